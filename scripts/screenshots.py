@@ -86,7 +86,7 @@ def main() -> int:
     parser.add_argument("--photograph", type=Path)
     parser.add_argument(
         "--only",
-        choices=("lesion", "prediction", "review", "train", "body", "case", "slide", "beside", "depth", "risk"),
+        choices=("lesion", "prediction", "review", "train", "body", "case", "slide", "beside", "tray", "depth", "risk"),
         help="pictures of one dock only",
     )
     parser.add_argument("--risk-model", default="risk-demo", help="model for the risk of metastasis")
@@ -104,6 +104,7 @@ def main() -> int:
         "case": case_pictures,
         "slide": slide_pictures,
         "beside": side_by_side_pictures,
+        "tray": tray_pictures,
         "depth": depth_pictures,
         "risk": partial(risk_pictures, arguments.risk_model, arguments.slide),
     }
@@ -282,6 +283,10 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     draw_regions(dock)
     show_part(dock, "slide_regions_section")
     picture(dock.window(), out / "slide-dock-regions.png")
+    dock.reading_mode.toggle()
+    dock.reading_mode.mode.tabs.toggle("Regions")
+    picture(dock.window(), out / "slide-dock-reading.png")
+    dock.reading_mode.leave()
     viewer.close()
 
 
@@ -305,6 +310,44 @@ def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
     center_view(viewer, first, (row, column), first.size[1] / 3)
     show_part(dock, "slide_beside_section")
     picture(dock.window(), out / "slide-dock-side-by-side.png")
+    viewer.close()
+
+
+def tray_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture the Tray with the sample slide, sections of it, photographs, and a damaged slide."""
+    from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+    from napari_melanoma.io.results import write_rgb
+    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+    from napari_melanoma.slides.result_folder import record_slide, slide_folder
+    from napari_melanoma.slides.synoptic_files import save_synoptic
+
+    clinic = folder / "P-0042"
+    clinic.mkdir()
+    viewer, dock = open_dock("Slide", theme, (1400, 900))
+    dock.opener.open_sample()
+    wait_until(lambda: dock.slide is not None and tasks.is_idle())
+    section = clinic / "section 1.tif"
+    section.write_bytes(dock.slide.info.path.read_bytes())
+    write_turned_copy(dock.slide, clinic / "section 2, Melan-A.tif")
+    (clinic / "section 3.svs").write_bytes(section.read_bytes()[:3000])
+    for name, modality in (("dermoscopic", "dermoscopic"), ("overview", "macroscopic")):
+        config = LesionPhantomConfig.parse({"seed": 16, "skin_type": 2, "modality": modality}, "the script")
+        write_rgb(clinic / f"{name}.png", lesion_phantom(config).rgb)
+    dock.close_slide()
+    results = slide_folder(dock.run_manager.root, section)
+    results.mkdir(parents=True)
+    record_slide(results, section)
+    when = "2026-01-01T10:00:00+00:00"
+    report = SynopticReport().set_answer("procedure", SynopticAnswer(value="excision"), "A", when).sign("A", when)
+    save_synoptic(results, report)
+    tray = show_dock(viewer, "Tray")
+    tray.open([clinic])
+    wait_until(lambda: tray.content is not None and tasks.is_idle())
+    tray.list_view.select_path(section)
+    tray.open_button.click()
+    wait_until(lambda: dock.slide is not None and tasks.is_idle())
+    picture(dock.window(), out / "tray.png")
     viewer.close()
 
 

@@ -60,6 +60,7 @@ def test_every_dock_is_offered(manifest: PluginManifest) -> None:
         "Review",
         "Case",
         "Slide",
+        "Tray",
     }
 
 

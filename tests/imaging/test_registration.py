@@ -7,7 +7,12 @@ import pytest
 from scipy import ndimage
 
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.imaging.registration import register_images, register_landmarks
+from napari_melanoma.imaging.registration import (
+    FeatureImage,
+    register_features,
+    register_images,
+    register_landmarks,
+)
 
 UM = 10.0
 SHAPE = (300, 420)
@@ -139,3 +144,34 @@ def test_three_landmarks_give_a_flip_and_four_an_error() -> None:
 def test_too_few_landmarks_are_refused(moving: list[tuple[int, int]], message: str) -> None:
     with pytest.raises(InputError, match=message):
         register_landmarks(moving, moving)
+
+
+def test_features_give_rotation_scale_and_their_error() -> None:
+    image = tissue(3)
+    turned, start, end = moved(image, 35.0, scale=0.8)
+    found = register_features(FeatureImage(turned, (1.0, 1.0)), FeatureImage(image, (1.0, 1.0)))
+    assert found.scale == pytest.approx(0.8, abs=0.005)
+    assert abs(found.scale / 0.8 - 1) < 5 * found.scale_error + 0.002
+    assert found.error is not None
+    assert found.error < 1.0
+    assert np.abs(np.linalg.norm(found.transform(start + 0.5) - (end + 0.5), axis=1)).max() < 1.5
+
+
+def test_features_are_in_the_units_of_the_images() -> None:
+    image = tissue(3)
+    found = register_features(FeatureImage(image[::2], (2 * UM, UM)), FeatureImage(image, (UM, UM)), with_scale=False)
+    assert found.scale == pytest.approx(1.0)
+    assert found.scale_error == 0.0
+    assert np.abs(found.transform([[0.0, 0.0], [1000.0, 2000.0]]) - [[0.0, 0.0], [1000.0, 2000.0]]).max() < 1.5 * UM
+
+
+def test_excluded_features_are_not_used() -> None:
+    image = tissue(3)
+    one = FeatureImage(image, (1.0, 1.0), np.ones(image.shape, bool))
+    with pytest.raises(MelanomaError, match="expected 8 features that both images have in common"):
+        register_features(one, FeatureImage(image, (1.0, 1.0)))
+
+
+def test_features_of_other_tissue_are_refused() -> None:
+    with pytest.raises(MelanomaError, match="expected 8 features"):
+        register_features(FeatureImage(tissue(3), (1.0, 1.0)), FeatureImage(tissue(4), (1.0, 1.0)))

@@ -13,15 +13,28 @@ from pathlib import Path
 import pytest
 from fake_case import PREDICTION, READERS, ReportedCase, write_case
 
-from napari_melanoma.case.model import CaseRisk, set_image, set_lesion, set_patient
+from napari_melanoma.case.model import (
+    Case,
+    CaseImage,
+    CaseRisk,
+    add_images,
+    add_lesion,
+    set_correction,
+    set_image,
+    set_lesion,
+    set_patient,
+)
 from napari_melanoma.case.results import PREDICTIONS_FILE
-from napari_melanoma.case.store import CaseStore
+from napari_melanoma.case.store import CaseStore, write_correction
 from napari_melanoma.classification.classify import SAME_PICTURE
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import read_depth, write_depth
+from napari_melanoma.io.results import write_rgb
+from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.privacy.audit import audit
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
 from napari_melanoma.reports.lesion import prediction_blocks
@@ -319,6 +332,94 @@ def test_the_provenance_names_lesions_and_cases_as_the_headings_do(
     for subject in ("Lesion 7", "Image 1"):
         assert re.search(rf"Case P-0042, {subject} [a-z-]+ [a-d]{{16}}", text), subject
     assert "Case P-ZV1QS0-BRDZ2J, Lesion 1 melanoma-small" in text
+
+
+def test_problems_of_several_cases_name_the_case(stored: ReportedCase, reported: ReportedCase) -> None:
+    truncate(reported.folder / "results/I1/result.json")
+    with CaseStore.open(reported.folder) as store:
+        store.save(set_patient(store.case, patient_id="P-0042"))
+    assert [one.about for one in collect(stored.folder, reported.folder).problems] == ["Case P-0042, Image 1"]
+    assert [one.about for one in collect(reported.folder).problems] == ["Image 1"]
+
+
+def test_a_slide_without_results_says_so(stored: ReportedCase, tmp_path: Path) -> None:
+    sentence = "No result folder of this slide was found or specified: its analysis is not included."
+    assert sentence in text_of(collect(stored.folder), tmp_path / "alone.html")
+    assert sentence not in text_of(collect(stored.folder, stored.results), tmp_path / "both.html")
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A case whose lesion has grown by half within a year."""
+    folder = tmp_path_factory.mktemp("followed")
+    case, masks = add_lesion(set_patient(Case(), patient_id="P-0042"), site="back"), []
+    for number, (growth, day) in enumerate(((0.0, "2024-05-02"), (0.5, "2025-05-10")), start=1):
+        config = LesionPhantomConfig(seed=1, modality="dermoscopic", size=(360, 480), field_mm=14.0)
+        lesion = config.lesion.model_copy(update={"diameter_mm": 5.0 * (1 + growth) ** 0.5, "centre": (0.5, 0.5)})
+        made = lesion_phantom(config.model_copy(update={"lesion": lesion}))
+        path = folder / f"Anna_Schmidt_{number}.png"
+        write_rgb(path, made.rgb)
+        um = made.pixel_size.x_um
+        image = CaseImage(id="", path=path, modality="dermoscopic", taken_on=day, mpp_x=um, mpp_y=um)
+        case = add_images(case, [image], "L1")
+        masks.append(made)
+    with CaseStore.create(folder / "case", case) as store:
+        case = store.case
+        for number, made in enumerate(masks, start=1):
+            digest = array_fingerprint(made.rgb)
+            correction = write_correction(store, f"I{number}", made.mask, image_digest=digest, model="m")
+            case = set_correction(case, f"I{number}", correction)
+        store.save(case)
+    return folder / "case"
+
+
+def test_the_change_over_time_is_shown_without_dates(followed: Path, tmp_path: Path) -> None:
+    text = text_of(collect(followed), tmp_path / "page.html")
+    for expected in (
+        "Change over time Image 2, 12 months later than image 1",
+        "Image 1: contour; scale bar",
+        "Image 2: registered, with the light of image 1; scale bar",
+        "Area, mm² 19.6 29.4 +50 %",
+        "Largest outward shift of the border – – +0.6",
+        "no clear change",
+        "They are no confidence intervals.",
+    ):
+        assert expected in text, expected
+    assert not re.search("2024|2025|Anna", text)
+    assert "(2024-05-02 and 2025-05-10)" in text_of(collect(followed, personal=True), tmp_path / "all.html")
+
+
+def test_photographs_that_cannot_be_compared_are_named(stored: ReportedCase, followed: Path, tmp_path: Path) -> None:
+    text = text_of(collect(stored.folder), tmp_path / "page.html")  # skin without any feature
+    assert "Image 1 and Image 2 cannot be compared: the photographs cannot be registered: expected 8 features" in text
+    shutil.copytree(followed, tmp_path / "case")
+    for path in (tmp_path / "case").glob("corrections/*I2*"):
+        truncate(path)
+    text = text_of(collect(tmp_path / "case"), tmp_path / "page.html")
+    assert "Image 1 and Image 2 cannot be compared: one of them or its contour is not usable." in text
+
+
+def test_photographs_slide_and_patient_data_are_in_one_table(reported: ReportedCase, tmp_path: Path) -> None:
+    risk = CaseRisk(
+        path=reported.folder / "risk/I3.json",
+        verdict="Inconclusive",
+        probability=0.61,
+        interval=(0.42, 0.9),
+        without=0.65,
+        model="risk-model",
+        fingerprint="d" * 64,
+        validity=Validity().to_json(),
+    )
+    with CaseStore.open(reported.folder) as store:
+        store.save(set_image(store.case, "I3", risk=risk))
+    text = text_of(collect(reported.folder, reported.results), tmp_path / "page.html")
+    for expected in (
+        "Photographs, slide and patient data",
+        "2 photographs and patient data melanoma 0.31 (0.20 to 0.44)",
+        "Slide, thickness and patient data metastasis 0.61 (0.42 to 0.90)",
+        "Photographs and slide have no combined value: they predict melanoma and metastasis",
+    ):
+        assert expected in text, expected
 
 
 def test_unusable_inputs_are_named(stored: ReportedCase, tmp_path: Path) -> None:

@@ -8,8 +8,12 @@ import pytest
 from fake_slides import FakeAnalysis, draw_slide
 
 from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.slides import result_folder
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.slide_table import list_work_items
+from napari_melanoma.slides.result_folder import record_slide
+from napari_melanoma.slides.slide_table import WorkItemReader, list_work_items
+from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, save_synoptic
 
 
 def analysis(slide: Path, out: Path) -> FakeAnalysis:
@@ -29,7 +33,7 @@ def test_each_state_is_told(tmp_path: Path) -> None:
     cancelled = analysis(slides[4], out).begins().works(56)
     cancelled.place.append_event("cancelled")
     cancelled.dies()
-    found = list_work_items(tmp_path / "in", out, RunContext())
+    found = list_work_items(tmp_path / "in", WorkItemReader(out), RunContext())
     assert [item.slide.name for item in found] == [f"s{n}.tif" for n in range(1, 7)]
     assert [(item.state, item.description) for item in found] == [
         ("running", "running 50 %"),
@@ -46,14 +50,53 @@ def test_a_slide_of_the_same_name_is_another_one(tmp_path: Path) -> None:
         (tmp_path / "in" / name).mkdir(parents=True)
         draw_slide(tmp_path / "in" / name / "s.tif", tint=tint)
     analysis(tmp_path / "in" / "b" / "s.tif", tmp_path / "out").begins().finishes()
-    found = list_work_items(tmp_path / "in", tmp_path / "out", RunContext())
+    found = list_work_items(tmp_path / "in", WorkItemReader(tmp_path / "out"), RunContext())
     assert {item.slide.parent.name: item.state for item in found} == {"a": "waiting", "b": "done"}
 
 
 def test_a_folder_without_slides_is_an_empty_list_and_one_may_stop(tmp_path: Path) -> None:
-    assert list_work_items(tmp_path, tmp_path / "out", RunContext()) == ()
+    assert list_work_items(tmp_path, WorkItemReader(tmp_path / "out"), RunContext()) == ()
     draw_slide(tmp_path / "s.tif")
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        list_work_items(tmp_path, tmp_path / "out", run)
+        list_work_items(tmp_path, WorkItemReader(tmp_path / "out"), run)
+
+
+WHEN = "2026-01-01T10:00:00+00:00"
+DRAFT = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "B", WHEN)
+
+
+def test_a_signed_report_is_the_state_of_its_slide_unless_it_is_analyzed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    slides = [draw_slide(tmp_path / f"s{n}.tif", tint=n) for n in range(5)]
+    analysis(slides[0], out).begins().finishes()
+    analysis(slides[1], out).begins().works(112)
+    for slide, report in zip(slides, [DRAFT.sign("B", WHEN)] * 3 + [DRAFT, DRAFT], strict=True):
+        (out / slide.stem).mkdir(parents=True, exist_ok=True)
+        record_slide(out / slide.stem, slide)
+        save_synoptic(out / slide.stem, report)
+    (out / "s4" / SYNOPTIC_FILE).write_text("{ damaged")
+    found = WorkItemReader(out).read(slides, RunContext())
+    assert [(item.state, item.description) for item in found.values()] == [
+        ("signed", "signed by B"),
+        ("running", "running 50 %"),
+        ("signed", "signed by B"),
+        ("waiting", "waiting"),
+        ("waiting", "waiting"),
+    ]
+
+
+def test_only_slides_with_results_are_read_and_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    slides = [draw_slide(tmp_path / f"s{n}.tif", tint=n) for n in range(3)]
+    analysis(slides[1], out).begins().finishes()
+    read = []
+    fingerprint = result_folder.slide_fingerprint
+    monkeypatch.setattr(result_folder, "slide_fingerprint", lambda path: read.append(path) or fingerprint(path))
+    reader = WorkItemReader(out)
+    for _ in range(2):
+        assert [item.state for item in reader.read(slides, RunContext()).values()] == ["waiting", "done", "waiting"]
+    assert read == [slides[1]]
+    draw_slide(slides[1], tint=9)  # another slide of the same name
+    assert reader.read(slides, RunContext())[slides[1]].state == "waiting"

@@ -36,6 +36,22 @@ def draw_slide(path: Path, mpp: float | None = MPP, side: int = SIDE, tint: int 
     return path
 
 
+LABEL_COLOR = (40, 90, 200)
+
+
+def draw_labeled_slide(path: Path) -> Path:
+    """Write an Aperio slide with a label of 60 x 50 pixels."""
+    draw = np.random.default_rng(0).integers(120, 250, (256, 256, 3), dtype=np.uint8)
+    text = "Aperio Image Library v11.2.1\r\n256x256 (128x128) JPEG/RGB Q=90|AppMag = 20|MPP = 0.5"
+    how = {"photometric": "rgb", "metadata": None}
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(draw, description=text, tile=(128, 128), compression="jpeg", **how)
+        tiff.write(draw[::8, ::8], description=text, compression="jpeg", **how)
+        label = np.full((60, 50, 3), LABEL_COLOR, np.uint8)
+        tiff.write(label, description="Aperio\r\nlabel 50x60", subfiletype=1, **how)
+    return path
+
+
 def draw_fluorescence(path: Path) -> Path:
     """Write an OME-TIFF with two channels."""
     pixels = np.random.default_rng(0).integers(0, 4000, (2, 256, 256), dtype=np.uint16)

@@ -20,6 +20,7 @@ from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.depth.synoptic import SynopticReport
+from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 
 VERSION = "1.0"  # a larger major number is another format; a larger minor number has keys that are unknown here
 NAME = r"^[A-Za-z0-9_-]{0,32}$"  # of files in the case folder
@@ -135,6 +136,11 @@ class CaseImage(CasePart):
     def name(self) -> str:
         """The file name without suffix, used for layers and results."""
         return self.path.stem
+
+    @property
+    def is_slide(self) -> bool:
+        """Whether it is a slide."""
+        return self.modality == "wsi" or (not self.modality and self.path.name.lower().endswith(SLIDE_SUFFIXES))
 
     @property
     def current(self) -> CaseResult | None:

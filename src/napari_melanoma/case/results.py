@@ -315,29 +315,34 @@ def _predict_image(
 
     if image.path.name.lower().endswith(SLIDE_SUFFIXES):
         raise InputError("is a slide, which this model does not accept.")
-    photograph = read_photograph(image.path)
-    modality = next((known for known in get_args(Modality) if known == image.modality), photograph.modality)
-    photograph = replace(photograph, modality=modality)
-    mask = _choose_mask(image, photograph, segment)
+    photograph = read_case_photograph(image)
+    mask = read_case_mask(image)
+    if mask is None and segment is not None:
+        mask = segment(photograph)
     known = collect_metadata(case, lesion, image)
     row: dict[str, object] = {name: known[name] for name in model.encoding.fields if name in known}
     encoded = encode_lesion(photograph, mask, model)
-    measured = {} if mask is None else measure_lesion(mask, photograph.rgb, _choose_pixel_size(image, photograph))
+    measured = {} if mask is None else measure_lesion(mask, photograph.rgb, choose_pixel_size(image, photograph))
     return _CaseImagePrediction(
         lesion, image, classify_encoded(encoded, row, model, options), encoded.encoded.embedding, measured
     )
 
 
-def _choose_mask(image: CaseImage, photograph: Photograph, segment: SegmentFunction | None) -> NDArray[np.bool_] | None:
-    """Return the corrected mask, else that of the newest result, else a predicted one."""
+def read_case_photograph(image: CaseImage, *, accept_damaged: bool | None = None) -> Photograph:
+    """Read a photograph of a case, with the modality that is set in the case; as ``read_photograph`` does."""
+    photograph = read_photograph(image.path, accept_damaged=accept_damaged)
+    modality = next((known for known in get_args(Modality) if known == image.modality), photograph.modality)
+    return replace(photograph, modality=modality)
+
+
+def read_case_mask(image: CaseImage) -> NDArray[np.bool_] | None:
+    """Return the corrected mask, else that of the newest result; None if there is none."""
     if image.correction:
         return read_correction(image.correction)
-    if image.current:
-        return read_mask(image.current.path / "mask.png")
-    return segment(photograph) if segment else None
+    return read_mask(image.current.path / "mask.png") if image.current else None
 
 
-def _choose_pixel_size(image: CaseImage, photograph: Photograph) -> PixelSize | None:
+def choose_pixel_size(image: CaseImage, photograph: Photograph) -> PixelSize | None:
     """Return the pixel size set by the user, else that of the file."""
     if image.mpp_x and image.mpp_y:
         return PixelSize(x_um=image.mpp_x, y_um=image.mpp_y)

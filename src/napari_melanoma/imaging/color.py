@@ -79,13 +79,14 @@ def color_shares(lab: NDArray[np.float32]) -> dict[str, float]:
 
 
 def lesion_and_ring(
-    mask: NDArray[np.bool_], rgb: NDArray[np.uint8]
+    mask: NDArray[np.bool_], rgb: NDArray[np.uint8], usable: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float32]]:
     """Find the lesion and the ring of skin around it on one grid, averaged down to at most 256 pixels a side.
 
     ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Returns bool
     (row, column) of the grid; the ring is 5 % to 25 % of the equivalent diameter away from the lesion, and is empty
-    where the lesion fills the view. Returns float32 (row, column, channel=3), CIELAB.
+    where the lesion fills the view. Returns float32 (row, column, channel=3), CIELAB. ``usable``: bool (row, column),
+    pixels of the photograph that may be skin; all by default.
     """
     from PIL import Image
     from scipy import ndimage
@@ -100,6 +101,9 @@ def lesion_and_ring(
     lesion = coverage == coverage.max()
     away = ndimage.distance_transform_edt(coverage == 0) * step
     ring = (away > max(1.0, RING_WIDTHS[0] * diameter)) & (away <= max(2.0, RING_WIDTHS[1] * diameter))
+    if usable is not None:
+        shares = np.asarray(Image.fromarray(usable[view.slices].view(np.uint8) * 255).reduce(step))
+        ring &= shares == 255
     return lesion, ring, to_lab(colors)
 
 

@@ -111,7 +111,9 @@ def measure_lesion(
     return measured
 
 
-def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[str, float]:
+def color_measurements(
+    mask: NDArray[np.bool_], rgb: NDArray[np.uint8], usable: NDArray[np.bool_] | None = None
+) -> dict[str, float]:
     """Color variegation of a lesion and its contrast to the skin around it.
 
     Lesion and surroundings are first averaged down to at most 256 pixels a side, which reduces noise and edges of
@@ -124,10 +126,11 @@ def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[
     - ``color_difference``: CIE 1976 color difference between the means of lesion and skin; skin is the ring from 5 %
       to 25 % of the equivalent diameter away from the lesion.
 
-    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Returns name to
-    value; ``color_difference`` is NaN where no skin is in view.
+    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). ``usable``: bool
+    (row, column), pixels that may be skin; all by default. Returns name to value; ``color_difference`` is NaN where no
+    skin is in view.
     """
-    lesion, ring, lab = lesion_and_ring(mask, rgb)
+    lesion, ring, lab = lesion_and_ring(mask, rgb, usable)
     inside = lab[lesion]
     spread = inside.std(axis=0, dtype=np.float64)
     difference = math.nan

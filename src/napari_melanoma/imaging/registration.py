@@ -2,7 +2,7 @@
 
 The overall position is found by cross-correlation at low resolution, for each rotation; shifts of small blocks then
 refine it, and their remaining shifts are its error. Both images are given as amounts of tissue, so that slides with
-different stains can be registered.
+different stains can be registered. Photographs, whose magnification may be unknown, are registered by local features.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +30,11 @@ MIN_CORRELATION, MIN_SPREAD = 0.35, 0.1  # of a block with what is at its place,
 MIN_OVERLAP, CANDIDATES = 0.3, 4  # share of the smaller image; overall positions to try with blocks
 INLIER_PX = 3.0
 ROUNDS = 3
+FEATURES_PX, FEATURE_CONTRAST = 640, 0.004  # longer side of the images with features; skin has little contrast
+MAX_FEATURES, MIN_FEATURES = 2500, 8  # of an image; that agree
+FEATURE_RADIUS = 3.0  # standard deviations of the Gaussian at which a feature was found
+MATCH_RATIO = 0.8  # of the distances to the best and the next feature (Lowe 2004)
+MAX_MAGNIFICATION = 5.0
 CLEAR_FLIP = 3.0  # how many times smaller the distances of landmarks are with the flip
 
 
@@ -38,15 +43,19 @@ class Registration:
     """A transformation of positions in the moving image to positions in the fixed image, and how well it fits.
 
     ``matrix``: float64 (3, 3), fixed (row, column, 1) = matrix @ moving (row, column, 1), in the unit of the caller.
-    ``error``: root mean square distance that remains between the landmarks or blocks that agree, in the same unit; None
-    for two landmarks, from which it cannot be known. ``count``: landmarks, or blocks that agree, of ``tried``.
+    ``error``: root mean square distance that remains between the landmarks, blocks or features that agree, in the same
+    unit; None for two landmarks, from which it cannot be known. ``count``: landmarks, or blocks or features that agree,
+    of ``tried``. ``scale_error``: standard error of ``scale`` as a share of it, if it was estimated from features.
+    ``points``: positions of these features in the fixed image, (point, axis=2).
     """
 
     matrix: NDArray[np.float64]
-    method: Literal["landmarks", "images"]
+    method: Literal["landmarks", "images", "features"]
     error: float | None
     count: int
     tried: int
+    scale_error: float = 0.0
+    points: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
 
     @property
     def rotation(self) -> float:
@@ -130,6 +139,81 @@ def register_images(
     matrix[:2, 2] = fine_um * (matrix[:2, 2] + (1.0 - matrix[:2, :2].sum(axis=1)) / 2)  # from pixel centers
     error = float(np.sqrt(np.mean(best.residuals**2))) * fine_um
     return Registration(matrix, "images", error, len(best.residuals), best.tried)
+
+
+def register_features(fixed: FeatureImage, moving: FeatureImage, *, with_scale: bool = True) -> Registration:
+    """Register two photographs by local features (SIFT; Lowe 2004, doi:10.1023/B:VISI.0000029664.99615.94).
+
+    Features are the same at any rotation, magnification and brightness. Those that agree on one rotation, shift and, if
+    ``with_scale``, magnification are found by random samples. Returns a registration in the units of the images, of
+    positions from the outer corner of the first pixel. Raises MelanomaError if fewer than eight features agree.
+    """
+    from skimage.feature import match_descriptors
+
+    (fixed_points, fixed_words), (moving_points, moving_words) = fixed.find(), moving.find()
+    pairs = np.empty((0, 2), int)
+    if min(len(fixed_points), len(moving_points)) >= MIN_FEATURES:
+        pairs = match_descriptors(fixed_words, moving_words, max_ratio=MATCH_RATIO, cross_check=True)
+    start, end = moving_points[pairs[:, 1]], fixed_points[pairs[:, 0]]
+    step = fixed.step
+    agree = np.zeros(len(pairs), bool)
+    if len(pairs) >= MIN_FEATURES:
+        # In pixels of the fixed image, in which the limits of distances are stated.
+        matrix = _fit_robustly(start / step, end / step, flip=False, with_scale=with_scale)
+        distances = np.linalg.norm(_apply(matrix, start / step) - end / step, axis=1)
+        agree = distances < INLIER_PX
+    count = len(np.unique(start[agree].round(6), axis=0))
+    scale = math.sqrt(abs(float(np.linalg.det(matrix[:2, :2])))) if count else 0.0
+    relative = scale * moving.step / step
+    if count < MIN_FEATURES or not 1 / MAX_MAGNIFICATION < relative < MAX_MAGNIFICATION:
+        raise MelanomaError(
+            f"expected {MIN_FEATURES} features that both images have in common, such as pores, furrows or pigment, "
+            f"found {count} of {min(len(fixed_points), len(moving_points))}."
+        )
+    spread = math.sqrt(float(((end[agree] - end[agree].mean(axis=0)) ** 2).sum()))
+    error = float(np.sqrt(np.mean(distances[agree] ** 2))) * step
+    matrix[:2, 2] *= step
+    scale_error = error / math.sqrt(2) / spread if with_scale else 0.0
+    return Registration(matrix, "features", error, count, len(pairs), scale_error, end[agree])
+
+
+@dataclass(frozen=True)
+class FeatureImage:
+    """An image in which local features are found.
+
+    ``image``: float (row, column), 0 to 1. ``um``: size of its pixels along rows and columns, in any unit.
+    ``excluded``: bool (row, column); features whose surroundings extend into it are not used.
+    """
+
+    image: NDArray[np.floating]
+    um: tuple[float, float]
+    excluded: NDArray[np.bool_] | None = None
+
+    @property
+    def step(self) -> float:
+        """Size of the pixels in which features are found."""
+        return max(float(max(np.multiply(self.image.shape, self.um))) / FEATURES_PX, *self.um)
+
+    def find(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """Find features: their positions (point, axis=2) in the unit of the image, and their descriptors."""
+        from scipy import ndimage
+        from skimage.feature import SIFT
+
+        finder = SIFT(c_dog=FEATURE_CONTRAST)
+        try:
+            finder.detect_and_extract(_resample(self.image, self.um, self.step))
+        except (RuntimeError, ValueError, IndexError):  # no feature, or an image of few pixels
+            return np.empty((0, 2)), np.empty((0, 128), np.uint8)
+        points, words = (np.asarray(finder.positions, float) + 0.5) * self.step, np.asarray(finder.descriptors)
+        if self.excluded is not None:
+            at = np.minimum((points / self.um).astype(int), np.array(self.image.shape) - 1)
+            away = ndimage.distance_transform_edt(~self.excluded, sampling=self.um)[at[:, 0], at[:, 1]]
+            used = away > FEATURE_RADIUS * np.asarray(finder.sigmas) * self.step
+            points, words = points[used], words[used]
+        if len(points) > MAX_FEATURES:
+            chosen = np.random.default_rng(0).choice(len(points), MAX_FEATURES, replace=False)
+            points, words = points[chosen], words[chosen]
+        return points, words
 
 
 @dataclass(frozen=True)
@@ -325,7 +409,7 @@ def _fit_robustly(
     best = np.zeros(len(moving), bool)
     for _ in range(200):
         chosen = rng.choice(len(moving), 2, replace=False)
-        if np.ptp(moving[chosen], axis=0).max() < BLOCK_PX:
+        if np.ptp(moving[chosen], axis=0).max() < BLOCK_PX or np.ptp(fixed[chosen], axis=0).max() < BLOCK_PX / 8:
             continue
         matrix = _fit(moving[chosen], fixed[chosen], flip=flip, with_scale=with_scale)
         agree = np.linalg.norm(_apply(matrix, moving) - fixed, axis=1) < INLIER_PX

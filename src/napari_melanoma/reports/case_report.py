@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.case.fusion import fuse_lesion
 from napari_melanoma.case.model import CaseImage, CaseLesion, number_lesions
 from napari_melanoma.case.results import PREDICTIONS_FILE, read_predictions
 from napari_melanoma.case.store import CASE, CaseStore
@@ -18,9 +19,9 @@ from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.depth.category import format_time
-from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.reports.body_map import BodyMap, SiteMark
+from napari_melanoma.reports.changes_section import changes_sections, fusion_section
 from napari_melanoma.reports.collector import Collector, Problem
 from napari_melanoma.reports.disclosure import (
     format_days_later,
@@ -177,16 +178,11 @@ def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePa
     free = list(inputs.slides)
     for number, store in enumerate(inputs.cases):
         for _, image in store.case.iterate_images():
-            if is_slide(image):
+            if image.is_slide:
                 part = SlidePart.of_image(store.folder, image, free)
                 free = [folder for folder in free if folder != part.folder]
                 found[number, image.id] = part
     return found, [SlidePart.of_folder(folder) for folder in free]
-
-
-def is_slide(image: CaseImage) -> bool:
-    """Return whether an image of a case is a slide."""
-    return image.modality == "wsi" or (not image.modality and image.path.name.lower().endswith(SLIDE_SUFFIXES))
 
 
 def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], body: str, collector: Collector) -> list[Block]:
@@ -205,7 +201,8 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], body: str, c
         title = f"{name}: {site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)}"
         classified = predictions is not None and predictions.find_lesion(lesion.id) is not None
         images = _image_blocks(store, lesion.images, slides, collector, classified=classified)
-        content = (*_lesion_blocks(store, lesion, name, predictions, collector), *images)
+        followed = changes_sections(lesion, collector.run, personal=collector.personal)
+        content = (*_lesion_blocks(store, lesion, name, predictions, collector), *images, *followed)
         subtitle = lesion.label if collector.personal else ""
         blocks.append(Section(title, content or (Text("No data."),), subtitle))
     if case.images:
@@ -243,6 +240,9 @@ def _lesion_blocks(
     origin = {"model": vars(model), "provenance": found.prediction.provenance}
     collector.add_origin(name, origin)
     yield Section("Prediction", blocks)
+    fused = fuse_lesion(store.case, lesion, found, is_current=not outdated)
+    if fused is not None:
+        yield fusion_section(fused)
 
 
 def _image_blocks(
@@ -262,7 +262,7 @@ def _image_blocks(
         title = ", ".join(filter(None, (name, MODALITIES.get(image.modality, image.modality))))
         subtitle = _describe_time(image, first, collector)
         try:
-            if is_slide(image):
+            if image.is_slide:
                 yield slide_section(slides[image.id], title, subtitle, name, collector)
                 continue
             found = case_photograph(image, name, collector, missing=store.missing.get(image.id), classified=classified)

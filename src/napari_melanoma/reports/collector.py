@@ -49,9 +49,9 @@ class Collector:
         self.done += 1
 
     def add_problem(self, about: str, text: str, error: object) -> Notice:
-        """Record a problem, and return its sentence for the report."""
+        """Record a problem, with the case if there are several, and return its sentence for the report."""
         detail = describe_error(error) if isinstance(error, Exception) else str(error)
-        self.problems.append(Problem(about, text, detail))
+        self.problems.append(Problem(self._name_subject(about), text, detail))
         return Notice(f"{about}: {text}")
 
     def add_origin(self, subject: str, result: Mapping[str, Any]) -> None:

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
 MAX_LESIONS = 12  # rows of the table, and numbers in the overview
 LESION_TABLE = ("Lesion", "Class and probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
 ORIGINS = {"found": "model", "classed": "model, class set by hand"}
+NO_FOLDER = "No result folder of this slide was found or specified: its analysis is not included."
 NO_READING = "its readings or its synoptic report are damaged, and are not shown."
 
 
@@ -162,7 +163,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
     latest, content = latest_reading(part.depth), _read_content(part)
     scale = reading_scale(latest) or part.pixel_size or part.notes.pixel_size
     info = find_slide_info(part.folder or Path(name), part.path, scale)
-    problems = [collector.add_problem(name, NO_READING, fault) for fault in part.faults]
+    problems: list[Block] = [collector.add_problem(name, NO_READING, fault) for fault in part.faults]
     if part.folder and (part.folder / RESULT).is_file() and not content:
         problems.append(_add_fault(part.folder, name, collector))
     validity = read_slide_validity(content) if content else None
@@ -173,6 +174,8 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
     picture = _overview(part, info, lesions, regions, name, collector, problems)
     if content:
         collector.add_origin(name, content)
+    if part.folder is None:
+        problems.append(Text(NO_FOLDER, quiet=True))
     blocks = (
         *problems,
         *picture,
@@ -199,7 +202,7 @@ def _add_fault(folder: Path, name: str, collector: Collector) -> Notice:
     return collector.add_problem(name, "the result of its analysis is empty.", f"{folder / RESULT} is empty.")
 
 
-def _read_lesions(part: SlidePart, name: str, collector: Collector, problems: list[Notice]) -> tuple[SlideLesion, ...]:
+def _read_lesions(part: SlidePart, name: str, collector: Collector, problems: list[Block]) -> tuple[SlideLesion, ...]:
     try:
         return (read_lesions(part.folder) or ()) if part.folder else ()
     except MelanomaError as error:
@@ -207,7 +210,7 @@ def _read_lesions(part: SlidePart, name: str, collector: Collector, problems: li
         return ()
 
 
-def _read_regions(part: SlidePart, name: str, collector: Collector, problems: list[Notice]) -> Regions:
+def _read_regions(part: SlidePart, name: str, collector: Collector, problems: list[Block]) -> Regions:
     try:
         return load_regions(part.folder).regions if part.folder else ()
     except MelanomaError as error:
@@ -222,7 +225,7 @@ def _overview(
     regions: Regions,
     name: str,
     collector: Collector,
-    problems: list[Notice],
+    problems: list[Block],
 ) -> tuple[Figure, ...]:
     """Draw the slide with lesions and regions; nothing, and a problem, if it can no longer be read."""
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,7 @@ from napari_melanoma.io.slide_spec import SlideResultSpec
 from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result
 from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
 from napari_melanoma.slides.notes import read_notes
-from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.slides.reading.files import folder_name, slide_fingerprint
 from napari_melanoma.slides.reading.opening import find_dicom_file, is_zarr
 
 SOURCE = "slide.json"
@@ -33,10 +33,14 @@ DICOM_SUFFIXES = (".dcm", ".dicom", "")  # and numeric ones, the last parts of n
 
 
 class SlideFolderNames:
-    """Assigns each slide of a run a unique folder below ``out``; writes nothing."""
+    """Assigns each slide of a run a unique folder below ``out``; writes nothing.
 
-    def __init__(self, out: Path) -> None:
-        self._out = out
+    ``existing``: result of ``list_folder_names``, if many slides are looked up at once; by default it is listed for
+    each slide, since other processes may add folders during a run.
+    """
+
+    def __init__(self, out: Path, existing: Mapping[str, str] | None = None) -> None:
+        self._out, self._existing = out, existing
         self._used: set[str] = set()
 
     def folder_for(self, slide: Path) -> Path:
@@ -51,7 +55,7 @@ class SlideFolderNames:
 
     def _choose_name(self, slide: Path) -> str:
         stem = slide_name(slide)
-        existing = self._similar_folders(stem)
+        existing = list_folder_names(self._out) if self._existing is None else self._existing
         if normalize_name(stem) not in {*self._used, *existing}:
             return stem  # without reading the slide, which may be on a slow drive
         own, vacant = open_fingerprint(slide), ""
@@ -67,12 +71,10 @@ class SlideFolderNames:
             vacant = vacant or ("" if owners else found)
         raise AssertionError("the candidate names are infinite")
 
-    def _similar_folders(self, stem: str) -> dict[str, str]:
-        """Existing folders whose name starts with this stem, by their normalized name."""
-        if not self._out.is_dir():
-            return {}
-        names = {normalize_name(entry.name): entry.name for entry in self._out.iterdir()}
-        return {plain: name for plain, name in names.items() if plain.startswith(normalize_name(stem))}
+
+def list_folder_names(out: Path) -> dict[str, str]:
+    """List what is in a folder of results: names by their normalized name."""
+    return {normalize_name(entry.name): entry.name for entry in out.iterdir()} if out.is_dir() else {}
 
 
 def slide_folder(out: Path, slide: Path) -> Path:
@@ -83,10 +85,11 @@ def slide_folder(out: Path, slide: Path) -> Path:
 def slide_name(slide: Path) -> str:
     """Name a slide for its results.
 
-    The name of a folder, the stem of a file, and the name of the enclosing folder for DICOM files.
+    The name of a folder (for an image in a Zarr folder after the name of that folder), the stem of a file, and the name
+    of the enclosing folder for DICOM files.
     """
     if slide.is_dir():
-        return slide.name
+        return folder_name(slide)
     return slide.absolute().parent.name if _is_dicom(slide) else slide.stem
 
 

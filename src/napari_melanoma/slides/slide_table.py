@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import file_stamp, normalize_name
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.core.validity import Validity, read_slide_validity
@@ -18,13 +21,15 @@ from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
 from napari_melanoma.slides.lesions import LesionClass
 from napari_melanoma.slides.reading.opening import find_slides
-from napari_melanoma.slides.result_folder import SlideFolderNames
+from napari_melanoma.slides.result_folder import SlideFolderNames, list_folder_names, slide_name
+from napari_melanoma.slides.synoptic_files import load_synoptic
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.lesions import SlideLesion
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
+REPORT_S = 0.2  # interval of reports on the progress of reading many slides
 LESION_CLASSES = {*get_args(LesionClass)}
 LOCK_TIMEOUT_S = 60.0  # while another process writes its row
 COLUMNS = (
@@ -149,34 +154,84 @@ def _depth_columns(content: dict[str, Any]) -> Row:
     return row | {name: depth.get(name) for name in ("ulceration", "clark_estimate")}
 
 
-WorkItemState = Literal["waiting", "running", "stopped", "done", "failed"]
+WorkItemState = Literal["waiting", "running", "stopped", "done", "failed", "signed"]
 
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One slide of a folder with its state and a description."""
+    """One slide of a folder with its state and a description; ``signed``: its synoptic report is signed."""
 
     slide: Path
     state: WorkItemState
     description: str
 
 
-def list_work_items(folder: Path, out: Path, run: RunContext) -> tuple[WorkItem, ...]:
+class WorkItemReader:
+    """Reads the states of slides from their results in ``out``.
+
+    A slide whose name is that of a folder is read to find out whether the folder is its own; this is remembered until
+    the slide changes.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._folders: dict[tuple[Path, object], Path] = {}
+
+    def read(self, slides: Sequence[Path], run: RunContext) -> dict[Path, WorkItem]:
+        """Read the states of some slides."""
+        existing = list_folder_names(self.out)
+        found: dict[Path, WorkItem] = {}
+        reported = monotonic()
+        for slide in slides:
+            run.check()
+            if monotonic() - reported > REPORT_S:
+                run.report(Progress(len(found), len(slides), "Reading the states of the slides"))
+                reported = monotonic()
+            found[slide] = _work_item(slide, self._find_folder(slide, existing))
+        return found
+
+    def _find_folder(self, slide: Path, existing: Mapping[str, str]) -> Path | None:
+        """Find the results of a slide; None if there are none."""
+        if normalize_name(slide_name(slide)) not in existing:
+            return None
+        key = (slide, file_stamp(slide))
+        folder = self._folders.get(key)
+        if folder is None or not folder.is_dir():
+            folder = SlideFolderNames(self.out, existing).folder_for(slide)
+            if not folder.is_dir():
+                return None
+            self._folders[key] = folder
+        return folder
+
+
+def list_work_items(folder: Path, reader: WorkItemReader, run: RunContext) -> tuple[WorkItem, ...]:
     """List the slides of a folder in natural order; empty if there are none."""
     try:
         slides = find_slides([folder])
     except InputError:
         return ()
-    folders = SlideFolderNames(out)
-    items = []
-    for slide in slides:
-        run.check()
-        items.append(_work_item(slide, folders.folder_for(slide)))
-    return tuple(items)
+    return tuple(reader.read(slides, run).values())
 
 
-def _work_item(slide: Path, results: Path) -> WorkItem:
-    """State of one slide."""
+def _work_item(slide: Path, results: Path | None) -> WorkItem:
+    """State of one slide; of a signed slide, the signature unless it is being analyzed again."""
+    if results is None:
+        return WorkItem(slide, "waiting", "waiting")
+    item, signature = _analysis_item(slide, results), _describe_signature(results)
+    return WorkItem(slide, "signed", signature) if signature and item.state != "running" else item
+
+
+def _describe_signature(results: Path) -> str:
+    """Describe who signed the synoptic report of a slide; empty if it is not signed."""
+    with suppress(InputError):  # a damaged report is reported when the slide is opened
+        report = load_synoptic(results)
+        if report is not None and report.is_signed:
+            return f"signed by {report.signed_by}"
+    return ""
+
+
+def _analysis_item(slide: Path, results: Path) -> WorkItem:
+    """State of the analysis of a slide."""
     if not (results / "events.jsonl").is_file() and not (results / STORE).is_dir():
         return WorkItem(slide, "waiting", "waiting")
     report = read_slide_run_status(results)

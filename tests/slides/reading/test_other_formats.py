@@ -16,9 +16,11 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading import flat_images, openslide
 from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
+from napari_melanoma.slides.reading.layers import make_slide_layers
 from napari_melanoma.slides.reading.opening import is_slide, open_slide
 from napari_melanoma.slides.reading.openslide import open_with_openslide
 from napari_melanoma.slides.reading.slide import DamagedTile, apply_icc_profile
+from napari_melanoma.slides.result_folder import slide_name
 
 WHOLE = Box(0, 0, 410, 300)
 
@@ -133,6 +135,31 @@ def test_channels_of_ome_zarr_have_names_and_colours(tissue, tmp_path) -> None:
         assert slide.info.colors == ((0, 0, 255), (0, 255, 0), (255, 255, 255))
         assert slide.info.pixel_size is None
         np.testing.assert_array_equal(slide.read_region(0, WHOLE), tissue)
+
+
+@pytest.mark.parametrize("stored", [">f4", "<f8"])
+def test_floating_points_are_channels_in_their_own_unit(stored, tissue, tmp_path) -> None:
+    values = (tissue / 256).astype(stored)
+    values[5, 7] = np.nan, np.inf, -np.inf
+    with open_slide(write_zarr(tmp_path / "a.zarr", values, "0.4")) as slide:
+        assert slide.info.kind == "fluorescence"
+        read = slide.read_region(0, WHOLE)
+        assert read.dtype == slide.dtype == np.float32
+        np.testing.assert_array_equal(read, np.nan_to_num(values, nan=0, posinf=0, neginf=0))
+        levels, keywords, _ = make_slide_layers(slide)[0]
+        low, high = keywords["contrast_limits"]
+        assert 0 <= low < high < 1
+        assert levels[-1][3, 4].dtype == np.float32
+
+
+def test_an_image_within_a_zarr_folder_is_named_after_both(tissue, tmp_path) -> None:
+    names = set()
+    for outer in ("a.zarr", "b.zarr"):
+        (tmp_path / outer).mkdir()
+        folder = write_zarr(tmp_path / outer / "image0", tissue, "0.4")
+        with open_slide(folder) as slide:
+            names |= {slide.info.name, slide_name(folder)}
+    assert names == {"a-image0", "b-image0"}
 
 
 def test_a_lost_chunk_and_a_folder_without_an_image(tissue, tmp_path) -> None:

@@ -12,12 +12,13 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.reading.layers import make_slide_layers
 from napari_melanoma.slides.reading.opening import is_slide, open_slide
 
-SVS = "CMU-1-Small-Region.svs"
+SVS, LUCA = "CMU-1-Small-Region.svs", "LuCa-7color_reduced.zarr/image0"
 # size of level 0, micrometers per pixel, magnification, whether it is opened as a slide unasked
 KNOWN = {
     SVS: ((2967, 2220), 0.499, 20, True),
     "CMU-1-Small-Region_dicom": ((2967, 2220), 0.499, None, True),
     "HE_example.ome.tif": ((1484, 1380), 0.50008, None, True),
+    LUCA: ((262, 350), 3.96791, None, True),
     "OS-1-detail.ome.tif": ((1101, 1101), 0.2271, None, True),
     "OS-2-ndpi.ome.tif": ((2202, 2202), 0.2271, None, True),
     "puma_metastatic_melanoma_roi_094.tif": ((1024, 1024), None, None, False),
@@ -25,7 +26,12 @@ KNOWN = {
     "small_vectra.qptiff": ((1440, 1920), 0.49653, 10, True),
     "test3-TRITC.ndpi": ((4864, 3968), 0.22818, 40, True),
 }
-FLUORESCENCE = {"small_vectra.qptiff": ("DAPI", "FITC", "Cy3"), "test3-TRITC.ndpi": ("TRITC 2 (560)",)}
+OPAL = {"PDL1": 520, "CD8": 540, "FoxP3": 570, "CD68": 620, "PD1": 650, "CK": 690}
+FLUORESCENCE = {
+    "small_vectra.qptiff": ("DAPI", "FITC", "Cy3"),
+    "test3-TRITC.ndpi": ("TRITC 2 (560)",),
+    LUCA: (*(f"{name} (Opal {dye})" for name, dye in OPAL.items()), "DAPI", "Autofluorescence"),
+}
 
 JOINED = ("small_vectra.qptiff",)  # stated objective and pixel size do not match
 
@@ -97,6 +103,16 @@ def test_channels_are_those_that_are_stored(slides: Path) -> None:
         assert slide.info.colors == ((255, 0, 0),)
         colours = np.asarray(theirs.read_region((800, 1600), 0, (100, 100)))[..., :3]
         np.testing.assert_array_equal(slide.read_region(0, Box(1600, 800, 100, 100))[..., 0], colours.max(axis=2))
+
+
+@pytest.mark.parametrize("name", [SVS, "CMU-1-Small-Region_dicom", "test3-TRITC.ndpi"])
+def test_labels_are_those_that_openslide_reads(name: str, slides: Path) -> None:
+    path = slides / name if (slides / name).is_file() else sorted((slides / name).iterdir())[0]
+    with open_slide(slides / name) as slide, openslide.OpenSlide(path) as known:
+        assert set(slide.info.associated) == set(known.associated_images)
+        for kind, picture in known.associated_images.items():
+            theirs = np.asarray(picture.convert("RGB")).astype(int)
+            assert np.abs(slide.associated_image(kind).astype(int) - theirs).max() <= 3  # two builds of one decoder
 
 
 def test_nothing_that_names_a_person_is_shown(slides: Path) -> None:

@@ -1,6 +1,8 @@
 """TIFF slides return the pixels that were written with any compression; damaged files are refused with a reason."""
 
 import gc
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.slides.reading import tiff as tiff_slides
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import DamagedTile
 from napari_melanoma.slides.reading.tiff import open_tiff
@@ -228,18 +231,30 @@ def test_levels_that_nothing_marks_are_found_by_their_shape(tissue, tmp_path) ->
     ("data", "options", "message"),
     [
         (
-            np.zeros((64, 64), np.float32),
+            np.zeros((64, 64), np.complex64),
             {},
-            r"^a\.tif has 32-bit floating-point samples .* slides must be 8- or 16-bit RGB",
+            r"^a\.tif has 64-bit complex samples .* slides must be 8- or 16-bit RGB",
         ),
         (np.zeros((64, 64, 4), np.uint8), {"photometric": "separated"}, "color space SEPARATED"),
     ],
-    ids=["floating points", "CMYK"],
+    ids=["complex numbers", "CMYK"],
 )
 def test_samples_that_are_no_colours_are_refused(data, options, message, tmp_path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", data, tile=(32, 32), **options)
     with pytest.raises(UnreadableImage, match=message):
         open_slide(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("tile", [(64, 64), None], ids=["tiles", "rows"])
+def test_floating_points_are_a_channel(tile, tissue, tmp_path) -> None:
+    values = tissue[..., 0] / np.float32(256)
+    values[3, 4] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", values, tile=tile, byteorder=">", metadata=None)
+    with open_slide(tmp_path / "a.tif") as slide:
+        size = slide.info.levels[0]
+        read = slide.read_region(0, Box(0, 0, size.height, size.width))
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read[..., 0], np.nan_to_num(values))
 
 
 def test_a_tile_that_was_left_out_is_background(tissue, tmp_path) -> None:
@@ -276,3 +291,50 @@ def test_a_large_packed_strip_is_refused_before_it_is_decoded(tissue, tmp_path, 
     tifffile.imwrite(tmp_path / "a.tif", tissue, rowsperstrip=410, compression="zlib", photometric="rgb")
     with pytest.raises(UnreadableImage, match=r"compressed strips or tiles of 410 x 300.*Save it as a tiled TIFF"):
         open_slide(tmp_path / "a.tif")
+
+
+def test_the_label_is_read_with_its_pixels(write_svs: Callable[..., Path]) -> None:
+    path = write_svs()
+    with open_slide(path) as slide:
+        label = slide.associated_image("label")
+        assert (label.shape, label.dtype) == ((60, 50, 3), np.uint8)
+        assert (label == 200).all()
+        with pytest.raises(InputError, match="has no image 'macro', it has thumbnail, label"):
+            slide.associated_image("macro")
+    with pytest.raises(InputError, match="is closed"):
+        slide.associated_image("label")
+
+
+def test_a_damaged_or_huge_label_is_an_error_that_says_so(
+    write_svs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_svs()
+    with open_slide(path) as slide:
+        monkeypatch.setattr(tiff_slides, "MAX_TILE_BYTES", 60 * 50 * 3 - 1)
+        with pytest.raises(UnreadableImage, match=r"'label' of slide\.svs cannot be read .*at most"):
+            slide.associated_image("label")
+        monkeypatch.undo()
+        monkeypatch.setattr(tifffile.TiffPage, "asarray", raise_damage)
+        with pytest.raises(UnreadableImage, match="it is damaged"):
+            slide.associated_image("label")
+
+
+def raise_damage(page: object) -> None:
+    raise ValueError("corrupt data")
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_a_label_in_gray_or_in_planes_is_rgb(tmp_path: Path, tissue: np.ndarray, planar: str) -> None:
+    with tifffile.TiffWriter(tmp_path / "s.tif") as tiff:
+        tiff.write(tissue, photometric="rgb", tile=(64, 64), metadata=None)
+        if planar == "separate":
+            planes = np.stack([np.full((40, 30), value, np.uint8) for value in (10, 20, 30)])
+            tiff.write(planes, photometric="rgb", planarconfig="separate", metadata=None)
+        else:
+            tiff.write(np.tile(np.array([0, 255], np.uint8), (40, 15)), photometric="minisblack", metadata=None)
+    with open_slide(tmp_path / "s.tif") as slide:
+        [name] = slide.info.associated
+        found = slide.associated_image(name)
+    assert found.shape == (40, 30, 3)
+    expected = [10, 20, 30] if planar == "separate" else [255, 255, 255]
+    assert found[0, 1].tolist() == expected

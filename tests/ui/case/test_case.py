@@ -27,11 +27,12 @@ from qtpy.QtWidgets import (
 from conftest import wait_until_idle
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.synoptic_files import save_synoptic
-from napari_melanoma.ui.case.dock import CaseDock
+from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
 from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.slide_layers import list_slides
@@ -222,6 +223,15 @@ def test_the_report_of_a_case_contains_the_results_of_its_slide(someone, tmp_pat
     dialog.reject()
     someone.waits()
     assert "punch biopsy" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_results_of_a_missing_slide_are_in_the_report(tmp_path):
+    slide = tmp_path / "removed" / "section.tif"
+    for name, path in (("section", slide), ("other", tmp_path / "other.tif")):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        write_json(tmp_path / "results" / name / "slide.json", {"slide": str(path)})
+    (tmp_path / "results" / "note.txt").touch()
+    assert _find_slide_results(tmp_path / "results", [slide]) == [tmp_path / "results" / "section"]
 
 
 @pytest.mark.both_qts

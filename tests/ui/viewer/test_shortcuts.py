@@ -17,9 +17,9 @@ from napari_melanoma.ui.viewer import shortcuts
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, ShortcutHelp, format_key, show_shortcuts
 
-DOCKS = ("Lesion", "Review", "Train", "Slide", "Case")
+DOCKS = ("Lesion", "Review", "Train", "Slide", "Case", "Tray")
 # Keys that mean in our docks what they mean everywhere.
-AS_EVERYWHERE = {"help", "case.undo", "case.redo", "train.back"} | {
+AS_EVERYWHERE = {"help", "case.undo", "case.redo", "train.back", "tray.find", "tray.refresh"} | {
     f"{dock}.{step}" for dock in ("lesion", "slide") for step in ("next", "previous")
 }
 OURS = {name: shortcut for name, shortcut in SHORTCUTS.items() if shortcut.context in ("window", "dock")}

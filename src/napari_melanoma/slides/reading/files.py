@@ -52,6 +52,12 @@ class FileReader:
             return self._file.read(count)
 
 
+def folder_name(folder: Path) -> str:
+    """Name a slide that is a folder; an image in a Zarr folder has the name of that folder, too."""
+    parent = folder.absolute().parent
+    return f"{parent.stem}-{folder.name}" if parent.suffix == ".zarr" else folder.name
+
+
 def slide_fingerprint(path: Path) -> str:
     """Hash the content of a slide without reading all of it.
 

@@ -142,7 +142,8 @@ def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     for named in inputs:
         for path in _expand_input(Path(named).expanduser()):
-            slides = [path] if path.is_file() or is_slide(path) else list(_walk_slides(path))
+            is_one = path.is_file() or is_slide(path)
+            slides = [path] if is_one else [one for one, slide in walk_images(path) if slide]
             if not slides:
                 raise InputError(
                     f"no slide in {path}: expected files such as {', '.join(SCANNER_SUFFIXES[:4])}, tiled TIFF, a "
@@ -202,8 +203,11 @@ def _expand_input(path: Path) -> list[Path]:
     raise InputError(f"{path} does not exist. Specify an existing slide, folder or pattern.")
 
 
-def _walk_slides(folder: Path) -> Iterator[Path]:
-    """Yield slides in a folder and its subfolders; slide folders and result folders are not searched."""
+def walk_images(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield the files in a folder and its subfolders, and slides that are folders, and whether each is a slide.
+
+    Hidden files, slide folders and result folders are not searched.
+    """
     if any((folder / mark).exists() for mark in RESULT_FILES):
         return
     try:
@@ -215,9 +219,11 @@ def _walk_slides(folder: Path) -> Iterator[Path]:
         if path.is_dir() and path.name in mirax_folders:
             continue
         if is_slide(path):
-            yield path
+            yield path, True
         elif path.is_dir() and not path.is_symlink():
-            yield from _walk_slides(path)
+            yield from walk_images(path)
+        elif path.is_file():
+            yield path, False
 
 
 def _holds_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:

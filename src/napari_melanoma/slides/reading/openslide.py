@@ -180,7 +180,9 @@ def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
     )
-    extras = SlideExtras(partial(_profile, handle), lambda: handle.slide.close())
+    extras = SlideExtras(
+        partial(_profile, handle), lambda: handle.slide.close(), partial(_read_associated_image, handle)
+    )
     return TiledSlide(info, [grid for grid, _ in sources], np.dtype(np.uint8), extras)
 
 
@@ -251,6 +253,16 @@ def _profile(handle: OpenSlideHandle) -> bytes | None:
     """The ICC profile, if there is one."""
     profile = handle.slide.color_profile
     return None if profile is None else profile.tobytes()
+
+
+def _read_associated_image(handle: OpenSlideHandle, name: str) -> NDArray[np.uint8]:
+    """Read an image that is stored with the slide, with OpenSlide."""
+    from openslide import OpenSlideError
+
+    try:
+        return rgba_over_white(handle.slide.associated_images[name])
+    except OpenSlideError as error:
+        raise OSError(str(error)) from error
 
 
 _PIXELS, _ITEM, _UNDEFINED = b"\xe0\x7f\x10\x00", b"\xfe\xff\x00\xe0", b"\xff\xff\xff\xff"

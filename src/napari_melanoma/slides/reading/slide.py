@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self, cast
 
 import numpy as np
 
-from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.geometry import Box, PixelSize
 
 if TYPE_CHECKING:
@@ -128,11 +128,12 @@ class Slide(ABC):
     info: SlideInfo
 
     @abstractmethod
-    def read_region(self, level: int, box: Box) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def read_region(self, level: int, box: Box) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
         """Read a rectangle of pixels.
 
         ``box``: in pixels of that level; it may extend beyond it. Brightfield: uint8 (row, column, channel=3), white
-        outside. Fluorescence: uint8 or uint16 (row, column, channel), zero outside. The caller may modify the array.
+        outside. Fluorescence: uint8, uint16 or float32 (row, column, channel), zero outside. The caller may modify the
+        array.
         """
 
     def read_square(self, box: Box, side_px: int) -> NDArray[np.uint8]:
@@ -149,6 +150,18 @@ class Slide(ABC):
     def icc_profile(self) -> bytes | None:
         """Return the ICC profile, or None."""
         return None
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Read an image that is stored with the slide, such as the label, which may identify the patient.
+
+        ``name``: one of ``info.associated``. Returns uint8 (row, column, channel=3). The image is not cached.
+        """
+        raise self._no_associated_image(name)
+
+    def _no_associated_image(self, name: str) -> InputError:
+        """Create the error for a name that is not one of the associated images."""
+        known = ", ".join(self.info.associated) or "no such images"
+        return InputError(f"{self.info.path} has no image '{name}', it has {known}. Choose one of these.")
 
     def thumbnail(self, side_px: int) -> NDArray[np.uint8]:
         """Read the whole slide as a thumbnail.
@@ -360,14 +373,21 @@ def contrast_limits(channel: NDArray) -> tuple[float, float]:
     if not channel.size:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(channel, _CONTRAST_PERCENTILES))
+    if channel.dtype.kind == "f" and high > low:  # the values of a slide may all be below 1
+        return low, high
     return low, max(high, low + 1)
+
+
+def to_finite_float32(pixels: NDArray) -> NDArray[np.float32]:
+    """Convert floating-point samples of any precision and byte order; what is not finite becomes 0."""
+    return np.nan_to_num(pixels.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def merge_channels(channels: NDArray, colors: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
     """Merge channels in their colors.
 
-    ``channels``: (row, column, channel), unsigned integers. ``colors``: 8-bit RGB colors in the file; may be empty.
-    Returns uint8 (row, column, channel=3).
+    ``channels``: (row, column, channel), unsigned integers or float32. ``colors``: 8-bit RGB colors in the file; may be
+    empty. Returns uint8 (row, column, channel=3).
     """
     shown = np.zeros((*channels.shape[:2], 3), np.float32)
     for index in range(channels.shape[2]):
@@ -383,7 +403,8 @@ def draw_damaged_tile(height: int, width: int, channels: int, dtype: np.dtype) -
     stripes = (np.add.outer(np.arange(height), np.arange(width)) // _STRIPE_PX) % 2 == 0
     if channels == 3 and dtype == np.uint8:
         return np.where(stripes[..., None], np.array(_MARK_COLOR, dtype), np.array(_BACKGROUND_COLOR, dtype))
-    bright = np.where(stripes, np.iinfo(dtype).max // 2, 0).astype(dtype)
+    most = np.iinfo(np.uint16 if dtype.kind == "f" else dtype).max
+    bright = np.where(stripes, most // 2, 0).astype(dtype)
     return np.repeat(bright[..., None], channels, axis=2)
 
 

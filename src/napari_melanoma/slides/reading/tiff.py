@@ -29,7 +29,9 @@ from napari_melanoma.slides.reading.slide import (
     SlideInfo,
     blend_over_white,
     compute_downsample,
+    merge_channels,
     override_pixel_size,
+    to_finite_float32,
     validate_scale,
 )
 from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileLevel, TileSource, fill_pyramid
@@ -115,7 +117,7 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
     )
-    extras = SlideExtras(lambda: profile, _close_both(tiff, reader))
+    extras = SlideExtras(lambda: profile, _close_both(tiff, reader), lambda name: _read_associated(others[name]))
     return TiledSlide(info, [grid for grid, _ in sources], pixel_format.dtype, extras)
 
 
@@ -131,6 +133,21 @@ def _level_sources(
         else:
             sources.append(TiffSource(planes.pages, reader, pixel_format.convert, fill))
     return sources
+
+
+def _read_associated(series: TiffPageSeries) -> NDArray[np.uint8]:
+    """Read the first plane of an image other than the levels as RGB."""
+    page = select_level_pages(series).pages[0]
+    size = page.imagelength * page.imagewidth * page.samplesperpixel * np.dtype(page.dtype).itemsize
+    if size > MAX_TILE_BYTES:
+        raise ValueError(f"{size / 2**20:.0f} MB, but at most {MAX_TILE_BYTES / 2**20:.0f} MB are supported")
+    pixels, pixel_format = page.asarray(), read_pixel_format(page)
+    if page.samplesperpixel == 1:
+        pixels = pixels[..., None]
+    elif page.planarconfig == _SEPARATE:
+        pixels = np.moveaxis(pixels, 0, -1)
+    rgb = pixel_format.convert(pixels)
+    return rgb if pixel_format.kind == "brightfield" else merge_channels(rgb, ((255, 255, 255),))
 
 
 def _describe_truncation(path: Path, levels: list[LevelPages], size: int) -> tuple[str, ...]:
@@ -246,12 +263,15 @@ def _check_tile_size(source: TiffSource, page: TiffPage) -> None:
 def find_pixel_block(page: TiffPage, reader: FileReader) -> PixelBlock | None:
     """Find the uncompressed block of a page, which must be complete.
 
-    None where the page is compressed, truncated, stored in several pieces, or the samples of a pixel are separate.
+    None where the page is compressed, truncated, stored in several pieces, the samples of a pixel are separate, or
+    floating points.
     """
     interleaved = page.planarconfig != _SEPARATE or page.samplesperpixel == 1
-    if not (interleaved and page.is_memmappable and page.dataoffsets[0] + page.nbytes <= reader.size):
+    dtype = np.dtype(page.dtype)
+    is_whole = page.is_memmappable and page.dataoffsets[0] + page.nbytes <= reader.size
+    if dtype.kind == "f" or not (interleaved and is_whole):
         return None
-    stored = np.dtype(page.parent.byteorder + np.dtype(page.dtype).char)
+    stored = np.dtype(page.parent.byteorder + dtype.char)
     return PixelBlock(reader, page.dataoffsets[0], (page.imagelength, page.imagewidth, page.samplesperpixel), stored)
 
 
@@ -501,7 +521,8 @@ def _is_smaller_copy(series: TiffPageSeries, main: TiffPageSeries) -> bool:
 def read_pixel_format(page: TiffPage) -> PixelFormat:
     """Determine the format of the samples of a page.
 
-    Brightfield for RGB, YCbCr and palettes, which are converted to 8-bit RGB; channels keep their 8 or 16 bits.
+    Brightfield for RGB, YCbCr and palettes, which are converted to 8-bit RGB; channels keep their 8 or 16 bits, and
+    floating-point samples become float32.
     """
     photometric, samples = int(page.photometric), page.samplesperpixel
     if photometric == _PALETTE and samples == 1:
@@ -512,11 +533,13 @@ def read_pixel_format(page: TiffPage) -> PixelFormat:
     if photometric in (_MINISWHITE, _MINISBLACK, _PHOTO_RGB) and page.dtype in ("u1", "u2"):
         inverted = photometric == _MINISWHITE
         return PixelFormat("fluorescence", np.dtype(page.dtype), np.invert if inverted else _identity)
+    if photometric == _MINISBLACK and np.dtype(page.dtype).kind == "f":
+        return PixelFormat("fluorescence", np.dtype(np.float32), to_finite_float32)
     values = describe_dtype(np.dtype(page.dtype))
     raise UnreadableImage(
         f"has {values} ({samples} per pixel, color space {_tag_value_name(page.photometric)}), but slides must be 8- "
-        "or "
-        "16-bit RGB, or channels of 8- or 16-bit integers. Convert it to an OME-TIFF of one of those types."
+        "or 16-bit RGB, or channels of 8- or 16-bit unsigned integers or floating-point samples. Convert it to an "
+        "OME-TIFF of one of those types."
     )
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from napari_melanoma.core.context import usable_cores
-from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.errors import InputError, MelanomaError, UnreadableImage
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.slides.reading.slide import (
@@ -165,10 +165,11 @@ def do_nothing() -> None:
 
 @dataclass(frozen=True)
 class SlideExtras:
-    """Further content of an open file: the ICC profile, read on demand; and how to close it."""
+    """Further content of an open file: ICC profile and associated images, read on demand; and how to close it."""
 
     icc_profile: Callable[[], bytes | None] = do_nothing
     close: Callable[[], None] = do_nothing
+    associated_image: Callable[[str], NDArray[np.uint8]] | None = None
 
 
 class TiledSlide(Slide):
@@ -231,6 +232,19 @@ class TiledSlide(Slide):
         """Return the ICC profile, or None."""
         self._check_open()
         return self._extras.icc_profile()
+
+    def associated_image(self, name: str) -> NDArray[np.uint8]:
+        """Read an image that is stored with the slide, as in ``Slide.associated_image``."""
+        self._check_open()
+        if self._extras.associated_image is None or name not in self.info.associated:
+            raise self._no_associated_image(name)
+        try:
+            return self._extras.associated_image(name)
+        except DAMAGE_ERRORS as error:
+            raise UnreadableImage(
+                f"the image '{name}' of {self.info.path.name} cannot be read ({error}): it is damaged. The slide "
+                "itself may be readable."
+            ) from error
 
     def close(self) -> None:
         """Close the file and release its decoded tiles."""
@@ -475,7 +489,8 @@ class DownsampledLevel(TileLevel):
 def halve_resolution(tile: NDArray) -> NDArray:
     """Average blocks of 2 x 2 pixels; an odd last row or column is averaged by itself.
 
-    ``tile``: (row, column, channel), unsigned integers. Returns half the height and width, rounded up, same type.
+    ``tile``: (row, column, channel), unsigned integers or float32. Returns half the height and width, rounded up, same
+    type.
     """
     if tile.dtype == np.uint8 and tile.shape[2] == 3:
         from PIL import Image
@@ -484,9 +499,9 @@ def halve_resolution(tile: NDArray) -> NDArray:
     height, width = tile.shape[:2]
     if height % 2 or width % 2:
         tile = np.pad(tile, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    wide = tile.astype(np.uint32)
+    wide = tile if tile.dtype.kind == "f" else tile.astype(np.uint32)
     total = wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]
-    return ((total + 2) // 4).astype(tile.dtype)
+    return total / 4 if tile.dtype.kind == "f" else ((total + 2) // 4).astype(tile.dtype)
 
 
 def fill_pyramid(sources: Sequence[TileLevel]) -> list[tuple[TileLevel, bool]]:

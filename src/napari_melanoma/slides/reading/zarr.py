@@ -15,7 +15,7 @@ from napari_melanoma.core.paths import UnsafePath
 from napari_melanoma.io.color_conversion import describe_dtype
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.zarr import check_metadata
-from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.slides.reading.files import folder_name, slide_fingerprint
 from napari_melanoma.slides.reading.slide import (
     UNIT_UM,
     LevelInfo,
@@ -23,6 +23,7 @@ from napari_melanoma.slides.reading.slide import (
     SlideInfo,
     compute_downsample,
     override_pixel_size,
+    to_finite_float32,
     validate_scale,
 )
 from napari_melanoma.slides.reading.tiled import TiledSlide, TileSource, fill_pyramid
@@ -47,6 +48,7 @@ class ZarrSource(TileSource):
         tile_height, tile_width = (chunk if chunk in _TILE_PX else _DEFAULT_PX for chunk in (chunk_height, chunk_width))
         super().__init__(height, width, tile_height, tile_width)
         self._array, self._axes = array, tuple(axes)
+        self.dtype = np.dtype(np.float32) if array.dtype.kind == "f" else array.dtype
 
     def _tile(self, row: int, column: int) -> NDArray:
         height, width = self.size_of(row, column)
@@ -56,7 +58,8 @@ class ZarrSource(TileSource):
         kept = [axis for axis in self._axes if axis in chosen]
         if "c" not in kept:
             kept, pixels = [*kept, "c"], pixels[..., None]
-        return np.ascontiguousarray(pixels.transpose([kept.index(axis) for axis in "yxc"]))
+        tile = np.ascontiguousarray(pixels.transpose([kept.index(axis) for axis in "yxc"]))
+        return to_finite_float32(tile) if tile.dtype.kind == "f" else tile
 
 
 def open_zarr(folder: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
@@ -92,7 +95,7 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
     multiscale = _first_multiscale(metadata)
     axes = _axes(multiscale, group)
     sources = [ZarrSource(_array(group, dataset["path"]), axes) for dataset in multiscale["datasets"]]
-    dtype = _array(group, multiscale["datasets"][0]["path"]).dtype
+    dtype = sources[0].dtype
     kind, channels, colors = _channels(metadata, sources[0], dtype)
     with_built = fill_pyramid(sources)
     full = (sources[0].height, sources[0].width)
@@ -102,7 +105,7 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
     scale = override_pixel_size(_read_scale(multiscale, axes), given)
     info = SlideInfo(
         path=folder,
-        name=folder.name.removesuffix(".zarr").removesuffix(".ome"),
+        name=folder_name(folder).removesuffix(".zarr").removesuffix(".ome"),
         format="OME-Zarr",
         levels=tuple(sizes),
         pixel_size=scale.pixel_size,
@@ -163,10 +166,10 @@ def _channels(
     metadata: Mapping[str, Any], source: ZarrSource, dtype: np.dtype
 ) -> tuple[Any, tuple[str, ...], tuple[ColorRGB, ...]]:
     """Kind of the slide, names and colors of its channels; 8-bit red, green and blue are brightfield."""
-    if dtype not in (np.uint8, np.uint16):
+    if dtype not in (np.uint8, np.uint16, np.float32):
         raise UnreadableImage(
-            f"has {describe_dtype(dtype)}, but a slide must have 8- or 16-bit integers. Convert it to one of these "
-            "types."
+            f"has {describe_dtype(dtype)}, but a slide must have 8- or 16-bit unsigned integers or floating-point "
+            "samples. Convert it to one of these types."
         )
     number = source.read_tile(0, 0).shape[2]
     stated = (metadata.get("omero") or {}).get("channels") or []

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
+    from napari_melanoma.case.fusion import FusedCase
     from napari_melanoma.case.model import CaseRisk
     from napari_melanoma.case.results import CaseLesionPrediction
 
@@ -110,6 +111,7 @@ class CaseControls(QWidget):
         self.report_button = tool_button(
             "case_report", "Report", "Write the report of the case as HTML and PDF file", "Report ..."
         )
+        self.tray_button = tool_button("case_tray", "Tray", "Show thumbnails of all images in the Tray", "tray")
         self.lesion_page = LesionPage(self.icons, self.settings)
         self.image_page = ImagePage()
         self.hint = quiet_label("Select a lesion to enter its site and findings, or an image.")
@@ -161,8 +163,9 @@ class CaseControls(QWidget):
         whole.addWidget(self.notice)
         whole.addWidget(self._scroll, 1)
         whole.addStretch(0)
-        self._foot = row(self.open_button, self.report_button, stretch=0)
-        self.report_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
+        self._foot = row(self.open_button, self.tray_button, self.report_button, stretch=0)
+        for button in (self.tray_button, self.report_button):
+            button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
         whole.addWidget(self._foot)
         whole.addWidget(self.save_label)
         whole.addWidget(self.status)
@@ -288,12 +291,15 @@ class LesionPage(QWidget):
         self.forms = (diagnosis, findings)
         self.risk = CaseRiskSection(icons)
         self._risk_section = section("Risk", "case_risk", self.risk, settings, True)
-        holder = QWidget()
-        QVBoxLayout(holder).setContentsMargins(0, 0, 0, 0)
-        self.synoptic_section = section("Synoptic report", "case_synoptic", holder, settings, False)
+        self.synoptic_section = section("Synoptic report", "case_synoptic", _create_holder(), settings, False)
+        self.comparison_section = section("Over time", "case_comparison", _create_holder(), settings, True)
+        self.fusion_label = _create_line("case_fusion", "Photographs and slide")
+        self.fusion_label.setProperty("quiet", True)
+        layout.addWidget(self.fusion_label)
         self._sections = (
             section("Prediction", "case_answer", prediction, settings, True),
             self._risk_section,
+            self.comparison_section,
             section("Site", "case_place", self.body_map, settings, True),
             section("Diagnosis", "case_diagnosis", diagnosis, settings, True),
             section("Findings", "case_findings", findings, settings, False),
@@ -330,6 +336,11 @@ class LesionPage(QWidget):
         )
         self.comparison_label.show()
         self.prediction_section.show_prediction(prediction.prediction, is_pending=not current)
+
+    def show_fusion(self, fused: FusedCase | None) -> None:
+        """Show why photographs and slide have no combined value; nothing if there are not both."""
+        self.fusion_label.setText("" if fused is None else fused.reason)
+        self.fusion_label.setVisible(fused is not None)
 
 
 class ImagePage(QWidget):
@@ -477,6 +488,13 @@ def _describe_basis(slide: str, risk: CaseRisk) -> str:
         f"From {slide}, by {risk.model}. Research use only; not for diagnosis.",
     )
     return " ".join(filter(None, parts))
+
+
+def _create_holder() -> QWidget:
+    """Create the place of a section's content that is made when the section is opened."""
+    holder = QWidget()
+    QVBoxLayout(holder).setContentsMargins(0, 0, 0, 0)
+    return holder
 
 
 def _create_line(name: str, label_text: str) -> WrappedLabel:

@@ -6,13 +6,14 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QShowEvent
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.case import formatting
+from napari_melanoma.ui.case.comparison import CaseComparison
 from napari_melanoma.ui.case.controller import CaseController
 from napari_melanoma.ui.case.controls import CaseControls
 from napari_melanoma.ui.case.editing import CaseEditor, CaseMetadataSync
@@ -23,6 +24,7 @@ from napari_melanoma.ui.case.predictions import CasePredictor
 from napari_melanoma.ui.case.saving import CaseCloseGuard, CaseCorrectionSaver
 from napari_melanoma.ui.case.synoptic import CaseSynopticSection
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
+from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import tasks
@@ -43,6 +45,7 @@ class CaseDock(CaseControls):
         reuse_shader_programs()
         self.controller = CaseController(self)
         self.editor = CaseEditor(self.controller, self.tree, self)
+        self.comparison = CaseComparison(self, napari_viewer, self.controller)  # leaves before an image is opened
         self.image_viewer = CaseImageViewer(napari_viewer, self, self.controller, self.tree, self.settings)
         self.image_opener = self.image_viewer.opener
         self.correction_saver = CaseCorrectionSaver(self.controller, self.image_opener, self)
@@ -80,17 +83,18 @@ class CaseDock(CaseControls):
         self.controller.changed.connect(self._on_changed)
         self.controller.saver.saved.connect(self._on_saved)
         self.image_opener.lesion_dock_opened.connect(self.guard.move_to_front)
-        self.pictures.thumbnail_read.connect(self.tree.viewport().update)
+        self.pictures.value_read.connect(self.tree.viewport().update)
         for part in (self.editor, self.importer, self.image_viewer):
             part.message.connect(self.status.show_message)
         self.report_button.clicked.connect(self._on_report)
+        self.tray_button.clicked.connect(self._on_tray)
         self.predict_button.clicked.connect(lambda checked=False: self.predictor.predict())
         self.predictor.started.connect(partial(self.status.begin, "answering", "Classifying the lesions ..."))
         self.predictor.changed.connect(self._on_predictions)
         self.predictor.progressed.connect(partial(self.status.progress, "answering"))
         self.predictor.finished.connect(partial(self.status.end, "answering"))
         sources = (self.controller, self.image_opener, self.importer, self.guard, self.predictor, self.report_writer)
-        for source in sources:
+        for source in (*sources, self.comparison):
             source.failed.connect(self._on_failed)
 
     def _connect_forms(self) -> None:
@@ -185,6 +189,7 @@ class CaseDock(CaseControls):
             self.lesion_page.show_lesion(case, lesion, editable)
             self.synoptic.show_lesion(lesion)
             self.predictor.show_prediction(self.lesion_page, current)
+        self.comparison.show_lesion(lesion)
         if found is not None:
             self.image_page.show_image(case, *found, editable)
         self.lesion_page.setVisible(lesion is not None)
@@ -287,6 +292,13 @@ class CaseDock(CaseControls):
             ask = partial(self.report_writer.ask, (store.folder,), store.folder.parent, name, find)
             self.controller.saver.run_when_saved(ask)
 
+    def _on_tray(self) -> None:
+        """Show the images of the case in the Tray, once its edits are saved; the Tray is not imported before."""
+        store = self.controller.store
+        if store is not None:
+            tray: Any = show_dock(self.image_opener.viewer, "Tray")
+            self.controller.saver.run_when_saved(partial(tray.open, [store.folder]))
+
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":
             self.importer.cancel()
@@ -294,14 +306,19 @@ class CaseDock(CaseControls):
             self.predictor.cancel()
         elif task == "analysing":
             self.image_opener.cancel()
+        elif task == "comparing":
+            self.comparison.cancel()
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)
 
 
 def _find_slide_results(root: Path, paths: Sequence[Path]) -> list[Path]:
-    """Find the result folders of slides; other images have none."""
-    from napari_melanoma.slides.result_folder import slide_folder
+    """Find the result folders of slides, by their names, and those of missing slides by what the folders record."""
+    from napari_melanoma.slides.result_folder import recorded_slide, slide_folder
 
     folders = [slide_folder(root, path) for path in paths if path.exists()]
+    missing = {path for path in paths if not path.exists()}
+    if missing and root.is_dir():
+        folders += [folder for folder in sorted(root.iterdir()) if recorded_slide(folder) in missing]
     return [folder for folder in folders if folder.is_dir()]

@@ -22,7 +22,7 @@ from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, LayerPhotographSource
-from napari_melanoma.ui.viewer.slide_layers import close_slides, list_slides
+from napari_melanoma.ui.viewer.slide_layers import close_slides
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 
@@ -462,8 +462,4 @@ def show_slide(viewer: Viewer, path: Path) -> None:
     """Open a slide in the Slide dock, or show it if it is open."""
     dock = show_dock(viewer, "Slide")
     assert isinstance(dock, SlideDock)
-    identity = str(path.absolute())
-    if any(slide.identity == identity for slide in list_slides(viewer)):
-        dock.picker.select_slide(identity)
-    else:
-        dock.opener.open([path])
+    dock.show_file(path)

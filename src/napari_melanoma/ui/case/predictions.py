@@ -82,13 +82,18 @@ class CasePredictor(QObject):
 
     def show_prediction(self, page: LesionPage, lesion: str) -> None:
         """Show the prediction for a lesion, or how to get one."""
+        from napari_melanoma.case.fusion import fuse_lesion
+
         prediction = None if self.predictions is None else self.predictions.find_lesion(lesion)
         advice = (
             f"{self.unavailable_reason}."
             if self.unavailable_reason
             else "Press <i>classify</i> above to classify the lesions."
         )
-        page.show_prediction(prediction, self._is_current(lesion), advice)
+        is_current, case = self._is_current(lesion), self._controller.case
+        page.show_prediction(prediction, is_current, advice)
+        fused = None if case is None else fuse_lesion(case, case.find_lesion(lesion), prediction, is_current=is_current)
+        page.show_fusion(fused)
 
     def _is_current(self, lesion: str) -> bool:
         """Return whether a prediction is up to date."""

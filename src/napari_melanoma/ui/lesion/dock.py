@@ -370,9 +370,7 @@ class LesionDockLink(QObject):
 
     def find_image(self, path: Path) -> Image | None:
         """Find the layer of a photograph; None if it is not open."""
-        file = str(path.absolute())
-        images = photographs.identify_photographs(self.viewer)
-        return next((image for image in images if image.metadata.get(METADATA_KEY, {}).get("path") == file), None)
+        return photographs.find_file(self.viewer, path)
 
     def find_path(self, identity: str) -> Path | None:
         """Find the file of an open photograph; None if it was removed or was not read from a file."""

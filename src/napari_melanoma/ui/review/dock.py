@@ -234,7 +234,7 @@ class ReviewDock(ReviewControls):
         self.previous_button.clicked.connect(partial(self._step, -1))
         self.accept_button.clicked.connect(self.opener.accept)
         self.reject_button.clicked.connect(self.opener.reject)
-        self.thumbnails.thumbnail_read.connect(self._on_thumbnail)
+        self.thumbnails.value_read.connect(self._on_thumbnail)
         self.list_model.counts_changed.connect(self.show_counts)
         self._latest.succeeded.connect(self._on_listed)
         self.rating.rated.connect(self._on_rated)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_melanoma.ui.slide.analysis import SlideRunPanel
@@ -47,6 +47,13 @@ if TYPE_CHECKING:
 
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows
+# Shorter than the titles of the sections.
+TAB_LABELS = {
+    "Slides of a folder": "Folder",
+    "File metadata": "Metadata",
+    "Synoptic report": "Synoptic",
+    "Area and probability": "Area",
+}
 
 
 class SlideWelcome(Welcome):
@@ -154,9 +161,17 @@ class SlideControls(QWidget):
         self.welcome.setVisible(not has_slide)
         # A scroll bar that appears changes the width, which changes heights, which may hide the bar again.
         always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
-        self._scroll.setVerticalScrollBarPolicy(always if has_slide else needed)
+        self.content_scroll.setVerticalScrollBarPolicy(always if has_slide else needed)
         self._set_work_visible(has_slide and not self.waiting.is_opening)
         self._files.setVisible(has_slide)
+
+    def list_tabs(self) -> dict[str, tuple[QWidget, ...]]:
+        """Return the parts of the dock by their label as a tab of the reading mode."""
+        views, _, (validity, heatmap, lesions, *others) = self._grouped_widgets
+        tabs: dict[str, tuple[QWidget, ...]] = {"Slide": (self.picker, self.scale_panel)}
+        tabs |= {TAB_LABELS.get(_title(one), _title(one)): (one,) for one in views}
+        tabs |= {"Analysis": (self._groups[1],), "Results": (validity, heatmap, lesions)}
+        return tabs | {TAB_LABELS.get(_title(one), _title(one)): (one,) for one in others}
 
     def update_analyze_buttons(self, blocker: str, has_results: bool) -> None:
         """Enable the buttons, or show why the slide cannot be analyzed."""
@@ -195,18 +210,23 @@ class SlideControls(QWidget):
             group.hide()
             for part in parts:
                 self.waiting.add_widget(part, group.layout().addWidget)
-        self._scroll = scroll_area(page, "slide_scroll")
+        self.content_scroll = scroll_area(page, "slide_scroll")
         self._files = row(self.save_button, self.export_button, self.report_button, self.folder_button, stretch=0)
         foot = QWidget()
         below = QVBoxLayout(foot)
         below.setContentsMargins(6, 0, 6, 6)
         below.addWidget(self._files)
         below.addWidget(self.status)
-        whole = QVBoxLayout(self)
+        self.body = QWidget()
+        rows = QVBoxLayout(self.body)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setSpacing(4)
+        rows.addWidget(self.content_scroll, 1)
+        rows.addWidget(foot)
+        whole = QHBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(4)
-        whole.addWidget(self._scroll, 1)
-        whole.addWidget(foot)
+        whole.setSpacing(0)
+        whole.addWidget(self.body)
 
     def _create_work_area(self) -> QWidget:
         models = QWidget()
@@ -260,3 +280,8 @@ class SlideControls(QWidget):
         self.correlation_section = section(
             "Area and probability", "slide_relation_section", column(), self.settings, False
         )
+
+
+def _title(part: QWidget) -> str:
+    """Return the title of a section."""
+    return str(part.toggleButton().accessibleName()) if isinstance(part, QCollapsible) else ""

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth_section import SlideDepthSection
+    from napari_melanoma.ui.slide.reading_mode import ReadingMode
     from napari_melanoma.ui.slide.risk_section import SlideRiskSection
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
@@ -100,7 +101,8 @@ class SlideDock(SlideControls):
         self.visited = VisitedArea(context, self.view_history, self.overview, self.visited_controls)
         self.recent = self._create_recent_lists()
         self.stops = SlideStops(context, self.navigation, self.lesions, self.lesion_table, self.regions.store)
-        self.reading_keys = ReadingKeys(context, self.sections.magnification, self.stops)
+        self.reading_mode = ReadingModeSwitch(self)
+        self.reading_keys = ReadingKeys(context, self.sections.magnification, self.stops, self.reading_mode.leave)
         self.counts = CountSection(
             context,
             self.measurement_section,
@@ -203,7 +205,7 @@ class SlideDock(SlideControls):
         self.view_history.changed.connect(lambda: self.view_buttons.show_history(self.view_history))
         for source in (self.view_buttons.step_requested, self.reading_keys.view_step_requested):
             source.connect(self.view_history.step)
-        self.sections.worklist.slide_requested.connect(self._on_slide_requested)
+        self.sections.worklist.slide_requested.connect(self.show_file)
         self.sections.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
 
     def _add_shortcuts(self) -> None:
@@ -346,7 +348,8 @@ class SlideDock(SlideControls):
         self.model_picker.model = model
         self.options_controller.set_options(options)
 
-    def _on_slide_requested(self, path: Path) -> None:
+    def show_file(self, path: Path) -> None:
+        """Show a slide, which is opened unless it is open."""
         if not self.picker.select_file(path):
             self.opener.open([path])
 
@@ -469,6 +472,34 @@ class SlideDock(SlideControls):
         self.status.end("starting")
         self.run_panel.clear_pending_command()
         show_failure(self.status, error)
+
+
+class ReadingModeSwitch(QObject):
+    """Turn the reading mode on and off; its toolbar and its tabs are created when it is first turned on."""
+
+    def __init__(self, dock: SlideDock) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self.mode: ReadingMode | None = None
+        add_shortcut(dock, "slide.reading", self.toggle)
+        dock.picker.reading_button.clicked.connect(self.toggle)
+
+    def toggle(self) -> None:
+        """Turn the reading mode on or off."""
+        if self.leave():
+            return
+        if self.mode is None:
+            from napari_melanoma.ui.slide.reading_mode import ReadingMode
+
+            dock = self._dock
+            self.mode = ReadingMode(dock, dock.sections.magnification, dock.view_history)
+            self.mode.bookmark_requested.connect(dock.navigation.add_bookmark)
+            self.mode.ruler_requested.connect(partial(dock.sections.measurements.toggle_tool, "line"))
+        self.mode.enter()
+
+    def leave(self) -> bool:
+        """Turn the reading mode off; return whether it was on."""
+        return self.mode is not None and self.mode.leave()
 
 
 LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection", "SlideSynopticSection")

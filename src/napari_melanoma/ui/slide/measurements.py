@@ -221,7 +221,7 @@ class MeasurementSection(QObject):
         self._settle_timer.setInterval(SETTLED_MS)
         self._settle_timer.timeout.connect(self._read_layer)
         for kind in MODES:
-            add_shortcut(context.dock, f"slide.{kind}", partial(self._on_key, kind))
+            add_shortcut(context.dock, f"slide.{kind}", partial(self.toggle_tool, kind))
         context.connections.connect(self._viewer.layers.selection.events.active, self._on_active)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
@@ -286,7 +286,8 @@ class MeasurementSection(QObject):
             self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
             self._update_view()
 
-    def _on_key(self, kind: str) -> None:
+    def toggle_tool(self, kind: str) -> None:
+        """Activate a tool, or deactivate it."""
         if self._view is None:
             self._section.expand()
         self._set_tool("" if self._tool == kind else kind)

@@ -362,13 +362,15 @@ class MagnificationButtons(QWidget):
 
     magnification_requested = Signal(float)
 
-    def __init__(self) -> None:
+    def __init__(self, steps: Sequence[int] = STEPS) -> None:
         super().__init__()
         named(self, "magnification", "Magnification")
         self._value_label = named(quiet_label(), "magnification_now", "Magnification of the view")
         self._value_label.setToolTip(f"Magnification of the view: 1x is {UM_AT_1X:g} µm per screen pixel")
+        self._value_label.setWordWrap(False)
+        self._value_label.setMinimumWidth(self._value_label.fontMetrics().horizontalAdvance("00.00x"))
         self._buttons = {
-            step: tool_button(f"magnify_{step}", f"{step}x", "", f"{step}x", checkable=True) for step in STEPS
+            step: tool_button(f"magnify_{step}", f"{step}x", "", f"{step}x", checkable=True) for step in steps
         }
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -411,19 +413,28 @@ class MagnificationController(QObject):
 
     def __init__(self, context: SlideContext, buttons: MagnificationButtons) -> None:
         super().__init__(context)
-        self._context, self._viewer, self._buttons = context, context.viewer, buttons
+        self._context, self._viewer = context, context.viewer
+        self._buttons: list[MagnificationButtons] = []
         self._slide: ViewerSlide | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(ZOOM_FOLLOW_MS)
         self._timer.timeout.connect(self.update_magnification)
         context.connections.connect(camera.get_camera(self._viewer).events.zoom, self._on_zoom)
-        self._buttons.magnification_requested.connect(self.magnify)
+        self.add_buttons(buttons)
+
+    def add_buttons(self, buttons: MagnificationButtons) -> None:
+        """Synchronize further buttons."""
+        self._buttons.append(buttons)
+        buttons.magnification_requested.connect(self.magnify)
+        buttons.show_native(self._native)
+        self.update_magnification()
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
         self._slide = slide
-        self._buttons.show_native(self._native)
+        for buttons in self._buttons:
+            buttons.show_native(self._native)
         self.update_magnification()
 
     @property
@@ -435,7 +446,8 @@ class MagnificationController(QObject):
     def update_magnification(self) -> None:
         """Show the current magnification of the view."""
         scaled = self._slide is not None and self._slide.info.pixel_size is not None
-        self._buttons.show_magnification(get_magnification(self._viewer) if scaled else None)
+        for buttons in self._buttons:
+            buttons.show_magnification(get_magnification(self._viewer) if scaled else None)
 
     def _on_zoom(self, event: object = None) -> None:
         if not self._timer.isActive():

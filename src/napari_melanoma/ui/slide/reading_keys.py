@@ -49,9 +49,16 @@ class ReadingKeys(QObject):
 
     view_step_requested = Signal(int)
 
-    def __init__(self, context: SlideContext, magnification: MagnificationController, stops: SlideStops) -> None:
+    def __init__(
+        self,
+        context: SlideContext,
+        magnification: MagnificationController,
+        stops: SlideStops,
+        leave_reading: Callable[[], bool],
+    ) -> None:
         super().__init__(context)
         self._context, self._viewer, self._stops = context, context.viewer, stops
+        self._leave_reading = leave_reading
         self._slide: ViewerSlide | None = None
         self._canvas: QWidget | None = None
         self.kinetic = KineticPanning(self._viewer, self, self._is_on_slide)
@@ -93,6 +100,7 @@ class ReadingKeys(QObject):
             "slide.whole": partial(fit_view, self._viewer),
             "slide.next_stop": partial(self._stops.step, 1),
             "slide.previous_stop": partial(self._stops.step, -1),
+            "slide.leave_reading": self._leave_reading,
         }
         for name, action in others.items():
             actions |= dict.fromkeys(list_keys(name), action)
@@ -124,8 +132,9 @@ class ReadingKeys(QObject):
         if event.modifiers() & IGNORED_MODIFIERS:
             return ""
         name = str(QKeySequence(event.key()).toString(QKeySequence.SequenceFormat.PortableText))
-        if name == "Backtab":
-            return "Shift+Tab"
+        name = {"Backtab": "Shift+Tab", "Esc": "Escape"}.get(name, name)
+        if name == "Shift+Tab":
+            return name
         with_shift = f"Shift+{name}"
         is_shifted = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier) and with_shift in self.actions
         return with_shift if is_shifted else name

@@ -155,6 +155,16 @@ class SideBySideController(QObject):
         """Napari's model of the second view; None if it is closed."""
         return self._model
 
+    def show(self, identity: str) -> None:
+        """Show an open slide in the second view."""
+        self._section.expand(animate=False)
+        assert self._view is not None  # created with the section
+        self._view.slide_combo.setCurrentIndex(self._view.slide_combo.findData(identity))
+        if self._model is None:
+            self._view.show_button.setChecked(True)
+        else:
+            self._on_chosen()
+
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide in the first view."""
         self._slide = slide

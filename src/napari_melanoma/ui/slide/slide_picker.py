@@ -70,6 +70,9 @@ class SlidePicker(QWidget):
         for button, icon in ((self._previous, "left_arrow"), (self._next, "right_arrow"), (self.scale_button, "line")):
             icons.add(button, icon)
         close_key = format_key("slide.close")
+        reading = f"Reading mode: the slide fills the window ({format_key('slide.reading')})"
+        self.reading_button = tool_button("reading_mode", "Reading mode", reading)
+        icons.add(self.reading_button, "pop_out")
         self.close_button = tool_button(
             "close_slide", "Close", f"Close the slide; all edits are kept ({close_key})", "✕"
         )
@@ -82,7 +85,7 @@ class SlidePicker(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        buttons = (self.fit_button, self.scale_button, self.close_button)
+        buttons = (self.fit_button, self.scale_button, self.reading_button, self.close_button)
         layout.addWidget(row(self.combo, self._previous, self._next, *buttons, stretch=0))
         layout.addWidget(self._description_label)
         layout.addWidget(self.warning_label)
@@ -159,6 +162,7 @@ class SlidePicker(QWidget):
         self._next.setVisible(several)
         self.scale_button.setEnabled(slide is not None)
         self.fit_button.setEnabled(slide is not None)
+        self.reading_button.setEnabled(slide is not None)
         self.close_button.setEnabled(slide is not None)
         # A slide that was closed and opened again has new layers; those of further channels are added one by one.
         now = None if slide is None else (slide.identity, slide.slide, len(slide.layers))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import (
@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.ui.slide.context import is_same_slide
+from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.slide_table import WorkItem
+    from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -43,6 +44,7 @@ class WorklistView(QWidget):
 
     slide_chosen = Signal(object)
     folder_requested = Signal()
+    tray_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,6 +56,7 @@ class WorklistView(QWidget):
             "worklist_previous", "Previous slide", f"Open the previous slide ({PREVIOUS_KEY})", "previous"
         )
         next_button = tool_button("worklist_next", "Next slide", f"Open the next slide ({NEXT_KEY})", "next")
+        tray_button = tool_button("worklist_tray", "Tray", "Show thumbnails of the folder in the Tray", "tray")
         self.table = named(QTableWidget(0, 2), "worklist", "Slides of the folder", "Click a slide to open it")
         self.table.setHorizontalHeaderLabels(["slide", "state"])
         self.table.verticalHeader().hide()
@@ -68,9 +71,10 @@ class WorklistView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for widget in (self.folder_label, self.table, row(previous_button, next_button, folder_button)):
+        for widget in (self.folder_label, self.table, row(previous_button, next_button, folder_button, tray_button)):
             layout.addWidget(widget)
         folder_button.clicked.connect(self.folder_requested)
+        tray_button.clicked.connect(self.tray_requested)
         previous_button.clicked.connect(lambda: self.choose_adjacent(-1))
         next_button.clicked.connect(lambda: self.choose_adjacent(1))
         self.table.cellClicked.connect(lambda line, _: self._choose_row(line))
@@ -131,6 +135,7 @@ class SlideWorklist(QObject):
         super().__init__(context)
         self._context, self._section = context, section
         self._view: WorklistView | None = None
+        self._reader: WorkItemReader | None = None
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_folder_listed)
         self._latest.failed.connect(self.failed)
@@ -159,9 +164,18 @@ class SlideWorklist(QObject):
 
     def refresh(self) -> None:
         """Read the folder again if the section is visible."""
-        folder, out = self.folder, self._context.run_manager.root
+        folder = self.folder
         if self._view is not None and self._section.isVisible() and self._section.isExpanded() and folder is not None:
-            self._latest.submit("worklist", lambda: partial(_list_folder, folder, out))
+            self._latest.submit("worklist", lambda: partial(_list_folder, folder, self._get_reader()))
+
+    def _get_reader(self) -> WorkItemReader:
+        """Return the reader of the results folder, which may have changed."""
+        from napari_melanoma.slides.slide_table import WorkItemReader
+
+        out = self._context.run_manager.root
+        if self._reader is None or self._reader.out != out:
+            self._reader = WorkItemReader(out)
+        return self._reader
 
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the content when the section is first opened."""
@@ -169,6 +183,7 @@ class SlideWorklist(QObject):
             self._view = WorklistView()
             self._view.slide_chosen.connect(self.slide_requested)
             self._view.folder_requested.connect(self._choose_folder)
+            self._view.tray_requested.connect(self._show_tray)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(self._view)
             self.set_slide(self._context.slide)
         if is_open:
@@ -188,13 +203,19 @@ class SlideWorklist(QObject):
     def _choose_folder(self) -> None:
         choose_folder(self._context.window, "worklist_dialog", "Folder of slides", self.folder, self._on_folder_chosen)
 
+    def _show_tray(self) -> None:
+        """Show the folder in the Tray, without importing it before."""
+        dock: Any = show_dock(self._context.viewer, "Tray")
+        if self.folder is not None:
+            dock.open([self.folder])
+
     def _on_folder_chosen(self, folder: Path) -> None:
         self._context.settings.set(FOLDER_SETTING, str(folder))
         self.refresh()
 
 
-def _list_folder(folder: Path, out: Path, run: RunContext) -> FolderListing:
+def _list_folder(folder: Path, reader: WorkItemReader, run: RunContext) -> FolderListing:
     """List the slides of a folder."""
     from napari_melanoma.slides.slide_table import list_work_items
 
-    return folder, list_work_items(folder, out, run)
+    return folder, list_work_items(folder, reader, run)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QMenu, QSizePolicy, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QMenu, QSizePolicy, QWidget
 
 from napari_melanoma.ui.viewer.layers import LayerUnits
 from napari_melanoma.ui.viewer.shortcuts import add_help_shortcuts
@@ -27,6 +27,8 @@ TWO_COLUMNS_PX = 1500  # a window this wide has room for a photograph and two do
 MIN_CANVAS_PX = 400  # width that a second column of docks leaves for the canvas
 # The Lesion dock is used together with the Review dock or the Case dock.
 SIDE_BY_SIDE_DOCKS = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
+# Areas from which a dock is placed below the image: napari's default, and where the user left it.
+BELOW_FROM = (Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea)
 DEFER_DELAY_MS = 60  # after this time an opened dock has been drawn
 PLUGIN, LESION_DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
 
@@ -36,11 +38,19 @@ class DockPlacement(QObject):
 
     The dock becomes the front tab of another dock of this package in the same area of the window. The Lesion dock
     gets a column of its own beside the Review or the Case dock if the window is wide enough.
+
+    ``bottom_height``: of a dock that is placed below the image instead, in pixels.
     """
 
-    def __init__(self, dock: QWidget, viewer: Viewer | None = None, connections: Connections | None = None) -> None:
+    def __init__(
+        self,
+        dock: QWidget,
+        viewer: Viewer | None = None,
+        connections: Connections | None = None,
+        bottom_height: int = 0,
+    ) -> None:
         super().__init__(dock)
-        self._dock, self._viewer = dock, viewer
+        self._dock, self._viewer, self._bottom_height = dock, viewer, bottom_height
         self._frame: QDockWidget | None = None
         self._in_front = False
         self._closing = False
@@ -93,7 +103,12 @@ class DockPlacement(QObject):
         frame.visibilityChanged.connect(self._on_visibility)
         self._in_front = True
         self._extend_fit(window)
-        _place(window, frame)
+        for layout in window.findChildren(CanvasLayout):
+            layout.interrupt(frame)
+        if self._bottom_height and window.dockWidgetArea(frame) in BELOW_FROM:
+            _place_below(window, frame, self._bottom_height)
+        else:
+            _place(window, frame)
         frame.show()
         frame.raise_()
 
@@ -107,6 +122,13 @@ class DockPlacement(QObject):
     def _on_fit(self, checked: bool = False) -> None:
         if self._viewer is not None and self._dock.window().isActiveWindow():  # all windows share one action
             fit_view(self._viewer)
+
+    def hide_frame(self) -> None:
+        """Hide the dock, also if it is a tab behind others."""
+        frame = self._live_frame()
+        if frame is not None:
+            self._closing = True
+            frame.hide()
 
     def _on_visibility(self, visible: bool) -> None:
         """Record whether the dock is in front; when it is hidden, only after the current event."""
@@ -166,6 +188,15 @@ def _place(window: QMainWindow, frame: QDockWidget) -> None:
         window.tabifyDockWidget((others or columns)[-1][-1], frame)
 
 
+def _place_below(window: QMainWindow, frame: QDockWidget, height: int) -> None:
+    """Place a dock below the image; docks at the right keep their height."""
+    window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+    window.removeDockWidget(frame)
+    window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, frame)
+    frame.show()
+    window.resizeDocks([frame], [height], Qt.Orientation.Vertical)
+
+
 def _has_room(window: QMainWindow) -> bool:
     """Whether a second column of docks leaves enough room for the canvas."""
     canvas = window.centralWidget()
@@ -210,6 +241,116 @@ def _shares_area(window: QMainWindow, other: QDockWidget, frame: QDockWidget) ->
     """Whether a dock is shown in the same area of the window."""
     in_area = window.dockWidgetArea(other) == window.dockWidgetArea(frame)
     return in_area and not other.isFloating() and not other.isHidden()
+
+
+class CanvasLayout(QObject):
+    """Leaves one dock beside the canvas, and restores the layout of the window as it was before.
+
+    Floating docks and docks with a canvas of their own stay. ``interrupted``: the user opened another dock, or closed
+    the remaining one, so that the layout is to be restored.
+    """
+
+    interrupted = Signal()
+
+    def __init__(self, window: QMainWindow, frame: QDockWidget) -> None:
+        super().__init__(window)
+        self._window, self._frame = window, frame
+        self._state, self._window_state = window.saveState(), window.windowState()
+        self._focus = QApplication.focusWidget()
+        self._min_size = frame.minimumSize()
+        self._title: QWidget | None = None
+        self._hidden: list[QDockWidget] = []
+        self._closed = False
+        docks = window.findChildren(QDockWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
+        self._docks = [one for one in docks if not one.isHidden() and not one.isFloating()]
+        self._front = [one for one in self._docks if not one.visibleRegion().isEmpty()]
+
+    def apply(self) -> None:
+        """Hide the other docks, and put the remaining one to the right, without a title bar."""
+        window, frame = self._window, self._frame
+        if frame.isFloating():
+            frame.setFloating(False)
+        if window.dockWidgetArea(frame) != Qt.DockWidgetArea.RightDockWidgetArea:
+            window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, frame)
+        self._title = frame.titleBarWidget()
+        frame.setTitleBarWidget(QWidget(frame))
+        frame.setMinimumSize(0, 0)  # a minimum width alone would stay that of the content before
+        for one in self._docks:
+            if one is not frame and not _has_canvas(one):
+                self._hidden.append(one)
+                _hide(one)
+        frame.show()
+        frame.raise_()
+        for one in (frame, *self._hidden):
+            one.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Interrupt when the user shows a hidden dock or closes the remaining one."""
+        kind = None if event is None else event.type()
+        if watched is self._frame and kind == QEvent.Type.HideToParent:
+            QTimer.singleShot(0, self._on_hidden)
+        elif kind == QEvent.Type.ShowToParent and watched in self._hidden:
+            self._front.append(watched)
+            QTimer.singleShot(0, self.interrupted.emit)
+        return False
+
+    def _on_hidden(self) -> None:
+        """Interrupt if the remaining dock was closed, not only moved."""
+        if isalive(self) and (not isalive(self._frame) or self._frame.isHidden()):
+            self._closed = True
+            self.interrupted.emit()
+
+    def interrupt(self, frame: QDockWidget) -> None:
+        """Restore the layout for a dock that is being opened."""
+        self._front.append(frame)
+        self.interrupted.emit()
+
+    def restore(self) -> None:
+        """Restore docks, full screen and focus; docks that were opened meanwhile stay open."""
+        window, frame = self._window, self._frame
+        if not isalive(self) or not isalive(window):
+            return
+        for one in filter(isalive, (frame, *self._hidden)):
+            one.removeEventFilter(self)
+        if self._title is not None and isalive(frame) and isalive(self._title):
+            empty = frame.titleBarWidget()
+            frame.setTitleBarWidget(self._title)
+            frame.setMinimumSize(self._min_size)
+            empty.deleteLater()
+        if window.isFullScreen() and not self._window_state & Qt.WindowState.WindowFullScreen:
+            window.setWindowState(self._window_state)
+        window.restoreState(self._state)
+        for one in window.findChildren(QDockWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            if one not in self._docks and not one.isHidden() and not one.isFloating() and _has_canvas(one):
+                place_next_to_canvas(window, one)
+        if self._closed and isalive(frame):
+            frame.hide()
+        focus = self._focus
+        if focus is not None and isalive(focus) and focus.isVisible():
+            focus.setFocus()
+        QTimer.singleShot(0, self._finish)  # docks that are shown again come to the front one after the other
+
+    def _finish(self) -> None:
+        """Bring the docks to the front that were there."""
+        if isalive(self):
+            for one in self._front:
+                if isalive(one) and not one.isHidden():
+                    one.raise_()
+            self.deleteLater()
+
+
+def _hide(frame: QDockWidget) -> None:
+    """Hide a dock of any plugin."""
+    for docking in frame.findChildren(DockPlacement):
+        docking.hide_frame()
+    frame.hide()
+
+
+def _has_canvas(frame: QDockWidget) -> bool:
+    """Whether a dock shows images, such as a second view."""
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
+
+    return frame.findChild(QOpenGLWidget) is not None
 
 
 class DeferredWidgets(QObject):

@@ -6,6 +6,7 @@ import math
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.geometry import PixelSize
@@ -159,6 +160,12 @@ def identify_photographs(viewer: Viewer) -> list[Image]:
             }
         seen.add(str(get_identity(image)))
     return found
+
+
+def find_file(viewer: Viewer, path: Path) -> Image | None:
+    """Find the photograph that was read from a file; None if it is not open."""
+    file = str(path.absolute())
+    return next((image for image in identify_photographs(viewer) if _plugin_metadata(image).get("path") == file), None)
 
 
 def get_identity(layer: Layer) -> str | None:

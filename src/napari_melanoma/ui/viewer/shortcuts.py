@@ -90,7 +90,9 @@ SHORTCUTS = {
     "slide.whole": Shortcut("Home", "Fit the slide to the view", "Slide", "canvas"),
     "slide.next_stop": Shortcut("Tab", "Next lesion, then region, then bookmark", "Slide", "canvas"),
     "slide.previous_stop": Shortcut("Shift+Tab", "Previous lesion, region or bookmark", "Slide", "canvas"),
+    "slide.leave_reading": Shortcut("Escape", "Leave the reading mode", "Slide", "canvas"),
     "slide.drag": Shortcut("Space", "Hold to move the view with any tool", "Slide", "widget"),
+    "slide.reading": Shortcut("F8", "Reading mode: the slide fills the window; again to leave it", "Slide"),
     "slide.back": Shortcut("Alt+Shift+Left", "Previous view", "Slide"),
     "slide.forward": Shortcut("Alt+Shift+Right", "Next view", "Slide"),
     "slide.close": Shortcut("Ctrl+Alt+X", "Close the slide", "Slide"),
@@ -121,6 +123,10 @@ SHORTCUTS = {
     "case.add_lesion": Shortcut("Alt+N", "Add a lesion", "Case", "dock"),
     "case.add_image": Shortcut("Alt+M", "Add images", "Case", "dock"),
     "case.remove": Shortcut("Delete", "Remove the selected image or lesion from the case", "Case", "widget"),
+    "tray.open": Shortcut("Return", "Open the selected slides and photographs", "Tray", "widget"),
+    "tray.beside": Shortcut("Shift+Return", "Show the selected slide in the second view", "Tray", "widget"),
+    "tray.find": Shortcut("Ctrl+F", "Filter by name", "Tray", "dock"),
+    "tray.refresh": Shortcut("F5", "Search the folder again", "Tray", "dock"),
 }
 
 

@@ -15,7 +15,17 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, q
 SHOW_DELAY_MS = 200
 NOT_CANCELLABLE = ("saving", "storing", "starting")  # short and atomic
 Task = Literal[
-    "analysing", "answering", "opening", "saving", "storing", "rating", "importing", "starting", "finding", "reporting"
+    "analysing",
+    "answering",
+    "opening",
+    "saving",
+    "storing",
+    "rating",
+    "importing",
+    "starting",
+    "finding",
+    "reporting",
+    "comparing",
 ]
 OPTION_PATTERN = re.compile(r" \((Python: .*?)?command line: [^()]*\)")
 
@@ -25,6 +35,7 @@ class StatusLine(QWidget):
 
     cancelled = Signal(str)
     link_activated = Signal(str)
+    message_changed = Signal(str)
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -66,6 +77,7 @@ class StatusLine(QWidget):
         """Show a message."""
         self._message_task = None
         self._label.setText(message)
+        self.message_changed.emit(message)
 
     def clear(self) -> None:
         """Clear the message, unless a task is running."""

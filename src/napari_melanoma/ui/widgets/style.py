@@ -129,6 +129,7 @@ class Palette:
     raised: str = "#414851"
     highlight: str = "#6a7380"
     warning: str = "#e3b617"
+    fault: str = "#e3b617"
 
 
 class ThemedIcons(QObject):
@@ -173,13 +174,14 @@ class ThemedIcons(QObject):
         colors = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
         dark = theme.type == "dark"
         faint = "#9aa0a8" if dark else "#63666b"
-        fault = theme.warning if dark else "#7a5200"  # the theme's yellow is not readable on its light gray
         self._link_color = "#6cb0f2" if dark else "#1f5fa8"
         painted = {
             name: QColor(getattr(theme, name).as_hex()).name()
             for name in ("text", "background", "highlight", "warning")
         }
-        self.palette = Palette(dark, faint=faint, raised=QColor(theme.foreground.as_hex()).name(), **painted)
+        fault = painted["warning"] if dark else "#7a5200"  # the theme's yellow is not readable on its light gray
+        raised = QColor(theme.foreground.as_hex()).name()
+        self.palette = Palette(dark, faint=faint, fault=fault, raised=raised, **painted)
         texts = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground}
         self._dock.setStyleSheet(STYLE.format(**colors, **texts))
         self.changed.emit()

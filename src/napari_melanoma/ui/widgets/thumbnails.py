@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QModelIndex, QObject, QRect, QSize, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPixmap
 from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
+from napari_melanoma.core.errors import describe_error
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.style import PRIMARY
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
+    BatchReader = Callable[[list[Path], RunContext], Mapping[Path, Any]]
+    ThumbnailReader = Callable[[Path, int], tuple[NDArray[np.uint8], str]]
+
 MARGIN_PX = 4
 CACHE_SIZE = 600
-MAX_QUEUED = 60  # more rows than are visible at once; rows that were scrolled past are not read
-BATCH_SIZE = 6
+MAX_QUEUED = 160  # more rows than are visible at once; rows that were scrolled past are not read
+BATCH_SIZE = 4
 
 
 class RowStyle(NamedTuple):
@@ -77,64 +85,142 @@ def paint_thumbnail(painter: QPainter, square: QRect, picture: QPixmap | None, f
     painter.drawPixmap(square, picture, part)
 
 
-class ThumbnailLoader(QObject):
-    """Returns cached thumbnails, and reads missing ones in a thread, the latest request first."""
+class BackgroundCache(QObject):
+    """Returns cached values of files, and reads missing ones in a thread, the latest request first.
 
-    thumbnail_read = Signal(object)
+    ``read``: reads the values of some files, in a thread. ``size``: number of values that are kept.
+    """
 
-    def __init__(self, side_px: int, parent: QObject) -> None:
+    value_read = Signal(object)
+
+    def __init__(self, read: BatchReader, parent: QObject, size: int = CACHE_SIZE) -> None:
         super().__init__(parent)
-        self._side_px = side_px
-        self._cache: OrderedDict[Path, QPixmap | None] = OrderedDict()
+        self._read, self._size = read, size
+        self._cache: OrderedDict[Path, Any] = OrderedDict()
         self._queued: OrderedDict[Path, None] = OrderedDict()
+        self._reading: list[Path] = []
         self._job: BackgroundJob | None = None
 
-    def get(self, path: Path) -> QPixmap | None:
-        """Return a thumbnail; None if it is not read yet (it is queued) or cannot be read."""
+    def peek(self, path: Path) -> Any:  # noqa: ANN401 - by kind of cache
+        """Return a cached value; None if it is not read yet."""
+        return self._cache.get(path)
+
+    def request(self, path: Path) -> Any:  # noqa: ANN401 - by kind of cache
+        """Return a value; None if it is not read yet (it is queued)."""
         if path in self._cache:
             self._cache.move_to_end(path)
             return self._cache[path]
-        self._queued.pop(path, None)
-        self._queued[path] = None
+        if path not in self._reading:  # else it would be read twice, since rows are painted again meanwhile
+            self.refresh([path])
+        return None
+
+    def refresh(self, paths: Iterable[Path]) -> None:
+        """Read values again; the cached ones remain until then."""
+        for path in paths:
+            self._queued.pop(path, None)
+            self._queued[path] = None
         while len(self._queued) > MAX_QUEUED:
             self._queued.popitem(last=False)
         self._next()
-        return None
+
+    def put(self, values: Mapping[Path, Any]) -> None:
+        """Add values that were read elsewhere."""
+        for path, value in values.items():
+            self._cache[path] = value
+        while len(self._cache) > self._size:
+            self._cache.popitem(last=False)
+
+    def drop_requests(self) -> None:
+        """Remove pending requests."""
+        self._queued.clear()
+
+    def clear(self) -> None:
+        """Remove all values and requests."""
+        self.drop_requests()
+        self._cache.clear()
+        if self._job is not None:
+            self._job.cancel()
 
     def _next(self) -> None:
         if self._job is not None or not self._queued:
             return
-        batch = [self._queued.popitem()[0] for _ in range(min(BATCH_SIZE, len(self._queued)))]
-        self._job = BackgroundJob(partial(_read, batch, self._side_px))
+        self._reading = [self._queued.popitem()[0] for _ in range(min(BATCH_SIZE, len(self._queued)))]
+        self._job = BackgroundJob(partial(self._read, self._reading))
         self._job.succeeded.connect(self._on_read)
         self._job.finished.connect(self._on_finished)
         self._job.start(self)
 
-    def _on_read(self, pictures: dict[Path, QImage | None]) -> None:
-        for path, picture in pictures.items():
-            self._cache[path] = None if picture is None else QPixmap.fromImage(picture)
-            if picture is not None:
-                self.thumbnail_read.emit(path)
-        while len(self._cache) > CACHE_SIZE:
-            self._cache.popitem(last=False)
+    def _on_read(self, values: Mapping[Path, Any]) -> None:
+        self.put(values)
+        for path in values:
+            self.value_read.emit(path)
 
     def _on_finished(self) -> None:
-        self._job = None
+        self._job, self._reading = None, []
         self._next()
 
 
-def _read(paths: list[Path], side_px: int, run: RunContext) -> dict[Path, QImage | None]:
-    from napari_melanoma.core.errors import MelanomaError
+class Thumbnail(NamedTuple):
+    """A picture, None if it cannot be read, and what is wrong with the file; empty if nothing is known."""
+
+    picture: QPixmap | None
+    problem: str = ""
+
+
+class ThumbnailLoader(BackgroundCache):
+    """Thumbnails of images.
+
+    ``read``: reads an image as uint8 (row, column, channel=3) whose longer side is about that of the square, and
+    returns it with a problem; by default a photograph.
+    """
+
+    def __init__(
+        self, side_px: int, parent: QObject, read: ThumbnailReader | None = None, size: int = CACHE_SIZE
+    ) -> None:
+        super().__init__(partial(_read_pictures, read or _read_photograph, side_px), parent, size)
+
+    def get(self, path: Path) -> QPixmap | None:
+        """Return a thumbnail; None if it is not read yet (it is queued) or cannot be read."""
+        found: Thumbnail | None = self.request(path)
+        return None if found is None else found.picture
+
+    def get_problem(self, path: Path) -> str:
+        """Return what is wrong with the file of a thumbnail that was read."""
+        found: Thumbnail | None = self.peek(path)
+        return "" if found is None else found.problem
+
+    def put(self, values: Mapping[Path, tuple[QImage | None, str]]) -> None:
+        """Convert pictures, which is possible only in this thread."""
+        super().put(
+            {
+                path: Thumbnail(None if picture is None else QPixmap.fromImage(picture), problem)
+                for path, (picture, problem) in values.items()
+            }
+        )
+
+
+def _read_photograph(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
     from napari_melanoma.io.thumbnails import read_thumbnail
 
-    pictures: dict[Path, QImage | None] = {}
+    return read_thumbnail(path, side_px), ""
+
+
+def _read_pictures(
+    read: ThumbnailReader, side_px: int, paths: list[Path], run: RunContext
+) -> dict[Path, tuple[QImage | None, str]]:
+    pictures: dict[Path, tuple[QImage | None, str]] = {}
     for path in paths:
         run.check()
         try:
-            rgb = read_thumbnail(path, side_px)
-        except MelanomaError:  # the image rating reports the error
-            pictures[path] = None
+            rgb, problem = read(path, side_px)
+        except Exception as error:  # noqa: BLE001 - readers of damaged files raise many kinds of errors
+            pictures[path] = None, describe_error(error)
             continue
-        rows, columns = rgb.shape[:2]
-        pictures[path] = QImage(rgb.tobytes(), columns, rows, 3 * columns, QImage.Format.Format_RGB888).copy()
+        pictures[path] = rgb_to_image(rgb), problem
     return pictures
+
+
+def rgb_to_image(rgb: NDArray[np.uint8]) -> QImage:
+    """Convert uint8 (row, column, channel=3) to an image that owns its pixels."""
+    rows, columns = rgb.shape[:2]
+    return QImage(rgb.tobytes(), columns, rows, 3 * columns, QImage.Format.Format_RGB888).copy()

@@ -1,0 +1,67 @@
+"""Photographs of a lesion of a case that can be compared over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from napari_melanoma.case.results import choose_pixel_size, read_case_mask, read_case_photograph
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.lesion.changes import MeasuredPhotograph, compare_photographs
+
+if TYPE_CHECKING:
+    from napari_melanoma.case.model import CaseImage, CaseLesion
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.lesion.changes import LesionChanges
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """Two photographs of a lesion, the earlier one first."""
+
+    first: CaseImage
+    second: CaseImage
+
+
+def list_photographs(lesion: CaseLesion) -> tuple[CaseImage, ...]:
+    """Return the photographs of a lesion that have a mask, the earliest first, those without a day last."""
+    photographs = (image for image in lesion.images if not image.is_slide and (image.correction or image.current))
+    return tuple(sorted(photographs, key=lambda image: (not image.taken_on, image.taken_on)))
+
+
+def list_follow_ups(lesion: CaseLesion) -> tuple[ImagePair, ...]:
+    """Return the first and the last photograph of each modality, if they were taken on different days."""
+    found: dict[str, list[CaseImage]] = {}
+    for image in list_photographs(lesion):
+        if image.taken_on:
+            found.setdefault(image.modality, []).append(image)
+    return tuple(ImagePair(own[0], own[-1]) for own in found.values() if own[0].taken_on != own[-1].taken_on)
+
+
+def compare_images(pair: ImagePair, run: RunContext) -> LesionChanges:
+    """Read and compare two photographs, as ``compare_photographs`` does.
+
+    Raises InputError if a file is missing or damaged, or has no mask.
+    """
+    measured = []
+    for image in (pair.first, pair.second):
+        run.check()
+        measured.append(_read(image))
+    run.check()
+    return compare_photographs(*measured)
+
+
+def _read(image: CaseImage) -> MeasuredPhotograph:
+    photograph, mask = read_case_photograph(image, accept_damaged=True), read_case_mask(image)
+    if mask is None:
+        raise InputError(f"{image.path.name} has no mask. Open it from the case to segment the lesion.")
+    return MeasuredPhotograph(replace(photograph, pixel_size=choose_pixel_size(image, photograph)), mask)
+
+
+def explain_incomparable(images: Sequence[CaseImage]) -> str:
+    """Return why photographs of a lesion cannot be compared; empty if they can."""
+    kinds = {image.modality for image in images if image.modality}
+    if len(images) < 2:
+        return "Needs two photographs of this lesion with masks: open a photograph to segment it"
+    return "The photographs have different modalities: select two of the same" if len(kinds) > 1 else ""

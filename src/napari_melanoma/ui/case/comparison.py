@@ -1,0 +1,384 @@
+"""Comparison of two photographs of a lesion over time, in the Case dock and in the viewer."""
+
+from __future__ import annotations
+
+import html
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QSlider, QVBoxLayout, QWidget
+
+from napari_melanoma.ui.case.formatting import format_modality
+from napari_melanoma.ui.lesion.prediction_view import NoticeLabel
+from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.kinetic import is_motion_reduced, read_system_setting
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+from napari_melanoma.ui.viewer.view_memory import fit_view
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, row, tool_button
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Image
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.case.model import CaseImage, CaseLesion
+    from napari_melanoma.lesion.changes import Change, LesionChanges, RegisteredPictures
+    from napari_melanoma.ui.case.controller import CaseController
+    from napari_melanoma.ui.case.controls import CaseControls
+
+BLINK_MS = 500  # each picture; 1 Hz
+STEPS = 1000  # of the slider
+SAME = "Select two different photographs"
+COMPARE_TIP = "Show both photographs in registration, and measure how the lesion has changed"
+REDUCED_TIP = "Off, because the system is set to reduce motion: use the slider"
+BLINK_TIP = "Show the earlier and the later photograph in turns, each for half a second"
+
+
+class CaseComparison(QObject):
+    """Compares photographs of the selected lesion, and shows them in the viewer until the user leaves."""
+
+    failed = Signal(object)
+
+    def __init__(self, dock: CaseControls, viewer: Viewer, controller: CaseController) -> None:
+        super().__init__(dock)
+        self._dock, self._viewer, self._controller = dock, viewer, controller
+        self._section = dock.lesion_page.comparison_section
+        self._lesion: CaseLesion | None = None
+        self._images: tuple[CaseImage, ...] = ()
+        self._view: ComparisonView | None = None
+        self._job: BackgroundJob | None = None
+        self.layers: ComparisonLayers | None = None
+        self._section.toggled.connect(self._update)
+        controller.opened.connect(self._reset)
+        dock.tree.opened.connect(self.leave)
+        dock.open_button.clicked.connect(self.leave)
+        dock.connections.connect(viewer.layers.events.removed, self._on_removed)
+
+    def show_lesion(self, lesion: CaseLesion | None) -> None:
+        """Show the photographs of a lesion; a comparison of another one is left."""
+        is_other = (self._lesion and self._lesion.id) != (lesion and lesion.id)
+        self._lesion = lesion
+        if is_other:
+            self._reset()
+        self._update()
+
+    def cancel(self) -> None:
+        """Stop the comparison that is computed."""
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+            self._dock.status.end("comparing", "Stopped.")
+
+    def leave(self) -> None:
+        """Remove the comparison, and show the layers as they were."""
+        layers, self.layers = self.layers, None
+        if layers is not None:
+            layers.leave()
+        if self._view is not None:
+            self._view.clear()
+
+    def _reset(self) -> None:
+        """Leave: another lesion or another case is shown."""
+        self.cancel()
+        self.leave()
+
+    def _update(self) -> None:
+        """Show which photographs can be compared; the section is hidden for a lesion with fewer than two."""
+        from napari_melanoma.case.changes import list_photographs
+
+        lesion = self._lesion
+        photographs = () if lesion is None else tuple(one for one in lesion.images if not one.is_slide)
+        self._section.setVisible(len(photographs) > 1)
+        if lesion is None or len(photographs) < 2 or not self._section.isExpanded():
+            return
+        if self._view is None:
+            self._view = self._create_view()
+        images = list_photographs(lesion)
+        if [one.id for one in images] != [one.id for one in self._images] or images != self._images:
+            self._images = images
+            self.leave()
+            self._view.show_images(images)
+        self._on_chosen()
+
+    def _create_view(self) -> ComparisonView:
+        view = ComparisonView()
+        self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+        view.chosen.connect(self._on_chosen)
+        view.compare_button.clicked.connect(lambda checked=False: self._compare())
+        view.leave_button.clicked.connect(lambda checked=False: self.leave())
+        view.blink_button.toggled.connect(self._on_blink)
+        view.slider.valueChanged.connect(self._on_swipe)
+        view.contour_button.toggled.connect(self._on_contours)
+        reduced = is_motion_reduced()
+        if reduced is None:
+            job = BackgroundJob(read_system_setting)
+            job.succeeded.connect(view.set_motion_reduced)
+            job.start(self)
+        else:
+            view.set_motion_reduced(reduced)
+        return view
+
+    def _on_chosen(self) -> None:
+        from napari_melanoma.case.changes import explain_incomparable
+
+        if self._view is not None:
+            same = len(self._images) > 1 and not self._chosen
+            self._view.show_reason(SAME if same else explain_incomparable(self._chosen))
+
+    @property
+    def _chosen(self) -> tuple[CaseImage, ...]:
+        """The chosen photographs, the earlier one first; empty if they are the same."""
+        view, by_id = self._view, {image.id: image for image in self._images}
+        ids = [] if view is None else [str(combo.currentData()) for combo in view.combos]
+        return tuple(by_id[one] for one in by_id if one in ids) if len(set(ids)) == len(ids) else ()
+
+    def _compare(self) -> None:
+        from napari_melanoma.case.changes import ImagePair, compare_images
+
+        pair = ImagePair(*self._chosen)
+        self.leave()
+        self.cancel()
+        self._dock.status.begin("comparing", "Comparing the photographs ...")
+        self._job = job = BackgroundJob(partial(compare_images, pair))
+        job.succeeded.connect(partial(self._on_compared, job, pair))
+        job.failed.connect(partial(self._on_failed, job))
+        job.start(self)
+
+    def _on_compared(self, job: BackgroundJob, pair: Any, found: LesionChanges) -> None:  # noqa: ANN401 - ImagePair
+        if job is not self._job or self._view is None:
+            return
+        self._job = None
+        names = tuple(image.path.name for image in (pair.first, pair.second))
+        self._dock.status.end("comparing", "Compared. Move the slider, or blink, to see both photographs.")
+        self.layers = ComparisonLayers(self._viewer, found.pictures)
+        self._view.show_changes(found, names)
+        self._on_swipe(self._view.slider.value())
+
+    def _on_failed(self, job: BackgroundJob, error: Exception) -> None:
+        if job is self._job:
+            self._job = None
+            self._dock.status.end("comparing")
+            self.failed.emit(error)
+
+    def _on_blink(self, is_on: bool) -> None:
+        if self.layers is not None and self._view is not None:
+            self.layers.blink(is_on)
+            if not is_on:
+                self._on_swipe(self._view.slider.value())
+
+    def _on_swipe(self, value: int) -> None:
+        if self.layers is not None and self._view is not None:
+            self._view.blink_button.setChecked(False)
+            self.layers.swipe(value / STEPS)
+
+    def _on_contours(self, is_on: bool) -> None:
+        if self.layers is not None:
+            self.layers.show_contours(is_on)
+
+    def _on_removed(self, event: object) -> None:
+        """Leave if the user has removed a layer of the comparison."""
+        if self.layers is not None and not self.layers.is_complete:
+            self.leave()
+
+
+class ComparisonView(QWidget):
+    """The controls of a comparison, and the table of changes."""
+
+    chosen = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        tip = "A photograph of this lesion with a mask"
+        self.combos: tuple[QComboBox, QComboBox] = (
+            named(NoWheelComboBox(), "comparison_first", "First photograph", tip),
+            named(NoWheelComboBox(), "comparison_second", "Second photograph", tip),
+        )
+        self.compare_button = named(QPushButton("Compare over time"), "comparison_start", "Compare over time")
+        self.cautions = NoticeLabel("comparison_cautions", "Limits of the comparison")
+        self.slider = named(
+            QSlider(Qt.Orientation.Horizontal), "comparison_swipe", "Border between the photographs",
+            "Left of the border is the earlier photograph, right of it the later one",
+        )  # fmt: skip
+        self.slider.setRange(0, STEPS)
+        self.blink_button = tool_button("comparison_blink", "Blink", BLINK_TIP, "Blink", checkable=True)
+        self.contour_button = tool_button(
+            "comparison_contours", "Contours", "Show the contours of the lesion", "Contours", checkable=True
+        )
+        self.contour_button.setChecked(True)
+        self.leave_button = tool_button(
+            "comparison_leave", "Leave the comparison", "Show the layers as they were before", "Leave"
+        )
+        self.table = named(WrappedLabel(), "comparison_table", "Changes of the lesion")
+        self.table.setToolTip("")
+        self.table.setTextFormat(Qt.TextFormat.RichText)
+        self.table.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._note = quiet_label(
+            "In brackets: the change if the border of each mask is off by 2 % of the diameter, no confidence interval."
+        )
+        self._result = QWidget()
+        inner = QVBoxLayout(self._result)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.setSpacing(4)
+        sides = quiet_label("Left of the border the earlier photograph, right of it the later one.")
+        buttons = row(self.blink_button, self.contour_button, self.leave_button, stretch=-1)
+        for part in (self.slider, sides, buttons, self.cautions, self.table, self._note):
+            inner.addWidget(part)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        for combo in self.combos:
+            combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            combo.activated.connect(lambda index: self.chosen.emit())
+            column.addWidget(combo)
+        column.addWidget(self.compare_button)
+        column.addWidget(self._result)
+        self.clear()
+
+    def set_motion_reduced(self, is_reduced: bool) -> None:
+        """Stop and disable blinking if the system is set to reduce motion."""
+        self.blink_button.setEnabled(not is_reduced)
+        if is_reduced:
+            self.blink_button.setChecked(False)
+        self.blink_button.setToolTip(REDUCED_TIP if is_reduced else BLINK_TIP)
+
+    def show_images(self, images: tuple[CaseImage, ...]) -> None:
+        """List the photographs; the first and the last one are chosen."""
+        for combo in self.combos:
+            combo.clear()
+            for image in images:
+                parts = (image.taken_on or "day unknown", format_modality(image), image.path.name)
+                combo.addItem(", ".join(parts), image.id)
+        kinds = [image.modality for image in images]
+        first = next((index for index, kind in enumerate(kinds) if kinds.count(kind) > 1), 0)
+        last = max((index for index, kind in enumerate(kinds) if kind == kinds[first]), default=0)
+        for combo, index in zip(self.combos, (first, last), strict=True):
+            combo.setCurrentIndex(index if images else -1)
+
+    def show_reason(self, reason: str) -> None:
+        """Enable the button, or state why it is disabled."""
+        self.compare_button.setEnabled(not reason)
+        self.compare_button.setToolTip(f"{reason}." if reason else COMPARE_TIP)
+
+    def show_changes(self, found: LesionChanges, names: tuple[str, ...]) -> None:
+        """Show the changes and the controls of the comparison."""
+        with_signals = self.slider.blockSignals(True)
+        self.slider.setValue(STEPS // 2)
+        self.slider.blockSignals(with_signals)
+        self.contour_button.setChecked(True)
+        self.cautions.set_text("\n".join(found.cautions))
+        self.table.setText(_format_changes(found.changes))
+        self.slider.setToolTip(f"Left of the border: {names[0]}. Right of it: {names[1]}")
+        self._result.show()
+
+    def clear(self) -> None:
+        """Hide the result."""
+        self.blink_button.setChecked(False)
+        self._result.hide()
+
+
+def _format_changes(changes: tuple[Change, ...]) -> str:
+    """Format the changes in rich text; clear ones are bold."""
+    lines = []
+    for one in changes:
+        values = "" if one.before is None else f": {' → '.join(one.values)}"
+        change = html.escape(f"{one.text}, {one.conclusion}")
+        lines.append(f"{html.escape(one.title + values)}<br>{f'<b>{change}</b>' if one.is_certain else change}")
+    return "".join(f"<p style='margin: 3px 0'>{line}</p>" for line in lines)
+
+
+class ComparisonLayers:
+    """Two photographs in registration as layers of the viewer, while all other layers are hidden."""
+
+    def __init__(self, viewer: Viewer, pictures: RegisteredPictures) -> None:
+        from napari.layers import Image
+
+        self._viewer, self._pictures = viewer, pictures
+        self._share, self._drawn = 0.5, self._draw(with_contours=True)
+        camera = get_camera(viewer)
+        self._camera = tuple(camera.center), float(camera.zoom)
+        self._selected = list(viewer.layers.selection)
+        self._visible = {layer: layer.visible for layer in viewer.layers}
+        for layer in self._visible:
+            layer.visible = False
+        size = pictures.pixel_size
+        scale = {} if size is None else {"scale": (size.y_um, size.x_um), "units": ("um", "um")}
+        metadata = {METADATA_KEY: {"role": "comparison"}}
+        self._layers: tuple[Image, Image] = tuple(
+            Image(data, rgb=True, name=name, metadata=dict(metadata), **scale)
+            for data, name in ((self._drawn[0], "earlier photograph"), (self._clip(), "later photograph, registered"))
+        )
+        for layer in self._layers:
+            viewer.add_layer(layer)
+        fit_view(viewer, (self._layers[0],))
+        self._timer = QTimer()
+        self._timer.setInterval(BLINK_MS)
+        self._timer.timeout.connect(self._switch)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether both layers are in the viewer."""
+        return all(layer in self._viewer.layers for layer in self._layers)
+
+    @property
+    def is_blinking(self) -> bool:
+        """Whether the photographs are shown in turns."""
+        return bool(self._timer.isActive())
+
+    def blink(self, is_on: bool) -> None:
+        """Show the photographs in turns, or stop."""
+        if is_on:
+            self._share = 0.0
+            self._layers[1].data = self._clip()
+            self._timer.start()
+        else:
+            self._timer.stop()
+            self._layers[1].visible = True
+
+    def swipe(self, share: float) -> None:
+        """Show the later photograph right of a border, at a share of the width."""
+        self._share = share
+        self._layers[1].data = self._clip()
+
+    def show_contours(self, is_on: bool) -> None:
+        """Show or hide the contours of both masks."""
+        self._drawn = self._draw(with_contours=is_on)
+        self._layers[0].data, self._layers[1].data = self._drawn[0], self._clip()
+
+    def leave(self) -> None:
+        """Remove both layers, and show the others as they were."""
+        self._timer.stop()
+        for layer in self._layers:
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+        for layer, is_visible in self._visible.items():
+            if layer in self._viewer.layers:
+                layer.visible = is_visible
+        self._viewer.layers.selection.clear()
+        self._viewer.layers.selection.update(layer for layer in self._selected if layer in self._viewer.layers)
+        camera = get_camera(self._viewer)
+        camera.center, camera.zoom = self._camera
+
+    def _switch(self) -> None:
+        with suppress(RuntimeError):  # the viewer was closed
+            self._layers[1].visible = not self._layers[1].visible
+
+    def _clip(self) -> NDArray[np.uint8]:
+        """Return the later photograph, transparent left of the border and where it shows nothing."""
+        import numpy as np
+
+        opaque = self._pictures.covered.copy()
+        opaque[:, : round(self._share * opaque.shape[1])] = False
+        return np.dstack([self._drawn[1], np.where(opaque, 255, 0).astype(np.uint8)])
+
+    def _draw(self, *, with_contours: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        from napari_melanoma.imaging.masks import draw_overlay
+
+        found = self._pictures
+        if not with_contours:
+            return found.first, found.second
+        return draw_overlay(found.first, found.first_mask), draw_overlay(found.second, found.second_mask)

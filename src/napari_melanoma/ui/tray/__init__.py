@@ -1,0 +1,1 @@
+"""The Tray: thumbnails of the slides and photographs of a folder or a case."""

@@ -1,0 +1,238 @@
+"""Changes of a lesion between two photographs: known growth lies in the intervals, and no change is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.lesion.changes import (
+    UNCERTAIN,
+    Change,
+    LesionChanges,
+    MeasuredPhotograph,
+    compare_photographs,
+    shift_border,
+)
+from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
+
+SHAPE = (360, 480)
+
+
+@cache
+def phantom(
+    growth: float = 0.0, seed: int = 1, modality: str = "dermoscopic", *, ruler: bool = False
+) -> MeasuredPhotograph:
+    """A lesion of 5 mm whose area has grown by a share, on the same skin."""
+    config = LesionPhantomConfig(seed=seed, modality=modality, size=SHAPE, field_mm=14.0)
+    lesion = config.lesion.model_copy(update={"diameter_mm": 5.0 * (1 + growth) ** 0.5, "centre": (0.5, 0.5)})
+    artefacts = config.artefacts.model_copy(update={"ruler": ruler})
+    made = lesion_phantom(config.model_copy(update={"lesion": lesion, "artefacts": artefacts}))
+    return MeasuredPhotograph(Photograph(made.rgb, "phantom", made.pixel_size, modality), made.mask)
+
+
+def photographed_again(
+    one: MeasuredPhotograph, *, degrees: float = 0.0, zoom: float = 1.0, light: tuple[float, ...] = (1.0, 1.0, 1.0)
+) -> MeasuredPhotograph:
+    """The lesion turned, at another distance and in another light."""
+    from skimage.transform import SimilarityTransform, warp
+
+    rows, columns = one.mask.shape
+    middle = SimilarityTransform(translation=(-columns / 2, -rows / 2))
+    turn = SimilarityTransform(scale=zoom, rotation=np.radians(degrees))
+    whole = middle + turn + SimilarityTransform(translation=(columns / 2 + 12, rows / 2 - 8))
+    rgb = 255 * warp(one.photograph.rgb, whole.inverse, order=1, mode="constant") * np.array(light)
+    mask = warp(one.mask.astype(float), whole.inverse, order=1) > 0.5
+    um = one.photograph.pixel_size.x_um / zoom
+    photograph = replace(one.photograph, rgb=rgb.clip(0, 255).astype(np.uint8), pixel_size=PixelSize(um, um, "phantom"))
+    return MeasuredPhotograph(photograph, mask)
+
+
+def without_scale(one: MeasuredPhotograph) -> MeasuredPhotograph:
+    return replace(one, photograph=replace(one.photograph, pixel_size=None))
+
+
+def cropped(one: MeasuredPhotograph, top: int, left: int) -> MeasuredPhotograph:
+    inner = np.s_[top : SHAPE[0] - 30, left : SHAPE[1] - 20]
+    return MeasuredPhotograph(
+        replace(one.photograph, rgb=np.ascontiguousarray(one.photograph.rgb[inner])), one.mask[inner]
+    )
+
+
+def change_of(found: LesionChanges, label: str) -> Change:
+    return next(one for one in found.changes if one.label == label)
+
+
+AGAIN = {
+    "unchanged": lambda one: one,
+    "in another light": lambda one: photographed_again(one, light=(0.8, 0.72, 0.66)),
+    "turned": lambda one: photographed_again(one, degrees=25),
+    "from farther away": lambda one: photographed_again(one, zoom=0.8),
+    "cropped": lambda one: cropped(one, 25, 40),
+    "all of it": lambda one: cropped(photographed_again(one, degrees=-140, zoom=1.15, light=(0.8, 0.8, 0.9)), 10, 15),
+}
+
+
+@pytest.mark.parametrize("growth", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize(
+    ("again", "scaled"), [*((name, True) for name in AGAIN), ("turned", False), ("all of it", False)]
+)
+def test_known_growth_lies_in_the_interval(again: str, growth: float, scaled: bool) -> None:
+    first, grown = phantom(), phantom(growth)
+    second = AGAIN[again](grown)
+    true_area = 100 * (grown.mask.sum() / first.mask.sum() - 1)
+    true_diameter = 100 * ((1 + growth) ** 0.5 - 1)
+    if not scaled:
+        first, second = without_scale(first), without_scale(second)
+    found = compare_photographs(first, second)
+    for label, truth in (("Area", true_area), ("Maximum diameter", true_diameter)):
+        change = change_of(found, label)
+        assert change.interval[0] <= truth <= change.interval[1], (label, change.text)
+        assert change.change == pytest.approx(truth, abs=2.5), label
+        assert (change.unit != "") == found.is_scaled == scaled
+    if growth == 0:
+        assert [one.text for one in found.changes if one.is_certain] == []
+        assert {one.conclusion for one in found.changes} == {UNCERTAIN}
+    if growth == 0.5:
+        shift = change_of(found, "Largest outward shift of the border")
+        assert all(change_of(found, name).conclusion == "increased" for name in ("Area", "Maximum diameter"))
+        assert shift.is_certain
+        radius_mm = 2.5 * (1.5**0.5 - 1)
+        truth = radius_mm if scaled else 100 * radius_mm / 5
+        assert shift.interval[0] <= truth <= shift.interval[1]
+    assert not found.cautions
+
+
+def test_a_macroscopic_photograph_is_compared_as_well() -> None:
+    found = compare_photographs(
+        phantom(0, 1, "macroscopic"), photographed_again(phantom(0.5, 1, "macroscopic"), degrees=8)
+    )
+    assert change_of(found, "Area").interval[0] < 50 < change_of(found, "Area").interval[1]
+
+
+def test_the_pictures_are_in_registration_and_in_one_light() -> None:
+    first = phantom()
+    found = compare_photographs(first, photographed_again(first, degrees=25, light=(0.7, 0.8, 0.9))).pictures
+    overlap = (found.first_mask & found.second_mask).sum() / (found.first_mask | found.second_mask).sum()
+    assert overlap > 0.97
+    inner = found.covered & ~found.first_mask
+    assert np.abs(found.first[inner].mean(axis=0) - found.second[inner].mean(axis=0)).max() < 3
+    assert found.pixel_size.x_um == pytest.approx(first.photograph.pixel_size.x_um)
+
+
+def test_pixels_that_are_not_square_change_nothing() -> None:
+    first, grown = phantom(), phantom(0.5)
+    um = grown.photograph.pixel_size.x_um
+    half = replace(
+        grown.photograph, rgb=np.ascontiguousarray(grown.photograph.rgb[::2]), pixel_size=PixelSize(2 * um, um, "given")
+    )
+    change = change_of(compare_photographs(first, MeasuredPhotograph(half, grown.mask[::2])), "Area")
+    assert change.change == pytest.approx(50, abs=2)
+
+
+def test_a_darker_lesion_is_a_change_of_color_alone() -> None:
+    first = phantom()
+    rgb = first.photograph.rgb.copy()
+    rgb[first.mask] = (0.6 * rgb[first.mask]).astype(np.uint8)
+    found = compare_photographs(first, replace(first, photograph=replace(first.photograph, rgb=rgb)))
+    assert [one.label for one in found.changes if one.is_certain] == ["Contrast to the skin"]
+    assert change_of(found, "Contrast to the skin").conclusion == "increased"
+
+
+def test_a_wrong_ruler_widens_the_interval_and_is_named() -> None:
+    first, grown = phantom(), phantom(0.5)
+    um = 1.2 * grown.photograph.pixel_size.x_um
+    wrong = replace(grown, photograph=replace(grown.photograph, pixel_size=PixelSize(um, um, "ruler")))
+    found = compare_photographs(first, wrong)
+    area = change_of(found, "Area")
+    assert area.change == pytest.approx(100 * (1.5 * 1.44 - 1), abs=2)
+    assert area.interval[0] < 50
+    assert "differ from their registration by 17 %" in found.cautions[0]
+
+
+def test_a_lesion_at_the_edge_is_compared_by_color_only() -> None:
+    first = phantom()
+    second = MeasuredPhotograph(
+        replace(first.photograph, rgb=first.photograph.rgb[:, :300].copy()), first.mask[:, :300].copy()
+    )
+    found = compare_photographs(first, second)
+    assert {one.label for one in found.changes} <= {"Contrast to the skin", "Variation of lightness"}
+    assert "not in view as a whole" in found.cautions[0]
+
+
+def test_a_damaged_photograph_is_named() -> None:
+    first = phantom()
+    damaged = replace(first, photograph=replace(first.photograph, damage="the lower half is missing"))
+    assert (
+        compare_photographs(first, damaged).cautions[0].startswith("The second photograph is damaged: the lower half")
+    )
+
+
+def test_photographs_of_different_modalities_are_refused() -> None:
+    with pytest.raises(InputError, match="found dermoscopic and macroscopic"):
+        compare_photographs(phantom(), phantom(0, 1, "macroscopic"))
+
+
+def test_an_empty_mask_is_refused() -> None:
+    empty = replace(phantom(), mask=np.zeros(SHAPE, bool))
+    with pytest.raises(InputError, match="second photograph contains no lesion"):
+        compare_photographs(phantom(), empty)
+
+
+def test_a_mask_of_another_size_is_refused() -> None:
+    with pytest.raises(InputError, match="Segment it again"):
+        compare_photographs(phantom(), replace(phantom(), mask=np.ones((9, 9), bool)))
+
+
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_other_skin_is_refused(seed: int) -> None:
+    with pytest.raises(MelanomaError, match="Do they show the same lesion"):
+        compare_photographs(phantom(), phantom(0, seed))
+
+
+def test_without_scale_growth_is_not_taken_for_magnification() -> None:
+    """Only the lesion has features, and it has grown with all of its pattern."""
+    first, second = (without_scale(photographed_again(phantom(), zoom=zoom)) for zoom in (1.0, 1.2))
+    plain = [replace(one, photograph=replace(one.photograph, rgb=_on_plain_skin(one))) for one in (first, second)]
+    with pytest.raises(MelanomaError, match="growth cannot be distinguished from magnification"):
+        compare_photographs(*plain)
+
+
+def _on_plain_skin(one: MeasuredPhotograph) -> np.ndarray:
+    return np.where(one.mask[..., None], one.photograph.rgb, np.uint8((215, 170, 150)))
+
+
+def test_the_same_ruler_beside_another_lesion_is_refused() -> None:
+    with pytest.raises(MelanomaError, match="as from a ruler beside two lesions"):
+        compare_photographs(phantom(ruler=True), phantom(0, 13, ruler=True))
+
+
+@pytest.mark.parametrize("side", [1, 3, 20])
+def test_tiny_photographs_are_refused(side: int) -> None:
+    mask = np.zeros((side, side), bool)
+    mask[side // 2, side // 2] = True
+    tiny = MeasuredPhotograph(Photograph(np.full((side, side, 3), 99, np.uint8), "tiny", None, None), mask)
+    with pytest.raises(MelanomaError, match="expected 8 features"):
+        compare_photographs(tiny, tiny)
+
+
+def test_a_border_is_shifted_by_a_share_of_the_diameter() -> None:
+    rows, columns = np.indices((200, 200))
+    disk = (rows - 100) ** 2 + (columns - 100) ** 2 < 60**2
+    for share in (0.05, -0.05):
+        radius = np.sqrt(shift_border(disk, share).sum() / np.pi)
+        assert radius == pytest.approx(60 + share * 120, abs=0.6)
+    dot = np.zeros((5, 5), bool)
+    dot[2, 2] = True
+    assert shift_border(dot, -0.05).sum() == 1
+
+
+def test_a_change_that_is_shown_as_zero_is_no_change() -> None:
+    change = Change("Maximum diameter", "mm", 5.65, 5.93, 4.9, (0.3, 9.8), "%")
+    assert (change.text, change.conclusion) == ("+5 % (+0 to +10)", UNCERTAIN)
+    assert Change("Area", "mm²", 178.1, 2.0, -8.0, (-9.0, -7.0), "%").values == ("178", "2.00")

@@ -1,0 +1,505 @@
+"""The Tray: tiles of slides and photographs, of which only the visible ones are read, and how they are opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import psutil
+import pytest
+from fake_case import write_case
+from fake_slides import LABEL_COLOR, FakeAnalysis, draw_labeled_slide, draw_slide
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QPointF, Qt, QTimer, QUrl
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
+from slide_stage import user as make_user
+
+from conftest import Person, photograph, wait_until_idle
+from napari_melanoma.case.store import CaseStore
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.io.results import write_rgb
+from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.slides.reading.tiled import TiledSlide
+from napari_melanoma.slides.result_folder import record_slide, slide_folder
+from napari_melanoma.slides.slide_table import WorkItemReader
+from napari_melanoma.slides.synoptic_files import save_synoptic
+from napari_melanoma.ui.slide.run_manager import find_results_root
+from napari_melanoma.ui.tray import images as tray_images
+from napari_melanoma.ui.tray.dock import CACHED_PICTURES
+from napari_melanoma.ui.tray.model import FILTERS, SHOWN_ROLE, SORT_KEYS, TRAY_FORMAT, WORDS_ROLE
+from napari_melanoma.ui.viewer.docking import show_dock
+
+user = pytest.fixture(make_user)
+WHEN = "2026-01-01T10:00:00+00:00"
+MANY = 5000
+
+
+class Reader(Person):
+    """User of the Tray."""
+
+    def __init__(self, viewer, dock, qtbot):
+        super().__init__(viewer, dock, qtbot)
+        self.list = dock.list_view
+
+    def until(self, condition):
+        self.qtbot.waitUntil(condition, timeout=60_000)
+
+    def shows(self, *paths):
+        """Show folders, a case or files in the Tray, and wait for their tiles."""
+        self.dock.open(list(paths))
+        self.waits()
+        self.list.viewport().repaint()
+        self.waits()
+
+    @property
+    def names(self):
+        model = self.dock.list_model
+        return [model.index(row).data() for row in range(model.rowCount())]
+
+    def image(self, name):
+        return next(image for image in self.dock.list_model.images if image.path.name == name)
+
+    def selects(self, name):
+        self.list.select_path(self.image(name).path)
+
+    def state(self, name):
+        return self.dock.list_model.get_state(self.image(name))
+
+    def problem(self, name):
+        return self.dock.thumbnails.get_problem(self.image(name).path)
+
+    def chooses(self, combo, index):
+        combo.setCurrentIndex(index)
+        combo.activated.emit(index)
+        self.waits()
+
+    def waits_for_all(self):
+        wait_until_idle(self.qtbot)
+
+    @property
+    def open_files(self):
+        """Files that were opened from the Tray."""
+        found = (layer.metadata.get("napari_melanoma", {}).get("path") for layer in self.viewer.layers)
+        return [Path(path).name for path in found if path]
+
+
+@pytest.fixture
+def person(user, shared_client, shown_viewer, qtbot):
+    shown_viewer.window.resize(1366, 768)
+    dock = show_dock(shown_viewer, "Tray")
+    yield Reader(shown_viewer, dock, qtbot)
+    wait_until_idle(qtbot)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three slides, of which one cannot be read, and a photograph."""
+    folder = tmp_path / "clinic"
+    (folder / "more").mkdir(parents=True)
+    draw_slide(folder / "s2.tif", tint=2)
+    draw_slide(folder / "more" / "s10.tif", tint=10)
+    (folder / "torn.svs").write_bytes(b"II*\x00 no slide")
+    write_rgb(folder / "mole.png", photograph())
+    (folder / "notes.txt").write_text("no image")
+    for age, name in enumerate(("mole.png", "s2.tif", "more/s10.tif", "torn.svs")):
+        os.utime(folder / name, (1e9 - age, 1e9 - age))
+    return folder
+
+
+def signs(person, slide, reader="B"):
+    """Sign the synoptic report of a slide."""
+    folder = slide_folder(find_results_root(person.dock.settings), slide)
+    folder.mkdir(parents=True, exist_ok=True)
+    record_slide(folder, slide)
+    report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), reader, WHEN).sign(reader, WHEN)
+    save_synoptic(folder, report)
+
+
+def test_the_start_page_says_what_to_do_and_a_bad_folder_what_is_wrong(person, tmp_path):
+    assert person.dock.welcome.isVisible()
+    assert "Drop a folder of slides" in person.finds(QLabel, "welcome_words").text()
+    person.shows(tmp_path / "gone")
+    assert f"{tmp_path / 'gone'} does not exist. Choose" in person.dock.status.text
+    (tmp_path / "empty").mkdir()
+    person.shows(tmp_path / "empty")
+    assert "no slide or photograph in" in person.dock.status.text
+    assert person.dock.welcome.isVisible()
+
+
+@pytest.mark.both_qts
+def test_slides_and_photographs_of_a_folder_are_shown_with_their_states(person, folder):
+    slide = folder / "s2.tif"
+    results = slide_folder(find_results_root(person.dock.settings), slide)
+    FakeAnalysis(results, slide, slide_fingerprint(slide)).begins().finishes()
+    signs(person, folder / "more" / "s10.tif")
+    person.shows(folder)
+    assert person.names == ["mole.png", "s2.tif", "s10.tif", "torn.svs"]
+    assert [person.state(name) for name in person.names] == ["", "done", "signed", "not analyzed"]
+    assert person.dock.count_label.text() == "4 images"
+    assert "torn.svs" in person.problem("torn.svs")
+    assert person.problem("s2.tif") == ""
+    model = person.dock.list_model
+    pictures = [model.index(row).data(Qt.ItemDataRole.DecorationRole) for row in range(4)]
+    assert [picture is None for picture in pictures] == [False, False, False, True]
+    spoken = model.index(2).data(Qt.ItemDataRole.AccessibleTextRole)
+    assert spoken.startswith("s10.tif, slide, 2001-09-09")
+    assert "signed by B" in spoken
+    assert "Damaged: torn.svs" in model.index(3).data(Qt.ItemDataRole.ToolTipRole)
+
+
+def test_the_thumbnail_is_that_of_the_slide(person, tmp_path):
+    draw_slide(tmp_path / "s.tif")
+    person.shows(tmp_path)
+    picture = person.dock.thumbnails.get(tmp_path / "s.tif").toImage()
+    lesion, tissue, glass = (picture.pixelColor(*at) for at in ((112, 84), (30, 180), (215, 30)))
+    assert abs(lesion.red() - 90) < 20
+    assert abs(tissue.red() - 215) < 20
+    assert glass.green() > 235
+    opened = [Path(file.path).name for file in psutil.Process().open_files()]
+    assert "s.tif" not in opened
+
+
+def test_a_truncated_slide_is_shown_as_far_as_it_goes_and_marked(person, tmp_path):
+    path = draw_slide(tmp_path / "s.tif")
+    content = path.read_bytes()
+    with path.open("rb+") as file:
+        file.truncate(len(content) - 2000)
+    person.shows(tmp_path)
+    assert "truncated" in person.problem("s.tif")
+    assert person.dock.thumbnails.get(path) is not None
+
+
+def test_filter_and_order(person, folder):
+    signs(person, folder / "s2.tif")
+    person.shows(folder)
+    dock = person.dock
+    person.qtbot.keyClicks(dock.name_field, "S1")
+    person.until(lambda: person.names == ["s10.tif"])
+    assert dock.count_label.text() == "1 of 4 images"
+    person.qtbot.keyClick(dock.name_field, Qt.Key.Key_Escape)
+    person.until(lambda: len(person.names) == 4)
+    expected = {"slides": ["s2.tif", "s10.tif", "torn.svs"], "photographs": ["mole.png"], "signed": ["s2.tif"]}
+    for kind, names in (expected | {"running": [], "all": ["mole.png", "s2.tif", "s10.tif", "torn.svs"]}).items():
+        person.chooses(dock.filter_combo, FILTERS.index(kind))
+        assert person.names == names
+        assert dock.empty_label.isVisible() == (not names)
+    person.chooses(dock.sort_combo, SORT_KEYS.index("date"))
+    assert person.names == ["mole.png", "s2.tif", "s10.tif", "torn.svs"]
+    person.chooses(dock.sort_combo, SORT_KEYS.index("status"))
+    assert person.names == ["s10.tif", "torn.svs", "s2.tif", "mole.png"]
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch):
+    """A folder of very many slides, and the paths whose previews and states were read."""
+    for number in range(MANY):
+        (tmp_path / f"s{number:04}.svs").touch()
+    previews, states = [], []
+
+    def read_preview(path, side_px):
+        previews.append(path.name)
+        return np.zeros((side_px, side_px, 3), np.uint8), ""
+
+    read = WorkItemReader.read
+
+    def read_states(self, slides, run):
+        states.extend(slide.name for slide in slides)
+        return read(self, slides, run)
+
+    monkeypatch.setattr(tray_images, "read_preview", read_preview)
+    monkeypatch.setattr(WorkItemReader, "read", read_states)
+    return tmp_path, previews, states
+
+
+def test_of_5000_slides_only_the_visible_ones_are_read(person, many):
+    folder, previews, states = many
+    person.shows(folder)
+    assert len(person.names) == MANY
+    visible = [image.path.name for image in person.list.list_visible()]
+    assert 5 <= len(visible) < 60
+    assert set(previews) == set(states) == set(visible)
+
+    previews.clear()
+    states.clear()
+    person.list.scrollToBottom()
+    person.list.viewport().repaint()
+    person.waits()
+    visible = [image.path.name for image in person.list.list_visible()]
+    assert visible[-1] == f"s{MANY - 1:04}.svs"
+    assert set(previews) <= set(visible)
+    assert len(previews) == len(set(previews))
+    states.clear()
+    person.dock._refresh_visible()
+    person.waits()
+    assert set(states) == set(visible)
+
+    person.chooses(person.dock.sort_combo, SORT_KEYS.index("status"))  # needs all of them
+    assert len(set(states)) > MANY * 0.98
+
+
+def test_reading_all_states_can_be_canceled(person, many, monkeypatch):
+    folder, _, _ = many
+    person.shows(folder)
+    started = Event()
+
+    def read(self, slides, run):
+        if len(slides) < MANY / 2:  # the visible ones
+            return {}
+        started.set()
+        while True:
+            run.check()
+
+    monkeypatch.setattr(WorkItemReader, "read", read)
+    dock = person.dock
+    dock.sort_combo.setCurrentIndex(SORT_KEYS.index("status"))
+    dock.sort_combo.activated.emit(SORT_KEYS.index("status"))
+    assert started.wait(10)
+    person.clicks("cancel")
+    assert dock.status.text == "Canceled."
+    person.waits()
+    assert len(person.names) == MANY
+
+
+def test_the_memory_of_thumbnails_is_bounded(person, many):
+    folder, _, _ = many
+    person.shows(folder)
+    loader = person.dock.thumbnails
+    for image in person.dock.list_model.images[:1000]:
+        loader._on_read({image.path: (None, "")})
+    assert len(loader._cache) <= CACHED_PICTURES
+
+
+@pytest.mark.both_qts
+def test_images_are_opened_with_the_keyboard(person, folder):
+    person.shows(folder)
+    person.dock.window().activateWindow()
+    person.dock.name_field.setFocus()
+    person.qtbot.keyClicks(person.dock.name_field, "s2")
+    person.qtbot.keyClick(person.dock.name_field, Qt.Key.Key_Return)
+    assert person.names == ["s2.tif"]
+    assert [image.path.name for image in person.list.selected_images] == ["s2.tif"]
+    person.qtbot.keyClick(person.list, Qt.Key.Key_Return)
+    person.waits_for_all()
+    assert person.open_files == ["s2.tif"]
+    model = person.dock.list_model
+    assert model.data(model.index(0), SHOWN_ROLE)  # the tile of the image in view is marked
+
+
+def test_a_double_click_opens_a_photograph_in_the_lesion_dock(person, folder):
+    person.shows(folder)
+    place = person.list.visualRect(person.dock.list_model.find_index(folder / "mole.png")).center()
+    person.qtbot.mouseClick(person.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    person.qtbot.mouseDClick(person.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    person.waits_for_all()
+    assert person.open_files == ["mole.png"]
+    assert "lesion_dock" in [dock.objectName() for dock in person.viewer.window.dock_widgets.values()]
+    person.selects("mole.png")
+    person.dock.open_button.click()  # open already
+    person.waits_for_all()
+    assert person.open_files == ["mole.png"]
+
+
+def drags(person, start, target):
+    """Drag from a position of the list to the center of a widget with the mouse."""
+    viewport = person.list.viewport()
+    QTest.mousePress(viewport, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, start)
+    window = target.window().windowHandle()
+    place = target.mapTo(target.window(), target.rect().center())
+
+    def finish():
+        for step in (place, place):
+            QTest.mouseMove(window, step)
+            QTest.qWait(50)
+        QTest.mouseRelease(window, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+
+    QTimer.singleShot(200, finish)
+    for offset in (4, 12, 20):
+        at = QPointF(start.x() + offset, start.y())
+        whole = QPointF(viewport.mapToGlobal(at.toPoint()))
+        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+        event = QMouseEvent(QEvent.Type.MouseMove, at, whole, none, left, Qt.KeyboardModifier.NoModifier)
+        QApplication.sendEvent(viewport, event)
+
+
+@pytest.mark.both_qts
+def test_a_tile_is_dragged_into_the_view(person, folder):
+    person.shows(folder)
+    start = person.list.visualRect(person.dock.list_model.find_index(folder / "s2.tif")).center()
+    person.selects("s2.tif")
+    drags(person, start, person.viewer.window._qt_viewer)
+    person.until(lambda: person.open_files == ["s2.tif"])
+    person.waits_for_all()
+    docks = {dock.objectName(): dock for dock in person.viewer.window.dock_widgets.values()}
+    assert docks["slide_dock"].slide.info.path == folder / "s2.tif"
+    assert person.dock.content.chosen == (folder,)  # the Tray itself does not take it as a new folder
+
+
+@pytest.mark.own_viewer  # the second view connects napari's settings to itself
+@pytest.mark.both_qts
+def test_a_slide_is_shown_beside_another_and_replaced_by_a_drag(person, folder, qtbot):
+    draw_slide(folder / "s3.tif", tint=3)
+    person.shows(folder)
+    person.selects("s2.tif")
+    person.qtbot.keyClick(person.list, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
+    person.waits_for_all()
+    slide_dock = show_dock(person.viewer, "Slide")
+    assert "Open another slide first" in person.dock.status.text  # there is nothing to compare with
+    person.selects("s10.tif")
+    person.dock.beside_button.click()
+    person.waits_for_all()
+    beside = slide_dock.sections.side_by_side
+    assert slide_dock.slide.info.name == "s2"
+    assert [layer.name for layer in beside.model.layers] == ["s10"]
+    qtbot.wait(300)
+    person.selects("s3.tif")
+    start = person.list.visualRect(person.dock.list_model.find_index(folder / "s3.tif")).center()
+    drags(person, start, beside._canvas)
+    person.until(lambda: [layer.name for layer in beside.model.layers] == ["s3"])
+    person.waits_for_all()
+    assert slide_dock.slide.info.name == "s2"
+    with qtbot.waitSignal(beside._canvas.destroyed):
+        slide_dock.findChild(QAbstractButton, "beside_show").click()
+
+
+def test_dragged_files_are_urls(person, folder):
+    person.shows(folder)
+    model = person.dock.list_model
+    data = model.mimeData([model.index(1), model.index(0)])
+    assert data.urls() == [QUrl.fromLocalFile(str(folder / name)) for name in ("mole.png", "s2.tif")]
+    assert data.hasFormat(TRAY_FORMAT)
+    assert model.supportedDragActions() == Qt.DropAction.CopyAction
+
+
+@pytest.mark.both_qts
+def test_the_label_is_read_on_request_only_and_not_stored(person, tmp_path, monkeypatch):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    draw_labeled_slide(folder / "a.svs")
+    requested = []
+    read = TiledSlide.associated_image
+    monkeypatch.setattr(TiledSlide, "associated_image", lambda self, name: requested.append(name) or read(self, name))
+    person.shows(folder)
+    assert requested == []
+    before = files_in(tmp_path)
+    person.selects("a.svs")
+    person.clicks("tray_label")
+    person.until(lambda: any(map(is_label, QApplication.topLevelWidgets())))
+    dialogs = list(filter(is_label, QApplication.topLevelWidgets()))
+    assert requested == ["label"]
+    picture = dialogs[0].findChild(QLabel, "slide_label_label").pixmap().toImage()
+    assert (picture.width(), picture.height()) == (50, 60)
+    assert picture.pixelColor(20, 20).getRgb()[:3] == LABEL_COLOR
+    with person.qtbot.waitSignal(dialogs[0].destroyed):
+        dialogs[0].close()
+    assert files_in(tmp_path) == before
+
+
+def files_in(folder):
+    return {path for path in folder.rglob("*") if path.suffix != ".ini" and path.is_file()}  # except the settings
+
+
+def is_label(widget):
+    return widget.objectName() == "slide_label" and widget.isVisible()
+
+
+def test_a_slide_without_a_label_says_so(person, folder):
+    person.shows(folder)
+    person.selects("s2.tif")
+    person.clicks("tray_label")
+    person.until(lambda: "s2.tif contains no label image" in person.dock.status.text)
+    person.selects("mole.png")
+    assert not person.dock.label_button.isEnabled()
+    assert person.dock.label_button.toolTip() == "Select one slide"
+
+
+def test_the_dock_may_be_closed_while_it_reads(person, many, monkeypatch):
+    folder, _, _ = many
+    started, proceed = Event(), Event()
+
+    def read_slowly(path, side_px):
+        started.set()
+        proceed.wait(10)
+        return np.zeros((8, 8, 3), np.uint8), ""
+
+    monkeypatch.setattr(tray_images, "read_preview", read_slowly)
+    person.dock.open([folder])
+    person.until(lambda: len(person.names) == MANY)
+    person.list.viewport().repaint()
+    assert started.wait(10)
+    person.viewer.window.remove_dock_widget(person.dock)
+    person.until(lambda: not isalive(person.dock))
+    proceed.set()
+
+
+def test_images_of_a_case_are_opened_in_the_case_dock(person, tmp_path):
+    case = write_case(tmp_path)
+    person.shows(case.folder)
+    assert len(person.names) == 3
+    assert [person.dock.list_model.index(row).data(WORDS_ROLE) for row in range(2)] == ["analyzed"] * 2
+    person.selects(person.names[0])
+    person.dock.open_button.click()
+    person.waits_for_all()
+    case_dock = show_dock(person.viewer, "Case")
+    assert case_dock.controller.store.folder == case.folder
+    assert person.open_files[:1] == person.names[:1]
+
+
+def test_a_case_without_images_says_what_to_do(person, tmp_path):
+    with CaseStore.create(tmp_path / "P-1"):
+        pass
+    person.shows(tmp_path / "P-1")
+    assert person.dock.empty_label.isVisible()
+    assert "Add them in the Case dock" in person.dock.empty_label.text()
+
+
+def test_the_slide_dock_shows_its_folder_and_the_case_dock_its_images(person, tmp_path):
+    case = write_case(tmp_path)
+    slide_dock = show_dock(person.viewer, "Slide")
+    slide_dock.opener.open([case.slide])
+    person.waits_for_all()
+    slide_dock.worklist_section.expand(animate=False)
+    slide_dock.findChild(QAbstractButton, "worklist_tray").click()
+    person.waits_for_all()
+    assert person.dock.content.chosen == (case.slide.parent,)
+    assert person.dock.content.case_folder is None
+    model = person.dock.list_model
+    assert [row for row in range(model.rowCount()) if model.index(row).data(SHOWN_ROLE)] == [
+        person.names.index("section.tif")
+    ]
+    case_dock = show_dock(person.viewer, "Case")
+    case_dock.controller.open(case.folder)
+    person.waits_for_all()
+    case_dock.tray_button.click()
+    person.waits_for_all()
+    assert person.dock.content.case_folder == case.folder
+    assert len(person.names) == 3
+
+
+def test_it_is_placed_below_the_image_and_follows_its_shape(person, folder):
+    person.shows(folder)
+    frame = person.dock.parentWidget()
+    window = person.viewer.window._qt_window
+    assert window.dockWidgetArea(frame) == Qt.DockWidgetArea.BottomDockWidgetArea
+    assert person.dock.width() > 800
+    slide_dock = show_dock(person.viewer, "Slide")  # which keeps the height of the window
+    person.until(lambda: slide_dock.height() > 0.8 * window.height())
+    in_row = person.list.mapTo(person.dock, person.list.rect().topLeft()).x()
+    assert in_row > 250  # the controls are at the left
+    frame.setFloating(True)
+    frame.resize(360, 700)
+    person.until(lambda: person.dock.width() < 400)
+    person.until(lambda: person.list.mapTo(person.dock, person.list.rect().topLeft()).x() < 20)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_text_and_marks_are_readable_in_both_themes(person, folder, theme):
+    person.viewer.theme = theme
+    person.shows(folder)
+    palette = person.dock.icons.palette
+    assert palette.dark == (theme == "dark")
+    assert palette.fault == ("#7a5200" if theme == "light" else palette.warning)
+    person.viewer.theme = "dark"
