@@ -15,6 +15,7 @@ from napari_melanoma.slides.notes import (
     Bookmark,
     LayerDisplay,
     NotesFile,
+    SlideAlignment,
     SlideMeasurement,
     SlideNotes,
     SlideView,
@@ -170,6 +171,39 @@ def test_two_windows_keep_the_notes_of_each_other(tmp_path: Path) -> None:
     windows[0].save(replace(one, measures=MEASURES))
     expected = SlideNotes("x", marks[1:], None, MEASURES, 5.0, None, {"lesions": LayerDisplay(), "heatmap": hidden})
     assert read_notes(tmp_path) == expected
+
+
+ALIGNMENT = SlideAlignment(((0.0, -1.0, 4.5), (1.0, 0.0, -2.0), (0.0, 0.0, 1.0)), (0.5, 0.5, 0.25, 0.25), 1.5)
+
+
+def test_registrations_are_kept_by_the_other_slide(tmp_path: Path) -> None:
+    write_notes(tmp_path, SlideNotes("x", alignments={"a": ALIGNMENT, "b": ALIGNMENT}))
+    windows = NotesFile(tmp_path), NotesFile(tmp_path)
+    one, other = (window.read() for window in windows)
+    assert one.alignments == {"a": ALIGNMENT, "b": ALIGNMENT}
+    windows[0].save(replace(one, alignments={"b": ALIGNMENT}))
+    windows[1].save(replace(other, alignments={**other.alignments, "c": ALIGNMENT}))
+    assert read_notes(tmp_path).alignments == {"b": ALIGNMENT, "c": ALIGNMENT}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"matrix": [[1, 0, 0], [0, 1, 0]]},
+        {"matrix": [[1, 0, 0], [0, 1, 0], [0, 0, 2]]},
+        {"matrix": [[1, 1, 0], [1, 1, 0], [0, 0, 1]]},
+        {"matrix": [[1, 0, float("nan")], [0, 1, 0], [0, 0, 1]]},
+        {"matrix": "turned"},
+        {"pixel_um": None},
+        {"error": "small"},
+    ],
+    ids=str,
+)
+def test_an_invalid_registration_is_left_out(tmp_path: Path, change: dict[str, object]) -> None:
+    values = {"matrix": ALIGNMENT.matrix, "pixel_um": ALIGNMENT.pixel_um, "error": 1.5}
+    content = {"format_version": 1, "angle": 5, "alignments": {"a": {**values, **change}, "b": values, "c": 7}}
+    (tmp_path / NOTES).write_text(json.dumps(content))
+    assert read_notes(tmp_path) == SlideNotes(angle=5.0, alignments={"b": ALIGNMENT})
 
 
 @pytest.mark.parametrize(

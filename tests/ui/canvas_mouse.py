@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtGui import QMouseEvent, QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -73,6 +73,15 @@ class CanvasMouse:
             for point in np.linspace(start, end, steps)[1:]:
                 self.moves(tuple(point), LEFT)
         self.releases(points[-1])
+
+    def turns_wheel(self, point, notches, modifiers=Qt.KeyboardModifier.NoModifier):
+        """Turn the wheel; with positive notches away from the hand."""
+        at = QPointF(self.at(point))
+        whole, phase = QPointF(self.canvas.mapToGlobal(at.toPoint())), Qt.ScrollPhase.NoScrollPhase
+        turned = QPoint(0, 120 * notches)
+        event = QWheelEvent(at, whole, QPoint(), turned, Qt.MouseButton.NoButton, modifiers, phase, False)
+        QApplication.sendEvent(self.canvas, event)
+        QTest.qWait(MOVE_MS)
 
     def presses(self, point):
         self.moves(point)

@@ -70,11 +70,26 @@ class LayerDisplay:
 
 
 @dataclass(frozen=True)
+class SlideAlignment:
+    """How another slide is registered to this one.
+
+    ``matrix``: position (row, column, 1) on this slide = matrix @ position on the other slide, in µm, or in pixels of
+    the finest level without a scale, from the center of the first pixel. ``pixel_um``: height and width of the pixels
+    of both slides, this one first, for which it is valid. ``error``: that remains, in the same unit; None if unknown.
+    """
+
+    matrix: tuple[tuple[float, ...], ...]
+    pixel_um: tuple[float, ...]
+    error: float | None = None
+
+
+@dataclass(frozen=True)
 class SlideNotes:
     """Bookmarks, measurements, and the pixel size set by the user; None if that of the file is used.
 
     ``angle`` is the clockwise rotation of the slide in the view, in degrees. ``view`` is None for a view of the whole
     slide. ``layers``: display of the layers of the slide, by their roles; ``colors``: of a brightfield slide.
+    ``alignments``: of other slides, by their fingerprints.
     ``other_content``: what a newer version has written, kept as it is: other keys of the file, and entries of the lists
     that this version cannot read. Other keys of entries that it can read are not kept.
     """
@@ -87,10 +102,12 @@ class SlideNotes:
     view: SlideView | None = None
     layers: Mapping[str, LayerDisplay] = field(default_factory=dict)
     colors: DisplayColors = field(default_factory=DisplayColors)
+    alignments: Mapping[str, SlideAlignment] = field(default_factory=dict)
     other_content: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-LISTS = ("bookmarks", "measures")
+SMALLEST_DETERMINANT = 1e-6  # of a registration that can be inverted
+LISTS, MAPPINGS = ("bookmarks", "measures"), {"layers", "alignments"}
 NO_FILE = FileNotFoundError, NotADirectoryError
 # What changes while a slide is only viewed: not a reason to replace a file that cannot be read.
 DISPLAY = {"fingerprint", "angle", "view", "layers", "colors"}
@@ -194,10 +211,15 @@ def _merge_notes(known: SlideNotes, now: SlideNotes, stored: SlideNotes) -> Slid
     changes = {name: getattr(now, name) for name in _changed_fields(known, now)}
     for name in changes.keys() & LISTS:
         changes[name] = merge_entries(getattr(known, name), changes[name], getattr(stored, name))
-    if "layers" in changes:
-        changed = {key: one for key, one in now.layers.items() if known.layers.get(key) != one}
-        changes["layers"] = {**stored.layers, **changed}
+    for name in changes.keys() & MAPPINGS:
+        changes[name] = _merge_mappings(getattr(known, name), changes[name], getattr(stored, name))
     return replace(stored, **changes)
+
+
+def _merge_mappings(known: Mapping[str, Any], now: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Apply to ``stored`` the values that were changed, added and removed from ``known`` to ``now``."""
+    changed = {key: one for key, one in now.items() if known.get(key) != one}
+    return {key: one for key, one in {**stored, **changed}.items() if key in now or key not in known}
 
 
 def _read_notes(folder: Path) -> SlideNotes:
@@ -210,6 +232,8 @@ def _read_notes(folder: Path) -> SlideNotes:
     unread = {"bookmarks": other_marks, "measures": other_measures}
     layers = content.get("layers")
     displays = {key: _parse_display(one) for key, one in layers.items()} if isinstance(layers, dict) else {}
+    alignments = content.get("alignments")
+    aligned = {key: _parse_alignment(one) for key, one in alignments.items()} if isinstance(alignments, dict) else {}
     return SlideNotes(
         str(content.get("fingerprint", "")),
         marks,
@@ -219,6 +243,7 @@ def _read_notes(folder: Path) -> SlideNotes:
         _parse_view(content.get("view")),
         {key: one for key, one in displays.items() if one is not None},
         DisplayColors.parse(content.get("colors")),
+        {key: one for key, one in aligned.items() if one is not None},
         other | {key: entries for key, entries in unread.items() if entries},
     )
 
@@ -302,6 +327,20 @@ def _parse_display(values: Any) -> LayerDisplay | None:  # noqa: ANN401 - any JS
         return None
     is_valid = 0 <= opacity <= 1 and (low_high is None or low_high[0] < low_high[1])
     return LayerDisplay(values.get("visible") is not False, opacity, low_high) if is_valid else None
+
+
+def _parse_alignment(values: Any) -> SlideAlignment | None:  # noqa: ANN401 - any JSON value
+    """A registration; None if it is invalid."""
+    try:
+        matrix = np.array(values["matrix"], float)
+        pixel_um, error = tuple(map(float, values["pixel_um"])), values.get("error")
+        error = None if error is None else float(error)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    is_affine = matrix.shape == (3, 3) and np.isfinite(matrix).all() and np.array_equal(matrix[2], (0, 0, 1))
+    if not is_affine or abs(np.linalg.det(matrix)) < SMALLEST_DETERMINANT:
+        return None
+    return SlideAlignment(tuple(map(tuple, matrix.tolist())), pixel_um, error)
 
 
 def _parse_angle(value: Any) -> float:  # noqa: ANN401 - any JSON value

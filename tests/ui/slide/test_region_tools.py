@@ -7,11 +7,13 @@ import pytest
 import tifffile
 from canvas_mouse import CanvasMouse
 from fake_slides import MPP, TILE, draw_slide
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QDoubleSpinBox
 from slide_stage import UNSEEN
 
 from napari_melanoma.core.polygons import to_shape
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, is_locked, region_from_vertices, region_reader
+from napari_melanoma.ui.slide.regions_wand import TOLERANCE_PER_NOTCH
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 
@@ -206,6 +208,26 @@ def test_the_wand_finds_the_color_that_is_clicked(drawing, angle):
     assert PAINTING not in person.viewer.layers
     presses(person, "region_undo")
     assert regions(person) == (found,)
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
+def test_the_wheel_with_shift_changes_the_tolerance_of_the_wand_and_does_not_zoom(drawing):
+    person, mouse, at = drawing, CanvasMouse(drawing), tiles((6, 8))[0]
+    presses(person, "region_wand")
+    mouse.moves(at)
+    tolerance, zoom = person.finds(QDoubleSpinBox, "region_tolerance"), get_camera(person.viewer).zoom
+    before = tolerance.value()
+    mouse.turns_wheel(at, 3, Qt.KeyboardModifier.ShiftModifier)
+    assert tolerance.value() == before + 3 * TOLERANCE_PER_NOTCH
+    assert person.dock.regions.wand.tolerance == tolerance.value()
+    mouse.turns_wheel(at, -60, Qt.KeyboardModifier.ShiftModifier)
+    assert tolerance.value() == tolerance.minimum()
+    assert get_camera(person.viewer).zoom == zoom
+    mouse.turns_wheel(at, 1)
+    assert get_camera(person.viewer).zoom > zoom
+    assert tolerance.value() == tolerance.minimum()
+    presses(person, "region_wand")
 
 
 @pytest.mark.usefixtures("shown_viewer")

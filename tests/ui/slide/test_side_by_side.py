@@ -11,6 +11,7 @@ from scipy import ndimage
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
@@ -179,6 +180,47 @@ def test_serial_sections_are_registered_and_turned_together(sections):
     person.dock.sections.rotation._on_angle_requested(90.0)
     assert_registered(person, 1.0)
     np.testing.assert_allclose(place(person.dock.sections.side_by_side.model), place(person.viewer))
+    closes_the_second(person)
+
+
+@pytest.mark.both_qts
+def test_a_registration_is_restored_with_its_pair_until_it_is_reset(sections):
+    person, beside = sections, sections.dock.sections.side_by_side
+    presses(person, "beside_register")
+    words = person.finds(QLabel, "beside_words")
+    person.until(lambda: words.text().startswith("Registered by"))
+    person.waits()
+    folder = person.dock.context.location.folder
+    (saved,) = read_notes(folder).alignments.values()
+    assert saved.error is not None
+    assert saved.error < 2
+
+    closes_the_second(person)
+    presses(person, "beside_show")
+    assert words.text().startswith("Registered earlier; remaining error ")
+    assert_registered(person, 1.0)
+    presses(person, "beside_reset")
+    assert not words.text().startswith("Registered")
+    with pytest.raises(AssertionError):
+        assert_registered(person, 1.0)
+    person.waits()
+    assert read_notes(folder).alignments == {}
+    closes_the_second(person)
+    assert beside.model is None
+
+
+def test_a_registration_is_restored_when_the_notes_are_read_later(sections):
+    person = sections
+    presses(person, "beside_align")
+    words = person.finds(QLabel, "beside_words")
+    assert words.text().startswith("Aligned: ")
+    person.waits()
+    closes_the_second(person)
+    location, person.dock.context.location = person.dock.context.location, None
+    presses(person, "beside_show")
+    assert not words.text().startswith("Registered")
+    person.dock._on_results_found(location)
+    assert words.text().startswith("Registered earlier.")
     closes_the_second(person)
 
 

@@ -364,6 +364,7 @@ class SlideDock(SlideControls):
         self.sections.measurements.restore_measures(location.notes.measures, location.folder)
         self.sections.rotation.restore_angle(location.notes.angle)
         self.sections.display.restore(location.notes.colors)
+        self.sections.side_by_side.restore_alignment()
         self.tissue_controller.set_corrected_mask(location.tissue)
         for problem in filter(None, (location.tissue_error, location.notes_file.problem)):
             self.status.show_message(problem)

@@ -17,7 +17,7 @@ TOOLS = {
     "add_polygon": ("polygon", "polygon", "Click each corner; finish with a double click or Escape"),
     "add_polygon_lasso": ("freehand", "polygon_lasso", "Hold the mouse button and draw around the region"),
     "brush": ("brush", "paint", "Paint on the view; press again to convert the painting to regions"),
-    "wand": ("wand", "fill", "Click on a color: the connected area of similar color; drag to change the tolerance"),
+    "wand": ("wand", "fill", "Click on a color; drag, or turn the wheel with Shift, to change the tolerance"),
     "select": ("select", "select", "Click regions to select them; drag their corners with napari's own tool"),
     "split": ("split", "path", "Draw a line across the selected region, or across any; Space pans"),
     "hole": ("hole", "erase", "Draw around what is not part of the selected region, or of the one below"),

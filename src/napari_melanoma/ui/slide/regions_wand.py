@@ -1,4 +1,4 @@
-"""The magic wand of the Regions section: click on a color, drag to change the tolerance."""
+"""The magic wand of the Regions section: click on a color, drag or turn the wheel to change the tolerance."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_CELLS = 2_000_000  # of a read area: 0.2 s
 TOLERANCE_PER_PX = 0.15  # of the screen, by which the mouse is dragged
+TOLERANCE_PER_NOTCH = 2.0  # of the mouse wheel
 ROLE: slide_layers.Role = "painting"
 
 
@@ -34,7 +35,7 @@ class RegionWand(QObject):
     """Find areas of similar color with the mouse.
 
     While the tool is active, a Labels layer shows the area that is found. ``found``: its polygons.
-    ``tolerance_changed``: by dragging. ``left``: another layer was selected.
+    ``tolerance_changed``: by dragging or the wheel. ``left``: another layer was selected.
     """
 
     found = Signal(object)
@@ -69,6 +70,7 @@ class RegionWand(QObject):
         self._viewer.layers.selection.active = layer
         layer.mode = "pick"  # a mode that neither pans nor paints; the space bar pans
         layer.mouse_drag_callbacks.append(self._on_press)
+        layer.mouse_wheel_callbacks.append(self._on_wheel)
         bind_keys(layer, keys)
         self._slide = slide
         self.set_class(region_class)
@@ -89,6 +91,13 @@ class RegionWand(QObject):
         if layer is not None:
             color = tuple(value / 255 for value in region_class.color)
             layer.colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: color})
+
+    def _on_wheel(self, layer: Labels, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Change the tolerance while Shift is held, when napari does not zoom."""
+        if "Shift" in event.modifiers:
+            notches = float(sum(event.delta))  # some systems turn the direction of the wheel with Shift
+            self.tolerance = _clip_tolerance(self.tolerance + TOLERANCE_PER_NOTCH * notches)
+            self.tolerance_changed.emit(self.tolerance)
 
     def _on_press(self, layer: Labels, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
         """Find the area around the point; dragging to the right increases the tolerance."""

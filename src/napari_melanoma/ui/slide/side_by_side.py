@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.imaging.registration import Registration
+    from napari_melanoma.slides.notes import SlideAlignment
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -53,6 +55,7 @@ class SideBySideView(QWidget):
     slide_chosen = Signal()
     align_requested = Signal()
     registration_requested = Signal()
+    reset_requested = Signal()
     landmarks_toggled = Signal(bool)
     link_toggled = Signal(bool)
 
@@ -72,13 +75,15 @@ class SideBySideView(QWidget):
         self.register_button = tool_button("beside_register", "Register automatically", tip, "register")
         tip = "Click the same structures in both views; from two of them, the slides are turned and shifted together"
         self.landmark_button = tool_button("beside_landmarks", "Landmarks", tip, "landmarks", checkable=True)
+        tip = "Discard the registration of these two slides, also the saved one"
+        self.reset_button = tool_button("beside_reset", "Reset the registration", tip, "reset")
         self.hint_label = named(quiet_label(HINT), "beside_words", "How to compare")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         for widget in (
             row(self.slide_combo, self.show_button, stretch=0),
-            row(self.register_button, self.landmark_button, self.align_button),
+            row(self.register_button, self.landmark_button, self.align_button, self.reset_button),
             row(self.link_check),
             self.hint_label,
         ):
@@ -87,6 +92,7 @@ class SideBySideView(QWidget):
         self.slide_combo.activated.connect(lambda _: self.slide_chosen.emit())
         self.align_button.clicked.connect(self.align_requested)
         self.register_button.clicked.connect(self.registration_requested)
+        self.reset_button.clicked.connect(self.reset_requested)
         self.landmark_button.toggled.connect(self.landmarks_toggled)
         self.link_check.toggled.connect(self.link_toggled)
 
@@ -104,6 +110,7 @@ class SideBySideView(QWidget):
         self.link_check.setEnabled(can_link)
         for button in (self.align_button, self.register_button, self.landmark_button):
             button.setEnabled(on and can_link)
+        self.reset_button.setEnabled(on and can_link and bool(alignment))
         self.hint_label.setText((alignment or ALIGN if can_link else NO_SCALE) if on else HINT)
 
 
@@ -178,6 +185,7 @@ class SideBySideController(QObject):
             view.slide_chosen.connect(self._on_chosen)
             view.align_requested.connect(self._on_aligned)
             view.registration_requested.connect(self._on_registration_requested)
+            view.reset_requested.connect(self._on_reset)
             view.landmarks_toggled.connect(self._on_landmarks)
             view.link_toggled.connect(self._on_first)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
@@ -301,6 +309,7 @@ class SideBySideController(QObject):
         self._model.reset_view()
         self._moving = False
         self._on_first()
+        self.restore_alignment()
 
     def _copy_overlays(self) -> None:
         """Copy heatmap and lesions of the second slide that are not shown yet."""
@@ -402,6 +411,34 @@ class SideBySideController(QObject):
         self._copy_camera(get_camera(self._viewer), get_camera(self._model))
         self._refresh()
 
+    def restore_alignment(self) -> None:
+        """Show the registration that was saved with the first slide, unless there is a newer one."""
+        import numpy as np
+
+        is_newer = bool(self._alignment) or self._landmarks is not None
+        saved = None if is_newer or self._model is None else _find_saved(self._context, self._find_other_slide())
+        if saved is not None:
+            error = "" if saved.error is None else f"; remaining error {saved.error:.2g} {_unit_of(self._slide)}"
+            self._set_alignment(np.array(saved.matrix), f"Registered earlier{error}. Press reset to discard it.")
+
+    def _save_alignment(self, error: float | None) -> None:
+        """Save the registration with the first slide."""
+        from napari_melanoma.slides.notes import SlideAlignment
+
+        other = self._find_other_slide()
+        if self._slide is not None and other is not None and self._matrix is not None:
+            matrix = tuple(map(tuple, self._matrix.tolist()))
+            saved = SlideAlignment(matrix, (*self._slide.pixel_um, *other.pixel_um), error)
+            _change_saved(self._context, other, saved)
+
+    def _on_reset(self) -> None:
+        """Discard the registration."""
+        other = self._find_other_slide()
+        if self._model is not None and other is not None:
+            self._reset_alignment()
+            _change_saved(self._context, other, None)
+            self._refresh()
+
     def _on_aligned(self) -> None:
         """Shift the second slide so that the centers of both views are the same position."""
         import numpy as np
@@ -412,9 +449,10 @@ class SideBySideController(QObject):
         shift = np.eye(3)
         shift[:2, 2] = np.subtract(first, second)
         own = np.array(self._slide.affine)
-        unit = "µm" if self._slide.info.pixel_size is not None else "px"
-        text = f"Aligned: the second slide was shifted by {shift[1, 2]:.4g}, {shift[0, 2]:.4g} {unit} (x, y)."
+        moved = f"{shift[1, 2]:.4g}, {shift[0, 2]:.4g} {_unit_of(self._slide)} (x, y)"
+        text = f"Aligned: the second slide was shifted by {moved}."
         self._set_alignment(np.linalg.inv(own) @ shift @ own @ self._matrix, text)
+        self._save_alignment(None)
         self._view.link_check.setChecked(True)
 
     def _on_registration_requested(self) -> None:
@@ -429,38 +467,17 @@ class SideBySideController(QObject):
 
     def _on_registered(self, found: tuple[Pair, Registration]) -> None:
         pair, registration = found
-        if self._model is None or self._view is None or pair != self._get_pair():  # another slide or scale meanwhile
-            return
-        self._set_alignment(self._shift_to_centers(registration.matrix), self._describe(registration))
+        other = self._find_other_slide()
+        if self._view is None or self._slide is None or other is None or pair != self._get_pair():
+            return  # another slide or scale meanwhile, or the second view was closed
+        matrix = _shift_to_centers(registration.matrix, self._slide, other)
+        self._set_alignment(matrix, _describe(registration, _unit_of(self._slide)))
+        self._save_alignment(registration.error)
         self._view.link_check.setChecked(True)
 
     def _on_registration_failed(self, error: object) -> None:
         self._refresh()
         self.failed.emit(error)
-
-    def _shift_to_centers(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Convert a matrix between positions from outer corners to one between coordinates, from pixel centers."""
-        import numpy as np
-
-        other = self._find_other_slide()
-        found = matrix.copy()
-        if self._slide is not None and other is not None:
-            found[:2, 2] += found[:2, :2] @ np.divide(other.pixel_um, 2) - np.divide(self._slide.pixel_um, 2)
-        return found
-
-    def _describe(self, registration: Registration) -> str:
-        """Describe a registration with its error."""
-        unit = "µm" if self._slide is not None and self._slide.info.pixel_size is not None else "px"
-        what = [f"turned by {registration.rotation:.0f}°"]
-        what += ["mirrored"] if registration.is_flipped else []
-        what += [f"scaled by {registration.scale:.3g}"] if abs(registration.scale - 1) > 0.001 else []
-        source = f"{registration.count} landmarks"
-        if registration.method == "images":
-            source = f"{registration.count} of {registration.tried} parts of the tissue"
-        error = "its error is known from three landmarks on"
-        if registration.error is not None:
-            error = f"remaining error {registration.error:.2g} {unit}"
-        return f"Registered by {source}: {', '.join(what)}; {error}."
 
     def _on_landmarks(self, on: bool) -> None:
         """Begin or end setting landmarks."""
@@ -490,7 +507,8 @@ class SideBySideController(QObject):
         except MelanomaError as error:
             self.failed.emit(error)
         else:
-            self._set_alignment(registration.matrix, self._describe(registration))
+            self._set_alignment(registration.matrix, _describe(registration, _unit_of(self._slide)))
+            self._save_alignment(registration.error)
 
     def _end_landmarks(self) -> None:
         """Remove the landmarks; the views move together again if the slides were registered by them."""
@@ -504,6 +522,54 @@ class SideBySideController(QObject):
             self._alignment = ""
         self._view.link_check.setChecked(True)
         self._refresh()
+
+
+def _unit_of(slide: ViewerSlide | None) -> str:
+    return "px" if slide is None or slide.info.pixel_size is None else "µm"
+
+
+def _find_saved(context: SlideContext, other: ViewerSlide | None) -> SlideAlignment | None:
+    """Return the registration that is saved with the displayed slide, if the scale of both slides is the same."""
+    slide, location = context.slide, context.location
+    if slide is None or other is None or location is None or location.identity != slide.identity:
+        return None
+    saved = location.notes.alignments.get(other.info.fingerprint)
+    return saved if saved is not None and saved.pixel_um == (*slide.pixel_um, *other.pixel_um) else None
+
+
+def _change_saved(context: SlideContext, other: ViewerSlide, alignment: SlideAlignment | None) -> None:
+    """Save the registration of another slide with the displayed one, or remove it."""
+    slide, location, key = context.slide, context.location, other.info.fingerprint
+    if slide is None or location is None or location.identity != slide.identity or not key:
+        return
+    alignments = {one: saved for one, saved in location.notes.alignments.items() if one != key}
+    alignments |= {} if alignment is None else {key: alignment}
+    notes = replace(location.notes, alignments=alignments, fingerprint=slide.info.fingerprint)
+    context.location = replace(location, notes=notes)
+    context.run_manager.save_notes(context.location)
+
+
+def _shift_to_centers(matrix: NDArray[np.float64], first: ViewerSlide, second: ViewerSlide) -> NDArray[np.float64]:
+    """Convert a matrix between positions from outer corners to one between coordinates, from pixel centers."""
+    import numpy as np
+
+    found = matrix.copy()
+    found[:2, 2] += found[:2, :2] @ np.divide(second.pixel_um, 2) - np.divide(first.pixel_um, 2)
+    return found
+
+
+def _describe(registration: Registration, unit: str) -> str:
+    """Describe a registration with its error."""
+    what = [f"turned by {registration.rotation:.0f}°"]
+    what += ["mirrored"] if registration.is_flipped else []
+    what += [f"scaled by {registration.scale:.3g}"] if abs(registration.scale - 1) > 0.001 else []
+    source = f"{registration.count} landmarks"
+    if registration.method == "images":
+        source = f"{registration.count} of {registration.tried} parts of the tissue"
+    error = "its error is known from three landmarks on"
+    if registration.error is not None:
+        error = f"remaining error {registration.error:.2g} {unit}"
+    return f"Registered by {source}: {', '.join(what)}; {error}."
 
 
 def _register(first: TiledSlide, second: TiledSlide, pair: Pair, run: RunContext) -> tuple[Pair, Registration]:
