@@ -208,7 +208,7 @@ def _on_plain_skin(one: MeasuredPhotograph) -> np.ndarray:
 
 
 def test_the_same_ruler_beside_another_lesion_is_refused() -> None:
-    with pytest.raises(MelanomaError, match="as from a ruler beside two lesions"):
+    with pytest.raises(MelanomaError, match="A ruler in both photographs is not enough"):
         compare_photographs(phantom(ruler=True), phantom(0, 13, ruler=True))
 
 

@@ -243,8 +243,8 @@ def _check_features(found: Registration, first: MeasuredPhotograph) -> Registrat
     quarters = {(row > 0, column > 0) for row, column in found.points - center}
     if len(quarters) < MIN_QUARTERS:
         raise MelanomaError(
-            f"expected common features in at least {MIN_QUARTERS} quarters around the lesion, found them in "
-            f"{len(quarters)}, as from a ruler beside two lesions."
+            f"expected common features in at least {MIN_QUARTERS} of the 4 quarters around the lesion, found them in "
+            f"{len(quarters)}. A ruler in both photographs is not enough: skin must be visible around the lesion."
         )
     return found
 
@@ -432,8 +432,8 @@ class _Variants:
             change(self.before, self.after, frame.magnification * (1 + sign * frame.uncertainty)) for sign in (1, -1)
         ]
         interval = _combine(value, [*self._shifted(change), scales])
-        values = (self.before[name], self.after[name]) if frame.is_scaled else (None, None)
-        return Change(label, unit, *values, value, interval, "%")
+        before, after = (self.before[name], self.after[name]) if frame.is_scaled else (None, None)
+        return Change(label, unit, before, after, value, interval, "%")
 
     def difference(self, label: str, name: str, least: float = 0.0, share: float = 0.0) -> Change:
         """Return the change of a value without a unit.

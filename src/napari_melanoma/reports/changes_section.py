@@ -31,7 +31,7 @@ RELATIVE = "The photographs do not both have a scale: sizes are relative to the 
 def changes_sections(lesion: CaseLesion, run: RunContext, *, personal: bool) -> Iterator[Section]:
     """Yield the comparison of the first and the last photograph of each modality."""
     for pair in list_follow_ups(lesion):
-        names = tuple(f"Image {image.id.removeprefix('I')}" for image in (pair.first, pair.second))
+        names = (f"Image {pair.first.id.removeprefix('I')}", f"Image {pair.second.id.removeprefix('I')}")
         subtitle = f"{names[1]}, {format_days_later(pair.first.taken_on, pair.second.taken_on)} than {names[0].lower()}"
         if personal:
             subtitle += f" ({pair.first.taken_on} and {pair.second.taken_on})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QSlider, QVBoxLayout, QWidget
@@ -145,18 +145,17 @@ class CaseComparison(QObject):
         self.cancel()
         self._dock.status.begin("comparing", "Comparing the photographs ...")
         self._job = job = BackgroundJob(partial(compare_images, pair))
-        job.succeeded.connect(partial(self._on_compared, job, pair))
+        job.succeeded.connect(partial(self._on_compared, job))
         job.failed.connect(partial(self._on_failed, job))
         job.start(self)
 
-    def _on_compared(self, job: BackgroundJob, pair: Any, found: LesionChanges) -> None:  # noqa: ANN401 - ImagePair
+    def _on_compared(self, job: BackgroundJob, found: LesionChanges) -> None:
         if job is not self._job or self._view is None:
             return
         self._job = None
-        names = tuple(image.path.name for image in (pair.first, pair.second))
         self._dock.status.end("comparing", "Compared. Move the slider, or blink, to see both photographs.")
         self.layers = ComparisonLayers(self._viewer, found.pictures)
-        self._view.show_changes(found, names)
+        self._view.show_changes(found)
         self._on_swipe(self._view.slider.value())
 
     def _on_failed(self, job: BackgroundJob, error: Exception) -> None:
@@ -264,7 +263,7 @@ class ComparisonView(QWidget):
         self.compare_button.setEnabled(not reason)
         self.compare_button.setToolTip(f"{reason}." if reason else COMPARE_TIP)
 
-    def show_changes(self, found: LesionChanges, names: tuple[str, ...]) -> None:
+    def show_changes(self, found: LesionChanges) -> None:
         """Show the changes and the controls of the comparison."""
         with_signals = self.slider.blockSignals(True)
         self.slider.setValue(STEPS // 2)
@@ -272,7 +271,6 @@ class ComparisonView(QWidget):
         self.contour_button.setChecked(True)
         self.cautions.set_text("\n".join(found.cautions))
         self.table.setText(_format_changes(found.changes))
-        self.slider.setToolTip(f"Left of the border: {names[0]}. Right of it: {names[1]}")
         self._result.show()
 
     def clear(self) -> None:
