@@ -361,10 +361,7 @@ class SlideDock(SlideControls):
         own = location.slide_folder or location.folder
         self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {own}")
         self.navigation_panel.show_bookmarks(location.notes.bookmarks)
-        self.sections.measurements.restore_measures(location.notes.measures, location.folder)
-        self.sections.rotation.restore_angle(location.notes.angle)
-        self.sections.display.restore(location.notes.colors)
-        self.sections.side_by_side.restore_alignment()
+        self.sections.restore_notes(location)
         self.tissue_controller.set_corrected_mask(location.tissue)
         for problem in filter(None, (location.tissue_error, location.notes_file.problem)):
             self.status.show_message(problem)
@@ -587,6 +584,13 @@ class SlideSections(QObject):
             part.set_slide(slide)
             if self._slide is not slide:  # switched meanwhile, which called this method
                 return
+
+    def restore_notes(self, location: SlideResultLocation) -> None:
+        """Show what is kept in the notes of the slide."""
+        self.measurements.restore_measures(location.notes.measures, location.folder)
+        self.rotation.restore_angle(location.notes.angle)
+        self.display.restore(location.notes.colors)
+        self.side_by_side.restore_alignment()
 
     def _on_results_found(self, location: SlideResultLocation) -> None:
         """Load the stored results of the slide."""

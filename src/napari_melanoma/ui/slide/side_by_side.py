@@ -421,16 +421,6 @@ class SideBySideController(QObject):
             error = "" if saved.error is None else f"; remaining error {saved.error:.2g} {_unit_of(self._slide)}"
             self._set_alignment(np.array(saved.matrix), f"Registered earlier{error}. Press reset to discard it.")
 
-    def _save_alignment(self, error: float | None) -> None:
-        """Save the registration with the first slide."""
-        from napari_melanoma.slides.notes import SlideAlignment
-
-        other = self._find_other_slide()
-        if self._slide is not None and other is not None and self._matrix is not None:
-            matrix = tuple(map(tuple, self._matrix.tolist()))
-            saved = SlideAlignment(matrix, (*self._slide.pixel_um, *other.pixel_um), error)
-            _change_saved(self._context, other, saved)
-
     def _on_reset(self) -> None:
         """Discard the registration."""
         other = self._find_other_slide()
@@ -452,7 +442,7 @@ class SideBySideController(QObject):
         moved = f"{shift[1, 2]:.4g}, {shift[0, 2]:.4g} {_unit_of(self._slide)} (x, y)"
         text = f"Aligned: the second slide was shifted by {moved}."
         self._set_alignment(np.linalg.inv(own) @ shift @ own @ self._matrix, text)
-        self._save_alignment(None)
+        _save_alignment(self._context, self._find_other_slide(), self._matrix)
         self._view.link_check.setChecked(True)
 
     def _on_registration_requested(self) -> None:
@@ -472,7 +462,7 @@ class SideBySideController(QObject):
             return  # another slide or scale meanwhile, or the second view was closed
         matrix = _shift_to_centers(registration.matrix, self._slide, other)
         self._set_alignment(matrix, _describe(registration, _unit_of(self._slide)))
-        self._save_alignment(registration.error)
+        _save_alignment(self._context, other, self._matrix, registration.error)
         self._view.link_check.setChecked(True)
 
     def _on_registration_failed(self, error: object) -> None:
@@ -508,7 +498,7 @@ class SideBySideController(QObject):
             self.failed.emit(error)
         else:
             self._set_alignment(registration.matrix, _describe(registration, _unit_of(self._slide)))
-            self._save_alignment(registration.error)
+            _save_alignment(self._context, self._find_other_slide(), self._matrix, registration.error)
 
     def _end_landmarks(self) -> None:
         """Remove the landmarks; the views move together again if the slides were registered by them."""
@@ -535,6 +525,18 @@ def _find_saved(context: SlideContext, other: ViewerSlide | None) -> SlideAlignm
         return None
     saved = location.notes.alignments.get(other.info.fingerprint)
     return saved if saved is not None and saved.pixel_um == (*slide.pixel_um, *other.pixel_um) else None
+
+
+def _save_alignment(
+    context: SlideContext, other: ViewerSlide | None, matrix: NDArray[np.float64] | None, error: float | None = None
+) -> None:
+    """Save the registration of another slide with the displayed one."""
+    from napari_melanoma.slides.notes import SlideAlignment
+
+    slide = context.slide
+    if slide is not None and other is not None and matrix is not None:
+        rows = tuple(map(tuple, matrix.tolist()))
+        _change_saved(context, other, SlideAlignment(rows, (*slide.pixel_um, *other.pixel_um), error))
 
 
 def _change_saved(context: SlideContext, other: ViewerSlide, alignment: SlideAlignment | None) -> None:
