@@ -211,6 +211,8 @@ def of_segmentation(values: dict[str, Any]) -> dict[str, Any]:
         fits["loss"] = "ce"
     if list_architectures()[values["model"]["architecture"]].spec.task != "segmentation":
         fits["model"] = {**values["model"], "architecture": "deeplabv3plus"}
+    if not values["data"]["tuning_fraction"]:  # such a recipe must not select by validation images
+        fits["data"] = {**values["data"], "tuning_fraction": 0.1}
     return {**values, **fits}
 
 
