@@ -33,6 +33,7 @@ MEASURES = (
 
 def test_notes_come_back_as_they_were(tmp_path: Path) -> None:
     layers = {"heatmap": LayerDisplay(False, 0.4), "slide 2": LayerDisplay(contrast_limits=(10.0, 900.0))}
+    layers["channel DAPI"] = LayerDisplay(True, 1.0, (0.5, 0.75), 0.8, (0, 128, 255))
     marks, size = (Bookmark("ulcer", 12.5, 40.0, 300.0),), PixelSize(0.25, 0.26, "ruler")
     notes = SlideNotes("abc", marks, size, MEASURES, -90.0, SlideView(10.0, 20.5, 800.0), layers)
     write_notes(tmp_path / "slide", notes)
@@ -112,6 +113,8 @@ def test_content_of_a_newer_version_survives_saving(tmp_path: Path) -> None:
         ({"row": 1, "column": 2, "width_px": 0}, {"lesions": {"contrast_limits": [5, 5]}}),
         ({"row": 1, "column": 2, "width_px": "wide"}, {"lesions": []}),
         ([1, 2, 3], []),
+        (None, {"channel DAPI": {"gamma": 0}, "channel FITC": {"gamma": "high"}}),
+        (None, {"channel DAPI": {"color": [0, 0, 256]}, "channel FITC": {"color": [0, 1]}}),
     ],
 )
 def test_an_invalid_view_is_left_out(tmp_path: Path, view: object, layers: object) -> None:

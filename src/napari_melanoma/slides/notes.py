@@ -62,11 +62,16 @@ class SlideView:
 
 @dataclass(frozen=True)
 class LayerDisplay:
-    """How a layer is displayed; ``contrast_limits`` is None for a layer without them."""
+    """How a layer is displayed; ``contrast_limits``, ``gamma`` and ``color`` are None for a layer without them.
+
+    ``color``: 8-bit RGB, of a channel of fluorescence; None also if it is displayed in several colors.
+    """
 
     visible: bool = True
     opacity: float = 1.0
     contrast_limits: tuple[float, float] | None = None
+    gamma: float | None = None
+    color: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -323,10 +328,21 @@ def _parse_display(values: Any) -> LayerDisplay | None:  # noqa: ANN401 - any JS
     try:
         limits, opacity = values.get("contrast_limits"), float(values.get("opacity", 1.0))
         low_high = None if limits is None else (float(limits[0]), float(limits[1]))
+        gamma = None if values.get("gamma") is None else float(values["gamma"])
+        color = None if values.get("color") is None else _parse_color(values["color"])
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         return None
     is_valid = 0 <= opacity <= 1 and (low_high is None or low_high[0] < low_high[1])
-    return LayerDisplay(values.get("visible") is not False, opacity, low_high) if is_valid else None
+    is_valid = is_valid and (gamma is None or 0 < gamma < math.inf)
+    return LayerDisplay(values.get("visible") is not False, opacity, low_high, gamma, color) if is_valid else None
+
+
+def _parse_color(values: Any) -> tuple[int, int, int]:  # noqa: ANN401 - any JSON value
+    """Return an 8-bit RGB color; ValueError if it is invalid."""
+    red, green, blue = (int(value) for value in values)
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise ValueError
+    return red, green, blue
 
 
 def _parse_alignment(values: Any) -> SlideAlignment | None:  # noqa: ANN401 - any JSON value

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 from fake_slides import draw_fluorescence, draw_slide
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QSlider
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QColorDialog,
+    QComboBox,
+    QDoubleSpinBox,
+    QLabel,
+    QSlider,
+    QTreeWidget,
+    QWidget,
+)
 from slide_stage import UNSEEN
+from superqt import QDoubleRangeSlider
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.stain_view import DisplayColors
-from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.slides.notes import LayerDisplay, read_notes
+from napari_melanoma.slides.reading.slide import contrast_limits
+from napari_melanoma.ui.slide.channels import VISIBLE_ROWS, get_channel_color, set_channel_color
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
@@ -84,9 +100,162 @@ def test_a_slide_is_opened_again_in_its_colors(displaying, slide_path) -> None:
     assert person.dock.findChild(QComboBox, "display_stain").currentText() == "DAB (H-DAB)"
 
 
-def test_fluorescence_points_to_the_controls_of_its_layers(person, tmp_path) -> None:
+@pytest.fixture
+def cells(person, tmp_path):
+    """User with an open fluorescence slide and Display section."""
     person.opens_slides(draw_fluorescence(tmp_path / "fluorescence.ome.tif"))
+    person.until(lambda: person.dock.context.location is not None)
     person.dock.display_section.expand(animate=False)
     person.waits()
-    assert not person.dock.findChild(QComboBox, "display_stain").isEnabled()
-    assert "layer controls" in person.dock.findChild(QLabel, "display_hint").text()
+    return person
+
+
+def channels(person) -> QTreeWidget:
+    return person.dock.findChild(QTreeWidget, "channels")
+
+
+def rows(person) -> list[tuple[bool, str, str]]:
+    """Return visibility, color and name of each row."""
+    items = [channels(person).topLevelItem(index) for index in range(channels(person).topLevelItemCount())]
+    role = Qt.ItemDataRole.AccessibleTextRole
+    return [(one.checkState(0) == Qt.CheckState.Checked, one.data(1, role), one.text(2)) for one in items]
+
+
+def presses(person, name: str) -> None:
+    person.dock.findChild(QAbstractButton, name).click()
+
+
+def visible(person) -> list[bool]:
+    return [layer.visible for layer in person.dock.slide.layers]
+
+
+@pytest.mark.both_qts
+def test_channels_have_rows_instead_of_the_controls_of_brightfield(cells, slide_path) -> None:
+    view, brightfield = channels(cells).parentWidget(), cells.dock.findChild(QComboBox, "display_stain")
+    assert rows(cells) == [(True, "#0000ff", "DAPI"), (True, "#00ff00", "FITC")]
+    assert not view.isHidden()
+    assert brightfield.parentWidget().parentWidget().isHidden()
+    cells.opens_slides(slide_path)
+    cells.waits()
+    assert view.isHidden()
+    assert not brightfield.parentWidget().parentWidget().isHidden()
+    assert brightfield.isEnabled()
+
+
+@pytest.mark.both_qts
+def test_channels_are_shown_and_hidden(cells) -> None:
+    listed = channels(cells)
+    listed.topLevelItem(0).setCheckState(0, Qt.CheckState.Unchecked)
+    assert visible(cells) == [False, True]
+    presses(cells, "channels_none")
+    assert visible(cells) == [False, False]
+    assert cells.dock.slide is not None
+    presses(cells, "channels_all")
+    assert visible(cells) == [True, True]
+    listed.itemDoubleClicked.emit(listed.topLevelItem(1), 2)
+    assert visible(cells) == [False, True]
+    QTest.keyClick(listed, Qt.Key.Key_Space)  # the current channel is the first
+    assert visible(cells) == [True, True]
+    QTest.keyClick(listed, Qt.Key.Key_Down)
+    QTest.keyClick(listed, Qt.Key.Key_Return)
+    assert visible(cells) == [False, True]
+    listed.setCurrentItem(listed.topLevelItem(0))
+    presses(cells, "channel_only")
+    assert visible(cells) == [True, False]
+    assert [row[0] for row in rows(cells)] == [True, False]
+
+
+@pytest.mark.both_qts
+def test_limits_gamma_and_color_of_the_current_channel_are_set(cells) -> None:
+    first, second = cells.dock.slide.layers
+    automatic, others = list(second.contrast_limits), list(first.contrast_limits)
+    channels(cells).setCurrentItem(channels(cells).topLevelItem(1))
+    low, high = (cells.dock.findChild(QDoubleSpinBox, f"channel_{name}") for name in ("low", "high"))
+    slider = cells.dock.findChild(QDoubleRangeSlider, "channel_limits")
+    assert (slider.minimum(), slider.maximum()) == (0, np.asarray(second.data[-1]).max())
+    slider.setValue((500.4, 2000))
+    assert list(second.contrast_limits) == [500, 2000]
+    assert (low.value(), high.value()) == (500, 2000)
+    low.setValue(800)
+    high.setValue(60000)
+    assert list(second.contrast_limits) == [800, 60000]
+    assert slider.maximum() == 60000
+    low.setValue(70000)
+    low.editingFinished.emit()
+    assert (low.value(), list(second.contrast_limits)) == (800, [800, 60000])
+    cells.dock.findChild(QSlider, "channel_gamma").setValue(50)
+    assert (second.gamma, cells.dock.findChild(QLabel, "channel_gamma_value").text()) == (0.5, "0.50")
+    presses(cells, "channel_auto")
+    assert list(second.contrast_limits) == automatic
+    listed = channels(cells)
+    listed.itemClicked.emit(listed.topLevelItem(1), 1)
+    dialog = cells.dock.window().findChild(QColorDialog, "channel_color_dialog")
+    dialog.colorSelected.emit(QColor(255, 128, 0))
+    dialog.reject()
+    assert get_channel_color(second) == (255, 128, 0)
+    assert rows(cells)[1][1] == "#ff8000"
+    assert (list(first.contrast_limits), first.gamma, get_channel_color(first)) == (others, 1, (0, 0, 255))
+
+
+def test_rows_follow_changes_in_the_layer_controls_and_removed_layers(cells) -> None:
+    first, second = cells.dock.slide.layers
+    first.visible, first.colormap, first.contrast_limits, first.gamma = False, "magenta", (10, 900), 0.8
+    assert rows(cells)[0] == (False, "#ff00ff", "DAPI")
+    assert cells.dock.findChild(QDoubleSpinBox, "channel_high").value() == 900
+    assert cells.dock.findChild(QSlider, "channel_gamma").value() == 80
+    second.colormap = "viridis"
+    assert get_channel_color(second) is None
+    cells.viewer.layers.remove(first)
+    cells.waits()
+    assert [row[2] for row in rows(cells)] == ["FITC"]
+    first.gamma = 1.2
+    QTest.keyClick(channels(cells), Qt.Key.Key_Space)
+    assert not second.visible
+    cells.viewer.layers.clear()
+    cells.waits()
+    assert channels(cells).parentWidget().isHidden()
+
+
+def test_channels_are_kept_with_the_slide(cells, monkeypatch) -> None:
+    path, folder = cells.dock.slide.info.path, cells.dock.context.location.folder
+    first, second = cells.dock.slide.layers
+    cells.dock.memory.save()
+    assert read_notes(folder).layers == {}
+    first.visible, second.contrast_limits, second.gamma = False, (100, 900), 0.6
+    set_channel_color(second, (10, 200, 30))
+    assert cells.dock.memory._timer.isActive()
+    cells.clicks("close_slide")
+    cells.waits()
+    kept = read_notes(folder).layers
+    assert kept["channel FITC"] == LayerDisplay(True, 1.0, (100, 900), 0.6, (10, 200, 30))
+    cells.opens_slides(path)
+    cells.until(lambda: not cells.dock.slide.layers[0].visible)
+    second = cells.dock.slide.layers[1]
+    assert (list(second.contrast_limits), second.gamma) == ([100, 900], 0.6)
+    assert [row[:2] for row in rows(cells)] == [(False, "#0000ff"), (True, "#0ac81e")]
+
+
+def test_many_channels_of_small_floats_are_scrolled(person, tmp_path) -> None:
+    """40 channels of float32 below 1: the dock does not grow, and the limits keep their digits."""
+    pixels = np.random.default_rng(0).random((40, 64, 64), dtype=np.float32) / 500
+    names = {"axes": "CYX", "Channel": {"Name": ["marker with a long name"] * 40}, "PhysicalSizeX": 0.5}
+    path = tmp_path / "many.ome.tif"
+    how = {"ome": True, "tile": (64, 64), "photometric": "minisblack", "metadata": {**names, "PhysicalSizeY": 0.5}}
+    tifffile.imwrite(path, pixels, **how)
+    person.opens_slides(path)
+    person.dock.display_section.expand(animate=False)
+    person.waits()
+    assert len(rows(person)) == 40
+    assert rows(person)[1][2] == "2 marker with a long name"
+    listed = channels(person)
+    assert listed.height() <= (VISIBLE_ROWS + 1) * listed.sizeHintForRow(0)
+    assert listed.parentWidget().minimumSizeHint().width() <= 320
+    layer = person.dock.slide.layers[0]
+    low = person.dock.findChild(QDoubleSpinBox, "channel_low")
+    low.setValue(0.00123)
+    assert layer.contrast_limits[0] == pytest.approx(0.00123)
+    presses(person, "channel_auto")
+    assert tuple(layer.contrast_limits) == contrast_limits(np.asarray(layer.data[-1]))
+    for widget in listed.parentWidget().findChildren(QWidget):
+        if widget.objectName().startswith("channel"):
+            assert widget.accessibleName(), widget.objectName()

@@ -13,6 +13,7 @@ from napari_melanoma.imaging.stain_view import DisplayColors
 from napari_melanoma.slides.reading.slide import channel_color, contrast_limits
 
 if TYPE_CHECKING:
+    from napari.utils.colormaps import Colormap
     from numpy.typing import DTypeLike, NDArray
 
     from napari_melanoma.slides.reading.tiled import TiledSlide
@@ -120,20 +121,25 @@ def make_slide_layers(slide: TiledSlide) -> list[SlideLayer]:
 
 def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any], channel: int) -> SlideLayer:
     """Layer of one channel of fluorescence."""
-    from napari.utils.colormaps import Colormap
-
     levels = [LevelArray(slide, index, box, channel) for index, box in enumerate(boxes)]
     name = slide.info.channels[channel]
-    colors = np.array([(0, 0, 0, 255), (*channel_color(channel, slide.info.colors), 255)]) / 255
     is_gray = slide.info.channels == ("grey",)
     channel_keywords = {
         "name": f"{slide.info.name} {name}",
         "rgb": False,
-        "colormap": "gray" if is_gray else Colormap(colors, name=f"{name} {_color_to_hex(colors[1])}"),
+        "colormap": "gray" if is_gray else make_colormap(name, channel_color(channel, slide.info.colors)),
         "blending": "additive",
         "contrast_limits": contrast_limits(np.asarray(levels[-1])),
     }
     return levels, {**keywords, **channel_keywords}, "image"
+
+
+def make_colormap(name: str, color: tuple[int, int, int]) -> Colormap:
+    """Return napari's colormap of a channel, from black to an 8-bit RGB color."""
+    from napari.utils.colormaps import Colormap
+
+    colors = np.array([(0, 0, 0, 255), (*color, 255)]) / 255
+    return Colormap(colors, name=f"{name} #{bytes(color).hex()}")  # unique for each color
 
 
 def _layer_keywords(slide: TiledSlide, box: Box) -> dict[str, Any]:
@@ -173,8 +179,3 @@ def _box_at(downsample: float, edges: tuple[int, int, int, int], size: tuple[int
     top, left = round(edges[0] / downsample), round(edges[1] / downsample)
     bottom, right = (min(math.ceil(edge / downsample), side) for edge, side in zip(edges[2:], size, strict=True))
     return Box(top, left, max(bottom - top, 1), max(right - left, 1))
-
-
-def _color_to_hex(color: np.ndarray) -> str:
-    """Format a color as ``#00ff00``, for a unique colormap name."""
-    return "#" + "".join(f"{round(255 * value):02x}" for value in color[:3])

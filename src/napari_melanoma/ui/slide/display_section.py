@@ -1,4 +1,4 @@
-"""The Display section of the Slide dock: a single stain, brightness, contrast and gamma of a brightfield slide."""
+"""The Display section of the Slide dock: a single stain and the colors of a brightfield slide, or the channels."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
 
 from napari_melanoma.imaging.stain_view import LIMITS, STAIN_VIEWS, DisplayColors
+from napari_melanoma.ui.slide.channels import ChannelView
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import form_layout, named, quiet_label, row
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 STEPS = 100  # of a slider on each side of its middle
 REDRAW_MS = 40  # while a slider is moved
-FLUORESCENCE = "For brightfield slides. Contrast and gamma of a channel are in napari's layer controls."
 HINT = "Changes the display only: the analysis and the report use the colors of the scan."
 TIPS = {
     "brightness": "Add to all colors",
@@ -32,7 +32,10 @@ TIPS = {
 
 
 class DisplaySection(QObject):
-    """Apply the chosen colors to the layers of the slide, and keep them with its notes."""
+    """Apply the chosen colors to the layers of a brightfield slide, and keep them with its notes.
+
+    The channels of fluorescence are layers, which ``SlideMemory`` keeps.
+    """
 
     edited = Signal()
 
@@ -41,6 +44,7 @@ class DisplaySection(QObject):
         self._section = section
         self._slide: ViewerSlide | None = None
         self._view: DisplayView | None = None
+        self._channels: ChannelView | None = None
         self.colors = DisplayColors()
         section.toggled.connect(self._on_toggled)
         self._on_toggled(section.isExpanded())
@@ -64,12 +68,20 @@ class DisplaySection(QObject):
         if is_open and self._view is None:
             self._view = DisplayView()
             self._view.changed.connect(self._on_changed)
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(self._view)
+            self._channels = ChannelView()
+            for view in (self._view, self._channels):
+                self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
             self._update_view()
 
     def _update_view(self) -> None:
-        if self._view is not None:
-            self._view.show_colors(self.colors, self._slide is not None and _is_brightfield(self._slide))
+        if self._view is None or self._channels is None:
+            return
+        slide = self._slide
+        is_fluorescence = slide is not None and not _is_brightfield(slide)
+        self._channels.show_channels(slide.layers if slide is not None and is_fluorescence else ())
+        self._view.show_colors(self.colors, slide is not None and not is_fluorescence)
+        self._view.setHidden(is_fluorescence)
+        self._channels.setVisible(is_fluorescence)
 
     def _on_changed(self, colors: DisplayColors) -> None:
         self._apply(colors)
@@ -121,7 +133,6 @@ class DisplayView(QWidget):
         for widget in (self.stain_combo, *self.sliders.values()):
             widget.setEnabled(is_brightfield)
         self.reset_button.setEnabled(is_brightfield and not colors.is_default)
-        self.hint_label.setText(HINT if is_brightfield else FLUORESCENCE)
 
     def _set(self, **values: Any) -> None:  # noqa: ANN401 - of any field
         self._colors = replace(self._colors, **values)

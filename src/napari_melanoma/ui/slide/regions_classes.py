@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPainter, QPixmap
-from qtpy.QtWidgets import QColorDialog, QHBoxLayout, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionClass
+from napari_melanoma.ui.widgets.dialogs import choose_color
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, tool_button
 
@@ -173,11 +175,7 @@ class RegionClassList(QWidget):
 
     def _choose_color(self, item: QListWidgetItem) -> None:
         row = self.list.row(item)
-        dialog = QColorDialog(QColor(*self._classes[row].color), self.window())
-        dialog.setObjectName("region_colour_dialog")
-        dialog.colorSelected.connect(lambda color: self.set_color(row, (color.red(), color.green(), color.blue())))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        choose_color(self, "region_color_dialog", self._classes[row].color, partial(self.set_color, row))
 
     def _on_add(self) -> None:
         names, number = {one.name for one in self._classes}, 1

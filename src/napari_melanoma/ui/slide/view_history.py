@@ -10,18 +10,18 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_melanoma.slides.notes import LayerDisplay, SlideView
+from napari_melanoma.ui.slide.channels import get_channel_color, get_channel_name, set_channel_color
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_view, get_camera, get_view_width, get_visible_region
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.view_memory import get_current_picture, is_fitted
-from napari_melanoma.ui.widgets.style import tool_button
+from napari_melanoma.ui.widgets.style import Connections, tool_button
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.utils.events import Event
 
-    from napari_melanoma.slides.reading.layers import LevelArray
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
@@ -180,12 +180,7 @@ def show_view(context: SlideContext, view: SlideView) -> None:
 
 def _name_slide_layer(layer: Image) -> str:
     """Return the name of a layer of the slide itself in the notes: of fluorescence, that of its channel."""
-    level: LevelArray = layer.data[0]
-    if level.channel is None:
-        return "slide 1"
-    names = level.slide.info.channels
-    name = names[level.channel]
-    return f"channel {name}" if names.count(name) == 1 else f"channel {level.channel + 1} {name}"
+    return "slide 1" if layer.rgb else f"channel {get_channel_name(layer)}"
 
 
 class SlideMemory(QObject):
@@ -208,6 +203,8 @@ class SlideMemory(QObject):
         context.connections.connect(events.inserted, self._on_inserted)
         context.connections.connect(events.removing, self._on_removing)
         context.flush_requested.connect(self.flush)
+        self._layer_events = Connections()
+        self.destroyed.connect(self._layer_events.close)
         history.settled.connect(self._on_settled)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
@@ -216,6 +213,11 @@ class SlideMemory(QObject):
         self._timer.stop()
         self._view = None
         self._initial, self._removed, self._pending = {}, {}, {}
+        self._layer_events.close()
+        for layer in () if slide is None or slide.layers[0].rgb else slide.layers:
+            events = layer.events
+            for emitter in (events.visible, events.opacity, events.contrast_limits, events.gamma, events.colormap):
+                self._layer_events.connect(emitter, self._on_display)
 
     def restore(self, location: SlideResultLocation) -> None:
         """Show a slide as it was, once after it was opened; the view only if it was not moved meanwhile."""
@@ -275,6 +277,10 @@ class SlideMemory(QObject):
             self._view = None if is_fitted(self._viewer, tuple(slide.layers)) else view
             self._timer.start()
 
+    def _on_display(self, event: Event) -> None:
+        """Save the display of a channel when it has not changed for a while."""
+        self._timer.start()
+
     def _key(self, layer: Layer) -> str:
         """Return the name of a layer in the notes; empty for one that is not remembered."""
         assert self._slide is not None
@@ -287,11 +293,12 @@ class SlideMemory(QObject):
         """Return how a layer is displayed while its slide is shown."""
         assert self._slide is not None
         visible = layer.visible if self._slide.is_shown else slide_layers.was_visible(layer)
-        limits = None
-        if any(layer == own for own in self._slide.layers):
-            low, high = layer.contrast_limits
-            limits = float(low), float(high)
-        return LayerDisplay(bool(visible), float(layer.opacity), limits)
+        display = LayerDisplay(bool(visible), float(layer.opacity))
+        if not any(layer == own for own in self._slide.layers):
+            return display
+        low, high = layer.contrast_limits
+        display = replace(display, contrast_limits=(float(low), float(high)))
+        return display if layer.rgb else replace(display, gamma=float(layer.gamma), color=get_channel_color(layer))
 
     def _apply(self, layer: Layer) -> None:
         """Display a layer as it was stored, once."""
@@ -305,6 +312,10 @@ class SlideMemory(QObject):
         layer.opacity = display.opacity
         if display.contrast_limits is not None and hasattr(layer, "contrast_limits"):
             layer.contrast_limits = display.contrast_limits
+        if display.gamma is not None and hasattr(layer, "gamma"):
+            layer.gamma = display.gamma
+        if display.color is not None and layer in slide.layers:
+            set_channel_color(layer, display.color)
         is_selected = layer == self._viewer.layers.selection.active and layer not in slide.layers
         if slide.is_shown and not is_selected:  # a tool may just have been chosen
             layer.visible = display.visible

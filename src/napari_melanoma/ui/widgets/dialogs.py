@@ -5,9 +5,14 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtWidgets import QAbstractButton, QFileDialog, QMainWindow, QMessageBox, QWidget
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QAbstractButton, QColorDialog, QFileDialog, QMainWindow, QMessageBox, QWidget
+
+if TYPE_CHECKING:
+    from napari_melanoma.io.geojson import Color
 
 
 def create_question(parent: QWidget, name: str, question: str, details: str, title: str = "Lesion") -> QMessageBox:
@@ -31,6 +36,15 @@ def exec_question(box: QMessageBox) -> QAbstractButton | None:
     box.finished.connect(box.deleteLater)
     box.exec()
     return pressed[0] if pressed else None
+
+
+def choose_color(parent: QWidget, name: str, color: Color, on_chosen: Callable[[Color], object]) -> None:
+    """Open a dialog that selects an 8-bit RGB color."""
+    dialog = QColorDialog(QColor(*color), parent.window())
+    dialog.setObjectName(name)
+    dialog.colorSelected.connect(lambda chosen: on_chosen((chosen.red(), chosen.green(), chosen.blue())))
+    dialog.finished.connect(dialog.deleteLater)
+    dialog.open()
 
 
 def choose_folder(
