@@ -110,6 +110,9 @@ def cells(person, tmp_path):
     return person
 
 
+CURRENT = [f"channel_{name}" for name in ("only", "color", "low", "high", "auto", "gamma")]
+
+
 def channels(person) -> QTreeWidget:
     return person.dock.findChild(QTreeWidget, "channels")
 
@@ -172,7 +175,7 @@ def test_limits_gamma_and_color_of_the_current_channel_are_set(cells) -> None:
     channels(cells).setCurrentItem(channels(cells).topLevelItem(1))
     low, high = (cells.dock.findChild(QDoubleSpinBox, f"channel_{name}") for name in ("low", "high"))
     slider = cells.dock.findChild(QDoubleRangeSlider, "channel_limits")
-    assert (slider.minimum(), slider.maximum()) == (0, np.asarray(second.data[-1]).max())
+    assert (slider.minimum(), slider.maximum()) == pytest.approx((0, automatic[0] + 4 * (automatic[1] - automatic[0])))
     slider.setValue((500.4, 2000))
     assert list(second.contrast_limits) == [500, 2000]
     assert (low.value(), high.value()) == (500, 2000)
@@ -249,13 +252,25 @@ def test_many_channels_of_small_floats_are_scrolled(person, tmp_path) -> None:
     assert rows(person)[1][2] == "2 marker with a long name"
     listed = channels(person)
     assert listed.height() <= (VISIBLE_ROWS + 1) * listed.sizeHintForRow(0)
-    assert listed.parentWidget().minimumSizeHint().width() <= 320
+    assert listed.parentWidget().minimumSizeHint().width() <= 270  # in a dock of 320 pixels
     layer = person.dock.slide.layers[0]
     low = person.dock.findChild(QDoubleSpinBox, "channel_low")
     low.setValue(0.00123)
     assert layer.contrast_limits[0] == pytest.approx(0.00123)
     presses(person, "channel_auto")
     assert tuple(layer.contrast_limits) == contrast_limits(np.asarray(layer.data[-1]))
-    for widget in listed.parentWidget().findChildren(QWidget):
-        if widget.objectName().startswith("channel"):
-            assert widget.accessibleName(), widget.objectName()
+    named = [one for one in listed.parentWidget().findChildren(QWidget) if one.objectName().startswith("channel")]
+    assert all(one.accessibleName() for one in named)
+    order = [listed.objectName()]
+    for _ in range(8):
+        listed = next_control(listed)
+        order.append(listed.objectName())
+    assert order == ["channels", *(f"channels_{name}" for name in ("all", "none")), *CURRENT]
+
+
+def next_control(widget: QWidget) -> QWidget:
+    """Return the widget that the Tab key reaches next."""
+    widget = widget.nextInFocusChain()
+    while not widget.focusPolicy() & Qt.FocusPolicy.TabFocus or not widget.objectName().startswith("channel"):
+        widget = widget.nextInFocusChain()
+    return widget

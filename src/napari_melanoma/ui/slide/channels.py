@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QEvent, QObject, QSignalBlocker, Qt
-from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPixmap
+from qtpy.QtCore import QEvent, QObject, QSignalBlocker, QSize, Qt
+from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QAbstractSpinBox,
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.layers import LevelArray
 
 VISIBLE, COLOR, NAME = range(3)  # columns
-VISIBLE_ROWS, SWATCH_PX, NUMBER_PX = 8, 14, 62
+VISIBLE_ROWS, ROW_PX, SWATCH_PX, NUMBER_PX = 8, 22, 14, 50
+RANGE = 4  # of the slider, in widths of the automatic limits: single bright pixels would leave no room for the others
 GAMMA_STEPS, GAMMA_LIMITS = 100, (0.2, 2.0)  # as in napari's layer controls
 LARGEST = 1e12  # of a limit that is entered
 FLOAT_DIGITS = 3  # of the range of the limits
@@ -108,20 +109,22 @@ class ChannelView(QWidget):
         self._layers, self._ranges = tuple(layers), {}
         with QSignalBlocker(self.list):
             self.list.clear()
-            for layer in layers:
+            for index, layer in enumerate(layers):
                 item = QTreeWidgetItem(["", "", get_channel_name(layer)])
                 item.setToolTip(NAME, f"{item.text(NAME)}\n{KEYS}")
+                item.setSizeHint(NAME, QSize(0, ROW_PX))
                 item.setToolTip(COLOR, f"Change the color of {item.text(NAME)}")
                 self.list.addTopLevelItem(item)
-            self.list.setCurrentItem(self.list.topLevelItem(0))
+                if not index:
+                    self.list.setCurrentItem(item)
         for index, layer in enumerate(layers):
             self._update_row(index)
             for emitter in (layer.events.visible, layer.events.colormap):
                 self._events.connect(emitter, self._on_row_event)
             for emitter in (layer.events.contrast_limits, layer.events.gamma):
                 self._events.connect(emitter, self._on_intensity_event)
-        row_px = max(self.list.sizeHintForRow(0), SWATCH_PX)
-        self.list.setFixedHeight(min(VISIBLE_ROWS, max(1, len(layers))) * row_px + 2 * self.list.frameWidth() + 2)
+        row_count = min(VISIBLE_ROWS, max(1, len(layers)))
+        self.list.setFixedHeight(row_count * max(self.list.sizeHintForRow(0), ROW_PX) + 2 * self.list.frameWidth() + 2)
         for column in (VISIBLE, COLOR):
             self.list.resizeColumnToContents(column)
         self._update_current()
@@ -160,7 +163,8 @@ class ChannelView(QWidget):
     def _lay_out(self) -> None:
         form = QWidget()
         rows: QFormLayout = form_layout(form)
-        rows.addRow(QLabel("limits"), row(self.low_box, self.limits_slider, self.high_box, stretch=1))
+        rows.addRow(QLabel("limits"), row(self.low_box, self.high_box, self.auto_button))
+        rows.addRow(QLabel(), self.limits_slider)
         rows.addRow(QLabel("gamma"), row(self.gamma_slider, self.gamma_label, stretch=0))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -168,7 +172,7 @@ class ChannelView(QWidget):
         visibility = (self.all_button, self.none_button, self.only_button)
         for widget in (
             self.list,
-            row(*visibility, self.color_button, self.auto_button),
+            row(*visibility, self.color_button),
             form,
             named(quiet_label(HINT), "channels_hint", "How to use the list"),
         ):
@@ -231,7 +235,7 @@ class ChannelView(QWidget):
 
     def _set_automatic_limits(self) -> None:
         layer = self._layers[self._index]
-        layer.contrast_limits = contrast_limits(np.asarray(layer.data[-1]))
+        layer.contrast_limits = _automatic_limits(layer)
 
     @property
     def _current_limits(self) -> tuple[float, float]:
@@ -263,11 +267,9 @@ class ChannelView(QWidget):
     def _update_row(self, index: int) -> None:
         """Show visibility and color of a channel."""
         layer, item = self._layers[index], self.list.topLevelItem(index)
-        swatch = QPixmap(SWATCH_PX, SWATCH_PX)
-        swatch.fill(QColor(*_display_color(layer)))
         with QSignalBlocker(self.list):
             item.setCheckState(VISIBLE, Qt.CheckState.Checked if layer.visible else Qt.CheckState.Unchecked)
-            item.setIcon(COLOR, QIcon(swatch))
+            item.setIcon(COLOR, _color_icon(_display_color(layer)))
             item.setData(COLOR, Qt.ItemDataRole.AccessibleTextRole, QColor(*_display_color(layer)).name())
 
     def _update_current(self) -> None:
@@ -296,10 +298,10 @@ class ChannelView(QWidget):
             self.gamma_slider.setValue(round(layer.gamma * GAMMA_STEPS))
 
     def _update_range(self, index: int, layer: Image, limits: tuple[float, float]) -> tuple[float, float]:
-        """Return the range of the slider: zero, the intensities of the coarsest level, and the limits."""
+        """Return the range of the slider: zero, some widths of the automatic limits, and the current ones."""
         if index not in self._ranges:
-            pixels = np.asarray(layer.data[-1])
-            self._ranges[index] = (min(0.0, float(pixels.min())), float(pixels.max())) if pixels.size else (0.0, 1.0)
+            dark, bright = _automatic_limits(layer)
+            self._ranges[index] = min(0.0, dark), dark + RANGE * (bright - dark)
         low, high = self._ranges[index]
         self._ranges[index] = min(low, limits[0]), max(high, limits[1])
         return self._ranges[index]
@@ -311,8 +313,25 @@ def _create_limit_box(name: str) -> QDoubleSpinBox:
     box.setKeyboardTracking(False)
     box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     box.setRange(-LARGEST, LARGEST)
-    box.setFixedWidth(NUMBER_PX)
+    box.setStyleSheet(f"QDoubleSpinBox {{ min-width: {NUMBER_PX}px; padding: 1px 5px; }}")  # napari's is too wide here
     return box
+
+
+def _automatic_limits(layer: Image) -> tuple[float, float]:
+    """Return the contrast limits with which a channel is opened."""
+    return contrast_limits(np.asarray(layer.data[-1]))
+
+
+def _color_icon(color: Color) -> QIcon:
+    """Draw a square with a border, which is visible around black and white in both themes."""
+    swatch = QPixmap(SWATCH_PX, SWATCH_PX)
+    swatch.fill(QColor(Qt.GlobalColor.gray))
+    painter = QPainter(swatch)
+    painter.fillRect(swatch.rect().adjusted(1, 1, -1, -1), QColor(*color))
+    painter.end()
+    icon = QIcon(swatch)
+    icon.addPixmap(swatch, QIcon.Mode.Selected)  # Qt would tint it
+    return icon
 
 
 def _display_color(layer: Image) -> Color:
