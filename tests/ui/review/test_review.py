@@ -216,7 +216,7 @@ def test_rating_can_be_stopped_and_goes_on(reviewer, tmp_path, qtbot):
     folder = folder_of(tmp_path / "photos", *(f"slow-{number}" for number in range(10, 30)))
     reviewer.dock.welcome.dropped.emit([folder])
     qtbot.waitUntil(lambda: "Rating 2 of 20" in reviewer.dock.status.text, timeout=PATIENCE_MS)
-    reviewer.dock.status._cancel.click()
+    reviewer.dock.status.cancel_button.click()
     reviewer.waits()
     assert "not rated yet" in reviewer.dock.status.text
     assert reviewer.dock.rate_button.isEnabled()

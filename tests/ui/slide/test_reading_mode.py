@@ -7,7 +7,7 @@ from fake_slides import draw_slide
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QApplication, QDockWidget, QLineEdit
+from qtpy.QtWidgets import QAbstractButton, QApplication, QDockWidget, QLabel, QLineEdit
 from slide_stage import FIXTURES
 from superqt import QCollapsible
 
@@ -15,7 +15,7 @@ from napari_melanoma.ui.slide import reading_mode
 from napari_melanoma.ui.slide.view_history import SETTLE_MS
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.viewer.view_memory import is_fitted
+from napari_melanoma.ui.viewer.view_memory import is_fitted, show_photograph
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 LEFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
@@ -374,3 +374,123 @@ def test_toolbar_and_tabs_follow_the_theme(reader):
         assert reader.dock.body.styleSheet() == reader.dock.styleSheet()
     finally:
         reader.viewer.theme = "dark"
+
+
+@pytest.mark.both_qts
+def test_what_is_running_can_be_canceled_from_the_toolbar(reader, launched, monkeypatch):
+    canceled = []
+    monkeypatch.setattr(reader.dock.opener, "cancel", lambda: canceled.append("opening"))
+    press(reader, Qt.Key.Key_F8)
+    button = reader.dock.reading_mode.mode.toolbar.cancel_button
+    assert not button.isVisible()
+    reader.dock.status.begin("storing", "Storing ...")
+    assert not button.isVisible()
+    reader.dock.status.end("storing")
+    reader.dock.status.begin("opening", "Opening ...")
+    reader.until(button.isVisible)
+    clicks_bar(reader, "reading_cancel")
+    assert canceled == ["opening"]
+    reader.dock.status.end("opening")
+    reader.until(lambda: not button.isVisible())
+    launched.fingerprint = reader.dock.slide.info.fingerprint
+    reader.analyses()
+    reader.until(button.isVisible)
+    assert not reader.dock.body.isVisible()
+    clicks_bar(reader, "reading_cancel")
+    reader.until(lambda: launched.last.place.read_command() == "cancel")
+    assert not button.isVisible()
+    launched.last.place.append_final_event("cancelled")
+    launched.last.dies()
+    reader.until(lambda: not reader.dock.run_panel.active)
+    reader.waits()
+
+
+def test_a_link_in_a_message_works_in_the_toolbar(reader, monkeypatch):
+    opened = []
+    monkeypatch.setattr("napari_melanoma.ui.slide.dock.QDesktopServices.openUrl", lambda url: opened.append(url))
+    press(reader, Qt.Key.Key_F8)
+    label = reader.dock.reading_mode.mode.toolbar.message_label
+    link = reader.dock.icons.link("file:///a/folder/of/the/report.html", "report.html")
+    reader.dock.status.show_message(f"Saved: {link}.")
+    assert QLabel.text(label) == f"Saved: {link}."  # no tag is cut
+    reader.qtbot.wait(50)
+    at = QPoint(label.fontMetrics().horizontalAdvance("Saved: rep"), label.height() // 2)
+    assert at.x() < label.width()
+    QTest.mouseClick(label, LEFT, pos=at)
+    assert [url.fileName() for url in opened] == ["report.html"]
+    reader.dock.status.show_message(f"Saved: {link}. " + "Other parts are missing. " * 20)
+    reader.qtbot.wait(50)
+    assert label.width() < reader.window.width() == 1366
+    assert reader.dock.reading_mode.mode.toolbar.leave_button.isVisible()
+    reader.dock.status.show_message("A message without tags, " + "which is long, " * 20)
+    assert QLabel.text(label).endswith("…")
+
+
+def test_setting_the_scale_is_visible(reader):
+    press(reader, Qt.Key.Key_F8)
+    opens_tab(reader, "Depth")
+    reader.dock.sections.depth.scale_requested.emit()
+    reader.qtbot.wait(50)
+    assert reader.dock.scale_panel.isVisible()
+    assert reader.dock.reading_mode.mode.tabs.buttons["Slide"].isChecked()
+
+
+def test_a_maximized_window_stays_so_after_full_screen(reader):
+    maximized = Qt.WindowState.WindowMaximized
+    reader.window.setWindowState(maximized)
+    reader.qtbot.wait(100)
+    press(reader, Qt.Key.Key_F8)
+    for is_full in (True, False):
+        clicks_bar(reader, "reading_full_screen")
+        reader.until(lambda is_full=is_full: reader.window.isFullScreen() == is_full)
+        assert reader.window.windowState() & maximized
+
+
+def test_the_button_follows_full_screen(reader):
+    press(reader, Qt.Key.Key_F8)
+    button = reader.dock.reading_mode.mode.toolbar.full_screen_button
+    reader.window.showFullScreen()
+    reader.until(button.isChecked)
+    reader.window.showNormal()
+    reader.until(lambda: not button.isChecked())
+
+
+def test_escape_leaves_the_mode_while_a_photograph_is_shown(reader):
+    press(reader, Qt.Key.Key_F8)
+    assert is_on(reader)
+    photograph = reader.opens()
+    show_photograph(reader.viewer, photograph)
+    assert not reader.dock.slide.is_shown
+    press(reader, Qt.Key.Key_1)
+    assert reader.viewer.layers.selection.active is photograph
+    assert is_on(reader)
+    press(reader, Qt.Key.Key_Escape)
+    assert not is_on(reader)
+    press(reader, Qt.Key.Key_F8)
+    assert not is_on(reader)
+    assert "Select one in the list of slides" in reader.dock.status.text
+    reader.dock.picker.select_slide(reader.dock.slide.identity)
+    press(reader, Qt.Key.Key_F8)
+    assert is_on(reader)
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("when", ["new", "closed before"])
+def test_opening_the_dock_of_another_plugin_leaves_the_mode(reader, when):
+    window = reader.viewer.window
+    frame = None if when == "new" else window.add_dock_widget(QLabel("content"), name="Other")
+    if frame is not None:
+        frame.hide()
+        focus_canvas(reader, 1366)
+    press(reader, Qt.Key.Key_F8)
+    assert is_on(reader)
+    if frame is None:
+        frame = window.add_dock_widget(QLabel("content"), name="Other")
+    else:
+        frame.show()
+    reader.until(lambda: not is_on(reader))
+    reader.qtbot.wait(50)
+    assert visible_docks(reader) == {"layer list", "layer controls", "Slide", "Other"}
+    assert not frame.visibleRegion().isEmpty()
+    assert reader.dock.width() >= 340
+    window.remove_dock_widget(frame)

@@ -73,11 +73,13 @@ class ReadingKeys(QObject):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Handle a key or a mouse button; return whether it was handled."""
-        if event is None or self._slide is None or not self._slide.is_shown:
+        if event is None or self._slide is None:
             return False
         kind = event.type()
         if kind == QEvent.Type.KeyPress and isinstance(event, QKeyEvent):
             return self._on_key(event)
+        if not self._slide.is_shown:
+            return False
         if kind == QEvent.Type.MouseButtonPress and isinstance(event, QMouseEvent) and event.button() in STEPS:
             self.view_step_requested.emit(STEPS[event.button()])
             return True
@@ -120,10 +122,12 @@ class ReadingKeys(QObject):
         self.kinetic.watch(canvas)
 
     def _on_key(self, event: QKeyEvent) -> bool:
-        name = self._name_key(event)
+        name, slide = self._name_key(event), self._slide
         active = self._viewer.layers.selection.active
         if name not in self.actions or (active is not None and self._is_used(active, name)):
             return False
+        if name not in list_keys("slide.leave_reading") and (slide is None or not slide.is_shown):
+            return False  # the reading mode can be left also while a photograph hides the slide
         self.kinetic.stop()
         return self.actions[name]() is not False
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QSizePolicy, QToolBar, QWidget
 from superqt import QElidingLabel
 
 from napari_melanoma.ui.slide.navigation import MagnificationButtons
+from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS
 from napari_melanoma.ui.slide.section_tabs import SectionTabs
 from napari_melanoma.ui.slide.view_history import ViewButtons
 from napari_melanoma.ui.viewer.camera import find_canvas
@@ -21,16 +22,16 @@ from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import named, tool_button
 
 if TYPE_CHECKING:
-    from qtpy.QtWidgets import QToolButton
+    from qtpy.QtWidgets import QAbstractButton, QToolButton
 
     from napari_melanoma.ui.slide.controls import SlideControls
     from napari_melanoma.ui.slide.navigation import MagnificationController
     from napari_melanoma.ui.slide.view_history import ViewHistory
 
-MAGNIFICATIONS = (2, 4, 10, 20, 40)
 NAME_PX = 190  # of the list of slides
 ICON_PX = 16
 NO_SLIDE = "The reading mode requires a slide. Open one first: drop it on the Slide dock, or follow 'open one'."
+NOT_SHOWN = "The reading mode requires a slide in view. Select one in the list of slides first."
 NO_WINDOW = "The reading mode requires the viewer's window. Move the Slide dock into it first."
 
 
@@ -63,11 +64,12 @@ class ReadingMode(WindowGuard):
 
     def enter(self) -> None:
         """Enter the mode, or show why that is not possible; after an error, the window is as it was."""
-        window, frame = self._context.main_window, self._controls.parentWidget()
+        window, frame, slide = self._context.main_window, self._controls.parentWidget(), self._context.slide
         if self.is_on:
             return
-        if self._context.slide is None or not isinstance(window, QMainWindow) or not isinstance(frame, QDockWidget):
-            self._context.status.show_message(NO_SLIDE if self._context.slide is None else NO_WINDOW)
+        obstacle = NO_SLIDE if slide is None else "" if slide.is_shown else NOT_SHOWN
+        if obstacle or not isinstance(window, QMainWindow) or not isinstance(frame, QDockWidget):
+            self._context.status.show_message(obstacle or NO_WINDOW)
             if isinstance(frame, QDockWidget):
                 frame.raise_()
             return
@@ -103,14 +105,21 @@ class ReadingMode(WindowGuard):
         self.leave()
         return True
 
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Follow full screen, which napari's menu turns on and off, too."""
+        if event.type() == QEvent.Type.WindowStateChange and watched is self.window:
+            self.toolbar.full_screen_button.setChecked(watched.isFullScreen())
+        return super().eventFilter(watched, event)
+
     def _on_slide(self) -> None:
         if self._context.slide is None:
             self.leave()
 
     def _on_full_screen(self, on: bool) -> None:
         window = self._context.main_window
-        if window is not None:
-            window.showFullScreen() if on else window.showNormal()
+        if window is not None:  # showNormal() would end a maximized window
+            full = Qt.WindowState.WindowFullScreen
+            window.setWindowState(window.windowState() | full if on else window.windowState() & ~full)
 
 
 class ReadingToolbar(QToolBar):
@@ -142,11 +151,17 @@ class ReadingToolbar(QToolBar):
         self.message_label = named(QElidingLabel(), "reading_message", "Status")
         self.message_label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.message_label.setMinimumWidth(0)
+        self.cancel_button = self._add_button("reading_cancel", "Cancel", "", icon="playback-stop")
+        self._cancel_buttons = (controls.status.cancel_button, controls.run_panel.buttons.cancel)
         self._lay_out()
         self._view_buttons.step_requested.connect(history.step)
         self._view_buttons.actual_pixels_requested.connect(magnification.show_actual_pixels)
         self.fit_button.clicked.connect(lambda: fit_view(controls.context.viewer))
         history.changed.connect(self._show_history)
+        self.message_label.linkActivated.connect(controls.status.link_activated)
+        self.cancel_button.clicked.connect(self._on_cancel)
+        for button in self._cancel_buttons:
+            button.installEventFilter(self)
         controls.status.message_changed.connect(self._show_message)
         controls.icons.changed.connect(self._apply_style)
         magnification.add_buttons(self._magnification_buttons)
@@ -156,6 +171,7 @@ class ReadingToolbar(QToolBar):
         self._show_slides()
         self._show_history()
         self._show_message(self._controls.status.text)
+        self._show_cancel()
         self._apply_style()
         self.full_screen_button.setChecked(window.isFullScreen())
         window.addToolBar(Qt.ToolBarArea.TopToolBarArea, self)
@@ -165,6 +181,12 @@ class ReadingToolbar(QToolBar):
         """Remove the toolbar from the window, and keep it for the next time."""
         window.removeToolBar(self)
         self.setParent(self._controls.waiting.holder)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Follow the dock's buttons that cancel."""
+        if event is not None and event.type() == QEvent.Type.EnabledChange and watched in self._cancel_buttons:
+            self._show_cancel()
+        return False
 
     def _create_slide_list(self) -> NoWheelComboBox:
         """Create a list of the same slides as that of the dock."""
@@ -189,7 +211,10 @@ class ReadingToolbar(QToolBar):
         self.layout().setContentsMargins(4, 2, 4, 2)
         tools = (self.bookmark_button, self.ruler_button, self.regions_button)
         views = (self.slide_combo, self._magnification_buttons, self.fit_button, self._view_buttons)
-        for widget in (*views, *tools, self.message_label, self.full_screen_button, self.leave_button):
+        for widget in (*views, *tools, self.message_label):
+            self.addWidget(widget)
+        self._cancel_action = self.addWidget(self.cancel_button)
+        for widget in (self.full_screen_button, self.leave_button):
             self.addWidget(widget)
         for part in self.findChildren(QWidget):
             if part.focusPolicy() & Qt.FocusPolicy.ClickFocus:
@@ -207,8 +232,25 @@ class ReadingToolbar(QToolBar):
         self._view_buttons.show_history(self._history)
 
     def _show_message(self, message: str) -> None:
+        has_tags = Qt.mightBeRichText(message)  # eliding would count and cut them
+        self.message_label.setElideMode(Qt.TextElideMode.ElideNone if has_tags else Qt.TextElideMode.ElideRight)
         self.message_label.setText(message)
         self.message_label.setToolTip(message)
+
+    def _show_cancel(self) -> None:
+        """Show the button while one of the dock's can be pressed."""
+        button = self._find_cancel()
+        self._cancel_action.setVisible(button is not None)
+        self.cancel_button.setToolTip("" if button is None else button.toolTip())
+
+    def _find_cancel(self) -> QAbstractButton | None:
+        """Return the dock's button that cancels what is running; None if nothing can be canceled."""
+        return next((button for button in self._cancel_buttons if button.isEnabled()), None)
+
+    def _on_cancel(self) -> None:
+        button = self._find_cancel()
+        if button is not None:
+            button.click()
 
     def _apply_style(self) -> None:
         self.setStyleSheet(self._controls.styleSheet())

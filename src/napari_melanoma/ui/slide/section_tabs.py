@@ -11,12 +11,13 @@ from qtpy.QtWidgets import QBoxLayout, QDockWidget, QMainWindow, QSizePolicy, QT
 from superqt import QCollapsible
 
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
+from napari_melanoma.ui.widgets.status_line import NOTICE_OF_USE
 from napari_melanoma.ui.widgets.style import named, quiet_label, scroll_area, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.slide.controls import SlideControls
 
-MIN_CANVAS_PX = 800  # width that an open tab leaves for the canvas; in a narrower window it lies over the canvas
+MIN_SLIDE_PX = 800  # width that an open tab leaves for the canvas; in a narrower window it lies over the canvas
 NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
 
 
@@ -49,7 +50,7 @@ class SectionTabs(QWidget):
         around = QVBoxLayout(self)
         around.setContentsMargins(0, 0, 0, 6)
         around.addWidget(scroll_area(strip, "tab_strip"), 1)
-        self._notice = named(quiet_label("Research use only. Not for diagnosis."), "tab_notice", "Research use only")
+        self._notice = named(quiet_label(NOTICE_OF_USE), "tab_notice", "Research use only")
         around.addWidget(self._notice)
         for parts in self._tabs.values():
             if len(parts) == 1 and isinstance(parts[0], QCollapsible):
@@ -85,11 +86,18 @@ class SectionTabs(QWidget):
 
     def toggle(self, label: str) -> None:
         """Open a tab, or close it if it is open."""
-        is_open = label == self._current
+        if label != self._current:
+            self.open_tab(label)
+            return
         self.close_tab()
-        if not is_open:
-            self._open(label)
         self._place_body()
+
+    def open_tab(self, label: str) -> None:
+        """Open a tab, unless it is open."""
+        if label != self._current:
+            self.close_tab()
+            self._open(label)
+            self._place_body()
 
     def close_tab(self) -> None:
         """Put the parts of the open tab back into the dock."""
@@ -132,7 +140,7 @@ class SectionTabs(QWidget):
         if window is None:
             return
         body, central, is_open = controls.body, window.centralWidget(), bool(self._current)
-        is_beside = window.width() - self.width() - MIN_WIDTH_PX >= MIN_CANVAS_PX
+        is_beside = window.width() - self.width() - MIN_WIDTH_PX >= MIN_SLIDE_PX
         if is_open and not is_beside:
             body.setParent(central)
             self._apply_style()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
@@ -261,8 +262,8 @@ class CanvasLayout(QObject):
         self._title: QWidget | None = None
         self._hidden: list[QDockWidget] = []
         self._closed = False
-        docks = window.findChildren(QDockWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
-        self._docks = [one for one in docks if not one.isHidden() and not one.isFloating()]
+        self._known = _find_docks(window)
+        self._docks = [one for one in self._known if not one.isHidden() and not one.isFloating()]
         self._front = [one for one in self._docks if not one.visibleRegion().isEmpty()]
 
     def apply(self) -> None:
@@ -281,18 +282,33 @@ class CanvasLayout(QObject):
                 _hide(one)
         frame.show()
         frame.raise_()
-        for one in (frame, *self._hidden):
-            one.installEventFilter(self)
+        for part in (window, *self._known):
+            part.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Interrupt when the user shows a hidden dock or closes the remaining one."""
+        """Interrupt when the user opens another dock or closes the remaining one."""
         kind = None if event is None else event.type()
         if watched is self._frame and kind == QEvent.Type.HideToParent:
             QTimer.singleShot(0, self._on_hidden)
-        elif kind == QEvent.Type.ShowToParent and watched in self._hidden:
-            self._front.append(watched)
-            QTimer.singleShot(0, self.interrupted.emit)
+        elif watched is self._window and kind == QEvent.Type.ChildAdded:
+            QTimer.singleShot(0, self._find_new)  # now the child is not complete
+        elif kind == QEvent.Type.ShowToParent and watched in self._known and watched is not self._frame:
+            QTimer.singleShot(0, partial(self._on_shown, watched))
         return False
+
+    def _find_new(self) -> None:
+        """Interrupt if a dock was added, such as one of another plugin."""
+        if isalive(self) and isalive(self._window):
+            for frame in _find_docks(self._window):
+                if frame not in self._known:
+                    self._known.append(frame)
+                    frame.installEventFilter(self)
+                    self._on_shown(frame)
+
+    def _on_shown(self, frame: QDockWidget) -> None:
+        """Interrupt if a dock takes width from the slide that it did not take before."""
+        if isalive(self) and isalive(frame) and not (frame.isHidden() or frame.isFloating() or _has_canvas(frame)):
+            self.interrupt(frame)
 
     def _on_hidden(self) -> None:
         """Interrupt if the remaining dock was closed, not only moved."""
@@ -310,8 +326,8 @@ class CanvasLayout(QObject):
         window, frame = self._window, self._frame
         if not isalive(self) or not isalive(window):
             return
-        for one in filter(isalive, (frame, *self._hidden)):
-            one.removeEventFilter(self)
+        for part in filter(isalive, (window, *self._known)):
+            part.removeEventFilter(self)
         if self._title is not None and isalive(frame) and isalive(self._title):
             empty = frame.titleBarWidget()
             frame.setTitleBarWidget(self._title)
@@ -319,9 +335,11 @@ class CanvasLayout(QObject):
             empty.deleteLater()
         if window.isFullScreen() and not self._window_state & Qt.WindowState.WindowFullScreen:
             window.setWindowState(self._window_state)
+        opened = [one for one in _find_docks(window) if one not in self._docks and not one.isHidden()]
         window.restoreState(self._state)
-        for one in window.findChildren(QDockWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
-            if one not in self._docks and not one.isHidden() and not one.isFloating() and _has_canvas(one):
+        for one in opened:
+            one.show()  # hidden again if it was closed before
+            if not one.isFloating() and _has_canvas(one):
                 place_next_to_canvas(window, one)
         if self._closed and isalive(frame):
             frame.hide()
@@ -344,6 +362,11 @@ def _hide(frame: QDockWidget) -> None:
     for docking in frame.findChildren(DockPlacement):
         docking.hide_frame()
     frame.hide()
+
+
+def _find_docks(window: QMainWindow) -> list[QDockWidget]:
+    """Return the docks of a window, hidden ones included."""
+    return list(window.findChildren(QDockWidget, options=Qt.FindChildOption.FindDirectChildrenOnly))
 
 
 def _has_canvas(frame: QDockWidget) -> bool:

@@ -12,6 +12,7 @@ from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError, describe_error
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
+NOTICE_OF_USE = "Research use only. Not for diagnosis."
 SHOW_DELAY_MS = 200
 NOT_CANCELLABLE = ("saving", "storing", "starting")  # short and atomic
 Task = Literal[
@@ -31,7 +32,10 @@ OPTION_PATTERN = re.compile(r" \((Python: .*?)?command line: [^()]*\)")
 
 
 class StatusLine(QWidget):
-    """Shows running tasks and the last message; its height is constant, so that the layout does not jump."""
+    """Shows running tasks and the last message; its height is constant, so that the layout does not jump.
+
+    ``cancel_button`` is enabled while a task can be canceled.
+    """
 
     cancelled = Signal(str)
     link_activated = Signal(str)
@@ -47,10 +51,11 @@ class StatusLine(QWidget):
         self._bar = named(QProgressBar(), "progress", "Progress")
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(8)
-        self._cancel = tool_button("cancel", "Cancel", "Cancel (completed results are kept)")
-        self._cancel.clicked.connect(self._on_cancel)
-        icons.add(self._cancel, "playback-stop")
-        self._running = row(self._bar, self._cancel, stretch=0)
+        self.cancel_button = tool_button("cancel", "Cancel", "Cancel (completed results are kept)")
+        self.cancel_button.setEnabled(False)
+        self.cancel_button.clicked.connect(self._on_cancel)
+        icons.add(self.cancel_button, "playback-stop")
+        self._running = row(self._bar, self.cancel_button, stretch=0)
         policy = self._running.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
         self._running.setSizePolicy(policy)
@@ -64,9 +69,7 @@ class StatusLine(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self._label)
         layout.addWidget(self._running)
-        layout.addWidget(
-            named(quiet_label("Research use only. Not for diagnosis."), "notice_of_use", "Research use only")
-        )
+        layout.addWidget(named(quiet_label(NOTICE_OF_USE), "notice_of_use", "Research use only"))
 
     @property
     def text(self) -> str:
@@ -111,6 +114,7 @@ class StatusLine(QWidget):
         if not self._tasks:
             self._timer.stop()
             self._running.hide()
+            self.cancel_button.setEnabled(False)
             return
         task, progress = list(self._tasks.items())[-1]
         self.show_message(f"{progress.message} ...")
@@ -118,7 +122,7 @@ class StatusLine(QWidget):
         total = progress.total or 0
         self._bar.setRange(0, total if total > 1 else 0)
         self._bar.setValue(progress.done)
-        self._cancel.setEnabled(task not in NOT_CANCELLABLE)
+        self.cancel_button.setEnabled(task not in NOT_CANCELLABLE)
         if self._running.isHidden() and not self._timer.isActive():
             self._timer.start()
 
