@@ -122,6 +122,12 @@ def test_an_invalid_view_is_left_out(tmp_path: Path, view: object, layers: objec
     assert read_notes(tmp_path) == SlideNotes(angle=5.0)
 
 
+def test_displays_of_older_versions_have_neither_gamma_nor_color(tmp_path: Path) -> None:
+    layers = {"channel DAPI": {"visible": False, "opacity": 0.5, "contrast_limits": [1, 2]}}
+    (tmp_path / NOTES).write_text(json.dumps({"format_version": 1, "layers": layers}))
+    assert read_notes(tmp_path).layers == {"channel DAPI": LayerDisplay(False, 0.5, (1.0, 2.0), None, None)}
+
+
 def test_the_copy_that_was_written_last_is_read(tmp_path: Path) -> None:
     shared, private = tmp_path / "shared", tmp_path / "private"
     write_notes(shared, SlideNotes("a", angle=1.0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from fake_slides import draw_fluorescence, draw_slide
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
@@ -128,6 +128,16 @@ def presses(person, name: str) -> None:
     person.dock.findChild(QAbstractButton, name).click()
 
 
+def position(person, row: int, column: int) -> QPoint:
+    """Return the center of a cell of the list."""
+    listed = channels(person)
+    return listed.visualRect(listed.model().index(row, column)).center()
+
+
+def clicks(person, row: int, column: int) -> None:
+    QTest.mouseClick(channels(person).viewport(), Qt.MouseButton.LeftButton, pos=position(person, row, column))
+
+
 def visible(person) -> list[bool]:
     return [layer.visible for layer in person.dock.slide.layers]
 
@@ -155,9 +165,11 @@ def test_channels_are_shown_and_hidden(cells) -> None:
     assert cells.dock.slide is not None
     presses(cells, "channels_all")
     assert visible(cells) == [True, True]
-    listed.itemDoubleClicked.emit(listed.topLevelItem(1), 2)
+    clicks(cells, 1, 2)
+    QTest.mouseDClick(listed.viewport(), Qt.MouseButton.LeftButton, pos=position(cells, 1, 2))
     assert visible(cells) == [False, True]
-    QTest.keyClick(listed, Qt.Key.Key_Space)  # the current channel is the first
+    QTest.keyClick(listed, Qt.Key.Key_Up)
+    QTest.keyClick(listed, Qt.Key.Key_Space)
     assert visible(cells) == [True, True]
     QTest.keyClick(listed, Qt.Key.Key_Down)
     QTest.keyClick(listed, Qt.Key.Key_Return)
@@ -190,8 +202,7 @@ def test_limits_gamma_and_color_of_the_current_channel_are_set(cells) -> None:
     assert (second.gamma, cells.dock.findChild(QLabel, "channel_gamma_value").text()) == (0.5, "0.50")
     presses(cells, "channel_auto")
     assert list(second.contrast_limits) == automatic
-    listed = channels(cells)
-    listed.itemClicked.emit(listed.topLevelItem(1), 1)
+    clicks(cells, 1, 1)
     dialog = cells.dock.window().findChild(QColorDialog, "channel_color_dialog")
     dialog.colorSelected.emit(QColor(255, 128, 0))
     dialog.reject()
@@ -219,14 +230,17 @@ def test_rows_follow_changes_in_the_layer_controls_and_removed_layers(cells) -> 
     assert channels(cells).parentWidget().isHidden()
 
 
-def test_channels_are_kept_with_the_slide(cells, monkeypatch) -> None:
+def test_channels_are_kept_with_the_slide(cells) -> None:
+    cells.dock.memory._timer.setInterval(20)
     path, folder = cells.dock.slide.info.path, cells.dock.context.location.folder
     first, second = cells.dock.slide.layers
     cells.dock.memory.save()
+    cells.waits()
     assert read_notes(folder).layers == {}
-    first.visible, second.contrast_limits, second.gamma = False, (100, 900), 0.6
+    first.visible, second.contrast_limits, second.gamma = False, (100, 900), 0.5
     set_channel_color(second, (10, 200, 30))
-    assert cells.dock.memory._timer.isActive()
+    cells.until(lambda: "channel FITC" in read_notes(folder).layers)  # without another reason to save
+    second.gamma = 0.6
     cells.clicks("close_slide")
     cells.waits()
     kept = read_notes(folder).layers
