@@ -206,7 +206,7 @@ class SlideDock(SlideControls):
         for source in (self.view_buttons.step_requested, self.reading_keys.view_step_requested):
             source.connect(self.view_history.step)
         self.sections.worklist.slide_requested.connect(self.show_file)
-        self.sections.scale_requested.connect(self._on_scale_requested)
+        self.sections.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
 
     def _add_shortcuts(self) -> None:
         slots: dict[str, Callable[[], object]] = {
@@ -373,10 +373,6 @@ class SlideDock(SlideControls):
         self.analysis_region.show_results(location)
         self.refresh()
 
-    def _on_scale_requested(self) -> None:
-        self.reading_mode.open_tab("Slide")
-        self.picker.scale_button.setChecked(True)
-
     def _on_scale_toggled(self, on: bool) -> None:
         if on and self.slide is not None:
             self.scale_panel.start(self.slide)
@@ -484,6 +480,7 @@ class ReadingModeSwitch(QObject):
         self.mode: ReadingMode | None = None
         add_shortcut(dock, "slide.reading", self.toggle)
         dock.picker.reading_button.clicked.connect(self.toggle)
+        dock.sections.scale_requested.connect(self._on_scale_requested)
 
     def toggle(self) -> None:
         """Turn the reading mode on or off."""
@@ -502,10 +499,10 @@ class ReadingModeSwitch(QObject):
         """Turn the reading mode off; return whether it was on."""
         return self.mode is not None and self.mode.leave()
 
-    def open_tab(self, label: str) -> None:
-        """Show a part of the dock if the reading mode hides it."""
+    def _on_scale_requested(self) -> None:
+        """Show the panel of the scale, which is hidden with its tab closed."""
         if self.mode is not None and self.mode.is_on:
-            self.mode.tabs.open_tab(label)
+            self.mode.tabs.open_tab("Slide")
 
 
 LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection", "SlideSynopticSection")

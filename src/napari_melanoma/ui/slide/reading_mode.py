@@ -232,8 +232,8 @@ class ReadingToolbar(QToolBar):
         self._view_buttons.show_history(self._history)
 
     def _show_message(self, message: str) -> None:
-        has_tags = Qt.mightBeRichText(message)  # eliding would count and cut them
-        self.message_label.setElideMode(Qt.TextElideMode.ElideNone if has_tags else Qt.TextElideMode.ElideRight)
+        has_link = "<a href=" in message  # eliding would count and cut its tags
+        self.message_label.setElideMode(Qt.TextElideMode.ElideNone if has_link else Qt.TextElideMode.ElideRight)
         self.message_label.setText(message)
         self.message_label.setToolTip(message)
 
