@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
 
 from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
-from napari_melanoma.slides import result_folder
+from napari_melanoma.slides import result_folder, slide_table
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import record_slide
 from napari_melanoma.slides.slide_table import WorkItemReader, list_work_items
@@ -100,3 +102,46 @@ def test_only_slides_with_results_are_read_and_only_once(tmp_path: Path, monkeyp
     assert read == [slides[1]]
     draw_slide(slides[1], tint=9)  # another slide of the same name
     assert reader.read(slides, RunContext())[slides[1]].state == "waiting"
+
+
+def test_a_vacant_folder_becomes_that_of_another_slide(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "s").mkdir(parents=True)
+    slides = []
+    for name, tint in (("a", 0), ("b", 9)):
+        (tmp_path / name).mkdir()
+        slides.append(draw_slide(tmp_path / name / "s.tif", tint=tint))
+    reader = WorkItemReader(out)
+
+    def states() -> list[str]:
+        return [item.state for item in reader.read(slides, RunContext()).values()]
+
+    assert states() == ["waiting", "waiting"]
+    analysis(slides[1], out).begins().finishes()
+    assert states() == ["waiting", "done"]
+    shutil.rmtree(out / "s")
+    analysis(slides[0], out).begins().finishes()
+    record_slide(out / "s", slides[0])
+    assert states() == ["done", "waiting"]
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), InputError("s0 is damaged")])
+def test_results_that_cannot_be_read_fail_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    out = tmp_path / "out"
+    slides = [draw_slide(tmp_path / f"s{n}.tif", tint=n) for n in range(2)]
+    for slide in slides:
+        analysis(slide, out).begins().finishes()
+    read = slide_table.read_slide_run_status
+
+    def read_status(folder: Path) -> object:
+        if folder.name == "s0":
+            raise error
+        return read(folder)
+
+    monkeypatch.setattr(slide_table, "read_slide_run_status", read_status)
+    failed, done = WorkItemReader(out).read(slides, RunContext()).values()
+    reason = "Permission denied" if isinstance(error, OSError) else "s0 is damaged"
+    assert (failed.state, failed.description) == ("failed", f"results cannot be read: {reason}")
+    assert done.state == "done"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull
 
 Item = TypeVar("Item")
+REPORT_S = 0.2  # interval of reports on many short steps, each of which may repaint a dock
 SCALE_STEPS = 1000  # steps in which the progress of a part is reported
 
 

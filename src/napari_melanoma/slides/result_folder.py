@@ -49,25 +49,31 @@ class SlideFolderNames:
         The folder with its results, else ``OUT/<stem>`` (see ``slide_name``) where that is free, else one named after
         its content.
         """
-        folder = self._out / self._choose_name(slide)
+        folder = self._out / self._choose_name(slide)[0]
         self._used.add(normalize_name(folder.name))
         return folder
 
-    def _choose_name(self, slide: Path) -> str:
+    def find_results(self, slide: Path) -> Path | None:
+        """Find the folder that records a slide; None if there is none, also where a folder has no recorded slide."""
+        name, is_recorded = self._choose_name(slide)
+        return self._out / name if is_recorded else None
+
+    def _choose_name(self, slide: Path) -> tuple[str, bool]:
+        """Choose the name of a folder, and return whether the slide is recorded in it."""
         stem = slide_name(slide)
         existing = list_folder_names(self._out) if self._existing is None else self._existing
         if normalize_name(stem) not in {*self._used, *existing}:
-            return stem  # without reading the slide, which may be on a slow drive
+            return stem, False  # without reading the slide, which may be on a slow drive
         own, vacant = open_fingerprint(slide), ""
         for name in _candidate_names(stem, own):
             if normalize_name(name) in self._used:
                 continue
             found = existing.get(normalize_name(name))
             if found is None:
-                return vacant or name
+                return vacant or name, False
             owners = _recorded_fingerprints(self._out / found)
             if own in owners:
-                return found
+                return found, True
             vacant = vacant or ("" if owners else found)
         raise AssertionError("the candidate names are infinite")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from napari_melanoma.core.context import Progress
-from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import file_stamp, normalize_name
+from napari_melanoma.core.context import REPORT_S, Progress
+from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.files import FileStamp, file_stamp, normalize_name
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.core.validity import Validity, read_slide_validity
@@ -21,7 +21,7 @@ from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
 from napari_melanoma.slides.lesions import LesionClass
 from napari_melanoma.slides.reading.opening import find_slides
-from napari_melanoma.slides.result_folder import SlideFolderNames, list_folder_names, slide_name
+from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, list_folder_names, slide_name
 from napari_melanoma.slides.synoptic_files import load_synoptic
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
-REPORT_S = 0.2  # interval of reports on the progress of reading many slides
 LESION_CLASSES = {*get_args(LesionClass)}
 LOCK_TIMEOUT_S = 60.0  # while another process writes its row
 COLUMNS = (
@@ -170,15 +169,15 @@ class WorkItemReader:
     """Reads the states of slides from their results in ``out``.
 
     A slide whose name is that of a folder is read to find out whether the folder is its own; this is remembered until
-    the slide changes.
+    the slide, or the slide that is recorded in the folder, changes.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._folders: dict[tuple[Path, object], Path] = {}
+        self._folders: dict[tuple[Path, FileStamp | None], tuple[Path, FileStamp | None]] = {}
 
     def read(self, slides: Sequence[Path], run: RunContext) -> dict[Path, WorkItem]:
-        """Read the states of some slides."""
+        """Read the states of some slides; a slide whose results cannot be read has failed."""
         existing = list_folder_names(self.out)
         found: dict[Path, WorkItem] = {}
         reported = monotonic()
@@ -187,7 +186,11 @@ class WorkItemReader:
             if monotonic() - reported > REPORT_S:
                 run.report(Progress(len(found), len(slides), "Reading the states of the slides"))
                 reported = monotonic()
-            found[slide] = _work_item(slide, self._find_folder(slide, existing))
+            try:
+                found[slide] = _work_item(slide, self._find_folder(slide, existing))
+            except (OSError, MelanomaError) as error:
+                reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+                found[slide] = WorkItem(slide, "failed", f"results cannot be read: {reason}")
         return found
 
     def _find_folder(self, slide: Path, existing: Mapping[str, str]) -> Path | None:
@@ -195,12 +198,13 @@ class WorkItemReader:
         if normalize_name(slide_name(slide)) not in existing:
             return None
         key = (slide, file_stamp(slide))
-        folder = self._folders.get(key)
+        known = self._folders.get(key)
+        if known is not None and known[0].is_dir() and known[1] == file_stamp(known[0] / SOURCE):
+            return known[0]
+        folder = SlideFolderNames(self.out, existing).find_results(slide)
         if folder is None or not folder.is_dir():
-            folder = SlideFolderNames(self.out, existing).folder_for(slide)
-            if not folder.is_dir():
-                return None
-            self._folders[key] = folder
+            return None
+        self._folders[key] = (folder, file_stamp(folder / SOURCE))
         return folder
 
 

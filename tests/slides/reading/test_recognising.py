@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +128,33 @@ def test_a_size_that_the_user_gives_wins_and_is_recorded_as_theirs(write_svs) ->
     with open_slide(write_svs(), PixelSize(0.25, 0.25)) as slide:
         assert slide.info.pixel_size == PixelSize(0.25, 0.25, "given")
         assert "set to 0.25 x 0.25 um, but the file states 0.5 x 0.5" in slide.info.warnings[0]
+
+
+@pytest.fixture
+def forbidden(tmp_path, monkeypatch) -> Path:
+    """A folder that cannot be read, next to a file; also for the superuser, who may read every folder."""
+    folder = tmp_path / "in" / "forbidden"
+    folder.mkdir(parents=True)
+    listed = Path.iterdir
+
+    def iterdir(self):
+        if self == folder:
+            raise PermissionError(13, "Permission denied", str(self))
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    return folder
+
+
+def test_a_subfolder_that_cannot_be_read_is_left_out(forbidden, write_svs: Callable, tmp_path, caplog) -> None:
+    slide = write_svs("in/b.svs")
+    for _ in range(2):
+        assert find_slides([forbidden.parent]) == [slide]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The folder {forbidden} cannot be read and is left out. Check the permissions."
+    ]
+    assert not is_slide(forbidden)
+    with pytest.raises(InputError, match="cannot be read: Permission denied"):
+        find_slides([forbidden])
+    with pytest.raises(UnreadableImage, match="PermissionError"):
+        open_slide(forbidden)

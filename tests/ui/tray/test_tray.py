@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from threading import Event
 
 import numpy as np
 import psutil
 import pytest
+import tifffile
 from fake_case import write_case
 from fake_slides import LABEL_COLOR, FakeAnalysis, draw_labeled_slide, draw_slide
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QPointF, Qt, QTimer, QUrl
+from qtpy.QtCore import QEvent, QObject, QPointF, Qt, QTimer, QUrl
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
 from slide_stage import user as make_user
 
 from conftest import Person, photograph, wait_until_idle
+from napari_melanoma.case.model import set_image
 from napari_melanoma.case.store import CaseStore
+from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.results import write_rgb
+from napari_melanoma.slides.reading import opening as slide_opening
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.tiled import TiledSlide
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.slide_table import WorkItemReader
 from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.slide.run_manager import find_results_root
+from napari_melanoma.ui.tray import dock as tray_dock
 from napari_melanoma.ui.tray import images as tray_images
 from napari_melanoma.ui.tray.dock import CACHED_PICTURES
+from napari_melanoma.ui.tray.images import list_images, read_label
 from napari_melanoma.ui.tray.model import FILTERS, SHOWN_ROLE, SORT_KEYS, TRAY_FORMAT, WORDS_ROLE
 from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.widgets import thumbnails
+from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, Thumbnail
 
 user = pytest.fixture(make_user)
 WHEN = "2026-01-01T10:00:00+00:00"
@@ -67,7 +78,7 @@ class Reader(Person):
         self.list.select_path(self.image(name).path)
 
     def state(self, name):
-        return self.dock.list_model.get_state(self.image(name))
+        return self.dock.list_model.get_state(self.image(name)).state
 
     def problem(self, name):
         return self.dock.thumbnails.get_problem(self.image(name).path)
@@ -269,7 +280,7 @@ def test_the_memory_of_thumbnails_is_bounded(person, many):
     person.shows(folder)
     loader = person.dock.thumbnails
     for image in person.dock.list_model.images[:1000]:
-        loader._on_read({image.path: (None, "")})
+        loader._on_read({image.path: Thumbnail(None)})
     assert len(loader._cache) <= CACHED_PICTURES
 
 
@@ -503,3 +514,338 @@ def test_text_and_marks_are_readable_in_both_themes(person, folder, theme):
     assert palette.dark == (theme == "dark")
     assert palette.fault == ("#7a5200" if theme == "light" else palette.warning)
     person.viewer.theme = "dark"
+
+
+def open_from_tray(person, case):
+    """Show a case, and open its first image."""
+    person.shows(case.folder)
+    person.selects(person.names[0])
+    person.dock.open_button.click()
+
+
+@pytest.fixture
+def two_cases(tmp_path):
+    return write_case(tmp_path / "a"), write_case(tmp_path / "b")
+
+
+def test_a_case_that_could_not_be_opened_is_not_opened_later(person, two_cases, monkeypatch):
+    first, second = two_cases
+    opened = []
+
+    def refuse(folder):
+        opened.append(folder)
+        raise InputError("the case is damaged")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CaseStore, "open", refuse)
+        open_from_tray(person, first)
+        person.waits_for_all()
+    assert opened == [first.folder]
+    controller = show_dock(person.viewer, "Case").controller
+    controller.open(second.folder)
+    person.waits_for_all()
+    assert controller.store.folder == second.folder
+    assert person.open_files == []
+    controller.open(first.folder)
+    person.waits_for_all()
+    assert person.open_files == []
+
+
+def test_a_case_that_is_opened_meanwhile_stays_open(person, two_cases):
+    first, second = two_cases
+    controller = show_dock(person.viewer, "Case").controller
+    person.shows(first.folder)
+    controller.open(second.folder)
+    controller.opened.connect(partial(setattr, person, "opened", True))
+    person.selects(person.names[0])
+    controller.open = lambda folder: None  # the request fails without a report
+    person.dock.open_button.click()
+    person.until(lambda: getattr(person, "opened", False))
+    person.waits_for_all()
+    assert controller.store.folder == second.folder
+    assert person.open_files == []
+
+
+@pytest.mark.own_viewer
+def test_a_slide_beside_another_is_closed_with_its_case(person, two_cases, tmp_path):
+    first, second = two_cases
+    other = draw_slide(tmp_path / "other.tif", tint=5)
+    slide_dock, case_dock = show_dock(person.viewer, "Slide"), show_dock(person.viewer, "Case")
+    slide_dock.opener.open([other])
+    case_dock.controller.open(first.folder)
+    person.waits_for_all()
+    person.shows(first.folder)
+    person.selects("section.tif")
+    person.dock.beside_button.click()
+    person.waits_for_all()
+    assert {"other.tif", "section.tif"} == set(person.open_files)
+    case_dock.controller.open(second.folder)
+    person.waits_for_all()
+    assert set(person.open_files) == {"other.tif"}
+
+
+def test_slides_and_photographs_of_a_case_are_opened_together(person, tmp_path):
+    case = write_case(tmp_path)
+    person.shows(case.folder)
+    person.list.selectAll()
+    person.dock.open_button.click()
+    person.waits_for_all()
+    assert len(person.names) == 3
+    assert set(person.names) <= set(person.open_files)
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_many_images_are_opened_after_a_question(person, many, monkeypatch, accepts):
+    folder, _, _ = many
+    person.shows(folder)
+    opened = []
+    monkeypatch.setattr(person.dock.opener, "open", lambda images, case_folder: opened.extend(images))
+    asked = []
+
+    def answer(box):
+        asked.append(box.text())
+        box.deleteLater()
+        return box.buttons()[0] if accepts else None
+
+    monkeypatch.setattr(tray_dock, "exec_question", answer)
+    person.list.selectAll()
+    person.qtbot.keyClick(person.list, Qt.Key.Key_Return)
+    assert asked == ["Open 5,000 images?"]
+    assert len(opened) == (MANY if accepts else 0)
+    person.list.select_paths([image.path for image in person.dock.list_model.images[:20]])
+    person.qtbot.keyClick(person.list, Qt.Key.Key_Return)
+    assert len(asked) == 1
+
+
+def is_busy(person):
+    return person.dock.status.text.startswith("Reading the label of")
+
+
+@pytest.mark.parametrize("how", ["hidden", "other folder", "canceled"])
+def test_the_label_is_not_shown_after_it_is_no_longer_wanted(person, folder, monkeypatch, how):
+    person.shows(folder)
+    started, proceed = Event(), Event()
+
+    def read_slowly(path, run):
+        started.set()
+        proceed.wait(10)
+        return tray_images.SlideLabel(path, {"label": np.zeros((8, 8, 3), np.uint8)})
+
+    monkeypatch.setattr(tray_images, "read_label", read_slowly)
+    person.selects("s2.tif")
+    person.clicks("tray_label")
+    assert started.wait(10)
+    assert is_busy(person)
+    if how == "hidden":
+        person.dock.parentWidget().hide()
+    elif how == "other folder":
+        person.dock.open([folder / "more"])
+    else:
+        person.clicks("cancel")
+    proceed.set()
+    person.waits_for_all()
+    assert not is_busy(person)
+    assert not any(map(is_label, QApplication.topLevelWidgets()))
+
+
+def test_a_damaged_macro_does_not_hide_the_label(tmp_path, monkeypatch):
+    path = tmp_path / "a.svs"
+    draw_labeled_slide(path)
+    with tifffile.TiffWriter(path, append=True) as tiff:
+        macro = np.full((60, 90, 3), 200, np.uint8)
+        tiff.write(macro, description="Aperio\r\nmacro 90x60", subfiletype=9, photometric="rgb", metadata=None)
+    read = TiledSlide.associated_image
+
+    def read_except(self, name):
+        if name in broken:
+            raise ValueError("corrupt strip")
+        return read(self, name)
+
+    monkeypatch.setattr(TiledSlide, "associated_image", read_except)
+    broken = ["macro"]
+    label = read_label(path, RunContext())
+    assert list(label.images) == ["label"]
+    assert "The macro image cannot be read" in label.problems[0]
+    broken = ["label", "macro"]
+    with pytest.raises(InputError, match="The label image cannot be read"):
+        read_label(path, RunContext())
+
+
+def test_subfolders_that_cannot_be_read_are_named(person, folder, monkeypatch):
+    listed = Path.iterdir
+
+    def iterdir(self):
+        if self == folder / "more":
+            raise PermissionError(13, "Permission denied", str(self))
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    person.shows(folder)
+    assert person.names == ["mole.png", "s2.tif", "torn.svs"]
+    assert f"1 folder could not be read: {folder / 'more'}" in person.dock.status.text
+
+
+def test_no_file_is_opened_twice_and_only_those_that_may_be_images(folder, monkeypatch):
+    opened = Counter()
+    open_regular = slide_opening.open_regular
+    monkeypatch.setattr(slide_opening, "open_regular", lambda path: opened.update([path.name]) or open_regular(path))
+    (folder / "more" / "table.csv").write_text("a,b")
+    content = list_images([folder], RunContext())
+    assert sorted(image.path.name for image in content.images) == ["mole.png", "s10.tif", "s2.tif", "torn.svs"]
+    assert set(opened.values()) == {1}
+    assert "mole.png" in opened
+    assert "torn.svs" not in opened  # a scanner's file by its name
+
+
+def test_the_search_can_be_canceled_in_a_folder_without_images(tmp_path, monkeypatch):
+    for number in range(50):
+        (tmp_path / "more" / f"{number}").mkdir(parents=True)
+        (tmp_path / "more" / f"{number}" / "notes.txt").touch()
+    run, opened = RunContext(), []
+    monkeypatch.setattr(slide_opening, "open_regular", lambda path: opened.append(path) or run.cancel())
+    with pytest.raises(Cancelled):
+        list_images([tmp_path], run)
+    assert len(opened) == 1
+
+
+def test_the_search_reports_its_progress_without_images(tmp_path, monkeypatch):
+    for number in range(3):
+        (tmp_path / f"{number}.txt").touch()
+    (tmp_path / "a.svs").touch()
+    monkeypatch.setattr(tray_images, "REPORT_S", -1)
+    reports = []
+    list_images([tmp_path], RunContext(lambda progress: reports.append(progress.message)))
+    assert reports[:2] == ["Searching for images: 0 in 1 file", "Searching for images: 0 in 2 files"]
+
+
+def test_one_file_that_is_no_image_is_refused_and_the_title_counts_folders(folder, tmp_path):
+    with pytest.raises(InputError, match="no slide or photograph"):
+        list_images([folder / "notes.txt"], RunContext())
+    (folder / "mole.png").rename(folder / "mole")
+    assert [image.name for image in list_images([folder / "mole"], RunContext()).images] == ["mole"]
+    assert list_images([folder, folder / "more"], RunContext()).title == "2 folders"
+    assert list_images([folder, folder / "s2.tif"], RunContext()).title == "1 folder and 1 file"
+    assert list_images([folder], RunContext()).title == "clinic"
+
+
+def test_refreshing_reads_visible_thumbnails_and_states_again(person, many):
+    folder, previews, states = many
+    person.shows(folder)
+    visible = {image.path.name for image in person.list.list_visible()}
+    previews.clear()
+    states.clear()
+    person.dock.refresh()
+    person.waits()
+    assert set(previews) == set(states) == visible
+
+
+def test_a_cache_that_is_cleared_while_it_reads_can_read_the_same_file(qtbot, tmp_path):
+    proceed, counts = Event(), []
+
+    def read(paths, run):
+        counts.append(len(paths))
+        proceed.wait(10)
+        return dict.fromkeys(paths, len(counts))
+
+    owner = QObject()
+    cache = BackgroundCache(read, owner)
+    cache.request(tmp_path)
+    qtbot.waitUntil(lambda: counts == [1])
+    cache.clear()
+    assert cache.request(tmp_path) is None
+    proceed.set()
+    qtbot.waitUntil(lambda: cache.peek(tmp_path) == 2)
+
+
+def test_states_that_cannot_be_read_are_reported(person, folder, monkeypatch):
+    def read(self, slides, run):
+        raise PermissionError(13, "Permission denied", "/results")
+
+    monkeypatch.setattr(WorkItemReader, "read", read)
+    person.shows(folder)
+    person.until(lambda: "Permission denied" in person.dock.status.text)
+
+
+def test_missing_and_unreadable_files_are_not_called_damaged(person, folder, monkeypatch):
+    forbidden = [folder / "s2.tif"]
+    read, open_regular = tray_images.read_preview, thumbnails.open_regular
+
+    def read_preview(path, side_px):
+        if path in forbidden:
+            raise InputError(f"{path} cannot be read: Permission denied.")
+        return read(path, side_px)
+
+    def open_file(path):
+        if path in forbidden:
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_regular(path)
+
+    monkeypatch.setattr(tray_images, "read_preview", read_preview)
+    monkeypatch.setattr(thumbnails, "open_regular", open_file)
+    person.shows(folder)
+    (folder / "mole.png").rename(folder / "mole.bak")
+    person.dock.thumbnails.clear()
+    person.list.viewport().repaint()
+    person.waits()
+    model = person.dock.list_model
+
+    def fault(name):
+        return person.dock.thumbnails.get_fault(person.image(name).path)
+
+    assert {name: fault(name) for name in person.names} == {
+        "mole.png": "not found",
+        "s2.tif": "not readable",
+        "s10.tif": "",
+        "torn.svs": "damaged",
+    }
+    tip = model.index(person.names.index("mole.png")).data(Qt.ItemDataRole.ToolTipRole)
+    assert "Not found: " in tip
+    assert "Damaged" not in tip
+    forbidden.clear()
+    (folder / "mole.bak").rename(folder / "mole.png")
+    person.dock._refresh_visible()
+    person.waits()
+    assert fault("mole.png") == fault("s2.tif") == ""
+    assert person.dock.thumbnails.get(folder / "s2.tif") is not None
+
+
+def test_filter_follows_the_states_and_keeps_the_selection(person, folder):
+    slides = [folder / "s2.tif", folder / "more" / "s10.tif"]
+    root = find_results_root(person.dock.settings)
+    first, second = (FakeAnalysis(slide_folder(root, one), one, slide_fingerprint(one)).begins() for one in slides)
+    person.shows(folder)
+    person.chooses(person.dock.filter_combo, FILTERS.index("running"))
+    assert person.names == ["s2.tif", "s10.tif"]
+    person.selects("s10.tif")
+    first.finishes()
+    person.dock._refresh_visible()
+    person.until(lambda: person.names == ["s10.tif"])
+    assert [image.name for image in person.list.selected_images] == ["s10.tif"]
+    second.finishes()
+    person.dock._refresh_visible()
+    person.until(lambda: person.names == [])
+    assert not person.dock.open_button.isEnabled()
+
+
+def test_the_states_of_a_case_follow_its_file(person, tmp_path):
+    case = write_case(tmp_path)
+    person.shows(case.folder)
+    with CaseStore.open(case.folder) as store:
+        store.save(set_image(store.case, "I1", results=()))
+    person.dock._refresh_visible()
+    model = person.dock.list_model
+    person.until(lambda: model.index(0).data(WORDS_ROLE) == "not analyzed")
+    assert model.index(1).data(WORDS_ROLE) == "analyzed"
+
+
+def test_several_images_stay_selected(person, folder):
+    person.shows(folder)
+    person.list.select_paths([folder / name for name in ("mole.png", "s2.tif", "torn.svs")])
+    person.chooses(person.dock.sort_combo, SORT_KEYS.index("date"))
+    assert {image.name for image in person.list.selected_images} == {"mole.png", "s2.tif", "torn.svs"}
+    assert person.dock.open_button.text() == "Open 3"
+    (folder / "torn.svs").unlink()
+    person.dock.refresh()
+    person.waits()
+    assert {image.name for image in person.list.selected_images} == {"mole.png", "s2.tif"}
+    assert person.dock.open_button.text() == "Open 2"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import IO, TYPE_CHECKING, cast
 
+from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError, UnreadableImage
 from napari_melanoma.core.files import check_name, open_regular
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json, shorten
-from napari_melanoma.io.discovery import natural_key
+from napari_melanoma.io.discovery import SUFFIXES, natural_key
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, MAX_PIXELS, identify_format
 from napari_melanoma.io.tiff import check_page_chain
 from napari_melanoma.slides.reading.files import slide_fingerprint
@@ -31,6 +34,8 @@ _SUPPORTED_FORMATS = (
 )
 # File endings of scanners: such a file is a slide even if it is damaged, and the error message states it.
 SCANNER_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff")
+# File endings of images that are not DICOM, so that they are not opened to look for it.
+_OTHER_SUFFIXES = (SUFFIXES - {".dcm", ".dicom"}) | {*SCANNER_SUFFIXES}
 FOLDER_ENDINGS = (".zarr", "_dicom")  # of folders for which napari calls this reader; the command line takes any
 ZARR_FILES = ("zarr.json", ".zattrs", ".zgroup")
 RESULT_FILES = ("slide.json", "result.zarr")  # of an analysis: Zarr in such a folder is not a slide
@@ -39,6 +44,7 @@ MICROSCOPE_UM = (0.05, 2.5)  # pixels of prints and of scanned film are larger
 _SCANNER_FLAGS = {"svs", "ndpi", "scn", "philips", "bif", "qpi", "avs", "indica"}
 _PICTURES = ("JPEG", "PNG")
 _X_TAG = 282
+logger = logging.getLogger(__name__)
 REOPEN_INTERVAL = 8  # number of damaged tiles after which the slide is opened again
 
 
@@ -116,13 +122,16 @@ def _has_raw_ycbcr(path: Path) -> bool:
         return False
 
 
-def is_slide(path: Path) -> bool:
+def is_slide(path: Path, run: RunContext = NULL_CONTEXT) -> bool:
     """Return whether a file or folder is a whole slide, not a photograph or another file.
 
     False also for paths that do not exist or cannot be read, unless the file ending is that of a scanner.
     """
     if path.is_dir():
-        return _is_image_zarr(path) or find_dicom_file(path) is not None
+        try:
+            return _is_image_zarr(path) or find_dicom_file(path, run) is not None
+        except OSError:
+            return False
     if path.name.lower().endswith(SCANNER_SUFFIXES):
         return True
     try:
@@ -137,13 +146,17 @@ def is_slide(path: Path) -> bool:
 def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
     """List the slides in files, folders and glob patterns, without results of analyses.
 
-    Each slide once, as a file, or as a folder for DICOM and OME-Zarr; in natural order.
+    Each slide once, as a file, or as a folder for DICOM and OME-Zarr; in natural order. A warning names subfolders that
+    cannot be read.
     """
     found: dict[Path, Path] = {}
+    search = FolderSearch()
     for named in inputs:
         for path in _expand_input(Path(named).expanduser()):
             is_one = path.is_file() or is_slide(path)
-            slides = [path] if is_one else [one for one, slide in walk_images(path) if slide]
+            slides = [path] if is_one else [one for one, slide in search.walk(path) if slide]
+            for folder in search.unreadable:
+                _warn_unreadable(folder)
             if not slides:
                 raise InputError(
                     f"no slide in {path}: expected files such as {', '.join(SCANNER_SUFFIXES[:4])}, tiled TIFF, a "
@@ -153,6 +166,11 @@ def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
     if not found:
         raise InputError("no slide was specified. Specify at least one file, folder or pattern such as slides/*.svs.")
     return sorted(found.values(), key=natural_key)
+
+
+@cache  # once for each folder, since a list of slides is read again every few seconds
+def _warn_unreadable(folder: Path) -> None:
+    logger.warning("The folder %s cannot be read and is left out. Check the permissions.", folder)
 
 
 def is_zarr(folder: Path) -> bool:
@@ -174,10 +192,13 @@ def _is_image_zarr(folder: Path) -> bool:
     return False
 
 
-def find_dicom_file(folder: Path) -> Path | None:
+def find_dicom_file(folder: Path, run: RunContext = NULL_CONTEXT) -> Path | None:
     """Return the first file of a DICOM slide in a folder, by name, that shows tissue, not a label or overview."""
     for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith(".") and _is_volume(path):
+        run.check()
+        if path.name.startswith(".") or path.suffix.lower() in _OTHER_SUFFIXES:
+            continue
+        if path.is_file() and _is_volume(path):
             return path
     return None
 
@@ -203,27 +224,45 @@ def _expand_input(path: Path) -> list[Path]:
     raise InputError(f"{path} does not exist. Specify an existing slide, folder or pattern.")
 
 
-def walk_images(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield the files in a folder and its subfolders, and slides that are folders, and whether each is a slide.
+class FolderSearch:
+    """Searches folders for images; ``unreadable``: the subfolders that could not be read.
 
-    Hidden files, slide folders and result folders are not searched.
+    ``accepts``: whether a file may be a slide, by its name; other files are not opened.
     """
-    if any((folder / mark).exists() for mark in RESULT_FILES):
-        return
-    try:
+
+    def __init__(self, run: RunContext = NULL_CONTEXT, accepts: Callable[[Path], bool] = lambda path: True) -> None:
+        self.unreadable: list[Path] = []
+        self._run, self._accepts = run, accepts
+
+    def walk(self, folder: Path) -> Iterator[tuple[Path, bool]]:
+        """Yield the files in a folder and its subfolders, and slides that are folders, and whether each is a slide.
+
+        Hidden files, slide folders and result folders are not searched. Raises if the folder itself cannot be read.
+        """
+        try:
+            yield from self._walk(folder)
+        except OSError as error:
+            raise InputError(f"the folder {folder} cannot be read: {error.strerror}. Check the permissions.") from error
+
+    def _walk(self, folder: Path) -> Iterator[tuple[Path, bool]]:
+        if any((folder / mark).exists() for mark in RESULT_FILES):
+            return
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be read: {error.strerror}. Check the permissions.") from error
-    mirax_folders = {path.stem for path in entries if path.suffix.lower() == ".mrxs"}
-    for path in entries:
-        if path.is_dir() and path.name in mirax_folders:
-            continue
-        if is_slide(path):
-            yield path, True
-        elif path.is_dir() and not path.is_symlink():
-            yield from walk_images(path)
-        elif path.is_file():
-            yield path, False
+        mirax_folders = {path.stem for path in entries if path.suffix.lower() == ".mrxs"}
+        for path in entries:
+            self._run.check()
+            is_folder = path.is_dir()
+            if is_folder and path.name in mirax_folders:
+                continue
+            if (is_folder or self._accepts(path)) and is_slide(path, self._run):
+                yield path, True
+            elif is_folder and not path.is_symlink():
+                try:
+                    yield from self._walk(path)
+                except OSError:
+                    self.unreadable.append(path)
+            elif not is_folder and path.is_file():
+                yield path, False
 
 
 def _holds_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:

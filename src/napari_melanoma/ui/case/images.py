@@ -428,13 +428,15 @@ class CaseImageViewer(QObject):
         if usable:
             self._paths += [image.path for image in usable if image.path not in self._paths]
             self.opener.open(usable)
-            if slides:
-                self.message.emit(f"{slides[0].path.name} is a slide: double-click it to open it in the Slide dock.")
-        elif slides:
-            self._show_slide(slides[-1].path)
+        for slide in slides:
+            self._show_slide(slide.path)
+
+    def add_slide(self, path: Path) -> None:
+        """Register an open slide of the case, which is closed with it."""
+        self._slides.append(path)
 
     def _show_slide(self, path: Path) -> None:
-        self._slides.append(path)
+        self.add_slide(path)
         show_slide(self.opener.viewer, path)
 
     def _on_image_activated(self, image: str) -> None:

@@ -134,7 +134,7 @@ class SlideDock(SlideControls):
         slides, cases = (RecentPaths(self.settings, key) for key in (RECENT_SLIDES, RECENT_CASES))
         lists = (
             RecentList("Recent slides", slides, lambda path: self.opener.open([path])),
-            RecentList("Recent cases", cases, self._open_case, marker="case.json"),
+            RecentList("Recent cases", cases, self._open_case, are_cases=True),
         )
         recent = RecentFiles(self.welcome, self.icons, lists)
         recent.refresh()

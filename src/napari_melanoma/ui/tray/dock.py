@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
-from qtpy.QtWidgets import QBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QBoxLayout, QLabel, QLineEdit, QMessageBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.tray.model import FILTERS, PICTURE_PX, SORT_KEYS, TrayModel
 from napari_melanoma.ui.tray.view import TrayView
@@ -19,7 +20,7 @@ from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
-from napari_melanoma.ui.widgets.dialogs import choose_folder
+from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
@@ -30,7 +31,7 @@ from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, named, qu
 from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, ThumbnailLoader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import numpy as np
     from napari.viewer import Viewer
@@ -47,11 +48,34 @@ HEIGHT_PX, PANEL_PX = 236, 300
 CACHED_PICTURES, CACHED_STATES = 300, 100_000
 NO_MATCH = "No image matches. Clear the name, or choose 'all'."
 NO_IMAGE = "The case has no images yet. Add them in the Case dock, then press ⟳."
+MAX_OPENED = 20  # images that are opened together without a question
 FREEZE_MS = 300  # by then the dock is drawn
 REFRESH_MS = 3000  # interval of reading the states of visible slides
 OPEN_KEY, BESIDE_KEY, FIND_KEY, REFRESH_KEY = (
     format_key(f"tray.{name}") for name in ("open", "beside", "find", "refresh")
 )
+
+
+class StateReader:
+    """Reads the states of slides in the folder for results, which may change."""
+
+    def __init__(self, settings: DockSettings) -> None:
+        self._settings = settings
+        self._reader: WorkItemReader | None = None
+
+    def __call__(self, slides: list[Path], run: RunContext) -> dict[Path, WorkItem]:
+        """Read the states of slides, in a thread."""
+        from napari_melanoma.slides.slide_table import WorkItemReader
+        from napari_melanoma.ui.slide.run_manager import find_results_root
+
+        out, reader = find_results_root(self._settings), self._reader
+        if reader is None or reader.out != out:
+            reader = self._reader = WorkItemReader(out)
+        return reader.read(slides, run)
+
+    def clear(self) -> None:
+        """Find the results of all slides again."""
+        self._reader = None
 
 
 class TrayWelcome(Welcome):
@@ -107,7 +131,8 @@ class TrayControls(QWidget):
         self.label_button = tool_button("tray_label", "Show label", "", "label ...")
         self.status = StatusLine(self.icons)
         self.thumbnails = ThumbnailLoader(2 * PICTURE_PX, self, _read_preview, CACHED_PICTURES)
-        self.states = BackgroundCache(self._read_states, self, CACHED_STATES)
+        self.read_states = StateReader(self.settings)
+        self.states = BackgroundCache(self.read_states, self, CACHED_STATES)
         self.list_model = TrayModel(self.thumbnails, self.states, self)
         self.list_view = TrayView(self.list_model, self.icons)
         self.empty_label = named(quiet_label(), "tray_empty", "Why no image is shown")
@@ -115,10 +140,6 @@ class TrayControls(QWidget):
         self._lay_out()
         self.drops = FileDropHandler(self)
         self.icons.apply()
-
-    def _read_states(self, slides: list[Path], run: RunContext) -> Mapping[Path, WorkItem]:
-        """Read the states of slides, in a thread."""
-        raise NotImplementedError
 
     def _lay_out(self) -> None:
         """Place the controls on the left of the tiles in a wide dock, else above them."""
@@ -205,12 +226,12 @@ class TrayDock(TrayControls):
 
         self._viewer = napari_viewer
         self.content: TrayContent | None = None
-        self._reader: WorkItemReader | None = None
         self._jobs: dict[str, BackgroundJob] = {}
         self.opener = TrayOpener(napari_viewer, self)
         self.recent = self._create_recent_lists()
-        self._label_jobs = LatestJobQueue(self)
+        self._case_jobs = LatestJobQueue(self)
         self._name_timer = DebounceTimer(self)
+        self._order_timer = DebounceTimer(self)
         self._refresh_timer = QTimer(self)
         self._refresh_timer.setInterval(REFRESH_MS)
         sort = self.settings.get(SORT_SETTING, SORT_KEYS[0])
@@ -231,7 +252,7 @@ class TrayDock(TrayControls):
         folders, cases = (RecentPaths(self.settings, key) for key in (RECENT_FOLDERS, RECENT_CASES))
         lists = (
             RecentList("Recent folders", folders, lambda path: self.open([path])),
-            RecentList("Recent cases", cases, lambda path: self.open([path]), marker="case.json"),
+            RecentList("Recent cases", cases, lambda path: self.open([path]), are_cases=True),
         )
         recent = RecentFiles(self.welcome, self.icons, lists)
         recent.refresh()
@@ -254,18 +275,21 @@ class TrayDock(TrayControls):
         self.list_view.opened.connect(self._on_opened)
         self.list_view.beside_requested.connect(self._on_beside)
         self.list_view.label_requested.connect(self._on_label)
-        self.list_view.selectionModel().selectionChanged.connect(self._on_selection)
+        self.list_view.selectionModel().selectionChanged.connect(self.show_actions)
         self.open_button.clicked.connect(lambda: self._on_opened(self.list_view.selected_images))
         self.beside_button.clicked.connect(self.list_view.request_beside)
         self.label_button.clicked.connect(self.list_view.request_label)
-        self._label_jobs.succeeded.connect(self._on_label_read)
+        self._case_jobs.succeeded.connect(self._on_case_changed)
+        self._order_timer.timeout.connect(self._apply_order)
+        self.states.value_read.connect(self._on_state_changed)
         self._refresh_timer.timeout.connect(self._refresh_visible)
         self.opener.message.connect(self.status.show_message)
         layers = self._viewer.layers
         for emitter in (layers.events.inserted, layers.events.removed, layers.selection.events.active):
             self.connections.connect(emitter, self._on_viewer)
-        for source in (self._label_jobs, self.recent):
-            source.failed.connect(self._on_failed)
+        self.recent.failed.connect(self._on_failed)
+        for source in (self.thumbnails, self.states, self._case_jobs):
+            source.failed.connect(self._on_reading_failed)
         add_shortcut(self, "tray.find", self.name_field.setFocus)
         add_shortcut(self, "tray.refresh", self.refresh)
 
@@ -273,6 +297,7 @@ class TrayDock(TrayControls):
         """Show the images of a case, or of folders and files, which are searched in the background."""
         from napari_melanoma.ui.tray.images import list_images
 
+        self._cancel("reading")
         self._start("opening", "Searching for images ...", partial(list_images, list(paths)), self._on_listed)
 
     def _start(self, task: Task, message: str, work: JobFunction, on_success: Callable[[Any], None]) -> None:
@@ -287,17 +312,19 @@ class TrayDock(TrayControls):
         self.destroyed.connect(job.cancel)  # after which it emits nothing that would need the dock
         job.start(self)
 
-    def _cancel(self, task: str) -> None:
+    def _cancel(self, task: Task) -> None:
         job = self._jobs.pop(task, None)
         if job is not None:
             job.cancel()
+            self.status.end(task)
 
     def refresh(self) -> None:
         """Search for images again, and read their thumbnails and states again."""
         if self.content is not None:
             self.thumbnails.clear()
             self.states.clear()
-            self._reader = None
+            self.read_states.clear()
+            self.list_view.viewport().update()  # requests what is visible
             self.open(self.content.chosen)
 
     def choose_folder(self) -> None:
@@ -314,6 +341,7 @@ class TrayDock(TrayControls):
         """Stop reading."""
         super().hideEvent(event)
         self._refresh_timer.stop()
+        self._cancel("reading")
         for cache in (self.thumbnails, self.states):
             cache.drop_requests()
 
@@ -331,22 +359,23 @@ class TrayDock(TrayControls):
                 self.name_field.clear()
         return bool(super().eventFilter(watched, event))
 
-    def _read_states(self, slides: list[Path], run: RunContext) -> Mapping[Path, WorkItem]:
-        return self._get_reader().read(slides, run)
-
-    def _get_reader(self) -> WorkItemReader:
-        """Return the reader of the results folder, which may have changed."""
-        from napari_melanoma.slides.slide_table import WorkItemReader
-        from napari_melanoma.ui.slide.run_manager import find_results_root
-
-        out, reader = find_results_root(self.settings), self._reader
-        if reader is None or reader.out != out:
-            reader = self._reader = WorkItemReader(out)
-        return reader
-
     def _refresh_visible(self) -> None:
-        """Read the states of the slides that are visible."""
-        self.states.refresh([image.path for image in self.list_view.list_visible() if image.is_slide])
+        """Read the states of what is visible, and files that were not available."""
+        from napari_melanoma.ui.tray.images import update_case
+
+        visible = self.list_view.list_visible()
+        self.states.refresh([image.path for image in visible if image.is_slide])
+        self.thumbnails.retry([image.path for image in visible])
+        if self.content is not None and self.content.case_folder is not None:
+            self._case_jobs.submit("case", partial(partial, update_case, self.content))
+
+    def _on_state_changed(self) -> None:
+        if self.list_model.needs_states:
+            self._order_timer.start()
+
+    def _on_case_changed(self, content: TrayContent | None) -> None:
+        if content is not None and self.content is not None and content.chosen == self.content.chosen:
+            self._on_listed(content)
 
     def _on_listed(self, content: TrayContent) -> None:
         is_new = self.content is None or self.content.chosen != content.chosen
@@ -357,9 +386,12 @@ class TrayDock(TrayControls):
             self.name_field.clear()
             self._name_timer.stop()
             self.list_model.text = ""
-        self.list_model.set_images(content.images)
+        self.list_model.images = content.images
+        self._apply_order()
         self.show_content(content)
         self._on_counts()
+        if content.problem:
+            self.status.show_message(content.problem)
         self._on_viewer()
         if is_new:
             shown = self._find_shown()
@@ -385,47 +417,63 @@ class TrayDock(TrayControls):
         self._update_order()
 
     def _update_order(self) -> None:
-        """Filter and sort; the selected image stays selected."""
-        selected = self.list_view.selected_images
-        self.list_model.update_order()
-        self.list_view.select_path(selected[0].path if selected else None)
+        """Filter and sort, and scroll to the first selected image."""
+        self._apply_order()
+        for index in sorted(self.list_view.selectedIndexes())[:1]:
+            self.list_view.scrollTo(index)
+        self._read_all_states()
+
+    def _apply_order(self) -> None:
+        """Filter and sort; selected images stay selected."""
+        selected = [image.path for image in self.list_view.selected_images]
+        if self.list_model.update_order():
+            self.list_view.select_paths(selected)
         self._on_counts()
         self.show_actions()
-        self._read_all_states()
 
     def _read_all_states(self) -> None:
         """Read the states of all slides if filter or order depend on them."""
         missing = [one.path for one in self.list_model.images if one.is_slide and self.states.peek(one.path) is None]
         if missing and self.list_model.needs_states:
-            work = partial(self._read_states, missing)
+            work = partial(self.read_states, missing)
             self._start("finding", "Reading the states of the slides ...", work, self._on_all_states)
 
-    def _on_all_states(self, states: Mapping[Path, WorkItem]) -> None:
+    def _on_all_states(self, states: dict[Path, WorkItem]) -> None:
         self.states.put(states)
         self._update_order()
 
     def _on_counts(self) -> None:
         self.show_counts(len(self.list_model.images), self.list_model.rowCount())
 
-    def _on_selection(self) -> None:
-        self.show_actions()
-
     def _on_opened(self, images: list[TrayImage]) -> None:
-        if self.content is not None and images:
+        if self.content is not None and images and self._may_open(len(images)):
             self.opener.open(images, self.content.case_folder)
 
+    def _may_open(self, count: int) -> bool:
+        """Ask before many images are opened."""
+        if count <= MAX_OPENED:
+            return True
+        details = "This may take a while and much memory."
+        box = create_question(self, "open_many_question", f"Open {count:,} images?", details, "Tray")
+        accept = box.addButton(f"Open {count:,}", QMessageBox.ButtonRole.AcceptRole)
+        box.setDefaultButton(box.addButton("Do not open", QMessageBox.ButtonRole.RejectRole))
+        return exec_question(box) is accept
+
     def _on_beside(self, images: list[TrayImage]) -> None:
-        self.opener.open_beside(images[0].path)
+        if self.content is not None:
+            self.opener.open_beside(images[0].path, self.content.case_folder)
 
     def _on_label(self, path: Path) -> None:
         from napari_melanoma.ui.tray.images import read_label
 
-        self._label_jobs.submit("label", lambda: partial(read_label, path))
+        message = f"Reading the label of {path.name} ..."
+        self._start("reading", message, partial(read_label, path), self._on_label_read)
 
     def _on_label_read(self, label: SlideLabel) -> None:
         from napari_melanoma.ui.tray.opening import LabelDialog
 
-        LabelDialog(label, self.window()).show()
+        if self.isVisible():
+            LabelDialog(label, self.window()).show()
 
     def _find_shown(self) -> Path | None:
         """Return the file of the image in view."""
@@ -454,6 +502,9 @@ class TrayDock(TrayControls):
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)
+
+    def _on_reading_failed(self, error: Exception) -> None:
+        self.status.show_message(describe_error(error))  # without a notification, since it is read again soon
 
 
 def _read_preview(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:

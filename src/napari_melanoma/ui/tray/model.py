@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QAbstractListModel, QMimeData, QModelIndex, QObject, QRect, QSize, Qt, QUrl, Signal
 from qtpy.QtGui import QColor, QPainter, QPen, QPixmap
@@ -23,7 +23,7 @@ PICTURE_PX, TILE_PX = 112, 132
 LINES = 2  # of text below the picture
 TRAY_FORMAT = "application/x-napari-melanoma-tray"  # marks a drag that began in the Tray
 STATE_ROLE = int(Qt.ItemDataRole.UserRole) + 1
-PROBLEM_ROLE = int(Qt.ItemDataRole.UserRole) + 2
+FAULT_ROLE = int(Qt.ItemDataRole.UserRole) + 2
 SHOWN_ROLE = int(Qt.ItemDataRole.UserRole) + 3
 WORDS_ROLE = int(Qt.ItemDataRole.UserRole) + 4
 NO_INDEX = QModelIndex()
@@ -32,6 +32,14 @@ STATE_MARKS = {"running": "▶", "stopped": "■", "done": "✓", "failed": "✕
 STATE_ORDER = ("running", "failed", "stopped", NOT_ANALYZED, "done", "signed", "")
 FILTERS = ("all", "slides", "photographs", *STATE_ORDER[:-1])
 SORT_KEYS = ("name", "status", "date")
+
+
+class ImageState(NamedTuple):
+    """State of an image as far as it is known, its words on the tile, and details such as the reason of a failure."""
+
+    state: str = ""
+    words: str = ""
+    details: str = ""
 
 
 class TrayModel(QAbstractListModel):
@@ -69,11 +77,11 @@ class TrayModel(QAbstractListModel):
         if role == STATE_ROLE:
             if image.is_slide:
                 self._states.request(image.path)
-            return self.get_state(image)
+            return self.get_state(image).state
         if role == WORDS_ROLE:
-            return self._format_state(image)
-        if role == PROBLEM_ROLE:
-            return self._thumbnails.get_problem(image.path)
+            return self.get_state(image).words
+        if role == FAULT_ROLE:
+            return self._thumbnails.get_fault(image.path)
         if role == SHOWN_ROLE:
             return image.path == self._shown
         if role == Qt.ItemDataRole.ToolTipRole:
@@ -112,47 +120,35 @@ class TrayModel(QAbstractListModel):
         row = -1 if path is None else self._row_by_path.get(path, -1)
         return self.index(row) if row >= 0 else QModelIndex()
 
-    def get_state(self, image: TrayImage) -> str:
-        """Return the state of an image as far as it is known; empty for a photograph of a folder."""
+    def get_state(self, image: TrayImage) -> ImageState:
+        """Return the state of an image; empty for a photograph of a folder."""
         if not image.is_slide:
-            return "done" if image.state in ("analyzed", "corrected") else image.state
+            state = "done" if image.state in ("analyzed", "corrected") else image.state
+            return ImageState(state, image.state or "photograph", image.state)
         item: WorkItem | None = self._states.peek(image.path)
-        return "" if item is None else NOT_ANALYZED if item.state == "waiting" else item.state
-
-    def _describe_state(self, image: TrayImage) -> str:
-        """Describe the state of an image with what is known about it, such as the reason of a failure."""
-        if not image.is_slide:
-            return image.state
-        item: WorkItem | None = self._states.peek(image.path)
-        return "" if item is None else NOT_ANALYZED if item.state == "waiting" else item.description
-
-    def _format_state(self, image: TrayImage) -> str:
-        """Format the state of an image for its tile."""
-        state = self.get_state(image)
-        if state in ("running", "stopped"):
-            return self._describe_state(image)  # with the progress
-        return state if image.is_slide else image.state or "photograph"
+        if item is None:
+            return ImageState()
+        if item.state == "waiting":
+            return ImageState(NOT_ANALYZED, NOT_ANALYZED, NOT_ANALYZED)
+        words = item.description if item.state in ("running", "stopped") else item.state  # with the progress
+        return ImageState(item.state, words, item.description)
 
     @property
     def needs_states(self) -> bool:
         """Whether filter or order depend on the states of all slides."""
         return self.sort_key == "status" or self.kind in STATE_ORDER
 
-    def set_images(self, images: Sequence[TrayImage]) -> None:
-        """Set the images."""
-        self.images = images
-        self.update_order()
-
-    def update_order(self) -> None:
-        """Filter and sort the rows again."""
+    def update_order(self) -> bool:
+        """Filter and sort the rows again; return whether they changed, which clears the selection."""
         rows = sorted(filter(self._accepts, self.images), key=self._sort_key)
         if rows == self._rows:
-            return
+            return False
         self.beginResetModel()
         self._rows = rows
         self._row_by_path = {image.path: row for row, image in enumerate(rows)}
         self.endResetModel()
         self.counts_changed.emit()
+        return True
 
     def set_shown(self, path: Path | None) -> None:
         """Mark the image that is in view."""
@@ -171,7 +167,8 @@ class TrayModel(QAbstractListModel):
         problem = self._thumbnails.get_problem(image.path)
         kind = "slide" if image.is_slide else "photograph"
         date = f"{datetime.fromtimestamp(image.modified):%Y-%m-%d}" if image.modified else "file not found"
-        facts = (f"{kind}, {date}", self._describe_state(image), problem and f"Damaged: {problem}")
+        fault = self._thumbnails.get_fault(image.path).capitalize()
+        facts = (f"{kind}, {date}", self.get_state(image).details, fault and f"{fault}: {problem}")
         return "\n".join(filter(None, facts))
 
     def _accepts(self, image: TrayImage) -> bool:
@@ -179,13 +176,13 @@ class TrayModel(QAbstractListModel):
             return False
         if self.kind in ("slides", "photographs"):
             return image.is_slide == (self.kind == "slides")
-        return self.kind == "all" or self.get_state(image) == self.kind
+        return self.kind == "all" or self.get_state(image).state == self.kind
 
     def _sort_key(self, image: TrayImage) -> tuple[Any, ...]:
         if self.sort_key == "date":
             return -image.modified, image.name_key
         if self.sort_key == "status":
-            return STATE_ORDER.index(self.get_state(image)), image.name_key
+            return STATE_ORDER.index(self.get_state(image).state), image.name_key
         return image.name_key
 
 
@@ -198,7 +195,7 @@ class TrayDelegate(ThumbnailDelegate):
 
     def paint_row(self, painter: QPainter, row_rect: QRect, index: QModelIndex, style: RowStyle) -> None:
         """Paint a slide or photograph with its name and state; a frame marks the image in view."""
-        problem, is_shown = index.data(PROBLEM_ROLE), index.data(SHOWN_ROLE)
+        fault, is_shown = index.data(FAULT_ROLE), index.data(SHOWN_ROLE)
         square = QRect(0, row_rect.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
         square.moveLeft(row_rect.center().x() - PICTURE_PX // 2)
         warning = QColor("white") if style.selected else QColor(self._icons.palette.fault)
@@ -206,14 +203,14 @@ class TrayDelegate(ThumbnailDelegate):
         if isinstance(picture, QPixmap):
             _paint_whole(painter, square, picture)
         else:
-            _paint_empty(painter, square, "damaged or\nunreadable" if problem else "", style.faint, warning)
+            _paint_empty(painter, square, fault, style.faint, warning)
         if is_shown:
             painter.setPen(QPen(QColor("white" if style.selected else PRIMARY), 2))
             painter.drawRect(square.adjusted(-2, -2, 2, 2))
         state = index.data(STATE_ROLE)
-        words = "! damaged" if problem else f"{STATE_MARKS.get(state, '')} {index.data(WORDS_ROLE)}".strip()
+        words = f"! {fault}" if fault else f"{STATE_MARKS.get(state, '')} {index.data(WORDS_ROLE)}".strip()
         text = row_rect.adjusted(MARGIN_PX, PICTURE_PX + 2 * MARGIN_PX, -MARGIN_PX, 0)
-        colors = (style.text, warning if problem or state == "failed" else style.faint)
+        colors = (style.text, warning if fault or state == "failed" else style.faint)
         _paint_lines(painter, text, (index.data(), words), colors, is_bold=is_shown)
 
 

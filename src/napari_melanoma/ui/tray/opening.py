@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
@@ -37,7 +38,8 @@ class TrayOpener(QObject):
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._case: tuple[Any, Path, list[str]] | None = None  # dock, folder and images of a case that is being opened
+        self._case_docks: WeakSet[QWidget] = WeakSet()  # whose signals are connected
+        self._case_request: tuple[Path, list[str]] | None = None  # folder and images of a case that is being opened
         self._second: tuple[Any, str, str] | None = None  # dock, second and first slide, while the second is opened
 
     def open(self, images: Sequence[TrayImage], case_folder: Path | None) -> None:
@@ -51,9 +53,12 @@ class TrayOpener(QObject):
             else:
                 self._open_photograph(image.path)
 
-    def open_beside(self, path: Path) -> None:
-        """Show a slide in the second view, next to the displayed one."""
+    def open_beside(self, path: Path, case_folder: Path | None) -> None:
+        """Show a slide in the second view, next to the displayed one; a slide of the open case is closed with it."""
         dock, identity = self._show("Slide"), str(path.absolute())
+        case_dock = self._find_case_dock()
+        if case_folder is not None and case_dock is not None and _is_open_case(case_dock, case_folder):
+            case_dock.image_viewer.add_slide(path)
         if dock.slide is None or dock.slide.identity == identity:
             dock.show_file(path)
             self.message.emit(ALONE)
@@ -81,20 +86,30 @@ class TrayOpener(QObject):
     def _open_from_case(self, ids: list[str], folder: Path) -> None:
         """Open images with their masks in the Case dock, which opens the case first if needed."""
         dock = self._show("Case")
-        store = dock.controller.store
-        if store is not None and store.folder.resolve() == folder.resolve():
+        if _is_open_case(dock, folder):
+            self._drop_case_request()
             dock.image_viewer.open(ids)
-        else:
-            self._case = (dock, folder, ids)
+            return
+        if dock not in self._case_docks:
+            self._case_docks.add(dock)
             dock.controller.opened.connect(self._on_case_opened)
-            dock.controller.open(folder)
+            dock.controller.failed.connect(self._drop_case_request)
+        self._case_request = (folder, ids)
+        dock.controller.open(folder)
+
+    def _find_case_dock(self) -> Any | None:  # noqa: ANN401 - a dock that may not be imported yet
+        docks = getattr(self._viewer.window, "dock_widgets", {})  # since napari 0.6.2
+        return next((dock for dock in docks.values() if dock.objectName() == "case_dock"), None)
+
+    def _drop_case_request(self) -> None:
+        self._case_request = None
 
     def _on_case_opened(self) -> None:
-        if self._case is not None:
-            (dock, folder, ids), self._case = self._case, None
-            dock.controller.opened.disconnect(self._on_case_opened)
-            if dock.controller.store is not None:
-                self._open_from_case(ids, folder)
+        """Open the requested images, unless another case was opened."""
+        request, self._case_request = self._case_request, None
+        dock = self._find_case_dock()
+        if request is not None and dock is not None and _is_open_case(dock, request[0]):
+            dock.image_viewer.open(request[1])
 
     def _on_second_opened(self, count: int) -> None:
         """Show the first slide again, and the opened one next to it, unless it could not be opened."""
@@ -104,6 +119,11 @@ class TrayOpener(QObject):
             if self._is_open(identity) and self._is_open(first):
                 dock.picker.select_slide(first)
                 dock.sections.side_by_side.show(identity)
+
+
+def _is_open_case(dock: Any, folder: Path) -> bool:  # noqa: ANN401 - the Case dock, which is not imported
+    store = dock.controller.store
+    return store is not None and bool(store.folder.resolve() == folder.resolve())
 
 
 class LabelDialog(QDialog):
@@ -120,7 +140,8 @@ class LabelDialog(QDialog):
             pictures_row.addWidget(_create_picture(name, rgb))
         layout = QVBoxLayout(self)
         layout.addWidget(pictures)
-        layout.addWidget(quiet_label(LABEL_NOTICE))
+        for text in (*label.problems, LABEL_NOTICE):
+            layout.addWidget(quiet_label(text))
 
 
 def _create_picture(name: str, rgb: Any) -> QWidget:  # noqa: ANN401 - uint8 (row, column, channel=3)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from qtpy.QtCore import QEvent, QItemSelectionModel, QModelIndex, QObject, QPoint, Qt, Signal
+from qtpy.QtCore import QEvent, QItemSelection, QItemSelectionModel, QModelIndex, QObject, QPoint, Qt, Signal
 from qtpy.QtGui import QContextMenuEvent, QDrag, QDropEvent, QKeyEvent, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QDockWidget, QListView, QMenu, QWidget
 
@@ -79,6 +79,13 @@ class TrayView(QListView):
         if index.isValid():
             self.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
             self.scrollTo(index)
+
+    def select_paths(self, paths: Sequence[Path]) -> None:
+        """Select the tiles of files as far as they are shown."""
+        selection = QItemSelection()
+        for index in filter(QModelIndex.isValid, map(self._list.find_index, paths)):
+            selection.select(index, index)
+        self.selectionModel().select(selection, QItemSelectionModel.SelectionFlag.ClearAndSelect)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Open the selected images with Enter, or show one in the second view with Shift+Enter."""

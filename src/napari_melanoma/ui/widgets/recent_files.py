@@ -54,12 +54,12 @@ class RecentPaths:
 
 @dataclass(frozen=True)
 class RecentList:
-    """A list on a start page: its title, the paths, and a file that a folder of its kind contains."""
+    """A list on a start page: its title, the paths, and whether they are folders of cases."""
 
     title: str
     recent: RecentPaths
     open: Callable[[Path], object]
-    marker: str = ""
+    are_cases: bool = False
 
 
 class RecentFiles(QObject):
@@ -88,7 +88,7 @@ class RecentFiles(QObject):
 
     def find_missing(self) -> None:
         """Look in the background which files no longer exist: a network drive may not respond."""
-        paths = [(path, one.marker) for one in self._lists.values() for path in one.recent.paths]
+        paths = [(path, one.are_cases) for one in self._lists.values() for path in one.recent.paths]
         self._queue.submit("missing", lambda: partial(_find_missing, paths))
 
     def follow_link(self, link: str) -> bool:
@@ -123,11 +123,13 @@ class RecentFiles(QObject):
         return f"{html.escape(path.name)} (not found) {self._icons.link(f'{REMOVE}{key}:{path}', 'remove')}"
 
 
-def _find_missing(paths: list[tuple[Path, str]], run: RunContext) -> frozenset[Path]:
-    """Return the paths that do not exist, or do not contain the file of their kind."""
+def _find_missing(paths: list[tuple[Path, bool]], run: RunContext) -> frozenset[Path]:
+    """Return the paths that do not exist, or are folders of cases without a case."""
+    from napari_melanoma.case.store import CASE
+
     missing = set()
-    for path, marker in paths:
+    for path, is_case in paths:
         run.check()
-        if not (path / marker if marker else path).exists():
+        if not (path / CASE if is_case else path).exists():
             missing.add(path)
     return frozenset(missing)

@@ -27,6 +27,7 @@ Task = Literal[
     "finding",
     "reporting",
     "comparing",
+    "reading",
 ]
 OPTION_PATTERN = re.compile(r" \((Python: .*?)?command line: [^()]*\)")
 

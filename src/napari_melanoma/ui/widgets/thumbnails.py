@@ -6,13 +6,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from qtpy.QtCore import QModelIndex, QObject, QRect, QSize, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPixmap
 from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from napari_melanoma.core.errors import describe_error
+from napari_melanoma.core.files import open_regular
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.style import PRIMARY
 
@@ -30,6 +31,7 @@ MARGIN_PX = 4
 CACHE_SIZE = 600
 MAX_QUEUED = 160  # more rows than are visible at once; rows that were scrolled past are not read
 BATCH_SIZE = 4
+TemporaryFault = Literal["not found", "not readable"]
 
 
 class RowStyle(NamedTuple):
@@ -91,7 +93,8 @@ class BackgroundCache(QObject):
     ``read``: reads the values of some files, in a thread. ``size``: number of values that are kept.
     """
 
-    value_read = Signal(object)
+    value_read = Signal(object)  # the path of a value that has changed
+    failed = Signal(object)
 
     def __init__(self, read: BatchReader, parent: QObject, size: int = CACHE_SIZE) -> None:
         super().__init__(parent)
@@ -138,6 +141,7 @@ class BackgroundCache(QObject):
         """Remove all values and requests."""
         self.drop_requests()
         self._cache.clear()
+        self._reading = []  # else files whose reading is canceled would not be read again
         if self._job is not None:
             self._job.cancel()
 
@@ -147,13 +151,16 @@ class BackgroundCache(QObject):
         self._reading = [self._queued.popitem()[0] for _ in range(min(BATCH_SIZE, len(self._queued)))]
         self._job = BackgroundJob(partial(self._read, self._reading))
         self._job.succeeded.connect(self._on_read)
+        self._job.failed.connect(self.failed)
         self._job.finished.connect(self._on_finished)
         self._job.start(self)
 
     def _on_read(self, values: Mapping[Path, Any]) -> None:
+        known = {path: self._cache.get(path) for path in values}
         self.put(values)
-        for path in values:
-            self.value_read.emit(path)
+        for path, value in known.items():
+            if self._cache.get(path) != value:
+                self.value_read.emit(path)
 
     def _on_finished(self) -> None:
         self._job, self._reading = None, []
@@ -161,10 +168,14 @@ class BackgroundCache(QObject):
 
 
 class Thumbnail(NamedTuple):
-    """A picture, None if it cannot be read, and what is wrong with the file; empty if nothing is known."""
+    """A picture, None if it cannot be read, and what is wrong with the file; empty if nothing is known.
 
-    picture: QPixmap | None
+    In the thread that reads it, the picture is a ``QImage``.
+    """
+
+    picture: QPixmap | QImage | None
     problem: str = ""
+    fault: Literal["", "damaged"] | TemporaryFault = ""
 
 
 class ThumbnailLoader(BackgroundCache):
@@ -182,19 +193,30 @@ class ThumbnailLoader(BackgroundCache):
     def get(self, path: Path) -> QPixmap | None:
         """Return a thumbnail; None if it is not read yet (it is queued) or cannot be read."""
         found: Thumbnail | None = self.request(path)
-        return None if found is None else found.picture
+        return found.picture if found is not None and isinstance(found.picture, QPixmap) else None
 
     def get_problem(self, path: Path) -> str:
         """Return what is wrong with the file of a thumbnail that was read."""
         found: Thumbnail | None = self.peek(path)
         return "" if found is None else found.problem
 
-    def put(self, values: Mapping[Path, tuple[QImage | None, str]]) -> None:
+    def get_fault(self, path: Path) -> str:
+        """Return the kind of the problem of a thumbnail that was read."""
+        found: Thumbnail | None = self.peek(path)
+        return "" if found is None else found.fault
+
+    def retry(self, paths: Iterable[Path]) -> None:
+        """Read the files again that were not found or not readable, as while a drive was disconnected."""
+        self.refresh([path for path in paths if self.get_fault(path) in get_args(TemporaryFault)])
+
+    def put(self, values: Mapping[Path, Thumbnail]) -> None:
         """Convert pictures, which is possible only in this thread."""
         super().put(
             {
-                path: Thumbnail(None if picture is None else QPixmap.fromImage(picture), problem)
-                for path, (picture, problem) in values.items()
+                path: value._replace(picture=QPixmap.fromImage(value.picture))
+                if isinstance(value.picture, QImage)
+                else value
+                for path, value in values.items()
             }
         )
 
@@ -205,19 +227,32 @@ def _read_photograph(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
     return read_thumbnail(path, side_px), ""
 
 
-def _read_pictures(
-    read: ThumbnailReader, side_px: int, paths: list[Path], run: RunContext
-) -> dict[Path, tuple[QImage | None, str]]:
-    pictures: dict[Path, tuple[QImage | None, str]] = {}
+def _read_pictures(read: ThumbnailReader, side_px: int, paths: list[Path], run: RunContext) -> dict[Path, Thumbnail]:
+    pictures: dict[Path, Thumbnail] = {}
     for path in paths:
         run.check()
         try:
             rgb, problem = read(path, side_px)
         except Exception as error:  # noqa: BLE001 - readers of damaged files raise many kinds of errors
-            pictures[path] = None, describe_error(error)
+            pictures[path] = Thumbnail(None, describe_error(error), _find_temporary_fault(path) or "damaged")
             continue
-        pictures[path] = rgb_to_image(rgb), problem
+        pictures[path] = Thumbnail(rgb_to_image(rgb), problem, "damaged" if problem else "")
     return pictures
+
+
+def _find_temporary_fault(path: Path) -> TemporaryFault | None:
+    """Find out why a file or folder cannot be read; None if it can, so that its content is at fault."""
+    try:
+        if path.is_dir():
+            next(path.iterdir(), None)
+        else:
+            with open_regular(path) as file:
+                file.read(1)
+    except FileNotFoundError:
+        return "not found"
+    except OSError:
+        return "not readable"
+    return None
 
 
 def rgb_to_image(rgb: NDArray[np.uint8]) -> QImage:
