@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 SECONDS = 60
@@ -126,7 +127,10 @@ def make_browser(axe: str) -> Any:
             self.run(PREPARE)
             looked = json.loads(self.run(LOOK))
             self.run(f"{axe}; {CHECK}; 0")
+            deadline = monotonic() + SECONDS
             while (violations := self.run("window.found ? JSON.stringify(window.found) : ''")) == "":
+                if monotonic() > deadline:
+                    raise SystemExit(f"axe did not check {path.name} within {SECONDS} s")
                 wait_for(lambda done: QTimer.singleShot(10, done))
             seen = {"requests": list(self.interceptor.requests), "messages": list(self.page.messages)}
             return {**looked, **seen, "violations": json.loads(violations)}

@@ -30,6 +30,7 @@ from napari_melanoma.slides.synoptic_files import load_synoptic, save_synoptic
 BROWSER = Path(__file__).with_name("browser.py")
 PRINTED = "case"  # the last page, which the browser prints
 UNAVAILABLE = 3  # exit code of the browser
+TIMEOUT_S = 600
 WIDTHS = (390, 1280)
 SCHEMES = ("light", "dark")
 MARKUP = (
@@ -89,7 +90,7 @@ def visits(pages: dict[str, Path], repository: Path) -> list[Visit]:
     for scheme in SCHEMES:
         given = [f"{name}={path}" for name, path in pages.items()]
         command = [sys.executable, BROWSER, axe, scheme, ",".join(map(str, WIDTHS)), *given]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
         if done.returncode == UNAVAILABLE:
             pytest.skip(f"needs Qt WebEngine: {done.stderr.strip()} (scripts/system-libraries.sh)")
         assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fake_slides import LESION, MPP, TILE, FakeAnalysis, draw_slide, truth
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.io.geojson import Annotation, read_geojson
@@ -30,6 +32,7 @@ from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, write_notes
 from napari_melanoma.slides.region_files import save_regions
+from napari_melanoma.slides.result_folder import record_slide
 
 
 @pytest.fixture
@@ -85,6 +88,27 @@ def test_counts_need_no_analysis(tmp_path: Path) -> None:
     (found,) = export_results([tmp_path / "results" / "section"], tmp_path / "out", ["counts"], run=RunContext())
     assert found.error == ""
     assert [row["count"] for row in read_table(found.path)] == ["1"]
+
+
+def test_measurements_need_neither_points_nor_an_analysis_nor_with_a_scale_the_slide(tmp_path: Path) -> None:
+    folder, slide = tmp_path / "results" / "section", draw_slide(tmp_path / "section.tif")
+    record_slide(folder, slide, record_name=True)
+    notes = SlideNotes(measures=(SlideMeasurement("line", ((0.0, 0.0), (0.0, 100.0))),))
+    write_notes(folder, notes)
+    assert find_result_folders([tmp_path / "results"]) == [folder]
+    assert export_value(folder, tmp_path) == pytest.approx(0.1 * MPP)
+    write_notes(folder, replace(notes, pixel_size=PixelSize(2.0, 2.0, "given")))
+    slide.unlink()
+    assert export_value(folder, tmp_path) == pytest.approx(0.2)
+
+
+def export_value(folder: Path, tmp_path: Path) -> float:
+    """Export the only measurement of a slide, and read its value in mm."""
+    (found,) = export_results([folder], tmp_path / "out", ["counts"], run=RunContext())
+    assert found.error == ""
+    (row,) = read_table(found.path)
+    assert row["unit"] == "mm"
+    return float(row["value"])
 
 
 def test_outlines_and_labels_contain_the_reasons_against_validity(results: Path, tmp_path: Path) -> None:

@@ -94,13 +94,10 @@ def _slide_parts(risk: CaseRisk, *, is_current: bool) -> tuple[PartPrediction, .
         PartPrediction(f"Contribution: {SHARES.get(part, part).lower()}", outcome, "", f"{share:+.2f}")
         for part, share in risk.shares.items()
     )
-    without = f"{risk.probability - risk.without:+.2f}" if risk.without is not None else ""
-    left_out = (
-        (PartPrediction("Without patient data", outcome, f"{risk.without:.2f}", without),)
-        if risk.without is not None
-        else ()
-    )
-    return (whole, *left_out, *shares)
+    if risk.without is None:
+        return (whole, *shares)
+    difference = f"{risk.probability - risk.without:+.2f}"
+    return (whole, PartPrediction("Without patient data", outcome, f"{risk.without:.2f}", difference), *shares)
 
 
 def _format_value(value: float, interval: tuple[float, float] | None) -> str:

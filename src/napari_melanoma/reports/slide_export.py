@@ -74,7 +74,7 @@ def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bo
     """Read the results of a slide."""
     from napari_melanoma.reports.slide import has_something_to_report
 
-    # Without an analysis, there may be a reading, a risk, a synoptic report or counted points.
+    # Without an analysis, there may be a reading, a risk, a synoptic report, counted points or measurements.
     is_unanalyzed = not (folder / STORE).is_dir() and (has_something_to_report(folder) or is_slide_folder(folder))
     if not is_unanalyzed:
         SlideResult.open(folder)
@@ -181,7 +181,7 @@ def _write_depth(path: Path, given: ExportedSlide, run: RunContext) -> None:
 def _list_measurements(given: ExportedSlide) -> list[dict[str, object]]:
     from napari_melanoma.slides.counts import collect_measurements
 
-    rows = collect_measurements(given.folder, *_slide_size(given))
+    rows = collect_measurements(given.folder, partial(_slide_size, given))
     if not rows:
         reason = "nothing was measured or counted yet. Use the section Measure of the Slide dock first."
         raise InputError(f"{given.folder.name}: {reason}")
@@ -380,14 +380,16 @@ def _is_case(folder: Path) -> bool:
 
 
 def is_slide_folder(folder: Path) -> bool:
-    """Whether a folder contains an analysis, a reading, a risk, a synoptic report or counted points of a slide."""
+    """Whether a folder contains an analysis of a slide, a reading, risk, synoptic report, points or measurements."""
     from napari_melanoma.depth.readings import DEPTH_FILE
     from napari_melanoma.io.results import RISK_FILE
     from napari_melanoma.slides.counts import COUNTS
+    from napari_melanoma.slides.notes import read_notes
     from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE
 
     files = (DEPTH_FILE, RISK_FILE, SYNOPTIC_FILE, COUNTS)
-    return (folder / STORE).is_dir() or any((folder / name).is_file() for name in files)
+    has_file = (folder / STORE).is_dir() or any((folder / name).is_file() for name in files)
+    return has_file or bool(read_notes(folder).measures)
 
 
 def export_results(

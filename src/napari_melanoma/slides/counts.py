@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -281,13 +281,17 @@ def count_by_area(
     return {name: count_within(points, classes, CountArea(polygons), size) for name, polygons in areas.items()}
 
 
-def collect_measurements(folder: Path, shape: tuple[int, int], size: PixelSize | None) -> list[dict[str, object]]:
+def collect_measurements(
+    folder: Path, read_size: Callable[[], tuple[tuple[int, int], PixelSize | None]]
+) -> list[dict[str, object]]:
     """List what was measured and counted on a slide as rows of a table with ``COLUMNS``.
 
-    ``folder``: of the results. ``shape``: height and width of the slide in pixels of the finest level. ``size``: of
-    these pixels, unless the user has set another.
+    ``folder``: of the results. ``read_size``: returns height and width of the slide in pixels of the finest level, and
+    the size of these pixels unless the user has set another; called only if it is needed, since it may read the slide.
     """
     notes, points = read_notes(folder), read_counts(folder).points
+    is_needed = points or (notes.measures and notes.pixel_size is None)
+    shape, size = read_size() if is_needed else ((0, 0), None)
     size = notes.pixel_size or size
     counts = count_by_area(points, load_regions(folder).regions, shape, size)
     return list_measurements(notes.measures, counts, size)

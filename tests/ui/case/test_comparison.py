@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.layers import Image, Labels
 from PIL import Image as PillowImage
 from qtpy.QtWidgets import QLabel
 
@@ -15,15 +16,22 @@ from napari_melanoma.ui.viewer.camera import get_camera
 
 from .test_case import PATIENCE_MS, Pathologist
 
+GROWN = (0.0, "2024-05-02", "L1"), (0.5, "2025-05-10", "L1"), (0.0, "", "L2")  # growth, day and lesion
+TWICE = (*GROWN[:2], (0.2, "2026-05-10", "L1"))
+
+
+def with_days(*days):
+    return tuple((growth, day, "L1") for growth, day in zip((0.0, 0.5), days, strict=True))
+
 
 @pytest.fixture
-def case(tmp_path):
+def case(request, tmp_path):
     """A lesion that has grown by half within a year, and another with one photograph."""
     folder = tmp_path / "P-0042"
     folder.mkdir()
     case = add_lesion(add_lesion(Case()))
     made = []
-    for growth, day, lesion in ((0.0, "2024-05-02", "L1"), (0.5, "2025-05-10", "L1"), (0.0, "", "L2")):
+    for growth, day, lesion in getattr(request, "param", GROWN):
         config = LesionPhantomConfig(seed=1, modality="dermoscopic", size=(300, 400), field_mm=12.0)
         traits = config.lesion.model_copy(update={"diameter_mm": 4.0 * (1 + growth) ** 0.5, "centre": (0.5, 0.5)})
         phantom = lesion_phantom(config.model_copy(update={"lesion": traits}))
@@ -45,13 +53,18 @@ def case(tmp_path):
 
 @pytest.fixture
 def someone(viewer, shared_client, qtbot, case):
+    person = enter(viewer, qtbot, case)
+    yield person
+    person.dock.comparison.leave()
+    person.waits()
+
+
+def enter(viewer, qtbot, case):
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     person = Pathologist(viewer, dock, qtbot)
     dock.controller.open(case)
     person.waits()
-    yield person
-    dock.comparison.leave()
-    person.waits()
+    return person
 
 
 def state(viewer):
@@ -61,10 +74,25 @@ def state(viewer):
     return layers, {layer.name for layer in viewer.layers.selection}, tuple(camera.center), camera.zoom
 
 
-def compare(person):
+def compare(person, *ids):
     person.picks("L1")
+    choose(person, *ids)
     person.clicks("comparison_start")
     person.qtbot.waitUntil(lambda: person.dock.comparison.layers is not None, timeout=PATIENCE_MS)
+
+
+def choose(person, *ids):
+    for name, image in zip(("comparison_first", "comparison_second"), ids, strict=False):
+        person.chooses(name, image)
+
+
+def text(person, name):
+    return person.dock.findChild(QLabel, name).text()
+
+
+def shown(viewer):
+    """Names of the visible images and masks."""
+    return [layer.name for layer in viewer.layers if layer.visible and isinstance(layer, Image | Labels)]
 
 
 @pytest.mark.both_qts
@@ -74,11 +102,9 @@ def test_photographs_are_compared_and_the_layers_restored(someone, viewer):
     get_camera(viewer).zoom = 3.0
     before = state(viewer)
     compare(someone)
-    assert [layer.name for layer in viewer.layers if layer.visible] == [
-        "earlier photograph",
-        "later photograph, registered",
-    ]
-    table = someone.dock.findChild(QLabel, "comparison_table").text()
+    assert shown(viewer) == ["earlier photograph", "later photograph, registered"]
+    table = text(someone, "comparison_table")
+    assert "Earlier photograph: 2024-05-02, dermoscopic, &lt;b&gt;mole&amp;0.png<br>Later photograph: 2025" in table
     assert "Area, mm²" in table
     assert "increased" in table
     assert "no clear change" in table
@@ -162,3 +188,147 @@ def test_a_comparison_is_cancelled(someone):
     someone.waits()
     assert someone.status == "Stopped."
     assert someone.dock.comparison.layers is None
+
+
+@pytest.mark.parametrize(
+    ("case", "caution"),
+    [
+        (with_days("", ""), "The days are unknown: the order is the one you selected."),
+        (with_days("2024-05-02", ""), "One of the days is unknown: the order is the one you selected."),
+        (
+            with_days("2024-05-02", "2024-05-02"),
+            "Both photographs were taken on the same day: the order is the one you selected.",
+        ),
+    ],
+    indirect=["case"],
+)
+def test_the_order_is_the_selected_one_if_the_days_do_not_prove_it(someone, viewer, caution):
+    compare(someone, "I2", "I1")  # the grown lesion first
+    assert shown(viewer) == ["first photograph", "second photograph, registered"]
+    table = text(someone, "comparison_table")
+    assert (
+        table.index("First photograph") < table.index("mole&amp;1") < table.index("Second") < table.index("mole&amp;0")
+    )
+    assert "decreased" in table
+    assert "increased" not in table
+    assert "arlier" not in table + someone.dock.comparison._view._sides.text()
+    assert caution in text(someone, "comparison_cautions")
+
+
+def test_the_earlier_photograph_is_first_however_selected(someone, viewer):
+    compare(someone, "I2", "I1")
+    assert shown(viewer) == ["earlier photograph", "later photograph, registered"]
+    table = text(someone, "comparison_table")
+    assert (
+        table.index("Earlier photograph") < table.index("mole&amp;0") < table.index("Later") < table.index("mole&amp;1")
+    )
+    assert "increased" in table
+    assert "order" not in text(someone, "comparison_cautions")
+
+
+@pytest.mark.parametrize("case", [TWICE], indirect=True)
+def test_a_comparison_ends_when_its_photographs_are_no_longer_selected_or_change(someone, viewer):
+    view_of, comparison = "comparison_second", someone.dock.comparison
+    compare(someone, "I1", "I2")
+    someone.chooses(view_of, "I3")
+    assert comparison.layers is None
+    assert not comparison._view._result.isVisibleTo(comparison._view)
+    compare(someone, "I1", "I2")
+    someone.dock.lesion_page.comparison_section.collapse(animate=False)
+    controller = someone.dock.controller
+    controller.amend(set_correction(controller.case, "I2", None))
+    someone.waits()
+    assert comparison.layers is None
+
+
+@pytest.mark.parametrize("case", [TWICE], indirect=True)
+@pytest.mark.parametrize("end", ["selection", "mask", "image"])
+def test_a_comparison_that_is_outdated_before_it_is_complete_is_not_shown(someone, viewer, end):
+    someone.picks("L1")
+    someone.dock.comparison._view.compare_button.click()
+    controller = someone.dock.controller
+    if end == "selection":
+        someone.dock.comparison._view.combos[1].setCurrentIndex(1)
+        someone.dock.comparison._view.chosen.emit()
+    elif end == "mask":
+        controller.amend(set_correction(controller.case, "I3", None))
+    else:
+        someone.dock.image_viewer.open(["I1"])
+    someone.waits()
+    assert someone.dock.comparison.layers is None
+    assert not any("registered" in layer.name for layer in viewer.layers)
+
+
+@pytest.mark.both_qts
+def test_an_opened_image_ends_the_comparison_and_is_shown_alone(someone, viewer, case):
+    opened, other = ("<b>mole&0", "<b>mole&1")
+    for name in ("I1", "I2"):
+        someone.dock.image_viewer.open([name])
+        someone.waits()
+    assert shown(viewer) == [other, f"{other} mask"]
+    camera = get_camera(viewer)
+    camera.zoom = zoom = camera.zoom * 2
+    compare(someone)
+    someone.dock.image_viewer.open(["I1"])  # as the Tray does
+    someone.waits()
+    assert someone.dock.comparison.layers is None
+    assert shown(viewer) == [opened, f"{opened} mask"]
+    compare(someone)
+    viewer.layers[other].visible = True  # as the Lesion dock does
+    someone.waits()
+    assert someone.dock.comparison.layers is None
+    assert shown(viewer) == [other, f"{other} mask"]
+    assert camera.zoom == pytest.approx(zoom)
+
+
+@pytest.mark.own_viewer  # readers keep their callbacks in it
+def test_a_dropped_image_ends_the_comparison_and_stays_in_view(someone, viewer, tmp_path):
+    path = tmp_path / "dropped.png"
+    PillowImage.fromarray(np.full((3000, 4000, 3), 200, np.uint8)).save(path)
+    someone.dock.image_viewer.open(["I1"])
+    someone.waits()
+    camera = get_camera(viewer)
+    camera.zoom = zoom = camera.zoom * 2
+    compare(someone)
+    viewer.open(path, plugin="napari-melanoma")
+    after = tuple(camera.center), camera.zoom
+    someone.waits()
+    assert someone.dock.comparison.layers is None
+    assert shown(viewer) == ["dropped"]
+    assert (tuple(camera.center), camera.zoom) == after
+    someone.dock.image_viewer.open(["I1"])
+    someone.waits()
+    assert camera.zoom == pytest.approx(zoom)
+
+
+@pytest.mark.both_qts
+def test_all_layers_can_be_removed_at_once(someone, viewer):
+    viewer.add_image(np.zeros((30, 40)), name="own")
+    for remove in (viewer.layers.remove_selected, viewer.layers.clear):
+        compare(someone)
+        viewer.layers.select_all()
+        remove()
+        someone.waits()
+        assert list(viewer.layers) == []
+        assert someone.dock.comparison.layers is None
+
+
+@pytest.mark.both_qts
+def test_blinking_stops_when_the_dock_or_the_section_is_hidden(shown_viewer, shared_client, qtbot, case):
+    someone = enter(shown_viewer, qtbot, case)
+    compare(someone)
+    view, section = someone.dock.comparison._view, someone.dock.lesion_page.comparison_section
+    view.set_motion_reduced(False)
+    frame = someone.dock.parentWidget()
+    for hide, show in (
+        (frame.hide, frame.show),
+        (lambda: section.collapse(animate=False), lambda: section.expand(animate=False)),
+    ):
+        view.blink_button.setChecked(True)
+        assert someone.dock.comparison.layers.is_blinking
+        hide()
+        assert not someone.dock.comparison.layers.is_blinking
+        assert someone.viewer.layers["later photograph, registered"].visible
+        show()
+        someone.waits()
+    someone.dock.comparison.leave()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.case.formatting import format_modality
@@ -15,14 +16,23 @@ from napari_melanoma.ui.lesion.prediction_view import NoticeLabel
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.kinetic import is_motion_reduced, read_system_setting
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
-from napari_melanoma.ui.viewer.view_memory import fit_view
+from napari_melanoma.ui.viewer.view_memory import (
+    fit_view,
+    get_current_picture,
+    list_pictures,
+    save_view,
+    show_only_picture,
+)
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import Connections, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy as np
     from napari.layers import Image
+    from napari.utils.events import Event
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
@@ -36,7 +46,7 @@ STEPS = 1000  # of the slider
 SAME = "Select two different photographs"
 COMPARE_TIP = "Show both photographs in registration, and measure how the lesion has changed"
 REDUCED_TIP = "Off, because the system is set to reduce motion: use the slider"
-BLINK_TIP = "Show the earlier and the later photograph in turns, each for half a second"
+BLINK_TIP = "Show both photographs in turns, each for half a second"
 
 
 class CaseComparison(QObject):
@@ -50,13 +60,16 @@ class CaseComparison(QObject):
         self._section = dock.lesion_page.comparison_section
         self._lesion: CaseLesion | None = None
         self._images: tuple[CaseImage, ...] = ()
+        self._pair: tuple[CaseImage, ...] = ()  # that is compared
         self._view: ComparisonView | None = None
         self._job: BackgroundJob | None = None
         self.layers: ComparisonLayers | None = None
+        self._leave_timer = QTimer(self)  # layers cannot be removed in napari's events: its loops would fail
+        self._leave_timer.setSingleShot(True)
+        self._leave_timer.timeout.connect(self.leave)
         self._section.toggled.connect(self._update)
-        controller.opened.connect(self._reset)
-        dock.tree.opened.connect(self.leave)
-        dock.open_button.clicked.connect(self.leave)
+        controller.opened.connect(self.leave)
+        dock.connections.connect(viewer.layers.events.inserted, self._on_inserted)
         dock.connections.connect(viewer.layers.events.removed, self._on_removed)
 
     def show_lesion(self, lesion: CaseLesion | None) -> None:
@@ -64,7 +77,7 @@ class CaseComparison(QObject):
         is_other = (self._lesion and self._lesion.id) != (lesion and lesion.id)
         self._lesion = lesion
         if is_other:
-            self._reset()
+            self.leave()
         self._update()
 
     def cancel(self) -> None:
@@ -75,17 +88,15 @@ class CaseComparison(QObject):
             self._dock.status.end("comparing", "Stopped.")
 
     def leave(self) -> None:
-        """Remove the comparison, and show the layers as they were."""
+        """Stop or remove the comparison, and show the layers as they were."""
+        self._leave_timer.stop()
+        self.cancel()
+        self._pair = ()
         layers, self.layers = self.layers, None
         if layers is not None:
             layers.leave()
         if self._view is not None:
             self._view.clear()
-
-    def _reset(self) -> None:
-        """Leave: another lesion or another case is shown."""
-        self.cancel()
-        self.leave()
 
     def _update(self) -> None:
         """Show which photographs can be compared; the section is hidden for a lesion with fewer than two."""
@@ -93,15 +104,18 @@ class CaseComparison(QObject):
 
         lesion = self._lesion
         photographs = () if lesion is None else tuple(one for one in lesion.images if not one.is_slide)
+        if any(one not in photographs for one in self._pair):
+            self.leave()  # one was changed or moved
         self._section.setVisible(len(photographs) > 1)
+        if self._view is not None and not self._section.isExpanded():
+            self._view.blink_button.setChecked(False)
         if lesion is None or len(photographs) < 2 or not self._section.isExpanded():
             return
         if self._view is None:
             self._view = self._create_view()
         images = list_photographs(lesion)
-        if [one.id for one in images] != [one.id for one in self._images] or images != self._images:
+        if images != self._images:
             self._images = images
-            self.leave()
             self._view.show_images(images)
         self._on_chosen()
 
@@ -127,24 +141,29 @@ class CaseComparison(QObject):
         from napari_melanoma.case.changes import explain_incomparable
 
         if self._view is not None:
-            same = len(self._images) > 1 and not self._chosen
-            self._view.show_reason(SAME if same else explain_incomparable(self._chosen))
+            chosen = self._chosen
+            if self._pair and chosen != self._pair:
+                self.leave()
+            same = len(self._images) > 1 and not chosen
+            self._view.show_reason(SAME if same else explain_incomparable(chosen))
 
     @property
     def _chosen(self) -> tuple[CaseImage, ...]:
-        """The chosen photographs, the earlier one first; empty if they are the same."""
+        """The chosen photographs, in the order of their days, or of the selection; empty if they are the same."""
         view, by_id = self._view, {image.id: image for image in self._images}
         ids = [] if view is None else [str(combo.currentData()) for combo in view.combos]
-        return tuple(by_id[one] for one in by_id if one in ids) if len(set(ids)) == len(ids) else ()
+        if len(set(ids)) < 2:
+            return ()
+        chosen = tuple(by_id[one] for one in ids)
+        return chosen if _explain_order(chosen) else tuple(sorted(chosen, key=lambda image: image.taken_on))
 
     def _compare(self) -> None:
         from napari_melanoma.case.changes import ImagePair, compare_images
 
-        pair = ImagePair(*self._chosen)
         self.leave()
-        self.cancel()
+        self._pair = self._chosen
         self._dock.status.begin("comparing", "Comparing the photographs ...")
-        self._job = job = BackgroundJob(partial(compare_images, pair))
+        self._job = job = BackgroundJob(partial(compare_images, ImagePair(*self._pair)))
         job.succeeded.connect(partial(self._on_compared, job))
         job.failed.connect(partial(self._on_failed, job))
         job.start(self)
@@ -154,8 +173,8 @@ class CaseComparison(QObject):
             return
         self._job = None
         self._dock.status.end("comparing", "Compared. Move the slider, or blink, to see both photographs.")
-        self.layers = ComparisonLayers(self._viewer, found.pictures)
-        self._view.show_changes(found)
+        self.layers = ComparisonLayers(self._viewer, found.pictures, _name_order(self._pair), self._leave_timer.start)
+        self._view.show_changes(found, self._pair)
         self._on_swipe(self._view.slider.value())
 
     def _on_failed(self, job: BackgroundJob, error: Exception) -> None:
@@ -179,10 +198,15 @@ class CaseComparison(QObject):
         if self.layers is not None:
             self.layers.show_contours(is_on)
 
-    def _on_removed(self, event: object) -> None:
+    def _on_inserted(self, event: Event) -> None:
+        """Leave if another layer is shown, as of an image that was opened."""
+        if self.layers is not None and event.value.visible:
+            self._leave_timer.start()
+
+    def _on_removed(self, event: Event) -> None:
         """Leave if the user has removed a layer of the comparison."""
         if self.layers is not None and not self.layers.is_complete:
-            self.leave()
+            self._leave_timer.start()
 
 
 class ComparisonView(QWidget):
@@ -201,7 +225,7 @@ class ComparisonView(QWidget):
         self.cautions = NoticeLabel("comparison_cautions", "Limits of the comparison")
         self.slider = named(
             QSlider(Qt.Orientation.Horizontal), "comparison_swipe", "Border between the photographs",
-            "Left of the border is the earlier photograph, right of it the later one",
+            "Move the border between both photographs",
         )  # fmt: skip
         self.slider.setRange(0, STEPS)
         self.blink_button = tool_button("comparison_blink", "Blink", BLINK_TIP, "Blink", checkable=True)
@@ -223,9 +247,9 @@ class ComparisonView(QWidget):
         inner = QVBoxLayout(self._result)
         inner.setContentsMargins(0, 0, 0, 0)
         inner.setSpacing(4)
-        sides = quiet_label("Left of the border the earlier photograph, right of it the later one.")
+        self._sides = quiet_label("")
         buttons = row(self.blink_button, self.contour_button, self.leave_button, stretch=-1)
-        for part in (self.slider, sides, buttons, self.cautions, self.table, self._note):
+        for part in (self.slider, self._sides, buttons, self.cautions, self.table, self._note):
             inner.addWidget(part)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -250,8 +274,7 @@ class ComparisonView(QWidget):
         for combo in self.combos:
             combo.clear()
             for image in images:
-                parts = (image.taken_on or "day unknown", format_modality(image), image.path.name)
-                combo.addItem(", ".join(parts), image.id)
+                combo.addItem(_describe_image(image), image.id)
         kinds = [image.modality for image in images]
         first = next((index for index, kind in enumerate(kinds) if kinds.count(kind) > 1), 0)
         last = max((index for index, kind in enumerate(kinds) if kind == kinds[first]), default=0)
@@ -263,20 +286,52 @@ class ComparisonView(QWidget):
         self.compare_button.setEnabled(not reason)
         self.compare_button.setToolTip(f"{reason}." if reason else COMPARE_TIP)
 
-    def show_changes(self, found: LesionChanges) -> None:
-        """Show the changes and the controls of the comparison."""
+    def show_changes(self, found: LesionChanges, pair: Sequence[CaseImage]) -> None:
+        """Show the changes between two photographs, and the controls of the comparison."""
         with_signals = self.slider.blockSignals(True)
         self.slider.setValue(STEPS // 2)
         self.slider.blockSignals(with_signals)
         self.contour_button.setChecked(True)
-        self.cautions.set_text("\n".join(found.cautions))
-        self.table.setText(_format_changes(found.changes))
+        before, after = _name_order(pair)
+        self._sides.setText(f"Left of the border the {before} photograph, right of it the {after} one.")
+        self.cautions.set_text("\n".join(filter(None, (_explain_order(pair), *found.cautions))))
+        self.table.setText(_format_pair(pair) + _format_changes(found.changes))
         self._result.show()
 
     def clear(self) -> None:
         """Hide the result."""
         self.blink_button.setChecked(False)
         self._result.hide()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
+        """Stop blinking when the dock is hidden, since the button is hidden with it."""
+        self.blink_button.setChecked(False)
+        super().hideEvent(event)
+
+
+def _explain_order(pair: Sequence[CaseImage]) -> str:
+    """State why the order of two photographs is that of the selection; empty if their days prove it."""
+    days = {image.taken_on for image in pair}
+    if "" not in days and len(days) == 2:
+        return ""
+    reason = "The days are unknown" if days == {""} else "One of the days is unknown"
+    reason = reason if "" in days else "Both photographs were taken on the same day"
+    return f"{reason}: the order is the one you selected."
+
+
+def _name_order(pair: Sequence[CaseImage]) -> tuple[str, str]:
+    return ("first", "second") if _explain_order(pair) else ("earlier", "later")
+
+
+def _describe_image(image: CaseImage) -> str:
+    return ", ".join((image.taken_on or "day unknown", format_modality(image), image.path.name))
+
+
+def _format_pair(pair: Sequence[CaseImage]) -> str:
+    """Format which photographs are compared, in rich text."""
+    names = (name.capitalize() for name in _name_order(pair))
+    lines = (f"{name} photograph: {_describe_image(image)}" for name, image in zip(names, pair, strict=True))
+    return f"<p style='margin: 3px 0'>{'<br>'.join(map(html.escape, lines))}</p>"
 
 
 def _format_changes(changes: tuple[Change, ...]) -> str:
@@ -290,9 +345,14 @@ def _format_changes(changes: tuple[Change, ...]) -> str:
 
 
 class ComparisonLayers:
-    """Two photographs in registration as layers of the viewer, while all other layers are hidden."""
+    """Two photographs in registration as layers of the viewer, while all other layers are hidden.
 
-    def __init__(self, viewer: Viewer, pictures: RegisteredPictures) -> None:
+    ``names``: of the photographs, such as ``earlier``. ``on_shown`` is called when the user shows another image.
+    """
+
+    def __init__(
+        self, viewer: Viewer, pictures: RegisteredPictures, names: tuple[str, str], on_shown: Callable[[], None]
+    ) -> None:
         from napari.layers import Image
 
         self._viewer, self._pictures = viewer, pictures
@@ -301,14 +361,21 @@ class ComparisonLayers:
         self._camera = tuple(camera.center), float(camera.zoom)
         self._selected = list(viewer.layers.selection)
         self._visible = {layer: layer.visible for layer in viewer.layers}
+        save_view(viewer)
         for layer in self._visible:
             layer.visible = False
+        self._connections = Connections()
+        for layer in (layer for picture in list_pictures(viewer) for layer in picture):
+            self._connections.connect(layer.events.visible, lambda event: on_shown())
         size = pictures.pixel_size
         scale = {} if size is None else {"scale": (size.y_um, size.x_um), "units": ("um", "um")}
         metadata = {METADATA_KEY: {"role": "comparison"}}
         self._layers: tuple[Image, Image] = tuple(
             Image(data, rgb=True, name=name, metadata=dict(metadata), **scale)
-            for data, name in ((self._drawn[0], "earlier photograph"), (self._clip(), "later photograph, registered"))
+            for data, name in (
+                (self._drawn[0], f"{names[0]} photograph"),
+                (self._clip(), f"{names[1]} photograph, registered"),
+            )
         )
         for layer in self._layers:
             viewer.add_layer(layer)
@@ -338,7 +405,7 @@ class ComparisonLayers:
             self._layers[1].visible = True
 
     def swipe(self, share: float) -> None:
-        """Show the later photograph right of a border, at a share of the width."""
+        """Show the second photograph right of a border, at a share of the width."""
         self._share = share
         self._layers[1].data = self._clip()
 
@@ -348,14 +415,25 @@ class ComparisonLayers:
         self._layers[0].data, self._layers[1].data = self._drawn[0], self._clip()
 
     def leave(self) -> None:
-        """Remove both layers, and show the others as they were."""
+        """Remove both layers, and show the others as they were; what the user has shown since stays in view."""
         self._timer.stop()
+        self._connections.close()
+        shown = get_current_picture(self._viewer)
+        known = {*self._visible, *self._layers}
+        is_undisturbed = shown is None and not any(layer.visible for layer in self._viewer.layers if layer not in known)
         for layer in self._layers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
-        for layer, is_visible in self._visible.items():
-            if layer in self._viewer.layers:
-                layer.visible = is_visible
+        for layer, was_visible in self._visible.items():
+            if was_visible and layer in self._viewer.layers:
+                layer.visible = True
+        if shown is not None:
+            show_only_picture(self._viewer, shown)
+        if is_undisturbed:
+            self._restore_view()
+
+    def _restore_view(self) -> None:
+        """Restore selection and camera."""
         self._viewer.layers.selection.clear()
         self._viewer.layers.selection.update(layer for layer in self._selected if layer in self._viewer.layers)
         camera = get_camera(self._viewer)
@@ -366,7 +444,7 @@ class ComparisonLayers:
             self._layers[1].visible = not self._layers[1].visible
 
     def _clip(self) -> NDArray[np.uint8]:
-        """Return the later photograph, transparent left of the border and where it shows nothing."""
+        """Return the second photograph, transparent left of the border and where it shows nothing."""
         import numpy as np
 
         opaque = self._pictures.covered.copy()

@@ -45,7 +45,7 @@ class CaseDock(CaseControls):
         reuse_shader_programs()
         self.controller = CaseController(self)
         self.editor = CaseEditor(self.controller, self.tree, self)
-        self.comparison = CaseComparison(self, napari_viewer, self.controller)  # leaves before an image is opened
+        self.comparison = CaseComparison(self, napari_viewer, self.controller)
         self.image_viewer = CaseImageViewer(napari_viewer, self, self.controller, self.tree, self.settings)
         self.image_opener = self.image_viewer.opener
         self.correction_saver = CaseCorrectionSaver(self.controller, self.image_opener, self)
@@ -73,6 +73,7 @@ class CaseDock(CaseControls):
         self.status.link_activated.connect(self._on_link)
         self.menu_button.menu().aboutToShow.connect(partial(self.importer.fill_menu, self.menu_button.menu()))
         self.status.cancelled.connect(self._on_cancelled)
+        self.image_viewer.opening.connect(self.comparison.leave)
         self.image_opener.task_changed.connect(self._on_task_changed)
         self.image_opener.progressed.connect(partial(self.status.progress, "analysing"))
         self.importer.started.connect(partial(self.status.begin, "importing", "Reading files ..."))

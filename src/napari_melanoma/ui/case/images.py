@@ -367,6 +367,7 @@ def _to_probability(picture: object) -> NDArray[np.float32]:
 class CaseImageViewer(QObject):
     """Opens images of the case in the viewer."""
 
+    opening = Signal()
     message = Signal(str)
 
     def __init__(
@@ -417,6 +418,7 @@ class CaseImageViewer(QObject):
 
     def open(self, ids: list[str]) -> None:
         """Open images, the last one is shown; report those that cannot be opened."""
+        self.opening.emit()
         case = self._controller.case
         images = [] if case is None else [image for _, image in case.iterate_images() if image.id in ids]
         images.sort(key=lambda image: ids.index(image.id))

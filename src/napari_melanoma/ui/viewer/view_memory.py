@@ -15,7 +15,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.viewer import photographs, slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, is_photograph
 from napari_melanoma.ui.viewer.slide_layers import hide_slide, list_slides
@@ -68,11 +68,7 @@ def restore_view(viewer: Viewer, picture: Picture) -> None:
     if _state(picture).get("current"):
         return
     camera = get_camera(viewer)
-    for other in list_pictures(viewer):
-        if _state(other).get("current"):
-            view = SavedView((camera.center[-2], camera.center[-1]), float(camera.zoom), _scale(other))
-            # A fitted view is not saved but fitted again, since the canvas may be resized.
-            _set_state(other, {"view": None if is_fitted(viewer, other) else view, "current": False})
+    save_view(viewer)
     kept: SavedView | None = _state(picture).get("view")
     _set_state(picture, {**_state(picture), "current": True})
     if kept is None:
@@ -81,6 +77,16 @@ def restore_view(viewer: Viewer, picture: Picture) -> None:
     y, x = (new / old for new, old in zip(_scale(picture), kept.scale, strict=True))
     camera.center = (*tuple(camera.center)[:-2], kept.center[0] * y, kept.center[1] * x)
     camera.zoom = kept.zoom / (y * x) ** 0.5
+
+
+def save_view(viewer: Viewer) -> None:
+    """Save the view of the current image, which is then no longer the current one."""
+    camera = get_camera(viewer)
+    for other in list_pictures(viewer):
+        if _state(other).get("current"):
+            view = SavedView((camera.center[-2], camera.center[-1]), float(camera.zoom), _scale(other))
+            # A fitted view is not saved but fitted again, since the canvas may be resized.
+            _set_state(other, {"view": None if is_fitted(viewer, other) else view, "current": False})
 
 
 def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
@@ -115,6 +121,17 @@ def show_only(viewer: Viewer, image: Image) -> None:
     """Show one photograph, and hide the others and the slides, which lie at the same position."""
     photographs.show_only(viewer, image)
     hide_other_pictures(viewer, (image,))
+
+
+def show_only_picture(viewer: Viewer, picture: Picture) -> None:
+    """Show one photograph or slide, and hide the others."""
+    if is_photograph(picture[0]):
+        show_only(viewer, picture[0])
+        return
+    for slide in list_slides(viewer):
+        if picture[0] in slide.layers:
+            slide_layers.show_only(viewer, slide)
+    hide_other_pictures(viewer, picture)
 
 
 def hide_other_pictures(viewer: Viewer, picture: Picture) -> None:
