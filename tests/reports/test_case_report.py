@@ -409,7 +409,7 @@ def test_an_unexpected_error_of_a_comparison_is_named_and_the_rest_is_written(
     found = collect(followed)
     text = text_of(found, tmp_path / "page.html")
     assert "Image 1 and Image 2: cannot be compared: an unexpected error occurred." in text
-    assert "Measurements" in text
+    assert "corrected by hand" in text
     assert [one.about for one in found.problems] == ["Image 1 and Image 2"]
 
 
