@@ -175,3 +175,12 @@ def test_excluded_features_are_not_used() -> None:
 def test_features_of_other_tissue_are_refused() -> None:
     with pytest.raises(MelanomaError, match="expected 8 features"):
         register_features(FeatureImage(tissue(3), (1.0, 1.0)), FeatureImage(tissue(4), (1.0, 1.0)))
+
+
+def test_features_near_an_excluded_part_are_not_used_in_a_large_image() -> None:
+    image = np.kron(tissue(3), np.ones((4, 4), np.float32))
+    excluded = np.zeros(image.shape, bool)
+    excluded[:, :840] = True
+    points, _ = FeatureImage(image, (1.0, 1.0), excluded).find()
+    assert len(points) > 0
+    assert points[:, 1].min() > 840

@@ -7,11 +7,15 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.lesion import changes
 from napari_melanoma.lesion.changes import (
+    FRAME_PX,
     UNCERTAIN,
     Change,
     LesionChanges,
@@ -174,18 +178,19 @@ def test_a_damaged_photograph_is_named() -> None:
 
 
 def test_photographs_of_different_modalities_are_refused() -> None:
-    with pytest.raises(InputError, match="found dermoscopic and macroscopic"):
+    with pytest.raises(MelanomaError, match="found dermoscopic and macroscopic") as found:
         compare_photographs(phantom(), phantom(0, 1, "macroscopic"))
+    assert not isinstance(found.value, InputError)  # both files are usable
 
 
 def test_an_empty_mask_is_refused() -> None:
     empty = replace(phantom(), mask=np.zeros(SHAPE, bool))
-    with pytest.raises(InputError, match="second photograph contains no lesion"):
+    with pytest.raises(MelanomaError, match="second photograph contains no lesion"):
         compare_photographs(phantom(), empty)
 
 
 def test_a_mask_of_another_size_is_refused() -> None:
-    with pytest.raises(InputError, match="Segment it again"):
+    with pytest.raises(MelanomaError, match="Segment it again"):
         compare_photographs(phantom(), replace(phantom(), mask=np.ones((9, 9), bool)))
 
 
@@ -229,10 +234,172 @@ def test_a_border_is_shifted_by_a_share_of_the_diameter() -> None:
         assert radius == pytest.approx(60 + share * 120, abs=0.6)
     dot = np.zeros((5, 5), bool)
     dot[2, 2] = True
-    assert shift_border(dot, -0.05).sum() == 1
+    with pytest.raises(MelanomaError, match="found one of 1 pixels"):
+        shift_border(dot, -0.05)
 
 
 def test_a_change_that_is_shown_as_zero_is_no_change() -> None:
     change = Change("Maximum diameter", "mm", 5.65, 5.93, 4.9, (0.3, 9.8), "%")
     assert (change.text, change.conclusion) == ("+5 % (+0 to +10)", UNCERTAIN)
     assert Change("Area", "mm²", 178.1, 2.0, -8.0, (-9.0, -7.0), "%").values == ("178", "2.00")
+
+
+SHIFT = "Largest outward shift of the border"
+SIZES = {"Area", "Maximum diameter", "Border irregularity", SHIFT}
+
+
+def in_round_view(one: MeasuredPhotograph, right: int = 0) -> MeasuredPhotograph:
+    """The photograph with black around a round view, which is shifted to the right; the mask ends there."""
+    rows, columns = np.indices(SHAPE)
+    view = (rows - SHAPE[0] / 2) ** 2 + (columns - SHAPE[1] / 2 - right) ** 2 < 175**2
+    rgb = np.where(view[..., None], one.photograph.rgb, np.uint8(0))
+    return MeasuredPhotograph(replace(one.photograph, rgb=rgb), one.mask & view)
+
+
+def with_border(one: MeasuredPhotograph, share: float, seed: int) -> MeasuredPhotograph:
+    """The mask as another reader draws it: with smooth noise of a share of the diameter, root mean square."""
+    rng = np.random.default_rng(seed)
+    waves = [(order, *rng.normal(size=2)) for order in range(2, 12)]
+
+    def noise(angle: np.ndarray) -> np.ndarray:
+        return sum(a * np.cos(order * angle) + b * np.sin(order * angle) for order, a, b in waves)
+
+    rows, columns = np.indices(one.mask.shape)
+    center = np.argwhere(one.mask).mean(axis=0)
+    around = noise(np.arctan2(rows - center[0], columns - center[1])) / noise(np.linspace(0, 2 * np.pi, 720)).std()
+    outward = ndimage.distance_transform_edt(~one.mask) - ndimage.distance_transform_edt(one.mask)
+    return replace(one, mask=outward < around * share * np.sqrt(4 * one.mask.sum() / np.pi))
+
+
+def grown_to_the_right(one: MeasuredPhotograph) -> MeasuredPhotograph:
+    rows, columns = np.indices(SHAPE)
+    right = np.flatnonzero(one.mask.any(axis=0))[-1]
+    diameter = np.sqrt(4 * one.mask.sum() / np.pi)
+    middle = np.flatnonzero(one.mask.any(axis=1)).mean()
+    more = ((rows - middle) / (0.45 * diameter)) ** 2 + ((columns - right) / (0.5 * diameter)) ** 2 < 1
+    rgb = one.photograph.rgb.copy()
+    rgb[more & ~one.mask] = (0.5 * rgb[more & ~one.mask]).astype(np.uint8)
+    return MeasuredPhotograph(replace(one.photograph, rgb=rgb), one.mask | more)
+
+
+def with_another_lesion(one: MeasuredPhotograph, row: int, column: int) -> MeasuredPhotograph:
+    """The same skin with another lesion, of which the mask is."""
+    rows, columns = np.indices(SHAPE)
+    other = ((rows - row) / 20) ** 2 + ((columns - column) / 25) ** 2 < 1
+    rgb = one.photograph.rgb.copy()
+    rgb[other] = (0.5 * rgb[other]).astype(np.uint8)
+    return MeasuredPhotograph(replace(one.photograph, rgb=rgb), other)
+
+
+def test_a_lesion_cut_by_the_round_view_is_compared_by_color_only() -> None:
+    found = compare_photographs(in_round_view(phantom()), in_round_view(phantom(0.5), right=120))
+    assert SIZES.isdisjoint(one.label for one in found.changes)
+    assert "not in view as a whole" in found.cautions[0]
+
+
+def test_a_lesion_inside_of_the_round_view_is_measured_also_with_a_black_hair() -> None:
+    hairy = in_round_view(phantom(0.5))
+    hairy.photograph.rgb[178:182, :240] = 0
+    found = compare_photographs(in_round_view(phantom()), hairy)
+    assert {one.label for one in found.changes} >= SIZES
+    assert not found.cautions
+
+
+def test_growth_beyond_the_first_photograph_is_measured() -> None:
+    first, grown = phantom(), grown_to_the_right(phantom())
+    width = np.flatnonzero(first.mask.any(axis=0))[-1] + 6
+    cut = replace(first.photograph, rgb=np.ascontiguousarray(first.photograph.rgb[:, :width]))
+    whole = compare_photographs(first, grown)
+    found = compare_photographs(MeasuredPhotograph(cut, first.mask[:, :width]), grown)
+    assert change_of(whole, SHIFT).change > 2.4
+    assert change_of(found, SHIFT).change == pytest.approx(change_of(whole, SHIFT).change, abs=0.05)
+    assert found.pictures.second_mask.sum() == pytest.approx(whole.pictures.second_mask.sum(), rel=0.02)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 4])
+def test_two_readers_are_no_shift_of_the_border(seed: int) -> None:
+    """The largest of many random shifts is never 0."""
+    found = compare_photographs(with_border(phantom(), 0.02, seed), with_border(phantom(), 0.02, seed + 1))
+    assert change_of(found, SHIFT).conclusion == UNCERTAIN
+
+
+def test_the_same_photograph_has_no_shift_and_a_smaller_lesion_one_inward() -> None:
+    assert change_of(compare_photographs(phantom(), phantom()), SHIFT).change == 0
+    shift = change_of(compare_photographs(phantom(), phantom(-0.4)), SHIFT)
+    assert shift.change == pytest.approx(2.5 * (0.6**0.5 - 1), abs=0.25)
+    assert shift.conclusion == "inward"
+
+
+def test_another_lesion_on_the_same_skin_is_refused_or_named() -> None:
+    first = phantom()
+    with pytest.raises(MelanomaError, match="the masks show different lesions"):
+        compare_photographs(first, with_another_lesion(first, 60, 60))
+    beside = np.flatnonzero(first.mask.any(axis=0))[0] - 18
+    found = compare_photographs(first, with_another_lesion(first, 180, beside))
+    assert "Do they show the same lesion?" in found.cautions[0]
+
+
+def test_another_lesion_outside_of_the_first_photograph_is_refused() -> None:
+    other = with_another_lesion(phantom(), 60, 60)
+    cut = np.ascontiguousarray(other.photograph.rgb[95:])
+    first = MeasuredPhotograph(replace(other.photograph, rgb=cut), phantom().mask[95:])
+    with pytest.raises(MelanomaError, match="the masks show different lesions"):
+        compare_photographs(first, other)
+
+
+@pytest.mark.parametrize("factor", [0.3, 3.2])
+def test_scales_that_are_certainly_wrong_are_refused(factor: float) -> None:
+    um = phantom().photograph.pixel_size.x_um / factor
+    wrong = replace(phantom(), photograph=replace(phantom().photograph, pixel_size=PixelSize(um, um, "given")))
+    with pytest.raises(MelanomaError, match="Correct the scales"):
+        compare_photographs(phantom(), wrong)
+
+
+def test_no_size_decreases_by_more_than_all_of_it() -> None:
+    small = changes._Variants({"area": 9.0}, {"area": 1.0}, ((({"area": 1.0}, {"area": 0.0}),),), ())
+    assert small.relative("Area", "area", "", wide_frame(), 2).interval[0] == -100
+
+
+def wide_frame() -> changes._Frame:
+    still = (np.eye(3), np.eye(3))
+    return changes._Frame((1, 1), 1.0, still, 1.0, uncertainty=2.2, disagreement=0.0, error=0.0, is_scaled=True)
+
+
+def test_large_photographs_are_reduced_before_they_are_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: list[int] = []
+    to_lab = changes.to_lab
+    monkeypatch.setattr(changes, "to_lab", lambda rgb: (sides.append(max(rgb.shape)), to_lab(rgb))[1])
+    first, grown = enlarged(phantom(), 5), enlarged(phantom(0.5), 5)
+    area = change_of(compare_photographs(first, grown), "Area")
+    assert max(sides) < 2 * FRAME_PX
+    assert area.change == pytest.approx(50, abs=2)
+    plain = change_of(compare_photographs(without_scale(first), without_scale(phantom(0.5))), "Area")
+    assert plain.change == pytest.approx(50, abs=2.5)
+
+
+def enlarged(one: MeasuredPhotograph, factor: int) -> MeasuredPhotograph:
+    um = one.photograph.pixel_size.x_um / factor
+    rgb, mask = (values.repeat(factor, axis=0).repeat(factor, axis=1) for values in (one.photograph.rgb, one.mask))
+    return MeasuredPhotograph(replace(one.photograph, rgb=rgb, pixel_size=PixelSize(um, um, "phantom")), mask)
+
+
+class StopAfter(RunContext):
+    """Stops at a check."""
+
+    def __init__(self, checks: int) -> None:
+        super().__init__()
+        self.left = checks
+
+    def check(self) -> None:
+        self.left -= 1
+        if not self.left:
+            self.cancel()
+        super().check()
+
+
+@pytest.mark.parametrize("checks", [1, 2, 4, 8])
+def test_a_stop_ends_the_comparison_at_any_step(checks: int) -> None:
+    run = StopAfter(checks)
+    with pytest.raises(Cancelled):
+        compare_photographs(phantom(), phantom(0.5), run)
+    assert run.left == 0

@@ -399,6 +399,20 @@ def test_photographs_that_cannot_be_compared_are_named(stored: ReportedCase, fol
     assert "Image 1 and Image 2 cannot be compared: one of them or its contour is not usable." in text
 
 
+def test_an_unexpected_error_of_a_comparison_is_named_and_the_rest_is_written(
+    followed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("napari_melanoma.reports.changes_section.compare_images", fail)
+    found = collect(followed)
+    text = text_of(found, tmp_path / "page.html")
+    assert "Image 1 and Image 2: cannot be compared: an unexpected error occurred." in text
+    assert "corrected by hand" in text
+    assert [one.about for one in found.problems] == ["Image 1 and Image 2"]
+
+
 def test_photographs_slide_and_patient_data_are_in_one_table(reported: ReportedCase, tmp_path: Path) -> None:
     risk = CaseRisk(
         path=reported.folder / "risk/I3.json",

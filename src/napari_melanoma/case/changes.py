@@ -49,7 +49,7 @@ def compare_images(pair: ImagePair, run: RunContext) -> LesionChanges:
         run.check()
         measured.append(_read(image))
     run.check()
-    return compare_photographs(*measured)
+    return compare_photographs(*measured, run)
 
 
 def _read(image: CaseImage) -> MeasuredPhotograph:

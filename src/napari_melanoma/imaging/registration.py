@@ -206,9 +206,10 @@ class FeatureImage:
             return np.empty((0, 2)), np.empty((0, 128), np.uint8)
         points, words = (np.asarray(finder.positions, float) + 0.5) * self.step, np.asarray(finder.descriptors)
         if self.excluded is not None:
-            at = np.minimum((points / self.um).astype(int), np.array(self.image.shape) - 1)
-            away = ndimage.distance_transform_edt(~self.excluded, sampling=self.um)[at[:, 0], at[:, 1]]
-            used = away > FEATURE_RADIUS * np.asarray(finder.sigmas) * self.step
+            excluded = _resample(self.excluded, self.um, self.step) > 0.5
+            at = np.minimum((points / self.step).astype(int), np.array(excluded.shape) - 1)
+            away = ndimage.distance_transform_edt(~excluded)[at[:, 0], at[:, 1]]
+            used = away > FEATURE_RADIUS * np.asarray(finder.sigmas)
             points, words = points[used], words[used]
         if len(points) > MAX_FEATURES:
             chosen = np.random.default_rng(0).choice(len(points), MAX_FEATURES, replace=False)
@@ -358,7 +359,7 @@ def _warp(image: NDArray[np.float32], matrix: NDArray[np.float64], shape: Sequen
     )
 
 
-def _resample(image: NDArray[np.floating], um: tuple[float, float], target_um: float) -> NDArray[np.float32]:
+def _resample(image: NDArray[np.floating | np.bool_], um: tuple[float, float], target_um: float) -> NDArray[np.float32]:
     """Resample an image to square pixels of another size, without aliasing; corners stay where they are."""
     from scipy import ndimage
 

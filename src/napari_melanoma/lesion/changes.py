@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.context import NULL_CONTEXT
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.imaging.color import scale_channels, to_lab
 from napari_melanoma.imaging.masks import bounding_box, grow_box
@@ -20,6 +21,7 @@ from napari_melanoma.imaging.registration import FeatureImage, register_features
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.imaging.registration import Registration
     from napari_melanoma.io.photographs import Photograph
 
@@ -28,8 +30,12 @@ MIN_SHIFT_PX = 1.0
 MIN_QUARTERS = 3  # around the lesion with common features: a ruler, which may be beside any lesion, is in one or two
 VISIBLE_COLOR = 2.3  # CIE 1976: smaller differences are not noticed (Mahy et al. 1994)
 SCALE_DISAGREEMENT = 0.05  # between two scales and the registration, from which users are warned
+MAX_DISAGREEMENT = 0.5  # from which one of the scales is certainly wrong
+MIN_OVERLAP = 0.2  # of the smaller mask, below which users are warned
+EDGE_PX = 2  # of a reduced photograph: a lesion so near to the edge of the view may extend beyond it
+HAIR_PX = 7  # of a reduced photograph: black that is narrower is no part of the surroundings of the view
 STANDARD_ERRORS = 2.0  # of the registration, in an interval
-FRAME_PX = 1024  # longer side of the registered pictures
+FRAME_PX = 1024  # longer side of the registered pictures; photographs are reduced to less than twice of it
 RING = (0.05, 0.4)  # skin around the lesions, in equivalent diameters
 BLACK = 20  # brightest channel of pixels around the view of a dermatoscope
 MIN_QUARTER_PX = 50  # pixels of skin in a quarter of the ring
@@ -37,6 +43,12 @@ PERIMETER_ERROR = 0.02  # of a perimeter that is counted on pixels, depending on
 UNCERTAIN = "no clear change"
 LARGEST = 95  # percentile of the distances of the border
 UNKNOWN_SCALE = PixelSize(1000.0, 1000.0)  # lengths are in pixels
+INTERVALS = (
+    f"Intervals: the change if the border of each contour is {100 * BORDER_SHIFT:.0f} % of the lesion's diameter "
+    "outside or inside of where it is drawn, with the uncertainty of the registration, of the scales and of the light. "
+    "They are no confidence intervals. There is no clear change where the interval includes 0. A shift of the border "
+    "alone is no evidence of growth: it is clear only if the area or the diameter changes as well."
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,8 @@ class Change:
     """The change of one measurement, with its interval.
 
     ``before``, ``after``: the values in ``unit``; None if they have no absolute value. ``change`` and ``interval`` are
-    in ``change_unit``, which is ``%`` of the value before for sizes.
+    in ``change_unit``, which is ``%`` of the value before for sizes. ``directions``: the conclusions for positive and
+    negative changes. ``is_supported``: False if the change is no evidence without that of another measurement.
     """
 
     label: str
@@ -62,12 +75,14 @@ class Change:
     change: float
     interval: tuple[float, float]
     change_unit: str
+    directions: tuple[str, str] = ("increased", "decreased")
+    is_supported: bool = True
 
     @property
     def is_certain(self) -> bool:
         """Whether the interval excludes no change, with the digits that are shown."""
         low, high = (round(one, self._digits) for one in self.interval)
-        return low > 0 or high < 0
+        return self.is_supported and (low > 0 or high < 0)
 
     @property
     def text(self) -> str:
@@ -78,10 +93,8 @@ class Change:
 
     @property
     def conclusion(self) -> str:
-        """The direction of the change; without one if the interval includes no change."""
-        if not self.is_certain:
-            return UNCERTAIN
-        return "increased" if self.change > 0 else "decreased"
+        """The direction of the change; without one if it is not certain."""
+        return self.directions[self.change < 0] if self.is_certain else UNCERTAIN
 
     @property
     def title(self) -> str:
@@ -101,7 +114,7 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class RegisteredPictures:
-    """Both photographs in the view of the first one, with square pixels.
+    """Both photographs in the view of the first one, extended by the lesion of the second one, with square pixels.
 
     ``first``, ``second``: uint8 (row, column, channel=3), the second with the light of the first one. ``first_mask``,
     ``second_mask``: bool (row, column). ``covered``: bool (row, column), where the second photograph is.
@@ -135,7 +148,9 @@ class LesionChanges:
     is_scaled: bool
 
 
-def compare_photographs(first: MeasuredPhotograph, second: MeasuredPhotograph) -> LesionChanges:
+def compare_photographs(
+    first: MeasuredPhotograph, second: MeasuredPhotograph, run: RunContext = NULL_CONTEXT
+) -> LesionChanges:
     """Compare two photographs of one lesion.
 
     The second photograph is registered to the first one by features of the skin around the lesion, with rotation, shift
@@ -157,47 +172,50 @@ def compare_photographs(first: MeasuredPhotograph, second: MeasuredPhotograph) -
     They are no confidence intervals: how often they contain the true change depends on the masks. Pressure of the
     dermatoscope, stretched skin and focus are not included.
 
-    Raises InputError for photographs of different modalities and empty masks, and MelanomaError if the photographs have
-    too few features in common.
+    A shift of the border is called clear only if the area or the diameter changes as well: the largest of many shifts
+    is never 0, as borders are never drawn twice in the same way.
+
+    Raises MelanomaError for photographs of different modalities, empty masks, masks of different lesions, photographs
+    with too few features in common, and scales that differ by half from the registration.
     """
     _check(first, second)
-    registration = _register(first, second)
-    frame = _Frame.of(first, second, registration)
-    pictures = frame.draw(first, second)
-    gains = _find_gains(pictures)
+    is_scaled = first.photograph.pixel_size is not None and second.photograph.pixel_size is not None
+    reduced = (_Reduced.of(first.photograph, first.mask), _Reduced.of(second.photograph, second.mask))
+    run.check()
+    registration = _register(*reduced, run, is_scaled=is_scaled)
+    frame = _Frame.of(*reduced, registration, is_scaled=is_scaled)
+    run.check()
+    pictures = frame.draw(*reduced, first.photograph.pixel_size)
     cautions = [_caution_of(one, name) for one, name in ((first, "first"), (second, "second"))]
-    sizes = _is_inside(first.mask) and _is_inside(second.mask)
+    cautions += [_check_overlap(pictures), frame.caution]
+    gains = _find_gains(pictures)
+    sizes = all(_is_inside(one) for one in reduced)
     if not sizes:
         cautions.append("The lesion is not in view as a whole in both photographs: sizes and borders are not compared.")
-    if abs(frame.disagreement) > SCALE_DISAGREEMENT:
-        cautions.append(
-            f"The scales of the photographs differ from their registration by {100 * abs(frame.disagreement):.0f} %. "
-            "Please check both."
-        )
     if not gains:
         cautions.append("There is too little skin around the lesion in both photographs: colors are not compared.")
-    changes = tuple(_list_changes(first, second, frame, pictures, gains, sizes=sizes))
+    changes = tuple(_list_changes(first, second, frame, pictures, gains, run, sizes=sizes))
     if gains:
         pictures = replace(pictures, second=scale_channels(pictures.second, gains[0]))
-    return LesionChanges(changes, pictures, registration, tuple(filter(None, cautions)), frame.is_scaled)
+    return LesionChanges(changes, pictures, registration, tuple(filter(None, cautions)), is_scaled)
 
 
 def _check(first: MeasuredPhotograph, second: MeasuredPhotograph) -> None:
     """Raise for photographs that cannot be compared."""
     kinds = (first.photograph.modality, second.photograph.modality)
     if all(kinds) and kinds[0] != kinds[1]:
-        raise InputError(
+        raise MelanomaError(
             f"expected two photographs of the same modality, found {kinds[0]} and {kinds[1]}, whose sizes and colors "
             "differ without any change of the lesion. Select two photographs of one modality."
         )
     for one, name in ((first, "first"), (second, "second")):
         if one.mask.shape != one.photograph.rgb.shape[:2]:
-            raise InputError(
+            raise MelanomaError(
                 f"the mask of the {name} photograph has {one.mask.shape} pixels, the photograph "
                 f"{one.photograph.rgb.shape[:2]}. Segment it again."
             )
         if not one.mask.any():
-            raise InputError(f"the mask of the {name} photograph contains no lesion. Draw or segment it first.")
+            raise MelanomaError(f"the mask of the {name} photograph contains no lesion. Draw or segment it first.")
 
 
 def _caution_of(one: MeasuredPhotograph, name: str) -> str:
@@ -205,29 +223,76 @@ def _caution_of(one: MeasuredPhotograph, name: str) -> str:
     return f"The {name} photograph is damaged: {damage}. The comparison may be wrong." if damage else ""
 
 
-def _is_inside(mask: NDArray[np.bool_]) -> bool:
-    """Whether a lesion does not reach the edge of its photograph."""
-    return not (mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
+@dataclass(frozen=True, eq=False)
+class _Reduced:
+    """A photograph and its mask at about the resolution of the registered pictures.
+
+    ``spacing``: height and width of a pixel in mm, or in pixels of the photograph if it has no scale.
+    """
+
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    spacing: tuple[float, float]
+
+    @classmethod
+    def of(cls, photograph: Photograph, mask: NDArray[np.bool_]) -> _Reduced:
+        """Average blocks of pixels, so that time and memory depend little on the size of the photograph."""
+        from PIL import Image
+
+        factor = max(1, max(mask.shape) // FRAME_PX)
+        height, width = (photograph.pixel_size or UNKNOWN_SCALE).mm
+        spacing = (factor * height, factor * width)
+        if factor == 1:
+            return cls(photograph.rgb, mask, spacing)
+        rgb = np.array(Image.fromarray(np.ascontiguousarray(photograph.rgb)).reduce(factor))
+        shares = np.array(Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).reduce(factor))
+        reduced = shares > 127
+        return cls(rgb, reduced if reduced.any() else shares > 0, spacing)
+
+    @property
+    def features(self) -> FeatureImage:
+        """The lightness of the skin, without the lesion."""
+        return FeatureImage(to_lab(self.rgb)[..., 0] / 100, self.spacing, self.mask)
 
 
-def _is_scaled(first: MeasuredPhotograph, second: MeasuredPhotograph) -> bool:
-    return first.photograph.pixel_size is not None and second.photograph.pixel_size is not None
+def _is_inside(one: _Reduced) -> bool:
+    """Whether a lesion reaches neither the edge of its photograph nor the black around the view of a dermatoscope."""
+    from scipy import ndimage
+
+    black = np.pad((one.rgb.max(axis=2) < BLACK) & ~one.mask, HAIR_PX, constant_values=True)
+    wide = ndimage.binary_opening(black, np.ones((3, 3), bool), iterations=HAIR_PX // 2)
+    labels, _ = ndimage.label(wide)
+    near = ndimage.binary_dilation(np.pad(one.mask, HAIR_PX), iterations=EDGE_PX)
+    return not (near & (labels == labels[0, 0])).any()
 
 
-def _register(first: MeasuredPhotograph, second: MeasuredPhotograph) -> Registration:
+def _check_overlap(pictures: RegisteredPictures) -> str:
+    """Return a caution if the masks have little in common; raise if they have nothing."""
+    common = int((pictures.first_mask & pictures.second_mask).sum())
+    if not common:
+        raise MelanomaError(
+            "the masks show different lesions: they do not overlap where the photographs are in registration. Please "
+            "check both masks, or select other photographs."
+        )
+    share = common / min(int(one.sum()) for one in (pictures.first_mask, pictures.second_mask))
+    if share >= MIN_OVERLAP:
+        return ""
+    return f"The masks have only {100 * share:.0f} % of the smaller one in common. Do they show the same lesion?"
+
+
+def _register(first: _Reduced, second: _Reduced, run: RunContext, *, is_scaled: bool) -> Registration:
     """Register by the skin, whose features do not grow with the lesion; else, with a scale, by all features."""
-    images = []
-    for one in (first, second):
-        lightness = to_lab(one.photograph.rgb)[..., 0] / 100
-        images.append(FeatureImage(lightness, _spacing(one), one.mask))
+    images = (first.features, second.features)
+    run.check()
     try:
         return _check_features(register_features(*images), first)
     except MelanomaError as error:
-        if not _is_scaled(first, second):
+        if not is_scaled:
             raise MelanomaError(
                 f"the photographs cannot be registered by the skin around the lesion: {error} Without a scale of both, "
                 "growth cannot be distinguished from magnification. Set the scales, or select other photographs."
             ) from error
+    run.check()
     try:
         whole = [replace(one, excluded=None) for one in images]
         return _check_features(register_features(*whole, with_scale=False), first)
@@ -237,9 +302,9 @@ def _register(first: MeasuredPhotograph, second: MeasuredPhotograph) -> Registra
         ) from error
 
 
-def _check_features(found: Registration, first: MeasuredPhotograph) -> Registration:
+def _check_features(found: Registration, first: _Reduced) -> Registration:
     """Return a registration whose features are around the lesion; raise if they are on one side of it."""
-    center = (np.argwhere(first.mask).mean(axis=0) + 0.5) * _spacing(first)
+    center = (np.argwhere(first.mask).mean(axis=0) + 0.5) * first.spacing
     quarters = {(row > 0, column > 0) for row, column in found.points - center}
     if len(quarters) < MIN_QUARTERS:
         raise MelanomaError(
@@ -249,15 +314,9 @@ def _check_features(found: Registration, first: MeasuredPhotograph) -> Registrat
     return found
 
 
-def _spacing(one: MeasuredPhotograph) -> tuple[float, float]:
-    """Height and width of a pixel in mm, or in pixels without a scale."""
-    size = one.photograph.pixel_size or UNKNOWN_SCALE
-    return size.mm
-
-
 @dataclass(frozen=True)
 class _Frame:
-    """The view of the first photograph in square pixels, and where the second one is in it.
+    """The view of the first photograph in square pixels, extended by the lesion of the second one.
 
     ``step``: side of a pixel, in mm or pixels of the first photograph. ``matrices``: from pixels of each photograph to
     pixels of the frame. ``magnification``: of the second photograph, in the units of both; 1 if both have a scale, and
@@ -274,25 +333,47 @@ class _Frame:
     is_scaled: bool
 
     @classmethod
-    def of(cls, first: MeasuredPhotograph, second: MeasuredPhotograph, found: Registration) -> _Frame:
+    def of(cls, first: _Reduced, second: _Reduced, found: Registration, *, is_scaled: bool) -> _Frame:
         """Create the frame of two photographs that are registered."""
-        spacing = _spacing(first)
-        extent = np.multiply(first.mask.shape, spacing)
-        step = max(float(extent.max()) / FRAME_PX, *spacing)
+        low, high = _find_view(first, second, found)
+        extent = high - low
+        step = max(float(extent.max()) / FRAME_PX, *first.spacing)
         rows, columns = (max(1, round(float(one) / step)) for one in extent)
         to_frame = _scaling((1 / step, 1 / step))
-        matrices = (to_frame @ _scaling(spacing), to_frame @ found.matrix @ _scaling(_spacing(second)))
-        is_scaled = _is_scaled(first, second)
+        to_frame[:2, 2] = -low / step
+        matrices = (to_frame @ _scaling(first.spacing), to_frame @ found.matrix @ _scaling(second.spacing))
         disagreement = found.scale - 1 if is_scaled else 0.0
+        factor = max(found.scale, 1 / found.scale)
+        if is_scaled and factor > 1 + MAX_DISAGREEMENT:
+            raise MelanomaError(
+                f"expected scales that fit the registration of the photographs, found that they differ by a factor of "
+                f"{factor:.1f}. Correct the scales."
+            )
         uncertainty = max(STANDARD_ERRORS * found.scale_error, abs(disagreement))
         magnification = 1.0 if is_scaled else found.scale
         error = STANDARD_ERRORS * (found.error or 0.0)
         return cls((rows, columns), step, matrices, magnification, uncertainty, disagreement, error, is_scaled)
 
-    def draw(self, first: MeasuredPhotograph, second: MeasuredPhotograph) -> RegisteredPictures:
-        """Draw both photographs and masks in the frame."""
+    @property
+    def caution(self) -> str:
+        """That the scales do not fit; empty if they do."""
+        if abs(self.disagreement) <= SCALE_DISAGREEMENT:
+            return ""
+        return (
+            f"The scales of the photographs differ from their registration by {100 * abs(self.disagreement):.0f} %. "
+            "Please check both."
+        )
+
+    @property
+    def pixels(self) -> tuple[float, float]:
+        """Side of the pixels in which each mask is drawn."""
+        first, second = (math.sqrt(abs(float(np.linalg.det(one[:2, :2])))) for one in self.matrices)
+        return self.step * max(1.0, first), self.step * max(1.0, second)
+
+    def draw(self, first: _Reduced, second: _Reduced, given: PixelSize | None) -> RegisteredPictures:
+        """Draw both photographs and masks in the frame; ``given``: the scale of the first photograph."""
         drawn = [
-            np.stack([self._warp(one.photograph.rgb[..., channel], matrix) for channel in range(3)], axis=-1)
+            np.stack([self._warp(one.rgb[..., channel], matrix) for channel in range(3)], axis=-1)
             for one, matrix in zip((first, second), self.matrices, strict=True)
         ]
         masks = [
@@ -301,7 +382,7 @@ class _Frame:
         ]
         before, after = (np.rint(np.nan_to_num(one)).clip(0, 255).astype(np.uint8) for one in drawn)
         um = 1000 * self.step
-        size = None if first.photograph.pixel_size is None else PixelSize(um, um, first.photograph.pixel_size.source)
+        size = None if given is None else PixelSize(um, um, given.source)
         return RegisteredPictures(before, after, masks[0], masks[1], np.isfinite(drawn[1][..., 0]), size)
 
     def _warp(self, values: NDArray[np.generic], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -316,6 +397,17 @@ class _Frame:
             smooth, back[:2, :2], offset, self.shape, order=1, mode="constant", cval=np.nan
         )
         return warped
+
+
+def _find_view(first: _Reduced, second: _Reduced, found: Registration) -> tuple[NDArray[np.float64], ...]:
+    """Return the lowest and highest position of the first photograph and, with some skin, of the second lesion."""
+    box = bounding_box(second.mask)
+    assert box is not None, "masks are checked to contain a lesion"
+    corners = [(row, column) for row in (box.top, box.top + box.height) for column in (box.left, box.left + box.width)]
+    places = found.transform(np.multiply(corners, second.spacing))
+    margin = RING[0] * np.ptp(places, axis=0).max()
+    extent = np.multiply(first.mask.shape, first.spacing)
+    return np.minimum(0.0, places.min(axis=0) - margin), np.maximum(extent, places.max(axis=0) + margin)
 
 
 def _scaling(factors: tuple[float, float]) -> NDArray[np.float64]:
@@ -352,27 +444,31 @@ def _list_changes(
     frame: _Frame,
     pictures: RegisteredPictures,
     gains: list[NDArray[np.float64]],
+    run: RunContext,
     *,
     sizes: bool,
 ) -> Iterator[Change]:
     """Yield the changes of size, border and color."""
+
+    def measure(one: MeasuredPhotograph, mask: NDArray[np.bool_]) -> Values:
+        run.check()
+        return measure_lesion(mask, None, one.photograph.pixel_size or UNKNOWN_SCALE)
+
     if sizes:
-        measured = _Variants.of(_measure_size, (first, first.mask), (second, second.mask))
+        measured = _Variants.of(measure, (first, first.mask), (second, second.mask))
         unit, area_unit = ("mm", "mm²") if frame.is_scaled else ("", "")
-        yield measured.relative("Area", "area_mm2", area_unit, frame, 2)
-        yield measured.relative("Maximum diameter", "max_diameter_mm", unit, frame, 1)
+        area = measured.relative("Area", "area_mm2", area_unit, frame, 2)
+        diameter = measured.relative("Maximum diameter", "max_diameter_mm", unit, frame, 1)
+        yield from (area, diameter)
         yield measured.difference("Border irregularity", "border_irregularity", share=PERIMETER_ERROR)
-        yield _border_shift(frame, pictures)
+        yield _border_shift(frame, pictures, (area, diameter))
+    run.check()
     if gains:
         yield from _color_changes(pictures, gains)
 
 
 Values = Mapping[str, float]
 Item = TypeVar("Item")
-
-
-def _measure_size(one: MeasuredPhotograph, mask: NDArray[np.bool_]) -> Values:
-    return measure_lesion(mask, None, one.photograph.pixel_size or UNKNOWN_SCALE)
 
 
 def _color_changes(pictures: RegisteredPictures, gains: list[NDArray[np.float64]]) -> Iterator[Change]:
@@ -429,11 +525,12 @@ class _Variants:
 
         value = change(self.before, self.after)
         scales = [
-            change(self.before, self.after, frame.magnification * (1 + sign * frame.uncertainty)) for sign in (1, -1)
+            change(self.before, self.after, frame.magnification * max(0.0, 1 + sign * frame.uncertainty))
+            for sign in (1, -1)
         ]
-        interval = _combine(value, [*self._shifted(change), scales])
+        low, high = _combine(value, [*self._shifted(change), scales])
         before, after = (self.before[name], self.after[name]) if frame.is_scaled else (None, None)
-        return Change(label, unit, before, after, value, interval, "%")
+        return Change(label, unit, before, after, value, (max(-100.0, low), high), "%")
 
     def difference(self, label: str, name: str, least: float = 0.0, share: float = 0.0) -> Change:
         """Return the change of a value without a unit.
@@ -458,7 +555,7 @@ class _Variants:
 def shift_border(mask: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
     """Move the border outward by a share of the equivalent diameter, at least one pixel; inward if it is negative.
 
-    ``mask``: bool (row, column), not empty. A lesion that would vanish stays as it is.
+    ``mask``: bool (row, column), not empty. Raises MelanomaError if nothing of the lesion would be left.
     """
     from scipy import ndimage
 
@@ -471,7 +568,12 @@ def shift_border(mask: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
         shifted[view] = ndimage.distance_transform_edt(~part) <= distance
         return shifted
     shifted[view] = ndimage.distance_transform_edt(part) > distance
-    return shifted if shifted.any() else mask
+    if not shifted.any():
+        raise MelanomaError(
+            f"expected a lesion of some pixels in each direction, found one of {int(mask.sum())} pixels, which is not "
+            "known well enough to be compared. Select photographs that were taken from nearer."
+        )
+    return shifted
 
 
 def _combine(value: float, groups: list[list[float]]) -> tuple[float, float]:
@@ -481,18 +583,28 @@ def _combine(value: float, groups: list[list[float]]) -> tuple[float, float]:
     return value - math.sqrt(below), value + math.sqrt(above)
 
 
-def _border_shift(frame: _Frame, pictures: RegisteredPictures) -> Change:
-    """Return how far the border has moved outward where it has moved most."""
+def _border_shift(frame: _Frame, pictures: RegisteredPictures, sizes: tuple[Change, ...]) -> Change:
+    """Return how far the border has moved outward where it has moved most; ``sizes``: changes that support it."""
     from scipy import ndimage
 
     after = pictures.second_mask
     outside, inside = (ndimage.distance_transform_edt(one) for one in (~pictures.first_mask, pictures.first_mask))
-    border = after & ~ndimage.binary_erosion(after, border_value=1)
-    distances = (outside - inside)[border] * frame.step
-    largest = float(np.percentile(distances, LARGEST)) + frame.step
+    border = after & ~ndimage.binary_erosion(after)
+    distances = (outside - inside + (inside > 0))[border]  # 0 on the outermost pixels of the first lesion
+    largest = float(np.percentile(distances, LARGEST)) * frame.step
     diameters = [frame.step * math.sqrt(4 * int(one.sum()) / math.pi) for one in (pictures.first_mask, after)]
-    parts = [max(BORDER_SHIFT * one, MIN_SHIFT_PX * frame.step) for one in diameters]
-    margin = math.hypot(*parts, frame.error, frame.uncertainty * diameters[1] / 2)
+    parts = [max(BORDER_SHIFT * one, MIN_SHIFT_PX * px) for one, px in zip(diameters, frame.pixels, strict=True)]
+    # The largest shift is where both borders are off in opposite directions: their parts add up.
+    margin = math.hypot(sum(parts), frame.error, frame.uncertainty * diameters[1] / 2)
     factor, unit = (1.0, "mm") if frame.is_scaled else (100 / diameters[0], "% of the diameter")
-    interval = (factor * (largest - margin), factor * (largest + margin))
-    return Change("Largest outward shift of the border", "", None, None, factor * largest, interval, unit)
+    return Change(
+        label="Largest outward shift of the border",
+        unit="",
+        before=None,
+        after=None,
+        change=factor * largest,
+        interval=(factor * (largest - margin), factor * (largest + margin)),
+        change_unit=unit,
+        directions=("outward", "inward"),
+        is_supported=any(one.is_certain and one.change * largest > 0 for one in sizes),
+    )

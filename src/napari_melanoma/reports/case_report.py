@@ -201,7 +201,7 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], body: str, c
         title = f"{name}: {site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)}"
         classified = predictions is not None and predictions.find_lesion(lesion.id) is not None
         images = _image_blocks(store, lesion.images, slides, collector, classified=classified)
-        followed = changes_sections(lesion, collector.run, personal=collector.personal)
+        followed = changes_sections(lesion, collector)
         content = (*_lesion_blocks(store, lesion, name, predictions, collector), *images, *followed)
         subtitle = lesion.label if collector.personal else ""
         blocks.append(Section(title, content or (Text("No data."),), subtitle))

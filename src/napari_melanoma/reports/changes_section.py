@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari_melanoma.case.changes import compare_images, list_follow_ups
 from napari_melanoma.core.context import BATCH_ERRORS
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.lesion.changes import BORDER_SHIFT
+from napari_melanoma.lesion.changes import INTERVALS
 from napari_melanoma.reports.disclosure import format_days_later
 from napari_melanoma.reports.page import Block, Gallery, Notice, Section, Table, Text
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
@@ -17,37 +17,39 @@ if TYPE_CHECKING:
     from napari_melanoma.case.changes import ImagePair
     from napari_melanoma.case.fusion import FusedCase
     from napari_melanoma.case.model import CaseLesion
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.changes import LesionChanges
+    from napari_melanoma.reports.collector import Collector
 
-INTERVALS = (
-    f"Intervals: the change if the border of each contour is {100 * BORDER_SHIFT:.0f} % of the lesion's diameter "
-    "outside or inside of where it is drawn, with the uncertainty of the registration and of the light. They are no "
-    "confidence intervals. There is no clear change where the interval includes 0."
-)
 RELATIVE = "The photographs do not both have a scale: sizes are relative to the first one, after registration."
 
 
-def changes_sections(lesion: CaseLesion, run: RunContext, *, personal: bool) -> Iterator[Section]:
+def changes_sections(lesion: CaseLesion, collector: Collector) -> Iterator[Section]:
     """Yield the comparison of the first and the last photograph of each modality."""
     for pair in list_follow_ups(lesion):
         names = (f"Image {pair.first.id.removeprefix('I')}", f"Image {pair.second.id.removeprefix('I')}")
         subtitle = f"{names[1]}, {format_days_later(pair.first.taken_on, pair.second.taken_on)} than {names[0].lower()}"
-        if personal:
+        if collector.personal:
             subtitle += f" ({pair.first.taken_on} and {pair.second.taken_on})"
-        yield Section("Change over time", _compare(pair, names, run), subtitle)
+        yield Section("Change over time", _compare(pair, names, collector), subtitle)
 
 
-def _compare(pair: ImagePair, names: tuple[str, str], run: RunContext) -> tuple[Block, ...]:
+def _compare(pair: ImagePair, names: tuple[str, str], collector: Collector) -> tuple[Block, ...]:
     """Return the comparison of two photographs, or why there is none."""
+    both = " and ".join(names)
     try:
-        found = compare_images(pair, run)
+        return _comparison_blocks(compare_images(pair, collector.run), names)
     except BATCH_ERRORS:
         raise
     except InputError:  # its message contains file names, and the problem is named with the photograph
-        return (Notice(f"{names[0]} and {names[1]} cannot be compared: one of them or its contour is not usable."),)
+        return (Notice(f"{both} cannot be compared: one of them or its contour is not usable."),)
     except MelanomaError as error:
-        return (Notice(f"{names[0]} and {names[1]} cannot be compared: {error}"),)
+        return (Notice(f"{both} cannot be compared: {error}"),)
+    except Exception as error:  # noqa: BLE001 - any error concerns this comparison only; the others continue
+        return (collector.add_problem(both, "cannot be compared: an unexpected error occurred.", error),)
+
+
+def _comparison_blocks(found: LesionChanges, names: tuple[str, str]) -> tuple[Block, ...]:
+    """Return cautions, both photographs in registration, and the table of changes."""
     pictures = found.pictures
     figures = (
         (pictures.first, pictures.first_mask, names[0], "Contour"),
