@@ -558,10 +558,12 @@ def test_a_case_that_is_opened_meanwhile_stays_open(person, two_cases):
     controller.open(second.folder)
     controller.opened.connect(partial(setattr, person, "opened", True))
     person.selects(person.names[0])
-    controller.open = lambda folder: None  # the request fails without a report
+    requested = []
+    controller.open = requested.append  # the request waits, or fails without a report
     person.dock.open_button.click()
     person.until(lambda: getattr(person, "opened", False))
     person.waits_for_all()
+    assert requested == [first.folder]
     assert controller.store.folder == second.folder
     assert person.open_files == []
 
