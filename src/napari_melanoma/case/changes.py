@@ -44,12 +44,12 @@ def compare_images(pair: ImagePair, run: RunContext) -> LesionChanges:
 
     Raises InputError if a file is missing or damaged, or has no mask.
     """
-    measured = []
-    for image in (pair.first, pair.second):
-        run.check()
-        measured.append(_read(image))
     run.check()
-    return compare_photographs(*measured, run)
+    first = _read(pair.first)
+    run.check()
+    second = _read(pair.second)
+    run.check()
+    return compare_photographs(first, second, run)
 
 
 def _read(image: CaseImage) -> MeasuredPhotograph:
