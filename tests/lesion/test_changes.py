@@ -356,8 +356,8 @@ def test_scales_that_are_certainly_wrong_are_refused(factor: float) -> None:
 
 
 def test_no_size_decreases_by_more_than_all_of_it() -> None:
-    small = changes._Variants({"area": 9.0}, {"area": 1.0}, ((({"area": 1.0}, {"area": 0.0}),),), ())
-    assert small.relative("Area", "area", "", wide_frame(), 2).interval[0] == -100
+    small = changes._Variants({"length": 9.0}, {"length": 1.0}, ((({"length": 1.0}, {"length": 0.0}),),), ())
+    assert small.relative("Length", "length", "", wide_frame(), 1).interval[0] == -100
 
 
 def wide_frame() -> changes._Frame:
