@@ -49,6 +49,7 @@ INTERVALS = (
     "They are no confidence intervals. There is no clear change where the interval includes 0. A shift of the border "
     "alone is no evidence of growth: it is clear only if the area or the diameter changes as well."
 )
+RELATIVE = "The photographs do not both have a scale: sizes are relative to the first one, after registration."
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,11 @@ class LesionChanges:
     registration: Registration
     cautions: tuple[str, ...]
     is_scaled: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on the meaning of intervals and sizes."""
+        return (INTERVALS,) if self.is_scaled else (INTERVALS, RELATIVE)
 
 
 def compare_photographs(

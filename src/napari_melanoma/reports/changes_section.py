@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from napari_melanoma.case.changes import compare_images, list_follow_ups
 from napari_melanoma.core.context import BATCH_ERRORS
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.lesion.changes import INTERVALS
 from napari_melanoma.reports.disclosure import format_days_later
 from napari_melanoma.reports.page import Block, Gallery, Notice, Section, Table, Text
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseLesion
     from napari_melanoma.lesion.changes import LesionChanges
     from napari_melanoma.reports.collector import Collector
-
-RELATIVE = "The photographs do not both have a scale: sizes are relative to the first one, after registration."
 
 
 def changes_sections(lesion: CaseLesion, collector: Collector) -> Iterator[Section]:
@@ -65,7 +62,7 @@ def _comparison_blocks(found: LesionChanges, names: tuple[str, str]) -> tuple[Bl
             for rgb, mask, name, caption in figures
         )
     )
-    notes = (Text(INTERVALS, quiet=True), *(() if found.is_scaled else (Text(RELATIVE, quiet=True),)))
+    notes = (Text(note, quiet=True) for note in found.notes)
     return (*map(Notice, found.cautions), gallery, changes_table(found, names), *notes)
 
 

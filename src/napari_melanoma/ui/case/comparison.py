@@ -240,9 +240,7 @@ class ComparisonView(QWidget):
         self.table.setToolTip("")
         self.table.setTextFormat(Qt.TextFormat.RichText)
         self.table.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._note = quiet_label(
-            "In brackets: the change if the border of each mask is off by 2 % of the diameter, no confidence interval."
-        )
+        self._note = quiet_label()
         self._result = QWidget()
         inner = QVBoxLayout(self._result)
         inner.setContentsMargins(0, 0, 0, 0)
@@ -296,6 +294,7 @@ class ComparisonView(QWidget):
         self._sides.setText(f"Left of the border the {before} photograph, right of it the {after} one.")
         self.cautions.set_text("\n".join(filter(None, (_explain_order(pair), *found.cautions))))
         self.table.setText(_format_pair(pair) + _format_changes(found.changes))
+        self._note.setText(" ".join(found.notes))
         self._result.show()
 
     def clear(self) -> None:
