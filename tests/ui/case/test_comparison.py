@@ -113,6 +113,18 @@ def test_photographs_are_compared_and_the_layers_restored(someone, viewer):
     assert someone.dock.comparison.layers is None
 
 
+def test_no_text_of_the_result_covers_another(shown_viewer, shared_client, qtbot, case):
+    person = enter(shown_viewer, qtbot, case)
+    compare(person)
+    view = person.dock.comparison._view
+    table, notes = view.table, person.dock.findChild(QLabel, "comparison_notes")
+    qtbot.waitUntil(lambda: table.height() >= table.heightForWidth(table.width()), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: table.geometry().bottom() < notes.geometry().top(), timeout=PATIENCE_MS)
+    assert notes.geometry().bottom() <= notes.parentWidget().rect().bottom()
+    person.dock.comparison.leave()
+    person.waits()
+
+
 def test_the_border_is_swiped_and_the_contours_hidden(someone, viewer):
     compare(someone)
     view, later = someone.dock.comparison._view, viewer.layers["later photograph, registered"]

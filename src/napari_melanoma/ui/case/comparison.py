@@ -25,7 +25,7 @@ from napari_melanoma.ui.viewer.view_memory import (
 )
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import Connections, WrappedLabel, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import Connections, WrappedLabel, named, row, tool_button
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -240,12 +240,14 @@ class ComparisonView(QWidget):
         self.table.setToolTip("")
         self.table.setTextFormat(Qt.TextFormat.RichText)
         self.table.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._note = quiet_label()
+        self._note = named(WrappedLabel(), "comparison_notes", "Meaning of the intervals")
+        self._sides = WrappedLabel()
+        for label in (self._note, self._sides):
+            label.setProperty("quiet", True)
         self._result = QWidget()
         inner = QVBoxLayout(self._result)
         inner.setContentsMargins(0, 0, 0, 0)
         inner.setSpacing(4)
-        self._sides = quiet_label("")
         buttons = row(self.blink_button, self.contour_button, self.leave_button, stretch=-1)
         for part in (self.slider, self._sides, buttons, self.cautions, self.table, self._note):
             inner.addWidget(part)
