@@ -77,12 +77,12 @@ def test_a_built_level_is_the_average_of_the_finest(packing: str, flat, tmp_path
         np.testing.assert_array_equal(slide.read_region(1, Box(333, 11, 200, 300)), read[333:533, 11:311])
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2"], ids=str)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2", "<f4", ">f4"], ids=str)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_coarse_levels_of_a_plain_file_average_columns_and_some_rows(dtype, channels: int, tmp_path) -> None:
     rows, columns = np.mgrid[:1111, :2055]
     image = np.stack([(rows // 5 + columns // 16) % 250] * channels, axis=-1).astype(dtype)
-    order = ">" if dtype == ">u2" else "<"
+    order = ">" if dtype in (">u2", ">f4") else "<"
     options = {"photometric": "minisblack", "byteorder": order, "metadata": None}
     if channels > 1:
         options["planarconfig"] = "contig"

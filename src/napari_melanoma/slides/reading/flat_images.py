@@ -204,8 +204,8 @@ class FlatImageSource(TileSource):
         if self.step == 1:
             return lines
         averaged = _average_columns(lines, self.step)
-        total = averaged.reshape(height, len(offsets), *averaged.shape[1:]).sum(axis=1, dtype=np.uint32)
-        return ((total + len(offsets) // 2) // len(offsets)).astype(lines.dtype)
+        total = averaged.reshape(height, len(offsets), *averaged.shape[1:]).sum(axis=1, dtype=_sum_dtype(lines.dtype))
+        return _divide(total, np.uint32(len(offsets))).astype(lines.dtype)
 
 
 def _average_columns(lines: NDArray, step: int) -> NDArray:
@@ -216,5 +216,14 @@ def _average_columns(lines: NDArray, step: int) -> NDArray:
         return np.asarray(Image.fromarray(lines).reduce((step, 1)))  # many times as fast as numpy
     starts = np.arange(0, lines.shape[1], step)
     lengths = np.diff(starts, append=lines.shape[1]).astype(np.uint32)
-    sums = np.add.reduceat(lines, starts, axis=1, dtype=np.uint32)
-    return ((sums + lengths[:, None] // 2) // lengths[:, None]).astype(lines.dtype)
+    sums = np.add.reduceat(lines, starts, axis=1, dtype=_sum_dtype(lines.dtype))
+    return _divide(sums, lengths[:, None]).astype(lines.dtype)
+
+
+def _sum_dtype(dtype: np.dtype) -> np.dtype:
+    return np.dtype(np.float64 if dtype.kind == "f" else np.uint32)
+
+
+def _divide(sums: NDArray, counts: NDArray[np.uint32] | np.uint32) -> NDArray:
+    """Divide sums; those of integers are rounded."""
+    return sums / counts if sums.dtype.kind == "f" else (sums + counts // 2) // counts

@@ -263,15 +263,12 @@ def _check_tile_size(source: TiffSource, page: TiffPage) -> None:
 def find_pixel_block(page: TiffPage, reader: FileReader) -> PixelBlock | None:
     """Find the uncompressed block of a page, which must be complete.
 
-    None where the page is compressed, truncated, stored in several pieces, the samples of a pixel are separate, or
-    floating points.
+    None where the page is compressed, truncated, stored in several pieces, or the samples of a pixel are separate.
     """
     interleaved = page.planarconfig != _SEPARATE or page.samplesperpixel == 1
-    dtype = np.dtype(page.dtype)
-    is_whole = page.is_memmappable and page.dataoffsets[0] + page.nbytes <= reader.size
-    if dtype.kind == "f" or not (interleaved and is_whole):
+    if not (interleaved and page.is_memmappable and page.dataoffsets[0] + page.nbytes <= reader.size):
         return None
-    stored = np.dtype(page.parent.byteorder + dtype.char)
+    stored = np.dtype(page.parent.byteorder + np.dtype(page.dtype).char)
     return PixelBlock(reader, page.dataoffsets[0], (page.imagelength, page.imagewidth, page.samplesperpixel), stored)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
@@ -27,6 +27,7 @@ from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import ThemedIcons, form_layout, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -259,11 +260,10 @@ class RoiControls(QWidget):
         if roi is None:
             self._picture.clear()
             return
-        side = roi.image.shape[0]
-        image = QImage(roi.image.tobytes(), side, side, 3 * side, QImage.Format.Format_RGB888)
         size = THUMBNAIL_PX
         smooth = Qt.TransformationMode.SmoothTransformation
-        self._picture.setPixmap(QPixmap.fromImage(image).scaled(size, size, Qt.AspectRatioMode.KeepAspectRatio, smooth))
+        picture = QPixmap.fromImage(to_qimage(roi.image))
+        self._picture.setPixmap(picture.scaled(size, size, Qt.AspectRatioMode.KeepAspectRatio, smooth))
 
     def _on_changed(self) -> None:
         self._config = self._config.model_copy(

@@ -180,7 +180,7 @@ class SlideNavigation(QObject):
 
 def _read_thumbnail(slide: TiledSlide, identity: str, run: RunContext) -> tuple[str, QImage]:
     """Read a thumbnail of the slide; damaged parts are marked as in the viewer."""
-    from napari_melanoma.ui.slide.overview import to_qimage
+    from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
     return identity, to_qimage(slide.thumbnail_around_damage(OVERVIEW_PX)[0])
 

@@ -13,11 +13,9 @@ from qtpy.QtWidgets import QGridLayout, QSizePolicy, QToolButton, QWidget
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, named
+from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.slide.run_status import SuspiciousTile
@@ -186,15 +184,6 @@ class Overview(QWidget):
         height, width = (max(MIN_FRAME_PX, side * self._scale()) for side in extent)
         at = self._transform().map(QPointF(center[1], center[0]))
         return QRectF(at.x() - width / 2, at.y() - height / 2, width, height)
-
-
-def to_qimage(rgb: NDArray[np.uint8]) -> QImage:
-    """Convert uint8 (row, column, channel=3) to a QImage with its own copy of the pixels; works in any thread."""
-    import numpy as np
-
-    pixels = np.ascontiguousarray(rgb)
-    height, width = pixels.shape[:2]
-    return QImage(pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888).copy()
 
 
 COLUMNS, SIDE_PX = 5, 52

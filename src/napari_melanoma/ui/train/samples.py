@@ -9,7 +9,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from qtpy.QtCore import QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QWheelEvent
 from qtpy.QtWidgets import QAbstractButton, QGridLayout, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
@@ -18,10 +17,9 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.paths import id_to_file_name
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.core.context import RunContext
 
 
@@ -186,13 +184,6 @@ def _read_thumbnail_cached(path: Path, stamp: float) -> QImage | None:
     return to_qimage(rgb).scaled(
         SIDE_PX, SIDE_PX, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
     )
-
-
-def to_qimage(rgb: NDArray[np.uint8]) -> QImage:
-    """Convert a uint8 array (row, column, channel) to a Qt image with its own pixels."""
-    rows, columns = rgb.shape[:2]
-    kept = np.ascontiguousarray(rgb[..., :3])
-    return QImage(kept.data, columns, rows, 3 * columns, QImage.Format.Format_RGB888).copy()
 
 
 class SamplesView(QWidget):

@@ -15,7 +15,7 @@ from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import show_photograph
 from napari_melanoma.ui.widgets.style import named, quiet_label
-from napari_melanoma.ui.widgets.thumbnails import rgb_to_image
+from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -148,7 +148,7 @@ def _create_picture(name: str, rgb: Any) -> QWidget:  # noqa: ANN401 - uint8 (ro
     """Create a picture with its name below it."""
     from qtpy.QtGui import QPixmap
 
-    pixels = QPixmap.fromImage(rgb_to_image(rgb))
+    pixels = QPixmap.fromImage(to_qimage(rgb))
     if max(pixels.width(), pixels.height()) > LABEL_PX:
         pixels = pixels.scaled(
             LABEL_PX, LABEL_PX, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation

@@ -236,7 +236,7 @@ def _read_pictures(read: ThumbnailReader, side_px: int, paths: list[Path], run: 
         except Exception as error:  # noqa: BLE001 - readers of damaged files raise many kinds of errors
             pictures[path] = Thumbnail(None, describe_error(error), _find_temporary_fault(path) or "damaged")
             continue
-        pictures[path] = Thumbnail(rgb_to_image(rgb), problem, "damaged" if problem else "")
+        pictures[path] = Thumbnail(to_qimage(rgb), problem, "damaged" if problem else "")
     return pictures
 
 
@@ -255,7 +255,7 @@ def _find_temporary_fault(path: Path) -> TemporaryFault | None:
     return None
 
 
-def rgb_to_image(rgb: NDArray[np.uint8]) -> QImage:
-    """Convert uint8 (row, column, channel=3) to an image that owns its pixels."""
+def to_qimage(rgb: NDArray[np.uint8]) -> QImage:
+    """Convert uint8 (row, column, channel=3) to an image with its own copy of the pixels; works in any thread."""
     rows, columns = rgb.shape[:2]
     return QImage(rgb.tobytes(), columns, rows, 3 * columns, QImage.Format.Format_RGB888).copy()
