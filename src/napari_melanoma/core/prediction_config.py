@@ -132,9 +132,9 @@ class NumberColumn(TabularColumn):
     """How a column of numbers, such as the age, is encoded as inputs of a network.
 
     ``missing`` is the replacement of an unknown number. ``median``: that of the training rows. ``category_average``:
-    the mean of the training rows with the same word in the column ``by``. ``zero``: the number 0; no bin; the integer
-    0. ``unknown``: its own code, which is a bin, the integer 0 or, for a standardized number, the mean together with an
-    indicator input.
+    the mean of the training rows with the same word in the column ``by``. ``zero``: 0 before standardization, 0 in
+    every bin, or the integer 0. ``unknown``: its own code, which is a bin, the integer 0 or, for a standardized number,
+    the mean together with an indicator input.
     """
 
     encoding: Literal["standardised", "one_hot", "integer"] = Field(
@@ -151,11 +151,11 @@ class NumberColumn(TabularColumn):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if (self.encoding == "one_hot") != bool(self.edges):
-            raise ValueError(f"{self.name}: edges belong to one_hot, which needs at least one")
+            raise ValueError(f"{self.name}: edges are given for the encoding one_hot, and only for it")
         if any(high <= low for low, high in pairwise(self.edges)):
             raise ValueError(f"{self.name}: the edges are {self.edges}, expected each above the one before")
         if (self.missing == "category_average") != bool(self.by):
-            raise ValueError(f"{self.name}: by belongs to category_average, which needs it")
+            raise ValueError(f"{self.name}: by is given with missing = category_average, and only then")
         return self
 
 
@@ -287,7 +287,7 @@ class TabularEncoding(Config):
 
     @property
     def columns(self) -> tuple[FittedNumbers | FittedWords, ...]:
-        """The columns of both kinds in that order."""
+        """The columns of both kinds, numbers before words."""
         return (*self.numbers, *self.words)
 
     @property
@@ -325,7 +325,9 @@ def _check_columns(numbers: tuple[NumberColumn, ...], words: tuple[WordColumn, .
     known = [column.name for column in words]
     for column in numbers:
         if column.by and column.by not in known:
-            raise ValueError(f"{column.name}: by is '{column.by}', expected one of the words ({', '.join(known)})")
+            raise ValueError(
+                f"{column.name}: by is '{column.by}', expected one of the columns of words ({', '.join(known)})"
+            )
 
 
 class RoiConfig(Config):
@@ -439,10 +441,10 @@ class TileConfig(Config):
     side_px: int = Field(ge=32, le=2048, description="side of these tiles in pixels")
 
     def differs(self, mpp: tuple[float, float] | None) -> bool:
-        """Whether the scale of tiles differs.
+        """Whether the scale of tiles differs from that of the training tiles.
 
-        ``mpp``: micrometers per pixel down and across of the network's input; None if unknown. True from 5 % on: tiles
-        have whole pixels of a level, so that slides differ slightly.
+        ``mpp``: micrometers per pixel down and across of the network's input; None if unknown, which does not count as
+        different. True from 5 % on: tiles have whole pixels of a level, so that slides differ slightly.
         """
         return mpp is not None and any(abs(one / self.mpp - 1) > SCALE_TOLERANCE for one in mpp)
 

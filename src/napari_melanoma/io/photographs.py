@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Photograph"]
 
 _ACCEPT_DAMAGED_VARIABLE = "NAPARI_MELANOMA_ACCEPT_DAMAGED"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +163,16 @@ def read_image_size(path: Path) -> tuple[int, int] | None:
             return None if kind is None else _size(file, kind)
     except DAMAGE_ERRORS:
         return None
+
+
+def count_pixels(path: Path) -> int:
+    """Count the pixels of an image from its header, to estimate its memory; 0 if they are unknown."""
+    try:
+        width, height = read_image_size(path) or (0, 0)
+    except Exception:  # any error: reading the image reports it
+        log.debug("the size of %s is unknown", path, exc_info=True)
+        return 0
+    return width * height
 
 
 def _size(file: IO[bytes], kind: Format) -> tuple[int, int]:
