@@ -447,6 +447,9 @@ class SlideDock(SlideControls):
     def _on_cancelled(self, task: str) -> None:
         if task == "opening":
             self.opener.cancel()
+        elif task == "finding":
+            self.tissue_controller.cancel()
+            self.status.end(task, "Canceled.")
 
     def _on_report(self) -> None:
         """Write a report from the stored results of the slide, after pending changes were written."""
