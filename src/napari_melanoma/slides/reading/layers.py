@@ -109,7 +109,8 @@ def make_slide_layers(slide: TiledSlide) -> list[SlideLayer]:
 
     Returns (levels, keywords, ``"image"``): one RGB layer, or one for each channel of fluorescence, in its color and
     with additive blending. The metadata in the keywords holds ``napari_melanoma`` with ``role`` ``"slide"``, ``path``,
-    ``info`` (``SlideInfo``), ``slide`` (open), ``pixel_size`` and ``warnings``.
+    ``info`` (``SlideInfo``), ``slide`` (open), ``pixel_size`` and ``warnings``; of a channel also ``automatic_limits``,
+    the contrast limits with which it is opened.
     """
     boxes = _shown_boxes(slide)
     keywords = _layer_keywords(slide, boxes[0])
@@ -124,12 +125,15 @@ def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any]
     levels = [LevelArray(slide, index, box, channel) for index, box in enumerate(boxes)]
     name = slide.info.channels[channel]
     is_gray = slide.info.channels == ("grey",)
+    limits = contrast_limits(np.asarray(levels[-1]))
+    metadata = {**keywords["metadata"]["napari_melanoma"], "automatic_limits": limits}
     channel_keywords = {
         "name": f"{slide.info.name} {name}",
         "rgb": False,
         "colormap": "gray" if is_gray else make_colormap(name, channel_color(channel, slide.info.colors)),
         "blending": "additive",
-        "contrast_limits": contrast_limits(np.asarray(levels[-1])),
+        "contrast_limits": limits,
+        "metadata": {"napari_melanoma": metadata},
     }
     return levels, {**keywords, **channel_keywords}, "image"
 

@@ -155,6 +155,11 @@ class TissueController(QObject):
         drawn = np.asarray(layer.data) != 0
         return None if found is not None and np.array_equal(drawn, found.mask) else drawn
 
+    def cancel(self) -> None:
+        """Stop detecting; what was detected before stays, with its method."""
+        self._latest.cancel()
+        self._restore_method()
+
     def _on_edit(self) -> None:
         """Show the tissue layer; detect the tissue first if necessary."""
         slide = self._slide
@@ -187,10 +192,14 @@ class TissueController(QObject):
         ):
             return
         if self.get_corrected_mask(slide) is not None and not self._confirm_replacing():
-            found = self._detected.get(slide.identity)
-            self._section.method = "auto" if found is None else found.method
+            self._restore_method()
             return
         self._detect(slide)
+
+    def _restore_method(self) -> None:
+        """Show the method of the tissue that is shown."""
+        found = None if self._slide is None else self._detected.get(self._slide.identity)
+        self._section.method = "auto" if found is None else found.method
 
     def _confirm_replacing(self) -> bool:
         box = create_question(
