@@ -247,7 +247,7 @@ border-radius: 3px; } .bar span { position: absolute; top: 0; bottom: 0; backgro
 .bar em { position: absolute; top: 0; bottom: 0; left: 50%; width: 1px; background: var(--quiet); }
 summary { cursor: pointer; }
 @media screen { table.many { min-width: 38rem; } }
-@media screen and (max-width: 30rem) { main { padding: 1.2rem 1rem; } .fields th { width: 42%; } }
+@media screen and (max-width: 30rem) { main { padding: 1.2rem 1rem; } table.fields th { width: 42%; } }
 @media screen and (prefers-color-scheme: dark) { .body .skin { fill: #5b636f; } .body .edge { stroke: #b4bcc7; }
 .body .line { stroke: #d0d6de; } .body .crease { stroke: #434a55; } .body .site { fill: #5b97d3; }
 .body .name { fill: #a9b0ba; } }
