@@ -166,7 +166,7 @@ def test_each_lesion_is_predicted_from_its_images(store: CaseStore, model: Redne
 
 
 def test_a_photograph_of_another_modality_is_left_out(store: CaseStore, model: Redness) -> None:
-    """It would make the whole prediction invalid; alone, it has one that states why it is not valid. Slides have none."""
+    """It would make the whole prediction invalid; alone, its own states why it is not valid. Slides have none."""
     config = model.info.config
     model.info = replace(model.info, config=config.model_copy(update={"modalities": ("dermoscopic",)}))
     case = set_image(set_image(store.case, "I2", modality="macroscopic"), "I3", modality="macroscopic")

@@ -86,8 +86,8 @@ def format_thickness(mm: float, interval: Interval | None = None, *, at_least: b
 def format_headline(reading: DepthReading, validity: Validity | None = None) -> str:
     """Format thickness and T category, such as ``1.34 mm (1.20 to 1.50)   T2a``.
 
-    ``validity``: of the analysis. A thickness that no reader has confirmed is named as that of a demonstration model, or
-    replaced by the reason why it is not valid.
+    ``validity``: of the analysis. Without a reader's confirmation, the thickness is marked as that of a demonstration
+    model, or replaced by the reason why it is not valid.
     """
     predicted = validity if not reading.when else None
     if predicted is not None and not predicted.valid:

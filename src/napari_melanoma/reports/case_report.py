@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from napari_melanoma.reports.lesion import (
     result_photograph,
 )
 from napari_melanoma.reports.page import Block, Notice, Report, Section, Text, fields
+from napari_melanoma.reports.risk_section import round_number
 from napari_melanoma.reports.slide_part import SlidePart, agreement_sections, is_slide_result, slide_section
 from napari_melanoma.reports.synoptic_section import synoptic_readers, synoptic_section
 
@@ -177,9 +178,11 @@ def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePa
     found: dict[tuple[int, str], SlidePart] = {}
     free = list(inputs.slides)
     for number, store in enumerate(inputs.cases):
-        for _, image in store.case.iterate_images():
+        for lesion, image in store.case.iterate_images():
             if image.is_slide:
                 part = SlidePart.of_image(store.folder, image, free)
+                if lesion is not None and part.synoptic == lesion.synoptic:
+                    part = replace(part, synoptic=None)  # it is shown with the lesion
                 free = [folder for folder in free if folder != part.folder]
                 found[number, image.id] = part
     return found, [SlidePart.of_folder(folder) for folder in free]
@@ -362,5 +365,5 @@ def _format_field(part: Any, name: str, personal: bool) -> str:  # noqa: ANN401 
     elif column.kind == "yes_no":
         shown = "yes" if text == "1" else "no"
     elif column.unit and shown == text:
-        shown = f"{text} {column.unit}"
+        shown = f"{round_number(text)} {column.unit}"
     return f"{shown} (suggested by {part.guesses[name]}, not confirmed)" if name in part.guesses else shown

@@ -259,13 +259,18 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None) ->
     """Yield the table of lesions; ``validity``: of the analysis."""
     if not lesions:
         return
-    by_model = "demonstration " if validity is not None and validity.demonstration else ""
+    is_demonstration = validity is not None and validity.demonstration
+    origins = (
+        {name: text.replace("model", "demonstration") for name, text in ORIGINS.items()}
+        if is_demonstration
+        else ORIGINS
+    )
     rows = tuple(
         (
             str(one.index),
             f"{format_class(one.label) or 'lesion'} {one.probability:.2f}",
             *("–" if value is None else f"{value:.3g}" for value in (one.area_mm2, one.height_mm, one.width_mm)),
-            f"{by_model}{ORIGINS[one.origin]}" if one.origin in ORIGINS else "by hand",
+            origins.get(one.origin, "by hand"),
         )
         for one in lesions[:MAX_LESIONS]
     )
