@@ -277,15 +277,15 @@ def write_grown_lesion(folder: Path) -> Path:
     from napari_melanoma.case.store import CaseStore, write_correction
     from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.io.results import write_rgb
-    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
+    from napari_melanoma.phantoms.lesion.phantom import grow_lesion, lesion_phantom
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
     case = add_lesion(set_patient(Case(), patient_id="P-0042"), site="posterior torso", sub_site="upper back")
-    made = []
-    for growth, day in ((0.0, "2025-03-01"), (0.5, "2026-03-01")):
-        traits = {"diameter_mm": 5 * (1 + growth) ** 0.5, "centre": (0.5, 0.5), "irregularity": 0.5}
-        values = {"seed": 1, "size": (720, 960), "field_mm": 14, "lesion": traits}
-        made.append(lesion_phantom(LesionPhantomConfig.parse(values, "the script")))
+    traits = {"diameter_mm": 5, "centre": (0.5, 0.5), "irregularity": 0.5}
+    values = {"seed": 1, "size": (720, 960), "field_mm": 14, "lesion": traits}
+    config, made = LesionPhantomConfig.parse(values, "the script"), []
+    for one, day in ((config, "2025-03-01"), (grow_lesion(config, 0.5), "2026-03-01")):
+        made.append(lesion_phantom(one))
         path, um = folder / f"dermoscopic {day}.png", made[-1].pixel_size.x_um
         write_rgb(path, made[-1].rgb)
         image = CaseImage(id="", path=path, modality="dermoscopic", taken_on=day, mpp_x=um, mpp_y=um)

@@ -28,16 +28,15 @@ from napari_melanoma.depth.readings import (
 )
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.geojson import Annotation, write_geojson
-from napari_melanoma.io.results import read_mask, read_table, write_rgb, write_table
-from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.io.results import read_mask, read_table, write_table
 from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.synoptic_files import save_synoptic
 
-GROWTH, DIAMETER_MM = 0.5, 5.0
+GROWTH = 0.5
 SEED, BRESLOW_MM, MPP, UP_PX, REGION_PX = 1, 0.9, 1.0, 40, 200
 READERS, WHEN = ("Anna Schmidt", "Bernd Vogel"), "2026-01-0{}T10:00:00+00:00"
-PERSONAL = ("Schmidt", "Vogel", "2024", "2025-", "2026-01", "dermoscopic_1", "slide_0001")
+PERSONAL = ("Schmidt", "Vogel", "2024", "2025-", "2026-01", "lesion_0005", "slide_0001")
 
 
 def call(*words: object) -> str:
@@ -99,29 +98,22 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> FullCase:
 
 def write_photographs(folder: Path) -> tuple[tuple[float, float], tuple[Any, ...]]:
     """Write two dermoscopic photographs of a lesion that has grown, an overview, and a table with their days."""
-    made = []
-    for growth in (0.0, GROWTH):
-        config = LesionPhantomConfig(seed=1, modality="dermoscopic", size=(360, 480), field_mm=14.0)
-        lesion = config.lesion.model_copy(
-            update={"diameter_mm": DIAMETER_MM * (1 + growth) ** 0.5, "centre": (0.5, 0.5)}
-        )
-        made.append(lesion_phantom(config.model_copy(update={"lesion": lesion})))
-    for number, one in enumerate(made, start=1):
-        write_rgb(folder / f"dermoscopic_{number}.png", one.rgb)
-    overview = lesion_phantom(LesionPhantomConfig(seed=1, modality="macroscopic", size=(360, 480)))
-    write_rgb(folder / "overview.png", overview.rgb)
-    um = made[0].pixel_size.x_um
+    call("phantom", "lesion", "--out", folder, "--seed", 5, "--growth", GROWTH)
+    call("phantom", "lesion", "--out", folder, "--seed", 3, "--modality", "macroscopic")
+    names = ("lesion_0005", "lesion_0005_grown")
+    truth = [json.loads((folder / f"{name}.truth.json").read_text(encoding="utf-8")) for name in names]
+    um = truth[0]["pixel_size_um"]
     common = {"patient_id": "P-0042", "lesion_id": "1", "age": "54", "sex": "female", "site": "left upper back"}
     scale = {"mpp_x": um, "mpp_y": um, "modality": "dermoscopic"}
     rows = [
-        {"image_id": "dermoscopic_1", **common, **scale, "date": "2024-05-02"},
-        {"image_id": "dermoscopic_2", **common, **scale, "date": "10.05.2025"},
-        {"image_id": "overview", **common, "modality": "macroscopic", "date": "2025-05-10"},
+        {"image_id": names[0], **common, **scale, "date": "2024-05-02"},
+        {"image_id": names[1], **common, **scale, "date": "10.05.2025"},
+        {"image_id": "lesion_0003", **common, "modality": "macroscopic", "date": "2025-05-10"},
         {"image_id": "slide_0001", **common},
     ]
     write_table(folder / "table.csv", rows)
-    areas = tuple(one.parameters["lesions"][0]["area_mm2"] for one in made)
-    return areas, tuple(one.mask for one in made)
+    areas = tuple(one["lesions"][0]["area_mm2"] for one in truth)
+    return areas, tuple(read_mask(folder / f"{name}_mask.png") for name in names)
 
 
 def read_slide(made: FullCase) -> None:
@@ -158,9 +150,9 @@ def test_the_case_is_filled_in_from_table_and_slide(full: FullCase) -> None:
     case = CaseStore.open_read_only(full.case).case
     (lesion,) = case.lesions
     assert [(one.modality, one.taken_on) for one in lesion.images] == [
+        ("macroscopic", "2025-05-10"),
         ("dermoscopic", "2024-05-02"),
         ("dermoscopic", "2025-05-10"),
-        ("macroscopic", "2025-05-10"),
         ("wsi", ""),
     ]
     assert (lesion.sub_site, lesion.laterality, case.patient.age) == ("upper back", "left", 54)
@@ -168,19 +160,19 @@ def test_the_case_is_filled_in_from_table_and_slide(full: FullCase) -> None:
 
 
 def test_masks_are_those_of_the_phantoms(full: FullCase) -> None:
-    images = CaseStore.open_read_only(full.case).case.lesions[0].images
-    for image, truth in zip(images, full.masks, strict=False):
+    _, *images, _ = CaseStore.open_read_only(full.case).case.lesions[0].images
+    for image, truth in zip(images, full.masks, strict=True):
         mask = read_mask(image.current.path / "mask.png")
         assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.93
 
 
 def test_measurements_and_growth_contain_the_truth(full: FullCase) -> None:
     """In the report: the areas, and the interval of the change of the area."""
-    areas = number(r"Measurement Image 1 Image 2 Image 3 Area, mm² ([\d.]+) ([\d.]+)", full.text)
+    areas = number(r"Measurement Image 1 Image 2 Image 3 Area, mm² – ([\d.]+) ([\d.]+)", full.text)
     assert areas == pytest.approx(full.areas_mm2, rel=0.08)
     low, high = number(r"Area, mm² [\d.]+ [\d.]+ \+\d+ % \(\+(\d+) to \+(\d+)\) increased", full.text)
     assert low < 100 * GROWTH < high
-    assert "Image 2, 12 months later than image 1" in full.text
+    assert "Image 3, 12 months later than image 2" in full.text
 
 
 def test_the_depth_is_that_of_the_phantom(full: FullCase) -> None:
@@ -203,12 +195,12 @@ PARTS = (
     "Case P-",
     "Age 54 years (suggested by table, not confirmed)",
     "Lesions: 1 Left upper back.",
-    "Prediction from Image 1, Image 2 Prediction",
+    "Prediction from Image 2, Image 3 Prediction",
     "1 photograph left out: 'melanoma-small' cannot assess a macroscopic photograph.",
-    "Image 1, dermoscopic",
+    "Image 2, dermoscopic",
     "Contour; scale bar 2 mm.",
     "Region of interest; scale bar",
-    "Image 3, macroscopic 12 months later",
+    "Image 1, macroscopic 12 months later",
     "Demonstration model: melanoma",
     "1 region (dashed); scale bar 0.5 mm.",
     "Tumor 1 0.040",
