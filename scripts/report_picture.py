@@ -6,15 +6,15 @@ Run ``python scripts/report_picture.py [--out docs/images]``; no display is need
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_patient
-from napari_melanoma.case.results import predict_case_with, save_predictions, save_result
+from napari_melanoma.case.results import predict_case_with, save_predictions
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import PixelSize
@@ -28,17 +28,13 @@ from napari_melanoma.depth.readings import (
     write_depth,
 )
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
-from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.lesion.analysis import analyze_lesion
-from napari_melanoma.lesion.loaded_models import load_segmenter
-from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.synoptic_files import save_synoptic
 
 READERS = ("A. Meyer", "B. Kaya")
 DAYS = ("2025-03-01", "2026-03-01")
-UM_PER_PX, MPP = 20.0, 1.0
-PAGES, PAGE_PX = 3, 620  # of the picture, side by side
+MPP = 1.0
+PAGES, PAGE_PX = (0, 2, 4), 620  # of the picture, side by side
 
 
 def main() -> int:
@@ -49,14 +45,15 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        call("phantom", "lesion", "--out", folder / "photographs", "--count", 2, "--seed", 5)
+        call("phantom", "lesion", "--out", folder / "photographs", "--seed", 5, "--growth", 0.5)
         call("phantom", "slide", "--out", folder / "slides", "--size", 4096, "--seed", 7, "--mpp", MPP)
         (slide,) = (folder / "slides").glob("*.tif")
         call("slide", slide, "--out", folder / "results", "--model", "skin-demo")
         (results,) = (path.parent for path in (folder / "results").glob("*/result.json"))
         reading = read_twice(results)
         fill_in_synoptic(results, reading)
-        write_case(folder / "P-0042", sorted((folder / "photographs").glob("*[0-9].png")), slide)
+        photographs = [folder / "photographs" / f"lesion_0005{end}.png" for end in ("", "_grown")]
+        write_case(folder / "P-0042", photographs, slide)
         call("report", folder / "P-0042", results, "--out", folder / "report.html", "--pdf")
         draw_pages(folder / "report.pdf", out / "report.png")
     return 0
@@ -69,23 +66,16 @@ def call(*arguments: object) -> None:
 
 def write_case(folder: Path, photographs: list[Path], slide: Path) -> None:
     """Write a case of one lesion: two photographs a year apart with masks and a prediction, and a slide."""
+    um = json.loads(photographs[0].with_suffix(".truth.json").read_text(encoding="utf-8"))["pixel_size_um"]
     images = [
-        CaseImage(id="", path=path, modality="dermoscopic", taken_on=day, mpp_x=UM_PER_PX, mpp_y=UM_PER_PX)
+        CaseImage(id="", path=path, modality="dermoscopic", taken_on=day, mpp_x=um, mpp_y=um)
         for path, day in zip(photographs, DAYS, strict=True)
     ]
     case = set_patient(Case(), patient_id="P-0042", age=54.0, sex="female", fitzpatrick=2)
     case = add_lesion(case, site="posterior torso", sub_site="upper back", laterality="left", diagnosis="melanoma")
     case = add_images(case, [*images, CaseImage(id="", path=slide, modality="wsi")], "L1")
-    options, run = LesionOptions(), RunContext()
-    model = load_segmenter(options.model)
     with CaseStore.create(folder, case) as store:
-        case = store.case
-        for number, path in enumerate(photographs, start=1):
-            size = PixelSize(UM_PER_PX, UM_PER_PX, "given")
-            photograph = replace(read_photograph(path), pixel_size=size, modality="dermoscopic")
-            case = save_result(store, case, f"I{number}", analyze_lesion(photograph, model, options, run=run))
-        store.save(case)
-        save_predictions(store, predict_case_with(store, "", run))
+        save_predictions(store, predict_case_with(store, "", RunContext(), keep=True))
 
 
 def read_twice(results: Path) -> DepthReading:
@@ -115,7 +105,7 @@ def fill_in_synoptic(results: Path, reading: DepthReading) -> None:
 
 
 def draw_pages(pdf: Path, path: Path) -> None:
-    """Draw the first pages side by side."""
+    """Draw some pages side by side."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from PyQt6.QtCore import QSize, Qt
     from PyQt6.QtGui import QGuiApplication, QImage, QPainter
@@ -126,12 +116,12 @@ def draw_pages(pdf: Path, path: Path) -> None:
     document.load(str(pdf))
     points = document.pagePointSize(0)
     size = QSize(PAGE_PX, round(PAGE_PX * points.height() / points.width()))
-    pages = min(PAGES, document.pageCount())
-    picture = QImage(size.width() * pages + 8 * (pages - 1), size.height(), QImage.Format.Format_RGB32)
+    width = size.width() * len(PAGES) + 8 * (len(PAGES) - 1)
+    picture = QImage(width, size.height(), QImage.Format.Format_RGB32)
     picture.fill(Qt.GlobalColor.gray)
     painter = QPainter(picture)
-    for page in range(pages):
-        left = page * (size.width() + 8)
+    for place, page in enumerate(PAGES):
+        left = place * (size.width() + 8)
         painter.fillRect(left, 0, size.width(), size.height(), Qt.GlobalColor.white)
         painter.drawImage(left, 0, document.render(page, size))
     painter.end()

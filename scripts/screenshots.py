@@ -86,7 +86,10 @@ def main() -> int:
     parser.add_argument("--photograph", type=Path)
     parser.add_argument(
         "--only",
-        choices=("lesion", "prediction", "review", "train", "body", "case", "slide", "beside", "tray", "depth", "risk"),
+        choices=(
+            *("lesion", "prediction", "review", "train", "body", "case", "changes"),
+            *("slide", "channels", "beside", "tray", "depth", "risk"),
+        ),
         help="pictures of one dock only",
     )
     parser.add_argument("--risk-model", default="risk-demo", help="model for the risk of metastasis")
@@ -102,7 +105,9 @@ def main() -> int:
         "train": train_pictures,
         "body": body_pictures,
         "case": case_pictures,
+        "changes": change_pictures,
         "slide": slide_pictures,
+        "channels": channel_pictures,
         "beside": side_by_side_pictures,
         "tray": tray_pictures,
         "depth": depth_pictures,
@@ -247,6 +252,88 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
     wait_until(lambda: "Saved" in dock.save_label.text())
     picture(dock.window(), out / "case-dock.png")
     viewer.close()
+
+
+def change_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture two photographs of a lesion that has grown, compared in the Case dock."""
+    viewer, dock = open_dock("Case", theme, (1400, 980))
+    dock.controller.open(write_grown_lesion(folder / "P-0042"))
+    wait_until(lambda: dock.controller.case is not None and tasks.is_idle())
+    dock.patient_section.collapse(animate=False)
+    dock.comparison._view.compare_button.click()
+    wait_until(lambda: dock.comparison.layers is not None and tasks.is_idle())
+    process_events(0.5)
+    bar = dock.findChild(QScrollArea, "case_scroll").verticalScrollBar()
+    place = dock.lesion_page.comparison_section.mapTo(dock.findChild(QScrollArea, "case_scroll").widget(), QPoint(0, 0))
+    bar.setValue(place.y() - 4)
+    picture(dock.window(), out / "case-dock-over-time.png")
+    dock.comparison.leave()
+    viewer.close()
+
+
+def write_grown_lesion(folder: Path) -> Path:
+    """Write the case of a phantom whose area has grown by a half within a year, with its true masks."""
+    from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_correction, set_patient
+    from napari_melanoma.case.store import CaseStore, write_correction
+    from napari_melanoma.core.provenance import array_fingerprint
+    from napari_melanoma.io.results import write_rgb
+    from napari_melanoma.phantoms.lesion.phantom import grow_lesion, lesion_phantom
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+
+    case = add_lesion(set_patient(Case(), patient_id="P-0042"), site="posterior torso", sub_site="upper back")
+    traits = {"diameter_mm": 5, "centre": (0.5, 0.5), "irregularity": 0.5}
+    values = {"seed": 1, "size": (720, 960), "field_mm": 14, "lesion": traits}
+    config, made = LesionPhantomConfig.parse(values, "the script"), []
+    for one, day in ((config, "2025-03-01"), (grow_lesion(config, 0.5), "2026-03-01")):
+        made.append(lesion_phantom(one))
+        path, um = folder / f"dermoscopic {day}.png", made[-1].pixel_size.x_um
+        write_rgb(path, made[-1].rgb)
+        image = CaseImage(id="", path=path, modality="dermoscopic", taken_on=day, mpp_x=um, mpp_y=um)
+        case = add_images(case, [image], "L1")
+    with CaseStore.create(folder, case) as store:
+        case = store.case
+        for number, one in enumerate(made, start=1):
+            digest = array_fingerprint(one.rgb)
+            mask = write_correction(store, f"I{number}", one.mask, image_digest=digest, model="phantom")
+            case = set_correction(case, f"I{number}", mask)
+        store.save(case)
+    return folder
+
+
+def channel_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture the channels of a fluorescence slide in the section Display."""
+    viewer, dock = open_dock("Slide", theme, (1400, 900))
+    dock.opener.open_sample()
+    wait_until(lambda: dock.slide is not None and tasks.is_idle())
+    sample = dock.slide
+    path = write_fluorescence(sample, folder / "section 3, fluorescence.ome.tif")
+    dock.opener.open([path])
+    wait_until(lambda: dock.slide.identity != sample.identity and tasks.is_idle())
+    dock.display_section.expand(animate=False)
+    for _ in range(2):  # what comes into sight grows
+        show_part(dock, "slide_display_section")
+    viewer.reset_view()
+    picture(dock.window(), out / "slide-dock-channels.png")
+    viewer.close()
+
+
+def write_fluorescence(slide: ViewerSlide, path: Path) -> Path:
+    """Write a slide at low resolution with its stains as channels, as another section in fluorescence."""
+    import numpy as np
+    import tifffile
+
+    from napari_melanoma.imaging.stain_view import DisplayColors
+
+    small = slide.slide.thumbnail(3000)
+    channels = []
+    for stain in ("hematoxylin_he", "eosin_he", "residual_he"):
+        amount = 255.0 - DisplayColors(stain=stain).apply(small).mean(axis=-1)
+        channels.append((30 * amount).clip(0, 65535).astype(np.uint16))
+    um = slide.pixel_um[0] * slide.size[0] / small.shape[0]
+    names = {"Name": ["DAPI", "autofluorescence", "SOX10"]}
+    about = {"axes": "CYX", "Channel": names, "PhysicalSizeX": um, "PhysicalSizeY": um}
+    tifffile.imwrite(path, np.stack(channels), ome=True, tile=(256, 256), photometric="minisblack", metadata=about)
+    return path
 
 
 def slide_pictures(folder: Path, out: Path, theme: str) -> None:

@@ -10,6 +10,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+from fake_slides import draw_slide
 from PIL import Image
 
 from napari_melanoma.case.check import check_case
@@ -382,6 +383,43 @@ def test_the_documented_example_runs(
     exec(text.split("```python\n")[1].split("```")[0], {})
     case = CaseStore.open_read_only(tmp_path / "P-0042").case
     assert (case.patient.age, case.patient.sex, case.find_lesion("L1").laterality) == (54, "female", "left")
+
+
+def test_a_tiled_tiff_is_a_slide_by_its_content(tmp_path: Path) -> None:
+    """A photograph as TIFF is none; a slide's name need not say what it is."""
+    draw(tmp_path / "in" / "back_1.tif")
+    draw_slide(tmp_path / "in" / "section.tif")
+    case = import_case(tmp_path / "case", [tmp_path / "in"]).case
+    assert {image.path.name: (image.modality, image.is_slide) for _, image in case.iterate_images()} == {
+        "section.tif": ("wsi", True),
+        "back_1.tif": ("", False),
+    }
+
+
+DAYS = [
+    ("date", "2024-03-04", "2024-03-04"),
+    ("Taken_on", "2024-03-04 10:00:00", "2024-03-04"),
+    ("Datum", "4.3.2024", "2024-03-04"),
+]
+
+
+@pytest.mark.parametrize(("column", "cell", "day"), DAYS)
+def test_the_day_is_read_from_a_table(tmp_path: Path, column: str, cell: str, day: str) -> None:
+    draw(tmp_path / "in" / "one.jpg")
+    (tmp_path / "in" / "table.csv").write_text(f"image_id,{column}\none,{cell}\n")
+    collected = collect_patients([tmp_path / "in"])
+    (image,) = collected.patients[0].case.images
+    assert image.taken_on == "2024-03-04"
+    assert image.guesses["taken_on"] == "table"
+    assert not collected.notes
+
+
+def test_a_day_that_is_not_understood_is_reported(tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "one.jpg")
+    (tmp_path / "in" / "table.csv").write_text("image_id,date\none,03/04/2024\n")
+    collected = collect_patients([tmp_path / "in"])
+    assert collected.patients[0].case.images[0].taken_on == ""
+    assert any("not recognized and left out: date" in message for _, message in collected.notes)
 
 
 def test_a_slide_is_one_of_the_images(tmp_path: Path) -> None:

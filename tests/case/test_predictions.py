@@ -24,6 +24,7 @@ from napari_melanoma.case.results import (
     collect_metadata,
     fuse_predictions,
     predict_case,
+    predict_case_with,
     read_predictions,
     save_predictions,
 )
@@ -38,7 +39,9 @@ from napari_melanoma.data.patient_outliers import PatientOutlier
 from napari_melanoma.data.tabular_encoding import TableValues, fit_encoding
 from napari_melanoma.imaging.preprocessing import crop_view
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import write_rgb
+from napari_melanoma.io.results import read_mask, write_rgb
+from napari_melanoma.lesion.analysis import LesionResult, ModelStamp, derive_result
+from napari_melanoma.lesion.results import read_result
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
 
 SIDE = 80
@@ -162,6 +165,45 @@ def test_each_lesion_is_predicted_from_its_images(store: CaseStore, model: Redne
     assert found.notes == (("I6", "is not assigned to a lesion: assign it, and run the prediction again."),)
 
 
+def test_a_photograph_of_another_modality_is_left_out(store: CaseStore, model: Redness) -> None:
+    """It would make the whole prediction invalid; alone, its own states why it is not valid. Slides have none."""
+    config = model.info.config
+    model.info = replace(model.info, config=config.model_copy(update={"modalities": ("dermoscopic",)}))
+    case = set_image(set_image(store.case, "I2", modality="macroscopic"), "I3", modality="macroscopic")
+    store.save(set_image(case, "I6", modality="wsi"))
+    found = predict_case(store, model, RunContext())
+    both, alone = found.find_lesion("L1"), found.find_lesion("L2")
+    assert both.image_ids == ("I1",)
+    assert both.prediction.probability == pytest.approx(chance(200), abs=1e-4)
+    assert both.prediction.warnings[-1].startswith("1 photograph left out: 'redness' cannot assess a macroscopic")
+    assert not any(code == "modality" for code in both.prediction.validity.codes)
+    assert alone.image_ids == ("I3",)
+    assert not alone.prediction.validity.valid
+    assert found.notes == ()
+    assert found.is_current(store.case, "L1")
+
+
+def test_masks_are_saved_while_predicting(store: CaseStore, model: Redness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The predictions are up to date with them."""
+    monkeypatch.setattr("napari_melanoma.lesion.loaded_models.load_classifier", lambda name: model)
+    monkeypatch.setattr("napari_melanoma.lesion.loaded_models.load_segmenter", lambda name: object())
+    store.save(set_image(set_correction(store.case, "I1", None), "I1", mpp_x=50.0, mpp_y=50.0))
+
+    def analyze(photograph, segmenter, options, run) -> LesionResult:
+        probability = np.zeros(photograph.rgb.shape[:2], np.float32)
+        probability[20:60, 20:60] = 1
+        return derive_result(photograph, probability, options, ModelStamp("m", "0" * 64, "cpu", 0.5, ("dermoscopic",)))
+
+    monkeypatch.setattr("napari_melanoma.lesion.analysis.analyze_lesion", analyze)
+    assert predict_case_with(store, "", RunContext()).find_lesion("L1").image_ids == ("I1", "I2")
+    assert store.case.find_image("I1").current is None
+    found = predict_case_with(store, "", RunContext(), keep=True)
+    result = store.case.find_image("I1").current
+    assert read_mask(result.path / "mask.png").sum() == 1600
+    assert read_result(result.path)["measurements"]["area_mm2"] == pytest.approx(1600 * 0.0025)
+    assert found.is_current(CaseStore.open_read_only(store.folder).case, "L1")
+
+
 def test_an_outlier_is_found(store: CaseStore, model: Redness) -> None:
     """The lesion with a red image differs from the three similar ones."""
     found = predict_case(store, model, RunContext())
@@ -202,7 +244,7 @@ def test_an_image_without_a_mask_is_segmented_or_left_out(store: CaseStore, mode
     assert left_out.find_lesion("L1").image_ids == ("I2",)
     assert ("I1", "there is no lesion in the image.") in left_out.notes
 
-    def everything(photograph) -> np.ndarray:
+    def everything(image, photograph) -> np.ndarray:
         return np.ones(photograph.rgb.shape[:2], bool)
 
     with_drawn = predict_case(store, model, RunContext(), segment=everything)

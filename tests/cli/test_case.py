@@ -97,15 +97,15 @@ def test_lesions_are_classified(run, pictures: Path, lines, monkeypatch: pytest.
 
     calls = []
 
-    def predict(store, classifier: str, context) -> CasePredictions:
-        calls.append((store.folder.name, classifier, store.read_only))
+    def predict(store, classifier: str, context, *, keep: bool) -> CasePredictions:
+        calls.append((store.folder.name, classifier, store.read_only, keep))
         return CasePredictions((), (("I1", "is of no lesion yet."),), ClassifierStamp("red", "red", "0", "cpu"), "now")
 
     monkeypatch.setattr(results, "predict_case_with", predict)
     run("case", "K", "--from", "pictures")
     result = run("case", "K", "--answer", "--classifier", "red", "--json")
     assert result.exit_code == 1
-    assert calls == [("K", "red", "")]
+    assert calls == [("K", "red", "", True)]
     assert (pictures.parent / "K" / "answers.json").is_file()
     assert "0 lesions classified by red" in lines(result.stdout)[-1]["message"]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -158,6 +159,22 @@ def test_phantoms(run, tmp_path: Path, lines) -> None:
         assert set(np.unique(mask)) == {0, 255}
     truth = json.loads((tmp_path / "out" / "lesion_0008.truth.json").read_text(encoding="utf-8"))
     assert "macroscopic" in json.dumps(truth)
+
+
+def test_a_phantom_grows_by_the_stated_share(run, tmp_path: Path) -> None:
+    """On the same skin, around the same center; the first photograph is the same as without growth."""
+    assert run("phantom", "lesion", "--out", "out", "--seed", 5, "--growth", 0.5).exit_code == 0
+    truth = [json.loads((tmp_path / f"out/lesion_0005{end}.truth.json").read_text("utf-8")) for end in ("", "_grown")]
+    areas = [one["lesions"][0]["area_mm2"] for one in truth]
+    assert areas[1] / areas[0] == pytest.approx(1.5, rel=0.01)
+    assert truth[0]["pixel_size_um"] == truth[1]["pixel_size_um"]
+    assert truth[0]["lesions"][0]["centre_px"] == pytest.approx(truth[1]["lesions"][0]["centre_px"], abs=0.5)
+    pixels = [np.asarray(Image.open(tmp_path / f"out/lesion_0005{end}.png").convert("RGB")) for end in ("", "_grown")]
+    mask = np.asarray(Image.open(tmp_path / "out/lesion_0005_grown_mask.png")) > 0
+    far = ~ndimage.binary_dilation(mask, iterations=40)
+    assert np.abs(pixels[0][far].astype(int) - pixels[1][far]).mean() < 1
+    assert run("phantom", "lesion", "--out", "alone", "--seed", 5).exit_code == 0
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "alone/lesion_0005.png").convert("RGB")), pixels[0])
 
 
 @pytest.mark.parametrize("words", ["--skin-type 9", "--size 2 2", "--count 0", "--modality wsi", "--seed -1"])

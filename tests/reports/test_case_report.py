@@ -105,8 +105,9 @@ def test_the_report_contains_the_whole_case(stored: ReportedCase, tmp_path: Path
         "Image 2, dermoscopic 12 months later",
         "Contour; scale bar 2 mm.",
         "Region of interest; scale bar",
+        "Prediction from Image 1, Image 2 Prediction Inconclusive",
         "Measurement Image 1 Image 2 Area, mm² 4.798 5.598 Perimeter, mm",
-        "Overview with 1 lesion and 1 region; scale bar 0.05 mm.",
+        "Overview with 1 lesion and 1 region (dashed); scale bar 0.05 mm.",
         "malignant 0.90",
         "Tumor 1 0.004",
         "Measurement line from the surface to the deepest cell; scale bar",
@@ -124,6 +125,13 @@ def test_the_report_contains_the_whole_case(stored: ReportedCase, tmp_path: Path
         "Research use only; not for diagnosis.",
     ):
         assert expected in text, expected
+
+
+def test_measurements_and_changes_follow_the_photographs(stored: ReportedCase, tmp_path: Path) -> None:
+    page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
+    titles = re.findall(r"<h[2-4]>([^<]*)", page)
+    shown = ["Image 1, dermoscopic", "Image 2, dermoscopic", "Measurements", "Change over time", "Image 3, slide"]
+    assert [title for title in titles if title in shown] == shown
 
 
 def test_the_page_needs_nothing_else(stored: ReportedCase, tmp_path: Path) -> None:
@@ -282,6 +290,11 @@ def test_a_demonstration_is_named_in_the_cell_of_its_number(tmp_path: Path) -> N
     stored = write_case(tmp_path / "a", validity=ValidityInputs("m", demonstration=True, synthetic_input=True).check())
     page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
     assert "<td>Demonstration model: melanoma 0.80; 1 lesion, 1 malignant.</td>" in page
+    assert "<td>demonstration</td>" in page  # of the lesion
+    assert '<th scope="row">demonstration model</th><td class="number">0.08</td>' in page
+    (stored.results / "depth.json").unlink()
+    page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
+    assert "<td>Demonstration model: 0.08 mm (0.06 to 0.10) " in page
 
 
 def test_what_is_not_valid_has_its_reason_in_place_of_the_number(tmp_path: Path) -> None:

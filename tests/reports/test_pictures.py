@@ -9,6 +9,8 @@ import pytest
 from fake_slides import draw_fluorescence, draw_slide
 
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.reports.pictures import (
     NO_SCALE,
     WHITE,
@@ -22,6 +24,8 @@ from napari_melanoma.reports.pictures import (
     make_figure,
     turn_picture,
 )
+from napari_melanoma.slides.lesion_files import LABEL_COLORS
+from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.reading.opening import open_slide
 
 SIDE_MM = 8.0  # of the square in a phantom
@@ -128,3 +132,17 @@ def test_fluorescence_has_an_overview_and_no_line(tmp_path: Path) -> None:
     with open_slide(tmp_path / "channels.ome.tif") as slide:
         assert draw_depth_line(slide, ((10.0, 10.0), (90.0, 10.0))) is None
         assert draw_slide_overview(slide, angle=45.0).bar_mm is not None
+
+
+def test_outlines_of_regions_are_dashed(tmp_path: Path) -> None:
+    """A lesion and a region of the same color can be told apart."""
+    outline = Polygon(((100.0, 100.0), (100.0, 400.0), (400.0, 400.0), (400.0, 100.0)))
+    color = LABEL_COLORS["malignant"]
+    lesion = SlideLesion(
+        1, "malignant", 0.9, 0.9, 9e4, 1200.0, 0.02, 0.6, 0.15, 0.15, 1.0, 0.2, (250.0, 250.0), (outline,)
+    )
+    with open_slide(draw_slide(tmp_path / "section.tif")) as slide:
+        full = draw_slide_overview(slide, lesions=[lesion], numbered=0)
+        dashed = draw_slide_overview(slide, regions=[Annotation((outline,), "Tumor", color)])
+    counts = [int((picture.rgb == color).all(axis=2).sum()) for picture in (full, dashed)]
+    assert 0.4 * counts[0] < counts[1] < 0.65 * counts[0]

@@ -315,6 +315,11 @@ def _read_exif_metadata(hints: ExifHints) -> ImageMetadata:
 MAX_PHRASE_WORDS = 5  # words that are looked up together
 MIN_SITE_LETTERS = 3  # of a word that may name a body site; abbreviations of sides and modalities are ambiguous
 LARGEST_NUMBER, MAX_DIGITS = 99, 3  # of a lesion; larger numbers are counters of cameras
+DAY_COLUMNS = (
+    *("taken_on", "date", "date_taken", "image_date", "photo_date", "exam_date", "acquisition_date", "study_date"),
+    *("datum", "aufnahmedatum", "fecha", "data", "data_exame", "date_examen", "opnamedatum"),
+)
+"""Names of columns for the day on which an image was taken, in lower case."""
 EARLIEST_DAY = "1995"  # earlier dates, before digital photography, are dates of birth
 _PAD_UFES = re.compile(r"(PAT_\d+)_(\d+)_\d+")
 _PATIENT = re.compile(
@@ -523,7 +528,8 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
     paths, outside = PathResolver(path.parent, allow_outside=False), OutsidePaths(path.parent)
     try:
         for given in iterate_rows(path):
-            row = harmonizer.harmonize_row(mapping.apply(given) if mapping else given)
+            day, columns = _split_day(mapping.apply(given) if mapping else given)
+            row = {**harmonizer.harmonize_row(columns), **day}
             name = row.get("image_id") or PureWindowsPath(row.get("path", "")).stem
             named += bool(name)
             if name in names:  # of two rows for one image, the first is used
@@ -550,6 +556,17 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
         notes.append((path.name, _format_ambiguous_names(unclear)))
     by_stem = {file.stem: file for file in nearby}
     return CaseTable(path, report.rows, by_name, by_path, by_stem, shared, tuple(notes))
+
+
+def _split_day(row: Row) -> tuple[dict[str, str], Row]:
+    """Return the day on which an image was taken, and the other columns of its row.
+
+    The table of data sets has no column for it. A cell that is not understood stays in the row, to be reported.
+    """
+    days = {name: _parse_day(cell)[0] for name, cell in row.items() if name.strip().casefold() in DAY_COLUMNS}
+    known = next(filter(None, days.values()), "")
+    rest = {name: cell for name, cell in row.items() if name not in days or (cell.strip() and not days[name])}
+    return ({"taken_on": known} if known else {}), rest
 
 
 def names_no_image(path: Path) -> bool:

@@ -30,6 +30,7 @@ from napari_melanoma.io.discovery import SLIDE_SUFFIXES, TABLE_SUFFIXES, find_im
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.lesion.results import is_own_output
 from napari_melanoma.privacy.pseudonyms import pseudonym
+from napari_melanoma.slides.reading.opening import is_slide
 
 MASK_ENDINGS = ("_mask", "_segmentation", "-mask", " mask")
 MAX_NAMED = 8  # patients that a message lists
@@ -113,9 +114,11 @@ def _inspect_image(path: Path, named: list[Path], tables: Iterable[CaseTable], n
     """Return an image with its metadata; None for other files, such as the label of a slide."""
     try:
         headers = read_header_metadata(path)
-        if not path.name.lower().endswith(SLIDE_SUFFIXES) and read_image_size(path) is None:
+        slide = is_slide(path)
+        if not slide and not path.name.lower().endswith(SLIDE_SUFFIXES) and read_image_size(path) is None:
             raise UnreadableImage("it contains no image that can be read.")
-        image = CaseImage(id="", path=path.absolute(), content=content_digest(path))
+        modality = "wsi" if slide else ""
+        image = CaseImage(id="", path=path.absolute(), content=content_digest(path), modality=modality)
     except Exception as error:  # noqa: BLE001 - any error of a library concerns this file; the others are added
         notes.append((path.name, f"was left out: {describe_error(error)}"))
         return None

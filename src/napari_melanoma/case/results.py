@@ -27,6 +27,7 @@ from napari_melanoma.classification.prediction import ClassifierStamp, ClassifyO
 from napari_melanoma.core.context import BATCH_ERRORS
 from napari_melanoma.core.errors import ConfigError, InputError, SaveError, describe_error
 from napari_melanoma.core.files import replace_non_finite, write_json
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
@@ -38,7 +39,6 @@ from napari_melanoma.data.patient_outliers import (
     measure_patient_relative,
 )
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph, read_photograph
 from napari_melanoma.io.results import read_mask
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS_FILE = "answers.json"
 VERSION = 1
-SegmentFunction = Callable[[Photograph], "NDArray[np.bool_]"]
+SegmentFunction = Callable[[CaseImage, Photograph], "NDArray[np.bool_]"]
 MIN_PROBABILITY = 1e-6  # replaces probabilities of 0 and 1, whose odds are not finite
 
 
@@ -211,32 +211,45 @@ def predict_case(
 ) -> CasePredictions:
     """Predict every lesion of a case.
 
-    A lesion with several images gets one prediction, from the mean of their logits. If the patient has three or more
-    lesions of a modality, each is compared with the others by its embedding and by measurements (ugly duckling sign;
-    ``data.patient_outliers``).
+    A lesion with several images gets one prediction, from the mean of their logits; images of a modality that the model
+    was not trained on are left out if there are others. If the patient has three or more lesions of a modality, each is
+    compared with the others by its embedding and by measurements (ugly duckling sign; ``data.patient_outliers``).
 
     ``segment``: segments a photograph without a mask, bool (row, column); without it such images are left out.
     """
-    case, settings = store.case, options or ClassifyOptions()
-    images, notes = _predict_images(case, model, settings, segment, run)
+    settings = options or ClassifyOptions()
+    images, notes = _predict_images(store.case, model, settings, segment, run)
     outliers = _find_outliers(images)
-    lesions = tuple(
-        CaseLesionPrediction(
-            lesion.id,
-            tuple(one.image.id for one in own),
-            fuse_predictions([one.prediction for one in own], model.calibration, settings),
-            outliers.get(lesion.id),
-            compute_input_digest(case, lesion),
-        )
-        for lesion in case.lesions
-        if (own := [one for one in images if one.lesion.id == lesion.id])
-    )
+    lesions = []
+    for lesion in store.case.lesions:
+        own, warnings = _select_suitable([one for one in images if one.lesion.id == lesion.id])
+        if own:
+            fused = fuse_predictions([one.prediction for one in own], model.calibration, settings)
+            fused = replace(fused, warnings=(*fused.warnings, *warnings))
+            ids, digest = tuple(one.image.id for one in own), compute_input_digest(store.case, lesion)
+            lesions.append(CaseLesionPrediction(lesion.id, ids, fused, outliers.get(lesion.id), digest))
     created = utc_time()
-    return CasePredictions(lesions, tuple(notes), classifier_stamp(model), created)
+    return CasePredictions(tuple(lesions), tuple(notes), classifier_stamp(model), created)
 
 
-def predict_case_with(store: CaseStore, classifier: str, run: RunContext) -> CasePredictions:
-    """Predict with a classifier, and the default segmentation model for images without a mask."""
+def _select_suitable(
+    images: Sequence[_CaseImagePrediction],
+) -> tuple[Sequence[_CaseImagePrediction], tuple[str, ...]]:
+    """Leave out images of a modality that the model was not trained on, unless there are no others, with a warning."""
+    reasons = {one.image.id: one.prediction.validity.find_reason("modality") for one in images}
+    suitable = [one for one in images if reasons[one.image.id] is None]
+    if not suitable:
+        return images, ()
+    texts = dict.fromkeys(reason.text for reason in reasons.values() if reason is not None)
+    left_out = format_count(len(images) - len(suitable), "photograph")
+    return suitable, tuple(f"{left_out} left out: {text}" for text in texts)
+
+
+def predict_case_with(store: CaseStore, classifier: str, run: RunContext, *, keep: bool = False) -> CasePredictions:
+    """Predict with a classifier, and the default segmentation model for images without a mask.
+
+    ``keep``: save masks and measurements of these images in the case.
+    """
     from napari_melanoma.lesion.analysis import analyze_lesion
     from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
     from napari_melanoma.lesion.options import LesionOptions
@@ -245,8 +258,12 @@ def predict_case_with(store: CaseStore, classifier: str, run: RunContext) -> Cas
     with report_loading(run):
         model = load_classifier(classifier)
 
-    def segment(photograph: Photograph) -> NDArray[np.bool_]:
-        return analyze_lesion(photograph, load_segmenter(options.model), options, run=run).mask
+    def segment(image: CaseImage, photograph: Photograph) -> NDArray[np.bool_]:
+        scaled = replace(photograph, pixel_size=choose_pixel_size(image, photograph))
+        result = analyze_lesion(scaled, load_segmenter(options.model), options, run=run)
+        if keep:
+            store.save(save_result(store, store.case, image.id, result))
+        return result.mask
 
     return predict_case(store, model, run, segment=segment)
 
@@ -287,10 +304,11 @@ def fuse_predictions(
 def _predict_images(
     case: Case, model: ClassifierModel, options: ClassifyOptions, segment: SegmentFunction | None, run: RunContext
 ) -> tuple[list[_CaseImagePrediction], list[tuple[str, str]]]:
-    """Predict each image; returns predictions, and notes on images without one."""
+    """Predict each photograph; returns predictions, and notes on photographs without one."""
     predictions: list[_CaseImagePrediction] = []
     notes: list[tuple[str, str]] = []
-    for lesion, image in run.track(list(case.iterate_images()), "predicting lesions"):
+    photographs = [(lesion, image) for lesion, image in case.iterate_images() if not image.is_slide]
+    for lesion, image in run.track(photographs, "predicting lesions"):
         if lesion is None:
             notes.append((image.id, "is not assigned to a lesion: assign it, and run the prediction again."))
             continue
@@ -313,12 +331,10 @@ def _predict_image(
 ) -> _CaseImagePrediction:
     from napari_melanoma.imaging.measurements import measure_lesion
 
-    if image.path.name.lower().endswith(SLIDE_SUFFIXES):
-        raise InputError("is a slide, which this model does not accept.")
     photograph = read_case_photograph(image)
     mask = read_case_mask(image)
     if mask is None and segment is not None:
-        mask = segment(photograph)
+        mask = segment(image, photograph)
     known = collect_metadata(case, lesion, image)
     row: dict[str, object] = {name: known[name] for name in model.encoding.fields if name in known}
     encoded = encode_lesion(photograph, mask, model)

@@ -10,7 +10,7 @@ import typer
 
 from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, examples
 from napari_melanoma.cli.session import CommandSession, command_session
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ HELP = examples(
     "and are consistent. The exit code is 1 if a fault is found. With --from, create the case first, or add to it: "
     "images of a folder, a table of images or a folder of DICOM files, assigned to lesions by file names, headers and "
     "tables. Guessed values have a question mark until they are confirmed in the Case dock. With --answer, classify "
-    "every lesion from all of its images, and save the predictions in answers.json of the case.",
+    "every lesion from all of its photographs, and save the predictions in answers.json of the case; photographs "
+    "without a mask are segmented, and mask and measurements are saved in the case, too.",
 )
 PATIENT = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
 SLIDE_FIELDS = {"depth_mm": "depth in mm", "clark": "Clark level", "mitoses_per_mm2": "mitoses per mm²"}
@@ -112,7 +113,9 @@ def _predict_case(current: CommandSession, folder: Path, classifier: str) -> Non
 
     current.after_stop = f"Nothing was written to {folder}."
     with CaseStore.open(folder) as store:
-        predictions = predict_case_with(store, classifier, current.run)
+        if store.read_only:
+            raise SaveError(f"cannot save predictions in {folder}: {store.read_only}")
+        predictions = predict_case_with(store, classifier, current.run, keep=True)
         written = save_predictions(store, predictions)
     current.report.emit_item(
         "answers", "\n".join(_format_prediction(one) for one in predictions.lesions), **predictions.to_json()

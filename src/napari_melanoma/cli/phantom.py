@@ -18,7 +18,8 @@ LESION_HELP = examples(
     "napari-melanoma phantom lesion --out phantoms",
     "napari-melanoma phantom lesion --out phantoms --count 20 --seed 100 --modality macroscopic --skin-type 5",
     "Generate synthetic photographs of lesions. Each gives OUT/<name>.png, OUT/<name>_mask.png and "
-    "OUT/<name>.truth.json with all parameters. The same seed gives the same lesion.",
+    "OUT/<name>.truth.json with all parameters. The same seed gives the same lesion. With --growth, "
+    "OUT/<name>_grown.png shows it on the same skin at a later time.",
 )
 app = typer.Typer(
     help="Generate synthetic images with known ground truth.", no_args_is_help=True, rich_markup_mode=None
@@ -55,20 +56,30 @@ def lesion(
     ],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first image; the others follow.")] = 0,
     count: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1,
+    growth: Annotated[
+        float,
+        typer.Option(
+            min=0, max=9, help="Also photograph each lesion after its area has grown by this share; 0.5: by half."
+        ),
+    ] = 0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Generate phantom lesions."""
     with command_session(json, debug) as current:
-        from napari_melanoma.phantoms.lesion.phantom import lesion_phantom, save_lesion_phantom
+        from napari_melanoma.phantoms.lesion.phantom import grow_lesion, lesion_phantom, save_lesion_phantom
         from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
         current.lock_folder(out)
         current.after_stop = f"Finished images stay in {out}."
         for number in current.run.track(range(seed, seed + count), "drawing phantoms"):
             config = LesionPhantomConfig.parse({**options, "seed": number}, "the command line")
-            image = save_lesion_phantom(lesion_phantom(config), out, f"lesion_{number:04d}")
-            current.report.emit("phantom", str(image), image=str(image))
+            made = {f"lesion_{number:04d}": config}
+            if growth:
+                made[f"lesion_{number:04d}_grown"] = grow_lesion(config, growth)
+            for name, one in made.items():
+                image = save_lesion_phantom(lesion_phantom(one), out, name)
+                current.report.emit("phantom", str(image), image=str(image))
         text = f"{count} phantom{'' if count == 1 else 's'} in {out}; next: napari-melanoma lesion {out} --out RESULTS"
         current.finish(text, out=str(out), count=count)
 

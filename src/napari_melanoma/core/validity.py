@@ -100,6 +100,10 @@ class Validity(Config):
         """Further reasons against a prediction besides that in its headline, a sentence each."""
         return tuple(_sentence(one.text) for one in (*self._reasons_of("invalid")[1:], *self._reasons_of("caution")))
 
+    def find_reason(self, code: Code) -> ValidityReason | None:
+        """Return the reason with a code that makes the prediction invalid, or None."""
+        return next((one for one in self.reasons if one.code == code and one.severity == "invalid"), None)
+
     @property
     def codes(self) -> tuple[str, ...]:
         """Codes of all reasons."""

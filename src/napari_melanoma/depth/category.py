@@ -84,14 +84,20 @@ def format_thickness(mm: float, interval: Interval | None = None, *, at_least: b
 
 
 def format_headline(reading: DepthReading, validity: Validity | None = None) -> str:
-    """Format thickness and T category, such as ``1.34 mm (1.20 to 1.50)   T2a``; or why a prediction is not valid."""
-    if validity is not None and not validity.valid and not reading.when:
-        return validity.headline("")
+    """Format thickness and T category, such as ``1.34 mm (1.20 to 1.50)   T2a``.
+
+    ``validity``: of the analysis. Without a reader's confirmation, the thickness is marked as that of a demonstration
+    model, or replaced by the reason why it is not valid.
+    """
+    predicted = validity if not reading.when else None
+    if predicted is not None and not predicted.valid:
+        return predicted.headline("")
     if not reading.mm:
         return NOT_MEASURED
     more = " or more" if reading.at_least else ""
     thickness = format_thickness(reading.mm, reading.interval_mm, at_least=reading.at_least)
-    return f"{thickness}   {t_category(reading.mm, reading.ulcerated)}{more}"
+    text = f"{thickness}   {t_category(reading.mm, reading.ulcerated)}{more}"
+    return text if predicted is None else predicted.headline(text)
 
 
 def describe_origin(reading: DepthReading) -> str:

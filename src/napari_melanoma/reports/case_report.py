@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from napari_melanoma.case.results import PREDICTIONS_FILE, read_predictions
 from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import BATCH_ERRORS
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.taxonomy import load_taxonomy
@@ -38,6 +38,7 @@ from napari_melanoma.reports.lesion import (
     result_photograph,
 )
 from napari_melanoma.reports.page import Block, Notice, Report, Section, Text, fields
+from napari_melanoma.reports.risk_section import round_number
 from napari_melanoma.reports.slide_part import SlidePart, agreement_sections, is_slide_result, slide_section
 from napari_melanoma.reports.synoptic_section import synoptic_readers, synoptic_section
 
@@ -177,9 +178,11 @@ def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePa
     found: dict[tuple[int, str], SlidePart] = {}
     free = list(inputs.slides)
     for number, store in enumerate(inputs.cases):
-        for _, image in store.case.iterate_images():
+        for lesion, image in store.case.iterate_images():
             if image.is_slide:
                 part = SlidePart.of_image(store.folder, image, free)
+                if lesion is not None and part.synoptic == lesion.synoptic:
+                    part = replace(part, synoptic=None)  # it is shown with the lesion
                 free = [folder for folder in free if folder != part.folder]
                 found[number, image.id] = part
     return found, [SlidePart.of_folder(folder) for folder in free]
@@ -200,14 +203,18 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], body: str, c
         name = f"Lesion {numbers[lesion.id]}"
         title = f"{name}: {site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)}"
         classified = predictions is not None and predictions.find_lesion(lesion.id) is not None
-        images = _image_blocks(store, lesion.images, slides, collector, classified=classified)
-        followed = changes_sections(lesion, collector)
-        content = (*_lesion_blocks(store, lesion, name, predictions, collector), *images, *followed)
+        content = (
+            *_lesion_blocks(store, lesion, name, predictions, collector),
+            *_photograph_blocks(store, lesion.images, collector, classified=classified),
+            *changes_sections(lesion, collector),
+            *_slide_blocks(lesion.images, slides, collector),
+        )
         subtitle = lesion.label if collector.personal else ""
         blocks.append(Section(title, content or (Text("No data."),), subtitle))
     if case.images:
-        images = _image_blocks(store, case.images, slides, collector, classified=False)
-        blocks.append(Section("Images without a lesion", tuple(images)))
+        photographs = _photograph_blocks(store, case.images, collector, classified=False)
+        content = (*photographs, *_slide_blocks(case.images, slides, collector))
+        blocks.append(Section("Images without a lesion", content))
     return blocks
 
 
@@ -239,42 +246,65 @@ def _lesion_blocks(
     model = predictions.model
     origin = {"model": vars(model), "provenance": found.prediction.provenance}
     collector.add_origin(name, origin)
-    yield Section("Prediction", blocks)
+    used = format_names([_image_name(one) for one in found.image_ids])
+    yield Section("Prediction", blocks, f"from {used}")
     fused = fuse_lesion(store.case, lesion, found, is_current=not outdated)
     if fused is not None:
         yield fusion_section(fused)
 
 
-def _image_blocks(
-    store: CaseStore,
-    images: Sequence[CaseImage],
-    slides: Mapping[str, SlidePart],
-    collector: Collector,
-    *,
-    classified: bool,
+def _photograph_blocks(
+    store: CaseStore, images: Sequence[CaseImage], collector: Collector, *, classified: bool
 ) -> Iterator[Block]:
-    """Yield photographs and slides, then one table of the measurements; ``classified``: by a prediction above."""
-    first = min((image.taken_on for image in images if image.taken_on), default="")
+    """Yield photographs, then one table of the measurements; ``classified``: by a prediction above."""
     measured: list[tuple[str, Mapping[str, float]]] = []
+
+    def make_section(image: CaseImage, name: str, title: str, subtitle: str) -> Section:
+        found = case_photograph(image, name, collector, missing=store.missing.get(image.id), classified=classified)
+        measured.extend([(name, found.measurements)] if found.measurements else [])
+        return Section(title, found.blocks, subtitle)
+
+    yield from _image_sections(images, collector, make_section, slides=False)
+    if measured:
+        yield Section("Measurements", (measurement_table(measured),))
+
+
+def _slide_blocks(
+    images: Sequence[CaseImage], slides: Mapping[str, SlidePart], collector: Collector
+) -> Iterator[Block]:
+    """Yield the slides."""
+
+    def make_section(image: CaseImage, name: str, title: str, subtitle: str) -> Section:
+        return slide_section(slides[image.id], title, subtitle, name, collector)
+
+    yield from _image_sections(images, collector, make_section, slides=True)
+
+
+def _image_sections(
+    images: Sequence[CaseImage],
+    collector: Collector,
+    make_section: Callable[[CaseImage, str, str, str], Section],
+    *,
+    slides: bool,
+) -> Iterator[Block]:
+    """Yield a section for each slide or each photograph among the images of a lesion."""
+    first = min((image.taken_on for image in images if image.taken_on), default="")
     for image in images:
-        name = f"Image {image.id.removeprefix('I')}"
+        if image.is_slide != slides:
+            continue
+        name = _image_name(image.id)
         collector.begin_part(name)
         title = ", ".join(filter(None, (name, MODALITIES.get(image.modality, image.modality))))
-        subtitle = _describe_time(image, first, collector)
         try:
-            if image.is_slide:
-                yield slide_section(slides[image.id], title, subtitle, name, collector)
-                continue
-            found = case_photograph(image, name, collector, missing=store.missing.get(image.id), classified=classified)
+            yield make_section(image, name, title, _describe_time(image, first, collector))
         except BATCH_ERRORS:
             raise
         except Exception as error:  # noqa: BLE001 - any error concerns this image only; the others continue
             yield Section(title, (collector.add_problem(name, "cannot be shown: its data are damaged.", error),))
-            continue
-        measured += [(name, found.measurements)] if found.measurements else []
-        yield Section(title, found.blocks, subtitle)
-    if measured:
-        yield Section("Measurements", (measurement_table(measured),))
+
+
+def _image_name(image_id: str) -> str:
+    return f"Image {image_id.removeprefix('I')}"
 
 
 def _describe_time(image: CaseImage, first: str, collector: Collector) -> str:
@@ -335,5 +365,5 @@ def _format_field(part: Any, name: str, personal: bool) -> str:  # noqa: ANN401 
     elif column.kind == "yes_no":
         shown = "yes" if text == "1" else "no"
     elif column.unit and shown == text:
-        shown = f"{text} {column.unit}"
+        shown = f"{round_number(text)} {column.unit}"
     return f"{shown} (suggested by {part.guesses[name]}, not confirmed)" if name in part.guesses else shown

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ ROUND_STEPS = (1, 2, 5)  # times a power of ten, in mm
 LINE_COLOR, LINE_PX = (11, 60, 255), 4  # of a Breslow line
 LINE_MARGIN = 0.35  # around a line, as a share of its length
 REGION_COLOR = (60, 90, 160)  # of a region without a color
+DASH_PX = 9
 WHITE = (255, 255, 255)
 
 
@@ -150,6 +151,8 @@ def draw_slide_overview(
 ) -> Picture:
     """Draw a whole slide with the outlines of lesions, the first of them numbered, and of regions, turned as shown.
 
+    Outlines of regions are dashed, since the colors of both may be the same.
+
     Channels of fluorescence are merged in their colors.
     """
     from PIL import Image, ImageDraw, ImageFont
@@ -165,7 +168,7 @@ def draw_slide_overview(
     image = Image.fromarray(picture.rgb)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(max(12, image.width // 45))
     for region in regions:
-        _draw_outlines(draw, region.polygons, scale, region.color or REGION_COLOR)
+        _draw_outlines(draw, region.polygons, scale, region.color or REGION_COLOR, dashed=True)
     for lesion in lesions:
         color = LABEL_COLORS.get(lesion.label, UNLABELED_COLOR)
         _draw_outlines(draw, lesion.polygons, scale, color)
@@ -208,11 +211,27 @@ def draw_depth_line(slide: Slide, line: Line, angle: float = 0.0) -> Picture | N
 
 
 def _draw_outlines(
-    draw: ImageDraw.ImageDraw, polygons: Iterable[Polygon], scale: tuple[float, float], color: tuple[int, int, int]
+    draw: ImageDraw.ImageDraw,
+    polygons: Iterable[Polygon],
+    scale: tuple[float, float],
+    color: tuple[int, int, int],
+    *,
+    dashed: bool = False,
 ) -> None:
     """Draw the rings of polygons with white edges, visible on any stain."""
     for polygon in polygons:
         for ring in polygon.rings:
             points = [(column * scale[1], row * scale[0]) for row, column in (*ring, ring[0])]
             draw.line(points, fill=WHITE, width=5, joint="curve")
-            draw.line(points, fill=color, width=3, joint="curve")
+            for part in _split_dashes(points) if dashed else (points,):
+                draw.line(part, fill=color, width=3, joint="curve")
+
+
+def _split_dashes(points: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
+    """Split a line into dashes with gaps of the same length."""
+    places = np.array(points)
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(places, axis=0).T))])
+    for start in np.arange(0.0, along[-1], 2 * DASH_PX):
+        end = min(start + DASH_PX, along[-1])
+        at = np.unique([start, *along[(along > start) & (along < end)], end])
+        yield list(zip(np.interp(at, along, places[:, 0]), np.interp(at, along, places[:, 1]), strict=True))

@@ -50,7 +50,8 @@ def risk_section(
 def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, personal: bool) -> Iterator[Block]:
     """Yield methods, contributions, inputs and pictures."""
     probability, interval = float(prediction["probability"]), _parse_interval(prediction.get("interval"))
-    name = f"Image, depth and patient ({prediction['model'].get('name', 'the model')})"
+    kind = "demonstration model " if read_risk_validity(prediction).demonstration else ""
+    name = f"Image, depth and patient ({kind}{prediction['model'].get('name', 'the model')})"
     rows: list[tuple[Cell, ...]] = [(name, Bar(_format_value(probability, interval), probability, interval))]
     rows += [_create_method_row(one) for one in (prediction.get("beside") or {}).values()]
     yield Table("Probability of metastasis by method", ("Method", "Probability"), tuple(rows))
@@ -85,8 +86,16 @@ def format_probability(prediction: Mapping[str, Any]) -> str:
 
 def format_known_data(known: Mapping[str, object], *, personal: bool = True) -> str:
     """Format the known data of a patient and a melanoma, such as ``Age 64 years, Sex male``; a dash if unknown."""
-    shown = ((name, hide_age(name, str(cell), personal=personal)) for name, cell in known.items())
+    shown = ((name, hide_age(name, round_number(str(cell)), personal=personal)) for name, cell in known.items())
     return ", ".join(f"{column_title(name)} {cell} {_column_unit(name, cell)}".rstrip() for name, cell in shown) or "–"
+
+
+def round_number(cell: str) -> str:
+    """Round a number to two decimals; any other text stays as it is."""
+    try:
+        return f"{round(float(cell), 2):.15g}"
+    except ValueError:
+        return cell
 
 
 def _create_method_row(one: Mapping[str, Any]) -> tuple[Cell, ...]:

@@ -145,6 +145,8 @@ def depth_blocks(shown: SlideReading) -> tuple[Block, ...]:
 def reader_sections(shown: SlideReading, record: Sequence[ReadingChange]) -> tuple[Section, ...]:
     """Return the table of readings with their agreement, if there are several, and a record of changes."""
     rows = category.reader_rows(shown.depth, shown.reading.reader, shown.base)
+    if rows and shown.base.mm is not None and shown.validity.demonstration:
+        rows[-1] = ("demonstration model", *rows[-1][1:])
     readings = [one for one in shown.depth.readings if one.mm is not None and one.when]
     table = Table("Readings", READER_COLUMNS, tuple(rows))
     agreement = tuple(map(Text, filter(None, (describe_slide_agreement(readings),))))
@@ -172,8 +174,8 @@ def _list_warnings(reading: DepthReading, found: SlideDepthProposals) -> tuple[s
     if reading.when and reading.method != "automatic":
         return ()
     if not found.validity.valid:
-        origin = "The line was predicted by a model. " if reading.when else ""
-        warnings = [f"{origin}{found.validity.headline('')}.", *found.validity.other_reasons]
+        headline = f"The line was predicted by a model. {found.validity.headline('')}."
+        warnings = [*([headline] if reading.when else ()), *found.validity.other_reasons]
     else:
         notes = (*found.validity.cautions, *found.notes)
         warnings = [to_sentence(f"analysis: {note}") for note in dict.fromkeys(notes)]
@@ -192,7 +194,7 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
         "Breslow thickness and T category (AJCC 8)": "–" if thickness == category.NOT_MEASURED else thickness,
         **({"Thickness recorded (AJCC 8)": format_recorded_thickness(reading.mm)} if reading.mm else {}),
         "Ulceration": {None: "not assessed", True: "present", False: "absent"}[reading.ulcerated],
-        "Mitoses": "Not assessed." if reading.mitoses == MitosisCount() else category.format_mitoses(reading.mitoses),
+        "Mitoses": "not assessed" if reading.mitoses == MitosisCount() else category.format_mitoses(reading.mitoses),
         "Clark level": clark,
         **margin_fields,
     }

@@ -180,7 +180,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
         *problems,
         *picture,
         *_analysis_blocks(content, validity),
-        *_lesion_blocks(lesions),
+        *_lesion_blocks(lesions, validity),
         *_region_blocks(regions, info.pixel_size),
         *_depth_sections(part, info, latest, collector),
         *_synoptic_sections(part, collector),
@@ -239,6 +239,7 @@ def _overview(
         return ()
     outlined = [format_count(len(found), what) for found, what in ((lesions, "lesion"), (regions, "region")) if found]
     caption = " with ".join(filter(None, ("Overview", " and ".join(outlined))))
+    caption += " (dashed)" if regions else ""
     return (make_figure(picture, f"Overview of {name}", caption),)
 
 
@@ -254,16 +255,22 @@ def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> I
     yield from (Notice(to_sentence(str(text))) for text in (*reasons, *(content.get("warnings") or ())))
 
 
-def _lesion_blocks(lesions: Sequence[SlideLesion]) -> Iterator[Block]:
-    """Yield the table of lesions."""
+def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None) -> Iterator[Block]:
+    """Yield the table of lesions; ``validity``: of the analysis."""
     if not lesions:
         return
+    is_demonstration = validity is not None and validity.demonstration
+    origins = (
+        {name: text.replace("model", "demonstration") for name, text in ORIGINS.items()}
+        if is_demonstration
+        else ORIGINS
+    )
     rows = tuple(
         (
             str(one.index),
             f"{format_class(one.label) or 'lesion'} {one.probability:.2f}",
             *("–" if value is None else f"{value:.3g}" for value in (one.area_mm2, one.height_mm, one.width_mm)),
-            ORIGINS.get(one.origin, "by hand"),
+            origins.get(one.origin, "by hand"),
         )
         for one in lesions[:MAX_LESIONS]
     )

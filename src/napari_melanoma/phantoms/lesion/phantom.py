@@ -86,6 +86,16 @@ def lesion_phantoms(config: LesionPhantomConfig, count: int) -> Iterator[LesionP
         yield lesion_phantom(config.model_copy(update={"seed": seed}))
 
 
+def grow_lesion(config: LesionPhantomConfig, share: float) -> LesionPhantomConfig:
+    """Return the configuration of the same photograph after the area of its first lesion has grown by a share."""
+    plan = plan_lesion_phantom(config)
+    outline, traits = plan.lesions[0]
+    centre = tuple(at / extent + 0.5 for at, extent in zip(outline.center_mm, plan.plane.extent_mm, strict=True))
+    grown = {**asdict(traits), "diameter_mm": traits.diameter_mm * math.sqrt(1 + share), "centre": centre}
+    lesion = type(config.lesion).parse(grown, "the grown lesion")
+    return config.model_copy(update={"field_mm": plan.scene.field_mm, "lesion": lesion})
+
+
 def _grow_tissue(plan: LesionPhantomPlan) -> tuple[SkinTissue, NDArray[np.bool_]]:
     """Generate the skin and its lesions, and their mask."""
     scene, config = plan.scene, plan.config
