@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
@@ -42,12 +43,11 @@ DIAGNOSES = (
 MAX_RECENT_DIAGNOSES = 20
 
 
-@dataclass(frozen=True)
-class CorrectionsIndex:
+class CorrectionsIndex(NamedTuple):
     """The rows of a corrections folder, by the digest of the photograph's pixels."""
 
     folder: Path
-    rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    rows: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
     @property
     def total(self) -> int:
