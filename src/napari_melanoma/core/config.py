@@ -38,7 +38,7 @@ class Config(BaseModel):
     @classmethod
     def _check_no_boolean_number(cls, value: object, info: ValidationInfo) -> object:
         """Raise for true and false where a number is expected, which pydantic takes for 1 and 0."""
-        if isinstance(value, bool | list | tuple | dict):
+        if _contains_boolean(value):  # rarely; looking at the types takes longer
             annotation = cls.model_fields[str(info.field_name)].annotation
             if _is_boolean_for_number(value, [annotation]):
                 from pydantic_core import PydanticCustomError
@@ -62,6 +62,13 @@ class Config(BaseModel):
             ) from None
 
 
+def _contains_boolean(value: object) -> bool:
+    """Whether a value is true or false, or has such an item at any depth."""
+    if isinstance(value, dict):
+        return any(map(_contains_boolean, value.values()))
+    return isinstance(value, bool) or (isinstance(value, (list, tuple)) and any(map(_contains_boolean, value)))
+
+
 def _is_boolean_for_number(value: object, annotations: Iterable[object]) -> bool:
     """Whether a boolean is given where a number is expected, also as an item of a collection."""
     if not isinstance(value, bool | list | tuple | dict):
@@ -71,9 +78,9 @@ def _is_boolean_for_number(value: object, annotations: Iterable[object]) -> bool
         return bool not in kinds and (int in kinds or float in kinds)
     if isinstance(value, dict):
         value_types = [get_args(kind)[-1] for kind in kinds if get_origin(kind) in (dict, Mapping)]
-        return any(_is_boolean_for_number(item, value_types) for item in value.values())
+        return bool(value_types) and any(_is_boolean_for_number(item, value_types) for item in value.values())
     item_types = [part for kind in kinds if get_origin(kind) not in (dict, Mapping) for part in get_args(kind)]
-    return any(_is_boolean_for_number(item, item_types) for item in value)
+    return bool(item_types) and any(_is_boolean_for_number(item, item_types) for item in value)
 
 
 def _union_types(annotation: object) -> Iterator[object]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull
 
@@ -129,8 +129,7 @@ def zero_weight(item: object) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class StageLimit:
+class StageLimit(NamedTuple):
     """How many photographs a stage may hold: fewer if they are large, so that memory is bounded.
 
     ``weigh``: returns the size of an item in bytes before it is processed; required with ``max_bytes``.

@@ -10,8 +10,9 @@ import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import normalize_name
@@ -57,8 +58,7 @@ class OutsidePaths:
         return f"{self.count} {verb} outside {self.folder}: {', '.join(self.first)}{more}"
 
 
-@dataclass(frozen=True)
-class _AllowedPaths:
+class _AllowedPaths(NamedTuple):
     """Files that the user allowed: anywhere, or in further folders."""
 
     anywhere: bool = False
@@ -96,7 +96,7 @@ def allow_folders(folders: Iterable[Path]) -> Iterator[None]:
     """
     previous = _allowed.get()
     with _allow_paths(
-        replace(previous, folders=(*previous.folders, *(Path(os.path.realpath(path)) for path in folders)))
+        previous._replace(folders=(*previous.folders, *(Path(os.path.realpath(path)) for path in folders)))
     ):
         yield
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 MIN_COLOR_SHARE = 0.05
 
 
-@dataclass(frozen=True)
-class Measurement:
+class Measurement(NamedTuple):
     """A measurement: its column in tables, label, unit (empty for a ratio), and a short explanation."""
 
     name: str
@@ -61,8 +59,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
 MEASUREMENT_COLUMNS: tuple[str, ...] = tuple(measurement.name for measurement in MEASUREMENTS)
 
 
-@dataclass(frozen=True)
-class MaskLengths:
+class MaskLengths(NamedTuple):
     """Area and lengths of a mask in the unit of the pixel spacing."""
 
     area: float
@@ -183,8 +180,7 @@ OFFSETS, POINTS_A_BOX = 4, 32
 Spacing = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class PrincipalAxes:
+class PrincipalAxes(NamedTuple):
     """Principal axes of a mask: centroid and direction of the major axis (row, column), eccentricity, axis ratio."""
 
     centroid: NDArray[np.float64]

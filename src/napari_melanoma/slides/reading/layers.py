@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, Any
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.tiled import TiledSlide
 
 
+class _ColoredTile(NamedTuple):
+    """A tile as read and as displayed, uint8 (row, column, channel=3)."""
+
+    colors: DisplayColors
+    scan: NDArray[np.uint8]
+    shown: NDArray[np.uint8]
+
+
 class LevelArray:
     """One level, or a box of it, as an array; damaged tiles are shown as stripes.
 
@@ -30,6 +39,7 @@ class LevelArray:
         size = slide.info.levels[level]
         self.slide, self.level, self.channel = slide, level, channel
         self.colors = DisplayColors()
+        self._colored: dict[tuple[int, int], _ColoredTile] = {}  # of the last request
         self.box = box or Box(0, 0, size.height, size.width)
         source, number = slide.sources[level], len(slide.info.channels)
         self.dtype = slide.dtype
@@ -67,8 +77,26 @@ class LevelArray:
         if self.channel is not None:
             pixels = pixels[..., self.channel]
         elif not self.colors.is_default:
-            pixels = self.colors.apply(pixels)
+            pixels = self._apply_colors(box, pixels)
         return pixels[(rows, columns, *rest)]
+
+    def _apply_colors(self, box: Box, scan: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the displayed colors; a moving view shows most tiles again, which are not computed again."""
+        height, width = self.chunks[:2]
+        rows = range(box.top // height, math.ceil((box.top + box.height) / height))
+        columns = range(box.left // width, math.ceil((box.left + box.width) / width))
+        known, colored = self._colored, {}
+        shown = np.empty_like(scan)
+        for row, column in product(rows, columns):
+            top, left = row * height - box.top, column * width - box.left
+            part = slice(max(0, top), top + height), slice(max(0, left), left + width)
+            tile = known.get((row, column))
+            if tile is None or tile.colors != self.colors or not np.array_equal(tile.scan, scan[part]):
+                tile = _ColoredTile(self.colors, scan[part].copy(), self.colors.apply(scan[part]))
+            colored[row, column] = tile
+            shown[part] = tile.shown
+        self._colored = colored
+        return shown
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:
         """Read the whole level; intended for the coarsest level."""
