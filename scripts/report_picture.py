@@ -34,7 +34,7 @@ from napari_melanoma.slides.synoptic_files import save_synoptic
 READERS = ("A. Meyer", "B. Kaya")
 DAYS = ("2025-03-01", "2026-03-01")
 MPP = 1.0
-PAGES, PAGE_PX = (0, 2, 4), 620  # of the picture, side by side
+PAGES, PAGE_PX = (0, 2, 3), 620  # of the picture, side by side
 
 
 def main() -> int:

@@ -53,7 +53,7 @@ READING = DepthReading(
     ),
 )
 
-RECORD = ("60, 100 to 460, 100", ">margins</td>", "<td>lateral mm 2.50</td>", ">yes</td>")
+RECORD = ("60, 100 to 460, 100", ">margins</td>", ">lateral mm 2.50</td>", ">yes</td>")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ HEADER_LENGTH = 60  # characters of the running header
 MAX_LEVEL = 6  # of headings in HTML
 MANY_COLUMNS = 3  # from which a table scrolls on a phone
 SHORT_ROWS = 8  # of a table that is kept on one page
-NARROW_LETTERS, WORD_LETTERS = 16, 12  # of the heading of a row, and of another cell, that is kept on one line
+LINE_LETTERS = 16  # of a cell that is kept on one line
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Table:
             "fields": not self.columns,
             "many": len(self.columns) > MANY_COLUMNS,
             "short": len(self.rows) <= SHORT_ROWS,
-            "narrow": bool(self.columns) and all(len(str(row[0])) <= NARROW_LETTERS for row in self.rows),
+            "narrow": bool(self.columns) and all(len(str(row[0])) <= LINE_LETTERS for row in self.rows),
         }
         return " ".join(name for name, holds in found.items() if holds)
 
@@ -152,7 +152,7 @@ def fields(caption: str, values: dict[str, str]) -> Table:
 
 def write_report(path: Path, report: Report) -> None:
     """Write a report as one HTML file without references to other files."""
-    limits = {"max_level": MAX_LEVEL, "word_letters": WORD_LETTERS}
+    limits = {"max_level": MAX_LEVEL, "line_letters": LINE_LETTERS}
     write_html(path, PAGE, report=report, notice=NOTICE, generator=GENERATOR, **limits)
 
 
@@ -224,8 +224,8 @@ aria-label="{{ one.caption }}"{% endif %}><table class="{{ one.classes }}">
 one.numeric and one.numeric[loop.index0] }}>{{ name }}</th>{% endfor %}</tr></thead>
 {% endif %}<tbody>
 {% for row in one.rows %}<tr>{% for cell in row %}{% if loop.first %}<th scope="row">{{ show_cell(cell) }}</th>{% else
-%}<td{{ ' class="number"'|safe if one.numeric and one.numeric[loop.index0] else ' class="word"'|safe if cell is string
-and cell|length <= word_letters }}>{{ show_cell(cell) }}</td>{% endif %}{% endfor %}</tr>
+%}<td{{ ' class="number"'|safe if one.numeric and one.numeric[loop.index0] else ' class="unbroken"'|safe if cell is string
+and cell|length <= line_letters }}>{{ show_cell(cell) }}</td>{% endif %}{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 {% endmacro %}
 {% block head %}<meta name="generator" content="{{ generator }}">{% endblock %}
@@ -243,7 +243,7 @@ td, th { vertical-align: top; text-align: left; } table { margin: .6rem 0 1rem; 
 thead th { color: var(--quiet); font-size: .85rem; border-bottom: 2px solid var(--rule); }
 tbody th { font-weight: 500; } table.fields th { width: 34%; color: var(--quiet); font-weight: 400; }
 td.number, thead th.number { padding-right: 1.6rem; } thead th, tbody th { min-width: 4.5rem; }
-.narrow tbody th, .number, .word { white-space: nowrap; } .wide:focus-visible { outline: 2px solid var(--accent); }
+.narrow tbody th, .number, .unbroken { white-space: nowrap; } .wide:focus-visible { outline: 2px solid var(--accent); }
 caption { text-align: left; font-weight: 600; padding: .2rem 0; }
 caption.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 figure { margin: .8rem 0; } figure img { border-radius: 4px; display: block; } figure.small { max-width: 20rem; }
