@@ -246,10 +246,8 @@ def classify(
         the first that is installed.
     age : float, optional
         In years.
-    sex : str, optional
-        ``female`` or ``male``.
-    site : str, optional
-        Body site, such as ``lower extremity``.
+    sex, site : str, optional
+        ``female`` or ``male``; body site, such as ``lower extremity``.
     coverage : float, optional
         Of the prediction set, between 0 and 1; by default the model's own.
     sensitivity : float, optional
@@ -257,8 +255,8 @@ def classify(
     progress : callable, optional
         Called with each ``Progress``.
     **patient_data
-        Other columns of the harmonized table, such as ``personal_history=1`` or ``diameter_1_mm=7``. Which columns a
-        model uses: ``load_model(name).patient_data_columns``; others cause a warning and are in ``unused_data``.
+        Other columns of the harmonized table, such as ``diameter_1_mm=7``, if ``load_model(name).patient_data_columns``
+        has them; without effect otherwise, which is a warning.
 
     Returns
     -------
@@ -277,8 +275,7 @@ def classify(
 
     row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
     photograph, classifier = read_photograph(image), _load_classifier(model)
-    values = {"model": classifier.info.name, "coverage": coverage, "sensitivity": sensitivity}
-    options = ClassifyOptions.parse(values, "classify")
+    options = ClassifyOptions.parse({"coverage": coverage, "sensitivity": sensitivity}, "classify")
     lesion = _lesion_mask(photograph, mask, classifier, progress)
     found = classify_lesion(photograph, lesion, row, classifier, options, run=to_run(progress))
     return _to_classification(found, classifier.info.patient_data_columns)

@@ -374,9 +374,9 @@ class EvaluationSummary:
         pandas.DataFrame
             A row per image: ``image_id``, ``domain`` (its data set), ``split``, ``group`` (its patient or lesion),
             ``diagnosis``, ``status`` (``done`` or ``failed``), ``error``, and ``trained_on`` (the model, if it was
-            trained on the image). Masks: its metrics, and what makes it difficult. Classes: ``label`` (the
-            true class), ``said`` (the class predicted by the decision threshold or, from three classes on, the most
-            probable), and ``probability_<class>``. The guide "Evaluate a model" explains all columns.
+            trained on the image). Masks: its metrics, and what makes it difficult. Classes: ``label`` (the true class),
+            ``said`` (the predicted class: of two by the decision threshold, of more the most probable), and
+            ``probability_<class>``. The guide "Evaluate a model" explains all columns.
         """
         import pandas as pd
 
@@ -411,8 +411,7 @@ def evaluate(
     progress : callable, optional
         Called with each ``Progress``.
     **options
-        Further options of ``napari-melanoma evaluate``, such as ``threshold=0.4`` or ``flips=True`` for masks and
-        ``target="melanoma"`` or ``masks="predicted"`` for classes.
+        Of ``napari-melanoma evaluate``, such as ``flips=True`` for masks or ``target="melanoma"`` for classes.
 
     Returns
     -------
