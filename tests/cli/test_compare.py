@@ -53,6 +53,29 @@ def finished(tmp_path: Path, clinic: Path, tiny_bundle: BundleInfo) -> Path:
     return folder.path
 
 
+@pytest.mark.parametrize("out", [".", "results"])
+@pytest.mark.parametrize("command", ["evaluate", "compare", "data report", "data merge", "train"])
+def test_no_command_writes_results_into_a_data_set(
+    run: Run, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path, command: str, out: str
+) -> None:
+    other, recipe = tmp_path / "other", tmp_path / "recipe.toml"
+    shutil.copytree(clinic, other)
+    write_toml(recipe, TrainRecipe.parse({"data": {"datasets": [str(other)]}}, "the test"))
+    arguments = {
+        "evaluate": ("--model", tiny_bundle.path, "--data", other),
+        "compare": (*("--model", tiny_bundle.path) * 2, "--data", other),
+        "data report": (other,),
+        "data merge": (clinic, other),
+        "train": ("--config", recipe),
+    }
+    before = sorted(other.rglob("*"))
+    done = run(*command.split(), *arguments[command], "--out", other / out)
+    assert done.exit_code == 2, done.output
+    where = "is" if out == "." else "lies in"
+    assert f"{where} the data set {other}, which results must not change" in " ".join(done.output.split())
+    assert sorted(other.rglob("*")) == before
+
+
 def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInfo, lines) -> None:
     model = ("--model", tiny_bundle.path) * 2
     done = run("compare", *model, "--data", clinic, "--split", "val", "--out", "out")

@@ -57,7 +57,7 @@ class Config(BaseModel):
         except ValidationError as error:
             found = error.errors(include_url=False)
             raise ConfigError(
-                f"{where} is not a valid {cls.__name__}: {_summarize_faults(found, cls)}",
+                f"{where}: {_summarize_faults(found, cls).rstrip('.')}.",
                 tuple(_to_fault(fault, cls) for fault in found[:MAX_FAULTS] if fault["type"] not in SCHEMA_FAULTS),
             ) from None
 
@@ -177,7 +177,7 @@ def _describe_fault(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]
         return f"key '{key}'", "is missing"
     if fault["type"] == "value_error" and isinstance(fault["input"], Mapping | BaseModel):
         return f"'{key}':" if location else "", _describe_expected(fault, model)  # the message names the values
-    return f"'{key}' is {shorten(repr(fault['input']))}:", _describe_expected(fault, model)
+    return f"'{key}' is {shorten(repr(fault['input']))};", _describe_expected(fault, model)
 
 
 def _to_fault(fault: ErrorDetails, model: type[Config]) -> ConfigFault:
@@ -198,7 +198,8 @@ def _describe_expected(fault: ErrorDetails, model: type[BaseModel]) -> str:
         found = [(name, getattr(one, name, None)) for one in marks for name in LIMIT_TEXTS]
         limits = {LIMIT_TEXTS[name]: limit for name, limit in found if limit is not None}
     if limits:
-        return f"expected {' and '.join(f'{words} {limit:g}' for words, limit in limits.items())}"
+        text = " and ".join(f"{words} {limit:g}" for words, limit in limits.items())
+        return f"expected a number {'of ' if text.startswith('at') else ''}{text}"
     message = fault["msg"].removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]}"
 

@@ -47,7 +47,7 @@ class Photograph:
     name : str
         File name without suffix; used for layers and result folders.
     pixel_size : PixelSize, optional
-        Micrometers per pixel, if the file states a real scale.
+        Micrometers per pixel, if the file states a real scale; ``pixel_size_um`` has its two numbers.
     modality : {"dermoscopic", "macroscopic", "tbp_tile"}, optional
         How it was taken, if the file states it.
     damage : str, optional
@@ -63,9 +63,14 @@ class Photograph:
     damage: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def pixel_size_um(self) -> tuple[float, float] | None:
+        """Micrometers per pixel along (row, column), as of a slide; None if unknown."""
+        return None if self.pixel_size is None else (self.pixel_size.y_um, self.pixel_size.x_um)
+
     def __repr__(self) -> str:
         """Return a short text without the pixels."""
-        stated = {"pixel_size": self.pixel_size, "modality": self.modality, "damage": self.damage}
+        stated = {"pixel_size_um": self.pixel_size_um, "modality": self.modality, "damage": self.damage}
         known = {name: value for name, value in stated.items() if value is not None}
         return format_repr(self, name=self.name, shape=self.rgb.shape, **known)
 
