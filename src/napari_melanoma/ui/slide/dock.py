@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+    from napari_melanoma.ui.widgets.status_line import Task
 
 
 PRELOAD_MS = 300  # by then the dock is drawn
@@ -439,15 +440,13 @@ class SlideDock(SlideControls):
             self.opener.open_sample()
         elif link == "open":
             self.opener.choose_files()
-        elif link == READING_LINK:
-            self.reading_mode.toggle()
         elif self.sender() is self.notice:
             self.notice.hide()
             self.opener.open([Path(QUrl(link).toLocalFile())])
-        elif not self.regions.open_link(link):
+        elif not (self.regions.open_link(link) or self.reading_mode.open_link(link)):
             QDesktopServices.openUrl(QUrl(link))
 
-    def _on_cancelled(self, task: str) -> None:
+    def _on_cancelled(self, task: Task) -> None:
         if task == "opening":
             self.opener.cancel()
         elif task == "finding":
@@ -505,6 +504,12 @@ class ReadingModeSwitch(QObject):
             self.mode.ruler_requested.connect(partial(dock.sections.measurements.toggle_tool, "line"))
         self.mode.enter()
         self._dock.sections.side_by_side.share_width()
+
+    def open_link(self, link: str) -> bool:
+        """Open a link of the status line if it is about the reading mode; return whether it is."""
+        if link == READING_LINK:
+            self.toggle()
+        return link == READING_LINK
 
     def leave(self) -> bool:
         """Turn the reading mode off; return whether it was on."""
