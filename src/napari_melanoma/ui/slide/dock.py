@@ -164,7 +164,7 @@ class SlideDock(SlideControls):
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(lambda _: self.status.end("opening"))
         self.tissue_controller.started.connect(partial(self.status.begin, "finding", "Detecting tissue ..."))
-        self.tissue_controller.finished.connect(partial(self.status.end, "finding", "Tissue detected."))
+        self.tissue_controller.finished.connect(partial(self.status.end, "finding"))
         self.navigation_panel.bookmarks_edited.connect(self._save_notes)
         self.sections.measurements.edited.connect(self._save_notes)
         self.sections.rotation.rotated.connect(self._save_notes)
@@ -451,7 +451,6 @@ class SlideDock(SlideControls):
             self.opener.cancel()
         elif task == "finding":
             self.tissue_controller.cancel()
-            self.status.end(task, "Canceled.")
 
     def _on_report(self) -> None:
         """Write a report from the stored results of the slide, after pending changes were written."""
