@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+    from napari_melanoma.ui.widgets.status_line import Task
 
 
 PRELOAD_MS = 300  # by then the dock is drawn
@@ -163,7 +164,7 @@ class SlideDock(SlideControls):
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(lambda _: self.status.end("opening"))
         self.tissue_controller.started.connect(partial(self.status.begin, "finding", "Detecting tissue ..."))
-        self.tissue_controller.finished.connect(partial(self.status.end, "finding", "Tissue detected."))
+        self.tissue_controller.finished.connect(partial(self.status.end, "finding"))
         self.navigation_panel.bookmarks_edited.connect(self._save_notes)
         self.sections.measurements.edited.connect(self._save_notes)
         self.sections.rotation.rotated.connect(self._save_notes)
@@ -439,20 +440,17 @@ class SlideDock(SlideControls):
             self.opener.open_sample()
         elif link == "open":
             self.opener.choose_files()
-        elif link == READING_LINK:
-            self.reading_mode.toggle()
         elif self.sender() is self.notice:
             self.notice.hide()
             self.opener.open([Path(QUrl(link).toLocalFile())])
-        elif not self.regions.open_link(link):
+        elif not (self.regions.open_link(link) or self.reading_mode.open_link(link)):
             QDesktopServices.openUrl(QUrl(link))
 
-    def _on_cancelled(self, task: str) -> None:
+    def _on_cancelled(self, task: Task) -> None:
         if task == "opening":
             self.opener.cancel()
         elif task == "finding":
             self.tissue_controller.cancel()
-            self.status.end(task, "Canceled.")
 
     def _on_report(self) -> None:
         """Write a report from the stored results of the slide, after pending changes were written."""
@@ -505,6 +503,12 @@ class ReadingModeSwitch(QObject):
             self.mode.ruler_requested.connect(partial(dock.sections.measurements.toggle_tool, "line"))
         self.mode.enter()
         self._dock.sections.side_by_side.share_width()
+
+    def open_link(self, link: str) -> bool:
+        """Open a link of the status line if it is about the reading mode; return whether it is."""
+        if link == READING_LINK:
+            self.toggle()
+        return link == READING_LINK
 
     def leave(self) -> bool:
         """Turn the reading mode off; return whether it was on."""

@@ -22,7 +22,7 @@ from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_butto
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.layers import Image
+    from napari.layers import Image, Layer
     from numpy.typing import NDArray
     from superqt import QCollapsible
 
@@ -299,8 +299,6 @@ class SideBySideController(QObject):
 
     def _rebuild(self) -> None:
         """Show the second slide, read from the same open file, with its current scale and without an alignment."""
-        from napari.layers import Layer
-
         slide = self._find_other_slide()
         if slide is None or self._model is None:
             return
@@ -308,9 +306,7 @@ class SideBySideController(QObject):
         self._moving = True
         self._model.layers.clear()
         for layer in slide.layers:
-            copy = Layer.create(*layer.as_layer_data_tuple())
-            copy.visible = True
-            self._model.add_layer(copy)
+            _add_copy(self._model, layer)
         self._reset_alignment()
         self._copy_overlays()
         self.set_scale_bar(self._context.settings.get("slide/scale_bar", True))
@@ -321,17 +317,13 @@ class SideBySideController(QObject):
 
     def _copy_overlays(self) -> None:
         """Copy heatmap and lesions of the second slide that are not shown yet."""
-        from napari.layers import Layer
-
         slide = self._find_other_slide()
         if slide is None or self._model is None:
             return
         for role in OVERLAYS:
             layer = slide_layers.find_layer(self._viewer, slide, role)
             if layer is not None and slide_layers.find_layer(self._model, slide, role) is None:
-                copy = Layer.create(*layer.as_layer_data_tuple())
-                copy.visible = True
-                self._model.add_layer(copy)
+                _add_copy(self._model, layer)
         self._transform_layers()
         self.update_heatmap()
 
@@ -520,6 +512,15 @@ class SideBySideController(QObject):
             self._alignment = ""
         self._view.link_check.setChecked(True)
         self._refresh()
+
+
+def _add_copy(model: Any, layer: Layer) -> None:  # noqa: ANN401 - napari moved it
+    """Show a copy of a layer in the second view."""
+    from napari.layers import Layer
+
+    copy = Layer.create(*layer.as_layer_data_tuple())
+    copy.visible = True
+    model.add_layer(copy)
 
 
 def _unit_of(slide: ViewerSlide | None) -> str:

@@ -99,11 +99,14 @@ class TissueSection(QWidget):
 
 
 class TissueController(QObject):
-    """Detect the tissue of slides, show it, and track manual corrections."""
+    """Detect the tissue of slides, show it, and track manual corrections.
+
+    ``finished``: the detection has ended, with a message.
+    """
 
     failed = Signal(object)
     started = Signal()
-    finished = Signal()
+    finished = Signal(str)
 
     def __init__(self, viewer: Viewer, section: TissueSection) -> None:
         super().__init__(section)
@@ -159,6 +162,7 @@ class TissueController(QObject):
         """Stop detecting; what was detected before stays, with its method."""
         self._latest.cancel()
         self._restore_method()
+        self.finished.emit("Canceled.")
 
     def _on_edit(self) -> None:
         """Show the tissue layer; detect the tissue first if necessary."""
@@ -216,7 +220,7 @@ class TissueController(QObject):
         self._latest.submit(slide.identity, lambda: work)
 
     def _on_detected(self, found: DetectedTissue) -> None:
-        self.finished.emit()
+        self.finished.emit("Tissue detected.")
         self._detected[found.identity] = found
         slide = self._slide
         if slide is None or slide.identity != found.identity:
@@ -241,7 +245,7 @@ class TissueController(QObject):
         self._viewer.layers.selection.active = layer
 
     def _on_failed(self, error: Exception) -> None:
-        self.finished.emit()
+        self.finished.emit("")
         self.failed.emit(error)
 
     def _update_section(self) -> None:
