@@ -13,7 +13,7 @@ import numpy as np
 from napari_melanoma.core.context import NULL_CONTEXT
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.imaging.color import scale_channels, to_lab
+from napari_melanoma.imaging.color import black_around_view, find_view, scale_channels, to_lab
 from napari_melanoma.imaging.masks import bounding_box, grow_box
 from napari_melanoma.imaging.measurements import color_measurements, measure_lesion
 from napari_melanoma.imaging.registration import FeatureImage, register_features
@@ -39,11 +39,9 @@ TEXTURE_PX = (2, 8)
 MIN_AGREEMENT = 0.65
 MIN_SKIN_PX = 5000  # below which this share would be uncertain
 EDGE_PX = 2  # of a reduced photograph: a lesion so near to the edge of the view may extend beyond it
-HAIR_PX = 7  # of a reduced photograph: black that is narrower is no part of the surroundings of the view
 STANDARD_ERRORS = 2.0  # of the registration, in an interval
 FRAME_PX = 1024  # longer side of the registered pictures; photographs are reduced to less than twice of it
 RING = (0.05, 0.4)  # skin around the lesions, in equivalent diameters
-BLACK = 20  # brightest channel of pixels around the view of a dermatoscope
 MIN_QUARTER_PX = 50  # pixels of skin in a quarter of the ring
 PERIMETER_ERROR = 0.02  # of a perimeter that is counted on pixels, depending on its direction
 UNCERTAIN = "no clear change"
@@ -138,7 +136,7 @@ class RegisteredPictures:
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
         """Where both photographs show skin, and not the black around the view of a dermatoscope."""
-        return self.covered & (self.first.max(axis=2) >= BLACK) & (self.second.max(axis=2) >= BLACK)
+        return self.covered & find_view(self.first, self.first_mask) & find_view(self.second, self.second_mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,11 +269,8 @@ def _is_inside(one: _Reduced) -> bool:
     """Whether a lesion reaches neither the edge of its photograph nor the black around the view of a dermatoscope."""
     from scipy import ndimage
 
-    black = np.pad((one.rgb.max(axis=2) < BLACK) & ~one.mask, HAIR_PX, constant_values=True)
-    wide = ndimage.binary_opening(black, np.ones((3, 3), bool), iterations=HAIR_PX // 2)
-    labels, _ = ndimage.label(wide)
-    near = ndimage.binary_dilation(np.pad(one.mask, HAIR_PX), iterations=EDGE_PX)
-    return not (near & (labels == labels[0, 0])).any()
+    near = ndimage.binary_dilation(np.pad(one.mask, EDGE_PX), iterations=EDGE_PX)
+    return not (near & np.pad(black_around_view(one.rgb, one.mask), EDGE_PX, constant_values=True)).any()
 
 
 def _check_overlap(pictures: RegisteredPictures) -> str:
