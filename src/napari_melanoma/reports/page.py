@@ -224,8 +224,8 @@ aria-label="{{ one.caption }}"{% endif %}><table class="{{ one.classes }}">
 one.numeric and one.numeric[loop.index0] }}>{{ name }}</th>{% endfor %}</tr></thead>
 {% endif %}<tbody>
 {% for row in one.rows %}<tr>{% for cell in row %}{% if loop.first %}<th scope="row">{{ show_cell(cell) }}</th>{% else
-%}<td{{ ' class="number"'|safe if one.numeric and one.numeric[loop.index0] else ' class="unbroken"'|safe if cell is string
-and cell|length <= line_letters }}>{{ show_cell(cell) }}</td>{% endif %}{% endfor %}</tr>
+%}<td{{ ' class="number"'|safe if one.numeric and one.numeric[loop.index0] else ' class="unbroken"'|safe
+if cell is string and cell|length <= line_letters }}>{{ show_cell(cell) }}</td>{% endif %}{% endfor %}</tr>
 {% endfor %}</tbody></table></div>
 {% endmacro %}
 {% block head %}<meta name="generator" content="{{ generator }}">{% endblock %}
