@@ -6,7 +6,6 @@ It reads a job as JSON from standard input, and writes the PDF file to standard 
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 import sys
@@ -32,6 +31,7 @@ from qtpy.QtGui import (
 )
 from qtpy.QtSvg import QSvgRenderer
 
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.reports.page import SHORT_ROWS
 from napari_melanoma.reports.printed_page import PrintJob
 
@@ -295,7 +295,7 @@ def main() -> None:
     os.environ["QT_MAC_DISABLE_FOREGROUND_APPLICATION_TRANSFORM"] = "1"  # no icon in the Dock
     QGuiApplication.setAttribute(Qt.ApplicationAttribute.AA_Use96Dpi)  # or lengths depend on the screen
     application = QGuiApplication(sys.argv[:1])
-    content = json.load(sys.stdin.buffer)
+    content = parse_json(sys.stdin.buffer.read(), "the pages of the report")
     pages = print_pages(PrintJob(**{**content, "corners": tuple(content["corners"])}))
     sys.stdout.buffer.write(pages)
     application.quit()
