@@ -163,11 +163,13 @@ def biomarkers(
     """Show which features separate the classes."""
     with command_session(json, debug, allow_outside, accept_damaged) as current:
         from napari_melanoma.classification.classifier import Classifier
+        from napari_melanoma.data.dataset import require_outside_datasets
         from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, find_biomarkers
         from napari_melanoma.lesion.loaded_models import report_loading
         from napari_melanoma.models.registry import find_bundle
 
         chosen = BiomarkerOptions.parse(options, "the command line")
+        require_outside_datasets(out, data)
         current.lock_folder(out)
         with report_loading(current.run):
             classifier = Classifier.load(find_bundle(model))

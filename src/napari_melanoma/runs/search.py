@@ -20,8 +20,10 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.dataset import require_outside_datasets
 from napari_melanoma.io.results import write_table
 from napari_melanoma.runs.train import train
+from napari_melanoma.training.data_selection import list_datasets
 from napari_melanoma.training.monitor import MONITORS
 from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.recipe import TrainRecipe
@@ -185,7 +187,11 @@ def find_best_trial(trials: Sequence[SearchTrial]) -> SearchTrial | None:
 
 
 def _check_folder(recipe: SearchRecipe, out: Path) -> None:
-    """Raise an error if the folder contains a run or another search; the number of trials may differ."""
+    """Raise an error if the folder lies in a data set, or contains a run or another search.
+
+    The number of trials may differ.
+    """
+    require_outside_datasets(out, list_datasets(recipe))
     if (out / "config.toml").exists():
         raise RunError(f"{out} contains a run. Name another folder for the search.")
     if not (out / SEARCH).exists():
