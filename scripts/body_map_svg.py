@@ -51,7 +51,10 @@ def _describe_drawing(drawing: BodyDrawing) -> dict[str, Any]:
         "parts": [
             {
                 "outline": svg_path(part.path),
-                "regions": [[one.site, one.laterality, svg_path(one.shape)] for one in part.regions],
+                # Clipped here, because not every program that prints a report knows clipping paths.
+                "regions": [
+                    [one.site, one.laterality, svg_path(part.path.intersected(one.shape))] for one in part.regions
+                ],
             }
             for part in drawing.parts
         ],

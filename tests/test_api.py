@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,8 +38,10 @@ def test_every_listed_name_is_there() -> None:
     assert set(nm.__all__) == listed() == set(dir(nm)) - {"__version__"}
     for name in nm.__all__:
         assert getattr(nm, name).__doc__
-    with pytest.raises(AttributeError, match="nonsense"):
+    with pytest.raises(AttributeError, match=r"no 'nonsense'\. The public names are listed in"):
         nm.nonsense  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no 'segmnt'\. Did you mean 'segment'\?"):
+        nm.segmnt  # noqa: B018
 
 
 def test_the_import_loads_nothing_heavy() -> None:
@@ -69,7 +72,8 @@ def test_arrays_of_every_type_become_the_same_photograph(name: str) -> None:
     photograph = nm.read_photograph(ARRAYS[name], pixel_size_um=(20, 25))
     np.testing.assert_array_equal(photograph.rgb, ARRAYS["uint8"])
     assert photograph.pixel_size is not None
-    assert (photograph.pixel_size.y_um, photograph.pixel_size.x_um) == (20, 25)
+    assert (photograph.pixel_size.y_um, photograph.pixel_size.x_um) == photograph.pixel_size_um == (20, 25)
+    assert nm.read_photograph(ARRAYS[name]).pixel_size_um is None
 
 
 def test_transparent_pixels_are_white() -> None:
@@ -80,11 +84,16 @@ def test_transparent_pixels_are_white() -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((4, 4, 2), np.uint8), r"found \(4, 4, 2\)"),
-        (np.zeros((0, 4, 3), np.uint8), r"found \(0, 4, 3\)"),
-        (np.full((4, 4), 3.0), "found values from 3 to 3"),
-        (np.full((4, 4), np.nan), "found values from nan"),
-        (np.zeros((4, 4), np.int32), "found int32"),
+        (np.zeros((4, 4, 2), np.uint8), r"found \(4, 4, 2\)\.$"),
+        (
+            np.zeros((3, 60, 80), np.uint8),
+            r"found \(3, 60, 80\)\. Move the channels last: np\.moveaxis",
+        ),
+        (np.zeros((0, 4, 3), np.uint8), r"one pixel or more; found \(0, 4, 3\)"),
+        (np.full((4, 4), 3.0), r"found values from 3 to 3\. If they are 0 to 255, pass image / 255\."),
+        (np.full((4, 4), -1.0), r"found values from -1 to -1\.$"),
+        (np.full((4, 4), np.nan), r"found values from nan to nan\.$"),
+        (np.zeros((4, 4), np.int64), r"found int64\. .*pass image\.astype\(np\.uint8\)"),
     ],
 )
 def test_arrays_that_are_no_image_are_refused(array: np.ndarray, message: str) -> None:
@@ -105,7 +114,7 @@ def test_a_lesion_is_segmented_measured_and_saved(lesion, tmp_path: Path) -> Non
     assert table.loc["area_mm2", "unit"] == "mm²"
     assert (found.save(tmp_path / "result") / "result.json").is_file()
     assert (found.overlay() != rgb).any()
-    assert repr(found.measurements).startswith("LesionMeasurements(count=")
+    assert repr(found.measurements).startswith(f"LesionMeasurements(values={len(found.measurements)}, area_px=")
     lesion_px, threshold = int(found.mask.sum()), f"threshold={found.threshold:g}"
     start = f"Segmentation(shape={truth.shape}, lesion_px={lesion_px}, {threshold}, valid={found.valid}"
     assert repr(found).startswith(start)
@@ -157,12 +166,22 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda rgb, mask: nm.segment(rgb, threshold=2), "'threshold' is 2: expected above 0 and below 1"),
+        (
+            lambda rgb, mask: nm.segment(rgb, threshold=2),
+            "^segment: 'threshold' is 2; expected a number above 0",
+        ),
         (lambda rgb, mask: nm.segment(rgb, flips="often"), "'flips'"),
-        (lambda rgb, mask: nm.segment(rgb, pixel_size_um="x"), "pixel_size_um is a number of micrometers"),
-        (lambda rgb, mask: nm.segment(rgb, pixel_size_um=(1, 2, 3)), "pixel_size_um is a number of micrometers"),
-        (lambda rgb, mask: nm.classify(rgb, mask, coverage=95), "'coverage' is 95: expected above 0 and below 1"),
+        (lambda rgb, mask: nm.segment(rgb, pixel_size_um="x"), "pixel_size_um is a positive number .*found 'x'"),
+        (
+            lambda rgb, mask: nm.classify(rgb, mask, coverage=95),
+            "^classify: 'coverage' is 95; expected a number",
+        ),
         (lambda rgb, mask: nm.classify(rgb, mask, sensitivity=90), "'sensitivity' is 90"),
+        (lambda rgb, mask: nm.evaluate("lesion-small", "data", "out", flipps=True), "^evaluate: unknown key 'flipps'"),
+        (
+            lambda rgb, mask: nm.analyze_slide("slide.svs", "out", options={"overlap": 9}),
+            "^analyze_slide: 'overlap'",
+        ),
         (lambda rgb, mask: nm.segment(rgb.tolist()), r"pass a file, an array \(np.asarray\(image\)\) or a Photograph"),
         (lambda rgb, mask: nm.measure(mask, Image.fromarray(rgb)), "found Image"),
         (lambda rgb, mask: nm.analyze_slide("slide.svs", "out", options="x"), "options of analyze_slide .* found 'x'"),
@@ -172,6 +191,19 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
 def test_wrong_arguments_are_errors_of_the_package(lesion, call, message: str) -> None:
     with pytest.raises(nm.MelanomaError, match=message):
         call(*lesion)
+
+
+@pytest.mark.parametrize("size", [0, -1, float("nan"), float("inf"), (1, 2, 3), (20, 0)])
+def test_a_pixel_size_that_is_not_positive_is_refused_with_its_value(size) -> None:
+    message = rf"pixel_size_um is a positive number of micrometers.*found {re.escape(repr(size))}\. Leave it out if"
+    for call in (
+        lambda: nm.measure(MASK, pixel_size_um=size),
+        lambda: nm.read_photograph(RGB, pixel_size_um=size),
+        lambda: nm.open_slide("slide.svs", size),
+        lambda: nm.analyze_slide("slide.svs", "out", pixel_size_um=size),
+    ):
+        with pytest.raises(nm.InputError, match=message):
+            call()
 
 
 NONSENSE = {
@@ -266,14 +298,42 @@ def test_an_uncertain_modality_names_the_argument() -> None:
     assert warning.startswith("The modality of the image is not certain: if it is known, pass nm.read_photograph(")
 
 
+def test_measurements_are_a_mapping(lesion) -> None:
+    measured = nm.measure(lesion[1])
+    assert dict(measured) == {**measured} == dict(measured.items())
+    assert list(measured) == list(measured.keys()) == list(measured.to_pandas()["name"])
+    assert measured.get("area_mm2", -1) == -1
+    assert measured == nm.measure(lesion[1])
+    assert not nm.measure(np.zeros((5, 5)))
+
+
+def test_probabilities_are_no_mask(lesion) -> None:
+    rgb, truth = lesion
+    probability = nm.segment(rgb).probability
+    for call in (nm.measure, lambda mask: nm.measure(mask, rgb), lambda mask: nm.classify(rgb, mask)):
+        with pytest.raises(nm.InputError, match=r"such as probabilities\. Pass segmentation\.mask, or prob"):
+            call(probability)
+    assert nm.measure(truth.astype(float)) == nm.measure(truth * np.float32(255)) == nm.measure(truth)
+
+
+def test_a_mask_may_be_a_file(lesion, tmp_path: Path) -> None:
+    rgb, _ = lesion
+    found = nm.segment(rgb)
+    found.save(tmp_path)
+    assert nm.measure(tmp_path / "mask.png") == nm.measure(found.mask)
+    assert nm.classify(rgb, str(tmp_path / "mask.png")).probabilities == nm.classify(rgb, found.mask).probabilities
+    with pytest.raises(nm.InputError, match=r"probability\.png has the values 0, .*a mask has 0 and one other"):
+        nm.measure(tmp_path / "probability.png")
+    with pytest.raises(nm.UnreadableImage, match="nowhere"):
+        nm.measure(tmp_path / "nowhere.png")
+
+
 def test_measurements_need_no_image(lesion) -> None:
     rgb, truth = lesion
     plain, colored = nm.measure(truth, pixel_size_um=20), nm.measure(truth.astype(int), rgb, 20)
     assert plain["area_mm2"] == colored["area_mm2"]
-    assert {name for name in colored.values if name not in plain.values} == {
-        name for name in colored.values if name.startswith("color_")
-    }
-    assert nm.measure(np.zeros((5, 5))).values == {}
+    assert colored.keys() - plain.keys() == {name for name in colored if name.startswith("color_")}
+    assert dict(nm.measure(np.zeros((5, 5)))) == {}
     with pytest.raises(nm.MelanomaError, match="shape of its image"):
         nm.measure(truth[:-1], rgb)
 
@@ -299,6 +359,49 @@ def test_a_lesion_is_classified_and_explained(lesion, tmp_path: Path) -> None:
     assert (shown.save(tmp_path / "heat") / "heatmap.png").is_file()
 
 
+def test_a_classification_has_what_its_file_has(lesion, tmp_path: Path) -> None:
+    found = nm.classify(*lesion, age=25, sex="female")
+    stored = json.loads((found.save(tmp_path) / "classification.json").read_text(encoding="utf-8"))
+    point = stored["operating_point"]
+    assert found.threshold == nm.DecisionThreshold(
+        probability=point["cut"],
+        target_sensitivity=point["asked"],
+        sensitivity=point["sensitivity"],
+        sensitivity_interval=tuple(point["sensitivity_interval"]),
+        specificity=point["specificity"],
+        specificity_interval=tuple(point["specificity_interval"]),
+    )
+    assert found.above_threshold == (found.probability >= point["cut"])
+    assert found.contributions == {one["field"]: one["change"] for one in stored["contributions"]}
+    assert set(found.contributions) == {"age", "sex"}
+    assert found.probability_from_image == stored["from_image"] != found.probability
+    assert [case.image_id for case in found.similar_cases] == [case["image_id"] for case in stored["neighbours"]]
+    assert found.age_group is not None
+    assert found.age_group.model_dump(mode="json") == stored["age_group"]
+    shown = f"threshold={point['cut']:.4g}, above_threshold={found.above_threshold}, out_of_distribution="
+    assert f"coverage={found.coverage:g}, {shown}" in repr(found)
+
+
+def test_the_sensitivity_moves_the_threshold_alone(lesion) -> None:
+    own, sensitive = nm.classify(*lesion, age=25), nm.classify(*lesion, age=25, sensitivity=0.98)
+    assert own.threshold is not None
+    assert sensitive.threshold is not None
+    assert sensitive.threshold.probability < own.threshold.probability
+    assert sensitive.threshold.target_sensitivity == 0.98
+    assert sensitive.probabilities == own.probabilities
+    assert sensitive.age_group is None  # measured at the model's own threshold
+
+
+def test_patient_data_without_effect_cause_a_warning(lesion) -> None:
+    found = nm.classify(*lesion, age=61, site="lower extremity", diameter_1_mm=7)
+    assert nm.load_model("melanoma-small").patient_data_columns == ("age", "sex")
+    assert nm.load_model("lesion-small").patient_data_columns == ()
+    assert found.missing_data == ("sex",)
+    assert found.unused_data == ("diameter_1_mm", "site")
+    assert "'melanoma-small' uses age, sex; diameter_1_mm, site had no effect on the result." in found.warnings
+    assert not any("no effect" in warning for warning in nm.classify(*lesion, age=61).warnings)
+
+
 @pytest.mark.parametrize(
     ("patient", "message"),
     [({"age": 500}, "from 0 to 120 years"), ({"sex": "often"}, "Sex"), ({"agee": 4}, "'agee' is not a column")],
@@ -310,6 +413,8 @@ def test_patient_data_that_cannot_be_are_refused(lesion, patient, message: str) 
 
 def test_models_are_found_by_name_and_folder(tiny_bundle) -> None:
     assert nm.load_model("lesion-small").config.task == "segmentation"
+    with pytest.raises(nm.BundleError, match=r"Select one for classification: melanoma-small\."):
+        nm.classify(RGB, MASK, model="lesion-small")  # not tile-demo, which is for slides
     assert nm.load_model(tiny_bundle.path).name == "tiny"
     assert nm.load_model(tiny_bundle.path).card.startswith("# tiny")
     with pytest.raises(nm.MelanomaError, match="no model named 'nobody'"):
@@ -340,6 +445,59 @@ def test_a_data_set_becomes_a_table(data_set: Path) -> None:
     assert found.to_pandas()["mask"].map(Path.is_file).all()
     with pytest.raises(nm.MelanomaError):
         nm.read_dataset(data_set / "images")
+
+
+def test_columns_of_numbers_are_numbers(data_set: Path) -> None:
+    ages, cells = ["61", "", "unknown", "7", "60.5"], ["1", "0", "", "1", "0"]
+    text = (data_set / "dataset.csv").read_text(encoding="utf-8").splitlines()
+    lines = [f"{text[0]},age,melanoma,mitoses_per_mm2,note"]
+    lines += [
+        f"{row},{age},{cell},{'few' if age else ''},{cell}"
+        for row, age, cell in zip(text[1:], ages, cells, strict=True)
+    ]
+    (data_set / "dataset.csv").write_text("\n".join(lines), encoding="utf-8")
+    data = nm.read_dataset(data_set)
+    table = data.to_pandas()
+    assert (str(table["age"].dtype), str(table["melanoma"].dtype)) == ("Float64", "Int64")
+    assert table["age"].mean() == pytest.approx((61 + 7 + 60.5) / 3)
+    assert table["melanoma"].isna().tolist() == [False, False, True, False, False]
+    assert table["mitoses_per_mm2"].tolist() == ["few", "", "few", "few", "few"]
+    assert table["patient_id"].tolist() == ["0", "1", "2", "3", "4"]
+    assert table["note"].tolist() == cells
+    assert (data[0], data[-1]) == (data.rows[0], data.rows[4])
+    assert data[0].image_id == "p0"
+
+
+def test_results_are_never_written_into_a_data_set(data_set: Path, tmp_path: Path) -> None:
+    before = sorted(data_set.rglob("*"))
+    (tmp_path / "link").symlink_to(data_set)
+    recipe = {"data": {"datasets": [str(data_set)]}}
+    for folder, where in ((data_set, "is"), (data_set / "images/new", "lies in"), (tmp_path / "link/new", "lies in")):
+        for call in (
+            lambda folder=folder: nm.evaluate("lesion-small", data_set, folder),
+            lambda folder=folder: nm.compare(["lesion-small", "lesion-small"], [data_set], folder),
+            lambda folder=folder: nm.train(recipe, folder),
+        ):
+            with pytest.raises(nm.InputError, match=f"{where} the data set .*Choose a folder outside of it"):
+                call()
+    assert sorted(data_set.rglob("*")) == before
+
+
+def test_the_metrics_of_an_evaluation_are_explained() -> None:
+    from napari_melanoma.evaluation.evaluate_classifiers import WORDS
+    from napari_melanoma.evaluation.mask_results import FACTS, MEASURED
+
+    explained = set(re.findall(r"``(\w+)``", nm.EvaluationSummary.__doc__ or ""))
+    assert {*WORDS, *MEASURED} - explained == set()
+    page = (Path(__file__).parents[1] / "docs/how-to/evaluating.md").read_text(encoding="utf-8")
+    columns = set(re.findall(r"`(\w+)`", page.split("## Columns of `per_image.csv`")[1].split("\n## ")[0]))
+    assert {*FACTS, "image_id", "domain", "split", "group", "status", "error", "label", "said", "trained_on"} <= columns
+
+
+def test_the_page_of_the_api_lists_all_names() -> None:
+    page = (Path(__file__).parents[1] / "docs/reference/python-api.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `nm\.(\w+)", page, re.MULTILINE)
+    assert sorted(rows) == sorted(set(nm.__all__) - {"__version__"})
 
 
 def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_figures, tmp_path: Path) -> None:
@@ -398,6 +556,10 @@ def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
         for wrong in ((0, 0, 1, 1, 99), ("0", 0, 1, 1), (0, 0, -1, 1), (0, 0, 1, None), (0, 0, 1, 1, "0")):
             with pytest.raises(nm.InputError, match=r"levels 0 to|is an integer|a rectangle has"):
                 slide.read(*wrong)
+        assert slide.thumbnail(5000).shape == (1024, 1024, 3)  # not enlarged
+        assert repr(slide.info).startswith("SlideInfo(name='slide', format=")
+        assert len(repr(slide.info)) < 300
+        assert "magnification" in (type(slide).info.__doc__ or "")
         for side in (0, None, float("inf"), 10**12):
             with pytest.raises(nm.InputError, match="side_px is"):
                 slide.thumbnail(side)

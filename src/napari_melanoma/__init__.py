@@ -16,8 +16,10 @@ _load_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - functions and classes
     """Import a public name, or read the version, when it is first used."""
-    if name != "__version__":
+    if name in __all__:
         return _load_name(name)
+    if name != "__version__":
+        raise AttributeError(_describe_unknown(name))
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -26,3 +28,12 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - functions and classes
         found = "0+unknown"
     globals()[name] = found
     return found
+
+
+def _describe_unknown(name: str) -> str:
+    """Describe a name that is not public, with the most similar one that is."""
+    from difflib import get_close_matches
+
+    similar = get_close_matches(name, __all__, 1)
+    advice = f"Did you mean '{similar[0]}'?" if similar else "The public names are listed in napari_melanoma.__all__."
+    return f"napari_melanoma has no '{name}'. {advice}"

@@ -1,3 +1,4 @@
+from .api.classification import Classification, DecisionThreshold, Explanation, classify, explain
 from .api.inputs import read_photograph
 from .api.learning import (
     DataSet,
@@ -11,16 +12,7 @@ from .api.learning import (
     read_dataset,
     train,
 )
-from .api.photographs import (
-    Classification,
-    Explanation,
-    LesionMeasurements,
-    Segmentation,
-    classify,
-    explain,
-    measure,
-    segment,
-)
+from .api.photographs import LesionMeasurements, Segmentation, measure, segment
 from .api.slides import (
     AnalyzedSlide,
     BreslowMeasurement,
@@ -59,6 +51,7 @@ __all__ = [
     "DamagedImage",
     "DataSet",
     "DataSetError",
+    "DecisionThreshold",
     "EvaluationSummary",
     "Explanation",
     "InputError",

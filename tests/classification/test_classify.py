@@ -375,3 +375,18 @@ def test_the_headline_never_contradicts_the_probabilities(classes, possible, exp
     known = {"nevus": 0.47, "melanoma": 0.50, "wart": 0.02, "scar": 0.01, "other": 0.50}
     probabilities = {name: known[name] for name in classes}
     assert describe_prediction_set("melanoma 0.50", probabilities, possible, "melanoma", 0.9) == expected
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ((), "melanoma 0.05 is unusually low for melanoma"),
+        (("wart",), "melanoma 0.05 and wart 0.02 are unusually low for these classes"),
+        (("wart", "scar"), "melanoma 0.05; unusually low probabilities of all classes except nevus"),
+    ],
+)
+def test_the_headline_begins_with_the_most_probable_class_if_no_other_is_possible(others, expected) -> None:
+    known = {"nevus": 0.92, "wart": 0.02, "scar": 0.01, "melanoma": 0.05}
+    probabilities = {name: known[name] for name in ("nevus", *others, "melanoma")}
+    found = describe_prediction_set("melanoma 0.05", probabilities, ("nevus",), "melanoma", 0.9)
+    assert found == f"Nevus 0.92; {expected} (at most 10 % of cases)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,29 @@ def finished(tmp_path: Path, clinic: Path, tiny_bundle: BundleInfo) -> Path:
     write_data(folder.data, [DataRow("held_out", sample, "", "") for sample in read_dataset(clinic)])
     shutil.copytree(tiny_bundle.path, folder.bundle)
     return folder.path
+
+
+@pytest.mark.parametrize("out", [".", "results"])
+@pytest.mark.parametrize("command", ["evaluate", "compare", "data report", "data merge", "train"])
+def test_no_command_writes_results_into_a_data_set(
+    run: Run, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path, command: str, out: str
+) -> None:
+    other, recipe = tmp_path / "other", tmp_path / "recipe.toml"
+    shutil.copytree(clinic, other)
+    write_toml(recipe, TrainRecipe.parse({"data": {"datasets": [str(other)]}}, "the test"))
+    arguments = {
+        "evaluate": ("--model", tiny_bundle.path, "--data", other),
+        "compare": (*("--model", tiny_bundle.path) * 2, "--data", other),
+        "data report": (other,),
+        "data merge": (clinic, other),
+        "train": ("--config", recipe),
+    }
+    before = sorted(other.rglob("*"))
+    done = run(*command.split(), *arguments[command], "--out", other / out)
+    assert done.exit_code == 2, done.output
+    where = "is" if out == "." else "lies in"
+    assert f"{where} the data set {other}, which results must not change" in " ".join(done.output.split())
+    assert sorted(other.rglob("*")) == before
 
 
 def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInfo, lines) -> None:
@@ -117,17 +141,39 @@ def test_a_failed_image_gives_exit_code_1(run: Run, finished: Path, clinic: Path
     assert " 1 image failed. (written to" in done.stdout
 
 
+def test_each_run_has_its_advice_and_a_failure_in_any_counts(run: Run, finished: Path, clinic: Path) -> None:
+    intact = finished.with_name("run-02")
+    shutil.copytree(finished, intact)
+    shutil.copytree(clinic, clinic.with_name("complete"))
+    table = intact / "data.csv"
+    table.write_text(table.read_text().replace(f"{clinic}{os.sep}", f"{clinic.with_name('complete')}{os.sep}"))
+    (clinic / "images/c3.png").write_bytes(b"no image")
+    done = run("compare", finished, intact)
+    assert done.exit_code == 1
+    advice = [line for line in done.stdout.splitlines() if line.startswith("Cannot tell")]
+    assert [" 1 image failed." in line for line in advice] == [True, False]
+    assert [str(path / "comparison") in line for path, line in zip((finished, intact), advice, strict=True)] == [
+        True
+    ] * 2
+
+
+def test_an_option_without_effect_on_a_run_is_rejected(run: Run, finished: Path) -> None:
+    done = run("compare", finished, "--no-refine")
+    assert done.exit_code == 2
+    assert "a run or an evaluation has its own models and images" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ((), "Give a RUN, or the old and the new model"),
-        (("--model", "a", "--data", "b", "--out", "c"), "Give a RUN, or the old and the new model"),
+        ((), "Give a run folder, or the old and the new model"),
+        (("--model", "a", "--data", "b", "--out", "c"), "Give a run folder, or the old and the new model"),
         (("nowhere",), "nowhere is not a started run"),
         (
             (*("--model", "a") * 3, "--data", "b", "--base", "b", "--out", "c"),
             "more than two models get no recommendation",
         ),
-        (("nowhere", "--split", "val"), "the models and images of a RUN are fixed"),
+        (("nowhere", "--split", "val"), "a run or an evaluation has its own models and images"),
         (("--model", "gone", "--model", "gone", "--data", "b", "--out", "c"), "b is not a data set"),
     ],
 )

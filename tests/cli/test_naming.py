@@ -8,13 +8,16 @@ from napari_melanoma.cli.session import explain_by_options
 from napari_melanoma.core.errors import ConfigError, ConfigFault, InputError
 
 MESSAGES = [
-    ("lesion a.png --out o --coverage 2", "--coverage is 2: expected above 0 and below 1."),
-    ("lesion a.png --out o --side 3 --margin 9", "--margin is 9: expected at least 0 and at most 2; --side is 3:"),
-    ("lesion a.png --out o --pixel-size -1", "--pixel-size is -1: expected above 0."),
-    ("phantom lesion --out o --skin-type 9", "--skin-type is 9: expected at least 1 and at most 6."),
-    ("phantom lesion --out o --size 3 90", "--size is 3: expected at least 16"),
+    ("lesion a.png --out o --coverage 2", "--coverage is 2: expected a number above 0 and below 1."),
+    (
+        "lesion a.png --out o --side 3 --margin 9",
+        "--margin is 9: expected a number of at least 0 and at most 2; --side is 3:",
+    ),
+    ("lesion a.png --out o --pixel-size -1", "--pixel-size is -1: expected a number above 0."),
+    ("phantom lesion --out o --skin-type 9", "--skin-type is 9: expected a number of at least 1 and at most 6."),
+    ("phantom lesion --out o --size 3 90", "--size is 3: expected a number of at least 16"),
     ("slide a.svs --out o --border round", "--border is round: input should be 'pad', 'inside' or 'shift'."),
-    ("data split none --val 3", "--val is 3: expected at least 0 and below 1."),
+    ("data split none --val 3", "--val is 3: expected a number of at least 0 and below 1."),
 ]
 
 
@@ -29,7 +32,7 @@ def test_an_error_of_a_value_names_its_option(run, line: str, expected: str) -> 
 def test_an_error_of_several_options_has_no_dictionary(run) -> None:
     result = run(*["data", "split", "none", "--val", "0.5", "--test", "0.6"])
     assert result.exit_code == 2
-    assert "is not a valid SplitOptions: val and test together are 1.1: expected less than 1" in result.output
+    assert "command line: val and test together are 1.1: expected less than 1" in result.output
     assert "{" not in result.output
 
 

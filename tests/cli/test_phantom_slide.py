@@ -40,7 +40,7 @@ def test_options_take_precedence_over_the_file(run, tmp_path: Path) -> None:
     [
         ("--size 1024 --breslow-mm 4", "does not fit"),
         ("--look unheard-of", "harbour"),
-        ("--size 99", "expected at least 256"),
+        ("--size 99", "expected a number of at least 256"),
         ("--config missing.toml", "Name an existing TOML file"),
     ],
 )

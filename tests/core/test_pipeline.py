@@ -84,7 +84,12 @@ def test_a_stop_is_seen_while_waiting() -> None:
     ],
 )
 def test_large_photographs_leave_room_for_few(size: int, held: list[int], expected: bool) -> None:
-    assert StageLimit(max_items=16, limit_bytes=1000).has_room(size, held) is expected
+    assert StageLimit(max_items=16, max_bytes=1000, weigh=lambda size: size).has_room(size, held) is expected
+
+
+def test_a_limit_of_bytes_needs_the_size_of_an_item() -> None:
+    with pytest.raises(ValueError, match="max_bytes has no effect without weigh"):
+        StageLimit(max_items=16, max_bytes=1000)
 
 
 @given(st.lists(st.integers(1, 20), max_size=40))

@@ -321,7 +321,7 @@ def test_a_bundle_carries_the_encoding_and_refuses_a_newer_one() -> None:
     kept = json.loads(config.model_dump_json())
     assert BundleConfig.parse(kept, "config.json") == config
     kept["tabular"]["version"] = 2
-    with pytest.raises(ConfigError, match=r"tabular.version' is 2: input should be 1"):
+    with pytest.raises(ConfigError, match=r"tabular.version' is 2; input should be 1"):
         BundleConfig.parse(kept, "config.json")
 
 

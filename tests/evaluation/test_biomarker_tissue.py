@@ -47,7 +47,7 @@ def test_unmeasurable_images_stay_empty(judged: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "message"), [("150", "'mpp' is 150.0: expected"), ("0", "'mpp' is 0.0: expected"), ("", "has no scale")]
+    ("cell", "message"), [("150", "'mpp' is 150.0; expected"), ("0", "'mpp' is 0.0; expected"), ("", "has no scale")]
 )
 def test_an_invalid_scale_is_reported_and_the_others_continue(
     judged: Any, tmp_path: Path, cell: str, message: str

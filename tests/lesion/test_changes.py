@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from napari_melanoma.core.context import Cancelled, RunContext
@@ -30,10 +31,15 @@ SHAPE = (360, 480)
 
 @cache
 def phantom(
-    growth: float = 0.0, seed: int = 1, modality: str = "dermoscopic", *, ruler: bool = False
+    growth: float = 0.0,
+    seed: int = 1,
+    modality: str = "dermoscopic",
+    *,
+    ruler: bool = False,
+    shape: tuple[int, int] = SHAPE,
 ) -> MeasuredPhotograph:
     """A lesion of 5 mm whose area has grown by a share, on the same skin."""
-    config = LesionPhantomConfig(seed=seed, modality=modality, size=SHAPE, field_mm=14.0)
+    config = LesionPhantomConfig(seed=seed, modality=modality, size=shape, field_mm=14.0)
     lesion = config.lesion.model_copy(update={"diameter_mm": 5.0 * (1 + growth) ** 0.5, "centre": (0.5, 0.5)})
     artefacts = config.artefacts.model_copy(update={"ruler": ruler})
     made = lesion_phantom(config.model_copy(update={"lesion": lesion, "artefacts": artefacts}))
@@ -215,6 +221,37 @@ def _on_plain_skin(one: MeasuredPhotograph) -> np.ndarray:
 def test_the_same_ruler_beside_another_lesion_is_refused() -> None:
     with pytest.raises(MelanomaError, match="A ruler in both photographs is not enough"):
         compare_photographs(phantom(ruler=True), phantom(0, 13, ruler=True))
+
+
+def with_reticle(one: MeasuredPhotograph) -> MeasuredPhotograph:
+    """The photograph through a contact plate with a cross, whose ticks differ in length."""
+    height, width = one.mask.shape
+    plate = Image.new("L", (width, height), 255)
+    draw, lengths = ImageDraw.Draw(plate), np.random.default_rng(0).integers(4, 24, (60, 2))
+    draw.line((0, height / 2, width, height / 2), fill=30, width=2)
+    draw.line((width / 2, 0, width / 2, height), fill=30, width=2)
+    for number, (across, down) in enumerate(lengths.tolist()):
+        x, y = width * (number + 0.5) / 60, height * (number + 0.5) / 60
+        draw.line((x, height / 2 - across, x, height / 2), fill=30, width=2)
+        draw.line((width / 2 - down, y, width / 2, y), fill=30, width=2)
+    rgb = (one.photograph.rgb * (np.asarray(plate)[..., None] / 255)).astype(np.uint8)
+    return replace(one, photograph=replace(one.photograph, rgb=rgb))
+
+
+@pytest.mark.parametrize(("seed", "is_other"), [(1, False), (13, True)])
+def test_the_same_reticle_on_another_lesion_is_a_caution(seed: int, is_other: bool) -> None:
+    large = (2 * SHAPE[0], 2 * SHAPE[1])
+    found = compare_photographs(with_reticle(phantom(shape=large)), with_reticle(phantom(0.5, seed, shape=large)))
+    cautions = [one for one in found.cautions if "such as a reticle" in one]
+    assert len(cautions) == is_other
+
+
+def test_a_poor_photograph_of_the_same_skin_has_no_caution() -> None:
+    poor = photographed_again(phantom(0.5), degrees=-30, light=(0.8, 0.8, 0.9))
+    rgb = ndimage.gaussian_filter(poor.photograph.rgb.astype(float), (2, 2, 0))
+    rgb += np.random.default_rng(5).normal(0, 3, rgb.shape)
+    poor = replace(poor, photograph=replace(poor.photograph, rgb=rgb.clip(0, 255).astype(np.uint8)))
+    assert not compare_photographs(phantom(), poor).cautions
 
 
 @pytest.mark.parametrize("side", [1, 3, 20])

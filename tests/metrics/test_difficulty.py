@@ -114,6 +114,16 @@ def test_uneven_light_and_a_dark_corner_are_no_spots() -> None:
     assert count_other_spots(rgb.astype(np.uint8), lesion) == 1
 
 
+def test_the_black_around_a_round_view_is_no_skin() -> None:
+    rows, columns = np.indices((240, 320))
+    view, lesion = (np.hypot(rows - 120, columns - 160) < radius for radius in (118, 95))
+    rgb = np.where(lesion[..., None], (80, 50, 40), (215, 175, 150)).astype(np.uint8)
+    rgb[np.hypot(rows - 120, columns - 270) < 5] = (190, 150, 125)  # a faint shadow, which is no spot beside skin
+    seen = np.where(view[..., None], rgb, 0).astype(np.uint8)
+    for name in ("skin_redness", "contrast", "other_spots"):
+        assert measure_difficulty(seen, lesion)[name] == pytest.approx(measure_difficulty(rgb, lesion)[name], abs=0.5)
+
+
 @pytest.mark.parametrize("mask", [np.zeros((60, 60), bool), np.ones((60, 60), bool)], ids=["empty", "everything"])
 def test_undefined_traits_are_nan(mask: np.ndarray) -> None:
     found = measure_difficulty(np.full((60, 60, 3), 200, np.uint8), mask)

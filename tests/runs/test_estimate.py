@@ -158,7 +158,7 @@ def test_the_worker_estimates(recipe: TrainRecipe) -> None:
     assert RunEstimate(**answer).device == "cpu"
     assert answer["seconds"] > 0
     assert answer["memory_mb"] > 100
-    with pytest.raises(ConfigError, match="the recipe is not a valid TrainRecipe"):
+    with pytest.raises(ConfigError, match="the recipe: "):
         worker.HANDLERS["estimate"]({"recipe": {}}, RunContext())
 
 

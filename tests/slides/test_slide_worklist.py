@@ -14,13 +14,17 @@ from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides import result_folder, slide_table
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import record_slide
-from napari_melanoma.slides.slide_table import WorkItemReader, list_work_items
+from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader, list_work_slides
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, save_synoptic
 
 
 def analysis(slide: Path, out: Path) -> FakeAnalysis:
     with open_slide(slide) as opened:
         return FakeAnalysis(out / slide.stem, slide, opened.info.fingerprint)
+
+
+def list_work_items(folder: Path, out: Path) -> tuple[WorkItem, ...]:
+    return tuple(WorkItemReader(out).read(list_work_slides(folder), RunContext()).values())
 
 
 def test_each_state_is_told(tmp_path: Path) -> None:
@@ -35,7 +39,7 @@ def test_each_state_is_told(tmp_path: Path) -> None:
     cancelled = analysis(slides[4], out).begins().works(56)
     cancelled.place.append_event("cancelled")
     cancelled.dies()
-    found = list_work_items(tmp_path / "in", WorkItemReader(out), RunContext())
+    found = list_work_items(tmp_path / "in", out)
     assert [item.slide.name for item in found] == [f"s{n}.tif" for n in range(1, 7)]
     assert [(item.state, item.description) for item in found] == [
         ("running", "running 50 %"),
@@ -52,17 +56,17 @@ def test_a_slide_of_the_same_name_is_another_one(tmp_path: Path) -> None:
         (tmp_path / "in" / name).mkdir(parents=True)
         draw_slide(tmp_path / "in" / name / "s.tif", tint=tint)
     analysis(tmp_path / "in" / "b" / "s.tif", tmp_path / "out").begins().finishes()
-    found = list_work_items(tmp_path / "in", WorkItemReader(tmp_path / "out"), RunContext())
+    found = list_work_items(tmp_path / "in", tmp_path / "out")
     assert {item.slide.parent.name: item.state for item in found} == {"a": "waiting", "b": "done"}
 
 
 def test_a_folder_without_slides_is_an_empty_list_and_one_may_stop(tmp_path: Path) -> None:
-    assert list_work_items(tmp_path, WorkItemReader(tmp_path / "out"), RunContext()) == ()
+    assert list_work_slides(tmp_path) == ()
     draw_slide(tmp_path / "s.tif")
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        list_work_items(tmp_path, WorkItemReader(tmp_path / "out"), run)
+        WorkItemReader(tmp_path / "out").read(list_work_slides(tmp_path), run)
 
 
 WHEN = "2026-01-01T10:00:00+00:00"

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 def compute_once(patch):
     """Remember signatures of callbacks and parsed shaders: napari has the same ones for each layer."""
-    from napari.utils.events.event import EventEmitter
+    from napari.utils.events.event import EmitterGroup, EventEmitter
     from vispy.gloo import program
     from vispy.visuals.shaders.function import Function
 
@@ -23,6 +23,8 @@ def compute_once(patch):
 
     def check_once(fun):
         function = getattr(fun, "__func__", fun)
+        if isinstance(fun, EventEmitter):
+            function = type(fun).__call__
         if not isinstance(function, types.FunctionType) or vars(function):  # with __wrapped__ or __signature__
             return check(fun)
         key = (function.__code__, len(function.__defaults__ or ()), isinstance(fun, types.MethodType))
@@ -31,6 +33,7 @@ def compute_once(patch):
         return known[key]
 
     patch.setattr(EventEmitter, "_check_signature", staticmethod(check_once))
+    patch.setattr(EmitterGroup, "__contains__", lambda group, name: name in group.emitters, raising=False)
     clean_once = functools.cache(lambda code: clean(None, code))
     patch.setattr(Function, "_clean_code", lambda _, code: clean_once(code))
     sub = functools.cache(re.sub)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import index
@@ -14,6 +15,7 @@ import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.formats import Modality
@@ -60,14 +62,14 @@ def read_photograph(
     Returns
     -------
     Photograph
-        With ``rgb``, uint8 (row, column, channel=3), ``pixel_size`` and ``modality``.
+        With ``rgb``, uint8 (row, column, channel=3), ``pixel_size_um`` and ``modality``.
 
     Raises
     ------
     UnreadableImage
         If the file is missing, damaged or of another format.
     InputError
-        If the array has another shape, type or range, or the modality is unknown.
+        If the array has another shape, type or range, the pixel size is not positive, or there is no such modality.
 
     Examples
     --------
@@ -102,16 +104,27 @@ def to_srgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
     from skimage.color import gray2rgb, rgba2rgb
     from skimage.util import img_as_ubyte
 
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)) or 0 in array.shape:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
+        channels_first = array.ndim == 3 and array.shape[0] in (3, 4) and min(array.shape[1:]) > 4
+        advice = " Move the channels last: np.moveaxis(image, 0, -1)." if channels_first else ""
         raise InputError(
-            f"an image array has the shape (row, column), (row, column, 3) or (row, column, 4); found {array.shape}."
+            "an image array has the shape (row, column), (row, column, 3) or (row, column, 4); "
+            f"found {array.shape}.{advice}"
+        )
+    if 0 in array.shape:
+        raise InputError(
+            f"an image array has one pixel or more; found {array.shape}. Check how it was cropped or read."
         )
     if np.issubdtype(array.dtype, np.floating):
         low, high = float(array.min()), float(array.max())
         if not (low >= 0 and high <= 1):
-            raise InputError(f"a floating-point image lies in [0, 1]; found values from {low:g} to {high:g}.")
+            advice = " If they are 0 to 255, pass image / 255." if low >= 0 and high <= 255 else ""
+            raise InputError(f"a floating-point image lies in [0, 1]; found values from {low:g} to {high:g}.{advice}")
     elif array.dtype not in (np.uint8, np.uint16, np.bool_):
-        raise InputError(f"an image array is uint8, uint16, bool or floating point; found {array.dtype}.")
+        raise InputError(
+            f"an image array is uint8, uint16, bool or floating point; found {array.dtype}. If its values are 0 to "
+            "255, pass image.astype(np.uint8)."
+        )
     if array.ndim == 2:
         array = gray2rgb(array)
     elif array.shape[-1] == 4:
@@ -119,7 +132,7 @@ def to_srgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(img_as_ubyte(array))
 
 
-def to_mask(mask: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
+def to_mask(mask: AnyPath | ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Convert a mask to bool (row, column), and check that it has the shape of its image."""
     array = to_mask_array(mask)
     if array.shape != shape:
@@ -127,8 +140,10 @@ def to_mask(mask: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return array.astype(np.bool_)
 
 
-def to_mask_array(mask: ArrayLike) -> NDArray[np.generic]:
-    """Convert a mask to an array of numbers of any shape."""
+def to_mask_array(mask: AnyPath | ArrayLike) -> NDArray[np.generic]:
+    """Convert a mask or its file to an array of numbers of any shape."""
+    if isinstance(mask, str | PathLike):
+        return _read_mask(to_path(mask, "a mask"))
     try:
         array = np.asarray(mask)
     except ValueError:  # rows of different lengths
@@ -137,7 +152,32 @@ def to_mask_array(mask: ArrayLike) -> NDArray[np.generic]:
         raise InputError(f"a mask is an array of numbers or of True and False; found {array.dtype}.")
     if np.isnan(array).any():
         raise InputError("a mask is 0 outside of the lesion; found NaN.")
+    _refuse_probabilities(array)
     return array
+
+
+def _read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask as imports of masks do: 0 outside and one value in the lesion, or black and white."""
+    from napari_melanoma.data.label_values import LabelImageError, read_lesion_mask
+
+    try:
+        return read_lesion_mask(path, path.name)
+    except LabelImageError as error:
+        raise InputError(
+            f"{path} has the values {format_names(error.values)}; a mask has 0 and one other. Pass an array that is "
+            "True in the lesion."
+        ) from None
+
+
+def _refuse_probabilities(array: NDArray[np.generic]) -> None:
+    """Raise an error for a map of probabilities, which is above 0 nearly everywhere."""
+    if array.dtype.kind == "f":
+        inside = array[array != 0]
+        if inside.size and (inside != inside[0]).any():
+            raise InputError(
+                f"a mask has two values, 0 and one other; found numbers from {array.min():.3g} to {array.max():.3g}, "
+                "such as probabilities. Pass segmentation.mask, or probability >= 0.5."
+            )
 
 
 def to_pixel_size(pixel_size_um: PixelSizeUm) -> PixelSize:
@@ -145,9 +185,12 @@ def to_pixel_size(pixel_size_um: PixelSizeUm) -> PixelSize:
     try:
         rows, columns = (float(size) for size in np.broadcast_to(pixel_size_um, 2))
     except (TypeError, ValueError, OverflowError):
+        rows = columns = math.nan
+    if not (0 < rows < math.inf and 0 < columns < math.inf):
         raise InputError(
-            f"pixel_size_um is a number of micrometers, or one each for (row, column); found {describe(pixel_size_um)}."
-        ) from None
+            "pixel_size_um is a positive number of micrometers, or one each for (row, column); found "
+            f"{shorten(pixel_size_um)}. Leave it out if the scale is unknown."
+        )
     return PixelSize(rows, columns)
 
 

@@ -48,8 +48,8 @@ def load_model(name: AnyPath) -> BundleInfo:
     Returns
     -------
     BundleInfo
-        With ``name``, ``path``, ``config`` (task, classes, input size ...) and ``card``, the model card in Markdown;
-        accepted by all functions that take a model.
+        With ``name``, ``path``, ``config`` (task, classes, input size ...), ``patient_data_columns`` (the columns that
+        a classifier uses) and ``card``, the model card in Markdown; accepted by all functions that take a model.
 
     Raises
     ------
@@ -61,20 +61,23 @@ def load_model(name: AnyPath) -> BundleInfo:
     >>> import napari_melanoma as nm
     >>> nm.load_model("lesion-small").config.task
     'segmentation'
+    >>> nm.load_model("melanoma-small").patient_data_columns
+    ('age', 'sex')
     """
     return to_bundle(name)
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """The rows of a data set.
+    """The rows of a data set, in the order of its table: ``len(data)``, ``data[0]``, ``for row in data``.
 
     Parameters
     ----------
     folder : pathlib.Path
         Folder of the data set.
     rows : tuple of DatasetEntry
-        Each with ``image_id``, ``row`` (the cells of the table by column), and ``image`` and ``mask``, the files.
+        Each with ``image_id``, ``row`` (the cells of the table by column, as text), and ``image`` and ``mask``, the
+        files, or None.
     """
 
     folder: Path
@@ -88,6 +91,10 @@ class DataSet:
         """Return the number of rows."""
         return len(self.rows)
 
+    def __getitem__(self, index: int) -> DatasetEntry:
+        """Return a row by its position."""
+        return self.rows[index]
+
     def __iter__(self) -> Iterator[DatasetEntry]:
         """Iterate over the rows."""
         return iter(self.rows)
@@ -98,11 +105,34 @@ class DataSet:
         Returns
         -------
         pandas.DataFrame
-            A row per image: the columns of ``dataset.csv``, and the files in ``image`` and ``mask``.
+            A row per image: the columns of the table, and the files in ``image`` and ``mask``. Columns that hold
+            numbers by definition, such as ``age``, ``diameter_1_mm``, and ``melanoma`` (1 and 0), are ``Float64`` or
+            ``Int64`` with ``pandas.NA`` where unknown; one in which another text occurs stays text, as do all other
+            columns, such as ``patient_id``.
         """
         import pandas as pd
 
-        return pd.DataFrame([{**entry.row, "image": entry.image, "mask": entry.mask} for entry in self.rows])
+        table = pd.DataFrame([{**entry.row, "image": entry.image, "mask": entry.mask} for entry in self.rows])
+        return table.assign(**{name: _to_numbers(table[name]) for name in table if _holds_numbers(str(name))})
+
+
+def _holds_numbers(name: str) -> bool:
+    """Whether a column of the harmonized table has numbers, or 1 and 0."""
+    from napari_melanoma.data.table_schema import find_column
+
+    column = find_column(name)
+    return column is not None and column.kind in ("number", "yes_no")
+
+
+def _to_numbers(cells: pd.Series) -> pd.Series:
+    """Convert the cells of a column to nullable numbers, if all known ones are numbers."""
+    import pandas as pd
+
+    from napari_melanoma.data.taxonomy import UNKNOWN
+
+    known = cells.where(cells.notna() & ~cells.isin(["", UNKNOWN]))
+    numbers = pd.to_numeric(known, errors="coerce")
+    return cells if (numbers.isna() & known.notna()).any() else numbers.convert_dtypes()
 
 
 def read_dataset(folder: AnyPath) -> DataSet:
@@ -111,7 +141,11 @@ def read_dataset(folder: AnyPath) -> DataSet:
     Parameters
     ----------
     folder : path-like
-        Folder with ``dataset.csv``, ``images/`` and ``masks/``, as written by ``napari-melanoma data import``.
+        Folder with ``dataset.csv`` (or ``metadata.csv``), ``images/`` and ``masks/``, as written by ``napari-melanoma
+        data import``, or by hand: a row per image with its ``image_id``. Its files are ``images/<image_id>`` with the
+        suffix .jpg, .jpeg, .png, .tif, .tiff, .bmp or .webp, and ``masks/<image_id>.png``, unless the columns ``path``
+        and ``mask_path`` name others within the folder. ``patient_id``, ``split``, ``diagnosis`` and all other columns
+        are optional.
 
     Returns
     -------
@@ -221,8 +255,8 @@ def train(
         ``imagenet``, ``none`` or a model). ``napari-melanoma recipes write NAME`` writes a full recipe; the guide
         "Train and evaluate a model" lists all keys.
     folder : path-like
-        The run folder; receives checkpoints, ``bundle/``, and ``metrics.csv`` with the losses and metrics of each
-        epoch. Functions with a ``model`` accept this folder.
+        The run folder, outside of the data sets; receives checkpoints, ``bundle/``, and ``metrics.csv`` with the losses
+        and metrics of each epoch. Functions with a ``model`` accept this folder.
     resume : bool
         Resume the run in the folder.
     progress : callable, optional
@@ -238,7 +272,7 @@ def train(
     ConfigError, DataSetError
         If the recipe or the data cannot be used.
     InputError
-        If the recipe uses several processes.
+        If the recipe uses several processes, or the run folder lies in a data set.
     RunError
         If the folder contains another run, or no run to resume.
     TrainingError
@@ -295,7 +329,13 @@ class EvaluationSummary:
     Classes: ``AUC``, ``AUC_within`` (pairs of the same data set), ``macro_AUC``, ``pAUC`` (above 80 % sensitivity, at
     most 0.2), ``AP`` average precision; at the decision threshold ``sensitivity``, ``specificity``, ``precision``,
     ``F1``, ``accuracy`` and ``balanced_accuracy``; ``class_accuracy`` and ``class_balanced_accuracy`` of the most
-    probable class; ``ECE`` expected calibration error and ``Brier`` score (both: lower is better).
+    probable class; ``ECE`` expected calibration error and ``Brier`` score (both: lower is better). Of the prediction
+    sets: ``coverage``, how often they contain the true class, and ``cannot_tell``, how often they contain several
+    classes or none (lower is better). ``unlike``: share of the images that are out of distribution.
+
+    Depth, of a model that predicts it: ``depth_mae_mm`` mean absolute error (lower is better), ``depth_r`` Pearson's
+    correlation, ``depth_bias_mm`` mean of predicted minus measured (nearer to 0 is better), ``depth_low_mm`` and
+    ``depth_high_mm`` limits of agreement, and ``depth_coverage``, how often the interval contains the measured depth.
     """
 
     folder: Path
@@ -333,7 +373,10 @@ class EvaluationSummary:
         -------
         pandas.DataFrame
             A row per image: ``image_id``, ``domain`` (its data set), ``split``, ``group`` (its patient or lesion),
-            ``status``, ``error``, its metrics or predicted probabilities, and ``trained_on``.
+            ``diagnosis``, ``status`` (``done`` or ``failed``), ``error``, and ``trained_on`` (the model, if it was
+            trained on the image). Masks: its metrics, and what makes it difficult. Classes: ``label`` (the true class),
+            ``said`` (the predicted class: of two by the decision threshold, of more the most probable), and
+            ``probability_<class>``. The guide "Evaluate a model" explains all columns.
         """
         import pandas as pd
 
@@ -359,7 +402,8 @@ def evaluate(
     data : path-like or sequence of path-like
         Data sets with reference masks or diagnoses.
     folder : path-like
-        Receives the results; an interrupted evaluation is continued, a finished one replaced. Use a folder per model.
+        Receives the results; an interrupted evaluation is continued, a finished one replaced. Use a folder per model,
+        outside of the data sets.
     split : str, optional
         Only images of this split, such as ``test``.
     include_seen : bool
@@ -367,19 +411,18 @@ def evaluate(
     progress : callable, optional
         Called with each ``Progress``.
     **options
-        Further options of ``napari-melanoma evaluate``, such as ``threshold=0.4`` or ``flips=True`` for masks and
-        ``target="melanoma"`` or ``masks="predicted"`` for classes.
+        Of ``napari-melanoma evaluate``, such as ``flips=True`` for masks or ``target="melanoma"`` for classes.
 
     Returns
     -------
     EvaluationSummary
-        Masks: ``DI`` Dice, ``JA`` Jaccard, ``TJA`` thresholded Jaccard, ``AC`` accuracy, ``SE`` sensitivity, ``SP``
-        specificity, ``BF1`` boundary F1 (higher is better), ``HD95_px`` Hausdorff distance (lower is better).
-        Classes: ``AUC``, ``AP``, ``sensitivity``, ``specificity``, ``F1`` (higher), ``ECE``, ``Brier`` (lower).
-        ``EvaluationSummary`` lists all of them.
+        ``metrics``, such as ``DI`` (Dice) and ``JA`` (Jaccard) of masks, ``AUC`` and ``sensitivity`` of classes;
+        ``EvaluationSummary`` explains all of them.
 
     Raises
     ------
+    InputError
+        If the folder is a data set or lies in one.
     DataSetError
         If a data set is invalid, or no image could be measured.
     BundleError, ConfigError
@@ -394,7 +437,7 @@ def evaluate(
         to_paths(data, "a data set"),
         out,
         given,
-        source="the options of evaluate",
+        source="evaluate",
         run=to_run(progress),
     )
     failed = {item.sample.image_id: item.error for item in found.failed}
@@ -454,7 +497,7 @@ def compare(
     data : path-like or sequence of path-like, optional
         Data sets with reference masks or diagnoses. None: compare evaluations without running a model.
     folder : path-like
-        Receives the results.
+        Receives the results; outside of the data sets.
     split : str, optional
         Only images of this split, such as ``test``.
     include_seen : bool
@@ -470,7 +513,7 @@ def compare(
     Raises
     ------
     InputError
-        If there are fewer than two models, or models of different tasks.
+        If there are fewer than two models, or models of different tasks, or the folder lies in a data set.
     DataSetError
         If a data set is invalid, or no image could be measured.
     """
@@ -489,7 +532,7 @@ def compare(
         out,
         given,
         advise=False,
-        source="the options of compare",
+        source="compare",
         run=to_run(progress),
     )
     if isinstance(compared, Comparison):

@@ -1,22 +1,21 @@
-"""One photograph: lesion mask, measurements, class probabilities, and the heatmap that explains them."""
+"""One photograph: the mask of its lesion and the measurements."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from napari_melanoma.api.inputs import (
     AnyPath,
     PixelSizeUm,
-    check_name,
     list_warnings,
     read_photograph,
     to_bundle,
     to_mask,
     to_mask_array,
     to_path,
-    to_patient_data,
     to_pixel_size,
     to_run,
 )
@@ -30,56 +29,52 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_melanoma.api.inputs import ProgressCallback
-    from napari_melanoma.classification.classifier import Classifier
-    from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.models.bundle import BundleInfo
 
-__all__ = [
-    "Classification",
-    "Explanation",
-    "LesionMeasurements",
-    "Segmentation",
-    "classify",
-    "explain",
-    "measure",
-    "segment",
-]
+__all__ = ["LesionMeasurements", "Segmentation", "measure", "segment"]
 
-ExplanationMethod = Literal["grad_cam", "cam", "occlusion", "integrated_gradients", "attention"]
 SHOWN_MEASUREMENTS = ("area_px", "area_mm2", "max_diameter_px", "max_diameter_mm")
-PREDICTION_FILE, HEATMAP_FILE, MEASUREMENTS_FILE = "classification.json", "heatmap.png", "measurements.csv"
+MEASUREMENTS_FILE = "measurements.csv"
 
 
-@dataclass(frozen=True)
-class LesionMeasurements:
-    """Measurements of a lesion; ``measurements["area_px"]`` is one of them.
+class LesionMeasurements(Mapping[str, float]):
+    """Measurements of a lesion by name, as a mapping that cannot be changed: ``measurements["area_px"]``.
 
     Parameters
     ----------
-    values : dict of str to float
+    values : mapping of str to float
         Each with its unit in its name, such as ``area_mm2``; empty if the mask is. Values in mm and mm² are left out
         without a pixel size, colors without an image.
     """
 
-    values: dict[str, float]
+    def __init__(self, values: Mapping[str, float]) -> None:
+        self._values = dict(values)
 
     def __repr__(self) -> str:
         """Return a short text with the first values."""
-        shown = [name for name in SHOWN_MEASUREMENTS if name in self.values]
-        return format_repr(self, count=len(self.values), **{name: self.values[name] for name in shown})
+        shown = [name for name in SHOWN_MEASUREMENTS if name in self]
+        return format_repr(self, values=len(self), **{name: self[name] for name in shown})
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the values."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Return the number of values."""
+        return len(self._values)
 
     def __getitem__(self, name: str) -> float:
         """Return one value by its name; raises ``NotMeasured``, a ``KeyError``, with the reason if there is none."""
-        if name in self.values:
-            return self.values[name]
+        if name in self._values:
+            return self._values[name]
         from napari_melanoma.core.errors import NotMeasured
         from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS
 
         if name not in MEASUREMENT_COLUMNS:
             reason = f"there is no such measurement (known: {', '.join(MEASUREMENT_COLUMNS)})."
-        elif not self.values:
+        elif not self._values:
             reason = "the mask is empty."
         elif name.endswith(("_mm", "_mm2")):
             reason = "the pixel size is unknown. Pass pixel_size_um."
@@ -89,7 +84,7 @@ class LesionMeasurements:
 
     def __contains__(self, name: object) -> bool:
         """Whether a value was measured."""
-        return name in self.values
+        return name in self._values
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the values as a table.
@@ -112,7 +107,7 @@ class LesionMeasurements:
                 "unit": known[name].unit,
                 "explanation": known[name].explanation,
             }
-            for name, value in self.values.items()
+            for name, value in self.items()
         ]
         return pd.DataFrame(rows, columns=["name", "label", "value", "unit", "explanation"])
 
@@ -272,7 +267,7 @@ def segment(
 
     photograph = read_photograph(image, pixel_size_um=pixel_size_um)
     path = str(to_bundle(model).path)
-    options = LesionOptions.parse({"model": path, "threshold": threshold, "flips": flips}, "the options of segment")
+    options = LesionOptions.parse({"model": path, "threshold": threshold, "flips": flips}, "segment")
     result = analyze_lesion(photograph, load_segmenter(path), options, run=to_run(progress))
     empty = f"No lesion was found above the threshold ({result.threshold:g}): the mask is empty."
     return Segmentation(
@@ -287,7 +282,7 @@ def segment(
 
 
 def measure(
-    mask: ArrayLike,
+    mask: AnyPath | ArrayLike,
     image: AnyPath | Photograph | NDArray[np.generic] | None = None,
     pixel_size_um: PixelSizeUm | None = None,
 ) -> LesionMeasurements:
@@ -295,8 +290,9 @@ def measure(
 
     Parameters
     ----------
-    mask : array-like
-        (row, column); nonzero in the lesion.
+    mask : array-like or path-like
+        (row, column), bool or two values: 0 outside, any other in the lesion; or the file of a mask. Probabilities are
+        refused: pass ``segmentation.mask``, not ``segmentation.probability``.
     image : path-like, numpy.ndarray or Photograph, optional
         The photograph, for measurements of color.
     pixel_size_um : float or (float, float), optional
@@ -310,7 +306,9 @@ def measure(
     Raises
     ------
     InputError
-        If the mask is not of the image's size.
+        If the mask has probabilities or another size than the image, or the pixel size is not positive.
+    UnreadableImage
+        If the file of the mask or of the image cannot be read.
 
     Examples
     --------
@@ -337,294 +335,3 @@ def _two_axes(array: NDArray[np.generic]) -> tuple[int, int]:
     if array.ndim != 2:
         raise InputError(f"a mask has the shape (row, column); found {array.shape}.")
     return array.shape[0], array.shape[1]
-
-
-@dataclass(frozen=True, eq=False)
-class Classification:
-    """Class probabilities of a lesion.
-
-    Parameters
-    ----------
-    probabilities : dict of str to float
-        Class to calibrated probability.
-    positive : str
-        The class that intervals and the decision threshold are about, such as ``melanoma``.
-    interval : (float, float), optional
-        95 % interval of the positive class's probability.
-    prediction_set : tuple of str
-        Classes that cannot be ruled out at ``coverage`` (conformal prediction).
-    coverage : float
-        How often such a set contains the true class.
-    out_of_distribution : bool
-        Whether the lesion differs from everything that the model was trained on.
-    valid : bool
-        Whether the model may be applied to this photograph at all.
-    warnings : tuple of str
-        Why not to rely on the result.
-    """
-
-    probabilities: dict[str, float]
-    positive: str
-    interval: tuple[float, float] | None
-    prediction_set: tuple[str, ...]
-    coverage: float
-    out_of_distribution: bool
-    valid: bool
-    warnings: tuple[str, ...]
-    _prediction: ClassPrediction = field(repr=False)
-
-    def __repr__(self) -> str:
-        """Return a short text with rounded probabilities."""
-        return format_repr(
-            self,
-            probabilities=self.probabilities,
-            positive=self.positive,
-            interval=self.interval,
-            prediction_set=self.prediction_set,
-            valid=self.valid,
-            warnings=self.warnings,
-        )
-
-    @property
-    def probability(self) -> float:
-        """The probability of the positive class."""
-        return self.probabilities[self.positive]
-
-    @property
-    def verdict(self) -> str:
-        """The result in one line, as the dock shows it."""
-        return self._prediction.verdict
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the probabilities as a table.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A row per class: ``class``, ``probability`` and ``in_prediction_set``.
-        """
-        import pandas as pd
-
-        rows = [(name, value, name in self.prediction_set) for name, value in self.probabilities.items()]
-        return pd.DataFrame(rows, columns=["class", "probability", "in_prediction_set"])
-
-    def save(self, folder: AnyPath) -> Path:
-        """Write ``classification.json``.
-
-        Parameters
-        ----------
-        folder : path-like
-            Created if missing; a file of that name is replaced.
-
-        Returns
-        -------
-        pathlib.Path
-            The folder.
-        """
-        from napari_melanoma.core.files import write_json
-
-        folder = to_path(folder, "the folder of the results")
-        write_json(folder / PREDICTION_FILE, self._prediction.to_json())
-        return folder
-
-
-def classify(
-    image: AnyPath | Photograph | NDArray[np.generic],
-    mask: ArrayLike | None = None,
-    *,
-    model: AnyPath | BundleInfo | None = None,
-    age: float | None = None,
-    sex: str | None = None,
-    site: str | None = None,
-    coverage: float | None = None,
-    sensitivity: float | None = None,
-    progress: ProgressCallback | None = None,
-    **patient_data: object,
-) -> Classification:
-    """Classify a lesion from its photograph and the patient's data.
-
-    Parameters
-    ----------
-    image : path-like, numpy.ndarray or Photograph
-        As ``read_photograph`` takes it.
-    mask : array-like, optional
-        (row, column); nonzero in the lesion. By default the mask that ``segment`` predicts, if the model needs one.
-    model : str, path-like or BundleInfo, optional
-        Name of a classifier, the folder of a bundle or of a training run, or a result of ``load_model``; by default
-        the first that is installed.
-    age : float, optional
-        In years.
-    sex : str, optional
-        ``female`` or ``male``.
-    site : str, optional
-        Body site, such as ``lower extremity``.
-    coverage : float, optional
-        Of the prediction set, between 0 and 1; by default the model's own.
-    sensitivity : float, optional
-        At which the decision threshold is chosen, between 0 and 1; by default the model's own.
-    progress : callable, optional
-        Called with each ``Progress``.
-    **patient_data
-        Other columns of the harmonized table, such as ``personal_history=1`` or ``diameter_1_mm=7``.
-
-    Returns
-    -------
-    Classification
-        Calibrated probabilities, with interval and prediction set if the model has reference cases.
-
-    Raises
-    ------
-    UnreadableImage, InputError, ConfigError
-        If the image, the mask, a value or an option cannot be used.
-    BundleError
-        If there is no such model, or it is no classifier of photographs.
-    """
-    from napari_melanoma.classification.classify import classify as classify_lesion
-    from napari_melanoma.classification.prediction import ClassifyOptions
-
-    row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
-    photograph, classifier = read_photograph(image), _load_classifier(model)
-    values = {"model": classifier.info.name, "coverage": coverage, "sensitivity": sensitivity}
-    options = ClassifyOptions.parse(values, "the options of classify")
-    lesion = _lesion_mask(photograph, mask, classifier, progress)
-    return _to_classification(classify_lesion(photograph, lesion, row, classifier, options, run=to_run(progress)))
-
-
-def _to_classification(prediction: ClassPrediction) -> Classification:
-    """The public form of a prediction."""
-    return Classification(
-        probabilities=dict(zip(prediction.classes, prediction.probabilities, strict=True)),
-        positive=prediction.positive,
-        interval=prediction.interval,
-        prediction_set=prediction.possible,
-        coverage=prediction.coverage,
-        out_of_distribution=prediction.is_out_of_distribution,
-        valid=prediction.validity.valid,
-        warnings=list_warnings(prediction.validity, *prediction.warnings),
-        _prediction=prediction,
-    )
-
-
-def _load_classifier(model: AnyPath | BundleInfo | None) -> Classifier:
-    """Load a classifier once; the first that is installed if none is named."""
-    from napari_melanoma.lesion.loaded_models import load_classifier
-    from napari_melanoma.models.registry import find_classifier
-
-    info = find_classifier("") if model is None else to_bundle(model)
-    return load_classifier(str(info.path))
-
-
-def _lesion_mask(
-    photograph: Photograph, mask: ArrayLike | None, classifier: Classifier, progress: ProgressCallback | None
-) -> NDArray[np.bool_] | None:
-    """The mask for a classifier: the one that was given, or a predicted one if it is needed."""
-    if mask is not None:
-        return to_mask(mask, (photograph.rgb.shape[0], photograph.rgb.shape[1]))
-    return segment(photograph, progress=progress).mask if classifier.config.view.region == "roi" else None
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """Where in a photograph the evidence for a class lies.
-
-    Parameters
-    ----------
-    heatmap : numpy.ndarray
-        float32 (row, column) in [0, 1], of the photograph's size; 1 is the strongest evidence.
-    method : str
-        By which it was computed.
-    target_class : str
-        The class.
-    """
-
-    heatmap: NDArray[np.float32] = field(repr=False)
-    method: str
-    target_class: str
-    _photograph: Photograph = field(repr=False)
-
-    def __repr__(self) -> str:
-        """Return a short text without the heatmap."""
-        return format_repr(self, shape=self.heatmap.shape, method=self.method, target_class=self.target_class)
-
-    def overlay(self) -> NDArray[np.uint8]:
-        """Draw the heatmap over the photograph.
-
-        Returns
-        -------
-        numpy.ndarray
-            uint8 (row, column, channel=3).
-        """
-        from napari_melanoma.imaging.masks import draw_heatmap
-
-        return draw_heatmap(self._photograph.rgb, self.heatmap)
-
-    def save(self, folder: AnyPath) -> Path:
-        """Write ``heatmap.png``, drawn over the photograph.
-
-        Parameters
-        ----------
-        folder : path-like
-            Created if missing; a file of that name is replaced.
-
-        Returns
-        -------
-        pathlib.Path
-            The folder.
-        """
-        from napari_melanoma.io.results import write_rgb
-
-        folder = to_path(folder, "the folder of the results")
-        write_rgb(folder / HEATMAP_FILE, self.overlay())
-        return folder
-
-
-def explain(
-    image: AnyPath | Photograph | NDArray[np.generic],
-    mask: ArrayLike | None = None,
-    *,
-    model: AnyPath | BundleInfo | None = None,
-    method: ExplanationMethod = "grad_cam",
-    target_class: str | None = None,
-    age: float | None = None,
-    sex: str | None = None,
-    site: str | None = None,
-    progress: ProgressCallback | None = None,
-    **patient_data: object,
-) -> Explanation:
-    """Show where in a photograph a classifier finds the evidence for a class.
-
-    Parameters
-    ----------
-    image, mask, model, age, sex, site, progress, **patient_data
-        As ``classify`` takes them.
-    method : {"grad_cam", "cam", "occlusion", "integrated_gradients", "attention"}
-        Gradient-weighted class activation map (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74), class activation map
-        (Zhou et al. 2016, doi:10.1109/CVPR.2016.319), occlusion (Zeiler and Fergus 2014,
-        doi:10.1007/978-3-319-10590-1_53), integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365), or the
-        attention weights of a network that has them.
-    target_class : str, optional
-        By default the model's positive class.
-
-    Returns
-    -------
-    Explanation
-        With a heatmap of the photograph's size.
-
-    Raises
-    ------
-    UnreadableImage, InputError
-        If the image, the mask, a value, the method or the class cannot be used.
-    BundleError
-        If there is no such model, or it is no classifier of photographs.
-    """
-    from napari_melanoma.classification.classifier import LesionInput
-    from napari_melanoma.classification.explanation import explain as explain_lesion
-
-    check_name(method, "method")
-    check_name("" if target_class is None else target_class, "target_class")
-    row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
-    photograph, classifier = read_photograph(image), _load_classifier(model)
-    lesion = LesionInput(photograph.rgb, _lesion_mask(photograph, mask, classifier, progress), row)
-    target = target_class or classifier.config.positive
-    heatmap = explain_lesion(classifier, lesion, method, target, to_run(progress))
-    return Explanation(heatmap, method, target, photograph)

@@ -70,7 +70,13 @@ class SlideImage:
 
     @property
     def info(self) -> SlideInfo:
-        """What the file states: format, magnification, channels, warnings."""
+        """What the file states.
+
+        With ``path``, ``name``, ``format``, ``levels`` (each with ``height``, ``width`` and ``downsample``),
+        ``pixel_size`` (or None), ``magnification`` (of the objective, or None), ``kind`` (``brightfield`` or
+        ``fluorescence``), ``channels`` (names), ``colors``, ``associated`` (names of further images, such as the
+        label), ``properties`` (all others, as text) and ``warnings``.
+        """
         return self._slide.info
 
     @property
@@ -121,7 +127,7 @@ class SlideImage:
         Parameters
         ----------
         side_px : int
-            Pixels on its longer side, at most 20,000.
+            Pixels on its longer side, at most 20,000; a smaller slide is not enlarged.
 
         Returns
         -------
@@ -135,7 +141,7 @@ class SlideImage:
         """
         if not 0 < check_integer(side_px, "side_px") <= MAX_SIDE:
             raise InputError(f"side_px is between 1 and {MAX_SIDE}; found {side_px}.")
-        return self._slide.thumbnail(side_px)
+        return self._slide.thumbnail(min(side_px, max(self.level_shapes[0])))
 
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
@@ -161,7 +167,14 @@ def open_slide(path: AnyPath, pixel_size_um: PixelSizeUm | None = None) -> Slide
     Raises
     ------
     InputError
-        If the file is missing, damaged or no slide.
+        If the file is missing, damaged or no slide, or the pixel size is not positive.
+
+    Examples
+    --------
+    >>> import napari_melanoma as nm
+    >>> with nm.open_slide("slide.svs") as slide:  # doctest: +SKIP
+    ...     overview = slide.thumbnail(1024)
+    ...     region = slide.read(top=2000, left=3000, height=512, width=512, level=0)
     """
     from napari_melanoma.slides.reading.opening import open_slide as open_tiled_slide
 
@@ -311,7 +324,7 @@ def analyze_slide(
     Raises
     ------
     InputError
-        If the slide cannot be read, or the options are no mapping.
+        If the slide cannot be read, the pixel size is not positive, or the options are no mapping.
     ScaleMissing
         If the slide has no pixel size.
     BundleError, ConfigError
@@ -342,8 +355,9 @@ def _to_slide_options(
     elif model is not None:
         given["model"] = str(to_bundle(model).path)
     if pixel_size_um is not None:
+        to_pixel_size(pixel_size_um)
         given["mpp"] = pixel_size_um
-    return SlideOptions.parse(given, "the options of analyze_slide")
+    return SlideOptions.parse(given, "analyze_slide")
 
 
 @dataclass(frozen=True)

@@ -261,25 +261,43 @@ def describe_prediction_set(
 ) -> str:
     """Describe a probability and its prediction set in one line.
 
-    With one class in the set, the line states for the others that their probability is low compared with known cases of
-    that class, which is not the same as a low probability: a nevus with 0.47 is unusual, even if 0.47 is a lot. Of two
-    classes, a low probability of one is a high one of the other.
+    With one class in the set, the line begins with it if it is the most probable or the positive class, else with the
+    positive class. It states for the others that their probability is low compared with known cases of that class,
+    which is not the same as a low probability: a nevus with 0.47 is unusual, even if 0.47 is a lot. Of two classes, a
+    low probability of one is a high one of the other.
     """
     if len(possible) != 1:
         some = f" ({' or '.join(possible)})" if 1 < len(possible) < len(probabilities) else ""
         return f"Inconclusive{some}: {probability_text}"
-    start = f"{probability_text[:1].upper()}{probability_text[1:]}"
-    excluded = [name for name in probabilities if name not in possible]
-    rarity = f"({format_rarity(coverage)})"
+    (name,) = possible
+    texts = {one: f"{one} {probability:.2f}" for one, probability in probabilities.items()}
+    texts[positive] = probability_text
+    is_leading = name == positive or (name != OTHER_CLASS and probabilities[name] == max(probabilities.values()))
+    excluded = sorted((one for one in texts if one != name), key=lambda one: one != positive)
+    comparison = _compare_with_cases(name, excluded, texts, positive, is_leading=is_leading)
+    start = texts[name if is_leading else positive]
+    return f"{start[:1].upper()}{start[1:]}{comparison} ({format_rarity(coverage)})"
+
+
+def _compare_with_cases(
+    name: str, excluded: Sequence[str], texts: Mapping[str, str], positive: str, *, is_leading: bool
+) -> str:
+    """Compare the probabilities of the excluded classes with known cases; follows that of ``name`` if it leads.
+
+    Otherwise it follows the probability of the positive class, the first of ``excluded``.
+    """
     if len(excluded) == 1:
-        name = f"cases without {positive}" if excluded[0] == OTHER_CLASS else excluded[0]
-        return f"{start}; unusually {'low' if excluded[0] == positive else 'high'} for {name} {rarity}"
+        if name == positive:
+            return f"; unusually high for {f'cases without {positive}' if excluded[0] == OTHER_CLASS else excluded[0]}"
+        return (
+            f"; {texts[positive]} is unusually low for {positive}" if is_leading else f"; unusually low for {positive}"
+        )
     if len(excluded) > MAX_EXCLUDED:
-        return f"{start}; unusually low probabilities of all classes except {possible[0]} {rarity}"
-    others = " and ".join(f"{name} {probabilities[name]:.2f}" for name in excluded if name != positive)
-    if positive in excluded:
-        return f"{start} and {others}: unusually low for these classes {rarity}"
-    return f"{start}; {others} are unusually low for these classes {rarity}"
+        between = f"; {texts[positive]}" if is_leading and name != positive else ""
+        return f"{between}; unusually low probabilities of all classes except {name}"
+    if is_leading:
+        return f"; {' and '.join(texts[one] for one in excluded)} are unusually low for these classes"
+    return f" and {' and '.join(texts[one] for one in excluded[1:])}: unusually low for these classes"
 
 
 def format_rarity(coverage: float) -> str:

@@ -34,8 +34,8 @@ HELP = examples(
     "result is written to its comparison/. Or give the old and the new model, data sets with reference "
     "masks, and OUT. Writes comparison.json (differences with 95 % intervals, and the recommendation), "
     "comparison.html, per_image.csv, changes.png and thumbnails/.\n\n"
-    "Three or more models are each compared with the first one, as are folders written by 'evaluate', without running "
-    "a model again. Writes models.json, models.csv, comparison.html, per_image.csv and figures/.",
+    "Three or more models, or folders written by 'evaluate' (no model is run again), are each compared with the first. "
+    "Writes models.json, models.csv, comparison.html, per_image.csv and figures/.",
 )
 
 
@@ -45,13 +45,14 @@ def compare(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", metavar="BUNDLE", help="Twice: old model, new model; or more."),
+        typer.Option("--model", metavar="BUNDLE", help="Old model, then new model; repeat for more."),
     ] = None,
     data: Annotated[
         list[Path] | None, typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be repeated.")
     ] = None,
     base: Annotated[
-        list[Path] | None, typer.Option("--base", metavar="DATASET", help="Data where the new model must not be worse.")
+        list[Path] | None,
+        typer.Option("--base", metavar="DATASET", help="Data set on which the new model must not be worse."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder that receives the results.")] = None,
     *,
@@ -68,21 +69,21 @@ def compare(
 ) -> None:
     """Compare models."""
     with command_session(json, debug, allow_outside, accept_damaged) as current:
-        current.after_stop = "Nothing was written."
         if runs and all(_is_evaluation_folder(path) for path in runs):
             _reject_options_with_runs(model or data or base or no_refine or options or for_classes)
             _compare_evaluation_folders(runs, out, current)
             return
         if runs:
-            _reject_options_with_runs(model or data or base or out or options or for_classes)
-            _run_gates(runs, current)
+            _reject_options_with_runs(model or data or base or out or no_refine or options or for_classes)
+            _compare_runs(runs, current)
             return
+        current.after_stop = "Nothing was written."
         _reject_incomplete(model or [], data or [], out)
         _reject_base(model or [], base)
         assert model is not None
         assert data is not None
         assert out is not None
-        bundles = _find_models(model, [*data, *(base or [])], out, current)
+        bundles = _prepare_comparison(model, [*data, *(base or [])], out, current)
         if any(info.config.task == "classification" for info in bundles):
             _reject_segmentation_options(base or "flips" in options or no_refine)
             values = {**for_classes, **options}
@@ -93,12 +94,13 @@ def compare(
         _compare_bundles(bundles, (data, base or []), out, values, current)
 
 
-def _find_models(names: list[str], datasets: list[Path], out: Path, current: CommandSession) -> list[BundleInfo]:
+def _prepare_comparison(names: list[str], datasets: list[Path], out: Path, current: CommandSession) -> list[BundleInfo]:
     """Check the data sets, lock the output folder and find the models."""
-    from napari_melanoma.data.dataset import check_are_datasets
+    from napari_melanoma.data.dataset import check_are_datasets, require_outside_datasets
     from napari_melanoma.models.registry import find_bundle
 
     check_are_datasets(datasets)
+    require_outside_datasets(out, datasets)
     current.lock_folder(out)
     return [find_bundle(name) for name in names]
 
@@ -195,20 +197,25 @@ def _align_columns(rows: list[tuple[str, ...]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _run_gates(runs: list[Path], current: CommandSession) -> None:
-    """Compare the model of each run with the one that it started from."""
+def _compare_runs(runs: list[Path], current: CommandSession) -> None:
+    """Compare the model of each run with the one that it started from; the advice about all of them ends the output."""
     from napari_melanoma.core.errors import RunError
     from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.runs.acceptance import compare_run
 
+    current.after_stop = "Finished comparisons are kept."
+    advice, some_failed, values = [], False, {}
     for path in runs:
         if is_run_alive(path):
             raise RunError(f"{path.name} is still running; it is compared automatically when it ends.")
         found = compare_run(path, run=current.run)
         _report_comparison(current, path, found)
-    activate = f"; to use this model: napari-melanoma models import {runs[-1] / 'bundle'}"
-    activate = activate if found.advice == "take over" else ""
-    _report_advice(current, found, f"written to {runs[-1] / 'comparison'}{activate}")
+        use = f"; to use this model: napari-melanoma models import {path / 'bundle'}"
+        where = f"written to {path / 'comparison'}{use if found.advice == 'take over' else ''}"
+        advice.append(_format_advice(found, where))
+        some_failed = some_failed or bool(found.failed)
+        values = {"advice": found.advice, "reason": found.reason}
+    current.finish("\n".join(advice), some_failed=some_failed, **(values if len(runs) == 1 else {}))
 
 
 def _report_comparison(current: CommandSession, path: Path, found: Comparison) -> None:
@@ -219,18 +226,26 @@ def _report_comparison(current: CommandSession, path: Path, found: Comparison) -
 
 
 def _report_advice(current: CommandSession, found: Comparison, where: str) -> None:
-    count = len(found.failed)
-    failed = f" {count} image{'' if count == 1 else 's'} failed." if count else ""
-    text = f"{found.advice.capitalize()}: {found.reason}{failed} ({where})"
+    text = _format_advice(found, where)
     current.finish(text, some_failed=bool(found.failed), advice=found.advice, reason=found.reason)
 
 
+def _format_advice(found: Comparison, where: str) -> str:
+    from napari_melanoma.core.formatting import format_count
+
+    failed = f" {format_count(len(found.failed), 'image')} failed." if found.failed else ""
+    return f"{found.advice.capitalize()}: {found.reason}{failed} ({where})"
+
+
 def _reject_options_with_runs(given: object) -> None:
-    """Reject options that do not apply to runs."""
+    """Reject options that do not apply to folders of runs and evaluations."""
     from napari_melanoma.core.errors import InputError
 
     if given:
-        raise InputError("the models and images of a RUN are fixed. Give runs, or use the options, not both.")
+        raise InputError(
+            "a run or an evaluation has its own models and images. Give folders, or --model, --data and --out, not "
+            "both."
+        )
 
 
 def _reject_incomplete(model: list[str], data: list[Path], out: Path | None) -> None:
@@ -239,8 +254,8 @@ def _reject_incomplete(model: list[str], data: list[Path], out: Path | None) -> 
 
     if len(model) < 2 or not data or out is None:
         raise InputError(
-            "the command is incomplete. Give a RUN, or the old and the new model, a data set and an output folder: "
-            "--model OLD --model NEW --data DATASET --out DIR"
+            "the command is incomplete. Give a run folder, or the old and the new model, a data set and an output "
+            "folder: --model OLD --model NEW --data DATASET --out DIR"
         )
 
 

@@ -278,10 +278,12 @@ def _write_text(current: CommandSession, datasets: list[Path], out: Path | None)
 
 
 def _write_page(current: CommandSession, datasets: list[Path], out: Path, given: Given) -> None:
+    from napari_melanoma.data.dataset import require_outside_datasets
     from napari_melanoma.data.report_page import DataReportOptions, make_data_report, write_report
 
     current.after_stop = "Nothing was written; the images that were read are cached."
     options = DataReportOptions.parse(given, "the command line")
+    require_outside_datasets(out, datasets)
     current.lock_folder(out)
     found = make_data_report(datasets, options, run=current.run)
     page = write_report(found, out)

@@ -38,7 +38,7 @@ class Config(BaseModel):
     @classmethod
     def _check_no_boolean_number(cls, value: object, info: ValidationInfo) -> object:
         """Raise for true and false where a number is expected, which pydantic takes for 1 and 0."""
-        if isinstance(value, bool | list | tuple | dict):
+        if _contains_boolean(value):  # rarely; looking at the types takes longer
             annotation = cls.model_fields[str(info.field_name)].annotation
             if _is_boolean_for_number(value, [annotation]):
                 from pydantic_core import PydanticCustomError
@@ -57,9 +57,16 @@ class Config(BaseModel):
         except ValidationError as error:
             found = error.errors(include_url=False)
             raise ConfigError(
-                f"{where} is not a valid {cls.__name__}: {_summarize_faults(found, cls)}",
+                f"{where}: {_summarize_faults(found, cls).rstrip('.')}.",
                 tuple(_to_fault(fault, cls) for fault in found[:MAX_FAULTS] if fault["type"] not in SCHEMA_FAULTS),
             ) from None
+
+
+def _contains_boolean(value: object) -> bool:
+    """Whether a value is true or false, or has such an item at any depth."""
+    if isinstance(value, dict):
+        return any(map(_contains_boolean, value.values()))
+    return isinstance(value, bool) or (isinstance(value, (list, tuple)) and any(map(_contains_boolean, value)))
 
 
 def _is_boolean_for_number(value: object, annotations: Iterable[object]) -> bool:
@@ -71,9 +78,9 @@ def _is_boolean_for_number(value: object, annotations: Iterable[object]) -> bool
         return bool not in kinds and (int in kinds or float in kinds)
     if isinstance(value, dict):
         value_types = [get_args(kind)[-1] for kind in kinds if get_origin(kind) in (dict, Mapping)]
-        return any(_is_boolean_for_number(item, value_types) for item in value.values())
+        return bool(value_types) and any(_is_boolean_for_number(item, value_types) for item in value.values())
     item_types = [part for kind in kinds if get_origin(kind) not in (dict, Mapping) for part in get_args(kind)]
-    return any(_is_boolean_for_number(item, item_types) for item in value)
+    return bool(item_types) and any(_is_boolean_for_number(item, item_types) for item in value)
 
 
 def _union_types(annotation: object) -> Iterator[object]:
@@ -170,7 +177,7 @@ def _describe_fault(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]
         return f"key '{key}'", "is missing"
     if fault["type"] == "value_error" and isinstance(fault["input"], Mapping | BaseModel):
         return f"'{key}':" if location else "", _describe_expected(fault, model)  # the message names the values
-    return f"'{key}' is {shorten(repr(fault['input']))}:", _describe_expected(fault, model)
+    return f"'{key}' is {shorten(repr(fault['input']))};", _describe_expected(fault, model)
 
 
 def _to_fault(fault: ErrorDetails, model: type[Config]) -> ConfigFault:
@@ -191,7 +198,8 @@ def _describe_expected(fault: ErrorDetails, model: type[BaseModel]) -> str:
         found = [(name, getattr(one, name, None)) for one in marks for name in LIMIT_TEXTS]
         limits = {LIMIT_TEXTS[name]: limit for name, limit in found if limit is not None}
     if limits:
-        return f"expected {' and '.join(f'{words} {limit:g}' for words, limit in limits.items())}"
+        text = " and ".join(f"{words} {limit:g}" for words, limit in limits.items())
+        return f"expected a number {'of ' if text.startswith('at') else ''}{text}"
     message = fault["msg"].removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]}"
 

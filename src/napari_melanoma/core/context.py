@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull
 
@@ -98,7 +98,10 @@ NULL_CONTEXT = RunContext()  # reports nothing and is never stopped
 
 
 class PartContext(RunContext):
-    """Context of one part of a longer work: its progress counts for the whole, and a stop of the whole stops it."""
+    """Context of one part of a longer work: its progress counts for the whole, and a stop of the whole stops it.
+
+    ``scale``: total of the progress that counts; other progress, such as that of a nested step, only shows its message.
+    """
 
     def __init__(self, outer: RunContext, number: int, parts: int, title: str, scale: int | None = None) -> None:
         super().__init__(self._report_whole)
@@ -126,20 +129,23 @@ def zero_weight(item: object) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class StageLimit:
+class StageLimit(NamedTuple):
     """How many photographs a stage may hold: fewer if they are large, so that memory is bounded.
 
-    ``weigh``: returns the size of an item in bytes before it is processed.
+    ``weigh``: returns the size of an item in bytes before it is processed; required with ``max_bytes``.
     """
 
     max_items: int
-    limit_bytes: int = 0
+    max_bytes: int = 0
     weigh: Callable[[Any], int] = zero_weight
+
+    def __post_init__(self) -> None:
+        if self.max_bytes and self.weigh is zero_weight:
+            raise ValueError("max_bytes has no effect without weigh")
 
     def has_room(self, size: int, held: Collection[int]) -> bool:
         """Whether one more item of ``size`` bytes may enter; always true for the first."""
-        return not held or (len(held) < self.max_items and sum(held) + size <= self.limit_bytes)
+        return not held or (len(held) < self.max_items and sum(held) + size <= self.max_bytes)
 
 
 def map_ahead(
@@ -151,8 +157,8 @@ def map_ahead(
 ) -> Iterator[Result]:
     """Map a function in the threads of a pool, in order, holding at most as many items as the limit allows.
 
-    Stages are chained by passing one as the ``items`` of the next. An error is raised where its result is due; no stage
-    can wait forever. Yields the results in the order of the items.
+    Stages are chained by passing one as the ``items`` of the next; they cannot block each other. An error is raised
+    where its result is due.
     """
     pending: deque[tuple[Future[Result], int]] = deque()
     for item in items:

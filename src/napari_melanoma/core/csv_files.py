@@ -32,7 +32,7 @@ def escape_cell(text: str) -> str:
 
 
 def unescape_cell(text: str) -> str:
-    """Return the text before ``escape_cell``; other cells are unchanged."""
+    """Undo ``escape_cell``; other cells are unchanged."""
     return text[1:] if text[:1] == FORMULA_MARK and _is_marked(text[1:]) else text
 
 
@@ -51,7 +51,7 @@ class CsvWriter:
 
     def __init__(self, file: _TextSink, separator: str = ",", line_end: str = "\n") -> None:
         self._file, self._line_end = file, line_end
-        # csv quotes cells with the line ends that it writes itself, and not those with the other one.
+        # csv quotes only cells with a character of its own line end: with \r\n, cells with either.
         self._csv = csv.writer(self, delimiter=separator, lineterminator="\r\n")
 
     def write_row(self, cells: Iterable[object]) -> None:

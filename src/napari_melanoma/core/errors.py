@@ -26,7 +26,7 @@ class ConfigError(MelanomaError):
 
 
 class InputError(MelanomaError):
-    """A path given by the user cannot be used as input: missing, unreadable, empty or of another kind."""
+    """An input cannot be used: a file is missing, unreadable or of another type, or an argument is invalid."""
 
 
 class MalformedFile(InputError, ValueError):  # noqa: N818 - the name describes the state
@@ -57,7 +57,7 @@ class DataSetError(InputError):
 
 
 class BundleError(MelanomaError):
-    """A model bundle is incomplete or its weights do not fit its architecture."""
+    """A model cannot be used: none has that name, its bundle is incomplete or damaged, or it is for another task."""
 
 
 class SaveError(MelanomaError):
@@ -84,7 +84,7 @@ class NotMeasured(InputError, KeyError):  # noqa: N818 - the name describes the 
 
 
 class RunError(MelanomaError):
-    """A training run cannot start, continue or be resumed as requested."""
+    """A training run or an analysis cannot start, continue or be resumed as requested."""
 
 
 class ResultsMismatch(RunError):  # noqa: N818 - the name describes the state

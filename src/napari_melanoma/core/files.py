@@ -29,7 +29,7 @@ from napari_melanoma.core.errors import DiskFull, SaveError, UnreadableImage
 FILE_IN_USE_ERRORS = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
 RENAME_TIMEOUT_S, RENAME_RETRY_S = 1.0, 0.02
 REPLACED_SUFFIX = ".old"  # suffix of a folder that was renamed before its replacement
-MAX_NAME_BYTES = 120  # bytes of the name that are kept; file systems allow 255
+KEPT_NAME_BYTES = 120  # of a name in that of a temporary file; file systems allow 255
 MIN_AGE_S = 86_400.0  # age at which a file without a known owner, or with a reused process number, counts as left over
 _OWNED = re.compile(
     r"\.?(?P<name>.+)\.tmp-(?P<machine>[0-9a-f]{16})-(?P<pid>[0-9]{1,10})-(?P<start>[0-9a-f]{1,12})-[0-9a-z_]{8}"
@@ -100,8 +100,8 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(
             text,
             encoding="utf-8",
-            errors="backslashreplace",
-            newline="\n",  # names may not be UTF-8
+            errors="backslashreplace",  # names may not be UTF-8
+            newline="\n",
         )
 
 
@@ -148,12 +148,9 @@ def replace_non_finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can h
 
 
 def check_name(path: Path) -> None:
-    """Raise for a file whose name cannot be written into a table, a JSON file or a page.
-
-    ``path``: Python represents bytes of a name that are not UTF-8 as lone surrogates.
-    """
+    """Raise for a file whose name cannot be written into a table, a JSON file or a page."""
     try:
-        str(path).encode()
+        str(path).encode()  # Python represents bytes of a name that are not UTF-8 as lone surrogates
     except UnicodeEncodeError:
         shown = os.fsencode(path).decode("utf-8", "backslashreplace")
         raise UnreadableImage(
@@ -162,7 +159,7 @@ def check_name(path: Path) -> None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file of a folder for reading; raises for a pipe, which would wait for a writer forever."""
+    """Open a file for reading; raises for a pipe, which would wait for a writer forever."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
@@ -255,7 +252,7 @@ def _restore_or_discard(path: Path) -> None:
     if found and found["suffix"] == REPLACED_SUFFIX:
         target = path.with_name(found["name"])
         if not target.exists():
-            if _shorten_name(found["name"], MAX_NAME_BYTES - 4) == found["name"]:  # else the name may be shortened
+            if _shorten_name(found["name"], KEPT_NAME_BYTES - 4) == found["name"]:  # else the name may be shortened
                 with suppress(OSError):
                     path.rename(target)
             return
@@ -269,7 +266,7 @@ def _is_old(path: Path) -> bool:
         return False
 
 
-def _shorten_name(name: str, most: int = MAX_NAME_BYTES) -> str:
+def _shorten_name(name: str, most: int = KEPT_NAME_BYTES) -> str:
     """Shorten a name to a number of bytes, between characters."""
     encoded = os.fsencode(name)
     return name if len(encoded) <= most else encoded[:most].decode("utf-8", "ignore")
@@ -370,7 +367,7 @@ def back_up_if_changed(path: Path, known: FileStamp | None) -> tuple[str, ...]:
 
 
 def back_up_file(path: Path) -> Path:
-    """Rename a file to a free name with the time of day (and a number if needed), and return the new path."""
+    """Rename a file to a free name with date and time (and a number if needed), and return the new path."""
     stem = f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))
     backup = next(one for name in names if not (one := path.with_name(f"{name}{path.suffix}")).exists())

@@ -1,4 +1,4 @@
-"""Resolve and check paths and file names from files."""
+"""Check paths and file names that come from files, and resolve them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import normalize_name
@@ -23,14 +24,17 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d�
 _FORBIDDEN = frozenset('<>:"/\\|?*')
 # Control and bidirectional characters, surrogates, private, unassigned.
 _INVISIBLE_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-_DIGITS = 24  # of a digest: two texts with the same one cannot be found
+_DIGITS = 24  # hexadecimal digits of a digest: enough that no two texts share one
 _DIGEST = re.compile(rf"~[0-9a-f]{{{_DIGITS}}}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class UnsafePath(InputError):  # noqa: N818 - reads as what it is at the place it is raised
-    """A path in a file leads out of the folder of that file, or is invalid; the message describes how."""
+    """A path in a file leads out of the folder of that file, or is invalid.
+
+    The message completes "the path ...", such as "is absolute".
+    """
 
 
 @dataclass
@@ -54,8 +58,7 @@ class OutsidePaths:
         return f"{self.count} {verb} outside {self.folder}: {', '.join(self.first)}{more}"
 
 
-@dataclass(frozen=True)
-class _AllowedPaths:
+class _AllowedPaths(NamedTuple):
     """Files that the user allowed: anywhere, or in further folders."""
 
     anywhere: bool = False
@@ -93,7 +96,7 @@ def allow_folders(folders: Iterable[Path]) -> Iterator[None]:
     """
     previous = _allowed.get()
     with _allow_paths(
-        replace(previous, folders=(*previous.folders, *(Path(os.path.realpath(path)) for path in folders)))
+        previous._replace(folders=(*previous.folders, *(Path(os.path.realpath(path)) for path in folders)))
     ):
         yield
 
@@ -279,7 +282,7 @@ def safe_name(name: str) -> str:
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """Return ``name``, or the first free of ``name-2``, ``name-3`` ..."""
+    """Return ``name``, or the first free of ``name-2``, ``name-3`` ...; ``taken``: names in lower case."""
     number, free = 1, name
     while free.lower() in taken:
         number += 1
@@ -293,6 +296,6 @@ def _is_invisible(character: str) -> bool:
 
 
 def _with_digest(text: str) -> str:
-    """Append a digest to the readable part of a text; no other name ends so."""
+    """Append a digest to the readable part of a text; names that end like one get a digest too."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
     return f"{safe_name(text)}~{digest}"

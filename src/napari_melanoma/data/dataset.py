@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from napari_melanoma.core.csv_files import CsvWriter
-from napari_melanoma.core.errors import DataSetError, RunError
+from napari_melanoma.core.errors import DataSetError, InputError, RunError
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
 from napari_melanoma.core.paths import PathResolver, UnsafePath, allow_outside_files, describe_invalid_id, is_file
@@ -134,6 +135,18 @@ def check_dataset_names(folders: Iterable[Path]) -> None:
             raise DataSetError(
                 f"two data sets have the name '{folder.name}': {first} and {folder}. Their patients could not be kept "
                 "apart; rename one of the folders."
+            )
+
+
+def require_outside_datasets(out: Path, folders: Iterable[Path]) -> None:
+    """Refuse an output folder that is one of some data sets or lies in one, where it would mix results with data."""
+    place = Path(os.path.realpath(out))
+    for folder in folders:
+        data = Path(os.path.realpath(folder))
+        if place.is_relative_to(data):
+            where = "is" if place == data else "lies in"
+            raise InputError(
+                f"{out} {where} the data set {folder}, which results must not change. Choose a folder outside of it."
             )
 
 

@@ -27,6 +27,7 @@ from napari_melanoma.data.dataset import (
     find_table,
     iter_entries,
     make_sample,
+    require_outside_datasets,
     row_error,
     unpack_row,
     write_dataset_table,
@@ -216,6 +217,7 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     keep their names: where two data sets share one, their images stay in the same split.
     """
     check_dataset_names(folders)
+    require_outside_datasets(out, folders)
     if len({folder.resolve() for folder in folders}) < 2:
         raise DataSetError(f"expected two or more data sets to merge, found {len(folders)}. Name another one.")
     read = [_DatasetReader(folder, number) for number, folder in enumerate(folders)]

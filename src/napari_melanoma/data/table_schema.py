@@ -6,16 +6,14 @@ All cells are text; an empty one means unknown. ``docs/reference/table.md`` list
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 
 ColumnKind = Literal["text", "word", "number", "yes_no"]
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One column of the table."""
 
     name: str
@@ -80,7 +78,7 @@ def find_column(name: str) -> Column | None:
     if READER_COLUMN.fullmatch(name):
         reader = name.rpartition("_")[2]
         description = f"Depth of invasion as reader {reader} measured it."
-        return replace(_BY_NAME["depth_mm"], name=name, title=f"Depth, reader {reader}", description=description)
+        return _BY_NAME["depth_mm"]._replace(name=name, title=f"Depth, reader {reader}", description=description)
     return _BY_NAME.get(name)
 
 

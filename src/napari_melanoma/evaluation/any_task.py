@@ -11,7 +11,12 @@ from typing import Any, Literal
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.data.dataset import check_dataset_names, read_dataset, select_for_split
+from napari_melanoma.data.dataset import (
+    check_dataset_names,
+    read_dataset,
+    require_outside_datasets,
+    select_for_split,
+)
 from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.compare_several import (
     ModelsComparison,
@@ -62,6 +67,7 @@ def evaluate_model(
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.slides.tile_models import TissueSegmenter
 
+    require_outside_datasets(out, datasets)
     task, values = evaluation_task(info), dict(options)
     if task == "masks":
         for_masks = EvaluationOptions.parse(values, source)
@@ -95,6 +101,7 @@ def compare_models(
     ``base``: data sets where the second of two segmentation models must not be worse. ``advise``: recommend one of two
     models for masks; models of several classes always get a recommendation, classifiers never.
     """
+    require_outside_datasets(out, [*datasets, *base])
     if len(models) < 2:
         raise InputError(f"a comparison needs two models or more; found {len(models)}.")
     tasks, values = {evaluation_task(info) for info in models}, dict(options)

@@ -28,7 +28,7 @@ from napari_melanoma.evaluation.mask_measurement import MeasuredItem, collect_me
 from napari_melanoma.evaluation.mask_results import REFERENCE_SHARE, ImageMetrics
 from napari_melanoma.evaluation.training_overlap import Overlap, images_to_measure
 from napari_melanoma.imaging.postprocessing import refine_mask, smooth_probability
-from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.photographs import count_pixels, read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES
 from napari_melanoma.lesion.options import LesionOptions
@@ -107,9 +107,10 @@ def logit_name(variant: str, index: int) -> str:
 
 @dataclass(frozen=True)
 class _ClassItem(MeasuredItem):
-    """An image with its index, and with its pixels until they are no longer needed."""
+    """An image with its index and size in bytes, and with its pixels until they are no longer needed."""
 
     index: int = 0
+    size: int = 0
     rgb: NDArray[np.uint8] | None = None
     mask: NDArray[np.bool_] | None = None
 
@@ -159,23 +160,30 @@ class _ClassPipeline:
         workers = usable_cores() + EXTRA_THREADS
         pool = ThreadPoolExecutor(workers, thread_name_prefix="measuring")
         try:
-            read = map_ahead(
-                pool, self._read, enumerate(self._samples), StageLimit(4 * workers, STAGE_BYTES), self._run
-            )
+            many, room = StageLimit(4 * workers), StageLimit(4 * workers, STAGE_BYTES, lambda item: item.size)
+            begun = map_ahead(pool, self._begin, enumerate(self._samples), many, self._run)
+            read = map_ahead(pool, self._read, begun, room, self._run)
             while batch := list(islice(read, BATCH_IMAGES)):
                 self._run.check()
                 yield from self._predict(batch)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, numbered: tuple[int, Sample]) -> _ClassItem:
-        """Look up stored values of an image, or else read it (in a thread)."""
+    def _begin(self, numbered: tuple[int, Sample]) -> _ClassItem:
+        """Look up stored values of an image, or else its memory size (in a thread)."""
         index, sample = numbered
         text = json.dumps([stamp_files(sample), self._fields[index]])
         item = _ClassItem(sample, hashlib.sha256(text.encode()).hexdigest()[:16], index=index)
         values = self._partial.pop(sample, item.seen)
         if values is not None:
             return replace(item, known=True, values=tuple(values))
+        return replace(item, size=4 * count_pixels(sample.image))
+
+    def _read(self, item: _ClassItem) -> _ClassItem:
+        """Read an image and its mask (in a thread)."""
+        if item.known:
+            return item
+        sample = item.sample
         try:
             rgb = read_photograph(sample.image).rgb
             own = sample.mask is not None and self._segmenter is None

@@ -20,7 +20,7 @@ from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.evaluation.mask_results import REFERENCE_SHARE, EvaluationOptions, ImageMetrics, none_measured
 from napari_melanoma.figures.evaluation import EvaluatedCase
 from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask, smooth_probability
-from napari_melanoma.io.photographs import Photograph, read_image_size, read_photograph
+from napari_melanoma.io.photographs import Photograph, count_pixels, read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import find_uncertain_band, predict_lesion
 from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES, describe_error
@@ -168,12 +168,7 @@ class _MaskPipeline:
         values = self._kept.pop(sample, now)
         if values is not None:
             return _MaskItem(sample, now, known=True, values=tuple(values))
-        try:
-            width, height = read_image_size(sample.image) or (0, 0)
-        except Exception:  # any error: reading the image will report it
-            log.debug("size of %s is not available", sample.image, exc_info=True)
-            width, height = 0, 0
-        return _MaskItem(sample, now, size=(3 + 4 * len(self._models)) * width * height)
+        return _MaskItem(sample, now, size=(3 + 4 * len(self._models)) * count_pixels(sample.image))
 
     def _read(self, item: _MaskItem) -> _MaskItem:
         """Read an image and measure its difficulty (in a thread)."""

@@ -1,4 +1,4 @@
-"""Colors of a lesion and the skin around it, color constancy, and the illuminated circle of a dermatoscope."""
+"""Colors of a lesion and the skin around it, color constancy, and what is outside the view of a dermatoscope."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 GRID_SIDE = 256
 RING_WIDTHS = (0.05, 0.25)
+BLACK = 20  # of 255, brightest channel: neither the darkest skin nor its shadows are darker over a wide area
+HAIR_SHARE = 1 / 150  # of the longer side: black that is narrower is a hair
+RIM_SHARE = 0.025  # of the longer side, around black: the edge of a round view is blurred and dim
 CLIPPED = 250  # of 255: clipped pixels show the limit of the camera, not the color of the light
 MIN_UNCLIPPED_SHARE = 0.05  # share of unclipped pixels below which all pixels are used
 MIN_LIGHT = 1.0  # of 255, for an empty channel
@@ -86,25 +89,82 @@ def lesion_and_ring(
     ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Returns bool
     (row, column) of the grid; the ring is 5 % to 25 % of the equivalent diameter away from the lesion, and is empty
     where the lesion fills the view. Returns float32 (row, column, channel=3), CIELAB. ``usable``: bool (row, column),
-    pixels of the photograph that may be skin; all by default.
+    pixels of the photograph that may be skin; those of ``find_view`` by default.
     """
     from PIL import Image
     from scipy import ndimage
 
     box = bounding_box(mask)
     assert box is not None, "the caller measures masks that are not empty"
+    if usable is None:
+        usable = find_view(rgb, mask)
     diameter = math.sqrt(4 * np.count_nonzero(mask) / math.pi)
     view = grow_box(box, math.ceil(RING_WIDTHS[1] * diameter) + 1, (mask.shape[0], mask.shape[1]))
     step = math.ceil(max(view.height, view.width) / GRID_SIDE)
     coverage = np.asarray(Image.fromarray(mask[view.slices].view(np.uint8) * 255).reduce(step))
     colors = np.asarray(Image.fromarray(np.ascontiguousarray(rgb[view.slices])).reduce(step))
+    shares = np.asarray(Image.fromarray(usable[view.slices].view(np.uint8) * 255).reduce(step))
     lesion = coverage == coverage.max()
     away = ndimage.distance_transform_edt(coverage == 0) * step
     ring = (away > max(1.0, RING_WIDTHS[0] * diameter)) & (away <= max(2.0, RING_WIDTHS[1] * diameter))
-    if usable is not None:
-        shares = np.asarray(Image.fromarray(usable[view.slices].view(np.uint8) * 255).reduce(step))
-        ring &= shares == 255
-    return lesion, ring, to_lab(colors)
+    return lesion, ring & (shares == 255), to_lab(colors)
+
+
+def find_view(rgb: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find the pixels that may show skin: without white bars, black around the view, and the dim rim beside it.
+
+    ``rgb``: photograph, uint8, (row, column, channel=3), of any size. ``lesion``: bool (row, column). Returns bool
+    (row, column), with a precision of 1/256 of the longer side; all True if nothing is outside the view.
+    """
+    from PIL import Image
+    from scipy import ndimage
+
+    part = _without_white_bars(rgb)
+    height, width = rgb[part].shape[:2]
+    view = np.zeros(lesion.shape, bool)
+    if not height:
+        return view
+    step = math.ceil(max(height, width) / GRID_SIDE)
+    colors = np.asarray(Image.fromarray(np.ascontiguousarray(rgb[part])).reduce(step))
+    shares = np.asarray(Image.fromarray(lesion[part].view(np.uint8) * 255).reduce(step))
+    black = black_around_view(colors, shares > 0)
+    if black.any():
+        inside = ndimage.distance_transform_edt(~black) > RIM_SHARE * max(black.shape)
+        view[part] = inside.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
+    else:
+        view[part] = True
+    return view
+
+
+def black_around_view(rgb: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find the black around the circle of a dermatoscope or around a turned photograph, and black bars.
+
+    It extends to the edge of the photograph, and is wider than a hair.
+
+    ``rgb``: uint8 (row, column, channel=3). ``lesion``: bool (row, column), which is no part of it, however dark.
+    Returns bool (row, column).
+    """
+    from scipy import ndimage
+
+    black = (rgb.max(axis=2) < BLACK) & ~lesion
+    if not any(side.any() for side in (black[0], black[-1], black[:, 0], black[:, -1])):
+        return np.zeros_like(black)
+    reach = max(1, round(HAIR_SHARE * max(black.shape) / 2))
+    frame = 2 * reach + 1  # so wide that the opening leaves it
+    framed = np.pad(black, frame, constant_values=True)
+    labels, _ = ndimage.label(ndimage.binary_opening(framed, np.ones((3, 3), bool), iterations=reach))
+    around: NDArray[np.bool_] = (labels == labels[0, 0])[frame:-frame, frame:-frame]
+    return around
+
+
+def _without_white_bars(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Rows and columns without those at the sides that are white from end to end, as from padding; may be empty."""
+    height, width = rgb.shape[:2]
+    lines = (rgb, rgb[::-1], rgb.transpose(1, 0, 2), rgb.transpose(1, 0, 2)[::-1])
+    top, bottom, left, right = (
+        next((count for count, line in enumerate(side) if line.min() < CLIPPED), len(side)) for side in lines
+    )
+    return slice(top, height - bottom), slice(left, width - right)
 
 
 def shades_of_gray(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uint8]:

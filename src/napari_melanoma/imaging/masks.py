@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -169,8 +168,7 @@ def _simplify(line: NDArray[np.float64], tolerance: float) -> NDArray[np.float64
     return line[kept]
 
 
-@dataclass(frozen=True)
-class Roi:
+class Roi(NamedTuple):
     """A square cut from a photograph: its position, and its pixels as uint8 (row, column, channel=3)."""
 
     box: Box

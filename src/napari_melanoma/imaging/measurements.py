@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 MIN_COLOR_SHARE = 0.05
 
 
-@dataclass(frozen=True)
-class Measurement:
+class Measurement(NamedTuple):
     """A measurement: its column in tables, label, unit (empty for a ratio), and a short explanation."""
 
     name: str
@@ -61,8 +59,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
 MEASUREMENT_COLUMNS: tuple[str, ...] = tuple(measurement.name for measurement in MEASUREMENTS)
 
 
-@dataclass(frozen=True)
-class MaskLengths:
+class MaskLengths(NamedTuple):
     """Area and lengths of a mask in the unit of the pixel spacing."""
 
     area: float
@@ -94,7 +91,8 @@ def measure_lesion(
     ``mask``: boolean, (row, column). ``rgb``: photograph, uint8, (row, column, channel=3), for the ``color_`` columns.
     ``pixel_size``: for the columns in mm and mm2. Without them these columns are left out. Returns column to value in
     the order of ``MEASUREMENT_COLUMNS``; empty for an empty mask. ``fractal_dimension`` is NaN for lesions under 32
-    pixels, ``color_difference`` where no skin is in view; all others are finite.
+    pixels, ``color_difference`` where no skin is in view; all others are finite. Black around the view of a
+    dermatoscope, black bars and white ones are no skin.
     """
     box = bounding_box(mask)
     if box is None:
@@ -124,11 +122,11 @@ def color_measurements(
     - ``color_count``: number of the six colors of the ABCD rule cover at least 5 % of the lesion (Nachbar et al.
       1994, doi:10.1016/S0190-9622(94)70061-3; reference values and share are this program's own).
     - ``color_difference``: CIE 1976 color difference between the means of lesion and skin; skin is the ring from 5 %
-      to 25 % of the equivalent diameter away from the lesion.
+      to 25 % of the equivalent diameter away from the lesion, as far as it is in view (``find_view``).
 
     ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). ``usable``: bool
-    (row, column), pixels that may be skin; all by default. Returns name to value; ``color_difference`` is NaN where no
-    skin is in view.
+    (row, column), pixels that may be skin; those in view by default. Returns name to value; ``color_difference`` is NaN
+    where no skin is in view.
     """
     lesion, ring, lab = lesion_and_ring(mask, rgb, usable)
     inside = lab[lesion]
@@ -183,8 +181,7 @@ OFFSETS, POINTS_A_BOX = 4, 32
 Spacing = tuple[float, float]
 
 
-@dataclass(frozen=True)
-class PrincipalAxes:
+class PrincipalAxes(NamedTuple):
     """Principal axes of a mask: centroid and direction of the major axis (row, column), eccentricity, axis ratio."""
 
     centroid: NDArray[np.float64]

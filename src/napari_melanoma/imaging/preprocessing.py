@@ -21,8 +21,8 @@ def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: Preprocessi
     """Preprocess an image and scale it to the network's square.
 
     Hairs are detected, and light and stain are estimated in a square of ``config.working_size``, not of ``side``, so
-    that cached training images of another size are treated like images for predictions. The corrections are applied at
-    the larger of both sizes, so that no detail is lost.
+    that cached training images of another size are treated like images for predictions. Hair is
+    removed and stain normalized at the larger of both sizes, so that no detail is lost.
 
     ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``side``: of the square, in pixels. Returns uint8
     (side, side, channel).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ __all__ = ["Photograph"]
 
 _ACCEPT_DAMAGED_VARIABLE = "NAPARI_MELANOMA_ACCEPT_DAMAGED"
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
@@ -44,7 +47,7 @@ class Photograph:
     name : str
         File name without suffix; used for layers and result folders.
     pixel_size : PixelSize, optional
-        Micrometers per pixel, if the file states a real scale.
+        Micrometers per pixel, if the file states a real scale; ``pixel_size_um`` has its two numbers.
     modality : {"dermoscopic", "macroscopic", "tbp_tile"}, optional
         How it was taken, if the file states it.
     damage : str, optional
@@ -60,9 +63,14 @@ class Photograph:
     damage: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def pixel_size_um(self) -> tuple[float, float] | None:
+        """Micrometers per pixel along (row, column), as of a slide; None if unknown."""
+        return None if self.pixel_size is None else (self.pixel_size.y_um, self.pixel_size.x_um)
+
     def __repr__(self) -> str:
         """Return a short text without the pixels."""
-        stated = {"pixel_size": self.pixel_size, "modality": self.modality, "damage": self.damage}
+        stated = {"pixel_size_um": self.pixel_size_um, "modality": self.modality, "damage": self.damage}
         known = {name: value for name, value in stated.items() if value is not None}
         return format_repr(self, name=self.name, shape=self.rgb.shape, **known)
 
@@ -160,6 +168,16 @@ def read_image_size(path: Path) -> tuple[int, int] | None:
             return None if kind is None else _size(file, kind)
     except DAMAGE_ERRORS:
         return None
+
+
+def count_pixels(path: Path) -> int:
+    """Count the pixels of an image from its header, to estimate its memory; 0 if they are unknown."""
+    try:
+        width, height = read_image_size(path) or (0, 0)
+    except Exception:  # any error: reading the image reports it
+        log.debug("the size of %s is unknown", path, exc_info=True)
+        return 0
+    return width * height
 
 
 def _size(file: IO[bytes], kind: Format) -> tuple[int, int]:

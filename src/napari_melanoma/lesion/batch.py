@@ -328,14 +328,9 @@ class BatchPipeline:
 
 def _measure_size(place: ResultTarget) -> _SizedPhotograph:
     """Estimate the memory for a photograph from its file header (in a thread)."""
-    from napari_melanoma.io.photographs import read_image_size
+    from napari_melanoma.io.photographs import count_pixels
 
-    try:
-        width, height = read_image_size(place.path) or (0, 0)
-    except Exception:  # any error: reading the photograph reports it
-        log.debug("the size of %s is unknown", place.path, exc_info=True)
-        width, height = 0, 0
-    return _SizedPhotograph(place, 3 * width * height)
+    return _SizedPhotograph(place, 3 * count_pixels(place.path))
 
 
 def _held_bytes(item: _PredictedPhotograph | _FailedPhotograph) -> int:

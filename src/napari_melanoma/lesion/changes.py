@@ -13,7 +13,7 @@ import numpy as np
 from napari_melanoma.core.context import NULL_CONTEXT
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.imaging.color import scale_channels, to_lab
+from napari_melanoma.imaging.color import black_around_view, find_view, scale_channels, to_lab
 from napari_melanoma.imaging.masks import bounding_box, grow_box
 from napari_melanoma.imaging.measurements import color_measurements, measure_lesion
 from napari_melanoma.imaging.registration import FeatureImage, register_features
@@ -32,12 +32,16 @@ VISIBLE_COLOR = 2.3  # CIE 1976: smaller differences are not noticed (Mahy et al
 SCALE_DISAGREEMENT = 0.05  # between two scales and the registration, from which users are warned
 MAX_DISAGREEMENT = 0.5  # from which one of the scales is certainly wrong
 MIN_OVERLAP = 0.2  # of the smaller mask, below which users are warned
+# Widths of the Gaussian filters whose difference is the texture of skin, in the registered pictures.
+TEXTURE_PX = (2, 8)
+# Share of the skin with the same texture, 0.5 by chance. Phantoms of the same skin, also with blur, noise and JPEG:
+# 0.70 to 0.95; of other skin with the same reticle: 0.53 to 0.57, with rings all over the view 0.61 and 0.67.
+MIN_AGREEMENT = 0.65
+MIN_SKIN_PX = 5000  # below which this share would be uncertain
 EDGE_PX = 2  # of a reduced photograph: a lesion so near to the edge of the view may extend beyond it
-HAIR_PX = 7  # of a reduced photograph: black that is narrower is no part of the surroundings of the view
 STANDARD_ERRORS = 2.0  # of the registration, in an interval
 FRAME_PX = 1024  # longer side of the registered pictures; photographs are reduced to less than twice of it
 RING = (0.05, 0.4)  # skin around the lesions, in equivalent diameters
-BLACK = 20  # brightest channel of pixels around the view of a dermatoscope
 MIN_QUARTER_PX = 50  # pixels of skin in a quarter of the ring
 PERIMETER_ERROR = 0.02  # of a perimeter that is counted on pixels, depending on its direction
 UNCERTAIN = "no clear change"
@@ -132,7 +136,7 @@ class RegisteredPictures:
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
         """Where both photographs show skin, and not the black around the view of a dermatoscope."""
-        return self.covered & (self.first.max(axis=2) >= BLACK) & (self.second.max(axis=2) >= BLACK)
+        return self.covered & find_view(self.first, self.first_mask) & find_view(self.second, self.second_mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +197,7 @@ def compare_photographs(
     run.check()
     pictures = frame.draw(*reduced, first.photograph.pixel_size)
     cautions = [_caution_of(one, name) for one, name in ((first, "first"), (second, "second"))]
-    cautions += [_check_overlap(pictures), frame.caution]
+    cautions += [_check_overlap(pictures), _check_skin(pictures), frame.caution]
     gains = _find_gains(pictures)
     sizes = all(_is_inside(one) for one in reduced)
     if not sizes:
@@ -265,11 +269,8 @@ def _is_inside(one: _Reduced) -> bool:
     """Whether a lesion reaches neither the edge of its photograph nor the black around the view of a dermatoscope."""
     from scipy import ndimage
 
-    black = np.pad((one.rgb.max(axis=2) < BLACK) & ~one.mask, HAIR_PX, constant_values=True)
-    wide = ndimage.binary_opening(black, np.ones((3, 3), bool), iterations=HAIR_PX // 2)
-    labels, _ = ndimage.label(wide)
-    near = ndimage.binary_dilation(np.pad(one.mask, HAIR_PX), iterations=EDGE_PX)
-    return not (near & (labels == labels[0, 0])).any()
+    near = ndimage.binary_dilation(np.pad(one.mask, EDGE_PX), iterations=EDGE_PX)
+    return not (near & np.pad(black_around_view(one.rgb, one.mask), EDGE_PX, constant_values=True)).any()
 
 
 def _check_overlap(pictures: RegisteredPictures) -> str:
@@ -318,6 +319,34 @@ def _check_features(found: Registration, first: _Reduced) -> Registration:
             f"{len(quarters)}. A ruler in both photographs is not enough: skin must be visible around the lesion."
         )
     return found
+
+
+def _check_skin(pictures: RegisteredPictures) -> str:
+    """Return a caution if the skin around the lesions differs, as if only marks in both photographs were registered."""
+    from scipy import ndimage
+
+    skin = pictures.usable & ~pictures.first_mask & ~pictures.second_mask
+    inner = ndimage.binary_erosion(skin, iterations=TEXTURE_PX[1])
+    if int(inner.sum()) < MIN_SKIN_PX:
+        return ""
+    first, second = (_find_lighter(one)[inner] for one in (pictures.first, pictures.second))
+    share = float((first == second).mean())
+    if share >= MIN_AGREEMENT:
+        return ""
+    return (
+        f"The texture of the skin is the same in {100 * share:.0f} % of the view, which is hardly more than the 50 % "
+        "expected by chance: marks in both photographs, such as a reticle, may have been registered instead. Do they "
+        "show the same lesion?"
+    )
+
+
+def _find_lighter(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where a picture is lighter than its surroundings, bool (row, column)."""
+    from scipy import ndimage
+
+    fine, coarse = (ndimage.gaussian_filter(rgb.mean(axis=2, dtype=np.float32), width) for width in TEXTURE_PX)
+    lighter: NDArray[np.bool_] = fine > coarse
+    return lighter
 
 
 @dataclass(frozen=True)

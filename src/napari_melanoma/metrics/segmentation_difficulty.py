@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.imaging.color import lesion_and_ring, to_lab
+from napari_melanoma.imaging.color import black_around_view, lesion_and_ring, to_lab
 from napari_melanoma.imaging.hair import hair_mask
 from napari_melanoma.metrics.overlap import border_pixels
 
@@ -108,6 +108,7 @@ def count_other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
     lesion = np.asarray(Image.fromarray(mask.view(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 0
     diameter = math.sqrt(4 * np.count_nonzero(lesion) / math.pi)
     skin = ndimage.distance_transform_edt(~lesion) > max(2.0, BORDER_MARGIN * diameter)
+    skin &= ~black_around_view(small, lesion)
     labels, _ = ndimage.label((_skin_lightness(light, skin) - light > SPOT_DEPTH) & skin)
     return sum(
         _is_spot(labels[box] == index, box, labels.shape)

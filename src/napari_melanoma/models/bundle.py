@@ -171,6 +171,11 @@ class BundleInfo:
         card = self.path / CARD
         return card.read_text(encoding="utf-8") if card.is_file() else ""
 
+    @property
+    def patient_data_columns(self) -> tuple[str, ...]:
+        """Columns of patient data that a classifier uses, such as ``("age", "sex")``; empty if it uses none."""
+        return () if self.config.tabular is None else self.config.tabular.fields
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the weights file, which identifies the weights in results."""

@@ -124,8 +124,8 @@ def require_task(bundle: BundleInfo, task: ArchitectureTask) -> BundleInfo:
         )
     if bundle.config.task == task:
         return bundle
-    fitting = ", ".join(known.name for known in list_bundles() if known.config.task == task)
-    advice = f"Select one for {task}: {fitting}." if fitting else f"No model for {task} is installed."
+    fitting = ", ".join(known.name for known in list_photograph_models(task))
+    advice = f"Select one for {task}: {fitting}." if fitting else f"No model for {task} of photographs is installed."
     raise BundleError(
         f"'{bundle.name}' is a {bundle.config.task} model: it {TASK_DESCRIPTIONS[bundle.config.task]}. {advice}"
     )

@@ -48,11 +48,10 @@ class PlacedMark:
 
 @dataclass(frozen=True)
 class BodyMap:
-    """The body with marks; ``name`` makes it unique on its page. Lesions of unknown site are in the caption alone."""
+    """The body with marks. Lesions of unknown site are in the caption alone."""
 
     kind: ClassVar[str] = "body_map"
     marks: tuple[SiteMark, ...]
-    name: str = "body"
 
     @cached_property
     def placed(self) -> tuple[PlacedMark, ...]:
@@ -82,10 +81,14 @@ class BodyMap:
         return [one for one in every if not one["is_detail"]]
 
     @property
-    def view_box(self) -> str:
-        """The part of the chart that is shown."""
-        width, height = read_chart()["size"]
-        return f"0 0 {width:g} {height if len(self.drawings) > 2 else BODY_HEIGHT:g}"
+    def width(self) -> float:
+        """The width of the chart."""
+        return float(read_chart()["size"][0])
+
+    @property
+    def height(self) -> float:
+        """The height of the part of the chart that is shown."""
+        return float(read_chart()["size"][1]) if len(self.drawings) > 2 else BODY_HEIGHT
 
     def marked_regions(self, drawing: str) -> set[SiteKey]:
         """Return the regions of a drawing with a lesion."""
@@ -168,24 +171,26 @@ def _push_apart(one: Point, other: Point, distance: float) -> tuple[Point, Point
     )
 
 
-SVG = """{% macro show_body(one) %}<svg viewBox="{{ one.view_box }}" role="img" aria-label="{{ one.caption
-}}" font-family="sans-serif" text-anchor="middle">
+SVG = """{% macro show_body(one) %}<svg viewBox="0 0 {{ one.width }} {{ one.height }}" role="img" aria-label="{{
+one.caption }}" font-family="sans-serif" text-anchor="middle">
 {% for drawing in one.drawings %}{% set marked = one.marked_regions(drawing.name) %}{% set f = drawing.frame %}
 {% set high = f[1] - (7 if drawing.is_detail else 6) %}<g class="name" fill="#5c6269" font-size="{{
 8 if drawing.is_detail else 10 }}"><text x="{{ f[0] + f[2] / 2 }}" y="{{ high }}">{{ drawing.title }}</text>
 {% if drawing.sides %}{% for side in drawing.sides %}<text x="{{ f[0] + (0.08 + 0.84 * loop.index0) * f[2] }}" y="{{
 high if drawing.is_detail else f[1] + 8 }}">{{ side[0]|upper if drawing.is_detail else side }}</text>
 {% endfor %}{% endif %}</g>
-{% for part in drawing.parts %}{% set id = [one.name, drawing.name, loop.index]|join("-") %}
+{% for part in drawing.parts %}
 <path class="edge skin" d="{{ part.outline }}" fill="#f6f3f0" stroke="#565d67" stroke-width="1.2"/>
 {% if one.is_marked(part, marked) %}
-<clipPath id="{{ id }}"><path d="{{ part.outline }}"/></clipPath><g clip-path="url(#{{ id }})">
 {% for region in part.regions|reverse %}<path class="{{ "site" if (region[0], region[1]) in marked else "skin" }}" d="{{
 region[2] }}" fill="{{ "#9dc3e8" if (region[0], region[1]) in marked else "#f6f3f0" }}"/>
-{% endfor %}</g><path class="edge" d="{{ part.outline }}" fill="none" stroke="#565d67" stroke-width="1.2"/>
+{% endfor %}<path class="edge" d="{{ part.outline }}" fill="none" stroke="#565d67" stroke-width="1.2"/>
 {% endif %}{% endfor %}
+{% if drawing.creases %}
 <path class="crease" d="{{ drawing.creases }}" fill="none" stroke="#c9bfb8" stroke-width="0.9"/>
+{% endif %}{% if drawing.lines %}
 <path class="line" d="{{ drawing.lines }}" fill="none" stroke="#454b54" stroke-width="0.65"/>
+{% endif %}
 {% endfor %}
 {% for placed in one.placed %}<circle cx="{{ placed.position[0]|round(1) }}" cy="{{ placed.position[1]|round(1) }}"
 r="6.8" fill="#e69f00" stroke="#1c1300" stroke-width="1"/><text x="{{ placed.position[0]|round(1) }}" y="{{

@@ -168,7 +168,7 @@ def _case_sections(
         name = f"Case {show_patient_id(store.case.patient.patient_id, personal=collector.personal)}"
         collector.case = name if len(cases) > 1 else ""
         own = {key: part for (at, key), part in slides.items() if at == number}
-        blocks = _case_blocks(store, own, f"body{number}", collector)
+        blocks = _case_blocks(store, own, collector)
         yield from [Section(name, tuple(blocks))] if collector.case else blocks
     collector.case = ""
 
@@ -188,8 +188,8 @@ def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePa
     return found, [SlidePart.of_folder(folder) for folder in free]
 
 
-def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], body: str, collector: Collector) -> list[Block]:
-    """Return patient, body map and lesions of a case; ``body`` is unique on the page."""
+def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: Collector) -> list[Block]:
+    """Return patient, body map and lesions of a case."""
     case, numbers = store.case, number_lesions(store.case)
     patient = {
         _title(name): text for name in PATIENT_FIELDS if (text := _format_field(case.patient, name, collector.personal))
@@ -197,7 +197,7 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], body: str, c
     blocks: list[Block] = [Section("Patient", (fields("Patient", patient),))] if patient else []
     marks = [SiteMark(numbers[one.id], site_word(one.site, one.sub_site), one.laterality) for one in case.lesions]
     if marks:
-        blocks.append(Section("Body map", (BodyMap(tuple(marks), body),)))
+        blocks.append(Section("Body map", (BodyMap(tuple(marks)),)))
     predictions = _read_predictions(store, blocks, collector)
     for lesion in case.lesions:
         name = f"Lesion {numbers[lesion.id]}"

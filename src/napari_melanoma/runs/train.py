@@ -18,6 +18,7 @@ from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext, SecondaryRunContext
 from napari_melanoma.core.run_queue import wait_for_turn
+from napari_melanoma.data.dataset import require_outside_datasets
 from napari_melanoma.evaluation.training_overlap import start_overlap_warning
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import is_out_of_memory
@@ -45,7 +46,7 @@ from napari_melanoma.runs.task_setups import (
 )
 from napari_melanoma.training.bags import check_bags, prepare_bags
 from napari_melanoma.training.data_preparation import PreparedData, TrainingDataReport, check_data, prepare_data
-from napari_melanoma.training.data_selection import select_labeled, select_samples
+from napari_melanoma.training.data_selection import list_datasets, select_labeled, select_samples
 from napari_melanoma.training.engine import (
     TrainingSetup,
     accelerator,
@@ -107,6 +108,7 @@ def train(
     controlled = RunFolderContext(run, folder)
     with log_outcome(folder) if launched and not resume else nullcontext():
         if not resume:  # before anything is written, so that a failed start leaves no folder behind
+            require_outside_datasets(out, list_datasets(recipe))
             phase = PhaseContext(controlled, folder) if launched else run
             phase.report(Progress(0, None, "Reading the data"))
             check_recipe(recipe, phase, keep=True)

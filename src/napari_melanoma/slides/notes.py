@@ -64,7 +64,8 @@ class SlideView:
 class LayerDisplay:
     """How a layer is displayed; ``contrast_limits``, ``gamma`` and ``color`` are None for a layer without them.
 
-    ``color``: 8-bit RGB, of a channel of fluorescence; None also if it is displayed in several colors.
+    ``color``: 8-bit RGB, of a channel of fluorescence; None also if it is displayed in several colors. ``colormap``:
+    napari's name of these; else empty.
     """
 
     visible: bool = True
@@ -72,6 +73,7 @@ class LayerDisplay:
     contrast_limits: tuple[float, float] | None = None
     gamma: float | None = None
     color: tuple[int, int, int] | None = None
+    colormap: str = ""
 
 
 @dataclass(frozen=True)
@@ -334,7 +336,9 @@ def _parse_display(values: Any) -> LayerDisplay | None:  # noqa: ANN401 - any JS
         return None
     is_valid = 0 <= opacity <= 1 and (low_high is None or low_high[0] < low_high[1])
     is_valid = is_valid and (gamma is None or 0 < gamma < math.inf)
-    return LayerDisplay(values.get("visible") is not False, opacity, low_high, gamma, color) if is_valid else None
+    colormap = str(values.get("colormap") or "")
+    is_visible = values.get("visible") is not False
+    return LayerDisplay(is_visible, opacity, low_high, gamma, color, colormap) if is_valid else None
 
 
 def _parse_color(values: Any) -> tuple[int, int, int]:  # noqa: ANN401 - any JSON value

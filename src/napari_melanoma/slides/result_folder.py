@@ -23,7 +23,7 @@ from napari_melanoma.io.slide_spec import SlideResultSpec
 from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result
 from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
 from napari_melanoma.slides.notes import read_notes
-from napari_melanoma.slides.reading.files import folder_name, slide_fingerprint
+from napari_melanoma.slides.reading.files import image_name, slide_fingerprint
 from napari_melanoma.slides.reading.opening import find_dicom_file, is_zarr
 
 SOURCE = "slide.json"
@@ -95,7 +95,7 @@ def slide_name(slide: Path) -> str:
     of the enclosing folder for DICOM files.
     """
     if slide.is_dir():
-        return folder_name(slide)
+        return image_name(slide)
     return slide.absolute().parent.name if _is_dicom(slide) else slide.stem
 
 

@@ -208,13 +208,12 @@ class WorkItemReader:
         return folder
 
 
-def list_work_items(folder: Path, reader: WorkItemReader, run: RunContext) -> tuple[WorkItem, ...]:
+def list_work_slides(folder: Path) -> tuple[Path, ...]:
     """List the slides of a folder in natural order; empty if there are none."""
     try:
-        slides = find_slides([folder])
+        return tuple(find_slides([folder]))
     except InputError:
         return ()
-    return tuple(reader.read(slides, run).values())
 
 
 def _work_item(slide: Path, results: Path | None) -> WorkItem:

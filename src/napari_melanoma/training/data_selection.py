@@ -383,10 +383,15 @@ def _with_lesions(
     return filter_samples(chosen, has_lesion, "have an empty mask")
 
 
+def list_datasets(recipe: TrainRecipe) -> list[Path]:
+    """List the folders of all data sets of a recipe."""
+    to = recipe.classification.adaptation.to if recipe.classification else ()
+    return [Path(folder).expanduser() for folder in (*recipe.data.datasets, *recipe.data.base, *to)]
+
+
 def select_samples(recipe: TrainRecipe) -> SelectedSamples:
     """Read the tables of the data sets and split their rows."""
-    to = recipe.classification.adaptation.to if recipe.classification else ()
-    check_dataset_names([Path(folder).expanduser() for folder in (*recipe.data.datasets, *recipe.data.base, *to)])
+    check_dataset_names(list_datasets(recipe))
     parts = _split(recipe, recipe.data.datasets)
     if not recipe.data.tuning_fraction:  # nothing is selected: the test images are monitored, as in P2
         parts = replace(parts, validation=parts.test, test=[])

@@ -137,3 +137,29 @@ def test_what_was_not_scanned_is_cut_off_and_the_rest_keeps_its_place() -> None:
     assert shown[0][0, 0, 1] == 802 // 8
     assert shown[1].shape == (151, 101, 3)
     slide.close()
+
+
+def test_a_moving_view_computes_the_colors_of_new_tiles_only(write_svs, monkeypatch) -> None:
+    colors = DisplayColors(stain="hematoxylin_he")
+    computed: list[int] = []
+    apply = DisplayColors.apply
+
+    def count(self, rgb):
+        computed.append(rgb.shape[0] * rgb.shape[1])
+        return apply(self, rgb)
+
+    monkeypatch.setattr(DisplayColors, "apply", count)
+    with open_slide(write_svs()) as slide:
+        level = LevelArray(slide, 0)
+        scan, tile = level[...], level.chunks[0]
+        level.colors = colors
+        for top, left in ((0, 0), (0, 5), (tile, 5), (tile, 0), (3, 2)):
+            part = slice(top, top + 2 * tile), slice(left, left + tile)
+            np.testing.assert_array_equal(level[part], apply(colors, scan[part]))
+        computed.clear()
+        level[:tile, :tile], level[: 2 * tile, :tile]
+        assert sum(computed) == scan[: 2 * tile, :tile].shape[0] * tile
+        computed.clear()
+        level.colors = DisplayColors(stain="eosin_he")
+        np.testing.assert_array_equal(level[:tile, :tile], apply(level.colors, scan[:tile, :tile]))
+        assert sum(computed) == tile * tile

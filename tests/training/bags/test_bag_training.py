@@ -312,7 +312,7 @@ def test_checking_estimates_the_cost(learnt: Learnt, bag_recipe: MakeRecipe) -> 
         ({"model": {"architecture": "image_tabular"}}, "'image_tabular' is for classification, but the task is bags"),
         ({"classification": {"mixup": 0.5}}, "classification.mixup: not available for slides"),
         ({"bags": None}, "'attention_mil' is for bags, but the task is classification"),
-        ({"bags": {"tiles": 0}}, "'bags.tiles' is 0: expected at least 1"),
+        ({"bags": {"tiles": 0}}, "'bags.tiles' is 0; expected a number of at least 1"),
     ],
     ids=["task", "start", "network", "mixup", "none", "tiles"],
 )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
+from shutil import copytree
+
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
 from PIL import Image as PillowImage
 from qtpy.QtWidgets import QLabel
 
-from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_correction
+from napari_melanoma.case import changes
+from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_correction, set_image
 from napari_melanoma.case.store import CaseStore, write_correction
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.lesion.changes import compare_photographs
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.ui.viewer.camera import get_camera
 
@@ -24,6 +29,13 @@ def with_days(*days):
     return tuple((growth, day, "L1") for growth, day in zip((0.0, 0.5), days, strict=True))
 
 
+@cache
+def grown(growth):
+    config = LesionPhantomConfig(seed=1, modality="dermoscopic", size=(300, 400), field_mm=12.0)
+    traits = config.lesion.model_copy(update={"diameter_mm": 4.0 * (1 + growth) ** 0.5, "centre": (0.5, 0.5)})
+    return lesion_phantom(config.model_copy(update={"lesion": traits}))
+
+
 @pytest.fixture
 def case(request, tmp_path):
     """A lesion that has grown by half within a year, and another with one photograph."""
@@ -32,9 +44,7 @@ def case(request, tmp_path):
     case = add_lesion(add_lesion(Case()))
     made = []
     for growth, day, lesion in getattr(request, "param", GROWN):
-        config = LesionPhantomConfig(seed=1, modality="dermoscopic", size=(300, 400), field_mm=12.0)
-        traits = config.lesion.model_copy(update={"diameter_mm": 4.0 * (1 + growth) ** 0.5, "centre": (0.5, 0.5)})
-        phantom = lesion_phantom(config.model_copy(update={"lesion": traits}))
+        phantom = grown(growth)
         path = folder / f"<b>mole&{len(made)}.png"
         PillowImage.fromarray(phantom.rgb).save(path)
         um = phantom.pixel_size.x_um
@@ -49,6 +59,31 @@ def case(request, tmp_path):
             case = set_correction(case, f"I{number}", mask)
         store.save(case)
     return folder
+
+
+@pytest.fixture(scope="module")
+def known():
+    """Results by the content of the photographs and masks."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def registered_once(known, monkeypatch):
+    """Register the same photographs once for all tests, which takes longer than what most are about."""
+
+    def compare(first, second, run):
+        key = tuple(array_fingerprint(pixels) for one in (first, second) for pixels in (one.photograph.rgb, one.mask))
+        if key not in known:
+            known[key] = compare_photographs(first, second, run)
+        return known[key]
+
+    monkeypatch.setattr(changes, "compare_photographs", compare)
+
+
+@pytest.fixture
+def registered_each_time(registered_once, monkeypatch):
+    """Let a comparison take its time, for tests of what happens before it is complete."""
+    monkeypatch.setattr(changes, "compare_photographs", compare_photographs)
 
 
 @pytest.fixture
@@ -192,6 +227,7 @@ def test_what_cannot_be_compared_has_a_reason(someone, case):
     assert someone.dock.comparison.layers is None
 
 
+@pytest.mark.usefixtures("registered_each_time")
 def test_a_comparison_is_cancelled(someone):
     someone.picks("L1")
     view = someone.dock.comparison._view
@@ -253,6 +289,39 @@ def test_a_comparison_ends_when_its_photographs_are_no_longer_selected_or_change
     assert comparison.layers is None
 
 
+def chosen(someone):
+    return [combo.currentData() for combo in someone.dock.comparison._view.combos]
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("case", [TWICE], indirect=True)
+def test_the_selection_is_kept_while_both_photographs_exist(someone, case, tmp_path):
+    controller = someone.dock.controller
+    someone.picks("L1")
+    assert chosen(someone) == ["I1", "I3"]
+    choose(someone, "I3", "I2")
+    for image in ("I1", "I2"):
+        someone.picks(image)
+        controller.edit(set_image(controller.case, image, taken_on="2023-01-01"), "date")
+        someone.picks("L1")
+        assert chosen(someone) == ["I3", "I2"]
+    complete = controller.case
+    controller.amend(set_correction(complete, "I1", None))
+    assert chosen(someone) == ["I3", "I2"]
+    controller.amend(set_correction(complete, "I2", None))
+    controller.amend(complete)
+    assert chosen(someone) == ["I1", "I3"]
+    choose(someone, "I1", "I2")
+    controller.close()
+    someone.waits()
+    copytree(case, tmp_path / "other")
+    controller.open(tmp_path / "other")
+    someone.waits()
+    someone.picks("L1")
+    assert chosen(someone) == ["I1", "I3"]
+
+
+@pytest.mark.usefixtures("registered_each_time")
 @pytest.mark.parametrize("case", [TWICE], indirect=True)
 @pytest.mark.parametrize("end", ["selection", "mask", "image"])
 def test_a_comparison_that_is_outdated_before_it_is_complete_is_not_shown(someone, viewer, end):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
 from fake_slides import draw_fluorescence, draw_slide
+from napari.utils.colormaps import Colormap
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
@@ -24,7 +27,8 @@ from superqt import QDoubleRangeSlider
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.stain_view import DisplayColors
-from napari_melanoma.slides.notes import LayerDisplay, read_notes
+from napari_melanoma.slides.notes import LayerDisplay, read_notes, write_notes
+from napari_melanoma.slides.reading.layers import LevelArray
 from napari_melanoma.slides.reading.slide import contrast_limits
 from napari_melanoma.ui.slide.channels import VISIBLE_ROWS, get_channel_color, set_channel_color
 
@@ -250,6 +254,35 @@ def test_channels_are_kept_with_the_slide(cells) -> None:
     second = cells.dock.slide.layers[1]
     assert (list(second.contrast_limits), second.gamma) == ([100, 900], 0.6)
     assert [row[:2] for row in rows(cells)] == [(False, "#0000ff"), (True, "#0ac81e")]
+
+
+def test_a_colormap_of_several_colors_is_kept_with_the_slide(cells) -> None:
+    path, folder = cells.dock.slide.info.path, cells.dock.context.location.folder
+    first, second = cells.dock.slide.layers
+    first.colormap, second.colormap = "viridis", Colormap([[1, 0, 0], [0, 1, 0]], name="own")
+    cells.clicks("close_slide")
+    cells.waits()
+    kept = read_notes(folder).layers
+    assert [(one.color, one.colormap) for one in kept.values()] == [(None, "viridis"), (None, "own")]
+    kept = {**kept, "channel FITC": replace(kept["channel FITC"], colormap="of a plugin that is gone")}
+    write_notes(folder, replace(read_notes(folder), layers=kept))
+    cells.opens_slides(path)
+    cells.until(lambda: cells.dock.slide.layers[0].colormap.name == "viridis")
+    cells.waits()
+    assert get_channel_color(cells.dock.slide.layers[1]) == (0, 255, 0)
+
+
+def test_the_channels_are_not_read_for_their_controls(cells, monkeypatch) -> None:
+    def read(*args):
+        raise AssertionError("read in the thread of the window")
+
+    limits = [tuple(layer.contrast_limits) for layer in cells.dock.slide.layers]
+    monkeypatch.setattr(LevelArray, "__array__", read)
+    for index, layer in enumerate(cells.dock.slide.layers):
+        layer.contrast_limits = (1, 2)
+        channels(cells).setCurrentItem(channels(cells).topLevelItem(index))
+        presses(cells, "channel_auto")
+        assert tuple(layer.contrast_limits) == limits[index]
 
 
 def test_many_channels_of_small_floats_are_scrolled(person, tmp_path) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QToolButton
+from qtpy.QtWidgets import QLabel, QTableView, QToolButton
 from slide_stage import FIXTURES
 
+from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
 from napari_melanoma.ui.slide.navigation import STEPS
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
+
+FONT = Qt.ItemDataRole.FontRole
+MANY, FEW = 5000, 200
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
@@ -53,9 +59,13 @@ def folder(tmp_path):
     return [draw_slide(tmp_path / "case" / f"s{n}.tif", tint=n) for n in range(3)]
 
 
+def table_of(person):
+    return person.dock.findChild(QTableView, "worklist")
+
+
 def listed(person):
-    table = person.dock.sections.worklist._view.table
-    return [[table.item(line, column).text() for column in (0, 1)] for line in range(table.rowCount())]
+    model = table_of(person).model()
+    return [[model.index(line, column).data() for column in (0, 1)] for line in range(model.rowCount())]
 
 
 def opens_list(person):
@@ -72,10 +82,13 @@ def test_slides_of_the_folder_are_listed_and_opened(person, folder):
     assert dock.sections.worklist._view is None  # created when the section is opened
     opens_list(person)
     expected = [["s0.tif", "waiting"], ["s1.tif", "done with tiny"], ["s2.tif", "waiting"]]
-    person.until(lambda: dock.sections.worklist._view.table.rowCount() == 3)
-    assert listed(person) == expected
+    person.until(lambda: listed(person) == expected)
+    person.waits()
     assert person.finds(QLabel, "worklist_words").text() == "case: 2 waiting, 1 done"
-    assert dock.sections.worklist._view.table.item(1, 0).font().bold()
+    model = table_of(person).model()
+    bold = [bool(font and font.bold()) for font in (model.index(line, 0).data(FONT) for line in range(3))]
+    assert bold == [False, True, False]
+    assert table_of(person).currentIndex().row() == 1
 
     person.clicks("worklist_next")
     person.until(lambda: dock.slide.info.path == folder[2])
@@ -83,8 +96,8 @@ def test_slides_of_the_folder_are_listed_and_opened(person, folder):
     person.clicks("worklist_next")  # there is none further
     person.waits()
     assert dock.slide.info.path == folder[2]
-    table = dock.sections.worklist._view.table
-    at = table.visualItemRect(table.item(0, 0)).center()
+    table = table_of(person)
+    at = table.visualRect(table.model().index(0, 0)).center()
     person.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)
     person.until(lambda: dock.slide.info.path == folder[0])
     person.waits()
@@ -99,5 +112,76 @@ def test_chosen_folder_is_stored(person, folder, slide_path):
     opens_list(person)
     person.clicks("worklist_folder")
     person.chooses_file("worklist_dialog", folder[0].parent)
-    person.until(lambda: person.dock.sections.worklist._view.table.rowCount() == 3)
+    person.until(lambda: table_of(person).model().rowCount() == 3)
     assert person.dock.sections.worklist.folder == folder[0].parent
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch):
+    """A folder of many slides, and the names of those whose states are read, by reading."""
+    folder, read = tmp_path / "many", []
+    folder.mkdir()
+    for number in range(MANY):
+        (folder / f"s{number:04}.svs").touch()
+
+    def read_states(self, slides, run):
+        read.append([slide.name for slide in slides])
+        return {slide: WorkItem(slide, "waiting", "waiting") for slide in slides}
+
+    monkeypatch.setattr(WorkItemReader, "read", read_states)
+    return folder, read
+
+
+@pytest.mark.both_qts
+def test_only_visible_slides_of_many_are_read_again_and_the_selection_stays(person, slide_path, many):
+    folder, read = many
+    worklist = person.dock.sections.worklist
+    person.opens_slides(slide_path)
+    opens_list(person)
+    worklist._on_folder_chosen(folder)
+    person.until(lambda: person.label_text("worklist_words") == f"many: {MANY:,} waiting")
+    person.waits()
+    assert [len(names) for names in read if len(names) > FEW] == [MANY]  # to count them, once
+
+    table = table_of(person)
+    table.setCurrentIndex(table.model().index(MANY - 1, 0))
+    table.viewport().repaint()
+    person.waits()
+    read.clear()
+    worklist.refresh()
+    person.waits()
+    assert f"s{MANY - 1:04}.svs" in [name for names in read for name in names]
+    assert sum(map(len, read)) < FEW
+
+    (folder / "s0000a.svs").touch()
+    scroll = table.verticalScrollBar().value()
+    worklist._next_reading = 0
+    worklist.refresh()
+    person.until(lambda: table.model().rowCount() == MANY + 1)
+    person.waits()
+    assert table.currentIndex().data() == f"s{MANY - 1:04}.svs"
+    assert table.verticalScrollBar().value() == scroll
+
+
+def test_another_folder_is_listed_while_the_states_of_the_first_are_read(person, folder, many, monkeypatch):
+    large, _ = many
+    worklist = person.dock.sections.worklist
+    begun = Event()
+
+    def read_forever(self, slides, run):
+        if len(slides) == MANY:
+            begun.set()
+            while True:
+                run.check()
+        return {slide: WorkItem(slide, "waiting", "waiting") for slide in slides}
+
+    monkeypatch.setattr(WorkItemReader, "read", read_forever)
+    person.opens_slides(folder[1])
+    opens_list(person)
+    person.waits()
+    worklist._on_folder_chosen(large)
+    person.until(begun.is_set)
+    assert person.label_text("worklist_words") == f"many: {MANY:,} slides"
+    worklist._on_folder_chosen(folder[0].parent)
+    person.until(lambda: listed(person) == [[path.name, "waiting"] for path in folder])
+    person.waits()

@@ -12,6 +12,7 @@ from slide_stage import FIXTURES
 from superqt import QCollapsible
 
 from napari_melanoma.ui.slide import reading_mode
+from napari_melanoma.ui.slide.side_by_side import NARROW_PX
 from napari_melanoma.ui.slide.view_history import SETTLE_MS
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -279,6 +280,44 @@ def test_the_second_view_stays(reader, tmp_path, when):
     assert reader.window.centralWidget().geometry().right() < second.x() < own.x()
     reader.dock.findChild(QAbstractButton, "beside_show").click()
     reader.qtbot.wait(300)
+
+
+@pytest.mark.own_viewer  # the second view stays connected to napari's settings
+@pytest.mark.both_qts
+@pytest.mark.parametrize("enter", ["link", "key"])
+def test_narrow_views_are_offered_the_width_of_the_window(reader, tmp_path, enter):
+    reader.opens_slides(draw_slide(tmp_path / "second.tif", tint=20))
+    focus_canvas(reader, 1100)
+    reader.dock.side_by_side_section.expand(animate=False)
+    show = reader.dock.findChild(QAbstractButton, "beside_show")
+    show.click()
+    reader.until(lambda: "pixels wide" in reader.dock.status.text)
+    reader.qtbot.wait(200)  # until Qt has laid out the views
+    before = {name: frame.width() for name, frame in frames(reader).items()}
+    assert before["Second slide"] < NARROW_PX
+    assert not is_on(reader)
+    if enter == "link":
+        reader.dock.findChild(QLabel, "status").linkActivated.emit("reading")
+    else:
+        press(reader, Qt.Key.Key_F8)
+    assert is_on(reader)
+    assert reader.dock.status.text == ""
+    reader.until(lambda: abs(frames(reader)["Second slide"].width() - reader.window.centralWidget().width()) < 10)
+    assert reader.window.centralWidget().width() > NARROW_PX
+    press(reader, Qt.Key.Key_F8)
+    reader.until(lambda: {name: frame.width() for name, frame in frames(reader).items()} == before)
+    show.click()
+    reader.qtbot.wait(300)
+    focus_canvas(reader, 1600)
+    show.click()
+    reader.qtbot.wait(300)
+    assert reader.dock.status.text == ""
+    show.click()
+    reader.qtbot.wait(300)
+
+
+def frames(reader):
+    return {one.windowTitle(): one for one in reader.window.findChildren(QDockWidget) if one.isVisible()}
 
 
 def test_closing_the_window_stores_the_usual_layout(reader):

@@ -175,6 +175,53 @@ def test_drawing_snaps_to_neighbors(drawing):
             presses(person, "region_undo")
 
 
+def paints(person, *corners):
+    """Paint a rectangle on the slide with the brush, given by two corners in tiles, and convert it to a region."""
+    presses(person, "region_brush")
+    place = person.dock.regions.brush._placement
+    (top, left), (bottom, right) = place.to_map(tiles(*corners)).round().astype(int)
+    person.viewer.layers[PAINTING].data[top:bottom, left:right] = 1
+    return place
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_painting_snaps_to_neighbors_in_one_step(drawing):
+    person = drawing
+    locked, changed = puts(person, (2, 2, 8, 6), (2, 10, 8, 12))
+    person.dock.regions.selection.select((locked.id,))
+    presses(person, "region_lock")
+    before = regions(person)
+    snap = person.finds(QCheckBox, "region_snap")
+    for on in (False, True):
+        snap.setChecked(on)
+        paints(person, (3, 6.1), (7, 9.95))
+        presses(person, "region_brush")
+        person.waits()
+        assert regions(person)[:2] == before
+        painted = to_shape(regions(person)[2].polygons[0])
+        for neighbor in (locked, changed):
+            shape = to_shape(neighbor.polygons[0])
+            assert (painted.distance(shape) < 1e-6) == on
+            assert painted.intersection(shape).area < 1e-6
+        assert painted.area == pytest.approx((16.0 if on else 15.4) * TILE**2, rel=0.01)
+        presses(person, "region_undo")
+        assert regions(person) == before
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_painting_snaps_at_its_own_zoom_when_another_slide_is_shown(drawing, tmp_path):
+    person, dock = drawing, drawing.dock
+    (neighbor,) = puts(person, (2, 2, 8, 6))
+    person.finds(QCheckBox, "region_snap").setChecked(True)
+    paints(person, (3, 6.1), (7, 9))
+    first = dock.slide.identity
+    person.opens_slides(draw_slide(tmp_path / "coarse.tif", mpp=100.0, tint=9))
+    assert dock.slide.identity != first
+    painted = to_shape(dock.regions.store._states[first].history.current[1].polygons[0])
+    assert painted.distance(to_shape(neighbor.polygons[0])) < 1e-6
+    assert painted.area == pytest.approx(12.0 * TILE**2, rel=0.01)
+
+
 @pytest.mark.both_qts
 @pytest.mark.parametrize("angle", [0.0, 37.0])
 @pytest.mark.usefixtures("shown_viewer")

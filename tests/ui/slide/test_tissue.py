@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import numpy as np
 import pytest
 from qtpy.QtWidgets import QAbstractButton, QWidget
 from slide_stage import UNSEEN
 
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.slides import tissue
+from napari_melanoma.slides.tissue import read_overview
 from napari_melanoma.ui.slide.tissue import BACKUP_FILE, CORRECTED_FILE
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -100,6 +104,38 @@ def test_corrected_tissue_can_be_reset(tomorrow, launched, slide_path):
     person.opens_slides(slide_path)
     assert "corrected by you" not in person.label_text("tissue_words")
     assert dock.tissue_controller.get_corrected_mask(dock.slide) is None
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
+def test_detection_is_cancelled_and_what_is_shown_stays(person, slide_path, monkeypatch):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
+    finds_tissue(person, "tissue_find")
+    shown, text = person.viewer.layers[LAYER].data.copy(), person.label_text("tissue_words")
+    begun, goes_on = Event(), Event()
+
+    def read_slowly(slide):
+        begun.set()
+        assert goes_on.wait(30)
+        return read_overview(slide)
+
+    monkeypatch.setattr(tissue, "read_overview", read_slowly)
+    dock.tissue_section.method_combo.setCurrentIndex(1)
+    dock.tissue_section.method_combo.activated.emit(1)
+    person.until(begun.is_set)
+    assert dock.status.text == "Detecting tissue ..."
+    presses(person, "cancel")
+    goes_on.set()
+    person.waits()
+    assert dock.status.text == "Canceled."
+    assert not dock.status.cancel_button.isEnabled()
+    assert dock.tissue_section.method == "auto"
+    assert person.label_text("tissue_words") == text
+    np.testing.assert_array_equal(person.viewer.layers[LAYER].data, shown)
+    finds_tissue(person, "tissue_anew")
+    assert dock.status.text == "Tissue detected."
 
 
 def test_unreadable_correction_is_reported(person, slide_path):

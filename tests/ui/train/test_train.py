@@ -563,8 +563,8 @@ def test_a_recipe_is_saved_and_loaded(ready, user, blobs):
 def test_an_invalid_recipe_file_is_reported(ready, user):
     (user / "odd.toml").write_text("epochs = 'many'\n")
     ready.dock.recipe_picker.load(user / "odd.toml")
-    assert "odd.toml is not a valid TrainRecipe" in ready.dock.status.text
-    assert "odd.toml is not a valid" in notification_manager.records[-1].message
+    assert "odd.toml: " in ready.dock.status.text
+    assert "odd.toml: key 'data' is missing" in notification_manager.records[-1].message
 
 
 def test_recipe_and_start_are_restored(ready, opens_dock):

@@ -60,6 +60,17 @@ def test_a_closed_dock_is_freed(viewer, shared_client, thawed, qtbot, name):
     qtbot.waitUntil(lambda: gc.collect() >= 0 and dock() is None)
 
 
+def test_what_is_loaded_meanwhile_is_frozen_with_the_rest(thawed):
+    with collection_paused():
+        pass
+    assert gc.get_freeze_count() == 0
+    gc.freeze()
+    before = gc.get_freeze_count()
+    with collection_paused():
+        loaded = [[number] for number in range(1000)]
+    assert gc.get_freeze_count() >= before + len(loaded)
+
+
 def test_collection_is_paused_and_goes_on_after_an_error():
     @collection_paused()
     def load(run):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import InputError
@@ -23,8 +24,7 @@ OWN_COLUMNS = ("word", "parent", "title")
 SUBTAXONOMIES = {"site": "sub_site"}  # a word of the subtaxonomy means its parent in the other
 
 
-@dataclass(frozen=True)
-class TaxonomyWord:
+class TaxonomyWord(NamedTuple):
     """One of our words: its parent ("" for none), displayed title, and further facts of its row."""
 
     word: str

@@ -52,10 +52,10 @@ class FileReader:
             return self._file.read(count)
 
 
-def folder_name(folder: Path) -> str:
-    """Name a slide that is a folder; an image in a Zarr folder has the name of that folder, too."""
-    parent = folder.absolute().parent
-    return f"{parent.stem}-{folder.name}" if parent.suffix == ".zarr" else folder.name
+def image_name(path: Path) -> str:
+    """Return the name of the file or folder of an image; an image in a Zarr folder has the name of that folder, too."""
+    parent = path.absolute().parent
+    return f"{parent.stem}-{path.name}" if parent.suffix == ".zarr" else path.name
 
 
 def slide_fingerprint(path: Path) -> str:

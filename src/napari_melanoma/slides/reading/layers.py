@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, Any
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.tiled import TiledSlide
 
 
+class _ColoredTile(NamedTuple):
+    """A tile as read and as displayed, uint8 (row, column, channel=3)."""
+
+    colors: DisplayColors
+    scan: NDArray[np.uint8]
+    shown: NDArray[np.uint8]
+
+
 class LevelArray:
     """One level, or a box of it, as an array; damaged tiles are shown as stripes.
 
@@ -30,6 +39,7 @@ class LevelArray:
         size = slide.info.levels[level]
         self.slide, self.level, self.channel = slide, level, channel
         self.colors = DisplayColors()
+        self._colored: dict[tuple[int, int], _ColoredTile] = {}  # of the last request
         self.box = box or Box(0, 0, size.height, size.width)
         source, number = slide.sources[level], len(slide.info.channels)
         self.dtype = slide.dtype
@@ -67,8 +77,26 @@ class LevelArray:
         if self.channel is not None:
             pixels = pixels[..., self.channel]
         elif not self.colors.is_default:
-            pixels = self.colors.apply(pixels)
+            pixels = self._apply_colors(box, pixels)
         return pixels[(rows, columns, *rest)]
+
+    def _apply_colors(self, box: Box, scan: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the displayed colors; a moving view shows most tiles again, which are not computed again."""
+        height, width = self.chunks[:2]
+        rows = range(box.top // height, math.ceil((box.top + box.height) / height))
+        columns = range(box.left // width, math.ceil((box.left + box.width) / width))
+        known, colored = self._colored, {}
+        shown = np.empty_like(scan)
+        for row, column in product(rows, columns):
+            top, left = row * height - box.top, column * width - box.left
+            part = slice(max(0, top), top + height), slice(max(0, left), left + width)
+            tile = known.get((row, column))
+            if tile is None or tile.colors != self.colors or not np.array_equal(tile.scan, scan[part]):
+                tile = _ColoredTile(self.colors, scan[part].copy(), self.colors.apply(scan[part]))
+            colored[row, column] = tile
+            shown[part] = tile.shown
+        self._colored = colored
+        return shown
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:
         """Read the whole level; intended for the coarsest level."""
@@ -109,7 +137,8 @@ def make_slide_layers(slide: TiledSlide) -> list[SlideLayer]:
 
     Returns (levels, keywords, ``"image"``): one RGB layer, or one for each channel of fluorescence, in its color and
     with additive blending. The metadata in the keywords holds ``napari_melanoma`` with ``role`` ``"slide"``, ``path``,
-    ``info`` (``SlideInfo``), ``slide`` (open), ``pixel_size`` and ``warnings``.
+    ``info`` (``SlideInfo``), ``slide`` (open), ``pixel_size`` and ``warnings``; of a channel also ``automatic_limits``,
+    the contrast limits with which it is opened.
     """
     boxes = _shown_boxes(slide)
     keywords = _layer_keywords(slide, boxes[0])
@@ -124,12 +153,15 @@ def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any]
     levels = [LevelArray(slide, index, box, channel) for index, box in enumerate(boxes)]
     name = slide.info.channels[channel]
     is_gray = slide.info.channels == ("grey",)
+    limits = contrast_limits(np.asarray(levels[-1]))
+    metadata = {**keywords["metadata"]["napari_melanoma"], "automatic_limits": limits}
     channel_keywords = {
         "name": f"{slide.info.name} {name}",
         "rgb": False,
         "colormap": "gray" if is_gray else make_colormap(name, channel_color(channel, slide.info.colors)),
         "blending": "additive",
-        "contrast_limits": contrast_limits(np.asarray(levels[-1])),
+        "contrast_limits": limits,
+        "metadata": {"napari_melanoma": metadata},
     }
     return levels, {**keywords, **channel_keywords}, "image"
 

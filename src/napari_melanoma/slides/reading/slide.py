@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self, cast
 import numpy as np
 
 from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.geometry import Box, PixelSize
 
 if TYPE_CHECKING:
@@ -120,6 +121,12 @@ class SlideInfo:
     warnings: tuple[str, ...] = ()
     scale_warnings: tuple[str, ...] = ()
     fingerprint: str = ""
+
+    def __repr__(self) -> str:
+        """Return a short text without levels and properties."""
+        size = {"height": self.levels[0].height, "width": self.levels[0].width, "levels": len(self.levels)}
+        known = {"pixel_size": self.pixel_size, "magnification": self.magnification}
+        return format_repr(self, name=self.name, format=self.format, **size, **known, channels=self.channels)
 
 
 class Slide(ABC):

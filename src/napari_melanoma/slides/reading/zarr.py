@@ -15,7 +15,7 @@ from napari_melanoma.core.paths import UnsafePath
 from napari_melanoma.io.color_conversion import describe_dtype
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.zarr import check_metadata
-from napari_melanoma.slides.reading.files import folder_name, slide_fingerprint
+from napari_melanoma.slides.reading.files import image_name, slide_fingerprint
 from napari_melanoma.slides.reading.slide import (
     UNIT_UM,
     LevelInfo,
@@ -105,7 +105,7 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
     scale = override_pixel_size(_read_scale(multiscale, axes), given)
     info = SlideInfo(
         path=folder,
-        name=folder_name(folder).removesuffix(".zarr").removesuffix(".ome"),
+        name=image_name(folder).removesuffix(".zarr").removesuffix(".ome"),
         format="OME-Zarr",
         levels=tuple(sizes),
         pixel_size=scale.pixel_size,

@@ -17,7 +17,7 @@ SPEC = ScheduleSpec(
 )
 
 
-def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
+def build(optimizer: Optimizer, steps: ScheduleSteps) -> LRScheduler:
     """Keep the given rates."""
     from torch.optim.lr_scheduler import LambdaLR
 

@@ -19,15 +19,15 @@ SPEC = ScheduleSpec(
 )
 
 
-def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
+def build(optimizer: Optimizer, steps: ScheduleSteps) -> LRScheduler:
     """Increase linearly over a twentieth of the run, then decrease to zero along a cosine."""
     from torch.optim.lr_scheduler import LambdaLR
 
-    rise = max(1, round(WARM_UP * course.steps))
+    rise = max(1, round(WARM_UP * steps.steps))
 
     def factor(step: int) -> float:
         if step < rise:
             return (step + 1) / (rise + 1)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, course.steps - rise))))
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps.steps - rise))))
 
     return LambdaLR(optimizer, factor)

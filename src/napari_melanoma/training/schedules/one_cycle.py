@@ -18,10 +18,10 @@ SPEC = ScheduleSpec(
 )
 
 
-def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
+def build(optimizer: Optimizer, steps: ScheduleSteps) -> LRScheduler:
     """Increase over a fifth of the run, then decrease to zero; momentum changes in the opposite direction."""
     from torch.optim.lr_scheduler import OneCycleLR
 
-    rates, steps = [group["lr"] for group in optimizer.param_groups], max(course.steps, 2)
+    rates, steps = [group["lr"] for group in optimizer.param_groups], max(steps.steps, 2)
     rise = max(RISE, 2 / steps) if steps > 2 else RISE  # torch divides by the steps of the rise minus one, 0 of 5 steps
     return OneCycleLR(optimizer, rates, total_steps=steps, pct_start=rise)

@@ -68,7 +68,7 @@ class CaseComparison(QObject):
         self._leave_timer.setSingleShot(True)
         self._leave_timer.timeout.connect(self.leave)
         self._section.toggled.connect(self._update)
-        controller.opened.connect(self.leave)
+        controller.opened.connect(self._on_opened)
         dock.connections.connect(viewer.layers.events.inserted, self._on_inserted)
         dock.connections.connect(viewer.layers.events.removed, self._on_removed)
 
@@ -79,6 +79,13 @@ class CaseComparison(QObject):
         if is_other:
             self.leave()
         self._update()
+
+    def _on_opened(self) -> None:
+        """Leave, and clear the choice: images of another case may have the same ids."""
+        self.leave()
+        self._images = ()
+        if self._view is not None:
+            self._view.show_images(())
 
     def cancel(self) -> None:
         """Stop the comparison that is computed."""
@@ -115,8 +122,8 @@ class CaseComparison(QObject):
             self._view = self._create_view()
         images = list_photographs(lesion)
         if images != self._images:
+            self._view.show_images(images, kept=self._chosen)
             self._images = images
-            self._view.show_images(images)
         self._on_chosen()
 
     def _create_view(self) -> ComparisonView:
@@ -269,12 +276,17 @@ class ComparisonView(QWidget):
             self.blink_button.setChecked(False)
         self.blink_button.setToolTip(REDUCED_TIP if is_reduced else BLINK_TIP)
 
-    def show_images(self, images: tuple[CaseImage, ...]) -> None:
-        """List the photographs; the first and the last one are chosen."""
+    def show_images(self, images: tuple[CaseImage, ...], kept: Sequence[CaseImage] = ()) -> None:
+        """List the photographs; ``kept`` stay chosen if they still exist, else the first and the last one are."""
+        chosen = [combo.currentData() for combo in self.combos]
         for combo in self.combos:
             combo.clear()
             for image in images:
                 combo.addItem(_describe_image(image), image.id)
+        if kept and {image.id for image in images}.issuperset(chosen):
+            for combo, image_id in zip(self.combos, chosen, strict=True):
+                combo.setCurrentIndex(combo.findData(image_id))
+            return
         kinds = [image.modality for image in images]
         first = next((index for index, kind in enumerate(kinds) if kinds.count(kind) > 1), 0)
         last = max((index for index, kind in enumerate(kinds) if kind == kinds[first]), default=0)

@@ -233,7 +233,7 @@ class CaseImageOpener(LesionDockLink):
             self.restored.add(identity)
             remaining = _find_remaining_mask(self.viewer, identity)
             if remaining is not None and remaining.shape == stored.mask.shape:
-                stored = replace(stored, mask=remaining)
+                stored = stored._replace(mask=remaining)
             lesion.controller.recovery.restore(identity, stored)
             return
         if stored is not None:

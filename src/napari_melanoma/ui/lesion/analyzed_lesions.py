@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.postprocessing import smooth_probability
@@ -111,8 +111,7 @@ def effective_threshold(model: ModelStamp, options: LesionOptions) -> float:
     return model.threshold if options.threshold is None else options.threshold
 
 
-@dataclass(frozen=True)
-class MaskOrigin:
+class MaskOrigin(NamedTuple):
     """The origin of a mask: prediction, model, options and provenance."""
 
     probability: NDArray[np.float32]

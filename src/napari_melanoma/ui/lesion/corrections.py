@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,7 +124,7 @@ class LesionCorrectionsController(QObject):
         source = self._controller.store.source(identity)
         if source is not None:
             self._controls.status.begin("storing", "Storing ...")
-            decision = replace(self._make_decision(identity, "rejected"), keep_mask=True)
+            decision = self._make_decision(identity, "rejected")._replace(keep_mask=True)
             self.corrections_store.reject(source, decision, partial(self._on_stored, identity))
 
     def reset(self) -> None:
@@ -142,8 +141,8 @@ class LesionCorrectionsController(QObject):
             image = self._controller.store.image(identity)
             decision = self._make_decision(identity, review or ("corrected" if lesion.is_user_edited else "accepted"))
             if review == "rejected" and not lesion.unsaved:
-                decision = replace(decision, keep_mask=True)
-            decision = replace(decision, with_others=with_others)
+                decision = decision._replace(keep_mask=True)
+            decision = decision._replace(with_others=with_others)
             review_key = f"{decision.review} {with_others}"
             folder = self.corrections_store.folder
             key = (lesion.mask_digest, review_key, decision.diagnosis or "", decision.reviewer, folder)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
@@ -263,8 +263,7 @@ class LesionPredictionController(QObject):
         tasks.set_running(self, self._is_changing or bool(self._callbacks))
 
 
-@dataclass(frozen=True)
-class EditedMask:
+class EditedMask(NamedTuple):
     """An edited mask, bool (row, column), with its digest and the identity of its photograph."""
 
     identity: str
@@ -337,8 +336,7 @@ def _fingerprint_mask(identity: str, mask: NDArray[np.bool_], run: RunContext) -
     return EditedMask(identity, array_fingerprint(mask), mask)
 
 
-@dataclass(frozen=True)
-class LesionPredictionOutcome:
+class LesionPredictionOutcome(NamedTuple):
     """The outcome of a request: a prediction or an error message."""
 
     request: LesionPredictionRequest
@@ -520,7 +518,7 @@ class LesionHeatmapController(QObject):
 
     def _heatmap_request(self, request: LesionPredictionRequest) -> LesionPredictionRequest:
         """The heatmap request for a prediction, with the current options."""
-        return replace(request, method=self._controls.method, target=self._controls.target)
+        return request._replace(method=self._controls.method, target=self._controls.target)
 
     def clear(self) -> None:
         """Mark all heatmaps as outdated, since a model may have been replaced under the same name."""

@@ -7,7 +7,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -131,8 +130,7 @@ def _derive_result(
     return found
 
 
-@dataclass(frozen=True)
-class FinishedAnalysis:
+class FinishedAnalysis(NamedTuple):
     """The result for a photograph, with the digests of the mask and of the pixels."""
 
     identity: str
@@ -277,8 +275,7 @@ def preload_libraries(run: RunContext) -> None:
 PatientItems = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
-class ClassifierInput:
+class ClassifierInput(NamedTuple):
     """The input of a classifier: the name of the model, and the digests of photograph and mask."""
 
     model: str
@@ -286,8 +283,7 @@ class ClassifierInput:
     mask_digest: str
 
 
-@dataclass(frozen=True)
-class LesionPredictionRequest:
+class LesionPredictionRequest(NamedTuple):
     """A request for the prediction of a lesion with patient data, or with a ``method``, for its heatmap.
 
     The heatmap explains the class ``target``; if empty, the positive class.

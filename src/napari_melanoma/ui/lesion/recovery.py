@@ -9,10 +9,10 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFrame, QPushButton, QVBoxLayout
@@ -45,8 +45,7 @@ RECOVERY_FORMAT = 1
 AUTOSAVE_DELAY_MS = 600
 
 
-@dataclass(frozen=True)
-class RecoveredLesion:
+class RecoveredLesion(NamedTuple):
     """Recovered corrections: the predicted result, the corrected mask, the strokes, and the time.
 
     ``mask`` is bool, ``scribbles`` uint8 (0, 1, 2), both (row, column). ``mask_digest`` and ``image_digest`` are the

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
@@ -44,8 +44,7 @@ MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced.
 BAND_ROWS = 128
 
 
-@dataclass(frozen=True)
-class LesionSaveResult:
+class LesionSaveResult(NamedTuple):
     """What was saved from a lesion, such as a file, and the callback for it on the GUI thread."""
 
     identity: str

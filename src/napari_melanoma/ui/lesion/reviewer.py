@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
@@ -42,12 +43,11 @@ DIAGNOSES = (
 MAX_RECENT_DIAGNOSES = 20
 
 
-@dataclass(frozen=True)
-class CorrectionsIndex:
+class CorrectionsIndex(NamedTuple):
     """The rows of a corrections folder, by the digest of the photograph's pixels."""
 
     folder: Path
-    rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    rows: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
     @property
     def total(self) -> int:
@@ -60,8 +60,7 @@ class CorrectionsIndex:
         return list(dict.fromkeys(name for row in self.rows.values() if (name := row.get("diagnosis", ""))))
 
 
-@dataclass(frozen=True)
-class ReviewDecision:
+class ReviewDecision(NamedTuple):
     """The review of a photograph, without its mask.
 
     A diagnosis of None keeps the stored one, "" clears it. With ``keep_mask``, a mask that is already stored in the
@@ -153,7 +152,7 @@ def store_result(folder: Path, result: LesionResult, name: str, decision: Review
     if decision.with_others and result.others is not None:
         predicted, mask = predicted | result.others, mask | result.others
     if decision.review == "corrected" and not (predicted != mask).any():
-        decision = replace(decision, review="accepted")  # the changes were reverted
+        decision = decision._replace(review="accepted")  # the changes were reverted
     correction = Correction(
         name=name,
         rgb=result.photograph.rgb,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QVBoxLayout, QWidget
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 RESULTS_TABLE = "results.csv"
 
 
-@dataclass(frozen=True)
-class SaveTarget:
+class SaveTarget(NamedTuple):
     """The photograph whose result is saved: identity of the layer, digest of the pixels, and current name."""
 
     identity: str
@@ -75,8 +74,7 @@ def save_result(result: LesionResult, name: str, folder: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class SavedPrediction:
+class SavedPrediction(NamedTuple):
     """A saved prediction with its patient data and mask digest, and whether its model is still installed."""
 
     identity: str

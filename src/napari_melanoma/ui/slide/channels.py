@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ from qtpy.QtWidgets import (
 from superqt import QDoubleRangeSlider
 
 from napari_melanoma.slides.reading.layers import make_colormap
-from napari_melanoma.slides.reading.slide import contrast_limits
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.dialogs import choose_color
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.style import Connections, form_layout, named, quiet_label, row, tool_button
@@ -62,6 +63,17 @@ def get_channel_color(layer: Image) -> Color | None:
         return None
     red, green, blue = (round(255 * float(value)) for value in color)
     return red, green, blue
+
+
+def get_channel_colormap(layer: Image) -> str:
+    """Return the name of the colormap of a channel in several colors; empty for a single color."""
+    return "" if get_channel_color(layer) is not None else str(layer.colormap.name)
+
+
+def set_channel_colormap(layer: Image, name: str) -> None:
+    """Display a channel in a colormap, unless napari does not have it, as that of another plugin."""
+    with suppress(KeyError):
+        layer.colormap = name
 
 
 def set_channel_color(layer: Image, color: Color) -> None:
@@ -318,8 +330,9 @@ def _create_limit_box(name: str) -> QDoubleSpinBox:
 
 
 def _automatic_limits(layer: Image) -> tuple[float, float]:
-    """Return the contrast limits with which a channel is opened."""
-    return contrast_limits(np.asarray(layer.data[-1]))
+    """Return the contrast limits with which a channel was opened."""
+    low, high = layer.metadata[METADATA_KEY]["automatic_limits"]
+    return low, high
 
 
 def _color_icon(color: Color) -> QIcon:

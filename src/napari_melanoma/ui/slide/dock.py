@@ -39,7 +39,7 @@ from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
-from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
 from napari_melanoma.ui.widgets.job import BackgroundJob
@@ -65,10 +65,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+    from napari_melanoma.ui.widgets.status_line import Task
 
 
 PRELOAD_MS = 300  # by then the dock is drawn
 
+READING_LINK = "reading"
 NO_RESULTS = "nothing is stored for this slide yet: analyze it, measure it or fill in the synoptic report first."
 
 
@@ -162,7 +164,7 @@ class SlideDock(SlideControls):
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(lambda _: self.status.end("opening"))
         self.tissue_controller.started.connect(partial(self.status.begin, "finding", "Detecting tissue ..."))
-        self.tissue_controller.finished.connect(partial(self.status.end, "finding", "Tissue detected."))
+        self.tissue_controller.finished.connect(partial(self.status.end, "finding"))
         self.navigation_panel.bookmarks_edited.connect(self._save_notes)
         self.sections.measurements.edited.connect(self._save_notes)
         self.sections.rotation.rotated.connect(self._save_notes)
@@ -441,12 +443,14 @@ class SlideDock(SlideControls):
         elif self.sender() is self.notice:
             self.notice.hide()
             self.opener.open([Path(QUrl(link).toLocalFile())])
-        elif not self.regions.open_link(link):
+        elif not (self.regions.open_link(link) or self.reading_mode.open_link(link)):
             QDesktopServices.openUrl(QUrl(link))
 
-    def _on_cancelled(self, task: str) -> None:
+    def _on_cancelled(self, task: Task) -> None:
         if task == "opening":
             self.opener.cancel()
+        elif task == "finding":
+            self.tissue_controller.cancel()
 
     def _on_report(self) -> None:
         """Write a report from the stored results of the slide, after pending changes were written."""
@@ -481,11 +485,15 @@ class ReadingModeSwitch(QObject):
         add_shortcut(dock, "slide.reading", self.toggle)
         dock.picker.reading_button.clicked.connect(self.toggle)
         dock.sections.scale_requested.connect(self._on_scale_requested)
+        dock.sections.side_by_side.narrow.connect(self._offer)
+        self._offered = ""  # in the status line
 
     def toggle(self) -> None:
         """Turn the reading mode on or off."""
         if self.leave():
             return
+        if self._offered and self._offered == self._dock.status.text:
+            self._dock.status.show_message("")
         if self.mode is None:
             from napari_melanoma.ui.slide.reading_mode import ReadingMode
 
@@ -494,10 +502,25 @@ class ReadingModeSwitch(QObject):
             self.mode.bookmark_requested.connect(dock.navigation.add_bookmark)
             self.mode.ruler_requested.connect(partial(dock.sections.measurements.toggle_tool, "line"))
         self.mode.enter()
+        self._dock.sections.side_by_side.share_width()
+
+    def open_link(self, link: str) -> bool:
+        """Open a link of the status line if it is about the reading mode; return whether it is."""
+        if link == READING_LINK:
+            self.toggle()
+        return link == READING_LINK
 
     def leave(self) -> bool:
         """Turn the reading mode off; return whether it was on."""
         return self.mode is not None and self.mode.leave()
+
+    def _offer(self, width: int) -> None:
+        """Offer the mode for two views that are narrow."""
+        if self.mode is None or not self.mode.is_on:
+            link = self._dock.icons.link(READING_LINK, "Enter the reading mode")
+            offer = f"{link} ({format_key('slide.reading')}) to give them the width of the window."
+            self._offered = f"Each view is only {width} pixels wide. {offer}"
+            self._dock.status.show_message(self._offered)
 
     def _on_scale_requested(self) -> None:
         """Show the panel of the scale, which is hidden with its tab closed."""

@@ -1,7 +1,7 @@
 """Keys and mouse on the canvas while a slide is shown.
 
-They are handled before napari gets them, since napari never gets Tab and "+". A layer that uses a key itself keeps it,
-such as the classes of regions and the modes of Labels, Shapes and Points.
+An event filter handles them, since Tab and "+" do not reach napari. A key that the active layer uses itself is left to
+it, such as the classes of regions and the modes of Labels, Shapes and Points.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from napari_melanoma.ui.viewer.view_memory import fit_view
 if TYPE_CHECKING:
     from napari.layers import Layer
 
+    from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import LesionTable, SlideLesions
     from napari_melanoma.ui.slide.navigation import MagnificationController, SlideNavigation
@@ -38,13 +39,13 @@ ZOOM_STEP = 2**0.5
 IGNORED_MODIFIERS = (
     Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.MetaModifier
 )
-STEPS = {Qt.MouseButton.BackButton: -1, Qt.MouseButton.ForwardButton: 1}
+VIEW_STEPS = {Qt.MouseButton.BackButton: -1, Qt.MouseButton.ForwardButton: 1}
 
 
 class ReadingKeys(QObject):
     """Handle keys and mouse on the canvas while a slide is shown.
 
-    ``view_step_requested``: the previous (-1) or next (1) view, by a button of the mouse.
+    ``view_step_requested``: a button of the mouse asks for the previous (-1) or next (1) view.
     """
 
     view_step_requested = Signal(int)
@@ -80,8 +81,8 @@ class ReadingKeys(QObject):
             return self._on_key(event)
         if not self._slide.is_shown:
             return False
-        if kind == QEvent.Type.MouseButtonPress and isinstance(event, QMouseEvent) and event.button() in STEPS:
-            self.view_step_requested.emit(STEPS[event.button()])
+        if kind == QEvent.Type.MouseButtonPress and isinstance(event, QMouseEvent) and event.button() in VIEW_STEPS:
+            self.view_step_requested.emit(VIEW_STEPS[event.button()])
             return True
         if kind == QEvent.Type.MouseButtonDblClick and isinstance(event, QMouseEvent):
             return self._on_double_click(event)
@@ -144,7 +145,7 @@ class ReadingKeys(QObject):
         return with_shift if is_shifted else name
 
     def _is_used(self, layer: Layer, key: str) -> bool:
-        """Return whether a layer uses a key itself; the modes of a slide and its heatmaps are not needed."""
+        """Return whether a layer uses a key itself; keys of the slide's own image layers are not left to them."""
         from napari.layers import Image
         from napari.utils.key_bindings import coerce_keybinding
 
@@ -228,7 +229,7 @@ class SlideStops(QObject):
         findings, navigation = self._lesions.findings, self._navigation
         stops: dict[tuple[str, object], tuple[Callable[[], object], str]] = {}
         for lesion in () if findings is None else findings.lesions:
-            show = partial(self._show_lesion, lesion.index)
+            show = partial(self._show_lesion, lesion)
             stops["Lesion", lesion.index] = show, format_class(lesion.label)
         for region in self._regions.regions:
             show = partial(navigation.show_polygons, region.polygons)
@@ -237,13 +238,10 @@ class SlideStops(QObject):
             stops["Bookmark", bookmark] = partial(navigation.show_bookmark, bookmark), bookmark.name
         return stops
 
-    def _show_lesion(self, index: int) -> None:
+    def _show_lesion(self, lesion: SlideLesion) -> None:
         """Zoom to a lesion, and select its row."""
-        findings = self._lesions.findings
-        for lesion in () if findings is None else findings.lesions:
-            if lesion.index == index:
-                self._navigation.show_lesion(lesion)
-                self._table.select_lesion(index)
+        self._navigation.show_lesion(lesion)
+        self._table.select_lesion(lesion.index)
 
     def _on_lesion(self, lesion: Any) -> None:  # noqa: ANN401 - a signal's value
         self._current = ("Lesion", lesion.index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
@@ -138,11 +139,6 @@ class RegionLayer(QObject):
         layer.selected_data = {index for index, one in enumerate(self._outlines) if one.ring_key[0] in regions}
         self._showing = False
 
-    @property
-    def snap_distance(self) -> float:
-        """How close outlines must be to be snapped, in the unit of the pixel size."""
-        return SNAP_PX / max(float(get_camera(self._viewer).zoom), 1e-12)
-
     def set_mode(self, mode: str, region_class: RegionClass) -> None:
         """Activate a tool."""
         if self._slide is None or not is_slide_open(self._viewer, self._slide):
@@ -256,6 +252,11 @@ class RegionLayer(QObject):
         return vertices + HALF
 
 
+def get_snap_distance(viewer: Viewer) -> float:
+    """Return how close outlines must be to be snapped at the current zoom, in the unit of the pixel size."""
+    return SNAP_PX / max(float(get_camera(viewer).zoom), 1e-12)
+
+
 def _to_rgba(color: Color) -> tuple[float, float, float, float]:
     """Convert a color to napari's RGBA."""
     return color[0] / 255, color[1] / 255, color[2] / 255, 1.0
@@ -271,19 +272,34 @@ CELLS = 1024  # along the longer side of the view: about one screen pixel each
 BRUSH_CELLS = 30
 
 
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """Painted labels, uint8 (row, column), 1 for the first class, and their placement.
+
+    ``snap_distance``: how close outlines must be to be snapped at the zoom that was painted at, in the unit
+    of ``pixel_um``, the height and width of a pixel of the finest level.
+    """
+
+    labels: NDArray[np.uint8]
+    placement: MapPlacement
+    snap_distance: float
+    pixel_um: tuple[float, float]
+
+
 class RegionBrush(QObject):
     """Paint classes on the view in a Labels layer.
 
-    ``painted``: labels uint8 (row, column), 1 for the first class, and their ``MapPlacement``.
+    ``painted``: a ``Painting``.
     """
 
-    painted = Signal(object, object)
+    painted = Signal(object)
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._slide: ViewerSlide | None = None
         self._placement: MapPlacement | None = None
+        self._snap_distance = 0.0
 
     @property
     def layer(self) -> Labels | None:
@@ -313,7 +329,7 @@ class RegionBrush(QObject):
             return Labels(np.zeros(shape, np.uint8), opacity=0.45, colormap=DirectLabelColormap(color_dict=table))
 
         layer: Labels = slide_layers.get_or_add_layer(self._viewer, slide, "painting", make, placement)
-        self._placement = placement
+        self._placement, self._snap_distance = placement, get_snap_distance(self._viewer)
         layer.brush_size = BRUSH_CELLS
         bind_keys(layer, keys)
         self._viewer.layers.selection.active = layer
@@ -336,7 +352,7 @@ class RegionBrush(QObject):
         labels = np.asarray(layer.data).astype(np.uint8)
         remove_tool_layer(self._viewer, slide, layer)
         if labels.any():
-            self.painted.emit(labels, placement)
+            self.painted.emit(Painting(labels, placement, self._snap_distance, slide.pixel_um))
 
 
 def _visible_grid(viewer: Viewer, slide: ViewerSlide) -> tuple[MapPlacement, tuple[int, int]]:

@@ -12,22 +12,20 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.io.results import OUTLINES
-from napari_melanoma.ui.slide.regions_layer import LINE_MODE, RegionBrush, RegionLayer
+from napari_melanoma.ui.slide.regions_layer import LINE_MODE, RegionBrush, RegionLayer, get_snap_distance
 from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore, choose_export_file, choose_import_file
 from napari_melanoma.ui.slide.regions_wand import RegionWand
 from napari_melanoma.ui.viewer import camera
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from superqt import QCollapsible
 
-    from napari_melanoma.core.map_placement import MapPlacement
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.regions import RegionClass, Regions, ShapesState
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.regions_controls import RegionControls
     from napari_melanoma.ui.slide.regions_data_set import TileDataMaker
+    from napari_melanoma.ui.slide.regions_layer import Painting
     from napari_melanoma.ui.slide.regions_tools import RegionOperations
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -279,21 +277,24 @@ class SlideRegionSection(QObject):
 
         def draw(regions: Regions) -> Regions:
             found, drawn = apply_shape_edits(regions, outlines, now, region_class, reader)
-            return self._snap(found, {one.id for one in drawn})
+            return self._snap(found, {one.id for one in drawn}, *self._nearness)
 
         self._add(draw)
 
-    def _on_painted(self, labels: NDArray[np.uint8], placement: MapPlacement) -> None:
+    def _on_painted(self, painting: Painting) -> None:
+        """Add what was painted, also on a slide that is no longer in view."""
         from napari_melanoma.slides.regions import regions_from_labels
 
         classes, reader = self.controls.class_list.classes, self.controls.reader_name
-        self._add(lambda regions: (*regions, *regions_from_labels(labels, placement, classes, reader)))
+        new = regions_from_labels(painting.labels, painting.placement, classes, reader)
+        nearness = painting.snap_distance, painting.pixel_um
+        self._add(lambda regions: self._snap((*regions, *new), {one.id for one in new}, *nearness))
 
     def _on_wand_found(self, polygons: tuple[Polygon, ...]) -> None:
         from napari_melanoma.slides.regions import region_from_polygons
 
         new = region_from_polygons(polygons, self.controls.class_list.current, self.controls.reader_name)
-        self._add(lambda regions: self._snap((*regions, new), {new.id}))
+        self._add(lambda regions: self._snap((*regions, new), {new.id}, *self._nearness))
 
     def _add(self, edit: Callable[[Regions], Regions]) -> None:
         """Apply an edit that may add regions, and scroll to the last of them in the list."""
@@ -303,14 +304,19 @@ class SlideRegionSection(QObject):
         if new:
             self.controls.region_list.table.scroll_to(new[-1])
 
-    def _snap(self, regions: Regions, drawn: set[str]) -> Regions:
-        """Snap drawn regions to their neighbors if the user has chosen it."""
+    @property
+    def _nearness(self) -> tuple[float, tuple[float, float]]:
+        """How close outlines must be to be snapped in the current view, and the pixel size in the same unit."""
         slide = self._context.slide
-        if slide is None or not drawn or not self.controls.settings_view.snap.isChecked():
+        return get_snap_distance(self._viewer), (1.0, 1.0) if slide is None else slide.pixel_um
+
+    def _snap(self, regions: Regions, drawn: set[str], distance: float, pixel_um: tuple[float, float]) -> Regions:
+        """Snap drawn regions to their neighbors if the user has chosen it."""
+        if not drawn or not self.controls.settings_view.snap.isChecked():
             return regions
         from napari_melanoma.slides.region_operations import snap_regions
 
-        return snap_regions(regions, drawn, self.layer.snap_distance, slide.pixel_um)
+        return snap_regions(regions, drawn, distance, pixel_um)
 
     def _on_change_class(self) -> None:
         from napari_melanoma.slides.regions import set_region_class

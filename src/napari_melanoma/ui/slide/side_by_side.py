@@ -22,7 +22,7 @@ from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_butto
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.layers import Image
+    from napari.layers import Image, Layer
     from numpy.typing import NDArray
     from superqt import QCollapsible
 
@@ -41,6 +41,7 @@ ALIGN = (
 LANDMARKS = "Click the same structure in both views, in the same order: {} of at least 2. Press landmarks again to end."
 REGISTERING = "Registering the slides ..."
 WIDEN_MS = 100
+NARROW_PX = 400  # width of a view below which more room is offered
 OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # of the second slide
 NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
 
@@ -119,9 +120,11 @@ class SideBySideController(QObject):
 
     The layers of the second slide are transformed into the coordinates of the first view, so that both cameras are the
     same. Coordinates of a slide are (y, x) in µm, or pixels without a scale, from the center of its first pixel.
+    ``narrow``: the views got this width in pixels, which is too little.
     """
 
     failed = Signal(object)
+    narrow = Signal(int)
 
     def __init__(self, context: SlideContext, section: QCollapsible, style_heatmap: Callable[[Image], None]) -> None:
         super().__init__(context)
@@ -236,7 +239,7 @@ class SideBySideController(QObject):
         frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
             place_next_to_canvas(window, frames[0])
-            QTimer.singleShot(WIDEN_MS, self._share_width)
+            self.share_width()
 
     def _find_dock_widget(self) -> QDockWidget | None:
         """Return the dock widget that holds the Slide dock."""
@@ -251,13 +254,18 @@ class SideBySideController(QObject):
         if isinstance(window, QMainWindow) and own is not None and self._width and self._model is None:
             window.resizeDocks([own], [self._width], Qt.Orientation.Horizontal)
 
-    def _share_width(self) -> None:
+    def share_width(self) -> None:
         """Give both views the same width, once Qt has laid them out."""
+        QTimer.singleShot(WIDEN_MS, self._share_width)
+
+    def _share_width(self) -> None:
         window = self._context.window
         frames = [one for one in window.findChildren(QDockWidget) if self._canvas and one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and frames and window.centralWidget() is not None:
             room = frames[0].width() + window.centralWidget().width()
             window.resizeDocks([frames[0]], [room // 2], Qt.Orientation.Horizontal)
+            if room // 2 < NARROW_PX:
+                self.narrow.emit(room // 2)
 
     def _close_view(self) -> None:
         """Close the second view."""
@@ -291,8 +299,6 @@ class SideBySideController(QObject):
 
     def _rebuild(self) -> None:
         """Show the second slide, read from the same open file, with its current scale and without an alignment."""
-        from napari.layers import Layer
-
         slide = self._find_other_slide()
         if slide is None or self._model is None:
             return
@@ -300,9 +306,7 @@ class SideBySideController(QObject):
         self._moving = True
         self._model.layers.clear()
         for layer in slide.layers:
-            copy = Layer.create(*layer.as_layer_data_tuple())
-            copy.visible = True
-            self._model.add_layer(copy)
+            _add_copy(self._model, layer)
         self._reset_alignment()
         self._copy_overlays()
         self.set_scale_bar(self._context.settings.get("slide/scale_bar", True))
@@ -313,17 +317,13 @@ class SideBySideController(QObject):
 
     def _copy_overlays(self) -> None:
         """Copy heatmap and lesions of the second slide that are not shown yet."""
-        from napari.layers import Layer
-
         slide = self._find_other_slide()
         if slide is None or self._model is None:
             return
         for role in OVERLAYS:
             layer = slide_layers.find_layer(self._viewer, slide, role)
             if layer is not None and slide_layers.find_layer(self._model, slide, role) is None:
-                copy = Layer.create(*layer.as_layer_data_tuple())
-                copy.visible = True
-                self._model.add_layer(copy)
+                _add_copy(self._model, layer)
         self._transform_layers()
         self.update_heatmap()
 
@@ -512,6 +512,15 @@ class SideBySideController(QObject):
             self._alignment = ""
         self._view.link_check.setChecked(True)
         self._refresh()
+
+
+def _add_copy(model: Any, layer: Layer) -> None:  # noqa: ANN401 - napari moved it
+    """Show a copy of a layer in the second view."""
+    from napari.layers import Layer
+
+    copy = Layer.create(*layer.as_layer_data_tuple())
+    copy.visible = True
+    model.add_layer(copy)
 
 
 def _unit_of(slide: ViewerSlide | None) -> str:

@@ -99,11 +99,14 @@ class TissueSection(QWidget):
 
 
 class TissueController(QObject):
-    """Detect the tissue of slides, show it, and track manual corrections."""
+    """Detect the tissue of slides, show it, and track manual corrections.
+
+    ``finished``: the detection has ended, with a message.
+    """
 
     failed = Signal(object)
     started = Signal()
-    finished = Signal()
+    finished = Signal(str)
 
     def __init__(self, viewer: Viewer, section: TissueSection) -> None:
         super().__init__(section)
@@ -155,6 +158,12 @@ class TissueController(QObject):
         drawn = np.asarray(layer.data) != 0
         return None if found is not None and np.array_equal(drawn, found.mask) else drawn
 
+    def cancel(self) -> None:
+        """Stop detecting; what was detected before stays, with its method."""
+        self._latest.cancel()
+        self._restore_method()
+        self.finished.emit("Canceled.")
+
     def _on_edit(self) -> None:
         """Show the tissue layer; detect the tissue first if necessary."""
         slide = self._slide
@@ -187,10 +196,14 @@ class TissueController(QObject):
         ):
             return
         if self.get_corrected_mask(slide) is not None and not self._confirm_replacing():
-            found = self._detected.get(slide.identity)
-            self._section.method = "auto" if found is None else found.method
+            self._restore_method()
             return
         self._detect(slide)
+
+    def _restore_method(self) -> None:
+        """Show the method of the tissue that is shown."""
+        found = None if self._slide is None else self._detected.get(self._slide.identity)
+        self._section.method = "auto" if found is None else found.method
 
     def _confirm_replacing(self) -> bool:
         box = create_question(
@@ -207,7 +220,7 @@ class TissueController(QObject):
         self._latest.submit(slide.identity, lambda: work)
 
     def _on_detected(self, found: DetectedTissue) -> None:
-        self.finished.emit()
+        self.finished.emit("Tissue detected.")
         self._detected[found.identity] = found
         slide = self._slide
         if slide is None or slide.identity != found.identity:
@@ -232,7 +245,7 @@ class TissueController(QObject):
         self._viewer.layers.selection.active = layer
 
     def _on_failed(self, error: Exception) -> None:
-        self.finished.emit()
+        self.finished.emit("")
         self.failed.emit(error)
 
     def _update_section(self) -> None:

@@ -10,7 +10,13 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_melanoma.slides.notes import LayerDisplay, SlideView
-from napari_melanoma.ui.slide.channels import get_channel_color, get_channel_name, set_channel_color
+from napari_melanoma.ui.slide.channels import (
+    get_channel_color,
+    get_channel_colormap,
+    get_channel_name,
+    set_channel_color,
+    set_channel_colormap,
+)
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_view, get_camera, get_view_width, get_visible_region
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
@@ -298,7 +304,10 @@ class SlideMemory(QObject):
             return display
         low, high = layer.contrast_limits
         display = replace(display, contrast_limits=(float(low), float(high)))
-        return display if layer.rgb else replace(display, gamma=float(layer.gamma), color=get_channel_color(layer))
+        if layer.rgb:
+            return display
+        color, colormap = get_channel_color(layer), get_channel_colormap(layer)
+        return replace(display, gamma=float(layer.gamma), color=color, colormap=colormap)
 
     def _apply(self, layer: Layer) -> None:
         """Display a layer as it was stored, once."""
@@ -316,6 +325,8 @@ class SlideMemory(QObject):
             layer.gamma = display.gamma
         if display.color is not None and layer in slide.layers:
             set_channel_color(layer, display.color)
+        elif display.colormap and layer in slide.layers:
+            set_channel_colormap(layer, display.colormap)
         is_selected = layer == self._viewer.layers.selection.active and layer not in slide.layers
         if slide.is_shown and not is_selected:  # a tool may just have been chosen
             layer.visible = display.visible

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QHeaderView,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt, QTimer, Signal
+from qtpy.QtGui import QFont
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
+from napari_melanoma.core.errors import describe_error
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.slide.context import is_same_slide
+from napari_melanoma.ui.slide.slide_states import SlideStates
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
@@ -27,16 +27,107 @@ if TYPE_CHECKING:
     from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
+    from napari_melanoma.slides.slide_table import WorkItem
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+    from napari_melanoma.ui.widgets.job import JobFunction
 
 FOLDER_SETTING = "slide/worklist"
 REFRESH_MS = 3000
+READING_SHARE = 0.05  # of the time, at most: an analyzed slide takes 1 ms, so 5,000 of them 5 s
 HEIGHT = 170
+COLUMNS = ("slide", "state")
 NEXT_KEY, PREVIOUS_KEY = format_key("slide.list_next"), format_key("slide.list_previous")
 NO_FOLDER = "No folder yet. Open a slide or choose a folder."
-FolderListing = tuple[Path, "tuple[WorkItem, ...]"]
+NO_INDEX = QModelIndex()
+
+
+class WorklistModel(QAbstractTableModel):
+    """Rows over the slides of a folder; the state of a row is requested when it is painted."""
+
+    def __init__(self, states: SlideStates, parent: QObject) -> None:
+        super().__init__(parent)
+        self.slides: tuple[Path, ...] = ()
+        self._rows: dict[Path, int] = {}
+        self._states = states
+        self._current: Path | None = None
+        self._current_row = -1
+        states.value_read.connect(self._on_state_read)
+
+    @property
+    def current_row(self) -> int:
+        """Row of the displayed slide; -1 if it is not in the folder."""
+        return self._current_row
+
+    @property
+    def counts(self) -> str:
+        """Number of slides in each state; of all slides until all states are known."""
+        items: list[WorkItem | None] = [self._states.peek(slide) for slide in self.slides]
+        if None in items:
+            return format_count(len(items), "slide")
+        counts = Counter(item.state for item in items if item is not None)
+        return ", ".join(f"{count:,} {state}" for state, count in counts.items()) or "no slides"
+
+    def set_slides(self, slides: tuple[Path, ...]) -> None:
+        """List other slides."""
+        self.beginResetModel()
+        self.slides, self._rows = slides, {slide: line for line, slide in enumerate(slides)}
+        self._current_row = self._find_current_row()
+        self.endResetModel()
+
+    def set_current(self, slide: Path | None) -> None:
+        """Highlight the displayed slide."""
+        before, self._current = self._current_row, slide
+        self._current_row = self._find_current_row()
+        for line in {before, self._current_row} - {-1}:
+            self.dataChanged.emit(self.index(line, 0), self.index(line, 0))
+
+    def update_states(self) -> None:
+        """Show the states that were read of all slides."""
+        if self.slides:
+            self.dataChanged.emit(self.index(0, 1), self.index(len(self.slides) - 1, 1))
+
+    def rowCount(self, parent: QModelIndex = NO_INDEX) -> int:  # noqa: N802 - Qt's name
+        """Return the number of slides."""
+        return 0 if parent.isValid() else len(self.slides)
+
+    def columnCount(self, parent: QModelIndex = NO_INDEX) -> int:  # noqa: N802 - Qt's name
+        """Return the number of columns."""
+        return 0 if parent.isValid() else len(COLUMNS)
+
+    def headerData(  # noqa: N802 - Qt's name
+        self, section: int, orientation: Qt.Orientation, role: int = int(Qt.ItemDataRole.DisplayRole)
+    ) -> str | None:
+        """Return the title of a column."""
+        is_title = orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole
+        return COLUMNS[section] if is_title else None
+
+    def data(self, index: QModelIndex, role: int = int(Qt.ItemDataRole.DisplayRole)) -> Any:  # noqa: ANN401 - by role
+        """Return the data of a cell."""
+        if not index.isValid():
+            return None
+        slide, is_name = self.slides[index.row()], index.column() == 0
+        if role == Qt.ItemDataRole.DisplayRole:
+            return slide.name if is_name else self._describe(slide)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return str(slide) if is_name else self._describe(slide)
+        if role == Qt.ItemDataRole.FontRole and is_name and index.row() == self._current_row:
+            font = QFont()
+            font.setBold(True)
+            return font
+        return None
+
+    def _describe(self, slide: Path) -> str:
+        item: WorkItem | None = self._states.request(slide)
+        return "" if item is None else item.description
+
+    def _find_current_row(self) -> int:
+        return next((line for line, slide in enumerate(self.slides) if is_same_slide(slide, self._current)), -1)
+
+    def _on_state_read(self, slide: Path) -> None:
+        if slide in self._rows:
+            index = self.index(self._rows[slide], 1)
+            self.dataChanged.emit(index, index)
 
 
 class WorklistView(QWidget):
@@ -46,87 +137,90 @@ class WorklistView(QWidget):
     folder_requested = Signal()
     tray_requested = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, states: SlideStates) -> None:
         super().__init__()
-        self._items: tuple[WorkItem, ...] = ()
-        self._current: Path | None = None
+        self._folder: Path | None = None
         self.folder_label = named(quiet_label(NO_FOLDER), "worklist_words", "Folder of slides")
+        self.model = WorklistModel(states, self)
+        self.table = named(QTableView(), "worklist", "Slides of the folder", "Click a slide to open it")
+        self.table.setModel(self.model)
+        self.table.verticalHeader().hide()
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setFixedHeight(HEIGHT)
+        self.table.setTabKeyNavigation(False)
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (self.folder_label, self.table, self._create_buttons()):
+            layout.addWidget(widget)
+        for opened in (self.table.clicked, self.table.activated):
+            opened.connect(lambda index: self._choose_row(index.row()))
+        self.model.dataChanged.connect(self._update_label)
+
+    def _create_buttons(self) -> QWidget:
         folder_button = tool_button("worklist_folder", "Choose a folder", "Choose a folder of slides", "folder ...")
         previous_button = tool_button(
             "worklist_previous", "Previous slide", f"Open the previous slide ({PREVIOUS_KEY})", "previous"
         )
         next_button = tool_button("worklist_next", "Next slide", f"Open the next slide ({NEXT_KEY})", "next")
         tray_button = tool_button("worklist_tray", "Tray", "Show thumbnails of the folder in the Tray", "tray")
-        self.table = named(QTableWidget(0, 2), "worklist", "Slides of the folder", "Click a slide to open it")
-        self.table.setHorizontalHeaderLabels(["slide", "state"])
-        self.table.verticalHeader().hide()
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setFixedHeight(HEIGHT)
-        self.table.setTabKeyNavigation(False)
-        header = self.table.horizontalHeader()
-        for column in (0, 1):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (self.folder_label, self.table, row(previous_button, next_button, folder_button, tray_button)):
-            layout.addWidget(widget)
         folder_button.clicked.connect(self.folder_requested)
         tray_button.clicked.connect(self.tray_requested)
         previous_button.clicked.connect(lambda: self.choose_adjacent(-1))
         next_button.clicked.connect(lambda: self.choose_adjacent(1))
-        self.table.cellClicked.connect(lambda line, _: self._choose_row(line))
-        self.table.cellActivated.connect(lambda line, _: self._choose_row(line))
+        return row(previous_button, next_button, folder_button, tray_button)
 
-    def show_items(self, folder: Path, items: tuple[WorkItem, ...]) -> None:
-        """Show the slides of a folder."""
-        states = [item.state for item in items]
-        counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
-        self.folder_label.setText(f"{folder.name or folder}: {', '.join(counts) or 'no slides'}")
-        self.folder_label.setToolTip(str(folder))
-        if self.table.rowCount() != len(items):
-            self.table.setRowCount(len(items))
-        for line, item in enumerate(items):
-            for column, text in enumerate((item.slide.name, item.description)):
-                cell = self.table.item(line, column)
-                if cell is None:
-                    cell = QTableWidgetItem()
-                    self.table.setItem(line, column, cell)
-                if cell.text() != text:
-                    cell.setText(text)
-                    cell.setToolTip(str(item.slide) if column == 0 else text)
-        self._items = items
-        self._highlight_current()
+    def show_slides(self, folder: Path, slides: tuple[Path, ...]) -> None:
+        """Show the slides of a folder; the selected one stays selected and in view."""
+        if folder != self._folder or slides != self.model.slides:
+            selected, scroll = self.table.currentIndex().row(), self.table.verticalScrollBar().value()
+            kept = self.model.slides[selected] if selected >= 0 else None
+            self.model.set_slides(slides)
+            if kept is not None and kept in slides:
+                self.table.setCurrentIndex(self.model.index(slides.index(kept), 0))
+                self.table.verticalScrollBar().setValue(scroll)
+            else:
+                self._select_current()
+            self._folder = folder
+        self._update_label()
 
     def show_current(self, slide: Path | None) -> None:
-        """Highlight the displayed slide."""
-        self._current = slide
-        self._highlight_current()
+        """Highlight and select the displayed slide."""
+        self.model.set_current(slide)
+        self._select_current()
+
+    def list_visible(self) -> list[Path]:
+        """List the slides whose rows are visible."""
+        first, last = (self.table.rowAt(y) for y in (0, self.table.viewport().height() - 1))
+        return list(self.model.slides[first : last + 1 if last >= 0 else None]) if first >= 0 else []
 
     def choose_adjacent(self, by: int) -> None:
-        """Choose the next or previous slide."""
-        lines = [line for line, item in enumerate(self._items) if is_same_slide(item.slide, self._current)]
-        line = lines[0] + by if lines else 0
-        if 0 <= line < len(self._items):
-            self._choose_row(line)
+        """Choose the next or previous slide; the first one if the displayed slide is not in the folder."""
+        self._choose_row(self.model.current_row + by if self.model.current_row >= 0 else 0)
 
     def _choose_row(self, line: int) -> None:
-        self.slide_chosen.emit(self._items[line].slide)
+        if 0 <= line < len(self.model.slides):
+            self.slide_chosen.emit(self.model.slides[line])
 
-    def _highlight_current(self) -> None:
-        for line, item in enumerate(self._items):
-            cell = self.table.item(line, 0)
-            font = cell.font()
-            font.setBold(is_same_slide(item.slide, self._current))
-            cell.setFont(font)
-            if font.bold():
-                self.table.setCurrentCell(line, 0)
+    def _select_current(self) -> None:
+        if self.model.current_row >= 0:
+            self.table.setCurrentIndex(self.model.index(self.model.current_row, 0))
+
+    def _update_label(self) -> None:
+        folder = self._folder
+        if folder is not None:
+            self.folder_label.setText(f"{folder.name or folder}: {self.model.counts}")
+            self.folder_label.setToolTip(str(folder))
 
 
 class SlideWorklist(QObject):
-    """Fill the section when it is first opened, and refresh it while it is visible."""
+    """Fill the section when it is first opened, and refresh it while it is visible.
+
+    The states of visible slides are read every few seconds. The folder and the states of all its slides, which are
+    counted, are read as often if that is quick, and else at longer intervals.
+    """
 
     failed = Signal(object)
     slide_requested = Signal(object)
@@ -135,9 +229,12 @@ class SlideWorklist(QObject):
         super().__init__(context)
         self._context, self._section = context, section
         self._view: WorklistView | None = None
-        self._reader: WorkItemReader | None = None
+        self._states = SlideStates(context.settings, self)
+        self._states.failed.connect(lambda error: context.status.show_message(describe_error(error)))
+        self._source: tuple[Path, Path] | None = None  # the folder, and that for results
+        self._next_reading = 0.0
         self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(self._on_folder_listed)
+        self._latest.succeeded.connect(lambda finish: finish())
         self._latest.failed.connect(self.failed)
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MS)
@@ -163,24 +260,39 @@ class SlideWorklist(QObject):
             self.refresh()
 
     def refresh(self) -> None:
-        """Read the folder again if the section is visible."""
-        folder = self.folder
-        if self._view is not None and self._section.isVisible() and self._section.isExpanded() and folder is not None:
-            self._latest.submit("worklist", lambda: partial(_list_folder, folder, self._get_reader()))
+        """Read the states of visible slides if the section is visible, and the folder if it is time for that."""
+        folder, view = self.folder, self._view
+        if view is None or folder is None or not (self._section.isVisible() and self._section.isExpanded()):
+            return
+        source = folder, self._context.run_manager.root
+        if source != self._source:
+            self._source = source
+            self._states.clear()
+            self._latest.cancel()
+        elif self._latest.busy or monotonic() < self._next_reading:
+            self._states.refresh(view.list_visible())
+            return
+        self._read("list", partial(_list_slides, folder), partial(self._on_listed, view, folder))
 
-    def _get_reader(self) -> WorkItemReader:
-        """Return the reader of the results folder, which may have changed."""
-        from napari_melanoma.slides.slide_table import WorkItemReader
+    def _read(self, key: str, work: JobFunction, on_success: Callable[[Any], None]) -> None:
+        """Read in a thread; then call a function with the result, in this thread."""
+        self._latest.submit(key, lambda: lambda run: partial(on_success, work(run)))
 
-        out = self._context.run_manager.root
-        if self._reader is None or self._reader.out != out:
-            self._reader = WorkItemReader(out)
-        return self._reader
+    def _on_listed(self, view: WorklistView, folder: Path, found: tuple[tuple[Path, ...], float]) -> None:
+        """Show the slides, and read the states of all of them."""
+        slides, started = found
+        view.show_slides(folder, slides)
+        self._read("states", partial(self._states.read, slides), partial(self._on_states, view, started))
+
+    def _on_states(self, view: WorklistView, started: float, states: Mapping[Path, WorkItem]) -> None:
+        self._states.put(states)
+        view.model.update_states()
+        self._next_reading = monotonic() + (monotonic() - started) / READING_SHARE
 
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the content when the section is first opened."""
         if is_open and self._view is None:
-            self._view = WorklistView()
+            self._view = WorklistView(self._states)
             self._view.slide_chosen.connect(self.slide_requested)
             self._view.folder_requested.connect(self._choose_folder)
             self._view.tray_requested.connect(self._show_tray)
@@ -191,10 +303,6 @@ class SlideWorklist(QObject):
             QTimer.singleShot(0, self.refresh)
         else:
             self._timer.stop()
-
-    def _on_folder_listed(self, listing: FolderListing) -> None:
-        if self._view is not None and listing[0] == self.folder:
-            self._view.show_items(*listing)
 
     def _step(self, by: int) -> None:
         if self._view is not None:
@@ -214,8 +322,9 @@ class SlideWorklist(QObject):
         self.refresh()
 
 
-def _list_folder(folder: Path, reader: WorkItemReader, run: RunContext) -> FolderListing:
-    """List the slides of a folder."""
-    from napari_melanoma.slides.slide_table import list_work_items
+def _list_slides(folder: Path, run: RunContext) -> tuple[tuple[Path, ...], float]:
+    """List the slides of a folder; return also when this was started, after the first import."""
+    from napari_melanoma.slides.slide_table import list_work_slides
 
-    return folder, list_work_items(folder, reader, run)
+    started = monotonic()
+    return list_work_slides(folder), started

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QBoxLayout, QLabel, QLineEdit, QMessageBox, QPushButt
 
 from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.ui.slide.slide_states import SlideStates
 from napari_melanoma.ui.tray.model import FILTERS, PICTURE_PX, SORT_KEYS, TrayModel
 from napari_melanoma.ui.tray.view import TrayView
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX, DockPlacement
@@ -28,7 +29,7 @@ from napari_melanoma.ui.widgets.recent_files import RECENT_CASES, RecentFiles, R
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, named, quiet_label, row, tool_button
-from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, ThumbnailLoader
+from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,15 +38,14 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
+    from napari_melanoma.slides.slide_table import WorkItem
     from napari_melanoma.ui.tray.images import SlideLabel, TrayContent, TrayImage
     from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.status_line import Task
 
 RECENT_FOLDERS, SORT_SETTING = "tray/recent", "tray/sort"
 HEIGHT_PX, PANEL_PX = 236, 300
-CACHED_PICTURES, CACHED_STATES = 300, 100_000
+CACHED_PICTURES = 300
 NO_MATCH = "No image matches. Clear the name, or choose 'all'."
 NO_IMAGE = "The case has no images yet. Add them in the Case dock, then press ⟳."
 MAX_OPENED = 20  # images that are opened together without a question
@@ -54,28 +54,6 @@ REFRESH_MS = 3000  # interval of reading the states of visible slides
 OPEN_KEY, BESIDE_KEY, FIND_KEY, REFRESH_KEY = (
     format_key(f"tray.{name}") for name in ("open", "beside", "find", "refresh")
 )
-
-
-class StateReader:
-    """Reads the states of slides in the folder for results, which may change."""
-
-    def __init__(self, settings: DockSettings) -> None:
-        self._settings = settings
-        self._reader: WorkItemReader | None = None
-
-    def __call__(self, slides: list[Path], run: RunContext) -> dict[Path, WorkItem]:
-        """Read the states of slides, in a thread."""
-        from napari_melanoma.slides.slide_table import WorkItemReader
-        from napari_melanoma.ui.slide.run_manager import find_results_root
-
-        out, reader = find_results_root(self._settings), self._reader
-        if reader is None or reader.out != out:
-            reader = self._reader = WorkItemReader(out)
-        return reader.read(slides, run)
-
-    def clear(self) -> None:
-        """Find the results of all slides again."""
-        self._reader = None
 
 
 class TrayWelcome(Welcome):
@@ -131,8 +109,7 @@ class TrayControls(QWidget):
         self.label_button = tool_button("tray_label", "Show label", "", "label ...")
         self.status = StatusLine(self.icons)
         self.thumbnails = ThumbnailLoader(2 * PICTURE_PX, self, _read_preview, CACHED_PICTURES)
-        self.read_states = StateReader(self.settings)
-        self.states = BackgroundCache(self.read_states, self, CACHED_STATES)
+        self.states = SlideStates(self.settings, self)
         self.list_model = TrayModel(self.thumbnails, self.states, self)
         self.list_view = TrayView(self.list_model, self.icons)
         self.empty_label = named(quiet_label(), "tray_empty", "Why no image is shown")
@@ -323,7 +300,6 @@ class TrayDock(TrayControls):
         if self.content is not None:
             self.thumbnails.clear()
             self.states.clear()
-            self.read_states.clear()
             self.list_view.viewport().update()  # requests what is visible
             self.open(self.content.chosen)
 
@@ -435,7 +411,7 @@ class TrayDock(TrayControls):
         """Read the states of all slides if filter or order depend on them."""
         missing = [one.path for one in self.list_model.images if one.is_slide and self.states.peek(one.path) is None]
         if missing and self.list_model.needs_states:
-            work = partial(self.read_states, missing)
+            work = partial(self.states.read, missing)
             self._start("finding", "Reading the states of the slides ...", work, self._on_all_states)
 
     def _on_all_states(self, states: dict[Path, WorkItem]) -> None:

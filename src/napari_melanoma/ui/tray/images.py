@@ -140,13 +140,13 @@ def _is_photograph(path: Path) -> bool:
 
 
 def _create_image(path: Path, is_slide: bool, state: str = "", case_id: str = "") -> TrayImage:
-    from napari_melanoma.slides.reading.files import folder_name
+    from napari_melanoma.slides.reading.files import image_name
 
     try:
         modified = path.stat().st_mtime
     except OSError:  # of a case, whose images may have been moved
         modified = 0.0
-    name = folder_name(path)  # of files, too: an image in a Zarr folder is named after that folder
+    name = image_name(path)
     return TrayImage(path, name, is_slide, modified, state, case_id, (natural_key(Path(name)), str(path)))
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -16,8 +15,7 @@ WHOLE_BORDER = 0.03  # share of the longer side that may lie outside the view of
 MAX_BOX_SHARE = 0.6  # largest share of the view that a box fills after zooming to it
 
 
-@dataclass(frozen=True)
-class ViewRectangle:
+class ViewRectangle(NamedTuple):
     """The visible region: corner (row, column) and sides of a rectangle, in pixels of the slide's finest level."""
 
     top: float

@@ -165,12 +165,21 @@ def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: 
     from napari.layers import Shapes
 
     layer = _get_or_add_layer(viewer, image, role, lambda: Shapes(ndim=2, opacity=0.6 if role == "ROI" else 0.9))
-    width = line_width(image) * (0.6 if role == "other lesions" else 1)
-    layer.data = []
-    if outlines:
-        color = {"contour": YELLOW, "other lesions": PURPLE}.get(role, WHITE)
-        layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=color, face_color="transparent")
+    if not _have_equal_points(layer.data, outlines):  # drawing again would block the window
+        if len(layer.data) == len(outlines):
+            layer.data = [(outline, kind) for outline in outlines]  # keeps width and colors, and draws only once
+        else:
+            width = line_width(image) * (0.6 if role == "other lesions" else 1)
+            color = {"contour": YELLOW, "other lesions": PURPLE}.get(role, WHITE)
+            layer.data = []
+            layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=color, face_color="transparent")
     layer.editable = False
+
+
+def _have_equal_points(shown: Sequence[NDArray[np.float32]], outlines: Sequence[NDArray[np.float32]]) -> bool:
+    import numpy as np
+
+    return len(shown) == len(outlines) and all(map(np.array_equal, shown, outlines))
 
 
 def _get_or_add_layer(viewer: Viewer, image: Image, role: Role, make: Callable[[], Layer]) -> Any:  # noqa: ANN401 - by the role

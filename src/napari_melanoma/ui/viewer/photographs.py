@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from napari_melanoma.core.geometry import PixelSize
 
@@ -34,8 +33,7 @@ def filter_photographs(layers: Iterable[Layer]) -> list[Image]:
     return [layer for layer in layers if is_photograph(layer)]
 
 
-@dataclass(frozen=True)
-class LayerPhotographSource:
+class LayerPhotographSource(NamedTuple):
     """The data for reading a photograph from a layer in another thread, collected on the GUI thread."""
 
     data: Any

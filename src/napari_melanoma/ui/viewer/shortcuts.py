@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
@@ -42,8 +41,7 @@ DIALOG_NAME = "melanoma_shortcuts"
 WIDTH_PX, HEIGHT_PX = 560, 600
 
 
-@dataclass(frozen=True)
-class Shortcut:
+class Shortcut(NamedTuple):
     """A key, its action, its group in the help dialog, and where it works.
 
     Context ``widget``: handled by the widget itself, or by napari. Context ``canvas``: one or several keys, separated

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, STAND_IN_KEY, insert_unselected
 
@@ -42,8 +42,7 @@ ORDER: tuple[Role, ...] = get_args(Role)  # from below to above
 SLIDE_IDENTITY_KEY = "slide_identity"  # in the metadata of layers derived from a slide
 
 
-@dataclass(frozen=True)
-class ViewerSlide:
+class ViewerSlide(NamedTuple):
     """The layers of a slide in the viewer: one, or one for each fluorescence channel."""
 
     layers: tuple[Image, ...]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from qtpy.QtCore import QObject, Signal
@@ -37,8 +36,7 @@ Picture = tuple["Layer", ...]
 LayerData = tuple[Any, dict[str, Any], str]
 
 
-@dataclass(frozen=True)
-class SavedView:
+class SavedView(NamedTuple):
     """The view of an image: center (y, x), zoom, and the scale of the image at that time."""
 
     center: tuple[float, float]

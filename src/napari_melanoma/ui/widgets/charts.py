@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QPainter, QPaintEvent, QPen
@@ -27,8 +26,7 @@ MIN_SPAN = 0.02  # a narrower axis would exaggerate small differences
 BETTER, WORSE = ("#56b4e9", "#0066a8"), ("#e69f00", "#b35c00")  # on dark, on light; of Okabe and Ito
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     """One row: a name, a bar from zero to ``value``, and the value as text.
 
     ``interval`` is drawn as a whisker, ``mark`` as a line across the row. A ``strong`` row is emphasized, a ``faint``
@@ -155,8 +153,7 @@ def _bold(font: QFont) -> QFont:
     return bold
 
 
-@dataclass(frozen=True)
-class MetricChange:
+class MetricChange(NamedTuple):
     """One row: a name, the two means, and the difference."""
 
     name: str

@@ -159,6 +159,13 @@ class LatestJobQueue(QObject):
         self._pending.pop(key, None)
         self._update_registry()
 
+    def cancel(self) -> None:
+        """Remove all pending functions, and request the running one to stop; it emits nothing from now on."""
+        self._pending.clear()
+        if self._job is not None:
+            self._job.cancel()
+        self._update_registry()
+
     def _next(self) -> None:
         while self._job is None and self._pending:
             work = self._pending.pop(next(iter(self._pending)))()

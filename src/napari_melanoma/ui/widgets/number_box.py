@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from qtpy.QtCore import QSize, Qt, Signal
@@ -17,8 +17,7 @@ ZERO_TOLERANCE = 1e-300  # smaller values have no reliable leading digit
 FIRST_STEP = 0.01  # the first step up from zero
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(NamedTuple):
     """The limits of a number; None for no limit."""
 
     low: Number | None = None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
@@ -52,8 +51,7 @@ class RecentPaths:
         self._settings.set(self.key, [str(path) for path in paths[:MAX_RECENT]])
 
 
-@dataclass(frozen=True)
-class RecentList:
+class RecentList(NamedTuple):
     """A list on a start page: its title, the paths, and whether they are folders of cases."""
 
     title: str

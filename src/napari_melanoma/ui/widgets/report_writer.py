@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
@@ -15,7 +14,6 @@ from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.processes import NO_CONSOLE, python_executable
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, row
@@ -33,8 +31,7 @@ WIDTH_PX = 380
 FindPaths = Callable[[], list[Path]]
 
 
-@dataclass(frozen=True)
-class ReportOptions:
+class ReportOptions(NamedTuple):
     """What a report is written from, and how.
 
     ``paths``: case folders and result folders. ``find_more`` returns further result folders; it may read from disk.
@@ -48,6 +45,8 @@ class ReportOptions:
 
     def make_command(self, out: Path) -> list[str]:
         """Return the command that writes the report."""
+        from napari_melanoma.core.processes import python_executable
+
         options = ["--pdf", "--paper", self.paper] if self.pdf else []
         options += ["--personal"] if self.personal else []
         program = [python_executable(), "-P", "-m", "napari_melanoma", "report"]
@@ -97,8 +96,7 @@ class ReportDialog(QDialog):
     @property
     def options(self) -> ReportOptions:
         """The options that are chosen."""
-        return replace(
-            self._source,
+        return self._source._replace(
             pdf=self.pdf_check.isChecked(),
             paper=str(self.paper_combo.currentData()),
             personal=self.personal_check.isChecked(),
@@ -175,6 +173,8 @@ def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]],
 
     Its process is listed as long as it runs.
     """
+    from napari_melanoma.core.processes import NO_CONSOLE
+
     summary: dict[str, Any] = {}
     failures: list[str] = []
     with subprocess.Popen(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import html
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
@@ -118,8 +117,7 @@ def section(title: str, name: str, content: QWidget, settings: DockSettings, is_
     return fold
 
 
-@dataclass(frozen=True)
-class Palette:
+class Palette(NamedTuple):
     """Colors of the theme for custom painting, as ``#rrggbb``."""
 
     dark: bool = True

@@ -17,7 +17,6 @@ from qtpy.QtCore import QObject, QProcess, QTimer, Signal
 from napari_melanoma.core import errors
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.files import temporary_prefix
-from napari_melanoma.core.processes import python_executable
 from napari_melanoma.ui.widgets.job import tasks
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ class WorkerClient(QObject):
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
         super().__init__()
-        self._command = list(command or (python_executable(), "-P", "-m", "napari_melanoma", "worker"))
+        self._command = command
         self._pending: deque[WorkerRequest] = deque()
         self._active: WorkerRequest | None = None
         self._count = 0
@@ -72,7 +71,13 @@ class WorkerClient(QObject):
     def ensure_started(self) -> None:
         """Start the child if it is not running, so that the first request is fast."""
         if self._process.state() == QProcess.ProcessState.NotRunning:
-            self._process.start(self._command[0], self._command[1:])
+            program, *arguments = self._make_command()
+            self._process.start(program, arguments)
+
+    def _make_command(self) -> Sequence[str]:
+        from napari_melanoma.core.processes import python_executable
+
+        return self._command or (python_executable(), "-P", "-m", "napari_melanoma", "worker")
 
     def request(self, verb: str, **arguments: Any) -> WorkerRequest:  # noqa: ANN401 - whatever JSON can hold
         """Send a request; requests are processed one after the other."""
@@ -164,7 +169,7 @@ class WorkerClient(QObject):
 
     def _on_error(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart:
-            self._on_death(f"it cannot be started: {self._process.errorString()} ({self._command[0]})")
+            self._on_death(f"it cannot be started: {self._process.errorString()} ({self._process.program()})")
 
     def _on_exit(self, code: int) -> None:
         self._on_output()

@@ -1,0 +1,424 @@
+"""The class of a lesion: probabilities, what they rest on, and the heatmap that explains them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from napari_melanoma.api.inputs import (
+    AnyPath,
+    check_name,
+    list_warnings,
+    read_photograph,
+    to_bundle,
+    to_mask,
+    to_path,
+    to_patient_data,
+    to_run,
+)
+from napari_melanoma.api.photographs import segment
+from napari_melanoma.core.formatting import format_repr
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_melanoma.api.inputs import ProgressCallback
+    from napari_melanoma.classification.classifier import Classifier
+    from napari_melanoma.classification.prediction import ClassPrediction, NearestCase
+    from napari_melanoma.core.prediction_config import AgeGroup
+    from napari_melanoma.io.photographs import Photograph
+    from napari_melanoma.models.bundle import BundleInfo
+
+__all__ = ["Classification", "DecisionThreshold", "Explanation", "classify", "explain"]
+
+ExplanationMethod = Literal["grad_cam", "cam", "occlusion", "integrated_gradients", "attention"]
+PREDICTION_FILE, HEATMAP_FILE = "classification.json", "heatmap.png"
+
+
+@dataclass(frozen=True)
+class DecisionThreshold:
+    """The probability at which a case counts as the positive class, and how often that is correct.
+
+    Parameters
+    ----------
+    probability : float
+        Cases at or above it count as the positive class.
+    target_sensitivity : float
+        For which it was chosen.
+    sensitivity, specificity : float
+        In [0, 1], measured on the calibration cases of the model.
+    sensitivity_interval, specificity_interval : (float, float)
+        95 % intervals.
+    """
+
+    probability: float
+    target_sensitivity: float
+    sensitivity: float
+    sensitivity_interval: tuple[float, float]
+    specificity: float
+    specificity_interval: tuple[float, float]
+
+    def __repr__(self) -> str:
+        """Return a short text with rounded numbers."""
+        return format_repr(self, **vars(self))
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """Class probabilities of a lesion.
+
+    Parameters
+    ----------
+    probabilities : dict of str to float
+        Class to calibrated probability.
+    positive : str
+        The class that intervals and the decision threshold are about, such as ``melanoma``.
+    interval : (float, float), optional
+        95 % interval of the positive class's probability.
+    prediction_set : tuple of str
+        Classes that cannot be ruled out at ``coverage`` (conformal prediction).
+    coverage : float
+        How often such a set contains the true class, in [0, 1].
+    out_of_distribution : bool
+        Whether the lesion differs from everything that the model was trained on.
+    valid : bool
+        Whether the model may be applied to this photograph at all.
+    warnings : tuple of str
+        Why not to rely on the result.
+    """
+
+    probabilities: dict[str, float]
+    positive: str
+    interval: tuple[float, float] | None
+    prediction_set: tuple[str, ...]
+    coverage: float
+    out_of_distribution: bool
+    valid: bool
+    warnings: tuple[str, ...]
+    _prediction: ClassPrediction = field(repr=False)
+
+    def __repr__(self) -> str:
+        """Return a short text with rounded probabilities."""
+        return format_repr(
+            self,
+            probabilities=self.probabilities,
+            positive=self.positive,
+            interval=self.interval,
+            prediction_set=self.prediction_set,
+            coverage=self.coverage,
+            threshold=None if self.threshold is None else self.threshold.probability,
+            above_threshold=self.above_threshold,
+            out_of_distribution=self.out_of_distribution,
+            valid=self.valid,
+            warnings=self.warnings,
+        )
+
+    @property
+    def probability(self) -> float:
+        """The probability of the positive class."""
+        return self.probabilities[self.positive]
+
+    @property
+    def verdict(self) -> str:
+        """The result in one line, as the dock shows it."""
+        return self._prediction.verdict
+
+    @property
+    def threshold(self) -> DecisionThreshold | None:
+        """The decision threshold, at the ``sensitivity`` that ``classify`` was given; None if the model has none."""
+        point = self._prediction.operating_point
+        if point is None:
+            return None
+        return DecisionThreshold(
+            probability=point.cut,
+            target_sensitivity=point.asked,
+            sensitivity=point.sensitivity,
+            sensitivity_interval=point.sensitivity_interval,
+            specificity=point.specificity,
+            specificity_interval=point.specificity_interval,
+        )
+
+    @property
+    def above_threshold(self) -> bool | None:
+        """Whether the probability is at or above the decision threshold; None if the model has none."""
+        return self._prediction.is_above_threshold
+
+    @property
+    def age_group(self) -> AgeGroup | None:
+        """Performance at the model's own threshold in patients of that age; None if unknown.
+
+        With ``at_least`` and ``below`` in years (None: no upper end), ``images``, ``positives`` (images of the positive
+        class), ``sensitivity``, ``specificity``, and the 95 % intervals ``sensitivity_interval`` and
+        ``specificity_interval``.
+        """
+        return self._prediction.age_group
+
+    @property
+    def contributions(self) -> dict[str, float]:
+        """Column of patient data to the positive class's probability with it, minus that if it were unknown.
+
+        Only columns that are known and that the model uses. They do not add up, because columns interact.
+        """
+        return {one.field: one.change for one in self._prediction.contributions}
+
+    @property
+    def probability_from_image(self) -> float:
+        """The positive class's probability from the image alone, without patient data."""
+        return self._prediction.from_image
+
+    @property
+    def missing_data(self) -> tuple[str, ...]:
+        """Columns of patient data that the model uses, but that are unknown here."""
+        return self._prediction.missing
+
+    @property
+    def unused_data(self) -> tuple[str, ...]:
+        """Columns of patient data that were given, but that the model does not use."""
+        return self._prediction.unused
+
+    @property
+    def similar_cases(self) -> tuple[NearestCase, ...]:
+        """The most similar training cases, the nearest first, each with ``image_id``, ``diagnosis`` and ``distance``.
+
+        The distance is that of the features, from 0 (equal) to 2. Empty if the model stores no cases.
+        """
+        return self._prediction.neighbours
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the probabilities as a table.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per class: ``class``, ``probability`` and ``in_prediction_set``.
+        """
+        import pandas as pd
+
+        rows = [(name, value, name in self.prediction_set) for name, value in self.probabilities.items()]
+        return pd.DataFrame(rows, columns=["class", "probability", "in_prediction_set"])
+
+    def save(self, folder: AnyPath) -> Path:
+        """Write ``classification.json``.
+
+        Parameters
+        ----------
+        folder : path-like
+            Created if missing; a file of that name is replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+        """
+        from napari_melanoma.core.files import write_json
+
+        folder = to_path(folder, "the folder of the results")
+        write_json(folder / PREDICTION_FILE, self._prediction.to_json())
+        return folder
+
+
+def classify(
+    image: AnyPath | Photograph | NDArray[np.generic],
+    mask: AnyPath | ArrayLike | None = None,
+    *,
+    model: AnyPath | BundleInfo | None = None,
+    age: float | None = None,
+    sex: str | None = None,
+    site: str | None = None,
+    coverage: float | None = None,
+    sensitivity: float | None = None,
+    progress: ProgressCallback | None = None,
+    **patient_data: object,
+) -> Classification:
+    """Classify a lesion from its photograph and the patient's data.
+
+    Parameters
+    ----------
+    image : path-like, numpy.ndarray or Photograph
+        As ``read_photograph`` takes it.
+    mask : array-like or path-like, optional
+        As ``measure`` takes it. By default the mask that ``segment`` predicts, if the model needs one.
+    model : str, path-like or BundleInfo, optional
+        Name of a classifier, the folder of a bundle or of a training run, or a result of ``load_model``; by default
+        the first that is installed.
+    age : float, optional
+        In years.
+    sex, site : str, optional
+        ``female`` or ``male``; body site, such as ``lower extremity``.
+    coverage : float, optional
+        Of the prediction set, between 0 and 1; by default the model's own.
+    sensitivity : float, optional
+        At which ``threshold`` is chosen, between 0 and 1; by default the model's own. Probabilities do not change.
+    progress : callable, optional
+        Called with each ``Progress``.
+    **patient_data
+        Other columns of the harmonized table, such as ``diameter_1_mm=7``, if ``load_model(name).patient_data_columns``
+        has them; without effect otherwise, which is a warning.
+
+    Returns
+    -------
+    Classification
+        Calibrated probabilities, with interval and prediction set if the model has reference cases.
+
+    Raises
+    ------
+    UnreadableImage, InputError, ConfigError
+        If the image, the mask, a value or an option cannot be used.
+    BundleError
+        If there is no such model, or it is no classifier of photographs.
+    """
+    from napari_melanoma.classification.classify import classify as classify_lesion
+    from napari_melanoma.classification.prediction import ClassifyOptions
+
+    row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
+    photograph, classifier = read_photograph(image), _load_classifier(model)
+    options = ClassifyOptions.parse({"coverage": coverage, "sensitivity": sensitivity}, "classify")
+    lesion = _lesion_mask(photograph, mask, classifier, progress)
+    found = classify_lesion(photograph, lesion, row, classifier, options, run=to_run(progress))
+    return _to_classification(found, classifier.info.patient_data_columns)
+
+
+def _to_classification(prediction: ClassPrediction, columns: tuple[str, ...]) -> Classification:
+    """The public form of a prediction."""
+    unused = ", ".join(prediction.unused)
+    used = ", ".join(columns) or "no patient data"
+    not_used = f"'{prediction.model.name}' uses {used}; {unused} had no effect on the result." if unused else ""
+    return Classification(
+        probabilities=dict(zip(prediction.classes, prediction.probabilities, strict=True)),
+        positive=prediction.positive,
+        interval=prediction.interval,
+        prediction_set=prediction.possible,
+        coverage=prediction.coverage,
+        out_of_distribution=prediction.is_out_of_distribution,
+        valid=prediction.validity.valid,
+        warnings=list_warnings(prediction.validity, *prediction.warnings, not_used),
+        _prediction=prediction,
+    )
+
+
+def _load_classifier(model: AnyPath | BundleInfo | None) -> Classifier:
+    """Load a classifier once; the first that is installed if none is named."""
+    from napari_melanoma.lesion.loaded_models import load_classifier
+    from napari_melanoma.models.registry import find_classifier
+
+    info = find_classifier("") if model is None else to_bundle(model)
+    return load_classifier(str(info.path))
+
+
+def _lesion_mask(
+    photograph: Photograph, mask: AnyPath | ArrayLike | None, classifier: Classifier, progress: ProgressCallback | None
+) -> NDArray[np.bool_] | None:
+    """The mask for a classifier: the one that was given, or a predicted one if it is needed."""
+    if mask is not None:
+        return to_mask(mask, (photograph.rgb.shape[0], photograph.rgb.shape[1]))
+    return segment(photograph, progress=progress).mask if classifier.config.view.region == "roi" else None
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where in a photograph the evidence for a class lies.
+
+    Parameters
+    ----------
+    heatmap : numpy.ndarray
+        float32 (row, column) in [0, 1], of the photograph's size; 1 is the strongest evidence.
+    method : str
+        By which it was computed.
+    target_class : str
+        The class.
+    """
+
+    heatmap: NDArray[np.float32] = field(repr=False)
+    method: str
+    target_class: str
+    _photograph: Photograph = field(repr=False)
+
+    def __repr__(self) -> str:
+        """Return a short text without the heatmap."""
+        return format_repr(self, shape=self.heatmap.shape, method=self.method, target_class=self.target_class)
+
+    def overlay(self) -> NDArray[np.uint8]:
+        """Draw the heatmap over the photograph.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (row, column, channel=3).
+        """
+        from napari_melanoma.imaging.masks import draw_heatmap
+
+        return draw_heatmap(self._photograph.rgb, self.heatmap)
+
+    def save(self, folder: AnyPath) -> Path:
+        """Write ``heatmap.png``, drawn over the photograph.
+
+        Parameters
+        ----------
+        folder : path-like
+            Created if missing; a file of that name is replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+        """
+        from napari_melanoma.io.results import write_rgb
+
+        folder = to_path(folder, "the folder of the results")
+        write_rgb(folder / HEATMAP_FILE, self.overlay())
+        return folder
+
+
+def explain(
+    image: AnyPath | Photograph | NDArray[np.generic],
+    mask: AnyPath | ArrayLike | None = None,
+    *,
+    model: AnyPath | BundleInfo | None = None,
+    method: ExplanationMethod = "grad_cam",
+    target_class: str | None = None,
+    age: float | None = None,
+    sex: str | None = None,
+    site: str | None = None,
+    progress: ProgressCallback | None = None,
+    **patient_data: object,
+) -> Explanation:
+    """Show where in a photograph a classifier finds the evidence for a class.
+
+    Parameters
+    ----------
+    image, mask, model, age, sex, site, progress, **patient_data
+        As ``classify`` takes them.
+    method : {"grad_cam", "cam", "occlusion", "integrated_gradients", "attention"}
+        Gradient-weighted class activation map (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74), class activation map
+        (Zhou et al. 2016, doi:10.1109/CVPR.2016.319), occlusion (Zeiler and Fergus 2014,
+        doi:10.1007/978-3-319-10590-1_53), integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365), or the
+        attention weights of a network that has them.
+    target_class : str, optional
+        By default the model's positive class.
+
+    Returns
+    -------
+    Explanation
+        With a heatmap of the photograph's size.
+
+    Raises
+    ------
+    UnreadableImage, InputError
+        If the image, the mask, a value, the method or the class cannot be used.
+    BundleError
+        If there is no such model, or it is no classifier of photographs.
+    """
+    from napari_melanoma.classification.classifier import LesionInput
+    from napari_melanoma.classification.explanation import explain as explain_lesion
+
+    check_name(method, "method")
+    check_name("" if target_class is None else target_class, "target_class")
+    row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
+    photograph, classifier = read_photograph(image), _load_classifier(model)
+    lesion = LesionInput(photograph.rgb, _lesion_mask(photograph, mask, classifier, progress), row)
+    target = target_class or classifier.config.positive
+    heatmap = explain_lesion(classifier, lesion, method, target, to_run(progress))
+    return Explanation(heatmap, method, target, photograph)
