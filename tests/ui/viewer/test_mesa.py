@@ -87,6 +87,26 @@ def test_a_reused_program_draws_its_own_layer(before, make_napari_viewer, qtbot)
         viewer.layers.clear()
 
 
+@pytest.mark.both_qts
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux draws with Mesa")
+def test_a_changed_layer_draws_without_linking_its_programs_again(linked, make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    mesa.reuse_shader_programs()
+    square = np.array([[0.0, 0], [0, 100], [100, 100], [100, 0]])
+    style = {"shape_type": "polygon", "edge_width": 0, "face_color": "red", "opacity": 1}
+    layer = viewer.add_shapes([square], **style)
+    viewer.reset_view()
+    pictures, counts = [], []
+    for moved in (0, 300, 0):
+        layer.data = [(np.add(square, [0, moved]), "polygon")]
+        pictures.append(viewer.screenshot(canvas_only=True, flash=False))
+        counts.append(len(linked))
+    assert counts[0] > 0
+    assert counts[1:] == [counts[0]] * 2
+    center = tuple(side // 2 for side in pictures[0].shape[:2])
+    assert [picture[center][0] for picture in pictures] == [255, 0, 255]
+
+
 @pytest.mark.parametrize("name", ["Lesion", "Review", "Train", "Case", "Slide"])
 def test_every_dock_calls_it_once(name, shared_client, make_napari_viewer, monkeypatch, tmp_path, qtbot):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))

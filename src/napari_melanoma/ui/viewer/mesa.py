@@ -36,6 +36,7 @@ class _ShaderPool:
     def __init__(self) -> None:
         self.empty: list[int] = []
         self.linked: defaultdict[Key, list[int]] = defaultdict(list)
+        self.variables: dict[Key, set[str]] = {}  # of the programs, by their shaders; asking the driver takes long
 
     @classmethod
     def for_program(cls, program: Any) -> _ShaderPool:  # noqa: ANN401 - vispy has no types
@@ -65,25 +66,27 @@ def _create(program: Any) -> None:  # noqa: ANN401
 
 
 def _link(program: Any) -> None:  # noqa: ANN401
-    """Link a program, or reuse one that was linked from the same shaders."""
+    """Link a program, unless it or a free one was linked from the same shaders, as napari sets them with new data."""
     pool, shaders = _ShaderPool.for_program(program), program._attached_shaders
     key = tuple((type(shader).__name__, getattr(shader, "melanoma_code", "")) for shader in shaders)
-    free = pool.linked[key]
-    if not free:
+    free, is_linked = pool.linked[key], key == getattr(program, "melanoma_key", None)
+    if not free and not is_linked:
         _link_new(program)
+        pool.variables[key] = set(program._unset_variables)
     else:
         for shader in shaders:
             gl.glDetachShader(program._handle, shader.handle)
-        _release(program)
-        program._handle = free.pop()
-        _reset_variables(program)
+        if not is_linked:
+            _release(program)
+            program._handle = free.pop()
+        _reset_variables(program, pool.variables[key])
     program.melanoma_key = key
 
 
-def _reset_variables(program: Any) -> None:  # noqa: ANN401
+def _reset_variables(program: Any, variables: set[str]) -> None:  # noqa: ANN401
     """Reset the state as ``GlirProgram.link_program`` does after linking: all variables must be set again."""
     program._attached_shaders = []
-    program._unset_variables = program._get_active_attributes_and_uniforms()
+    program._unset_variables = set(variables)
     program._handles, program._known_invalid = {}, set()
     program._attributes, program._samplers = {}, {}
     program._linked = True
