@@ -95,6 +95,9 @@ def test_the_layout_of_pdf_reports_is_checked(monkeypatch: pytest.MonkeyPatch) -
     assert check.found.startswith("WeasyPrint ")
     answering(monkeypatch, {}, "OSError: cannot load library 'libpango-1.0-0'")
     (check,) = doctor.check_reports()
+    assert (check.status, check.found[:21]) == ("ok", "Qt, without tags for ")
+    monkeypatch.setattr("napari_melanoma.reports.pdf.PRINTER", "napari_melanoma.no_such_module")
+    (check,) = doctor.check_reports()
     assert check.status == "warn"
     assert "brew install pango" in check.fix
 

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.reports.pdf import INSTALL_PANGO
+from napari_melanoma.reports.page import Report
+from napari_melanoma.reports.pdf import INSTALL_PANGO, print_with_qt
 
 Status = Literal["ok", "warn", "fail"]
 GB = 1e9
@@ -152,11 +154,16 @@ def check_resources() -> list[DoctorCheck]:
 
 
 def check_reports() -> list[DoctorCheck]:
-    """Check the library that lays out PDF reports in a separate process, for its import takes seconds."""
+    """Check what prints PDF reports, in separate processes, for imports take seconds and Qt may abort."""
     answer, fault = run_probe("napari_melanoma.reports.pdf")
-    if fault:
-        return [DoctorCheck("PDF reports", "warn", "the library Pango cannot be loaded", f"{INSTALL_PANGO}.")]
-    return [DoctorCheck("PDF reports", "ok", f"WeasyPrint {answer['weasyprint']}, Pango {answer['pango']}")]
+    if not fault:
+        return [DoctorCheck("PDF reports", "ok", f"WeasyPrint {answer['weasyprint']}, Pango {answer['pango']}")]
+    try:
+        print_with_qt(Report("Test", "", ()), "a4")
+    except MelanomaError as error:
+        found = f"neither the library Pango nor Qt can be used: {error}"
+        return [DoctorCheck("PDF reports", "warn", found, f"{INSTALL_PANGO}.")]
+    return [DoctorCheck("PDF reports", "ok", "Qt, without tags for screen readers, which need the library Pango")]
 
 
 def check_weights() -> list[DoctorCheck]:

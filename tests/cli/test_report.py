@@ -10,7 +10,7 @@ import pytest
 from fake_case import ReportedCase, write_case
 from typer.testing import Result
 
-from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.reports.pdf import PangoError
 
 Run = Callable[..., Result]
 
@@ -55,20 +55,33 @@ def test_a_pdf_of_others_is_not_replaced_beside_a_report(run: Run, reported: Rep
     assert (tmp_path / "report.pdf").read_text(encoding="utf-8") == "mine"
 
 
-def test_without_pango_the_page_and_all_problems_remain(
+def without_pango() -> None:
+    raise PangoError("Tagged PDF files need the library Pango.")
+
+
+def test_without_pango_qt_prints(
     run: Run, reported: ReportedCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def without_pango() -> None:
-        raise MelanomaError("PDF files need the library Pango")
-
     monkeypatch.setattr("napari_melanoma.reports.pdf.load_weasyprint", without_pango)
+    for _ in range(2):  # the second time, the file is replaced
+        result = run("report", reported.folder, "--out", "report.html", "--pdf", "--json")
+        assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout.splitlines()[-1])["files"] == ["report.html", "report.pdf"]
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_without_pango_and_qt_the_page_and_all_problems_remain(
+    run: Run, reported: ReportedCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_melanoma.reports.pdf.load_weasyprint", without_pango)
+    monkeypatch.setattr("napari_melanoma.reports.pdf.PRINTER", "napari_melanoma.no_such_module")
     reported.slide.unlink()
     result = run("report", reported.folder, "--out", "report.html", "--pdf", "--json")
     assert result.exit_code == 1
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     failed = {one["about"]: one["error"] for one in lines if one["event"] == "failed"}
     assert list(failed) == ["Image 3", "PDF"]
-    assert failed["PDF"] == "PDF files need the library Pango"
+    assert failed["PDF"].endswith("in a browser and print it. Tagged PDF files need the library Pango.")
     assert lines[-1]["files"] == ["report.html"]
     assert (tmp_path / "report.html").is_file()
     assert not (tmp_path / "report.pdf").exists()

@@ -69,11 +69,16 @@ Visits = list[Visit]
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def case_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return report_case(tmp_path_factory.mktemp("case"))
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory, case_report: Report) -> dict[str, Path]:
     """The report of a case, the same one with hostile texts wherever one can type, and all blocks with such texts."""
     folder = tmp_path_factory.mktemp("pages")
     blocks = tuple(block for text in TEXTS for block in make_report(text).blocks)
-    write_report(folder / "case.html", report_case(tmp_path_factory.mktemp("case")))
+    write_report(folder / "case.html", case_report)
     write_report(folder / "hostile.html", report_case(tmp_path_factory.mktemp("hostile"), HOSTILE))
     write_report(folder / "blocks.html", Report(HOSTILE, HOSTILE, blocks, HOSTILE, HOSTILE))
     (folder / "faulty.html").write_text(FAULTY, encoding="utf-8")
@@ -197,13 +202,13 @@ def test_the_browser_finds_what_is_wrong(visits: list[Visit]) -> None:
 
 @pytest.mark.parametrize("way", ["browser", "program"])
 def test_each_printed_page_is_identified_and_numbered(
-    way: str, pages: dict[str, Path], request: pytest.FixtureRequest, tmp_path: Path
+    way: str, pages: dict[str, Path], case_report: Report, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     if way == "browser":
         request.getfixturevalue("visits")
         path = pages[PRINTED].with_suffix(".pdf")
     else:
-        path = write_pdf(pages[PRINTED], tmp_path / "case.pdf")
+        path = write_pdf(case_report, tmp_path / "case.pdf")
     printed = [" ".join(page.extract_text().split()) for page in PdfReader(path).pages]
     assert 3 <= len(printed) <= 12
     for number, text in enumerate(printed, start=1):

@@ -51,7 +51,7 @@ def report(
         written, failures = [out], [(one.about, one.detail) for one in found.problems]
         if pdf:
             try:
-                written.append(write_pdf(out, out.with_suffix(".pdf"), paper))
+                written.append(write_pdf(found.report, out.with_suffix(".pdf"), paper))
             except MelanomaError as error:  # the report is there, in a form that can be printed
                 failures.append(("PDF", describe_error(error)))
         current.report_failures(failures, "about")

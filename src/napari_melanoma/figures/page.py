@@ -62,16 +62,30 @@ h1, h2, h3, h4, h5, h6 { break-after: avoid; } details:not([open]) { display: no
 
 def write_html(path: Path, template: str, **values: object) -> None:
     """Render a template and write it."""
+    write_text(path, render_html(template, **values))
+
+
+def render_html(template: str, **values: object) -> str:
+    """Render a template."""
     from jinja2 import DictLoader, Environment
 
     pages = Environment(autoescape=True, trim_blocks=True, finalize=_printable, loader=DictLoader({"page": BASE}))
     pages.globals["table"] = _render_table
-    write_text(path, pages.from_string(template).render(**values))
+    return _escape_surrogates(pages.from_string(template).render(**values))
 
 
 def _printable(value: object) -> object:
-    """Replace control characters, which HTML does not allow, in a text; others stay as they are."""
-    return CONTROL.sub("\ufffd", value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    return make_printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def make_printable(text: str) -> str:
+    """Replace control characters, which HTML does not allow, and what no file can contain."""
+    return _escape_surrogates(CONTROL.sub("\ufffd", text))
+
+
+def _escape_surrogates(text: str) -> str:
+    """Write halves of surrogate pairs, as of names of files that are not UTF-8, as escape sequences."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _render_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:

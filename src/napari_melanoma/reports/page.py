@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from napari_melanoma.core.files import write_text
 from napari_melanoma.core.validity import NOTICE
-from napari_melanoma.figures.page import write_html
+from napari_melanoma.figures.page import render_html
 from napari_melanoma.reports.body_map import SVG, BodyMap
 
 if TYPE_CHECKING:
@@ -142,7 +143,12 @@ def fields(caption: str, values: dict[str, str]) -> Table:
 
 def write_report(path: Path, report: Report) -> None:
     """Write a report as one HTML file without references to other files."""
-    write_html(path, PAGE, report=report, notice=NOTICE, generator=GENERATOR, max_level=MAX_LEVEL)
+    write_text(path, render_report(report))
+
+
+def render_report(report: Report) -> str:
+    """Return a report as HTML without references to files."""
+    return render_html(PAGE, report=report, notice=NOTICE, generator=GENERATOR, max_level=MAX_LEVEL)
 
 
 def is_report(path: Path) -> bool:
@@ -152,14 +158,18 @@ def is_report(path: Path) -> bool:
 
 
 def css_string(text: str) -> Markup:
-    """Return a text as the content of a CSS string, cut to the width of a running header.
+    """Return a text as the content of a CSS string, shortened to a running header.
 
     All characters but letters and digits are escaped, so that none can end the string, the rule or the style element.
     """
     from markupsafe import Markup
 
-    shown = text if len(text) <= HEADER_LENGTH else f"{text[: HEADER_LENGTH - 1]}…"
-    return Markup(re.sub(r"[^A-Za-z0-9 ]", lambda found: f"\\{ord(found[0]) or 0xFFFD:x} ", shown))
+    return Markup(re.sub(r"[^A-Za-z0-9 ]", lambda found: f"\\{ord(found[0]) or 0xFFFD:x} ", shorten(text)))
+
+
+def shorten(text: str) -> str:
+    """Cut a text to the width of a running header."""
+    return text if len(text) <= HEADER_LENGTH else f"{text[: HEADER_LENGTH - 1]}…"
 
 
 def _is_number(cell: Cell) -> bool:

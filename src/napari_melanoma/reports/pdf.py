@@ -1,52 +1,101 @@
-"""HTML reports as PDF files, laid out by WeasyPrint: no browser is needed."""
+"""Reports as PDF files, laid out by WeasyPrint, or by Qt where its library Pango is missing: no browser is needed."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
+import subprocess
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.reports.page import GENERATOR
+from napari_melanoma.core.processes import NO_CONSOLE, python_executable
+from napari_melanoma.reports.page import GENERATOR, Report, render_report
+
+if TYPE_CHECKING:
+    from napari_melanoma.reports.printed_page import PrintJob
 
 Paper = Literal["a4", "letter"]
 PAPERS: tuple[Paper, ...] = get_args(Paper)
 INSTALL_PANGO = (
-    "PDF files need the library Pango, which is not a Python package. "
+    "Tagged PDF files, which screen readers can read, need the library Pango, which is not a Python package. "
     "Debian and Ubuntu: sudo apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0. "
-    "macOS: brew install pango. Windows: install MSYS2, then pacman -S mingw-w64-ucrt-x86_64-pango. "
-    "Until then, open the HTML report in a browser and print it to a PDF file"
+    "macOS: brew install pango. Windows: install MSYS2, then pacman -S mingw-w64-ucrt-x86_64-pango"
 )
+PRINTER = "napari_melanoma.ui.printing"  # a process of its own: Qt may abort it
+PRINT_S = 300.0
 
 
-def write_pdf(html: Path, pdf: Path, paper: Paper = "a4") -> Path:
-    """Print a report as a tagged PDF file (PDF/UA-1), with its pictures and without its light or dark screen colors.
+class PangoError(MelanomaError):
+    """WeasyPrint cannot be used, because the library Pango is not installed."""
 
-    ``html``: a self-contained page; nothing that it refers to outside itself is read, neither files nor addresses.
-    Returns ``pdf``. Takes about 5 s for a few pages.
 
-    Raises InputError if ``html`` cannot be read, MelanomaError if Pango is missing, SaveError if ``pdf`` cannot be
-    written.
+def write_pdf(report: Report, pdf: Path, paper: Paper = "a4") -> Path:
+    """Print a report with its pictures, and without its light or dark screen colors.
+
+    WeasyPrint makes a tagged PDF file (PDF/UA-1); without the library Pango, Qt prints the same content without tags.
+    The producer in the metadata of the file states which one did. Nothing outside the report is read, neither files nor
+    addresses. Returns ``pdf``. Takes about 5 s for a few pages.
+
+    Raises InputError for another paper, MelanomaError if neither can print, SaveError if ``pdf`` cannot be written.
     """
     if paper not in PAPERS:
         raise InputError(f"expected a paper size of {' or '.join(PAPERS)}, found '{paper}'.")
     try:
-        text = html.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"'{html}' cannot be read as an HTML page: {error}.") from error
+        content = print_with_weasyprint(render_report(report), paper)
+    except PangoError as missing:
+        try:
+            content = print_with_qt(report, paper)
+        except MelanomaError as error:
+            raise MelanomaError(
+                f"the PDF file cannot be printed: {error} Open the HTML report in a browser and print it. {missing}"
+            ) from error
+    with atomic_file(pdf) as temporary:
+        temporary.write_bytes(content)
+    return pdf
+
+
+def print_with_weasyprint(html: str, paper: Paper) -> bytes:
+    """Lay out a self-contained page; raise PangoError where the library is not installed."""
     weasyprint = load_weasyprint()
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"})
-    document = weasyprint.HTML(string=text, base_url="about:blank", url_fetcher=fetcher)
+    document = weasyprint.HTML(string=html, base_url="about:blank", url_fetcher=fetcher)
     size = weasyprint.CSS(string=f"@page {{ size: {paper} }}")
-    with atomic_file(pdf) as temporary:
-        document.write_pdf(temporary, finisher=_keep_metadata_readable, stylesheets=[size], pdf_variant="pdf/ua-1")
-    return pdf
+    pages: bytes = document.write_pdf(finisher=_keep_metadata_readable, stylesheets=[size], pdf_variant="pdf/ua-1")
+    return pages
+
+
+def print_with_qt(report: Report, paper: Paper) -> bytes:
+    """Lay out a report with Qt."""
+    from napari_melanoma.reports.printed_page import prepare_print
+
+    return run_printer(prepare_print(report, paper))
+
+
+def run_printer(job: PrintJob) -> bytes:
+    """Print with Qt in a separate process, which needs no display; raise MelanomaError if it fails."""
+    try:
+        done = subprocess.run(
+            [python_executable(), "-P", "-m", PRINTER],
+            input=json.dumps(asdict(job)).encode("utf-8"),
+            capture_output=True,
+            timeout=PRINT_S,
+            creationflags=NO_CONSOLE,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MelanomaError(f"Qt's printer gave no result ({error}).") from error
+    if done.returncode or not done.stdout.startswith(b"%PDF"):
+        lines = done.stderr.decode("utf-8", "replace").split("\n")
+        reason = next((line.strip() for line in reversed(lines) if line.strip()), f"code {done.returncode}")
+        raise MelanomaError(f"Qt's printer failed ({reason}).")
+    return done.stdout
 
 
 def _keep_metadata_readable(document: Any, pdf: Any) -> None:  # noqa: ANN401 - weasyprint's Document, pydyf's PDF
@@ -58,11 +107,12 @@ def _keep_metadata_readable(document: Any, pdf: Any) -> None:  # noqa: ANN401 - 
 
 def is_pdf_report(path: Path) -> bool:
     """Return whether a PDF file is a report that was written by this program, by the creator in its metadata."""
-    return f"CreatorTool>{GENERATOR}<".encode() in path.read_bytes()
+    content = path.read_bytes()
+    return any(f"CreatorTool{text}".encode() in content for text in (f">{GENERATOR}<", f'="{GENERATOR}"'))
 
 
 def load_weasyprint() -> ModuleType:
-    """Import WeasyPrint, which takes some seconds; raise MelanomaError where the library that it needs is missing."""
+    """Import WeasyPrint, which takes some seconds; raise PangoError where its library is not installed."""
     from PIL import ImageFile
 
     reads_truncated = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -73,14 +123,14 @@ def load_weasyprint() -> ModuleType:
             import weasyprint.text.ffi
             import weasyprint.urls
         except (ImportError, OSError) as error:
-            raise MelanomaError(f"{INSTALL_PANGO} ({error}).") from error
+            raise PangoError(f"{INSTALL_PANGO} ({error}).") from error
         finally:  # it makes Pillow accept truncated images, photographs of patients included
             ImageFile.LOAD_TRUNCATED_IMAGES = reads_truncated
     return weasyprint
 
 
 def layout_versions() -> dict[str, str]:
-    """Return the versions of WeasyPrint and Pango; raise MelanomaError where they cannot be loaded."""
+    """Return the versions of WeasyPrint and Pango; raise PangoError where they cannot be loaded."""
     weasyprint = load_weasyprint()
     pango = weasyprint.text.ffi.pango.pango_version()  # 15206 is 1.52.6
     return {"weasyprint": weasyprint.__version__, "pango": f"{pango // 10000}.{pango // 100 % 100}.{pango % 100}"}
