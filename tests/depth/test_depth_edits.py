@@ -83,6 +83,13 @@ def test_a_line_by_hand_needs_no_model_and_stays_by_hand() -> None:
     assert [one[0] for one in record(again, "")] == ["line", "mm", "line"]
 
 
+def test_a_line_drawn_beside_a_predicted_one_is_by_hand() -> None:
+    base = readings.automatic_reading(FOUND, 0, SIZE)
+    drawn = values_for_line(base, ((100.0, 900.0), (700.0, 900.0)), SIZE, drawn=True)
+    reading = set_values(NONE, base, "A", FIRST, **drawn).readings[0]
+    assert (reading.method, reading.mm, reading.interval_mm) == ("hand", pytest.approx(0.3), None)
+
+
 def test_readers_stay_apart() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     depth = set_values(set_values(NONE, base, "A", FIRST), base, "B", SECOND, clark=3, clark_by="hand")

@@ -101,12 +101,13 @@ fill="{{ '#a85f00' if cell.value < 0 else '#2c628f' }}"/><rect x="64.5" y="2" wi
 <p class="bar"><img src="{{ add_drawing(show_bar(cell)) }}" width="104" height="12"></p>{% endif %}{% endmacro %}
 {% macro show_table(one) %}{% if one.titled %}<h4>{{ one.caption }}</h4>
 {% endif %}<table class="data" width="100%" cellspacing="0" cellpadding="0">
-{% if one.columns %}<thead><tr>{% for name in one.columns %}<th class="head{{ ' number' if one.numeric and
+{% if one.columns %}<thead><tr>{% for name in one.columns %}<th class="head{{ ' right' if one.numeric and
 one.numeric[loop.index0] }}">{{ name }}</th>{% endfor %}</tr></thead>
 {% endif %}<tbody>
-{% for row in one.rows %}<tr>{% for cell in row %}<td class="{{ 'name' if loop.first and not one.columns else 'number'
-if one.numeric and one.numeric[loop.index0] else 'cell' }}"{{ ' width="34%"'|safe if loop.first and not one.columns
-}}>{{ show_cell(cell) }}</td>{% endfor %}</tr>
+{% for row in one.rows %}{% set first = loop.first and not one.columns %}
+<tr>{% for cell in row %}<td class="{{ 'name' if loop.first and not one.columns else 'cell' }}{{
+' right' if one.numeric and one.numeric[loop.index0] }}{{ ' first' if first }}"{{ ' width="34%"'|safe if loop.first and
+not one.columns }}>{{ show_cell(cell) }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table>
 {% endmacro %}
 {% macro show_figure(one, columns) %}{% set found = add_picture(one.picture, columns, is_small=one.small) %}
@@ -138,20 +139,22 @@ else %}{{ one.alt }}{% endif %}</p><p class="caption">{{ one.caption }}</p>{% en
 }}">{{ text }}</td></tr></table>
 {% endmacro %}
 <html><head><style>
+/* Qt does not scale the margins of tables, and of headings before them: their cells have paddings. */
 body { color: #1c1f23; font-size: 10pt; }
 h1 { font-size: 19pt; margin: 0 0 2px 0; } h2 { font-size: 14pt; margin: 34px 0 9px 0; }
 h3 { font-size: 11.5pt; margin: 20px 0 8px 0; } h4 { font-size: 10pt; margin: 14px 0 6px 0; }
-.text { margin: 0 0 8px 0; } .quiet { color: #5c6269; margin: 0 0 8px 0; }
+.text { margin: 5px 0 8px 0; } .quiet { color: #5c6269; margin: 5px 0 8px 0; }
 .subtitle { color: #5c6269; font-weight: normal; margin: 0 0 8px 0; }
 .data { margin: 0 0 12px 0; } .figures { margin: 2px 0 4px 0; } .box { margin: 6px 0 12px 0; }
-.head { color: #5c6269; font-size: 9pt; text-align: left; vertical-align: bottom; padding: 3px 10px 3px 0;
+.head { color: #5c6269; font-size: 9pt; text-align: left; vertical-align: bottom; padding: 7px 10px 3px 0;
 border-bottom: 2px solid #dfdfda; }
-.name, .cell, .number { padding: 3px 10px 3px 0; border-bottom: 1px solid #dfdfda; vertical-align: top; }
-.name { color: #5c6269; } .number { text-align: right; padding-right: 24px; }
+.name, .cell { padding: 3px 10px 3px 0; border-bottom: 1px solid #dfdfda; vertical-align: top; }
+.first { padding-top: 8px; } .name { color: #5c6269; }
+.right { text-align: right; padding-right: 24px; }
 .notice { background-color: #fbf6e3; border-left: 3px solid #d3a400; padding: 7px 12px; }
 .lead { background-color: #eef3f8; border-left: 3px solid #2c628f; padding: 7px 12px; }
 .research { font-weight: bold; } .bar { margin: 3px 0 1px 0; }
-.picture { margin: 0 0 3px 0; } .caption { color: #5c6269; font-size: 9pt; margin: 0 0 6px 0; }
+.picture { margin: 6px 0 3px 0; } .caption { color: #5c6269; font-size: 9pt; margin: 0 0 6px 0; }
 </style></head><body>
 <h1>{{ report.title }}</h1>{{ show_subtitle(report.subtitle) }}
 {{ show_box(notice, "notice research") }}

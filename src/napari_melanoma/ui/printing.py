@@ -48,6 +48,7 @@ RULE_GAP_PX, RULE_PX = 13, 2  # above the heading of a main section
 KEPT_SHARE = 0.4  # of a page: longer paragraphs may be broken
 ROW_GAP_PX = 1.0  # at the end of a page, so small that no row fits
 DATES = re.compile(rb"\(D:\d{14}[Z+\-\d']*\)|Date=\"[\dT:+-]+\"")  # in the metadata, when the file was written
+MAX_MOVES = 4
 IMAGE_CHARACTER = "\ufffc"
 Unit = QTextBlock | QTextTable
 
@@ -140,10 +141,15 @@ def keep_together(document: QTextDocument) -> None:
         top = _find_rect(document, first).top()
         bottom = _find_kept_bottom(document, unit)
         if int(top // height) != int((bottom - 1) // height) and bottom - top <= height:
-            _break_before(first)
+            _break_before(document, first)
         headings.clear()
         if isinstance(unit, QTextTable):
             _keep_rows(document, unit)
+
+
+def _lay_out_again(document: QTextDocument) -> None:
+    """Lay out everything after a change: Qt uses a wrong end of the page where it lays out only what has changed."""
+    document.markContentsDirty(0, document.characterCount())
 
 
 def _keep_rows(document: QTextDocument, table: QTextTable) -> None:
@@ -159,6 +165,7 @@ def _keep_rows(document: QTextDocument, table: QTextTable) -> None:
             rest = (1 + top // height) * height - _find_cell(document, above)[1]
             padded.setBottomPadding(rest * CSS_RESOLUTION / RESOLUTION - ROW_GAP_PX)
             above.setFormat(padded)
+            _lay_out_again(document)
 
 
 def _find_row(document: QTextDocument, table: QTextTable, row: int) -> tuple[float, float]:
@@ -189,6 +196,7 @@ def split_at_pages(document: QTextDocument) -> None:
             cursor.setBlockFormat(first)
             cursor.setPosition(block.position() + later.textStart())
             cursor.insertBlock(second)
+            _lay_out_again(document)
         block = block.next()
 
 
@@ -207,8 +215,11 @@ def list_units(document: QTextDocument) -> Iterator[Unit]:
 
 
 def _find_rect(document: QTextDocument, unit: Unit) -> QRectF:
-    layout = document.documentLayout()
-    return layout.blockBoundingRect(unit) if isinstance(unit, QTextBlock) else layout.frameBoundingRect(unit)
+    """Find where a unit is; a paragraph begins with its first line, which may be on the page after its margin."""
+    if isinstance(unit, QTextTable):
+        return document.documentLayout().frameBoundingRect(unit)
+    rect = document.documentLayout().blockBoundingRect(unit)
+    return rect.adjusted(0, unit.layout().lineAt(0).y(), 0, 0)
 
 
 def _find_kept_bottom(document: QTextDocument, unit: Unit) -> float:
@@ -223,17 +234,34 @@ def _find_kept_bottom(document: QTextDocument, unit: Unit) -> float:
     return _find_row(document, unit, header)[1]
 
 
-def _break_before(unit: Unit) -> None:
-    if isinstance(unit, QTextBlock):
-        style = unit.blockFormat()
-        style.setPageBreakPolicy(QTextFormat.PageBreakFlag.PageBreak_AlwaysBefore)
-        style.setTopMargin(0)
-        QTextCursor(unit).setBlockFormat(style)
-    else:
+def _break_before(document: QTextDocument, unit: Unit) -> None:
+    """Move a unit to the next page."""
+    if isinstance(unit, QTextTable):
         table = unit.format()
         table.setPageBreakPolicy(QTextFormat.PageBreakFlag.PageBreak_AlwaysBefore)
         table.setTopMargin(0)
         unit.setFormat(table)
+        _lay_out_again(document)
+        return
+    height, top = document.pageSize().height(), _find_rect(document, unit).top()
+    style, margin = unit.blockFormat(), unit.blockFormat().topMargin()
+    style.setPageBreakPolicy(QTextFormat.PageBreakFlag.PageBreak_AlwaysBefore)
+    style.setTopMargin(0)
+    QTextCursor(unit).setBlockFormat(style)
+    _lay_out_again(document)
+    end = (top // height + 1) * height
+    if _find_rect(document, unit).top() < end + height:
+        return
+    # After a table at the end of a page, Qt leaves out a page: a margin moves the block, but is merged with others.
+    style.setPageBreakPolicy(QTextFormat.PageBreakFlag.PageBreak_Auto)
+    for _ in range(MAX_MOVES):
+        margin += (end - top) * CSS_RESOLUTION / RESOLUTION
+        style.setTopMargin(margin)
+        QTextCursor(unit).setBlockFormat(style)
+        _lay_out_again(document)
+        top = _find_rect(document, unit).top()
+        if top >= end:
+            return
 
 
 def _paint_page(painter: QPainter, document: QTextDocument, job: PrintJob, page: int) -> None:
@@ -256,8 +284,8 @@ def find_extras(document: QTextDocument, job: PrintJob) -> dict[int, list[Extra]
     found: dict[int, list[Extra]] = {}
     block = document.begin()
     while block.isValid():
-        rect = document.documentLayout().blockBoundingRect(block)
-        extras = found.setdefault(int(rect.center().y() // document.pageSize().height()), [])
+        rect = _find_rect(document, block)
+        extras = found.setdefault(int((rect.top() + 1) // document.pageSize().height()), [])
         if block.blockFormat().headingLevel() == 2:
             width = document.pageSize().width()
             extras.append((QRectF(0, rect.top() - RULE_GAP_PX * scale, width, RULE_PX * scale), None))

@@ -523,6 +523,18 @@ def test_proposal_becomes_a_reading_when_accepted_or_moved(person, slide_path):
     assert page(person).store.reading.interval_mm is None
 
 
+def test_a_line_drawn_while_a_proposal_is_shown_is_by_hand(person, slide_path):
+    person.opens_slides(slide_path)
+    proposes(person.dock.result_location.folder, 0.2)
+    opens(person)
+    page(person).store.reload_proposals()
+    person.until(lambda: person.label_text("depth_head").startswith("0.20 mm"))
+    sets_reader(person, "Reader A")
+    draws(person, TOP, (260.0, 100.0))
+    person.until(lambda: kept(person, "Reader A") is not None)
+    assert kept(person, "Reader A").method == "hand"
+
+
 def test_reason_for_no_proposal_is_shown(person, slide_path):
     person.opens_slides(slide_path)
     proposes(person.dock.result_location.folder, notes=["no epidermis lies on this slide"])
