@@ -201,13 +201,15 @@ def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: Pix
     return DepthReading(method="automatic", ulcerated=ulcerated, um_per_px=_pixel_size_um(size), **kept, **estimate)
 
 
-def values_for_line(before: DepthReading, line: Line, size: PixelSize | None) -> dict[str, Any]:
+def values_for_line(
+    before: DepthReading, line: Line, size: PixelSize | None, *, drawn: bool = False
+) -> dict[str, Any]:
     """Return the changed values of a reading after its line was drawn or moved.
 
-    ``line``: surface and deepest, in pixels of the finest level. ``size``: of these pixels. A predicted line that was
-    moved is marked as corrected, and loses its interval.
+    ``line``: surface and deepest, in pixels of the finest level. ``size``: of these pixels. ``drawn``: a new line
+    instead of the previous one. A predicted line that was moved is marked as corrected, and loses its interval.
     """
-    method = "hand" if before.line is None or before.method == "hand" else "corrected"
+    method = "hand" if drawn or before.line is None or before.method == "hand" else "corrected"
     values = {"line": line, "mm": line_length_mm(line, size), "um_per_px": _pixel_size_um(size)}
     return {**values, "method": method, "interval_mm": None, "at_least": before.at_least}
 

@@ -523,6 +523,18 @@ def test_proposal_becomes_a_reading_when_accepted_or_moved(person, slide_path):
     assert page(person).store.reading.interval_mm is None
 
 
+def test_a_thickness_by_a_demonstration_model_is_named_as_such_until_it_is_confirmed(person, slide_path):
+    person.opens_slides(slide_path)
+    proposes(person.dock.result_location.folder, 0.2, validity={"demonstration": True, "reasons": []})
+    opens(person)
+    page(person).store.reload_proposals()
+    person.until(lambda: person.label_text("depth_head") == "Demonstration model: 0.20 mm (0.15 to 0.25)   T1a")
+    sets_reader(person, "Reader A")
+    presses(person, "depth_take")
+    person.waits()
+    assert person.label_text("depth_head") == "0.20 mm (0.15 to 0.25)   T1a"
+
+
 def test_a_line_drawn_while_a_proposal_is_shown_is_by_hand(person, slide_path):
     person.opens_slides(slide_path)
     proposes(person.dock.result_location.folder, 0.2)

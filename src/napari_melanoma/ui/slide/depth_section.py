@@ -236,9 +236,10 @@ class SlideDepthSection(QObject):
 
         view, slide = self.view, self._slide
         now = self.store.state
-        if now is not None and not now.proposed.validity.valid and not reading.when:
+        validity = None if now is None else now.proposed.validity
+        view.thickness_label.setText(category.format_headline(reading, validity))
+        if validity is not None and not validity.valid and not reading.when:
             reading = reading.model_copy(update={"mm": None})
-        view.thickness_label.setText(category.format_headline(reading))
         view.source_label.setText(category.describe_origin(reading))
         view.source_label.setVisible(bool(view.source_label.text()))
         network = None if now is None else now.network
@@ -329,8 +330,9 @@ class DepthController(QObject):
         if line is None:
             page.store.set_values(**NO_LINE_VALUES)
         else:
-            page.store.set_line(line)
-            if page.line_layer.tool == "draw":  # so that its ends can be dragged immediately
+            drawn = page.line_layer.tool == "draw"
+            page.store.set_line(line, drawn=drawn)
+            if drawn:  # so that its ends can be dragged immediately
                 page.line_layer.set_tool("move")
 
     def _on_clicked(self) -> None:

@@ -144,8 +144,8 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         values = {name: getattr(self.automatic_reading, name) for name in names}
         self.set_values(**(values if self.reading.when else {}))
 
-    def set_line(self, line: Any) -> None:  # noqa: ANN401 - a Line
-        """Set the line that was drawn or moved; ``line``: surface and deepest point in pixels of the finest level."""
+    def set_line(self, line: Any, *, drawn: bool = False) -> None:  # noqa: ANN401 - a Line
+        """Set the line that was moved, or drawn instead; ``line``: surface and deepest in pixels of the finest level."""
         from napari_melanoma.depth.readings import set_values, values_for_line
 
         self.apply_edit(
@@ -154,7 +154,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
                 self.automatic_reading,
                 self.reader,
                 utc_time(),
-                **values_for_line(self.reading, line, self.size),
+                **values_for_line(self.reading, line, self.size, drawn=drawn),
             )
         )
 

@@ -202,7 +202,7 @@ class DepthView(QWidget):
     def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
         self._settings = settings
-        self.thickness_label = named(QLabel(NOT_MEASURED), "depth_head", "Breslow thickness and T category")
+        self.thickness_label = named(WrappedLabel(NOT_MEASURED), "depth_head", "Breslow thickness and T category")
         self.thickness_label.setProperty("loud", True)
         self.thickness_label.setToolTip("Breslow thickness with its interval, and T category (AJCC, 8th edition)")
         self.source_label = named(quiet_label(), "depth_origin", "Source of the thickness")
