@@ -22,12 +22,8 @@ from hostile.photos import encoded, scene, written
 from hostile.sandbox import Sandbox
 from hostile.tables import data_set, write
 
-HEAVY = (
-    "napari_melanoma.cli",
-    "napari_melanoma.runs.train",
-    "napari_melanoma.lesion.batch",
-    "lightning.pytorch",
-)
+ALWAYS = ("napari_melanoma.cli", "napari_melanoma.data.merging", "napari_melanoma.case.store")
+HEAVY = ("napari_melanoma.runs.train", "napari_melanoma.lesion.batch", "lightning.pytorch")
 LONGEST_S = 240.0
 RECIPE = """name = "tiny"
 epochs = 3
@@ -56,6 +52,7 @@ class Job:
     prepare: Callable[[Path, np.random.Generator], None]
     words: str
     kept: tuple[str, ...]
+    has_network: bool = True
 
     def command(self, inputs: Path, out: Path) -> list[str]:
         """The words of the command; an interrupted training is resumed."""
@@ -103,12 +100,15 @@ JOBS = {
         "slide IN/section.tif --out OUT --model tile-demo --precision fp32",
         ("*/lesions.geojson", "*/lesions.csv", "*/tissue.png"),
     ),
-    "merge": Job(two_sets, "data merge IN/first IN/second --out OUT", (*IMAGES, TABLE)),
-    "import": Job(two_sets, "data import folder IN/first --out OUT --no-patients", (*IMAGES, TABLE)),
+    "merge": Job(two_sets, "data merge IN/first IN/second --out OUT", (*IMAGES, TABLE), has_network=False),
+    "import": Job(two_sets, "data import folder IN/first --out OUT --no-patients", (*IMAGES, TABLE), has_network=False),
     "corrections": Job(
-        two_sets, "data import-masks IN/first/masks --images IN/first/images --out OUT --no-patients", IMAGES
+        two_sets,
+        "data import-masks IN/first/masks --images IN/first/images --out OUT --no-patients",
+        IMAGES,
+        has_network=False,
     ),
-    "case": Job(photographs, "case OUT --from IN/photos", ()),
+    "case": Job(photographs, "case OUT --from IN/photos", (), has_network=False),
     "evaluate": Job(
         two_sets,
         "evaluate --model lesion-small --data IN/first --out OUT --no-difficulty",
@@ -131,24 +131,25 @@ def reference(name: str) -> tuple[dict[str, str], float, Path]:
     job, folder = JOBS[name], Path(tempfile.mkdtemp(prefix=f"{name}-", dir=os.environ["HOME"]))
     job.prepare(folder / "in", np.random.default_rng(7))
     started = time.monotonic()
-    life = Life(job.command(folder / "in", folder / "out"), folder)
+    life = Life(name, folder / "in", folder / "out", folder)
     if life.end() != 0:
         raise RuntimeError(f"'{name}' fails undisturbed: {life.message()}")
     return kept_of(job, folder / "out"), time.monotonic() - started, folder / "in"
 
 
 class Life:
-    """One process that runs a command, in a copy of a process that has the libraries loaded."""
+    """One process that runs a job, in a copy of a process that has loaded what the first job of the suite needs."""
 
-    def __init__(self, words: list[str], folder: Path) -> None:
+    def __init__(self, job: str, inputs: Path, out: Path, folder: Path) -> None:
         context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
-            context.set_forkserver_preload(list(HEAVY))
+            context.set_forkserver_preload([*ALWAYS, *(HEAVY if JOBS[job].has_network else ())])
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(suffix=".txt", dir=os.environ["HOME"])
         os.close(handle)
         self._output = Path(name)
         environment = {name: os.environ[name] for name in os.environ if name in ("TMPDIR", "TEMP", "TMP")}
+        words = JOBS[job].command(inputs, out)
         self.process = context.Process(target=_live, args=(words, str(self._output), environment))
         self.process.start()
 

@@ -21,13 +21,13 @@ def killed(name: str, rng: Generator, box: Sandbox) -> Case:
 
     def act() -> str:
         for moment in moments:
-            life = Life(JOBS[name].command(inputs, out), box.outputs.parent)
+            life = Life(name, inputs, out, box.outputs.parent)
             time.sleep(moment)
             life.kill()
         done = name in ("merge", "import") and out.exists()  # killed after its end: the folder must not exist before
         if done:
             return wrong_in(name, out)
-        life = Life(JOBS[name].command(inputs, out), box.outputs.parent)
+        life = Life(name, inputs, out, box.outputs.parent)
         code = life.end()
         if code != 0 or FORESEEN.search(life.message()):
             return f"the command again ended with {code}: {life.message()}"

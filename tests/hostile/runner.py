@@ -76,8 +76,14 @@ def planned(families: list[str], count: int, seed: int) -> list[Name]:
         faults = list(faults_of(family))
         size = max(len(faults), round(count * SHARES[family] / total))
         names += [Name(family, faults[n % len(faults)], seed + n // len(faults)) for n in range(size)]
-    jobs = [name for name in names if name.family in JOBS]  # the long ones first, so that no worker waits at the end
-    return [*jobs, *(name for name in names if name.family not in JOBS)]
+    return sorted(names, key=_place)
+
+
+def _place(name: Name) -> int:
+    """Order jobs before others, so that no worker waits at the end; first those that decide what is loaded for all."""
+    if name.family not in JOBS:
+        return 2
+    return int(not importlib.import_module("hostile.jobs").JOBS[name.fault].has_network)
 
 
 def judged(name: Name, keep: bool = False) -> oracle.Verdict:

@@ -19,11 +19,11 @@ def both(name: str, rng: Generator, box: Sandbox) -> Case:
     together = rng.random() < 0.4
 
     def act() -> str:
-        first = Life(JOBS[name].command(inputs, out), box.outputs.parent)
+        first = Life(name, inputs, out, box.outputs.parent)
         until = time.monotonic() + LONGEST_S
         while not together and first.process.is_alive() and time.monotonic() < until and not any(box.outputs.iterdir()):
             time.sleep(0.005)
-        second = Life(JOBS[name].command(inputs, out), box.outputs.parent)
+        second = Life(name, inputs, out, box.outputs.parent)
         codes = [first.end(), second.end()]
         messages = [first.message(), second.message()]
         for code, text in zip(codes, messages, strict=True):

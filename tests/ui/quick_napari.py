@@ -41,6 +41,22 @@ def compute_once(patch):
     patch.setattr(program, "re", SimpleNamespace(**{**vars(re), "sub": sub, "finditer": find}))
 
 
+def read_attributes_directly(patch):
+    """Read private attributes of napari's models where pydantic keeps them, instead of where it looks first."""
+    from napari.utils.events import EventedModel
+
+    read, search = object.__getattribute__, EventedModel.__getattr__
+
+    def find(model, name):
+        try:
+            return read(model, "__pydantic_private__")[name]
+        except (AttributeError, KeyError, TypeError):  # another attribute, or the model is not complete
+            return search(model, name)
+
+    patch.setattr(EventedModel, "__getattr__", find)
+    patch.setattr(EventedModel, "events", property(lambda model: find(model, "_events")))
+
+
 def ignore_other_windows(patch):
     """Keep the main window from filtering all events of the application, which it does for a hidden menu bar."""
     from napari._qt.qt_main_window import Window

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -54,10 +55,15 @@ def find_encoder(network: nn.Module) -> nn.Module | None:
 
 def count_parameters(name: str, options: dict[str, Any]) -> int:
     """Count the trainable weights of a network without allocating them."""
+    return _count_parameters(name, json.dumps(options, sort_keys=True))
+
+
+@cache  # a plan counts those of the same few networks for each row and fold
+def _count_parameters(name: str, options: str) -> int:
     import torch
 
     with torch.device("meta"):
-        network = build_network(name, options)
+        network = build_network(name, json.loads(options))
     return sum(parameter.numel() for parameter in network.parameters())
 
 
