@@ -129,7 +129,8 @@ def zero_weight(item: object) -> int:
     return 0
 
 
-class StageLimit(NamedTuple):
+@dataclass(frozen=True)
+class StageLimit:
     """How many photographs a stage may hold: fewer if they are large, so that memory is bounded.
 
     ``weigh``: returns the size of an item in bytes before it is processed; required with ``max_bytes``.

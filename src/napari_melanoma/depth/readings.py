@@ -201,9 +201,7 @@ def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: Pix
     return DepthReading(method="automatic", ulcerated=ulcerated, um_per_px=_pixel_size_um(size), **kept, **estimate)
 
 
-def values_for_line(
-    before: DepthReading, line: Line, size: PixelSize | None, *, drawn: bool = False
-) -> dict[str, Any]:
+def values_for_line(before: DepthReading, line: Line, size: PixelSize | None, *, drawn: bool = False) -> dict[str, Any]:
     """Return the changed values of a reading after its line was drawn or moved.
 
     ``line``: surface and deepest, in pixels of the finest level. ``size``: of these pixels. ``drawn``: a new line
@@ -211,7 +209,12 @@ def values_for_line(
     """
     method = "hand" if drawn or before.line is None or before.method == "hand" else "corrected"
     values = {"line": line, "mm": line_length_mm(line, size), "um_per_px": _pixel_size_um(size)}
-    return {**values, "method": method, "interval_mm": None, "at_least": before.at_least}
+    return {
+        **values,
+        "method": method,
+        "interval_mm": None,
+        "at_least": before.at_least and (not drawn or before.method == "hand"),
+    }
 
 
 def current_reading(depth: SlideDepthReadings, base: DepthReading, reader: str) -> DepthReading:

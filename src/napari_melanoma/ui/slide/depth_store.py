@@ -145,7 +145,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         self.set_values(**(values if self.reading.when else {}))
 
     def set_line(self, line: Any, *, drawn: bool = False) -> None:  # noqa: ANN401 - a Line
-        """Set the line that was moved, or drawn instead; ``line``: surface and deepest in pixels of the finest level."""
+        """Set the line that was moved, or drawn instead: surface and deepest point, in pixels of the finest level."""
         from napari_melanoma.depth.readings import set_values, values_for_line
 
         self.apply_edit(
