@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth import category as words
 from napari_melanoma.depth.readings import (
     DepthProposal,
@@ -81,10 +82,10 @@ def test_other_readers_come_when_the_own_reading_is_there() -> None:
     other = reading(1.5).model_copy(update={"reader": "B"})
     model = DepthReading(mm=1.4, method="automatic")
     depth = SlideDepthReadings(readings=(other, DepthReading(reader="A", when="2026", clark=3)))
-    assert words.reader_rows(depth, "A", model) == []
+    assert words.reader_rows(depth, "A", model, Validity()) == []
     assert "1 other reader measured this slide" in words.describe_other_readings(depth, "A")
     depth = SlideDepthReadings(readings=(other, reading(1.0).model_copy(update={"reader": "A"})))
-    assert [row[:2] for row in words.reader_rows(depth, "A", model)] == [
+    assert [row[:2] for row in words.reader_rows(depth, "A", model, Validity())] == [
         ("A", "1.00"),
         ("B", "1.50"),
         ("model", "1.40"),
@@ -110,3 +111,17 @@ def test_lengths_are_read_as_people_write_them(text: str, value: float | None) -
 def test_what_is_no_length_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         words.parse_length(text)
+
+
+@pytest.mark.parametrize(
+    ("validity", "row"),
+    [
+        (Validity(demonstration=True), ("demonstration model", "3.30", "T3")),
+        (ValidityInputs("m", damage="half of it").check(), ("model", "not valid", "not valid", "–", "–", "–")),
+    ],
+)
+def test_the_row_of_a_model_states_whether_it_is_valid(validity: Validity, row: tuple[str, ...]) -> None:
+    depth = SlideDepthReadings(readings=(reading(1.0).model_copy(update={"reader": "A"}),))
+    found = words.reader_rows(depth, "A", DepthReading(mm=3.3, clark=4, method="automatic"), validity)
+    assert [len(one) for one in found] == [len(words.READER_COLUMNS)] * 2
+    assert found[-1][: len(row)] == row

@@ -12,17 +12,23 @@ from fake_slides import MPP, draw_slide
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import (
     DepthReading,
     ExcisionMargins,
     MitosisCount,
     ReadingChange,
+    SlideDepthProposals,
     SlideDepthReadings,
     values_for_line,
 )
+from napari_melanoma.reports.page import Table
 from napari_melanoma.reports.pictures import LINE_COLOR, draw_depth_line
 from napari_melanoma.reports.slide import (
+    create_slide_reading,
     find_case_image,
+    format_report_fields,
+    reader_sections,
     reading_scale,
     save_readings_to_case,
     set_lesion_reading,
@@ -117,3 +123,30 @@ def test_an_unassigned_slide_is_rejected(slide: Path) -> None:
 def test_a_reading_keeps_the_scale_of_both_axes() -> None:
     size = PixelSize(0.5, 0.25)
     assert reading_scale(DepthReading(**values_for_line(DepthReading(), LINE, size))) == size
+
+
+INVALID = ValidityInputs("m", damage="half of it").check()
+
+
+@pytest.mark.parametrize(
+    ("when", "validity", "recorded"),
+    [
+        ("", INVALID, None),
+        ("", Validity(demonstration=True), "Demonstration model: 1.3 mm"),
+        ("", Validity(), "1.3 mm"),
+        ("2026-01-02T10:00:00+00:00", INVALID, "1.3 mm"),
+        ("2026-01-02T10:00:00+00:00", Validity(demonstration=True), "1.3 mm"),
+    ],
+)
+def test_a_recorded_thickness_is_confirmed_or_labeled(when: str, validity: Validity, recorded: str | None) -> None:
+    values = format_report_fields(DepthReading(mm=1.31, method="automatic", when=when), validity)
+    assert values.get("Thickness recorded (AJCC 8)") == recorded
+
+
+def test_the_table_of_readings_hides_a_prediction_that_is_not_valid(slide: Path) -> None:
+    with open_slide(slide) as opened:
+        info = opened.info
+    depth, found = SlideDepthReadings(readings=(READING,)), SlideDepthProposals(validity=INVALID)
+    shown = create_slide_reading(info, depth, READING, DepthReading(mm=3.3, method="automatic"), found)
+    (table,) = (one for one in reader_sections(shown, ())[0].blocks if isinstance(one, Table))
+    assert table.rows[-1][:3] == ("model", "not valid", "not valid")

@@ -173,17 +173,24 @@ def format_clark_level(level: int | None) -> str:
     return "–" if level is None else ROMAN[level - 1]
 
 
-def reader_rows(depth: SlideDepthReadings, reader: str, own_reading: DepthReading) -> list[tuple[str, ...]]:
+def reader_rows(
+    depth: SlideDepthReadings, reader: str, predicted: DepthReading, validity: Validity
+) -> list[tuple[str, ...]]:
     """List the readings of a slide, the own one first; empty until the reader has measured, to keep readings blinded.
 
-    A row for each reader, with the columns ``READER_COLUMNS``, and one for the model.
+    A row for each reader, with the columns ``READER_COLUMNS``, and one for the model, without its values unless they
+    are valid.
     """
     own = depth.reading_by(reader)
     if own is None or not own.when or own.mm is None:
         return []
     others = [one for one in depth.readings if one.reader != reader and one.when]
     rows = [_reader_row(one.reader or "(no name)", one) for one in (own, *others)]
-    return [*rows, _reader_row("model", own_reading)] if own_reading.mm is not None else rows
+    if predicted.mm is None:
+        return rows
+    if not validity.valid:
+        return [*rows, ("model", "not valid", "not valid", *["–"] * (len(READER_COLUMNS) - 3))]
+    return [*rows, _reader_row("demonstration model" if validity.demonstration else "model", predicted)]
 
 
 def describe_other_readings(depth: SlideDepthReadings, reader: str) -> str:

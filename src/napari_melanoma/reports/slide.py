@@ -94,10 +94,10 @@ def create_slide_reading(
     found: SlideDepthProposals,
     angle: float = 0.0,
 ) -> SlideReading:
-    """Create what a report shows; predictions that are not valid and that no reader has confirmed are left out."""
+    """Create what a report shows; it is empty if it is a prediction that is not valid."""
     warnings = _list_warnings(reading, found)
-    if not found.validity.valid:
-        base, reading = DepthReading(), reading if reading.when else DepthReading()
+    if not found.validity.valid and not reading.when:
+        reading = DepthReading()
     warnings = (*category.reading_warnings(reading, info.pixel_size), *warnings)
     return SlideReading(info, depth, reading, base, found.validity, warnings, angle)
 
@@ -144,9 +144,7 @@ def depth_blocks(shown: SlideReading) -> tuple[Block, ...]:
 
 def reader_sections(shown: SlideReading, record: Sequence[ReadingChange]) -> tuple[Section, ...]:
     """Return the table of readings with their agreement, if there are several, and a record of changes."""
-    rows = category.reader_rows(shown.depth, shown.reading.reader, shown.base)
-    if rows and shown.base.mm is not None and shown.validity.demonstration:
-        rows[-1] = ("demonstration model", *rows[-1][1:])
+    rows = category.reader_rows(shown.depth, shown.reading.reader, shown.base, shown.validity)
     readings = [one for one in shown.depth.readings if one.mm is not None and one.when]
     table = Table("Readings", READER_COLUMNS, tuple(rows))
     agreement = tuple(map(Text, filter(None, (describe_slide_agreement(readings),))))
@@ -184,7 +182,7 @@ def _list_warnings(reading: DepthReading, found: SlideDepthProposals) -> tuple[s
 
 def format_report_fields(reading: DepthReading, validity: Validity | None = None) -> dict[str, str]:
     """Return the fields of a synoptic report as text; a dash if unknown."""
-    thickness = category.format_headline(reading, validity)
+    thickness, recorded = category.format_headline(reading, validity), _format_recorded(reading, validity)
     clark = category.format_clark_level(reading.clark) + (
         " (estimate of the model)" if reading.clark_by == "estimate" else ""
     )
@@ -192,13 +190,23 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
     margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
     values = {
         "Breslow thickness and T category (AJCC 8)": "–" if thickness == category.NOT_MEASURED else thickness,
-        **({"Thickness recorded (AJCC 8)": format_recorded_thickness(reading.mm)} if reading.mm else {}),
+        **({"Thickness recorded (AJCC 8)": recorded} if recorded else {}),
         "Ulceration": {None: "not assessed", True: "present", False: "absent"}[reading.ulcerated],
         "Mitoses": "not assessed" if reading.mitoses == MitosisCount() else category.format_mitoses(reading.mitoses),
         "Clark level": clark,
         **margin_fields,
     }
     return {**values, "Notes": reading.notes} if reading.notes else values
+
+
+def _format_recorded(reading: DepthReading, validity: Validity | None) -> str:
+    """Format the thickness as it is recorded; empty if it is unknown, or predicted and not valid."""
+    if not reading.mm:
+        return ""
+    recorded = format_recorded_thickness(reading.mm)
+    if validity is None or reading.when:
+        return recorded
+    return validity.headline(recorded) if validity.valid else ""
 
 
 def find_case_image(case: Case, slide: Path) -> CaseImage | None:

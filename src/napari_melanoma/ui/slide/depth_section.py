@@ -204,7 +204,6 @@ class SlideDepthSection(QObject):
         if self._view is None and not self._section.isExpanded():
             return
         from napari_melanoma.depth import category
-        from napari_melanoma.depth.readings import DepthReading
 
         view, now, reading = self.view, self.store.state, self.store.reading
         view.setEnabled(now is not None)
@@ -218,9 +217,7 @@ class SlideDepthSection(QObject):
             summary = category.describe_proposals(found, reading, now.selected)
             view.show_proposals(category.format_proposals(found.proposals), tips, now.selected, summary)
             view.validity.show_validity(found.validity, self._slide and self._slide.identity)
-            rows = category.reader_rows(
-                depth, self.store.reader, self.store.automatic_reading if valid else DepthReading()
-            )
+            rows = category.reader_rows(depth, self.store.reader, self.store.automatic_reading, found.validity)
             view.show_readers(rows, category.describe_other_readings(depth, self.store.reader))
             for way, steps in (("undo", now.history.past), ("redo", now.history.undone)):
                 view.history_buttons[way].setEnabled(bool(steps))
