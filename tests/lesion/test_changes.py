@@ -342,6 +342,19 @@ def test_a_lesion_inside_of_the_round_view_is_measured_also_with_a_black_hair() 
     assert not found.cautions
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_black_bar_inside_of_the_view_is_no_skin(which: int) -> None:
+    marked = phantom()
+    marked = replace(marked, photograph=replace(marked.photograph, rgb=marked.photograph.rgb.copy()))
+    bottom = int(np.flatnonzero(marked.mask.any(axis=1))[-1])
+    marked.photograph.rgb[bottom + 15 : bottom + 55, 140:340] = 0
+    found = compare_photographs(*((marked, phantom()) if which == 0 else (phantom(), marked)))
+    pictures = found.pictures  # the second in the light of the first
+    usable = pictures.usable
+    assert pictures.second[usable].mean() == pytest.approx(pictures.first[usable].mean(), rel=0.005)
+    assert change_of(found, "Contrast to the skin").change == pytest.approx(0, abs=0.1)
+
+
 def test_growth_beyond_the_first_photograph_is_measured() -> None:
     first, grown = phantom(), grown_to_the_right(phantom())
     width = np.flatnonzero(first.mask.any(axis=0))[-1] + 6

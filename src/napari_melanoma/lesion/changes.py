@@ -13,7 +13,7 @@ import numpy as np
 from napari_melanoma.core.context import NULL_CONTEXT
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.imaging.color import black_around_view, find_view, scale_channels, to_lab
+from napari_melanoma.imaging.color import BLACK, black_around_view, find_view, scale_channels, to_lab
 from napari_melanoma.imaging.masks import bounding_box, grow_box
 from napari_melanoma.imaging.measurements import color_measurements, measure_lesion
 from napari_melanoma.imaging.registration import FeatureImage, register_features
@@ -134,9 +134,14 @@ class RegisteredPictures:
     pixel_size: PixelSize | None
 
     @cached_property
-    def usable(self) -> NDArray[np.bool_]:
-        """Where both photographs show skin, and not the black around the view of a dermatoscope."""
+    def in_view(self) -> NDArray[np.bool_]:
+        """What both photographs show, without the black around the view of a dermatoscope; bool (row, column)."""
         return self.covered & find_view(self.first, self.first_mask) & find_view(self.second, self.second_mask)
+
+    @cached_property
+    def usable(self) -> NDArray[np.bool_]:
+        """What may be skin in both photographs, without black inside of the view, such as ink or a ruler, too."""
+        return self.in_view & (self.first.max(axis=2) >= BLACK) & (self.second.max(axis=2) >= BLACK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,7 +330,7 @@ def _check_skin(pictures: RegisteredPictures) -> str:
     """Return a caution if the skin around the lesions differs, as if only marks in both photographs were registered."""
     from scipy import ndimage
 
-    skin = pictures.usable & ~pictures.first_mask & ~pictures.second_mask
+    skin = pictures.in_view & ~pictures.first_mask & ~pictures.second_mask
     inner = ndimage.binary_erosion(skin, iterations=TEXTURE_PX[1])
     if int(inner.sum()) < MIN_SKIN_PX:
         return ""
