@@ -39,6 +39,7 @@ from napari_melanoma.privacy.audit import audit
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
 from napari_melanoma.reports.lesion import prediction_blocks
 from napari_melanoma.reports.page import write_report
+from napari_melanoma.reports.risk_section import format_known_data
 
 NAMES = (
     "Anna",
@@ -520,3 +521,23 @@ def test_texts_of_files_cannot_bring_markup_along(reported: ReportedCase, tmp_pa
     assert page.count("&lt;script&gt;") >= 4
     assert page.count("{{ 7 * 7 }}") == page.count("&lt;script&gt;")
     assert page.count("</style>") == plain.count("</style>") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "shown"),
+    [
+        ("depth_mm", "0.004", "Depth 0.004 mm"),
+        ("depth_mm_reader_2", "1.23456", "Depth, reader 2 1.23 mm"),
+        ("depth_mm", "0.0", "Depth 0 mm"),
+        ("depth_mm", "1e400", "Depth 1e400 mm"),
+        ("mpp_x", "0.25217", "Pixel width 0.252 µm"),
+        ("mpp_x", "1234.5678", "Pixel width 1234.57 µm"),
+        ("age", "54.0", "Age 54 years"),
+        ("lesion_id", "1_000", "Lesion 1_000"),
+        ("domain", "infinity", "Domain infinity"),
+        ("own column", "0.004", "own column 0.004"),
+        ("source", "007", "Source 007"),
+    ],
+)
+def test_only_numbers_are_rounded_and_never_to_0(name: str, cell: str, shown: str) -> None:
+    assert format_known_data({name: cell}) == shown

@@ -365,5 +365,5 @@ def _format_field(part: Any, name: str, personal: bool) -> str:  # noqa: ANN401 
     elif column.kind == "yes_no":
         shown = "yes" if text == "1" else "no"
     elif column.unit and shown == text:
-        shown = f"{round_number(text)} {column.unit}"
+        shown = f"{round_number(name, text)} {column.unit}"
     return f"{shown} (suggested by {part.guesses[name]}, not confirmed)" if name in part.guesses else shown

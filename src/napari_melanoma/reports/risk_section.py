@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,16 +87,26 @@ def format_probability(prediction: Mapping[str, Any]) -> str:
 
 def format_known_data(known: Mapping[str, object], *, personal: bool = True) -> str:
     """Format the known data of a patient and a melanoma, such as ``Age 64 years, Sex male``; a dash if unknown."""
-    shown = ((name, hide_age(name, round_number(str(cell)), personal=personal)) for name, cell in known.items())
+    shown = ((name, hide_age(name, round_number(name, str(cell)), personal=personal)) for name, cell in known.items())
     return ", ".join(f"{column_title(name)} {cell} {_column_unit(name, cell)}".rstrip() for name, cell in shown) or "–"
 
 
-def round_number(cell: str) -> str:
-    """Round a number to two decimals; any other text stays as it is."""
+def round_number(name: str, cell: str) -> str:
+    """Round the cell of a column of numbers to two decimals, or to three digits if it is small.
+
+    Any other text, and the cells of any other column, stay as they are.
+    """
+    column = find_column(name)
+    if column is None or column.kind != "number":
+        return cell
     try:
-        return f"{round(float(cell), 2):.15g}"
+        value = float(cell)
     except ValueError:
         return cell
+    if not math.isfinite(value):
+        return cell
+    decimals = max(2, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{round(value, decimals):.15g}"
 
 
 def _create_method_row(one: Mapping[str, Any]) -> tuple[Cell, ...]:
