@@ -114,6 +114,8 @@ def draw_pages(pdf: Path, path: Path) -> None:
     application = QGuiApplication.instance() or QGuiApplication(sys.argv[:1])
     document = QPdfDocument(None)
     document.load(str(pdf))
+    if document.pageCount() <= max(PAGES):
+        raise SystemExit(f"{pdf}: expected at least {max(PAGES) + 1} pages, found {document.pageCount()}. Adapt PAGES.")
     points = document.pagePointSize(0)
     size = QSize(PAGE_PX, round(PAGE_PX * points.height() / points.width()))
     width = size.width() * len(PAGES) + 8 * (len(PAGES) - 1)
