@@ -10,7 +10,7 @@ import pytest
 from fake_case import ReportedCase, write_case
 from typer.testing import Result
 
-from napari_melanoma.reports.pdf import PangoError
+from napari_melanoma.reports.pdf import WeasyPrintError
 
 Run = Callable[..., Result]
 
@@ -56,7 +56,7 @@ def test_a_pdf_of_others_is_not_replaced_beside_a_report(run: Run, reported: Rep
 
 
 def without_pango() -> None:
-    raise PangoError("Tagged PDF files need the library Pango.")
+    raise WeasyPrintError("Tagged PDF files need the library Pango.")
 
 
 def test_without_pango_qt_prints(
@@ -66,7 +66,11 @@ def test_without_pango_qt_prints(
     for _ in range(2):  # the second time, the file is replaced
         result = run("report", reported.folder, "--out", "report.html", "--pdf", "--json")
         assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout.splitlines()[-1])["files"] == ["report.html", "report.pdf"]
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert lines[-1]["files"] == ["report.html", "report.pdf"]
+    assert [one["said"] for one in lines if one["event"] == "note"] == [
+        "printed by Qt, without tags for screen readers. Tagged PDF files need the library Pango."
+    ]
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
 
 

@@ -208,7 +208,8 @@ def test_each_printed_page_is_identified_and_numbered(
         request.getfixturevalue("visits")
         path = pages[PRINTED].with_suffix(".pdf")
     else:
-        path = write_pdf(case_report, tmp_path / "case.pdf")
+        path = tmp_path / "case.pdf"
+        write_pdf(case_report, path)
     printed = [" ".join(page.extract_text().split()) for page in PdfReader(path).pages]
     assert 3 <= len(printed) <= 12
     for number, text in enumerate(printed, start=1):

@@ -11,6 +11,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_case import write_case
@@ -22,7 +23,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.figures.page import CONTROL, render_html
 from napari_melanoma.reports import pdf as pdf_files
 from napari_melanoma.reports.case_report import collect_report
-from napari_melanoma.reports.page import NOTICE, Figure, Gallery, Report, Section, Table, Text, fields
+from napari_melanoma.reports.page import GENERATOR, NOTICE, Figure, Gallery, Report, Section, Table, Text, fields
 from napari_melanoma.reports.pdf import is_pdf_report, print_with_qt, print_with_weasyprint, run_printer, write_pdf
 from napari_melanoma.reports.printed_page import prepare_print
 
@@ -69,7 +70,8 @@ def test_a_report_is_printed_on_the_paper_that_was_chosen(
 ) -> None:
     choose(way, monkeypatch)
     report = Report("Case 7", "", (Section("Values", (LONG,)),), "Case 7", "program 1.0")
-    assert write_pdf(report, tmp_path / "report.pdf", paper) == tmp_path / "report.pdf"
+    note = write_pdf(report, tmp_path / "report.pdf", paper)
+    assert ("without tags for screen readers" in note) == (way == "Qt")
     sizes = page_sizes(tmp_path / "report.pdf")
     assert len(sizes) >= 3
     assert set(sizes) == {POINTS[paper]}
@@ -88,8 +90,57 @@ def test_a_report_is_printed_on_the_paper_that_was_chosen(
 
 def test_other_pdf_files_are_no_reports(tmp_path: Path) -> None:
     content = print_with_qt(Report("My page", "", ()), "a4")
-    (tmp_path / "other.pdf").write_bytes(content.replace(b"napari-melanoma report", b"another program here."))
+    other = "another program, here."
+    for encoding in ("utf-8", "utf-16-be"):
+        content = content.replace(GENERATOR.encode(encoding), other.encode(encoding))
+    (tmp_path / "other.pdf").write_bytes(content)
     assert not is_pdf_report(tmp_path / "other.pdf")
+
+
+def test_a_report_without_xmp_metadata_is_recognized(tmp_path: Path) -> None:
+    content = print_with_qt(Report("My page", "", ()), "a4")
+    (tmp_path / "report.pdf").write_bytes(re.sub(rb"<x:xmpmeta.*?</x:xmpmeta>", b"", content, flags=re.DOTALL))
+    assert b"CreatorTool" not in (tmp_path / "report.pdf").read_bytes()
+    assert is_pdf_report(tmp_path / "report.pdf")
+
+
+def test_a_broken_package_is_not_called_a_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "weasyprint", None)
+    note = write_pdf(Report("Case 7", "", ()), tmp_path / "report.pdf")
+    assert "import of weasyprint halted" in note
+    assert "reinstall weasyprint" in note
+    assert "Pango" not in note
+
+
+class Printer:
+    """A printer that notes the environment of each start, and ends with given codes."""
+
+    def __init__(self, *codes: int) -> None:
+        self.codes, self.environments = list(codes), []
+
+    def run(self, *_: object, env: dict[str, str] | None = None, **__: object) -> object:
+        self.environments.append(env or {})
+        return subprocess.CompletedProcess([], self.codes.pop(0), b"%PDF-1.4", b"no window server")
+
+
+@pytest.mark.parametrize(("system", "codes"), [("darwin", (-6, 0)), ("darwin", (1,)), ("linux", (-6,))])
+def test_without_a_window_server_macos_prints_without_it(
+    system: str, codes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printer = Printer(*codes)
+    monkeypatch.setattr(subprocess, "run", printer.run)
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
+    monkeypatch.setitem(sys.modules, "qtpy", SimpleNamespace(API="pyside6"))
+    job = prepare_print(Report("Case 7", "", ()), "a4")
+    if codes[-1]:
+        with pytest.raises(MelanomaError, match="no window server"):
+            run_printer(job)
+    else:
+        assert run_printer(job).startswith(b"%PDF")
+    assert printer.codes == []
+    assert [one.get("QT_QPA_PLATFORM") for one in printer.environments] == [None, "offscreen"][: len(codes)]
+    assert {one["QT_API"] for one in printer.environments} == {"pyside6"}
 
 
 def words_by_section(content: bytes, titles: list[str]) -> list[list[str]]:

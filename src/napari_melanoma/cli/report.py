@@ -51,7 +51,9 @@ def report(
         written, failures = [out], [(one.about, one.detail) for one in found.problems]
         if pdf:
             try:
-                written.append(write_pdf(found.report, out.with_suffix(".pdf"), paper))
+                note = write_pdf(found.report, out.with_suffix(".pdf"), paper)
+                written.append(out.with_suffix(".pdf"))
+                current.report_notes([("PDF", note)] if note else [])
             except MelanomaError as error:  # the report is there, in a form that can be printed
                 failures.append(("PDF", describe_error(error)))
         current.report_failures(failures, "about")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -28,28 +30,37 @@ INSTALL_PANGO = (
     "Debian and Ubuntu: sudo apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0. "
     "macOS: brew install pango. Windows: install MSYS2, then pacman -S mingw-w64-ucrt-x86_64-pango"
 )
+INSTALL_WEASYPRINT = (
+    "Tagged PDF files, which screen readers can read, need the Python package WeasyPrint, which cannot be imported. "
+    "Install it again: pip install --force-reinstall weasyprint cffi"
+)
+UNTAGGED = "printed by Qt, without tags for screen readers."
 PRINTER = "napari_melanoma.ui.printing"  # a process of its own: Qt may abort it
 PRINT_S = 300.0
 
 
-class PangoError(MelanomaError):
-    """WeasyPrint cannot be used, because the library Pango is not installed."""
+class WeasyPrintError(MelanomaError):
+    """WeasyPrint cannot be used, because it or the library Pango is missing or damaged."""
 
 
-def write_pdf(report: Report, pdf: Path, paper: Paper = "a4") -> Path:
+def write_pdf(report: Report, pdf: Path, paper: Paper = "a4") -> str:
     """Print a report with its pictures, and without its light or dark screen colors.
 
     WeasyPrint makes a tagged PDF file (PDF/UA-1); without the library Pango, Qt prints the same content without tags.
     The producer in the metadata of the file states which one did. Nothing outside the report is read, neither files nor
-    addresses. Returns ``pdf``. Takes about 5 s for a few pages.
+    addresses. Takes about 5 s for a few pages.
+
+    Returns that the file has no tags, and why; empty if it has them.
 
     Raises InputError for another paper, MelanomaError if neither can print, SaveError if ``pdf`` cannot be written.
     """
     if paper not in PAPERS:
         raise InputError(f"expected a paper size of {' or '.join(PAPERS)}, found '{paper}'.")
+    note = ""
     try:
         content = print_with_weasyprint(render_report(report), paper)
-    except PangoError as missing:
+    except WeasyPrintError as missing:
+        note = f"{UNTAGGED} {missing}"
         try:
             content = print_with_qt(report, paper)
         except MelanomaError as error:
@@ -58,11 +69,11 @@ def write_pdf(report: Report, pdf: Path, paper: Paper = "a4") -> Path:
             ) from error
     with atomic_file(pdf) as temporary:
         temporary.write_bytes(content)
-    return pdf
+    return note
 
 
 def print_with_weasyprint(html: str, paper: Paper) -> bytes:
-    """Lay out a self-contained page; raise PangoError where the library is not installed."""
+    """Lay out a self-contained page; raise WeasyPrintError where it cannot be used."""
     weasyprint = load_weasyprint()
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"})
     document = weasyprint.HTML(string=html, base_url="about:blank", url_fetcher=fetcher)
@@ -79,16 +90,17 @@ def print_with_qt(report: Report, paper: Paper) -> bytes:
 
 
 def run_printer(job: PrintJob) -> bytes:
-    """Print with Qt in a separate process, which needs no display; raise MelanomaError if it fails."""
+    """Print with Qt in a separate process, by the binding that is loaded here; raise MelanomaError if it fails.
+
+    It needs no display on Linux; on macOS without a window server, Qt aborts it, and it is started again without one.
+    """
+    environment = dict(os.environ)
+    if "qtpy" in sys.modules:  # not imported here: only the viewer needs Qt
+        environment["QT_API"] = sys.modules["qtpy"].API
     try:
-        done = subprocess.run(
-            [python_executable(), "-P", "-m", PRINTER],
-            input=json.dumps(asdict(job)).encode("utf-8"),
-            capture_output=True,
-            timeout=PRINT_S,
-            creationflags=NO_CONSOLE,
-            check=False,
-        )
+        done = _start_printer(job, environment)
+        if done.returncode < 0 and sys.platform == "darwin":
+            done = _start_printer(job, {**environment, "QT_QPA_PLATFORM": "offscreen"})
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MelanomaError(f"Qt's printer gave no result ({error}).") from error
     if done.returncode or not done.stdout.startswith(b"%PDF"):
@@ -96,6 +108,19 @@ def run_printer(job: PrintJob) -> bytes:
         reason = next((line.strip() for line in reversed(lines) if line.strip()), f"code {done.returncode}")
         raise MelanomaError(f"Qt's printer failed ({reason}).")
     return done.stdout
+
+
+def _start_printer(job: PrintJob, environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """Run the printer until it ends."""
+    return subprocess.run(
+        [python_executable(), "-P", "-m", PRINTER],
+        input=json.dumps(asdict(job)).encode("utf-8"),
+        env=environment,
+        capture_output=True,
+        timeout=PRINT_S,
+        creationflags=NO_CONSOLE,
+        check=False,
+    )
 
 
 def _keep_metadata_readable(document: Any, pdf: Any) -> None:  # noqa: ANN401 - weasyprint's Document, pydyf's PDF
@@ -106,13 +131,18 @@ def _keep_metadata_readable(document: Any, pdf: Any) -> None:  # noqa: ANN401 - 
 
 
 def is_pdf_report(path: Path) -> bool:
-    """Return whether a PDF file is a report that was written by this program, by the creator in its metadata."""
+    """Return whether a PDF file is a report that was written by this program, by the creator in its metadata.
+
+    Earlier versions of Qt than 6.8 may write it into the information of the document alone, in UTF-16.
+    """
     content = path.read_bytes()
-    return any(f"CreatorTool{text}".encode() in content for text in (f">{GENERATOR}<", f'="{GENERATOR}"'))
+    in_xmp = (f"CreatorTool{text}".encode() for text in (f">{GENERATOR}<", f'="{GENERATOR}"'))
+    in_information = b"/Creator (" + codecs.BOM_UTF16_BE + GENERATOR.encode("utf-16-be") + b")"
+    return any(text in content for text in (*in_xmp, in_information))
 
 
 def load_weasyprint() -> ModuleType:
-    """Import WeasyPrint, which takes some seconds; raise PangoError where its library is not installed."""
+    """Import WeasyPrint, which takes some seconds; raise WeasyPrintError where it cannot be used."""
     from PIL import ImageFile
 
     reads_truncated = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -123,14 +153,15 @@ def load_weasyprint() -> ModuleType:
             import weasyprint.text.ffi
             import weasyprint.urls
         except (ImportError, OSError) as error:
-            raise PangoError(f"{INSTALL_PANGO} ({error}).") from error
+            advice = INSTALL_WEASYPRINT if isinstance(error, ImportError) else INSTALL_PANGO
+            raise WeasyPrintError(f"{advice} ({' '.join(str(error).split())}).") from error
         finally:  # it makes Pillow accept truncated images, photographs of patients included
             ImageFile.LOAD_TRUNCATED_IMAGES = reads_truncated
     return weasyprint
 
 
 def layout_versions() -> dict[str, str]:
-    """Return the versions of WeasyPrint and Pango; raise PangoError where they cannot be loaded."""
+    """Return the versions of WeasyPrint and Pango; raise WeasyPrintError where they cannot be loaded."""
     weasyprint = load_weasyprint()
     pango = weasyprint.text.ffi.pango.pango_version()  # 15206 is 1.52.6
     return {"weasyprint": weasyprint.__version__, "pango": f"{pango // 10000}.{pango // 100 % 100}.{pango % 100}"}
