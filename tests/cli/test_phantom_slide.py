@@ -1,4 +1,4 @@
-"""``phantom slide``: options are applied, impossible slides are reported."""
+"""``phantom slide`` and ``phantom lesion --growth``: options are applied, impossible images are reported."""
 
 from __future__ import annotations
 
@@ -56,3 +56,15 @@ def test_too_small_slides_are_reported_before_anything_is_written(run, tmp_path:
     assert "3 of 3 slides are too small (seed 0: " in result.stderr
     assert "--size 1280 is large enough for all. Nothing was written." in " ".join(result.stderr.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_growth_that_does_not_fit_is_reported_before_anything_is_written(run, tmp_path: Path) -> None:
+    words = "phantom lesion --out out --count 2 --size 64 64 --growth"
+    refused = run(*words.split(), "9", "--diameter-mm", "14")
+    assert refused.exit_code == 2, refused.output
+    assert "--growth 9 is too large for the lesion of seed 0" in " ".join(refused.output.split())
+    assert not (tmp_path / "out").exists()
+    drawn = run(*words.split(), "0.2")
+    assert drawn.exit_code == 0, drawn.output
+    assert "4 phantoms in out" in drawn.stdout
+    assert len(list((tmp_path / "out").glob("*_grown.png"))) == 2
