@@ -139,7 +139,7 @@ def test_a_search_in_a_data_set_is_continued_but_none_starts_there(
     recipe: SearchRecipe, trainer: Trainer, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
-    inside = recipe.model_copy(update={"data": recipe.data.model_copy(update={"datasets": [str(data)]})})
+    inside = recipe.model_copy(update={"data": recipe.data.model_copy(update={"datasets": (str(data),)})})
     out = data / "search"
     out.mkdir(parents=True)
     with pytest.raises(InputError, match="lies in the data set"):

@@ -60,7 +60,7 @@ def read_lesion_mask(
 
 
 def find_lesion(values: NDArray) -> NDArray[np.bool_] | None:
-    """Return which pixels of a mask are lesion, bool; None if its values do not tell.
+    """Return which pixels of a mask are lesion, bool; None if its values are ambiguous.
 
     A mask has 0 outside and one other value in the lesion, or is black and white (0 to 255) with soft edges.
     """
