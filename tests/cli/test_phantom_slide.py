@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.config import write_toml
+from napari_melanoma.phantoms.lesion import phantom
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
 
@@ -58,13 +59,18 @@ def test_too_small_slides_are_reported_before_anything_is_written(run, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-def test_growth_that_does_not_fit_is_reported_before_anything_is_written(run, tmp_path: Path) -> None:
-    words = "phantom lesion --out out --count 2 --size 64 64 --growth"
-    refused = run(*words.split(), "9", "--diameter-mm", "14")
+def test_growth_to_an_impossible_size_is_reported_before_anything_is_written(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "phantom lesion --out out --count 2 --size 64 64 --growth 0.2".split()
+    with monkeypatch.context() as patch:
+        grow = phantom.grow_lesion
+        patch.setattr(phantom, "grow_lesion", lambda config, share: grow(config, 999 if config.seed else share))
+        refused = run(*words)
     assert refused.exit_code == 2, refused.output
-    assert "--growth 9 is too large for the lesion of seed 0" in " ".join(refused.output.split())
+    assert "--growth 0.2 is too large for the lesion of seed 1" in " ".join(refused.output.split())
     assert not (tmp_path / "out").exists()
-    drawn = run(*words.split(), "0.2")
+    drawn = run(*words)
     assert drawn.exit_code == 0, drawn.output
     assert "4 phantoms in out" in drawn.stdout
     assert len(list((tmp_path / "out").glob("*_grown.png"))) == 2
