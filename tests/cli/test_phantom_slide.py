@@ -62,7 +62,7 @@ def test_too_small_slides_are_reported_before_anything_is_written(run, tmp_path:
 def test_growth_to_an_impossible_size_is_reported_before_anything_is_written(
     run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = "phantom lesion --out out --count 2 --size 64 64 --growth 0.2".split()
+    words = ["phantom", "lesion", "--out", "out", "--count", "2", "--size", "64", "64", "--growth", "0.2"]
     with monkeypatch.context() as patch:
         grow = phantom.grow_lesion
         patch.setattr(phantom, "grow_lesion", lambda config, share: grow(config, 999 if config.seed else share))
