@@ -313,6 +313,12 @@ def test_probabilities_are_no_mask(lesion) -> None:
     for call in (nm.measure, lambda mask: nm.measure(mask, rgb), lambda mask: nm.classify(rgb, mask)):
         with pytest.raises(nm.InputError, match=r"such as probabilities\. Pass segmentation\.mask, or prob"):
             call(probability)
+        with pytest.raises(nm.InputError, match=r"found numbers from \d+ to 255, such as classes or scaled prob"):
+            call((probability * 255).astype(np.uint8) | np.uint8(255) * truth)
+    assert nm.measure(truth.astype(np.uint8) * 7) == nm.measure(truth)
+    soft = truth.astype(np.uint8) * 255
+    soft[0, 0] = 3
+    assert nm.measure(soft) == nm.measure(truth)
     assert nm.measure(truth.astype(float)) == nm.measure(truth * np.float32(255)) == nm.measure(truth)
 
 

@@ -10,6 +10,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+import tifffile
 from fake_slides import draw_slide
 from PIL import Image
 
@@ -394,6 +395,24 @@ def test_a_tiled_tiff_is_a_slide_by_its_content(tmp_path: Path) -> None:
         "section.tif": ("wsi", True),
         "back_1.tif": ("", False),
     }
+    assert {image.path.name: image.guesses.get("modality") for _, image in case.iterate_images()} == {
+        "section.tif": "content",
+        "back_1.tif": None,
+    }
+
+
+@pytest.mark.parametrize(("levels", "slide"), [(1, False), (2, True)])
+def test_a_tiled_photograph_is_no_slide(tmp_path: Path, levels: int, slide: bool) -> None:
+    """Its tiles alone do not make it one; a pyramid does."""
+    rgb = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
+    (tmp_path / "in").mkdir()
+    with tifffile.TiffWriter(tmp_path / "in" / "back_1.tif") as tiff:
+        how = {"photometric": "rgb", "tile": (128, 128), "metadata": None}
+        tiff.write(rgb, subifds=levels - 1, **how)
+        if levels > 1:
+            tiff.write(np.ascontiguousarray(rgb[::2, ::2]), subfiletype=1, **how)
+    case = import_case(tmp_path / "case", [tmp_path / "in"]).case
+    assert [image.is_slide for _, image in case.iterate_images()] == [slide]
 
 
 DAYS = [
@@ -412,6 +431,40 @@ def test_the_day_is_read_from_a_table(tmp_path: Path, column: str, cell: str, da
     assert image.taken_on == "2024-03-04"
     assert image.guesses["taken_on"] == "table"
     assert not collected.notes
+
+
+def test_the_column_that_names_the_day_of_an_image_is_used_in_any_order(tmp_path: Path) -> None:
+    """Also over the camera, whose clock may be wrong; a difference is noted."""
+    exif = Image.Exif()
+    exif[0x0132] = "2024:05:17 10:00:00"
+    draw(tmp_path / "in" / "one.jpg", exif=exif)
+    table = tmp_path / "in" / "table.csv"
+    table.write_text("image_id,date,photo_date,taken_on\none,2020-01-02,2024-05-16,2024-05-17\n")
+    collected = collect_patients([tmp_path / "in"])
+    assert collected.patients[0].case.images[0].taken_on == "2024-05-17"
+    assert not collected.notes
+    table.write_text("image_id,Datum,photo_date\none,2020-01-02,2024-05-16\n")
+    collected = collect_patients([tmp_path / "in"])
+    assert collected.patients[0].case.images[0].taken_on == "2024-05-16"
+    assert collected.notes == (
+        (
+            "one.jpg",
+            "has different dates: 2024-05-16 (the table) is used, not 2024-05-17 (the camera). "
+            "Check it in the Case dock.",
+        ),
+    )
+
+
+@pytest.mark.parametrize("column", ["date", "Datum", "data", "exam_date"])
+def test_the_day_of_a_visit_does_not_replace_that_of_the_camera(tmp_path: Path, column: str) -> None:
+    exif = Image.Exif()
+    exif[0x0132] = "2024:05:17 10:00:00"
+    draw(tmp_path / "in" / "one.jpg", exif=exif)
+    (tmp_path / "in" / "table.csv").write_text(f"image_id,{column}\none,2020-01-02\n")
+    collected = collect_patients([tmp_path / "in"])
+    (image,) = collected.patients[0].case.images
+    assert (image.taken_on, image.guesses["taken_on"]) == ("2024-05-17", "exif")
+    assert "2024-05-17 (the camera) is used, not 2020-01-02 (the table)" in dict(collected.notes)["one.jpg"]
 
 
 def test_a_day_that_is_not_understood_is_reported(tmp_path: Path) -> None:

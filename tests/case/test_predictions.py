@@ -32,7 +32,7 @@ from napari_melanoma.case.store import CaseStore, write_correction
 from napari_melanoma.classification.classifier import EncoderOutput, PredictionCalibration
 from napari_melanoma.classification.prediction import ClassifyOptions
 from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.errors import InputError, SaveError
+from napari_melanoma.core.errors import CaseChanged, InputError, SaveError
 from napari_melanoma.core.prediction_config import ClassifierConfig, TabularConfig, TabularEncoding
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.patient_outliers import PatientOutlier
@@ -183,18 +183,27 @@ def test_a_photograph_of_another_modality_is_left_out(store: CaseStore, model: R
     assert found.is_current(store.case, "L1")
 
 
-def test_masks_are_saved_while_predicting(store: CaseStore, model: Redness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The predictions are up to date with them."""
+@pytest.fixture
+def analyzed(store: CaseStore, model: Redness, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A case whose first image has no mask, and the images that were segmented."""
     monkeypatch.setattr("napari_melanoma.lesion.loaded_models.load_classifier", lambda name: model)
     monkeypatch.setattr("napari_melanoma.lesion.loaded_models.load_segmenter", lambda name: object())
     store.save(set_image(set_correction(store.case, "I1", None), "I1", mpp_x=50.0, mpp_y=50.0))
+    images: list[str] = []
 
     def analyze(photograph, segmenter, options, run) -> LesionResult:
+        images.append(photograph.name)
         probability = np.zeros(photograph.rgb.shape[:2], np.float32)
         probability[20:60, 20:60] = 1
         return derive_result(photograph, probability, options, ModelStamp("m", "0" * 64, "cpu", 0.5, ("dermoscopic",)))
 
     monkeypatch.setattr("napari_melanoma.lesion.analysis.analyze_lesion", analyze)
+    return images
+
+
+@pytest.mark.usefixtures("analyzed")
+def test_masks_are_saved_while_predicting(store: CaseStore) -> None:
+    """The predictions are up to date with them."""
     assert predict_case_with(store, "", RunContext()).find_lesion("L1").image_ids == ("I1", "I2")
     assert store.case.find_image("I1").current is None
     found = predict_case_with(store, "", RunContext(), keep=True)
@@ -202,6 +211,52 @@ def test_masks_are_saved_while_predicting(store: CaseStore, model: Redness, monk
     assert read_mask(result.path / "mask.png").sum() == 1600
     assert read_result(result.path)["measurements"]["area_mm2"] == pytest.approx(1600 * 0.0025)
     assert found.is_current(CaseStore.open_read_only(store.folder).case, "L1")
+
+
+def test_a_case_that_another_program_changed_is_not_predicted(store: CaseStore, analyzed: list[str]) -> None:
+    """Nothing is segmented, and no result remains that the case does not refer to."""
+    path = store.folder / "case.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("head/neck", "torso"), encoding="utf-8")
+    with pytest.raises(CaseChanged, match="was changed by another program"):
+        predict_case_with(store, "", RunContext(), keep=True)
+    assert not analyzed
+    assert not (store.folder / "results").exists()
+
+
+@pytest.mark.usefixtures("analyzed")
+@pytest.mark.parametrize("error", [SaveError("cannot save"), PermissionError(13, "denied")])
+def test_an_error_while_saving_is_not_one_of_the_photograph(
+    store: CaseStore, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lesion is not predicted from its other photographs only."""
+
+    def fail(result, folder) -> Path:
+        raise error
+
+    monkeypatch.setattr("napari_melanoma.case.results.save_lesion", fail)
+    with pytest.raises(SaveError):
+        predict_case_with(store, "", RunContext(), keep=True)
+
+
+def test_a_lesion_without_a_photograph_is_noted(store: CaseStore, model: Redness) -> None:
+    """Slides are not classified."""
+    store.save(add_lesion(set_image(store.case, "I3", modality="wsi")))
+    found = predict_case(store, model, RunContext())
+    assert [one.lesion_id for one in found.lesions] == ["L1", "L3", "L4"]
+    assert [about for about, message in found.notes if message.startswith("has no photograph")] == ["L2", "L5"]
+
+
+def test_a_photograph_that_is_left_out_is_not_compared(store: CaseStore, model: Redness) -> None:
+    """The first lesion differs from the others by a photograph that its prediction does not use."""
+    config = model.info.config
+    model.info = replace(model.info, config=config.model_copy(update={"modalities": ("dermoscopic",)}))
+    case = store.case
+    for name in ("I2", "I3", "I4"):
+        case = set_image(case, name, modality="macroscopic")
+    store.save(case)
+    found = predict_case(store, model, RunContext())
+    assert found.find_lesion("L1").image_ids == ("I1",)
+    assert [one.outlier for one in found.lesions] == [None] * 4
 
 
 def test_an_outlier_is_found(store: CaseStore, model: Redness) -> None:

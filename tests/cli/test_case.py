@@ -110,6 +110,20 @@ def test_lesions_are_classified(run, pictures: Path, lines, monkeypatch: pytest.
     assert "0 lesions classified by red" in lines(result.stdout)[-1]["message"]
 
 
+def test_a_cancelled_prediction_states_what_is_kept(run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_melanoma.case import results
+    from napari_melanoma.core.context import Cancelled
+
+    def predict(*given: object, keep: bool) -> None:
+        raise Cancelled
+
+    monkeypatch.setattr(results, "predict_case_with", predict)
+    run("case", "K", "--from", "pictures")
+    stopped = run("case", "K", "--answer")
+    assert stopped.exit_code != 0
+    assert "Masks and results of finished photographs are kept in K; no prediction was saved." in stopped.output
+
+
 WRONG = [
     (("--answer", "--from", "pictures"), "cannot be combined"),
     (("--classifier", "red"), "needs --answer"),

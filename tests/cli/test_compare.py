@@ -155,7 +155,7 @@ def test_a_failed_image_gives_exit_code_1(run: Run, finished: Path, clinic: Path
     assert " 1 image failed. (written to" in done.stdout
 
 
-def test_each_run_has_its_advice_and_a_failure_in_any_counts(run: Run, finished: Path, clinic: Path) -> None:
+def test_each_run_has_its_advice_and_a_failure_in_any_counts(run: Run, finished: Path, clinic: Path, lines) -> None:
     intact = finished.with_name("run-02")
     shutil.copytree(finished, intact)
     shutil.copytree(clinic, clinic.with_name("complete"))
@@ -166,6 +166,10 @@ def test_each_run_has_its_advice_and_a_failure_in_any_counts(run: Run, finished:
     assert done.exit_code == 1
     advice = [line for line in done.stdout.splitlines() if line.startswith("Cannot tell")]
     assert [" 1 image failed." in line for line in advice] == [True, False]
+    items = [one for one in lines(run("compare", finished, intact, "--json").stdout) if one["event"] == "comparison"]
+    assert [(one["path"], one["advice"], bool(one["reason"])) for one in items] == [
+        (str(path), "cannot tell", True) for path in (finished, intact)
+    ]
     assert [str(path / "comparison") in line for path, line in zip((finished, intact), advice, strict=True)] == [
         True
     ] * 2
@@ -202,6 +206,30 @@ def test_an_active_run_is_rejected(run: Run, finished: Path) -> None:
     done = run("compare", finished)
     assert done.exit_code == 2
     assert "run-01 is still running; it is compared automatically when it ends." in done.stderr
+
+
+def test_nothing_is_compared_while_one_of_the_runs_is_active(run: Run, finished: Path) -> None:
+    active = finished.with_name("run-02")
+    shutil.copytree(finished, active)
+    ProcessStamp.create().write(active / PROCESS_FILE)
+    done = run("compare", finished, active)
+    assert done.exit_code == 2
+    assert "run-02 is still running" in done.stderr
+    assert not (finished / "comparison").exists()
+
+
+def test_an_evaluation_in_a_data_set_is_repeated(run: Run, clinic: Path, tiny_bundle: BundleInfo) -> None:
+    assert run("evaluate", "--model", tiny_bundle.path, "--data", clinic, "--out", "outside").exit_code == 0
+    shutil.copytree("outside", clinic / "earlier")
+    done = run("evaluate", "--model", tiny_bundle.path, "--data", clinic, "--out", clinic / "earlier")
+    assert done.exit_code == 0, done.output
+    for out, why in ((clinic / "both", "lies in the data set"), (Path("outside"), "is one of the evaluations")):
+        before = (Path("outside") / "per_image.csv").read_bytes()
+        refused = run("compare", "outside", clinic / "earlier", "--out", out)
+        assert refused.exit_code == 2
+        assert why in " ".join(refused.output.split())
+        assert (Path("outside") / "per_image.csv").read_bytes() == before
+    assert not (clinic / "both").exists()
 
 
 def test_a_bundle_is_imported_under_a_name(run: Run, tiny_bundle: BundleInfo) -> None:

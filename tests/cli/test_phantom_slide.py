@@ -1,4 +1,4 @@
-"""``phantom slide``: options are applied, impossible slides are reported."""
+"""``phantom slide`` and ``phantom lesion --growth``: options are applied, impossible images are reported."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.config import write_toml
+from napari_melanoma.phantoms.lesion import phantom
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
 
@@ -56,3 +57,20 @@ def test_too_small_slides_are_reported_before_anything_is_written(run, tmp_path:
     assert "3 of 3 slides are too small (seed 0: " in result.stderr
     assert "--size 1280 is large enough for all. Nothing was written." in " ".join(result.stderr.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_growth_to_an_impossible_size_is_reported_before_anything_is_written(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["phantom", "lesion", "--out", "out", "--count", "2", "--size", "64", "64", "--growth", "0.2"]
+    with monkeypatch.context() as patch:
+        grow = phantom.grow_lesion
+        patch.setattr(phantom, "grow_lesion", lambda config, share: grow(config, 999 if config.seed else share))
+        refused = run(*words)
+    assert refused.exit_code == 2, refused.output
+    assert "--growth 0.2 is too large for the lesion of seed 1" in " ".join(refused.output.split())
+    assert not (tmp_path / "out").exists()
+    drawn = run(*words)
+    assert drawn.exit_code == 0, drawn.output
+    assert "4 phantoms in out" in drawn.stdout
+    assert len(list((tmp_path / "out").glob("*_grown.png"))) == 2

@@ -8,8 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, read_dataset, select_for_split
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.data.dataset import (
+    DatasetEntry,
+    Sample,
+    iter_entries,
+    read_dataset,
+    require_outside_datasets,
+    select_for_split,
+)
 from napari_melanoma.data.splits import hold_out
 from napari_melanoma.io.results import write_mask, write_rgb
 
@@ -147,3 +154,14 @@ def test_phantoms_are_recognized_by_source_or_cohort_file(tmp_path: Path, cohort
     if cohort:
         (folder / "cohort.json").write_text(cohort, encoding="utf-8")
     assert [sample.synthetic for sample in read_dataset(folder)] == drawn
+
+
+def test_a_data_set_is_protected_where_the_disk_ignores_upper_and_lower_case(tmp_path: Path, monkeypatch) -> None:
+    data = tmp_path / "Data"
+    data.mkdir()
+    same = Path.samefile
+    monkeypatch.setattr(Path, "samefile", lambda one, other: str(one).lower() == str(other).lower() or same(one, other))
+    require_outside_datasets(tmp_path / "data-2", [data])
+    for out, where in ((tmp_path / "data", "is"), (tmp_path / "DATA" / "new", "lies in")):
+        with pytest.raises(InputError, match=f"{where} the data set"):
+            require_outside_datasets(out, [data])

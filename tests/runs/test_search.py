@@ -16,7 +16,7 @@ from PIL import Image
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
-from napari_melanoma.core.errors import DataSetError, RunError, SaveError, TrainingDiverged, TrainingError
+from napari_melanoma.core.errors import DataSetError, InputError, RunError, SaveError, TrainingDiverged, TrainingError
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.runs import search as workflow
@@ -41,8 +41,11 @@ class Trainer:
         self.learn = learn
         self.calls: list[tuple[str, bool]] = []
 
-    def __call__(self, recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, evaluate: bool) -> None:
+    def __call__(
+        self, recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, evaluate: bool, check_place: bool
+    ) -> None:
         assert not evaluate, "the test set stays unseen"
+        assert not check_place, "the search has checked its own place"
         folder = RunFolder(out)
         self.calls.append((out.name, resume))
         out.mkdir(parents=True, exist_ok=True)
@@ -129,6 +132,20 @@ def test_a_search_continues_with_unfinished_trials(recipe: SearchRecipe, trainer
     longer = search(with_trials(recipe, 7), tmp_path, run=RunContext())
     assert trainer.calls[before:] == [("trial-006", False), ("trial-007", False)]
     assert longer.trials[:5] == found.trials
+
+
+@pytest.mark.usefixtures("no_figure")
+def test_a_search_in_a_data_set_is_continued_but_none_starts_there(
+    recipe: SearchRecipe, trainer: Trainer, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    inside = recipe.model_copy(update={"data": recipe.data.model_copy(update={"datasets": (str(data),)})})
+    out = data / "search"
+    out.mkdir(parents=True)
+    with pytest.raises(InputError, match="lies in the data set"):
+        search(inside, out, run=RunContext())
+    write_toml(out / "search.toml", inside)
+    assert len(search(inside, out, run=RunContext()).trials) == 5
 
 
 def with_trials(recipe: SearchRecipe, count: int) -> SearchRecipe:

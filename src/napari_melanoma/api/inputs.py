@@ -152,8 +152,7 @@ def to_mask_array(mask: AnyPath | ArrayLike) -> NDArray[np.generic]:
         raise InputError(f"a mask is an array of numbers or of True and False; found {array.dtype}.")
     if np.isnan(array).any():
         raise InputError("a mask is 0 outside of the lesion; found NaN.")
-    _refuse_probabilities(array)
-    return array
+    return array if array.dtype.kind == "b" or array.ndim != 2 else _to_lesion(array)
 
 
 def _read_mask(path: Path) -> NDArray[np.bool_]:
@@ -169,15 +168,20 @@ def _read_mask(path: Path) -> NDArray[np.bool_]:
         ) from None
 
 
-def _refuse_probabilities(array: NDArray[np.generic]) -> None:
-    """Raise an error for a map of probabilities, which is above 0 nearly everywhere."""
+def _to_lesion(array: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return which pixels are lesion; raises for several classes and for probabilities."""
+    from napari_melanoma.data.label_values import find_lesion
+
+    lesion = find_lesion(array)
+    if lesion is not None:
+        return lesion
+    found = f"a mask has two values, 0 and one other; found numbers from {array.min():.3g} to {array.max():.3g}"
     if array.dtype.kind == "f":
-        inside = array[array != 0]
-        if inside.size and (inside != inside[0]).any():
-            raise InputError(
-                f"a mask has two values, 0 and one other; found numbers from {array.min():.3g} to {array.max():.3g}, "
-                "such as probabilities. Pass segmentation.mask, or probability >= 0.5."
-            )
+        raise InputError(f"{found}, such as probabilities. Pass segmentation.mask, or probability >= 0.5.")
+    raise InputError(
+        f"{found}, such as classes or scaled probabilities. Pass an array that is True in the lesion, such as "
+        "classes == 1."
+    )
 
 
 def to_pixel_size(pixel_size_um: PixelSizeUm) -> PixelSize:

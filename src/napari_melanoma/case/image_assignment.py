@@ -46,6 +46,7 @@ DERMATOSCOPES = (
     *("dermengine", "molescope", "dermoscan"),
 )
 TOTAL_BODY = ("vectra", "wb360")
+DAY_SOURCES: Mapping[Origin, str] = {"table": "the table", "exif": "the camera", "dicom": "the DICOM header"}
 Row = dict[str, str]
 Note = tuple[str, str]
 MAX_NAMED = 3  # names that a message lists
@@ -94,6 +95,18 @@ def merge_metadata(sources: Iterable[ImageMetadata]) -> ImageMetadata:
             facts.patient or more.patient, facts.lesion or more.lesion, cells | dict(facts.cells), origins
         )
     return facts
+
+
+def describe_day_conflict(sources: Iterable[ImageMetadata]) -> str:
+    """Describe that tables and the header give an image different days, the first of which is used; "" if not."""
+    days: dict[str, Origin] = {}
+    for one in sources:
+        if "taken_on" in one.cells:
+            days.setdefault(one.cells["taken_on"], one.origins["taken_on"])
+    if len(days) < 2:
+        return ""
+    used, *others = (f"{day} ({DAY_SOURCES.get(origin, origin)})" for day, origin in days.items())
+    return f"has different dates: {used} is used, not {' or '.join(others)}. Check it in the Case dock."
 
 
 @cache
@@ -315,11 +328,13 @@ def _read_exif_metadata(hints: ExifHints) -> ImageMetadata:
 MAX_PHRASE_WORDS = 5  # words that are looked up together
 MIN_SITE_LETTERS = 3  # of a word that may name a body site; abbreviations of sides and modalities are ambiguous
 LARGEST_NUMBER, MAX_DIGITS = 99, 3  # of a lesion; larger numbers are counters of cameras
-DAY_COLUMNS = (
-    *("taken_on", "date", "date_taken", "image_date", "photo_date", "exam_date", "acquisition_date", "study_date"),
-    *("datum", "aufnahmedatum", "fecha", "data", "data_exame", "date_examen", "opnamedatum"),
+IMAGE_DAY_COLUMNS = (
+    *("taken_on", "date_taken", "image_date", "photo_date", "acquisition_date", "aufnahmedatum", "opnamedatum"),
 )
-"""Names of columns for the day on which an image was taken, in lower case."""
+"""Names of columns for the day on which an image was taken, in lower case, in the order of their precedence."""
+ROW_DAY_COLUMNS = ("exam_date", "study_date", "data_exame", "date_examen", "date", "datum", "fecha", "data")
+"""Names of columns for a day that may also be that of a visit, a biopsy or an entry: the camera's day is better."""
+ROW_DAY = "row_day"  # key of such a day in a row
 EARLIEST_DAY = "1995"  # earlier dates, before digital photography, are dates of birth
 _PAD_UFES = re.compile(r"(PAT_\d+)_(\d+)_\d+")
 _PATIENT = re.compile(
@@ -503,10 +518,17 @@ class CaseTable:
 
     def image_metadata(self, image: Path) -> ImageMetadata:
         """Return the metadata in the row of an image; empty if there is none."""
-        row = self.by_path.get(image) or ({} if image.stem in self.ambiguous else self.by_name.get(image.stem, {}))
+        row = self._find_row(image)
         return ImageMetadata.from_source(
             "table", row, patient=row.get("patient_id", ""), lesion=row.get("lesion_id", "")
         )
+
+    def row_day(self, image: Path) -> ImageMetadata:
+        """Return a day in the row of an image that need not be that of the photograph, such as ``date``."""
+        return ImageMetadata.from_source("table", {"taken_on": self._find_row(image).get(ROW_DAY, "")})
+
+    def _find_row(self, image: Path) -> Row:
+        return self.by_path.get(image) or ({} if image.stem in self.ambiguous else self.by_name.get(image.stem, {}))
 
     def count_rows_without(self, images: Iterable[Path]) -> int:
         """Count the rows that do not belong to any of the images."""
@@ -559,14 +581,20 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
 
 
 def _split_day(row: Row) -> tuple[dict[str, str], Row]:
-    """Return the day on which an image was taken, and the other columns of its row.
+    """Return the day of an image as ``taken_on``, else another day as ``ROW_DAY``, and the other columns of its row.
 
     The table of data sets has no column for it. A cell that is not understood stays in the row, to be reported.
     """
-    days = {name: _parse_day(cell)[0] for name, cell in row.items() if name.strip().casefold() in DAY_COLUMNS}
-    known = next(filter(None, days.values()), "")
+    columns = {name: name.strip().casefold() for name in row}
+    days = {
+        name: _parse_day(row[name])[0] for name, key in columns.items() if key in (*IMAGE_DAY_COLUMNS, *ROW_DAY_COLUMNS)
+    }
+    by_key = {columns[name]: day for name, day in reversed(days.items()) if day}  # of equal names, the first
     rest = {name: cell for name, cell in row.items() if name not in days or (cell.strip() and not days[name])}
-    return ({"taken_on": known} if known else {}), rest
+    for key, known in (("taken_on", IMAGE_DAY_COLUMNS), (ROW_DAY, ROW_DAY_COLUMNS)):
+        if day := next((by_key[name] for name in known if name in by_key), ""):
+            return {key: day}, rest
+    return {}, rest
 
 
 def names_no_image(path: Path) -> bool:

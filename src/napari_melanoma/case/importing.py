@@ -11,7 +11,9 @@ from pathlib import Path
 from napari_melanoma.case.image_assignment import (
     CaseTable,
     FoundImage,
+    ImageMetadata,
     Note,
+    describe_day_conflict,
     file_images,
     is_other_patient,
     merge_metadata,
@@ -30,7 +32,7 @@ from napari_melanoma.io.discovery import SLIDE_SUFFIXES, TABLE_SUFFIXES, find_im
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.lesion.results import is_own_output
 from napari_melanoma.privacy.pseudonyms import pseudonym
-from napari_melanoma.slides.reading.opening import is_slide
+from napari_melanoma.slides.reading.opening import is_certainly_slide
 
 MASK_ENDINGS = ("_mask", "_segmentation", "-mask", " mask")
 MAX_NAMED = 8  # patients that a message lists
@@ -114,16 +116,19 @@ def _inspect_image(path: Path, named: list[Path], tables: Iterable[CaseTable], n
     """Return an image with its metadata; None for other files, such as the label of a slide."""
     try:
         headers = read_header_metadata(path)
-        slide = is_slide(path)
+        slide = is_certainly_slide(path)
         if not slide and not path.name.lower().endswith(SLIDE_SUFFIXES) and read_image_size(path) is None:
             raise UnreadableImage("it contains no image that can be read.")
-        modality = "wsi" if slide else ""
-        image = CaseImage(id="", path=path.absolute(), content=content_digest(path), modality=modality)
+        image = CaseImage(id="", path=path.absolute(), content=content_digest(path))
     except Exception as error:  # noqa: BLE001 - any error of a library concerns this file; the others are added
         notes.append((path.name, f"was left out: {describe_error(error)}"))
         return None
-    rows = (table.image_metadata(path) for table in tables)
-    return FoundImage(image, merge_metadata((*rows, *headers, parse_name_metadata(_relative_to_named(path, named)))))
+    rows = [table.image_metadata(path) for table in tables]
+    stated = (*rows, *headers, *(table.row_day(path) for table in tables))
+    if conflict := describe_day_conflict(stated):
+        notes.append((path.name, conflict))
+    kind = ImageMetadata.from_source("content", {"modality": "wsi" if slide else ""})
+    return FoundImage(image, merge_metadata((*stated, kind, parse_name_metadata(_relative_to_named(path, named)))))
 
 
 def _relative_to_named(path: Path, named: list[Path]) -> Path:

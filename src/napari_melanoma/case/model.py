@@ -24,7 +24,7 @@ from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 
 VERSION = "1.0"  # a larger major number is another format; a larger minor number has keys that are unknown here
 NAME = r"^[A-Za-z0-9_-]{0,32}$"  # of files in the case folder
-Origin = Literal["name", "dicom", "exif", "table"]
+Origin = Literal["name", "content", "dicom", "exif", "table"]
 CellKind = str | float | bool | None
 
 

@@ -26,7 +26,7 @@ from napari_melanoma.classification.classify import ClassifierModel, classifier_
 from napari_melanoma.classification.prediction import ClassifierStamp, ClassifyOptions, ClassPrediction, Contribution
 from napari_melanoma.core.context import BATCH_ERRORS
 from napari_melanoma.core.errors import ConfigError, InputError, SaveError, describe_error
-from napari_melanoma.core.files import replace_non_finite, write_json
+from napari_melanoma.core.files import replace_non_finite, save_error, write_json
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
@@ -219,10 +219,14 @@ def predict_case(
     """
     settings = options or ClassifyOptions()
     images, notes = _predict_images(store.case, model, settings, segment, run)
-    outliers = _find_outliers(images)
+    selected = {
+        lesion.id: _select_suitable([one for one in images if one.lesion.id == lesion.id])
+        for lesion in store.case.lesions
+    }
+    outliers = _find_outliers([one for own, _ in selected.values() for one in own])
     lesions = []
     for lesion in store.case.lesions:
-        own, warnings = _select_suitable([one for one in images if one.lesion.id == lesion.id])
+        own, warnings = selected[lesion.id]
         if own:
             fused = fuse_predictions([one.prediction for one in own], model.calibration, settings)
             fused = replace(fused, warnings=(*fused.warnings, *warnings))
@@ -260,9 +264,15 @@ def predict_case_with(store: CaseStore, classifier: str, run: RunContext, *, kee
 
     def segment(image: CaseImage, photograph: Photograph) -> NDArray[np.bool_]:
         scaled = replace(photograph, pixel_size=choose_pixel_size(image, photograph))
+        if keep:
+            store.require_unchanged()
         result = analyze_lesion(scaled, load_segmenter(options.model), options, run=run)
         if keep:
-            store.save(save_result(store, store.case, image.id, result))
+            store.require_unchanged()  # before a result is written that the case could not refer to
+            try:
+                store.save(save_result(store, store.case, image.id, result))
+            except OSError as error:
+                raise save_error(store.folder, error) from error
         return result.mask
 
     return predict_case(store, model, run, segment=segment)
@@ -306,7 +316,11 @@ def _predict_images(
 ) -> tuple[list[_CaseImagePrediction], list[tuple[str, str]]]:
     """Predict each photograph; returns predictions, and notes on photographs without one."""
     predictions: list[_CaseImagePrediction] = []
-    notes: list[tuple[str, str]] = []
+    notes = [
+        (lesion.id, "has no photograph, which a prediction needs: add one, and run the prediction again.")
+        for lesion in case.lesions
+        if all(image.is_slide for image in lesion.images)
+    ]
     photographs = [(lesion, image) for lesion, image in case.iterate_images() if not image.is_slide]
     for lesion, image in run.track(photographs, "predicting lesions"):
         if lesion is None:
@@ -314,7 +328,7 @@ def _predict_images(
             continue
         try:
             predictions.append(_predict_image(case, lesion, image, model, options, segment))
-        except BATCH_ERRORS:
+        except (*BATCH_ERRORS, SaveError):  # every other photograph would fail in the same way
             raise
         except Exception as error:  # noqa: BLE001 - any error concerns this image only; the others continue
             notes.append((image.id, describe_error(error)))

@@ -120,15 +120,19 @@ class CaseStore:
         """Write the case, atomically."""
         if self.read_only:
             raise SaveError(f"cannot save {self.folder / CASE}: {self.read_only}")
-        changed = "" if overwrite else self.describe_outside_change()
-        if changed:
-            raise CaseChanged(changed)
+        if not overwrite:
+            self.require_unchanged()
         text = case_to_json(case, self.folder)
         if text.encode() != self._raw or not (self.folder / CASE).is_file():
             write_text(self.folder / CASE, text)
         self._raw = text.encode()
         self._located = LocatedCase(case, self.found, self.missing)
         self._referenced |= _list_case_files(case)
+
+    def require_unchanged(self) -> None:
+        """Raise ``CaseChanged`` if another program changed the case since it was read or saved."""
+        if changed := self.describe_outside_change():
+            raise CaseChanged(changed)
 
     def describe_outside_change(self) -> str:
         """Describe a change of the case by another program since it was read or saved; "" if there is none."""

@@ -111,7 +111,7 @@ def _predict_case(current: CommandSession, folder: Path, classifier: str) -> Non
     from napari_melanoma.case.results import predict_case_with, save_predictions
     from napari_melanoma.case.store import CaseStore
 
-    current.after_stop = f"Nothing was written to {folder}."
+    current.after_stop = f"Masks and results of finished photographs are kept in {folder}; no prediction was saved."
     with CaseStore.open(folder) as store:
         if store.read_only:
             raise SaveError(f"cannot save predictions in {folder}: {store.read_only}")

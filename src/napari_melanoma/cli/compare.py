@@ -133,10 +133,11 @@ def _compare_bundles(
 def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
     """Compare saved evaluations."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.evaluation.any_task import compare_evaluation_folders
+    from napari_melanoma.evaluation.any_task import check_comparison_folder, compare_evaluation_folders
 
     if out is None:
         raise InputError("the output folder for the comparison of evaluations is missing. Add --out DIR.")
+    check_comparison_folder(folders, out)
     current.lock_folder(out)
     found = compare_evaluation_folders(folders, out)
     _report_warnings(found, current)
@@ -205,9 +206,11 @@ def _compare_runs(runs: list[Path], current: CommandSession) -> None:
 
     current.after_stop = "Finished comparisons are kept."
     advice, some_failed, values = [], False, {}
+    if running := [path.name for path in runs if is_run_alive(path)]:
+        one = "is still running; it is compared automatically when it ends."
+        several = "are still running; they are compared automatically when they end."
+        raise RunError(f"{', '.join(running)} {one if len(running) == 1 else several} Nothing was compared.")
     for path in runs:
-        if is_run_alive(path):
-            raise RunError(f"{path.name} is still running; it is compared automatically when it ends.")
         found = compare_run(path, run=current.run)
         _report_comparison(current, path, found)
         use = f"; to use this model: napari-melanoma models import {path / 'bundle'}"

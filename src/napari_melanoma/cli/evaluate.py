@@ -76,8 +76,8 @@ def evaluate(
     """Measure a model."""
     with command_session(json, debug, allow_outside, accept_damaged) as current:
         from napari_melanoma.classification.explanation import PointingOptions
-        from napari_melanoma.data.dataset import check_are_datasets, require_outside_datasets
-        from napari_melanoma.evaluation.any_task import evaluate_model, evaluation_task
+        from napari_melanoma.data.dataset import check_are_datasets
+        from napari_melanoma.evaluation.any_task import check_evaluation_folder, evaluate_model, evaluation_task
         from napari_melanoma.models.registry import find_bundle
 
         info = find_bundle(model)
@@ -93,7 +93,7 @@ def evaluate(
             _reject_options(info, {**for_classes, "pointing": pointing, "pointing-masks": pointing_masks})
         else:
             values |= for_classes
-        require_outside_datasets(out, data)
+        check_evaluation_folder(out, data)
         current.lock_folder(out)
         if pointing:
             methods = tuple(dict.fromkeys(pointing))

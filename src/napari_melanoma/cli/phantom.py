@@ -12,6 +12,7 @@ from napari_melanoma.cli.options import ConfigOptions, Debug, Given, Json, Out, 
 from napari_melanoma.cli.session import CommandSession, command_session
 
 if TYPE_CHECKING:
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
 LESION_HELP = examples(
@@ -67,21 +68,38 @@ def lesion(
 ) -> None:
     """Generate phantom lesions."""
     with command_session(json, debug) as current:
-        from napari_melanoma.phantoms.lesion.phantom import grow_lesion, lesion_phantom, save_lesion_phantom
+        from napari_melanoma.core.formatting import format_count
+        from napari_melanoma.phantoms.lesion.phantom import lesion_phantom, save_lesion_phantom
         from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
+        configs: dict[str, LesionPhantomConfig] = {}
+        for number in range(seed, seed + count):
+            config = LesionPhantomConfig.parse({**options, "seed": number}, "the command line")
+            configs[f"lesion_{number:04d}"] = config
+            if growth:
+                configs[f"lesion_{number:04d}_grown"] = _grow_lesion(config, growth)
         current.lock_folder(out)
         current.after_stop = f"Finished images stay in {out}."
-        for number in current.run.track(range(seed, seed + count), "drawing phantoms"):
-            config = LesionPhantomConfig.parse({**options, "seed": number}, "the command line")
-            made = {f"lesion_{number:04d}": config}
-            if growth:
-                made[f"lesion_{number:04d}_grown"] = grow_lesion(config, growth)
-            for name, one in made.items():
-                image = save_lesion_phantom(lesion_phantom(one), out, name)
-                current.report.emit("phantom", str(image), image=str(image))
-        text = f"{count} phantom{'' if count == 1 else 's'} in {out}; next: napari-melanoma lesion {out} --out RESULTS"
-        current.finish(text, out=str(out), count=count)
+        for name, one in current.run.track(list(configs.items()), "drawing phantoms"):
+            image = save_lesion_phantom(lesion_phantom(one), out, name)
+            current.report.emit("phantom", str(image), image=str(image))
+        text = f"{format_count(len(configs), 'phantom')} in {out}; next: napari-melanoma lesion {out} --out RESULTS"
+        current.finish(text, out=str(out), count=len(configs))
+
+
+def _grow_lesion(config: LesionPhantomConfig, growth: float) -> LesionPhantomConfig:
+    """Return the configuration after growth, which can be drawn; the error names the option."""
+    from napari_melanoma.core.errors import ConfigError
+    from napari_melanoma.phantoms.lesion.phantom import grow_lesion, plan_lesion_phantom
+
+    try:
+        grown = grow_lesion(config, growth)
+        plan_lesion_phantom(grown)
+    except ConfigError as error:
+        raise ConfigError(
+            f"--growth {growth:g} is too large for the lesion of seed {config.seed}: {error} Nothing was written."
+        ) from error
+    return grown
 
 
 def slide(

@@ -143,11 +143,26 @@ def require_outside_datasets(out: Path, folders: Iterable[Path]) -> None:
     place = Path(os.path.realpath(out))
     for folder in folders:
         data = Path(os.path.realpath(folder))
-        if place.is_relative_to(data):
-            where = "is" if place == data else "lies in"
+        inside = next((path for path in (place, *place.parents) if is_same_folder(path, data)), None)
+        if inside is not None:
+            where = "is" if inside == place else "lies in"
             raise InputError(
                 f"{out} {where} the data set {folder}, which results must not change. Choose a folder outside of it."
             )
+
+
+def is_same_folder(one: Path, other: Path) -> bool:
+    """Whether two paths are one folder, also on a disk that ignores upper and lower case."""
+    try:
+        return one == other or one.samefile(other)
+    except OSError:  # one of them does not exist
+        return False
+
+
+def list_surrounding_datasets(folder: Path) -> list[Path]:
+    """Return the data sets of this program that a folder is or lies in."""
+    path = Path(os.path.realpath(folder))
+    return [parent for parent in (path, *path.parents) if (parent / TABLE_NAMES[0]).is_file()]
 
 
 def check_are_datasets(folders: Iterable[Path]) -> None:

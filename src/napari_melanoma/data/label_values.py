@@ -51,14 +51,25 @@ def read_lesion_mask(
         return np.isin(values, resolve_class_values(lesion_values, names or {}))
     if lesion_values == "all" or CELLPOSE_MASKS.search(Path(name).stem):
         return values > 0
+    if (lesion := find_lesion(values)) is not None:
+        return lesion
     found = np.unique(values)
-    if found.size <= 2 and (found.size < 2 or found[0] == 0):
-        return values > 0
-    if found[-1] <= 255 and _has_soft_edges(values):
-        return values > 127
     if names and (named := _find_only_class(names, found)) is not None:
         return values == named
     raise LabelImageError(found.tolist(), names or {})
+
+
+def find_lesion(values: NDArray) -> NDArray[np.bool_] | None:
+    """Return which pixels of a mask are lesion, bool; None if its values are ambiguous.
+
+    A mask has 0 outside and one other value in the lesion, or is black and white (0 to 255) with soft edges.
+    """
+    inside = values[values != 0]
+    if not inside.size or (inside == inside[0]).all():
+        return values != 0
+    if values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 255 and _has_soft_edges(values):
+        return values > 127
+    return None
 
 
 def read_mask_values(path: Path) -> NDArray:

@@ -83,6 +83,11 @@ def stamp_files(sample: Sample) -> str:
     return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
 
 
+def has_partial_results(out: Path) -> bool:
+    """Whether a folder contains an evaluation that was interrupted."""
+    return any(out.glob(FILE_NAME.format("*")))
+
+
 def remove_partial_results(out: Path) -> None:
     """Remove partial results once the final results are written."""
     for path in out.glob(FILE_NAME.format("*")):

@@ -13,10 +13,13 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.dataset import (
     check_dataset_names,
+    is_same_folder,
+    list_surrounding_datasets,
     read_dataset,
     require_outside_datasets,
     select_for_split,
 )
+from napari_melanoma.data.partial_results import has_partial_results
 from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.compare_several import (
     ModelsComparison,
@@ -35,6 +38,7 @@ from napari_melanoma.evaluation.evaluate import (
 )
 from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation, evaluate_classifier, is_class_evaluation
 from napari_melanoma.evaluation.mask_results import ComparisonOptions, Evaluation, EvaluationOptions
+from napari_melanoma.evaluation.metrics_files import is_evaluation
 from napari_melanoma.evaluation.pair_comparison import compare_segmenters
 from napari_melanoma.models.bundle import BundleInfo
 
@@ -47,6 +51,12 @@ def evaluation_task(info: BundleInfo) -> Task:
     if info.config.task == "classification":
         return "slides" if info.config.encoder is not None else "classes"
     return "masks" if info.config.segments_one_class else "labels"
+
+
+def check_evaluation_folder(out: Path, datasets: Sequence[Path]) -> None:
+    """Raise an error if a new evaluation would lie in a data set; an earlier one may be repeated or continued."""
+    if not (is_evaluation(out) or is_class_evaluation(out) or has_partial_results(out)):
+        require_outside_datasets(out, datasets)
 
 
 def evaluate_model(
@@ -67,7 +77,7 @@ def evaluate_model(
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.slides.tile_models import TissueSegmenter
 
-    require_outside_datasets(out, datasets)
+    check_evaluation_folder(out, datasets)
     task, values = evaluation_task(info), dict(options)
     if task == "masks":
         for_masks = EvaluationOptions.parse(values, source)
@@ -121,8 +131,16 @@ def compare_models(
     return compare_segmenters(models, [*new, *kept], out, settings, run=run)
 
 
+def check_comparison_folder(folders: Sequence[Path], out: Path) -> None:
+    """Raise an error if a comparison of evaluations would be written into one of them or into a data set."""
+    if any(is_same_folder(out, folder) for folder in folders):
+        raise InputError(f"{out} is one of the evaluations, which a comparison must not change. Choose another folder.")
+    require_outside_datasets(out, list_surrounding_datasets(out))
+
+
 def compare_evaluation_folders(folders: Sequence[Path], out: Path) -> ModelsComparison:
     """Compare stored evaluations, each with the first one, without running a model."""
+    check_comparison_folder(folders, out)
     of_classifiers = [is_class_evaluation(folder) for folder in folders]
     if not any(of_classifiers):
         return compare_evaluations(folders, out)

@@ -187,14 +187,14 @@ def find_best_trial(trials: Sequence[SearchTrial]) -> SearchTrial | None:
 
 
 def _check_folder(recipe: SearchRecipe, out: Path) -> None:
-    """Raise an error if the folder lies in a data set, or contains a run or another search.
+    """Raise an error if the folder contains a run or another search, or if a new one would lie in a data set.
 
     The number of trials may differ.
     """
-    require_outside_datasets(out, list_datasets(recipe))
     if (out / "config.toml").exists():
         raise RunError(f"{out} contains a run. Name another folder for the search.")
     if not (out / SEARCH).exists():
+        require_outside_datasets(out, list_datasets(recipe))
         return
     previous = read_toml(out / SEARCH, SearchRecipe)
     same_count = previous.search.model_copy(update={"trials": recipe.search.trials})
@@ -220,7 +220,9 @@ def _run_trial(trial: SearchTrial, run: RunContext) -> SearchTrial:
     """Train a trial; a failure is recorded, and the search continues."""
     folder = RunFolder(trial.folder)
     try:
-        train(trial.recipe, trial.folder, resume=folder.config.exists(), run=run, evaluate=False)
+        train(
+            trial.recipe, trial.folder, resume=folder.config.exists(), run=run, evaluate=False, check_place=False
+        )  # the place of the search was checked
     except (Cancelled, DataSetError, SaveError):  # every other trial would fail in the same way
         raise
     except Exception as error:  # noqa: BLE001 - recorded in the row of this trial

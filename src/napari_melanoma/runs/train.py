@@ -93,9 +93,18 @@ class TrainingRun:
 
 
 def train(
-    recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, queue: bool = False, evaluate: bool = True
+    recipe: TrainRecipe,
+    out: Path,
+    *,
+    resume: bool,
+    run: RunContext,
+    queue: bool = False,
+    evaluate: bool = True,
+    check_place: bool = True,
 ) -> BundleInfo | None:
     """Run a recipe.
+
+    ``check_place``: refuse a folder in a data set; a search that was started there may continue.
 
     Returns the model of the best epoch, in ``out/bundle``; None in a helper process of a distributed run.
     """
@@ -108,7 +117,8 @@ def train(
     controlled = RunFolderContext(run, folder)
     with log_outcome(folder) if launched and not resume else nullcontext():
         if not resume:  # before anything is written, so that a failed start leaves no folder behind
-            require_outside_datasets(out, list_datasets(recipe))
+            if check_place:
+                require_outside_datasets(out, list_datasets(recipe))
             phase = PhaseContext(controlled, folder) if launched else run
             phase.report(Progress(0, None, "Reading the data"))
             check_recipe(recipe, phase, keep=True)

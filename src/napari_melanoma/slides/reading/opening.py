@@ -143,6 +143,26 @@ def is_slide(path: Path, run: RunContext = NULL_CONTEXT) -> bool:
         return False
 
 
+def is_certainly_slide(path: Path) -> bool:
+    """Return whether a file or folder is a whole slide, and cannot be a photograph.
+
+    A tiled TIFF without levels, a microscope's scale or marks of a scanner may be either, unless it is larger than any
+    photograph.
+    """
+    if not is_slide(path):
+        return False
+    if path.is_dir() or path.name.lower().endswith(SCANNER_SUFFIXES):
+        return True
+    with open_regular(path) as file:
+        if identify_format(file.read(HEAD_BYTES)) != "TIFF":
+            return True
+        from tifffile import TiffFile
+
+        file.seek(0)
+        with TiffFile(file) as tiff:
+            return _has_slide_marks(tiff)
+
+
 def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
     """List the slides in files, folders and glob patterns, without results of analyses.
 
@@ -284,13 +304,19 @@ def _holds_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
 
 
 def _is_tiff_slide(tiff: TiffFile) -> bool:
+    return _has_slide_marks(tiff) or (cast("TiffPage", tiff.pages[0]).is_tiled and _is_one_image(tiff))
+
+
+def _has_slide_marks(tiff: TiffFile) -> bool:
+    """Whether more than tiles distinguishes a file from a photograph."""
     page = cast("TiffPage", tiff.pages[0])
     if set(tiff.flags) & _SCANNER_FLAGS:
         return True
     if not _is_one_image(tiff):
         return False
     large = page.imagewidth * page.imagelength > MAX_PIXELS
-    return "ome" in tiff.flags or page.is_tiled or large or _has_microscope_scale(page)
+    pyramid = page.is_tiled and tiff.series[0].is_pyramidal
+    return "ome" in tiff.flags or large or pyramid or _has_microscope_scale(page)
 
 
 def _is_one_image(tiff: TiffFile) -> bool:

@@ -172,9 +172,9 @@ def update_case(content: TrayContent, run: RunContext) -> TrayContent | None:
 
 
 def _is_case_slide(image: CaseImage) -> bool:
-    from napari_melanoma.slides.reading.opening import is_slide
+    from napari_melanoma.slides.reading.opening import is_certainly_slide
 
-    return image.modality == "wsi" or (not image.modality and is_slide(image.path))
+    return image.modality == "wsi" or (not image.modality and is_certainly_slide(image.path))
 
 
 def read_preview(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:

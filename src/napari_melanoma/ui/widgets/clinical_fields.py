@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PartKind = Literal["patient", "lesion", "image"]
 ORIGINS: dict[Origin, str] = {
     "name": "the file name",
+    "content": "the content of the file",
     "dicom": "the DICOM header",
     "exif": "the EXIF metadata",
     "table": "the table",
