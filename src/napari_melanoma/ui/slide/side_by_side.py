@@ -42,6 +42,7 @@ LANDMARKS = "Click the same structure in both views, in the same order: {} of at
 REGISTERING = "Registering the slides ..."
 WIDEN_MS = 100
 NARROW_PX = 400  # width of a view below which more room is offered
+SIDE_AREAS = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
 OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # of the second slide
 NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
 
@@ -239,7 +240,7 @@ class SideBySideController(QObject):
         frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
             place_next_to_canvas(window, frames[0])
-            self.share_width()
+            QTimer.singleShot(WIDEN_MS, self._share_width)
 
     def _find_dock_widget(self) -> QDockWidget | None:
         """Return the dock widget that holds the Slide dock."""
@@ -254,18 +255,24 @@ class SideBySideController(QObject):
         if isinstance(window, QMainWindow) and own is not None and self._width and self._model is None:
             window.resizeDocks([own], [self._width], Qt.Orientation.Horizontal)
 
-    def share_width(self) -> None:
-        """Give both views the same width, once Qt has laid them out."""
-        QTimer.singleShot(WIDEN_MS, self._share_width)
+    def widen_views(self) -> None:
+        """Give both views the same width if one is narrow, once Qt has laid them out."""
+        QTimer.singleShot(WIDEN_MS, partial(self._share_width, NARROW_PX))
 
-    def _share_width(self) -> None:
+    def _share_width(self, limit: int | None = None) -> None:
+        """Give both views the same width, unless both are wider than a limit, or do not lie side by side."""
         window = self._context.window
         frames = [one for one in window.findChildren(QDockWidget) if self._canvas and one.isAncestorOf(self._canvas)]
-        if isinstance(window, QMainWindow) and frames and window.centralWidget() is not None:
-            room = frames[0].width() + window.centralWidget().width()
-            window.resizeDocks([frames[0]], [room // 2], Qt.Orientation.Horizontal)
-            if room // 2 < NARROW_PX:
-                self.narrow.emit(room // 2)
+        if not isinstance(window, QMainWindow) or not frames or window.centralWidget() is None:
+            return
+        widths = frames[0].width(), window.centralWidget().width()
+        is_beside = not frames[0].isFloating() and window.dockWidgetArea(frames[0]) in SIDE_AREAS
+        if not is_beside or (limit is not None and min(widths) >= limit):
+            return
+        width = sum(widths) // 2
+        window.resizeDocks([frames[0]], [width], Qt.Orientation.Horizontal)
+        if width < NARROW_PX:
+            self.narrow.emit(width)
 
     def _close_view(self) -> None:
         """Close the second view."""
