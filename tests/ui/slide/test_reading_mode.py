@@ -283,7 +283,7 @@ def test_the_second_view_stays(reader, tmp_path, when):
 
 
 @pytest.mark.own_viewer  # the second view stays connected to napari's settings
-def test_the_widths_of_two_views_stay_if_the_mode_is_refused(reader, tmp_path):
+def test_the_widths_of_two_views_stay_if_the_mode_is_refused(reader, tmp_path, monkeypatch):
     reader.opens_slides(draw_slide(tmp_path / "second.tif", tint=20))
     focus_canvas(reader, 1100)
     reader.dock.side_by_side_section.expand(animate=False)
@@ -307,11 +307,12 @@ def test_the_widths_of_two_views_stay_if_the_mode_is_refused(reader, tmp_path):
     reader.qtbot.wait(2 * WIDEN_MS)
     assert reader.dock.status.text == "Detecting tissue ..."
     reader.dock.status.end("finding", "")
-    second.setFloating(True)
-    second.resize(200, 300)
-    reader.dock.sections.side_by_side.widen_views()
-    reader.qtbot.wait(2 * WIDEN_MS)
-    assert reader.dock.status.text == ""
+    width = second.width()
+    with monkeypatch.context() as patch:
+        patch.setattr(QDockWidget, "isFloating", lambda self: True)
+        reader.dock.sections.side_by_side.widen_views()
+        reader.qtbot.wait(2 * WIDEN_MS)
+    assert (reader.dock.status.text, second.width()) == ("", width)
     show.click()
     reader.qtbot.wait(300)
 

@@ -260,18 +260,10 @@ class SideBySideController(QObject):
         QTimer.singleShot(WIDEN_MS, partial(self._share_width, NARROW_PX))
 
     def _share_width(self, limit: int | None = None) -> None:
-        """Give both views the same width, unless both are wider than a limit, or do not lie side by side."""
         window = self._context.window
         frames = [one for one in window.findChildren(QDockWidget) if self._canvas and one.isAncestorOf(self._canvas)]
-        if not isinstance(window, QMainWindow) or not frames or window.centralWidget() is None:
-            return
-        widths = frames[0].width(), window.centralWidget().width()
-        is_beside = not frames[0].isFloating() and window.dockWidgetArea(frames[0]) in SIDE_AREAS
-        if not is_beside or (limit is not None and min(widths) >= limit):
-            return
-        width = sum(widths) // 2
-        window.resizeDocks([frames[0]], [width], Qt.Orientation.Horizontal)
-        if width < NARROW_PX:
+        width = _share_width(window, frames[0], limit) if isinstance(window, QMainWindow) and frames else None
+        if width is not None and width < NARROW_PX:
             self.narrow.emit(width)
 
     def _close_view(self) -> None:
@@ -519,6 +511,22 @@ class SideBySideController(QObject):
             self._alignment = ""
         self._view.link_check.setChecked(True)
         self._refresh()
+
+
+def _share_width(window: QMainWindow, frame: QDockWidget, limit: int | None) -> int | None:
+    """Give a dock and the canvas beside it the same width, and return it.
+
+    None if they stay as they are, since they do not lie side by side, or none is narrower than ``limit``.
+    """
+    canvas = window.centralWidget()
+    if canvas is None or frame.isFloating() or window.dockWidgetArea(frame) not in SIDE_AREAS:
+        return None
+    widths = frame.width(), canvas.width()
+    if limit is not None and min(widths) >= limit:
+        return None
+    width = int(sum(widths)) // 2
+    window.resizeDocks([frame], [width], Qt.Orientation.Horizontal)
+    return width
 
 
 def _add_copy(model: Any, layer: Layer) -> None:  # noqa: ANN401 - napari moved it
