@@ -176,6 +176,8 @@ def snap_regions(regions: Regions, ids: Collection[str], distance: float, pixel_
     """
     others = [one for one in regions if one.id not in ids]
     rings = [as_array(ring) * pixel_um for one in others for polygon in one.polygons for ring in polygon.rings]
+    drawn = [as_array(polygon.outer) * pixel_um for one in regions if one.id in ids for polygon in one.polygons]
+    rings = _list_near_rings(rings, drawn, distance)
     if not rings:
         return regions
     neighbors = _Neighbors(rings, distance)
@@ -359,16 +361,37 @@ def _from_rings(rings: Sequence[Ring]) -> Polygon:
     return Polygon(rings[0], tuple(rings[1:]))
 
 
+def _list_near_rings(
+    rings: Sequence[NDArray[np.float64]], drawn: Sequence[NDArray[np.float64]], distance: float
+) -> list[NDArray[np.float64]]:
+    """List the rings within a distance of the bounds of drawn outlines."""
+    if not drawn:
+        return []
+    low = np.min([one.min(axis=0) for one in drawn], axis=0) - distance
+    high = np.max([one.max(axis=0) for one in drawn], axis=0) + distance
+    return [ring for ring in rings if np.all(ring.max(axis=0) >= low) and np.all(ring.min(axis=0) <= high)]
+
+
 class _Neighbors:
-    """The outlines of other regions, onto which an outline is snapped."""
+    """The outlines of other regions, onto which an outline is snapped.
+
+    Their sides are searched, not the outlines: these have up to thousands of vertices. A position is a distance along
+    an outline.
+    """
 
     def __init__(self, rings: Sequence[NDArray[np.float64]], distance: float) -> None:
         import shapely
 
         self._distance = distance
         self._closed = [np.vstack([ring, ring[:1]]) for ring in rings]
-        self._lines = np.array([shapely.linestrings(ring) for ring in self._closed])
-        self._tree = shapely.STRtree(self._lines)
+        lengths = [np.hypot(*np.diff(ring, axis=0).T) for ring in self._closed]
+        self._along = [np.concatenate([[0.0], np.cumsum(one)]) for one in lengths]
+        is_side = np.concatenate(lengths) > 0
+        sides = np.concatenate([np.stack([ring[:-1], ring[1:]], axis=1) for ring in self._closed])
+        self._sides = shapely.linestrings(sides[is_side])
+        self._outline = np.repeat(np.arange(len(rings)), [len(one) for one in lengths])[is_side]
+        self._start = np.concatenate([one[:-1] for one in self._along])[is_side]
+        self._tree = shapely.STRtree(self._sides)
 
     def snap(self, ring: NDArray[np.float64]) -> NDArray[np.float64]:
         """Move the points of a ring (vertex, 2) that are close to a line onto it, and follow the line between them."""
@@ -379,15 +402,14 @@ class _Neighbors:
         step = max(self._distance, length / MAX_SNAPPED_POINTS)
         points = shapely.get_coordinates(shapely.segmentize(shapely.linestrings(closed), step))[:-1]
         own = _is_vertex(points, ring)
-        at, line = self._tree.query_nearest(
-            shapely.points(points), max_distance=self._distance, return_distance=False, all_matches=False
-        )
+        at, side = self._find_sides(points)
         lines = np.full(len(points), -1)
         positions = np.zeros(len(points))
-        lines[at] = line
-        positions[at] = shapely.line_locate_point(self._lines[line], shapely.points(points[at]))
+        lines[at] = self._outline[side]
+        along = shapely.line_locate_point(self._sides[side], shapely.points(points[at]))
+        positions[at] = self._start[side] + along
         snapped = points.copy()
-        snapped[at] = shapely.get_coordinates(shapely.line_interpolate_point(self._lines[line], positions[at]))
+        snapped[at] = shapely.get_coordinates(shapely.line_interpolate_point(self._sides[side], along))
         found: list[NDArray[np.float64]] = []
         for index in np.flatnonzero(own | (lines >= 0)):
             before = (index - 1) % len(points)
@@ -397,19 +419,29 @@ class _Neighbors:
         kept = np.array(found)
         return kept[np.any(kept != np.roll(kept, 1, axis=0), axis=1)]
 
+    def _find_sides(self, points: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the points that are close to a side, and the nearest side; of a shared border that of one outline."""
+        import shapely
+
+        at, side = self._tree.query_nearest(
+            shapely.points(points), max_distance=self._distance, return_distance=False, all_matches=True
+        )
+        order = np.lexsort((side, self._outline[side], at))
+        found, first = np.unique(at[order], return_index=True)
+        return found, side[order][first]
+
     def _between(self, line: int, start: float, end: float) -> list[NDArray[np.float64]]:
         """Return the vertices of a line between two positions on it, the shorter way."""
-        vertices = self._closed[line]
-        along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(vertices, axis=0).T))])
+        vertices, along = self._closed[line], self._along[line]
         whole, places = float(along[-1]), along[:-1]
         forward = (end - start) % whole
         if min(forward, whole - forward) > FOLLOWED_DISTANCES * self._distance:
             return []
         is_forward = forward <= whole - forward
-        offsets = (places - start) % whole if is_forward else (start - places) % whole
-        reach = forward if is_forward else whole - forward
-        between = [index for index in np.argsort(offsets, kind="stable") if 0 < offsets[index] < reach]
-        return [vertices[index] for index in between]
+        first, last = (start % whole, end % whole) if is_forward else (end % whole, start % whole)
+        after, before = int(places.searchsorted(first, "right")), int(places.searchsorted(last, "left"))
+        between = [*range(after, before)] if first <= last else [*range(after, len(places)), *range(before)]
+        return [vertices[index] for index in (between if is_forward else reversed(between))]
 
 
 def _is_vertex(points: NDArray[np.float64], ring: NDArray[np.float64]) -> NDArray[np.bool_]:

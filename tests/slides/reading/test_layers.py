@@ -163,3 +163,35 @@ def test_a_moving_view_computes_the_colors_of_new_tiles_only(write_svs, monkeypa
         level.colors = DisplayColors(stain="eosin_he")
         np.testing.assert_array_equal(level[:tile, :tile], apply(level.colors, scan[:tile, :tile]))
         assert sum(computed) == tile * tile
+
+
+def test_colors_that_change_while_tiles_are_read_are_not_mixed(write_svs, monkeypatch) -> None:
+    first, second = DisplayColors(stain="hematoxylin_he"), DisplayColors(stain="eosin_he")
+    apply = DisplayColors.apply
+    with open_slide(write_svs()) as slide:
+        level = LevelArray(slide, 0)
+        scan = level[...]
+        level.colors = first
+
+        def change(self, rgb):
+            level.colors = second
+            return apply(self, rgb)
+
+        monkeypatch.setattr(DisplayColors, "apply", change)
+        tile = level.chunks[0]
+        np.testing.assert_array_equal(level[: 2 * tile], apply(first, scan[: 2 * tile]))
+        np.testing.assert_array_equal(level[: 2 * tile], apply(second, scan[: 2 * tile]))
+
+
+def test_colored_tiles_are_freed_with_the_colors_and_not_kept_of_a_large_request(write_svs, monkeypatch) -> None:
+    with open_slide(write_svs()) as slide:
+        level = LevelArray(slide, 0)
+        level.colors = DisplayColors(stain="eosin_he")
+        level[:64, :64]
+        assert level._colored
+        level.colors = DisplayColors()
+        assert not level._colored
+        level.colors = DisplayColors(stain="eosin_he")
+        monkeypatch.setattr("napari_melanoma.slides.reading.layers.MAX_COLORED_PIXELS", 64 * 64)
+        level[:128, :64]
+        assert not level._colored

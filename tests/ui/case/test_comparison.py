@@ -72,7 +72,11 @@ def registered_once(known, monkeypatch):
     """Register the same photographs once for all tests, which takes longer than what most are about."""
 
     def compare(first, second, run):
-        key = tuple(array_fingerprint(pixels) for one in (first, second) for pixels in (one.photograph.rgb, one.mask))
+        key = tuple(
+            (*map(array_fingerprint, (photo.rgb, one.mask)), photo.pixel_size, photo.modality)
+            for one in (first, second)
+            for photo in [one.photograph]
+        )
         if key not in known:
             known[key] = compare_photographs(first, second, run)
         return known[key]
@@ -319,6 +323,21 @@ def test_the_selection_is_kept_while_both_photographs_exist(someone, case, tmp_p
     someone.waits()
     someone.picks("L1")
     assert chosen(someone) == ["I1", "I3"]
+
+
+@pytest.mark.parametrize("case", [TWICE], indirect=True)
+def test_a_new_photograph_is_the_last_one_until_the_user_has_selected_others(someone):
+    controller = someone.dock.controller
+    complete = controller.case
+    controller.amend(set_correction(complete, "I3", None))
+    someone.picks("L1")
+    assert chosen(someone) == ["I1", "I2"]
+    controller.amend(complete)
+    assert chosen(someone) == ["I1", "I3"]
+    controller.amend(set_correction(complete, "I3", None))
+    choose(someone, "I2", "I1")
+    controller.amend(complete)
+    assert chosen(someone) == ["I2", "I1"]
 
 
 @pytest.mark.usefixtures("registered_each_time")

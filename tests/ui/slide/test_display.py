@@ -263,13 +263,24 @@ def test_a_colormap_of_several_colors_is_kept_with_the_slide(cells) -> None:
     cells.clicks("close_slide")
     cells.waits()
     kept = read_notes(folder).layers
-    assert [(one.color, one.colormap) for one in kept.values()] == [(None, "viridis"), (None, "own")]
+    assert [(one.color, one.colormap) for one in kept.values()] == [(None, "viridis"), (None, "")]
     kept = {**kept, "channel FITC": replace(kept["channel FITC"], colormap="of a plugin that is gone")}
     write_notes(folder, replace(read_notes(folder), layers=kept))
     cells.opens_slides(path)
     cells.until(lambda: cells.dock.slide.layers[0].colormap.name == "viridis")
     cells.waits()
-    assert get_channel_color(cells.dock.slide.layers[1]) == (0, 255, 0)
+    second = cells.dock.slide.layers[1]
+    assert get_channel_color(second) == (0, 255, 0)
+    second.gamma = 0.7
+    cells.dock.memory.save()
+    cells.waits()
+    kept = read_notes(folder).layers["channel FITC"]
+    assert (kept.gamma, kept.color, kept.colormap) == (0.7, None, "of a plugin that is gone")
+    set_channel_color(second, (10, 200, 30))
+    cells.dock.memory.save()
+    cells.waits()
+    kept = read_notes(folder).layers["channel FITC"]
+    assert (kept.color, kept.colormap) == ((10, 200, 30), "")
 
 
 def test_the_channels_are_not_read_for_their_controls(cells, monkeypatch) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from threading import Event
+from time import monotonic
 
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QLabel, QTableView, QToolButton
 from slide_stage import FIXTURES
 
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.slides.background_runs import read_slide_run_status
 from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
 from napari_melanoma.ui.slide.navigation import STEPS
+from napari_melanoma.ui.slide.run_status import SlideRunReport, SlideRunUpdate
+from napari_melanoma.ui.slide.slide_states import ReadStates, SlideStates
+from napari_melanoma.ui.slide.worklist import MAX_INTERVAL_S, WorklistModel
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 
 FONT = Qt.ItemDataRole.FontRole
@@ -185,3 +191,80 @@ def test_another_folder_is_listed_while_the_states_of_the_first_are_read(person,
     worklist._on_folder_chosen(folder[0].parent)
     person.until(lambda: listed(person) == [[path.name, "waiting"] for path in folder])
     person.waits()
+
+
+@pytest.mark.parametrize("how", ["folder", "section", "analysis"])
+def test_a_slow_folder_is_listed_again_at_once_when_the_user_expects_it(person, folder, how):
+    person.opens_slides(folder[1])
+    fake = FakeAnalysis(person.dock.result_location.folder, folder[1], person.dock.slide.info.fingerprint)
+    opens_list(person)
+    worklist = person.dock.sections.worklist
+    person.until(lambda: len(listed(person)) == 3)
+    person.waits()
+    worklist._next_reading = monotonic() + 1000  # as after a reading that took long
+    draw_slide(folder[0].parent / "s3.tif", tint=3)
+    worklist.refresh()
+    person.waits()
+    assert len(listed(person)) == 3
+    if how == "folder":
+        worklist._on_folder_chosen(folder[0].parent)
+    elif how == "section":
+        person.dock.worklist_section.collapse(animate=False)
+        person.dock.worklist_section.expand(animate=False)
+    else:
+        fake.begins()
+        for state in ("running", "finished"):
+            if state == "finished":
+                fake.finishes()
+            status = read_slide_run_status(fake.path)
+            person.dock.context.run_updated.emit(SlideRunUpdate(fake.path, SlideRunReport(status)))
+    person.until(lambda: len(listed(person)) == 4)
+    assert worklist._next_reading < monotonic() + MAX_INTERVAL_S
+
+
+def test_the_interval_of_reading_a_slow_folder_is_limited(person, folder):
+    person.opens_slides(folder[1])
+    opens_list(person)
+    person.waits()
+    worklist = person.dock.sections.worklist
+    started = monotonic() - 100
+    worklist._requested = started
+    worklist._on_states(worklist._view, started, ReadStates(worklist._context.run_manager.root, started, {}))
+    assert worklist._next_reading == pytest.approx(monotonic() + MAX_INTERVAL_S, abs=1)
+
+
+def test_a_long_reading_of_states_does_not_replace_newer_ones_or_those_of_another_folder(qtbot, tmp_path, monkeypatch):
+    root, owner, slides = [tmp_path / "a"], QObject(), (tmp_path / "s1.svs", tmp_path / "s2.svs")
+    states = ["waiting"]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+
+    def read(self, slides, run):
+        return {slide: WorkItem(slide, states[0], states[0]) for slide in slides}
+
+    monkeypatch.setattr(WorkItemReader, "read", read)
+    monkeypatch.setattr("napari_melanoma.ui.slide.run_manager.find_results_root", lambda settings: root[0])
+    cache = SlideStates(None, owner)
+    found = cache.prepare(slides)(RunContext())
+    states[0] = "done"
+    cache.request(slides[0])
+    qtbot.waitUntil(lambda: cache.peek(slides[0]) is not None)
+    cache.add(found)
+    assert [cache.peek(slide).state for slide in slides] == ["done", "waiting"]
+    older = cache.prepare(slides)(RunContext())
+    root[0] = tmp_path / "b"
+    cache.add(older)
+    assert [cache.peek(slide) for slide in slides] == [None, None]
+
+
+def test_the_slides_are_counted_once_for_many_changed_rows(person, folder, monkeypatch):
+    person.opens_slides(folder[1])
+    opens_list(person)
+    person.waits()
+    counted = []
+    model, counts = table_of(person).model(), WorklistModel.counts
+    monkeypatch.setattr(WorklistModel, "counts", property(lambda self: counted.append(1) or counts.fget(self)))
+    for line in range(3):
+        model.dataChanged.emit(model.index(line, 1), model.index(line, 1))
+    assert counted == []
+    person.until(lambda: counted == [1])

@@ -12,7 +12,7 @@ from slide_stage import FIXTURES
 from superqt import QCollapsible
 
 from napari_melanoma.ui.slide import reading_mode
-from napari_melanoma.ui.slide.side_by_side import NARROW_PX
+from napari_melanoma.ui.slide.side_by_side import NARROW_PX, WIDEN_MS
 from napari_melanoma.ui.slide.view_history import SETTLE_MS
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -279,6 +279,41 @@ def test_the_second_view_stays(reader, tmp_path, when):
     assert second.height() == own.height() > 0.8 * reader.window.height()
     assert reader.window.centralWidget().geometry().right() < second.x() < own.x()
     reader.dock.findChild(QAbstractButton, "beside_show").click()
+    reader.qtbot.wait(300)
+
+
+@pytest.mark.own_viewer  # the second view stays connected to napari's settings
+def test_the_widths_of_two_views_stay_if_the_mode_is_refused(reader, tmp_path, monkeypatch):
+    reader.opens_slides(draw_slide(tmp_path / "second.tif", tint=20))
+    focus_canvas(reader, 1100)
+    reader.dock.side_by_side_section.expand(animate=False)
+    show = reader.dock.findChild(QAbstractButton, "beside_show")
+    show.click()
+    reader.until(lambda: "pixels wide" in reader.dock.status.text)
+    reader.qtbot.wait(200)  # until Qt has laid out the views
+    second = frames(reader)["Second slide"]
+    reader.window.resizeDocks([second], [second.width() - 60], Qt.Orientation.Horizontal)
+    reader.qtbot.wait(100)
+    width = second.width()
+    for layer in reader.dock.slide.layers:
+        layer.visible = False
+    reader.dock.reading_mode.toggle()
+    reader.qtbot.wait(2 * WIDEN_MS)
+    assert not is_on(reader)
+    assert reader.dock.status.text == reading_mode.NOT_SHOWN
+    assert second.width() == width
+    reader.dock.status.begin("finding", "Detecting tissue ...")
+    reader.dock.sections.side_by_side.widen_views()
+    reader.qtbot.wait(2 * WIDEN_MS)
+    assert reader.dock.status.text == "Detecting tissue ..."
+    reader.dock.status.end("finding", "")
+    width = second.width()
+    with monkeypatch.context() as patch:
+        patch.setattr(QDockWidget, "isFloating", lambda self: True)
+        reader.dock.sections.side_by_side.widen_views()
+        reader.qtbot.wait(2 * WIDEN_MS)
+    assert (reader.dock.status.text, second.width()) == ("", width)
+    show.click()
     reader.qtbot.wait(300)
 
 

@@ -6,6 +6,7 @@ from threading import Event
 
 import numpy as np
 import pytest
+from fake_slides import draw_slide
 from qtpy.QtWidgets import QAbstractButton, QWidget
 from slide_stage import UNSEEN
 
@@ -147,3 +148,58 @@ def test_unreadable_correction_is_reported(person, slide_path):
     person.opens_slides(slide_path)
     assert CORRECTED_FILE in dock.status.text
     assert dock.tissue_controller.get_corrected_mask(dock.slide) is None
+
+
+@pytest.fixture
+def slow_overview(monkeypatch):
+    """Detection that waits; returns whether it has begun, and lets it go on."""
+    begun, goes_on = Event(), Event()
+
+    def read_slowly(slide):
+        begun.set()
+        assert goes_on.wait(30)
+        return read_overview(slide)
+
+    monkeypatch.setattr(tissue, "read_overview", read_slowly)
+    yield begun, goes_on
+    goes_on.set()
+
+
+def chooses_method(person, index):
+    combo = person.dock.tissue_section.method_combo
+    combo.setCurrentIndex(index)
+    combo.activated.emit(index)
+
+
+def test_the_chosen_method_stays_when_a_first_detection_is_canceled(person, slide_path, slow_overview):
+    begun, goes_on = slow_overview
+    person.opens_slides(slide_path)
+    person.dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
+    chooses_method(person, 1)
+    presses(person, "tissue_find")
+    person.until(begun.is_set)
+    presses(person, "cancel")
+    goes_on.set()
+    person.waits()
+    assert person.dock.tissue_section.method == "otsu"
+
+
+def test_canceling_the_detection_of_a_slide_keeps_the_method_of_another(person, slide_path, tmp_path, slow_overview):
+    begun, goes_on = slow_overview
+    goes_on.set()
+    other = draw_slide(tmp_path / "other.tif", tint=30)
+    person.opens_slides(other)
+    person.opens_slides(slide_path)
+    person.dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
+    finds_tissue(person, "tissue_find")
+    begun.clear()
+    goes_on.clear()
+    chooses_method(person, 1)
+    person.until(begun.is_set)
+    person.dock.opener.open([other])
+    person.until(lambda: person.dock.slide.info.path == other)
+    chooses_method(person, 2)
+    presses(person, "cancel")
+    goes_on.set()
+    person.waits()
+    assert person.dock.tissue_section.method == "entropy"

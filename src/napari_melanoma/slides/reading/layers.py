@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.tiled import TiledSlide
 
 
+MAX_COLORED_PIXELS = 1 << 25  # of a request whose tiles are kept, scanned and colored: 200 MB
+
+
 class _ColoredTile(NamedTuple):
     """A tile as read and as displayed, uint8 (row, column, channel=3)."""
 
@@ -38,7 +41,7 @@ class LevelArray:
     def __init__(self, slide: TiledSlide, level: int, box: Box | None = None, channel: int | None = None) -> None:
         size = slide.info.levels[level]
         self.slide, self.level, self.channel = slide, level, channel
-        self.colors = DisplayColors()
+        self._colors = DisplayColors()
         self._colored: dict[tuple[int, int], _ColoredTile] = {}  # of the last request
         self.box = box or Box(0, 0, size.height, size.width)
         source, number = slide.sources[level], len(slide.info.channels)
@@ -47,6 +50,16 @@ class LevelArray:
         self.chunks: tuple[int, ...] = (source.tile_height, source.tile_width)
         if channel is None:
             self.shape, self.chunks = (*self.shape, number), (*self.chunks, number)
+
+    @property
+    def colors(self) -> DisplayColors:
+        """How brightfield is displayed."""
+        return self._colors
+
+    @colors.setter
+    def colors(self, colors: DisplayColors) -> None:
+        if colors != self._colors:
+            self._colors, self._colored = colors, {}
 
     @property
     def ndim(self) -> int:
@@ -73,29 +86,33 @@ class LevelArray:
         top, bottom, rows = _span(row_key, self.shape[0])
         left, right, columns = _span(column_key, self.shape[1])
         box = Box(self.box.top + top, self.box.left + left, bottom - top, right - left)
+        colors = self.colors  # once: they may be changed while this thread reads
         pixels = self.slide.read_for_display(self.level, box)
         if self.channel is not None:
             pixels = pixels[..., self.channel]
-        elif not self.colors.is_default:
-            pixels = self._apply_colors(box, pixels)
+        elif not colors.is_default:
+            pixels = self._apply_colors(box, pixels, colors)
         return pixels[(rows, columns, *rest)]
 
-    def _apply_colors(self, box: Box, scan: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _apply_colors(self, box: Box, scan: NDArray[np.uint8], colors: DisplayColors) -> NDArray[np.uint8]:
         """Return the displayed colors; a moving view shows most tiles again, which are not computed again."""
         height, width = self.chunks[:2]
         rows = range(box.top // height, math.ceil((box.top + box.height) / height))
         columns = range(box.left // width, math.ceil((box.left + box.width) / width))
         known, colored = self._colored, {}
+        is_kept = box.height * box.width <= MAX_COLORED_PIXELS
         shown = np.empty_like(scan)
         for row, column in product(rows, columns):
             top, left = row * height - box.top, column * width - box.left
             part = slice(max(0, top), top + height), slice(max(0, left), left + width)
             tile = known.get((row, column))
-            if tile is None or tile.colors != self.colors or not np.array_equal(tile.scan, scan[part]):
-                tile = _ColoredTile(self.colors, scan[part].copy(), self.colors.apply(scan[part]))
-            colored[row, column] = tile
+            if tile is None or tile.colors != colors or not np.array_equal(tile.scan, scan[part]):
+                tile = _ColoredTile(colors, scan[part].copy(), colors.apply(scan[part]))
+            if is_kept:
+                colored[row, column] = tile
             shown[part] = tile.shown
-        self._colored = colored
+        if colors == self.colors:
+            self._colored = colored
         return shown
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:

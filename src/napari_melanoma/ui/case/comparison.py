@@ -61,6 +61,7 @@ class CaseComparison(QObject):
         self._lesion: CaseLesion | None = None
         self._images: tuple[CaseImage, ...] = ()
         self._pair: tuple[CaseImage, ...] = ()  # that is compared
+        self._selected_for = ""  # the lesion of which the user has selected photographs
         self._view: ComparisonView | None = None
         self._job: BackgroundJob | None = None
         self.layers: ComparisonLayers | None = None
@@ -83,7 +84,7 @@ class CaseComparison(QObject):
     def _on_opened(self) -> None:
         """Leave, and clear the choice: images of another case may have the same ids."""
         self.leave()
-        self._images = ()
+        self._images, self._selected_for = (), ""
         if self._view is not None:
             self._view.show_images(())
 
@@ -122,14 +123,16 @@ class CaseComparison(QObject):
             self._view = self._create_view()
         images = list_photographs(lesion)
         if images != self._images:
-            self._view.show_images(images, kept=self._chosen)
+            is_kept = bool(self._pair) or self._selected_for == lesion.id
+            if not self._view.show_images(images, is_kept):
+                self._selected_for = ""
             self._images = images
         self._on_chosen()
 
     def _create_view(self) -> ComparisonView:
         view = ComparisonView()
         self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
-        view.chosen.connect(self._on_chosen)
+        view.chosen.connect(self._on_selected)
         view.compare_button.clicked.connect(lambda checked=False: self._compare())
         view.leave_button.clicked.connect(lambda checked=False: self.leave())
         view.blink_button.toggled.connect(self._on_blink)
@@ -143,6 +146,10 @@ class CaseComparison(QObject):
         else:
             view.set_motion_reduced(reduced)
         return view
+
+    def _on_selected(self) -> None:
+        self._selected_for = "" if self._lesion is None else self._lesion.id
+        self._on_chosen()
 
     def _on_chosen(self) -> None:
         from napari_melanoma.case.changes import explain_incomparable
@@ -276,22 +283,26 @@ class ComparisonView(QWidget):
             self.blink_button.setChecked(False)
         self.blink_button.setToolTip(REDUCED_TIP if is_reduced else BLINK_TIP)
 
-    def show_images(self, images: tuple[CaseImage, ...], kept: Sequence[CaseImage] = ()) -> None:
-        """List the photographs; ``kept`` stay chosen if they still exist, else the first and the last one are."""
+    def show_images(self, images: tuple[CaseImage, ...], is_kept: bool = False) -> bool:
+        """List the photographs; the first and the last one are chosen. Return whether the chosen ones have stayed.
+
+        ``is_kept``: the chosen ones stay if they still exist.
+        """
         chosen = [combo.currentData() for combo in self.combos]
         for combo in self.combos:
             combo.clear()
             for image in images:
                 combo.addItem(_describe_image(image), image.id)
-        if kept and {image.id for image in images}.issuperset(chosen):
+        if is_kept and len(set(chosen)) > 1 and {image.id for image in images}.issuperset(chosen):
             for combo, image_id in zip(self.combos, chosen, strict=True):
                 combo.setCurrentIndex(combo.findData(image_id))
-            return
+            return True
         kinds = [image.modality for image in images]
         first = next((index for index, kind in enumerate(kinds) if kinds.count(kind) > 1), 0)
         last = max((index for index, kind in enumerate(kinds) if kind == kinds[first]), default=0)
         for combo, index in zip(self.combos, (first, last), strict=True):
             combo.setCurrentIndex(index if images else -1)
+        return False
 
     def show_reason(self, reason: str) -> None:
         """Enable the button, or state why it is disabled."""

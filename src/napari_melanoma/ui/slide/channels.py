@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,14 +65,23 @@ def get_channel_color(layer: Image) -> Color | None:
 
 
 def get_channel_colormap(layer: Image) -> str:
-    """Return the name of the colormap of a channel in several colors; empty for a single color."""
-    return "" if get_channel_color(layer) is not None else str(layer.colormap.name)
+    """Return the name of the colormap of a channel in several colors; empty for a single color.
+
+    Empty also for a colormap that napari does not have when it starts: its name would be that of another one later.
+    """
+    from napari.utils.colormaps import ALL_COLORMAPS
+
+    name = str(layer.colormap.name)
+    return name if name in ALL_COLORMAPS and get_channel_color(layer) is None else ""
 
 
-def set_channel_colormap(layer: Image, name: str) -> None:
-    """Display a channel in a colormap, unless napari does not have it, as that of another plugin."""
-    with suppress(KeyError):
+def set_channel_colormap(layer: Image, name: str) -> bool:
+    """Display a channel in a colormap; return whether this napari has it."""
+    from napari.utils.colormaps import ALL_COLORMAPS
+
+    if name in ALL_COLORMAPS:
         layer.colormap = name
+    return name in ALL_COLORMAPS
 
 
 def set_channel_color(layer: Image, color: Color) -> None:

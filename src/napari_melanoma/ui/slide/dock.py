@@ -502,7 +502,8 @@ class ReadingModeSwitch(QObject):
             self.mode.bookmark_requested.connect(dock.navigation.add_bookmark)
             self.mode.ruler_requested.connect(partial(dock.sections.measurements.toggle_tool, "line"))
         self.mode.enter()
-        self._dock.sections.side_by_side.share_width()
+        if self.mode.is_on:
+            self._dock.sections.side_by_side.widen_views()
 
     def open_link(self, link: str) -> bool:
         """Open a link of the status line if it is about the reading mode; return whether it is."""
@@ -515,8 +516,8 @@ class ReadingModeSwitch(QObject):
         return self.mode is not None and self.mode.leave()
 
     def _offer(self, width: int) -> None:
-        """Offer the mode for two views that are narrow."""
-        if self.mode is None or not self.mode.is_on:
+        """Offer the mode for two views that are narrow, unless the status line shows a running task."""
+        if not self._dock.status.is_busy and (self.mode is None or not self.mode.is_on):
             link = self._dock.icons.link(READING_LINK, "Enter the reading mode")
             offer = f"{link} ({format_key('slide.reading')}) to give them the width of the window."
             self._offered = f"Each view is only {width} pixels wide. {offer}"

@@ -42,6 +42,7 @@ LANDMARKS = "Click the same structure in both views, in the same order: {} of at
 REGISTERING = "Registering the slides ..."
 WIDEN_MS = 100
 NARROW_PX = 400  # width of a view below which more room is offered
+SIDE_AREAS = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
 OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # of the second slide
 NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
 
@@ -239,7 +240,7 @@ class SideBySideController(QObject):
         frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
             place_next_to_canvas(window, frames[0])
-            self.share_width()
+            QTimer.singleShot(WIDEN_MS, self._share_width)
 
     def _find_dock_widget(self) -> QDockWidget | None:
         """Return the dock widget that holds the Slide dock."""
@@ -254,18 +255,16 @@ class SideBySideController(QObject):
         if isinstance(window, QMainWindow) and own is not None and self._width and self._model is None:
             window.resizeDocks([own], [self._width], Qt.Orientation.Horizontal)
 
-    def share_width(self) -> None:
-        """Give both views the same width, once Qt has laid them out."""
-        QTimer.singleShot(WIDEN_MS, self._share_width)
+    def widen_views(self) -> None:
+        """Give both views the same width if one is narrow, once Qt has laid them out."""
+        QTimer.singleShot(WIDEN_MS, partial(self._share_width, NARROW_PX))
 
-    def _share_width(self) -> None:
+    def _share_width(self, limit: int | None = None) -> None:
         window = self._context.window
         frames = [one for one in window.findChildren(QDockWidget) if self._canvas and one.isAncestorOf(self._canvas)]
-        if isinstance(window, QMainWindow) and frames and window.centralWidget() is not None:
-            room = frames[0].width() + window.centralWidget().width()
-            window.resizeDocks([frames[0]], [room // 2], Qt.Orientation.Horizontal)
-            if room // 2 < NARROW_PX:
-                self.narrow.emit(room // 2)
+        width = _share_width(window, frames[0], limit) if isinstance(window, QMainWindow) and frames else None
+        if width is not None and width < NARROW_PX:
+            self.narrow.emit(width)
 
     def _close_view(self) -> None:
         """Close the second view."""
@@ -512,6 +511,22 @@ class SideBySideController(QObject):
             self._alignment = ""
         self._view.link_check.setChecked(True)
         self._refresh()
+
+
+def _share_width(window: QMainWindow, frame: QDockWidget, limit: int | None) -> int | None:
+    """Give a dock and the canvas beside it the same width, and return it.
+
+    None if they stay as they are, since they do not lie side by side, or none is narrower than ``limit``.
+    """
+    canvas = window.centralWidget()
+    if canvas is None or frame.isFloating() or window.dockWidgetArea(frame) not in SIDE_AREAS:
+        return None
+    widths = frame.width(), canvas.width()
+    if limit is not None and min(widths) >= limit:
+        return None
+    width = int(sum(widths)) // 2
+    window.resizeDocks([frame], [width], Qt.Orientation.Horizontal)
+    return width
 
 
 def _add_copy(model: Any, layer: Layer) -> None:  # noqa: ANN401 - napari moved it

@@ -52,10 +52,13 @@ class DetectedTissue:
 
 
 class TissueSection(QWidget):
-    """Controls for the method, and the share of tissue."""
+    """Controls for the method, and the share of tissue.
+
+    ``method_changed``: the user has chosen another method than this one.
+    """
 
     edit_requested = Signal()
-    method_changed = Signal()
+    method_changed = Signal(str)
     reset_requested = Signal()
 
     def __init__(self) -> None:
@@ -80,7 +83,8 @@ class TissueSection(QWidget):
         layout.addWidget(row(self.method_combo, self.edit_button, stretch=0))
         layout.addWidget(self._summary_label)
         layout.addWidget(self.reset_button)
-        self.method_combo.activated.connect(self.method_changed)
+        self._chosen = self.method
+        self.method_combo.activated.connect(self._on_method)
         self.edit_button.clicked.connect(self.edit_requested)
         self.reset_button.clicked.connect(self.reset_requested)
 
@@ -92,6 +96,11 @@ class TissueSection(QWidget):
     @method.setter
     def method(self, method: str) -> None:
         self.method_combo.setCurrentIndex(max(0, self.method_combo.findData(method)))
+        self._chosen = self.method
+
+    def _on_method(self) -> None:
+        before, self._chosen = self._chosen, self.method
+        self.method_changed.emit(before)
 
     def set_summary(self, summary: str) -> None:
         """Show a summary of the tissue."""
@@ -113,6 +122,7 @@ class TissueController(QObject):
         self._viewer, self._section = viewer, section
         self._detected: dict[str, DetectedTissue] = {}
         self._corrected_masks: dict[str, NDArray[np.bool_]] = {}  # from a previous analysis
+        self._methods_before: dict[str, str] = {}  # the detection by another method, by slide
         self._slide: ViewerSlide | None = None
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_detected)
@@ -161,7 +171,9 @@ class TissueController(QObject):
     def cancel(self) -> None:
         """Stop detecting; what was detected before stays, with its method."""
         self._latest.cancel()
-        self._restore_method()
+        methods, self._methods_before = self._methods_before, {}
+        if self._slide is not None and self._slide.identity in methods:
+            self._restore_method(self._slide, methods[self._slide.identity])
         self.finished.emit("Canceled.")
 
     def _on_edit(self) -> None:
@@ -185,7 +197,7 @@ class TissueController(QObject):
         if slide is not None and (self.get_corrected_mask(slide) is None or self._confirm_replacing()):
             self._detect(slide)
 
-    def _on_method(self) -> None:
+    def _on_method(self, before: str) -> None:
         """Detect by the other method if tissue is shown, after confirmation if it was corrected."""
         slide = self._slide
         if slide is None:
@@ -196,14 +208,15 @@ class TissueController(QObject):
         ):
             return
         if self.get_corrected_mask(slide) is not None and not self._confirm_replacing():
-            self._restore_method()
+            self._restore_method(slide, before)
             return
+        self._methods_before.setdefault(slide.identity, before)
         self._detect(slide)
 
-    def _restore_method(self) -> None:
-        """Show the method of the tissue that is shown."""
-        found = None if self._slide is None else self._detected.get(self._slide.identity)
-        self._section.method = "auto" if found is None else found.method
+    def _restore_method(self, slide: ViewerSlide, before: str) -> None:
+        """Show the method of the tissue that is shown; that before the change if it is of a previous analysis."""
+        found = self._detected.get(slide.identity)
+        self._section.method = before if found is None else found.method
 
     def _confirm_replacing(self) -> bool:
         box = create_question(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QWidget
@@ -201,6 +201,8 @@ class SlideMemory(QObject):
         self._initial: dict[str, LayerDisplay] = {}  # as the layers appeared
         self._removed: dict[str, LayerDisplay] = {}  # as the layers were before they were removed
         self._pending: dict[str, LayerDisplay] = {}  # of layers that have not appeared yet
+        # The colormap that is shown instead of one that this napari does not have, and its name
+        self._missing: WeakKeyDictionary[Layer, tuple[object, str]] = WeakKeyDictionary()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(SAVE_MS)
@@ -307,6 +309,9 @@ class SlideMemory(QObject):
         if layer.rgb:
             return display
         color, colormap = get_channel_color(layer), get_channel_colormap(layer)
+        shown, missing = self._missing.get(layer, (None, ""))
+        if layer.colormap is shown:  # the user has chosen no other
+            color, colormap = None, missing
         return replace(display, gamma=float(layer.gamma), color=color, colormap=colormap)
 
     def _apply(self, layer: Layer) -> None:
@@ -325,8 +330,8 @@ class SlideMemory(QObject):
             layer.gamma = display.gamma
         if display.color is not None and layer in slide.layers:
             set_channel_color(layer, display.color)
-        elif display.colormap and layer in slide.layers:
-            set_channel_colormap(layer, display.colormap)
+        elif display.colormap and layer in slide.layers and not set_channel_colormap(layer, display.colormap):
+            self._missing[layer] = layer.colormap, display.colormap
         is_selected = layer == self._viewer.layers.selection.active and layer not in slide.layers
         if slide.is_shown and not is_selected:  # a tool may just have been chosen
             layer.visible = display.visible

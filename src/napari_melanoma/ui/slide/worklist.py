@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -16,7 +16,8 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayo
 from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.slide.context import is_same_slide
-from napari_melanoma.ui.slide.slide_states import SlideStates
+from napari_melanoma.ui.slide.run_status import is_running
+from napari_melanoma.ui.slide.slide_states import ReadStates, SlideStates
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.slide_table import WorkItem
     from napari_melanoma.ui.slide.context import SlideContext
+    from napari_melanoma.ui.slide.run_status import SlideRunUpdate
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.job import JobFunction
 
 FOLDER_SETTING = "slide/worklist"
 REFRESH_MS = 3000
 READING_SHARE = 0.05  # of the time, at most: an analyzed slide takes 1 ms, so 5,000 of them 5 s
+MAX_INTERVAL_S = 60.0  # of reading the folder, also if that is slow
 HEIGHT = 170
 COLUMNS = ("slide", "state")
 NEXT_KEY, PREVIOUS_KEY = format_key("slide.list_next"), format_key("slide.list_previous")
@@ -122,6 +125,9 @@ class WorklistModel(QAbstractTableModel):
         return "" if item is None else item.description
 
     def _find_current_row(self) -> int:
+        known = -1 if self._current is None else self._rows.get(self._current, -1)
+        if known >= 0:
+            return known
         return next((line for line, slide in enumerate(self.slides) if is_same_slide(slide, self._current)), -1)
 
     def _on_state_read(self, slide: Path) -> None:
@@ -157,7 +163,11 @@ class WorklistView(QWidget):
             layout.addWidget(widget)
         for opened in (self.table.clicked, self.table.activated):
             opened.connect(lambda index: self._choose_row(index.row()))
-        self.model.dataChanged.connect(self._update_label)
+        self._label_timer = QTimer(self)  # all slides are counted once for many rows
+        self._label_timer.setSingleShot(True)
+        self._label_timer.setInterval(0)
+        self._label_timer.timeout.connect(self._update_label)
+        self.model.dataChanged.connect(lambda: self._label_timer.start())
 
     def _create_buttons(self) -> QWidget:
         folder_button = tool_button("worklist_folder", "Choose a folder", "Choose a folder of slides", "folder ...")
@@ -219,7 +229,8 @@ class SlideWorklist(QObject):
     """Fill the section when it is first opened, and refresh it while it is visible.
 
     The states of visible slides are read every few seconds. The folder and the states of all its slides, which are
-    counted, are read as often if that is quick, and else at longer intervals.
+    counted, are read as often if that is quick, and else at longer intervals, but at once when the section is opened, a
+    folder is chosen or an analysis has ended.
     """
 
     failed = Signal(object)
@@ -233,6 +244,8 @@ class SlideWorklist(QObject):
         self._states.failed.connect(lambda error: context.status.show_message(describe_error(error)))
         self._source: tuple[Path, Path] | None = None  # the folder, and that for results
         self._next_reading = 0.0
+        self._requested = 0.0  # when the folder was last to be read at once
+        self._is_analyzing = False
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(lambda finish: finish())
         self._latest.failed.connect(self.failed)
@@ -241,6 +254,7 @@ class SlideWorklist(QObject):
         self._timer.timeout.connect(self.refresh)
         for name, by in (("slide.list_next", 1), ("slide.list_previous", -1)):
             add_shortcut(context.dock, name, partial(self._step, by))
+        context.run_updated.connect(self._on_run_updated)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -274,6 +288,11 @@ class SlideWorklist(QObject):
             return
         self._read("list", partial(_list_slides, folder), partial(self._on_listed, view, folder))
 
+    def _refresh_folder(self) -> None:
+        """Read the folder now, or after the reading that is running."""
+        self._next_reading, self._requested = 0.0, monotonic()
+        self.refresh()
+
     def _read(self, key: str, work: JobFunction, on_success: Callable[[Any], None]) -> None:
         """Read in a thread; then call a function with the result, in this thread."""
         self._latest.submit(key, lambda: lambda run: partial(on_success, work(run)))
@@ -282,12 +301,19 @@ class SlideWorklist(QObject):
         """Show the slides, and read the states of all of them."""
         slides, started = found
         view.show_slides(folder, slides)
-        self._read("states", partial(self._states.read, slides), partial(self._on_states, view, started))
+        self._read("states", self._states.prepare(slides), partial(self._on_states, view, started))
 
-    def _on_states(self, view: WorklistView, started: float, states: Mapping[Path, WorkItem]) -> None:
-        self._states.put(states)
+    def _on_states(self, view: WorklistView, started: float, found: ReadStates) -> None:
+        self._states.add(found)
         view.model.update_states()
-        self._next_reading = monotonic() + (monotonic() - started) / READING_SHARE
+        if self._requested <= started:
+            self._next_reading = monotonic() + min(MAX_INTERVAL_S, (monotonic() - started) / READING_SHARE)
+
+    def _on_run_updated(self, update: SlideRunUpdate) -> None:
+        """Read the folder when an analysis has ended."""
+        was_analyzing, self._is_analyzing = self._is_analyzing, is_running(update.report)
+        if was_analyzing and not self._is_analyzing:
+            self._refresh_folder()
 
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the content when the section is first opened."""
@@ -300,7 +326,7 @@ class SlideWorklist(QObject):
             self.set_slide(self._context.slide)
         if is_open:
             self._timer.start()
-            QTimer.singleShot(0, self.refresh)
+            QTimer.singleShot(0, self._refresh_folder)
         else:
             self._timer.stop()
 
@@ -319,7 +345,7 @@ class SlideWorklist(QObject):
 
     def _on_folder_chosen(self, folder: Path) -> None:
         self._context.settings.set(FOLDER_SETTING, str(folder))
-        self.refresh()
+        self._refresh_folder()
 
 
 def _list_slides(folder: Path, run: RunContext) -> tuple[tuple[Path, ...], float]:

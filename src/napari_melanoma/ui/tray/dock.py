@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QBoxLayout, QLabel, QLineEdit, QMessageBox, QPushButt
 
 from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.ui.slide.slide_states import SlideStates
+from napari_melanoma.ui.slide.slide_states import ReadStates, SlideStates
 from napari_melanoma.ui.tray.model import FILTERS, PICTURE_PX, SORT_KEYS, TrayModel
 from napari_melanoma.ui.tray.view import TrayView
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX, DockPlacement
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.slides.slide_table import WorkItem
     from napari_melanoma.ui.tray.images import SlideLabel, TrayContent, TrayImage
     from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.status_line import Task
@@ -411,11 +410,11 @@ class TrayDock(TrayControls):
         """Read the states of all slides if filter or order depend on them."""
         missing = [one.path for one in self.list_model.images if one.is_slide and self.states.peek(one.path) is None]
         if missing and self.list_model.needs_states:
-            work = partial(self.states.read, missing)
+            work = self.states.prepare(missing)
             self._start("finding", "Reading the states of the slides ...", work, self._on_all_states)
 
-    def _on_all_states(self, states: dict[Path, WorkItem]) -> None:
-        self.states.put(states)
+    def _on_all_states(self, found: ReadStates) -> None:
+        self.states.add(found)
         self._update_order()
 
     def _on_counts(self) -> None:

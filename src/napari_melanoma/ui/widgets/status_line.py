@@ -77,6 +77,11 @@ class StatusLine(QWidget):
         """The message that is shown."""
         return str(self._label.text())
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task is running."""
+        return bool(self._tasks)
+
     def show_message(self, message: str) -> None:
         """Show a message."""
         self._message_task = None
