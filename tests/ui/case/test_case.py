@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from shutil import copytree
 
 import numpy as np
@@ -219,7 +218,7 @@ def test_the_report_of_a_case_contains_the_results_of_its_slide(someone, tmp_pat
     someone.waits()
     dialog = someone.dock.window().findChild(QDialog, "report_dialog")
     assert dialog.options.paths == (folder,)
-    someone.dock.report_writer.write(replace(dialog.options, pdf=False), tmp_path / "report.html")
+    someone.dock.report_writer.write(dialog.options._replace(pdf=False), tmp_path / "report.html")
     dialog.reject()
     someone.waits()
     assert "punch biopsy" in (tmp_path / "report.html").read_text(encoding="utf-8")
