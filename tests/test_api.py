@@ -38,9 +38,9 @@ def test_every_listed_name_is_there() -> None:
     assert set(nm.__all__) == listed() == set(dir(nm)) - {"__version__"}
     for name in nm.__all__:
         assert getattr(nm, name).__doc__
-    with pytest.raises(AttributeError, match=r"no 'nonsense'\. The public names are listed in"):
+    with pytest.raises(AttributeError, match=r"no attribute 'nonsense'\. The public names are listed in"):
         nm.nonsense  # noqa: B018
-    with pytest.raises(AttributeError, match=r"no 'segmnt'\. Did you mean 'segment'\?"):
+    with pytest.raises(AttributeError, match=r"no attribute 'segmnt'\. Did you mean 'segment'\?"):
         nm.segmnt  # noqa: B018
 
 

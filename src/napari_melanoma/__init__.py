@@ -36,4 +36,4 @@ def _describe_unknown(name: str) -> str:
 
     similar = get_close_matches(name, __all__, 1)
     advice = f"Did you mean '{similar[0]}'?" if similar else "The public names are listed in napari_melanoma.__all__."
-    return f"napari_melanoma has no '{name}'. {advice}"
+    return f"napari_melanoma has no attribute '{name}'. {advice}"

@@ -67,7 +67,7 @@ def test_the_version_is_determined_lazily() -> None:
 
 
 def test_the_package_has_no_other_hidden_name() -> None:
-    with pytest.raises(AttributeError, match="attribute version"):
+    with pytest.raises(AttributeError, match="attribute 'version'"):
         _ = napari_melanoma.version
 
 

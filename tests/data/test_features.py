@@ -281,10 +281,13 @@ def test_columns_that_cannot_be_fitted_raise(rows: list[dict[str, str]], message
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"numbers": [{"name": "age", "encoding": "one_hot"}]}, "needs at least one"),
+        ({"numbers": [{"name": "age", "encoding": "one_hot"}]}, "edges are given for the encoding one_hot"),
         ({"numbers": [{"name": "age", "encoding": "one_hot", "edges": [5, 5]}]}, "expected each above the one before"),
-        ({"numbers": [{"name": "age", "missing": "category_average"}]}, "by belongs to category_average"),
-        ({"numbers": [{"name": "age", "missing": "category_average", "by": "eye"}]}, "expected one of the words"),
+        ({"numbers": [{"name": "age", "missing": "category_average"}]}, "by is given with missing"),
+        (
+            {"numbers": [{"name": "age", "missing": "category_average", "by": "eye"}]},
+            "expected one of the columns of words",
+        ),
         ({"words": [{"name": "age"}]}, "age: named twice"),
     ],
 )

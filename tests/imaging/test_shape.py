@@ -112,7 +112,7 @@ def test_lengths_scale_with_the_pixel(mask: np.ndarray, size: float) -> None:
 @given(MASKS, st.integers(0, 3), st.booleans())
 def test_quarter_turns_and_mirrors_change_no_length(mask: np.ndarray, turns: int, mirror: bool) -> None:
     moved = np.rot90(mask[:, ::-1] if mirror else mask, turns)
-    for name, value in vars(measure_lengths(mask)).items():
+    for name, value in measure_lengths(mask)._asdict().items():
         assert getattr(measure_lengths(moved), name) == pytest.approx(value), name
 
 

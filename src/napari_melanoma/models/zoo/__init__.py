@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.config import Config, import_submodules
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.parsing import parse_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,7 +64,7 @@ def _count_parameters(name: str, options: str) -> int:
     import torch
 
     with torch.device("meta"):
-        network = build_network(name, json.loads(options))
+        network = build_network(name, parse_json(options, "the options of a network"))
     return sum(parameter.numel() for parameter in network.parameters())
 
 
