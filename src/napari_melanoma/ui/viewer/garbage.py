@@ -58,16 +58,11 @@ class LibraryFreeze(QObject):
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Collect no garbage meanwhile, for example while libraries are imported: nearly nothing of theirs is garbage.
-
-    If other objects are excluded from collections, the new ones are, too: the next collection would visit all of them.
-    """
+    """Collect no garbage meanwhile, for example while libraries are imported: nearly nothing of theirs is garbage."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if gc.get_freeze_count():
-            gc.freeze()
         if was_enabled:
             gc.enable()
