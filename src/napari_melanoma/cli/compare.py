@@ -205,20 +205,20 @@ def _compare_runs(runs: list[Path], current: CommandSession) -> None:
     from napari_melanoma.runs.acceptance import compare_run
 
     current.after_stop = "Finished comparisons are kept."
-    advice, some_failed, values = [], False, {}
     if running := [path.name for path in runs if is_run_alive(path)]:
         one = "is still running; it is compared automatically when it ends."
         several = "are still running; they are compared automatically when they end."
         raise RunError(f"{', '.join(running)} {one if len(running) == 1 else several} Nothing was compared.")
+    advice, compared = [], []
     for path in runs:
         found = compare_run(path, run=current.run)
         _report_comparison(current, path, found)
         use = f"; to use this model: napari-melanoma models import {path / 'bundle'}"
         where = f"written to {path / 'comparison'}{use if found.advice == 'take over' else ''}"
         advice.append(_format_advice(found, where))
-        some_failed = some_failed or bool(found.failed)
-        values = {"advice": found.advice, "reason": found.reason}
-    current.finish("\n".join(advice), some_failed=some_failed, **(values if len(runs) == 1 else {}))
+        compared.append(found)
+    values = {"advice": compared[0].advice, "reason": compared[0].reason} if len(compared) == 1 else {}
+    current.finish("\n".join(advice), some_failed=any(one.failed for one in compared), **values)
 
 
 def _report_comparison(current: CommandSession, path: Path, found: Comparison) -> None:
