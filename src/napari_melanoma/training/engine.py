@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import RunError, TrainingError
 from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.processes import keep_freed_memory
 from napari_melanoma.models.inference import cpu_has_bf16, is_out_of_memory
 from napari_melanoma.training.loader import Loaders
 from napari_melanoma.training.monitor import MEMORY_FULL
@@ -56,6 +57,7 @@ def fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
 
     If memory runs out on one device, each step is split into smaller micro-batches and the epoch starts again.
     """
+    keep_freed_memory()
     while not _fit_within_memory(task, setup, run):
         pieces = next_piece_count(setup.step, 1, setup.pieces)
         where = "GPU" if accelerator(setup.recipe) == "cuda" else "computer"
