@@ -36,8 +36,9 @@ _started: list[subprocess.Popen[bytes]] = []  # kept until they end: a process t
 def keep_freed_memory() -> bool:
     """Have this process keep freed blocks of up to 1 GiB instead of returning each to the system; True if it will.
 
-    A training step allocates and frees hundreds of large blocks. By default, glibc maps each block of more than 32 MiB
-    anew, and the system clears its pages: a seventh of the time of a training on a CPU. Other systems stay as they are.
+    A training step allocates and frees hundreds of large blocks. By default, glibc requests each block of more than
+    32 MiB from the system, which clears its pages: a seventh of the time of a training on a CPU. Other systems stay as
+    they are.
     """
     if sys.platform != "linux":
         return False
