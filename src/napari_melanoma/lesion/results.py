@@ -32,7 +32,18 @@ BAND = "band.png"  # with test-time augmentation
 RESULT_IMAGES = frozenset({"mask.png", "probability.png", "overlay.png", "roi.png"})
 RECORD = "batch"
 SALT = ".napari-melanoma-salt"
-_OBJECTS = ("provenance", RECORD, "source", "model", "options", "measurements", "pixel_size_um", "looks_like", "answer")
+_OBJECTS = (
+    "provenance",
+    RECORD,
+    "source",
+    "model",
+    "options",
+    "measurements",
+    "pixel_size_um",
+    "looks_like",
+    "answer",
+    "heatmap",
+)
 _KINDS = {**dict.fromkeys(_OBJECTS, dict), "image_shape": list, "notes": list, "warning": str, "damage": str}
 DEFAULT_OPTIONS = LesionOptions().model_dump(mode="json")  # options that older results lack have these values
 Salt = bytes  # random bytes known only with access to the results folder
