@@ -136,7 +136,7 @@ def test_the_report_contains_the_whole_case(stored: ReportedCase, tmp_path: Path
         "Sex Female",
         "Lesions: 1 Left upper back.",
         "Lesion 1: Left upper back Diagnosis Melanoma",
-        "Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44).",
+        "Inconclusive: nevus 0.69 or melanoma 0.31 (95 % interval 0.20–0.44).",
         "Prediction set melanoma, nevus (conformal, 90 % coverage)",
         "Similar training cases",
         "Image 2, dermoscopic 12 months later",
