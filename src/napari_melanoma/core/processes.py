@@ -37,7 +37,7 @@ def keep_freed_memory() -> bool:
     """Have this process keep freed blocks of up to 1 GiB instead of returning each to the system; True if it will.
 
     A training step allocates and frees hundreds of large blocks. By default, glibc maps each block of more than 32 MiB
-    anew, and the system clears its pages: a seventh of the time of a training on a CPU. Other systems stay as they are.
+    again, and the system clears its pages: a seventh of the time of training on a CPU. Other systems stay as they are.
     """
     if sys.platform != "linux":
         return False

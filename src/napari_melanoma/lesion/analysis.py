@@ -37,7 +37,6 @@ from napari_melanoma.imaging.postprocessing import RefinementConfig, find_other_
 from napari_melanoma.io.photographs import Photograph, format_damage_warning
 from napari_melanoma.io.results import RESULT, read_object, write_mask, write_probability, write_rgb, write_table
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.lesion.results import HEATMAP, read_result
 from napari_melanoma.lesion.segmentation import LesionPrediction, LogitModel, predict_with_flips
 from napari_melanoma.metrics.mask_uncertainty import uncertain_band
 from napari_melanoma.models.inference import restore_size
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 RESULT_FORMAT = 1
+HEATMAP = "heatmap.png"
 ALWAYS_WRITTEN = ("mask.png", "probability.png", "overlay.png")
 RESULT_FILES = frozenset((*ALWAYS_WRITTEN, "roi.png", HEATMAP, "band.png", "lesions.csv", RESULT))
 LESION_COLUMNS = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
@@ -333,7 +333,9 @@ def save_explanation(result: LesionResult, folder: Path) -> None:
     """Add prediction and heatmap to the stored result of the same mask, and keep everything else."""
     if result.heatmap is None:
         raise ValueError("expected a result with a heatmap")
-    stored = read_result(folder)
+    stored = read_object(folder / RESULT)
+    if not stored:
+        raise SaveError(f"{folder / RESULT} is missing or damaged: analyze the photograph again to save its heatmap.")
     with atomic_file(folder / HEATMAP) as temporary:
         write_rgb(temporary, _draw_heatmap(result.photograph, result.heatmap))
     write_json(folder / RESULT, stored | _describe_prediction(result))

@@ -17,7 +17,8 @@ from napari_melanoma.core.validity import Validity
 from napari_melanoma.imaging.masks import draw_damage
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.results import HEATMAP, read_result
+from napari_melanoma.lesion.analysis import HEATMAP
+from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_age, hide_training_image
 from napari_melanoma.reports.page import (

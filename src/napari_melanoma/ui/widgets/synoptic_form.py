@@ -160,7 +160,7 @@ class SynopticEditor(QWidget):
         return combo
 
     def _lay_out(self) -> None:
-        grid = QGridLayout(self)
+        grid = self._grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(4)
         grid.setVerticalSpacing(2)
@@ -175,7 +175,7 @@ class SynopticEditor(QWidget):
 
     def _place_label(self) -> None:
         """Place the label beside the field, or above it if it needs more than two lines there."""
-        grid, text, wrap = self.layout(), self.label.fontMetrics(), Qt.TextFlag.TextWordWrap
+        grid, text, wrap = self._grid, self.label.fontMetrics(), Qt.TextFlag.TextWordWrap
         beside = QRect(0, 0, LABEL_PX - LABEL_PADDING_PX, 0)
         one_line = text.boundingRect(beside, wrap, "X").height()
         if text.boundingRect(beside, wrap, self.field.label).height() > LABEL_LINES * one_line:
