@@ -406,6 +406,8 @@ def test_patient_data_without_effect_cause_a_warning(lesion) -> None:
     assert found.unused_data == ("diameter_1_mm", "site")
     assert "'melanoma-small' uses age, sex; diameter_1_mm, site had no effect on the result." in found.warnings
     assert not any("no effect" in warning for warning in nm.classify(*lesion, age=61).warnings)
+    shown = nm.explain(*lesion, method="cam", age=61, site="lower extremity")
+    assert shown.warnings == ("'melanoma-small' uses age, sex; site had no effect on the result.",)
 
 
 @pytest.mark.parametrize(

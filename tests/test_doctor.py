@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from napari_melanoma import doctor
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.doctor import DoctorCheck, check_gpu, run_probe
+from napari_melanoma.reports.pdf import WeasyPrintError
 
 TORCH = {
     "torch": "2.9",
@@ -93,13 +95,36 @@ def test_the_layout_of_pdf_reports_is_checked(monkeypatch: pytest.MonkeyPatch) -
     (check,) = doctor.check_reports()
     assert (check.name, check.status) == ("PDF reports", "ok")
     assert check.found.startswith("WeasyPrint ")
-    answering(monkeypatch, {}, "OSError: cannot load library 'libpango-1.0-0'")
+    missing = WeasyPrintError.from_error(OSError("cannot load library 'libgobject-2.0-0': no such file"))
+    answering(monkeypatch, {"missing": missing.missing, "fix": missing.advice})
     (check,) = doctor.check_reports()
-    assert (check.status, check.found[:21]) == ("ok", "Qt, without tags for ")
+    assert check.status == "ok"
+    assert check.found.startswith("Qt, without tags for screen readers, which need WeasyPrint: ")
+    assert check.found.endswith("the library libgobject-2.0-0 (GLib) cannot be loaded")
     monkeypatch.setattr("napari_melanoma.reports.pdf.PRINTER", "napari_melanoma.no_such_module")
     (check,) = doctor.check_reports()
     assert check.status == "warn"
     assert "brew install pango" in check.fix
+    answering(monkeypatch, {}, "its process ended with code -6")
+    (check,) = doctor.check_reports()
+    assert "code -6" in check.found
+    assert "reinstall weasyprint" in check.fix
+
+
+def test_what_keeps_weasyprint_from_loading_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an installation in which the package, or one of its libraries, is missing."""
+    package = tmp_path / "weasyprint"
+    package.mkdir()
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    cases = {
+        """raise OSError("cannot load library 'libharfbuzz-0': not found")""": "libharfbuzz-0 (HarfBuzz)",
+        "import tinycss_is_missing": "No module named 'tinycss_is_missing'",
+    }
+    for code, expected in cases.items():
+        (package / "__init__.py").write_text(code)
+        (check,) = doctor.check_reports()
+        assert (check.status, "Pango" in check.found) == ("ok", False)
+        assert expected in check.found
 
 
 def test_no_qt_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

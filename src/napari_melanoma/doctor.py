@@ -21,7 +21,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.reports.page import Report
-from napari_melanoma.reports.pdf import INSTALL_PANGO, print_with_qt
+from napari_melanoma.reports.pdf import INSTALL_WEASYPRINT, print_with_qt
 
 Status = Literal["ok", "warn", "fail"]
 GB = 1e9
@@ -156,14 +156,15 @@ def check_resources() -> list[DoctorCheck]:
 def check_reports() -> list[DoctorCheck]:
     """Check what prints PDF reports, in separate processes, for imports take seconds and Qt may abort."""
     answer, fault = run_probe("napari_melanoma.reports.pdf")
-    if not fault:
+    if "weasyprint" in answer:
         return [DoctorCheck("PDF reports", "ok", f"WeasyPrint {answer['weasyprint']}, Pango {answer['pango']}")]
+    missing = f"which need WeasyPrint: {answer.get('missing') or fault}"
     try:
         print_with_qt(Report("Test", "", ()), "a4")
     except MelanomaError as error:
-        found = f"neither the library Pango nor Qt can be used: {error}"
-        return [DoctorCheck("PDF reports", "warn", found, f"{INSTALL_PANGO}.")]
-    return [DoctorCheck("PDF reports", "ok", "Qt, without tags for screen readers, which need the library Pango")]
+        found = f"no tags for screen readers, {missing}; and Qt cannot print either: {error}"
+        return [DoctorCheck("PDF reports", "warn", found, f"{answer.get('fix') or INSTALL_WEASYPRINT}.")]
+    return [DoctorCheck("PDF reports", "ok", f"Qt, without tags for screen readers, {missing}")]
 
 
 def check_weights() -> list[DoctorCheck]:

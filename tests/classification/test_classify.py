@@ -345,30 +345,25 @@ def test_every_heatmap_can_be_requested(method) -> None:
 @pytest.mark.parametrize(
     ("classes", "possible", "expected"),
     [
-        (("nevus", "melanoma"), ("melanoma",), "Melanoma 0.50; unusually high for nevus (at most 10 % of cases)"),
-        (("nevus", "melanoma"), ("nevus", "melanoma"), "Inconclusive: melanoma 0.50"),
-        (("nevus", "melanoma", "wart"), ("nevus", "melanoma"), "Inconclusive (nevus or melanoma): melanoma 0.50"),
+        (("nevus", "melanoma"), ("melanoma",), "Melanoma 0.50"),
+        (("nevus", "melanoma"), ("nevus", "melanoma"), "Inconclusive: melanoma 0.50 or nevus 0.47"),
+        (("nevus", "melanoma", "wart"), ("nevus", "melanoma"), "Inconclusive: melanoma 0.50 or nevus 0.47"),
+        (("nevus", "melanoma", "wart"), ("nevus", "wart"), "Inconclusive: nevus 0.47 or wart 0.02; melanoma 0.50"),
+        (
+            ("nevus", "melanoma", "wart", "scar"),
+            ("nevus", "melanoma", "wart", "scar"),
+            "Inconclusive: melanoma 0.50, nevus 0.47, wart 0.02 or 1 other class",
+        ),
         (
             ("nevus", "melanoma", "wart"),
             ("wart",),
-            "Melanoma 0.50 and nevus 0.47: unusually low for these classes (at most 10 % of cases)",
+            "Melanoma 0.50, unusually low for melanoma (at most 10 % of cases); possible: wart 0.02",
         ),
-        (
-            ("nevus", "melanoma", "wart"),
-            ("melanoma",),
-            "Melanoma 0.50; nevus 0.47 and wart 0.02 are unusually low for these classes (at most 10 % of cases)",
-        ),
-        (
-            ("nevus", "melanoma", "wart", "scar"),
-            ("melanoma",),
-            "Melanoma 0.50; unusually low probabilities of all classes except melanoma (at most 10 % of cases)",
-        ),
+        (("nevus", "melanoma", "wart"), ("melanoma",), "Melanoma 0.50; nevus 0.47"),
+        (("nevus", "melanoma", "wart", "scar"), ("melanoma",), "Melanoma 0.50; nevus 0.47"),
         (("other", "melanoma"), ("other",), "Melanoma 0.50; unusually low for melanoma (at most 10 % of cases)"),
-        (
-            ("other", "melanoma"),
-            ("melanoma",),
-            "Melanoma 0.50; unusually high for cases without melanoma (at most 10 % of cases)",
-        ),
+        (("other", "melanoma"), ("melanoma",), "Melanoma 0.50"),
+        (("other", "melanoma"), ("other", "melanoma"), "Inconclusive: melanoma 0.50"),
     ],
 )
 def test_the_headline_never_contradicts_the_probabilities(classes, possible, expected) -> None:
@@ -378,15 +373,36 @@ def test_the_headline_never_contradicts_the_probabilities(classes, possible, exp
 
 
 @pytest.mark.parametrize(
-    ("others", "expected"),
+    ("others", "possible", "expected"),
     [
-        ((), "melanoma 0.05 is unusually low for melanoma"),
-        (("wart",), "melanoma 0.05 and wart 0.02 are unusually low for these classes"),
-        (("wart", "scar"), "melanoma 0.05; unusually low probabilities of all classes except nevus"),
+        ((), ("nevus",), "Nevus 0.92; melanoma 0.05"),
+        (("wart",), ("nevus",), "Nevus 0.92; melanoma 0.05"),
+        (("keratosis", "wart"), ("nevus",), "Nevus 0.92; keratosis 0.06 and melanoma 0.05"),
+        (
+            (),
+            ("melanoma",),
+            "Melanoma 0.05; nevus 0.92 is more probable, but unusually low for nevus (at most 10 % of cases)",
+        ),
+        (
+            ("wart",),
+            ("wart",),
+            "Wart 0.02; melanoma 0.05; nevus 0.92 is more probable, but unusually low for nevus "
+            "(at most 10 % of cases)",
+        ),
+        (
+            ("keratosis", "wart", "scar"),
+            ("nevus", "keratosis", "wart", "scar", "melanoma"),
+            "Inconclusive: nevus 0.92, keratosis 0.06, melanoma 0.05 or 2 other classes",
+        ),
     ],
 )
-def test_the_headline_begins_with_the_most_probable_class_if_no_other_is_possible(others, expected) -> None:
-    known = {"nevus": 0.92, "wart": 0.02, "scar": 0.01, "melanoma": 0.05}
+def test_the_headline_begins_with_the_most_probable_class_unless_it_is_not_possible(others, possible, expected) -> None:
+    known = {"nevus": 0.92, "keratosis": 0.06, "wart": 0.02, "scar": 0.01, "melanoma": 0.05}
     probabilities = {name: known[name] for name in ("nevus", *others, "melanoma")}
-    found = describe_prediction_set("melanoma 0.05", probabilities, ("nevus",), "melanoma", 0.9)
-    assert found == f"Nevus 0.92; {expected} (at most 10 % of cases)"
+    assert describe_prediction_set("melanoma 0.05", probabilities, possible, "melanoma", 0.9) == expected
+
+
+def test_the_headline_of_a_melanoma_among_all_other_cases() -> None:
+    probabilities = {"other": 0.88, "melanoma": 0.12}
+    found = describe_prediction_set("melanoma 0.12", probabilities, ("melanoma",), "melanoma", 0.9)
+    assert found == "Melanoma 0.12; unusually high for cases without melanoma (at most 10 % of cases)"

@@ -145,8 +145,17 @@ def test_photographs_are_classified(run, classifier: Path, phantoms: Path, tmp_p
             Image.open(tmp_path / f"out/{name}/heatmap.png") as heat,
         ):
             assert heat.size == photograph.size
+    assert "had no effect" not in result.output
     again = run(*words, "--heatmap", "grad_cam", "--coverage", "0.8", "--json")
     assert json.loads(again.stdout.splitlines()[-1])["skipped"] == 2
+
+
+def test_patient_data_that_the_classifier_does_not_use_are_named(run, classifier: Path, phantoms: Path) -> None:
+    words = ("lesion", phantoms / "images/i0.png", "--out", "out", "--classifier", classifier, "--age", "30")
+    result = run(*words, "--site", "lower extremity")
+    assert result.exit_code == 0, result.output
+    notice = "Warning: 'classifier' uses age, sex; site had no effect on the result."
+    assert " ".join(result.output.split()).count(notice) == 1
 
 
 @pytest.mark.parametrize("name", ["cat", "text"])

@@ -72,7 +72,23 @@ def test_synoptic_reports_of_slides_and_cases_are_written(run: Callable[..., Res
     assert "Miller" in (analyzed / "own" / "case" / "L1" / "synoptic.fhir.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("damage", ["no report", "truncated", "invalid"])
+def test_what_has_no_report_yet_is_named_and_left_out(run: Callable[..., Result], analyzed: Path) -> None:
+    report = SynopticReport(answers={"extent": SynopticAnswer(value="in_situ")})
+    with CaseStore.create(analyzed / "case", set_lesion(add_lesion(add_lesion(Case())), "L2", synoptic=report)):
+        pass
+    result = run("export", "case", "results", "--out", "out", "--to", "fhir,synoptic")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("left out: case, L1: there is no synoptic report yet.") == 1
+    assert result.output.count("left out: section: there is no synoptic report yet.") == 1
+    assert "2 files written to out, 4 left out. Research use only." in result.output
+    assert sorted(path.name for path in (analyzed / "out" / "case").iterdir()) == ["L2"]
+    nothing = run("export", "results", "--out", "none", "--to", "fhir", "--json")
+    assert nothing.exit_code == 1
+    summary = json.loads(nothing.output.splitlines()[-1])
+    assert (summary["written"], summary["left_out"], summary["failed"]) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "invalid"])
 def test_a_case_that_cannot_be_exported_fails_alone(run: Callable[..., Result], analyzed: Path, damage: str) -> None:
     save_synoptic(analyzed / "results" / "section", SynopticReport(answers={"extent": SynopticAnswer(value="in_situ")}))
     with CaseStore.create(analyzed / "case", add_lesion(Case())):
@@ -81,7 +97,7 @@ def test_a_case_that_cannot_be_exported_fails_alone(run: Callable[..., Result], 
     content = stored.read_text(encoding="utf-8")
     if damage == "truncated":
         stored.write_text(content[: len(content) // 2], encoding="utf-8")
-    elif damage == "invalid":
+    else:
         stored.write_text(json.dumps({**json.loads(content), "lesions_numbered": "many"}), encoding="utf-8")
     result = run("export", "case", "results", "--out", "out", "--to", "fhir,synoptic", "--json")
     lines = [json.loads(line) for line in result.output.splitlines() if line.startswith("{")]

@@ -56,7 +56,7 @@ def test_a_pdf_of_others_is_not_replaced_beside_a_report(run: Run, reported: Rep
 
 
 def without_pango() -> None:
-    raise WeasyPrintError("Tagged PDF files need the library Pango.")
+    raise WeasyPrintError("the library libpango-1.0-0 (Pango) cannot be loaded", "Install it")
 
 
 def test_without_pango_qt_prints(
@@ -69,7 +69,8 @@ def test_without_pango_qt_prints(
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert lines[-1]["files"] == ["report.html", "report.pdf"]
     assert [one["said"] for one in lines if one["event"] == "note"] == [
-        "printed by Qt, without tags for screen readers. Tagged PDF files need the library Pango."
+        "printed by Qt, without tags for screen readers. Tagged PDF files, which screen readers can read, need "
+        "WeasyPrint: the library libpango-1.0-0 (Pango) cannot be loaded. Install it."
     ]
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
 
@@ -85,7 +86,7 @@ def test_without_pango_and_qt_the_page_and_all_problems_remain(
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     failed = {one["about"]: one["error"] for one in lines if one["event"] == "failed"}
     assert list(failed) == ["Image 3", "PDF"]
-    assert failed["PDF"].endswith("in a browser and print it. Tagged PDF files need the library Pango.")
+    assert failed["PDF"].endswith("the library libpango-1.0-0 (Pango) cannot be loaded. Install it.")
     assert lines[-1]["files"] == ["report.html"]
     assert (tmp_path / "report.html").is_file()
     assert not (tmp_path / "report.pdf").exists()

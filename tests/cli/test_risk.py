@@ -52,7 +52,8 @@ def patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return ANSWER
 
     monkeypatch.setattr(batch, "predict_risk", assess)
-    monkeypatch.setattr(batch, "load_risk_model", lambda name: SimpleNamespace())
+    model = SimpleNamespace(info=SimpleNamespace(name="tiny"), encoding=SimpleNamespace(fields=("age", "sex")))
+    monkeypatch.setattr(batch, "load_risk_model", lambda name: model)
     Image.fromarray(np.full((30, 30, 3), 200, np.uint8)).save(tmp_path / "p.png")
     return tmp_path / "p.png"
 
@@ -66,7 +67,16 @@ def test_the_prediction_is_reported_with_inputs_and_comparisons(run, patch: Path
     assert "for comparison: Breslow thickness alone 0.42" in done.output
     assert "synthetic patients only" in done.output
     assert "Research use only" in done.output
+    assert "no effect" not in done.output
     assert json.loads((tmp_path / "out/p/risk.json").read_text(encoding="utf-8"))["probability"] == 0.314
+
+
+def test_patient_data_that_the_model_does_not_use_are_named(run, patch: Path, tmp_path: Path) -> None:
+    words = ("--model", "tiny", "--age", "64", "--site", "head/neck", "--depth-mm", "1.8", "--out", tmp_path / "out")
+    done = run("risk", patch, *words)
+    assert done.exit_code == 0
+    notice = "Warning: 'tiny' uses age, sex, depth_mm, clark; site had no effect on the result."
+    assert notice in " ".join(done.output.split())
 
 
 def test_json_output_and_a_failure_with_exit_code_1(run, patch: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from napari_melanoma.metrics.segmentation_difficulty import (
     count_other_spots,
     measure_difficulty,
     measure_edge_share,
+    measure_hair_share,
 )
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
@@ -122,6 +123,18 @@ def test_the_black_around_a_round_view_is_no_skin() -> None:
     seen = np.where(view[..., None], rgb, 0).astype(np.uint8)
     for name in ("skin_redness", "contrast", "other_spots"):
         assert measure_difficulty(seen, lesion)[name] == pytest.approx(measure_difficulty(rgb, lesion)[name], abs=0.5)
+
+
+def test_hairs_are_a_share_of_the_view() -> None:
+    rows, columns = np.indices((400, 600))
+    rgb = np.full((400, 600, 3), (215, 175, 150), np.uint8)
+    rgb[columns % 40 < 3] = (40, 30, 25)
+    seen = np.where((np.hypot(rows - 200, columns - 300) < 195)[..., None], rgb, 0).astype(np.uint8)
+    lesion = np.zeros((400, 600), bool)
+    share = measure_hair_share(rgb, lesion)
+    assert share > 0.05
+    assert measure_hair_share(seen, lesion) == pytest.approx(share, rel=0.1)
+    assert math.isnan(measure_hair_share(np.full((60, 60, 3), 255, np.uint8), np.zeros((60, 60), bool)))
 
 
 @pytest.mark.parametrize("mask", [np.zeros((60, 60), bool), np.ones((60, 60), bool)], ids=["empty", "everything"])

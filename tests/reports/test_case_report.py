@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_case import PREDICTION, READERS, ReportedCase, write_case
+from fake_case import PREDICTION, READERS, STAMP, ReportedCase, write_case
 
 from napari_melanoma.case.model import (
     Case,
@@ -24,7 +24,7 @@ from napari_melanoma.case.model import (
     set_lesion,
     set_patient,
 )
-from napari_melanoma.case.results import PREDICTIONS_FILE
+from napari_melanoma.case.results import PREDICTIONS_FILE, collect_metadata, save_case_explanation
 from napari_melanoma.case.store import CaseStore, write_correction
 from napari_melanoma.classification.classify import SAME_PICTURE
 from napari_melanoma.core.context import Cancelled, RunContext
@@ -33,7 +33,10 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import read_depth, write_depth
-from napari_melanoma.io.results import write_rgb
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask, write_rgb
+from napari_melanoma.lesion.analysis import LesionHeatmap, derive_result
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.privacy.audit import audit
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
@@ -90,6 +93,39 @@ def text_of(found: CollectedReport, path: Path) -> str:
     return re.sub(r"\s+", " ", html.unescape(page))
 
 
+def test_a_heatmap_is_shown_with_its_class(reported: ReportedCase, tmp_path: Path) -> None:
+    with CaseStore.open(reported.folder) as store:
+        image = store.case.find_image("I1")
+        probability = read_mask(image.current.path / "mask.png").astype("float32")
+        result = derive_result(read_photograph(image.path), probability, LesionOptions(), STAMP)
+        heat = LesionHeatmap(result.probability, "grad_cam", "melanoma")
+        known = collect_metadata(store.case, store.case.lesions[0], image)
+        save_case_explanation(
+            store, image, replace(result, class_prediction=PREDICTION, patient_data={"age": "93"}, heatmap=heat)
+        )
+        assert CaseStore.open_read_only(reported.folder).case == store.case  # the prediction for the lesion is kept
+    assert known["age"] == "93"
+    text = text_of(collect(reported.folder), tmp_path / "page.html")
+    assert "Heatmap: regions that contribute to melanoma" in text
+    assert "Outdated" not in text
+    (reported.folder / "answers.json").unlink()
+    with CaseStore.open(reported.folder) as store:
+        store.save(set_patient(store.case, age=54.0))
+    text = text_of(collect(reported.folder), tmp_path / "page.html")
+    assert "Outdated prediction: the case has other patient data: Age." in text
+
+
+def test_a_measurement_without_a_value_is_a_dash(reported: ReportedCase, tmp_path: Path) -> None:
+    with CaseStore.open(reported.folder) as store:
+        path = store.case.find_image("I1").current.path / "result.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    about["measurements"]["fractal_dimension"] = None  # of a small lesion
+    path.write_text(json.dumps(about), encoding="utf-8")
+    found = collect(reported.folder)
+    assert not found.problems
+    assert re.search(r"Fractal dimension – [0-9.]+", text_of(found, tmp_path / "page.html"))
+
+
 def test_the_report_contains_the_whole_case(stored: ReportedCase, tmp_path: Path) -> None:
     found = collect(stored.folder, stored.results)
     assert not found.problems
@@ -100,7 +136,7 @@ def test_the_report_contains_the_whole_case(stored: ReportedCase, tmp_path: Path
         "Sex Female",
         "Lesions: 1 Left upper back.",
         "Lesion 1: Left upper back Diagnosis Melanoma",
-        "Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44).",
+        "Inconclusive: nevus 0.69 or melanoma 0.31 (95 % interval 0.20–0.44).",
         "Prediction set melanoma, nevus (conformal, 90 % coverage)",
         "Similar training cases",
         "Image 2, dermoscopic 12 months later",

@@ -280,9 +280,9 @@ def test_export_has_no_person_and_no_date_unless_requested(results: Path, tmp_pa
     kinds = ["synoptic", "synoptic-csv", "fhir"]
     folders = find_result_folders([results])
     written = export_results(folders, tmp_path / "out", kinds, run=RunContext())
-    failed = [one for one in written if one.error]
-    assert [one.folder.name for one in failed] == ["other"] * 3
-    assert all("no synoptic report yet. Fill in the form" in one.error for one in failed)
+    left_out = [one for one in written if one.left_out]
+    assert [one.folder.name for one in left_out] == ["other"] * 3
+    assert all("no synoptic report yet. Fill in the form" in one.error for one in left_out)
     out = tmp_path / "out" / "section"
     assert sorted(path.name for path in out.iterdir()) == ["synoptic.csv", "synoptic.fhir.json", "synoptic.json"]
     assert audited(tmp_path / "out") == []
@@ -308,8 +308,9 @@ def test_case_exports_the_reports_of_its_lesions(tmp_path: Path) -> None:
         "case/L2/synoptic.json",
         "case/L2/synoptic.fhir.json",
     ]
+    assert [(one.folder.name, one.left_out) for one in written if one.error] == [("L1", True)] * 3 + [("L2", False)]
     assert "expected --to synoptic, synoptic-csv, fhir" in written[-1].error
-    resource = json.loads(written[1].path.read_text(encoding="utf-8"))
+    resource = json.loads(written[4].path.read_text(encoding="utf-8"))
     assert resource["contained"][0]["identifier"][0]["value"] == "P-7F3K2Q-9XMAB4"
     assert (resource["contained"][0]["gender"], resource["subject"]) == ("female", {"reference": "#patient"})
     assert resource["conclusion"].startswith("pTis: melanoma in situ")

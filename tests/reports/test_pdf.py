@@ -148,8 +148,8 @@ def words_by_section(content: bytes, titles: list[str]) -> list[list[str]]:
     drawn = {"Front", "Back", "right", "left", "1"}
     pages = pages_of(content)
     margins = r"Page \d+ of \d+|Case P-ZV1QS0-BRDZ2J|napari-melanoma [\w.+]+(?! ?,)|" + re.escape(NOTICE)
-    # A line may end at a hyphen within a word.
-    text = re.sub(r"(?<=\w)-\s+(?=\w)", "-", " ".join(re.sub(margins, "", page) for page in pages))
+    # A line may end at a hyphen within a word, or at the dash of an interval.
+    text = re.sub(r"(?<=\w)([-–])\s+(?=\w)", r"\1", " ".join(re.sub(margins, "", page) for page in pages))
     starts = [text.index(title) for title in titles]
     assert starts == sorted(starts)
     parts = [text[start:end] for start, end in zip([0, *starts], [*starts, len(text)], strict=True)]

@@ -74,6 +74,7 @@ def test_patches_are_stain_normalized_as_in_training(picture: PatchImage, loaded
 
 def test_headline_states_the_single_possible_class(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, FORM, loaded)
+    answer = replace(answer, probability=0.4)  # below 0.5, so that a set without the other cases is unusual
     for possible, message in {
         (
             loaded.info.config.classes[0],

@@ -278,14 +278,18 @@ def classify(
     options = ClassifyOptions.parse({"coverage": coverage, "sensitivity": sensitivity}, "classify")
     lesion = _lesion_mask(photograph, mask, classifier, progress)
     found = classify_lesion(photograph, lesion, row, classifier, options, run=to_run(progress))
-    return _to_classification(found, classifier.info.patient_data_columns)
+    return _to_classification(found, _explain_unused(classifier, row))
 
 
-def _to_classification(prediction: ClassPrediction, columns: tuple[str, ...]) -> Classification:
+def _explain_unused(classifier: Classifier, row: dict[str, str]) -> str:
+    """A notice on patient data that a classifier does not use; empty if it uses all."""
+    from napari_melanoma.classification.classify import explain_unused
+
+    return explain_unused(classifier.info.name, classifier.info.patient_data_columns, [row])
+
+
+def _to_classification(prediction: ClassPrediction, not_used: str) -> Classification:
     """The public form of a prediction."""
-    unused = ", ".join(prediction.unused)
-    used = ", ".join(columns) or "no patient data"
-    not_used = f"'{prediction.model.name}' uses {used}; {unused} had no effect on the result." if unused else ""
     return Classification(
         probabilities=dict(zip(prediction.classes, prediction.probabilities, strict=True)),
         positive=prediction.positive,
@@ -329,11 +333,14 @@ class Explanation:
         By which it was computed.
     target_class : str
         The class.
+    warnings : tuple of str
+        Such as about patient data that had no effect, because the model does not use them.
     """
 
     heatmap: NDArray[np.float32] = field(repr=False)
     method: str
     target_class: str
+    warnings: tuple[str, ...]
     _photograph: Photograph = field(repr=False)
 
     def __repr__(self) -> str:
@@ -421,4 +428,5 @@ def explain(
     lesion = LesionInput(photograph.rgb, _lesion_mask(photograph, mask, classifier, progress), row)
     target = target_class or classifier.config.positive
     heatmap = explain_lesion(classifier, lesion, method, target, to_run(progress))
-    return Explanation(heatmap, method, target, photograph)
+    warnings = tuple(filter(None, [_explain_unused(classifier, row)]))
+    return Explanation(heatmap, method, target, warnings, photograph)

@@ -42,7 +42,7 @@ from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph, read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.analysis import LesionResult, save_lesion
+from napari_melanoma.lesion.analysis import LesionResult, save_explanation, save_lesion
 from napari_melanoma.metrics.calibration import softmax
 
 if TYPE_CHECKING:
@@ -447,6 +447,14 @@ def save_result(store: CaseStore, case: Case, image_id: str, result: LesionResul
         created=utc_time(),
     )
     return add_result(case, image_id, stored)
+
+
+def save_case_explanation(store: CaseStore, image: CaseImage, result: LesionResult) -> None:
+    """Add prediction and heatmap to the current result of an image; the case itself does not change."""
+    if store.read_only:
+        raise SaveError(f"cannot save a heatmap in {store.folder}: {store.read_only}")
+    if image.current is not None:
+        save_explanation(result, image.current.path)
 
 
 def save_risk(store: CaseStore, case: Case, image_id: str, prediction: Mapping[str, Any]) -> Case:

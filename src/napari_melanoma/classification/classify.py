@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +21,9 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.data.tabular_encoding import (
+    BOOKKEEPING_COLUMNS,
+    DIAGNOSIS_COLUMNS,
+    ID_COLUMNS,
     TableValues,
     drop_each_column,
     read_number,
@@ -41,19 +44,13 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 Row = Mapping[str, object]
-# Identifiers and metadata of images, which no model uses and no user expects to be used.
-IDENTIFIER_COLUMNS = (
-    "image_id",
-    "path",
-    "mask_path",
-    "patient_id",
-    "lesion_id",
-    "near_duplicate_of",
-    "source",
-    "modality",
+# Columns that no user expects to be an input: how the data are organized and taken, and what is to be predicted.
+NEVER_INPUTS = (
+    *ID_COLUMNS,
+    *BOOKKEEPING_COLUMNS,
+    *DIAGNOSIS_COLUMNS,
+    *("source", "domain", "modality", "mpp_x", "mpp_y", "metastasis"),
 )
-# Columns that state the diagnosis.
-TARGET_COLUMNS = ("diagnosis", "diagnosis_detail", "diagnosis_by", "melanoma", "target")
 # Cosine distance: for a shipped model at most 0.016 to its training images (160 images), at least 0.045 to others.
 SAME_PICTURE_DISTANCE = 0.03
 SAME_PICTURE = (
@@ -183,7 +180,7 @@ def classify_encoded(
             NearestCase(one.image_id, config.classes[one.label], one.distance) for one in nearest[: options.neighbours]
         ),
         missing=tuple(name for name, is_known in zip(encoding.fields, known, strict=True) if not is_known),
-        unused=tuple(sorted(name for name, cell in row.items() if read_word(cell) and _is_unused(name, encoding))),
+        unused=find_unused(row, encoding.fields),
         warnings=(*_warnings(values, model, lesion, nearest), *contradictions),
         model=classifier_stamp(model),
         options=options.model_copy(update={"model": model.info.name}),
@@ -211,9 +208,20 @@ def classifier_stamp(model: ClassifierModel) -> ClassifierStamp:
     return ClassifierStamp(info.name, info.config.title, info.fingerprint, model.device, info.config.modalities)
 
 
-def _is_unused(name: str, encoding: TabularEncoding) -> bool:
-    """Whether a column has clinical metadata that the model does not use."""
-    return name not in encoding.fields and name not in (*IDENTIFIER_COLUMNS, *TARGET_COLUMNS)
+def find_unused(row: Row, used: Collection[str]) -> tuple[str, ...]:
+    """Return the known columns of clinical metadata that are not among the used ones, sorted."""
+    ignored = {*used, *NEVER_INPUTS}
+    return tuple(sorted(name for name, cell in row.items() if read_word(cell) and name not in ignored))
+
+
+def explain_unused(model: str, used: Collection[str], rows: Iterable[Row]) -> str:
+    """Return a notice on patient data that a model does not use; empty if it uses all that are known."""
+    unused = ", ".join(sorted({name for row in rows for name in find_unused(row, used)}))
+    return (
+        f"'{model}' uses {', '.join(used) or 'no patient data'}; {unused} had no effect on the result."
+        if unused
+        else ""
+    )
 
 
 def _stack_values(variants: Sequence[TableValues]) -> TableValues:

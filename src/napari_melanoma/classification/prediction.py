@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
 from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs
 
@@ -20,7 +21,7 @@ NOT_FINITE = (
     "model, or train it again with a lower learning rate."
 )
 OTHER_CLASS = "other"  # the negative class of a column of 1 and 0
-MAX_EXCLUDED = 2  # classes that a headline names
+MAX_POSSIBLE = 3  # classes that a headline names as possible
 OLD_COLUMN = "probability_{}"  # until 2026-11-21 with the class name unchanged, including spaces
 
 
@@ -259,45 +260,62 @@ def _prediction_validity(prediction: ClassPrediction) -> Validity:
 def describe_prediction_set(
     probability_text: str, probabilities: Mapping[str, float], possible: Sequence[str], positive: str, coverage: float
 ) -> str:
-    """Describe a probability and its prediction set in one line.
+    """Describe a probability and its prediction set in one line, which contains the positive class in any case.
 
-    With one class in the set, the line begins with it if it is the most probable or the positive class, else with the
-    positive class. It states for the others that their probability is low compared with known cases of that class,
-    which is not the same as a low probability: a nevus with 0.47 is unusual, even if 0.47 is a lot. Of two classes, a
-    low probability of one is a high one of the other.
+    With several possible classes, these are named, the most probable first. With one, the line begins with it; a
+    probability is called unusual only if it is that of the most probable class, and the set leaves it out: few known
+    cases of the class have such a low one. Of a class and ``other``, only the first is named, and the line states that
+    the set leaves it or all other cases out.
     """
+    order = sorted(probabilities, key=lambda one: (-probabilities[one], one != positive))
+    texts = {one: f"{one} {probabilities[one]:.2f}" for one in order} | {positive: probability_text}
+    is_yes_or_no = set(probabilities) == {positive, OTHER_CLASS}
     if len(possible) != 1:
-        some = f" ({' or '.join(possible)})" if 1 < len(possible) < len(probabilities) else ""
-        return f"Inconclusive{some}: {probability_text}"
-    (name,) = possible
-    texts = {one: f"{one} {probability:.2f}" for one, probability in probabilities.items()}
-    texts[positive] = probability_text
-    is_leading = name == positive or (name != OTHER_CLASS and probabilities[name] == max(probabilities.values()))
-    excluded = sorted((one for one in texts if one != name), key=lambda one: one != positive)
-    comparison = _compare_with_cases(name, excluded, texts, positive, is_leading=is_leading)
-    start = texts[name if is_leading else positive]
-    return f"{start[:1].upper()}{start[1:]}{comparison} ({format_rarity(coverage)})"
+        named = [positive] if is_yes_or_no else [one for one in order if one in possible]
+        return f"Inconclusive: {_join_possible(named, texts, positive)}"
+    (name,), rarity = possible, format_rarity(coverage)
+    if is_yes_or_no:
+        text = _describe_yes_or_no(name, order[0], probability_text, positive, rarity)
+    elif name == order[0]:
+        others = order[1:2] if len(order) > 2 else []
+        text = _join_classes(name, dict.fromkeys([*others, positive]), texts)
+    else:
+        text = _describe_contradiction(name, order[0], texts, positive, rarity)
+    return f"{text[:1].upper()}{text[1:]}"
 
 
-def _compare_with_cases(
-    name: str, excluded: Sequence[str], texts: Mapping[str, str], positive: str, *, is_leading: bool
-) -> str:
-    """Compare the probabilities of the excluded classes with known cases; follows that of ``name`` if it leads.
+def _join_possible(named: Sequence[str], texts: Mapping[str, str], positive: str) -> str:
+    """Join possible classes, the most probable first; the positive class is named in any case."""
+    shown = list(named[:MAX_POSSIBLE])
+    if positive in named and positive not in shown:
+        shown[-1] = positive
+    parts = [texts[one] for one in shown]
+    if len(named) > len(shown):
+        parts.append(format_count(len(named) - len(shown), "other class"))
+    text = " or ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
+    return text if positive in shown else f"{text}; {texts[positive]}"
 
-    Otherwise it follows the probability of the positive class, the first of ``excluded``.
-    """
-    if len(excluded) == 1:
-        if name == positive:
-            return f"; unusually high for {f'cases without {positive}' if excluded[0] == OTHER_CLASS else excluded[0]}"
-        return (
-            f"; {texts[positive]} is unusually low for {positive}" if is_leading else f"; unusually low for {positive}"
-        )
-    if len(excluded) > MAX_EXCLUDED:
-        between = f"; {texts[positive]}" if is_leading and name != positive else ""
-        return f"{between}; unusually low probabilities of all classes except {name}"
-    if is_leading:
-        return f"; {' and '.join(texts[one] for one in excluded)} are unusually low for these classes"
-    return f" and {' and '.join(texts[one] for one in excluded[1:])}: unusually low for these classes"
+
+def _join_classes(name: str, others: Iterable[str], texts: Mapping[str, str]) -> str:
+    """Join the only possible class with others that are named for comparison."""
+    compared = " and ".join(texts[one] for one in others if one != name)
+    return f"{texts[name]}; {compared}" if compared else texts[name]
+
+
+def _describe_yes_or_no(name: str, leading: str, probability_text: str, positive: str, rarity: str) -> str:
+    """Describe the probability of a class against all others, if only ``name`` is possible."""
+    if name == leading == positive:
+        return probability_text
+    direction = f"high for cases without {positive}" if name == positive else f"low for {positive}"
+    return f"{probability_text}; unusually {direction} ({rarity})"
+
+
+def _describe_contradiction(name: str, leading: str, texts: Mapping[str, str], positive: str, rarity: str) -> str:
+    """Describe a set that leaves out the most probable class, the positive one first."""
+    if leading == positive:
+        return f"{texts[positive]}, unusually low for {positive} ({rarity}); possible: {texts[name]}"
+    start = _join_classes(name, [] if name == positive else [positive], texts)
+    return f"{start}; {texts[leading]} is more probable, but unusually low for {leading} ({rarity})"
 
 
 def format_rarity(coverage: float) -> str:

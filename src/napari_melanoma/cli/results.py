@@ -23,7 +23,8 @@ EXPORT_HELP = examples(
     "(depth and risk, HTML), tif and zarr (heatmap as OME-TIFF or OME-Zarr, the latter with the lesions as "
     "labels), mask (numbered lesions as OME-TIFF), dicom (a segmentation; DICOM slides only). "
     "Of a case, the synoptic reports of its lesions are exported. "
-    "Manual corrections are included. Failures are reported and the rest is written (exit code 1).",
+    "Manual corrections are included. Slides and lesions without a synoptic report, a risk or measurements are named "
+    "and left out. Failures are reported and the rest is written (exit code 1, also if nothing was written).",
 )
 READINGS_HELP = examples(
     "napari-melanoma readings results --out agreement",
@@ -78,9 +79,15 @@ def export(
         from napari_melanoma.core.formatting import format_count
         from napari_melanoma.reports.slide_export import export_results, find_exported_folders
 
+        named: set[str] = set()  # reasons why something was left out, the same for several formats
+
         def report_file(written: ExportedFile) -> None:
             values = {"folder": str(written.folder), "format": written.format, "path": str(written.path)}
-            if written.error:
+            if written.left_out:
+                text = "" if written.error in named else f"left out: {written.error}"
+                current.report.emit("left_out", text, reason=written.error, **values)
+                named.add(written.error)
+            elif written.error:
                 text = f"failed: {written.folder.name}, {written.format}: {written.error}"
                 current.report.emit("failed", text, error=written.error, **values)
             else:
@@ -93,10 +100,19 @@ def export(
         files = export_results(
             found, out, formats, slide=slide, personal=personal, on_written=report_file, run=current.run
         )
-        failed = sum(bool(one.error) for one in files)
-        failures = f", {failed} failed" if failed else ""
-        text = f"{format_count(len(files) - failed, 'file')} written to {out}{failures}. Research use only."
-        current.finish(text, some_failed=bool(failed), out=str(out), written=len(files) - failed, failed=failed)
+        left_out = sum(one.left_out for one in files)
+        failed = sum(bool(one.error) for one in files) - left_out
+        written = len(files) - failed - left_out
+        counts = [f"{format_count(written, 'file')} written to {out}"]
+        counts += [f"{count} {what}" for count, what in ((left_out, "left out"), (failed, "failed")) if count]
+        current.finish(
+            f"{', '.join(counts)}. Research use only.",
+            some_failed=bool(failed) or not written,
+            out=str(out),
+            written=written,
+            left_out=left_out,
+            failed=failed,
+        )
 
 
 def readings(

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.core.files import atomic_folder, discard, save_error, sweep_once, temporary_name, write_json
+from napari_melanoma.core.files import (
+    atomic_file,
+    atomic_folder,
+    discard,
+    save_error,
+    sweep_once,
+    temporary_name,
+    write_json,
+)
 from napari_melanoma.core.provenance import array_fingerprint, collect_provenance
 from napari_melanoma.core.validity import NOTICE, TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.imaging.masks import (
@@ -42,8 +50,9 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 RESULT_FORMAT = 1
+HEATMAP = "heatmap.png"
 ALWAYS_WRITTEN = ("mask.png", "probability.png", "overlay.png")
-RESULT_FILES = frozenset((*ALWAYS_WRITTEN, "roi.png", "heatmap.png", "band.png", "lesions.csv", RESULT))
+RESULT_FILES = frozenset((*ALWAYS_WRITTEN, "roi.png", HEATMAP, "band.png", "lesions.csv", RESULT))
 LESION_COLUMNS = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
 
 
@@ -96,17 +105,25 @@ class ModelStamp:
 
 
 @dataclass(frozen=True)
+class LesionHeatmap:
+    """The explanation of a prediction: ``values``, float32 (row, column) in [0, 1], with method and explained class."""
+
+    values: NDArray[np.float32]
+    method: str
+    target: str
+
+
+@dataclass(frozen=True)
 class LesionResult:
     """The result of an analysis; arrays have the size of the photograph.
 
     ``probability`` is the network's output and ``smoothed`` the map that was thresholded, both float32 (row, column);
     ``mask`` is bool (row, column); each contour is float32 (point, 2) in (row, column); ``roi`` is None and
     ``measurements`` is empty without a lesion. With test-time augmentation, ``spread`` is that of
-    ``LesionPrediction``, and
-    ``band`` is bool (row, column), where the predictions disagree. ``recognized`` is the estimated type of the
-    photograph. With a classifier, ``class_prediction`` is its prediction, ``patient_data`` its clinical metadata, and
-    ``heatmap``, float32 (row, column) in [0, 1], its explanation. ``others``, bool (row, column), are lesions outside
-    the mask. With several lesions and a classifier, ``class_predictions`` are the predictions for ``mask_parts`` and
+    ``LesionPrediction``, and ``band`` is bool (row, column), where the predictions disagree. ``recognized`` is the
+    estimated type of the photograph. With a classifier, ``class_prediction`` is its prediction, ``patient_data`` its
+    clinical metadata, and ``heatmap`` its explanation. ``others``, bool (row, column), are lesions outside the mask.
+    With several lesions and a classifier, ``class_predictions`` are the predictions for ``mask_parts`` and
     ``other_masks``.
     """
 
@@ -127,7 +144,7 @@ class LesionResult:
     recognized: ModalityEstimate | None = None
     class_prediction: ClassPrediction | None = None
     patient_data: dict[str, str] = field(default_factory=dict)
-    heatmap: NDArray[np.float32] | None = None
+    heatmap: LesionHeatmap | None = None
     others: NDArray[np.bool_] | None = None
     class_predictions: tuple[ClassPrediction, ...] = ()
 
@@ -302,8 +319,7 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
         if result.roi is not None:
             write_rgb(temporary / "roi.png", result.roi.image)
         if result.heatmap is not None:
-            heatmap = draw_heatmap(result.photograph.rgb, result.heatmap)
-            write_rgb(temporary / "heatmap.png", draw_damage(heatmap, result.photograph.damage))
+            write_rgb(temporary / HEATMAP, _draw_heatmap(result.photograph, result.heatmap))
         if result.band is not None:
             write_mask(temporary / "band.png", result.band)
         about = describe_result(result)
@@ -311,6 +327,23 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
             write_lesions(temporary / "lesions.csv", cast("list[dict[str, Any]]", about["lesions"]))
         write_json(temporary / RESULT, about)
     return folder
+
+
+def save_explanation(result: LesionResult, folder: Path) -> None:
+    """Add prediction and heatmap to the stored result of the same mask, and keep everything else."""
+    if result.heatmap is None:
+        raise ValueError("expected a result with a heatmap")
+    stored = read_object(folder / RESULT)
+    if not stored:
+        raise SaveError(f"{folder / RESULT} is missing or damaged: analyze the photograph again to save its heatmap.")
+    with atomic_file(folder / HEATMAP) as temporary:
+        write_rgb(temporary, _draw_heatmap(result.photograph, result.heatmap))
+    write_json(folder / RESULT, stored | _describe_prediction(result))
+
+
+def _draw_heatmap(photograph: Photograph, heatmap: LesionHeatmap) -> NDArray[np.uint8]:
+    """Draw a heatmap over its photograph, uint8 (row, column, channel=3)."""
+    return draw_damage(draw_heatmap(photograph.rgb, heatmap.values), photograph.damage)
 
 
 @contextmanager
@@ -347,7 +380,7 @@ def _list_previous_files(folder: Path) -> set[str]:
     is_complete = all((folder / name).is_file() for name in ALWAYS_WRITTEN)
     if "lesion_found" not in content and (content or not is_complete):
         return set()
-    names = RESULT_FILES if content.get("answer") else RESULT_FILES - {"heatmap.png"}
+    names = RESULT_FILES if content.get("answer") else RESULT_FILES - {HEATMAP}
     return {name for name in names if (folder / name).is_file()}
 
 
@@ -374,15 +407,23 @@ def describe_result(result: LesionResult) -> dict[str, object]:
         "roi_box": roi and {"top": roi.box.top, "left": roi.box.left, "side": roi.box.height},
         "measurements": result.measurements,
         "uncertain_area_px": None if result.band is None else int(result.band.sum()),
-        **(
-            {}
-            if result.class_prediction is None
-            else {"answer": result.class_prediction.to_json(), "form": result.patient_data}
-        ),
+        **_describe_prediction(result),
         "model": vars(result.model),
         "options": result.options.model_dump(mode="json"),
         "provenance": result.provenance,
         "notice": NOTICE,
+    }
+
+
+def _describe_prediction(result: LesionResult) -> dict[str, object]:
+    """Return the content of ``result.json`` about the prediction of a classifier; empty without one."""
+    if result.class_prediction is None:
+        return {}
+    heatmap = result.heatmap
+    return {
+        "answer": result.class_prediction.to_json(),
+        "form": result.patient_data,
+        "heatmap": heatmap and {"method": heatmap.method, "class": heatmap.target},
     }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import Field
 
+from napari_melanoma.classification.classify import explain_unused
 from napari_melanoma.classification.prediction import ClassifyOptions
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Milestone, Progress, RunContext, StageLimit, map_ahead, usable_cores
@@ -485,9 +486,12 @@ def _batch_classifier(options: BatchOptions, paths: Sequence[Path], run: RunCont
         return None
     from napari_melanoma.models.registry import find_classifier
 
-    patient_table = PatientTable(options.form, options.metadata)
+    patient_table, info = PatientTable(options.form, options.metadata), find_classifier(options.classify.model)
     _report_missing_rows(patient_table, paths, run)
-    return BatchClassifier(find_classifier(options.classify.model), options.classify, patient_table)
+    rows = (patient_table.patient_data(path.stem) for path in paths)
+    if unused := explain_unused(info.name, info.patient_data_columns, rows):
+        run.report(Milestone(0, len(paths), f"Warning: {unused}"))
+    return BatchClassifier(info, options.classify, patient_table)
 
 
 def _result_settings(

@@ -16,7 +16,7 @@ from napari_melanoma.classification.prediction import (
     used_column,
 )
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.lesion.analysis import LesionResult
+from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
 from napari_melanoma.lesion.patient_data import PatientTable
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class BatchClassifier:
                 from napari_melanoma.classification.classifier import LesionInput
                 from napari_melanoma.classification.explanation import explain
 
-                heatmap = explain(
-                    model, LesionInput(photograph.rgb, result.mask, patient_data), self.options.heatmap, run=run
-                )
+                method, target = self.options.heatmap, model.config.positive
+                given = LesionInput(photograph.rgb, result.mask, patient_data)
+                heatmap = LesionHeatmap(explain(model, given, method, target, run), method, target)
         return replace(
             result,
             class_prediction=prediction,

@@ -21,18 +21,29 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import is_inside
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import format_cell
+from napari_melanoma.lesion.analysis import HEATMAP
 from napari_melanoma.lesion.options import LesionOptions
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.batch_classifier import BatchClassifier
 
 RESULT = "result.json"
-HEATMAP = "heatmap.png"  # if requested of a classifier
 BAND = "band.png"  # with test-time augmentation
 RESULT_IMAGES = frozenset({"mask.png", "probability.png", "overlay.png", "roi.png"})
 RECORD = "batch"
 SALT = ".napari-melanoma-salt"
-_OBJECTS = ("provenance", RECORD, "source", "model", "options", "measurements", "pixel_size_um", "looks_like", "answer")
+_OBJECTS = (
+    "provenance",
+    RECORD,
+    "source",
+    "model",
+    "options",
+    "measurements",
+    "pixel_size_um",
+    "looks_like",
+    "answer",
+    "heatmap",
+)
 _KINDS = {**dict.fromkeys(_OBJECTS, dict), "image_shape": list, "notes": list, "warning": str, "damage": str}
 DEFAULT_OPTIONS = LesionOptions().model_dump(mode="json")  # options that older results lack have these values
 Salt = bytes  # random bytes known only with access to the results folder

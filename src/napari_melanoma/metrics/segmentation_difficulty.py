@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.imaging.color import black_around_view, lesion_and_ring, to_lab
+from napari_melanoma.imaging.color import black_around_view, find_view, lesion_and_ring, to_lab
 from napari_melanoma.imaging.hair import hair_mask
 from napari_melanoma.metrics.overlap import border_pixels
 
@@ -65,7 +65,7 @@ def measure_difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[
     ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: reference, bool (row, column). Returns the value
     of each of ``DIFFICULTY_TRAITS`` by name; NaN where undefined, as mostly for an empty mask.
     """
-    found = {"hair_share": measure_hair_share(rgb)}
+    found = {"hair_share": measure_hair_share(rgb, mask)}
     if not mask.any():
         return found | dict.fromkeys(("other_spots", "skin_redness", "contrast", "edge_share"), math.nan)
     lesion, ring, lab = lesion_and_ring(mask, rgb)
@@ -83,12 +83,15 @@ def measure_difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[
     }
 
 
-def measure_hair_share(rgb: NDArray[np.uint8]) -> float:
-    """Measure the share of a photograph covered by dark hairs (``hair.hair_mask``).
+def measure_hair_share(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
+    """Measure the share of the view covered by dark hairs (``hair.hair_mask``), without black and padding around it.
 
-    ``rgb``: photograph, uint8, (row, column, channel=3). In [0, 1].
+    ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: the lesion, bool (row, column). Returns the share
+    in [0, 1]; NaN if no part of the photograph can show skin.
     """
-    return float(hair_mask(_downscale(rgb, HAIR_SIDE / min(rgb.shape[:2]))).mean())
+    small = _downscale(rgb, HAIR_SIDE / min(rgb.shape[:2]))
+    view = find_view(small, _downscale_mask(mask, small))
+    return float(hair_mask(small)[view].mean()) if view.any() else math.nan
 
 
 def count_other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
@@ -99,13 +102,11 @@ def count_other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
 
     ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: the lesion, bool (row, column).
     """
-    from PIL import Image
     from scipy import ndimage
 
     small = _downscale(rgb, SPOT_SIDE / max(rgb.shape[:2]))
     light = ndimage.median_filter(to_lab(small)[..., 0], 5)  # hairs are narrower
-    size = (small.shape[1], small.shape[0])
-    lesion = np.asarray(Image.fromarray(mask.view(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 0
+    lesion = _downscale_mask(mask, small)
     diameter = math.sqrt(4 * np.count_nonzero(lesion) / math.pi)
     skin = ndimage.distance_transform_edt(~lesion) > max(2.0, BORDER_MARGIN * diameter)
     skin &= ~black_around_view(small, lesion)
@@ -140,6 +141,14 @@ def _is_spot(spot: NDArray[np.bool_], box: tuple[slice, slice], shape: tuple[int
     inside = all(part.start > 0 and part.stop < length for part, length in zip(box, shape, strict=True))
     area = np.count_nonzero(spot)
     return inside and area >= max(math.pi / 4 * MIN_SPOT_DIAMETER**2, MIN_SPOT_FILL * max(spot.shape) ** 2)
+
+
+def _downscale_mask(mask: NDArray[np.bool_], small: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Downscale a mask to the size of a photograph that was downscaled."""
+    from PIL import Image
+
+    size = (small.shape[1], small.shape[0])
+    return np.asarray(Image.fromarray(mask.view(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 0
 
 
 def _downscale(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

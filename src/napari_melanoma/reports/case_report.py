@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.case.fusion import fuse_lesion
 from napari_melanoma.case.model import CaseImage, CaseLesion, number_lesions
-from napari_melanoma.case.results import PREDICTIONS_FILE, read_predictions
+from napari_melanoma.case.results import PREDICTIONS_FILE, collect_metadata, read_predictions
 from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import BATCH_ERRORS
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
@@ -205,14 +205,14 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: C
         classified = predictions is not None and predictions.find_lesion(lesion.id) is not None
         content = (
             *_lesion_blocks(store, lesion, name, predictions, collector),
-            *_photograph_blocks(store, lesion.images, collector, classified=classified),
+            *_photograph_blocks(store, lesion, lesion.images, collector, classified=classified),
             *changes_sections(lesion, collector),
             *_slide_blocks(lesion.images, slides, collector),
         )
         subtitle = lesion.label if collector.personal else ""
         blocks.append(Section(title, content or (Text("No data."),), subtitle))
     if case.images:
-        photographs = _photograph_blocks(store, case.images, collector, classified=False)
+        photographs = _photograph_blocks(store, None, case.images, collector, classified=False)
         content = (*photographs, *_slide_blocks(case.images, slides, collector))
         blocks.append(Section("Images without a lesion", content))
     return blocks
@@ -254,13 +254,25 @@ def _lesion_blocks(
 
 
 def _photograph_blocks(
-    store: CaseStore, images: Sequence[CaseImage], collector: Collector, *, classified: bool
+    store: CaseStore,
+    lesion: CaseLesion | None,
+    images: Sequence[CaseImage],
+    collector: Collector,
+    *,
+    classified: bool,
 ) -> Iterator[Block]:
     """Yield photographs, then one table of the measurements; ``classified``: by a prediction above."""
     measured: list[tuple[str, Mapping[str, float]]] = []
 
     def make_section(image: CaseImage, name: str, title: str, subtitle: str) -> Section:
-        found = case_photograph(image, name, collector, missing=store.missing.get(image.id), classified=classified)
+        found = case_photograph(
+            image,
+            name,
+            collector,
+            missing=store.missing.get(image.id),
+            classified=classified,
+            metadata=collect_metadata(store.case, lesion, image),
+        )
         measured.extend([(name, found.measurements)] if found.measurements else [])
         return Section(title, found.blocks, subtitle)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.case.store import read_correction
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.formatting import format_class
+from napari_melanoma.core.formatting import format_class, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.imaging.masks import draw_damage
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.analysis import HEATMAP
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_age, hide_training_image
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 CORRECTED = "Contour, corrected by hand"
 OUTDATED = "Outdated: the inputs have changed since this result"
-ROI_CAPTION, HEATMAP_CAPTION = "Region of interest", "Heatmap: regions that contribute to the prediction"
+ROI_CAPTION = "Region of interest"
 
 
 def write_lesion_report(
@@ -108,7 +110,7 @@ def measurement_table(results: Sequence[tuple[str, Mapping[str, float]]]) -> Tab
     for item in sorted(MEASUREMENTS, key=lambda one: "mm" not in one.unit):
         if not any(item.name in values for _, values in results) or (scaled and item.unit.startswith("px")):
             continue
-        cells = [format_number(values[item.name]) if item.name in values else "–" for _, values in results]
+        cells = [format_number(values.get(item.name, math.nan)) for _, values in results]
         label = f"{item.label}, {item.unit}" if item.unit else item.label
         rows.append((label, *cells, *((item.explanation,) if len(results) == 1 else ())))
     columns = ("Measurement", *(title for title, _ in results), *(("Definition",) if len(results) == 1 else ()))
@@ -116,7 +118,9 @@ def measurement_table(results: Sequence[tuple[str, Mapping[str, float]]]) -> Tab
 
 
 def format_number(value: float) -> str:
-    """Format a number with four digits, all digits before the decimal point, and without powers of ten."""
+    """Format a number with four digits and without powers of ten; a dash for one that could not be measured."""
+    if math.isnan(value):
+        return "–"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
@@ -256,8 +260,9 @@ class PhotographPart:
     def add_result(self, *, classified: bool) -> None:
         """Add region of interest, heatmap, facts, warnings and prediction of the result."""
         about, count = self.about, int(self.about.get("lesions_found") or 0)
-        self.measurements = {str(key): float(value) for key, value in (about.get("measurements") or {}).items()}
-        for file, caption in (("roi.png", ROI_CAPTION), ("heatmap.png", HEATMAP_CAPTION)):
+        stored = about.get("measurements") or {}
+        self.measurements = {str(key): float(value) for key, value in stored.items() if value is not None}
+        for file, caption in (("roi.png", ROI_CAPTION), (HEATMAP, _caption_heatmap(about))):
             self._add_result_picture(file, caption)
         several = f"; {count} lesions were found, and the measurements are those of the contour" if count > 1 else ""
         self.notes += photograph_notices(about)
@@ -279,16 +284,29 @@ class PhotographPart:
         size = read_pixel_size(self.about)
         if size is not None and file == "roi.png":
             size = _scale(size, self.about["roi_box"]["side"] / len(rgb))
-        self.figures.append(make_figure(draw_photograph(rgb, size), f"{caption} of {self.name}", caption, small=True))
+        self.figures.append(make_figure(draw_photograph(rgb, size), f"{self.name}: {caption}", caption, small=True))
+
+
+def _caption_heatmap(about: Mapping[str, Any]) -> str:
+    """Name the class that the heatmap of a result explains, if it is stored and the method depends on it."""
+    explained = about.get("heatmap") or {}
+    by_class = explained.get("method", "attention") != "attention"
+    return f"Heatmap: regions that contribute to {format_class(explained['class']) if by_class else 'the prediction'}"
 
 
 def case_photograph(
-    image: CaseImage, name: str, collector: Collector, *, missing: str | None, classified: bool
+    image: CaseImage,
+    name: str,
+    collector: Collector,
+    *,
+    missing: str | None,
+    classified: bool,
+    metadata: Mapping[str, str],
 ) -> PhotographPart:
     """Collect a photograph of a case with its current contour and result.
 
     ``missing``: why its file was not found. ``classified``: its lesion has a prediction from all photographs, and that
-    of this one is left out.
+    of this one is left out. ``metadata``: the columns that are known in the case.
     """
     part = PhotographPart(name, collector, image.current.path if image.current else None)
     try:
@@ -302,8 +320,20 @@ def case_photograph(
             part.notes.append(Text("The contour has changed since the last analysis: it is not measured yet."))
     _add_photograph(part, image, missing, _read_contour(part, image))
     if part.about:
+        changed = [] if classified else _find_changed_data(part.about, metadata)
+        if changed:
+            names = format_names([column_title(column) for column in changed])
+            part.notes.append(Notice(f"Outdated prediction: the case has other patient data: {names}."))
         part.add_result(classified=classified)
     return part
+
+
+def _find_changed_data(about: Mapping[str, Any], metadata: Mapping[str, str]) -> list[str]:
+    """Return the columns whose known values are not those that the prediction of a result used."""
+    answer, used = about.get("answer") or {}, about.get("form") or {}
+    columns = (*used, *answer.get("missing", ())) if answer else ()
+    unused = answer.get("unused", ())
+    return [name for name in columns if name not in unused and metadata.get(name, "") != used.get(name, "")]
 
 
 def result_photograph(folder: Path, name: str, collector: Collector) -> PhotographPart:

@@ -1,4 +1,4 @@
-"""Reports as PDF files, laid out by WeasyPrint, or by Qt where its library Pango is missing: no browser is needed."""
+"""Reports as PDF files, laid out by WeasyPrint, or by Qt where WeasyPrint cannot be loaded: no browser is needed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import atomic_file
@@ -25,28 +26,47 @@ if TYPE_CHECKING:
 
 Paper = Literal["a4", "letter"]
 PAPERS: tuple[Paper, ...] = get_args(Paper)
-INSTALL_PANGO = (
-    "Tagged PDF files, which screen readers can read, need the library Pango, which is not a Python package. "
+INSTALL_LIBRARIES = (
+    "Install Pango with the libraries that it needs, which are no Python packages. "
     "Debian and Ubuntu: sudo apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0. "
     "macOS: brew install pango. Windows: install MSYS2, then pacman -S mingw-w64-ucrt-x86_64-pango"
 )
-INSTALL_WEASYPRINT = (
-    "Tagged PDF files, which screen readers can read, need the Python package WeasyPrint, which cannot be imported. "
-    "Install it again: pip install --force-reinstall weasyprint cffi"
-)
+INSTALL_WEASYPRINT = "Install it again: pip install --force-reinstall weasyprint cffi"
+LIBRARIES = {"gobject": "GLib", "pango": "Pango", "harfbuzz": "HarfBuzz", "fontconfig": "Fontconfig"}
 UNTAGGED = "printed by Qt, without tags for screen readers."
 PRINTER = "napari_melanoma.ui.printing"  # a process of its own: Qt may abort it
 PRINT_S = 300.0
 
 
 class WeasyPrintError(MelanomaError):
-    """WeasyPrint cannot be used, because it or the library Pango is missing or damaged."""
+    """WeasyPrint cannot be used: ``missing`` states what cannot be loaded, ``advice`` how to install it."""
+
+    def __init__(self, missing: str, advice: str, reason: str = "") -> None:
+        detail = f" ({reason})" if reason else ""
+        super().__init__(
+            f"Tagged PDF files, which screen readers can read, need WeasyPrint: {missing}. {advice}{detail}."
+        )
+        self.missing, self.advice = missing, advice
+
+    @classmethod
+    def from_error(cls, error: ImportError | OSError) -> Self:
+        """Name the package or the library that cannot be loaded."""
+        reason = " ".join(str(error).split())
+        if isinstance(error, ImportError):
+            return cls(f"the Python package cannot be imported ({reason})", INSTALL_WEASYPRINT)
+        found = re.search(r"cannot load library '([^']+)'", reason)
+        if found is None:
+            return cls(f"it cannot be loaded ({reason})", INSTALL_WEASYPRINT)
+        library = found[1]
+        project = next((title for part, title in LIBRARIES.items() if part in library), "")
+        named = f"{library} ({project})" if project else library
+        return cls(f"the library {named} cannot be loaded", INSTALL_LIBRARIES, reason)
 
 
 def write_pdf(report: Report, pdf: Path, paper: Paper = "a4") -> str:
     """Print a report with its pictures, and without its light or dark screen colors.
 
-    WeasyPrint makes a tagged PDF file (PDF/UA-1); without the library Pango, Qt prints the same content without tags.
+    WeasyPrint makes a tagged PDF file (PDF/UA-1); where it cannot be loaded, Qt prints the same content without tags.
     The producer in the metadata of the file states which one did. Nothing outside the report is read, neither files nor
     addresses. Takes about 5 s for a few pages.
 
@@ -153,8 +173,7 @@ def load_weasyprint() -> ModuleType:
             import weasyprint.text.ffi
             import weasyprint.urls
         except (ImportError, OSError) as error:
-            advice = INSTALL_WEASYPRINT if isinstance(error, ImportError) else INSTALL_PANGO
-            raise WeasyPrintError(f"{advice} ({' '.join(str(error).split())}).") from error
+            raise WeasyPrintError.from_error(error) from error
         finally:  # it makes Pillow accept truncated images, photographs of patients included
             ImageFile.LOAD_TRUNCATED_IMAGES = reads_truncated
     return weasyprint
@@ -168,4 +187,8 @@ def layout_versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":  # as a program for `doctor`
-    sys.stdout.write(json.dumps(layout_versions()) + "\n")
+    try:
+        found = layout_versions()
+    except WeasyPrintError as error:
+        found = {"missing": error.missing, "fix": error.advice}
+    sys.stdout.write(json.dumps(found) + "\n")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-    from napari_melanoma.case.model import CasePatient
+    from napari_melanoma.case.model import CaseLesion, CasePatient
     from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.slides.lesions import SlideLesion
 
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 MASK_SIDE = 4096  # maximum of the longer side of a mask: 32 MB
 STATES = {WAITING: "waiting", DONE: "done", FAILED: "failed", NO_TISSUE: "no tissue"}
 OTHER = (200, 160, 0)  # lesions without a class
+
+
+class NothingToExportError(InputError):
+    """A slide or lesion has nothing of a format, such as no synoptic report yet; what others have is exported."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def _list_measurements(given: ExportedSlide) -> list[dict[str, object]]:
     rows = collect_measurements(given.folder, partial(_slide_size, given))
     if not rows:
         reason = "nothing was measured or counted yet. Use the section Measure of the Slide dock first."
-        raise InputError(f"{given.folder.name}: {reason}")
+        raise NothingToExportError(f"{given.folder.name}: {reason}")
     return rows
 
 
@@ -214,7 +218,7 @@ def _write_risk(path: Path, given: ExportedSlide, run: RunContext) -> None:
 
     if not (given.folder / RISK_FILE).is_file():
         reason = "no risk was estimated yet. Estimate it in the Slide dock first (command line: napari-melanoma risk)."
-        raise InputError(f"{given.folder.name}: {reason}")
+        raise NothingToExportError(f"{given.folder.name}: {reason}")
     _copy_file(given.folder / RISK_FILE, path)
 
 
@@ -223,7 +227,7 @@ def _read_synoptic(given: ExportedSlide) -> SynopticReport:
 
     report = given.synoptic or load_synoptic(given.folder)
     if report is None:
-        raise InputError(
+        raise NothingToExportError(
             f"{given.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."
         )
     return report
@@ -331,12 +335,13 @@ def _slide_size(given: ExportedSlide) -> tuple[tuple[int, int], PixelSize | None
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """An exported file, or the error."""
+    """An exported file, or the error; ``left_out`` if there was nothing to export."""
 
     folder: Path
     format: str
     path: Path
     error: str = ""
+    left_out: bool = False
 
 
 def find_exported_folders(paths: Sequence[Path]) -> list[Path]:
@@ -436,33 +441,31 @@ Source = tuple[Path, Path, Callable[[], ExportedSlide]]  # folder, folder in the
 
 
 def _list_case_sources(folder: Path, out: Path, *, personal: bool) -> list[Source]:
-    """List the lesions of a case that have a synoptic report; the case itself, with the reason, if there are none."""
+    """List the lesions of a case; the case itself, with the reason, if none has a synoptic report."""
     from napari_melanoma.case.store import CaseStore
 
     try:
         store = CaseStore.open_read_only(folder)
-        found = [
-            ExportedSlide(
-                folder / one.id, None, {}, personal=personal, synoptic=one.synoptic, patient=store.case.patient
-            )
-            for one in store.case.lesions
-            if one.synoptic is not None
-        ]
-        if not found:
-            raise InputError(
+        if all(one.synoptic is None for one in store.case.lesions):
+            raise NothingToExportError(
                 f"{folder} is a case without a synoptic report: fill in that of a lesion in the Case dock."
             )
     except (InputError, ConfigError) as error:
         return [(folder, out / folder.name, partial(_raise, error))]
-    return [(one.folder, out / store.folder.name / one.folder.name, partial(_return, one)) for one in found]
+    read = partial(_read_case_lesion, folder, store.case.patient, personal=personal)
+    return [(folder / one.id, out / store.folder.name / one.id, partial(read, one)) for one in store.case.lesions]
 
 
 def _raise(error: Exception) -> NoReturn:
     raise error
 
 
-def _return(given: ExportedSlide) -> ExportedSlide:
-    return given
+def _read_case_lesion(folder: Path, patient: CasePatient, lesion: CaseLesion, *, personal: bool) -> ExportedSlide:
+    if lesion.synoptic is None:
+        raise NothingToExportError(
+            f"{folder.name}, {lesion.id}: there is no synoptic report yet. Fill in that of the lesion in the Case dock."
+        )
+    return ExportedSlide(folder / lesion.id, None, {}, personal=personal, synoptic=lesion.synoptic, patient=patient)
 
 
 def _write_format(
@@ -477,7 +480,7 @@ def _write_format(
     except Cancelled:
         raise
     except Exception as error:  # noqa: BLE001 - any error concerns this file only; the others continue
-        return ExportedFile(folder, name, path, describe_error(error))
+        return ExportedFile(folder, name, path, describe_error(error), isinstance(error, NothingToExportError))
     return ExportedFile(folder, name, path)
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from napari_melanoma.core.context import Cancelled, Progress, RunContext
+from napari_melanoma.classification.classify import explain_unused
+from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DiskFull, InputError, SaveError, describe_error
 from napari_melanoma.core.files import back_up_file, normalize_name, write_json
 from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_table
@@ -23,7 +24,7 @@ from napari_melanoma.risk.prediction import (
     RiskOptions,
     RiskPrediction,
 )
-from napari_melanoma.risk.predictor import load_risk_model, predict_risk
+from napari_melanoma.risk.predictor import load_risk_model, predict_risk, relevant_columns
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import is_slide
 from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide, slide_name
@@ -110,6 +111,9 @@ def assess_risk_of_files(
 ) -> RiskSummary:
     """Predict the risk for slides and patches, one after the other."""
     model = load_risk_model(options.model)
+    rows = (metadata.patient_data(case_name(path)) for path in paths)
+    if unused := explain_unused(model.info.name, relevant_columns(model), rows):
+        run.report(Milestone(0, len(paths), f"Warning: {unused}"))
     folders, outcomes = _RiskFolders(out), list[RiskOutcome]()
     for number, path in enumerate(paths):
         run.check()

@@ -91,7 +91,7 @@ def predict_risk(
         shares=parts.shares if parts else None,
         without=parts.baseline if parts else None,
         beside=beside,
-        known={name: cell for name, cell in case.row.items() if name in _relevant_columns(model)},
+        known={name: cell for name, cell in case.row.items() if name in relevant_columns(model)},
         missing=missing_columns(case.row, model.encoding),
         warnings=(*_case_warnings(model, case), *case.notes, *_patch_notes(patches)),
         model={"name": model.info.name, "title": config.title, "fingerprint": model.info.fingerprint},
@@ -216,9 +216,9 @@ def _comparator_predictions(
     return {**found, "image": ComparatorPrediction("Image alone", probability)}
 
 
-def _relevant_columns(model: Classifier) -> tuple[str, ...]:
+def relevant_columns(model: Classifier) -> tuple[str, ...]:
     """Columns of the model and of its comparators."""
-    return (*model.encoding.fields, DEPTH_COLUMN, "clark")
+    return tuple(dict.fromkeys((*model.encoding.fields, DEPTH_COLUMN, "clark")))
 
 
 def _case_warnings(model: Classifier, known: RiskCase) -> list[str]:

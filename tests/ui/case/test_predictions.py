@@ -7,7 +7,11 @@ import json
 import pytest
 from answers import add_classifier
 from PIL import Image as PillowImage
-from qtpy.QtWidgets import QLabel, QLineEdit, QToolButton
+from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QToolButton
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.reports.case_report import collect_report
+from napari_melanoma.reports.page import write_report
 
 from .test_case import NAMES, PATIENCE_MS, Pathologist, mole
 
@@ -109,6 +113,35 @@ def test_damaged_predictions_are_reported(someone, case):
     someone.waits()
     assert "Run the prediction again" in someone.status
     assert len(someone.case.lesions) == 3
+
+
+@pytest.mark.both_qts
+def test_the_report_shows_the_heatmap_of_a_photograph(someone, case, tmp_path):
+    someone.opens("I1")
+    someone.waits()
+    heatmap = someone.dock.image_opener.connected_dock.findChild(QCheckBox, "heatmap")
+    assert "Heatmap" not in report_of(case, tmp_path)
+    heatmap.click()
+    someone.waits()
+    page = report_of(case, tmp_path)
+    assert "Heatmap: regions that contribute to melanoma" in page
+    assert "Inconclusive" in page
+    before = someone.case
+    someone.draws("back_left_1_dermoscopy")
+    assert someone.case.find_image("I1").correction is not None
+    assert "Heatmap: regions that contribute to melanoma" in report_of(case, tmp_path)
+    heatmap.click()
+    someone.draws("back_left_1_dermoscopy", columns=slice(10, 16))
+    assert "Heatmap" not in report_of(case, tmp_path)
+    assert someone.case.find_image("I1").results != before.find_image("I1").results
+
+
+def report_of(case, tmp_path):
+    """The report of a case, as the command line writes it."""
+    found = collect_report([case], run=RunContext())
+    assert not found.problems
+    write_report(tmp_path / "report.html", found.report)
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_case_fills_the_form_and_is_not_changed_by_it(someone):

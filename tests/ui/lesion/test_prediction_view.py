@@ -95,8 +95,8 @@ def test_small_changes_are_not_drawn_as_if_they_were_large():
 
 
 def test_sentences():
-    assert prediction_view.format_verdict(ANSWER).startswith("Inconclusive (")
-    assert prediction_view.format_verdict(ANSWER).endswith("): melanoma 0.31 (95 % interval 0.20–0.44).")
+    expected = "Inconclusive: nevus 0.58 or melanoma 0.31 (95 % interval 0.20–0.44)."
+    assert prediction_view.format_verdict(ANSWER) == expected
     assert prediction_view.format_operating_point(ANSWER).startswith(
         "At or above the decision threshold (0.20) for melanoma: sensitivity 91 % (86–95)"
     )

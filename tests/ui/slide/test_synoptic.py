@@ -15,6 +15,8 @@ from slide_stage import UNSEEN
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_lesion
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic
+from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
+from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
 
 from .test_depth import draws, opens
 
@@ -236,3 +238,19 @@ def test_a_signed_report_of_the_case_is_not_replaced(reporting, monkeypatch) -> 
         monkeypatch.setattr(f"napari_melanoma.ui.slide.{module}.find_open_case", lambda context: (controller, image))
     presses(person, "synoptic_case")
     assert "Reopen it in the Case dock first" in person.dock.status.text
+
+
+@pytest.mark.both_qts
+def test_long_labels_are_above_their_fields(qtbot) -> None:
+    form = SynopticForm()
+    qtbot.addWidget(form)
+    form.resize(MIN_WIDTH_PX - 40, 1800)
+    form.show()
+    qtbot.wait(50)
+    editors = form.editors.values()
+    lines = {editor.field.name: editor.label.height() / editor.label.fontMetrics().height() for editor in editors}
+    assert max(lines.values()) < 3
+    above = {editor.field.name for editor in editors if editor.label.geometry().bottom() <= editor.control.y()}
+    assert {"peripheral_distance_invasive", "deep_distance_in_situ"} <= above
+    assert not above & {"procedure", "breslow", "ulceration_extent"}
+    assert form.minimumSizeHint().width() <= form.width()

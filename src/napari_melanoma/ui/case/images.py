@@ -56,6 +56,7 @@ class CaseImageOpener(LesionDockLink):
     progressed = Signal(object)
     slide_found = Signal(object)
     analyzed = Signal(str, object)
+    explained = Signal(str, object)
     failed = Signal(object)
 
     def __init__(self, viewer: Viewer, dock: QWidget, find: Callable[[Path], CaseImage | None]) -> None:
@@ -120,6 +121,7 @@ class CaseImageOpener(LesionDockLink):
         for identities in (self._looked_up, self._unanalyzed, self.restored):
             identities.clear()  # a new dock has no analyses
         dock.controller.changed.connect(self._on_changed)
+        dock.prediction_controller.heatmap.shown.connect(self._on_heatmap)
         dock.analysis_controller.changed.connect(self._analyze)
         dock.analysis_controller.changed.connect(self._update_task)
         dock.analysis_controller.queue.progressed.connect(self.progressed)
@@ -267,6 +269,13 @@ class CaseImageOpener(LesionDockLink):
         else:
             self.analyzed.emit(image.id, identity)
         self.changed.emit()
+
+    def _on_heatmap(self, identity: str) -> None:
+        """Report a new heatmap of a photograph of the case."""
+        path = self.find_path(identity)
+        image = None if path is None else self._find(path)
+        if image is not None:
+            self.explained.emit(image.id, identity)
 
 
 def pixel_size_by_hand(layer: Image) -> PixelSize | None:

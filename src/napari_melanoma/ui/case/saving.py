@@ -41,6 +41,7 @@ class CaseCorrectionSaver(QObject):
         self._save_timer = DebounceTimer(self, SAVE_DELAY_MS)
         self._save_timer.timeout.connect(self._save_pending)
         opener.analyzed.connect(self._on_analyzed)
+        opener.explained.connect(self._save_heatmap)
         controller.saver.corrections = self
 
     @property
@@ -84,8 +85,29 @@ class CaseCorrectionSaver(QObject):
         if self._saved_states.get(identity) != state:
             on_saved = partial(self._on_saved, identity, image_id, state)
             dock.controller.submit_save("case", identity, partial(self._prepare, image_id), on_saved)
-        elif lesion.unsaved:
+            return
+        if lesion.unsaved:
             dock.controller.submit_save("case", identity, lambda lesion: _do_nothing, _ignore)
+        self._save_heatmap(image_id, identity)
+
+    def _save_heatmap(self, image_id: str, identity: str) -> None:
+        """Save the visible heatmap of an analysis that the case has; otherwise it is saved after the analysis."""
+        dock = self._opener.connected_dock
+        if dock is not None and self._controller.is_editable:
+            dock.controller.submit_save(
+                "heatmap", identity, partial(self._prepare_heatmap, image_id, identity), _ignore
+            )
+
+    def _prepare_heatmap(self, image_id: str, identity: str, lesion: AnalyzedLesion) -> JobFunction | None:
+        from napari_melanoma.case.results import save_case_explanation
+
+        dock, store = self._opener.connected_dock, self._controller.store
+        image = _find_image(self._controller.case, image_id)
+        is_saved = not lesion.unsaved and self._saved_states.get(identity) == _result_state(lesion)
+        if dock is None or store is None or image is None or not is_saved:
+            return None
+        result = dock.prediction_controller.result_with_prediction(identity)
+        return None if result.heatmap is None else lambda run: save_case_explanation(store, image, result)
 
     def _prepare(self, image_id: str, lesion: AnalyzedLesion) -> JobFunction | None:
         store, case, result = self._controller.store, self._controller.case, lesion.result
@@ -108,6 +130,7 @@ class CaseCorrectionSaver(QObject):
         self._controller.amend(
             set_correction(set_image(case, image_id, results=results, **scale), image_id, new.correction)
         )
+        self._save_heatmap(image_id, identity)
 
 
 def _result_state(lesion: AnalyzedLesion) -> ResultState:

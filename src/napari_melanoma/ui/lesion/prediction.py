@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.core.context import Progress, RunContext
-    from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
     from napari_melanoma.ui.lesion.analyzed_lesions import LesionStore
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.lesion.result_updates import LesionController
@@ -104,7 +104,7 @@ class LesionPredictionController(QObject):
         result = lesion.result
         if prediction is None or request is None or request.classifier_input.mask_digest != lesion.mask_digest:
             return result
-        heat = self.heatmap.visible_heatmap(identity, request)
+        heat = self.heatmap.visible_heatmap(identity, request, prediction.positive)
         return replace(result, class_prediction=prediction, patient_data=self.patient_data.row(identity), heatmap=heat)
 
     def run_when_predicted(self, identity: str, callback: Callable[[], None]) -> None:
@@ -447,6 +447,7 @@ class PredictionStatusUpdater(QObject):
 class LesionHeatmapController(QObject):
     """Shows the heatmap of the current prediction in one layer for each photograph."""
 
+    shown = Signal(str)
     failed = Signal(object)
 
     def __init__(
@@ -497,9 +498,17 @@ class LesionHeatmapController(QObject):
             return
         layers.show_heatmap(self._store.viewer, image, np.asarray(heat, np.float32), self._controls.opacity)
         self._shown_requests[request.identity] = request
+        self.shown.emit(request.identity)
 
-    def visible_heatmap(self, identity: str, request: LesionPredictionRequest | None) -> NDArray[np.float32] | None:
-        """Return the visible heatmap of a prediction, float32 (row, column) in [0, 1]; None if there is none."""
+    def visible_heatmap(
+        self, identity: str, request: LesionPredictionRequest | None, positive: str
+    ) -> LesionHeatmap | None:
+        """Return the visible heatmap of a prediction; None if there is none.
+
+        ``positive``: the class that it explains if none is selected.
+        """
+        from napari_melanoma.lesion.analysis import LesionHeatmap
+
         method, image = self._controls.method, self._store.image(identity)
         if (
             request is None
@@ -509,7 +518,7 @@ class LesionHeatmapController(QObject):
         ):
             return None
         layer = photographs.find_layer(self._store.viewer, image, "heatmap")
-        return None if layer is None else layer.data
+        return None if layer is None else LesionHeatmap(layer.data, method, self._controls.target or positive)
 
     def set_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
         """Report that a heatmap failed."""

@@ -12,13 +12,12 @@ from superqt import QCollapsible
 
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.widgets.status_line import NOTICE_OF_USE
-from napari_melanoma.ui.widgets.style import named, quiet_label, scroll_area, tool_button
+from napari_melanoma.ui.widgets.style import NO_LIMIT_PX, named, quiet_label, scroll_area, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.slide.controls import SlideControls
 
 MIN_SLIDE_PX = 800  # width that an open tab leaves for the canvas; in a narrower window it lies over the canvas
-NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
 
 
 class SectionTabs(QWidget):

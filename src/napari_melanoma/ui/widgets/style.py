@@ -45,6 +45,7 @@ QFrame#welcome[over="true"] {{ border-color: {primary}; }}
 # The same blue in both themes: napari's own is too pale for white text in the light theme.
 PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
 ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every screen
+NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
 HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from itertools import groupby
 
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QRect, Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QFrame,
@@ -25,10 +25,20 @@ from napari_melanoma.depth.category import format_time
 from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, OTHER, AnswerState, SynopticField
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    HEIGHT_EVENTS,
+    NO_LIMIT_PX,
+    WrappedLabel,
+    named,
+    quiet_label,
+    row,
+    tool_button,
+)
 
 EMPTY = "–"  # not filled in
-LABEL_PX, CONFIRM_PX, TEXT_PX = 112, 24, 58
+LABEL_PX, CONFIRM_PX, TEXT_PX = 124, 24, 58
+LABEL_LINES = 2  # beside a field; a longer label is above it
+LABEL_PADDING_PX = 6  # of napari's theme, both sides
 LOCATED = ("site",)  # fields that always have a line for details
 FAULTY = "Correct the input that is marked first."
 DETAILS: Mapping[str, str] = {"site": "exact location", "breslow": "reason"}
@@ -47,8 +57,6 @@ class SynopticEditor(QWidget):
         self._answer: SynopticAnswer | None = None
         self.label = WrappedLabel(field.label)
         self.label.setProperty("quiet", True)
-        self.label.setFixedWidth(LABEL_PX)
-        self.label.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Ignored)  # no room for a second line
         self.unit_label = quiet_label(field.unit)
         self.unit_label.setWordWrap(False)
         self.control = self._create_control()
@@ -112,6 +120,12 @@ class SynopticEditor(QWidget):
             self._on_number()
         self._on_detail()
 
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Place the label after a change of font or style."""
+        super().changeEvent(event)
+        if event.type() in HEIGHT_EVENTS:
+            self._place_label()
+
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Emit the text when its field loses the focus."""
         if event is not None and event.type() in (QEvent.Type.FocusOut, QEvent.Type.Hide):
@@ -146,18 +160,32 @@ class SynopticEditor(QWidget):
         return combo
 
     def _lay_out(self) -> None:
-        grid = QGridLayout(self)
+        grid = self._grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(4)
         grid.setVerticalSpacing(2)
-        grid.addWidget(self.label, 0, 0, Qt.AlignmentFlag.AlignVCenter)
-        grid.addWidget(self.control, 0, 1)
-        grid.addWidget(self.unit_label, 0, 2)
-        grid.addWidget(self.confirm_button, 0, 3)
-        grid.addWidget(self.at_least_check, 1, 1)
-        grid.addWidget(self.detail_line, 2, 1, 1, 2)
-        grid.addWidget(self.fault_label, 3, 0, 1, 4)
+        grid.addWidget(self.control, 1, 1)
+        grid.addWidget(self.unit_label, 1, 2)
+        grid.addWidget(self.confirm_button, 1, 3)
+        grid.addWidget(self.at_least_check, 2, 1)
+        grid.addWidget(self.detail_line, 3, 1, 1, 2)
+        grid.addWidget(self.fault_label, 4, 0, 1, 4)
         grid.setColumnStretch(1, 1)
+        self._place_label()
+
+    def _place_label(self) -> None:
+        """Place the label beside the field, or above it if it needs more than two lines there."""
+        grid, text, wrap = self._grid, self.label.fontMetrics(), Qt.TextFlag.TextWordWrap
+        beside = QRect(0, 0, LABEL_PX - LABEL_PADDING_PX, 0)
+        one_line = text.boundingRect(beside, wrap, "X").height()
+        if text.boundingRect(beside, wrap, self.field.label).height() > LABEL_LINES * one_line:
+            self.label.setMinimumWidth(0)
+            self.label.setMaximumWidth(NO_LIMIT_PX)
+            self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            grid.addWidget(self.label, 0, 0, 1, 4)
+        else:
+            self.label.setFixedWidth(LABEL_PX)
+            grid.addWidget(self.label, 1, 0, Qt.AlignmentFlag.AlignVCenter)
 
     def _emit(self, answer: SynopticAnswer | None) -> None:
         self._show_fault("")
