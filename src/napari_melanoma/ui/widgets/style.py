@@ -37,7 +37,7 @@ QToolButton:hover {{ background-color: {highlight}; }}
 QToolButton:checked {{ background-color: {primary}; color: white; }}
 QToolButton:disabled {{ background-color: {disabled}; }}
 QToolButton::menu-indicator {{ image: none; }}
-QPlainTextEdit#depth_notes {{ background-color: {button}; border-radius: 2px; padding: 2px; }}
+QPlainTextEdit[readOnly="false"] {{ background-color: {button}; border-radius: 2px; padding: 2px; }}
 QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {warning}; }}
 QFrame#welcome {{ border: 2px dashed {highlight}; border-radius: 6px; }}
 QFrame#welcome[over="true"] {{ border-color: {primary}; }}
