@@ -349,6 +349,7 @@ def test_every_heatmap_can_be_requested(method) -> None:
         (("nevus", "melanoma"), ("nevus", "melanoma"), "Inconclusive: melanoma 0.50 or nevus 0.47"),
         (("nevus", "melanoma", "wart"), ("nevus", "melanoma"), "Inconclusive: melanoma 0.50 or nevus 0.47"),
         (("nevus", "melanoma", "wart"), ("nevus", "wart"), "Inconclusive: nevus 0.47 or wart 0.02; melanoma 0.50"),
+        (("nevus", "melanoma", "wart"), (), "Inconclusive: melanoma 0.50"),
         (
             ("nevus", "melanoma", "wart", "scar"),
             ("nevus", "melanoma", "wart", "scar"),

@@ -271,8 +271,8 @@ def describe_prediction_set(
     texts = {one: f"{one} {probabilities[one]:.2f}" for one in order} | {positive: probability_text}
     is_yes_or_no = set(probabilities) == {positive, OTHER_CLASS}
     if len(possible) != 1:
-        named = [positive] if is_yes_or_no else [one for one in order if one in possible]
-        return f"Inconclusive: {_join_possible(named, texts, positive)}"
+        named = [] if is_yes_or_no else [one for one in order if one in possible]
+        return f"Inconclusive: {_join_possible(named or [positive], texts, positive)}"
     (name,), rarity = possible, format_rarity(coverage)
     if is_yes_or_no:
         text = _describe_yes_or_no(name, order[0], probability_text, positive, rarity)
