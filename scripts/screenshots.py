@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtGui import QCursor
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.launch import open_and_analyze, process_events
-from napari_melanoma.ui.viewer.camera import center_view
+from napari_melanoma.ui.viewer.camera import center_view, find_canvas, get_camera
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.widgets.job import tasks
 
@@ -87,7 +88,7 @@ def main() -> int:
     parser.add_argument(
         "--only",
         choices=(
-            *("lesion", "prediction", "review", "train", "body", "case", "changes"),
+            *("lesion", "clicks", "prediction", "review", "train", "body", "case", "changes"),
             *("slide", "channels", "beside", "tray", "depth", "risk"),
         ),
         help="pictures of one dock only",
@@ -100,6 +101,7 @@ def main() -> int:
 
     parts = {
         "lesion": partial(lesion_pictures, arguments.photograph),
+        "clicks": click_pictures,
         "prediction": prediction_pictures,
         "review": review_pictures,
         "train": train_pictures,
@@ -129,6 +131,35 @@ def lesion_pictures(photograph: Path | None, folder: Path, out: Path, theme: str
     wait_until(tasks.is_idle)
     picture(dock.window(), out / "lesion-dock.png")
     viewer.close()
+
+
+def click_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture several lesions that were proposed, and corrected by a click."""
+    from napari_melanoma.ui.sample_data import several_lesions_sample
+
+    viewer, dock = open_dock("Lesion", theme, (1400, 900))
+    ((rgb, options, _),) = several_lesions_sample()
+    image = viewer.add_image(rgb, **options)
+    dock.prompt_tool.find_button.click()
+    wait_until(tasks.is_idle)
+    dock.prompt_tool.button.click()
+    lesion = dock.controller.store.lesions[dock.picker.identity].result
+    rows, columns = lesion.lesion_masks[0].nonzero()
+    press_canvas(viewer, image, (float(rows.mean()), float(columns.mean())))
+    wait_until(tasks.is_idle)
+    process_events(0.3)
+    dock.findChild(QScrollArea, "lesion_scroll").ensureWidgetVisible(dock.lesion_list, 0, 4)
+    picture(dock.window(), out / "lesion-dock-clicks.png")
+    viewer.close()
+
+
+def press_canvas(viewer: Viewer, image: Any, pixel: tuple[float, float]) -> None:  # noqa: ANN401 - a layer of napari
+    """Click a pixel (row, column) of a photograph with the left button."""
+    canvas, camera, world = find_canvas(viewer.window._qt_window), get_camera(viewer), image.data_to_world(pixel)[-2:]
+    assert canvas is not None
+    down, right = (camera.zoom * (at - center) for at, center in zip(world, camera.center[-2:], strict=True))
+    place = QPoint(round(canvas.width() / 2 + right), round(canvas.height() / 2 + down))
+    QTest.mouseClick(canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
 
 
 def prediction_pictures(folder: Path, out: Path, theme: str) -> None:

@@ -225,6 +225,21 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny", config, network, "# tiny\n")
 
 
+@pytest.fixture(scope="session")
+def prompted_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    """A bundle with random weights that answers prompts."""
+    import torch
+
+    from napari_melanoma.models.bundle import BundleConfig, write_bundle
+    from napari_melanoma.models.zoo import build_network, list_architectures
+
+    torch.manual_seed(0)
+    options = list_architectures()["prompted_unet"].spec.small
+    config = BundleConfig(name="prompted", title="Random", architecture="prompted_unet", options=options, input_size=64)
+    network = build_network(config.architecture, options)
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "prompted", config, network, "# prompted\n")
+
+
 @pytest.fixture
 def trained_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models of the test that are no bundles on disk state that they were trained on no image."""

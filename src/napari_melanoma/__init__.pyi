@@ -12,7 +12,7 @@ from .api.learning import (
     read_dataset,
     train,
 )
-from .api.photographs import LesionMeasurements, Segmentation, measure, segment
+from .api.photographs import LesionMeasurements, Prompter, Segmentation, measure, segment
 from .api.slides import (
     AnalyzedSlide,
     BreslowMeasurement,
@@ -62,6 +62,7 @@ __all__ = [
     "PatientCase",
     "Photograph",
     "Progress",
+    "Prompter",
     "RunError",
     "SaveError",
     "ScaleMissing",

@@ -20,7 +20,7 @@ from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter
 from napari_melanoma.risk.worker_requests import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
 
 if TYPE_CHECKING:
-    from napari_melanoma.lesion.worker_requests import ClassificationRequests
+    from napari_melanoma.lesion.worker_requests import ClassificationRequests, PromptRequests
 
 
 def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -40,7 +40,7 @@ IDLE_MINUTES = 15.0
 MAX_CHARACTERS = 16 * 1024**2  # of a request: arrays are passed as files
 EXPECTED = 'Expected a JSON object on one line: {"id": 1, "verb": "warm", "arguments": {}}.'
 REQUIRED = ("model", "image", "out", "how", "method", "folder", "slide", "recipe")  # null counts as missing
-TEXT_ARGUMENTS = (*REQUIRED[:-1], "mask", "spread", "class", "modality", "damage")
+TEXT_ARGUMENTS = (*REQUIRED[:-1], "mask", "spread", "strokes", "previous", "lesions", "class", "modality", "damage")
 OBJECT_ARGUMENTS = ("recipe", "row", "options")
 log = logging.getLogger(__name__)
 
@@ -128,6 +128,14 @@ def _prediction_service() -> ClassificationRequests:
     return ClassificationRequests(load_classifier)
 
 
+@lru_cache(maxsize=1)
+def _prompt_service() -> PromptRequests:
+    """Return the service, which keeps the features of the last photograph."""
+    from napari_melanoma.lesion.worker_requests import PromptRequests
+
+    return PromptRequests(load_segmenter)
+
+
 def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Load torch, a model and the default classifier, if there is one, before the first request.
 
@@ -167,6 +175,35 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     return values
 
 
+def encode(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Prepare a photograph for prompts: load the model, and compute the features that all prompts use.
+
+    ``arguments``: ``model`` and ``image`` as for ``prompt``. Returns ``model`` as for ``segment``.
+    """
+    return _prompt_service().encode(arguments, run)
+
+
+def prompt(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Segment a lesion by prompts; further prompts about the same photograph take less time.
+
+    ``arguments``: ``model``: the name or path of a model that answers prompts; ``image``: as for ``segment``;
+    ``options``: values of ``imaging.prompts.PromptOptions``; ``strokes``: a ``.npy`` of uint8 (row, column), of the
+    photograph's size; ``previous``: a ``.npy`` of bool or float32 (row, column), the mask to be corrected, of any size;
+    both may be left out; ``out``: output file, a ``.npy`` of float32 (hypothesis, side, side), the logits. Returns
+    ``qualities``: the predicted Jaccard index of each hypothesis; ``model``: as for ``segment``.
+    """
+    return _prompt_service().prompt(arguments, run)
+
+
+def find_lesions(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Propose all lesions of a photograph, the most certain first.
+
+    ``arguments``: ``model`` and ``image`` as for ``prompt``; ``out``: output file, a ``.npy`` of float32 (lesion, side,
+    side), the logits. Returns ``qualities``; ``seeds``: a pixel (row, column) of each; ``model``: as for ``segment``.
+    """
+    return _prompt_service().find(arguments, run)
+
+
 def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Measure the uncertainty of a model for a photograph."""
     from napari_melanoma.lesion import review_order
@@ -182,9 +219,10 @@ def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
     ``arguments``: ``model``: a classifier's name or path, "" for the default one; ``image``: a ``.npy`` of uint8 (row,
     column, channel=3); ``mask``: a ``.npy`` of bool (row, column), None for a model of whole photographs; ``row``:
-    patient data by column of the harmonized table; ``modality``: of the photograph, if known; ``options``:
-    values of ``classification.prediction.ClassifyOptions``. The last four may be left out. Returns ``answer``: input
-    of ``classification.prediction.Prediction.from_json``.
+    patient data by column of the harmonized table; ``modality``: of the photograph, if known; ``lesions``: a ``.npy``
+    of uint8 (row, column), several lesions by number from 1; ``options``: values of
+    ``classification.prediction.ClassifyOptions``. The last five may be left out. Returns ``answer``: input of
+    ``classification.prediction.Prediction.from_json``; ``lesions``: a list of the same for each lesion.
     """
     return _prediction_service().classify(arguments, run)
 
@@ -214,7 +252,20 @@ def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
 
 SLIDE_VERBS: tuple[Handler, ...] = (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
-VERBS: tuple[Handler, ...] = (warm, segment, classify, reclassify, explain, answer_case, rate, estimate, *SLIDE_VERBS)
+VERBS: tuple[Handler, ...] = (
+    warm,
+    segment,
+    encode,
+    prompt,
+    find_lesions,
+    classify,
+    reclassify,
+    explain,
+    answer_case,
+    rate,
+    estimate,
+    *SLIDE_VERBS,
+)
 HANDLERS: dict[str, Handler] = {verb.__name__: verb for verb in VERBS}
 
 

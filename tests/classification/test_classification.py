@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from napari_melanoma.classification.classifier import Classifier, LesionInput
+from napari_melanoma.classification.classify import EncodedLesion, encode_lesion
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import ViewConfig
+from napari_melanoma.lesion import worker_requests
+from napari_melanoma.lesion.loaded_models import load_classifier
 from napari_melanoma.lesion.worker_requests import ClassificationRequests
 from napari_melanoma.models.bundle import BundleInfo
 
@@ -103,3 +106,58 @@ def test_the_worker_answers_again_and_explains(classifier: Classifier, picture, 
     assert reply == {"heatmap": str(out), "method": "occlusion", "class": "melanoma"}
     place = np.unravel_index(np.load(out).argmax(), drawn.rgb.shape[:2])
     assert np.hypot(*np.subtract(place, drawn.patch)) < 15
+
+
+def test_only_lesions_that_changed_are_encoded_again(tmp_path, monkeypatch) -> None:
+    rgb = np.random.default_rng(3).integers(150, 200, (96, 160, 3), np.uint8)
+    np.save(tmp_path / "image.npy", rgb)
+    encoded: list[int] = []
+
+    def count(photograph: object, mask: np.ndarray, *given: object) -> EncodedLesion:
+        encoded.append(int(mask.sum()))
+        return encode_lesion(photograph, mask, *given)
+
+    monkeypatch.setattr(worker_requests, "encode_lesion", count)
+    service = ClassificationRequests(load_classifier)
+    labels = np.zeros(rgb.shape[:2], np.uint8)
+    labels[20:70, 10:60], labels[30:60, 100:130] = 1, 2
+
+    def classify() -> list[int]:
+        encoded.clear()
+        for name, array in {"mask": labels > 0, "lesions": labels}.items():
+            np.save(tmp_path / f"{name}.npy", array)
+        paths = {name: str(tmp_path / f"{name}.npy") for name in ("image", "mask", "lesions")}
+        service.classify({"model": "melanoma-small", "row": {}, **paths}, RunContext())
+        return encoded
+
+    assert classify() == [3400, 2500, 900]
+    labels[30:60, 130:140] = 2
+    assert classify() == [3700, 1200], "the first lesion is the same"
+    labels[30:60, 130:140] = 0
+    assert classify() == [], "undo"
+    np.save(tmp_path / "image.npy", 255 - rgb)
+    assert classify() == [3400, 2500, 900], "another photograph"
+
+
+def test_each_of_several_lesions_has_its_own_prediction(tmp_path) -> None:
+    random = np.random.default_rng(3)
+    rgb = random.integers(150, 200, (96, 160, 3), np.uint8)
+    labels = np.zeros(rgb.shape[:2], np.uint8)
+    labels[20:70, 10:60], labels[30:60, 100:130] = 1, 2
+    rgb[labels == 1], rgb[labels == 2] = (90, 60, 50), (40, 20, 30)
+    for name, array in {"image": rgb, "mask": labels > 0, "lesions": labels, "second": labels == 2}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    desk = ClassificationRequests(load_classifier)
+    asked = {"model": "melanoma-small", "image": str(tmp_path / "image.npy"), "row": {"age": "50"}}
+
+    whole = desk.classify(
+        {**asked, **{name: str(tmp_path / f"{name}.npy") for name in ("mask", "lesions")}}, RunContext()
+    )
+    older = desk.reclassify({"model": "melanoma-small", "row": {"age": "80"}}, RunContext())
+    alone = desk.classify({**asked, "mask": str(tmp_path / "second.npy")}, RunContext())
+
+    assert len(whole["lesions"]) == len(older["lesions"]) == 2
+    assert whole["lesions"][1]["probabilities"] == pytest.approx(alone["answer"]["probabilities"], abs=1e-4)
+    assert whole["lesions"][0]["probabilities"] != whole["lesions"][1]["probabilities"]
+    assert older["lesions"][1]["probabilities"] != whole["lesions"][1]["probabilities"]
+    assert alone["lesions"] == []

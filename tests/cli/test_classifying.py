@@ -193,6 +193,13 @@ def test_a_model_for_another_task_is_rejected(run, classifier: Path, phantoms: P
     assert not (tmp_path / "out" / "results.csv").exists()
 
 
+@pytest.mark.parametrize("line", ["--clicks 0", "--clicks 5 --no-refine"])
+def test_a_refused_evaluation_by_clicks_leaves_no_folder(run, phantoms: Path, tmp_path: Path, line: str) -> None:
+    command = ["evaluate", "--model", "lesion-click", "--data", phantoms, "--out", "clicks"]
+    assert run(*command, *line.split()).exit_code == 2
+    assert not (tmp_path / "clicks").exists()
+
+
 def test_predicted_masks_change_the_predictions(run, classifier: Path, phantoms: Path, tmp_path: Path) -> None:
     """The same images with masks of the shipped model give other predictions, and the report states it."""
     command = ["evaluate", "--model", classifier, "--data", phantoms]

@@ -92,6 +92,32 @@ def test_without_refinement_the_mask_is_the_thresholded_one(run, tmp_path: Path)
     assert found == {(): (True, False), ("--no-fill",): (False, False), ("--no-refine",): (False, True)}
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--click 5,5", "expected one photograph with clicks or a box, which are pixels of it, found 3"),
+        ("--click 5", "expected --click as X,Y in pixels, found '5'"),
+        ("--exclude 5,b", "expected --exclude as X,Y in pixels, found '5,b'"),
+        ("--click nan,5", "is nan; input should be a finite number"),
+        ("--box 5,5,50", "expected --box as LEFT,TOP,RIGHT,BOTTOM in pixels, found '5,5,50'"),
+        ("--click 5,5 --flips", "flips is not available with prompts"),
+    ],
+)
+def test_clicks_that_cannot_be_used_are_refused(
+    run, photographs: Path, tmp_path: Path, words: str, message: str
+) -> None:
+    result = run("lesion", photographs, "--out", "out", *words.split())
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_refinement_with_clicks_is_refused(run, photographs: Path) -> None:
+    result = run("lesion", photographs / "p0.png", "--out", "out", "--click", "5,5", "--no-fill")
+    assert result.exit_code == 2
+    assert "refinement (smoothing, holes, choice of lesions) is not available" in " ".join(result.output.split())
+
+
 def test_finished_images_are_skipped_unless_forced(run, photographs: Path) -> None:
     run("lesion", photographs, "--out", "out")
     assert run("lesion", photographs, "--out", "out").stdout.startswith("0 done in")

@@ -29,6 +29,14 @@ def test_draft_warns_of_optimistic_metrics() -> None:
     assert "## Performance" not in card
 
 
+def test_a_card_does_not_call_metrics_optimistic_that_chose_nothing() -> None:
+    recipe = {"keep": "last", "threshold_rule": "half"}
+    config = CONFIG.model_copy(update={"provenance": {**CONFIG.provenance, "recipe": recipe}})
+    card = draft_card(config)
+    assert "not used to choose epoch or threshold" in card
+    assert "0.871, which is not comparable" in card
+
+
 def comparison(gain: float, half: float, images: int) -> Comparison:
     """A comparison of two models with a given difference."""
 

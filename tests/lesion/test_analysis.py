@@ -14,8 +14,10 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.prediction_config import PreprocessingConfig
+from napari_melanoma.imaging.measurements import measure_lesion
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion import analysis
 from napari_melanoma.lesion.analysis import (
     ModelStamp,
     analyze_lesion,
@@ -240,3 +242,26 @@ def test_without_flips_there_is_no_band(tmp_path: Path) -> None:
     result = _analyse(_photograph((100, 150, 40)))
     assert (result.band, result.spread) == (None, None)
     assert {path.name for path in save_lesion(result, tmp_path / "drawn").iterdir()} == FILES
+
+
+def test_only_lesions_that_changed_are_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = LesionOptions.model_validate({"refinement": {"largest_only": False}})
+    result = _analyse(_photograph((100, 70, 40), (100, 200, 30)), options)
+    before = result.lesion_measurements
+    measured: list[int] = []
+
+    def count(mask: np.ndarray, *given: object) -> dict[str, float]:
+        measured.append(int(mask.sum()))
+        return measure_lesion(mask, *given)
+
+    monkeypatch.setattr(analysis, "measure_lesion", count)
+    mask = result.mask.copy()
+    mask[95:105, 200:250] = True
+    edited = remeasure(result, mask, options)
+    assert edited.lesion_measurements[0] == before[0]
+    assert measured == [mask.sum(), mask[:, 135:].sum()], "the first lesion is the same"
+    measured.clear()
+    assert remeasure(edited, result.mask, options).lesion_measurements == before
+    assert measured == [], "undo"
+    scaled = replace(edited, photograph=replace(edited.photograph, pixel_size=PixelSize(50.0, 50.0)))
+    assert "area_mm2" in remeasure(scaled, mask, options).lesion_measurements[0]

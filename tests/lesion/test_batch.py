@@ -38,6 +38,12 @@ def analyse(paths: list[Path], out: Path, model: object, **options: object) -> B
     return analyze_files(paths, out, BatchOptions(**options), run=RunContext(), segmenter=model)
 
 
+BY_CLICK = {
+    "model": {"name": "lesion-click", "fingerprint": "0", "device": "cpu", "threshold": 0.5},
+    "lesions": [{"include": [[5, 5]]}],
+}
+
+
 def counts(summary: BatchSummary) -> tuple[int, int, int]:
     return summary.done, summary.skipped, summary.failed
 
@@ -154,17 +160,24 @@ def test_other_weights_make_results_again(photographs, tmp_path: Path, model) ->
     assert counts(analyse(photographs, tmp_path / "out", other)) == (5, 0, 0)
 
 
-def test_a_correction_by_hand_is_never_replaced(photographs, tmp_path: Path, model) -> None:
+@pytest.mark.parametrize(
+    ("changed", "note"),
+    [
+        ({"corrected_by_hand": True}, "corrected by hand, kept"),
+        ({"provenance": {"prompts": BY_CLICK}}, "by 1 click with lesion-click, kept"),
+    ],
+)
+def test_a_mask_of_a_user_is_never_replaced(photographs, tmp_path: Path, model, changed, note) -> None:
     out = tmp_path / "out"
     analyse(photographs, out, model)
     stored = out / "p0" / "result.json"
     values = json.loads(stored.read_text(encoding="utf-8"))
     del values["provenance"]["batch"]  # a dock saved it
-    stored.write_text(json.dumps({**values, "corrected_by_hand": True}), encoding="utf-8")
+    stored.write_text(json.dumps({**values, **changed}), encoding="utf-8")
     (out / "p0" / "mask.png").write_bytes(b"drawn by hand")
     assert counts(analyse(photographs, out, model, force=True)) == (4, 1, 0)
     assert (out / "p0" / "mask.png").read_bytes() == b"drawn by hand"
-    assert rows(out)["p0"]["note"] == lesions.CORRECTED
+    assert rows(out)["p0"]["note"] == note
 
 
 def test_rows_of_earlier_runs_and_columns_of_others_stay(photographs, tmp_path: Path, model) -> None:

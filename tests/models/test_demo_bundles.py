@@ -13,7 +13,7 @@ from napari_melanoma.phantoms.slide.plan import plan_slide
 from napari_melanoma.phantoms.slide.render import render_region, render_truth
 from napari_melanoma.slides.tile_models import TileNoveltyDetector, TissueSegmenter
 
-MOST_BYTES, MOST_OF_ALL = 12e6, 40e6
+MOST_BYTES, MOST_OF_ALL = 12e6, 60e6
 
 
 @pytest.fixture(params=["tile-demo", "tissue-demo", "skin-demo"])

@@ -58,9 +58,9 @@ class CanvasMouse:
         QApplication.sendEvent(self.canvas, event)
         QTest.qWait(MOVE_MS)
 
-    def clicks(self, point):
+    def clicks(self, point, button=LEFT, modifiers=Qt.KeyboardModifier.NoModifier):
         self.moves(point)
-        QTest.mouseClick(self.canvas, LEFT, Qt.KeyboardModifier.NoModifier, self.at(point))
+        QTest.mouseClick(self.canvas, button, modifiers, self.at(point))
 
     def double_clicks(self, point):
         self.moves(point)

@@ -35,6 +35,39 @@ def segment(arguments, run):
     return {"model": stamp, **({"spread": arguments["spread"]} if "spread" in arguments else {})}
 
 
+def encode(arguments, run):
+    """Nothing is to be computed for the masks of ``prompt``."""
+    import numpy as np
+
+    return {"shape": np.load(arguments["image"]).shape}
+
+
+def prompt(arguments, run):
+    """Three masks: the dark pixels, fewer and more of them; what was clicked is in all."""
+    import numpy as np
+
+    rgb = np.load(arguments["image"])
+    gray = rgb[::2, ::2].astype(np.float32).mean(axis=2) / 255
+    logits = np.stack([20 * (limit - gray) for limit in (0.3, 0.5, 0.7)]).astype(np.float32)
+    np.save(arguments["out"], logits)
+    stamp = {"name": arguments["model"], "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5}
+    return {"qualities": [0.6, 0.9, 0.7], "model": stamp}
+
+
+def find_lesions(arguments, run):
+    """The components of the dark pixels."""
+    import numpy as np
+    from scipy import ndimage
+
+    gray = np.load(arguments["image"])[::2, ::2].astype(np.float32).mean(axis=2) / 255
+    parts, count = ndimage.label(gray < 0.5)
+    np.save(arguments["out"], np.array([np.where(parts == n, 5, -5) for n in range(1, count + 1)], np.float32))
+    centers = ndimage.center_of_mass(parts > 0, parts, range(1, count + 1))
+    stamp = {"name": arguments["model"], "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5}
+    seeds = [[2 * row, 2 * column] for row, column in centers]
+    return {"qualities": [0.9] * count, "seeds": seeds, "model": stamp}
+
+
 def rate(arguments, run):
     """The number at the end of the file name is the score in percent; the words before select faults."""
     from napari_melanoma.core.provenance import array_fingerprint
@@ -60,6 +93,7 @@ def estimate(arguments, run):
 
 
 lesion_shares: dict[str, float] = {}
+several_shares: list[float] = []
 CUT = {"asked": 0.9, "cut": 0.2, "sensitivity": 0.91, "sensitivity_interval": [0.86, 0.95], "specificity": 0.55}
 FORM = ("age", "sex")
 
@@ -85,6 +119,8 @@ def classify(arguments, run):
         time.sleep(60)
     lesion_shares.clear()
     lesion_shares[model] = float(mask.mean())
+    labels = np.load(arguments["lesions"]) if arguments.get("lesions") else np.zeros((1, 1), np.uint8)
+    several_shares[:] = [float((labels == number).mean()) for number in range(1, labels.max() + 1)]
     return answer_of(arguments, "classify")
 
 
@@ -95,8 +131,12 @@ def reclassify(arguments, run):
 
 
 def answer_of(arguments, verb):
+    answers = [describe_share(share, arguments, verb) for share in (lesion_shares[arguments["model"]], *several_shares)]
+    return {"answer": answers[0], "lesions": answers[1:]}
+
+
+def describe_share(share, arguments, verb):
     model, row = arguments["model"], {name: value for name, value in arguments["row"].items() if name in FORM}
-    share = lesion_shares[model]
     probability = likely(share, row)
     changes = [
         {
@@ -132,7 +172,7 @@ def answer_of(arguments, verb):
     }
     if "three" in model:
         answer["classes"], answer["probabilities"] = ["nevus", "other", "melanoma"], [0.0, 1 - probability, probability]
-    return {"answer": answer}
+    return answer
 
 
 def answer_case(arguments, run):
@@ -232,7 +272,7 @@ def start_test(arguments, run):
     return {}
 
 
-VERBS = (segment, rate, estimate, classify, reclassify, explain, answer_case)
+VERBS = (segment, encode, prompt, find_lesions, rate, estimate, classify, reclassify, explain, answer_case)
 VERBS += (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
 HANDLERS = {verb.__name__: verb for verb in VERBS}
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from reprlib import repr as shorten
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_melanoma.api.inputs import (
     AnyPath,
     PixelSizeUm,
+    check_flag,
     list_warnings,
     read_photograph,
     to_bundle,
@@ -21,19 +25,21 @@ from napari_melanoma.api.inputs import (
 )
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
-from napari_melanoma.models.registry import DEFAULT_BUNDLE
+from napari_melanoma.models.registry import DEFAULT_BUNDLE, PROMPTED_BUNDLE
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
     from napari_melanoma.api.inputs import ProgressCallback
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.lesion.prompting import PromptedMasks
+    from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
-__all__ = ["LesionMeasurements", "Segmentation", "measure", "segment"]
+__all__ = ["LesionMeasurements", "Prompter", "Segmentation", "measure", "segment"]
 
 SHOWN_MEASUREMENTS = ("area_px", "area_mm2", "max_diameter_px", "max_diameter_mm")
 MEASUREMENTS_FILE = "measurements.csv"
@@ -149,6 +155,11 @@ class Segmentation:
         Why not to rely on the result.
     valid : bool
         Whether the model may be applied to this photograph at all.
+    hypotheses : tuple of numpy.ndarray
+        With prompts, the masks that the model offers, from the smallest to the largest, each bool (row, column);
+        ``mask`` is one of them. Empty without prompts.
+    qualities : tuple of float
+        The predicted Jaccard index of each hypothesis, in [0, 1].
     """
 
     mask: NDArray[np.bool_] = field(repr=False)
@@ -157,6 +168,8 @@ class Segmentation:
     measurements: LesionMeasurements = field(repr=False)
     warnings: tuple[str, ...]
     valid: bool
+    hypotheses: tuple[NDArray[np.bool_], ...] = field(repr=False)
+    qualities: tuple[float, ...]
     _result: LesionResult = field(repr=False)
 
     def __repr__(self) -> str:
@@ -221,8 +234,12 @@ class Segmentation:
 
 def segment(
     image: AnyPath | Photograph | NDArray[np.generic],
-    model: AnyPath | BundleInfo = DEFAULT_BUNDLE,
+    model: AnyPath | BundleInfo | None = None,
     *,
+    include: ArrayLike = (),
+    exclude: ArrayLike = (),
+    box: tuple[float, float, float, float] | None = None,
+    previous: ArrayLike | None = None,
     threshold: float | None = None,
     flips: bool = False,
     pixel_size_um: PixelSizeUm | None = None,
@@ -234,16 +251,22 @@ def segment(
     ----------
     image : path-like, numpy.ndarray or Photograph
         As ``read_photograph`` takes it.
-    model : str, path-like or BundleInfo
-        Name of a model, the folder of a bundle or of a training run, or a result of ``load_model``.
+    model : str, path-like or BundleInfo, optional
+        As ``load_model`` takes it; by default ``lesion-small``, or with prompts ``lesion-click``.
+    include, exclude : array-like
+        Pixels, each (row, column), of the lesion, and of what does not belong to it.
+    box : (float, float, float, float), optional
+        A rectangle around the lesion: top, left, bottom, right, in pixels.
+    previous : array-like, optional
+        The mask to be corrected, (row, column), nonzero in the lesion.
     threshold : float, optional
         Probability from which a pixel belongs to the lesion, between 0 and 1; by default the model's own.
     flips : bool
-        Average over the four flipped images (test-time augmentation).
+        Average over the four flipped images (test-time augmentation); not with prompts.
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel, or those along (row, column); needed for measurements in mm.
     progress : callable, optional
-        Called with each ``Progress``.
+        Called with each ``Progress``, such as while the model is loaded.
 
     Returns
     -------
@@ -252,24 +275,65 @@ def segment(
 
     Raises
     ------
-    UnreadableImage, InputError, ConfigError
-        If the image or an option cannot be used.
+    UnreadableImage, ConfigError, InputError
+        If the image, an option or a prompt cannot be used.
     BundleError
-        If there is no such model, or it does not segment lesions.
+        If there is no such model, it does not segment lesions, or it does not answer prompts.
 
     References
     ----------
-    How the shipped model was trained and what it achieves is in its model card, ``load_model(name).card``.
+    The training of the shipped models and what they achieve: ``load_model(name).card``.
     """
+    photograph = read_photograph(image, pixel_size_um=pixel_size_um)
+    points = _to_points(include, "include"), _to_points(exclude, "exclude")
+    if any(points) or box is not None or previous is not None:
+        _check_has_no_flips(flips)
+        prompter = Prompter(photograph, PROMPTED_BUNDLE if model is None else model, progress=progress)
+        return prompter.segment(*points, box=box, previous=previous, threshold=threshold)
+    given = {"model": DEFAULT_BUNDLE if model is None else model, "threshold": threshold, "flips": flips}
+    return _segment_without_prompts(photograph, given, to_run(progress))
+
+
+def _check_has_no_flips(flips: bool) -> None:
+    """Refuse test-time augmentation with prompts."""
+    check_flag(flips, "flips")
+    if flips:
+        raise InputError("flips is not available with prompts. Leave one of them out.")
+
+
+def _segment_without_prompts(photograph: Photograph, given: dict[str, Any], run: RunContext) -> Segmentation:
+    """Segment with options of an analysis."""
     from napari_melanoma.lesion.analysis import analyze_lesion
-    from napari_melanoma.lesion.loaded_models import load_segmenter
     from napari_melanoma.lesion.options import LesionOptions
 
-    photograph = read_photograph(image, pixel_size_um=pixel_size_um)
-    path = str(to_bundle(model).path)
-    options = LesionOptions.parse({"model": path, "threshold": threshold, "flips": flips}, "segment")
-    result = analyze_lesion(photograph, load_segmenter(path), options, run=to_run(progress))
+    path = str(to_bundle(given["model"]).path)
+    options = LesionOptions.parse({**given, "model": path}, "segment")
+    return _to_segmentation(analyze_lesion(photograph, _load_segmenter(path, run), options, run=run))
+
+
+def _load_segmenter(path: str, run: RunContext) -> Segmenter:
+    """Load a segmentation model, and report it."""
+    from napari_melanoma.lesion.loaded_models import load_segmenter, report_loading
+
+    with report_loading(run):
+        return load_segmenter(path)
+
+
+def _to_points(points: ArrayLike, name: str) -> list[tuple[float, float]]:
+    """Convert pixels (row, column) from a list or an array."""
+    try:
+        array = np.asarray(points, float).tolist()
+        return [(row, column) for row, column in array]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} is a list of pixels (row, column), such as [(120, 80)]; found {shorten(points)}."
+        ) from None
+
+
+def _to_segmentation(result: LesionResult, found: PromptedMasks | None = None) -> Segmentation:
+    """The result of an analysis; ``found``: all answers to prompts."""
     empty = f"No lesion was found above the threshold ({result.threshold:g}): the mask is empty."
+    order = [] if found is None else found.by_area
     return Segmentation(
         mask=result.mask,
         probability=result.probability,
@@ -277,8 +341,99 @@ def segment(
         measurements=LesionMeasurements(result.measurements),
         warnings=list_warnings(result.validity, result.warning, "" if result.mask.any() else empty),
         valid=result.validity.valid,
+        hypotheses=tuple(result.mask if found is None or index == found.best else found.mask(index) for index in order),
+        qualities=() if found is None else tuple(float(found.qualities[index]) for index in order),
         _result=result,
     )
+
+
+class Prompter:
+    """Segment a photograph by a series of prompts, as a user clicks; its features are computed once.
+
+    Parameters
+    ----------
+    image : path-like, numpy.ndarray or Photograph
+        As ``read_photograph`` takes it.
+    model : str, path-like or BundleInfo
+        A model that answers prompts.
+    pixel_size_um : float or (float, float), optional
+        Micrometers per pixel, or those along (row, column); needed for measurements in mm.
+    progress : callable, optional
+        Called with each ``Progress`` while the model is loaded.
+
+    Raises
+    ------
+    UnreadableImage, InputError
+        If the image cannot be used.
+    BundleError
+        If there is no such model, or it does not answer prompts.
+    """
+
+    def __init__(
+        self,
+        image: AnyPath | Photograph | NDArray[np.generic],
+        model: AnyPath | BundleInfo = PROMPTED_BUNDLE,
+        *,
+        pixel_size_um: PixelSizeUm | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        from napari_melanoma.lesion.prompting import Prompter as PhotographPrompter
+        from napari_melanoma.lesion.prompting import require_prompts
+
+        self._photograph = read_photograph(image, pixel_size_um=pixel_size_um)
+        self._path = str(to_bundle(model).path)
+        loaded = require_prompts(_load_segmenter(self._path, to_run(progress)))
+        self._prompter = PhotographPrompter(loaded, self._photograph.rgb)
+
+    def __repr__(self) -> str:
+        """Return a short text without the pixels."""
+        return format_repr(self, shape=self._prompter.shape, model=self._prompter.model.info.name)
+
+    def segment(
+        self,
+        include: ArrayLike = (),
+        exclude: ArrayLike = (),
+        *,
+        box: tuple[float, float, float, float] | None = None,
+        previous: ArrayLike | None = None,
+        threshold: float | None = None,
+    ) -> Segmentation:
+        """Segment the lesion by all prompts so far.
+
+        Parameters
+        ----------
+        include, exclude : array-like
+            Pixels, each (row, column), of the lesion, and of what does not belong to it.
+        box : (float, float, float, float), optional
+            A rectangle around the lesion: top, left, bottom, right, in pixels.
+        previous : array-like, optional
+            The mask to be corrected, (row, column), nonzero in the lesion.
+        threshold : float, optional
+            Probability from which a pixel belongs to the lesion, between 0 and 1; by default the model's own.
+
+        Returns
+        -------
+        Segmentation
+            The hypothesis of the greatest predicted quality; ``hypotheses`` are all of them.
+
+        Raises
+        ------
+        InputError, ConfigError
+            If a prompt lies outside the photograph, or the mask has another size.
+        """
+        from napari_melanoma.lesion.analysis import ModelStamp, derive_result
+        from napari_melanoma.lesion.options import LesionOptions
+
+        points = {"include": _to_points(include, "include"), "exclude": _to_points(exclude, "exclude")}
+        given = {**points, "box": box if box is None else np.asarray(box).tolist()}
+        values = {"model": self._path, "threshold": threshold, "prompts": given}
+        options = LesionOptions.parse(values, "segment")
+        assert options.prompts is not None
+        mask = None if previous is None else to_mask(previous, self._prompter.shape)
+        found = self._prompter.segment(options.prompts.to_prompts(mask))
+        stamp = ModelStamp.of(self._prompter.model, self._photograph.rgb)
+        result = derive_result(self._photograph, found.prediction(found.best), options, stamp)
+        return _to_segmentation(result, replace(found, threshold=result.threshold))
 
 
 def measure(

@@ -435,7 +435,7 @@ def save_result(store: CaseStore, case: Case, image_id: str, result: LesionResul
     image, correction = case.find_image(image_id), None
     if result.corrected:
         digest = array_fingerprint(result.photograph.rgb)
-        correction = write_correction(store, image.id, result.mask, image_digest=digest, model=result.model.name)
+        correction = write_correction(store, image.id, result.mask, image_digest=digest, model=result.mask_model.name)
         case = set_correction(case, image_id, correction)
     folder = store.find_result_folder(image_id, correction)
     if not folder.exists():
@@ -443,7 +443,7 @@ def save_result(store: CaseStore, case: Case, image_id: str, result: LesionResul
     stored = CaseResult(
         path=save_lesion(result, folder),
         correction=correction.digest if correction else "",
-        model=result.model.name,
+        model=result.mask_model.name,
         created=utc_time(),
     )
     return add_result(case, image_id, stored)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 EVALUATE_HELP = examples(
     "napari-melanoma evaluate --model lesion-small --data datasets/ph2 --out evaluation",
-    "napari-melanoma evaluate --model runs/first/bundle --data datasets/isic2017 --split val --flips --out evaluation",
+    "napari-melanoma evaluate --model lesion-click --data datasets/isic2017 --split val --clicks 5 --out clicks",
     "Measure a model on a data set with reference masks: the metrics of ISIC 2018, Hausdorff-95 and boundary F1, for "
     "all images and for subgroups. Writes OUT/summary.html (report), OUT/metrics.json (each metric with its 95 % "
     "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/. The same command continues after an "
@@ -42,7 +42,9 @@ EVALUATE_HELP = examples(
     "A classifier is measured against the column with the diagnosis (--target): AUC, average precision, "
     "sensitivity and specificity at its decision threshold, calibration, contribution of each patient data column, "
     "ROC and reliability; also the depth in mm, if the model predicts it and the table contains it. With --pointing "
-    "also how often a heatmap points at the decisive structure (OUT/pointing.json).",
+    "also how often a heatmap points at the decisive structure (OUT/pointing.json).\n\n"
+    "A model that answers prompts is measured with a simulated user by --clicks (OUT/clicks.html): Dice after each "
+    "click, the clicks needed for Dice 0.85 and 0.90, and the time of each.",
 )
 BIOMARKERS_HELP = examples(
     "napari-melanoma biomarkers runs/risk/bundle --data cohort --split test --tissue-model skin-demo --out biomarkers",
@@ -68,6 +70,10 @@ def evaluate(
     no_refine: NoRefine = False,
     pointing: Pointing = None,
     pointing_masks: PointingMasks = None,
+    clicks: Annotated[
+        int | None,
+        typer.Option("--clicks", metavar="N", help="Measure segmentation by up to N simulated clicks instead."),
+    ] = None,
     allow_outside: AllowOutside = False,
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
@@ -83,6 +89,11 @@ def evaluate(
         info = find_bundle(model)
         check_are_datasets(data)
         task, split = evaluation_task(info), options.get("split")
+        if clicks is not None:
+            for_masks = {"threshold": "threshold" in options, "no-refine": no_refine, "flips": "flips" in options}
+            _reject_options(info, {**for_masks, **for_classes, "pointing": pointing, "pointing-masks": pointing_masks})
+            _evaluate_clicks(info, data, out, {**options, "clicks": clicks}, current)
+            return
         if task == "masks":
             values = {**options, **({"refinement": NO_REFINEMENT} if no_refine else {})}
         else:
@@ -100,6 +111,22 @@ def evaluate(
             _evaluate_pointing(info, data, out, PointingOptions(methods, split, pointing_masks), current)
         found = evaluate_model(info, data, out, values, source="the command line", run=current.run)
         _report_evaluation(found, out, current)
+
+
+def _evaluate_clicks(info: BundleInfo, data: list[Path], out: Path, values: Given, current: CommandSession) -> None:
+    """Measure a model that answers prompts with a simulated user."""
+    from napari_melanoma.evaluation.any_task import check_evaluation_folder
+    from napari_melanoma.evaluation.clicks import ClickOptions, evaluate_clicks
+
+    options = ClickOptions.parse(values, "the command line")
+    check_evaluation_folder(out, data)
+    current.lock_folder(out)
+    found = evaluate_clicks(info, data, out, options, run=current.run)
+    for item in found.failed:
+        path = item.sample.image
+        current.report.emit("failed", f"failed: {path}: {item.error}", image=item.sample.image_id, path=path)
+    text = f"{found.headline}; written to {out}, report: {out / 'clicks.html'}"
+    current.finish(text, some_failed=bool(found.failed), out=str(out), failed=len(found.failed))
 
 
 def _report_evaluation(found: ModelEvaluation, out: Path, current: CommandSession) -> None:

@@ -26,16 +26,30 @@ from napari_melanoma.cli.options import (
 from napari_melanoma.cli.session import CommandSession, command_session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_melanoma.lesion.batch import BatchSummary, PhotographOutcome
 
 HELP = examples(
-    "napari-melanoma lesion photo.jpg --out results",
     'napari-melanoma lesion photographs/ "more/*.png" --out results --margin 0.2',
+    "napari-melanoma lesion photo.jpg --out results --click 410,320 --exclude 600,300",
     "Segment the lesion of each photograph. Writes OUT/<stem>/ with mask.png, probability.png, roi.png, overlay.png "
     "and result.json, and OUT/results.csv with one row per image. With a classifier or patient data, each lesion is "
     "also classified. Finished images are skipped; an unreadable file is reported and the others are processed (exit "
     "code 1).",
 )
+Clicks = Annotated[
+    list[str] | None,
+    typer.Option("--click", metavar="X,Y", help="A pixel of the lesion (column, row); may be repeated."),
+]
+ExcludedClicks = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="X,Y", help="A pixel outside the lesion (column, row); may be repeated."),
+]
+PromptBoxText = Annotated[
+    str | None,
+    typer.Option("--box", metavar="LEFT,TOP,RIGHT,BOTTOM", help="A rectangle around the lesion, in pixels."),
+]
 DETAILS_UP_TO = 10  # number of photographs up to which each prediction is also printed
 
 
@@ -46,7 +60,10 @@ def lesion(
         Given,
         ConfigOptions(
             "lesion.batch:BatchOptions",
-            without=("lesion.refinement.min_area_fraction", "classify.rule", "classify.neighbours", "form"),
+            without=(
+                *("lesion.refinement.min_area_fraction", "classify.rule", "classify.neighbours", "form"),
+                *("lesion.prompts.include", "lesion.prompts.exclude", "lesion.prompts.box"),
+            ),
             names={
                 "lesion.roi.side_px": "--side",
                 "lesion.refinement.largest_only": "--all-lesions",
@@ -56,6 +73,9 @@ def lesion(
             },
         ),
     ],
+    click: Clicks = None,
+    exclude: ExcludedClicks = None,
+    box: PromptBoxText = None,
     no_refine: NoRefine = False,
     classify: Annotated[
         bool, typer.Option("--classify", help="Classify each lesion with the default classifier.")
@@ -70,6 +90,7 @@ def lesion(
     """Analyze photographs."""
     with command_session(json, debug, accept_damaged=accept_damaged) as current:
         from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs
+        from napari_melanoma.models.registry import PROMPTED_BUNDLE
 
         patient = drop_unset(age=age, sex=sex, site=site)
         given = {**options, "form": patient}
@@ -78,6 +99,8 @@ def lesion(
             given["lesion"] = {**lesion_values, "refinement": {**NO_REFINEMENT, **lesion_values.get("refinement", {})}}
         if classify or patient or "metadata" in given:
             given.setdefault("classify", {})
+        if prompts := _read_prompts(click or (), exclude or (), box):
+            given["lesion"] = {"model": PROMPTED_BUNDLE, **given.get("lesion", {}), "prompts": prompts}
         chosen = BatchOptions.parse(given, "the command line")
         paths = find_inputs(images)
         current.after_stop = f"Finished results stay in {out}: run the same command again to continue."
@@ -85,6 +108,31 @@ def lesion(
         report = partial(_report_photograph, current, with_prediction=json or len(paths) <= DETAILS_UP_TO)
         summary = analyze_files(paths, out, chosen, run=current.run, on_outcome=report)
         _report_summary(current, summary, out, classified=chosen.classify is not None)
+
+
+def _read_prompts(click: Sequence[str], exclude: Sequence[str], box: str | None) -> dict[str, object]:
+    """Return the values of ``PromptOptions``, (row, column), from texts (x, y); empty without prompts."""
+    found: dict[str, object] = {}
+    for name, option, texts in (("include", "--click", click), ("exclude", "--exclude", exclude)):
+        if texts:
+            found[name] = [_read_numbers(text, option, "X,Y")[::-1] for text in texts]
+    if box is not None:
+        left, top, right, bottom = _read_numbers(box, "--box", "LEFT,TOP,RIGHT,BOTTOM")
+        found["box"] = [top, left, bottom, right]
+    return found
+
+
+def _read_numbers(text: str, option: str, form: str) -> list[float]:
+    """Read numbers between commas."""
+    from napari_melanoma.core.errors import InputError
+
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != len(form.split(",")):
+        raise InputError(f"expected {option} as {form} in pixels, found '{text}'.")
+    return numbers
 
 
 def _report_photograph(current: CommandSession, outcome: PhotographOutcome, *, with_prediction: bool) -> None:

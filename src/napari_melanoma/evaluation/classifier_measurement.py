@@ -27,7 +27,7 @@ from napari_melanoma.data.training_images import DigestFunction, hash_image_file
 from napari_melanoma.evaluation.mask_measurement import MeasuredItem, collect_metrics
 from napari_melanoma.evaluation.mask_results import REFERENCE_SHARE, ImageMetrics
 from napari_melanoma.evaluation.training_overlap import Overlap, images_to_measure
-from napari_melanoma.imaging.postprocessing import refine_mask, smooth_probability
+from napari_melanoma.imaging.postprocessing import make_mask
 from napari_melanoma.io.photographs import count_pixels, read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES
@@ -223,9 +223,8 @@ class _ClassPipeline:
     def _predict_mask(self, rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Segment the lesion with the full post-processing."""
         assert self._segmenter is not None
-        refinement = LesionOptions().refinement
-        probability = smooth_probability(self._segmenter.probability(rgb), refinement)
-        return refine_mask(probability >= self._segmenter.info.config.threshold, refinement)
+        threshold = self._segmenter.info.config.threshold
+        return make_mask(self._segmenter.probability(rgb), threshold, LesionOptions().refinement)
 
 
 def _predict_values(

@@ -19,7 +19,7 @@ from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.evaluation.mask_results import REFERENCE_SHARE, EvaluationOptions, ImageMetrics, none_measured
 from napari_melanoma.figures.evaluation import EvaluatedCase
-from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask, smooth_probability
+from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
 from napari_melanoma.io.photographs import Photograph, count_pixels, read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import find_uncertain_band, predict_lesion
@@ -79,7 +79,7 @@ def measure_sample(
     that lie in it.
     """
     options = EvaluationOptions(threshold=threshold, refinement=refinement, flips=flips)
-    photograph, reference = _read_pair(sample)
+    photograph, reference = read_pair(sample)
     prediction = predict_lesion(model, photograph.rgb, flips=flips)
     mask, metrics = _metrics(photograph, reference, prediction, threshold, options)
     return EvaluatedCase(sample.image_id, metrics["DI"], photograph.rgb, mask, reference), metrics
@@ -175,7 +175,7 @@ class _MaskPipeline:
         if item.known:
             return item
         try:
-            photograph, reference = _read_pair(item.sample)
+            photograph, reference = read_pair(item.sample)
             facts = {REFERENCE_SHARE: float(reference.mean())}
             if self._options.difficulty:
                 facts |= measure_difficulty(photograph.rgb, reference)
@@ -216,7 +216,7 @@ class _MaskPipeline:
         return replace(bare, values=values)
 
 
-def _read_pair(sample: Sample) -> tuple[Photograph, NDArray[np.bool_]]:
+def read_pair(sample: Sample) -> tuple[Photograph, NDArray[np.bool_]]:
     """Read a photograph and its reference mask."""
     assert sample.mask is not None
     photograph, reference = read_photograph(sample.image), read_mask(sample.mask)
@@ -237,7 +237,7 @@ def _metrics(
     options: EvaluationOptions,
 ) -> tuple[NDArray[np.bool_], dict[str, float]]:
     """Make the mask of a prediction and compare it with the reference."""
-    mask = refine_mask(smooth_probability(prediction.probability, options.refinement) >= threshold, options.refinement)
+    mask = make_mask(prediction.probability, threshold, options.refinement)
     metrics = overlap_metrics(mask, reference) | boundary_metrics(mask, reference, photograph.pixel_size)
     band = find_uncertain_band(prediction, mask, threshold, options.refinement)
     if band is not None:

@@ -196,17 +196,22 @@ MOST_FAILED = 200  # listed on the page; the table lists all
 Parts = Mapping[str, Mapping[str, "Estimate"]]
 
 
-class EvaluationResult(Protocol):
-    """The part of an evaluation that does not depend on what its model predicts."""
+class EvaluatedImages(Protocol):
+    """The part of an evaluation that concerns its images."""
 
-    @property
-    def parts(self) -> Parts: ...
     @property
     def failed(self) -> Sequence[FailedImage]: ...
     @property
     def warnings(self) -> Sequence[str]: ...
     @property
     def overlap(self) -> Overlap | None: ...
+
+
+class EvaluationResult(EvaluatedImages, Protocol):
+    """The part of an evaluation that does not depend on what its model predicts."""
+
+    @property
+    def parts(self) -> Parts: ...
 
 
 class LoadedModel(Protocol):
@@ -239,7 +244,7 @@ def evaluation_values(
 
 
 def evaluation_page(
-    found: EvaluationResult,
+    found: EvaluatedImages,
     info: BundleInfo,
     data: Sequence[str],
     notes: Sequence[str],

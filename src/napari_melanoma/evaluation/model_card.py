@@ -187,9 +187,14 @@ def _validation_text(config: BundleConfig) -> str:
   These values are optimistic and not comparable with those of other models
 """
     if config.classifier is None:
-        return f"""- Validation set: {images} images of other patients or lesions, used to choose epoch and threshold
-  {config.threshold:.2f}; on it, at the network's size and without refinement, the mean Jaccard index is
-  {known.get("tuning_jaccard")}, which is optimistic and not comparable with that of other models
+        recipe = known.get("recipe", {})
+        choices = ["epoch"] * (recipe.get("keep") != "last")
+        choices += [f"threshold {config.threshold:.2f}"] * (recipe.get("threshold_rule") != "half")
+        used = f"used to choose {' and '.join(choices)}" if choices else "not used to choose epoch or threshold"
+        optimistic = "optimistic and " if choices else ""
+        return f"""- Validation set: {images} images of other patients or lesions, {used};
+  on it, at the network's size and without refinement, the mean Jaccard index is
+  {known.get("tuning_jaccard")}, which is {optimistic}not comparable with that of other models
 """
     classifier = config.classifier
     chosen = "the temperature" if known.get("recipe", {}).get("keep") == "last" else "the epoch, the temperature"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.provenance import array_fingerprint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +26,15 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
         return None
     columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
     return Box(int(rows[0]), int(columns[0]), int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1))
+
+
+def mask_key(mask: NDArray[np.bool_]) -> tuple[Box, str] | None:
+    """Return a value that is the same only for the same pixels, faster than a digest of the whole mask.
+
+    ``mask``: boolean, (row, column). None if the mask is empty.
+    """
+    box = bounding_box(mask)
+    return None if box is None else (box, array_fingerprint(mask[box.slices]))
 
 
 def grow_box(box: Box, margin: int, shape: tuple[int, int]) -> Box:
@@ -58,9 +68,20 @@ def separate_components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
 
     ``mask``: boolean, (row, column). Returns boolean masks of the same shape; none for an empty mask.
     """
-    labels, count = label_components(mask)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    return [labels == number for number in 1 + np.argsort(-areas, kind="stable")]
+    from scipy import ndimage
+
+    box = bounding_box(mask)
+    if box is None:
+        return []
+    labels, _ = label_components(mask[box.slices])
+    places = ndimage.find_objects(labels)
+    parts = [labels[place] == number for number, place in enumerate(places, start=1)]
+    found = []
+    for index in np.argsort([-np.count_nonzero(part) for part in parts], kind="stable"):
+        one = np.zeros_like(mask)
+        one[box.slices][places[index]] = parts[index]
+        found.append(one)
+    return found
 
 
 def label_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
@@ -72,6 +93,52 @@ def label_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
 
     labels, count = ndimage.label(mask, structure=np.ones((3, 3), bool))
     return labels, int(count)
+
+
+def resample_labels(
+    labels: NDArray[np.integer], matrix: NDArray[np.float64], shape: tuple[int, int]
+) -> NDArray[np.integer]:
+    """Resample labels to another grid: each pixel has the label of the nearest pixel, and 0 outside.
+
+    ``labels``: integers, (row, column). ``matrix``: float64 (2, 3), which maps (row, column, 1) of the grid to (row,
+    column) of the labels. ``shape``: of the grid, (rows, columns). Returns integers of this shape.
+    """
+    from scipy import ndimage
+
+    if labels.shape == shape and np.allclose(matrix, np.eye(2, 3), atol=1e-6):
+        return labels
+    return ndimage.affine_transform(labels, matrix[:, :2], matrix[:, 2], shape, order=0, mode="grid-constant")
+
+
+def separate_labels(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return the mask of all labels, with a pixel of background between labels that touch.
+
+    This pixel is taken from the label of larger area, so that small labels do not vanish.
+
+    ``labels``: integers, (row, column); 0 is background. Returns boolean, same shape; each component of
+    ``label_components`` belongs to one label.
+    """
+    from pandas import factorize
+
+    mask = labels != 0
+    box = bounding_box(mask)
+    if box is None:
+        return mask
+    part, inside = labels[box.slices], mask[box.slices]
+    numbers, values = factorize(part[inside])  # numpy.unique sorts, which takes 10 times as long and holds the GIL
+    if len(values) == 1:
+        return mask
+    rank = np.empty(len(values), np.int32)
+    rank[np.argsort(np.bincount(numbers), kind="stable")] = np.arange(len(values))
+    ranks = np.full((part.shape[0] + 2, part.shape[1] + 2), len(values), np.int32)  # with a border of background
+    own = ranks[1:-1, 1:-1]
+    own[inside] = rank[numbers]
+    kept = inside.copy()
+    for row in range(3):
+        for column in range(3):
+            kept &= own <= ranks[row : row + part.shape[0], column : column + part.shape[1]]
+    mask[box.slices] = kept
+    return mask
 
 
 YELLOW = (255, 221, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,12 +91,21 @@ def refine_mask(
     return refined
 
 
+def make_mask(probability: NDArray[np.float32], threshold: float, config: RefinementConfig) -> NDArray[np.bool_]:
+    """Smooth, threshold and refine a probability, float32 (row, column), as an analysis does; bool, same shape."""
+    return refine_mask(smooth_probability(probability, config) >= threshold, config)
+
+
 def find_other_lesions(
-    mask: NDArray[np.bool_], chosen_mask: NDArray[np.bool_], config: RefinementConfig
+    mask: NDArray[np.bool_],
+    chosen_mask: NDArray[np.bool_],
+    config: RefinementConfig,
+    pixels: Collection[tuple[int, int]] = (),
 ) -> NDArray[np.bool_]:
     """Find the lesions of a mask that another mask does not touch, such as those that are not displayed.
 
-    ``mask``: boolean, (row, column), not refined. Returns boolean, same shape; each component is a lesion, filled.
+    ``mask``: boolean, (row, column), not refined. ``pixels``: (row, column) of lesions that count however small they
+    are. Returns boolean, same shape; each component is a lesion, filled.
     """
     found = np.zeros_like(mask, dtype=bool)
     box = bounding_box(mask)
@@ -105,6 +115,9 @@ def find_other_lesions(
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     lesions = areas >= max(config.min_area_fraction * areas.max(), SPECK_SHARE * mask.size)
+    for row, column in pixels:
+        if 0 <= row - box.top < box.height and 0 <= column - box.left < box.width:
+            lesions[labels[row - box.top, column - box.left]] = True
     lesions[labels[chosen_mask[box.slices]]] = False
     lesions[0] = False
     found[box.slices] = lesions[labels]

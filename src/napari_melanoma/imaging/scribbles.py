@@ -1,4 +1,4 @@
-"""Redraw the border of a lesion from scribbles, by random walks on the image grid."""
+"""Redraw the border of a lesion from scribbles or a click, by random walks on the image grid."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.color import to_lab
 from napari_melanoma.imaging.masks import bounding_box, grow_box, label_components
 
@@ -29,6 +30,14 @@ LAB_RANGE = np.array([[0, -64, -64], [100, 64, 64]], np.float32)
 LAB_BINS = np.array([25, 32, 32])
 # CIELAB units by which a change from skin-like to lesion-like counts as an edge.
 LIKENESS_WEIGHT = 200.0
+# Multiples of the distance of a click from the border: beyond which the mask stays, at which it would be certain, and
+# that are looked at.
+CLICK_LIMIT = 3.0
+CLICK_CERTAINTY = 5.0
+CLICK_WINDOW = 8.0
+MIN_CLICK_DEPTH = 4.0  # pixels
+CLICK_STROKE = 0.5  # radius of the click as a stroke, as a share of its distance from the border
+CLICK_STROKE_PX = (1.5, 8.0)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class _ScribbleGrid:
     mask: NDArray[np.bool_]
     inside: NDArray[np.bool_]
     outside: NDArray[np.bool_]
+    fixed: NDArray[np.bool_]
 
 
 def redraw_border(
@@ -47,6 +57,7 @@ def redraw_border(
     rgb: NDArray[np.uint8],
     mask: NDArray[np.bool_],
     scribbles: NDArray[np.uint8],
+    fixed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """Redraw the border of a lesion so that it follows strokes drawn inside and outside.
 
@@ -57,8 +68,9 @@ def redraw_border(
 
     ``probability``: the network's output, float32 in [0, 1], (row, column). ``rgb``: photograph, uint8, (row, column,
     channel=3). ``mask``: boolean, (row, column): the border to start from. ``scribbles``: uint8, (row, column): 0 no
-    stroke, ``INSIDE`` or ``OUTSIDE``. Returns boolean, same shape: true on every inside stroke, false on every outside
-    stroke; equal to ``mask`` where there are no strokes.
+    stroke, ``INSIDE`` or ``OUTSIDE``. ``fixed``: boolean, (row, column): pixels that stay on their side. Returns
+    boolean, same shape: true on every inside stroke, false on every outside stroke; equal to ``mask`` where there are
+    no strokes.
     """
     redrawn = mask.astype(bool, copy=True)
     inside, outside = scribbles == INSIDE, scribbles == OUTSIDE
@@ -70,11 +82,44 @@ def redraw_border(
     margin = math.ceil(max(share * max(box.height, box.width), IMAGE_MARGIN * min(mask.shape))) + 2
     box = grow_box(box, margin, (mask.shape[0], mask.shape[1]))
     part = box.slices
-    grid = _to_grid(rgb[part], probability[part], redrawn[part], inside[part], outside[part])
+    kept = np.zeros(mask.shape, bool) if fixed is None else fixed & ~inside & ~outside
+    grid = _to_grid(rgb[part], probability[part], redrawn[part], inside[part], outside[part], kept[part])
     walked = _walk_on_grid(grid)
     _apply(redrawn[part], walked, grid)
     redrawn[inside] = True
     redrawn[outside] = False
+    return redrawn
+
+
+def redraw_at_click(
+    rgb: NDArray[np.uint8], mask: NDArray[np.bool_], pixel: tuple[int, int], *, include: bool
+) -> NDArray[np.bool_]:
+    """Redraw a border so that one pixel is inside or outside, without a network's probability.
+
+    The mask itself is the probability: uncertain at the click, and the more certain the farther away, relative to the
+    distance of the click from the border, so that the error is found that the click is in the middle of. Nothing
+    changes beyond three times that distance; the smaller it is, the finer is the grid.
+
+    ``rgb``: uint8, (row, column, channel=3). ``mask``: boolean, (row, column). ``pixel``: (row, column). Returns
+    boolean, same shape; equal to ``mask`` if the pixel is already on the right side.
+    """
+    from scipy import ndimage
+
+    redrawn = mask.astype(bool, copy=True)
+    if redrawn[pixel] == include:
+        return redrawn
+    depth = float(ndimage.distance_transform_edt(np.pad(redrawn != include, 1))[pixel[0] + 1, pixel[1] + 1])
+    depth = max(depth, MIN_CLICK_DEPTH)
+    around = grow_box(Box(*pixel, 1, 1), math.ceil(CLICK_WINDOW * depth), (mask.shape[0], mask.shape[1]))
+    part = redrawn[around.slices]
+    rows, columns = np.ogrid[: part.shape[0], : part.shape[1]]
+    distance = np.hypot(rows + around.top - pixel[0], columns + around.left - pixel[1])
+    certainty = np.minimum(distance / (CLICK_CERTAINTY * depth), 1)
+    probability = (0.5 + np.where(part, 0.5, -0.5) * certainty).astype(np.float32)
+    stroke = (distance <= np.clip(CLICK_STROKE * depth, *CLICK_STROKE_PX)) & (part != include)
+    scribbles = (stroke * (INSIDE if include else OUTSIDE)).astype(np.uint8)
+    fixed = distance > CLICK_LIMIT * depth
+    redrawn[around.slices] = redraw_border(probability, rgb[around.slices], part, scribbles, fixed)
     return redrawn
 
 
@@ -86,6 +131,7 @@ def _walk_on_grid(grid: _ScribbleGrid) -> NDArray[np.float32]:
     certainty = np.abs(2 * grid.probability - 1)
     strength = WEAK_PRIOR + (STRONG_PRIOR - WEAK_PRIOR) * agreement**2 * np.maximum(certainty, 0.1)
     prior = grid.mask.astype(np.float32)
+    strength[grid.fixed] = SEED
     for seeds, value in ((grid.inside, 1.0), (grid.outside, 0.0)):
         prior[seeds] = value
         strength[seeds] = SEED
@@ -135,6 +181,7 @@ def _to_grid(
     mask: NDArray[np.bool_],
     inside: NDArray[np.bool_],
     outside: NDArray[np.bool_],
+    fixed: NDArray[np.bool_],
 ) -> _ScribbleGrid:
     """Average everything down to the grid; a cell touched by a stroke belongs to it."""
     from scipy import ndimage
@@ -148,6 +195,7 @@ def _to_grid(
         mask=_resized(mask.astype(np.float32), shape) >= 0.5,
         inside=(covered > 0) & (covered >= left_out),
         outside=(left_out > 0) & (left_out > covered),
+        fixed=_resized(fixed.astype(np.float32), shape) >= 1,
     )
 
 

@@ -24,6 +24,7 @@ from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.validity import Validity
+from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import (
@@ -37,6 +38,7 @@ from napari_melanoma.lesion.analysis import (
 )
 from napari_melanoma.lesion.batch_classifier import BatchClassifier
 from napari_melanoma.lesion.loaded_models import report_loading
+from napari_melanoma.lesion.mask_record import describe_mask, find_mask_model, is_made_by_prompts
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.lesion.results import (
@@ -55,13 +57,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_melanoma.imaging.prompts import Prompts
     from napari_melanoma.models.bundle import BundleInfo
 
 STAGE_BYTES = 256 * 1024**2  # decoded photographs per stage; a larger photograph is processed alone
 EXTRA_THREADS = 2  # more threads than cores, as some of them wait for the disk
 NO_LESION = "no lesion found"
 TABLE = "results.csv"
-CORRECTED = "corrected by hand, kept"
 MAX_NAMED = 5  # photographs in a warning
 COLUMNS = (
     "image", "file", "status", "error", "note", "warning", "damage", "valid", "validity", "looks_like", "model",
@@ -155,7 +157,10 @@ def stored_row(place: ResultTarget, stored: dict[str, Any], note: str = "") -> d
 
 
 def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> dict[str, object]:
-    """Return the table row of a ``result.json``: ``COLUMNS``, the measurements and, if any, the prediction."""
+    """Return the table row of a ``result.json``: ``COLUMNS``, the measurements and, if any, the prediction.
+
+    ``note``: appended to how users made the mask.
+    """
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
     scale, recognized = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
     prediction = stored.get("answer") or {}
@@ -164,11 +169,13 @@ def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "")
     cells = validity.to_columns() if about else dict.fromkeys(validity.to_columns())
     count = stored.get("lesions_found")  # missing in older results
     found_note = several_lesions_note(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
-    notes = (note, found_note, *(stored.get("notes") or ()))
+    made = ", ".join(filter(None, (describe_mask(stored), note)))
+    threshold = None if is_made_by_prompts(stored) else stored.get("threshold")
+    notes = (made, found_note, *(stored.get("notes") or ()))
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),
         _warning(stored), stored.get("damage"), *cells.values(), recognized.get("kind"),
-        (stored.get("model") or {}).get("name"), stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
+        find_mask_model(stored).get("name"), threshold, height, width, scale.get("y"), scale.get("x"),
         count,
     )  # fmt: skip
     measured = stored.get("measurements") or {}
@@ -267,7 +274,7 @@ class BatchPipeline:
         """Run the network once; if it fails, for example out of memory, try each photograph alone."""
         self._run.check()
         try:
-            predictions = self._run_network([item.network_input for item in chunk])
+            predictions = self._run_network(chunk)
         except Exception as error:  # noqa: BLE001 - reported in the row of a photograph; the batch continues
             if len(chunk) == 1:
                 yield _FailedPhotograph(chunk[0].place, error)
@@ -279,13 +286,24 @@ class BatchPipeline:
             yield _PredictedPhotograph(item.place, item.photograph, *prediction)
 
     def _run_network(
-        self, inputs: list[NDArray[np.uint8]]
+        self, chunk: list[_ReadPhotograph]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        """Logits of each input and, for test-time augmentation, their extremes over the flips."""
+        """Logits of each photograph and, for test-time augmentation, their extremes over the flips."""
+        inputs = [item.network_input for item in chunk]
+        if self._options.prompts is not None:
+            return [(self._run_with_prompts(item, self._options.prompts.to_prompts()), None) for item in chunk]
         if not self._options.flips:
             return [(logits, None) for logits in self._model.logits(inputs)]
         found = predict_flipped_logits(self._model, inputs)
         return [(logits, found.spread(index)) for index, logits in enumerate(found.mean)]
+
+    def _run_with_prompts(self, item: _ReadPhotograph, prompts: Prompts) -> NDArray[np.float32]:
+        """Logits of the best answer to prompts."""
+        from napari_melanoma.lesion.prompting import require_prompts
+
+        model, (height, width) = require_prompts(self._model), item.photograph.rgb.shape[:2]
+        found = model.answer(model.encode_input(item.network_input), prompts, (height, width))
+        return found.logits[found.best]
 
     def _write(
         self, item: _PredictedPhotograph | _FailedPhotograph
@@ -403,6 +421,8 @@ def analyze_files(
     info = segmenter.info if segmenter else _find_segmenter(options.lesion.model)
     named = options.lesion.model_copy(update={"model": info.name})  # the name, even if the user gave a path
     options = options.model_copy(update={"lesion": named})
+    if named.prompts is not None:
+        _check_prompts(info, named, len(paths))
     classifying = _batch_classifier(options, paths, run)
     class_columns, renamed = (classifying.columns, classifying.renamed_columns) if classifying else ((), {})
     counts = _OutcomeCounter(len(paths), run, on_outcome)
@@ -473,7 +493,7 @@ def _pending(
             counts.add(PhotographOutcome(path.stem, path, "failed", error=message))
             continue
         if place.corrected or (settings and place.is_done(settings)):
-            row = stored_row(place, place.stored or {}, CORRECTED if place.corrected else "")
+            row = stored_row(place, place.stored or {}, "kept" * place.corrected)
             table.set_row(row)
             counts.add(PhotographOutcome.from_row(place.folder.name, path, "skipped", row))
         else:
@@ -511,9 +531,26 @@ def _find_segmenter(model: str) -> BundleInfo:
     return require_photograph_model(find_bundle(model), "segmentation")
 
 
+def _check_prompts(info: BundleInfo, options: LesionOptions, photographs: int) -> None:
+    """Refuse prompts for several photographs, with a refinement, and for a model that does not answer them."""
+    from napari_melanoma.lesion.prompting import PromptedSegmenter
+
+    if photographs > 1:
+        raise InputError(
+            f"expected one photograph with clicks or a box, which are pixels of it, found {photographs}. Name one, or "
+            "leave the clicks and the box out."
+        )
+    if options.refinement != RefinementConfig():
+        raise InputError(
+            "refinement (smoothing, holes, choice of lesions) is not available with clicks or a box. Leave one of them "
+            "out."
+        )
+    PromptedSegmenter.check_bundle(info)
+
+
 def _load_segmenter(info: BundleInfo, run: RunContext) -> BatchModel:
     """Load a model; torch is imported only here."""
     with report_loading(run):
-        from napari_melanoma.lesion.segmentation import Segmenter
+        from napari_melanoma.lesion.prompting import load_any_segmenter
 
-        return Segmenter.load(info)
+        return load_any_segmenter(info)

@@ -58,7 +58,7 @@ class BatchClassifier:
                 return result
             patient_data, photograph = self.patient_table.patient_data(image), result.photograph
             prediction = classify(photograph, result.mask, patient_data, model, self.options, run=run)
-            masks = [*result.mask_parts, *result.other_masks]
+            masks = result.lesion_masks
             if len(masks) < 2 or model.config.view.region == "photograph":
                 masks = []
             class_predictions = [

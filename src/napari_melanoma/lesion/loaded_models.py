@@ -94,10 +94,10 @@ def _timing_file() -> Path:
 @lru_cache(maxsize=2)  # so that alternating between two models stays fast
 def _segmenter(folder: Path, files: tuple[tuple[int, ...], ...]) -> Segmenter:
     """Load the bundle of a folder; ``files`` identifies its content."""
-    from napari_melanoma.lesion.segmentation import Segmenter
+    from napari_melanoma.lesion.prompting import load_any_segmenter
     from napari_melanoma.models.bundle import read_bundle
 
-    return Segmenter.load(read_bundle(folder))
+    return load_any_segmenter(read_bundle(folder))
 
 
 @lru_cache(maxsize=2)

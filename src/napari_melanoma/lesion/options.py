@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.imaging.postprocessing import RefinementConfig
+from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
 
 
@@ -19,6 +22,13 @@ class LesionOptions(Config):
     )
     refinement: RefinementConfig = RefinementConfig()
     roi: RoiConfig = RoiConfig()
+    prompts: PromptOptions | None = Field(None, description="clicks and a box, for models that answer prompts")
     flips: bool = Field(
         False, description="test-time augmentation: average over four flips, and mark the uncertain band"
     )
+
+    @model_validator(mode="after")
+    def _check_flips(self) -> Self:
+        if self.flips and self.prompts is not None:
+            raise ValueError("flips is not available with prompts; leave one of them out")
+        return self

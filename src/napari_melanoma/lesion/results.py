@@ -22,6 +22,7 @@ from napari_melanoma.core.paths import is_inside
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import format_cell
 from napari_melanoma.lesion.analysis import HEATMAP
+from napari_melanoma.lesion.mask_record import has_user_mask
 from napari_melanoma.lesion.options import LesionOptions
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ class ResultTarget:
 
     @property
     def corrected(self) -> bool:
-        """Whether the stored result was corrected manually."""
-        return bool(self.stored and self.stored.get("corrected_by_hand"))
+        """Whether the mask of the stored result was made by clicks or corrected manually."""
+        return self.stored is not None and has_user_mask(self.stored)
 
     def is_done(self, settings: ResultSettings) -> bool:
         """Whether a complete result of the same photograph and settings exists."""

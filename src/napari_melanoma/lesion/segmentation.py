@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from napari_melanoma.imaging.prompts import Prompts
+
 
 class SegmentationModel(ABC):
     """A bundle's network for the prediction of pixels."""
@@ -131,11 +133,13 @@ class LesionPrediction:
     """A model's output for one photograph: its probability, float32 (row, column) in [0, 1].
 
     ``spread`` is float32 (2, side, side): the smallest and the largest logit of each pixel over all flips, at the
-    network's input size; None without test-time augmentation.
+    network's input size; None without test-time augmentation. ``prompts``: those that it answers,
+    with strokes and previous mask; None for those of the options, or none at all.
     """
 
     probability: NDArray[np.float32]
     spread: NDArray[np.float32] | None = None
+    prompts: Prompts | None = None
 
 
 def predict_flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:

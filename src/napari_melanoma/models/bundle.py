@@ -130,6 +130,14 @@ class BundleConfig(Config):
         return self.task == "segmentation" and len(self.classes) == 1
 
     @property
+    def answers_prompts(self) -> bool:
+        """Whether the network takes clicks and other prompts."""
+        from napari_melanoma.models.zoo import list_architectures
+
+        known = list_architectures().get(self.architecture)
+        return known is not None and known.spec.answers_prompts
+
+    @property
     def synthetic_share(self) -> float:
         """Share of synthetic images (phantoms) in the training data; 0 if unknown."""
         data = self.provenance.get("data")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.zoo import ArchitectureTask
 
 DEFAULT_BUNDLE = "lesion-small"
+PROMPTED_BUNDLE = "lesion-click"  # answers clicks
 DEFAULT_CLASSIFIER = "melanoma-small"
 DEFAULT_TILE_MODEL = "tile-demo"  # for slides
 TASK_DESCRIPTIONS = {
@@ -113,6 +114,14 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
     fitting = [name for name, bundle in known.items() if bundle.config.is_slide_model or not of_slides]
     names = ", ".join(fitting) or "none installed"
     raise BundleError(f"there is no model named '{name_or_path}' (available: {names}), and no folder has that path.")
+
+
+def find_prompted_model(selected: str) -> str:
+    """Return the name or path of a model that answers prompts: the selected one if it does, else the shipped one."""
+    try:
+        return selected if find_bundle(selected).config.answers_prompts else PROMPTED_BUNDLE
+    except (BundleError, ConfigError):
+        return PROMPTED_BUNDLE
 
 
 def require_task(bundle: BundleInfo, task: ArchitectureTask) -> BundleInfo:

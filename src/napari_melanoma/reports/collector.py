@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import describe_error
+from napari_melanoma.lesion.mask_record import find_mask_model
 from napari_melanoma.reports.disclosure import parse_time, show_times
 from napari_melanoma.reports.page import Block, Notice, Section, Table
 
@@ -66,7 +67,7 @@ class Collector:
         return ", ".join(filter(None, (self.case, subject)))
 
     def provenance(self) -> list[Block]:
-        """Return the section on models, settings and versions of all results, and on contours by hand."""
+        """Return the section on models, settings and versions of all results, and on contours by users."""
         blocks: list[Block] = []
         if self._origins:
             models = tuple((subject, *_format_model(result)) for subject, result in self._origins)
@@ -86,13 +87,15 @@ class Collector:
                 for number, (subject, text, when) in enumerate(ordered, start=1)
             )
             columns = ("Order", "Image", "Change", "Time")
-            blocks.append(Table("Contours drawn or corrected by hand", columns, lines, titled=True))
+            blocks.append(Table("Contours drawn or corrected", columns, lines, titled=True))
         return [Section("Provenance", tuple(blocks))] if blocks else []
 
 
 def _format_model(result: Mapping[str, Any]) -> tuple[str, str]:
-    """Return name and fingerprint of a model."""
-    model = result.get("model") or {}
+    """Return name and fingerprint of a model; an empty name means that a mask was made without a model."""
+    model = find_mask_model(result)
+    if model.get("name") == "":
+        return "none", ""
     return str(model.get("name") or ""), str(model.get("fingerprint") or "")[:16]
 
 

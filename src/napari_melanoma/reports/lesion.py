@@ -18,6 +18,13 @@ from napari_melanoma.imaging.masks import draw_damage
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import HEATMAP
+from napari_melanoma.lesion.mask_record import (
+    BY_HAND,
+    describe_mask,
+    find_mask_model,
+    has_user_mask,
+    is_made_by_prompts,
+)
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_age, hide_training_image
@@ -45,7 +52,6 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.masks import Roi
     from napari_melanoma.io.photographs import Photograph
 
-CORRECTED = "Contour, corrected by hand"
 OUTDATED = "Outdated: the inputs have changed since this result"
 ROI_CAPTION = "Region of interest"
 
@@ -58,10 +64,13 @@ def write_lesion_report(
     ``overlay``: uint8 (row, column, channel=3), the photograph with the contour.
     """
     size = photograph.pixel_size
-    contour = CORRECTED if about["corrected_by_hand"] else "Contour"
     figures = [
         make_figure(draw_photograph(photograph.rgb, size), "Photograph", "Photograph"),
-        make_figure(draw_photograph(overlay, size), "Photograph with the contour of the lesion in yellow", contour),
+        make_figure(
+            draw_photograph(overlay, size),
+            "Photograph with the contour of the lesion in yellow",
+            _caption(describe_mask(about)),
+        ),
     ]
     if roi is not None:
         scale = size and _scale(size, roi.box.height / len(roi.image))
@@ -80,6 +89,11 @@ def write_lesion_report(
     )
     write_report(path, report)
     return path
+
+
+def _caption(made: str) -> str:
+    """Return the caption of a contour; ``made``: how users made it, such as ``corrected by hand``, if they did."""
+    return f"Contour, {made}" if made else "Contour"
 
 
 def photograph_notices(about: Mapping[str, Any]) -> tuple[Block, ...]:
@@ -199,13 +213,15 @@ def list_origin(about: Mapping[str, Any], *, personal: bool) -> dict[str, str]:
     """Return model, options and software of a result as labeled values; the time only if ``personal``."""
     model, made, answer = about["model"], about["provenance"], about.get("answer") or {}
     classifier = answer.get("model") or {}
-    device = classifier.get("device", "")
+    mask_model, made_by = find_mask_model(about), describe_mask(about)
+    threshold = f"{about['threshold']:.2f}" + (f" (mask {made_by})" if about["corrected_by_hand"] else "")
+    by_prompts = is_made_by_prompts(about)
     values = {
-        "Model": f"{model['name']} on {model['device']}, weights {model['fingerprint'][:16]}",
-        "Classifier": f"{classifier['name']} on {device}, weights {classifier['fingerprint'][:16]}"
-        if classifier
-        else "",
-        "Threshold": f"{about['threshold']:.2f}" + (" (mask corrected by hand)" if about["corrected_by_hand"] else ""),
+        "Mask": to_sentence(made_by) if by_prompts else "",
+        "Model": _format_model(mask_model),
+        "Model of the mask before the clicks": _format_model(model) if by_prompts and model != mask_model else "",
+        "Classifier": _format_model(classifier) if classifier else "",
+        "Threshold": threshold if model["name"] and not by_prompts else "",
         "Photograph": f"SHA-256 of the pixels {about['image_sha256'][:16]}",
         "Program": f"{format_program(made)}, Python {made['python']} on {made['platform']}",
         "Packages": ", ".join(f"{name} {version}" for name, version in made["packages"].items()),
@@ -215,6 +231,8 @@ def list_origin(about: Mapping[str, Any], *, personal: bool) -> dict[str, str]:
 
 
 def _format_model(model: Mapping[str, Any]) -> str:
+    if not model["name"]:
+        return "none (mask drawn by hand or made with another tool)"
     return f"{model['name']} on {model['device']}, weights {model['fingerprint'][:16]}"
 
 
@@ -250,10 +268,9 @@ class PhotographPart:
         self.notes.append(self.collector.add_problem(self.name, text, error))
 
     def add_contour(
-        self, rgb: NDArray[np.uint8], size: PixelSize | None, mask: NDArray[np.bool_] | None, *, corrected: bool
+        self, rgb: NDArray[np.uint8], size: PixelSize | None, mask: NDArray[np.bool_] | None, caption: str
     ) -> None:
         """Add the picture of a photograph; ``mask`` is None if the contour is drawn on it already."""
-        caption = CORRECTED if corrected else "Contour"
         alt = f"{self.name} with the contour of the lesion in yellow"
         self.figures.append(make_figure(draw_photograph(rgb, size, mask), alt, caption))
 
@@ -314,8 +331,8 @@ def case_photograph(
     except InputError as error:
         part.add_problem("its result is missing or damaged: there are no measurements.", error)
     if image.correction is not None:
-        change = f"contour of {image.correction.model} corrected" if image.correction.model else "contour drawn"
-        collector.add_correction(name, f"{change} by hand", image.correction.created)
+        change = _describe_change(image.correction.model, part.about)
+        collector.add_correction(name, change, image.correction.created)
         if image.current is None:
             part.notes.append(Text("The contour has changed since the last analysis: it is not measured yet."))
     _add_photograph(part, image, missing, _read_contour(part, image))
@@ -326,6 +343,16 @@ def case_photograph(
             part.notes.append(Notice(f"Outdated prediction: the case has other patient data: {names}."))
         part.add_result(classified=classified)
     return part
+
+
+def _describe_change(model: str, about: Mapping[str, Any]) -> str:
+    """Describe how users made a contour.
+
+    ``model``: the one whose contour was corrected, if any. ``about``: the result with this contour, empty without one.
+    """
+    if is_made_by_prompts(about):
+        return f"contour {describe_mask(about)}"
+    return f"contour of {model} {BY_HAND}" if model else "contour drawn by hand"
 
 
 def _find_changed_data(about: Mapping[str, Any], metadata: Mapping[str, str]) -> list[str]:
@@ -339,15 +366,14 @@ def _find_changed_data(about: Mapping[str, Any], metadata: Mapping[str, str]) ->
 def result_photograph(folder: Path, name: str, collector: Collector) -> PhotographPart:
     """Collect the photograph of a result folder, as the folder shows it with its contour."""
     part = PhotographPart(name, collector, folder, read_result(folder))
-    corrected = bool(part.about.get("corrected_by_hand"))
     try:
         rgb = read_photograph(folder / "overlay.png", accept_damaged=True).rgb
-        part.add_contour(rgb, read_pixel_size(part.about), None, corrected=corrected)
+        part.add_contour(rgb, read_pixel_size(part.about), None, _caption(describe_mask(part.about)))
     except MelanomaError as error:
         part.add_problem("its picture is missing or damaged, and is not shown.", error)
-    if corrected:
+    if has_user_mask(part.about):
         created = str((part.about.get("provenance") or {}).get("created") or "")
-        collector.add_correction(name, f"contour of {part.about['model']['name']} corrected by hand", created)
+        collector.add_correction(name, _describe_change(part.about["model"]["name"], part.about), created)
     part.add_result(classified=False)
     return part
 
@@ -381,7 +407,8 @@ def _add_photograph(
     if mask is None:
         part.figures.append(make_figure(draw_photograph(rgb, size), part.name, "Photograph"))
     else:
-        part.add_contour(rgb, size, mask, corrected=image.correction is not None)
+        made = describe_mask(part.about) or (BY_HAND if image.correction else "")
+        part.add_contour(rgb, size, mask, _caption(made))
     if photograph.damage and not part.about.get("damage"):
         part.notes.append(Notice(f"Damaged photograph: {photograph.damage}."))
 

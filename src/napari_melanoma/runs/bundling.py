@@ -208,7 +208,7 @@ def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
     missing = {path: sample for sample in samples if not (path := predicted_mask_path(sample, bundle)).is_file()}
     if not missing:
         return 0
-    from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask, smooth_probability
+    from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
     from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.io.results import write_mask
     from napari_melanoma.lesion.segmentation import Segmenter
@@ -216,9 +216,8 @@ def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
     segmenter, refinement = Segmenter.load(bundle), RefinementConfig()
     for path in run.track(list(missing), "Segmenting lesions"):
         probability = segmenter.probability(read_photograph(missing[path].image).rgb)
-        smoothed = smooth_probability(probability, refinement)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_mask(path, refine_mask(smoothed >= bundle.config.threshold, refinement))
+        write_mask(path, make_mask(probability, bundle.config.threshold, refinement))
     return len(missing)
 
 

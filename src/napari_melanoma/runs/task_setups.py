@@ -120,9 +120,13 @@ class SegmentationSetup:
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
     ) -> Task:
         """Create the task with the lesion weight of the recipe."""
+        from napari_melanoma.training.tasks.prompted import PromptedSegmentationTask
         from napari_melanoma.training.tasks.segmentation import SegmentationTask
 
-        return SegmentationTask(network, recipe, config, compute_lesion_weight(recipe, prepared.lesion_share))
+        weight = compute_lesion_weight(recipe, prepared.lesion_share)
+        if recipe.prompts is not None:
+            return PromptedSegmentationTask(network, recipe, config, recipe.prompts, weight)
+        return SegmentationTask(network, recipe, config, weight)
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
         """Draw contours on evenly chosen images."""

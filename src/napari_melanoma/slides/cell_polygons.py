@@ -1,4 +1,4 @@
-"""Conversion of masks of map cells to polygons of their outer edges and back, without loss."""
+"""Conversion of masks of map cells to polygons of their outer edges and back, without loss, or simplified."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.map_placement import MapPlacement
 
 Point = tuple[int, int]
+OUTLINE_CELLS = 0.75  # by which outlines may be simplified: they lose the steps of cells
 
 
 def cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon, ...]:
@@ -38,6 +39,20 @@ def cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon
         holes[_part_at(hole, parts, -1)].append(_to_slide_ring(hole, place))
     found = [Polygon(_to_slide_ring(ring, place), tuple(holes[part])) for part, ring in outer.items()]
     return tuple(sorted(found, key=lambda polygon: -polygon.area))
+
+
+def simplified_cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon, ...]:
+    """Trace the cells of a mask without the steps of cells, in the order of ``cell_polygons``."""
+    return tuple(_simplify(polygon, place) for polygon in cell_polygons(mask, place))
+
+
+def _simplify(polygon: Polygon, place: MapPlacement) -> Polygon:
+    import shapely
+
+    rings = [place.to_map(as_array(ring)) for ring in polygon.rings]
+    shape = shapely.simplify(shapely.Polygon(rings[0], rings[1:]), OUTLINE_CELLS, preserve_topology=True)
+    simple = [as_ring(place.to_slide(shapely.get_coordinates(ring))) for ring in (shape.exterior, *shape.interiors)]
+    return Polygon(simple[0], tuple(simple[1:]))
 
 
 def rasterize_polygons(polygons: Iterable[Polygon], place: MapPlacement, window: Box) -> NDArray[np.bool_]:

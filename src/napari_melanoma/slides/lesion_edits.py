@@ -1,4 +1,4 @@
-"""Manual edits of lesions: merge, split, classify, draw, remove."""
+"""Manual edits of lesions: merge, split, classify, draw, refine, remove."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from napari_melanoma.imaging.masks import bounding_box, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter
 from napari_melanoma.slides.cell_polygons import cell_polygons, rasterize_polygons
 from napari_melanoma.slides.lesions import CellRegion, LesionConfig, LesionMaps, measure_region, region_from_polygons
+from napari_melanoma.slides.outline_clicks import find_clicked_outline, refine_polygons
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.lesions import LesionClass, LesionOrigin, SlideLesion
+    from napari_melanoma.slides.outline_clicks import OutlineClick
 
 Lesions = tuple["SlideLesion", ...]
 SAME_LESION_SHARE = 0.5  # of a lesion that two lesions must share to be the same one
@@ -106,6 +108,26 @@ def add_lesion(
     return (*lesions, measure_drawn_lesion(polygons, maps, config, index=number, label=label))
 
 
+def refine_lesion(
+    lesions: Sequence[SlideLesion],
+    indices: Collection[int],
+    click: OutlineClick,
+    maps: LesionMaps,
+    config: LesionConfig,
+) -> Lesions:
+    """Refine the outline of the lesion that a click is in or next to, preferably one with these numbers.
+
+    Number and class stay; it is measured as a drawn lesion. A lesion of which nothing is left is removed.
+    """
+    index = find_clicked_outline(((one.index, one.polygons) for one in lesions), click, indices)
+    lesion = _lesion_with_index(lesions, index)
+    polygons = refine_polygons(lesion.polygons, click)
+    if not polygons:
+        return remove_lesion(lesions, index)
+    measured = measure_drawn_lesion(polygons, maps, config, index=index, label=lesion.label)
+    return tuple(replace(measured, origin="refined") if one is lesion else one for one in lesions)
+
+
 def _lesion_with_index(lesions: Sequence[SlideLesion], index: int) -> SlideLesion:
     """Return the lesion with that number."""
     for lesion in lesions:
@@ -149,7 +171,7 @@ def _nearest_part(parts: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[
 
 
 def manual_lesions(lesions: Sequence[SlideLesion]) -> Lesions:
-    """Return the lesions that were drawn, merged, split or classified by hand, in their order."""
+    """Return the lesions that were drawn, refined, merged, split or classified by hand, in their order."""
     return tuple(one for one in lesions if one.origin != "found")
 
 
@@ -206,7 +228,7 @@ def _share(region: CellRegion, cells: NDArray[np.bool_]) -> float:
 
 
 def measure_drawn_lesion(
-    polygons: Sequence[Polygon], maps: LesionMaps, config: LesionConfig, *, index: int, label: LesionClass | None = None
+    polygons: Sequence[Polygon], maps: LesionMaps, config: LesionConfig, *, index: int, label: str | None = None
 ) -> SlideLesion:
     """Measure and classify a drawn lesion.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.map_placement import MapPlacement
 
 LesionClass = Literal["malignant", "benign"]
-LesionOrigin = Literal["found", "merged", "split", "classed", "drawn"]
+LesionOrigin = Literal["found", "merged", "split", "classed", "drawn", "refined"]
 WHOLE_MAP = (slice(None), slice(None))
 LESION_COLUMNS = (
     "index",

@@ -1,4 +1,4 @@
-"""Operations on regions: union, difference, intersection, split, growth, holes, simplification, snapping, pasting.
+"""Operations on regions: union, split, growth, holes, simplification, snapping, refinement by clicks, pasting.
 
 Each is a function from the regions of a slide to its regions. It raises an error, so that nothing changes, where
 nothing would be left, where it has no effect, or where a region is locked. Distances have the unit of ``pixel_um``, the
@@ -26,6 +26,7 @@ from napari_melanoma.core.polygons import (
     to_shape,
     untangle_polygon,
 )
+from napari_melanoma.slides.outline_clicks import find_clicked_outline, refine_polygons
 from napari_melanoma.slides.regions import (
     LOCKED,
     Regions,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.io.geojson import Annotation
+    from napari_melanoma.slides.outline_clicks import OutlineClick
 
 PixelUm = tuple[float, float]
 ARC_SEGMENTS = 16  # of a quarter circle: a grown corner is 0.2 % too small
@@ -167,6 +169,18 @@ def simplify_regions(regions: Regions, ids: Collection[str], tolerance: float, p
     if not made:
         raise InputError("the outlines are already as simple as they can be at this magnification.")
     return _replace_regions(regions, made)
+
+
+def refine_region(regions: Regions, ids: Collection[str], click: OutlineClick) -> Regions:
+    """Refine the outline of the region that a click is in or next to, preferably one with these ids.
+
+    A region of which nothing is left is removed.
+    """
+    found = find_clicked_outline(((one.id, one.polygons) for one in regions), click, ids)
+    require_unlocked(regions, (found,))
+    region = next(one for one in regions if one.id == found)
+    polygons = refine_polygons(region.polygons, click)
+    return _replace_regions(regions, {found: (replace(region, polygons=polygons),) if polygons else ()})
 
 
 def snap_regions(regions: Regions, ids: Collection[str], distance: float, pixel_um: PixelUm) -> Regions:

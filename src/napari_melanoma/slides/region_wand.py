@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.polygons import Polygon, as_array, as_ring
 from napari_melanoma.imaging.color import to_lab
-from napari_melanoma.slides.cell_polygons import cell_polygons
+from napari_melanoma.slides.cell_polygons import simplified_cell_polygons
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.polygons import Polygon
 
 TOLERANCES = (1.0, 100.0)  # differences in CIELAB; 2 are just visible, black and white differ by 100
 DEFAULT_TOLERANCE = 12.0
 SMOOTHING_CELLS = 1.0  # of the colors, against the noise of single pixels
 SMALLEST_HOLE_CELLS = 64  # smaller holes are filled
 SMALLEST_AREA_CELLS = 4
-OUTLINE_CELLS = 0.75  # by which the outline may be simplified: it loses the steps of pixels
 
 
 @dataclass(frozen=True)
@@ -108,14 +107,4 @@ class ColorFlood:
         mask = self.mask(tolerance)
         if mask.sum() < SMALLEST_AREA_CELLS:
             raise InputError("hardly any color at this point is so similar. Increase the tolerance, or zoom in.")
-        return tuple(_simplify(polygon, self.placement) for polygon in cell_polygons(mask, self.placement))
-
-
-def _simplify(polygon: Polygon, placement: MapPlacement) -> Polygon:
-    """Remove the steps of cells from an outline."""
-    import shapely
-
-    rings = [placement.to_map(as_array(ring)) for ring in polygon.rings]
-    shape = shapely.simplify(shapely.Polygon(rings[0], rings[1:]), OUTLINE_CELLS, preserve_topology=True)
-    simple = [as_ring(placement.to_slide(shapely.get_coordinates(ring))) for ring in (shape.exterior, *shape.interiors)]
-    return Polygon(simple[0], tuple(simple[1:]))
+        return simplified_cell_polygons(mask, self.placement)

@@ -346,6 +346,19 @@ def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
     return [f"classification.{name}" for name in names if getattr(config, name) != getattr(default, name)]
 
 
+class PromptsConfig(Config):
+    """Training with a simulated user, who prompts a lesion and corrects its mask."""
+
+    clicks: int = Field(3, title="Most corrections", ge=1, le=20, description="most corrections of an image in a step")
+    composites: float = Field(
+        0.15,
+        title="Composites (share)",
+        ge=0,
+        le=1,
+        description="share of images that are shown among three others, where only the prompted lesion is the target",
+    )
+
+
 class DataConfig(Config):
     """The images of a run: training, validation and test sets, and how they are sampled."""
 
@@ -560,6 +573,9 @@ class TrainRecipe(Config):
         (), title="Photograph types", description="types of photograph that the model is intended for"
     )
     tile: TileConfig | None = Field(None, description="for slide models: scale and size of the training tiles")
+    prompts: PromptsConfig | None = Field(
+        None, description="for segmentation by prompts: training with a simulated user"
+    )
     bags: BagConfig | None = Field(
         None, description="for classifiers of whole slides: training on the embeddings of their tiles"
     )
@@ -588,6 +604,8 @@ class TrainRecipe(Config):
         if not isinstance(values, dict):
             return values
         if values.get("task") != "classification":
+            if isinstance(model := values.get("model"), dict) and _answers_prompts(model.get("architecture")):
+                values = {"prompts": {}, **values}
             return _with_multi_class_defaults(values) if values.get("classes") else values
         model = values.get("model", {})
         bags = values.get("bags") is not None
@@ -605,6 +623,11 @@ class TrainRecipe(Config):
         expected = "bags" if self.bags is not None else self.task
         if spec.task != expected:
             raise ValueError(f"the architecture '{name}' is for {spec.task}, but the task is {expected}")
+        if (self.prompts is not None) != spec.answers_prompts:
+            raise ValueError(
+                f"the section 'prompts' and an architecture that answers prompts require each other; found '{name}' "
+                f"{'with' if self.prompts is not None else 'without'} the section"
+            )
         if self.tile is not None and self.model.preprocessing.is_on:
             raise ValueError(
                 f"model.preprocessing is on ({self.model.preprocessing.description}), but slides are analyzed without "
@@ -689,6 +712,12 @@ class TrainRecipe(Config):
                 "lesion_weight applies to lesion and skin only; for several classes remove it or set 'auto'"
             )
         return self
+
+
+def _answers_prompts(architecture: object) -> bool:
+    """Whether an architecture answers prompts; False for whatever is no architecture."""
+    known = list_architectures().get(architecture) if isinstance(architecture, str) else None
+    return known is not None and known.spec.answers_prompts
 
 
 def _with_multi_class_defaults(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from shutil import copytree
 
 import numpy as np
 import pytest
+from click_tool import use_tool
 from fake_slides import draw_slide
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
@@ -29,6 +30,8 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.lesion.mask_record import describe_mask
+from napari_melanoma.lesion.results import read_result
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
@@ -275,6 +278,46 @@ def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, viewer):
     five.clicks("case_undo")
     assert five.case.patient.age is None
     assert five.case.find_image("I1").correction == kept is not None
+    viewer.layers["back_left_1_dermoscopy mask"].undo()
+    five.waits()
+    assert five.case.find_image("I1").correction is None
+
+
+@pytest.mark.both_qts
+def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewer):
+    name = "back_left_1_dermoscopy"
+    five.opens("I1")
+    five.dock.image_opener.connected_dock.prompt_tool.button.click()
+    use_tool(viewer, name, (30, 35), button=2)
+    five.waits()
+    mask = viewer.layers[f"{name} mask"].data != 0
+    assert not mask[30, 35]
+    assert mask[30, 45]
+    kept = five.case.find_image("I1").correction
+    assert kept is not None
+    assert np.array_equal(read_correction(kept), mask)
+    five.dock.controller.close()
+    five.waits()
+    five.drops(photos)
+    assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
+    five.dock.image_opener.connected_dock.prompt_tool.button.click()
+    use_tool(viewer, name, (30, 45), button=2)
+    five.waits()
+    again = viewer.layers[f"{name} mask"].data != 0
+    assert not again[30, 45]
+    assert np.array_equal(read_correction(five.case.find_image("I1").correction), again)
+    about = read_result(five.case.find_image("I1").current.path)
+    assert describe_mask(about) == "by 2 clicks with lesion-click", "the click before the case was closed, too"
+
+
+def test_a_labels_layer_is_saved_as_the_correction(five, viewer):
+    five.opens("I1")
+    labels = np.zeros((60, 80), np.uint8)
+    labels[20:40, 30:50] = 1
+    viewer.add_labels(labels)
+    five.dock.image_opener.connected_dock.findChild(QAbstractButton, "use_labels").click()
+    five.waits()
+    assert np.array_equal(read_correction(five.case.find_image("I1").correction), labels != 0)
     viewer.layers["back_left_1_dermoscopy mask"].undo()
     five.waits()
     assert five.case.find_image("I1").correction is None

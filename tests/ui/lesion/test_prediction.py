@@ -15,6 +15,7 @@ from napari.utils.notifications import notification_manager
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPalette
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QSlider, QToolButton
 
 from conftest import PATIENCE_MS, photograph
@@ -23,6 +24,7 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.ui.lesion import result_updates
 from napari_melanoma.ui.lesion.dock import LesionDock
+from napari_melanoma.ui.lesion.prediction import STATUS_DELAY_MS
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.job import tasks
 
@@ -137,7 +139,7 @@ def test_the_prediction_does_not_wait_for_measurements(person, monkeypatch, qtbo
         return derive(*arguments)
 
     monkeypatch.setattr(result_updates, "update_from_mask", follow)
-    person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
+    person.draws(person.layer("mask"), [(60, 80), (10, 80)], brush=20)  # still one lesion
     try:
         qtbot.waitUntil(lambda: text_of(person) != verdict and prediction_of(person) is not None, timeout=PATIENCE_MS)
         early = prediction_of(person)
@@ -175,7 +177,7 @@ def test_the_heatmap_is_a_layer_that_follows_the_prediction(person):
     person.finds(QCheckBox, "heatmap").click()
     person.waits()
     assert layer.visible
-    assert len(person.viewer.layers) == 6
+    assert [one.name for one in person.viewer.layers] == [*names, "mole numbers"], "the stroke is a second lesion"
 
 
 def test_selecting_the_same_model_again_reuses_the_heatmap(person, monkeypatch):
@@ -498,3 +500,17 @@ def test_a_saved_prediction_of_another_image_is_ignored(person, tmp_path):
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == ""
     assert text_of(person) == ""
+
+
+@pytest.mark.parametrize("message", ["The mask is now that of 'cells'.", ""])
+def test_a_message_that_follows_the_start_of_a_prediction_is_kept(person, message):
+    person.opens()
+    status, predictions = person.dock.status, person.dock.prediction_controller
+    status.show_message("Saved.")
+    predictions.queue.started.emit(None)
+    QTest.qWait(STATUS_DELAY_MS + 50)
+    assert status.text.endswith("...")
+    if message:
+        status.show_message(message)
+    predictions.queue.idle.emit()
+    assert status.text.startswith(f"{message or 'Saved.'} Predicted in")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from click_tool import use_tool
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import Qt
@@ -12,6 +13,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMes
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.review.dock import ReviewDock
 from napari_melanoma.ui.review.list_model import STATE_ROLE, WORDS_ROLE
@@ -142,6 +144,43 @@ def test_accept_stores_and_opens_the_next(three, corrections):
     assert three.shown() == []
     assert "All photographs are reviewed" in three.dock.status.text
     assert three.dock.findChild(QLabel, "counts").text() == "0 to do; 2 accepted, 1 rejected"
+
+
+@pytest.mark.both_qts
+def test_a_mask_is_corrected_by_clicks_and_stored(three, corrections):
+    three.presses("Alt+PgDown")
+    labels = three.viewer.layers["b-90 mask"]
+    predicted = labels.data.copy()
+    three.lesion.prompt_tool.button.click()
+    use_tool(three.viewer, "b-90", (60, 70), button=2)
+    three.waits()
+    mask = labels.data != 0
+    assert predicted[60, 70]
+    assert not mask[60, 70]
+    three.presses("Alt+A")
+    (row,) = corrections.rows()
+    assert (row["image_id"], row["review"]) == ("b-90", "corrected")
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), mask)
+    assert np.array_equal(read_mask(corrections.folder / row["prediction_path"]), predicted != 0)
+    assert three.sees() == "c-50"
+    assert not three.lesion.prompt_tool.button.isChecked()
+    three.lesion.prompt_tool.button.click()
+    use_tool(three.viewer, "c-50", (60, 70), button=2)
+    three.waits()
+    assert not three.viewer.layers["c-50 mask"].data[60, 70]
+
+
+def test_a_labels_layer_is_stored_as_the_mask(three, corrections):
+    three.presses("Alt+PgDown")
+    labels = np.zeros((120, 160), np.uint8)
+    labels[40:80, 60:100] = 1
+    three.viewer.add_labels(labels)
+    three.lesion.findChild(QAbstractButton, "use_labels").click()
+    three.waits()
+    three.presses("Alt+A")
+    (row,) = corrections.rows()
+    assert row["review"] == "corrected"
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), labels != 0)
 
 
 def test_adding_from_the_lesion_dock_goes_on_as_well(three, corrections):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from canvas_mouse import CanvasMouse
 from fake_slides import MPP, TILE
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFrame, QWidget
 from slide_stage import UNSEEN
 
@@ -183,3 +185,32 @@ def test_closing_a_slide_while_drawing(analysed):
     person.waits()
     assert not person.dock.edit_buttons["draw"].isChecked()
     assert DRAWING not in person.viewer.layers
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
+def test_clicks_refine_a_lesion_in_single_steps(analysed):
+    person, dock = analysed, analysed.dock
+    mouse, before = CanvasMouse(person), dock.lesions.findings.lesions[0]
+    person.clicks("lesion_refine")
+    assert "Click next to an outline" in dock.status.text
+    mouse.clicks((8.5 * TILE, 8 * TILE))  # tissue below the lesion
+    person.until(lambda: dock.lesions.findings.lesions[0].origin == "refined")
+    person.waits()
+    grown = dock.lesions.findings.lesions[0]
+    assert (grown.index, grown.label) == (before.index, before.label)
+    assert grown.area_px > before.area_px
+    assert person.rows()[0][1].endswith("*")
+    mouse.clicks((8.5 * TILE, 8 * TILE), Qt.MouseButton.RightButton)
+    person.until(lambda: dock.lesions.findings.lesions[0].area_px < grown.area_px)
+    person.waits()
+    assert dock.lesions.findings.lesions[0].area_px == pytest.approx(before.area_px, rel=0.03)
+    assert read_table(person.analysis.path / "lesions.csv")[0]["origin"] == "refined"
+    for expected in (grown, before):
+        person.clicks("lesion_undo")
+        person.until(lambda expected=expected: dock.lesions.findings.lesions[0] == expected)
+    person.waits()
+    mouse.clicks((6 * TILE, 8 * TILE))
+    person.until(lambda: "already inside" in dock.status.text)
+    person.viewer.layers.selection.active = dock.slide.layers[-1]
+    assert not dock.edit_buttons["refine"].isChecked()

@@ -381,3 +381,50 @@ def test_locked_regions_stay_when_they_are_dragged_or_deleted_on_a_rotated_slide
     assert area(regions(person)[0]) == pytest.approx(area(free), rel=1e-3)
     presses(person, "region_undo")
     assert regions(person) == before
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("angle", [0.0, 37.0])
+@pytest.mark.usefixtures("shown_viewer")
+def test_clicks_refine_the_region_next_to_them(drawing, angle):
+    person, dock = drawing, drawing.dock
+    slide_layers.set_angle(person.viewer, dock.slide, angle)
+    (cut,) = puts(person, (4, 6, 8, 8))  # half of the dark lesion
+    dock.regions.selection.select(())
+    mouse, true_area = CanvasMouse(person), 16 * TILE**2
+    presses(person, "region_refine")
+    assert "Click next to an outline" in dock.status.text
+    mouse.clicks(tiles((6, 9))[0])
+    person.until(lambda: area(regions(person)[0]) > 1.5 * area(cut))
+    person.waits()
+    (refined,) = regions(person)
+    assert to_shape(refined.polygons[0]).is_valid
+    assert area(refined) == pytest.approx(true_area, rel=0.12)
+    assert refined.id == cut.id
+    assert person.finds(QAbstractButton, "region_refine").isChecked()
+    presses(person, "region_undo")
+    assert regions(person) == (cut,)
+    presses(person, "region_redo")
+
+    mouse.clicks(tiles((14, 2))[0], Qt.MouseButton.RightButton)
+    person.until(lambda: "not inside an outline" in dock.status.text)
+    mouse.clicks(tiles((6, 8))[0])
+    person.until(lambda: "already inside" in dock.status.text)
+    dock.regions.selection.select((cut.id,))
+    presses(person, "region_lock")
+    mouse.clicks(tiles((6, 8))[0], Qt.MouseButton.RightButton)
+    person.until(lambda: "locked" in dock.status.text)
+    assert area(regions(person)[0]) == area(refined)
+    presses(person, "region_refine")
+    assert PAINTING not in person.viewer.layers
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_a_click_to_exclude_removes_a_region_on_plain_tissue(drawing):
+    person, mouse = drawing, CanvasMouse(drawing)
+    puts(person, (11, 3, 12, 4))
+    presses(person, "region_refine")
+    mouse.clicks(tiles((11.5, 3.5))[0], modifiers=Qt.KeyboardModifier.ShiftModifier)
+    person.until(lambda: regions(person) == ())
+    presses(person, "region_undo")
+    assert len(regions(person)) == 1

@@ -136,7 +136,7 @@ def test_a_shipped_recipe_round_trips(stage, recipe):
     form = form_of(stage, TrainRecipe)
     shown = recipe.complete(["masks", "more, masks"], recipe.start or "lesion-small")
     form.set_values(shown)
-    elsewhere = shown.model_dump(include={"classification", "tile"})  # parts that may be absent have no rows
+    elsewhere = shown.model_dump(include={"classification", "prompts", "tile"})  # parts that may be absent have no rows
     assert TrainRecipe.parse({**elsewhere, **form.values()}, "the form") == whole(shown)
     assert form.faults == []
 
@@ -213,6 +213,8 @@ def of_segmentation(values: dict[str, Any]) -> dict[str, Any]:
         fits["model"] = {**values["model"], "architecture": "deeplabv3plus"}
     if not values["data"]["tuning_fraction"]:  # such a recipe must not select by validation images
         fits["data"] = {**values["data"], "tuning_fraction": 0.1}
+    name = fits.get("model", values["model"])["architecture"]
+    fits["prompts"] = {} if list_architectures()[name].spec.answers_prompts else None
     return {**values, **fits}
 
 
@@ -237,7 +239,7 @@ def test_any_recipe_round_trips(stage, data):
     form.setObjectName("whole")
     shown = TrainRecipe.parse(of_segmentation(data.draw(values_of(TrainRecipe))), "hypothesis")
     form.set_values(shown)
-    elsewhere = shown.model_dump(include={"classification", "tile"})  # parts that may be absent have no rows
+    elsewhere = shown.model_dump(include={"classification", "prompts", "tile"})  # parts that may be absent have no rows
     assert TrainRecipe.parse({**elsewhere, **form.values()}, "the form") == whole(shown)
     assert form.faults == []
 

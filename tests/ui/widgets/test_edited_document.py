@@ -218,3 +218,41 @@ def test_a_document_without_a_file_has_a_history_only(qtbot):
     assert document.state.history == EditHistory((1,), ((),))
     assert tasks.is_idle(document)
     parent.deleteLater()
+
+
+def test_a_slow_edit_is_applied_to_the_value_of_its_time(desk):
+    desk.opens("one")
+    begun, goes_on = Event(), Event()
+    seen = []
+
+    def add(value):
+        seen.append(value)
+        begun.set()
+        assert goes_on.wait(10)
+        return value + " +"
+
+    desk.document.apply_slow_edit(add)
+    desk.qtbot.waitUntil(begun.is_set)
+    desk.sets("changed")  # meanwhile
+    desk.document.apply_slow_edit(lambda value: value + " -")
+    goes_on.set()
+    desk.waits()
+    assert seen == ["stored", "changed -"]
+    assert desk.value == "changed - +"
+    assert desk.document.state.history.past == ("stored", "changed", "changed -")
+
+
+def test_a_slow_edit_that_fails_or_whose_slide_is_no_longer_displayed_changes_nothing(desk):
+    desk.opens("one")
+
+    def fails(value):
+        raise InputError("no outline here")
+
+    desk.document.apply_slow_edit(fails)
+    desk.waits()
+    assert (desk.value, desk.errors) == ("stored", ["no outline here"])
+    desk.document.apply_slow_edit(lambda value: "late")
+    desk.document.show("two")
+    desk.waits()
+    desk.document.show("one")
+    assert desk.value == "stored"

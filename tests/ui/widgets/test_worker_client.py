@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QApplication
 
 from napari_melanoma.core import errors
 from napari_melanoma.core.errors import BundleError, WorkerTerminated
@@ -44,6 +45,18 @@ def test_one_child_handles_one_request_after_the_other(client, qtbot):
     pid = client.pid
     assert wait(qtbot, ask(client)[1]) == "fine"
     assert client.pid == pid
+
+
+def test_an_urgent_request_is_handled_before_those_that_wait(client, qtbot):
+    finished = []
+    for model in ("slow-0.2", "waiting", "urgent"):
+        request, _ = ask(client, model)
+        if model == "urgent":
+            client.prioritize_request(request)
+        request.finished.connect(lambda model=model: finished.append(model))
+        QApplication.processEvents()  # the first one is sent
+    qtbot.waitUntil(lambda: len(finished) == 3, timeout=PATIENCE_MS)
+    assert finished == ["slow-0.2", "urgent", "waiting"]
 
 
 @pytest.mark.both_qts

@@ -28,6 +28,7 @@ class ArchitectureSpec:
     config: type[Config]
     small: dict[str, Any] = field(default_factory=dict, hash=False)
     task: ArchitectureTask = "segmentation"
+    answers_prompts: bool = False
 
 
 @dataclass(frozen=True)

@@ -316,8 +316,9 @@ def read_stored_analysis(
     if result is None:
         return mask
     valid_mask = result.mask if mask is None else mask
+    origin = {} if mask is None or image.current is None else _read_mask_origin(image.current.path)
     return RecoveredLesion(
-        result, array_fingerprint(result.mask), digest, None, valid_mask, None, time.time(), image.path
+        result, array_fingerprint(result.mask), digest, None, valid_mask, None, time.time(), image.path, origin
     )
 
 
@@ -339,12 +340,24 @@ def _read_corrected_mask(correction: CaseCorrection, photograph: Photograph, dig
     return mask
 
 
+def _read_mask_origin(folder: Path) -> dict[str, object]:
+    """Read how the corrected mask of a result folder was made; empty if the folder is damaged."""
+    from napari_melanoma.lesion.mask_record import get_mask_origin
+    from napari_melanoma.lesion.results import read_result
+
+    try:
+        return get_mask_origin(read_result(folder).get("provenance") or {})
+    except (MelanomaError, TypeError, AttributeError):
+        return {}
+
+
 def _read_result_folder(stored_result: CaseResult, photograph: Photograph, digest: str) -> LesionResult | None:
     """Read a result folder; None if it is damaged, of another image, or of an older version."""
     from PIL import Image
 
     from napari_melanoma.io.results import read_mask
     from napari_melanoma.lesion.analysis import ModelStamp, derive_result, remeasure
+    from napari_melanoma.lesion.mask_record import has_user_mask
     from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.lesion.results import read_result
 
@@ -358,7 +371,7 @@ def _read_result_folder(stored_result: CaseResult, photograph: Photograph, diges
         whole = derive_result(photograph, probability, options, ModelStamp(**values["model"]))
         if mask.shape != whole.mask.shape:
             return None
-        if values["corrected_by_hand"]:
+        if has_user_mask(values):
             return whole
         measured = replace(remeasure(whole, mask, options), corrected=False, options=options)
         return replace(measured, threshold=float(values["threshold"]), smoothed=probability)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.imaging.postprocessing import smooth_probability
+from napari_melanoma.lesion.mask_record import mark_painted, without_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
@@ -66,22 +66,22 @@ class LesionStore:
         """Return the digest of the mask, including one left by a previous dock; None if there is no mask."""
         if identity in self.lesions:
             return None if self.mask(identity) is None else self.lesions[identity].mask_digest
-        left = self._existing_mask(identity)
+        left = self.existing_mask(identity)
         return None if left is None else array_fingerprint(left.data != 0)
 
     def is_corrected(self, identity: str) -> bool:
         """Return whether the mask was corrected, including one left by a previous dock."""
         if identity in self.lesions:
             return self.lesions[identity].corrected and self.mask(identity) is not None
-        left = self._existing_mask(identity)
+        left = self.existing_mask(identity)
         return (
             left is not None
             and bool(left.data.any())
             and photographs.get_model_digest(left) != self.mask_digest(identity)
         )
 
-    def _existing_mask(self, identity: str) -> Labels | None:
-        """Find the mask of a photograph that this dock has not analyzed."""
+    def existing_mask(self, identity: str) -> Labels | None:
+        """Find the mask of a photograph that this dock has not analyzed, left by a previous dock."""
         image = self.image(identity)
         if image is None:
             return None
@@ -133,11 +133,11 @@ class MaskOrigin(NamedTuple):
 
         ``mask``: bool (row, column), the mask of this origin.
         """
-        from napari_melanoma.lesion.analysis import find_uncertain_band, remeasure
+        from napari_melanoma.lesion.analysis import find_uncertain_band, remeasure, smooth_prediction
 
         smoothing, smoothed = self.options.refinement.smoothing, result.smoothed
         if self.probability is not result.probability or smoothing != result.options.refinement.smoothing:
-            smoothed = smooth_probability(self.probability, self.options.refinement)
+            smoothed = smooth_prediction(self.probability, self.options)
         options = self.options.model_copy(update={"roi": roi})
         base = replace(
             result,
@@ -250,6 +250,11 @@ class AnalyzedLesion:
         self.origins = dict(recent[-MAX_ORIGINS:])
 
 
+def keep_prediction_options(options: LesionOptions, known: LesionOptions) -> LesionOptions:
+    """Return options with those of a prediction, which may already be set for the next analysis."""
+    return options.model_copy(update={"model": known.model, "flips": known.flips, "prompts": known.prompts})
+
+
 def have_equal_fields(first: LesionOptions, second: LesionOptions, names: tuple[str, ...]) -> bool:
     """Return whether two options agree in some fields."""
     return all(getattr(first, name) == getattr(second, name) for name in names)
@@ -272,9 +277,8 @@ def redraw_from_strokes(
     """
     from napari_melanoma.imaging.scribbles import redraw_border
 
-    return result_for_mask(
-        result, redraw_border(result.probability, result.photograph.rgb, previous_mask != 0, strokes)
-    )
+    mask = redraw_border(result.probability, result.photograph.rgb, previous_mask != 0, strokes)
+    return replace(result_for_mask(result, mask), provenance=mark_painted(result.provenance))
 
 
 def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionResult:
@@ -284,14 +288,14 @@ def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None)
     """
     from napari_melanoma.lesion.analysis import derive_result, find_uncertain_band, remeasure
 
-    # Model and flips in the options may already be set for the next analysis.
-    options = options.model_copy(update={"model": result.options.model, "flips": result.options.flips})
+    options = keep_prediction_options(options, result.options)
     if options.refinement.smoothing != result.options.refinement.smoothing:
         return derive_result(result.photograph, result.prediction, options, result.model, chosen)
     threshold = effective_threshold(result.model, options)
-    measured = remeasure(result, _threshold_mask(result, options, chosen), options, threshold)
+    measured = remeasure(result, threshold_mask(result, options, chosen), options, threshold)
     band = find_uncertain_band(result.prediction, measured.mask, threshold, options.refinement)
-    return replace(measured, options=options, corrected=False, threshold=threshold, band=band)
+    provenance = without_mask_origin(result.provenance)
+    return replace(measured, options=options, corrected=False, threshold=threshold, band=band, provenance=provenance)
 
 
 def predict_default_mask(result: LesionResult) -> NDArray[np.bool_]:
@@ -310,17 +314,20 @@ def preview_contours(identity: str, result: LesionResult, options: LesionOptions
     ``chosen``: a point (row, column) in the selected lesion.
     """
     from napari_melanoma.imaging.masks import trace_contours
-    from napari_melanoma.imaging.postprocessing import find_other_lesions
+    from napari_melanoma.lesion.analysis import find_others
 
-    mask = _threshold_mask(result, options, chosen)
-    others = find_other_lesions(result.smoothed >= effective_threshold(result.model, options), mask, options.refinement)
+    mask = threshold_mask(result, options, chosen)
+    options = keep_prediction_options(options, result.options)
+    others = find_others(result.smoothed >= effective_threshold(result.model, options), mask, options)
     return LesionUpdate(identity, contours=trace_contours(mask), other_contours=trace_contours(others))
 
 
-def _threshold_mask(result: LesionResult, options: LesionOptions, chosen: Point | None) -> NDArray[np.bool_]:
-    from napari_melanoma.imaging.postprocessing import refine_mask
+def threshold_mask(result: LesionResult, options: LesionOptions, chosen: Point | None) -> NDArray[np.bool_]:
+    """Return the predicted mask with options, bool (row, column); ``chosen``: a point in the selected lesion."""
+    from napari_melanoma.lesion.analysis import select_lesions
 
-    return refine_mask(result.smoothed >= effective_threshold(result.model, options), options.refinement, chosen)
+    options = keep_prediction_options(options, result.options)
+    return select_lesions(result.smoothed >= effective_threshold(result.model, options), options, chosen)
 
 
 def describe_other_lesions(result: LesionResult, *, with_advice: bool = False) -> str:

@@ -11,11 +11,13 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QVBoxLay
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.analyzed_lesions import describe_other_lesions
 from napari_melanoma.ui.lesion.corrections_bar import CorrectionsBar
-from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, MaskControls, RoiControls
+from napari_melanoma.ui.lesion.lesion_list import LesionList
+from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, LabelsTool, MaskControls, RoiControls
 from napari_melanoma.ui.lesion.measurements import MeasurementTable, RulerPanel
 from napari_melanoma.ui.lesion.patient_form import PatientForm
 from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, PhotographPicker
 from napari_melanoma.ui.lesion.prediction_view import HeatmapControls, PredictionSection
+from napari_melanoma.ui.lesion.prompt_tool import PromptTool
 from napari_melanoma.ui.lesion.recovery import RecoveryNotice
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.lesion.saving import SaveBar
@@ -79,7 +81,10 @@ class LesionControls(QWidget):
         self.hidden_notice = named(WrappedLabel(), "photograph_hidden", "Hidden photograph")
         self.mask_controls = MaskControls(self.icons)
         self.correction_tools = CorrectionTools(viewer, self.icons)
+        self.prompt_tool = PromptTool(self.icons)
+        self.labels_tool = LabelsTool(viewer, self.icons, self.connections)
         self.roi = RoiControls()
+        self.lesion_list = LesionList()
         self.table = MeasurementTable()
         self.save_bar = SaveBar(self.settings, self.icons)
         self.corrections_bar = CorrectionsBar(self.review_settings, self.icons)
@@ -112,7 +117,9 @@ class LesionControls(QWidget):
         self.table.show_values({} if result is None else result.measurements)
         self.roi.show_roi(None if result is None else result.roi)
         self.modality_notice.show_result(result)
-        self.mask_controls.set_corrected(result is not None and result.corrected)
+        self.mask_controls.set_corrected(
+            result is not None and result.corrected, predicted=result is None or result.is_predicted
+        )
         self.mask_controls.set_lesion_count_text(
             "" if result is None else describe_other_lesions(result, with_advice=True)
         )
@@ -204,14 +211,21 @@ class LesionControls(QWidget):
         both = QVBoxLayout(mask)
         both.setContentsMargins(0, 0, 0, 0)
         both.addWidget(self.mask_controls)
+        both.addWidget(self.prompt_tool)
         both.addWidget(self.correction_tools)
+        both.addWidget(self.labels_tool)
+        measurements = QWidget()
+        tables = QVBoxLayout(measurements)
+        tables.setContentsMargins(0, 0, 0, 0)
+        tables.addWidget(self.lesion_list)
+        tables.addWidget(self.table)
         self._patient_section = section("Patient", "patient_section", self.patient, self.settings, True)
         self._sections = sections = (
             self._patient_section,
             section("Prediction", "answer_section", self.prediction_section, self.settings, True),
             section("Mask", "mask_section", mask, self.settings, True),
             section("Region of interest", "roi_section", self.roi, self.settings, True),
-            section("Measurements", "measurements_section", self.table, self.settings, True),
+            section("Measurements", "measurements_section", measurements, self.settings, True),
         )
         self.icons.add_sections(*sections)
         column.addWidget(head)

@@ -12,6 +12,7 @@ from qtpy.QtGui import QDesktopServices, QShowEvent
 from qtpy.QtWidgets import QDockWidget, QWidget
 
 from napari_melanoma.ui.lesion import saving
+from napari_melanoma.ui.lesion.adoption import LabelsAdoption
 from napari_melanoma.ui.lesion.analysis import LesionAnalysisController
 from napari_melanoma.ui.lesion.controls import LesionControls
 from napari_melanoma.ui.lesion.corrections import LesionCorrectionsController
@@ -24,16 +25,17 @@ from napari_melanoma.ui.lesion.mask_editing import (
     copy_fields,
 )
 from napari_melanoma.ui.lesion.prediction import LesionPredictionController
+from napari_melanoma.ui.lesion.prompting import PromptController
 from napari_melanoma.ui.lesion.queues import preload_libraries
 from napari_melanoma.ui.lesion.recovery import remove_saved_recoveries
 from napari_melanoma.ui.lesion.result_updates import LesionController
 from napari_melanoma.ui.lesion.saving import LesionCloseGuard, SaveTarget, prepare_save
-from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
-from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.viewer.shortcuts import CanvasKeys, add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 from napari_melanoma.ui.widgets.recent_files import RECENT_PHOTOGRAPHS, RecentFiles, RecentList, RecentPaths
@@ -71,12 +73,15 @@ class LesionDock(LesionControls):
         self.controller = LesionController(napari_viewer, self.options_of, lambda: self.photograph_options.shared, self)
         self.analysis_controller = LesionAnalysisController(self, self.controller, self._client)
         self.mask_controller = MaskEditingController(self, self.controller, napari_viewer)
+        self.prompt_controller = PromptController(self, self.controller, self._client, napari_viewer)
+        self.labels_adoption = LabelsAdoption(self, self.controller, self.prompt_controller, napari_viewer)
         self.options_controller = SharedOptionsController(
             self, self.controller, self.mask_controller, self.photograph_options
         )
         self.corrections_controller = LesionCorrectionsController(self, self.controller)
         self.classifier.model = self.settings.classifier
         self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
+        self.prediction_controller.predicted.connect(self._show_lesions)
         self.opener = PhotographOpener(napari_viewer, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         photograph_list = RecentList(
@@ -118,6 +123,7 @@ class LesionDock(LesionControls):
         self.model.changed.connect(self._on_dock_options)
         self.flips.toggled.connect(self._on_dock_options)
         self.picker.changed.connect(self._on_photograph)
+        self.lesion_list.chosen.connect(self._on_lesion)
         self.picker.list_changed.connect(self._refresh)
         self.picker.visibility_changed.connect(self._refresh)
         self.picker.scale_changed.connect(self._on_scaled)
@@ -149,6 +155,8 @@ class LesionDock(LesionControls):
         for source in (
             self.analysis_controller,
             self.prediction_controller,
+            self.prompt_controller,
+            self.labels_adoption,
             self.classifier,
             self.controller,
             self.controller.autosave,
@@ -170,6 +178,16 @@ class LesionDock(LesionControls):
             "save": self.save_bar.save,
             "correct": self.corrections_controller.add,
         }
+        slots["click"] = self.prompt_tool.button.click
+        prompt_keys = CanvasKeys(
+            self,
+            {
+                "lesion.next_mask": partial(self.prompt_tool.step, 1),
+                "lesion.previous_mask": partial(self.prompt_tool.step, -1),
+                "lesion.leave_clicks": partial(self.prompt_tool.button.setChecked, False),
+            },
+        )
+        self.prompt_tool.toggled.connect(prompt_keys.set_active)
         slots |= {name: self.correction_tools.buttons[name].click for name in TOOL_KEYS}
         for name, slot in slots.items():
             add_shortcut(self, f"lesion.{name}", slot)
@@ -193,6 +211,7 @@ class LesionDock(LesionControls):
         if path is not None:
             self.recent.add(RECENT_PHOTOGRAPHS, Path(path))
         self.mask_controller.set_photograph(identity)
+        self.prompt_controller.set_photograph()
         self._show_options(identity)
         self.recovery_notice.set_photograph(identity)
         self._on_changed(identity)
@@ -221,7 +240,8 @@ class LesionDock(LesionControls):
         shown = self.options()
         if identity == self.mask_controller.shown_identity:
             return shown
-        return copy_fields(self._stored_options(identity), shown, DOCK_OPTIONS)
+        stored = copy_fields(self._stored_options(identity), shown, DOCK_OPTIONS)
+        return stored.model_copy(update={"prompts": None})  # those of a first click are not for the next analysis
 
     def _stored_options(self, identity: str | None) -> LesionOptions:
         """Return the options of a photograph that is not shown: pending, of its result, or for its first analysis."""
@@ -247,9 +267,23 @@ class LesionDock(LesionControls):
             image = self.picker.image
             lesion = None if identity is None else self.controller.store.lesions.get(identity)
             self.show_result(None if lesion is None else lesion.result)
+            self._show_lesions(identity)
             self.correction_tools.set_image(None if lesion is None else image)
             self._update_target()
             self.corrections_controller.update_view()
+
+    def _show_lesions(self, identity: str | None) -> None:
+        """List several lesions with the prediction for each."""
+        if identity == self.picker.identity:
+            lesion = None if identity is None else self.controller.store.lesions.get(identity)
+            predictions = () if identity is None else self.prediction_controller.lesion_predictions(identity)
+            self.lesion_list.show_lesions(None if lesion is None else lesion.result, predictions)
+
+    def _on_lesion(self, index: int) -> None:
+        """Bring a lesion into view."""
+        lesion, image = self.controller.store.lesions.get(str(self.picker.identity)), self.picker.image
+        if lesion is not None and image is not None:
+            layers.show_box(self._viewer, image, lesion.result.lesion_boxes[index])
 
     def _update_target(self) -> None:
         """Set the result that Save writes, with the current name of the photograph."""

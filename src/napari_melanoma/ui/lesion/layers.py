@@ -63,6 +63,7 @@ class LesionLayers(QObject):
         if image is not None:
             layers.show_contours(self._store.viewer, image, self._store.lesions[identity].result.contours)
             layers.show_other_lesions(self._store.viewer, image, self._store.lesions[identity].result)
+            layers.show_numbers(self._store.viewer, image, self._store.lesions[identity].result.lesion_boxes)
 
     def _show_roi(self, identity: str) -> None:
         image = self._store.image(identity)

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QPushButton,
     QSlider,
     QSpinBox,
@@ -26,12 +27,22 @@ from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import ThemedIcons, form_layout, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    Connections,
+    ThemedIcons,
+    form_layout,
+    named,
+    quiet_label,
+    row,
+    tool_button,
+)
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
+    from napari.utils.events import Event
     from napari.viewer import Viewer
+    from qtpy.QtGui import QAction
 
     from napari_melanoma.imaging.masks import Roi
 
@@ -39,6 +50,15 @@ SLIDER_STEPS = 100
 THUMBNAIL_PX = 96
 FIELD_PX = 76  # Qt's default is wider and would push the thumbnail out of view
 INSIDE, OUTSIDE = 1, 2
+EDITED_ROLES: tuple[photographs.Role, ...] = ("mask", "scribbles")
+CORRECTED_NOTICE = "Corrected manually. Threshold and refinement are disabled to protect your corrections."
+NOT_PREDICTED_NOTICE = (
+    "The mask was not predicted by a model. Analyze the photograph to use the threshold and the refinement."
+)
+LABELS_TIP = (
+    "Use a Labels layer as the mask of this photograph: painted by you, or made by another plugin. Several labels are "
+    "several lesions."
+)
 TOOL_KEYS = {name: format_key(f"lesion.{name}") for name in ("inside", "outside", "apply", "paint", "erase", "choose")}
 
 
@@ -133,30 +153,33 @@ class MaskControls(QWidget):
         self._lesion_count_label.setText(text)
         self._lesion_count_label.setVisible(bool(text))
 
-    def set_corrected(self, corrected: bool) -> None:
-        """Disable the controls while the mask is corrected, since they would replace it."""
-        if corrected:
+    def set_corrected(self, corrected: bool, *, predicted: bool = True) -> None:
+        """Disable the controls while the mask is corrected, since they would replace it, or has no prediction."""
+        locked = corrected or not predicted
+        if locked:
             self.debounce.stop()
-        self._notice.setVisible(corrected)
+        self._notice_label.setText(CORRECTED_NOTICE if predicted else NOT_PREDICTED_NOTICE)
+        self._revert_button.setVisible(predicted)
+        self._notice.setVisible(locked)
         for control in (self._slider, self._box, self._reset, self._largest, self._fill, self._smooth):
-            control.setEnabled(not corrected)
+            control.setEnabled(not locked)
         self._show_threshold()
 
     def _make_corrected_notice(self) -> QWidget:
         notice = QFrame()
         notice.setObjectName("notice")
-        text = quiet_label("Corrected manually. Threshold and refinement are disabled to protect your corrections.")
-        reset = named(
+        self._notice_label = quiet_label(CORRECTED_NOTICE)
+        self._revert_button = named(
             QPushButton("Reset to predicted mask"),
             "revert",
             "Reset to predicted mask",
             "Replace your corrections by the predicted mask. Ctrl+Z restores them.",
         )
-        reset.clicked.connect(self.revert_requested)
+        self._revert_button.clicked.connect(self.revert_requested)
         layout = QVBoxLayout(notice)
         layout.setContentsMargins(8, 4, 4, 4)
-        layout.addWidget(text)
-        layout.addWidget(reset)
+        layout.addWidget(self._notice_label)
+        layout.addWidget(self._revert_button)
         notice.hide()
         return notice
 
@@ -277,8 +300,12 @@ class RoiControls(QWidget):
 
 
 class CorrectionTools(QWidget):
-    """Buttons for brushes, strokes and selecting a lesion."""
+    """Buttons for brushes, strokes and selecting a lesion.
 
+    ``activated``: one of the tools is to be used, and other tools must be switched off.
+    """
+
+    activated = Signal()
     scribbles_added = Signal(object)
     apply_requested = Signal()
     choose_toggled = Signal(bool)
@@ -319,7 +346,7 @@ class CorrectionTools(QWidget):
         )
         self.buttons["paint"].clicked.connect(self._on_paint)
         self.buttons["erase"].clicked.connect(self._on_erase)
-        self.buttons["choose"].toggled.connect(self.choose_toggled)
+        self.buttons["choose"].toggled.connect(self._on_choose)
         self.buttons["inside"].clicked.connect(self._on_inside)
         self.buttons["outside"].clicked.connect(self._on_outside)
         self.buttons["apply"].clicked.connect(self._on_apply)
@@ -330,11 +357,20 @@ class CorrectionTools(QWidget):
         self._image = image
         self.setEnabled(image is not None)
 
+    def stop(self) -> None:
+        """Switch the tools off, since another tool is to be used."""
+        self.buttons["choose"].setChecked(False)
+        for role in EDITED_ROLES:
+            labels = None if self._image is None else photographs.find_layer(self._viewer, self._image, role)
+            if labels is not None:
+                labels.mode = "pan_zoom"
+
     def _activate_tool(self, labels: Labels | None, label: int, mode: str) -> None:
         """Select a layer, and set its label and tool."""
         if labels is None:
             return
         self.buttons["choose"].setChecked(False)
+        self.activated.emit()
         labels.visible = True
         self._viewer.layers.selection.active = labels
         if label:
@@ -343,6 +379,11 @@ class CorrectionTools(QWidget):
 
     def _mask(self) -> Labels | None:
         return None if self._image is None else photographs.find_layer(self._viewer, self._image, "mask")
+
+    def _on_choose(self, on: bool) -> None:
+        if on:
+            self.activated.emit()
+        self.choose_toggled.emit(on)
 
     def _on_paint(self) -> None:
         self._activate_tool(self._mask(), 1, "paint")
@@ -363,6 +404,7 @@ class CorrectionTools(QWidget):
             self._activate_tool(strokes, label, "paint")
 
     def _on_apply(self) -> None:
+        self.activated.emit()
         self.apply_requested.emit()
         mask = self._mask()
         if mask is not None:
@@ -373,6 +415,46 @@ class CorrectionTools(QWidget):
         strokes = None if self._image is None else photographs.find_layer(self._viewer, self._image, "scribbles")
         if strokes is not None:
             layers.clear_strokes(strokes)
+
+
+class LabelsTool(QWidget):
+    """The button that makes a Labels layer the mask; hidden if no layer of the user or of another plugin is open."""
+
+    chosen = Signal(object)
+
+    def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._button = tool_button("use_labels", "Use a Labels layer", LABELS_TIP, "Use a Labels layer ...")
+        icons.add(self._button, "new_labels")
+        self._menu = named(QMenu(self), "labels_layers", "Labels layers")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row(QLabel("import"), self._button))
+        self._button.clicked.connect(self._on_clicked)
+        self._menu.triggered.connect(self._on_triggered)
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            connections.connect(event, self._on_layers)
+        if not photographs.list_foreign_labels(viewer):
+            self.hide()
+
+    def _on_layers(self, event: Event) -> None:
+        self.setVisible(bool(photographs.list_foreign_labels(self._viewer)))
+
+    def _on_clicked(self) -> None:
+        """Use the only layer, or list the layers in a menu."""
+        found = photographs.list_foreign_labels(self._viewer)
+        if len(found) == 1:
+            self.chosen.emit(found[0])
+            return
+        self._menu.clear()
+        for layer in found[::-1]:  # the topmost first, as in napari's list
+            self._menu.addAction(layer.name.replace("&", "&&")).setData(layer.name)
+        self._menu.popup(self._button.mapToGlobal(self._button.rect().bottomLeft()))
+
+    def _on_triggered(self, action: QAction) -> None:
+        if action.data() in self._viewer.layers:
+            self.chosen.emit(self._viewer.layers[action.data()])
 
 
 class ShareOptionsBar(QWidget):

@@ -118,7 +118,10 @@ class MaskEditingController(QObject):
         identity = self._analyzed_identity()
         if identity is None:
             return
-        if self._controller.store.lesions[identity].corrected:
+        lesion = self._controller.store.lesions[identity]
+        if not lesion.result.is_predicted:
+            self._controls.status.show_message("The mask was not predicted by a model. Analyze the photograph first.")
+        elif lesion.corrected:
             self._controls.status.show_message(
                 "The mask was corrected manually. Reset to the predicted mask first, then select a lesion."
             )

@@ -38,12 +38,12 @@ def table_rows(values: Mapping[str, float]) -> list[Row]:
     for item in MEASUREMENTS:
         if item.name in values and not item.unit.startswith("mm"):
             in_mm = physical.get(item.label)
-            value = "" if in_mm is None or in_mm.name not in values else _format_value(values[in_mm.name], in_mm.unit)
-            rows.append((item, _format_value(values[item.name], item.unit), value))
+            value = "" if in_mm is None or in_mm.name not in values else format_value(values[in_mm.name], in_mm.unit)
+            rows.append((item, format_value(values[item.name], item.unit), value))
     return rows
 
 
-def _format_value(value: float, unit: str) -> str:
+def format_value(value: float, unit: str) -> str:
     """Format a value with three or four significant digits and the unit."""
     if not math.isfinite(value):
         return "–"

@@ -91,6 +91,13 @@ class LesionPredictionController(QObject):
         outcome = self._outcomes.get(identity)
         return None if outcome is None or outcome.request != self._current_request(identity) else outcome.prediction
 
+    def lesion_predictions(self, identity: str) -> tuple[ClassPrediction, ...]:
+        """Return the current prediction for each of several lesions; empty for one, and while they are computed."""
+        outcome, lesion = self._outcomes.get(identity), self._controller.store.lesions.get(identity)
+        if outcome is None or lesion is None or outcome.request != self._current_request(identity):
+            return ()
+        return outcome.lesions if len(outcome.lesions) == len(lesion.result.lesion_measurements) else ()
+
     def result_with_prediction(self, identity: str) -> LesionResult:
         """Return the result of a photograph as it is saved: with prediction, patient data and visible heatmap.
 
@@ -104,8 +111,13 @@ class LesionPredictionController(QObject):
         result = lesion.result
         if prediction is None or request is None or request.classifier_input.mask_digest != lesion.mask_digest:
             return result
-        heat = self.heatmap.visible_heatmap(identity, request, prediction.positive)
-        return replace(result, class_prediction=prediction, patient_data=self.patient_data.row(identity), heatmap=heat)
+        return replace(
+            result,
+            class_prediction=prediction,
+            class_predictions=self.lesion_predictions(identity),
+            patient_data=self.patient_data.row(identity),
+            heatmap=self.heatmap.visible_heatmap(identity, request, prediction.positive),
+        )
 
     def run_when_predicted(self, identity: str, callback: Callable[[], None]) -> None:
         """Call back when the prediction is up to date with mask and patient data, or has failed."""
@@ -140,9 +152,9 @@ class LesionPredictionController(QObject):
         lesion, model = self._controller.store.lesions.get(identity), self._controls.classifier.model
         if lesion is None or not model:
             return None
-        classifier_input = ClassifierInput(
-            model, lesion.image_digest, self.edited_masks.mask_digest(identity) or lesion.mask_digest
-        )
+        digest = self.edited_masks.mask_digest(identity) or lesion.mask_digest
+        lesions = lesion.result.lesions_found if digest == lesion.mask_digest else 1  # unknown while it is edited
+        classifier_input = ClassifierInput(model, lesion.image_digest, digest, max(1, lesions))
         row = tuple(sorted(self.patient_data.row(identity).items()))
         return LesionPredictionRequest(identity, classifier_input, row)
 
@@ -161,7 +173,9 @@ class LesionPredictionController(QObject):
             self.heatmap.set_heatmap(request, response)
             return
         assert isinstance(response, Mapping)
-        self._set_outcome(LesionPredictionOutcome(request, ClassPrediction.from_json(response["answer"])))
+        prediction = ClassPrediction.from_json(response["answer"])
+        lesions = tuple(ClassPrediction.from_json(one) for one in response.get("lesions", ()))
+        self._set_outcome(LesionPredictionOutcome(request, prediction, lesions=lesions))
 
     def _on_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
         if request.method:
@@ -337,11 +351,12 @@ def _fingerprint_mask(identity: str, mask: NDArray[np.bool_], run: RunContext) -
 
 
 class LesionPredictionOutcome(NamedTuple):
-    """The outcome of a request: a prediction or an error message."""
+    """The outcome of a request: a prediction, and one for each of several lesions, or an error message."""
 
     request: LesionPredictionRequest
     prediction: ClassPrediction | None = None
     error: str = ""
+    lesions: tuple[ClassPrediction, ...] = ()
 
 
 def show_prediction(
@@ -438,9 +453,9 @@ class PredictionStatusUpdater(QObject):
         self._delay_timer.stop()
         if self._is_shown:
             self._is_shown = False
-            before = (
-                "" if self._previous_text.endswith("...") else self._previous_text.partition(DURATION_PREFIX)[0].strip()
-            )
+            shown = self._status.text  # a message may have followed while the prediction was running
+            before = self._previous_text if shown.endswith("...") else shown
+            before = "" if before.endswith("...") else before.partition(DURATION_PREFIX)[0].strip()
             self._status.end(TASK, f"{before} {DURATION_PREFIX} {time.monotonic() - self._start_time:.1f} s.".strip())
 
 

@@ -276,11 +276,15 @@ PatientItems = tuple[tuple[str, str], ...]
 
 
 class ClassifierInput(NamedTuple):
-    """The input of a classifier: the name of the model, and the digests of photograph and mask."""
+    """The input of a classifier: the name of the model, the digests of photograph and mask, and a number of lesions.
+
+    With several lesions, there is a prediction for each one, too.
+    """
 
     model: str
     image_digest: str
     mask_digest: str
+    lesions: int = 1
 
 
 class LesionPredictionRequest(NamedTuple):
@@ -382,9 +386,15 @@ class PredictionQueue(QObject):
             self._send_request("reclassify", {})
             return
         self._photograph_info = {"modality": result.photograph.modality, "damage": result.photograph.damage}
-        digests = {"image": request.classifier_input.image_digest, "mask": request.classifier_input.mask_digest}
+        mask_digest, lesions = request.classifier_input.mask_digest, request.classifier_input.lesions
+        digests = {"image": request.classifier_input.image_digest, "mask": mask_digest}
+        arrays = {"image": result.photograph.rgb, "mask": result.mask}
+        if lesions > 1:
+            digests["lesions"], arrays["lesions"] = f"{mask_digest} {lesions}", result.lesion_labels
+        elif (unused := self._files.pop("lesions", None)) is not None:
+            _remove(unused[1])
         missing = {}
-        for kind, array in (("image", result.photograph.rgb), ("mask", result.mask)):
+        for kind, array in arrays.items():
             known, path = self._files.get(kind, ("", None))
             if known != digests[kind] or path is None or not path.is_file():
                 if path is not None:

@@ -7,11 +7,12 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
@@ -22,6 +23,7 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.lesion.mask_record import get_mask_origin, mark_painted
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion, LesionStore, result_for_mask
 from napari_melanoma.ui.viewer import layers
@@ -46,10 +48,11 @@ AUTOSAVE_DELAY_MS = 600
 
 
 class RecoveredLesion(NamedTuple):
-    """Recovered corrections: the predicted result, the corrected mask, the strokes, and the time.
+    """Recovered corrections: the predicted result, the corrected mask, the strokes, the time, and the mask's origin.
 
     ``mask`` is bool, ``scribbles`` uint8 (0, 1, 2), both (row, column). ``mask_digest`` and ``image_digest`` are the
-    digests of the predicted mask and of the photograph's pixels.
+    digests of the predicted mask and of the photograph's pixels. ``origin`` is the part of the provenance that concerns
+    the corrected mask.
     """
 
     result: LesionResult
@@ -60,6 +63,7 @@ class RecoveredLesion(NamedTuple):
     scribbles: NDArray[np.uint8] | None
     saved_at: float
     folder: Path
+    origin: Mapping[str, object] = MappingProxyType({})
 
 
 def recovery_root() -> Path:
@@ -101,6 +105,9 @@ def save_recovery(
         "options": result.options.model_dump(mode="json"),
         "model": asdict(result.model),
         "chosen": chosen,
+        "origin": get_mask_origin(
+            mark_painted(result.provenance) if (mask != result.mask).any() else result.provenance
+        ),
         "shape": list(mask.shape),
         "saved_at": time.time(),
         "owner": _current_process(),
@@ -153,7 +160,15 @@ def _read_recovery(digest: str, folder: Path, about: dict[str, Any], photograph:
     result.compute_properties()
     strokes = scribbles if scribbles.shape == shape else None
     return RecoveredLesion(
-        result, array_fingerprint(result.mask), digest, chosen, mask, strokes, about["saved_at"], folder
+        result,
+        array_fingerprint(result.mask),
+        digest,
+        chosen,
+        mask,
+        strokes,
+        about["saved_at"],
+        folder,
+        get_mask_origin(about.get("origin") or {}),  # recovery files of earlier versions have none
     )
 
 
@@ -319,21 +334,27 @@ class LesionRecovery(QObject):
     """Restores recovered corrections in the layers of a photograph."""
 
     def __init__(
-        self, store: LesionStore, lesion_layers: LesionLayers, replace_mask: ReplaceMask, parent: QObject
+        self,
+        store: LesionStore,
+        lesion_layers: LesionLayers,
+        replace_mask: ReplaceMask,
+        get_shared_options: Callable[[], LesionOptions],
+        parent: QObject,
     ) -> None:
         super().__init__(parent)
+        self._get_shared_options = get_shared_options
         self._store = store
         self._layers = lesion_layers
         self._replace_mask = replace_mask
 
     def restore(self, identity: str, found: RecoveredLesion) -> None:
         """Restore recovered corrections; Ctrl+Z goes back to the current or the predicted mask."""
-        if self._store.mask(identity) is not None:
+        known = self._store.lesions.get(identity)
+        if known is not None and known.image_digest == found.image_digest and self._store.mask(identity) is not None:
             self._restore_mask(identity, found)
         elif self._store.image(identity) is not None:
-            self._store.lesions[identity] = AnalyzedLesion.from_model(
-                found.result, found.image_digest, found.mask_digest, found.chosen
-            )
+            lesion = AnalyzedLesion.from_model(found.result, found.image_digest, found.mask_digest, found.chosen)
+            self._store.lesions[identity] = replace(lesion, default_options=self._get_shared_options())
             self._layers.add_layers(identity, partial(self._restore_mask, identity, found))
 
     def _restore_mask(self, identity: str, found: RecoveredLesion) -> None:
@@ -346,7 +367,11 @@ class LesionRecovery(QObject):
             layers.add_strokes(strokes, found.scribbles)
         photograph = replace(found.result.photograph, pixel_size=get_pixel_size(image))
         base = replace(found.result, photograph=photograph)
-        self._replace_mask(identity, lambda known, mask: result_for_mask(base, found.mask), found.chosen)
+
+        def restore(known: LesionResult, mask: NDArray[np.uint8]) -> LesionResult:
+            return replace(result_for_mask(base, found.mask), provenance={**base.provenance, **found.origin})
+
+        self._replace_mask(identity, restore, found.chosen)
 
 
 class RecoveryNotice(QFrame):

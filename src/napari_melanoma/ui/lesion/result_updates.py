@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.lesion.mask_record import mark_painted
 from napari_melanoma.ui.lesion.analyzed_lesions import (
     MASK_OPTIONS,
     ROI_OPTIONS,
@@ -19,6 +20,7 @@ from napari_melanoma.ui.lesion.analyzed_lesions import (
     MakeResult,
     Point,
     have_equal_fields,
+    keep_prediction_options,
     preview_contours,
     rederive,
     redraw_from_strokes,
@@ -82,7 +84,7 @@ class LesionController(QObject):
         self._layers = LesionLayers(self.store, self)
         self._layers.shown.connect(self.changed)
         self._layers.editable_layer_added.connect(self.watcher.watch)
-        self.recovery = LesionRecovery(self.store, self._layers, self._replace, self)
+        self.recovery = LesionRecovery(self.store, self._layers, self._replace, get_shared_options, self)
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
@@ -168,6 +170,13 @@ class LesionController(QObject):
             self.message.emit("Draw strokes inside or outside the lesion first.")
         else:
             self._replace(identity, lambda known, mask: redraw_from_strokes(known, mask, strokes), lesion.chosen)
+
+    def replace_mask(self, identity: str, make: MakeResult, key: str = "replace") -> None:
+        """Replace the mask by that of a new result, in one step that can be undone.
+
+        A pending replacement with the same key is dropped.
+        """
+        self._replace(identity, make, self.store.lesions[identity].chosen, key=key)
 
     def _replace(
         self,
@@ -269,7 +278,7 @@ def _with_current_options(
     found: LesionResult, options: LesionOptions, known: LesionResult, mask: NDArray[np.uint8]
 ) -> LesionResult:
     """The result of an analysis with the current options."""
-    new_options = options.model_copy(update={"model": found.options.model, "flips": found.options.flips})
+    new_options = keep_prediction_options(options, found.options)
     return found if new_options == found.options else rederive(found, new_options, None)
 
 
@@ -334,6 +343,7 @@ def update_from_mask(
         return None
     origin = lesion.origins.get(digest)
     if origin is None:
-        return LesionUpdate(identity, remeasure(lesion.result, mask, options), None, digest, lesion.chosen)
+        painted = replace(remeasure(lesion.result, mask, options), provenance=mark_painted(lesion.result.provenance))
+        return LesionUpdate(identity, painted, None, digest, lesion.chosen)
     result = origin.restore(lesion.result, mask, options.roi)
     return LesionUpdate(identity, result, None, digest, origin.chosen, restored=True)

@@ -160,7 +160,7 @@ def store_result(folder: Path, result: LesionResult, name: str, decision: Review
         review=decision.review,
         model=result.model.name,
         model_fingerprint=result.model.fingerprint,
-        prediction=predicted,
+        prediction=predicted if result.is_predicted else None,
         modality=result.photograph.modality,
         damage=result.photograph.damage,
     )

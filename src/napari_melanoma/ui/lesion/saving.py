@@ -69,7 +69,7 @@ def save_result(result: LesionResult, name: str, folder: Path) -> Path:
         old_columns = renamed_columns(prediction.classes, prediction.positive)
     table = ResultTable(folder.parent / RESULTS_TABLE, (*COLUMNS, *cells, *MEASUREMENT_COLUMNS), old_columns)
     save_lesion(replace(result, photograph=replace(result.photograph, name=name)), folder)
-    table.set_row(result_row(folder.name, name, read_result(folder), "corrected by hand" * result.corrected))
+    table.set_row(result_row(folder.name, name, read_result(folder)))
     table.write()
     return folder
 

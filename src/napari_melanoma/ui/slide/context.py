@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QMainWindow, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.slides.reading.slide import NOT_STATED
+from napari_melanoma.ui.viewer.camera import find_main_window
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from qtpy.QtWidgets import QMainWindow
 
     from napari_melanoma.case.model import CaseImage, CaseLesion
     from napari_melanoma.slides.reading.slide import SlideInfo
@@ -66,10 +68,7 @@ class SlideContext(QObject):
     @property
     def main_window(self) -> QMainWindow | None:
         """The viewer's window, also if the dock floats; None until the dock is in a window."""
-        widget: QWidget | None = self.dock
-        while widget is not None and not isinstance(widget, QMainWindow):
-            widget = widget.parentWidget()
-        return widget
+        return find_main_window(self.dock)
 
     @property
     def result_location(self) -> SlideResultLocation | None:

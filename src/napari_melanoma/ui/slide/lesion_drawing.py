@@ -1,4 +1,4 @@
-"""Draw new lesions manually: a panel for class and tool, and a layer for the outlines."""
+"""Draw new lesions manually, with a panel for class and tool and a layer for the outlines; refine them by clicks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QAbstractButton, QFrame, QLabel, QMessageBox, QVBoxLayout
 
-from napari_melanoma.ui.slide.lesions import class_of_probability, make_draw_edit
+from napari_melanoma.ui.slide.lesions import class_of_probability, make_draw_edit, make_refine_edit
+from napari_melanoma.ui.slide.outline_clicks import HINT, OutlineClickTool
 from napari_melanoma.ui.slide.shape_layers import complete_lasso_strokes, line_width
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
 
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.lesions import LesionFindings, SlideLesions
+    from napari_melanoma.ui.slide.lesions import LesionFindings, LesionTable, SlideLesions
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 CLASSES = {"": "from the model", "malignant": "malignant", "benign": "benign"}
@@ -263,3 +264,33 @@ def describe_drawn_lesion(lesion: Any, target: str) -> str:  # noqa: ANN401 - a 
         else f", p {class_of_probability(lesion.label, target)} {lesion.probability:.2f}"
     )
     return f"Lesion {lesion.index} drawn: {lesion.label}, {area}{known}."
+
+
+class LesionRefinement(QObject):
+    """Refine lesions by clicks while the button is checked; each click is one undo step."""
+
+    def __init__(
+        self, context: SlideContext, lesions: SlideLesions, table: LesionTable, button: QAbstractButton
+    ) -> None:
+        super().__init__(context)
+        self._context, self._lesions, self._table, self._button = context, lesions, table, button
+        self._tool = OutlineClickTool(context.viewer, self, "clicks")
+        self._tool.clicked.connect(lambda click: lesions.edit(make_refine_edit(table.selected, click)))
+        self._tool.left.connect(lambda: button.setChecked(False))
+        button.toggled.connect(self._on_toggled)
+        lesions.changed.connect(self._on_lesions)
+        add_shortcut(context.dock, "slide.click", button.click)
+
+    def _on_toggled(self, on: bool) -> None:
+        slide = self._context.slide
+        if not on:
+            self._tool.stop()
+        elif slide is None or self._lesions.findings is None:
+            self._button.setChecked(False)
+        else:
+            self._tool.start(slide, {"Control-Z": self._lesions.undo, "Control-Shift-Z": self._lesions.redo})
+            self._context.status.show_message(HINT)
+
+    def _on_lesions(self, found: LesionFindings | None) -> None:
+        if found is None:
+            self._button.setChecked(False)

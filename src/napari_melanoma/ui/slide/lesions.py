@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.lesion_edits import Lesions
     from napari_melanoma.slides.lesions import LesionClass, LesionConfig, LesionMaps, SlideLesion
+    from napari_melanoma.slides.outline_clicks import OutlineClick
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 MAX_OUTLINES = 400  # napari becomes slow with more
@@ -414,6 +415,18 @@ def make_draw_edit(outline: Polygon, label: str) -> LesionEdit:
 
         lesion_class: LesionClass | None = "malignant" if label == "malignant" else "benign" if label else None
         return add_lesion(lesions, [outline], maps, config, lesion_class)
+
+    return change
+
+
+def make_refine_edit(indices: Collection[int], click: OutlineClick) -> LesionEdit:
+    """Refine the lesion that a click is in or next to, preferably one of some lesions."""
+    chosen = tuple(indices)
+
+    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
+        from napari_melanoma.slides.lesion_edits import refine_lesion
+
+        return refine_lesion(lesions, chosen, click, maps, config)
 
     return change
 

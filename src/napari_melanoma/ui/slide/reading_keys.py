@@ -12,13 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QPointF, Qt, Signal
-from qtpy.QtGui import QCursor, QKeyEvent, QKeySequence, QMouseEvent
+from qtpy.QtGui import QCursor, QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, pan_view, zoom_about
 from napari_melanoma.ui.viewer.kinetic import KineticPanning
-from napari_melanoma.ui.viewer.shortcuts import list_keys
+from napari_melanoma.ui.viewer.shortcuts import list_keys, name_key
 from napari_melanoma.ui.viewer.slide_layers import find_slide_identity
 from napari_melanoma.ui.viewer.view_memory import fit_view
 
@@ -36,9 +36,6 @@ QUARTER, WHOLE = 0.25, 1.0  # of the view
 DIRECTIONS = ((0, -1), (0, 1), (-1, 0), (1, 0))  # left, right, up, down, as the keys are declared
 MAGNIFICATIONS = (2, 4, 10, 20, 40)
 ZOOM_STEP = 2**0.5
-IGNORED_MODIFIERS = (
-    Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.MetaModifier
-)
 VIEW_STEPS = {Qt.MouseButton.BackButton: -1, Qt.MouseButton.ForwardButton: 1}
 
 
@@ -133,13 +130,8 @@ class ReadingKeys(QObject):
         return self.actions[name]() is not False
 
     def _name_key(self, event: QKeyEvent) -> str:
-        """Return the key as it is declared; empty for keys with modifiers other than Shift."""
-        if event.modifiers() & IGNORED_MODIFIERS:
-            return ""
-        name = str(QKeySequence(event.key()).toString(QKeySequence.SequenceFormat.PortableText))
-        name = {"Backtab": "Shift+Tab", "Esc": "Escape"}.get(name, name)
-        if name == "Shift+Tab":
-            return name
+        """Return the key as it is declared, with Shift if an action is declared for it."""
+        name = name_key(event)
         with_shift = f"Shift+{name}"
         is_shifted = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier) and with_shift in self.actions
         return with_shift if is_shifted else name

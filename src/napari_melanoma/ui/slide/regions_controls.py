@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
+from napari_melanoma.ui.slide.outline_clicks import HINT as CLICK_HINT
 from napari_melanoma.ui.slide.regions_classes import RegionClassList
 from napari_melanoma.ui.slide.regions_list import RegionListView
 from napari_melanoma.ui.slide.regions_tools import RegionOperationPanel, RegionSettings
@@ -20,9 +21,10 @@ TOOLS = {
     "wand": ("wand", "fill", "Click on a color; drag, or turn the wheel with Shift, to change the tolerance"),
     "select": ("select", "select", "Click regions to select them; drag their corners with napari's own tool"),
     "split": ("split", "path", "Draw a line across the selected region, or across any; Space pans"),
+    "refine": ("refine", "picker", CLICK_HINT),
     "hole": ("hole", "erase", "Draw around what is not part of the selected region, or of the one below"),
 }
-DRAWN_OPERATIONS = ("split", "hole")
+DRAWN_OPERATIONS = ("split", "hole", "refine")
 TOOL_ROWS = (("rectangle", "ellipse", "add_polygon"), ("add_polygon_lasso", "brush", "wand"))
 EDITS = {
     "class": ("class", "Assign the class that is selected in the list to the selected regions"),

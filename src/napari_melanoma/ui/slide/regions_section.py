@@ -12,6 +12,8 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.io.results import OUTLINES
+from napari_melanoma.ui.slide.outline_clicks import HINT as CLICK_HINT
+from napari_melanoma.ui.slide.outline_clicks import OutlineClickTool
 from napari_melanoma.ui.slide.regions_layer import LINE_MODE, RegionBrush, RegionLayer, get_snap_distance
 from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore, choose_export_file, choose_import_file
 from napari_melanoma.ui.slide.regions_wand import RegionWand
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from superqt import QCollapsible
 
     from napari_melanoma.core.polygons import Polygon
+    from napari_melanoma.slides.outline_clicks import OutlineClick
     from napari_melanoma.slides.regions import RegionClass, Regions, ShapesState
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.regions_controls import RegionControls
@@ -58,8 +61,9 @@ class SlideRegionSection(QObject):
         self.layer = RegionLayer(self._viewer, self)
         self.brush = RegionBrush(self._viewer, self)
         self.wand = RegionWand(self._viewer, self)
+        self.clicks = OutlineClickTool(self._viewer, self, "painting")
         self._keys: dict[str, Callable[[], None]] = {str(number): partial(self._on_key, number) for number in KEYS}
-        undo = {"Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo}
+        undo = self._undo_keys = {"Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo}
         copy = {"Control-C": partial(self._on_operation, "copy"), "Control-V": partial(self._on_operation, "paste")}
         self.layer.bind({**self._keys, **undo, **copy})
         self._section = section
@@ -75,7 +79,8 @@ class SlideRegionSection(QObject):
         self.brush.painted.connect(self._on_painted)
         self.wand.found.connect(self._on_wand_found)
         self.wand.tolerance_changed.connect(lambda value: self.controls.settings_view.tolerance.setValue(value))
-        for tool in (self.layer, self.wand):
+        self.clicks.clicked.connect(self._on_refining_click)
+        for tool in (self.layer, self.wand, self.clicks):
             tool.left.connect(partial(self._set_tool, "", is_left=True))
         self.store.changed.connect(self._on_changed)
         self.selection.changed.connect(self._on_selection)
@@ -241,8 +246,8 @@ class SlideRegionSection(QObject):
         previous, self._tool = self._tool, name
         if previous == "brush":
             self.brush.finish()
-        elif previous == "wand":
-            self.wand.stop()
+        elif previous in ("wand", "refine"):
+            (self.wand if previous == "wand" else self.clicks).stop()
         elif previous and not is_left and name not in MODES and self.layer.layer is not None:
             self.layer.set_mode("pan_zoom", self.controls.class_list.current)
         if self._controls is None and not name:
@@ -257,6 +262,9 @@ class SlideRegionSection(QObject):
         elif name == "wand":
             self._update_wand()
             self.wand.start(slide, controls.class_list.current, self._keys)
+        elif name == "refine":
+            self.clicks.start(slide, self._undo_keys)
+            self._context.status.show_message(CLICK_HINT)
         elif name:
             self.layer.set_mode(MODES[name], controls.class_list.current)
             self.layer.select(self.selection.ids)
@@ -295,6 +303,11 @@ class SlideRegionSection(QObject):
 
         new = region_from_polygons(polygons, self.controls.class_list.current, self.controls.reader_name)
         self._add(lambda regions: self._snap((*regions, new), {new.id}, *self._nearness))
+
+    def _on_refining_click(self, click: OutlineClick) -> None:
+        from napari_melanoma.slides.region_operations import refine_region
+
+        self.store.apply_slow_edit(partial(refine_region, ids=self.selection.ids, click=click))
 
     def _add(self, edit: Callable[[Regions], Regions]) -> None:
         """Apply an edit that may add regions, and scroll to the last of them in the list."""

@@ -16,6 +16,7 @@ from napari_melanoma.core.formatting import format_class, format_duration
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.ui.slide.export import create_export_button
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
+from napari_melanoma.ui.slide.lesion_drawing import LesionRefinement
 from napari_melanoma.ui.slide.lesions import (
     LesionTable,
     make_class_edit,
@@ -23,6 +24,7 @@ from napari_melanoma.ui.slide.lesions import (
     make_remove_edit,
     make_split_edit,
 )
+from napari_melanoma.ui.slide.outline_clicks import HINT as CLICK_HINT
 from napari_melanoma.ui.slide.overview import TileStrip
 from napari_melanoma.ui.slide.run_status import needs_run_panel
 from napari_melanoma.ui.viewer import slide_layers
@@ -89,6 +91,7 @@ class SlideResultController(QObject):
         }
         for name, slot in edits.items():
             view.edit_buttons[name].clicked.connect(slot)
+        self._refinement = LesionRefinement(context, lesions, view.lesion_table, view.edit_buttons["refine"])
         self._callback = self._on_press
         callbacks, mine = self._viewer.mouse_drag_callbacks, self._callback
         callbacks.append(mine)
@@ -190,6 +193,7 @@ class SlideResultController(QObject):
         count = len(view.lesion_table.selected)
         enabled = {
             "draw": found is not None,
+            "refine": found is not None,
             "merge": count > 1,
             "split": count == 1,
             "class": count > 0,
@@ -304,6 +308,7 @@ def _remove_callback(callbacks: list[Any], mine: Any) -> None:  # noqa: ANN401 -
 SAVE_KEY = format_key("slide.save")
 EDITS = {
     "draw": ("draw", f"Draw a new lesion on the slide; press again to stop ({format_key('slide.draw')})"),
+    "refine": ("refine", f"{CLICK_HINT} ({format_key('slide.click')})"),
     "merge": ("merge", "Merge the selected lesions into one"),
     "split": ("split", "Split a lesion by a line that you draw across it"),
     "class": ("class", "Switch the class of the selected lesions"),
@@ -311,6 +316,7 @@ EDITS = {
     "undo": ("undo", "Undo the last change of the lesions"),
     "redo": ("redo", "Redo the last change that was undone"),
 }
+CANVAS_EDITS = ("draw", "refine")  # tools that stay active
 NO_LESIONS = "No lesions yet. Analyze the slide first."
 NO_HEATMAP = "No results yet. The heatmap appears here and is refined while the analysis runs."
 
@@ -328,7 +334,8 @@ class SlideResultView:
         self.lesion_count_label = named(quiet_label(NO_LESIONS), "lesion_count", "Number of lesions")
         self.lesion_table = LesionTable()
         self.edit_buttons = {name: tool_button(f"lesion_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
-        self.edit_buttons["draw"].setCheckable(True)
+        for name in CANVAS_EDITS:
+            self.edit_buttons[name].setCheckable(True)
         for name, arrow in (("undo", "↶"), ("redo", "↷")):
             self.edit_buttons[name].setText(arrow)
         self.save_button = named(QPushButton("Save"), "save", "Save the lesions")
@@ -336,7 +343,7 @@ class SlideResultView:
         self.validity = ValidityNotice(icons, "slide", self.prediction_label)
         self.validity.numbers_shown.connect(self._set_predictions_visible)
         self._heatmap_area = column(self.heatmap_controls, self.tile_strip)
-        self._edit_row = row(*(button for name, button in self.edit_buttons.items() if name != "draw"))
+        self._edit_row = row(*(button for name, button in self.edit_buttons.items() if name not in CANVAS_EDITS))
         self._edit_row.layout().setSpacing(2)
         self._lesion_table_area = column(self.lesion_table)
 
@@ -345,7 +352,7 @@ class SlideResultView:
         heatmap = column(self._no_heatmap_label, self._heatmap_area)
         lesions = column(
             self.warning_label,
-            row(self.lesion_count_label, self.edit_buttons["draw"], stretch=0),
+            row(self.lesion_count_label, *(self.edit_buttons[name] for name in CANVAS_EDITS), stretch=0),
             self._lesion_table_area,
             self._edit_row,
         )
@@ -361,7 +368,8 @@ class SlideResultView:
         self._heatmap_area.setVisible(has_heatmap)
         self.lesion_table.setVisible(has_lesions)
         self._edit_row.setVisible(has_lesions)
-        self.edit_buttons["draw"].setVisible(has_lesions)
+        for name in CANVAS_EDITS:
+            self.edit_buttons[name].setVisible(has_lesions)
         if not has_lesions:
             self.lesion_count_label.setText(NO_LESIONS)
 

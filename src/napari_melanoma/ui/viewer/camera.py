@@ -108,6 +108,15 @@ def center_on_canvas(viewer: Viewer, point: tuple[float, float]) -> None:
     pan_view(viewer, rows, columns)
 
 
+def find_main_window(widget: QWidget | None) -> QMainWindow | None:
+    """Return the viewer's window that contains a dock, also if the dock floats; None until it is in a window."""
+    from qtpy.QtWidgets import QMainWindow
+
+    while widget is not None and not isinstance(widget, QMainWindow):
+        widget = widget.parentWidget()
+    return widget
+
+
 def find_canvas(window: QMainWindow) -> QWidget | None:
     """Return the widget of the viewer's canvas; None in a window without one."""
     from qtpy.QtOpenGLWidgets import QOpenGLWidget

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
-from napari_melanoma.ui.viewer.camera import get_scale_bar
+from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 from napari_melanoma.ui.viewer.photographs import (
     METADATA_KEY,
     STAND_IN_KEY,
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.geometry import Box
     from napari_melanoma.imaging.masks import Roi
+    from napari_melanoma.imaging.prompts import PromptOptions
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.widgets.style import Connections
 
@@ -176,7 +179,7 @@ def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: 
     layer.editable = False
 
 
-def _have_equal_points(shown: Sequence[NDArray[np.float32]], outlines: Sequence[NDArray[np.float32]]) -> bool:
+def _have_equal_points(shown: Sequence[NDArray[np.floating]], outlines: Sequence[NDArray[np.floating]]) -> bool:
     import numpy as np
 
     return len(shown) == len(outlines) and all(map(np.array_equal, shown, outlines))
@@ -202,6 +205,7 @@ def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
     show_band(viewer, image, result.band)
     show_contours(viewer, image, result.contours)
     show_other_lesions(viewer, image, result)
+    show_numbers(viewer, image, result.lesion_boxes)
     show_roi(viewer, image, result.roi)
     show_measurements(viewer, image, result)
 
@@ -228,6 +232,78 @@ def get_scribbles_layer(viewer: Viewer, image: Image) -> Labels:
         return layer
 
     return _get_or_add_layer(viewer, image, "scribbles", make)
+
+
+def show_prompts(viewer: Viewer, image: Image, lesions: Sequence[PromptOptions]) -> None:
+    """Show clicks as disks, blue for the lesion and orange for what does not belong to it, and boxes."""
+    import numpy as np
+    from napari.layers import Shapes
+
+    layer = _get_or_add_layer(viewer, image, "prompts", partial(Shapes, ndim=2, opacity=0.9))
+    reach = 4 * line_width(image)
+    shapes: list[tuple[str, NDArray[np.float64], str]] = []
+    for prompts in lesions:
+        for points, color in ((prompts.include, BLUE), (prompts.exclude, ORANGE)):
+            shapes += [("ellipse", _square(point, reach), color) for point in points]
+        if prompts.box is not None:
+            top, left, bottom, right = prompts.box
+            corners = [[top, left], [top, right], [bottom, right], [bottom, left]]
+            shapes.append(("rectangle", np.array(corners), BLUE))
+    colors = [color for _, _, color in shapes]
+    known = layer.metadata[METADATA_KEY].get("colors")
+    if known == colors and _have_equal_points(layer.data, [data for _, data, _ in shapes]):
+        return  # drawing again would block the window
+    layer.editable = True
+    layer.data = []
+    if shapes:
+        faces = ["transparent" if kind == "rectangle" else color for kind, _, color in shapes]
+        edges = [color if kind == "rectangle" else "white" for kind, _, color in shapes]
+        pairs = [(data, kind) for kind, data, _ in shapes]
+        layer.add(pairs, edge_width=line_width(image), edge_color=edges, face_color=faces)
+    layer.metadata[METADATA_KEY]["colors"] = colors
+    layer.editable = False
+
+
+def _square(center: tuple[float, float], reach: float) -> NDArray[np.float64]:
+    """The corners of a square, float64 (4, 2); ``center``: (row, column)."""
+    import numpy as np
+
+    return np.array(center) + reach * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]], np.float64)
+
+
+SHOWN_SHARE = 0.5  # of the view that a lesion takes up when it is brought into view
+
+
+def show_box(viewer: Viewer, image: Image, box: Box) -> None:
+    """Bring a box, in pixels of the photograph, into view with its surroundings."""
+    import numpy as np
+
+    rows, columns = (
+        start - 0.5 + np.array([0, length]) for start, length in ((box.top, box.height), (box.left, box.width))
+    )
+    corners = np.array([image.data_to_world((row, column))[-2:] for row in rows for column in columns])
+    first, last = corners.min(0), corners.max(0)  # the photograph may be rotated
+    camera = get_camera(viewer)
+    camera.zoom = SHOWN_SHARE * float((np.array(viewer.canvas.size) / (last - first)).min())
+    camera.center = (*tuple(camera.center)[:-2], *((first + last) / 2).tolist())
+
+
+def show_numbers(viewer: Viewer, image: Image, boxes: Sequence[Box]) -> None:
+    """Number several lesions beside the upper right of their bounding boxes; one lesion has no number."""
+    from napari.layers import Points
+
+    corners = [[float(box.top), float(box.left + box.width)] for box in boxes] if len(boxes) > 1 else []
+    layer = find_layer(viewer, image, "numbers")
+    if layer is not None and layer.data.tolist() == corners:
+        return
+    if layer is not None:
+        viewer.layers.remove(layer)
+    if corners:
+        texts = [str(number) for number, _ in enumerate(corners, start=1)]
+        text = {"string": texts, "color": "yellow", "size": 14, "anchor": "upper_left"}
+        made = Points(corners, size=1, text=text, face_color="transparent", border_color="transparent")
+        insert_layer(viewer, image, "numbers", made)
+        made.editable = False
 
 
 def get_ruler_layer(viewer: Viewer, image: Image) -> Shapes:

@@ -12,7 +12,7 @@ from napari_melanoma.core.geometry import PixelSize
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Labels, Layer
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
@@ -51,9 +51,12 @@ class LayerPhotographSource(NamedTuple):
 
     def read(self) -> Photograph:
         """Read the pixels as 8-bit RGB; call this in a thread."""
+        return self.describe(_read_rgb(self.data, self.name))
+
+    def describe(self, rgb: NDArray[np.uint8]) -> Photograph:
+        """Return a photograph of pixels that were read before, uint8 (row, column, channel=3)."""
         from napari_melanoma.io.photographs import Photograph
 
-        rgb = _read_rgb(self.data, self.name)
         return Photograph(rgb, self.name, self.pixel_size, self.modality, self.damage)  # type: ignore[arg-type]
 
 
@@ -129,7 +132,19 @@ def describe_photograph(image: Image) -> str:
     return ", ".join(part for part in (f"{columns} x {rows} px", scale, about.get("modality"), damage) if part)
 
 
-Role = Literal["probability", "heatmap", "band", "mask", "contour", "other lesions", "ROI", "scribbles", "ruler"]
+Role = Literal[
+    "probability",
+    "heatmap",
+    "band",
+    "mask",
+    "contour",
+    "other lesions",
+    "ROI",
+    "scribbles",
+    "prompts",
+    "numbers",
+    "ruler",
+]
 ORDER: tuple[Role, ...] = (
     "probability",
     "heatmap",
@@ -139,6 +154,8 @@ ORDER: tuple[Role, ...] = (
     "other lesions",
     "contour",
     "scribbles",
+    "prompts",
+    "numbers",
     "ruler",
 )
 
@@ -192,6 +209,13 @@ def find_layers(viewer: Viewer, image: Image) -> list[Layer]:
     ]
 
 
+def list_foreign_labels(viewer: Viewer) -> list[Labels]:
+    """List the Labels layers of the user and of other plugins, in layer order."""
+    from napari.layers import Labels
+
+    return [layer for layer in viewer.layers if isinstance(layer, Labels) and METADATA_KEY not in layer.metadata]
+
+
 def get_model_digest(layer: Layer) -> str | None:
     """Return the digest of the predicted mask, by which a dock recognizes a mask that was edited later.
 
@@ -217,10 +241,10 @@ def insert_unselected(viewer: Viewer, index: int, layer: Layer) -> None:
 
 
 def insert_layer(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None:
-    """Insert a layer above its photograph, with its name, position and scale; the selection does not change."""
+    """Insert a layer above its photograph, with its name and position; the selection does not change."""
     layer.name = f"{image.name} {role}"
     layer.metadata = {METADATA_KEY: {"photograph": get_identity(image), "role": role}}
-    layer.scale, layer.translate, layer.units = image.scale, image.translate, image.units
+    _align(layer, image)
     layer.visible = layer.visible and image.visible
     below = ORDER[: ORDER.index(role)]
     top = max(
@@ -230,6 +254,12 @@ def insert_layer(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None
         or (get_identity(other) == get_identity(image) and other.metadata[METADATA_KEY].get("role") in below)
     )
     insert_unselected(viewer, top + 1, layer)
+
+
+def _align(layer: Layer, image: Image) -> None:
+    """Give a layer the transform of a photograph, so that equal pixels lie at equal positions."""
+    layer.scale, layer.rotate, layer.shear, layer.translate = image.scale, image.rotate, image.shear, image.translate
+    layer.affine, layer.units = image.affine, image.units
 
 
 def rename_layers(viewer: Viewer, image: Image) -> None:
@@ -244,7 +274,7 @@ def update_scale(viewer: Viewer, image: Image) -> None:
     """Give the layers derived from a photograph its scale."""
     for layer in find_layers(viewer, image):
         if layer != image and (tuple(layer.scale) != tuple(image.scale) or layer.units != image.units):
-            layer.translate, layer.scale, layer.units = image.translate, image.scale, image.units
+            _align(layer, image)
 
 
 def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None:
@@ -268,6 +298,9 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
     camera.zoom = zoom / math.sqrt(y * x)
 
 
+SHOWN_WITH_PHOTOGRAPH = ("band", "mask", "contour", "other lesions", "ROI", "prompts", "numbers")
+
+
 def show_only(viewer: Viewer, image: Image) -> None:
     """Show one photograph with its layers, and hide the others, which lie at the same position."""
     image.visible = True
@@ -276,7 +309,7 @@ def show_only(viewer: Viewer, image: Image) -> None:
             for layer in find_layers(viewer, other):
                 layer.visible = False
     for layer in find_layers(viewer, image):
-        if layer.metadata[METADATA_KEY].get("role") in ("band", "mask", "contour", "other lesions", "ROI"):
+        if layer.metadata[METADATA_KEY].get("role") in SHOWN_WITH_PHOTOGRAPH:
             layer.visible = True
 
 

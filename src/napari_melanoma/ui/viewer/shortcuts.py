@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QKeyEvent, QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
@@ -22,6 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.ui.viewer.camera import find_canvas, find_main_window
 from napari_melanoma.ui.viewer.photographs import is_photograph
 from napari_melanoma.ui.viewer.view_memory import ViewMemory, get_current_picture
 from napari_melanoma.ui.widgets.style import named, quiet_label
@@ -29,13 +31,17 @@ from napari_melanoma.ui.widgets.style import named, quiet_label
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-ShortcutContext = Literal["window", "dock", "widget", "canvas"]
+ShortcutContext = Literal["window", "dock", "widget", "canvas", "tool"]
 CONTEXT_TEXTS = {
     "window": "in the whole window",
     "dock": "while the dock has the keyboard focus",
     "widget": "in the list, table or layer concerned",
     "canvas": "on the image while a slide is shown, unless the selected layer uses the key",
+    "tool": "on the image while the tool is on",
 }
+IGNORED_MODIFIERS = (
+    Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.MetaModifier
+)
 PHOTOGRAPH_DOCKS = ("lesion_dock", "review_dock")
 DIALOG_NAME = "melanoma_shortcuts"
 WIDTH_PX, HEIGHT_PX = 560, 600
@@ -45,7 +51,7 @@ class Shortcut(NamedTuple):
     """A key, its action, its group in the help dialog, and where it works.
 
     Context ``widget``: handled by the widget itself, or by napari. Context ``canvas``: one or several keys, separated
-    by commas, which are connected while a slide is shown.
+    by commas, which are connected while a slide is shown. Context ``tool``: the same while a tool is on.
     """
 
     key: str
@@ -66,6 +72,10 @@ SHORTCUTS = {
     "lesion.paint": Shortcut("Alt+B", "Paint on the mask (brush)", "Lesion"),
     "lesion.erase": Shortcut("Alt+E", "Erase on the mask", "Lesion"),
     "lesion.brush": Shortcut("[, ]", "Change the brush size", "Lesion", "widget"),
+    "lesion.click": Shortcut("Alt+J", "Correct the mask by clicks", "Lesion"),
+    "lesion.next_mask": Shortcut("Tab", "Next mask that fits the clicks", "Lesion", "tool"),
+    "lesion.previous_mask": Shortcut("Shift+Tab", "Previous mask that fits the clicks", "Lesion", "tool"),
+    "lesion.leave_clicks": Shortcut("Escape", "Stop correcting by clicks", "Lesion", "tool"),
     "lesion.inside": Shortcut("Alt+I", "Draw strokes inside the lesion", "Lesion"),
     "lesion.outside": Shortcut("Alt+O", "Draw strokes outside the lesion", "Lesion"),
     "lesion.apply": Shortcut("Alt+R", "Update the mask from the strokes", "Lesion"),
@@ -101,6 +111,7 @@ SHORTCUTS = {
     "slide.copy": Shortcut("Ctrl+C", "Copy the selected regions", "Slide", "widget"),
     "slide.paste": Shortcut("Ctrl+V", "Paste the copied regions", "Slide", "widget"),
     "slide.draw": Shortcut("Alt+D", "Draw a lesion; press again to finish", "Slide"),
+    "slide.click": Shortcut("Alt+J", "Refine lesions by clicks; press again to finish", "Slide"),
     "slide.depth": Shortcut("Alt+T", "Measure the Breslow thickness manually", "Slide"),
     "slide.classes": Shortcut("1 to 9", "Set the class of a region", "Slide", "widget"),
     "slide.rename": Shortcut("F2", "Rename the selected bookmark or region", "Slide", "widget"),
@@ -144,7 +155,7 @@ def list_keys(name: str) -> list[str]:
 
 def format_key(name: str) -> str:
     """Format the key of a shortcut for tooltips and the help dialog, with the symbols of the platform."""
-    if SHORTCUTS[name].context in ("widget", "canvas"):  # "1 to 9" is not a key sequence
+    if SHORTCUTS[name].context in ("widget", "canvas", "tool"):  # "1 to 9" is not a key sequence
         return get_key(name)
     return QKeySequence(get_key(name)).toString(QKeySequence.SequenceFormat.NativeText)
 
@@ -159,6 +170,46 @@ def add_shortcut(dock: QWidget, name: str, callback: Callable[[], object]) -> QS
     # Two open docks may use the same key: Qt then activates neither, and reports the ambiguity to one of them.
     shortcut.activatedAmbiguously.connect(partial(_activate_best_match, shortcut))
     return shortcut
+
+
+class CanvasKeys(QObject):
+    """Keys that have an effect on the canvas while a tool is on.
+
+    An event filter handles them, since Tab does not reach napari. ``actions``: by the name of the shortcut.
+    """
+
+    def __init__(self, dock: QWidget, actions: Mapping[str, Callable[[], object]]) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self._actions = {key: action for name, action in actions.items() for key in list_keys(name)}
+        self._canvas: QWidget | None = None
+
+    def set_active(self, active: bool) -> None:
+        """Start or stop handling the keys."""
+        if self._canvas is not None:
+            with suppress(RuntimeError):  # it was deleted with its window
+                self._canvas.removeEventFilter(self)
+        window = find_main_window(self._dock) if active else None
+        self._canvas = None if window is None else find_canvas(window)
+        if self._canvas is not None:
+            self._canvas.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Handle a key; return whether it was handled."""
+        if event is None or event.type() != QEvent.Type.KeyPress or not isinstance(event, QKeyEvent):
+            return False
+        action = self._actions.get(name_key(event))
+        if action is not None:
+            action()
+        return action is not None
+
+
+def name_key(event: QKeyEvent) -> str:
+    """Return a key as shortcuts of the canvas declare it; empty for keys with modifiers other than Shift."""
+    if event.modifiers() & IGNORED_MODIFIERS:
+        return ""
+    name = str(QKeySequence(event.key()).toString(QKeySequence.SequenceFormat.PortableText))
+    return {"Backtab": "Shift+Tab", "Esc": "Escape"}.get(name, name)
 
 
 def _activate_best_match(shortcut: QShortcut) -> None:

@@ -37,6 +37,7 @@ Role = Literal[
     "ruler",
     "drawing",
     "painting",
+    "clicks",
 ]
 ORDER: tuple[Role, ...] = get_args(Role)  # from below to above
 SLIDE_IDENTITY_KEY = "slide_identity"  # in the metadata of layers derived from a slide

@@ -158,6 +158,7 @@ class EditedDocument(SlideDocument[State]):
     ) -> None:
         super().__init__(parent)
         self._read = read
+        self._slow_edit_count = 0
         self._writer = writer = None if write is None else _LatestStateWriter(self, write)
         if writer is not None:
             self.destroyed.connect(lambda: writer.flush())  # the lambda keeps the writer until then
@@ -186,6 +187,32 @@ class EditedDocument(SlideDocument[State]):
             return now if value == now.history.current else replace(now, history=now.history.push(value))
 
         self._change(step)
+
+    def apply_slow_edit(self, edit: Callable[[Any], Any]) -> None:
+        """Compute an edit in the background, after pending ones, and apply it as ``apply_edit`` does.
+
+        It is computed again if the value has changed meanwhile, and dropped if another slide is displayed.
+        """
+        now = self.state
+        if now is None:
+            return
+        identity = now.identity
+        self._slow_edit_count += 1
+
+        def prepare() -> JobFunction:
+            before = self._states[identity].history.current
+            return lambda run: (before, edit(before))
+
+        def apply(found: tuple[Any, Any]) -> None:
+            state = self.state
+            if state is None or state.identity != identity:
+                return
+            if state.history.current is found[0]:
+                self.apply_edit(lambda _: found[1])
+            else:
+                self.apply_slow_edit(edit)
+
+        self._submit(f"edit {self._slow_edit_count}", prepare, apply)
 
     def flush(self) -> None:
         """Write pending changes now: the window may be about to close."""

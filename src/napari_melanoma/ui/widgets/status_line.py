@@ -17,6 +17,8 @@ SHOW_DELAY_MS = 200
 NOT_CANCELLABLE = ("saving", "storing", "starting")  # short and atomic
 Task = Literal[
     "analysing",
+    "prompting",
+    "adopting",
     "answering",
     "opening",
     "saving",

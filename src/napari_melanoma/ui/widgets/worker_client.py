@@ -40,6 +40,11 @@ class WorkerRequest(QObject):
         """Cancel the request; a worker that is processing it is killed."""
         self._client.cancel_request(self)
 
+    def ignore(self) -> None:
+        """Cancel the request if it is waiting; else no signal is emitted, and the worker keeps its models."""
+        self.blockSignals(True)
+        self._client.drop_request(self)
+
 
 class WorkerClient(QObject):
     """Keeps one child process, sends it one request at a time, kills it to cancel, and restarts it when needed."""
@@ -79,7 +84,7 @@ class WorkerClient(QObject):
 
         return self._command or (python_executable(), "-P", "-m", "napari_melanoma", "worker")
 
-    def request(self, verb: str, **arguments: Any) -> WorkerRequest:  # noqa: ANN401 - whatever JSON can hold
+    def request(self, verb: str, **arguments: Any) -> WorkerRequest:  # noqa: ANN401 - JSON
         """Send a request; requests are processed one after the other."""
         self._count += 1
         message = {"id": self._count, "verb": verb, "arguments": arguments}
@@ -87,6 +92,17 @@ class WorkerClient(QObject):
         self._pending.append(request)
         QTimer.singleShot(0, self._next)
         return request
+
+    def prioritize_request(self, request: WorkerRequest) -> None:
+        """Process a request before the others that are waiting."""
+        if request in self._pending:
+            self._pending.remove(request)
+            self._pending.appendleft(request)
+
+    def drop_request(self, request: WorkerRequest) -> None:
+        """Remove a request that is waiting."""
+        if request in self._pending:
+            self._pending.remove(request)
 
     def cancel_request(self, request: WorkerRequest) -> None:
         """Cancel a request; a child that is processing it is killed."""

@@ -1,0 +1,374 @@
+"""Segmentation by clicks, measured with a simulated user who clicks in the middle of the largest error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
+from napari_melanoma.data.partial_results import PartialResults, remove_partial_results, stamp_files
+from napari_melanoma.evaluation.mask_measurement import describe_failure, read_pair
+from napari_melanoma.evaluation.mask_results import FailedImage, estimates_to_json, none_measured
+from napari_melanoma.evaluation.metrics_files import evaluation_page
+from napari_melanoma.evaluation.pages import write_evaluation_page
+from napari_melanoma.evaluation.training_overlap import Overlap, select_images
+from napari_melanoma.imaging.color import to_lab
+from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
+from napari_melanoma.imaging.prompts import Click, Point, Prompts, draw_disk, simulate_click
+from napari_melanoma.imaging.scribbles import INSIDE, OUTSIDE, redraw_border
+from napari_melanoma.io.results import write_table
+from napari_melanoma.lesion.loaded_models import report_loading
+from napari_melanoma.lesion.prompting import PromptedSegmenter, Prompter, load_any_segmenter
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_means
+from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.lesion.analysis import ProbabilityModel
+    from napari_melanoma.models.bundle import BundleInfo
+
+DICE_AIMS = (0.85, 0.9)
+FLOOD_TOLERANCE = 12.0  # CIE 1976 color difference
+CLICK_SHARE = 1 / 64  # radius of a click as a stroke, as a share of the shorter side
+Answer = tuple["NDArray[np.bool_]", "list[NDArray[np.bool_]]"]
+
+
+class ClickMethod(Protocol):
+    """A way to segment by clicks."""
+
+    name: str
+
+    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], Answer]:
+        """Begin with a photograph, uint8 (row, column, channel).
+
+        Returns a function of all clicks so far and the last mask, bool (row, column), which returns the new mask and
+        all hypotheses.
+        """
+
+
+class PromptedClicks:
+    """A network that answers prompts; ``first``: another one, whose mask is corrected."""
+
+    def __init__(self, model: PromptedSegmenter, first: ProbabilityModel | None = None) -> None:
+        self._model = model
+        self._first = first
+        self.name = model.info.name if first is None else f"{first.info.name}, then {model.info.name}"
+
+    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], Answer]:
+        prompter = Prompter(self._model, rgb)
+
+        def answer(clicks: Sequence[Click], mask: NDArray[np.bool_]) -> Answer:
+            if not clicks and self._first is not None:
+                found, _ = _analyze(self._first, rgb)
+                return found, [found]
+            given = prompter.segment(_to_prompts(clicks, mask if clicks else None))
+            return given.best_mask, [given.mask(index) for index in range(len(given.qualities))]
+
+        return answer
+
+
+class RandomWalkClicks:
+    """A network without prompts, whose mask is redrawn by random walks from the clicks."""
+
+    def __init__(self, model: ProbabilityModel) -> None:
+        self._model = model
+        self.name = f"{model.info.name} and random walk"
+
+    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], Answer]:
+        first, probability = _analyze(self._model, rgb)
+
+        def answer(clicks: Sequence[Click], mask: NDArray[np.bool_]) -> Answer:
+            found = redraw_border(probability, rgb, mask, _to_strokes(clicks, mask.shape)) if clicks else first
+            return found, [found]
+
+        return answer
+
+
+class FloodClicks:
+    """Pixels of a similar color that are connected with a click, added or removed."""
+
+    name = "color flood"
+
+    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], Answer]:
+        from scipy import ndimage
+
+        lab = to_lab(rgb)
+
+        def answer(clicks: Sequence[Click], mask: NDArray[np.bool_]) -> Answer:
+            if not clicks:
+                return mask, [mask]
+            row, column, include = clicks[-1]
+            similar = np.linalg.norm(lab - lab[row, column], axis=-1) <= FLOOD_TOLERANCE
+            parts, _ = ndimage.label(similar)
+            flood = parts == parts[row, column]
+            found = mask | flood if include else mask & ~flood
+            return found, [found]
+
+        return answer
+
+
+@dataclass(frozen=True)
+class ClickTrial:
+    """One image: the Dice index after each number of clicks, and seconds.
+
+    ``dice``: float64 (clicks + 1,). ``best_dice``: of the best hypothesis without a click. ``first_s``: until the mask
+    without a click; ``click_s``: mean per click, NaN if none was needed.
+    """
+
+    dice: NDArray[np.float64]
+    best_dice: float
+    first_s: float
+    click_s: float
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, float], clicks: int) -> ClickTrial:
+        """Create a trial from its values."""
+        dice = np.array([values[f"dice_{count}"] for count in range(clicks + 1)])
+        return cls(dice, values["best_of_hypotheses"], values["first_s"], values["click_s"])
+
+    def to_values(self) -> dict[str, float]:
+        """Return the values by column of the table."""
+        dice = {f"dice_{count}": float(value) for count, value in enumerate(self.dice)}
+        return {
+            **dice,
+            "best_of_hypotheses": self.best_dice,
+            "first_s": round(self.first_s, 4),
+            "click_s": round(self.click_s, 4),
+        }
+
+    def clicks_to(self, aim: float) -> int:
+        """Number of clicks until a Dice index is reached; the greatest number of clicks if it never is."""
+        reached = np.flatnonzero(self.dice >= aim)
+        return int(reached[0]) if len(reached) else len(self.dice) - 1
+
+
+def run_trial(method: ClickMethod, rgb: NDArray[np.uint8], truth: NDArray[np.bool_], clicks: int) -> ClickTrial:
+    """Correct a mask by simulated clicks; ``truth``: bool (row, column)."""
+    started = time.perf_counter()
+    answer = method.start(rgb)
+    mask, hypotheses = answer((), np.zeros_like(truth))
+    first_s = time.perf_counter() - started
+    dice, given, seconds = [_dice(mask, truth)], [], []
+    best = max(_dice(one, truth) for one in hypotheses)
+    for _ in range(clicks):
+        click = simulate_click(truth, mask)
+        if click is None:
+            dice += [1.0] * (clicks + 1 - len(dice))
+            break
+        given.append(click)
+        started = time.perf_counter()
+        mask, _ = answer(given, mask)
+        seconds.append(time.perf_counter() - started)
+        dice.append(_dice(mask, truth))
+    return ClickTrial(np.array(dice), best, first_s, float(np.mean(seconds)) if seconds else float("nan"))
+
+
+def estimate_trials(trials: Sequence[ClickTrial], groups: Sequence[str]) -> dict[str, Estimate]:
+    """Estimate the mean of each metric with its 95 % interval; ``groups``: the patient or lesion of each trial."""
+    clicks = len(trials[0].dice)
+    columns = {f"DI {count}": [trial.dice[count] for trial in trials] for count in range(clicks)}
+    columns["DI best of hypotheses"] = [trial.best_dice for trial in trials]
+    for aim in DICE_AIMS:
+        columns[f"NoC {round(100 * aim)}"] = [trial.clicks_to(aim) for trial in trials]
+        columns[f"never {round(100 * aim)}"] = [float(trial.dice.max() < aim) for trial in trials]
+    values = np.array(list(columns.values()), np.float64).T
+    return dict(zip(columns, bootstrap_means(values, np.array(groups)), strict=True))
+
+
+class ClickOptions(Config):
+    """Options of an evaluation by clicks."""
+
+    clicks: int = Field(5, ge=1, le=50, description="most clicks on an image")
+    split: str | None = Field(None, description="only images of this split, such as 'val'; none: all images")
+    include_seen: bool = Field(False, description="also measure images that a model was trained on")
+
+
+@dataclass(frozen=True, eq=False)
+class ClickEvaluation:
+    """Result of an evaluation by clicks: for each method the trials of ``samples``, and estimates by data set."""
+
+    samples: tuple[Sample, ...]
+    trials: Mapping[str, tuple[ClickTrial, ...]]
+    parts: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
+    failed: tuple[FailedImage, ...]
+    warnings: tuple[str, ...]
+    overlap: Overlap
+
+    @property
+    def headline(self) -> str:
+        """The main result in a line."""
+        name, of_method = next(iter(self.parts["all"].items()))
+        return (
+            f"{name}: {of_method['NoC 90']} clicks to a Dice index of 0.90; Dice {of_method['DI 0']} without a click, "
+            f"{of_method['DI 1']} after one. Over {len(self.samples)} images"
+        )
+
+
+def evaluate_clicks(
+    info: BundleInfo, datasets: Sequence[Path], out: Path, options: ClickOptions, *, run: RunContext
+) -> ClickEvaluation:
+    """Measure a model that answers prompts, and beside it random walks and a color flood, and write the results.
+
+    What was measured before an interruption is used again.
+    """
+    check_dataset_names(datasets)
+    samples = [sample for folder in datasets for sample in select_for_split(read_dataset(folder), options.split)]
+    automatic = find_bundle(DEFAULT_BUNDLE)
+    overlap, warnings = select_images([info, automatic], samples, run=run, include=options.include_seen)
+    with report_loading(run):
+        prompted, usual = PromptedSegmenter.load(info), load_any_segmenter(automatic)
+    methods: tuple[ClickMethod, ...] = (
+        PromptedClicks(prompted),
+        PromptedClicks(prompted, usual),
+        RandomWalkClicks(usual),
+        FloodClicks(),
+    )
+    settings = {
+        "models": [[model.info.fingerprint, model.device] for model in (prompted, usual)],
+        "clicks": options.clicks,
+        "version": collect_provenance()["version"],
+    }
+    partial = PartialResults(out, settings)
+    measured: list[Sample] = []
+    trials: dict[str, list[ClickTrial]] = {method.name: [] for method in methods}
+    failed: list[FailedImage] = []
+    try:
+        for sample in run.track(overlap.measured, "Clicking"):
+            try:
+                of_image = _measure(sample, methods, options.clicks, partial)
+            except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
+                failed.append(FailedImage(sample, describe_failure(sample, error, out)))
+                continue
+            measured.append(sample)
+            for method, trial in zip(methods, of_image, strict=True):
+                trials[method.name].append(trial)
+    finally:
+        partial.flush()
+    if not measured:
+        raise none_measured(failed)
+    found = ClickEvaluation(
+        tuple(measured),
+        {name: tuple(some) for name, some in trials.items()},
+        _estimate_parts(measured, trials),
+        tuple(failed),
+        (*overlap.warnings, *warnings),
+        overlap,
+    )
+    write_click_evaluation(out, found, info, options)
+    remove_partial_results(out)
+    return found
+
+
+def _measure(
+    sample: Sample, methods: Sequence[ClickMethod], clicks: int, partial: PartialResults
+) -> Sequence[ClickTrial]:
+    """Measure each method on an image, unless it was measured before."""
+    stamp = stamp_files(sample)
+    known = partial.pop(sample, stamp)
+    if known is not None:
+        return [ClickTrial.from_values(values, clicks) for values in known]
+    photograph, truth = read_pair(sample)
+    trials = [run_trial(method, photograph.rgb, truth, clicks) for method in methods]
+    partial.add(sample, stamp, [trial.to_values() for trial in trials])
+    return trials
+
+
+def _estimate_parts(
+    samples: Sequence[Sample], trials: Mapping[str, Sequence[ClickTrial]]
+) -> dict[str, dict[str, dict[str, Estimate]]]:
+    """Estimate the metrics of each method for all images and each data set."""
+    domains = [sample.domain for sample in samples]
+    parts: dict[str, dict[str, dict[str, Estimate]]] = {}
+    for part in ("all", *sorted(set(domains))):
+        here = [index for index, domain in enumerate(domains) if part in ("all", domain)]
+        groups = [samples[index].group for index in here]
+        parts[part] = {name: estimate_trials([some[index] for index in here], groups) for name, some in trials.items()}
+    return parts
+
+
+def write_click_evaluation(out: Path, found: ClickEvaluation, info: BundleInfo, options: ClickOptions) -> None:
+    """Write the table of the images, the metrics and the page."""
+    rows = []
+    for name, trials in found.trials.items():
+        for sample, trial in zip(found.samples, trials, strict=True):
+            about = {key: getattr(sample, key) for key in ("image_id", "domain", "split", "group")}
+            rows.append({**about, "method": name, **trial.to_values()})
+    write_table(out / "clicks.csv", rows)
+    values = {
+        part: {name: estimates_to_json(estimates) for name, estimates in methods.items()}
+        for part, methods in found.parts.items()
+    }
+    about = {"model": info.name, "fingerprint": info.fingerprint, "options": options.model_dump(mode="json")}
+    facts = {"warnings": list(found.warnings), "training_overlap": found.overlap.facts, **collect_provenance()}
+    write_json(out / "clicks.json", {**about, "metrics": values, "failed": len(found.failed), **facts})
+    data = sorted({sample.domain for sample in found.samples})
+    tables = [
+        (
+            "All images" if part == "all" else part,
+            ("", *methods),
+            [
+                (metric, *(str(estimates[metric]) for estimates in methods.values()))
+                for metric in next(iter(methods.values()))
+            ],
+        )
+        for part, methods in found.parts.items()
+        if part == "all" or len(data) > 1
+    ]
+    seconds = ", ".join(
+        f"{name} {1000 * float(np.nanmedian([trial.click_s for trial in trials])):.0f} ms"
+        for name, trials in found.trials.items()
+    )
+    page = evaluation_page(
+        found,
+        info,
+        data,
+        [
+            "A simulated user clicks in the middle of the largest error, to include or to exclude it. DI n: Dice index "
+            "after n clicks; NoC: clicks until a Dice index of 0.85 or 0.90, the greatest number if it is never "
+            f"reached. Intervals: {INTERVAL_METHOD}. Median time for a click: {seconds}."
+        ],
+        facts=f"{len(found.samples)} images, up to {options.clicks} clicks",
+        lead=f"{found.headline}.",
+        next="clicks.csv lists every image.",
+        tables=tables,
+    )
+    write_evaluation_page(page, out / "clicks.html")
+
+
+def _analyze(model: ProbabilityModel, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Return the mask of an analysis, bool (row, column), and the probability of each pixel, float32."""
+    probability = model.probability(rgb)
+    return make_mask(probability, model.info.config.threshold, RefinementConfig()), probability
+
+
+def _dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    total = int(mask.sum()) + int(truth.sum())
+    return 2 * int((mask & truth).sum()) / total if total else 1.0
+
+
+def _to_prompts(clicks: Iterable[Click], previous: NDArray[np.bool_] | None) -> Prompts:
+    given = list(clicks)
+    include, exclude = (
+        tuple(Point(click.row, click.column) for click in given if click.include == kind) for kind in (True, False)
+    )
+    return Prompts(include, exclude, previous=previous)
+
+
+def _to_strokes(clicks: Iterable[Click], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Draw clicks as disks of strokes."""
+    strokes = np.zeros(shape, np.uint8)
+    reach = max(1.0, CLICK_SHARE * min(shape))
+    for click in clicks:
+        draw_disk(strokes, (click.row, click.column), reach, INSIDE if click.include else OUTSIDE)
+    return strokes

@@ -1,0 +1,121 @@
+"""How the mask of a result was made, apart from an analysis: by prompts, by hand or from a Labels layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError, field_validator
+
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.imaging.prompts import PromptOptions
+
+PROMPTS, LABELS_LAYER = "prompts", "labels_layer"  # in the provenance of a result
+BY_HAND = "corrected by hand"
+STAMP_FIELDS = {"name": str, "fingerprint": str, "device": str, "threshold": float}  # of every model
+
+
+class PromptRecord(Config):
+    """The prompts that a mask was made by, and the model that answered them, as the provenance of a result has them.
+
+    ``model``: the fields of ``lesion.analysis.ModelStamp``. ``lesions``: the user's prompts, by lesion. ``pixels``: a
+    pixel (row, column) of each of them, then of each lesion that the model ``proposed``; None for a lesion without
+    pixels. ``by_hand``: whether pixels were painted by hand, too.
+    """
+
+    model: dict[str, Any]
+    lesions: tuple[PromptOptions, ...] = ()
+    pixels: tuple[tuple[int, int] | None, ...] = ()
+    proposed: int = 0
+    by_hand: bool = False
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, model: dict[str, Any]) -> dict[str, Any]:
+        if not all(isinstance(model.get(key), kind) for key, kind in STAMP_FIELDS.items()):
+            raise ValueError(f"expected a model with {', '.join(STAMP_FIELDS)}, found {', '.join(model) or 'none'}")
+        return model
+
+    @classmethod
+    def find(cls, provenance: object) -> PromptRecord | None:
+        """Return the record in the provenance of a result; None if there is none that is valid."""
+        stored = provenance.get(PROMPTS) if isinstance(provenance, Mapping) else None
+        if stored is None:
+            return None
+        try:
+            return cls.model_validate(stored)
+        except ValidationError:
+            return None
+
+    @property
+    def clicks(self) -> int:
+        """Number of clicks of the user."""
+        return sum(len(one.include) + len(one.exclude) for one in self.lesions)
+
+    @property
+    def boxes(self) -> int:
+        """Number of boxes of the user."""
+        return sum(one.box is not None for one in self.lesions)
+
+    @property
+    def text(self) -> str:
+        """The prompts in words, such as ``by 3 clicks and 1 box with lesion-click (2 lesions)``."""
+        counts = ((self.clicks, "click"), (self.boxes, "box"))
+        given = " and ".join(format_count(count, what) for count, what in counts if count)
+        parts = [f"by {given} with {self.model['name']}"] if given else []
+        if given and len(self.lesions) > 1:
+            parts[0] += f" ({format_count(len(self.lesions), 'lesion')})"
+        if self.proposed:
+            by = "" if given else f" by {self.model['name']}"
+            parts.append(f"{format_count(self.proposed, 'lesion')} proposed{by}")
+        return ", ".join([*parts, *([BY_HAND] if self.by_hand else [])])
+
+
+def get_mask_origin(provenance: Mapping[str, object]) -> dict[str, object]:
+    """Return the part of a result's provenance that concerns its mask only."""
+    return {key: provenance[key] for key in (PROMPTS, LABELS_LAYER) if key in provenance}
+
+
+def without_mask_origin(provenance: Mapping[str, object]) -> dict[str, object]:
+    """Return the provenance of a result without the part that concerns its mask."""
+    return {key: value for key, value in provenance.items() if key not in (PROMPTS, LABELS_LAYER)}
+
+
+def mark_painted(provenance: Mapping[str, object]) -> dict[str, object]:
+    """Return the provenance of a result whose mask was edited by hand."""
+    record = PromptRecord.find(provenance)
+    if record is None:
+        return dict(provenance)
+    return {**provenance, PROMPTS: record.model_copy(update={"by_hand": True}).model_dump(mode="json")}
+
+
+def is_made_by_prompts(about: Mapping[str, Any]) -> bool:
+    """Whether the mask of a ``result.json`` was made by prompts in a dock."""
+    return PromptRecord.find(about.get("provenance")) is not None
+
+
+def has_user_mask(about: Mapping[str, Any]) -> bool:
+    """Whether the mask of a ``result.json`` was made by prompts in a dock or by hand, and must not be replaced."""
+    return bool(about.get("corrected_by_hand")) or is_made_by_prompts(about)
+
+
+def find_mask_model(about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the model that made the mask of a ``result.json``: the one that answered the prompts, if there are any."""
+    record = PromptRecord.find(about.get("provenance"))
+    return about.get("model") or {} if record is None else record.model
+
+
+def describe_mask(about: Mapping[str, Any]) -> str:
+    """Describe in words how users made the mask of a ``result.json``; empty for the mask of an analysis.
+
+    For example ``by 3 clicks with lesion-click, corrected by hand``.
+    """
+    record = PromptRecord.find(about.get("provenance"))
+    prompts = (about.get("options") or {}).get("prompts")
+    if record is None and prompts:
+        given = {"model": about.get("model"), "lesions": [prompts], "by_hand": bool(about.get("corrected_by_hand"))}
+        record = PromptRecord.find({PROMPTS: given})
+    if record is not None:
+        return record.text
+    return BY_HAND if about.get("corrected_by_hand") else ""

@@ -1,0 +1,267 @@
+"""Segmentation by prompts as a Lightning module: a simulated user corrects the masks during training; imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, max_pool2d, mse_loss
+
+from napari_melanoma.imaging.masks import bounding_box
+from napari_melanoma.imaging.prompts import PROMPT_MAPS, draw_click, simulate_click
+from napari_melanoma.training.random_numbers import derive_seed
+from napari_melanoma.training.tasks.segmentation import SegmentationTask
+from napari_melanoma.training.tasks.task import RunningMeans
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from napari_melanoma.models.blocks.prompted import Hypotheses, PromptedUNet
+    from napari_melanoma.models.bundle import BundleConfig
+    from napari_melanoma.training.loader import ImageBatch
+    from napari_melanoma.training.recipe import PromptsConfig, TrainRecipe
+
+PROMPT_SEED, TURN_SEED, COMPOSITE_SEED = 21, 22, 23
+FIRST_PROMPTS = ("none", "click", "box", "stroke")
+FIRST_SHARES = (0.45, 0.3, 0.15, 0.1)
+OTHER_HYPOTHESES = 0.05  # weight of the mean over all hypotheses, so that none of them is never trained
+QUALITY_WEIGHT = 0.5
+PROMPTED_WEIGHT = 0.5  # of the pixels around prompts: few, so that they hardly count among all
+PROMPTED_REACH = 1 / 48  # around prompts, as a share of the side of the network's input
+CHOSEN_BY_USER = 0.3  # share of corrections that begin with the best hypothesis instead of the one proposed
+BOX_JITTER = 0.1  # of the sides of a box
+STEP = 2  # errors are searched in every second pixel
+VALIDATION_CLICKS = 3
+MEASURES = ("tuning_loss", "tuning_jaccard", "tuning_dice")
+
+
+class SimulatedUser:
+    """Prompts one lesion, and corrects what the network makes of it.
+
+    ``truth``: bool (side, side). ``maps``: float32 (map, side, side), the prompts so far. Without ``random``, every
+    choice is the usual one: no first prompt, and clicks in the middle of an error.
+    """
+
+    def __init__(self, truth: NDArray[np.bool_], random: np.random.Generator | None = None) -> None:
+        self._truth = truth
+        self._random = random
+        self.maps = np.zeros((PROMPT_MAPS, *truth.shape), np.float32)
+
+    def begin(self, *, prompted: bool) -> None:
+        """Draw the first prompt; ``prompted``: there must be one, because it selects the lesion."""
+        assert self._random is not None
+        box = bounding_box(self._truth)
+        if box is None:
+            return
+        shares = np.array(FIRST_SHARES) * ([0, 1, 1, 1] if prompted else [1, 1, 1, 1])
+        kind = self._random.choice(FIRST_PROMPTS, p=shares / shares.sum())
+        if kind == "click":
+            self._click(np.zeros_like(self._truth))
+        elif kind == "box":
+            sides = np.array([box.height, box.width])
+            top, left = np.array([box.top, box.left]) + self._jitter(sides)
+            bottom, right = np.array([box.top + box.height, box.left + box.width]) + self._jitter(sides)
+            rows, columns = (slice(max(0, int(low)), max(1, int(high))) for low, high in ((top, bottom), (left, right)))
+            self.maps[2, rows, columns] = 1
+        elif kind == "stroke":
+            self._stroke(np.zeros_like(self._truth))
+
+    def correct(self, probability: NDArray[np.float32]) -> None:
+        """Add a click or a stroke where the mask is wrong; ``probability``: float32 (side, side)."""
+        found = probability > 0.5
+        self.maps[3] = found  # as in use, where only the mask is known
+        if self._random is not None and self._random.random() < FIRST_SHARES[-1]:
+            self._stroke(found)
+        else:
+            self._click(found)
+
+    def chooses(self, probability: float) -> bool:
+        """Whether the user looks through the hypotheses for the best one."""
+        return self._random is not None and bool(self._random.random() < probability)
+
+    def _click(self, found: NDArray[np.bool_]) -> tuple[int, int, int] | None:
+        click = simulate_click(self._truth[::STEP, ::STEP], found[::STEP, ::STEP], self._random)
+        if click is None:
+            return None
+        index, row, column = int(not click.include), click.row * STEP, click.column * STEP
+        draw_click(self.maps[index], row, column)
+        return index, row, column
+
+    def _stroke(self, found: NDArray[np.bool_]) -> None:
+        """Click twice on the same kind of error, and draw what lies between them and within it."""
+        first, second = self._click(found), self._click(found)
+        if first is None or second is None or first[0] != second[0]:
+            return
+        error = (self._truth & ~found) if first[0] == 0 else (found & ~self._truth)
+        for share in np.linspace(0, 1, 16):
+            row, column = (round(a + share * (b - a)) for a, b in zip(first[1:], second[1:], strict=True))
+            if error[row, column]:
+                draw_click(self.maps[first[0]], row, column)
+
+    def _jitter(self, sides: NDArray[np.int64]) -> NDArray[np.float64]:
+        assert self._random is not None
+        return self._random.uniform(-BOX_JITTER, BOX_JITTER, 2) * sides
+
+
+class PromptedSegmentationTask(SegmentationTask):
+    """A network trained to answer prompts, by a simulated user who corrects it a few times per image.
+
+    Of the hypotheses for an image only the best is compared with its mask (Guzman-Rivera et al. 2012), so that they
+    differ where readers do; their quality is trained with the Jaccard index of each. After each epoch
+    ``tuning_jaccard`` and ``tuning_dice`` are means over zero to three clicks in the middle of the largest error.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: TrainRecipe,
+        bundle: BundleConfig,
+        prompts: PromptsConfig,
+        lesion_weight: float = 1.0,
+    ) -> None:
+        super().__init__(network, recipe, bundle, lesion_weight)
+        self._prompts = prompts
+
+    @property
+    def _prompted(self) -> PromptedUNet:
+        return cast("PromptedUNet", self.network.network)
+
+    def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
+        """Augment images and masks, and show some lesions among those of other images."""
+        images, masks, keys = super().on_after_batch_transfer(batch, dataloader_idx)
+        if not self.trainer.training:
+            return images, masks, keys
+        return *self._compose(images, masks, keys), keys
+
+    def _is_composed(self, key: Sequence[int]) -> bool:
+        random = np.random.default_rng(derive_seed(self.recipe.seed, COMPOSITE_SEED, *key))
+        return bool(random.random() < self._prompts.composites)
+
+    def _compose(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Replace some images by four images at half their size, of which only the first one's mask is kept."""
+        chosen = [index for index, key in enumerate(keys) if self._is_composed(key)]
+        if len(images) < 4 or not chosen:
+            return images, masks
+        half = interpolate(images, scale_factor=0.5, mode="area")
+        small = masks[..., ::2, ::2]
+        rows, columns = half.shape[-2:]
+        images, masks = images.clone(), masks.clone()
+        for index in chosen:
+            random = np.random.default_rng(derive_seed(self.recipe.seed, COMPOSITE_SEED, 1, *keys[index]))
+            others = random.choice([other for other in range(len(half)) if other != index], 3, replace=False)
+            masks[index] = 0
+            for place, source in enumerate(random.permutation([index, *others])):
+                top, left = place // 2 * rows, place % 2 * columns
+                images[index, :, top : top + rows, left : left + columns] = half[source]
+                if source == index:
+                    masks[index, :, top : top + rows, left : left + columns] = small[source]
+        return images, masks
+
+    def batch_loss(self, batch: ImageBatch) -> Tensor:
+        """Compute the loss before and after the corrections of a batch.
+
+        ``batch``: images in [0, 255], masks 0 to 255, and keys.
+        """
+        images, masks, keys = batch
+        truth = masks.float() / 255
+        seeds = [derive_seed(self.recipe.seed, PROMPT_SEED, *key) for key in keys]
+        users = [
+            SimulatedUser(mask, np.random.default_rng(seed))
+            for mask, seed in zip((masks[:, 0] > 127).cpu().numpy(), seeds, strict=True)
+        ]
+        for user, key in zip(users, keys, strict=True):
+            user.begin(prompted=self._is_composed(key))
+        turns = np.random.default_rng(derive_seed(self.recipe.seed, TURN_SEED, *keys[0])).integers(
+            1, self._prompts.clicks, endpoint=True
+        )
+        features = self._prompted.encode(self.normalize(images))
+        first = self._maps(users, features)
+        self._simulate([each.detach() for each in features], users, truth, int(turns))
+        # One pass for both, so that batch statistics are those of the mixture, as in the running means of evaluation.
+        twice = [torch.cat([each, each]) for each in features]
+        maps, both = torch.cat([first, self._maps(users, features)]), torch.cat([truth, truth])
+        found = self._prompted.decode(twice, maps)
+        return self._hypotheses_loss(found, both) + PROMPTED_WEIGHT * _prompted_loss(found.logits, both, maps)
+
+    @torch.no_grad()
+    def _simulate(self, features: list[Tensor], users: Sequence[SimulatedUser], truth: Tensor, turns: int) -> None:
+        """Have the users correct what the network predicts, a few times; statistics of batches are not updated."""
+        training = self.training
+        self.eval()
+        for _ in range(turns):
+            found = self._decode(features, users)
+            best = _jaccard(found.logits, truth).argmax(1)
+            by_user = torch.tensor([user.chooses(CHOSEN_BY_USER) for user in users], device=best.device)
+            correct_all(users, found.select(torch.where(by_user, best, found.quality.argmax(1))))
+        self.train(training)
+
+    def _maps(self, users: Sequence[SimulatedUser], features: list[Tensor]) -> Tensor:
+        """The prompts so far as input of the network, on the device of the features."""
+        maps = torch.from_numpy(np.stack([user.maps for user in users]))
+        return maps.to(features[0].device, memory_format=torch.channels_last)
+
+    def _decode(self, features: list[Tensor], users: Sequence[SimulatedUser]) -> Hypotheses:
+        return self._prompted.decode(features, self._maps(users, features))
+
+    def _hypotheses_loss(self, found: Hypotheses, truth: Tensor) -> Tensor:
+        """The loss of the best hypothesis, and the error of the predicted qualities."""
+        losses = torch.stack(
+            [
+                torch.stack([self.loss(one[None, None], mask[None]) for one in maps])
+                for maps, mask in zip(found.logits, truth, strict=True)
+            ]
+        )
+        overlap = (1 - OTHER_HYPOTHESES) * losses.amin(1) + OTHER_HYPOTHESES * losses.mean(1)
+        quality = mse_loss(found.quality.sigmoid(), _jaccard(found.logits, truth))
+        return overlap.mean() + QUALITY_WEIGHT * quality
+
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
+        """Add loss, Jaccard and Dice, as means over zero to three clicks."""
+        images, masks, _ = batch
+        if not len(images):
+            return
+        truth = (masks > 127).float()
+        users = [SimulatedUser(mask) for mask in (masks[:, 0] > 127).cpu().numpy()]
+        features = self._prompted.encode(self.normalize(images))
+        values = []
+        for turn in range(VALIDATION_CLICKS + 1):
+            found = self._decode(features, users)
+            jaccard = _jaccard(found.best(), truth).mean()
+            dice = (2 * _jaccard(found.best(), truth) / (1 + _jaccard(found.best(), truth))).mean()
+            values.append(torch.stack([self.loss(found.best(), truth), jaccard, dice]))
+            if turn < VALIDATION_CLICKS:
+                correct_all(users, found.best())
+        self._tuning.add(len(images), *torch.stack(values).mean(0))
+
+    def on_validation_epoch_start(self) -> None:
+        """Reset after an interrupted validation."""
+        self._tuning = RunningMeans(*MEASURES)
+
+
+def correct_all(users: Sequence[SimulatedUser], logits: Tensor) -> None:
+    """Have each user correct a mask; ``logits``: float (user, 1, row, column)."""
+    for user, probability in zip(users, logits[:, 0].sigmoid().cpu().numpy(), strict=True):
+        user.correct(probability)
+
+
+def _prompted_loss(logits: Tensor, truth: Tensor, maps: Tensor) -> Tensor:
+    """The mean cross entropy of all hypotheses at the pixels around clicks and strokes: none may contradict them.
+
+    ``logits``: (batch, hypothesis, row, column). ``truth``: (batch, 1, row, column). ``maps``: the prompts.
+    """
+    reach = max(1, round(PROMPTED_REACH * truth.shape[-1]))
+    near = max_pool2d(maps[:, :2].amax(1, keepdim=True), 2 * reach + 1, 1, reach)
+    entropy = binary_cross_entropy_with_logits(logits, truth.expand_as(logits), reduction="none")
+    return (entropy * near).sum() / (near.sum() * logits.shape[1]).clamp(min=1)
+
+
+def _jaccard(logits: Tensor, truth: Tensor) -> Tensor:
+    """The Jaccard index of each mask; ``logits``: (batch, hypothesis, row, column). Returns (batch, hypothesis)."""
+    found = logits.detach() > 0
+    common = (found & (truth > 0.5)).sum((2, 3)).float()
+    either = (found | (truth > 0.5)).sum((2, 3)).float()
+    return torch.where(either > 0, common / either.clamp(min=1), 1.0)

@@ -1,0 +1,260 @@
+"""Use a Labels layer of another plugin, or one painted by the user, as the mask of the photograph in view."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.lesion.mask_record import LABELS_LAYER, without_mask_origin
+from napari_melanoma.lesion.prompt_history import OTHER, PromptState, PromptStep
+from napari_melanoma.ui.lesion.analyzed_lesions import result_for_mask
+from napari_melanoma.ui.lesion.recovery import RecoveredLesion
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Image, Labels
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.lesion.options import LesionOptions
+    from napari_melanoma.ui.lesion.controls import LesionControls
+    from napari_melanoma.ui.lesion.prompting import PromptController
+    from napari_melanoma.ui.lesion.result_updates import LesionController
+
+NO_MODEL_OPTION = "none"
+
+
+class LabelsSource(NamedTuple):
+    """The data for reading a Labels layer in another thread, collected on the GUI thread.
+
+    ``matrix``: float64 (2, 3), which maps (row, column, 1) of the photograph to (row, column) of the labels. ``shape``:
+    of the photograph, (rows, columns).
+    """
+
+    data: Any
+    name: str
+    photograph: str
+    matrix: NDArray[np.float64]
+    shape: tuple[int, int]
+
+    @classmethod
+    def from_layers(cls, labels: Labels, image: Image) -> LabelsSource:
+        """Collect the data of a layer without copying; of a multiscale layer, the largest level."""
+        data = labels.data[0] if labels.multiscale else labels.data
+        rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
+        matrix = map_pixels(image, labels, is_same_size=tuple(data.shape[-2:]) == (rows, columns))
+        return cls(data, labels.name, image.name, matrix, (rows, columns))
+
+    def read(self) -> NDArray[np.integer]:
+        """Read the labels as integers (row, column) of the labels' own size; call this in a thread.
+
+        Raises InputError if the layer has several planes, or no label.
+        """
+        import numpy as np
+
+        if any(length != 1 for length in self.data.shape[:-2]):
+            size = " x ".join(map(str, self.data.shape))
+            raise InputError(
+                f"expected a Labels layer with one plane (row, column), found '{self.name}' of {size}. Copy the plane "
+                "of the photograph to a layer of its own."
+            )
+        labels = np.asarray(self.data).reshape(self.data.shape[-2:])
+        if not labels.any():
+            raise InputError(
+                f"expected labels in '{self.name}', found an empty layer. Paint the lesion in it, or use another layer."
+            )
+        return labels.astype(np.uint8) if labels.dtype == bool else labels
+
+
+def map_pixels(image: Image, labels: Labels, *, is_same_size: bool) -> NDArray[np.float64]:
+    """Return the matrix that maps (row, column, 1) of a photograph to (row, column) of a Labels layer.
+
+    A layer of the photograph's size without scale and position is mapped pixel by pixel: other plugins often do not
+    copy the scale of the image.
+    """
+    import numpy as np
+
+    units = labels.units[-2:]
+    factors = [_convert_unit(own, other) for own, other in zip(image.units[-2:], units, strict=True)]
+
+    def to_labels(pixel: tuple[int, int]) -> NDArray[np.float64]:
+        world = np.asarray(image.data_to_world(pixel))[-2:] * factors
+        return np.asarray(labels.world_to_data(world))[-2:]
+
+    is_plain = all(str(unit) == "pixel" for unit in units) and np.allclose(
+        [labels.data_to_world((0,) * (labels.ndim - 2) + pixel)[-2:] for pixel in ((0, 0), (1, 0), (0, 1))],
+        [(0, 0), (1, 0), (0, 1)],
+    )
+    if is_same_size and is_plain:
+        return np.eye(2, 3)
+    origin = to_labels((0, 0))
+    return np.stack([to_labels((1, 0)) - origin, to_labels((0, 1)) - origin, origin], axis=1)
+
+
+def _convert_unit(unit: Any, other: Any) -> float:  # noqa: ANN401 - units of pint, which napari depends on
+    """Return a unit in another one, both lengths; pixels are as long as any unit, as napari draws them."""
+    both = (unit, other)
+    return float((1 * unit).to(other).magnitude) if all(one.is_compatible_with("micrometer") for one in both) else 1.0
+
+
+class AdoptedMask(NamedTuple):
+    """The mask from a Labels layer, bool (row, column), of the photograph's size.
+
+    ``labels``: number of labels in it; ``outside``: number of labels outside the photograph. ``step``: from which
+    prompts correct it. ``first``: of a photograph that was not analyzed, its result without a mask, and the mask.
+    """
+
+    identity: str
+    name: str
+    mask: NDArray[np.bool_]
+    labels: int
+    outside: int
+    step: PromptStep
+    first: RecoveredLesion | None = None
+
+    @property
+    def origin(self) -> dict[str, object]:
+        """What the provenance of a result states about the mask."""
+        return {LABELS_LAYER: {"name": self.name, "labels": self.labels}}
+
+    def apply(self, known: LesionResult, before: NDArray[np.uint8]) -> LesionResult:
+        """Return the result of an analyzed photograph with this mask."""
+        result = result_for_mask(known, self.mask)
+        return replace(result, provenance={**without_mask_origin(known.provenance), **self.origin})
+
+
+def read_mask(
+    identity: str,
+    source: LabelsSource,
+    photograph: LayerPhotographSource | None,
+    options: LesionOptions,
+    run: RunContext,
+) -> AdoptedMask:
+    """Read the mask from a Labels layer in a thread.
+
+    ``photograph``: one that was not analyzed; None for others. Raises InputError if no label is on the photograph.
+    """
+    import numpy as np
+
+    from napari_melanoma.imaging.masks import resample_labels, separate_labels
+
+    given = source.read()
+    run.check()
+    labels = resample_labels(given, source.matrix, source.shape)
+    found = _count_labels(labels)
+    if found == 0:
+        rows, columns = source.shape
+        raise InputError(
+            f"expected labels on '{source.photograph}' ({rows} x {columns} pixels), found those of '{source.name}' "
+            "outside it. Check scale and position of the layer, or select the photograph that it belongs to."
+        )
+    outside = _count_labels(given) - found
+    run.check()
+    mask = separate_labels(labels)
+    step = PromptStep.of(PromptState(np.where(mask, np.uint8(OTHER), np.uint8(0))))
+    adopted = AdoptedMask(identity, source.name, mask, found, outside, step)
+    return adopted if photograph is None else adopted._replace(first=_make_first(adopted, photograph, options))
+
+
+def _count_labels(labels: NDArray[np.integer]) -> int:
+    """Count the labels other than 0; ``labels``: integers (row, column)."""
+    from pandas import unique
+
+    return int((unique(labels.ravel()) != 0).sum())
+
+
+def _make_first(adopted: AdoptedMask, source: LayerPhotographSource, options: LesionOptions) -> RecoveredLesion:
+    """Make the result of a photograph that was not analyzed: without a model, and without a mask before this one."""
+    import numpy as np
+
+    from napari_melanoma.lesion.analysis import NO_MODEL, derive_result
+
+    photograph = source.read()
+    nothing = np.zeros(adopted.mask.shape, np.float32)
+    without_model = options.model_copy(update={"model": NO_MODEL_OPTION, "flips": False})
+    result = derive_result(photograph, nothing, without_model, NO_MODEL)
+    result.compute_properties()
+    digests = array_fingerprint(result.mask), array_fingerprint(photograph.rgb)
+    return RecoveredLesion(result, *digests, None, adopted.mask, None, time.time(), Path(), adopted.origin)
+
+
+class LabelsAdoption(QObject):
+    """Reads Labels layers in a thread, and makes them the mask of the photograph in view."""
+
+    failed = Signal(object)
+
+    def __init__(
+        self, controls: LesionControls, controller: LesionController, prompts: PromptController, viewer: Viewer
+    ) -> None:
+        super().__init__(controls)
+        self._controls, self._controller, self._prompts, self._viewer = controls, controller, prompts, viewer
+        self._adopted: AdoptedMask | None = None  # which is not shown yet
+        self._latest = LatestJobQueue(self)
+        self._latest.succeeded.connect(self._on_read)
+        self._latest.failed.connect(self._on_failed)
+        controls.labels_tool.chosen.connect(self.adopt)
+        controller.changed.connect(self._on_changed)
+
+    def adopt(self, labels: Labels) -> None:
+        """Use a Labels layer as the mask of the photograph in view."""
+        image, identity = self._controls.picker.image, self._controls.picker.identity
+        if image is None or identity is None:
+            return
+        self._controls.status.begin("adopting", "Reading the labels ...")
+        self._controls.prompt_tool.button.setChecked(False)
+        self._controller.watcher.flush()
+        source = LabelsSource.from_layers(labels, image)
+        self._latest.submit("read", partial(self._prepare, identity, source))
+
+    def _prepare(self, identity: str, source: LabelsSource) -> JobFunction:
+        store = self._controller.store
+        photograph = store.source(identity) if store.mask(identity) is None else None
+        return partial(read_mask, identity, source, photograph, self._controller.options_of(identity))
+
+    def _on_read(self, adopted: AdoptedMask) -> None:
+        self._controls.status.end("adopting")
+        self._adopted = adopted
+        self._prompts.start_from(adopted.identity, adopted.step)
+        if self._controller.store.mask(adopted.identity) is not None:
+            self._controller.replace_mask(adopted.identity, adopted.apply)
+        elif adopted.first is not None:
+            self._controller.recovery.restore(adopted.identity, adopted.first)
+
+    def _on_changed(self, identity: str) -> None:
+        """Report the mask when it is shown, and select it, so that Ctrl+Z undoes the step."""
+        adopted, lesion = self._adopted, self._controller.store.lesions.get(identity)
+        labels = self._controller.store.mask(identity)
+        if adopted is None or lesion is None or labels is None or lesion.mask_digest != adopted.step.digest:
+            return
+        self._adopted = None
+        if identity == self._controls.picker.identity:
+            self._viewer.layers.selection.active = labels
+            self._controls.status.show_message(describe_adoption(adopted, lesion.result))
+
+    def _on_failed(self, error: Exception) -> None:
+        self._controls.status.end("adopting")
+        self.failed.emit(error)
+
+
+def describe_adoption(adopted: AdoptedMask, result: LesionResult) -> str:
+    """Describe the new mask of a photograph, and what of the labels is not in it."""
+    lesions = len(result.mask_parts)
+    parts = [f"The mask is now that of '{adopted.name}' with {format_count(lesions, 'lesion')}."]
+    if adopted.labels > lesions:
+        parts.append(f"It has {adopted.labels} labels: those inside others or too small are not measured separately.")
+    if adopted.outside:
+        parts.append(f"{format_count(adopted.outside, 'label')} outside the photograph not used.")
+    parts.append("Ctrl+Z undoes this.")
+    return " ".join(parts)

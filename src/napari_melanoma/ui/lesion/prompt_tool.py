@@ -1,0 +1,216 @@
+"""The tool that corrects a mask by clicks: its buttons, thumbnails of hypotheses, and the mouse on the canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QSize, Signal
+from qtpy.QtGui import QIcon, QPixmap
+from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_melanoma.imaging.prompts import PromptOptions
+from napari_melanoma.ui.viewer import layers
+from napari_melanoma.ui.viewer.photographs import find_layer
+from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.style import row, tool_button
+from napari_melanoma.ui.widgets.thumbnails import to_qimage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Image, Labels
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.ui.widgets.style import ThemedIcons
+
+LEFT_BUTTON, RIGHT_BUTTON = 1, 2  # of napari's mouse events
+KEPT_MODES = ("pick", "pan_zoom")
+DRAG_PX = 6.0  # of the screen: shorter drags are clicks
+THUMBNAIL_PX = 64
+PREVIEW_PX = 512
+THUMBNAIL_MARGIN = 0.3  # around all hypotheses
+OUTLINE_COLOR = (255, 225, 0)
+CLICK_KEY = format_key("lesion.click")
+HINT = "Click the lesion to include, right-click or Shift+click to exclude, drag for a box. Ctrl+Z undoes the last."
+NEW_TIP = "The next click begins another lesion; a box where there is none does, too"
+FIND_TIP = "Propose all lesions of the photograph; a right-click removes a proposal"
+
+
+class PromptTool(QWidget):
+    """The button of the tool, and the hypotheses as thumbnails."""
+
+    toggled = Signal(bool)
+    chosen = Signal(int)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        self.button = tool_button("click", "Correct by clicks", f"{HINT} ({CLICK_KEY})", "Click", checkable=True)
+        icons.add(self.button, "picker")
+        self.new_button = tool_button("new_lesion", "Another lesion", NEW_TIP, "Another", checkable=True)
+        self.find_button = tool_button("find_lesions", "Find all lesions", FIND_TIP, "Find all")
+        self._group = QButtonGroup(self)
+        self._pictures = QWidget()
+        self._row = QHBoxLayout(self._pictures)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._pictures.hide()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(row(QLabel("prompt"), self.button, self.new_button, self.find_button))
+        layout.addWidget(self._pictures)
+        self.button.toggled.connect(self.toggled)
+        self._group.idClicked.connect(self.chosen)
+
+    def show_hypotheses(self, pictures: list[NDArray[np.uint8]], qualities: list[float], current: int) -> None:
+        """Show a thumbnail for each hypothesis, from the smallest to the largest; none hides them."""
+        for button in self._group.buttons():
+            self._group.removeButton(button)
+            self._row.removeWidget(button)
+            button.deleteLater()
+        for index, (picture, quality) in enumerate(zip(pictures, qualities, strict=True)):
+            button = tool_button(
+                f"hypothesis_{index}", f"Mask {index + 1}", f"Expected Jaccard {quality:.2f}", checkable=True
+            )
+            button.setIcon(QIcon(QPixmap.fromImage(to_qimage(picture))))
+            button.setIconSize(QSize(THUMBNAIL_PX, THUMBNAIL_PX))
+            button.setChecked(index == current)
+            self._group.addButton(button, index)
+            self._row.addWidget(button)
+        self._pictures.setVisible(bool(pictures))
+
+    @property
+    def has_hypotheses(self) -> bool:
+        """Whether there are hypotheses to choose from."""
+        return bool(self._group.buttons())
+
+    def step(self, by: int) -> None:
+        """Choose the next or previous hypothesis."""
+        count = len(self._group.buttons())
+        if count:
+            button = self._group.button((self._group.checkedId() + by) % count)
+            assert button is not None
+            button.click()
+
+
+class PromptCanvasTool:
+    """Emits clicks and boxes on a photograph, while its mask is active, or without a mask the layer of its strokes.
+
+    ``on_left``: called when a brush of this layer is used instead.
+    """
+
+    def __init__(self, viewer: Viewer, on_prompt: Callable[[PromptOptions], None], on_left: Callable[[], None]) -> None:
+        self._viewer = viewer
+        self._on_prompt = on_prompt
+        self._on_left = on_left
+        self._image: Image | None = None
+        self._layer: Labels | None = None
+
+    def start(self, image: Image) -> Labels | None:
+        """Start, or go on with the mask if there is one now, so that Ctrl+Z undoes prompts.
+
+        Returns the layer of the strokes if it is used instead.
+        """
+        mask = find_layer(self._viewer, image, "mask")
+        layer = layers.get_scribbles_layer(self._viewer, image) if mask is None else mask
+        if layer is self._layer:
+            return None
+        self.stop()
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
+        layer.mode = "pick"  # a mode that neither pans nor paints; the space bar pans
+        layer.mouse_drag_callbacks.append(self._on_press)
+        layer.events.mode.connect(self._on_mode)
+        self._image, self._layer = image, layer
+        return layer if mask is None else None
+
+    def stop(self) -> None:
+        """Stop; the view can be dragged again."""
+        layer, self._layer, self._image = self._layer, None, None
+        if layer is not None:
+            layer.events.mode.disconnect(self._on_mode)
+            if self._on_press in layer.mouse_drag_callbacks:
+                layer.mouse_drag_callbacks.remove(self._on_press)
+            if str(layer.mode) == "pick":
+                layer.mode = "pan_zoom"
+
+    def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Leave the tool when a brush is used, also one of napari's own buttons; the space bar pans for a moment."""
+        if self._layer is not None and str(self._layer.mode) not in KEPT_MODES:
+            self._on_left()
+
+    def _on_press(self, layer: Labels, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
+        image = self._image
+        if image is None or str(layer.mode) != "pick":
+            return
+        if event.button not in (LEFT_BUTTON, RIGHT_BUTTON):
+            return
+        exclude = event.button == RIGHT_BUTTON or "Shift" in event.modifiers
+        start, at = self._to_pixel(image, event), tuple(event.pos)
+        yield
+        end, distance = start, 0.0
+        while event.type == "mouse_move":
+            end = self._to_pixel(image, event)
+            distance = max(abs(float(a) - float(b)) for a, b in zip(event.pos, at, strict=True))
+            yield
+        if distance > DRAG_PX:
+            (top, bottom), (left, right) = (sorted(pair) for pair in zip(start, end, strict=True))
+            rows, columns = self._shape(image)
+            if not exclude and bottom > 0 and right > 0 and top < rows - 1 and left < columns - 1:
+                self._on_prompt(PromptOptions(box=(max(top, 0), max(left, 0), min(bottom, rows), min(right, columns))))
+        elif self._contains(image, start):
+            self._on_prompt(PromptOptions(**{"exclude" if exclude else "include": (start,)}))
+
+    @staticmethod
+    def _to_pixel(image: Image, event: Any) -> tuple[float, float]:  # noqa: ANN401 - napari's event
+        found = image.world_to_data(event.position)[-2:]
+        return float(found[0]), float(found[1])
+
+    @classmethod
+    def _contains(cls, image: Image, pixel: tuple[float, float]) -> bool:
+        return all(-0.5 <= value < side - 0.5 for value, side in zip(pixel, cls._shape(image), strict=True))
+
+    @staticmethod
+    def _shape(image: Image) -> tuple[int, int]:
+        rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
+        return rows, columns
+
+
+def make_preview(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a smaller copy of a photograph, uint8 (row, column, channel), of which thumbnails are cut."""
+    import numpy as np
+    from PIL import Image
+
+    image = Image.fromarray(rgb)
+    image.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.BILINEAR)
+    return np.array(image)
+
+
+def draw_hypotheses(preview: NDArray[np.uint8], logits: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
+    """Draw the outline of each mask in the same part of a photograph, which has all of them.
+
+    ``preview``: uint8 (row, column, channel). ``logits``: float32 (hypothesis, side, side), of the whole photograph.
+    Returns thumbnails, each uint8 (row, column, channel), at most 128 pixels.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from napari_melanoma.core.geometry import Box
+    from napari_melanoma.imaging.masks import square_around
+
+    rows, columns = preview.shape[:2]
+    resized = [np.asarray(Image.fromarray(one).resize((columns, rows), Image.Resampling.BILINEAR)) for one in logits]
+    part = square_around(np.any([one > 0 for one in resized], axis=0), THUMBNAIL_MARGIN) or Box(0, 0, rows, columns)
+    left, right = max(0, part.left), min(columns, part.left + part.width)
+    top, bottom = max(0, part.top), min(rows, part.top + part.height)
+    place, zoom = (left, top, right, bottom), 2 * THUMBNAIL_PX / max(right - left, bottom - top)
+    size = (max(1, round(zoom * (right - left))), max(1, round(zoom * (bottom - top))))
+    picture = np.asarray(Image.fromarray(preview).resize(size, Image.Resampling.BILINEAR, box=place))
+    drawn = []
+    for one in resized:
+        inside = np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR, box=place)) > 0
+        grown = inside.copy()
+        for axis in (0, 1):
+            grown |= np.roll(inside, 1, axis) | np.roll(inside, -1, axis)
+        drawn.append(np.where((grown & ~inside)[..., None], OUTLINE_COLOR, picture).astype(np.uint8))
+    return drawn

@@ -1,0 +1,552 @@
+"""Correct a mask by clicks: requests to the worker for each prompt, and changes of the mask that can be undone."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.imaging.prompts import PromptOptions, Prompts
+from napari_melanoma.lesion.mask_record import PROMPTS, get_mask_origin
+from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.lesion.prompt_history import PromptHistory, PromptState, PromptStep, strokes_beside
+from napari_melanoma.models.registry import find_prompted_model
+from napari_melanoma.ui.lesion.analyzed_lesions import result_for_mask, threshold_mask
+from napari_melanoma.ui.lesion.prompt_tool import HINT, PromptCanvasTool, draw_hypotheses, make_preview
+from napari_melanoma.ui.lesion.queues import read_pixels
+from napari_melanoma.ui.lesion.recovery import RecoveredLesion
+from napari_melanoma.ui.viewer import layers
+from napari_melanoma.ui.viewer.photographs import get_model_digest
+from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Image
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.io.photographs import Photograph
+    from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.lesion.prompting import PromptedMasks
+    from napari_melanoma.ui.lesion.analyzed_lesions import AnalyzedLesion, LesionStore
+    from napari_melanoma.ui.lesion.controls import LesionControls
+    from napari_melanoma.ui.lesion.result_updates import LesionController
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+    from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
+
+TASK: Literal["prompting"] = "prompting"  # in the status line
+ChangeState = Callable[[PromptState], PromptState]
+
+
+class PendingPrompt(NamedTuple):
+    """A prompt to be sent, and whether it begins another lesion."""
+
+    prompt: PromptOptions
+    is_new: bool = False
+
+
+FIND_ALL = PendingPrompt(PromptOptions())  # compared by identity
+
+
+@dataclass
+class PromptedPhotograph:
+    """The prompts of a photograph: those to be sent, earlier states, and the last answer with its number and model.
+
+    ``model``: the fields of the stamp of the model that answered last. ``must_encode``: whether the features for the
+    first prompt are to be computed before it.
+    """
+
+    array: Path
+    history: PromptHistory = field(default_factory=PromptHistory)
+    pending: list[PendingPrompt] = field(default_factory=list)
+    photograph: Photograph | None = None
+    preview: NDArray[np.uint8] | None = None
+    image_digest: str = ""
+    found: PromptedMasks | None = None
+    answer: int = 0
+    model: dict[str, Any] = field(default_factory=dict)
+    must_encode: bool = False
+    _data: object = None
+
+    def read(self, source: LayerPhotographSource) -> Photograph:
+        """Return the photograph with its present scale; its pixels are read only if the layer has others (in a thread).
+
+        Other pixels begin another history.
+        """
+        if self.photograph is None or source.data is not self._data:
+            before = self.image_digest
+            self.photograph, self.image_digest = read_pixels(source, self.array)
+            self._data, self.preview = source.data, make_preview(self.photograph.rgb)
+            if before not in ("", self.image_digest):
+                self.history, self.found = PromptHistory(), None
+        self.photograph = source.describe(self.photograph.rgb)
+        return self.photograph
+
+
+class MaskToCorrect(NamedTuple):
+    """The mask that prompts correct, with what is known about it, collected on the GUI thread.
+
+    ``mask``: uint8 (row, column), None without one. ``predicted_digest``: of the mask that a model predicted, in a
+    layer that an earlier dock left. ``known``: None if this dock has not analyzed the photograph.
+    """
+
+    mask: NDArray[np.uint8] | None
+    strokes: NDArray[np.uint8] | None
+    known: AnalyzedLesion | None
+    predicted_digest: str | None = None
+
+    @classmethod
+    def find(cls, store: LesionStore, identity: str) -> MaskToCorrect:
+        """Collect what is known about the mask of a photograph."""
+        labels = store.mask(identity)
+        known = None if labels is None else store.lesions[identity]
+        labels = labels or store.existing_mask(identity)
+        if labels is None:
+            return cls(None, store.strokes(identity), None)
+        return cls(labels.data.copy(), store.strokes(identity), known, get_model_digest(labels))
+
+
+@dataclass(frozen=True)
+class PreparedPrompt:
+    """A request to the worker for the current lesion of a state, or for all lesions; without a verb, there is none.
+
+    ``before``: bool (row, column), the mask before the prompts. ``is_first``: whether the pixels of the photograph were
+    not analyzed before; ``is_corrected``: whether an earlier dock left a corrected mask. ``rest``: the pending prompts
+    about other lesions. ``given``: strokes and previous mask of the request.
+    """
+
+    before: NDArray[np.bool_]
+    is_first: bool
+    is_corrected: bool
+    state: PromptState
+    verb: str
+    arguments: dict[str, Any]
+    out: Path
+    rest: list[PendingPrompt]
+    given: Prompts = field(default_factory=Prompts)
+
+
+class Answer(NamedTuple):
+    """A change of the state by an answer, the answer's number, 0 for none, and the index of its hypothesis."""
+
+    change: ChangeState
+    number: int = 0
+    chosen: int = 0
+
+
+class PromptController(QObject):
+    """Sends prompts to the worker, one request at a time, and changes the mask."""
+
+    failed = Signal(object)
+
+    def __init__(self, controls: LesionControls, work: LesionController, client: WorkerClient, viewer: Viewer) -> None:
+        super().__init__(controls)
+        self._controls, self._controller, self._client, self._viewer = controls, work, client, viewer
+        self._tool = controls.prompt_tool
+        self._switch_off = partial(controls.prompt_tool.button.setChecked, False)
+        self._canvas = PromptCanvasTool(viewer, self._on_prompt, self._switch_off)
+        self._photographs: dict[str, PromptedPhotograph] = {}
+        self._stage: BackgroundJob | WorkerRequest | None = None
+        self._encoding: BackgroundJob | None = None  # instead of a stage
+        self._active = ""  # identity of the photograph of the stage
+        self._tool.toggled.connect(self._on_toggled)
+        self._tool.chosen.connect(self._on_chosen)
+        self._tool.find_button.clicked.connect(partial(self._add_pending, FIND_ALL))
+        controls.correction_tools.activated.connect(self._switch_off)
+        controls.model.changed.connect(self._request_encoding)
+        controls.status.cancelled.connect(self._on_cancelled)
+        work.changed.connect(self._on_changed)
+        tasks.idle.connect(self._next)
+        work.photograph_removed.connect(self._on_removed)
+        self.destroyed.connect(self._canvas.stop)
+
+    def set_photograph(self) -> None:
+        """Follow the photograph in view."""
+        self._tool.button.setChecked(False)
+        self._on_changed(str(self._controls.picker.identity))
+
+    def _on_toggled(self, on: bool) -> None:
+        image = self._controls.picker.image
+        if on and image is not None:
+            self._controls.correction_tools.stop()
+            self._controls.status.show_message(HINT)
+            self._start_tool(image)
+            self._request_encoding()
+        else:
+            self._canvas.stop()
+            if self._controls.status.text == HINT:
+                self._controls.status.show_message("")
+
+    def _start_tool(self, image: Image) -> None:
+        strokes = self._canvas.start(image)
+        if strokes is not None:
+            self._controller.watcher.watch(strokes)
+
+    def _request_encoding(self) -> None:
+        """Prepare the photograph in view while the tool is on, so that the first click is answered at once."""
+        identity = self._controls.picker.identity
+        if self._tool.button.isChecked() and identity is not None:
+            self._photograph_of(identity).must_encode = True
+            self._next()
+
+    def _on_prompt(self, prompt: PromptOptions) -> None:
+        self._add_pending(PendingPrompt(prompt, self._tool.new_button.isChecked()))
+        self._tool.new_button.setChecked(False)
+
+    def _add_pending(self, prompt: PendingPrompt, *_: object) -> None:
+        identity = self._controls.picker.identity
+        if identity is None:
+            return
+        self._photograph_of(identity).pending.append(prompt)
+        self._next()
+
+    def start_from(self, identity: str, step: PromptStep) -> None:
+        """Begin the prompts of a photograph again from a mask that was not edited, but replaced."""
+        history = self._photograph_of(identity).history
+        history.steps.append(step)
+        history.current = step
+
+    def _photograph_of(self, identity: str) -> PromptedPhotograph:
+        name = f"{uuid.uuid4().hex}-prompted.npy"
+        return self._photographs.setdefault(identity, PromptedPhotograph(self._client.folder / name))
+
+    def _next(self) -> None:
+        """Send what is pending, first for the photograph in view, when the answer before is in its mask."""
+        waiting = [identity for identity, photograph in self._photographs.items() if photograph.pending]
+        waiting.sort(key=lambda identity: identity != self._controls.picker.identity)
+        if self._stage is not None or self._encoding is not None:
+            return
+        if waiting:
+            tasks.set_running(self, True)
+            self._controller.watcher.flush()
+            if tasks.is_idle(self._controller):
+                self._send(waiting[0], self._photographs[waiting[0]])
+            return
+        for identity, photograph in self._photographs.items():
+            if photograph.must_encode:
+                self._encode(identity, photograph)
+                return
+
+    def _encode(self, identity: str, photograph: PromptedPhotograph) -> None:
+        """Write the pixels of a photograph, and request its features; a prompt need not wait for their request."""
+        photograph.must_encode = False
+        source = self._controller.store.source(identity)
+        if source is not None:
+            work = partial(prepare_encoding, photograph, source, self._controls.model.model)
+            self._encoding, self._active = BackgroundJob(work), identity
+            self._encoding.succeeded.connect(self._on_encodable)
+            self._encoding.failed.connect(self._on_failed)
+            self._encoding.start(self)
+
+    def _on_encodable(self, arguments: dict[str, Any]) -> None:
+        self._encoding = None
+        self._client.request("encode", **arguments).failed.connect(self.failed)
+        self._next()
+
+    def _send(self, identity: str, photograph: PromptedPhotograph) -> None:
+        """Send what is pending for a photograph."""
+        source = self._controller.store.source(identity)
+        if source is None:
+            photograph.pending.clear()
+            self._end()
+            return
+        pending, photograph.pending = photograph.pending, []
+        self._controls.status.begin(TASK, "Finding the lesion ...")
+        mask = MaskToCorrect.find(self._controller.store, identity)
+        work = partial(prepare_prompt, photograph, source, pending, mask, self._controls.model.model)
+        self._start(identity, BackgroundJob(work), partial(self._on_prepared, identity, photograph))
+
+    def _start(self, identity: str, stage: BackgroundJob | WorkerRequest, on_success: Callable[[Any], None]) -> None:
+        self._stage, self._active = stage, identity
+        tasks.set_running(self, True)
+        stage.succeeded.connect(on_success)
+        stage.failed.connect(self._on_failed)
+        if isinstance(stage, BackgroundJob):
+            stage.start()
+
+    def _on_prepared(self, identity: str, photograph: PromptedPhotograph, prepared: PreparedPrompt) -> None:
+        photograph.pending[:0] = prepared.rest
+        if not prepared.verb:
+            self._finish(identity, photograph, prepared, Answer(lambda state: state))
+            return
+        request = self._client.request(prepared.verb, **prepared.arguments)
+        self._client.prioritize_request(request)
+        self._start(identity, request, partial(self._on_answer, identity, photograph, prepared))
+
+    def _on_answer(
+        self, identity: str, photograph: PromptedPhotograph, prepared: PreparedPrompt, response: dict[str, Any]
+    ) -> None:
+        options = self._controller.options_of(identity) if prepared.is_first else None
+        work = partial(read_answer, photograph, prepared, response, options)
+        self._start(identity, BackgroundJob(work), partial(self._on_read, identity, photograph, prepared))
+
+    def _on_read(
+        self,
+        identity: str,
+        photograph: PromptedPhotograph,
+        prepared: PreparedPrompt,
+        answer: tuple[Answer, RecoveredLesion | None],
+    ) -> None:
+        change, first = answer
+        if first is not None:
+            self._controller.recovery.restore(identity, first)
+        self._finish(identity, photograph, prepared, change if first is None else None)
+
+    def _finish(
+        self, identity: str, photograph: PromptedPhotograph, prepared: PreparedPrompt, answer: Answer | None
+    ) -> None:
+        """Change the mask in one step that can be undone."""
+        self._end()
+        if answer is not None and identity in self._controller.store.lesions:
+            make = partial(change_mask, photograph, prepared, answer)
+            self._controller.replace_mask(identity, make, key="prompt")
+        self._next()
+
+    def _on_changed(self, identity: str) -> None:
+        """Show prompts and hypotheses of the mask that is shown, also of one that undo restored."""
+        photograph, lesion = self._photographs.get(identity), self._controller.store.lesions.get(identity)
+        image = self._controller.store.image(identity)
+        step = None if photograph is None or lesion is None else photograph.history.follow(lesion.mask_digest)
+        if step is not None and image is not None:
+            layers.show_prompts(self._viewer, image, step.prompted)
+        if identity == str(self._controls.picker.identity):
+            self._show_hypotheses(photograph, step)
+            if self._tool.button.isChecked() and image is not None:
+                self._start_tool(image)
+
+    def _on_chosen(self, place: int) -> None:
+        """Change the lesion that was prompted last to another hypothesis."""
+        identity = str(self._controls.picker.identity)
+        photograph = self._photographs.get(identity)
+        if photograph is not None and photograph.found is not None and self._stage is None:
+            index = photograph.found.by_area[place]
+            answer = Answer(partial(_set_hypothesis, photograph.found, index), photograph.answer, index)
+            make = partial(change_mask, photograph, None, answer)
+            self._controller.replace_mask(identity, make, key="prompt")
+
+    def _show_hypotheses(self, photograph: PromptedPhotograph | None, step: PromptStep | None) -> None:
+        """Show the hypotheses of the last answer, if the mask is one of them."""
+        if photograph is None or photograph.found is None or photograph.preview is None or step is None:
+            self._tool.show_hypotheses([], [], 0)
+            return
+        if step.answer != photograph.answer:
+            self._tool.show_hypotheses([], [], 0)
+            return
+        found = photograph.found
+        pictures = draw_hypotheses(photograph.preview, found.margins[found.by_area])
+        qualities = [float(found.qualities[index]) for index in found.by_area]
+        self._tool.show_hypotheses(pictures, qualities, found.by_area.index(step.chosen))
+
+    def _on_failed(self, error: Exception) -> None:
+        self._encoding = None
+        self._end()
+        self.failed.emit(error)
+        self._next()
+
+    def _on_cancelled(self, task: str) -> None:
+        if task != TASK:
+            return
+        stage = self._stage
+        for photograph in self._photographs.values():
+            photograph.pending.clear()
+        self._end()
+        if stage is not None:
+            stage.cancel()
+
+    def _end(self) -> None:
+        self._stage = None
+        tasks.set_running(self, False)
+        self._controls.status.end(TASK)
+
+    def _on_removed(self, identity: str) -> None:
+        photograph, stage = self._photographs.pop(identity, None), self._stage or self._encoding
+        if stage is not None and self._active == identity:
+            self._encoding = None
+            self._end()
+            if isinstance(stage, BackgroundJob):
+                stage.cancel()
+            else:
+                stage.ignore()
+            self._next()
+        if photograph is not None:
+            for path in photograph.array.parent.glob(f"{photograph.array.stem}*"):
+                with suppress(OSError):  # on Windows, the worker may still read it; the client removes its folder
+                    path.unlink(missing_ok=True)
+
+
+def prepare_prompt(
+    prompted: PromptedPhotograph,
+    source: LayerPhotographSource,
+    pending: list[PendingPrompt],
+    current: MaskToCorrect,
+    model: str,
+    run: RunContext,
+) -> PreparedPrompt:
+    """Add prompts about one lesion to the state, and write the arrays of a request (in a thread).
+
+    ``model``: the selected one, which is used if it answers prompts.
+    """
+    import numpy as np
+
+    rgb = prompted.read(source).rgb
+    run.check()
+    before = np.zeros(rgb.shape[:2], bool) if current.mask is None else current.mask != 0
+    digest, known = array_fingerprint(before), current.known
+    if known is not None and known.image_digest != prompted.image_digest:
+        known = None  # the pixels were replaced
+    state = find_state(prompted.history, before, known)
+    if prompted.history.find(digest) is None:
+        prompted.history.current = prompted.history.add(state)  # undo returns to it
+    kind = known is None, bool(before.any()) and digest != current.predicted_digest
+    out = prompted.array.with_suffix(".out.npy")
+    arguments: dict[str, Any] = {"model": find_prompted_model(model), "image": str(prompted.array), "out": str(out)}
+    if pending[0] is FIND_ALL:
+        return PreparedPrompt(before, *kind, state, "find_lesions", arguments, out, pending[1:])
+    state, rest = add_pending(state, pending)
+    prompts = state.lesions[state.current]
+    if prompts == PromptOptions():
+        return PreparedPrompt(before, *kind, state, "", {}, out, rest)
+    arguments["options"] = prompts.model_dump(mode="json")
+    own = state.own
+    given = Prompts(
+        strokes=None if current.strokes is None else strokes_beside(current.strokes, state.others),
+        previous=own if own.any() else None,
+    )
+    for name, array in (("strokes", given.strokes), ("previous", given.previous)):
+        if array is not None:
+            path = prompted.array.with_suffix(f".{name}.npy")
+            np.save(path, array)
+            arguments[name] = str(path)
+    return PreparedPrompt(before, *kind, state, "prompt", arguments, out, rest, given)
+
+
+def prepare_encoding(
+    prompted: PromptedPhotograph, source: LayerPhotographSource, model: str, run: RunContext
+) -> dict[str, Any]:
+    """Write the pixels of a photograph, and return the arguments of the request for its features (in a thread).
+
+    ``model``: the selected one, which is used if it answers prompts.
+    """
+    prompted.read(source)
+    return {"model": find_prompted_model(model), "image": str(prompted.array)}
+
+
+def find_state(history: PromptHistory, mask: NDArray[np.bool_], known: AnalyzedLesion | None) -> PromptState:
+    """Return the state of a mask, bool (row, column), which may have been edited, analyzed again or recovered."""
+    if known is None:
+        return history.state_of(mask)
+    record = known.result.prompt_record
+    if history.current is None and record is not None:
+        state = PromptState.from_record(record, mask)
+        return replace(state, locked=mask != _predicted_mask(known)) if record.by_hand else state
+    if not known.corrected:
+        return history.state_of(mask, mask)
+    return history.state_of(mask, _predicted_mask(known) if history.current is None else None)
+
+
+def _predicted_mask(known: AnalyzedLesion) -> NDArray[np.bool_]:
+    return threshold_mask(known.result, known.result.options, known.chosen)
+
+
+def add_pending(state: PromptState, pending: list[PendingPrompt]) -> tuple[PromptState, list[PendingPrompt]]:
+    """Add the prompts about one lesion, and return those that follow about others."""
+    first = pending[0]
+    state = state.add_prompt(first.prompt, is_new=first.is_new)
+    for index, one in enumerate(pending[1:], start=1):
+        if one.is_new or one is FIND_ALL:
+            return state, pending[index:]
+        following = state.add_prompt(one.prompt)
+        if following.current != state.current or following.lesions[following.current] == PromptOptions():
+            return state, pending[index:]
+        state = following
+    return state, []
+
+
+def read_answer(
+    prompted: PromptedPhotograph,
+    prepared: PreparedPrompt,
+    response: dict[str, Any],
+    options: LesionOptions | None,
+    run: RunContext,
+) -> tuple[Answer, RecoveredLesion | None]:
+    """Read the worker's answer (in a thread).
+
+    ``options``: of a photograph that was not analyzed, None for others. Returns the change of the state and, for a
+    photograph that was not analyzed, its result before the change, and the mask after it.
+    """
+    import numpy as np
+
+    from napari_melanoma.lesion.analysis import ModelStamp, derive_result, remeasure
+    from napari_melanoma.lesion.prompting import PromptedMasks
+
+    photograph, state = prompted.photograph, prepared.state
+    assert photograph is not None
+    run.check()
+    prompted.model = response["model"]
+    shape = (photograph.rgb.shape[0], photograph.rgb.shape[1])
+    logits, qualities = np.load(prepared.out), np.array(response["qualities"], np.float32)
+    threshold = response["model"]["threshold"]
+    if prepared.verb == "find_lesions":
+        prompted.found = None
+        seeds = [PromptOptions(include=((row, column),)) for row, column in response["seeds"]]
+        found = [
+            PromptedMasks(one[None], quality[None], shape, seed.to_prompts(), threshold)
+            for one, quality, seed in zip(logits, qualities, seeds, strict=True)
+        ]
+        answer = Answer(partial(_propose, [one.best_mask for one in found], seeds))
+        highest = logits.max(0, keepdims=True, initial=-9)
+        best = PromptedMasks(highest, np.ones(1, np.float32), shape, Prompts(), threshold)
+    else:
+        given = prepared.given
+        prompts = state.lesions[state.current].to_prompts()
+        prompts = replace(prompts, strokes=given.strokes, previous=given.previous)
+        prompted.found = best = PromptedMasks(logits, qualities, shape, prompts, threshold)
+        prompted.answer += 1
+        answer = Answer(partial(_set_hypothesis, best, best.best), prompted.answer, best.best)
+    if options is None:
+        return answer, None
+    asked = state.lesions[state.current] if prepared.verb == "prompt" else None
+    options = options.model_copy(update={"model": prepared.arguments["model"], "flips": False, "prompts": asked})
+    derived = derive_result(photograph, best.probability(best.best), options, ModelStamp(**response["model"]))
+    base = replace(remeasure(derived, prepared.before, options), corrected=prepared.is_corrected)
+    base.compute_properties()
+    changed = change_mask(prompted, prepared, answer, base, prepared.before.view(np.uint8))
+    digests, origin = (array_fingerprint(base.mask), prompted.image_digest), get_mask_origin(changed.provenance)
+    return answer, RecoveredLesion(base, *digests, None, changed.mask, None, time.time(), Path(), origin)
+
+
+def _set_hypothesis(found: PromptedMasks, index: int, state: PromptState) -> PromptState:
+    return state.set_mask(found.mask(index))
+
+
+def _propose(masks: list[NDArray[np.bool_]], seeds: list[PromptOptions], state: PromptState) -> PromptState:
+    return state.propose(masks, seeds)
+
+
+def change_mask(
+    prompted: PromptedPhotograph,
+    prepared: PreparedPrompt | None,
+    answer: Answer,
+    known: LesionResult,
+    current: NDArray[np.uint8],
+) -> LesionResult:
+    """Return the result after a change of the prepared state, or else the current one, and remember it (in a thread).
+
+    ``current``: uint8 (row, column), the mask, which may have been edited since the state was prepared.
+    """
+    mask, history = current != 0, prompted.history
+    state = history.state_of(mask) if prepared is None else prepared.state.edit(prepared.before, mask)
+    changed = answer.change(state)
+    history.add(changed, answer.number, answer.chosen)
+    record = changed.to_record(prompted.model, by_hand=known.corrected_by_hand)
+    provenance = {**known.provenance, PROMPTS: record.model_dump(mode="json")}
+    return result_for_mask(replace(known, provenance=provenance), changed.mask)

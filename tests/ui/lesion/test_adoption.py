@@ -1,0 +1,244 @@
+"""Labels layers of other tools become the mask of the photograph in view."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from click_tool import use_tool
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication, QMenu, QPushButton, QToolButton
+
+from conftest import photograph
+from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.results import read_result
+from napari_melanoma.ui.lesion.recovery import find_recovery
+from napari_melanoma.ui.lesion.reviewer import ReviewSettings
+
+TWO = ((60, 45, 20), (60, 115, 20))
+
+
+def two_labels(shape=(120, 160)):
+    """Two labels that touch, and one apart: int64 (row, column)."""
+    labels = np.zeros(shape, np.int64)
+    labels[40:80, 30:60], labels[40:80, 60:80], labels[20:40, 110:140] = 7, 3, 1_000_000
+    return labels
+
+
+def adopts(person, data, name="cells", **options):
+    layer = person.viewer.add_labels(data, name=name, **options)
+    person.waits()
+    person.clicks("use_labels")
+    person.waits()
+    return layer
+
+
+def shown(person):
+    return person.finds(QToolButton, "use_labels").isVisibleTo(person.dock)
+
+
+@pytest.mark.both_qts
+def test_labels_become_the_analysis_of_a_photograph_that_was_not_analyzed(person):
+    person.opens(rgb=photograph(TWO))
+    assert not shown(person)
+    adopts(person, two_labels())
+    result = person.lesion.result
+    assert person.lesion.corrected
+    assert person.lesion.unsaved
+    assert not result.is_predicted
+    assert result.provenance["labels_layer"] == {"name": "cells", "labels": 3}
+    assert person.dock.mask_controls.refinement.largest_only
+    assert len(result.mask_parts) == 3
+    assert np.array_equal(person.mask, result.mask)
+    assert not person.mask[50, 59]  # of the larger one of two that touch
+    assert person.mask[50, 60]
+    assert "3 lesions" in person.dock.status.text
+    assert not person.finds(QPushButton, "revert").isVisibleTo(person.dock)
+    assert person.viewer.layers.selection.active == person.layer("mask")
+    person.layer("mask").undo()
+    person.waits()
+    assert not person.mask.any()
+
+
+def test_labels_replace_the_mask_of_an_analyzed_photograph_in_one_step(person):
+    person.opens()
+    person.analyses()
+    before = person.mask.copy()
+    adopts(person, two_labels())
+    assert person.lesion.corrected
+    assert person.lesion.result.is_predicted
+    assert np.array_equal(person.mask, person.lesion.result.mask)
+    assert len(person.lesion.result.mask_parts) == 3
+    person.layer("mask").undo()
+    person.waits()
+    assert np.array_equal(person.mask, before)
+    assert not person.lesion.corrected
+    assert "labels_layer" not in person.lesion.result.provenance
+    person.layer("mask").redo()
+    person.waits()
+    assert "labels_layer" in person.lesion.result.provenance
+
+
+def test_an_analysis_asks_before_it_replaces_adopted_labels(person):
+    person.opens()
+    adopts(person, two_labels())
+    adopted = person.mask.copy()
+    person.clicks("primary")
+    person.answers("replace_corrections", "Cancel")
+    assert np.array_equal(person.mask, adopted)
+    person.clicks("primary")
+    person.answers("replace_corrections", "Replace")
+    person.waits()
+    assert person.lesion.result.is_predicted
+    assert not person.lesion.corrected
+
+
+@pytest.mark.parametrize(
+    ("shape", "photo", "labels"),
+    [
+        ((60, 80), {}, {"scale": (2, 2), "translate": (0.5, 0.5)}),
+        ((48, 64), {}, {"scale": (2.5, 2.5), "translate": (0.75, 0.75)}),
+        ((240, 320), {}, {"scale": (0.5, 0.5), "translate": (-0.25, -0.25)}),
+        ((1, 120, 160), {}, {}),
+        ((120, 160), {"scale": (20, 20), "units": "um"}, {"scale": (20, 20), "units": "um"}),
+        ((120, 160), {"scale": (20, 20), "units": "um"}, {"scale": (0.02, 0.02), "units": "mm"}),
+        ((120, 160), {"scale": (20, 20), "units": "um"}, {}),
+        ((120, 160), {"scale": (3, 3), "translate": (50, 60)}, {"scale": (3, 3), "translate": (50, 60)}),
+    ],
+    ids=["half", "2.5 times", "double", "one plane", "with scale", "in mm", "without scale", "moved"],
+)
+def test_layers_are_resampled_to_the_photograph(person, shape, photo, labels):
+    rows, columns = shape[-2:]
+    data = np.zeros(shape, np.uint8)
+    data[..., rows // 4 : rows // 2, columns // 4 : columns // 2] = 1
+    person.opens(**photo)
+    adopts(person, data, **labels)
+    expected = np.zeros((120, 160), bool)
+    expected[30:60, 40:80] = True
+    assert np.array_equal(person.mask, expected)
+
+
+def test_labels_that_are_moved_are_cut_and_reported(person):
+    person.opens()
+    adopts(person, two_labels(), translate=(60, 0))
+    assert person.mask[100:, 30:59].all()
+    assert "3 lesions" in person.dock.status.text
+    labels = np.zeros((120, 160), np.uint8)
+    labels[:20, :20], labels[100:, 100:] = 1, 2
+    adopts(person, labels, name="other", translate=(60, 0))
+    menu = person.dock.findChild(QMenu, "labels_layers")
+    assert [action.text() for action in menu.actions()] == ["other", "cells"]
+    menu.actions()[0].trigger()
+    menu.close()
+    person.waits()
+    assert person.mask[60:80, :20].all()
+    assert person.mask.sum() == 400
+    assert "1 label outside the photograph" in person.dock.status.text
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        (np.zeros((120, 160), np.uint8), {}, "empty"),
+        (np.ones((3, 120, 160), np.uint8), {}, "found 'cells' of 3 x 120 x 160"),
+        (np.ones((120, 160), np.uint8), {"translate": (1000, 0)}, "outside it"),
+    ],
+    ids=["empty", "3-D", "elsewhere"],
+)
+@pytest.mark.parametrize("analyzed", [True, False])
+def test_unusable_layers_change_nothing(person, data, options, message, analyzed):
+    person.opens()
+    if analyzed:
+        person.analyses()
+    names = [layer.name for layer in person.viewer.layers]
+    before = {identity: lesion.mask_digest for identity, lesion in person.dock.controller.store.lesions.items()}
+    adopts(person, data, **options)
+    assert message in person.dock.status.text
+    assert message in notification_manager.records[-1].message
+    assert [layer.name for layer in person.viewer.layers] == [*names, "cells"]
+    lesions = person.dock.controller.store.lesions
+    assert {identity: lesion.mask_digest for identity, lesion in lesions.items()} == before
+
+
+def test_the_button_is_shown_for_layers_of_others_only(person):
+    person.opens()
+    person.analyses()
+    person.clicks("inside")  # adds the layer of strokes
+    assert not shown(person)
+    layer = person.viewer.add_labels(two_labels())
+    assert shown(person)
+    person.viewer.layers.remove(layer)
+    assert not shown(person)
+
+
+def test_adopted_labels_are_saved_with_their_origin(person, tmp_path):
+    person.dock.settings.folder = tmp_path
+    person.opens()
+    adopts(person, two_labels())
+    person.clicks("save")
+    person.waits()
+    about = read_result(tmp_path / "mole")
+    assert (about["model"]["name"], about["corrected_by_hand"], about["lesions_found"]) == ("", True, 3)
+    assert about["provenance"]["labels_layer"]["name"] == "cells"
+    assert [row["in_mask"] for row in about["lesions"]] == [1, 1, 1]
+    assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), person.mask)
+
+
+def test_adopted_labels_are_recovered_after_a_crash(person):
+    person.opens()
+    adopts(person, two_labels())
+    result, digest = person.lesion.result, person.lesion.image_digest
+    found = find_recovery(digest, result.photograph)
+    assert found is not None
+    assert np.array_equal(found.mask, person.mask)
+    assert not found.result.is_predicted
+
+
+def test_labels_replace_a_mask_that_a_closed_dock_left(person):
+    person.opens()
+    person.analyses()
+    person.draws(person.layer("mask"), [(10, 100), (10, 140)])
+    person.waits()
+    drawn = person.mask.copy()
+    person.viewer.window.remove_dock_widget(person.dock)
+    person.dock.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    person.viewer.add_labels(two_labels(), name="cells")
+    _, person.dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
+    person.clicks("use_labels")
+    person.waits()
+    assert np.array_equal(person.mask, person.lesion.result.mask)
+    assert len(person.lesion.result.mask_parts) == 3
+    person.layer("mask").undo()
+    person.waits()
+    assert np.array_equal(person.mask, drawn)
+    assert person.lesion.corrected
+
+
+def test_adopted_labels_are_corrected_by_clicks(person):
+    person.opens()
+    adopts(person, two_labels())
+    person.clicks("click")
+    use_tool(person.viewer, "mole", (30, 125), button=2)
+    person.waits()
+    assert not person.mask[30, 125]
+    assert person.lesion.result.provenance["labels_layer"]["name"] == "cells"
+    assert "prompts" in person.lesion.result.provenance
+    person.clicks("use_labels")
+    person.waits()
+    assert not person.dock.prompt_tool.button.isChecked()
+    assert person.mask[30, 125]
+    assert "prompts" not in person.lesion.result.provenance
+
+
+def test_adopted_labels_are_stored_without_a_prediction(person, tmp_path):
+    ReviewSettings().corrections = tmp_path / "corrections"
+    person.dock.corrections_controller.corrections_store.folder = tmp_path / "corrections"
+    person.opens()
+    adopts(person, two_labels())
+    person.clicks("add_correction")
+    person.waits()
+    (row,) = Corrections(tmp_path / "corrections").rows()
+    assert (row["review"], row["model"], row["prediction_path"]) == ("corrected", "", "")
+    assert np.array_equal(read_mask(tmp_path / "corrections" / row["mask_path"]), person.mask)

@@ -1,0 +1,456 @@
+"""Masks by clicks in the Lesion dock."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from click_tool import use_tool
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.imaging.prompts import PromptOptions
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.lesion.prompt_history import PromptState
+from napari_melanoma.lesion.results import read_result
+from napari_melanoma.ui.lesion.prompt_tool import draw_hypotheses
+from napari_melanoma.ui.lesion.prompting import PreparedPrompt, PromptedPhotograph, read_answer
+from napari_melanoma.ui.lesion.recovery import find_recovery
+from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_identity
+from napari_melanoma.ui.widgets.job import tasks
+
+
+def two_lesions():
+    rows, columns = np.mgrid[:120, :160]
+    rgb = np.full((120, 160, 3), (215, 170, 150), np.uint8)
+    for column, radius in ((50, 25), (120, 15)):
+        rgb[(rows - 60) ** 2 + (columns - column) ** 2 <= radius**2] = (70, 45, 40)
+    return rgb
+
+
+def prompts(person, start, end=None, **options):
+    """Use the tool at pixels (row, column), and wait for the mask."""
+    use_tool(person.viewer, "mole", start, end, **options)
+    person.waits()
+
+
+@pytest.mark.both_qts
+def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
+    person.opens(rgb=two_lesions())
+    person.clicks("click")
+    prompts(person, (60, 120))
+    assert person.mask[60, 120]
+    assert not person.mask[60, 50]
+    assert len(person.layer("prompts").data) == 1
+    assert person.lesion.corrected
+    assert person.lesion.result.provenance["prompts"]["lesions"][0]["include"] == [[60.0, 120.0]]
+    prompts(person, (60, 50))
+    assert person.mask[60, 120]
+    assert person.mask[60, 50]
+    person.layer("mask").undo()
+    person.waits()
+    assert not person.mask[60, 50]
+    assert len(person.layer("prompts").data) == 1, "undo takes the mark of the prompt back, too"
+    prompts(person, (70, 115), button=2)
+    assert person.lesion.result.provenance["prompts"]["lesions"][0]["include"] == [[60.0, 120.0]]
+    assert person.lesion.result.provenance["prompts"]["lesions"][0]["exclude"] == [[70.0, 115.0]]
+    assert not person.mask[70, 115]
+
+
+def test_pixels_painted_by_hand_are_kept(person):
+    person.opens(rgb=two_lesions())
+    person.analyses()
+    person.clicks("click")
+    prompts(person, (60, 50))
+    person.draws(person.layer("mask"), [(10, 100), (10, 140)])
+    person.waits()
+    assert person.mask[10, 120]
+    person.clicks("click")
+    prompts(person, (60, 120))
+    assert person.mask[10, 120]
+    assert person.mask[60, 120]
+
+
+def test_another_hypothesis_is_one_step(person):
+    person.opens(rgb=two_lesions())
+    person.clicks("click")
+    prompts(person, (60, 120))
+    before = person.mask.copy()
+    person.clicks("hypothesis_2")
+    person.waits()
+    assert (person.mask >= before).all()
+    person.clicks("hypothesis_1")
+    person.waits()
+    assert np.array_equal(person.mask, before)
+
+
+def test_each_lesion_has_its_own_prompts(person):
+    person.opens(rgb=two_lesions())
+    person.clicks("click")
+    prompts(person, (60, 120))
+    person.clicks("new_lesion")
+    prompts(person, (60, 50))
+    assert not person.dock.prompt_tool.new_button.isChecked(), "only the next click begins another lesion"
+    assert len(person.lesion.result.mask_parts) == 2
+    prompts(person, (55, 115), button=2)
+    first, second = person.lesion.result.provenance["prompts"]["lesions"]
+    assert first["exclude"] == [[55.0, 115.0]]
+    assert second == {"include": [[60.0, 50.0]], "exclude": [], "box": None}
+    assert person.mask[60, 50]
+
+
+def test_undoing_the_first_click_locks_nothing(person):
+    person.opens(rgb=two_lesions())
+    person.analyses()
+    automatic = person.mask.copy()
+    person.clicks("click")
+    prompts(person, (60, 120))
+    assert not np.array_equal(person.mask, automatic)
+    person.layer("mask").undo()
+    person.waits()
+    assert np.array_equal(person.mask, automatic)
+    prompts(person, (60, 120))
+    assert person.mask[60, 120]
+
+
+@pytest.mark.both_qts
+def test_all_lesions_are_found_and_a_right_click_removes_one(person):
+    person.opens(rgb=two_lesions())
+    person.clicks("find_lesions")
+    person.waits()
+    assert len(person.lesion.result.mask_parts) == 2
+    found = person.dock.lesion_list
+    assert [found.item(row, 0).text() for row in range(found.rowCount())] == ["1", "2"]
+    areas = [float(found.item(row, 1).text().split()[0].replace(",", "")) for row in range(2)]
+    assert areas[0] == person.mask[:, :90].sum()
+    assert areas[1] == person.mask[:, 90:].sum()
+    assert np.allclose(person.layer("numbers").data, [[35, 76], [45, 136]], atol=1.5)
+    assert not len(person.layer("prompts").data), "clicks of the search are not the user's"
+    assert found.item(0, 3).text() != found.item(1, 3).text(), "a prediction for each"
+    camera = get_camera(person.viewer)
+    zoom = camera.zoom
+    found.cellClicked.emit(1, 0)
+    assert camera.zoom > zoom
+    assert np.allclose(camera.center[-2:], (60, 120), atol=1.5)
+    person.clicks("click")
+    prompts(person, (60, 120), button=2)
+    assert not person.mask[60, 110:130].any()
+    assert person.mask[60, 50]
+    assert [found.item(row, 0).toolTip() for row in range(2)] == ["", "Not in the mask"]
+    person.layer("mask").undo()
+    person.waits()
+    assert person.mask[60, 120]
+
+
+def test_a_prompt_on_another_photograph_is_not_forgotten(person):
+    images = [person.opens(name, rgb=two_lesions()) for name in ("other", "mole")]
+    for name, step in (("mole", 1), ("other", 0)):
+        person.clicks("click")
+        use_tool(person.viewer, name, (60, 120))  # and does not wait
+        person.dock.picker.step(step)
+    person.waits()
+    assert {get_identity(image) for image in images} <= set(person.dock.controller.store.lesions)
+
+
+def test_a_cancelled_prompt_changes_nothing(person):
+    person.opens(rgb=two_lesions())
+    person.analyses()
+    before = person.mask.copy()
+    person.clicks("click")
+    use_tool(person.viewer, "mole", (60, 120))
+    person.dock.status.cancelled.emit("prompting")
+    person.waits()
+    assert np.array_equal(person.mask, before)
+    prompts(person, (60, 120))
+    assert person.mask[60, 120]
+
+
+def test_the_threshold_of_the_model_decides(tmp_path):
+    logits = np.full((1, 30, 40), -5, np.float32)
+    logits[:, 5:25, 5:35] = 1.0
+    photograph = Photograph(np.zeros((30, 40, 3), np.uint8), "one")
+    prompted = PromptedPhotograph(tmp_path / "one.npy", photograph=photograph)
+    state = PromptState(np.zeros((30, 40), np.uint8)).add_prompt(PromptOptions(include=((15, 20),)))
+    prepared = PreparedPrompt(state.mask, False, False, state, "prompt", {}, tmp_path / "out.npy", [])
+    np.save(prepared.out, logits)
+    areas = []
+    for threshold in (0.5, 0.9):
+        answer, _ = read_answer(
+            prompted, prepared, {"qualities": [0.9], "model": {"threshold": threshold}}, None, RunContext()
+        )
+        areas.append(answer.change(state).mask.sum())
+    assert areas[0] > 500
+    assert areas[1] < 20, "only the mark of the click"
+
+
+def test_thumbnails_show_the_part_with_all_hypotheses():
+    preview = np.full((40, 80, 3), 200, np.uint8)
+    preview[10:20, 50:60] = 60
+    logits = np.full((3, 32, 32), -5, np.float32)
+    for index, reach in enumerate((1, 3, 6)):
+        logits[index, 12 - reach : 13 + reach, 22 - reach : 23 + reach] = 5
+    drawn = draw_hypotheses(preview, logits)
+    assert [one.shape for one in drawn] == [drawn[0].shape] * 3
+    assert max(drawn[0].shape) == 128
+    outlined = [int((one == (255, 225, 0)).all(-1).sum()) for one in drawn]
+    assert outlined[0] < outlined[1] < outlined[2]
+    assert max(draw_hypotheses(preview, np.full((3, 32, 32), -5, np.float32))[0].shape) == 128, "no mask at all"
+
+
+def test_two_quick_clicks_are_both_answered(person):
+    person.opens(rgb=two_lesions())
+    person.clicks("click")
+    use_tool(person.viewer, "mole", (60, 120))
+    use_tool(person.viewer, "mole", (60, 115), button=2)
+    person.waits()
+    (first,) = person.lesion.result.provenance["prompts"]["lesions"]
+    assert first == {"include": [[60.0, 120.0]], "exclude": [[60.0, 115.0]], "box": None}
+    assert person.mask[60, 120]
+    assert not person.mask[60, 115]
+    prompts(person, (60, 50))
+    assert person.mask[60, 50]
+    assert not person.mask[60, 115], "still excluded"
+
+
+@pytest.mark.both_qts
+def test_the_keys_undo_and_redo_a_prompt(person):
+    image = person.opens(rgb=two_lesions())
+    person.clicks("click")
+    prompts(person, (60, 120))
+    prompts(person, (60, 50))
+    labels = person.layer("mask")
+    assert person.viewer.layers.selection.active == labels
+    undo = labels.class_keymap["Control-Z"] if "Control-Z" in labels.class_keymap else type(labels).undo
+    undo(labels)
+    person.waits()
+    assert not person.mask[60, 50]
+    assert get_identity(image) == person.dock.picker.identity
+    assert not person.dock.prompt_tool.has_hypotheses, "they are those of the undone click"
+    labels.redo()
+    person.waits()
+    assert person.mask[60, 50]
+    assert person.dock.prompt_tool.has_hypotheses
+
+
+def test_the_scale_and_options_of_the_dock_hold_for_the_first_click(person):
+    person.opens(rgb=two_lesions())
+    person.dock.roi.config = person.dock.roi.config.model_copy(update={"margin": 0.3})
+    person.clicks("find_lesions")
+    person.waits()
+    assert len(person.lesion.result.mask_parts) == 2
+    assert person.lesion.result.options.roi.margin == 0.3
+
+
+def test_a_mask_by_clicks_is_saved_as_made_by_the_model_that_answered(person, tmp_path):
+    person.opens(rgb=two_lesions())
+    person.analyses()
+    person.clicks("click")
+    prompts(person, (60, 120))
+    prompts(person, (70, 115), button=2)
+    record = person.lesion.result.provenance["prompts"]
+    assert (record["model"]["name"], record["model"]["fingerprint"]) == ("lesion-click", "0" * 64)
+    assert len(record["lesions"]) == 1
+    person.dock.settings.folder = tmp_path
+    person.clicks("save")
+    person.waits()
+    about = read_result(tmp_path / "mole")
+    assert not about["corrected_by_hand"]
+    assert about["provenance"]["prompts"] == record
+    with (tmp_path / "results.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["note"].startswith("by 2 clicks with lesion-click")
+    assert "by hand" not in row["note"]
+    assert (row["model"], row["threshold"]) == ("lesion-click", "")
+
+
+def test_the_record_of_the_prompts_follows_painting_undo_and_reset(person):
+    person.opens(rgb=two_lesions())
+    person.analyses()
+    person.clicks("click")
+    prompts(person, (60, 120))
+    clicked = person.lesion.result.provenance["prompts"]
+    assert not person.lesion.result.corrected_by_hand
+    person.draws(person.layer("mask"), [(10, 100), (10, 140)])
+    person.waits()
+    assert person.lesion.result.corrected_by_hand
+    assert person.lesion.result.provenance["prompts"] == {**clicked, "by_hand": True}
+    person.layer("mask").undo()
+    person.waits()
+    assert person.lesion.result.provenance["prompts"] == clicked
+    person.clicks("revert")
+    person.waits()
+    assert not person.lesion.corrected
+    assert "prompts" not in person.lesion.result.provenance
+    person.layer("mask").undo()
+    person.waits()
+    assert person.lesion.result.provenance["prompts"] == clicked
+
+
+def test_recovery_keeps_the_record_of_the_prompts(person):
+    person.opens(rgb=two_lesions())
+    person.clicks("click")
+    prompts(person, (60, 120))
+    mask, result = person.mask.copy(), person.lesion.result
+    assert person.lesion.unsaved, "the first click, too"
+    found = find_recovery(person.lesion.image_digest, result.photograph)
+    assert found is not None
+    person.layer("mask").undo()
+    person.waits()
+    assert not person.mask.any()
+    assert "prompts" not in person.lesion.result.provenance
+    person.dock.prompt_controller._on_removed(person.dock.picker.identity)  # as after a start
+    person.dock.controller.recovery.restore(person.dock.picker.identity, found)
+    person.waits()
+    assert np.array_equal(person.mask, mask)
+    assert person.lesion.result.provenance["prompts"] == result.provenance["prompts"]
+    prompts(person, (60, 50))
+    lesions = person.lesion.result.provenance["prompts"]["lesions"]
+    assert [one["include"] for one in lesions] == [[[60.0, 120.0], [60.0, 50.0]]], "the next click is for the same one"
+    assert not person.lesion.result.corrected_by_hand
+
+
+def test_a_lesion_that_was_clicked_is_listed_however_small(person):
+    rgb = two_lesions()
+    rgb[20:23, 20:23] = (70, 45, 40)
+    person.opens(rgb=rgb)
+    person.clicks("click")
+    prompts(person, (60, 120))
+    person.clicks("new_lesion")
+    prompts(person, (21, 21))
+    assert len(person.lesion.result.mask_parts) == 2
+    small = person.lesion.result.lesion_measurements[1]["area_px"]
+    assert small < 0.001 * person.mask.size
+    assert person.dock.lesion_list.item(1, 0).toolTip() == "", "it is in the mask"
+    person.draws(person.layer("mask"), [(110, 5), (110, 6)], brush=1)
+    person.waits()
+    assert len(person.lesion.result.mask_parts) == 2, "specks that were not clicked are not listed"
+
+
+def test_a_mask_that_a_closed_dock_left_is_corrected(person):
+    person.opens(rgb=two_lesions())
+    person.analyses()
+    person.draws(person.layer("mask"), [(10, 100), (10, 140)])
+    person.waits()
+    left = person.mask.copy()
+    person.viewer.window.remove_dock_widget(person.dock)
+    person.dock.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    _, person.dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
+    person.clicks("click")
+    prompts(person, (60, 120))
+    assert person.mask[60, 120]
+    assert person.mask[60, 50]
+    assert person.mask[10, 120]
+    assert person.lesion.result.corrected_by_hand, "it was painted before"
+    assert np.array_equal(person.mask, person.lesion.result.mask)
+    person.layer("mask").undo()
+    person.waits()
+    assert np.array_equal(person.mask, left)
+
+
+def test_one_tool_is_used_at_a_time(person):
+    person.opens(rgb=two_lesions())
+    person.analyses()
+    click, choose = person.dock.prompt_tool.button, person.dock.correction_tools.buttons["choose"]
+    mask = person.layer("mask")
+    person.clicks("choose")
+    person.clicks("click")
+    assert (click.isChecked(), choose.isChecked(), str(mask.mode)) == (True, False, "pick")
+    person.clicks("choose")
+    assert (click.isChecked(), choose.isChecked(), str(mask.mode)) == (False, True, "pan_zoom")
+    person.clicks("click")
+    person.clicks("paint")
+    assert (click.isChecked(), choose.isChecked(), str(mask.mode)) == (False, False, "paint")
+    person.clicks("click")
+    person.clicks("inside")
+    assert (click.isChecked(), str(mask.mode)) == (False, "pan_zoom")
+    person.clicks("click")
+    assert (click.isChecked(), str(mask.mode)) == (True, "pick")
+    assert str(person.layer("scribbles").mode) == "pan_zoom"
+    mask.mode = "erase"  # with napari's own button
+    assert not click.isChecked()
+    assert str(mask.mode) == "erase"
+
+
+def test_the_photograph_is_prepared_when_the_tool_is_switched_on(person, monkeypatch):
+    sent, client = [], person.dock._client
+    request = client.request
+    monkeypatch.setattr(client, "request", lambda verb, **given: sent.append(verb) or request(verb, **given))
+    person.opens(rgb=two_lesions())
+    person.clicks("click")
+    person.waits()
+    assert sent == ["encode"]
+    prompts(person, (60, 120))
+    assert sent[:2] == ["encode", "prompt"]
+
+
+def test_a_prompt_ends_with_its_photograph(person):
+    image = person.opens(rgb=two_lesions())
+    person.opens("other", rgb=two_lesions())
+    person.dock.picker.step(1)
+    for _ in range(2):
+        if person.dock.picker.image is not image:
+            person.dock.picker.step(1)
+    person.clicks("click")
+    person.waits()
+    use_tool(person.viewer, "mole", (60, 120))
+    person.viewer.layers.remove(image)
+    person.waits()
+    assert tasks.is_idle(person.dock.prompt_controller)
+    assert person.dock.controller.store.lesions == {}
+    person.clicks("click")
+    use_tool(person.viewer, "other", (60, 120))
+    person.waits()
+    assert person.viewer.layers["other mask"].data[60, 120]
+
+
+def test_pixels_are_read_again_only_if_they_changed(tmp_path):
+    prompted = PromptedPhotograph(tmp_path / "pixels.npy")
+    source = LayerPhotographSource(two_lesions(), "mole", None, None)
+    first = prompted.read(source)
+    written, history = prompted.array.stat().st_mtime_ns, prompted.history
+    size = PixelSize(20.0, 20.0)
+    scaled = prompted.read(source._replace(pixel_size=size))
+    assert scaled.rgb is first.rgb
+    assert scaled.pixel_size == size
+    assert prompted.array.stat().st_mtime_ns == written
+    assert prompted.history is history
+    other = prompted.read(source._replace(data=255 - source.data))
+    assert np.array_equal(other.rgb, 255 - first.rgb)
+    assert np.array_equal(np.load(prompted.array), other.rgb)
+    assert prompted.history is not history
+
+
+def test_a_photograph_whose_pixels_were_replaced_is_a_new_one(person):
+    image = person.opens(rgb=two_lesions())
+    person.clicks("click")
+    prompts(person, (60, 120))
+    color = person.lesion.result.measurements["color_difference"]
+    image.data = np.where(two_lesions() < 100, two_lesions() + 30, two_lesions()).astype(np.uint8)
+    prompts(person, (60, 50))
+    assert person.mask[60, 50]
+    assert person.mask[60, 120], "the mask is kept and corrected"
+    assert np.array_equal(person.lesion.result.photograph.rgb, image.data)
+    assert person.lesion.image_digest == array_fingerprint(image.data)
+    assert person.lesion.result.measurements["color_difference"] < color
+
+
+def test_a_click_after_adopted_labels_corrects_them(person):
+    person.opens(rgb=two_lesions())
+    labels = np.zeros((120, 160), np.uint8)
+    labels[90:110, 10:30] = 1
+    person.viewer.add_labels(labels, name="cells")
+    person.waits()
+    person.clicks("use_labels")
+    person.waits()
+    person.clicks("click")
+    person.clicks("new_lesion")
+    prompts(person, (60, 120))
+    assert person.mask[100, 20]
+    assert person.mask[60, 120]
+    assert set(person.lesion.result.provenance) >= {"labels_layer", "prompts"}
