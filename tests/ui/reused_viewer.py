@@ -129,6 +129,7 @@ class ReusedViewer:
             old = {_key_of(callback) for callback in self._callbacks[path]}
             left += [f"{path}: {one}" for one in emitter.callbacks if _key_of(one) not in old and not _is_harmless(one)]
         left += [f"key {key}" for key in self._viewer.keymap if key not in self._keys]
+        left += [f"layer {layer.name}" for layer in self._viewer.layers]
         return left + [one.objectName() or one for one in self._extras() if one not in self._old_extras]
 
     def _extras(self):

@@ -300,6 +300,26 @@ def test_selecting_another_layer_leaves_the_wand_and_is_kept(drawing):
     assert PAINTING not in layers
 
 
+@pytest.mark.both_qts
+@pytest.mark.parametrize("tool", ["wand", "refine", "brush", "add_polygon"])
+@pytest.mark.parametrize("remove_all", [False, True])
+@pytest.mark.usefixtures("shown_viewer")
+def test_a_tool_ends_when_its_layer_is_removed_and_other_layers_stay(drawing, tool, remove_all):
+    person, layers = drawing, drawing.viewer.layers
+    puts(person, (4, 6, 8, 8))
+    person.viewer.add_labels(np.zeros((8, 8), np.uint8), name="above")
+    presses(person, f"region_{tool}")
+    before = [one.name for one in layers]
+    own = layers.selection.active
+    assert own.name in (LAYER, PAINTING)
+    if remove_all:
+        layers.clear()
+    else:
+        layers.remove_selected()
+    person.waits()
+    assert [one.name for one in layers] == ([] if remove_all else [name for name in before if name != own.name])
+
+
 @pytest.mark.usefixtures("shown_viewer")
 def test_the_wand_works_on_fluorescence(person, tmp_path):
     pixels = np.full((2, 256, 256), 100, np.uint16)

@@ -37,6 +37,7 @@ class PixelTool(QObject):
         self._slide: ViewerSlide | None = None
         self._events = Connections()
         self._events.connect(viewer.layers.selection.events.active, self._on_active)
+        self._events.connect_first(viewer.layers.events.removing, self._on_removing)
         self.destroyed.connect(self._events.close)
 
     @property
@@ -70,6 +71,15 @@ class PixelTool(QObject):
     def _on_press(self, layer: Labels, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
         """Follow the mouse from the press to the release."""
         raise NotImplementedError
+
+    def _on_removing(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Deactivate the tool when its layer is removed by others: the layer must not be removed a second time.
+
+        In a window, napari selects another layer before the removed one has left the list.
+        """
+        if self._slide is not None and self._viewer.layers[event.index] == self.layer:
+            self._slide = None
+            self.left.emit()
 
     def _on_active(self, event: object) -> None:
         """React to the selection of another layer."""
