@@ -6,11 +6,12 @@ from time import perf_counter
 
 import numpy as np
 import pytest
+from canvas_mouse import CanvasMouse
 from fake_slides import SIDE, draw_slide
 from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QCursor, QWheelEvent
+from qtpy.QtGui import QCursor, QEnterEvent, QWheelEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QLineEdit
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLineEdit
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.context import RunContext
@@ -304,6 +305,7 @@ def lively(reader, monkeypatch):
     """A reader on a system that does not ask for less motion."""
     reader.clock = Clock()
     monkeypatch.setattr(kinetic, "perf_counter", reader.clock)
+    monkeypatch.setattr(kinetic, "_time_of", lambda event: reader.clock())
     monkeypatch.setattr(kinetic, "WAIT_S", 20.0)
     reader.kinetic = reader.dock.reading_keys.kinetic
     reader.until(lambda: not reader.kinetic.is_reduced)
@@ -346,6 +348,20 @@ def test_gliding_stops_at_once(lively, how):
     assert tuple(camera.center) == rest
     if how == "press":
         QTest.mouseRelease(lively.canvas, LEFT, NONE, lively.canvas.rect().center())
+
+
+def test_a_drag_glides_although_its_events_are_handled_late(lively, monkeypatch):
+    monkeypatch.setattr(kinetic, "perf_counter", perf_counter)
+    times = iter((1.0, 1.01, 1.02, 1.03))
+    monkeypatch.setattr(kinetic, "_time_of", lambda event: next(times))
+    canvas, middle = lively.canvas, lively.canvas.rect().center()
+    QTest.mousePress(canvas, LEFT, NONE, middle)
+    for share in (0.5, 1.0):
+        lively.qtbot.wait(120)  # the machine is busy drawing
+        QTest.mouseMove(canvas, middle + share * THROW)
+    lively.qtbot.wait(120)
+    QTest.mouseRelease(canvas, LEFT, NONE, middle + THROW)
+    assert lively.kinetic.is_gliding
 
 
 def test_what_is_no_throw_does_not_glide(lively, monkeypatch):
@@ -422,3 +438,37 @@ def test_bookmark_of_a_rotated_slide_restores_its_zoom(reader):
     press(reader, Qt.Key.Key_Home)
     reader.dock.navigation.show_bookmark(bookmark)
     assert get_camera(reader.viewer).zoom == pytest.approx(zoom)
+
+
+@pytest.mark.both_qts
+def test_the_keys_are_for_the_image_when_the_pointer_is_there(reader):
+    reader.dock.regions_section.expand(animate=False)
+    reader.waits()
+    button = reader.finds(QAbstractButton, "region_rectangle")
+    button.setFocus(Qt.FocusReason.MouseFocusReason)
+    button.click()
+    mouse, camera = CanvasMouse(reader), get_camera(reader.viewer)
+    center_view(reader.viewer, reader.dock.slide, (256.0, 256.0), 200.0)
+    before = np.array(camera.center[-2:])
+    assert QApplication.focusWidget() is button
+    enters(reader)
+    QTest.keyPress(QApplication.focusWidget(), Qt.Key.Key_Space)
+    mouse.drags((256, 256), (280, 300))
+    QTest.keyRelease(QApplication.focusWidget(), Qt.Key.Key_Space)
+    assert button.isChecked()
+    assert reader.dock.regions.store.regions == ()
+    assert np.abs(np.array(camera.center[-2:]) - before).max() * camera.zoom > 10
+
+
+@pytest.mark.both_qts
+def test_a_field_in_which_the_user_types_keeps_the_keys(reader):
+    field = reader.finds(QLineEdit, "go_to")
+    field.setFocus()
+    enters(reader)
+    assert QApplication.focusWidget() is field
+
+
+def enters(person):
+    """Move the pointer into the canvas."""
+    at = QPointF(20, 20)
+    QApplication.sendEvent(person.canvas, QEnterEvent(at, at, QPointF(person.canvas.mapToGlobal(at.toPoint()))))

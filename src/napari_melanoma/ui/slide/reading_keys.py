@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, pan_view, zoom_about
 from napari_melanoma.ui.viewer.kinetic import KineticPanning
-from napari_melanoma.ui.viewer.shortcuts import list_keys, name_key
+from napari_melanoma.ui.viewer.shortcuts import focus_entered_canvas, list_keys, name_key
 from napari_melanoma.ui.viewer.slide_layers import find_slide_identity
 from napari_melanoma.ui.viewer.view_memory import fit_view
 
@@ -70,7 +70,7 @@ class ReadingKeys(QObject):
         self._watch_canvas()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Handle a key or a mouse button; return whether it was handled."""
+        """Handle a key or the mouse; return whether it was handled."""
         if event is None or self._slide is None:
             return False
         kind = event.type()
@@ -78,6 +78,8 @@ class ReadingKeys(QObject):
             return self._on_key(event)
         if not self._slide.is_shown:
             return False
+        if kind == QEvent.Type.Enter:
+            focus_entered_canvas(self._canvas)
         if kind == QEvent.Type.MouseButtonPress and isinstance(event, QMouseEvent) and event.button() in VIEW_STEPS:
             self.view_step_requested.emit(VIEW_STEPS[event.button()])
             return True

@@ -96,7 +96,7 @@ class KineticPanning(QObject):
             elif kind == QEvent.Type.MouseMove and self._start is not None:
                 self._sample(event)
             elif kind == QEvent.Type.MouseButtonRelease and self._start is not None:
-                self._on_release()
+                self._on_release(event)
         return False
 
     def _read_setting(self) -> None:
@@ -119,15 +119,15 @@ class KineticPanning(QObject):
             self._sample(event)
 
     def _sample(self, event: QMouseEvent) -> None:
-        now, at = perf_counter(), event.position()
+        now, at = _time_of(event), event.position()
         self._samples.append((now, at.y(), at.x()))
-        while now - self._samples[0][0] > SAMPLE_S:
+        while len(self._samples) > 2 and now - self._samples[0][0] > SAMPLE_S:  # two also while drawing takes long
             self._samples.popleft()
 
-    def _on_release(self) -> None:
+    def _on_release(self, event: QMouseEvent) -> None:
         """Start to glide if the mouse was moving."""
-        now, start = perf_counter(), self._start
-        samples = [one for one in self._samples if now - one[0] <= SAMPLE_S]
+        now, start = _time_of(event), self._start
+        samples = list(self._samples)
         self._samples.clear()
         if len(samples) < 2 or now - samples[-1][0] > REST_S or not get_camera(self._viewer).mouse_pan:
             self.stop()
@@ -140,7 +140,7 @@ class KineticPanning(QObject):
             return
         factor = min(1.0, MAX_SPEED / size)
         self._speed = (speed[0] * factor, speed[1] * factor)
-        self._released = self._last = now
+        self._released = self._last = perf_counter()
         self._expected, self._start = (), start
         self._timer.start()
 
@@ -167,6 +167,11 @@ class KineticPanning(QObject):
             return
         camera.center = target
         self._expected = tuple(camera.center)
+
+
+def _time_of(event: QMouseEvent) -> float:
+    """Return when the mouse moved, in seconds; while the view is drawn, events are handled later than that."""
+    return event.timestamp() / 1000 if event.timestamp() else perf_counter()
 
 
 def is_motion_reduced() -> bool | None:

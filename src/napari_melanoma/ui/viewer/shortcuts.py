@@ -12,11 +12,15 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QKeyEvent, QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QAbstractSpinBox,
     QApplication,
+    QComboBox,
     QDialog,
     QLineEdit,
     QMainWindow,
+    QPlainTextEdit,
     QStyle,
+    QTextEdit,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -39,6 +43,7 @@ CONTEXT_TEXTS = {
     "canvas": "on the image while a slide is shown, unless the selected layer uses the key",
     "tool": "on the image while the tool is on",
 }
+TEXT_FIELDS = (QLineEdit, QTextEdit, QPlainTextEdit, QAbstractSpinBox)
 IGNORED_MODIFIERS = (
     Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.MetaModifier
 )
@@ -196,12 +201,28 @@ class CanvasKeys(QObject):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Handle a key; return whether it was handled."""
-        if event is None or event.type() != QEvent.Type.KeyPress or not isinstance(event, QKeyEvent):
+        if event is None:
+            return False
+        if event.type() == QEvent.Type.Enter:
+            focus_entered_canvas(self._canvas)
+        if event.type() != QEvent.Type.KeyPress or not isinstance(event, QKeyEvent):
             return False
         action = self._actions.get(name_key(event))
         if action is not None:
             action()
         return action is not None
+
+
+def focus_entered_canvas(canvas: QWidget | None) -> None:
+    """Give the keyboard focus to a canvas that the mouse pointer entered, unless the user types in a field.
+
+    A click on a button or in a list leaves the focus there: the space bar would then press the button again, instead of
+    moving the view with the tool that was chosen.
+    """
+    focus = QApplication.focusWidget()
+    is_typing = isinstance(focus, TEXT_FIELDS) or (isinstance(focus, QComboBox) and focus.isEditable())
+    if canvas is not None and not is_typing and canvas.window().isActiveWindow():
+        canvas.setFocus(Qt.FocusReason.MouseFocusReason)
 
 
 def name_key(event: QKeyEvent) -> str:
