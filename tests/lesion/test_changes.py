@@ -88,10 +88,18 @@ AGAIN = {
 }
 
 
-@pytest.mark.parametrize("growth", [0.0, 0.1, 0.5])
-@pytest.mark.parametrize(
-    ("again", "scaled"), [*((name, True) for name in AGAIN), ("turned", False), ("all of it", False)]
-)
+# Each way to photograph it again with a small and a large growth or none, not all of them with each other.
+GROWN = [
+    *(("unchanged", growth, True) for growth in (0.0, 0.5)),
+    *(("in another light", growth, True) for growth in (0.0, 0.1)),
+    *(("turned", growth, scaled) for growth, scaled in ((0.0, False), (0.1, True), (0.5, True))),
+    *(("from farther away", growth, True) for growth in (0.1, 0.5)),
+    *(("cropped", growth, True) for growth in (0.0, 0.5)),
+    *(("all of it", growth, scaled) for growth, scaled in ((0.0, True), (0.1, False), (0.5, False))),
+]
+
+
+@pytest.mark.parametrize(("again", "growth", "scaled"), GROWN)
 def test_known_growth_lies_in_the_interval(again: str, growth: float, scaled: bool) -> None:
     first, grown = phantom(), phantom(growth)
     second = AGAIN[again](grown)

@@ -359,7 +359,6 @@ def test_a_comparison_that_is_outdated_before_it_is_complete_is_not_shown(someon
     assert not any("registered" in layer.name for layer in viewer.layers)
 
 
-@pytest.mark.both_qts
 def test_an_opened_image_ends_the_comparison_and_is_shown_alone(someone, viewer, case):
     opened, other = ("<b>mole&0", "<b>mole&1")
     for name in ("I1", "I2"):

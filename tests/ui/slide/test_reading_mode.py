@@ -91,7 +91,6 @@ def section_names(dock):
     return [one.objectName() for one in dock.findChildren(QCollapsible)]
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize("width", [1100, 1366, 2560])
 def test_the_slide_gets_the_width_of_the_window(reader, width):
     focus_canvas(reader, width)
@@ -128,7 +127,6 @@ def test_an_open_tab_follows_the_width_of_the_window(reader):
         assert body.isVisible()
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize("how", ["key", "escape", "button", "twice"])
 @pytest.mark.parametrize("front", ["Slide", "Case"])
 def test_everything_is_as_before_with_another_dock_in_tabs(reader, how, front):
@@ -223,7 +221,6 @@ def test_removing_the_dock_restores_the_others(reader):
     assert visible_docks(reader) == {"layer list", "layer controls"}
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize("is_open", [True, False])
 def test_opening_another_dock_leaves_the_mode(reader, is_open):
     if is_open:
@@ -254,7 +251,6 @@ def test_a_floating_dock_floats_again(reader):
 
 
 @pytest.mark.own_viewer  # the second view stays connected to napari's settings
-@pytest.mark.both_qts
 @pytest.mark.parametrize("when", ["before", "during"])
 def test_the_second_view_stays(reader, tmp_path, when):
     reader.opens_slides(draw_slide(tmp_path / "second.tif", tint=20))
@@ -318,7 +314,6 @@ def test_the_widths_of_two_views_stay_if_the_mode_is_refused(reader, tmp_path, m
 
 
 @pytest.mark.own_viewer  # the second view stays connected to napari's settings
-@pytest.mark.both_qts
 @pytest.mark.parametrize("enter", ["link", "key"])
 def test_narrow_views_are_offered_the_width_of_the_window(reader, tmp_path, enter):
     reader.opens_slides(draw_slide(tmp_path / "second.tif", tint=20))
@@ -450,7 +445,6 @@ def test_toolbar_and_tabs_follow_the_theme(reader):
         reader.viewer.theme = "dark"
 
 
-@pytest.mark.both_qts
 def test_what_is_running_can_be_canceled_from_the_toolbar(reader, launched, monkeypatch):
     canceled = []
     monkeypatch.setattr(reader.dock.opener, "cancel", lambda: canceled.append("opening"))
@@ -548,7 +542,6 @@ def test_escape_leaves_the_mode_while_a_photograph_is_shown(reader):
     assert is_on(reader)
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize("when", ["new", "closed before"])
 def test_opening_the_dock_of_another_plugin_leaves_the_mode(reader, when):
     window = reader.viewer.window

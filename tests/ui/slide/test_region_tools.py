@@ -80,7 +80,6 @@ def test_shapes_are_drawn_with_the_mouse(drawing):
     assert area(regions(person)[2]) == pytest.approx(12 * TILE**2, rel=0.15)  # napari cuts corners
 
 
-@pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_a_line_splits_and_an_outline_cuts_a_hole(drawing):
     person, mouse = drawing, CanvasMouse(drawing)
@@ -257,7 +256,6 @@ def test_the_wand_finds_the_color_that_is_clicked(drawing, angle):
     assert regions(person) == (found,)
 
 
-@pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_the_wheel_with_shift_changes_the_tolerance_of_the_wand_and_does_not_zoom(drawing):
     person, mouse, at = drawing, CanvasMouse(drawing), tiles((6, 8))[0]
@@ -300,8 +298,7 @@ def test_selecting_another_layer_leaves_the_wand_and_is_kept(drawing):
     assert PAINTING not in layers
 
 
-@pytest.mark.both_qts
-@pytest.mark.parametrize("tool", ["wand", "refine", "brush", "add_polygon"])
+@pytest.mark.parametrize("tool", ["wand", "refine", "brush"])
 @pytest.mark.parametrize("remove_all", [False, True])
 @pytest.mark.usefixtures("shown_viewer")
 def test_a_tool_ends_when_its_layer_is_removed_and_other_layers_stay(drawing, tool, remove_all):

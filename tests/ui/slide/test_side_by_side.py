@@ -183,7 +183,6 @@ def test_serial_sections_are_registered_and_turned_together(sections):
     closes_the_second(person)
 
 
-@pytest.mark.both_qts
 def test_a_registration_is_restored_with_its_pair_until_it_is_reset(sections):
     person, beside = sections, sections.dock.sections.side_by_side
     presses(person, "beside_register")
