@@ -16,7 +16,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.slide.slide_states import ReadStates, SlideStates
 from napari_melanoma.ui.tray.model import FILTERS, PICTURE_PX, SORT_KEYS, TrayModel
 from napari_melanoma.ui.tray.view import TrayView
-from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX, DockPlacement
+from napari_melanoma.ui.viewer.docking import MIN_HEIGHT_PX, MIN_WIDTH_PX, DockPlacement
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
@@ -152,6 +152,9 @@ class TrayControls(QWidget):
         self._panel.setFixedWidth(PANEL_PX) if is_wide else self._panel.setMaximumWidth(self.width())
         direction = QBoxLayout.Direction.LeftToRight if is_wide else QBoxLayout.Direction.TopToBottom
         self._box.setDirection(direction)
+        margins = self._box.contentsMargins()
+        needed = self._panel.minimumSizeHint().height() + margins.top() + margins.bottom() if is_wide else 0
+        self.setMinimumHeight(max(MIN_HEIGHT_PX, needed))  # beside the tiles, the controls are not scrolled
 
     def show_content(self, content: TrayContent | None) -> None:
         """Show the tiles, or the start page."""
