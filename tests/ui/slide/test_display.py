@@ -159,6 +159,16 @@ def test_channels_have_rows_instead_of_the_controls_of_brightfield(cells, slide_
     assert brightfield.isEnabled()
 
 
+def test_measurements_are_visible_on_black(cells) -> None:
+    cells.dock.measurement_section.expand(animate=False)
+    cells.clicks("measure_line")
+    layer = cells.viewer.layers.selection.active
+    layer.add_lines([[10, 10], [60, 60]])
+    cells.waits()
+    assert layer.edge_color[0][:3].mean() > 0.6
+    cells.clicks("measure_line")
+
+
 @pytest.mark.both_qts
 def test_channels_are_shown_and_hidden(cells) -> None:
     listed = channels(cells)

@@ -29,6 +29,16 @@ def test_the_latest_path_is_the_first(home):
     assert recent.paths[0] == paths[-1]
 
 
+def test_an_image_in_a_zarr_folder_is_named_with_it(person, slide_path, tmp_path):
+    folder = tmp_path / "lung.zarr" / "image0"
+    folder.mkdir(parents=True)
+    RecentPaths(DockSettings(), RECENT_SLIDES).add(folder)
+    person.opens_slides(slide_path)
+    person.clicks("close_slide")
+    person.waits()
+    assert links_of(person)["lung.zarr/image0"].endswith(f":{folder}")
+
+
 def links_of(person):
     """Return the links of the start page by their texts."""
     text = person.finds(QLabel, "welcome_recent").text()

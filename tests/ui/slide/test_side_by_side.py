@@ -55,6 +55,11 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     get_camera(beside.model).center = (0, 20.0, 30.0)
     np.testing.assert_allclose(place(viewer), [20, 30, 3])
 
+    assert beside.model.theme == viewer.theme == "dark"
+    viewer.theme = "light"
+    assert beside.model.theme == "light"
+    viewer.theme = "dark"
+
     presses(person, "beside_link")  # apart
     get_camera(beside.model).center = (0, 25.0, 18.0)
     np.testing.assert_allclose(place(viewer), [20, 30, 3])

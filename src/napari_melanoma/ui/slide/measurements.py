@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     Measures = tuple[SlideMeasurement, ...]
 
 COLOR, TEXT_SIZE = "#006b1b", 14  # dark green: unlike glass and common stains
+COLOR_ON_BLACK = "#ffe14d"  # of fluorescence, which is black where there is no signal
 LINES_PER_SLIDE = 600  # line width is the longer side of the slide divided by this
 EMPTY_FEATURES = {"label": "", "shown": "", "kind": ""}
 ANGLE_POINTS = 3  # the ends of the legs, and the vertex between them
@@ -43,25 +44,34 @@ LINE_SHAPES = ("line", "path")
 ELLIPSE_CORNERS = 72  # the area of the polygon is 0.1 % too small
 
 
-def create_measure_layer(size: tuple[int, int]) -> Shapes:
+def choose_color(slide: ViewerSlide) -> str:
+    """Return a color that is visible on a slide."""
+    return COLOR_ON_BLACK if slide.info.kind == "fluorescence" else COLOR
+
+
+def create_measure_layer(size: tuple[int, int], color: str = COLOR) -> Shapes:
     """Create an empty layer; ``size``: height and width of the slide in pixels of the finest level."""
     import numpy as np
     from napari.layers import Shapes
 
     return Shapes(
         ndim=2,
-        edge_color=COLOR,
+        edge_color=color,
         edge_width=max(size) / LINES_PER_SLIDE,
         face_color="transparent",
         opacity=1,
         features={name: np.array([], object) for name in EMPTY_FEATURES},
         feature_defaults=EMPTY_FEATURES,
-        text={"string": "{shown}", "color": COLOR, "size": TEXT_SIZE, "anchor": "center"},
+        text={"string": "{shown}", "color": color, "size": TEXT_SIZE, "anchor": "center"},
     )
 
 
 def draw_measures(
-    layer: Shapes, measures: Sequence[SlideMeasurement], labels: Sequence[str], size: tuple[int, int]
+    layer: Shapes,
+    measures: Sequence[SlideMeasurement],
+    labels: Sequence[str],
+    size: tuple[int, int],
+    color: str = COLOR,
 ) -> None:
     """Replace the drawn measurements; ``size``: height and width of the slide in pixels."""
     import numpy as np
@@ -73,7 +83,7 @@ def draw_measures(
             [np.array(one.points, np.float64) - HALF for one in measures],
             shape_type=["line" if len(one.points) == 2 else kinds[one.kind] for one in measures],
             edge_width=max(size) / LINES_PER_SLIDE,
-            edge_color=COLOR,
+            edge_color=color,
             face_color="transparent",
         )
         layer.features = {**layer.features, "kind": np.array([one.kind for one in measures], object)}
@@ -329,13 +339,13 @@ class MeasurementSection(QObject):
     def _create_layer(self, slide: ViewerSlide) -> Shapes:
         """Create the layer with all measurements."""
         layer: Shapes = slide_layers.get_or_add_layer(
-            self._viewer, slide, "measures", partial(create_measure_layer, slide.size)
+            self._viewer, slide, "measures", partial(create_measure_layer, slide.size, choose_color(slide))
         )
         self._context.connections.connect(layer.events.data, self._on_data)
         self._context.connections.connect(layer.events.mode, self._on_mode)
         layer.mouse_drag_callbacks.append(self._on_press)
         self._writing = True
-        draw_measures(layer, self.measures, self._describe_measures(), slide.size)
+        draw_measures(layer, self.measures, self._describe_measures(), slide.size, choose_color(slide))
         self._writing = False
         return layer
 
@@ -346,7 +356,7 @@ class MeasurementSection(QObject):
             return
         if layer is not None:
             self._writing = True
-            draw_measures(layer, self.measures, self._describe_measures(), slide.size)
+            draw_measures(layer, self.measures, self._describe_measures(), slide.size, choose_color(slide))
             self._writing = False
         elif self.measures:
             self._create_layer(slide)

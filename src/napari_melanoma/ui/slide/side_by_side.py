@@ -132,6 +132,7 @@ class SideBySideController(QObject):
         self._context, self._viewer, self._section = context, context.viewer, section
         self._style_heatmap = style_heatmap
         viewer, connections = context.viewer, context.connections
+        connections.connect(viewer.events.theme, self._on_theme)
         self._view: SideBySideView | None = None
         self._slide: ViewerSlide | None = None
         self._model: Any = None  # of the second view, with its canvas and dock widget
@@ -227,12 +228,17 @@ class SideBySideController(QObject):
         own = self._find_dock_widget()
         self._width = 0 if own is None or own.isFloating() else own.width()
         self._model = ViewerModel()
+        self._model.theme = self._viewer.theme
         self._canvas = QtViewer(self._model)
         self._dock_widget = self._viewer.window.add_dock_widget(self._canvas, name="Second slide", area="right")
         self._arrange_views()
         for events in (get_camera(self._model).events.center, get_camera(self._model).events.zoom):
             events.connect(self._on_second)
         self._show_other_slide()
+
+    def _on_theme(self, event: object) -> None:
+        if self._model is not None:
+            self._model.theme = self._viewer.theme
 
     def _arrange_views(self) -> None:
         """Place the second view between the first and the dock, with the same width."""

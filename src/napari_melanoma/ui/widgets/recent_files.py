@@ -117,8 +117,14 @@ class RecentFiles(QObject):
 
     def _format_path(self, key: str, path: Path) -> str:
         if path not in self._missing:
-            return self._icons.link(f"{OPEN}{key}:{path}", path.name)
-        return f"{html.escape(path.name)} (not found) {self._icons.link(f'{REMOVE}{key}:{path}', 'remove')}"
+            return self._icons.link(f"{OPEN}{key}:{path}", _name_path(path))
+        return f"{html.escape(_name_path(path))} (not found) {self._icons.link(f'{REMOVE}{key}:{path}', 'remove')}"
+
+
+def _name_path(path: Path) -> str:
+    """Return the name of a file; of an image in an OME-Zarr folder, also that of the folder."""
+    inside = path.parent.name.endswith(".zarr")
+    return f"{path.parent.name}/{path.name}" if inside else path.name
 
 
 def _find_missing(paths: list[tuple[Path, bool]], run: RunContext) -> frozenset[Path]:
