@@ -201,3 +201,11 @@ def test_the_page_of_the_documentation_has_the_same_keys(repository):
     for name in ("slide-dock", "lesion-dock", "case-dock", "train-dock", "corrections", "depth-by-hand", "regions"):
         text = (repository / "docs" / "how-to" / f"{name}.md").read_text(encoding="utf-8")
         assert set(pattern.findall(text)) <= declared, name
+
+
+def test_a_key_that_is_held_too_long_acts_once_unless_it_steps(window):
+    viewer, _ = window
+    found = {one.objectName(): one.autoRepeat() for one in viewer.window._qt_window.findChildren(QShortcut)}
+    assert found["review.next"] is found["slide.back"] is found["case.undo"] is True
+    once = ("review.accept", "review.reject", "slide.reading", "slide.close", "lesion.correct", "train.start")
+    assert [name for name in once if found[name]] == []

@@ -225,7 +225,7 @@ class SideBySideController(QObject):
         from napari.components.viewer_model import ViewerModel
         from napari.qt import QtViewer
 
-        own = self._find_dock_widget()
+        own = _find_frame(self._context.dock)
         self._width = 0 if own is None or own.isFloating() else own.width()
         self._model = ViewerModel()
         self._model.theme = self._viewer.theme
@@ -242,22 +242,15 @@ class SideBySideController(QObject):
 
     def _arrange_views(self) -> None:
         """Place the second view between the first and the dock, with the same width."""
-        window, own = self._context.window, self._find_dock_widget()
+        window, own = self._context.window, _find_frame(self._context.dock)
         frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
         if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
             place_next_to_canvas(window, frames[0])
             QTimer.singleShot(WIDEN_MS, self._share_width)
 
-    def _find_dock_widget(self) -> QDockWidget | None:
-        """Return the dock widget that holds the Slide dock."""
-        own = self._context.dock.parent()
-        while own is not None and not isinstance(own, QDockWidget):
-            own = own.parent()
-        return own
-
     def _restore_dock_width(self) -> None:
         """Restore the width of the dock, which Qt widens when the second view is closed."""
-        window, own = self._context.window, self._find_dock_widget()
+        window, own = self._context.window, _find_frame(self._context.dock)
         if isinstance(window, QMainWindow) and own is not None and self._width and self._model is None:
             window.resizeDocks([own], [self._width], Qt.Orientation.Horizontal)
 
@@ -517,6 +510,14 @@ class SideBySideController(QObject):
             self._alignment = ""
         self._view.link_check.setChecked(True)
         self._refresh()
+
+
+def _find_frame(dock: QWidget) -> QDockWidget | None:
+    """Return the dock widget that holds a dock."""
+    own = dock.parent()
+    while own is not None and not isinstance(own, QDockWidget):
+        own = own.parent()
+    return own
 
 
 def _share_width(window: QMainWindow, frame: QDockWidget, limit: int | None) -> int | None:

@@ -43,6 +43,13 @@ CONTEXT_TEXTS = {
     "canvas": "on the image while a slide is shown, unless the selected layer uses the key",
     "tool": "on the image while the tool is on",
 }
+# Whose keys may be held; held a moment too long, others would accept several masks, or enter a mode and leave it again.
+REPEATED = frozenset(
+    {
+        *("lesion.next", "lesion.previous", "slide.next", "slide.previous", "slide.list_next", "slide.list_previous"),
+        *("slide.back", "slide.forward", "review.next", "review.previous", "case.undo", "case.redo"),
+    }
+)
 TEXT_FIELDS = (QLineEdit, QTextEdit, QPlainTextEdit, QAbstractSpinBox)
 IGNORED_MODIFIERS = (
     Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.MetaModifier
@@ -169,6 +176,7 @@ def add_shortcut(dock: QWidget, name: str, callback: Callable[[], object]) -> QS
     """Connect a shortcut in a dock to a callback."""
     shortcut = QShortcut(QKeySequence(get_key(name)), dock)
     shortcut.setObjectName(name)
+    shortcut.setAutoRepeat(name in REPEATED)
     if SHORTCUTS[name].context == "dock":
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
     shortcut.activated.connect(callback)
