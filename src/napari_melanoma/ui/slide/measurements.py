@@ -49,7 +49,7 @@ def choose_color(slide: ViewerSlide) -> str:
     return COLOR_ON_BLACK if slide.info.kind == "fluorescence" else COLOR
 
 
-def create_measure_layer(size: tuple[int, int], color: str = COLOR) -> Shapes:
+def create_measure_layer(size: tuple[int, int], color: str) -> Shapes:
     """Create an empty layer; ``size``: height and width of the slide in pixels of the finest level."""
     import numpy as np
     from napari.layers import Shapes
@@ -71,7 +71,7 @@ def draw_measures(
     measures: Sequence[SlideMeasurement],
     labels: Sequence[str],
     size: tuple[int, int],
-    color: str = COLOR,
+    color: str,
 ) -> None:
     """Replace the drawn measurements; ``size``: height and width of the slide in pixels."""
     import numpy as np
