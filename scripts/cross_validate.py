@@ -22,6 +22,7 @@ from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.paths import allow_folders
 from napari_melanoma.data.dataset import DatasetEntry, Sample, get_group_id, iter_entries, read_dataset
 from napari_melanoma.data.splits import assign_folds
 from napari_melanoma.evaluation.classifier_measurement import ClassPredictions
@@ -69,16 +70,9 @@ def main() -> int:
         fold + 1
         for fold in assign_folds([get_group_id(one.row) for one in entries], labels, arguments.folds, recipe.seed)
     ]
-    for fold in range(1, arguments.folds + 1):
-        folder = arguments.out / f"fold-{fold}"
-        if not (folder / "answers.csv").exists():
-            data = folder / arguments.dataset.name
-            _write(entries, [one == fold for one in dealt], data)
-            # A separate seed: otherwise all folds would be calibrated with nearly the same images.
-            _train_fold(recipe.model_copy(update={"seed": recipe.seed + fold}), data, folder / "run")
-            judged = [(entry, label) for entry, label, one in zip(entries, labels, dealt, strict=True) if one == fold]
-            model = Classifier.load(read_bundle(folder / "run" / "bundle"))
-            write_table(folder / "answers.csv", list(_predictions(judged, model)))
+    with allow_folders([arguments.dataset]):  # whose files the table of a fold names
+        for fold in range(1, arguments.folds + 1):
+            _finish_fold(recipe, entries, labels, [one == fold for one in dealt], arguments.out / f"fold-{fold}", fold)
     tables = [arguments.out / f"fold-{fold}" / "answers.csv" for fold in range(1, arguments.folds + 1)]
     rows = [row for table in tables for row in read_table(table)]
     figures = _figures(recipe.classification, entries, dealt, rows)
@@ -92,6 +86,26 @@ def main() -> int:
     plain = {name: {key: asdict(value) for key, value in found.items()} for name, found in figures.items()}
     write_json(arguments.out / "figures.json", {**plain, "groups": [asdict(group) for group in groups]})
     return 0
+
+
+def _finish_fold(
+    recipe: TrainRecipe,
+    entries: Sequence[DatasetEntry],
+    labels: Sequence[str],
+    judged: Sequence[bool],
+    folder: Path,
+    fold: int,
+) -> None:
+    """Train on the other folds and predict this one, unless its predictions exist."""
+    if (folder / "answers.csv").exists():
+        return
+    data = folder / "data"
+    _write(entries, judged, data)
+    # A separate seed: otherwise all folds would be calibrated with nearly the same images.
+    _train_fold(recipe.model_copy(update={"seed": recipe.seed + fold}), data, folder / "run")
+    chosen = [(entry, label) for entry, label, one in zip(entries, labels, judged, strict=True) if one]
+    model = Classifier.load(read_bundle(folder / "run" / "bundle"))
+    write_table(folder / "answers.csv", list(_predictions(chosen, model)))
 
 
 def _print(name: str, found: Mapping[str, Estimate]) -> None:

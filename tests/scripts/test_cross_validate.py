@@ -8,9 +8,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_melanoma.core.config import read_toml
-from napari_melanoma.data.dataset import DatasetEntry
+from napari_melanoma.data.dataset import DatasetEntry, iter_entries
+from napari_melanoma.io.results import write_table
 from napari_melanoma.reproduction.predictions import PooledPredictions, estimate_metrics
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
@@ -36,6 +38,31 @@ def test_a_recipe_that_learns_from_every_image_leaves_out_the_fold_that_is_judge
     (recipe,) = learnt
     assert (recipe.data.split, recipe.data.held_out_split) == ("train", "test")
     assert recipe.data.datasets == (str((tmp_path / "fold").resolve()),)
+
+
+def test_folds_read_the_images_of_the_data_set(
+    script: ModuleType, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = tmp_path / "moles"
+    (dataset / "images").mkdir(parents=True)
+    names = [f"i{number}" for number in range(10)]
+    for number, name in enumerate(names):
+        Image.fromarray(np.full((8, 8, 3), 20 * number, np.uint8)).save(dataset / "images" / f"{name}.png")
+    rows = [{"image_id": name, "diagnosis": ("nevus", "melanoma")[number % 2]} for number, name in enumerate(names)]
+    write_table(dataset / "dataset.csv", rows)
+    found: list[list[str]] = []
+
+    def read(recipe: TrainRecipe, *_: object, **__: object) -> None:
+        entries = list(iter_entries(Path(recipe.data.datasets[0])))
+        found.append([entry.image_id for entry in entries if isinstance(entry, DatasetEntry) and entry.image])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "train", read)
+    arguments = [repository / "recipes/melanoma-small.toml", dataset, "--out", tmp_path / "out"]
+    monkeypatch.setattr("sys.argv", ["cross_validate.py", *map(str, arguments)])
+    with pytest.raises(KeyboardInterrupt):
+        script.main()
+    assert found == [names]
 
 
 def test_answers_are_pooled_as_the_reproduction_of_a_paper_pools_them(script: ModuleType, tmp_path: Path) -> None:
