@@ -2,9 +2,8 @@
 
     python scripts/release_classifier.py runs/melanoma-small --figures OUT/figures.json --data DATA --out BUNDLE
 
-``figures.json`` is the output of ``scripts/cross_validate.py`` for the same recipe; DATA contains the folders ``ph2``
-and
-``pad_ufes``, on which the bundle itself is evaluated.
+``figures.json`` is the output of ``scripts/cross_validate.py`` for the same recipe; DATA contains the other data sets
+on which the bundle itself is evaluated: ``ph2`` and ``pad_ufes`` for ``melanoma-small``.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import Any
 
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.training_images import FILE_NAME
 from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
@@ -27,16 +27,14 @@ from napari_melanoma.evaluation.model_card import CardSubgroup, CrossValidationM
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
 
-INPUTS = {
-    "both": "photograph, age and sex",
-    "image": "photograph without clinical metadata",
-    "form": "age and sex alone (boosted trees)",
-}
 ELSEWHERE = {
-    "dermoscopic: PH2 (another clinic; age and sex unknown)": "ph2",
-    "macroscopic: PAD-UFES-20 (smartphones, not an intended use)": "pad_ufes",
+    "melanoma-small": {
+        "dermoscopic: PH2 (another clinic; age and sex unknown)": "ph2",
+        "macroscopic: PAD-UFES-20 (smartphones, not an intended use)": "pad_ufes",
+    },
+    "lesion-phone": {},
 }
-NOTES = """## Data
+MELANOMA_NOTES = """## Data
 
 - ISIC 2017 challenge, training part (dermoscopic; CC0; doi:10.1109/ISBI.2018.8363547), with its diagnoses, ages and
   sexes. `nevus` is used as in the challenge: neither melanoma nor seborrheic keratosis. The copy used had at most
@@ -61,6 +59,35 @@ NOTES = """## Data
 - Dark skin: the training images show mostly light skin (Fitzpatrick I to III), and skin types are unknown.
 - Fine structures: the training images were small and soft, and the input is 160 x 160 pixels around the lesion.
 """
+PHONE_NOTES = """## Data
+
+- PAD-UFES-20 (smartphone photographs of a Brazilian outpatient program; CC BY 4.0; Pacheco et al. 2020,
+  doi:10.1016/j.dib.2020.106221): 687 of its 2,298 images, at most 512 pixels on their longer side, half of them from
+  copies of 300 pixels. `malignant`: basal cell carcinoma (214), squamous cell carcinoma (35) and melanoma (26), all
+  proven by biopsy. `other`: actinic keratosis (172), nevus (129) and seborrheic keratosis (111), most of them without
+  biopsy. Images of a patient are kept in one fold.
+- The region of interest comes from masks drawn by students, without a stated license.
+- The encoder is that of `lesion-small`, which was trained on the same photographs, including those of the test folds,
+  with masks but without diagnoses; its initial weights are those of EfficientNet-Lite0 for ImageNet (Apache 2.0).
+- Two answers of the patients, whether the lesion grew and whether it changed, are not used: they are unknown mostly
+  where a biopsy was taken, which would give the class away.
+- No other smartphone photographs with diagnoses were available: how it transfers to other cameras is not known.
+- The bundle lists the images of its training data, to show similar cases.
+
+## Limitations
+
+- Not for diagnosis or any decision about a patient. Most of the malignant lesions are basal cell carcinomas; with 26
+  melanomas, its figures say little about melanoma.
+- The patient's answers (itching, pain, bleeding, elevation) were taken with different care from patients with and
+  without a biopsy. Without them the figures are those of the row without clinical metadata.
+- Selection of lesions: four of ten were malignant. Where cancer is rarer, its probabilities are too high.
+- `other` does not mean harmless: actinic keratosis is a precursor of squamous cell carcinoma.
+- Other diagnoses, such as dermatofibroma, inflammation and infection, are classified as one of the two.
+- Types of photograph that it was not trained on: dermoscopic images, total-body tiles, histology, mucosa, nails.
+- Dark skin: the training images show mostly Fitzpatrick I to III.
+- Ink around a lesion, drawn before a biopsy, may have been learned as a sign of malignancy.
+"""
+NOTES = {"melanoma-small": MELANOMA_NOTES, "lesion-phone": PHONE_NOTES}
 
 
 def main() -> int:
@@ -75,9 +102,10 @@ def main() -> int:
 
     draft = read_bundle(RunFolder(arguments.run).bundle)
     model = Classifier.load(draft)
-    elsewhere = {name: _measure(model, arguments.data / folder) for name, folder in ELSEWHERE.items()}
-    found = _read(json.loads(arguments.figures.read_text(encoding="utf-8")), arguments.folds)
-    card = full_class_card(draft.config, found, elsewhere, NOTES)
+    elsewhere = {name: _measure(model, arguments.data / folder) for name, folder in ELSEWHERE[draft.name].items()}
+    fields = draft.config.tabular.fields if draft.config.tabular else ()
+    found = _read(json.loads(arguments.figures.read_text(encoding="utf-8")), arguments.folds, format_names(fields))
+    card = full_class_card(draft.config, found, elsewhere, NOTES[draft.name])
     assert draft.config.classifier is not None
     judged = draft.config.classifier.model_copy(update={"ages": age_groups(found.groups)})
     config = draft.config.model_copy(update={"classifier": judged})
@@ -96,12 +124,17 @@ def _measure(model: Classifier, data: Path) -> dict[str, Estimate]:
         return evaluate_classifier(model, [data], Path(out), options, run=RunContext()).parts["all"]
 
 
-def _read(found: Mapping[str, Any], folds: int) -> CrossValidationMetrics:
+def _read(found: Mapping[str, Any], folds: int, fields: str) -> CrossValidationMetrics:
     """Read the results of a cross-validation."""
+    inputs = {
+        "both": f"photograph, {fields}",
+        "image": "photograph without clinical metadata",
+        "form": f"{fields} alone (boosted trees)",
+    }
     groups = [CardSubgroup(**{**one, "figures": _estimates(one["figures"])}) for one in found["groups"]]
     images = sum(group.count for group in groups if group.name.startswith("diagnosis"))
     positives = sum(group.positives for group in groups if group.name.startswith("diagnosis"))
-    metrics = {words: _estimates(found[name]) for name, words in INPUTS.items()}
+    metrics = {words: _estimates(found[name]) for name, words in inputs.items()}
     gain = Estimate(**found["both less image"]["AUC"])
     return CrossValidationMetrics(folds, positives / images, metrics, gain, _estimates(found["sets"]), groups)
 

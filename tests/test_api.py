@@ -421,7 +421,7 @@ def test_patient_data_that_cannot_be_are_refused(lesion, patient, message: str) 
 
 def test_models_are_found_by_name_and_folder(tiny_bundle) -> None:
     assert nm.load_model("lesion-small").config.task == "segmentation"
-    with pytest.raises(nm.BundleError, match=r"Select one for classification: melanoma-small\."):
+    with pytest.raises(nm.BundleError, match=r"Select one for classification: lesion-phone, melanoma-small\."):
         nm.classify(RGB, MASK, model="lesion-small")  # not tile-demo, which is for slides
     assert nm.load_model(tiny_bundle.path).name == "tiny"
     assert nm.load_model(tiny_bundle.path).card.startswith("# tiny")

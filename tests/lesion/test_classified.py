@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,8 +23,11 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.prediction_config import ViewConfig
 from napari_melanoma.lesion import batch_classifier
+from napari_melanoma.lesion.analysis import LesionResult
 from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs
+from napari_melanoma.models.bundle import BundleInfo, read_bundle
 
+TYPES = {"a": "dermoscopic", "b": "macroscopic"}  # by photograph; unknown for others
 CONFIG = {
     "name": "teller",
     "title": "Teller",
@@ -62,12 +66,12 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             missing=(),
             unused=(),
             warnings=("sex: odd",),
-            model=ClassifierStamp("teller", "Teller", model.info.fingerprint, "cpu"),
+            model=ClassifierStamp(model.info.name, "Teller", model.info.fingerprint, "cpu"),
             options=options,
         )
 
-    def loaded(asking: batch_classifier.BatchClassifier) -> SimpleNamespace:
-        return SimpleNamespace(config=SimpleNamespace(view=ViewConfig()), info=asking.info)
+    def loaded(_: batch_classifier.BatchClassifier, bundle: BundleInfo) -> SimpleNamespace:
+        return SimpleNamespace(config=SimpleNamespace(view=ViewConfig()), info=bundle)
 
     monkeypatch.setattr(batch_classifier, "classify", answer)
     monkeypatch.setattr(batch_classifier.BatchClassifier, "_load", loaded)
@@ -122,6 +126,36 @@ def test_the_table_contains_the_prediction_set_of_each_lesion(tmp_path: Path, mo
     assert go(options.model_copy(update={"form": {"age": "60"}})).skipped == 2  # the form of 'two' alone is another
     assert teller.asked.count("two") == 2
     assert go(BatchOptions(workers=2)).skipped == 3  # nobody asks: the results that are there will do
+
+
+def test_each_type_of_photograph_gets_its_default_classifier(
+    tmp_path: Path, model, draw, teller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defaults = []
+    for name, modality in (("derm", "dermoscopic"), ("phone", "macroscopic")):
+        folder = tmp_path / name
+        shutil.copytree(teller.folder, folder)
+        config = {**CONFIG, "name": name, "modalities": [modality], "tabular": {"numbers": [{"name": f"age_{name}"}]}}
+        (folder / "config.json").write_text(json.dumps(config))
+        defaults.append(read_bundle(folder))
+    monkeypatch.setattr("napari_melanoma.models.registry.list_default_classifiers", lambda: defaults)
+    monkeypatch.setattr(LesionResult, "modality", property(lambda result: TYPES.get(result.photograph.name)))
+    for name in ("a", "b", "c"):
+        draw(tmp_path / "photos" / f"{name}.png")
+
+    def go():
+        options = BatchOptions(classify=ClassifyOptions(), workers=2)
+        inputs = find_inputs([tmp_path / "photos"])
+        return analyze_files(inputs, tmp_path / "out", options, run=RunContext(), segmenter=model)
+
+    go()
+    found = rows(tmp_path / "out")
+    assert {name: row["classifier"] for name, row in found.items()} == {"a": "derm", "b": "phone", "c": "derm"}
+    assert {"used_age_derm", "used_age_phone", "probability_melanoma"} <= found["a"].keys()
+    assert go().skipped == 3
+    defaults.pop()
+    assert go().skipped == 2  # the model of 'b' is no longer a default one
+    assert rows(tmp_path / "out")["b"]["classifier"] == "derm"
 
 
 def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, model, draw, teller) -> None:

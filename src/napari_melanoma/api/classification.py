@@ -243,7 +243,7 @@ def classify(
         As ``measure`` takes it. By default the mask that ``segment`` predicts, if the model needs one.
     model : str, path-like or BundleInfo, optional
         Name of a classifier, the folder of a bundle or of a training run, or a result of ``load_model``; by default
-        the first that is installed.
+        the one for the type of the photograph: ``melanoma-small``, or ``lesion-phone`` for macroscopic ones.
     age : float, optional
         In years.
     sex, site : str, optional
@@ -274,7 +274,8 @@ def classify(
     from napari_melanoma.classification.prediction import ClassifyOptions
 
     row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
-    photograph, classifier = read_photograph(image), _load_classifier(model)
+    photograph = read_photograph(image)
+    classifier = _load_classifier(model, photograph)
     options = ClassifyOptions.parse({"coverage": coverage, "sensitivity": sensitivity}, "classify")
     lesion = _lesion_mask(photograph, mask, classifier, progress)
     found = classify_lesion(photograph, lesion, row, classifier, options, run=to_run(progress))
@@ -303,13 +304,16 @@ def _to_classification(prediction: ClassPrediction, not_used: str) -> Classifica
     )
 
 
-def _load_classifier(model: AnyPath | BundleInfo | None) -> Classifier:
-    """Load a classifier once; the first that is installed if none is named."""
+def _load_classifier(model: AnyPath | BundleInfo | None, photograph: Photograph) -> Classifier:
+    """Load a classifier once; the default one for the type of the photograph if none is named."""
+    from napari_melanoma.imaging.modality import certain_modality, recognize_modality
     from napari_melanoma.lesion.loaded_models import load_classifier
     from napari_melanoma.models.registry import find_classifier
 
-    info = find_classifier("") if model is None else to_bundle(model)
-    return load_classifier(str(info.path))
+    if model is not None:
+        return load_classifier(str(to_bundle(model).path))
+    modality = certain_modality(recognize_modality(photograph.rgb), photograph.modality)
+    return load_classifier(str(find_classifier("", modality).path))
 
 
 def _lesion_mask(
@@ -424,7 +428,8 @@ def explain(
     check_name(method, "method")
     check_name("" if target_class is None else target_class, "target_class")
     row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
-    photograph, classifier = read_photograph(image), _load_classifier(model)
+    photograph = read_photograph(image)
+    classifier = _load_classifier(model, photograph)
     lesion = LesionInput(photograph.rgb, _lesion_mask(photograph, mask, classifier, progress), row)
     target = target_class or classifier.config.positive
     heatmap = explain_lesion(classifier, lesion, method, target, to_run(progress))

@@ -29,7 +29,8 @@ class ClassifyOptions(Config):
     """Options of a classification, shared by the docks, the command line and the predictions."""
 
     model: str = Field(
-        "", description="name of a classifier, or the folder of its bundle; empty: the default classifier"
+        "",
+        description="name of a classifier, or the folder of its bundle; empty: the default for the type of photograph",
     )
     coverage: float | None = Field(
         None,

@@ -78,7 +78,8 @@ def lesion(
     box: PromptBoxText = None,
     no_refine: NoRefine = False,
     classify: Annotated[
-        bool, typer.Option("--classify", help="Classify each lesion with the default classifier.")
+        bool,
+        typer.Option("--classify", help="Classify with the default model for the type of photograph."),
     ] = False,
     age: Age = None,
     sex: Sex = None,

@@ -292,8 +292,8 @@ def full_class_card(
         _patient_data_section(found, classifier.positive),
         _sets(found.sets, classifier.positive, classifier.coverage),
         _groups(found.groups, classifier.positive),
-        "### Other data\n\nThis bundle on images of other clinics and cameras.\n",
-        _table("images", elsewhere),
+        *(["### Other data\n\nThis bundle on images of other clinics and cameras.\n"] if elsewhere else []),
+        *([_table("images", elsewhere)] if elsewhere else []),
         training_section(config),
         notes,
     ]

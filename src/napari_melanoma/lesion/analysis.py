@@ -272,13 +272,18 @@ class LesionResult:
         return " ".join(filter(None, (damage, fit, trained)))
 
     @property
+    def modality(self) -> str | None:
+        """The stated or certainly recognized type of the photograph, such as ``dermoscopic``; None if unknown."""
+        return None if self.recognized is None else certain_modality(self.recognized, self.photograph.modality)
+
+    @property
     def validity(self) -> Validity:
         """Whether the model is valid for the photograph, for positive and negative findings."""
-        recognized, photograph, model = self.recognized, self.photograph, self.mask_model
+        photograph, model = self.photograph, self.mask_model
         return ValidityInputs(
             model.name,
             demonstration=model.demonstration,
-            modality=None if recognized is None else certain_modality(recognized, photograph.modality),
+            modality=self.modality,
             modalities=model.modalities,
             damage=photograph.damage,
         ).check()

@@ -501,17 +501,18 @@ def _pending(
 
 
 def _batch_classifier(options: BatchOptions, paths: Sequence[Path], run: RunContext) -> BatchClassifier | None:
-    """Find the classifier without loading it; None if classification is off."""
+    """Find the classifiers without loading them; None if classification is off."""
     if options.classify is None:
         return None
-    from napari_melanoma.models.registry import find_classifier
+    from napari_melanoma.models.registry import find_classifiers
 
-    patient_table, info = PatientTable(options.form, options.metadata), find_classifier(options.classify.model)
+    patient_table, bundles = PatientTable(options.form, options.metadata), find_classifiers(options.classify.model)
     _report_missing_rows(patient_table, paths, run)
     rows = (patient_table.patient_data(path.stem) for path in paths)
-    if unused := explain_unused(info.name, info.patient_data_columns, rows):
+    used = {column: None for bundle in bundles for column in bundle.patient_data_columns}
+    if unused := explain_unused("' or '".join(bundle.name for bundle in bundles), used, rows):
         run.report(Milestone(0, len(paths), f"Warning: {unused}"))
-    return BatchClassifier(info, options.classify, patient_table)
+    return BatchClassifier(bundles, options.classify, patient_table)
 
 
 def _result_settings(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from napari_melanoma.classification.prediction import (
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
 from napari_melanoma.lesion.patient_data import PatientTable
+from napari_melanoma.models.registry import select_classifier
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier
@@ -25,54 +27,58 @@ if TYPE_CHECKING:
 
 
 class BatchClassifier:
-    """The classification in a batch; the model is loaded for the first lesion."""
+    """The classification in a batch, by one model or the one for each type of photograph, loaded when first needed."""
 
-    def __init__(self, info: BundleInfo, options: ClassifyOptions, patient_table: PatientTable) -> None:
-        self.info = info
-        self.options = options.model_copy(update={"model": info.name})
+    def __init__(self, bundles: Sequence[BundleInfo], options: ClassifyOptions, patient_table: PatientTable) -> None:
+        self.bundles = tuple(bundles)
         self.patient_table = patient_table
-        self._model: Classifier | None = None
+        self._options = options
+        self._models: dict[str, Classifier] = {}
         self._lock = Lock()  # results are written in several threads, but one network runs at a time
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Table columns of the predictions."""
-        config = self.info.config
-        positive = config.classifier.positive if config.classifier else ""
-        fields = config.tabular.fields if config.tabular else ()
-        others = ("verdict", "side", "class_set", "cannot_tell", "above_cut", "unlike_training", "classifier")
-        probabilities = probability_columns(config.classes).values()
-        return (*probabilities, *bound_columns(positive, config.classes), *others, *map(used_column, fields))
+        return tuple(dict.fromkeys(chain.from_iterable(map(_columns, self.bundles))))
 
     @property
     def renamed_columns(self) -> dict[str, str]:
         """Columns with another name in older tables, mapped to their new name."""
-        config = self.info.config
-        return renamed_columns(config.classes, config.classifier.positive if config.classifier else "")
+        return {
+            old: new
+            for config in (bundle.config for bundle in self.bundles)
+            for old, new in renamed_columns(
+                config.classes, config.classifier.positive if config.classifier else ""
+            ).items()
+        }
+
+    def options(self, bundle: BundleInfo) -> ClassifyOptions:
+        """Return the options of a model."""
+        return self._options.model_copy(update={"model": bundle.name})
 
     def classify(self, result: LesionResult, image: str, run: RunContext) -> LesionResult:
         """Classify the lesions of a photograph, with a heatmap if requested; unchanged without a lesion."""
+        bundle = select_classifier(self.bundles, result.modality)
+        options = self.options(bundle)
         with self._lock:
-            model = self._load()
+            model = self._load(bundle)
             if model.config.view.region == "roi" and not result.mask.any():
                 return result
             patient_data, photograph = self.patient_table.patient_data(image), result.photograph
-            prediction = classify(photograph, result.mask, patient_data, model, self.options, run=run)
+            prediction = classify(photograph, result.mask, patient_data, model, options, run=run)
             masks = result.lesion_masks
             if len(masks) < 2 or model.config.view.region == "photograph":
                 masks = []
             class_predictions = [
-                prediction
-                if mask is result.mask
-                else classify(photograph, mask, patient_data, model, self.options, run=run)
+                prediction if mask is result.mask else classify(photograph, mask, patient_data, model, options, run=run)
                 for mask in masks
             ]
             heatmap = None
-            if self.options.heatmap is not None:
+            if options.heatmap is not None:
                 from napari_melanoma.classification.classifier import LesionInput
                 from napari_melanoma.classification.explanation import explain
 
-                method, target = self.options.heatmap, model.config.positive
+                method, target = options.heatmap, model.config.positive
                 given = LesionInput(photograph.rgb, result.mask, patient_data)
                 heatmap = LesionHeatmap(explain(model, given, method, target, run), method, target)
         return replace(
@@ -88,16 +94,26 @@ class BatchClassifier:
         if not stored.get("lesion_found"):
             return True
         found = stored.get("answer") or {}
-        return (
-            (found.get("model") or {}).get("fingerprint") == self.info.fingerprint
-            and found.get("options") == self.options.model_dump(mode="json")
-            and stored.get("form") == self.patient_table.patient_data(str(stored.get("image")))
-        )
+        fingerprint = (found.get("model") or {}).get("fingerprint")
+        return any(
+            fingerprint == bundle.fingerprint and found.get("options") == self.options(bundle).model_dump(mode="json")
+            for bundle in self.bundles
+        ) and stored.get("form") == self.patient_table.patient_data(str(stored.get("image")))
 
-    def _load(self) -> Classifier:
-        """Load the model; torch is imported only here."""
-        if self._model is None:
+    def _load(self, bundle: BundleInfo) -> Classifier:
+        """Load a model; torch is imported only here."""
+        if bundle.name not in self._models:
             from napari_melanoma.classification.classifier import Classifier
 
-            self._model = Classifier.load(self.info)
-        return self._model
+            self._models[bundle.name] = Classifier.load(bundle)
+        return self._models[bundle.name]
+
+
+def _columns(bundle: BundleInfo) -> tuple[str, ...]:
+    """Table columns of the predictions of a model."""
+    config = bundle.config
+    positive = config.classifier.positive if config.classifier else ""
+    fields = config.tabular.fields if config.tabular else ()
+    others = ("verdict", "side", "class_set", "cannot_tell", "above_cut", "unlike_training", "classifier")
+    probabilities = probability_columns(config.classes).values()
+    return (*probabilities, *bound_columns(positive, config.classes), *others, *map(used_column, fields))

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DEFAULT_BUNDLE = "lesion-small"
 PROMPTED_BUNDLE = "lesion-click"  # answers clicks
 DEFAULT_CLASSIFIER = "melanoma-small"
+DEFAULT_PHONE_CLASSIFIER = "lesion-phone"  # for macroscopic photographs, such as those of smartphones
+AUTOMATIC = "auto"  # instead of a classifier: the default one for the type of photograph
 DEFAULT_TILE_MODEL = "tile-demo"  # for slides
 TASK_DESCRIPTIONS = {
     "segmentation": "segments lesions, but does not predict a diagnosis",
@@ -168,23 +170,40 @@ def list_photograph_models(task: ArchitectureTask) -> list[BundleInfo]:
     ]
 
 
-def find_default_classifier() -> BundleInfo | None:
-    """Return the default classifier of photographs: the shipped one, else the first installed one, or None."""
+def list_default_classifiers() -> list[BundleInfo]:
+    """List the default classifiers of photographs: the shipped ones, else the first installed one; may be empty."""
     known = {bundle.name: bundle for bundle in list_photograph_models("classification")}
-    return known.get(DEFAULT_CLASSIFIER) or next(iter(known.values()), None)
+    shipped = [known[name] for name in (DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER) if name in known]
+    return shipped or list(known.values())[:1]
 
 
-def find_classifier(name_or_path: str) -> BundleInfo:
-    """Find a classifier of photographs by its name or the path of its folder."""
-    if name_or_path:
-        return require_photograph_model(find_bundle(name_or_path), "classification")
-    found = find_default_classifier()
-    if found is None:
+def select_classifier(bundles: Sequence[BundleInfo], modality: str | None) -> BundleInfo:
+    """Return the first classifier for a type of photograph, else the first of all."""
+    return next((bundle for bundle in bundles if modality in bundle.config.modalities), bundles[0])
+
+
+def find_default_classifier(modality: str | None = None) -> BundleInfo | None:
+    """Return the default classifier for a type of photograph, such as ``dermoscopic``; None if none is installed."""
+    defaults = list_default_classifiers()
+    return select_classifier(defaults, modality) if defaults else None
+
+
+def find_classifiers(name_or_path: str) -> list[BundleInfo]:
+    """Find a classifier of photographs by its name or the path of its folder; the default ones for ``''``."""
+    if name_or_path and name_or_path != AUTOMATIC:
+        return [require_photograph_model(find_bundle(name_or_path), "classification")]
+    found = list_default_classifiers()
+    if not found:
         raise BundleError(
             'no classification model is installed. Train one (task = "classification" in a recipe) or import '
             "one: napari-melanoma models import FOLDER."
         )
     return found
+
+
+def find_classifier(name_or_path: str, modality: str | None = None) -> BundleInfo:
+    """Find a classifier of photographs; without a name, the default one for a type of photograph."""
+    return select_classifier(find_classifiers(name_or_path), modality)
 
 
 def install_bundle(bundle: BundleInfo, name: str | None = None) -> BundleInfo:

@@ -47,6 +47,7 @@ MIN_SHARED_TILES = 0.5  # share of the tiles of a slide that another slide has p
 TRAIN, VALIDATION, TEST = range(3)  # of two parts that share a patient, the higher one keeps the images
 PREDICTED_MASKS = "drawn"
 OTHER = "other"
+MALIGNANCY_COLUMN = "target"  # of the harmonized table
 MORE_IMAGES = "Add images of {missing} of other patients, or list the classes in classification.classes."
 MORE_REGIONS = (
     "Draw another region of {missing}, at another position or on another slide, and export the data set again."
@@ -111,8 +112,9 @@ def read_classes(
         )
     labels = row_labels(rows, config.target)
     known = sorted({labels[sample.key] for sample in training_samples if sample.key in labels})
-    binary = {OTHER, config.target}.issuperset(labels.values())
-    names = config.classes or ((OTHER, config.target) if binary and len(known) > 1 else tuple(known))
+    yes_or_no = OTHER, _positive_name(config.target)
+    binary = set(yes_or_no).issuperset(labels.values())
+    names = config.classes or (yes_or_no if binary and len(known) > 1 else tuple(known))
     _check_class_names(names, known, config)
     unlabeled_rows, _ = _read_rows(unlabeled, config)
     rows |= {
@@ -215,13 +217,20 @@ def check_run_classes(chosen: SelectedSamples, recipe: TrainRecipe, table: Class
 def row_labels(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, str]:
     """Read the class of each labeled row.
 
-    Returns the class by data set and image id; for a column of 1 and 0, the name of the column or 'other'.
+    Returns the class by data set and image id; for a column of 1 and 0, the name of the column or 'other', and for
+    ``target``, the column of malignancy, 'malignant' or 'other'.
     """
     labels = {key: (row.get(target) or "").strip() for key, row in rows.items()}
     labels = {key: word for key, word in labels.items() if word and word.lower() != UNKNOWN}
     if {word.lower() for word in labels.values()} <= {*YES, *NO}:
-        return {key: target if word.lower() in YES else OTHER for key, word in labels.items()}
+        return {key: _positive_name(target) if word.lower() in YES else OTHER for key, word in labels.items()}
     return labels
+
+
+def _positive_name(target: str) -> str:
+    """Return the name of the class for which a column contains 1: that of the column, in clear words."""
+    column = find_column(target)
+    return column.title.lower() if column is not None and target == MALIGNANCY_COLUMN else target
 
 
 def diagnosis_includes(words: str, name: str) -> bool:

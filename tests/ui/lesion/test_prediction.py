@@ -16,11 +16,12 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPalette
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QSlider, QToolButton
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDialog, QLabel, QLineEdit, QSlider, QToolButton
 
 from conftest import PATIENCE_MS, photograph
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.io.results import read_table
+from napari_melanoma.lesion.analysis import LesionResult
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.ui.lesion import result_updates
 from napari_melanoma.ui.lesion.dock import LesionDock
@@ -40,6 +41,7 @@ def models(home, monkeypatch):
 
 
 pytestmark = pytest.mark.usefixtures("models")
+TYPES = {"dermoscopic": "dermoscopic", "smartphone": "macroscopic"}  # by photograph
 
 
 def prediction_of(person):
@@ -303,6 +305,42 @@ def test_each_model_list_contains_the_models_for_its_task(person, models):
     person.dock.classifier.model = "lesion-small"
     assert lists["classifier"].currentText() == "lesion-small (for segmentation)"
     assert person.finds(QToolButton, "classifier_card").isEnabled()
+
+
+def test_the_default_classifier_follows_the_type_of_the_photograph(person, models, monkeypatch):
+    monkeypatch.setattr("napari_melanoma.models.registry.DEFAULT_PHONE_CLASSIFIER", "phone-test")
+    monkeypatch.setattr(LesionResult, "modality", property(lambda result: TYPES.get(result.photograph.name)))
+    add_classifier(models, "phone-test", fields=("age", "site"), modalities=["macroscopic"])
+    person.dock.classifier.refresh()
+    combo = person.finds(QComboBox, "classifier")
+    assert combo.itemText(combo.findData("auto")) == "automatic"
+    chooses_model(person, "auto", wait=False)
+    analyzed(person, "dermoscopic")
+    assert prediction_of(person).model.name == "melanoma-test"
+    assert combo.currentText() == "automatic: melanoma-test"
+    assert set(person.dock.patient.fields) == {"age", "sex"}
+    analyzed(person, "smartphone")
+    assert prediction_of(person).model.name == "phone-test"
+    assert combo.currentText() == "automatic: phone-test"
+    assert set(person.dock.patient.fields) == {"age", "site"}
+    person.clicks("classifier_card")
+    card = person.dock.window().findChild(QDialog, "card_dialog")
+    assert card.windowTitle() == "Title of phone-test"
+    card.close()
+    person.viewer.layers.selection.active = person.viewer.layers["dermoscopic"]
+    person.waits()
+    assert combo.currentText() == "automatic: melanoma-test"
+    assert set(person.dock.patient.fields) == {"age", "sex"}
+    assert prediction_of(person).model.name == "melanoma-test"
+
+
+def test_the_default_classifier_is_selected_until_the_user_selects_another(viewer, shared_client, models, monkeypatch):
+    monkeypatch.setattr("napari_melanoma.models.registry.DEFAULT_PHONE_CLASSIFIER", "phone-test")
+    add_classifier(models, "phone-test", modalities=["macroscopic"])
+    made = LesionDock(viewer, shared_client)
+    assert made.classifier.model == "auto"
+    made.close()
+    made.deleteLater()
 
 
 def test_no_classifier_can_be_selected_and_is_stored(person, viewer, shared_client):

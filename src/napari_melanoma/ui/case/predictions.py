@@ -102,10 +102,10 @@ class CasePredictor(QObject):
 
     def _model_name(self) -> str:
         """Return the classifier of the Lesion dock, or the default one."""
-        from napari_melanoma.models.registry import find_default_classifier
+        from napari_melanoma.models.registry import AUTOMATIC, find_default_classifier
 
-        default = find_default_classifier()
-        return self._settings.classifier or ("" if default is None else default.name)
+        selected, default = self._settings.classifier, find_default_classifier()
+        return selected if selected not in ("", AUTOMATIC) else "" if default is None else default.name
 
     def _send_request(self) -> None:
         store = self._controller.store

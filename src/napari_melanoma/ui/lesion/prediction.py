@@ -64,6 +64,7 @@ class LesionPredictionController(QObject):
         self._status_updates = PredictionStatusUpdater(controls.status, self.queue, self)
         self._controls_timer = DebounceTimer(self, CONTROLS_MS)
         self._is_changing = False  # whether the mask does not match the controls yet
+        self._shown_model: str | None = None  # whose patient data are shown
         self._connect()
         controls.deferred.add_task(self._on_model)
 
@@ -129,6 +130,7 @@ class LesionPredictionController(QObject):
     def update_view(self) -> None:
         """Show the prediction for the photograph in view."""
         self.patient_data.flush()
+        self._show_model()
         self.patient_data.update_view()
         identity = self._controls.picker.identity
         if identity is not None:
@@ -145,11 +147,12 @@ class LesionPredictionController(QObject):
         elif outcome is None or outcome.request != request:
             self.queue.submit(request)
         if identity == self._controls.picker.identity:
+            self._show_model()  # the type of the photograph may have become known
             self._update_section()
 
     def _current_request(self, identity: str) -> LesionPredictionRequest | None:
         """The request for the current mask, patient data and model; None without analysis or model."""
-        lesion, model = self._controller.store.lesions.get(identity), self._controls.classifier.model
+        lesion, model = self._controller.store.lesions.get(identity), self._model_of(identity)
         if lesion is None or not model:
             return None
         digest = self.edited_masks.mask_digest(identity) or lesion.mask_digest
@@ -157,6 +160,19 @@ class LesionPredictionController(QObject):
         classifier_input = ClassifierInput(model, lesion.image_digest, digest, max(1, lesions))
         row = tuple(sorted(self.patient_data.row(identity).items()))
         return LesionPredictionRequest(identity, classifier_input, row)
+
+    def _model_of(self, identity: str | None) -> str:
+        """The model for a photograph; empty for none."""
+        lesion = self._controller.store.lesions.get(str(identity))
+        return self._controls.classifier.model_for(None if lesion is None else lesion.result.modality)
+
+    def _show_model(self) -> None:
+        """Show the model for the photograph in view, and the patient data that it uses."""
+        model = self._model_of(self._controls.picker.identity)
+        self._controls.classifier.show_automatic(model)
+        if model != self._shown_model:
+            self._shown_model = model
+            self.patient_data.set_model(model)
 
     def _shown_request(self, identity: str | None) -> LesionPredictionRequest | None:
         """The request of the prediction that is shown."""
@@ -199,7 +215,7 @@ class LesionPredictionController(QObject):
         previous = None
         if saved is not None:
             mask_digest = None if request is None else request.classifier_input.mask_digest
-            note = saved.describe_status(self._controls.classifier.model, mask_digest, self.patient_data.row(identity))
+            note = saved.describe_status(self._model_of(identity), mask_digest, self.patient_data.row(identity))
             previous = saved.prediction, note
         show_prediction(
             self._controls,
@@ -229,7 +245,8 @@ class LesionPredictionController(QObject):
 
     def _on_model(self) -> None:
         """Request predictions of the selected model for all analyzed photographs, the one in view first."""
-        self.patient_data.set_model(self._controls.classifier.model)
+        self._shown_model = None
+        self._show_model()
         current = self._controls.picker.identity
         for identity in sorted(self._controller.store.lesions, key=lambda identity: identity != current):
             self.refresh(identity)

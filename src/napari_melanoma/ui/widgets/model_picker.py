@@ -9,11 +9,13 @@ from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.models.registry import AUTOMATIC
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, row, tool_button
 
 if TYPE_CHECKING:
+    from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.models.zoo import ArchitectureTask
 
 
@@ -56,6 +58,11 @@ class ModelPicker(QWidget):
             index = self.combo.count() - 1
         self.combo.setCurrentIndex(index)
 
+    @property
+    def card_model(self) -> str:
+        """The model of which the card is shown."""
+        return self.model
+
     def refresh(self) -> None:
         """Add newly installed models to the list."""
         from napari_melanoma.models.registry import list_photograph_models
@@ -80,7 +87,7 @@ class ModelPicker(QWidget):
         from napari_melanoma.models.registry import find_bundle
 
         try:
-            bundle = find_bundle(self.model)
+            bundle = find_bundle(self.card_model)
         except MelanomaError as error:
             self.failed.emit(error)
             return
@@ -88,7 +95,7 @@ class ModelPicker(QWidget):
 
 
 class ClassifierPicker(ModelPicker):
-    """A combo box of classification models, which may be left empty."""
+    """A combo box of classification models, of none, and of the default one for the type of each photograph."""
 
     task: ArchitectureTask = "classification"
     object_names = ("classifier", "classifier_card")
@@ -96,13 +103,22 @@ class ClassifierPicker(ModelPicker):
     tip = "Classification model"
 
     def __init__(self, icons: ThemedIcons) -> None:
+        self._automatic = ""  # the model for the photograph in view
+        self._defaults: list[BundleInfo] = []
         super().__init__(icons)
         self.combo.currentIndexChanged.connect(self._update_card_button)
 
     def refresh(self) -> None:
-        """Add newly installed models to the list, after the choice of no model."""
+        """Add newly installed models to the list, after the choices of no model and of the default one."""
+        from napari_melanoma.models.registry import list_default_classifiers
+
         if self.combo.findData("") < 0:
             self.combo.insertItem(0, "", "")
+        self._defaults = list_default_classifiers()
+        if len(self._defaults) > 1 and self.combo.findData(AUTOMATIC) < 0:
+            self.combo.insertItem(1, "automatic", AUTOMATIC)
+            names = " or ".join(bundle.name for bundle in self._defaults)
+            self.combo.setItemData(1, f"{names}, by the type of photograph", Qt.ItemDataRole.ToolTipRole)
         super().refresh()
         self.combo.setItemText(0, "no prediction" if self.has_models else "none installed")
         self._update_card_button()
@@ -112,8 +128,29 @@ class ClassifierPicker(ModelPicker):
         """Whether a model is installed."""
         return self.combo.count() > 1
 
+    @property
+    def card_model(self) -> str:
+        """The model of which the card is shown: the selected one, or the one in use for the photograph in view."""
+        return self._automatic if self.model == AUTOMATIC else self.model
+
+    def model_for(self, modality: str | None) -> str:
+        """The selected model, or the default one for a type of photograph if that is selected; empty for none."""
+        from napari_melanoma.models.registry import select_classifier
+
+        if self.model != AUTOMATIC:
+            return self.model
+        return select_classifier(self._defaults, modality).name if self._defaults else ""
+
+    def show_automatic(self, name: str) -> None:
+        """Name the model for the photograph in view, if it is selected automatically."""
+        index = self.combo.findData(AUTOMATIC)
+        if index >= 0 and self.model == AUTOMATIC and name != self._automatic:
+            self._automatic = name
+            self.combo.setItemText(index, f"automatic: {name}" if name else "automatic")
+            self._update_card_button()
+
     def _update_card_button(self) -> None:
-        self._card_button.setEnabled(bool(self.model))
+        self._card_button.setEnabled(bool(self.card_model))
 
 
 def add_unusable_models(combo: QComboBox) -> None:

@@ -50,14 +50,14 @@ class DockSettings:
 
     @property
     def classifier(self) -> str:
-        """The classification model; empty for none, the default model until the user has selected one."""
-        from napari_melanoma.models.registry import find_default_classifier
+        """The classification model, or ``auto``; empty for none, the default until the user has selected one."""
+        from napari_melanoma.models.registry import AUTOMATIC, list_default_classifiers
 
         kept = self.get("lesion/classifier", [""])
         if kept != [""]:
             return str(next(iter(kept), ""))
-        default = find_default_classifier()
-        return "" if default is None else default.name
+        defaults = list_default_classifiers()
+        return AUTOMATIC if len(defaults) > 1 else "".join(bundle.name for bundle in defaults)
 
     @classifier.setter
     def classifier(self, model: str) -> None:
