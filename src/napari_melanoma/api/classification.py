@@ -306,13 +306,13 @@ def _to_classification(prediction: ClassPrediction, not_used: str) -> Classifica
 
 def _load_classifier(model: AnyPath | BundleInfo | None, photograph: Photograph) -> Classifier:
     """Load a classifier once; the default one for the type of the photograph if none is named."""
-    from napari_melanoma.imaging.modality import certain_modality, recognize_modality
+    from napari_melanoma.imaging.modality import probable_modality, recognize_modality
     from napari_melanoma.lesion.loaded_models import load_classifier
     from napari_melanoma.models.registry import find_classifier
 
     if model is not None:
         return load_classifier(str(to_bundle(model).path))
-    modality = certain_modality(recognize_modality(photograph.rgb), photograph.modality)
+    modality = probable_modality(recognize_modality(photograph.rgb), photograph.modality)
     return load_classifier(str(find_classifier("", modality).path))
 
 

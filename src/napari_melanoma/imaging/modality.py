@@ -62,6 +62,14 @@ def certain_modality(estimate: ModalityEstimate, stated: str | None = None) -> s
     return stated or (estimate.kind if estimate.is_certain else None)
 
 
+def probable_modality(estimate: ModalityEstimate, stated: str | None = None) -> str:
+    """Return the stated modality, else the most probable one (``neither`` included), certain or not.
+
+    Classifiers use it, as a third of smartphone photographs are not recognized with certainty.
+    """
+    return stated or estimate.kind
+
+
 def modality_warning(estimate: ModalityEstimate, modalities: Sequence[str], stated: str | None = None) -> str:
     """Return a warning if photograph and segmentation model do not match; empty if they do, or if it is uncertain."""
     kind = certain_modality(estimate, stated)

@@ -33,7 +33,13 @@ from napari_melanoma.imaging.masks import (
     trace_contours,
 )
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, measure_lesion
-from napari_melanoma.imaging.modality import ModalityEstimate, certain_modality, modality_warning, recognize_modality
+from napari_melanoma.imaging.modality import (
+    ModalityEstimate,
+    certain_modality,
+    modality_warning,
+    probable_modality,
+    recognize_modality,
+)
 from napari_melanoma.imaging.postprocessing import RefinementConfig, find_other_lesions, refine_mask, smooth_probability
 from napari_melanoma.imaging.prompts import apply_prompts
 from napari_melanoma.io.photographs import Photograph, format_damage_warning
@@ -273,17 +279,17 @@ class LesionResult:
 
     @property
     def modality(self) -> str | None:
-        """The stated or certainly recognized type of the photograph, such as ``dermoscopic``; None if unknown."""
-        return None if self.recognized is None else certain_modality(self.recognized, self.photograph.modality)
+        """The stated or most probable type of the photograph, such as ``dermoscopic``; None if not recognized yet."""
+        return None if self.recognized is None else probable_modality(self.recognized, self.photograph.modality)
 
     @property
     def validity(self) -> Validity:
         """Whether the model is valid for the photograph, for positive and negative findings."""
-        photograph, model = self.photograph, self.mask_model
+        recognized, photograph, model = self.recognized, self.photograph, self.mask_model
         return ValidityInputs(
             model.name,
             demonstration=model.demonstration,
-            modality=self.modality,
+            modality=None if recognized is None else certain_modality(recognized, photograph.modality),
             modalities=model.modalities,
             damage=photograph.damage,
         ).check()
