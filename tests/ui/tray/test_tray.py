@@ -42,7 +42,7 @@ from napari_melanoma.ui.tray.images import list_images, read_label
 from napari_melanoma.ui.tray.model import FILTERS, SHOWN_ROLE, SORT_KEYS, TRAY_FORMAT, WORDS_ROLE
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.widgets import thumbnails
-from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, Thumbnail
+from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, Thumbnail, ThumbnailLoader
 
 user = pytest.fixture(make_user)
 WHEN = "2026-01-01T10:00:00+00:00"
@@ -763,6 +763,25 @@ def test_a_cache_that_is_cleared_while_it_reads_can_read_the_same_file(qtbot, tm
     assert cache.request(tmp_path) is None
     proceed.set()
     qtbot.waitUntil(lambda: cache.peek(tmp_path) == 2)
+
+
+@pytest.mark.parametrize(("failures", "fault"), [(1, ""), (2, "damaged")])
+def test_a_file_is_called_damaged_only_if_it_fails_again(qtbot, tmp_path, failures, fault):
+    path = tmp_path / "one.png"
+    path.write_bytes(b"1")
+    errors = [AttributeError("partially initialized module")] * failures
+
+    def read(_, side_px):
+        if errors:
+            raise errors.pop()
+        return np.zeros((side_px, side_px, 3), np.uint8), ""
+
+    owner = QObject()
+    pictures = ThumbnailLoader(8, owner, read)
+    pictures.get(path)
+    wait_until_idle(qtbot)
+    assert pictures.get_fault(path) == fault
+    assert (pictures.get(path) is None) == bool(fault)
 
 
 def test_states_that_cannot_be_read_are_reported(person, folder, monkeypatch):

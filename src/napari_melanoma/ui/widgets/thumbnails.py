@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     BatchReader = Callable[[list[Path], RunContext], Mapping[Path, Any]]
     ThumbnailReader = Callable[[Path, int], tuple[NDArray[np.uint8], str]]
+
+log = logging.getLogger(__name__)
 
 MARGIN_PX = 4
 CACHE_SIZE = 600
@@ -232,12 +235,26 @@ def _read_pictures(read: ThumbnailReader, side_px: int, paths: list[Path], run: 
     for path in paths:
         run.check()
         try:
-            rgb, problem = read(path, side_px)
+            rgb, problem = _read_up_to_twice(read, path, side_px)
         except Exception as error:  # noqa: BLE001 - readers of damaged files raise many kinds of errors
             pictures[path] = Thumbnail(None, describe_error(error), _find_temporary_fault(path) or "damaged")
             continue
         pictures[path] = Thumbnail(to_qimage(rgb), problem, "damaged" if problem else "")
     return pictures
+
+
+def _read_up_to_twice(read: ThumbnailReader, path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
+    """Read a picture, a second time after an error that may be one of the moment.
+
+    An example is a library that another thread is still importing, which readers take for a damaged file.
+    """
+    try:
+        return read(path, side_px)
+    except OSError:
+        raise
+    except Exception:
+        log.info("Reading %s failed, trying again", path, exc_info=True)
+        return read(path, side_px)
 
 
 def _find_temporary_fault(path: Path) -> TemporaryFault | None:
