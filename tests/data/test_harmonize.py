@@ -214,7 +214,7 @@ CASES = [
     ),
     Case("what was not understood once", {"sex_as_given": "weiblich"}, {"sex": "female"}),
     Case("a depth of each reader", {"depth_mm_reader_2": "1,2"}, {"depth_mm_reader_2": "1.2"}),
-    Case("columns of its own", {"itch": "UNK", "smoke": ""}, {"itch": "UNK"}),
+    Case("columns of its own", {"drink": "UNK", "smoke": ""}, {"drink": "UNK"}),
 ]
 
 
@@ -278,7 +278,7 @@ TEXTS = st.sampled_from(
 )
 HEADERS = [
     *(row["theirs"] for row in read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv")),
-    *(*COLUMN_NAMES, *(f"{name}_as_given" for name in COLUMN_NAMES), "depth_mm_reader_1", "itch"),
+    *(*COLUMN_NAMES, *(f"{name}_as_given" for name in COLUMN_NAMES), "depth_mm_reader_1", "drink"),
     *("Age (months)", "Diameter_1 [cm]", "Ulceration (y)"),
 ]
 TABLES = st.lists(st.dictionaries(st.sampled_from(sorted(set(HEADERS))), TEXTS, max_size=8), max_size=6)

@@ -123,6 +123,12 @@ def test_a_check_counts_the_classes(asked: TrainRecipe) -> None:
     assert check_data(asked, RunContext()).classes == {"other": 16, "melanoma": 8}
 
 
+def test_the_column_of_malignancy_gives_classes_in_words(asked: TrainRecipe, data: Path, change: Change) -> None:
+    edit(data, lambda place, row: {**row, "target": int(place % 3 == 0)})
+    recipe = change(asked, classification={"target": "target", "positive": "malignant"})
+    assert check_data(recipe, RunContext()).classes == {"other": 16, "malignant": 8}
+
+
 def test_columns_under_other_names_are_read_in_our_words(asked: TrainRecipe, data: Path, tmp_path: Path) -> None:
     edit(data, lambda _, row: {**{k: v for k, v in row.items() if k != "sex"}, "gender": row["sex"].upper()})
     classes = prepare(asked, tmp_path / "run").classes
