@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,12 +77,13 @@ PHONE_NOTES = """## Data
 
 ## Limitations
 
-- Not for diagnosis or any decision about a patient. Most of the malignant lesions are basal cell carcinomas; with 26
-  melanomas, its figures say little about melanoma.
+- Not for diagnosis or any decision about a patient. Of the 26 melanomas, 6 were below the decision threshold: most of
+  the malignant lesions that it was trained on are basal cell carcinomas.
 - The patient's answers (itching, pain, bleeding, elevation) were taken with different care from patients with and
   without a biopsy. Without them the figures are those of the row without clinical metadata.
 - Selection of lesions: four of ten were malignant. Where cancer is rarer, its probabilities are too high.
-- `other` does not mean harmless: actinic keratosis is a precursor of squamous cell carcinoma.
+- `other` does not mean harmless: actinic keratosis is a precursor of squamous cell carcinoma. Six of ten were above the
+  threshold.
 - Other diagnoses, such as dermatofibroma, inflammation and infection, are classified as one of the two.
 - Types of photograph that it was not trained on: dermoscopic images, total-body tiles, histology, mucosa, nails.
 - Dark skin: the training images show mostly Fitzpatrick I to III.
@@ -104,7 +106,9 @@ def main() -> int:
     model = Classifier.load(draft)
     elsewhere = {name: _measure(model, arguments.data / folder) for name, folder in ELSEWHERE[draft.name].items()}
     fields = draft.config.tabular.fields if draft.config.tabular else ()
-    found = _read(json.loads(arguments.figures.read_text(encoding="utf-8")), arguments.folds, format_names(fields))
+    found = _read(
+        json.loads(arguments.figures.read_text(encoding="utf-8")), arguments.folds, format_names(fields, len(fields))
+    )
     card = full_class_card(draft.config, found, elsewhere, NOTES[draft.name])
     assert draft.config.classifier is not None
     judged = draft.config.classifier.model_copy(update={"ages": age_groups(found.groups)})
@@ -135,13 +139,16 @@ def _read(found: Mapping[str, Any], folds: int, fields: str) -> CrossValidationM
     images = sum(group.count for group in groups if group.name.startswith("diagnosis"))
     positives = sum(group.positives for group in groups if group.name.startswith("diagnosis"))
     metrics = {words: _estimates(found[name]) for name, words in inputs.items()}
-    gain = Estimate(**found["both less image"]["AUC"])
+    gain = _estimates(found["both less image"])["AUC"]
     return CrossValidationMetrics(folds, positives / images, metrics, gain, _estimates(found["sets"]), groups)
 
 
 def _estimates(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    """Read named estimates."""
-    return {name: Estimate(**values) for name, values in found.items()}
+    """Read named estimates; those of a single patient have no interval, which JSON has as null."""
+    return {
+        name: Estimate(**{key: math.nan if value is None else value for key, value in values.items()})
+        for name, values in found.items()
+    }
 
 
 if __name__ == "__main__":

@@ -630,3 +630,12 @@ def test_progress_reaches_the_callback() -> None:
     reports: list[nm.Progress] = []
     list(inputs.to_run(reports.append).track([1, 2], "Counting"))
     assert [(one.done, one.total, one.message) for one in reports] == [(1, 2, "Counting"), (2, 2, "Counting")]
+
+
+@pytest.mark.parametrize(
+    ("modality", "model"),
+    [("dermoscopic", "melanoma-small"), ("macroscopic", "lesion-phone"), ("tbp_tile", "melanoma-small")],
+)
+def test_the_default_classifier_is_the_one_for_the_type_of_photograph(modality: str, model: str) -> None:
+    photograph = nm.read_photograph(RGB, modality=modality)
+    assert nm.classify(photograph, MASK).model == model

@@ -117,6 +117,11 @@ class Classification:
         )
 
     @property
+    def model(self) -> str:
+        """The name of the classifier, such as the one for the type of the photograph."""
+        return self._prediction.model.name
+
+    @property
     def probability(self) -> float:
         """The probability of the positive class."""
         return self.probabilities[self.positive]

@@ -168,8 +168,10 @@ class LesionPredictionController(QObject):
 
     def _show_model(self) -> None:
         """Show the model for the photograph in view, and the patient data that it uses."""
-        model = self._model_of(self._controls.picker.identity)
-        self._controls.classifier.show_automatic(model)
+        identity = self._controls.picker.identity
+        model = self._model_of(identity)
+        is_analyzed = identity in self._controller.store.lesions
+        self._controls.classifier.show_automatic(model if is_analyzed else "")
         if model != self._shown_model:
             self._shown_model = model
             self.patient_data.set_model(model)

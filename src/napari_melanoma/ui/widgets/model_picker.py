@@ -146,7 +146,7 @@ class ClassifierPicker(ModelPicker):
         index = self.combo.findData(AUTOMATIC)
         if index >= 0 and self.model == AUTOMATIC and name != self._automatic:
             self._automatic = name
-            self.combo.setItemText(index, f"automatic: {name}" if name else "automatic")
+            self.combo.setItemText(index, f"auto: {name}" if name else "automatic")
             self._update_card_button()
 
     def _update_card_button(self) -> None:
