@@ -219,7 +219,7 @@ def test_what_may_stand_in_a_cell(name: str, text: str, message: str) -> None:
 
 
 def test_columns_of_others_are_none_of_ours() -> None:
-    assert find_column("itch") is None
+    assert find_column("pesticide") is None
     assert find_column("depth_mm_reader_0") is None
 
 

@@ -9,7 +9,6 @@ from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.models.registry import AUTOMATIC
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, row, tool_button
@@ -110,7 +109,7 @@ class ClassifierPicker(ModelPicker):
 
     def refresh(self) -> None:
         """Add newly installed models to the list, after the choices of no model and of the default one."""
-        from napari_melanoma.models.registry import list_default_classifiers
+        from napari_melanoma.models.registry import AUTOMATIC, list_default_classifiers
 
         if self.combo.findData("") < 0:
             self.combo.insertItem(0, "", "")
@@ -131,23 +130,28 @@ class ClassifierPicker(ModelPicker):
     @property
     def card_model(self) -> str:
         """The model of which the card is shown: the selected one, or the one in use for the photograph in view."""
-        return self._automatic if self.model == AUTOMATIC else self.model
+        return self._automatic if self._is_automatic else self.model
 
     def model_for(self, modality: str | None) -> str:
         """The selected model, or the default one for a type of photograph if that is selected; empty for none."""
         from napari_melanoma.models.registry import select_classifier
 
-        if self.model != AUTOMATIC:
+        if not self._is_automatic:
             return self.model
         return select_classifier(self._defaults, modality).name if self._defaults else ""
 
     def show_automatic(self, name: str) -> None:
         """Name the model for the photograph in view, if it is selected automatically."""
-        index = self.combo.findData(AUTOMATIC)
-        if index >= 0 and self.model == AUTOMATIC and name != self._automatic:
+        if self._is_automatic and name != self._automatic:
             self._automatic = name
-            self.combo.setItemText(index, f"auto: {name}" if name else "automatic")
+            self.combo.setItemText(self.combo.currentIndex(), f"auto: {name}" if name else "automatic")
             self._update_card_button()
+
+    @property
+    def _is_automatic(self) -> bool:
+        from napari_melanoma.models.registry import AUTOMATIC
+
+        return self.model == AUTOMATIC
 
     def _update_card_button(self) -> None:
         self._card_button.setEnabled(bool(self.card_model))
