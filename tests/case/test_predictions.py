@@ -150,7 +150,7 @@ def chance(red: float, age: float = 60) -> float:
 
 def test_each_lesion_is_predicted_from_its_images(store: CaseStore, model: Redness) -> None:
     """One image: its own prediction; two: the mean of their logits. Unassigned images are noted."""
-    found = predict_case(store, model, RunContext())
+    found = predict_case(store, lambda modality: model, RunContext())
     assert [one.lesion_id for one in found.lesions] == list(LESIONS)
     assert found.find_lesion("L2").prediction.probability == pytest.approx(chance(70), abs=1e-4)
     both = found.find_lesion("L1")
@@ -171,7 +171,7 @@ def test_a_photograph_of_another_modality_is_left_out(store: CaseStore, model: R
     model.info = replace(model.info, config=config.model_copy(update={"modalities": ("dermoscopic",)}))
     case = set_image(set_image(store.case, "I2", modality="macroscopic"), "I3", modality="macroscopic")
     store.save(set_image(case, "I6", modality="wsi"))
-    found = predict_case(store, model, RunContext())
+    found = predict_case(store, lambda modality: model, RunContext())
     both, alone = found.find_lesion("L1"), found.find_lesion("L2")
     assert both.image_ids == ("I1",)
     assert both.prediction.probability == pytest.approx(chance(200), abs=1e-4)
@@ -183,10 +183,34 @@ def test_a_photograph_of_another_modality_is_left_out(store: CaseStore, model: R
     assert found.is_current(store.case, "L1")
 
 
+def test_each_photograph_is_predicted_by_the_model_for_its_type(
+    store: CaseStore, model: Redness, tmp_path: Path
+) -> None:
+    """A lesion has one prediction, from dermoscopic photographs if there are any; models are not compared."""
+    (tmp_path / "phone").mkdir()
+    phone = Redness(tmp_path / "phone")
+    for one, name, modality in ((model, "scope", "dermoscopic"), (phone, "phone", "macroscopic")):
+        config = one.info.config.model_copy(update={"name": name, "modalities": (modality,)})
+        one.info = replace(one.info, config=config)
+    case = store.case
+    for name in ("I2", "I3"):
+        case = set_image(case, name, modality="macroscopic")
+    store.save(case)
+    found = predict_case(store, lambda modality: phone if modality == "macroscopic" else model, RunContext())
+    both, alone = found.find_lesion("L1"), found.find_lesion("L2")
+    assert both.image_ids == ("I1",)
+    assert both.prediction.model.name == "scope"
+    assert both.prediction.warnings[-1] == "1 photograph left out: 'scope' predicts from the dermoscopic ones."
+    assert alone.prediction.model.name == "phone"
+    assert not any(code == "modality" for one in (both, alone) for code in one.prediction.validity.codes)
+    assert [one.outlier and one.outlier.lesions for one in found.lesions] == [3, None, 3, 3]
+    assert found.summary == "4 lesions classified by scope, phone"
+
+
 @pytest.fixture
 def analyzed(store: CaseStore, model: Redness, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A case whose first image has no mask, and the images that were segmented."""
-    monkeypatch.setattr("napari_melanoma.lesion.loaded_models.load_classifier", lambda name: model)
+    monkeypatch.setattr("napari_melanoma.lesion.loaded_models.load_classifier_folder", lambda folder: model)
     monkeypatch.setattr("napari_melanoma.lesion.loaded_models.load_segmenter", lambda name: object())
     store.save(set_image(set_correction(store.case, "I1", None), "I1", mpp_x=50.0, mpp_y=50.0))
     images: list[str] = []
@@ -241,7 +265,7 @@ def test_an_error_while_saving_is_not_one_of_the_photograph(
 def test_a_lesion_without_a_photograph_is_noted(store: CaseStore, model: Redness) -> None:
     """Slides are not classified."""
     store.save(add_lesion(set_image(store.case, "I3", modality="wsi")))
-    found = predict_case(store, model, RunContext())
+    found = predict_case(store, lambda modality: model, RunContext())
     assert [one.lesion_id for one in found.lesions] == ["L1", "L3", "L4"]
     assert [about for about, message in found.notes if message.startswith("has no photograph")] == ["L2", "L5"]
 
@@ -254,14 +278,14 @@ def test_a_photograph_that_is_left_out_is_not_compared(store: CaseStore, model: 
     for name in ("I2", "I3", "I4"):
         case = set_image(case, name, modality="macroscopic")
     store.save(case)
-    found = predict_case(store, model, RunContext())
+    found = predict_case(store, lambda modality: model, RunContext())
     assert found.find_lesion("L1").image_ids == ("I1",)
     assert [one.outlier for one in found.lesions] == [None] * 4
 
 
 def test_an_outlier_is_found(store: CaseStore, model: Redness) -> None:
     """The lesion with a red image differs from the three similar ones."""
-    found = predict_case(store, model, RunContext())
+    found = predict_case(store, lambda modality: model, RunContext())
     outlier = {one.lesion_id: one.outlier for one in found.lesions}
     assert outlier["L1"].rank == 1
     assert outlier["L1"].lesions == 4
@@ -276,7 +300,7 @@ def test_two_lesions_have_no_outlier(store: CaseStore, model: Redness) -> None:
     for name in ("I4", "I5"):
         case = set_image(case, name, modality="macroscopic")
     store.save(case)
-    assert [one.outlier for one in predict_case(store, model, RunContext()).lesions] == [None] * 4
+    assert [one.outlier for one in predict_case(store, lambda modality: model, RunContext()).lesions] == [None] * 4
 
 
 WORDS = [
@@ -295,21 +319,21 @@ def test_the_description_of_an_outlier(outlier: PatientOutlier, text: str) -> No
 def test_an_image_without_a_mask_is_segmented_or_left_out(store: CaseStore, model: Redness) -> None:
 
     store.save(set_correction(store.case, "I1", None))
-    left_out = predict_case(store, model, RunContext())
+    left_out = predict_case(store, lambda modality: model, RunContext())
     assert left_out.find_lesion("L1").image_ids == ("I2",)
     assert ("I1", "there is no lesion in the image.") in left_out.notes
 
     def everything(image, photograph) -> np.ndarray:
         return np.ones(photograph.rgb.shape[:2], bool)
 
-    with_drawn = predict_case(store, model, RunContext(), segment=everything)
+    with_drawn = predict_case(store, lambda modality: model, RunContext(), segment=everything)
     assert with_drawn.find_lesion("L1").image_ids == ("I1", "I2")
 
 
 def test_a_missing_file_is_noted(store: CaseStore, model: Redness) -> None:
 
     store.case.find_image("I3").path.unlink()
-    found = predict_case(store, model, RunContext())
+    found = predict_case(store, lambda modality: model, RunContext())
     assert [one.lesion_id for one in found.lesions] == ["L1", "L3", "L4"]
     assert "I3" in dict(found.notes)
 
@@ -319,20 +343,20 @@ def test_a_prediction_can_be_cancelled(store: CaseStore, model: Redness) -> None
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        predict_case(store, model, run)
+        predict_case(store, lambda modality: model, run)
 
 
 def test_predictions_are_stored_in_the_case_folder(store: CaseStore, model: Redness) -> None:
 
     assert read_predictions(store.folder) is None
-    found = predict_case(store, model, RunContext())
+    found = predict_case(store, lambda modality: model, RunContext())
     assert save_predictions(store, found) == store.folder / PREDICTIONS_FILE
     assert read_predictions(store.folder) == found
 
 
 def test_predictions_are_outdated_when_the_case_changes(store: CaseStore, model: Redness) -> None:
     """By mask, patient or image; predictions for other lesions stay up to date."""
-    found = predict_case(store, model, RunContext())
+    found = predict_case(store, lambda modality: model, RunContext())
     case = store.case
     assert all(found.is_current(case, name) for name in LESIONS)
     redrawn = drawn(store, case, "I3", SIDE // 8)
@@ -343,7 +367,7 @@ def test_predictions_are_outdated_when_the_case_changes(store: CaseStore, model:
 
 def test_a_known_diagnosis_does_not_outdate_a_prediction(store: CaseStore, model: Redness) -> None:
     """No model uses the diagnosis or the depth."""
-    found = predict_case(store, model, RunContext())
+    found = predict_case(store, lambda modality: model, RunContext())
     known = set_lesion(store.case, "L1", diagnosis="melanoma", depth_mm=0.8)
     assert found.is_current(known, "L1")
     assert not found.is_current(set_lesion(known, "L1", site="torso"), "L1")
@@ -351,7 +375,7 @@ def test_a_known_diagnosis_does_not_outdate_a_prediction(store: CaseStore, model
 
 def test_a_read_only_case_is_not_changed(store: CaseStore, model: Redness) -> None:
 
-    found = predict_case(store, model, RunContext())
+    found = predict_case(store, lambda modality: model, RunContext())
     with pytest.raises(SaveError, match="cannot save predictions"):
         save_predictions(CaseStore.open_read_only(store.folder), found)
     assert not (store.folder / PREDICTIONS_FILE).exists()
@@ -367,7 +391,7 @@ def test_damaged_predictions_are_rejected(tmp_path: Path, text: str) -> None:
 
 def test_predictions_of_a_newer_version_are_rejected(store: CaseStore, model: Redness) -> None:
 
-    path = save_predictions(store, predict_case(store, model, RunContext()))
+    path = save_predictions(store, predict_case(store, lambda modality: model, RunContext()))
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
     with pytest.raises(InputError, match="version 2, expected 1"):
         read_predictions(store.folder)
@@ -384,7 +408,7 @@ def test_metadata_of_an_image(store: CaseStore) -> None:
 
 def test_novelty_and_warnings_of_several_images(store: CaseStore, model: Redness) -> None:
     """The most unusual image counts; each warning is given once."""
-    one = predict_case(store, model, RunContext()).find_lesion("L2").prediction
+    one = predict_case(store, lambda modality: model, RunContext()).find_lesion("L2").prediction
     far = replace(one, likeness=replace(one.likeness, distance=99.0), warnings=("look", "again"))
     both = fuse_predictions([replace(one, warnings=("look",)), far], model.calibration, ClassifyOptions())
     assert both.likeness.distance == 99

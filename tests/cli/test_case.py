@@ -93,13 +93,12 @@ def test_lesions_are_classified(run, pictures: Path, lines, monkeypatch: pytest.
     """Predictions are printed and saved; an image that could not be classified gives exit code 1."""
     from napari_melanoma.case import results
     from napari_melanoma.case.results import CasePredictions
-    from napari_melanoma.classification.prediction import ClassifierStamp
 
     calls = []
 
     def predict(store, classifier: str, context, *, keep: bool) -> CasePredictions:
         calls.append((store.folder.name, classifier, store.read_only, keep))
-        return CasePredictions((), (("I1", "is of no lesion yet."),), ClassifierStamp("red", "red", "0", "cpu"), "now")
+        return CasePredictions((), (("I1", "is of no lesion yet."),), "now")
 
     monkeypatch.setattr(results, "predict_case_with", predict)
     run("case", "K", "--from", "pictures")
@@ -107,7 +106,7 @@ def test_lesions_are_classified(run, pictures: Path, lines, monkeypatch: pytest.
     assert result.exit_code == 1
     assert calls == [("K", "red", "", True)]
     assert (pictures.parent / "K" / "answers.json").is_file()
-    assert "0 lesions classified by red" in lines(result.stdout)[-1]["message"]
+    assert "0 lesions classified: " in lines(result.stdout)[-1]["message"]
 
 
 def test_a_cancelled_prediction_states_what_is_kept(run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

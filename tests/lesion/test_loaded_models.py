@@ -84,7 +84,7 @@ def test_second_prediction_for_a_case_reuses_the_loaded_models(monkeypatch: pyte
         return SimpleNamespace(calibration=SimpleNamespace(fit_all=lambda: None))
 
     monkeypatch.setattr(Classifier, "load", classifier)
-    monkeypatch.setattr(results, "predict_case", lambda store, model, run, segment: model)
+    monkeypatch.setattr(results, "predict_case", lambda store, select, run, segment: select("dermoscopic"))
     loaded_models._classifier.cache_clear()
     try:
         first, second = (results.predict_case_with(None, "", RunContext()) for _ in range(2))

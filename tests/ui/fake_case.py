@@ -119,7 +119,7 @@ def write_case(root: Path, *, age: float = 93.0, validity: Validity = Validity()
         store.save(case)
         digest = compute_input_digest(case, case.lesions[0])
         found = CaseLesionPrediction("L1", ("I1", "I2"), PREDICTION, None, digest)
-        save_predictions(store, CasePredictions((found,), (), PREDICTION.model, "2025-05-11T10:00:00+00:00"))
+        save_predictions(store, CasePredictions((found,), (), "2025-05-11T10:00:00+00:00"))
     return ReportedCase(root / "case", slide, _write_slide_results(root / "results" / "section", slide, validity))
 
 

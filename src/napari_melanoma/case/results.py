@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
@@ -22,12 +23,12 @@ from napari_melanoma.case.model import (
     set_image,
 )
 from napari_melanoma.case.store import RISKS, CaseStore, read_correction, write_correction
-from napari_melanoma.classification.classify import ClassifierModel, classifier_stamp, classify_encoded, encode_lesion
+from napari_melanoma.classification.classify import ClassifierModel, classify_encoded, encode_lesion
 from napari_melanoma.classification.prediction import ClassifierStamp, ClassifyOptions, ClassPrediction, Contribution
 from napari_melanoma.core.context import BATCH_ERRORS
 from napari_melanoma.core.errors import ConfigError, InputError, SaveError, describe_error
 from napari_melanoma.core.files import replace_non_finite, save_error, write_json
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
@@ -39,6 +40,7 @@ from napari_melanoma.data.patient_outliers import (
     measure_patient_relative,
 )
 from napari_melanoma.data.tabular_encoding import read_number
+from napari_melanoma.imaging.modality import probable_modality, recognize_modality
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph, read_photograph
 from napari_melanoma.io.results import read_mask
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 PREDICTIONS_FILE = "answers.json"
 VERSION = 1
 SegmentFunction = Callable[[CaseImage, Photograph], "NDArray[np.bool_]"]
+SelectModel = Callable[[str], ClassifierModel]  # for a type of photograph, such as dermoscopic
 MIN_PROBABILITY = 1e-6  # replaces probabilities of 0 and 1, whose odds are not finite
 
 
@@ -74,12 +77,17 @@ class CaseLesionPrediction:
 
 @dataclass(frozen=True)
 class CasePredictions:
-    """Predictions for a case, notes on images without one (subject, reason), and the model."""
+    """Predictions for a case, and notes on images without one (subject, reason)."""
 
     lesions: tuple[CaseLesionPrediction, ...]
     notes: tuple[tuple[str, str], ...]
-    model: ClassifierStamp
     created: str
+
+    @property
+    def summary(self) -> str:
+        """The number of lesions, and the classifiers, as text."""
+        names = format_names(dict.fromkeys(one.prediction.model.name for one in self.lesions))
+        return f"{format_count(len(self.lesions), 'lesion')} classified{names and f' by {names}'}"
 
     def find_lesion(self, lesion_id: str) -> CaseLesionPrediction | None:
         """Return the prediction for a lesion, or None."""
@@ -106,7 +114,6 @@ class CasePredictions:
         return {
             "version": VERSION,
             "created": self.created,
-            "model": asdict(self.model),
             "notes": notes,
             "lesions": lesions,
         }
@@ -124,9 +131,8 @@ class CasePredictions:
             )
             for one in values["lesions"]
         )
-        stamp = {**values["model"], "modalities": tuple(values["model"]["modalities"])}
         notes = tuple((str(about), str(reason)) for about, reason in values["notes"])
-        return cls(lesions, notes, ClassifierStamp(**stamp), values["created"])
+        return cls(lesions, notes, values["created"])
 
 
 def compute_input_digest(case: Case, lesion: CaseLesion) -> str:
@@ -192,10 +198,12 @@ def _format_field(part: Any, name: str) -> str:  # noqa: ANN401 - patient, lesio
 
 @dataclass(frozen=True, eq=False)
 class _CaseImagePrediction:
-    """Prediction, embedding and measurements of one image."""
+    """Prediction, embedding and measurements of one image; ``modality`` is the most probable one."""
 
     lesion: CaseLesion
     image: CaseImage
+    modality: str
+    model: ClassifierModel
     prediction: ClassPrediction
     embedding: NDArray[np.float32]
     measured: dict[str, float]
@@ -203,7 +211,7 @@ class _CaseImagePrediction:
 
 def predict_case(
     store: CaseStore,
-    model: ClassifierModel,
+    select_model: SelectModel,
     run: RunContext,
     *,
     options: ClassifyOptions | None = None,
@@ -211,14 +219,17 @@ def predict_case(
 ) -> CasePredictions:
     """Predict every lesion of a case.
 
+    ``select_model``: selects the classifier for the most probable type of each photograph.
+
     A lesion with several images gets one prediction, from the mean of their logits; images of a modality that the model
-    was not trained on are left out if there are others. If the patient has three or more lesions of a modality, each is
-    compared with the others by its embedding and by measurements (ugly duckling sign; ``data.patient_outliers``).
+    was not trained on, or for which another model is selected, are left out if there are others. If the patient has
+    three or more lesions of a modality, each is compared with the others by its embedding and by measurements (ugly
+    duckling sign; ``data.patient_outliers``).
 
     ``segment``: segments a photograph without a mask, bool (row, column); without it such images are left out.
     """
     settings = options or ClassifyOptions()
-    images, notes = _predict_images(store.case, model, settings, segment, run)
+    images, notes = _predict_images(store.case, select_model, settings, segment, run)
     selected = {
         lesion.id: _select_suitable([one for one in images if one.lesion.id == lesion.id])
         for lesion in store.case.lesions
@@ -228,39 +239,51 @@ def predict_case(
     for lesion in store.case.lesions:
         own, warnings = selected[lesion.id]
         if own:
-            fused = fuse_predictions([one.prediction for one in own], model.calibration, settings)
+            fused = fuse_predictions([one.prediction for one in own], own[0].model.calibration, settings)
             fused = replace(fused, warnings=(*fused.warnings, *warnings))
             ids, digest = tuple(one.image.id for one in own), compute_input_digest(store.case, lesion)
             lesions.append(CaseLesionPrediction(lesion.id, ids, fused, outliers.get(lesion.id), digest))
-    created = utc_time()
-    return CasePredictions(tuple(lesions), tuple(notes), classifier_stamp(model), created)
+    return CasePredictions(tuple(lesions), tuple(notes), utc_time())
 
 
 def _select_suitable(
     images: Sequence[_CaseImagePrediction],
 ) -> tuple[Sequence[_CaseImagePrediction], tuple[str, ...]]:
-    """Leave out images of a modality that the model was not trained on, unless there are no others, with a warning."""
+    """Leave out images of a modality that the model was not trained on, unless there are no others, with a warning.
+
+    Classes of different models cannot be combined: dermoscopic images, which show more, have precedence.
+    """
     reasons = {one.image.id: one.prediction.validity.find_reason("modality") for one in images}
-    suitable = [one for one in images if reasons[one.image.id] is None]
-    if not suitable:
-        return images, ()
+    suitable = [one for one in images if reasons[one.image.id] is None] or images
     texts = dict.fromkeys(reason.text for reason in reasons.values() if reason is not None)
     left_out = format_count(len(images) - len(suitable), "photograph")
-    return suitable, tuple(f"{left_out} left out: {text}" for text in texts)
+    warnings = [f"{left_out} left out: {text}" for text in texts if len(suitable) < len(images)]
+    first = next((one for one in suitable if one.modality == "dermoscopic"), next(iter(suitable), None))
+    selected = [one for one in suitable if first is not None and one.prediction.model == first.prediction.model]
+    if first is not None and len(selected) < len(suitable):
+        left_out = format_count(len(suitable) - len(selected), "photograph")
+        warnings.append(
+            f"{left_out} left out: '{first.prediction.model.name}' predicts from the {first.modality} ones."
+        )
+    return selected, tuple(warnings)
 
 
 def predict_case_with(store: CaseStore, classifier: str, run: RunContext, *, keep: bool = False) -> CasePredictions:
     """Predict with a classifier, and the default segmentation model for images without a mask.
 
+    ``classifier``: name or folder; ``auto`` or empty for the default one for the type of each photograph.
     ``keep``: save masks and measurements of these images in the case.
     """
     from napari_melanoma.lesion.analysis import analyze_lesion
-    from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
+    from napari_melanoma.lesion.loaded_models import load_classifier_folder, load_segmenter, report_loading
     from napari_melanoma.lesion.options import LesionOptions
+    from napari_melanoma.models.registry import find_classifiers, select_classifier
 
-    options = LesionOptions()
-    with report_loading(run):
-        model = load_classifier(classifier)
+    options, bundles = LesionOptions(), find_classifiers(classifier)
+
+    def select_model(modality: str) -> ClassifierModel:
+        with report_loading(run):
+            return load_classifier_folder(select_classifier(bundles, modality).path)
 
     def segment(image: CaseImage, photograph: Photograph) -> NDArray[np.bool_]:
         scaled = replace(photograph, pixel_size=choose_pixel_size(image, photograph))
@@ -275,7 +298,7 @@ def predict_case_with(store: CaseStore, classifier: str, run: RunContext, *, kee
                 raise save_error(store.folder, error) from error
         return result.mask
 
-    return predict_case(store, model, run, segment=segment)
+    return predict_case(store, cache(select_model), run, segment=segment)
 
 
 def fuse_predictions(
@@ -312,7 +335,7 @@ def fuse_predictions(
 
 
 def _predict_images(
-    case: Case, model: ClassifierModel, options: ClassifyOptions, segment: SegmentFunction | None, run: RunContext
+    case: Case, select_model: SelectModel, options: ClassifyOptions, segment: SegmentFunction | None, run: RunContext
 ) -> tuple[list[_CaseImagePrediction], list[tuple[str, str]]]:
     """Predict each photograph; returns predictions, and notes on photographs without one."""
     predictions: list[_CaseImagePrediction] = []
@@ -327,7 +350,7 @@ def _predict_images(
             notes.append((image.id, "is not assigned to a lesion: assign it, and run the prediction again."))
             continue
         try:
-            predictions.append(_predict_image(case, lesion, image, model, options, segment))
+            predictions.append(_predict_image(case, lesion, image, select_model, options, segment))
         except (*BATCH_ERRORS, SaveError):  # every other photograph would fail in the same way
             raise
         except Exception as error:  # noqa: BLE001 - any error concerns this image only; the others continue
@@ -339,7 +362,7 @@ def _predict_image(
     case: Case,
     lesion: CaseLesion,
     image: CaseImage,
-    model: ClassifierModel,
+    select_model: SelectModel,
     options: ClassifyOptions,
     segment: SegmentFunction | None,
 ) -> _CaseImagePrediction:
@@ -349,13 +372,15 @@ def _predict_image(
     mask = read_case_mask(image)
     if mask is None and segment is not None:
         mask = segment(image, photograph)
+    recognized = recognize_modality(photograph.rgb)
+    modality = probable_modality(recognized, photograph.modality)
+    model = select_model(modality)
     known = collect_metadata(case, lesion, image)
     row: dict[str, object] = {name: known[name] for name in model.encoding.fields if name in known}
-    encoded = encode_lesion(photograph, mask, model)
+    encoded = encode_lesion(photograph, mask, model, recognized)
     measured = {} if mask is None else measure_lesion(mask, photograph.rgb, choose_pixel_size(image, photograph))
-    return _CaseImagePrediction(
-        lesion, image, classify_encoded(encoded, row, model, options), encoded.encoded.embedding, measured
-    )
+    prediction = classify_encoded(encoded, row, model, options)
+    return _CaseImagePrediction(lesion, image, modality, model, prediction, encoded.encoded.embedding, measured)
 
 
 def read_case_photograph(image: CaseImage, *, accept_damaged: bool | None = None) -> Photograph:
@@ -380,11 +405,16 @@ def choose_pixel_size(image: CaseImage, photograph: Photograph) -> PixelSize | N
 
 
 def _find_outliers(predictions: Sequence[_CaseImagePrediction]) -> dict[str, PatientOutlier]:
-    """Compare each lesion with the others, in its modality with the most lesions."""
+    """Compare each lesion with the others of the same model, in its modality with the most lesions."""
+    by_model: dict[ClassifierStamp, list[_CaseImagePrediction]] = {}
+    for one in predictions:
+        by_model.setdefault(one.prediction.model, []).append(one)
+    return {lesion: outlier for group in by_model.values() for lesion, outlier in _find_outliers_of_model(group)}
+
+
+def _find_outliers_of_model(predictions: Sequence[_CaseImagePrediction]) -> Iterable[tuple[str, PatientOutlier]]:
     from napari_melanoma.lesion.feature_table import COMPARED
 
-    if not predictions:
-        return {}
     rows: list[dict[str, Any]] = [
         {"patient_id": "this", "lesion_id": one.lesion.id, "modality": one.image.modality, **one.measured}
         for one in predictions
@@ -398,7 +428,7 @@ def _find_outliers(predictions: Sequence[_CaseImagePrediction]) -> dict[str, Pat
             continue
         measured = None if np.isnan(columns[RANK_COLUMN]) else int(columns[RANK_COLUMN])
         found[one.lesion.id] = PatientOutlier(int(columns[COUNT_COLUMN]), int(rank), distance, z, measured)
-    return found
+    return found.items()
 
 
 def _mean_contributions(predictions: Sequence[ClassPrediction]) -> tuple[Contribution, ...]:

@@ -121,8 +121,7 @@ def _predict_case(current: CommandSession, folder: Path, classifier: str) -> Non
         "answers", "\n".join(_format_prediction(one) for one in predictions.lesions), **predictions.to_json()
     )
     current.report_notes(predictions.notes)
-    counts = f"{format_count(len(predictions.lesions), 'lesion')} classified by {predictions.model.name}"
-    text = f"{counts}: {written}. Research use only; not for diagnosis."
+    text = f"{predictions.summary}: {written}. Research use only; not for diagnosis."
     current.finish(text, some_failed=bool(predictions.notes), out=str(written), lesions=len(predictions.lesions))
 
 

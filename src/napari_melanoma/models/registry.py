@@ -170,9 +170,14 @@ def list_photograph_models(task: ArchitectureTask) -> list[BundleInfo]:
     ]
 
 
-def list_default_classifiers() -> list[BundleInfo]:
-    """List the default classifiers of photographs: the shipped ones, else the first installed one; may be empty."""
-    known = {bundle.name: bundle for bundle in list_photograph_models("classification")}
+def list_default_classifiers(installed: Sequence[BundleInfo] | None = None) -> list[BundleInfo]:
+    """List the default classifiers of photographs: the shipped ones, else the first installed one; may be empty.
+
+    ``installed``: all classifiers of photographs, if they have been listed already.
+    """
+    if installed is None:
+        installed = list_photograph_models("classification")
+    known = {bundle.name: bundle for bundle in installed}
     shipped = [known[name] for name in (DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER) if name in known]
     return shipped or list(known.values())[:1]
 

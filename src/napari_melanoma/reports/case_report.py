@@ -243,8 +243,7 @@ def _lesion_blocks(
     blocks = prediction_blocks(found.prediction, outdated=outdated, personal=collector.personal)
     if found.outlier is not None:
         blocks = (*blocks, Text(f"Compared with the other lesions of the patient: {found.outlier.description}."))
-    model = predictions.model
-    origin = {"model": vars(model), "provenance": found.prediction.provenance}
+    origin = {"model": vars(found.prediction.model), "provenance": found.prediction.provenance}
     collector.add_origin(name, origin)
     used = format_names([_image_name(one) for one in found.image_ids])
     yield Section("Prediction", blocks, f"from {used}")

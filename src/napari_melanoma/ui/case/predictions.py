@@ -101,11 +101,11 @@ class CasePredictor(QObject):
         return case is not None and self.predictions is not None and self.predictions.is_current(case, lesion)
 
     def _model_name(self) -> str:
-        """Return the classifier of the Lesion dock, or the default one."""
-        from napari_melanoma.models.registry import AUTOMATIC, find_default_classifier
+        """Return the classifier of the Lesion dock, else ``auto``; empty if none is installed."""
+        from napari_melanoma.models.registry import AUTOMATIC, list_default_classifiers
 
-        selected, default = self._settings.classifier, find_default_classifier()
-        return selected if selected not in ("", AUTOMATIC) else "" if default is None else default.name
+        selected = self._settings.classifier
+        return selected if selected not in ("", AUTOMATIC) else AUTOMATIC if list_default_classifiers() else ""
 
     def _send_request(self) -> None:
         store = self._controller.store
@@ -138,11 +138,8 @@ class CasePredictor(QObject):
             self.predictions = predictions
             self.changed.emit()
         if self._request is not None and predictions is not None:
-            count = len(predictions.lesions)
             notes = f" {_format_notes(predictions, self._controller.case)}" if predictions.notes else ""
-            self._finish_request(
-                f"{count} {'lesion' if count == 1 else 'lesions'} classified by {predictions.model.name}.{notes}"
-            )
+            self._finish_request(f"{predictions.summary}.{notes}")
 
     def _on_failed(self, error: Exception) -> None:
         self.failed.emit(error)

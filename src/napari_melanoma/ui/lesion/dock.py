@@ -79,7 +79,7 @@ class LesionDock(LesionControls):
             self, self.controller, self.mask_controller, self.photograph_options
         )
         self.corrections_controller = LesionCorrectionsController(self, self.controller)
-        self.classifier.model = self.settings.classifier
+        self.classifier.select_stored(self.settings.classifier)
         self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
         self.prediction_controller.predicted.connect(self._show_lesions)
         self.opener = PhotographOpener(napari_viewer, self)

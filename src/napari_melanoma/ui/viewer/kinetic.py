@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TICK_MS = 16
 SAMPLE_S = 0.08  # the speed is that of the last moments of the drag
 REST_S = 0.05  # a mouse that rested this long before the release was stopped
-WAIT_S = 0.3  # for the view of the drag to be drawn, which moves the camera
+MAX_WAITS = 20  # for the view of the drag to be drawn, which moves the camera; not in seconds, as drawing may take long
 DECAY_S = 0.25  # the speed falls to 37 % in this time
 MIN_START, MIN_SPEED, MAX_SPEED = 200.0, 15.0, 5000.0  # in pixels of the canvas per second
 STOPPING = (QEvent.Type.KeyPress, QEvent.Type.MouseButtonPress, QEvent.Type.Wheel, QEvent.Type.Hide)
@@ -49,7 +49,8 @@ class KineticPanning(QObject):
         self._samples: deque[tuple[float, float, float]] = deque()  # time, and position (y, x) on the canvas
         self._start: tuple[float, ...] | None = None  # center of the view when the button was pressed
         self._speed = (0.0, 0.0)  # (y, x) in pixels of the canvas per second
-        self._released = self._last = 0.0
+        self._last = 0.0
+        self._waits = 0
         self._expected: tuple[float, ...] = ()  # center of the view after the last step
         self.is_reduced = True  # until the system's setting is known
         self._timer = QTimer(self)
@@ -140,8 +141,8 @@ class KineticPanning(QObject):
             return
         factor = min(1.0, MAX_SPEED / size)
         self._speed = (speed[0] * factor, speed[1] * factor)
-        self._released = self._last = perf_counter()
-        self._expected, self._start = (), start
+        self._last = perf_counter()
+        self._expected, self._start, self._waits = (), start, 0
         self._timer.start()
 
     def _move(self) -> None:
@@ -150,7 +151,8 @@ class KineticPanning(QObject):
         center = tuple(camera.center)
         if not self._expected and center == self._start:  # not drawn yet, or the drag was not one of the view
             self._last = perf_counter()
-            if self._last - self._released > WAIT_S:
+            self._waits += 1
+            if self._waits > MAX_WAITS:
                 self.stop()
             return
         was_moved = bool(self._expected) and any(

@@ -66,7 +66,10 @@ class ModelPicker(QWidget):
         """Add newly installed models to the list."""
         from napari_melanoma.models.registry import list_photograph_models
 
-        for bundle in list_photograph_models(self.task):
+        self._add_bundles(list_photograph_models(self.task))
+
+    def _add_bundles(self, bundles: list[BundleInfo]) -> None:
+        for bundle in bundles:
             if self.combo.findData(bundle.name) < 0:
                 self.combo.addItem(bundle.name, bundle.name)
                 self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
@@ -107,18 +110,26 @@ class ClassifierPicker(ModelPicker):
         super().__init__(icons)
         self.combo.currentIndexChanged.connect(self._update_card_button)
 
-    def refresh(self) -> None:
-        """Add newly installed models to the list, after the choices of no model and of the default one."""
+    def select_stored(self, name: str) -> None:
+        """Select a stored choice; of ``auto``, the default model if there is only one, or none."""
+        from napari_melanoma.models.registry import AUTOMATIC
+
+        if name == AUTOMATIC and len(self._defaults) < 2:
+            name = "".join(bundle.name for bundle in self._defaults)
+        self.model = name
+
+    def _add_bundles(self, bundles: list[BundleInfo]) -> None:
+        """Add models after the choices of no model and of the default one."""
         from napari_melanoma.models.registry import AUTOMATIC, list_default_classifiers
 
         if self.combo.findData("") < 0:
             self.combo.insertItem(0, "", "")
-        self._defaults = list_default_classifiers()
+        self._defaults = list_default_classifiers(bundles)
         if len(self._defaults) > 1 and self.combo.findData(AUTOMATIC) < 0:
             self.combo.insertItem(1, "automatic", AUTOMATIC)
             names = " or ".join(bundle.name for bundle in self._defaults)
             self.combo.setItemData(1, f"{names}, by the type of photograph", Qt.ItemDataRole.ToolTipRole)
-        super().refresh()
+        super()._add_bundles(bundles)
         self.combo.setItemText(0, "no prediction" if self.has_models else "none installed")
         self._update_card_button()
 

@@ -50,14 +50,11 @@ class DockSettings:
 
     @property
     def classifier(self) -> str:
-        """The classification model, or ``auto``; empty for none, the default until the user has selected one."""
-        from napari_melanoma.models.registry import AUTOMATIC, list_default_classifiers
+        """The classification model; empty for none, ``auto`` until the user has selected one."""
+        from napari_melanoma.models.registry import AUTOMATIC
 
         kept = self.get("lesion/classifier", [""])
-        if kept != [""]:
-            return str(next(iter(kept), ""))
-        defaults = list_default_classifiers()
-        return AUTOMATIC if len(defaults) > 1 else "".join(bundle.name for bundle in defaults)
+        return AUTOMATIC if kept == [""] else str(next(iter(kept), ""))
 
     @classifier.setter
     def classifier(self, model: str) -> None:
