@@ -13,6 +13,8 @@ from scipy import ndimage
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.imaging.registration import FeatureImage
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion import changes
 from napari_melanoma.lesion.changes import (
@@ -27,6 +29,23 @@ from napari_melanoma.lesion.changes import (
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 
 SHAPE = (360, 480)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def features_found_once():
+    """Find the features of equal images once: this takes most of the time of a comparison."""
+    find, known = FeatureImage.find, {}
+
+    def find_once(image: FeatureImage):
+        arrays = (image.image, np.zeros(0) if image.excluded is None else image.excluded)
+        key = (image.um, *map(array_fingerprint, arrays))
+        if key not in known:
+            known[key] = find(image)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FeatureImage, "find", find_once)
+        yield
 
 
 @cache

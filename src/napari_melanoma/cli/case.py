@@ -47,7 +47,7 @@ def case(
     answer: Annotated[bool, typer.Option("--answer", help="Classify its lesions.")] = False,
     classifier: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Classifier for --answer: name or folder; the default classifier if empty."),
+        typer.Option(metavar="NAME", help="Classifier for --answer: name or folder; automatic by default."),
     ] = "",
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
