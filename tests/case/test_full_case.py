@@ -196,7 +196,7 @@ PARTS = (
     "Age 54 years (suggested by table, not confirmed)",
     "Lesions: 1 Left upper back.",
     "Prediction from Image 2, Image 3 Prediction",
-    "1 photograph left out: 'melanoma-small' cannot assess a macroscopic photograph.",
+    "1 photograph left out: 'melanoma-small' predicts from the dermoscopic ones.",
     "Image 2, dermoscopic",
     "Contour; scale bar 2 mm.",
     "Region of interest; scale bar",

@@ -399,8 +399,9 @@ def test_predictions_of_a_newer_version_are_rejected(store: CaseStore, model: Re
 
 def test_metadata_of_an_image(store: CaseStore) -> None:
     """Of patient, lesion and image, in the columns of the table; without notes."""
-    case = set_patient(store.case, note="private", sex="female")
+    case = set_lesion(set_patient(store.case, note="private", sex="female"), "L2", itch=True, bleed=False)
     row = collect_metadata(case, case.find_lesion("L2"), case.find_image("I3"))
+    assert (row["itch"], row["bleed"], row.get("hurt")) == ("1", "0", None)
     assert (row["age"], row["sex"], row["site"], row["modality"]) == ("60", "female", "head/neck", "dermoscopic")
     assert not {"note", "images", "id", "results"} & row.keys()
     assert "site" not in collect_metadata(case, None, case.find_image("I6"))

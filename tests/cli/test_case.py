@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from napari_melanoma.case.model import VERSION
+
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
@@ -84,7 +86,7 @@ def test_a_usage_error_is_explained_and_gives_exit_code_2(run, pictures: Path, w
 def test_a_newer_case_format_is_rejected(run, pictures: Path) -> None:
     run("case", "K", "--from", "pictures")
     path = Path("K/case.json")
-    path.write_text(path.read_text(encoding="utf-8").replace('"1.0"', '"3.1"'), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace(f'"{VERSION}"', '"3.1"'), encoding="utf-8")
     result = run("case", "K")
     assert (result.exit_code, "Update napari-melanoma" in result.stderr) == (2, True)
 

@@ -22,7 +22,7 @@ from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 
-VERSION = "1.0"  # a larger major number is another format; a larger minor number has keys that are unknown here
+VERSION = "1.1"  # a larger major number is another format; a larger minor number has keys that are unknown here
 NAME = r"^[A-Za-z0-9_-]{0,32}$"  # of files in the case folder
 Origin = Literal["name", "content", "dicom", "exif", "table"]
 CellKind = str | float | bool | None
@@ -163,6 +163,10 @@ class CaseLesion(CasePart):
     diagnosis: str = Field("", description="as in the harmonized table")
     diagnosis_detail: str = Field("", description="its subtype")
     diagnosis_by: str = Field("", description="how it was made")
+    itch: bool | None = Field(None, description="whether it itches")
+    hurt: bool | None = Field(None, description="whether it hurts")
+    bleed: bool | None = Field(None, description="whether it bleeds")
+    elevation: bool | None = Field(None, description="whether it is raised")
     diameter_1_mm: float | None = Field(None, description="longest diameter")
     diameter_2_mm: float | None = Field(None, description="diameter across it")
     depth_mm: float | None = Field(None, description="Breslow thickness")

@@ -266,7 +266,8 @@ def _revert_change(table: TableFile, change: CorrectionChange, number: int | Non
 _CLINICAL = (
     *("age", "sex", "site", "sub_site", "laterality", "fitzpatrick", "ethnicity", "personal_history", "family_history"),
     *("diagnosis_detail", "diagnosis_by", "target", "melanoma", "diameter_1_mm", "diameter_2_mm", "depth_mm", "clark"),
-    *("ulceration", "mitoses_per_mm2", "necrosis", "metastasis", "licence", "attribution"),
+    *("itch", "hurt", "bleed", "elevation", "ulceration", "mitoses_per_mm2", "necrosis", "metastasis"),
+    *("licence", "attribution"),
 )
 CLINICAL = frozenset({*_CLINICAL, *(f"{name}{AS_GIVEN_SUFFIX}" for name in (*_CLINICAL, "modality"))})
 

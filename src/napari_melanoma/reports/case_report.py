@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
 LESION_FIELDS = (
-    *("diagnosis", "diagnosis_detail", "diagnosis_by", "diameter_1_mm", "diameter_2_mm"),
+    *("diagnosis", "diagnosis_detail", "diagnosis_by", "itch", "hurt", "bleed", "elevation"),
+    *("diameter_1_mm", "diameter_2_mm"),
     *("depth_mm", "ulceration", "mitoses_per_mm2", "clark", "metastasis"),
 )
 MODALITIES = {"tbp_tile": "total-body photograph", "wsi": "slide"}

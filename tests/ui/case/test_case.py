@@ -35,6 +35,7 @@ from napari_melanoma.lesion.results import read_result
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
+from napari_melanoma.ui.case.editing import collect_prior_metadata
 from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.slide_layers import list_slides
@@ -354,6 +355,15 @@ def test_an_invalid_value_keeps_the_guess(five):
     five.dock.controller.edit(five.case.model_copy(update={"patient": patient}), "from a table")
     five.types("patient_age", "430")
     assert (five.case.patient.age, dict(five.case.patient.guesses)["age"]) == (54, "table")
+
+
+def test_what_the_patient_says_of_a_lesion_is_known_before_a_diagnosis(five):
+    five.dock.lesion_page.show()
+    five.picks("L1")
+    five.chooses("lesion_itch", "1")
+    lesion = five.case.find_lesion("L1")
+    assert (lesion.itch, lesion.bleed) == (True, None)
+    assert collect_prior_metadata(five.case, lesion)["itch"] == "1"
 
 
 def test_an_invalid_value_belongs_to_its_lesion(five):

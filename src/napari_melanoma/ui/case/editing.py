@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 SITE_FIELDS = ("site", "sub_site", "laterality")
 # Data known before a diagnosis: later findings would reveal the class to a classifier.
 PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
-LESION_FIELDS = ("site", "sub_site", "laterality", "diameter_1_mm", "diameter_2_mm")
+LESION_FIELDS = (
+    *("site", "sub_site", "laterality", "diameter_1_mm", "diameter_2_mm"),
+    *("itch", "hurt", "bleed", "elevation"),
+)
 
 
 class CaseEditor(QObject):

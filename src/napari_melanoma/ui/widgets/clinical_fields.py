@@ -44,6 +44,8 @@ PATIENT_FIELDS: FieldRows = (
 )
 LESION_FIELDS: FieldRows = (("diagnosis",), ("diagnosis_detail",), ("diagnosis_by", "label"), ("note",))
 FINDINGS_FIELDS: FieldRows = (
+    ("itch", "hurt"),
+    ("bleed", "elevation"),
     ("diameter_1_mm", "diameter_2_mm"),
     ("depth_mm", "clark"),
     ("mitoses_per_mm2", "ulceration"),
