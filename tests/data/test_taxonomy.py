@@ -14,7 +14,7 @@ from napari_melanoma.data.table_mapping import (
     suggest_column,
     translate_diagnosis,
 )
-from napari_melanoma.data.table_schema import COLUMN_NAMES, COLUMNS, check_value, find_column
+from napari_melanoma.data.table_schema import COLUMN_NAMES, COLUMNS, check_value, find_column, format_field_value
 from napari_melanoma.data.taxonomy import (
     TAXONOMY_FOLDER,
     UNKNOWN,
@@ -216,6 +216,14 @@ def test_what_may_stand_in_a_cell(name: str, text: str, message: str) -> None:
     column = find_column(name)
     assert column is not None
     assert check_value(column, text) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [("itch", "1", "yes"), ("bleed", "0", "no"), ("sex", "female", "female"), ("age", "63", "63"), ("other", "1", "1")],
+)
+def test_a_value_within_a_sentence(name: str, value: str, text: str) -> None:
+    assert format_field_value(name, value) == text
 
 
 def test_columns_of_others_are_none_of_ours() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,10 +22,12 @@ def test_hostile_inputs_cause_no_crash_or_wrong_result() -> None:
     assert (done.returncode, wrong) == (0, []), f"{done.stdout}\n{done.stderr}\nReplay: scripts/hostile.py --replay ID"
 
 
-def test_a_case_is_the_same_whenever_it_is_replayed() -> None:
+def test_a_case_is_the_same_whenever_it_is_replayed(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--replay", "recipes:wrong_values:7"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}  # where replayed cases stay
     message = [
-        subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout for _ in range(2)
+        subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment).stdout
+        for _ in range(2)
     ]
     assert message[0].splitlines()[0] == message[1].splitlines()[0]
     assert message[0].startswith("recipes:wrong_values:7: refused well")

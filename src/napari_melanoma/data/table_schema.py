@@ -86,6 +86,15 @@ def find_column(name: str) -> Column | None:
     return _BY_NAME.get(name)
 
 
+def format_field_value(name: str, value: str) -> str:
+    """Format the value of a column in lower case, for use within a sentence: ``yes`` or ``no`` instead of 1 or 0."""
+    column = find_column(name)
+    if column is None or column.kind not in ("word", "yes_no"):
+        return value
+    words = load_taxonomy(column.taxonomy or "yes_no")
+    return words.title(value).lower() if value in words.entries else value
+
+
 def check_value(column: Column, text: str) -> str:
     """Check a cell; returns "" if it is valid, else what was expected and found."""
     value = text.strip()

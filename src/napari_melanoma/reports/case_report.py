@@ -16,7 +16,7 @@ from napari_melanoma.core.context import BATCH_ERRORS
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.body_sites import site_title, site_word
-from napari_melanoma.data.table_schema import find_column
+from napari_melanoma.data.table_schema import find_column, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.depth.category import format_time
 from napari_melanoma.io.results import RESULT
@@ -375,7 +375,7 @@ def _format_field(part: Any, name: str, personal: bool) -> str:  # noqa: ANN401 
     if column.taxonomy and text in load_taxonomy(column.taxonomy).words:
         shown = load_taxonomy(column.taxonomy).title(text)
     elif column.kind == "yes_no":
-        shown = "yes" if text == "1" else "no"
+        shown = format_field_value(name, text)
     elif column.unit and shown == text:
         shown = f"{round_number(name, text)} {column.unit}"
     return f"{shown} (suggested by {part.guesses[name]}, not confirmed)" if name in part.guesses else shown

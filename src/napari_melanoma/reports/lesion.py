@@ -14,6 +14,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_class, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity
+from napari_melanoma.data.table_schema import format_field_value
 from napari_melanoma.imaging.masks import draw_damage
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
@@ -196,7 +197,11 @@ def _prediction_tables(prediction: ClassPrediction, *, personal: bool) -> Iterat
     )
     if prediction.contributions:
         rows = [
-            (column_title(one.field), hide_age(one.field, one.value, personal=personal), signed_bar(one.change))
+            (
+                column_title(one.field),
+                hide_age(one.field, format_field_value(one.field, one.value), personal=personal),
+                signed_bar(one.change),
+            )
             for one in prediction.contributions
         ]
         title = f"Effect of the patient data on the probability of {format_class(prediction.positive)}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_melanoma.core.validity import read_risk_validity
-from napari_melanoma.data.table_schema import find_column
+from napari_melanoma.data.table_schema import find_column, format_field_value
 from napari_melanoma.depth.category import format_time
 from napari_melanoma.reports.disclosure import OLDEST, hide_age, hide_reader
 from napari_melanoma.reports.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
@@ -87,7 +87,8 @@ def format_probability(prediction: Mapping[str, Any]) -> str:
 
 def format_known_data(known: Mapping[str, object], *, personal: bool = True) -> str:
     """Format the known data of a patient and a melanoma, such as ``Age 64 years, Sex male``; a dash if unknown."""
-    shown = ((name, hide_age(name, round_number(name, str(cell)), personal=personal)) for name, cell in known.items())
+    texts = ((name, format_field_value(name, round_number(name, str(cell)))) for name, cell in known.items())
+    shown = ((name, hide_age(name, text, personal=personal)) for name, text in texts)
     return ", ".join(f"{column_title(name)} {cell} {_column_unit(name, cell)}".rstrip() for name, cell in shown) or "–"
 
 

@@ -24,7 +24,7 @@ from superqt import QElidingLabel
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_word
-from napari_melanoma.data.table_schema import find_column
+from napari_melanoma.data.table_schema import find_column, format_field_value
 from napari_melanoma.reports.risk_section import format_known_data, format_probability, to_sentence
 from napari_melanoma.ui.body_map.widget import BodyMap
 from napari_melanoma.ui.case import formatting
@@ -474,8 +474,7 @@ def _format_cell(name: str, cell: str) -> str:
     column = find_column(name)
     if column is None:
         return cell
-    text = {"1": "yes", "0": "no"}.get(cell, cell) if column.kind == "yes_no" else cell
-    return f"{text} {column.unit}".rstrip()
+    return f"{format_field_value(name, cell)} {column.unit}".rstrip()
 
 
 def _describe_basis(slide: str, risk: CaseRisk) -> str:

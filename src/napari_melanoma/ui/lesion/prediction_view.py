@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.formatting import format_class
-from napari_melanoma.data.table_schema import find_column
+from napari_melanoma.data.table_schema import find_column, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.ui.widgets.charts import Bar, BarChart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -379,15 +379,6 @@ def _contribution_bar(prediction: ClassPrediction, change: Contribution) -> Bar:
         f"instead of {prediction.probability:.2f}."
     )
     return Bar(f"{title} {format_field_value(change.field, change.value)}", text, change.change, tip=tip)
-
-
-def format_field_value(name: str, value: str) -> str:
-    """Format the value of a column in lower case, for use within a sentence."""
-    column = find_column(name)
-    if column is None or column.kind not in ("word", "yes_no"):
-        return value
-    words = load_taxonomy(column.taxonomy or "yes_no")
-    return words.title(value).lower() if value in words.entries else value
 
 
 def format_verdict(prediction: ClassPrediction) -> str:
