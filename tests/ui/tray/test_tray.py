@@ -63,7 +63,10 @@ class Reader(Person):
         """Show folders, a case or files in the Tray, and wait for their tiles."""
         self.dock.open(list(paths))
         self.waits()
-        self.list.viewport().repaint()
+        first, area = self.dock.list_model.index(0), self.list.viewport()
+        if first.isValid():
+            self.until(lambda: area.isVisible() and area.rect().intersects(self.list.visualRect(first)))
+        area.repaint()
         self.waits()
 
     @property
