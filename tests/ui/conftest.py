@@ -14,16 +14,9 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
-from qtpy import PYQT6
 from qtpy.QtCore import QEvent
 from questions import answer
-from quick_napari import (
-    compute_once,
-    draw_no_pictures,
-    ignore_other_windows,
-    read_attributes_directly,
-    restyle_only_when_changed,
-)
+from quick_napari import compute_once, ignore_other_windows, read_attributes_directly, restyle_only_when_changed
 from reused_viewer import ReusedViewer
 from reused_worker import FAKE_WORKER, FakeWorkerClient, ReusedWorker
 
@@ -62,7 +55,6 @@ def photograph(lesions=((60, 80, 25),), shape=SHAPE):
 def pytest_configure(config):
     """Register the markers; CONTRIBUTING.md has their rules."""
     config.addinivalue_line("markers", "both_qts: may fail under one Qt binding only, so run under both")
-    config.addinivalue_line("markers", "drawn: needs the picture of a canvas, which is otherwise not drawn")
     config.addinivalue_line("markers", "own_viewer: gets a new viewer: it leaves callbacks there or needs all parts")
 
 
@@ -127,13 +119,6 @@ def nothing_read_or_written_for_each_viewer():
         if sys.platform != "win32":
             patch.setattr(canvas, "gc", SimpleNamespace(collect=lambda: gc.collect(0)), raising=False)
         yield
-
-
-@pytest.fixture(autouse=True)
-def pictures_only_where_needed(request, monkeypatch):
-    """Draw the canvas under PyQt6 in the tests that are marked ``drawn`` only; under PySide6 in all."""
-    if PYQT6 and request.node.get_closest_marker("drawn") is None:
-        draw_no_pictures(monkeypatch)
 
 
 @pytest.fixture

@@ -84,19 +84,6 @@ def restyle_only_when_changed(patch):
     patch.setattr(QtViewerPushButton, "_change_selection_state", change_if_other)
 
 
-def draw_no_pictures(patch):
-    """Draw nothing on a canvas: without a GPU, this takes a third of the time of a test with a visible window.
-
-    What napari and this package do before and after a picture is drawn, such as loading tiles, happens as always.
-    """
-    from vispy.scene import SceneCanvas
-
-    def draw_nothing(canvas, event):
-        canvas._update_pending = False
-
-    patch.setattr(SceneCanvas, "on_draw", draw_nothing)
-
-
 def leave_out(is_shown, patch):
     """Leave out what no one sees in a viewer that is reused; those that a test makes itself have everything."""
     create_controls_when_selected(patch)

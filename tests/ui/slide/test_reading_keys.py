@@ -366,14 +366,16 @@ def test_a_drag_glides_although_its_events_are_handled_late(lively, monkeypatch)
 
 
 def test_a_drag_glides_although_it_is_drawn_late(lively, monkeypatch):
-    camera = SimpleNamespace(center=(0.0, 50.0, 50.0), zoom=1.0, mouse_pan=True)
-    monkeypatch.setattr(kinetic, "get_camera", lambda viewer: camera)
+    camera = SimpleNamespace(center=(0.0, 256.0, 256.0), zoom=60.0, mouse_pan=True)
+    asked = []
+    monkeypatch.setattr(kinetic, "get_camera", lambda viewer: asked.append(viewer) or camera)
     drag(lively)
     lively.clock.fixed = lively.clock() + 60  # the machine is busy drawing
-    lively.qtbot.wait(40)
-    camera.center = (0.0, 40.0, 40.0)
+    before = len(asked)
+    lively.until(lambda: len(asked) > before + 1)
+    camera.center = (0.0, 250.0, 250.0)
     lively.clock.resume()
-    lively.until(lambda: camera.center[1] < 40)
+    lively.until(lambda: camera.center[1] < 250)
 
 
 def test_what_is_no_throw_does_not_glide(lively, monkeypatch):

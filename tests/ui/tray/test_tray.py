@@ -63,10 +63,8 @@ class Reader(Person):
         """Show folders, a case or files in the Tray, and wait for their tiles."""
         self.dock.open(list(paths))
         self.waits()
-        first, area = self.dock.list_model.index(0), self.list.viewport()
-        if first.isValid():
-            self.until(lambda: area.isVisible() and area.rect().intersects(self.list.visualRect(first)))
-        area.repaint()
+        self.list.viewport().update()  # painted when the picture of the canvas is finished
+        self.until(lambda: all(self.dock.thumbnails.peek(image.path) for image in self.list.list_visible()))
         self.waits()
 
     @property

@@ -13,7 +13,6 @@ from vispy.gloo.glir import GlirProgram, GlirShader
 from conftest import wait_until_idle
 from napari_melanoma.ui.viewer import mesa
 
-pytestmark = pytest.mark.drawn
 PATCHED = [(GlirShader, "set_data"), (GlirProgram, "create"), (GlirProgram, "link_program"), (GlirProgram, "delete")]
 
 
