@@ -253,18 +253,21 @@ def _select_suitable(
 
     Classes of different models cannot be combined: dermoscopic images, which show more, have precedence.
     """
+    if not images:
+        return images, ()
     reasons = {one.image.id: one.prediction.validity.find_reason("modality") for one in images}
     suitable = [one for one in images if reasons[one.image.id] is None] or images
-    texts = dict.fromkeys(reason.text for reason in reasons.values() if reason is not None)
-    left_out = format_count(len(images) - len(suitable), "photograph")
-    warnings = [f"{left_out} left out: {text}" for text in texts if len(suitable) < len(images)]
-    first = next((one for one in suitable if one.modality == "dermoscopic"), next(iter(suitable), None))
-    selected = [one for one in suitable if first is not None and one.prediction.model == first.prediction.model]
-    if first is not None and len(selected) < len(suitable):
+    first = next((one for one in suitable if one.modality == "dermoscopic"), suitable[0])
+    selected = [one for one in suitable if one.prediction.model == first.prediction.model]
+    warnings: list[str] = []
+    if len(suitable) < len(images):
+        left_out = format_count(len(images) - len(suitable), "photograph")
+        texts = dict.fromkeys(reason.text for reason in reasons.values() if reason is not None)
+        warnings += [f"{left_out} left out: {text}" for text in texts]
+    if len(selected) < len(suitable):
         left_out = format_count(len(suitable) - len(selected), "photograph")
-        warnings.append(
-            f"{left_out} left out: '{first.prediction.model.name}' predicts from the {first.modality} ones."
-        )
+        name = first.prediction.model.name
+        warnings.append(f"{left_out} left out: '{name}' predicts from the {first.modality} ones.")
     return selected, tuple(warnings)
 
 
@@ -281,6 +284,7 @@ def predict_case_with(store: CaseStore, classifier: str, run: RunContext, *, kee
 
     options, bundles = LesionOptions(), find_classifiers(classifier)
 
+    @cache
     def select_model(modality: str) -> ClassifierModel:
         with report_loading(run):
             return load_classifier_folder(select_classifier(bundles, modality).path)
@@ -298,7 +302,7 @@ def predict_case_with(store: CaseStore, classifier: str, run: RunContext, *, kee
                 raise save_error(store.folder, error) from error
         return result.mask
 
-    return predict_case(store, cache(select_model), run, segment=segment)
+    return predict_case(store, select_model, run, segment=segment)
 
 
 def fuse_predictions(

@@ -105,7 +105,9 @@ class CasePredictor(QObject):
         from napari_melanoma.models.registry import AUTOMATIC, list_default_classifiers
 
         selected = self._settings.classifier
-        return selected if selected not in ("", AUTOMATIC) else AUTOMATIC if list_default_classifiers() else ""
+        if selected not in ("", AUTOMATIC):
+            return selected
+        return AUTOMATIC if list_default_classifiers() else ""
 
     def _send_request(self) -> None:
         store = self._controller.store

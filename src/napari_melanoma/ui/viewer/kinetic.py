@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TICK_MS = 16
 SAMPLE_S = 0.08  # the speed is that of the last moments of the drag
 REST_S = 0.05  # a mouse that rested this long before the release was stopped
-MAX_WAITS = 20  # for the view of the drag to be drawn, which moves the camera; not in seconds, as drawing may take long
+MAX_WAITS = 20  # steps of the timer until the drag is drawn, which moves the camera; drawing may take seconds
 DECAY_S = 0.25  # the speed falls to 37 % in this time
 MIN_START, MIN_SPEED, MAX_SPEED = 200.0, 15.0, 5000.0  # in pixels of the canvas per second
 STOPPING = (QEvent.Type.KeyPress, QEvent.Type.MouseButtonPress, QEvent.Type.Wheel, QEvent.Type.Hide)
