@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from functools import partial
 
 import pytest
@@ -127,9 +128,48 @@ def test_a_job_whose_qt_object_was_deleted_ends_quietly(qtbot, parent, capfd):
         job.start()
         delete(job)
         go.set()
-        qtbot.waitUntil(lambda: not [one for one in threading.enumerate() if one.name == f"melanoma-{id(job):x}"])
-    _running_jobs.discard(job)
+        qtbot.waitUntil(lambda: id(job) not in _running_jobs)
     assert (faults, capfd.readouterr().err) == ([], "")
+
+
+class Held:
+    """What a function holds, such as a dock: which thread released it?"""
+
+    def __init__(self, released_in):
+        self._released_in = released_in
+
+    def __call__(self, run):
+        return None
+
+    def __del__(self):
+        self._released_in.append(threading.current_thread())
+
+
+def test_the_job_and_its_function_are_released_on_the_gui_thread(qtbot, parent):
+    """Also while the thread has posted the end of its function but has not ended: it deletes no Qt object."""
+    go, posted, jobs, released_in = threading.Event(), [], [], []
+
+    def stay(frame, event, function):
+        if event == "c_return" and function.__name__ == "emit":
+            posted.append(function)
+            if len(posted) == 2:  # the result and the end
+                jobs.append(threading.current_thread())
+                go.wait(10)
+
+    threading.setprofile(stay)
+    try:
+        job = BackgroundJob(Held(released_in))
+        with qtbot.waitSignal(job.finished):
+            job.start()
+    finally:
+        threading.setprofile(None)
+    job_ref = weakref.ref(job, lambda _: released_in.append(threading.current_thread()))
+    del job
+    qtbot.waitUntil(lambda: bool(jobs))
+    go.set()
+    jobs[0].join(10)
+    assert job_ref() is None
+    assert released_in == [threading.main_thread()] * 2
 
 
 def test_only_the_latest_of_several_functions_runs(qtbot, parent):

@@ -6,17 +6,19 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal, Slot
 
-from napari_melanoma.core.context import Cancelled, Progress, RunContext
+from napari_melanoma.core.context import Cancelled, RunContext
 
 JobFunction = Callable[[RunContext], Any]
 PAUSE_MS = 2  # between two tasks, for input events and painting
-_running_jobs: set[BackgroundJob] = set()
+_running_jobs: dict[int, BackgroundJob] = {}  # on the GUI thread only
 
 
 class TaskRegistry(QObject):
@@ -71,8 +73,54 @@ def _is_within(owner: QObject | None, scopes: tuple[QObject, ...]) -> bool:
 tasks = TaskRegistry()
 
 
+class _EventQueue(QObject):
+    """Events of the job threads, delivered on the GUI thread in order, each in its own turn of the event loop.
+
+    A job thread holds no job: with the last reference, it would delete the Qt object while the GUI thread uses it. It
+    emits one signal, with one declared ``Slot``: PySide6 may crash when another thread emits a signal with other slots.
+    """
+
+    _posted = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._events: SimpleQueue[tuple[int, str, object]] = SimpleQueue()
+        self._posted.connect(self.deliver, Qt.ConnectionType.QueuedConnection)
+
+    def post(self, number: int, kind: str, value: object) -> None:
+        """Add an event of the job with this number; call on any thread."""
+        self._events.put((number, kind, value))
+        with suppress(RuntimeError):  # the application has ended and the Qt object is deleted
+            self._posted.emit()
+
+    @Slot()
+    def deliver(self) -> None:
+        """Deliver the next event to its job."""
+        number, kind, value = self._events.get_nowait()
+        job = _running_jobs[number]
+        if kind == "finished":
+            del _running_jobs[number]
+        if isalive(job):
+            job.on_event(kind, value)
+
+
+_events = _EventQueue()
+
+
+def _run_function(work: list[JobFunction], context: RunContext, post: Callable[[str, object], None]) -> None:
+    """Run the only function of ``work`` in this thread, which releases the function before its end is posted."""
+    try:
+        post("succeeded", work.pop()(context))
+    except Cancelled:
+        pass
+    except Exception as error:  # noqa: BLE001 - the error is shown to the user
+        post("failed", error)
+    finally:
+        post("finished", None)
+
+
 class BackgroundJob(QObject):
-    """Runs one function off the GUI thread; its signals are delivered on the GUI thread.
+    """Runs one function off the GUI thread; its signals are emitted on the GUI thread.
 
     A job has no parent, so it is not deleted with a dock, and it is kept alive until it has finished.
     """
@@ -81,46 +129,28 @@ class BackgroundJob(QObject):
     succeeded = Signal(object)
     failed = Signal(object)
     finished = Signal()
-    _event = Signal(str, object)
 
     def __init__(self, function: JobFunction) -> None:
         super().__init__()
-        self._function = function
-        self._context = RunContext(self._report)
-        # Queued explicitly, so that both Qt bindings deliver the signal in the thread of this object.
-        self._event.connect(self._on_event, Qt.ConnectionType.QueuedConnection)
+        self._function = function  # released on the GUI thread: it may hold Qt objects
+        self._post = partial(_events.post, id(self))
+        self._context = RunContext(partial(self._post, "progressed"))
 
     def start(self, owner: QObject | None = None) -> BackgroundJob:
         """Start the thread as a task of ``owner``; call once."""
-        _running_jobs.add(self)
+        _running_jobs[id(self)] = self
         tasks.set_running(self, True, owner)
-        threading.Thread(target=self._run_function, name=f"melanoma-{id(self):x}", daemon=True).start()
+        arguments = ([self._function], self._context, self._post)
+        threading.Thread(target=_run_function, args=arguments, name=f"melanoma-{id(self):x}", daemon=True).start()
         return self
 
     def cancel(self) -> None:
         """Request the function to stop; from now on only ``finished`` is emitted."""
         self._context.cancel()
 
-    def _report(self, progress: Progress) -> None:
-        self._send("progressed", progress)
-
-    def _send(self, kind: str, value: object) -> None:
-        with suppress(RuntimeError):  # the application has ended and the Qt object is deleted
-            self._event.emit(kind, value)
-
-    def _run_function(self) -> None:
-        try:
-            self._send("succeeded", self._function(self._context))
-        except Cancelled:
-            pass
-        except Exception as error:  # noqa: BLE001 - the error is shown to the user
-            self._send("failed", error)
-        finally:
-            self._send("finished", None)
-
-    def _on_event(self, kind: str, value: object) -> None:
+    def on_event(self, kind: str, value: object) -> None:
+        """Emit the signal of an event of the job's thread; called on the GUI thread."""
         if kind == "finished":
-            _running_jobs.discard(self)
             tasks.set_running(self, False)
             self.finished.emit()
         elif not self._context.cancelled:
