@@ -109,6 +109,7 @@ def test_the_most_uncertain_come_first_with_text_and_numbers(three):
     assert three.shown(WORDS_ROLE) == ["very uncertain 0.90", "very uncertain 0.50", "certain 0.10"]
     assert three.dock.findChild(QLabel, "counts").text() == "3 to do"
     assert "3 photographs rated" in three.dock.status.text
+    assert three.dock.status.text.endswith("Click one to check its mask.")
 
 
 @pytest.mark.both_qts

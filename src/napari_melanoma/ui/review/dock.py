@@ -346,7 +346,8 @@ class ReviewDock(ReviewControls):
     def _on_finished(self, done: int, seconds: float) -> None:
         left = len(self.list_model.items.unrated())
         message = f"{done:,} photographs rated in {seconds:.0f} s." if done != 1 else f"Rated in {seconds:.1f} s."
-        self.status.end("rating", f"{message} {left:,} are not rated yet." if left else message)
+        following = f"{left:,} are not rated yet." if left else "Click one to check its mask."
+        self.status.end("rating", f"{message} {following}")
         self._refresh()
 
     def _open_item(self, item: int) -> None:
