@@ -172,6 +172,8 @@ class LesionPredictionController(QObject):
         model = self._model_of(identity)
         is_analyzed = identity in self._controller.store.lesions
         self._controls.classifier.show_automatic(model if is_analyzed else "")
+        if identity is None and self._controls.deferred.is_opening:
+            return  # the fields are hidden without a photograph; they are made once the dock is drawn
         if model != self._shown_model:
             self._shown_model = model
             self.patient_data.set_model(model)
