@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
+
 import numpy as np
 from qtpy.QtWidgets import QLabel
 
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+from napari_melanoma.ui.lesion import dock as lesion_dock
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+
+NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 
 
 def test_the_warning_is_visible_only_with_its_photograph(person):
@@ -14,11 +21,25 @@ def test_the_warning_is_visible_only_with_its_photograph(person):
     person.opens("lesion", lesion_phantom(LesionPhantomConfig(seed=3, size=(120, 160))).rgb)
     person.analyses()
     assert not notice.isVisibleTo(person.dock)
-    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    person.opens("noise", noise)
+    person.opens("noise", NOISE)
     assert not notice.isVisibleTo(person.dock)
     person.analyses()
     assert notice.isVisibleTo(person.dock)
     assert "does not look like a photograph of a skin lesion" in person.finds(QLabel, "modality_warning").text()
     person.dock.picker.step(-1)
     assert not notice.isVisibleTo(person.dock)
+
+
+def test_a_file_that_is_no_photograph_of_skin_is_opened_as_a_slide_by_the_link(person, monkeypatch, tmp_path):
+    shown = []
+    slide_dock = SimpleNamespace(show_file=shown.append)
+    monkeypatch.setattr(lesion_dock, "show_dock", lambda viewer, name: {"Slide": slide_dock}[name])
+    label = person.finds(QLabel, "modality_warning")
+    person.opens("layer", NOISE)
+    person.analyses()
+    assert "href" not in label.text()
+    person.opens("section", NOISE[::-1], metadata={METADATA_KEY: {"path": str(tmp_path / "section.tif")}})
+    person.analyses()
+    link = re.search(r"href='([^']*)'", label.text()).group(1)
+    label.linkActivated.emit(link)
+    assert shown == [tmp_path / "section.tif"]

@@ -22,6 +22,7 @@ from napari_melanoma.ui.lesion.recovery import RecoveryNotice
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.lesion.saving import SaveBar
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
+from napari_melanoma.ui.viewer.photographs import get_path
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
@@ -77,7 +78,7 @@ class LesionControls(QWidget):
         self.flips = named(QCheckBox("test-time augmentation"), "flips", "Test-time augmentation", FLIPS_TIP)
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
         self.analyze_all_button = named(QPushButton("all"), "analyse_all", "Analyze all photographs")
-        self.modality_notice = ModalityNotice()
+        self.modality_notice = ModalityNotice(self.icons)
         self.hidden_notice = named(WrappedLabel(), "photograph_hidden", "Hidden photograph")
         self.mask_controls = MaskControls(self.icons)
         self.correction_tools = CorrectionTools(viewer, self.icons)
@@ -116,7 +117,7 @@ class LesionControls(QWidget):
         """Show the result of the photograph."""
         self.table.show_values({} if result is None else result.measurements)
         self.roi.show_roi(None if result is None else result.roi)
-        self.modality_notice.show_result(result)
+        self.modality_notice.show_result(result, get_path(self.picker.image))
         self.mask_controls.set_corrected(
             result is not None and result.corrected, predicted=result is None or result.is_predicted
         )

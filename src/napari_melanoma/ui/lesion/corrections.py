@@ -22,7 +22,7 @@ from napari_melanoma.ui.lesion.reviewer import (
     StoredCorrection,
     store_result,
 )
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+from napari_melanoma.ui.viewer.photographs import get_path
 from napari_melanoma.ui.widgets.dialogs import create_question
 
 if TYPE_CHECKING:
@@ -165,12 +165,11 @@ class LesionCorrectionsController(QObject):
 
     def _make_decision(self, identity: str, review: Review) -> ReviewDecision:
         image = self._controller.store.image(identity)
-        path = None if image is None else image.metadata.get(METADATA_KEY, {}).get("path")
         settings = self._controls.review_settings
         if identity == self._controls.picker.identity and self._bar.diagnosis:
             settings.add_recent_diagnosis(self._bar.diagnosis)
             self._diagnoses[identity] = self._bar.diagnosis
-        return ReviewDecision(review, settings.reviewer, self._diagnoses.get(identity), Path(path) if path else None)
+        return ReviewDecision(review, settings.reviewer, self._diagnoses.get(identity), get_path(image))
 
     def _on_stored(self, identity: str, stored: StoredCorrection) -> None:
         if not self._diagnoses.get(identity):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QShowEvent
@@ -24,6 +24,7 @@ from napari_melanoma.ui.lesion.mask_editing import (
     SharedOptionsController,
     copy_fields,
 )
+from napari_melanoma.ui.lesion.photograph_picker import SLIDE_LINK
 from napari_melanoma.ui.lesion.prediction import LesionPredictionController
 from napari_melanoma.ui.lesion.prompting import PromptController
 from napari_melanoma.ui.lesion.queues import preload_libraries
@@ -34,7 +35,6 @@ from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import CanvasKeys, add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
@@ -139,6 +139,7 @@ class LesionDock(LesionControls):
             area.dropped.connect(self.opener.open)
         self.welcome.link_activated.connect(self._on_link)
         self.hidden_notice.linkActivated.connect(self._on_link)
+        self.modality_notice.link_activated.connect(self._on_link)
         self.status.link_activated.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
@@ -207,9 +208,9 @@ class LesionDock(LesionControls):
         identity = self.picker.identity
         if self.mask_controller.shown_identity is not None and tasks.is_idle(self.opener):
             self.status.clear()  # of messages about the previous photograph
-        path = None if self.picker.image is None else self.picker.image.metadata.get(METADATA_KEY, {}).get("path")
+        path = photographs.get_path(self.picker.image)
         if path is not None:
-            self.recent.add(RECENT_PHOTOGRAPHS, Path(path))
+            self.recent.add(RECENT_PHOTOGRAPHS, path)
         self.mask_controller.set_photograph(identity)
         self.prompt_controller.set_photograph()
         self._show_options(identity)
@@ -319,6 +320,9 @@ class LesionDock(LesionControls):
             self.picker.show_current()
         elif link == "train":
             show_dock(self._viewer, "Train")
+        elif link == SLIDE_LINK:
+            slide_dock: Any = show_dock(self._viewer, "Slide")
+            slide_dock.show_file(photographs.get_path(self.picker.image))
         else:
             QDesktopServices.openUrl(QUrl(link))
 
@@ -408,11 +412,9 @@ class LesionDockLink(QObject):
 
     def find_path(self, identity: str) -> Path | None:
         """Find the file of an open photograph; None if it was removed or was not read from a file."""
-        for image in photographs.identify_photographs(self.viewer):
-            if photographs.get_identity(image) == identity:
-                path = image.metadata.get(METADATA_KEY, {}).get("path")
-                return None if path is None else Path(path)
-        return None
+        images = photographs.identify_photographs(self.viewer)
+        found = next((image for image in images if photographs.get_identity(image) == identity), None)
+        return photographs.get_path(found)
 
     def _clear_dock(self) -> None:
         self.connected_dock = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
@@ -23,11 +24,15 @@ from napari_melanoma.ui.widgets.style import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.layers import Image
     from napari.utils.events import Event
     from napari.viewer import Viewer
 
     from napari_melanoma.lesion.analysis import LesionResult
+
+SLIDE_LINK = "slide"  # opens the photograph as a slide
 
 
 class PhotographPicker(QWidget):
@@ -171,17 +176,27 @@ def _scale_of(image: Image) -> tuple[object, ...]:
 class ModalityNotice(QFrame):
     """Shows the warning of a result, such as a mismatch of modality and model."""
 
-    def __init__(self) -> None:
+    link_activated = Signal(str)
+
+    def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self.setObjectName("notice")
+        self._icons = icons
         self._label = named(WrappedLabel(), "modality_warning", "Photograph and model")
+        self._label.linkActivated.connect(self.link_activated)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
         layout.addWidget(self._label)
         self.hide()
 
-    def show_result(self, result: LesionResult | None) -> None:
-        """Show the warning of a result, if it has one."""
-        warning = "" if result is None else result.warning
+    def show_result(self, result: LesionResult | None, path: Path | None) -> None:
+        """Show the warning of a result, if it has one, and offer to open an image of no skin as a slide.
+
+        ``path``: the file of the photograph; None if it was not read from one.
+        """
+        warning = "" if result is None else html.escape(result.warning)
+        if result is not None and result.modality == "neither" and path is not None:
+            link = self._icons.link(SLIDE_LINK, "Open it in the Slide dock")
+            warning += f" Is it a tissue section? {link}."
         self._label.setText(warning)
         self.setVisible(bool(warning))

@@ -18,7 +18,7 @@ from napari_melanoma.ui.tray.model import FILTERS, PICTURE_PX, SORT_KEYS, TrayMo
 from napari_melanoma.ui.tray.view import TrayView
 from napari_melanoma.ui.viewer.docking import MIN_HEIGHT_PX, MIN_WIDTH_PX, DockPlacement
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+from napari_melanoma.ui.viewer.photographs import get_path
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
 from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
@@ -456,8 +456,7 @@ class TrayDock(TrayControls):
     def _find_shown(self) -> Path | None:
         """Return the file of the image in view."""
         picture = get_current_picture(self._viewer)
-        path = None if picture is None else picture[0].metadata.get(METADATA_KEY, {}).get("path")
-        return None if path is None else Path(path)
+        return None if picture is None else get_path(picture[0])
 
     def _on_viewer(self, event: object = None) -> None:
         """Mark the image in view."""

@@ -179,8 +179,13 @@ def identify_photographs(viewer: Viewer) -> list[Image]:
 
 def find_file(viewer: Viewer, path: Path) -> Image | None:
     """Find the photograph that was read from a file; None if it is not open."""
-    file = str(path.absolute())
-    return next((image for image in identify_photographs(viewer) if _plugin_metadata(image).get("path") == file), None)
+    return next((image for image in identify_photographs(viewer) if get_path(image) == path.absolute()), None)
+
+
+def get_path(layer: Layer | None) -> Path | None:
+    """Return the file that a photograph or slide was read from; None for other layers, and without a layer."""
+    path = None if layer is None else _plugin_metadata(layer).get("path")
+    return None if path is None else Path(path)
 
 
 def get_identity(layer: Layer) -> str | None:
