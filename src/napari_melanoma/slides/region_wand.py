@@ -103,8 +103,6 @@ class ColorFlood:
         return found
 
     def polygons(self, tolerance: float) -> tuple[Polygon, ...]:
-        """Return the area with simplified outlines, in pixels of the finest level."""
+        """Return the area with simplified outlines, in pixels of the finest level; empty for less than four cells."""
         mask = self.mask(tolerance)
-        if mask.sum() < SMALLEST_AREA_CELLS:
-            raise InputError("hardly any color at this point is so similar. Increase the tolerance, or zoom in.")
-        return simplified_cell_polygons(mask, self.placement)
+        return () if mask.sum() < SMALLEST_AREA_CELLS else simplified_cell_polygons(mask, self.placement)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import tifffile
@@ -13,7 +15,8 @@ from slide_stage import UNSEEN
 
 from napari_melanoma.core.polygons import to_shape
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, is_locked, region_from_vertices, region_reader
-from napari_melanoma.ui.slide.regions_wand import TOLERANCE_PER_NOTCH
+from napari_melanoma.ui.slide.pixel_tools import DisplayedWindow
+from napari_melanoma.ui.slide.regions_wand import NOTHING_FOUND, TOLERANCE_PER_NOTCH, TOLERANCE_PER_PX
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 
@@ -246,10 +249,11 @@ def test_the_wand_finds_the_color_that_is_clicked(drawing, angle):
     here = mouse.at(tuple(at))
     for step in range(1, 30):
         mouse.moves_to(here.x() + 10 * step, here.y())
-    assert (person.viewer.layers[PAINTING].data == 1).sum() > 0
+    person.until(lambda: (person.viewer.layers[PAINTING].data == 1).sum() > 0)
     mouse.releases(tuple(at))
     person.until(lambda: len(regions(person)) == 2)
-    assert person.finds(QDoubleSpinBox, "region_tolerance").value() > tolerance + 30
+    dragged = person.finds(QDoubleSpinBox, "region_tolerance").value() - tolerance
+    assert dragged == pytest.approx(290 * TOLERANCE_PER_PX, abs=0.5)
     presses(person, "region_wand")
     assert PAINTING not in person.viewer.layers
     presses(person, "region_undo")
@@ -296,6 +300,45 @@ def test_selecting_another_layer_leaves_the_wand_and_is_kept(drawing):
     layers.selection.active = own
     assert (layers.selection.active, set(layers.selection)) == (own, {own})
     assert PAINTING not in layers
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_the_window_does_not_wait_while_the_wand_reads(drawing, monkeypatch):
+    person, mouse, may_read, asked = drawing, CanvasMouse(drawing), threading.Event(), []
+    read = DisplayedWindow.read_colors
+
+    def read_slowly(window):
+        asked.append(window)
+        assert may_read.wait(60)
+        return read(window)
+
+    monkeypatch.setattr(DisplayedWindow, "read_colors", read_slowly)
+    presses(person, "region_wand")
+    at = tiles((6, 8))[0]
+    mouse.presses(at)
+    mouse.releases(at)
+    person.until(lambda: bool(asked))
+    assert regions(person) == ()
+    may_read.set()
+    person.until(lambda: len(regions(person)) == 1)
+    person.waits()
+    assert len(asked) == 1  # not once more for the outlines
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_the_wand_states_that_nothing_around_a_point_is_similar(drawing, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (4096, 4096, 3), dtype=np.uint8)
+
+    def read_noise(window):
+        return noise[: window.box.height, : window.box.width]
+
+    monkeypatch.setattr(DisplayedWindow, "read_colors", read_noise)
+    person, mouse = drawing, CanvasMouse(drawing)
+    person.finds(QDoubleSpinBox, "region_tolerance").setValue(1.0)
+    presses(person, "region_wand")
+    mouse.clicks(tiles((6, 8))[0])
+    person.until(lambda: NOTHING_FOUND in person.dock.status.text)
+    assert regions(person) == ()
 
 
 @pytest.mark.parametrize("tool", ["wand", "refine", "brush"])

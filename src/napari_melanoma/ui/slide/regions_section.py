@@ -84,7 +84,7 @@ class SlideRegionSection(QObject):
             tool.left.connect(partial(self._set_tool, "", is_left=True))
         self.store.changed.connect(self._on_changed)
         self.selection.changed.connect(self._on_selection)
-        for speaker in (self.store, self.layer):
+        for speaker in (self.store, self.layer, self.wand):
             speaker.message.connect(context.status.show_message)
         for source in (self.store, self.wand):
             source.failed.connect(self.failed)

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.slide.pixel_tools import PixelTool, find_window
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 if TYPE_CHECKING:
+    import numpy as np
     from napari.layers import Labels
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.map_placement import MapPlacement
+    from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.region_wand import ColorFlood
     from napari_melanoma.slides.regions import RegionClass
     from napari_melanoma.ui.slide.shape_layers import Keys
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 MAX_CELLS = 2_000_000  # of a read area: 0.2 s
+NOTHING_FOUND = "Hardly any color around this point is so similar. Increase the tolerance, or zoom in."
 TOLERANCE_PER_PX = 0.15  # of the screen, by which the mouse is dragged
 TOLERANCE_PER_NOTCH = 2.0  # of the mouse wheel
 
@@ -28,18 +37,23 @@ TOLERANCE_PER_NOTCH = 2.0  # of the mouse wheel
 class RegionWand(PixelTool):
     """Find areas of similar color with the mouse.
 
-    While the tool is active, its layer shows the area that is found. ``found``: its polygons. ``tolerance_changed``: by
-    dragging or the wheel.
+    While the tool is active, its layer shows the area that is found. The window does not wait for it: the slide may be
+    on a slow drive. ``found``: its polygons. ``tolerance_changed``: by dragging or the wheel.
     """
 
     found = Signal(object)
     tolerance_changed = Signal(float)
     failed = Signal(object)
+    message = Signal(str)
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(viewer, parent, "painting")
         self._region_class: RegionClass | None = None
+        self._press: _Press | None = None
         self.tolerance, self.reach = 0.0, 0.0
+        self._queue = LatestJobQueue(self)
+        self._queue.succeeded.connect(self._on_found)
+        self._queue.failed.connect(self._on_failed)
 
     def start(self, slide: ViewerSlide, region_class: RegionClass, keys: Keys) -> None:
         """Activate the tool."""
@@ -70,41 +84,91 @@ class RegionWand(PixelTool):
         if slide is None or str(layer.mode) != "pick" or event.button != 1:
             return
         start, tolerance = float(event.pos[0]), self.tolerance
-        try:
-            flood = self._read_flood(slide, slide.to_slide(tuple(event.position[-2:])))
-        except MelanomaError as error:
-            self.failed.emit(error)
-            return
-        slide_layers.set_placement(slide, layer, flood.placement)
-        self._preview(layer, flood, tolerance)
+        press = self._press = _Press(self._find_flood(slide, slide.to_slide(tuple(event.position[-2:]))), tolerance)
+        self._queue.submit(press.key, press.preview)
         yield
         while event.type == "mouse_move":
-            now = _clip_tolerance(self.tolerance + TOLERANCE_PER_PX * (float(event.pos[0]) - start))
-            if now != tolerance:
-                tolerance = now
-                self.tolerance_changed.emit(tolerance)
-                self._preview(layer, flood, tolerance)
+            now = _clip_tolerance(tolerance + TOLERANCE_PER_PX * (float(event.pos[0]) - start))
+            if now != press.tolerance:
+                press.tolerance = now
+                self.tolerance_changed.emit(now)
+                self._queue.submit(press.key, press.preview)
             yield
-        self.tolerance = tolerance
-        _clear(layer)
-        try:
-            self.found.emit(flood.polygons(tolerance))
-        except MelanomaError as error:
-            self.failed.emit(error)
+        self.tolerance = press.tolerance
+        self._queue.submit(press.key, press.finish)
 
-    def _read_flood(self, slide: ViewerSlide, point: tuple[float, float]) -> ColorFlood:
-        """Read the displayed colors around a point, within the view."""
-        from napari_melanoma.slides.region_wand import ColorFlood
+    def _find_flood(self, slide: ViewerSlide, point: tuple[float, float]) -> Callable[[], ColorFlood]:
+        """Return a function that reads the displayed colors around a point, within the view, in any thread."""
+        reach, pixel_um = self.reach, slide.pixel_um
+        window = find_window(self._viewer, slide, point, (reach / pixel_um[0], reach / pixel_um[1]), MAX_CELLS)
 
-        reach = self.reach / slide.pixel_um[0], self.reach / slide.pixel_um[1]
-        window = find_window(self._viewer, slide, point, reach, MAX_CELLS)
-        return ColorFlood(window.read_colors(), window.placement, point, self.reach, slide.pixel_um)
+        def read() -> ColorFlood:
+            from napari_melanoma.slides.region_wand import ColorFlood
 
-    def _preview(self, layer: Labels, flood: ColorFlood, tolerance: float) -> None:
-        """Show the area."""
-        import numpy as np
+            return ColorFlood(window.read_colors(), window.placement, point, reach, pixel_um)
 
-        layer.data = flood.mask(tolerance).astype(np.uint8)
+        return read
+
+    def stop(self) -> None:
+        """Deactivate the tool."""
+        self._press = None
+        self._queue.cancel()
+        super().stop()
+
+    def _on_found(self, found: _Preview | tuple[Polygon, ...]) -> None:
+        """Show the area while the button is held, and emit it afterwards."""
+        layer, slide = self.layer, self._slide
+        if isinstance(found, tuple):
+            if layer is not None and not self._queue.busy:
+                _clear(layer)
+            if found:
+                self.found.emit(found)
+            else:
+                self.message.emit(NOTHING_FOUND)
+        elif layer is not None and slide is not None and found.press is self._press:
+            slide_layers.set_placement(slide, layer, found.placement)
+            layer.data = found.mask
+
+    def _on_failed(self, error: Exception) -> None:
+        layer = self.layer
+        if layer is not None:
+            _clear(layer)
+        self.failed.emit(error)
+
+
+class _Press:
+    """A press of the button: the area around its point, in jobs that run one at a time.
+
+    ``tolerance``: the current one, changed by dragging.
+    """
+
+    def __init__(self, read: Callable[[], ColorFlood], tolerance: float) -> None:
+        self.key, self.tolerance = uuid4().hex, tolerance
+        self._flood = cache(read)
+
+    def preview(self) -> JobFunction:
+        """Return the job that finds the area at the current tolerance."""
+        tolerance = self.tolerance
+
+        def find(run: RunContext) -> _Preview:
+            flood = self._flood()
+            return _Preview(self, flood.placement, flood.mask(tolerance).astype("uint8"))
+
+        return find
+
+    def finish(self) -> JobFunction:
+        """Return the job that finds the outlines of the area at the current tolerance."""
+        tolerance = self.tolerance
+        return lambda run: self._flood().polygons(tolerance)
+
+
+@dataclass(frozen=True)
+class _Preview:
+    """The area that is shown while the button is held: uint8 (row, column), 1 in the area."""
+
+    press: _Press
+    placement: MapPlacement
+    mask: NDArray[np.uint8]
 
 
 def _clip_tolerance(tolerance: float) -> float:
