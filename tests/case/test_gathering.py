@@ -313,7 +313,7 @@ def test_a_complete_case_has_notes_but_no_faults(photographs: Path, tmp_path: Pa
     found = check_case(tmp_path / "case")
     assert found.faults == ()
     assert [message for _, message in found.notes] == [
-        "13 values guessed and not confirmed.",
+        "13 suggested values not confirmed.",
         "1 image not assigned to a lesion.",
     ]
     assert sorted(tmp_path.rglob("*")) == before

@@ -115,7 +115,7 @@ def _note_unconfirmed(case: Case) -> Iterator[Note]:
     """Count the guesses that are not confirmed."""
     guesses = sum(len(part.guesses) for part in _list_parts(case))
     if guesses:
-        yield "case", f"{format_count(guesses, 'value')} guessed and not confirmed."
+        yield "case", f"{format_count(guesses, 'suggested value')} not confirmed."
 
 
 def _list_parts(case: Case) -> Iterator[CasePart]:

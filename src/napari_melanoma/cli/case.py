@@ -23,7 +23,7 @@ HELP = examples(
     "Print a case and check it: its patient, lesions and images, and whether files, corrections and results exist "
     "and are consistent. The exit code is 1 if a fault is found. With --from, create the case first, or add to it: "
     "images of a folder, a table of images or a folder of DICOM files, assigned to lesions by file names, headers and "
-    "tables. Guessed values have a question mark until they are confirmed in the Case dock. With --answer, classify "
+    "tables. Suggested values have a question mark until they are confirmed in the Case dock. With --answer, classify "
     "every lesion from all of its photographs, and save the predictions in answers.json of the case; photographs "
     "without a mask are segmented, and mask and measurements are saved in the case, too.",
 )
@@ -131,7 +131,7 @@ def _format_prediction(one: CaseLesionPrediction) -> str:
 
 
 def _format_case(shown: Case) -> Iterator[str]:
-    """Describe a case as text; a question mark follows each guessed value."""
+    """Describe a case as text; a question mark follows each suggested value."""
     patient = shown.patient
     named = (_format_value(patient, name, f"{_column_title(name)} ") for name in PATIENT)
     yield ", ".join((f"Patient {patient.patient_id or 'unknown'}", *filter(None, named)))

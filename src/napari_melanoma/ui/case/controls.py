@@ -95,7 +95,7 @@ class CaseControls(QWidget):
         self.notice = CaseNotice()
         self.patient_form = CaseForm("patient", PATIENT_FIELDS, "patient_form")
         self.confirm_button = tool_button(
-            "case_confirm", "Confirm all guesses", "Confirm all guessed values of this case"
+            "case_confirm", "Confirm all suggestions", "Confirm all suggested values of this case"
         )
         self.tree = CaseTree(self.icons, self.pictures.get)
         self.add_lesion_button = tool_button("add_lesion", "Add a lesion", f"A new lesion ({LESION_KEY})", "+ lesion")
@@ -246,7 +246,7 @@ class CaseWelcome(Welcome):
             "<p style='font-size: 14pt'>Drop the images of one patient here,</p>"
             f"<p style='font-size: 11pt'>or {links['folder']}, {links['open']}, {links['new']}, "
             f"or {links['sample']}.</p>"
-            "<p>Lesions, sites and modalities are guessed from names, tables and headers, for you to confirm. "
+            "<p>Lesions, sites and modalities are suggested from names, tables and headers, for you to confirm. "
             f"All changes are saved automatically.</p>{recent_cases}"
         )
 
@@ -272,7 +272,7 @@ class LesionPage(QWidget):
         self.title = named(create_heading(), "lesion_title", "Selected lesion")
         self.title.setToolTip("")
         self.confirm_button = tool_button(
-            "lesion_confirm", "Confirm the guesses", "Confirm all guessed values", "confirm"
+            "lesion_confirm", "Confirm the suggestions", "Confirm all suggested values", "confirm"
         )
         self.body_map = BodyMap(icons)
         self.comparison_label = named(WrappedLabel(), "lesion_odd", "How it compares with the patient's other lesions")
@@ -353,7 +353,7 @@ class ImagePage(QWidget):
         self.title = named(create_heading(), "image_title", "Selected image")
         self.title.setToolTip("")
         self.confirm_button = tool_button(
-            "image_confirm", "Confirm the guesses", "Confirm all guessed values", "confirm"
+            "image_confirm", "Confirm the suggestions", "Confirm all suggested values", "confirm"
         )
         self.lesion_combo = named(
             NoWheelComboBox(), "image_lesion", "Lesion", "The lesion of this image; same as dragging it there"
@@ -403,7 +403,7 @@ def create_heading() -> QElidingLabel:
 
 def update_confirm_button(button: QAbstractButton, count: int, editable: bool) -> None:
     """Show the number of guesses to confirm; hidden without guesses."""
-    button.setText(f"{format_count(count, 'guess')} ✓")
+    button.setText(f"{format_count(count, 'suggestion')} ✓")
     button.setVisible(count > 0)
     button.setEnabled(editable)
 

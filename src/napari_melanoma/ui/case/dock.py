@@ -167,7 +167,7 @@ class CaseDock(CaseControls):
         if case is None:
             return
         count = formatting.count_guesses(case)
-        self.confirm_button.setText(f"{format_count(count, 'guess')} ✓")
+        self.confirm_button.setText(f"{format_count(count, 'suggestion')} ✓")
         self.confirm_button.setVisible(count > 0)
         self.confirm_button.setEnabled(self.controller.is_editable)
         self.patient_form.show_part(case.patient, self.controller.is_editable)

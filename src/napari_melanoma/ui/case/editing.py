@@ -80,16 +80,16 @@ class CaseEditor(QObject):
             self.message.emit(f"{text}.")
 
     def confirm_patient(self, name: str) -> None:
-        """Confirm a guessed value of the patient."""
+        """Confirm a suggested value of the patient."""
         self._edit(lambda case: model.confirm(case, "", name), f"patient's {_format_field_name(name)} confirmed")
 
     def confirm_part(self, name: str = "") -> None:
-        """Confirm guessed values of the selected lesion or image."""
+        """Confirm suggested values of the selected lesion or image."""
         part, fields = self._tree.current_id, [name] if name else []
-        self._edit(lambda case: model.confirm(case, part, *fields), "guesses confirmed")
+        self._edit(lambda case: model.confirm(case, part, *fields), "suggestions confirmed")
 
     def confirm_all(self) -> None:
-        """Confirm all guessed values of the case."""
+        """Confirm all suggested values of the case."""
         case = self._controller.case
         if case is None:
             return
@@ -101,8 +101,8 @@ class CaseEditor(QObject):
                 case = model.confirm(case, part)
             return case
 
-        self._edit(confirm_parts, f"{format_count(count, 'guess')} confirmed")
-        self.message.emit(f"{format_count(count, 'guess')} confirmed.")
+        self._edit(confirm_parts, f"{format_count(count, 'suggestion')} confirmed")
+        self.message.emit(f"{format_count(count, 'suggestion')} confirmed.")
 
     def add_lesion(self) -> None:
         """Add a lesion, and select it."""

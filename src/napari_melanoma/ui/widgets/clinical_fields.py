@@ -55,12 +55,12 @@ IMAGE_FIELDS: FieldRows = (("modality", "taken_on"),)
 
 
 def describe_guess(origin: Origin) -> str:
-    """Describe the source of a guessed value."""
-    return f"Guessed from {ORIGINS[origin]}, not confirmed."
+    """Describe the source of a suggested value."""
+    return f"Suggested from {ORIGINS[origin]}, not confirmed."
 
 
 class CaseField(QWidget):
-    """The control for a column of the table, with its label, error message and button to confirm a guess."""
+    """The control for a column of the table, with its label, error message and button to confirm a suggestion."""
 
     edited = Signal(str, str)
     rejected = Signal(str)
