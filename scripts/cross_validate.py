@@ -39,7 +39,7 @@ from napari_melanoma.training.data_selection import OTHER
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
 log = logging.getLogger(__name__)
-SETS = ("held", "cannot_tell")
+SETS = ("held", "inconclusive")
 NAMES = {
     "AUC": "AUC",
     "AP": "AP",
@@ -47,7 +47,7 @@ NAMES = {
     "SP90": "specificity",
     "ECE": "ECE",
     "COV": "held",
-    "CT": "cannot_tell",
+    "CT": "inconclusive",
 }
 BATCH = 16
 
@@ -168,9 +168,11 @@ def _predictions(judged: Sequence[tuple[DatasetEntry, str]], model: Classifier) 
                 "both": probabilities[0][number, positive],
                 "image": probabilities[1][number, positive],
                 "held": int(sets[number, classes.index(label)]),
-                "cannot_tell": int(sets[number].sum() != 1),
+                "inconclusive": int(sets[number].sum() != 1),
                 "cut": config.operating_point.cut if config.operating_point else 0.5,
-                "unlike": int((model.calibration.distance(encoded[number].embedding) or 0) > (config.unlike or np.inf)),
+                "out_of_distribution": int(
+                    (model.calibration.distance(encoded[number].embedding) or 0) > (config.unlike or np.inf)
+                ),
             }
 
 
@@ -193,8 +195,8 @@ def _figures(
     owners = np.asarray(groups)
     held = both.covered[both.truth]
     found["sets"]["held of the positive"] = bootstrap_mean(held, owners[both.truth].tolist(), bounds=(0, 1))
-    unlike = np.array([float(row["unlike"]) for row in rows])
-    found["sets"]["unlike"] = bootstrap_mean(unlike, groups, bounds=(0, 1))
+    unlike = np.array([float(row["out_of_distribution"]) for row in rows])
+    found["sets"]["out_of_distribution"] = bootstrap_mean(unlike, groups, bounds=(0, 1))
     return found
 
 

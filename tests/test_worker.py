@@ -46,7 +46,7 @@ def test_a_result_has_the_id_of_its_request_and_follows_its_progress():
     events = conversation({"double": double}, {"id": 7, "verb": "double", "arguments": {"value": 21}})
     assert events == [
         {"id": 7, "kind": "progressed", "done": 1, "total": 2, "message": "Doubling"},
-        {"id": 7, "kind": "succeeded", "answer": {"value": 42}},
+        {"id": 7, "kind": "succeeded", "result": {"value": 42}},
     ]
 
 
@@ -97,7 +97,7 @@ def test_a_malformed_request_is_reported_and_the_worker_continues(line):
     answers = [json.loads(event) for event in events.getvalue().splitlines()]
     assert answers[0]["kind"] in ("failed", "progressed")
     assert [event["kind"] for event in answers if event["kind"] != "progressed"] == ["failed", "succeeded"]
-    assert answers[-1] == {"id": 2, "kind": "succeeded", "answer": {"value": 42}}
+    assert answers[-1] == {"id": 2, "kind": "succeeded", "result": {"value": 42}}
     assert len(events.getvalue()) < 2000
 
 
@@ -128,7 +128,7 @@ def test_output_of_libraries_does_not_disturb_the_events():
     )
     done = run_worker(code, '{"id": 1, "verb": "loud", "arguments": {}}\n')
     assert done.returncode == 0
-    assert json.loads(done.stdout) == {"id": 1, "kind": "succeeded", "answer": {}}
+    assert json.loads(done.stdout) == {"id": 1, "kind": "succeeded", "result": {}}
     assert "from Python" in done.stderr
     assert "from a child" in done.stderr
 
@@ -164,7 +164,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
     *_, last = conversation(HANDLERS, {"id": 1, "verb": "segment", "arguments": arguments})
     stamp = {"name": "half", "fingerprint": "f" * 64, "device": "cpu", "threshold": 0.4, "modalities": ["dermoscopic"]}
     stamp |= {"demonstration": False, "trained_on_photograph": False}
-    assert last["answer"] == {"model": stamp}
+    assert last["result"] == {"model": stamp}
     assert np.array_equal(np.load(out), np.full((4, 6), 0.5, np.float32))
 
 
@@ -205,7 +205,7 @@ def test_warm_loads_the_default_classifier_if_there_is_one(monkeypatch, default)
     found = default and SimpleNamespace(name=default)
     monkeypatch.setattr("napari_melanoma.models.registry.find_default_classifier", lambda: found)
     (*_, last) = conversation(HANDLERS, {"id": 1, "verb": "warm", "arguments": {"model": "lesion-small"}})
-    assert last["answer"] == {"device": "cpu", "classifier": default}
+    assert last["result"] == {"device": "cpu", "classifier": default}
     assert loaded == ["lesion-small", *filter(None, [default])]
 
 

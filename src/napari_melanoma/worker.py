@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.worker_requests import ClassificationRequests, PromptRequests
 
 
-def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+def classify_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Classify every lesion of a case from all of its images; the case is not changed.
 
-    Returns ``answers``: input of ``case.results.CasePredictions.from_json``.
+    Returns ``predictions``: input of ``case.results.CasePredictions.from_json``.
     """
     from napari_melanoma.case.results import predict_case_with
     from napari_melanoma.case.store import CaseStore
 
     with CaseStore.open(Path(arguments["folder"])) as store:
-        return {"answers": predict_case_with(store, arguments["model"], run).to_json()}
+        return {"predictions": predict_case_with(store, arguments["model"], run).to_json()}
 
 
 Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
@@ -49,7 +49,7 @@ def serve(handlers: dict[str, Handler], requests: Iterable[str], events: TextIO)
     """Process one request per line until the input ends.
 
     A request is ``{"id", "verb", "arguments"}``; an event is ``{"id", "kind", ...}`` with kind ``progressed``
-    (``done``, ``total``, ``message``), ``succeeded`` (``answer``) or ``failed`` (``type``, ``message``).
+    (``done``, ``total``, ``message``), ``succeeded`` (``result``) or ``failed`` (``type``, ``message``).
     """
     for line in requests:
         write = partial(_write_event, events, None)
@@ -57,7 +57,7 @@ def serve(handlers: dict[str, Handler], requests: Iterable[str], events: TextIO)
             request = _parse_request(line)
             write = partial(_write_event, events, request.get("id"))
             handler, arguments = _find_handler(handlers, request.get("verb")), _parse_arguments(request)
-            write(kind="succeeded", answer=handler(arguments, RunContext(partial(_write_progress, write))))
+            write(kind="succeeded", result=handler(arguments, RunContext(partial(_write_progress, write))))
         except MelanomaError as error:
             write(kind="failed", type=type(error).__name__, message=str(error))
         except Exception as error:
@@ -221,7 +221,7 @@ def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     column, channel=3); ``mask``: a ``.npy`` of bool (row, column), None for a model of whole photographs; ``row``:
     patient data by column of the harmonized table; ``modality``: of the photograph, if known; ``lesions``: a ``.npy``
     of uint8 (row, column), several lesions by number from 1; ``options``: values of
-    ``classification.prediction.ClassifyOptions``. The last five may be left out. Returns ``answer``: input of
+    ``classification.prediction.ClassifyOptions``. The last five may be left out. Returns ``prediction``: input of
     ``classification.prediction.Prediction.from_json``; ``lesions``: a list of the same for each lesion.
     """
     return _prediction_service().classify(arguments, run)
@@ -261,7 +261,7 @@ VERBS: tuple[Handler, ...] = (
     classify,
     reclassify,
     explain,
-    answer_case,
+    classify_case,
     rate,
     estimate,
     *SLIDE_VERBS,

@@ -88,7 +88,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> FullCase:
     made = FullCase(root, areas, masks, tuple(map(tuple, line)))
     call("slide", slide, "--out", root / "results", "--model", "skin-demo")
     call("case", made.case, "--from", root / "photographs", "--from", slide)
-    call("case", made.case, "--answer")
+    call("case", made.case, "--classify")
     read_slide(made)
     call("report", made.case, made.results, "--out", root / "shared" / "report.html")
     call("export", made.case, made.results, "--out", root / "shared", "--to", "fhir,synoptic,synoptic-csv")

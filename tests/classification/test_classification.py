@@ -94,14 +94,14 @@ def test_the_worker_answers_again_and_explains(classifier: Classifier, picture, 
     with pytest.raises(InputError, match="has not classified a lesion yet"):
         desk.reclassify({"model": "violet", "row": {}}, RunContext())
 
-    first = desk.classify(asked, RunContext())["answer"]
-    young = desk.reclassify({"model": "violet", "row": {"age": "30"}}, RunContext())["answer"]
+    first = desk.classify(asked, RunContext())["prediction"]
+    young = desk.reclassify({"model": "violet", "row": {"age": "30"}}, RunContext())["prediction"]
     reply = desk.explain({**asked, "method": "occlusion", "out": str(out)}, RunContext())
 
     assert first["probabilities"][1] > 0.5 > young["probabilities"][1]
     assert (
         young["probabilities"]
-        == desk.classify({**asked, "row": {"age": "30"}}, RunContext())["answer"]["probabilities"]
+        == desk.classify({**asked, "row": {"age": "30"}}, RunContext())["prediction"]["probabilities"]
     )
     assert reply == {"heatmap": str(out), "method": "occlusion", "class": "melanoma"}
     place = np.unravel_index(np.load(out).argmax(), drawn.rgb.shape[:2])
@@ -157,7 +157,7 @@ def test_each_of_several_lesions_has_its_own_prediction(tmp_path) -> None:
     alone = desk.classify({**asked, "mask": str(tmp_path / "second.npy")}, RunContext())
 
     assert len(whole["lesions"]) == len(older["lesions"]) == 2
-    assert whole["lesions"][1]["probabilities"] == pytest.approx(alone["answer"]["probabilities"], abs=1e-4)
+    assert whole["lesions"][1]["probabilities"] == pytest.approx(alone["prediction"]["probabilities"], abs=1e-4)
     assert whole["lesions"][0]["probabilities"] != whole["lesions"][1]["probabilities"]
     assert older["lesions"][1]["probabilities"] != whole["lesions"][1]["probabilities"]
     assert alone["lesions"] == []

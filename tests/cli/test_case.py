@@ -104,10 +104,10 @@ def test_lesions_are_classified(run, pictures: Path, lines, monkeypatch: pytest.
 
     monkeypatch.setattr(results, "predict_case_with", predict)
     run("case", "K", "--from", "pictures")
-    result = run("case", "K", "--answer", "--classifier", "red", "--json")
+    result = run("case", "K", "--classify", "--classifier", "red", "--json")
     assert result.exit_code == 1
     assert calls == [("K", "red", "", True)]
-    assert (pictures.parent / "K" / "answers.json").is_file()
+    assert (pictures.parent / "K" / "predictions.json").is_file()
     assert "0 lesions classified: " in lines(result.stdout)[-1]["message"]
 
 
@@ -120,16 +120,16 @@ def test_a_cancelled_prediction_states_what_is_kept(run, pictures: Path, monkeyp
 
     monkeypatch.setattr(results, "predict_case_with", predict)
     run("case", "K", "--from", "pictures")
-    stopped = run("case", "K", "--answer")
+    stopped = run("case", "K", "--classify")
     assert stopped.exit_code != 0
     assert "Masks and results of finished photographs are kept in K; no prediction was saved." in stopped.output
 
 
 WRONG = [
-    (("--answer", "--from", "pictures"), "cannot be combined"),
-    (("--classifier", "red"), "needs --answer"),
-    (("--answer", "--classifier", "lesion-small"), "is a segmentation model"),
-    (("--answer", "--classifier", "missing"), "no model named 'missing'"),
+    (("--classify", "--from", "pictures"), "cannot be combined"),
+    (("--classifier", "red"), "needs --classify"),
+    (("--classify", "--classifier", "lesion-small"), "is a segmentation model"),
+    (("--classify", "--classifier", "missing"), "no model named 'missing'"),
 ]
 
 
@@ -139,4 +139,4 @@ def test_impossible_classifications_are_explained(run, pictures: Path, options: 
     result = run("case", "K", *options)
     assert result.exit_code == 2
     assert expected in result.output
-    assert not (pictures.parent / "K" / "answers.json").exists()
+    assert not (pictures.parent / "K" / "predictions.json").exists()

@@ -128,7 +128,7 @@ def test_photographs_are_classified(run, classifier: Path, phantoms: Path, tmp_p
         text = "; ".join(filter(None, (rows[name]["verdict"], rows[name]["side"])))
         assert f"{name}: {text}" in " ".join(result.output.split())
         saved = json.loads((tmp_path / f"out/{name}/result.json").read_text(encoding="utf-8"))
-        answer = saved["answer"]
+        answer = saved["prediction"]
         assert answer["model"]["name"] == "classifier"
         assert answer["coverage"] == 0.8
         assert sum(answer["probabilities"]) == pytest.approx(1)
@@ -170,7 +170,7 @@ def test_a_photograph_without_skin_is_out_of_distribution(run, classifier: Path,
     (row,) = table(tmp_path / "out/results.csv")
     found = read_mask(tmp_path / f"out/{name}/mask.png").any()
     assert bool(row["probability_melanoma"]) == found
-    assert row["unlike_training"] == ("1" if found else "")
+    assert row["out_of_distribution"] == ("1" if found else "")
 
 
 WRONG = (
@@ -259,10 +259,10 @@ def test_a_case_is_classified(run, classifier: Path, phantoms: Path, tmp_path: P
     write_table(pictures / "table.csv", rows)
     made = run("case", "K", "--from", pictures / "table.csv")
     assert made.exit_code == 0, made.output
-    result = run("case", "K", "--answer", "--classifier", classifier)
+    result = run("case", "K", "--classify", "--classifier", classifier)
     assert result.exit_code == 0, result.output
-    answers = json.loads((tmp_path / "K/answers.json").read_text(encoding="utf-8"))
+    answers = json.loads((tmp_path / "K/predictions.json").read_text(encoding="utf-8"))
     assert len(answers["lesions"]) == 3
-    assert sorted(one["odd"]["rank"] for one in answers["lesions"]) == [1, 2, 3]
-    assert {one["field"] for one in answers["lesions"][0]["answer"]["contributions"]} == {"age", "sex"}
+    assert sorted(one["outlier"]["rank"] for one in answers["lesions"]) == [1, 2, 3]
+    assert {one["field"] for one in answers["lesions"][0]["prediction"]["contributions"]} == {"age", "sex"}
     assert "Research use only" in result.output

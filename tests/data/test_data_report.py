@@ -58,8 +58,8 @@ def test_sources_are_described_and_separated(found: DataSourcesReport) -> None:
     assert shift.images == (20, 20)
     assert shift.auc["colors and structure"].low > 0.9
     assert shift.auc["table"].low < 0.6
-    assert dict(shift.rests_on)["blue to yellow"] > 0.99
-    assert dict(shift.rests_on)["age"] < 0.75
+    assert dict(shift.feature_aucs)["blue to yellow"] > 0.99
+    assert dict(shift.feature_aucs)["age"] < 0.75
 
 
 def test_patients_in_two_splits_are_warned_of(found: DataSourcesReport) -> None:

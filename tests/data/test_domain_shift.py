@@ -40,8 +40,8 @@ def test_different_sources_are_separated_by_the_differing_feature() -> None:
     assert shift.auc["looks"].value == pytest.approx(0.92, abs=0.05)  # of two normal distributions two deviations apart
     assert shift.auc["table"].value < 0.65
     assert shift.auc[ALL_FEATURES].value > 0.85
-    assert shift.rests_on[0][0] == "tint"
-    assert "never known" not in dict(shift.rests_on)
+    assert shift.feature_aucs[0][0] == "tint"
+    assert "never known" not in dict(shift.feature_aucs)
 
 
 def test_images_of_one_patient_stay_in_one_fold() -> None:
@@ -73,7 +73,7 @@ def test_what_few_patients_have_is_no_feature_however_many_images(patients: int)
     age[20:EACH] = np.nan
     (shift,), _ = measure_domain_shifts(families, names, groups)
     assert "table" not in shift.auc
-    assert "age" not in dict(shift.rests_on)
+    assert "age" not in dict(shift.feature_aucs)
 
 
 def test_many_sources_are_each_compared_with_all_others() -> None:
@@ -102,7 +102,7 @@ def test_nothing_in_common_is_a_guess() -> None:
     _, names, groups = drawn(1.0)
     (shift,), _ = measure_domain_shifts({"looks": {"x": np.full(len(names), np.nan)}}, names, groups)
     assert shift.auc[ALL_FEATURES].value == 0.5
-    assert shift.rests_on == ()
+    assert shift.feature_aucs == ()
 
 
 @settings(max_examples=25)

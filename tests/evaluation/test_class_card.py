@@ -55,7 +55,7 @@ def found(gain: Estimate) -> CrossValidationMetrics:
     )
 
 
-SETS = ("held", "held of the positive", "cannot_tell", "unlike")
+SETS = ("held", "held of the positive", "inconclusive", "out_of_distribution")
 
 
 @pytest.mark.parametrize(

@@ -316,7 +316,7 @@ def test_without_reference_cases_there_is_no_coverage(
     monkeypatch.setattr(Darkness, "calibration", PredictionCalibration(config.classifier, config.classes, None))
     found = run_it(model, tmp_path / "out", make(tmp_path / "set"))
     assert found.parts["all"]["AUC"].mean > 0.75
-    assert not {"coverage", "cannot_tell"} & set(found.parts["all"])
+    assert not {"coverage", "inconclusive"} & set(found.parts["all"])
 
 
 def test_invalid_columns_and_models_are_rejected(model: Darkness, tmp_path: Path) -> None:

@@ -240,9 +240,9 @@ def test_a_result_states_that_the_model_was_trained_on_the_photograph(
         "verdict": "",
         "side": "",
     }
-    prediction |= {"cannot_tell": False, "unlike": False, "model": {"name": "another"}}
+    prediction |= {"inconclusive": False, "out_of_distribution": False, "model": {"name": "another"}}
     # The classifier was trained on it as well.
-    stored["answer"] = {**prediction, "warnings": [message.removesuffix("."), "another"]}
+    stored["prediction"] = {**prediction, "warnings": [message.removesuffix("."), "another"]}
     both = str(result_row("i", "i.png", stored)["warning"])
     assert both == (f"{message}; another" if known else f"{message.removesuffix('.')}; another")
     assert ModelStamp(**json.loads(json.dumps(vars(found.model)))) == found.model  # as the worker sends it

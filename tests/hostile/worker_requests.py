@@ -21,7 +21,7 @@ VERBS = (
     "classify",
     "reclassify",
     "explain",
-    "answer_case",
+    "classify_case",
     "rate",
     "estimate",
     "predict_slide_risk",

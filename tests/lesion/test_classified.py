@@ -100,12 +100,12 @@ def test_the_table_contains_the_prediction_set_of_each_lesion(tmp_path: Path, mo
     go(options)
     assert any("the table has no row for 2 of 3 photographs (none, two). The column image_id" in one for one in heard)
     found = rows(tmp_path / "out")
-    assert [found["one"][name] for name in ("class_set", "cannot_tell", "unlike_training", "classifier")] == [
+    assert [found["one"][name] for name in ("prediction_set", "inconclusive", "out_of_distribution", "classifier")] == [
         "melanoma", "0", "1", "teller",
     ]  # fmt: skip
     assert float(found["one"]["probability_melanoma"]) == pytest.approx(0.9)
     assert float(found["two"]["probability_melanoma_low"]) == pytest.approx(0.4)
-    assert found["two"]["class_set"] == "other|melanoma"
+    assert found["two"]["prediction_set"] == "other|melanoma"
     assert found["one"]["valid"] == "false"
     assert "out of distribution" in found["one"]["validity"]
     assert "mask" not in found["one"]["validity"]
@@ -116,8 +116,8 @@ def test_the_table_contains_the_prediction_set_of_each_lesion(tmp_path: Path, mo
     assert found["two"]["verdict"].startswith("Inconclusive: melanoma 0.")
     assert [found[name]["used_age"] for name in ("one", "two", "none")] == ["90", "50", ""]
     stored = json.loads((tmp_path / "out" / "one" / "result.json").read_text())
-    assert stored["answer"]["number"] == "melanoma 0.90 (95 % interval 0.80–1.00)"
-    assert stored["answer"]["validity"]["reasons"][0]["code"] == "out_of_distribution"
+    assert stored["prediction"]["number"] == "melanoma 0.90 (95 % interval 0.80–1.00)"
+    assert stored["prediction"]["validity"]["reasons"][0]["code"] == "out_of_distribution"
     assert stored["form"] == {"age": "90"}
 
     assert sorted(teller.asked) == ["one", "two"]

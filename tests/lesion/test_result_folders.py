@@ -20,7 +20,7 @@ from napari_melanoma.lesion.results import ResultFolders, read_result
         {"provenance": {"batch": {"source": 3}}},
         {"model": []},
         {"image_shape": "x"},
-        {"answer": 1},
+        {"prediction": 1},
         {"measurements": "none"},
     ],
 )

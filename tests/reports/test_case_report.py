@@ -108,7 +108,7 @@ def test_a_heatmap_is_shown_with_its_class(reported: ReportedCase, tmp_path: Pat
     text = text_of(collect(reported.folder), tmp_path / "page.html")
     assert "Heatmap: regions that contribute to melanoma" in text
     assert "Outdated" not in text
-    (reported.folder / "answers.json").unlink()
+    (reported.folder / "predictions.json").unlink()
     with CaseStore.open(reported.folder) as store:
         store.save(set_patient(store.case, age=54.0))
     text = text_of(collect(reported.folder), tmp_path / "page.html")

@@ -141,7 +141,7 @@ def pace_at(*sizes: int) -> TrainingPace:
 @pytest.mark.parametrize("name", papers())
 def test_every_network_accepts_each_reduced_size(name: str) -> None:
     paper = read_paper(name)
-    trained = [row for row in paper.rows.values() if row.file.learn and row.file.answers == "network"]
+    trained = [row for row in paper.rows.values() if row.file.learn and row.file.predictor == "network"]
     assert bool(paper.file.smaller_sizes) == (name != "P3")  # its encoder was trained at one scale
     for size in paper.file.smaller_sizes:
         recipes = [reduce_input(row.recipe("small", data={"datasets": ["d"]}), size) for row in trained]

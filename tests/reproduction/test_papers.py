@@ -114,7 +114,10 @@ def test_the_grids_are_whole_and_the_best_rows_are_in_them() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "same"),
     [
-        *((name, "another", False) for name in ("kind", "learn", "judged", "answers", "target", "masks", "judged_on")),
+        *(
+            (name, "another", False)
+            for name in ("kind", "learn", "judged", "predictor", "target", "masks", "judged_on")
+        ),
         *((name, "another", False) for name in ("masks_of", "model_of", "start_of")),
         *((name, ("another",), False) for name in ("learn_also", "unlabelled", "judged_also")),
         ("refine", True, False),
@@ -137,7 +140,7 @@ def test_every_row_is_a_recipe(budget: str) -> None:
     for name in papers():
         paper = read_paper(name)
         for row in paper.rows.values():
-            if row.file.learn and row.file.answers == "network":
+            if row.file.learn and row.file.predictor == "network":
                 recipe = row.recipe(budget, data={"datasets": ["any"]})
                 full = {"P3": 512}.get(name, 224) if row.task == "classification" else {"P2": 256, "P4": 512}[name]
                 small = (128, 512) if name == "P3" else (128,)  # whose encoder looks but twice

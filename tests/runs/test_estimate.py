@@ -65,7 +65,7 @@ def test_time_is_steps_times_their_cost(monkeypatch: pytest.MonkeyPatch) -> None
     steps, validation, test = 60 * (8 * 0.5 + 0.1), 20 * 6 * 0.05, 2 * 10 * 0.05
     assert found.seconds == pytest.approx(steps + validation + test)
     assert (found.steps, found.epochs, found.images) == (60, 5, 100)
-    assert "500 ms/image" in found.rests_on
+    assert "500 ms/image" in found.basis
 
 
 def test_start_and_reading_count_too() -> None:

@@ -72,14 +72,14 @@ def test_answers_are_pooled_as_the_reproduction_of_a_paper_pools_them(script: Mo
     cuts = np.where(np.arange(60) % 2, 0.45, 0.55)
     rows = [
         {"image_id": f"i{n}", "class": "melanoma" if truth[n] else "nevus", "both": f"{said[n]}", "image": "0.5"}
-        | {"cut": f"{cuts[n]}", "held": f"{n % 5 > 0:d}", "cannot_tell": f"{n % 3 == 0:d}", "unlike": "0"}
+        | {"cut": f"{cuts[n]}", "held": f"{n % 5 > 0:d}", "inconclusive": f"{n % 3 == 0:d}", "out_of_distribution": "0"}
         for n in range(60)
     ]
     entries = [
         DatasetEntry({"image_id": f"i{n}", "patient_id": f"p{n // 2}"}, tmp_path / f"i{n}.png", None) for n in range(60)
     ]
     found = script._figures(ClassificationConfig(), entries, [1 + n % 5 for n in range(60)], rows)
-    held, several = (np.array([float(row[name]) for row in rows]) for name in ("held", "cannot_tell"))
+    held, several = (np.array([float(row[name]) for row in rows]) for name in ("held", "inconclusive"))
     pooled = PooledPredictions(truth, said, said, (said >= cuts).astype(float), held, several)
     expected = estimate_metrics(pooled, [f"p{n // 2}" for n in range(60)])
     assert found["both"] == {script.NAMES[key]: expected[key] for key in ("AUC", "AP", "SE90", "SP90", "ECE")}

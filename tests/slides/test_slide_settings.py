@@ -38,7 +38,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "apply_profile": (True, None),
 }
 BESIDE = {"stain_reference": {"stain": StainConfig()}}  # which counts for nothing without it
-INFO = TileModelInfo("m", "classification", ("a", "b"), 224, 0.5, fingerprint="w", answers="a")
+INFO = TileModelInfo("m", "classification", ("a", "b"), 224, 0.5, fingerprint="w", prediction_fingerprint="a")
 ORDER = np.array([[0, 0], [1, 1]], np.int32)
 
 
@@ -105,7 +105,7 @@ def test_a_picture_counts_by_what_it_shows_and_not_by_its_name(
         result.check_same_analysis(spec(options))
 
 
-@pytest.mark.parametrize("changes", [{"fingerprint": "v"}, {"answers": "b"}, {"name": "n"}])
+@pytest.mark.parametrize("changes", [{"fingerprint": "v"}, {"prediction_fingerprint": "b"}, {"name": "n"}])
 def test_another_model_is_refused(changes: dict[str, str], tmp_path: Path) -> None:
     result = kept(tmp_path / "out", SlideOptions())
     with pytest.raises(RunError, match="with other settings"):

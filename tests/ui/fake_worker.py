@@ -89,7 +89,7 @@ def estimate(arguments, run):
     memory = 1e9 if recipe["batch_size"] == 4096 else 1130
     if recipe["batch_size"] == 4095:
         raise RunError("a GPU is asked for and there is none.")
-    return {"seconds": 60.0 * recipe["epochs"], "memory_mb": memory, "device": "cpu", "rests_on": "one step"}
+    return {"seconds": 60.0 * recipe["epochs"], "memory_mb": memory, "device": "cpu", "basis": "one step"}
 
 
 lesion_shares: dict[str, float] = {}
@@ -132,7 +132,7 @@ def reclassify(arguments, run):
 
 def answer_of(arguments, verb):
     answers = [describe_share(share, arguments, verb) for share in (lesion_shares[arguments["model"]], *several_shares)]
-    return {"answer": answers[0], "lesions": answers[1:]}
+    return {"prediction": answers[0], "lesions": answers[1:]}
 
 
 def describe_share(share, arguments, verb):
@@ -175,7 +175,7 @@ def describe_share(share, arguments, verb):
     return answer
 
 
-def answer_case(arguments, run):
+def classify_case(arguments, run):
     """Each lesion is larger than the previous one; the last is an outlier."""
     from napari_melanoma.case.results import collect_metadata, compute_input_digest
     from napari_melanoma.case.store import CaseStore
@@ -193,13 +193,13 @@ def answer_case(arguments, run):
             {
                 "lesion_id": lesion.id,
                 "image_ids": [image.id for image in lesion.images],
-                "answer": answer_of({"model": model, "row": row}, "answer_case")["answer"],
-                "odd": odd,
-                "rests_on": compute_input_digest(case, lesion),
+                "prediction": answer_of({"model": model, "row": row}, "classify_case")["prediction"],
+                "outlier": odd,
+                "input_digest": compute_input_digest(case, lesion),
             }
         )
     notes = [[image.id, "is a slide."] for _, image in case.iterate_images() if image.modality == "wsi"]
-    return {"answers": {"version": 1, "created": "", "notes": notes, "lesions": lesions}}
+    return {"predictions": {"version": 1, "created": "", "notes": notes, "lesions": lesions}}
 
 
 def explain(arguments, run):
@@ -272,7 +272,7 @@ def start_test(arguments, run):
     return {}
 
 
-VERBS = (segment, encode, prompt, find_lesions, rate, estimate, classify, reclassify, explain, answer_case)
+VERBS = (segment, encode, prompt, find_lesions, rate, estimate, classify, reclassify, explain, classify_case)
 VERBS += (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
 HANDLERS = {verb.__name__: verb for verb in VERBS}
 

@@ -330,7 +330,7 @@ class EvaluationSummary:
     most 0.2), ``AP`` average precision; at the decision threshold ``sensitivity``, ``specificity``, ``precision``,
     ``F1``, ``accuracy`` and ``balanced_accuracy``; ``class_accuracy`` and ``class_balanced_accuracy`` of the most
     probable class; ``ECE`` expected calibration error and ``Brier`` score (both: lower is better). Of the prediction
-    sets: ``coverage``, how often they contain the true class, and ``cannot_tell``, how often they contain several
+    sets: ``coverage``, how often they contain the true class, and ``inconclusive``, how often they contain several
     classes or none (lower is better). ``unlike``: share of the images that are out of distribution.
 
     Depth, of a model that predicts it: ``depth_mae_mm`` mean absolute error (lower is better), ``depth_r`` Pearson's

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
 
 
-PREDICTIONS_FILE = "answers.json"
+PREDICTIONS_FILE = "predictions.json"
 VERSION = 1
 SegmentFunction = Callable[[CaseImage, Photograph], "NDArray[np.bool_]"]
 SelectModel = Callable[[str], ClassifierModel]  # for a type of photograph, such as dermoscopic
@@ -104,9 +104,9 @@ class CasePredictions:
             {
                 "lesion_id": one.lesion_id,
                 "image_ids": list(one.image_ids),
-                "answer": one.prediction.to_json(),
-                "odd": one.outlier and asdict(one.outlier),
-                "rests_on": one.input_digest,
+                "prediction": one.prediction.to_json(),
+                "outlier": one.outlier and asdict(one.outlier),
+                "input_digest": one.input_digest,
             }
             for one in self.lesions
         ]
@@ -125,9 +125,9 @@ class CasePredictions:
             CaseLesionPrediction(
                 one["lesion_id"],
                 tuple(one["image_ids"]),
-                ClassPrediction.from_json(one["answer"]),
-                one["odd"] and PatientOutlier(**one["odd"]),
-                one["rests_on"],
+                ClassPrediction.from_json(one["prediction"]),
+                one["outlier"] and PatientOutlier(**one["outlier"]),
+                one["input_digest"],
             )
             for one in values["lesions"]
         )

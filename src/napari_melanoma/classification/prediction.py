@@ -199,7 +199,8 @@ class ClassPrediction:
     def to_json(self) -> dict[str, Any]:
         """Return the prediction as plain values.
 
-        Contains every field, and ``verdict``, ``number``, ``side``, ``cannot_tell`` and ``unlike`` for other readers.
+        For other readers, it also contains ``verdict``, ``number``, ``side``, ``inconclusive`` and
+        ``out_of_distribution``.
         """
         summary: dict[str, Any] = {
             "verdict": self.verdict,
@@ -208,8 +209,8 @@ class ClassPrediction:
         }
         summary |= {
             "side": self.threshold_text,
-            "cannot_tell": self.is_inconclusive,
-            "unlike": self.is_out_of_distribution,
+            "inconclusive": self.is_inconclusive,
+            "out_of_distribution": self.is_out_of_distribution,
         }
         configs = ("operating_point", "age_group", "options", "validity")
         values = {name: value for name, value in vars(self).items() if name not in configs}

@@ -23,9 +23,9 @@ HELP = examples(
     "Print a case and check it: its patient, lesions and images, and whether files, corrections and results exist "
     "and are consistent. The exit code is 1 if a fault is found. With --from, create the case first, or add to it: "
     "images of a folder, a table of images or a folder of DICOM files, assigned to lesions by file names, headers and "
-    "tables. Suggested values have a question mark until they are confirmed in the Case dock. With --answer, classify "
-    "every lesion from all of its photographs, and save the predictions in answers.json of the case; photographs "
-    "without a mask are segmented, and mask and measurements are saved in the case, too.",
+    "tables. Suggested values have a question mark until they are confirmed in the Case dock. With --classify, "
+    "classify every lesion from all of its photographs, and save the predictions in predictions.json of the "
+    "case; photographs without a mask are segmented, and mask and measurements are saved in the case, too.",
 )
 PATIENT = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
 SLIDE_FIELDS = {"depth_mm": "depth in mm", "clark": "Clark level", "mitoses_per_mm2": "mitoses per mm²"}
@@ -44,10 +44,10 @@ def case(
     mapping: Annotated[
         Path | None, typer.Option("--map", metavar="FILE", help="TOML file that maps the columns of a table.")
     ] = None,
-    answer: Annotated[bool, typer.Option("--answer", help="Classify its lesions.")] = False,
+    classify: Annotated[bool, typer.Option("--classify", help="Classify its lesions.")] = False,
     classifier: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Classifier for --answer: name or folder; automatic by default."),
+        typer.Option(metavar="NAME", help="Classifier for --classify: name or folder; automatic by default."),
     ] = "",
     accept_damaged: AcceptDamaged = False,
     json: Json = False,
@@ -55,10 +55,10 @@ def case(
 ) -> None:
     """Print, check, make or classify a case."""
     with command_session(json, debug, accept_damaged=accept_damaged) as current:
-        _check_options(predict=answer, classifier=classifier, create=bool(sources))
+        _check_options(predict=classify, classifier=classifier, create=bool(sources))
         if sources:
             _import_case(current, folder, sources, patient, mapping)
-        elif answer:
+        elif classify:
             _predict_case(current, folder, classifier)
         else:
             _print_case(current, folder)
@@ -67,9 +67,11 @@ def case(
 def _check_options(*, predict: bool, classifier: str, create: bool) -> None:
     """Reject options that cannot be combined."""
     if create and predict:
-        raise InputError("--from and --answer cannot be combined. Create the case with --from first, then classify it.")
+        raise InputError(
+            "--from and --classify cannot be combined. Create the case with --from first, then classify it."
+        )
     if classifier and not predict:
-        raise InputError("--classifier needs --answer. Add --answer, or leave both out.")
+        raise InputError("--classifier needs --classify. Add --classify, or leave both out.")
 
 
 def _import_case(
@@ -118,7 +120,7 @@ def _predict_case(current: CommandSession, folder: Path, classifier: str) -> Non
         predictions = predict_case_with(store, classifier, current.run, keep=True)
         written = save_predictions(store, predictions)
     current.report.emit_item(
-        "answers", "\n".join(_format_prediction(one) for one in predictions.lesions), **predictions.to_json()
+        "predictions", "\n".join(_format_prediction(one) for one in predictions.lesions), **predictions.to_json()
     )
     current.report_notes(predictions.notes)
     text = f"{predictions.summary}: {written}. Research use only; not for diagnosis."

@@ -296,7 +296,7 @@ def _write_page(current: CommandSession, datasets: list[Path], out: Path, given:
 
 def _format_shift(shift: DomainShift) -> str:
     """Describe how well a classifier separates two sources."""
-    features = ", ".join(name for name, _ in shift.rests_on[:3])
+    features = ", ".join(name for name, _ in shift.feature_aucs[:3])
     return f"{shift.first} and {shift.second}: AUC {shift.auc[shift.family]} by {shift.family}, mainly by {features}"
 
 

@@ -143,7 +143,7 @@ def _report_photograph(current: CommandSession, outcome: PhotographOutcome, *, w
         current.report.emit("failed", text, image=outcome.image, path=outcome.path, error=outcome.error)
         return
     for kind, text in (
-        ("answer", outcome.prediction if with_prediction else ""),
+        ("prediction", outcome.prediction if with_prediction else ""),
         ("note", outcome.note),
         ("warning", outcome.warning),
     ):

@@ -117,7 +117,9 @@ def _report_input(current: CommandSession, outcome: RiskOutcome) -> None:
 def _report_risk(current: CommandSession, headline: str, prediction: RiskPrediction, about: dict[str, object]) -> None:
     """Report a prediction, its inputs and contributions."""
     validity = prediction.validity
-    current.report.emit("answer", headline, **about, probability=prediction.probability, validity=validity.to_json())
+    current.report.emit(
+        "prediction", headline, **about, probability=prediction.probability, validity=validity.to_json()
+    )
     for reason in validity.cautions if validity.valid else validity.other_reasons:
         current.report.emit("warning", f"  {about['case']}: {reason}", **about, warning=reason)
     if not validity.valid:

@@ -251,15 +251,15 @@ class AucInterval:
 class DomainShift:
     """How well two sources are separated: AUC for each family of features and for all, and for single features.
 
-    ``rests_on`` gives the AUC of each feature alone (at least 0.5, whichever its direction), the largest first. With
-    many correlated features, dropping a single one changes little, so this shows more than an ablation.
+    ``feature_aucs`` gives the AUC of each feature alone (at least 0.5, whichever its direction), the largest first.
+    With many correlated features, dropping a single one changes little, so this shows more than an ablation.
     """
 
     first: str
     second: str
     images: tuple[int, int]
     auc: dict[str, AucInterval]
-    rests_on: tuple[tuple[str, float], ...]
+    feature_aucs: tuple[tuple[str, float], ...]
 
     @property
     def family(self) -> str:
@@ -345,8 +345,8 @@ def _measure_shift(
         sides = (truth[known], groups[known])
         auc[family] = bootstrap_auc(_out_of_fold_scores(table[known], *sides, seed), *sides, seed)
     alone = {name: _single_feature_auc(values, truth) for name, values in combined.items()}
-    rests_on = tuple(sorted(alone.items(), key=lambda item: -item[1]))
-    return DomainShift(first, second, (int(truth.sum()), int((~truth).sum())), auc, rests_on)
+    feature_aucs = tuple(sorted(alone.items(), key=lambda item: -item[1]))
+    return DomainShift(first, second, (int(truth.sum()), int((~truth).sum())), auc, feature_aucs)
 
 
 def _single_feature_auc(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:

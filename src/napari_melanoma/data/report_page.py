@@ -241,15 +241,15 @@ def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence
     _save(figure, path)
 
 
-def draw_feature_importance(rests_on: Mapping[str, Sequence[tuple[str, float]]], path: Path, most: int = 8) -> None:
+def draw_feature_importance(feature_aucs: Mapping[str, Sequence[tuple[str, float]]], path: Path, most: int = 8) -> None:
     """Draw the features that separate sources best, one panel a pair."""
-    columns = min(2, len(rests_on))
-    rows = -(-len(rests_on) // columns)
+    columns = min(2, len(feature_aucs))
+    rows = -(-len(feature_aucs) // columns)
     figure = _new_figure(rows * (0.8 + 0.22 * most))
     grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(rests_on) :]:
+    for axes in grid.flat[len(feature_aucs) :]:
         axes.set_visible(False)
-    for axes, (pair, features) in zip(grid.flat, rests_on.items(), strict=False):
+    for axes, (pair, features) in zip(grid.flat, feature_aucs.items(), strict=False):
         shown = features[:most]
         axes.barh(range(len(shown)), [auc - 0.5 for _, auc in shown], left=0.5, color=COLORS[0], height=0.65)
         axes.set_xlim(0.5, 1)
@@ -443,7 +443,7 @@ def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPage
     if report.too_small:
         lines.append(f"Too few patients: {', '.join(report.too_small)}.")
     path = folder / "domain_shift.png"
-    draw_feature_importance({_pair_cells(shift): shift.rests_on for shift in report.shifts}, path)
+    draw_feature_importance({_pair_cells(shift): shift.feature_aucs for shift in report.shifts}, path)
     families = [name for name in (*report.features, ALL_FEATURES) if any(name in shift.auc for shift in report.shifts)]
     rows = tuple(
         (_pair_cells(shift), *map(str, shift.images), *(str(shift.auc[f]) if f in shift.auc else "" for f in families))

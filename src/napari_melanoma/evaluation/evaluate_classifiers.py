@@ -82,8 +82,8 @@ if TYPE_CHECKING:
 SUMMARY, TABLE, TASK = "summary.html", "per_image.csv", "classification"
 SET_METRICS = {
     "coverage": "share whose prediction set contains the true class",
-    "cannot_tell": "share whose prediction set contains several classes, or none",
-    "unlike": "share of images out of distribution, unlike the training images",
+    "inconclusive": "share whose prediction set contains several classes, or none",
+    "out_of_distribution": "share of images out of distribution, unlike the training images",
 }
 WORDS = METRICS | SET_METRICS | DEPTH_METRICS
 IN_SUBGROUPS = ("AUC", "AP", "sensitivity", "specificity", "ECE")
@@ -327,10 +327,10 @@ def _set_metrics(
     if model.calibration.reference is not None and predictions.classes == model.info.config.classes:
         sets = model.calibration.prediction_sets(predictions.probabilities)
         found["coverage"] = sets[np.arange(len(sets)), predictions.labels]
-        found["cannot_tell"] = sets.sum(axis=1) != 1
+        found["inconclusive"] = sets.sum(axis=1) != 1
     distances = figures.column(DISTANCE)[figures.measured if indices is None else indices]
     if config.unlike is not None and not np.isnan(distances).any():
-        found["unlike"] = distances > config.unlike
+        found["out_of_distribution"] = distances > config.unlike
     return {
         name: bootstrap_mean(one.astype(float), list(predictions.groups), bounds=(0, 1)) for name, one in found.items()
     }

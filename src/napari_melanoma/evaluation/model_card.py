@@ -349,8 +349,8 @@ def _sets(sets: Mapping[str, Estimate], positive: str, coverage: float) -> str:
     """Describe the coverage of the prediction sets."""
     return f"""Prediction sets with a nominal coverage of {100 * coverage:g} % contain the true class in a share of
 {sets["held"]}, of {positive} in {sets["held of the positive"]}, and are inconclusive (more than one class) in
-{sets["cannot_tell"]}.
-A share of {sets["unlike"]} was out of distribution.
+{sets["inconclusive"]}.
+A share of {sets["out_of_distribution"]} was out of distribution.
 """
 
 

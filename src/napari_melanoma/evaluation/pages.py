@@ -134,8 +134,8 @@ LABELS = {
     "HD95_mm": "HD95 (mm)",
     "BF1": "boundary F1",
     "AP": "average precision",
-    "cannot_tell": "inconclusive",
-    "unlike": "out of distribution",
+    "inconclusive": "inconclusive",
+    "out_of_distribution": "out of distribution",
 }
 """Metric to its name on pages and in tables that users read; other metrics are shown under their own names."""
 

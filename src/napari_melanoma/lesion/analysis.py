@@ -513,7 +513,7 @@ def _list_previous_files(folder: Path) -> set[str]:
     is_complete = all((folder / name).is_file() for name in ALWAYS_WRITTEN)
     if "lesion_found" not in content and (content or not is_complete):
         return set()
-    names = RESULT_FILES if content.get("answer") else RESULT_FILES - {HEATMAP}
+    names = RESULT_FILES if content.get("prediction") else RESULT_FILES - {HEATMAP}
     return {name for name in names if (folder / name).is_file()}
 
 
@@ -554,7 +554,7 @@ def _describe_prediction(result: LesionResult) -> dict[str, object]:
         return {}
     heatmap = result.heatmap
     return {
-        "answer": result.class_prediction.to_json(),
+        "prediction": result.class_prediction.to_json(),
         "form": result.patient_data,
         "heatmap": heatmap and {"method": heatmap.method, "class": heatmap.target},
     }
@@ -563,7 +563,7 @@ def _describe_prediction(result: LesionResult) -> dict[str, object]:
 def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
     """Convert a prediction of ``result.json`` to table cells.
 
-    Returns column to value; ``cannot_tell``, ``above_cut`` and ``unlike_training`` are 1 or 0.
+    Returns column to value; ``inconclusive``, ``above_threshold`` and ``out_of_distribution`` are 1 or 0.
     """
     from napari_melanoma.classification.prediction import bound_columns, probability_columns, used_column
 
@@ -578,10 +578,10 @@ def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
         **dict(zip(bounds, prediction["interval"] or (None, None), strict=True)),
         "verdict": prediction["verdict"],
         "side": prediction["side"],
-        "class_set": "|".join(prediction["possible"]),
-        "cannot_tell": int(prediction["cannot_tell"]),
-        "above_cut": None if point is None else int(probabilities[positive] >= point["cut"]),
-        "unlike_training": int(prediction["unlike"]),
+        "prediction_set": "|".join(prediction["possible"]),
+        "inconclusive": int(prediction["inconclusive"]),
+        "above_threshold": None if point is None else int(probabilities[positive] >= point["cut"]),
+        "out_of_distribution": int(prediction["out_of_distribution"]),
         "classifier": prediction["model"]["name"],
         **{used_column(field): value for field, value in used.items()},
     }
@@ -613,7 +613,7 @@ def describe_lesions(result: LesionResult) -> list[dict[str, Any]]:
             "measurements": result.lesion_measurements[number - 1],
         }
         if result.class_predictions:
-            row["answer"] = result.class_predictions[number - 1].to_json()
+            row["prediction"] = result.class_predictions[number - 1].to_json()
         rows.append(row)
     return rows
 
@@ -624,7 +624,7 @@ def write_lesions(path: Path, lesions: list[dict[str, Any]]) -> None:
         {
             **{name: row.get(name) for name in LESION_COLUMNS},
             **row["measurements"],
-            **prediction_cells(row.get("answer")),
+            **prediction_cells(row.get("prediction")),
         }
         for row in lesions
     ]

@@ -163,7 +163,7 @@ def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "")
     """
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
     scale, recognized = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
-    prediction = stored.get("answer") or {}
+    prediction = stored.get("prediction") or {}
     about = [found for one in (stored, prediction) if (found := Validity.from_json(one.get("validity")))]
     validity = Validity().with_reasons(*about)
     cells = validity.to_columns() if about else dict.fromkeys(validity.to_columns())
@@ -184,7 +184,7 @@ def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "")
 
 def _warning(stored: Mapping[str, Any]) -> str:
     """Warnings about a photograph and its prediction, besides their validity."""
-    prediction = stored.get("answer") or {}
+    prediction = stored.get("prediction") or {}
     first = str(stored.get("warning") or "")
     # Both models may give the same warning
     others = (str(one) for one in prediction.get("warnings", ()) if str(one).rstrip(".") not in first)

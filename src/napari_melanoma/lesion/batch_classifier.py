@@ -93,7 +93,7 @@ class BatchClassifier:
         """Whether a stored result has the current prediction; also True without a lesion, which needs none."""
         if not stored.get("lesion_found"):
             return True
-        found = stored.get("answer") or {}
+        found = stored.get("prediction") or {}
         fingerprint = (found.get("model") or {}).get("fingerprint")
         return any(
             fingerprint == bundle.fingerprint and found.get("options") == self.options(bundle).model_dump(mode="json")
@@ -114,6 +114,14 @@ def _columns(bundle: BundleInfo) -> tuple[str, ...]:
     config = bundle.config
     positive = config.classifier.positive if config.classifier else ""
     fields = config.tabular.fields if config.tabular else ()
-    others = ("verdict", "side", "class_set", "cannot_tell", "above_cut", "unlike_training", "classifier")
+    others = (
+        "verdict",
+        "side",
+        "prediction_set",
+        "inconclusive",
+        "above_threshold",
+        "out_of_distribution",
+        "classifier",
+    )
     probabilities = probability_columns(config.classes).values()
     return (*probabilities, *bound_columns(positive, config.classes), *others, *map(used_column, fields))

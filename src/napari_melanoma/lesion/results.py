@@ -42,7 +42,7 @@ _OBJECTS = (
     "measurements",
     "pixel_size_um",
     "looks_like",
-    "answer",
+    "prediction",
     "heatmap",
 )
 _KINDS = {**dict.fromkeys(_OBJECTS, dict), "image_shape": list, "notes": list, "warning": str, "damage": str}

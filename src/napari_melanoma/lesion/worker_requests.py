@@ -197,4 +197,4 @@ def _response(
 ) -> dict[str, Any]:
     """The predictions for the whole mask and for each of several lesions, as the worker sends them."""
     answers = [classify_encoded(one, arguments.get("row", {}), model, options).to_json() for one in lesions]
-    return {"answer": answers[0], "lesions": answers[1:]}
+    return {"prediction": answers[0], "lesions": answers[1:]}

@@ -155,9 +155,9 @@ def read_pixel_size(about: Mapping[str, Any]) -> PixelSize | None:
 
 def prediction_sections(about: Mapping[str, Any], *, personal: bool = True) -> Iterator[Section]:
     """Yield the prediction of a photograph's result, if it has one."""
-    if about.get("answer"):
+    if about.get("prediction"):
         known = format_known_data(about.get("form") or {}, personal=personal)
-        blocks = prediction_blocks(ClassPrediction.from_json(about["answer"]), personal=personal)
+        blocks = prediction_blocks(ClassPrediction.from_json(about["prediction"]), personal=personal)
         yield Section("Prediction", (*blocks, fields("Input", {"Patient data used": known})))
 
 
@@ -216,7 +216,7 @@ def _prediction_tables(prediction: ClassPrediction, *, personal: bool) -> Iterat
 
 def list_origin(about: Mapping[str, Any], *, personal: bool) -> dict[str, str]:
     """Return model, options and software of a result as labeled values; the time only if ``personal``."""
-    model, made, answer = about["model"], about["provenance"], about.get("answer") or {}
+    model, made, answer = about["model"], about["provenance"], about.get("prediction") or {}
     classifier = answer.get("model") or {}
     mask_model, made_by = find_mask_model(about), describe_mask(about)
     threshold = f"{about['threshold']:.2f}" + (f" (mask {made_by})" if about["corrected_by_hand"] else "")
@@ -291,8 +291,8 @@ class PhotographPart:
         self.details.append(Text(describe_photograph(about) + several, quiet=True))
         self.details += () if classified else prediction_sections(about, personal=self.collector.personal)
         self.collector.add_origin(self.name, about)
-        if about.get("answer"):
-            self.collector.add_origin(f"{self.name}, class", about["answer"])
+        if about.get("prediction"):
+            self.collector.add_origin(f"{self.name}, class", about["prediction"])
 
     def _add_result_picture(self, file: str, caption: str) -> None:
         path = self.folder and self.folder / file
@@ -362,7 +362,7 @@ def _describe_change(model: str, about: Mapping[str, Any]) -> str:
 
 def _find_changed_data(about: Mapping[str, Any], metadata: Mapping[str, str]) -> list[str]:
     """Return the columns whose known values are not those that the prediction of a result used."""
-    answer, used = about.get("answer") or {}, about.get("form") or {}
+    answer, used = about.get("prediction") or {}, about.get("form") or {}
     columns = (*used, *answer.get("missing", ())) if answer else ()
     unused = answer.get("unused", ())
     return [name for name in columns if name not in unused and metadata.get(name, "") != used.get(name, "")]

@@ -103,7 +103,7 @@ class RowCandidate:
         """Time of a row without training; one that predicts from the table reads no images."""
         if not self.folds:
             return START_S + self.judged * self._reading_s
-        reads = self.row.file.answers in ("network", "features") or self.row.kind.needs_masks
+        reads = self.row.file.predictor in ("network", "features") or self.row.kind.needs_masks
         return self.folds * self.judged * self._reading_s if reads else START_S
 
     @property

@@ -369,7 +369,7 @@ LEARNING_CURVES = (
 
 def _draw_curves(work: ReproductionContext, figure: LearningCurves, found: Sequence[RowResult]) -> list[ReportPicture]:
     """Draw the learning curves of the rows of a figure; for cross-validations those of the first fold."""
-    rows = [item.row for item in found if item.row.file.learn and item.row.file.answers == "network"]
+    rows = [item.row for item in found if item.row.file.learn and item.row.file.predictor == "network"]
     own = [row for row in rows if (row.task, row.kind.crossed) == (figure.task, figure.crossed)]
     curves = {row.file.title: _learning_curve(work.folder, row.name, figure.crossed) for row in own}
     several = {title: epochs for title, epochs in curves.items() if len(epochs) > 1}
@@ -462,7 +462,7 @@ def _read_predictions(paper: Paper, line: TableLine) -> _PlottedPredictions:
     auc = "" if area is None else f"{100 * area.mean:.1f} ({area.format_interval('.1f', factor=100)})"
     predictions = OutOfFoldPredictions(row.file.title, pooled.truth, pooled.as_trained, pooled.probability, auc)
     return _PlottedPredictions(
-        ", ".join(line.set_names), predictions, row.file.answers == "network", paper.target_of(row)
+        ", ".join(line.set_names), predictions, row.file.predictor == "network", paper.target_of(row)
     )
 
 
@@ -489,7 +489,7 @@ def _draw_samples(
     answers = {}
     for item in rows:
         folder = work.folder.row(item.row.name).pictures
-        if item.row.file.answers == "network" and folder.is_dir():
+        if item.row.file.predictor == "network" and folder.is_dir():
             paths = sorted(folder.rglob("*.png"))
             names = (path.relative_to(folder).with_suffix("").as_posix() for path in paths)
             answers[item.row.file.title] = dict(zip(names, (read_photograph(path).rgb for path in paths), strict=True))

@@ -211,7 +211,7 @@ def cross_validate(work: ReproductionContext, row: Row, run: RunContext) -> None
             continue
         part = PartContext(run, fold - 1, work.paper.file.folds, f"fold {fold} of {work.paper.file.folds}")
         part.check()
-        if row.file.learn and row.file.answers == "network":
+        if row.file.learn and row.file.predictor == "network":
             train_row(work, row, partial(fold_recipe, work, row, fold), here, part)
         _evaluate_fold(work, row, fold, part)
         shutil.rmtree(here.run.checkpoints, ignore_errors=True)  # no longer needed, and large
@@ -243,7 +243,7 @@ def _predicts_masks(work: ReproductionContext, row: Row) -> bool:
 def _uses_masks(row: Row) -> bool:
     """Return whether the network of a row sees regions of interest."""
     view = row.values["full"].get("classification", {}).get("view", {})
-    return row.task == "classification" and row.file.answers == "network" and view.get("region") != "photograph"
+    return row.task == "classification" and row.file.predictor == "network" and view.get("region") != "photograph"
 
 
 def mask_notices(work: ReproductionContext) -> Iterator[str]:
@@ -268,7 +268,7 @@ def find_data_faults(work: ReproductionContext, run: RunContext) -> dict[str, st
     known, faults = dict[str, str](), dict[str, str]()
     rows = [work.paper.rows[name] for name in work.plan.by_name]
     for row in run.track([row for row in rows if row.file.learn], "Checking the data"):
-        if row.file.answers != "network":
+        if row.file.predictor != "network":
             if why := _table_fault(work, row):
                 faults[row.name] = why
             continue
@@ -322,7 +322,7 @@ def _data_fault(recipe: TrainRecipe, *, fits_table: bool) -> str:
 
 def _table_fault(work: ReproductionContext, row: Row) -> str:
     """Return why a row of the table alone cannot be fitted; empty if it can."""
-    if row.file.answers not in TABLE_MODELS:
+    if row.file.predictor not in TABLE_MODELS:
         return ""
     folders = tuple(folder for role in row.file.learns for folder in work.crossed[role].folders(1))
     try:
@@ -373,7 +373,7 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
 
 def _bundle(work: ReproductionContext, row: Row, fold: int) -> BundleInfo | None:
     """Read the model of a fold, if the row has one."""
-    if row.file.answers != "network":
+    if row.file.predictor != "network":
         return None
     return read_bundle(work.folder.row(row.file.model_of or row.name).fold(fold).run.bundle)
 

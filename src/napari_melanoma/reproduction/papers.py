@@ -146,6 +146,9 @@ def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+Predictor = Literal["network", "random", "constant_negative", "prevalence", "tabular", "logistic", "features"]
+
+
 class SourceSplit(Config):
     """Training and test images of a data set, by the splits that it names."""
 
@@ -351,7 +354,7 @@ class RowFile(Config):
     judged_also: tuple[str, ...] = Field(
         (), description="further roles of test images, evaluated separately and together"
     )
-    answers: Literal["network", "random", "constant_negative", "prevalence", "tabular", "logistic", "features"] = Field(
+    predictor: Predictor = Field(
         "network",
         description="source of the predictions of a classifier; prevalence: share of its data set; tabular: gradient "
         "boosting on the table alone; logistic: logistic regression on the table alone; features: logistic regression "

@@ -397,7 +397,7 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
 
     file, folds = row.file, read_paper(draft.paper).file.folds
     judged = round(sum(data[role].images / folds + data[role].untouched for role in file.judges))
-    if not file.learn or file.answers != "network":
+    if not file.learn or file.predictor != "network":
         return RowCandidate(row, judged, folds=folds, once_s=_feature_seconds(row, data))
     learn = round(sum(data[role].images for role in file.learns) * (folds - 1) / folds)
     tuning = _tuning(row, learn)
@@ -444,7 +444,7 @@ def _feature_seconds(row: Row, data: Mapping[str, CrossValidatedRole]) -> float:
     """Estimate the time to measure features of all images of a row; 0 for other rows."""
     from napari_melanoma.reproduction.image_features import time_features
 
-    if row.file.answers != "features":
+    if row.file.predictor != "features":
         return 0.0
     roles = [data[role] for role in row.file.roles]
     return sum((role.images + role.untouched) * time_features(role.folders(1)) for role in roles)

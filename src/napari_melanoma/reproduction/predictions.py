@@ -46,26 +46,26 @@ LABELS = ("0", "1")  # an image of a fold has a label for the paper's target, an
 def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
     """Load the predictor of a row, and return the function that measures an image."""
     rows = _rows(subject.judged)
-    if subject.row.file.answers == "network":
+    if subject.row.file.predictor == "network":
         return _network_measure(subject, rows)
     return partial(_measure_without_pixels, subject, rows, _simple_predictor(subject, rows, run))
 
 
 def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Callable[[Sample], RowPrediction]:
     """Return the function that predicts an image without a network."""
-    if subject.row.file.answers == "features":
+    if subject.row.file.predictor == "features":
         probability = make_feature_predictor(subject, run)
         return lambda sample: RowPrediction(probability(sample))
-    if subject.row.file.answers in TABLE_MODELS:
+    if subject.row.file.predictor in TABLE_MODELS:
         probabilities = _table_predictions(subject, rows)
         return lambda sample: RowPrediction(probabilities[sample.key])
-    return _baselines(subject)[subject.row.file.answers]
+    return _baselines(subject)[subject.row.file.predictor]
 
 
 def _table_predictions(subject: RowSubject, rows: Rows) -> dict[tuple[str, str], float]:
     """Predict from the table alone."""
     choices = _table_choices(subject.row)
-    predict = predict_with_logistic if subject.row.file.answers == "logistic" else predict_with_trees
+    predict = predict_with_logistic if subject.row.file.predictor == "logistic" else predict_with_trees
     return predict(subject.learnt, rows, choices, subject.target)
 
 

@@ -349,7 +349,7 @@ def describe_validation(rows: Iterable[Row], budget: Budget, role: str) -> str:
     """Describe the validation sets of the networks that are trained on a role; empty if there are none."""
     titles = defaultdict[str, list[str]](list)
     for row in rows:
-        if row.file.answers == "network" and role in row.file.learns:
+        if row.file.predictor == "network" and role in row.file.learns:
             titles[_validation_use(row.recipe(budget, **ANY_DATA))].append(row.file.title)
     if not titles:
         return ""

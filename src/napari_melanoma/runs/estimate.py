@@ -53,7 +53,7 @@ class RunEstimate:
     epochs: int
     device: str
     precision: str
-    rests_on: str
+    basis: str
     free_mb: float | None = None
 
 
@@ -111,7 +111,7 @@ def scale_cost(cost: StepCost, workload: RunWorkload) -> RunEstimate:
         epochs=workload.epochs,
         device=cost.device,
         precision=cost.precision,
-        rests_on=(
+        basis=(
             f"one step measured on this machine ({1000 * cost.image_s:.0f} ms/image, {cost.precision}), "
             f"{steps} steps of {workload.batch} images; the run may stop early"
         ),
@@ -165,7 +165,7 @@ def estimate_bag_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
         epochs=recipe.epochs,
         device=device_name(recipe),
         precision="bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32",
-        rests_on=f"one step measured on this machine, {training_tiles} tiles per epoch; the run may stop early",
+        basis=f"one step measured on this machine, {training_tiles} tiles per epoch; the run may stop early",
     )
 
 

@@ -376,10 +376,10 @@ def find_matching_result(
 def _is_from_model(content: dict[str, Any], model: TileModel) -> bool:
     """Whether the result was computed with this model."""
     stored, info = content.get("model") or {}, model_info(model)
-    return (stored.get("name"), stored.get("fingerprint"), stored.get("answers")) == (
+    return (stored.get("name"), stored.get("fingerprint"), stored.get("predictions")) == (
         info.name,
         info.fingerprint,
-        info.answers,
+        info.prediction_fingerprint,
     )
 
 

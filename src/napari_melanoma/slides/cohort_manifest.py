@@ -25,10 +25,10 @@ SettingsDict = dict[str, Any]
 
 @dataclass(frozen=True)
 class CohortSettings:
-    """Settings of results: ``tiles`` must be the same for all slides, other ``answers`` are recomputed."""
+    """Settings of results: ``tiles`` must be the same for all slides, other ``results`` are recomputed."""
 
     tiles: SettingsDict
-    answers: SettingsDict
+    results: SettingsDict
 
 
 def cohort_settings(options: SlideOptions) -> CohortSettings:
@@ -36,8 +36,8 @@ def cohort_settings(options: SlideOptions) -> CohortSettings:
 
     JSON-serializable; files by their names.
     """
-    answers = options.model_dump(mode="json", include=set(POSTPROCESSING_KEYS))
-    return CohortSettings({**options.tile_settings, **_model_identity(options), **_option_file_names(options)}, answers)
+    results = options.model_dump(mode="json", include=set(POSTPROCESSING_KEYS))
+    return CohortSettings({**options.tile_settings, **_model_identity(options), **_option_file_names(options)}, results)
 
 
 def _option_file_names(options: SlideOptions) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class CohortManifest:
             entries = [CohortEntry(**{**values, "earlier": tuple(values["earlier"])}) for values in content["slides"]]
             if unknown := {entry.state for entry in entries} - set(get_args(EntryState)):
                 raise ValueError(f"state {', '.join(sorted(unknown))}")
-            settings = CohortSettings(content["settings"]["tiles"], content["settings"]["answers"])
+            settings = CohortSettings(content["settings"]["tiles"], content["settings"]["results"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path} is not a valid cohort manifest for this version ({parse_error_reason(error)}). Move it away, "
@@ -188,7 +188,7 @@ def open_manifest(path: Path, settings: CohortSettings, *, force: bool) -> Cohor
     if found is None:
         return CohortManifest(path, settings, {})
     found.check_settings(settings)
-    same = found.settings.answers == settings.answers
+    same = found.settings.results == settings.results
 
     def now(entry: CohortEntry) -> CohortEntry:
         done = entry.state == "done" and same and (path.parent / entry.slide / RESULT).is_file()

@@ -204,14 +204,14 @@ def model_info(model: TileModel) -> TileModelInfo:
         return model.info
     bundle = model.bags.info
     licence = f"{bundle.config.licence}; encoder {model.bags.encoder.name}: {model.info.licence}"
-    answers = bundle.prediction_fingerprint()
+    prediction_fingerprint = bundle.prediction_fingerprint()
     config = bundle.config
     return replace(
         model.info,
         name=bundle.name,
         fingerprint=bundle.fingerprint,
         licence=licence,
-        answers=answers,
+        prediction_fingerprint=prediction_fingerprint,
         demonstration=config.is_demonstration,
         synthetic_share=config.synthetic_share,
         calibrated=model.bags.calibration.reference is not None,

@@ -159,7 +159,7 @@ def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
         "model": {
             "name": analysis.model.name,
             "fingerprint": analysis.model.fingerprint,
-            "answers": analysis.model.answers,
+            "predictions": analysis.model.prediction_fingerprint,
             "kind": analysis.model.kind,
             "mpp": analysis.model.mpp,
         },

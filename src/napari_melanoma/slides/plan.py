@@ -133,7 +133,11 @@ def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, opti
 
 def analysis_settings(model: TileModelInfo, options: SlideOptions) -> dict[str, Any]:
     """Return all settings that determine the predictions of tiles, except the slide itself."""
-    model_settings = {"model": model.name, "weights": model.fingerprint, "answers": model.answers or None}
+    model_settings = {
+        "model": model.name,
+        "weights": model.fingerprint,
+        "predictions": model.prediction_fingerprint or None,
+    }
     return {
         **hashed_tile_settings(options),
         **{key: value for key, value in model_settings.items() if value is not None},

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
 
 SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
-MODEL_SETTINGS = ("weights", "answers")  # hashes that are known only after the model was loaded
+MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
 
 
 def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:

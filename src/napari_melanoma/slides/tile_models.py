@@ -99,7 +99,7 @@ class TileModelInfo:
     synthetic_share: float = 0.0
     calibrated: bool | None = None
     terms: str = ""
-    answers: str = ""
+    prediction_fingerprint: str = ""
 
 
 class TileModel:
@@ -398,7 +398,7 @@ def _load_bundle_encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
             f"the network of '{bundle.name}' ({bundle.config.architecture}) has no encoder. Select another model."
         )
     kept = replace(info, name=f"{ENCODER}{bundle.name}", kind="embedding", classes=(), positive="", bundle="")
-    kept = replace(kept, answers=bundle.prediction_fingerprint(calibrated=False))
+    kept = replace(kept, prediction_fingerprint=bundle.prediction_fingerprint(calibrated=False))
     return kept, tile_outputs.MeanEmbedding(encoder)
 
 
@@ -439,7 +439,7 @@ def _load_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
         demonstration=config.is_demonstration,
         synthetic_share=config.synthetic_share,
         calibrated=None if config.classifier is None else (bundle.path / REFERENCE_FILE).is_file(),
-        answers=bundle.prediction_fingerprint(),
+        prediction_fingerprint=bundle.prediction_fingerprint(),
     )
     network = load_network(bundle)
     if config.classifier is None:

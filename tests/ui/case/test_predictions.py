@@ -65,7 +65,7 @@ def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     someone.picks(list(found)[-1])
     assert "outlier among 3 lesions of this patient" in said(someone, "lesion_odd")
     assert said(someone, "answer_verdict").startswith("Inconclusive: melanoma 0.")
-    assert len(json.loads((case / "answers.json").read_text())["lesions"]) == 3
+    assert len(json.loads((case / "predictions.json").read_text())["lesions"]) == 3
 
 
 def test_predictions_become_outdated_and_are_restored(someone, case):
@@ -108,7 +108,7 @@ def test_without_a_model_the_button_shows_the_reason(someone, models, monkeypatc
 def test_damaged_predictions_are_reported(someone, case):
     someone.dock.controller.close()
     someone.waits()
-    (case / "answers.json").write_text("{}")
+    (case / "predictions.json").write_text("{}")
     someone.dock.importer.follow_link(f"recent:{case}")
     someone.waits()
     assert "Run the prediction again" in someone.status

@@ -41,8 +41,8 @@ def test_a_note_lists_what_has_changed(model, digest, row, same, expected):
         None,
         "no JSON",
         json.dumps({"image_sha256": array_fingerprint(RGB)}),
-        json.dumps({"image_sha256": array_fingerprint(RGB), "answer": {"classes": []}, "form": {}}),
-        json.dumps({"image_sha256": "of another", "answer": {}, "form": {}}),
+        json.dumps({"image_sha256": array_fingerprint(RGB), "prediction": {"classes": []}, "form": {}}),
+        json.dumps({"image_sha256": "of another", "prediction": {}, "form": {}}),
     ],
 )
 def test_a_folder_without_a_prediction_is_ignored(tmp_path, about):

@@ -477,11 +477,11 @@ def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):
     person.clicks("save")
     person.waits()
     found, about = prediction_of(person), json.loads((tmp_path / "mole" / "result.json").read_text())
-    assert ClassPrediction.from_json(about["answer"]) == found
+    assert ClassPrediction.from_json(about["prediction"]) == found
     assert about["form"] == {"age": "80"}
     (row,) = read_table(tmp_path / "results.csv")
     assert float(row["probability_melanoma"]) == pytest.approx(found.probability)
-    assert (row["class_set"], row["cannot_tell"], row["classifier"]) == ("other|melanoma", "1", "melanoma-test")
+    assert (row["prediction_set"], row["inconclusive"], row["classifier"]) == ("other|melanoma", "1", "melanoma-test")
     assert float(row["area_px"]) == person.mask.sum()
     with Image.open(tmp_path / "mole" / "heatmap.png") as drawn:
         assert drawn.size == person.mask.shape[::-1]
@@ -490,12 +490,12 @@ def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):
     person.clicks("save")  # waits for the prediction for the edited mask
     person.waits()
     about = json.loads((tmp_path / "mole" / "result.json").read_text())
-    assert ClassPrediction.from_json(about["answer"]) == prediction_of(person) != found
+    assert ClassPrediction.from_json(about["prediction"]) == prediction_of(person) != found
     assert not (tmp_path / "mole" / "heatmap.png").exists()
     chooses_model(person, "")
     person.clicks("save")
     person.waits()
-    assert "answer" not in json.loads((tmp_path / "mole" / "result.json").read_text())
+    assert "prediction" not in json.loads((tmp_path / "mole" / "result.json").read_text())
     assert read_table(tmp_path / "results.csv")[0]["classifier"] == ""
 
 
@@ -507,7 +507,7 @@ def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tm
     person.waits()
     verdict, path = text_of(person), tmp_path / "mole" / "result.json"
     about = json.loads(path.read_text())
-    about["answer"]["model"]["fingerprint"] = find_bundle("melanoma-test").fingerprint
+    about["prediction"]["model"]["fingerprint"] = find_bundle("melanoma-test").fingerprint
     path.write_text(json.dumps(about))
     person.viewer.layers.remove(image)
     person.waits()

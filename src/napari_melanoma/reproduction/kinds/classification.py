@@ -59,7 +59,7 @@ def _remark(images: Sequence[Image], trained: bool) -> str:
 
 def _explain_unlearned(row: Row, images: Sequence[Image], judgement: Mapping[str, Any]) -> str:
     """Return that the AUC of a network is not above chance on any role that it was trained on, in the folds."""
-    if row.file.answers != "network":
+    if row.file.predictor != "network":
         return ""
     inside = [image for image in images if image.get("part") != UNTOUCHED]
     roles = [[image for image in inside if image.get("role", role) == role] for role in row.file.learns]

@@ -112,7 +112,7 @@ class CasePredictor(QObject):
     def _send_request(self) -> None:
         store = self._controller.store
         if store is not None and self._request is None:
-            self._request = self._client.request("answer_case", folder=str(store.folder), model=self._model_name())
+            self._request = self._client.request("classify_case", folder=str(store.folder), model=self._model_name())
             tasks.set_running(self, True)
             self._request.progressed.connect(self.progressed)
             self._request.succeeded.connect(self._on_response)
@@ -122,7 +122,7 @@ class CasePredictor(QObject):
     def _on_response(self, response: Mapping[str, Any]) -> None:
         store, case = self._controller.store, self._controller.case
         if store is not None and case is not None:
-            self._file_jobs.submit("keep", lambda: partial(_save_predictions, store, response["answers"]))
+            self._file_jobs.submit("keep", lambda: partial(_save_predictions, store, response["predictions"]))
 
     def _on_opened(self) -> None:
         request, store = self._request, self._controller.store

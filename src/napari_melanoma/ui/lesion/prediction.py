@@ -193,7 +193,7 @@ class LesionPredictionController(QObject):
             self.heatmap.set_heatmap(request, response)
             return
         assert isinstance(response, Mapping)
-        prediction = ClassPrediction.from_json(response["answer"])
+        prediction = ClassPrediction.from_json(response["prediction"])
         lesions = tuple(ClassPrediction.from_json(one) for one in response.get("lesions", ()))
         self._set_outcome(LesionPredictionOutcome(request, prediction, lesions=lesions))
 

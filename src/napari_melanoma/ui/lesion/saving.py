@@ -148,10 +148,10 @@ def read_saved_prediction(
         return None
     try:
         about = read_result(folder)
-        if "answer" not in about or about["image_sha256"] != array_fingerprint(source.read().rgb):
+        if "prediction" not in about or about["image_sha256"] != array_fingerprint(source.read().rgb):
             return None
         run.check()
-        answer = ClassPrediction.from_json(about["answer"])
+        answer = ClassPrediction.from_json(about["prediction"])
         form = {str(name): str(value) for name, value in about["form"].items()}
         return SavedPrediction(
             identity, answer, form, array_fingerprint(read_mask(folder / "mask.png")), _is_model_installed(answer)

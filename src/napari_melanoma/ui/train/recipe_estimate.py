@@ -354,7 +354,7 @@ class RunForecast(QObject):
             self._time_text, self.memory_warning, self.estimate_basis = (
                 format_estimate(estimate),
                 format_memory_warning(estimate),
-                str(estimate.get("rests_on", "")),
+                str(estimate.get("basis", "")),
             )
 
     def _clear_estimate(self, instead: str = "") -> None:

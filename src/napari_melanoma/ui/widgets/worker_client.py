@@ -168,7 +168,7 @@ class WorkerClient(QObject):
         if kind == "progressed":
             request.progressed.emit(Progress(**event))
         elif kind == "succeeded":
-            self._end(request, "succeeded", event["answer"])
+            self._end(request, "succeeded", event["result"])
         else:
             self._end(request, "failed", _make_error(event["type"], event["message"]))
 
