@@ -72,7 +72,7 @@ def test_predictions_become_outdated_and_are_restored(someone, case):
     someone.clicks("case_answer")
     someone.types("patient_age", "70")
     someone.waits()
-    assert not rows(someone)["L1"].subtitle.startswith("melanoma")
+    assert rows(someone)["L1"].subtitle.startswith("Outdated: press classify · ")
     someone.picks("L1")
     assert "the case has changed since" in said(someone, "lesion_odd")
     someone.clicks("case_undo")

@@ -177,7 +177,9 @@ class CaseDock(CaseControls):
     def _show_rows(self, current: str = "") -> None:
         case, store = self.controller.case, self.controller.store
         if case is not None and store is not None:
-            self.tree.show_rows(create_rows(case, store.missing, self.predictor.current_predictions), current)
+            predictor = self.predictor
+            rows = create_rows(case, store.missing, predictor.current_predictions, predictor.outdated_lesions)
+            self.tree.show_rows(rows, current)
 
     def _show_details(self) -> None:
         """Show the page of the selected row."""

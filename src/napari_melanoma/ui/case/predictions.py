@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +51,22 @@ class CasePredictor(QObject):
     @property
     def current_predictions(self) -> dict[str, CaseLesionPrediction]:
         """Up-to-date predictions by lesion id."""
-        case = self._controller.case
-        lesions = () if case is None or self.predictions is None else case.lesions
-        predictions = (
-            (lesion.id, self.predictions.find_lesion(lesion.id)) for lesion in lesions if self.predictions is not None
-        )
-        return {name: found for name, found in predictions if found is not None and self._is_current(name)}
+        return {name: found for name, found in self._known_predictions() if self._is_current(name)}
+
+    @property
+    def outdated_lesions(self) -> set[str]:
+        """Ids of the lesions whose images, masks or data have changed since their prediction."""
+        return {name for name, _ in self._known_predictions() if not self._is_current(name)}
+
+    def _known_predictions(self) -> Iterator[tuple[str, CaseLesionPrediction]]:
+        """Yield the stored predictions for lesions of the case, by lesion id."""
+        case, predictions = self._controller.case, self.predictions
+        if case is None or predictions is None:
+            return
+        for lesion in case.lesions:
+            found = predictions.find_lesion(lesion.id)
+            if found is not None:
+                yield lesion.id, found
 
     @property
     def unavailable_reason(self) -> str:

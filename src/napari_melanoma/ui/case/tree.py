@@ -32,6 +32,7 @@ MAX_ROWS, MIN_ROWS = 7, 2  # visible rows
 FREE_PX = 20  # space below the rows, to drop images for a new lesion
 EXPANDED_UP_TO = 8  # lesions that are expanded; of more, only the selected one
 NO_LESION = "loose"  # id of the row of unassigned images
+OUTDATED_ROW = "Outdated: press classify"
 
 
 class CaseDelegate(ThumbnailDelegate):
@@ -308,13 +309,21 @@ def _create_item(row: CaseRow) -> QTreeWidgetItem:
 
 
 def create_rows(
-    case: Case, missing: Collection[str] = (), predictions: Mapping[str, CaseLesionPrediction] | None = None
+    case: Case,
+    missing: Collection[str] = (),
+    predictions: Mapping[str, CaseLesionPrediction] | None = None,
+    outdated: Collection[str] = (),
 ) -> tuple[CaseRow, ...]:
-    """Create the rows of a case: lesions, then unassigned images."""
+    """Create the rows of a case: lesions, then unassigned images.
+
+    ``missing``: ids of images without a file. ``predictions``: the current ones, by lesion id. ``outdated``: ids of
+    lesions with an outdated prediction.
+    """
     numbers = formatting.number_lesions(case)
     found = predictions or {}
     lesions = tuple(
-        _create_lesion_row(lesion, numbers[lesion.id], missing, found.get(lesion.id)) for lesion in case.lesions
+        _create_lesion_row(lesion, numbers[lesion.id], missing, found.get(lesion.id), is_outdated=lesion.id in outdated)
+        for lesion in case.lesions
     )
     if not case.images:
         return lesions
@@ -324,7 +333,12 @@ def create_rows(
 
 
 def _create_lesion_row(
-    lesion: CaseLesion, number: str, missing: Collection[str], prediction: CaseLesionPrediction | None
+    lesion: CaseLesion,
+    number: str,
+    missing: Collection[str],
+    prediction: CaseLesionPrediction | None,
+    *,
+    is_outdated: bool,
 ) -> CaseRow:
     """Create the row of a lesion; the prediction precedes the summary."""
     tip = f"Lesion {number}{f', label {lesion.label}' if lesion.label not in ('', number) else ''}"
@@ -337,6 +351,8 @@ def _create_lesion_row(
         )
         valid = prediction.prediction.validity.valid
         state = "" if not valid else "outlier" if prediction.outlier and prediction.outlier.is_outlier else ""
+    elif is_outdated:
+        subtitle, tip = f"{OUTDATED_ROW} · {subtitle}", f"{tip}\nThe case has changed since its prediction."
     return CaseRow(lesion.id, formatting.format_site(lesion), subtitle, state, number=number, tip=tip, rows=images)
 
 
