@@ -358,11 +358,15 @@ def test_every_heatmap_can_be_requested(method) -> None:
         (
             ("nevus", "melanoma", "wart"),
             ("wart",),
-            "Melanoma 0.50, unusually low for melanoma (at most 10 % of cases); possible: wart 0.02",
+            "Melanoma 0.50; melanoma cases rarely have such a low probability (at most 10 %); possible: wart 0.02",
         ),
         (("nevus", "melanoma", "wart"), ("melanoma",), "Melanoma 0.50; nevus 0.47"),
         (("nevus", "melanoma", "wart", "scar"), ("melanoma",), "Melanoma 0.50; nevus 0.47"),
-        (("other", "melanoma"), ("other",), "Melanoma 0.50; unusually low for melanoma (at most 10 % of cases)"),
+        (
+            ("other", "melanoma"),
+            ("other",),
+            "Melanoma 0.50; melanoma cases rarely have such a low probability (at most 10 %)",
+        ),
         (("other", "melanoma"), ("melanoma",), "Melanoma 0.50"),
         (("other", "melanoma"), ("other", "melanoma"), "Inconclusive: melanoma 0.50"),
     ],
@@ -382,13 +386,14 @@ def test_the_headline_never_contradicts_the_probabilities(classes, possible, exp
         (
             (),
             ("melanoma",),
-            "Melanoma 0.05; nevus 0.92 is more probable, but unusually low for nevus (at most 10 % of cases)",
+            "Melanoma 0.05; nevus 0.92 is more probable, but nevus cases rarely have such a low probability "
+            "(at most 10 %)",
         ),
         (
             ("wart",),
             ("wart",),
-            "Wart 0.02; melanoma 0.05; nevus 0.92 is more probable, but unusually low for nevus "
-            "(at most 10 % of cases)",
+            "Wart 0.02; melanoma 0.05; nevus 0.92 is more probable, but nevus cases rarely have such a low "
+            "probability (at most 10 %)",
         ),
         (
             ("keratosis", "wart", "scar"),
@@ -406,4 +411,4 @@ def test_the_headline_begins_with_the_most_probable_class_unless_it_is_not_possi
 def test_the_headline_of_a_melanoma_among_all_other_cases() -> None:
     probabilities = {"other": 0.88, "melanoma": 0.12}
     found = describe_prediction_set("melanoma 0.12", probabilities, ("melanoma",), "melanoma", 0.9)
-    assert found == "Melanoma 0.12; unusually high for cases without melanoma (at most 10 % of cases)"
+    assert found == "Melanoma 0.12; other cases rarely have such a high probability (at most 10 %)"

@@ -8,7 +8,7 @@ import pytest
 
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
 
-REASSURING = "Melanoma 0.02; unusually low for melanoma (at most 10 % of cases)"
+REASSURING = "Melanoma 0.02; melanoma cases rarely have such a low probability (at most 10 %)"
 DERMOSCOPIC: dict[str, Any] = {
     "model": "own",
     "modalities": ("dermoscopic",),

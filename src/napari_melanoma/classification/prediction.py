@@ -265,8 +265,8 @@ def describe_prediction_set(
     """Describe a probability and its prediction set in one line, which contains the positive class in any case.
 
     With several possible classes, these are named, the most probable first. With one, the line begins with it; a
-    probability is called unusual only if it is that of the most probable class, and the set leaves it out: few known
-    cases of the class have such a low one. Of a class and ``other``, only the first is named, and the line states that
+    probability is called rare only if it is that of the most probable class, and the set leaves it out: few known cases
+    of the class have such a low one. Of a class and ``other``, only the first is named, and the line states that
     the set leaves it or all other cases out.
     """
     order = sorted(probabilities, key=lambda one: (-probabilities[one], one != positive))
@@ -308,21 +308,27 @@ def _describe_yes_or_no(name: str, leading: str, probability_text: str, positive
     """Describe the probability of a class against all others, if only ``name`` is possible."""
     if name == leading == positive:
         return probability_text
-    direction = f"high for cases without {positive}" if name == positive else f"low for {positive}"
-    return f"{probability_text}; unusually {direction} ({rarity})"
+    if name == positive:
+        return f"{probability_text}; other cases rarely have such a high probability ({rarity})"
+    return f"{probability_text}; {_describe_rarity(positive, rarity)}"
 
 
 def _describe_contradiction(name: str, leading: str, texts: Mapping[str, str], positive: str, rarity: str) -> str:
     """Describe a set that leaves out the most probable class, the positive one first."""
     if leading == positive:
-        return f"{texts[positive]}, unusually low for {positive} ({rarity}); possible: {texts[name]}"
+        return f"{texts[positive]}; {_describe_rarity(positive, rarity)}; possible: {texts[name]}"
     start = _join_classes(name, [] if name == positive else [positive], texts)
-    return f"{start}; {texts[leading]} is more probable, but unusually low for {leading} ({rarity})"
+    return f"{start}; {texts[leading]} is more probable, but {_describe_rarity(leading, rarity)}"
+
+
+def _describe_rarity(name: str, rarity: str) -> str:
+    """State that few known cases of a class have so low a probability of it."""
+    return f"{name} cases rarely have such a low probability ({rarity})"
 
 
 def format_rarity(coverage: float) -> str:
-    """Format how often a prediction set leaves out the true class, such as "at most 10 % of cases"."""
-    return f"at most {100 * (1 - coverage):.3g} % of cases"
+    """Format how often a prediction set leaves out the true class, such as "at most 10 %"."""
+    return f"at most {100 * (1 - coverage):.3g} %"
 
 
 def format_probability(probability: float, interval: tuple[float, float] | None) -> str:

@@ -23,7 +23,7 @@ from .test_depth import opens as opens_depth
 from .test_depth import page as depth_page
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
-REASSURING = re.compile(r"no (metastasis|invasive|lesion)|benign|\bT[12][ab]?\b|unusual|0\.08|0\.20", re.IGNORECASE)
+REASSURING = re.compile(r"no (metastasis|invasive|lesion)|benign|\bT[12][ab]?\b|rarely|0\.08|0\.20", re.IGNORECASE)
 DEMO = ValidityInputs("tiny", demonstration=True, field_mm=0.24, model_field_mm=3).check()
 HEADLINE = "Not valid: not applicable to real patients."
 
@@ -109,7 +109,7 @@ def test_invalid_risk_is_not_shown(person):
     person.qtbot.addWidget(view)
     result = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
     result |= {
-        "verdict": "Risk of metastasis 0.08; unusually low for metastasis (at most 10 % of cases)",
+        "verdict": "Risk of metastasis 0.08; metastasis cases rarely have such a low probability (at most 10 %)",
         "interval": [0.0, 0.25],
     }
     view.show_prediction({**result, "validity": DEMO.to_json()}, "")
@@ -131,7 +131,7 @@ def test_case_does_not_show_an_invalid_risk(person, tmp_path):
 
     result = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
     result |= {
-        "verdict": "Risk of metastasis 0.08; unusually low for metastasis (at most 10 % of cases)",
+        "verdict": "Risk of metastasis 0.08; metastasis cases rarely have such a low probability (at most 10 %)",
         "validity": DEMO.to_json(),
     }
     case = add_images(add_lesion(Case()), [CaseImage(id="", path=tmp_path / "a.tif", modality="wsi")], "L1")

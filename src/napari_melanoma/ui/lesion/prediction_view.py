@@ -354,7 +354,7 @@ def _describe_membership(name: str, possible: bool, coverage: float) -> str:
 
     if possible:
         return f"Not unusual for {name}: in the prediction set with {_format_percent(coverage)} coverage."
-    return f"Unusual for {name}: {format_rarity(coverage)} of {name} had such a low probability."
+    return f"Unusual for {name}: {format_rarity(coverage)} of {name} cases had such a low probability."
 
 
 def contribution_bars(prediction: ClassPrediction) -> tuple[list[Bar], float]:
