@@ -331,7 +331,7 @@ class EvaluationSummary:
     ``F1``, ``accuracy`` and ``balanced_accuracy``; ``class_accuracy`` and ``class_balanced_accuracy`` of the most
     probable class; ``ECE`` expected calibration error and ``Brier`` score (both: lower is better). Of the prediction
     sets: ``coverage``, how often they contain the true class, and ``inconclusive``, how often they contain several
-    classes or none (lower is better). ``unlike``: share of the images that are out of distribution.
+    classes or none (lower is better). ``out_of_distribution``: share of the images that are out of distribution.
 
     Depth, of a model that predicts it: ``depth_mae_mm`` mean absolute error (lower is better), ``depth_r`` Pearson's
     correlation, ``depth_bias_mm`` mean of predicted minus measured (nearer to 0 is better), ``depth_low_mm`` and
