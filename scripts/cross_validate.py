@@ -92,7 +92,7 @@ def _finish_fold(
     recipe: TrainRecipe,
     entries: Sequence[DatasetEntry],
     labels: Sequence[str],
-    judged: Sequence[bool],
+    evaluated: Sequence[bool],
     folder: Path,
     fold: int,
 ) -> None:
@@ -100,10 +100,10 @@ def _finish_fold(
     if (folder / "answers.csv").exists():
         return
     data = folder / "data"
-    _write(entries, judged, data)
+    _write(entries, evaluated, data)
     # A separate seed: otherwise all folds would be calibrated with nearly the same images.
     _train_fold(recipe.model_copy(update={"seed": recipe.seed + fold}), data, folder / "run")
-    chosen = [(entry, label) for entry, label, one in zip(entries, labels, judged, strict=True) if one]
+    chosen = [(entry, label) for entry, label, one in zip(entries, labels, evaluated, strict=True) if one]
     model = Classifier.load(read_bundle(folder / "run" / "bundle"))
     write_table(folder / "answers.csv", list(_predictions(chosen, model)))
 
@@ -118,7 +118,7 @@ def _class(cell: str, positive: str) -> str:
     return {"1": positive, "0": OTHER}.get(cell, cell)
 
 
-def _write(entries: Sequence[DatasetEntry], judged: Sequence[bool], folder: Path) -> None:
+def _write(entries: Sequence[DatasetEntry], evaluated: Sequence[bool], folder: Path) -> None:
     """Write the table of a fold, which refers to the original files."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
@@ -128,7 +128,7 @@ def _write(entries: Sequence[DatasetEntry], judged: Sequence[bool], folder: Path
             "mask_path": os.path.relpath(entry.mask, folder) if entry.mask else "",
             "split": "test" if one else "train",
         }
-        for entry, one in zip(entries, judged, strict=True)
+        for entry, one in zip(entries, evaluated, strict=True)
     ]
     write_table(folder / "dataset.csv", rows)
 
@@ -146,13 +146,13 @@ def _train_fold(recipe: TrainRecipe, data: Path, out: Path) -> None:
     )
 
 
-def _predictions(judged: Sequence[tuple[DatasetEntry, str]], model: Classifier) -> Iterable[dict[str, object]]:
+def _predictions(evaluated: Sequence[tuple[DatasetEntry, str]], model: Classifier) -> Iterable[dict[str, object]]:
     """Predict unseen images, with their clinical metadata and without."""
     config, classes = model.config, model.info.config.classes
     positive = classes.index(config.positive)
     empty: list[dict[str, str]] = [{}] * BATCH
-    for first in range(0, len(judged), BATCH):
-        part = judged[first : first + BATCH]
+    for first in range(0, len(evaluated), BATCH):
+        part = evaluated[first : first + BATCH]
         views = []
         for entry, _ in part:
             assert entry.image is not None

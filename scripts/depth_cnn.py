@@ -58,7 +58,7 @@ THICK = {
 Parts = dict[str, dict[str, dict[str, Estimate]]]  # part of the patches, method, metric
 
 
-class Judged(NamedTuple):
+class Evaluated(NamedTuple):
     """The evaluated patches: names, true thicknesses in mm, float64 (patch,), and the predictions of each method."""
 
     names: list[str]
@@ -77,7 +77,7 @@ def main() -> int:
     slides = of_slides(out, bundles)
     both = {"slides of the trial": slides, "patches of the cohort, unseen looks": of_cohort(arguments.cohort, bundles)}
     write_table(out / "cnn.csv", rows_of(slides))
-    figures = {name: judged(one) for name, one in both.items()}
+    figures = {name: evaluated(one) for name, one in both.items()}
     write_json(out / "cnn.json", {where: _plain(parts) for where, parts in figures.items()})
     draw_depths(
         {name: (depths.mm, slides.true_mm) for name, depths in slides.predicted.items()}, out / "figures" / "cnn.png"
@@ -98,7 +98,7 @@ def trained(name: str, cohort: Path, folder: Path) -> BundleInfo:
     return read_bundle(run.bundle)
 
 
-def of_slides(out: Path, bundles: Iterable[BundleInfo]) -> Judged:
+def of_slides(out: Path, bundles: Iterable[BundleInfo]) -> Evaluated:
     """Predict the slides of the trial, and add the geometric measurements.
 
     Slides with a measured thickness, in the order of the trial's table; ``geometry`` first.
@@ -108,7 +108,7 @@ def of_slides(out: Path, bundles: Iterable[BundleInfo]) -> Judged:
     measured = (np.array([float(row[name] or "nan") for row in rows]) for name in ("mm", "low_mm", "high_mm"))
     patches = [patch_of(out, row["slide"]) for row in rows]
     predicted = {"geometry": DepthIntervals(*measured), **{one.name: predict(one, patches) for one in bundles}}
-    return Judged([row["slide"] for row in rows], np.array([float(row["true_mm"]) for row in rows]), predicted)
+    return Evaluated([row["slide"] for row in rows], np.array([float(row["true_mm"]) for row in rows]), predicted)
 
 
 def patch_of(out: Path, slide: str) -> Path:
@@ -123,7 +123,7 @@ def patch_of(out: Path, slide: str) -> Path:
     return path
 
 
-def of_cohort(cohort: Path, bundles: Iterable[BundleInfo]) -> Judged:
+def of_cohort(cohort: Path, bundles: Iterable[BundleInfo]) -> Evaluated:
     """Predict the cohort's patches of unseen looks.
 
     They are cropped around the true line.
@@ -132,7 +132,7 @@ def of_cohort(cohort: Path, bundles: Iterable[BundleInfo]) -> Judged:
         rows = [row for row in csv.DictReader(file) if row["split"] == UNSEEN]
     patches = [cohort / row["path"] for row in rows]
     true = np.array([float(row["depth_mm"]) for row in rows])
-    return Judged([row["image_id"] for row in rows], true, {one.name: predict(one, patches) for one in bundles})
+    return Evaluated([row["image_id"] for row in rows], true, {one.name: predict(one, patches) for one in bundles})
 
 
 def predict(bundle: BundleInfo, patches: list[Path]) -> DepthIntervals:
@@ -152,7 +152,7 @@ def predict(bundle: BundleInfo, patches: list[Path]) -> DepthIntervals:
     return DepthIntervals(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
-def rows_of(judged: Judged) -> list[dict[str, object]]:
+def rows_of(evaluated: Evaluated) -> list[dict[str, object]]:
     """Convert the predictions for each slide to rows.
 
     ``slide``, ``true_mm``, ``in_view``, and the depth of each method with its interval.
@@ -160,19 +160,19 @@ def rows_of(judged: Judged) -> list[dict[str, object]]:
     return [
         {
             "slide": name,
-            "true_mm": float(judged.true_mm[index]),
-            "in_view": int(judged.true_mm[index] <= IN_VIEW_MM),
+            "true_mm": float(evaluated.true_mm[index]),
+            "in_view": int(evaluated.true_mm[index] <= IN_VIEW_MM),
             **{
                 f"{method}_{end}": round(float(values[index]), 4)
-                for method, depths in judged.predicted.items()
+                for method, depths in evaluated.predicted.items()
                 for end, values in zip(("mm", "low_mm", "high_mm"), depths, strict=True)
             },
         }
-        for index, name in enumerate(judged.names)
+        for index, name in enumerate(evaluated.names)
     ]
 
 
-def judged(found: Judged) -> Parts:
+def evaluated(found: Evaluated) -> Parts:
     """Evaluate each method on all patches, and on parts of them by their true thickness.
 
     By part, method and metric, with 95 % intervals by bootstrap.

@@ -111,8 +111,8 @@ def main() -> int:
     )
     card = full_class_card(draft.config, found, elsewhere, NOTES[draft.name])
     assert draft.config.classifier is not None
-    judged = draft.config.classifier.model_copy(update={"ages": age_groups(found.groups)})
-    config = draft.config.model_copy(update={"classifier": judged})
+    evaluated = draft.config.classifier.model_copy(update={"ages": age_groups(found.groups)})
+    config = draft.config.model_copy(update={"classifier": evaluated})
     extra_files = [*draft.path.glob(FILE_NAME)]
     write_bundle(
         arguments.out, config, load_network(draft), card, reference=read_reference(draft), extra_files=extra_files

@@ -40,7 +40,7 @@ def dataset(folder: Path, rows: Mapping[str, tuple[int, dict[str, str]]], size: 
 
 @pytest.fixture
 def two(tmp_path: Path) -> list[Path]:
-    """Two years of a challenge: picture 1 is in both, learnt from in one and judged on in the other."""
+    """Two years of a challenge: picture 1 is in both, learnt from in one and evaluated on in the other."""
     first = {
         "a": (0, {"split": "train", "patient_id": "p1"}),
         "b": (1, {"split": "train", "diagnosis": "melanoma", "age": "50"}),
@@ -193,7 +193,7 @@ def test_rows_about_one_image_become_one(tmp_path: Path) -> None:
     assert {name: rows[one][name] for name in ("age", "sex", "split", "source", "also_in")} == {
         "age": "50",
         "sex": "male",
-        "split": "test",  # what is judged on in one is not learnt from in another
+        "split": "test",  # what is evaluated on in one is not learnt from in another
         "source": "shown",
         "also_in": "mentioned",
     }

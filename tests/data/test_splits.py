@@ -89,12 +89,12 @@ def test_added_removed_or_rejected_rows_move_no_other_group(
     rejected = [replace(sample, review="rejected") for sample in everyone if sample not in after]
     first, then = split_trainable(before, Rules(), seed), split_trainable([*rejected, *after], Rules(), later)
     by_hash = {group for group in groups(everyone) if len(_choose_test_groups_of_set([group], 0.2))}
-    learnt, judged = groups(first.training + first.validation), groups(then.test)
+    learnt, evaluated = groups(first.training + first.validation), groups(then.test)
     if groups(before) & by_hash and groups(after) & by_hash:
-        assert not learnt & judged, "a later model must not be judged on what its parent has learnt"
+        assert not learnt & evaluated, "a later model must not be evaluated on what its parent has learnt"
         assert not groups(first.test) & groups(then.training + then.validation)
     else:
-        assert len(learnt & judged) <= 1, "only if the hash holds out no group, one is chosen"
+        assert len(learnt & evaluated) <= 1, "only if the hash holds out no group, one is chosen"
 
 
 def test_a_patient_in_two_splits_is_not_trained_on() -> None:

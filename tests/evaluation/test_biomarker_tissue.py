@@ -18,7 +18,7 @@ SHARES: dict[str, Any] = {"a": 0.4, "b": None, "c": "no tissue", "d": 0.0}
 
 
 @pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Five images, the last one without a scale, with predefined analyses instead of a network."""
 
     def analyse_slide(path: Path, folder: Path, options: Any, run: RunContext) -> SimpleNamespace:
@@ -36,12 +36,12 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(samples=samples, rows=rows)
 
 
-def test_unmeasurable_images_stay_empty(judged: Any, tmp_path: Path) -> None:
-    found, why = measure_ulceration(judged, "skin-demo", tmp_path, RunContext())
+def test_unmeasurable_images_stay_empty(evaluated: Any, tmp_path: Path) -> None:
+    found, why = measure_ulceration(evaluated, "skin-demo", tmp_path, RunContext())
     np.testing.assert_array_equal(found, [0.4, np.nan, np.nan, 0.0, np.nan])
     assert why == "b: no surface was found over a tumor"
     assert sorted(one.name for one in (tmp_path / "tissue").iterdir()) == ["set-a", "set-b", "set-c", "set-d"]
-    found, why = measure_ulceration(judged, None, tmp_path, RunContext())
+    found, why = measure_ulceration(evaluated, None, tmp_path, RunContext())
     assert np.isnan(found).all()
     assert "there is no tissue map" in why
 
@@ -50,10 +50,10 @@ def test_unmeasurable_images_stay_empty(judged: Any, tmp_path: Path) -> None:
     ("cell", "message"), [("150", "'mpp' is 150.0; expected"), ("0", "'mpp' is 0.0; expected"), ("", "has no scale")]
 )
 def test_an_invalid_scale_is_reported_and_the_others_continue(
-    judged: Any, tmp_path: Path, cell: str, message: str
+    evaluated: Any, tmp_path: Path, cell: str, message: str
 ) -> None:
-    judged.rows["set", "a"] = {"mpp_x": cell}
-    found, why = measure_ulceration(judged, "skin-demo", tmp_path, RunContext())
+    evaluated.rows["set", "a"] = {"mpp_x": cell}
+    found, why = measure_ulceration(evaluated, "skin-demo", tmp_path, RunContext())
     np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 0.0, np.nan])
     assert why.startswith("a: ")
     assert message in why
@@ -61,14 +61,14 @@ def test_an_invalid_scale_is_reported_and_the_others_continue(
 
 @pytest.mark.parametrize("error", [RunError, BundleError, SaveError, DiskFull])
 def test_errors_that_concern_all_images_are_raised(
-    judged: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[MelanomaError]
+    evaluated: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[MelanomaError]
 ) -> None:
     def fails(*arguments: object) -> None:
         raise error("not about one image")
 
     monkeypatch.setattr(analysing, "analyze_slide", fails)
     with pytest.raises(error, match="not about one image"):
-        measure_ulceration(judged, "skin-demo", tmp_path, RunContext())
+        measure_ulceration(evaluated, "skin-demo", tmp_path, RunContext())
 
 
 def test_a_model_without_epidermis_is_rejected() -> None:

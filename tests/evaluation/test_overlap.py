@@ -107,7 +107,7 @@ def test_images_that_the_model_was_trained_on_are_left_out(thirty: Path, trained
     assert found.warnings == (message,)
     about = json.loads((tmp_path / "out/metrics.json").read_text(encoding="utf-8"))
     assert about["training_overlap"]["left_out"] == [f"i{n}" for n in range(5)]
-    assert about["training_overlap"]["judged"] == 25
+    assert about["training_overlap"]["evaluated"] == 25
     assert escape(message) in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
     assert [row["image_id"] for row in table(tmp_path / "out/per_image.csv")] == [f"i{n}" for n in range(5, 30)]
 

@@ -80,10 +80,10 @@ def test_the_chain_runs_with_what_it_needs(done: ChainRun) -> None:
 
 
 def test_the_chain_is_marked_if_the_network_of_its_masks_has_not_learned(done: ChainRun) -> None:
-    judgement = json.loads((done.out / "judged/unetpp-folds/judgement.json").read_text(encoding="utf-8"))
-    assert judgement["validation_dice"] == pytest.approx(0.1)
-    whole = [fold["constant_dice"] for fold in judgement["folds"]]
-    assert judgement["constant_dice"] == pytest.approx(np.mean(whole))
+    evaluation = json.loads((done.out / "evaluated/unetpp-folds/evaluation.json").read_text(encoding="utf-8"))
+    assert evaluation["validation_dice"] == pytest.approx(0.1)
+    whole = [fold["constant_dice"] for fold in evaluation["folds"]]
+    assert evaluation["constant_dice"] == pytest.approx(np.mean(whole))
     results = {item.row.name: item for item in done.found.results}
     segmented = results["unetpp-folds"]
     assert segmented.unlearned.startswith("Dice of 10.0 on the validation images")
@@ -116,7 +116,7 @@ def test_the_figures_show_losses_stages_and_augmentations(done: ChainRun) -> Non
 
 def test_neither_network_was_trained_on_the_patient(done: ChainRun) -> None:
     for name, maker in (("unetpp-folds", "unetpp-folds"), ("chain-lite0", "cls-lite0")):
-        answers = read_table(done.out / f"judged/{name}/per_image.csv")
+        answers = read_table(done.out / f"evaluated/{name}/per_image.csv")
         assert len({row["image_id"] for row in answers}) == 60
         for row in answers:
             recipe = read_toml(done.out / f"rows/{maker}/fold-{row['fold']}/config.toml", TrainRecipe)
@@ -127,7 +127,7 @@ def test_neither_network_was_trained_on_the_patient(done: ChainRun) -> None:
 
 
 def test_the_network_of_the_same_fold_predicts_the_masks(done: ChainRun, data: Path) -> None:
-    fold_of = {row["image_id"]: row["fold"] for row in read_table(done.out / "judged/chain-lite0/per_image.csv")}
+    fold_of = {row["image_id"]: row["fold"] for row in read_table(done.out / "evaluated/chain-lite0/per_image.csv")}
     for sample in read_dataset(data):
         used = done.segmented_by[read_photograph(sample.image).rgb.tobytes()]
         own = done.out / f"rows/unetpp-folds/fold-{fold_of[sample.image_id]}/bundle"
@@ -185,10 +185,10 @@ def test_a_cancelled_chain_continues_with_the_next_fold(
         with pytest.raises(Cancelled):
             reproduce(options(data), tmp_path / "out", run=run)
     segmented = tmp_path / "out/rows/unetpp-folds"
-    assert sorted(path.name for path in segmented.glob("judged-*")) == ["judged-1", "judged-2"]
-    stamp = (segmented / "judged-2/per_image.csv").stat().st_mtime_ns
+    assert sorted(path.name for path in segmented.glob("evaluated-*")) == ["evaluated-1", "evaluated-2"]
+    stamp = (segmented / "evaluated-2/per_image.csv").stat().st_mtime_ns
     with patched():
         found = reproduce(options(data), tmp_path / "out", run=RunContext())
     assert found.missing.all == {}
-    assert (segmented / "judged-2/per_image.csv").stat().st_mtime_ns == stamp
+    assert (segmented / "evaluated-2/per_image.csv").stat().st_mtime_ns == stamp
     assert {item.row.name for item in found.results} == {*CHAIN}

@@ -83,7 +83,7 @@ def test_a_classifier_has_learned_if_its_auc_is_above_chance_where_it_was_traine
 
 
 @pytest.mark.parametrize(
-    ("judgement", "learned"),
+    ("evaluation", "learned"),
     [
         ({"validation_dice": 0.50, "constant_dice": 0.45}, True),
         ({"validation_dice": 0.45, "constant_dice": 0.45}, False),
@@ -91,10 +91,10 @@ def test_a_classifier_has_learned_if_its_auc_is_above_chance_where_it_was_traine
     ],
 )
 def test_a_segmentation_has_learned_if_it_is_better_than_masks_of_the_whole_image(
-    judgement: dict[str, float], learned: bool
+    evaluation: dict[str, float], learned: bool
 ) -> None:
     row = read_paper("P4").rows["unet"]
-    assert (row.kind.explain_unlearned(row, [], judgement) == "") is learned
+    assert (row.kind.explain_unlearned(row, [], evaluation) == "") is learned
 
 
 def test_an_auc_below_50_is_not_said_to_contain_it() -> None:
@@ -103,7 +103,7 @@ def test_an_auc_below_50_is_not_said_to_contain_it() -> None:
     assert row.kind.explain_unlearned(row, images, {}) == "the interval of its AUC lies below 50"
 
 
-def unlearned_rows(out: Path, paper: str, skills: dict[str, float], **judgement: float) -> dict[str, str]:
+def unlearned_rows(out: Path, paper: str, skills: dict[str, float], **evaluation: float) -> dict[str, str]:
     """Write the results of rows that are right about so many images in ten, and read why they have not learned."""
     plan = ReproductionPlan(
         paper=paper, budget="small", data={}, rows=tuple(PlannedRow(name=name, parameters=1000) for name in skills)
@@ -113,7 +113,7 @@ def unlearned_rows(out: Path, paper: str, skills: dict[str, float], **judgement:
         place = work.folder.row(name)
         images = [{"image_id": str(n), **image} for n, image in enumerate(found("a-only", skill).images)]
         write_table(place.per_image, images)
-        write_json(place.judgement, {"threshold": 0.5, "failed": {}, **judgement})
+        write_json(place.evaluation, {"threshold": 0.5, "failed": {}, **evaluation})
     return {item.row.name: item.unlearned for item in read_row_results(work)}
 
 

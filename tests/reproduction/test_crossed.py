@@ -33,12 +33,12 @@ def tables(folder: Path) -> dict[int, list[dict[str, str]]]:
 
 
 def test_each_patient_is_tested_once_and_not_by_its_own_network(dealt: Path) -> None:
-    judged = defaultdict(list)
+    evaluated = defaultdict(list)
     for rows in tables(dealt).values():
         assert len({(row["patient_id"], row["split"]) for row in rows}) == len({row["patient_id"] for row in rows})
         for row in rows:
-            judged[row["image_id"]] += [row["split"]]
-    assert {tuple(sorted(splits)) for splits in judged.values()} == {("test", "train", "train")}
+            evaluated[row["image_id"]] += [row["split"]]
+    assert {tuple(sorted(splits)) for splits in evaluated.values()} == {("test", "train", "train")}
 
 
 def test_folds_are_stratified(dealt: Path) -> None:

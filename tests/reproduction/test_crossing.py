@@ -65,7 +65,7 @@ def test_every_image_is_predicted_once_by_a_network_not_trained_on_its_patient(
 ) -> None:
     found, out = done
     assert found.missing.failed == {}
-    answers = read_table(out / "judged/adapted/per_image.csv")
+    answers = read_table(out / "evaluated/adapted/per_image.csv")
     assert len(answers) == len({(row["domain"], row["image_id"]) for row in answers}) == 120
     for row in answers:
         recipe = read_toml(out / f"rows/adapted/fold-{row['fold']}/config.toml", TrainRecipe)
@@ -161,8 +161,8 @@ def test_cancelling_keeps_the_completed_folds(sets: Path, tmp_path: Path, patche
         patch.setattr(paper_rows, "train", stop)
         with pytest.raises(Cancelled):
             reproduce(options(sets, "b-only"), tmp_path / "out", run=run)
-    assert sorted(path.name for path in tmp_path.glob("out/rows/b-only/judged-*")) == ["judged-1", "judged-2"]
-    assert not (tmp_path / "out/judged/b-only").exists()
+    assert sorted(path.name for path in tmp_path.glob("out/rows/b-only/evaluated-*")) == ["evaluated-1", "evaluated-2"]
+    assert not (tmp_path / "out/evaluated/b-only").exists()
     with patched():
         found = reproduce(options(sets, "b-only"), tmp_path / "out", run=RunContext())
     assert found.missing.all == {}
@@ -181,7 +181,7 @@ def test_a_killed_cross_validation_is_resumed(
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (tmp_path / "log.txt").open("wb") as log:
         life = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=log, stderr=log)
-    second, end = tmp_path / "out/rows/a-only/judged-2", time.monotonic() + 300
+    second, end = tmp_path / "out/rows/a-only/evaluated-2", time.monotonic() + 300
     while not second.is_dir():
         assert life.poll() is None, (tmp_path / "log.txt").read_text()
         assert time.monotonic() < end
@@ -189,7 +189,7 @@ def test_a_killed_cross_validation_is_resumed(
     life.send_signal(signal.SIGKILL)
     life.wait()
     stamp = (second / "per_image.csv").stat().st_mtime_ns
-    assert not (tmp_path / "out/judged/a-only").exists()
+    assert not (tmp_path / "out/evaluated/a-only").exists()
     with patched():
         reproduce(options(sets, "a-only"), tmp_path / "out", run=RunContext())
     assert (second / "per_image.csv").stat().st_mtime_ns == stamp
@@ -227,9 +227,11 @@ def test_predicted_masks_are_used_and_missing_lesions_are_noted(
     remarks = {item.row.name: item.remark for item in found.results}
     assert remarks["cls-lite0"] == "not learned: the interval of its AUC contains 50"  # random weights
     assert remarks["cls-lite0-predicted"].endswith("no lesion found in 60 of 60: the whole photograph was used")
-    judgement = json.loads((tmp_path / "out/judged/cls-lite0-predicted/judgement.json").read_text(encoding="utf-8"))
-    assert judgement["failed"] == {}
-    assert len(judgement["folds"]) == FOLDS
+    evaluation = json.loads(
+        (tmp_path / "out/evaluated/cls-lite0-predicted/evaluation.json").read_text(encoding="utf-8")
+    )
+    assert evaluation["failed"] == {}
+    assert len(evaluation["folds"]) == FOLDS
 
 
 def test_slow_rows_wait_if_there_is_no_time(sets: Path, patched: Patched) -> None:

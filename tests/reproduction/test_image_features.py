@@ -59,7 +59,7 @@ def test_a_stopped_row_of_features_continues_with_the_missing_images(
         done = reproduce(options, tmp_path / "out", run=RunContext())
     assert done.missing.all == {}
     assert len(measured) == COUNT - 20  # once for all folds
-    assert len(read_table(tmp_path / "out/judged/features/per_image.csv")) == COUNT
+    assert len(read_table(tmp_path / "out/evaluated/features/per_image.csv")) == COUNT
     assert not list((tmp_path / "out/rows/features").glob("unfinished*"))
 
 
@@ -72,7 +72,7 @@ def test_bad_images_are_left_out_and_named(
     with patched():
         done = reproduce(options_for(folder), tmp_path / "out", run=RunContext())
     assert done.missing.all == {}
-    rows = read_table(tmp_path / "out/judged/features/per_image.csv")
+    rows = read_table(tmp_path / "out/evaluated/features/per_image.csv")
     assert {row["image_id"] for row in rows} == {f"p{index}" for index in range(COUNT)} - {"p3", "p30"}
     text = (tmp_path / "out/tables.md").read_text(encoding="utf-8")
     assert "2 images could not be measured: cohort/p3, cohort/p30" in text

@@ -37,7 +37,7 @@ def done(
 
 
 def answers(out: Path, row: str) -> list[dict[str, str]]:
-    return read_table(out / f"judged/{row}/per_image.csv")
+    return read_table(out / f"evaluated/{row}/per_image.csv")
 
 
 def test_untouched_patients_are_in_no_fold_and_evaluated_once(done: tuple[Reproduction, Path]) -> None:
@@ -57,7 +57,7 @@ def test_the_prediction_for_untouched_patients_is_the_mean_of_all_folds(done: tu
     _, out = done
     each = [
         {one["image_id"]: float(one["probability"]) for one in read_table(path)}
-        for path in sorted(out.glob("rows/multi-modal/judged-*/per_image.csv"))
+        for path in sorted(out.glob("rows/multi-modal/evaluated-*/per_image.csv"))
     ]
     together = {one["image_id"]: float(one["probability"]) for one in answers(out, "multi-modal")}
     assert len(each) == FOLDS

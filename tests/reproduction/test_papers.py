@@ -116,10 +116,10 @@ def test_the_grids_are_whole_and_the_best_rows_are_in_them() -> None:
     [
         *(
             (name, "another", False)
-            for name in ("kind", "learn", "judged", "predictor", "target", "masks", "judged_on")
+            for name in ("kind", "learn", "evaluated", "predictor", "target", "masks", "evaluated_on")
         ),
         *((name, "another", False) for name in ("masks_of", "model_of", "start_of")),
-        *((name, ("another",), False) for name in ("learn_also", "unlabelled", "judged_also")),
+        *((name, ("another",), False) for name in ("learn_also", "unlabelled", "evaluated_also")),
         ("refine", True, False),
         *((name, "another", True) for name in ("title", "table")),
         ("order", 1, True),

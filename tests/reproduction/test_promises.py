@@ -248,7 +248,7 @@ def test_one_of_two_data_sets_without_the_target_of_a_row_runs(
     data = tuple(f"S={folder}" for folder in folders)
     options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=("biomarker",), data=data)
     assert keeps_its_promise(options, tmp_path / "out", patched, "some necrosis").left_out == {}
-    assert {row["domain"] for row in read_table(tmp_path / "out/judged/biomarker/per_image.csv")} == {"s"}
+    assert {row["domain"] for row in read_table(tmp_path / "out/evaluated/biomarker/per_image.csv")} == {"s"}
 
 
 def test_the_target_of_a_row_is_checked_in_each_fold(

@@ -41,8 +41,8 @@ def test_a_row_is_trained(
     assert found.missing.failed == {}
     assert found.results[0].estimates["JA"].mean > 0.5
     assert found.results[0].remark == ""
-    judgement = read_json(tmp_path / "out/judged/unet/judgement.json")
-    assert judgement["validation_dice"] > judgement["constant_dice"] > 0.1  # discs cover a part of the image
+    evaluation = read_json(tmp_path / "out/evaluated/unet/evaluation.json")
+    assert evaluation["validation_dice"] > evaluation["constant_dice"] > 0.1  # discs cover a part of the image
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,10 @@ def test_all_rows_use_the_same_split(done: tuple[Reproduction, Path]) -> None:
     assert [item.row.name for item in found.results] == list(TRANSFER)
     assert found.missing.failed == {}
     assert found.plan.left_out == {}
-    judged = {name: [row["image_id"] for row in read_table(out / f"judged/{name}/per_image.csv")] for name in TRANSFER}
-    of_m = {tuple(names) for name, names in judged.items() if name != "transfer-d"}
+    evaluated = {
+        name: [row["image_id"] for row in read_table(out / f"evaluated/{name}/per_image.csv")] for name in TRANSFER
+    }
+    of_m = {tuple(names) for name, names in evaluated.items() if name != "transfer-d"}
     assert len(of_m) == 1
     rows = {name: read_data(out / f"rows/{name}/data.csv") for name in ("deeplab-mobilenetv2-035", "transfer-d-then-m")}
     parts = [{(row.part, row.sample.image_id) for row in table} for table in rows.values()]
@@ -213,14 +215,14 @@ def test_a_reproduction_can_be_cancelled(done: tuple[Reproduction, Path]) -> Non
     run.cancel()
     with pytest.raises(Cancelled):
         reproduce(OPTIONS, out, run=run)
-    assert [path.name for path in (out / "judged").iterdir()] == ["deeplab-mobilenetv2-035"]
+    assert [path.name for path in (out / "evaluated").iterdir()] == ["deeplab-mobilenetv2-035"]
     assert [row["row"] for row in table_of(out)] == ["deeplab-mobilenetv2-035"]
 
 
 def begun(done: Path, name: str) -> Path:
     """Copy plan and split of a reproduction, and its first row, so that another one does the rest again."""
     out = done.parent / name  # as deep as the other: the split names files from there
-    for folder in ("data", "recipes", "rows/deeplab-mobilenetv2-035", "judged/deeplab-mobilenetv2-035"):
+    for folder in ("data", "recipes", "rows/deeplab-mobilenetv2-035", "evaluated/deeplab-mobilenetv2-035"):
         shutil.copytree(done / folder, out / folder)
     shutil.copy(done / "reproduction.json", out / "reproduction.json")
     return out
@@ -245,8 +247,8 @@ def test_a_killed_reproduction_is_resumed(done: tuple[Reproduction, Path], tmp_p
         time.sleep(0.01)
     life.kill()
     life.wait()
-    assert {path.name for path in (out / "judged").iterdir()} == {"deeplab-mobilenetv2-035", "transfer-m"}
-    stamp = (out / "judged/transfer-m/per_image.csv").stat().st_mtime_ns
+    assert {path.name for path in (out / "evaluated").iterdir()} == {"deeplab-mobilenetv2-035", "transfer-m"}
+    stamp = (out / "evaluated/transfer-m/per_image.csv").stat().st_mtime_ns
     reproduce(OPTIONS, out, run=RunContext())
-    assert (out / "judged/transfer-m/per_image.csv").stat().st_mtime_ns == stamp
+    assert (out / "evaluated/transfer-m/per_image.csv").stat().st_mtime_ns == stamp
     assert table_of(out) == table_of(done[1])

@@ -78,5 +78,5 @@ def test_an_existing_split_is_used(tmp_path: Path, spots: Callable[..., Path]) -
     write_table(folder / "dataset.csv", rows)
     write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
     with allow_outside_files():
-        judged = [sample.image_id for sample in read_dataset(tmp_path / "out/isic2016") if sample.split == "test"]
-    assert judged == ["s4", "s5"]
+        evaluated = [sample.image_id for sample in read_dataset(tmp_path / "out/isic2016") if sample.split == "test"]
+    assert evaluated == ["s4", "s5"]

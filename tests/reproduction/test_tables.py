@@ -16,7 +16,7 @@ from napari_melanoma.reproduction.papers import Budget, read_paper
 from napari_melanoma.reproduction.tables import describe_validation, paper_tables
 
 
-def judged(row: str, domain: str, value: float, count: int = 3, found: str = "1") -> list[dict[str, str]]:
+def evaluated(row: str, domain: str, value: float, count: int = 3, found: str = "1") -> list[dict[str, str]]:
     about = [{"image_id": str(n), "domain": domain, "group": f"{domain}/{n}", "found": found} for n in range(count)]
     return [{**image, **dict.fromkeys(METRICS, str(value))} for image in about]
 
@@ -30,23 +30,26 @@ def noted(rows: list[RowResult]) -> tuple[str, ...]:
 
 
 def written(row: RowResult) -> tuple[str, ...]:
-    return paper_tables(read_paper("P4"), [row, found("r2-unet", judged("", "dermofit", 0.5), "other")])[0].rows[0]
+    return paper_tables(read_paper("P4"), [row, found("r2-unet", evaluated("", "dermofit", 0.5), "other")])[0].rows[0]
 
 
 def test_images_with_the_same_name_in_two_data_sets() -> None:
-    old = found("transfer-m", judged("", "dermofit", 0.5) + judged("", "smartskins", 0.9))
-    new = found("transfer-zero-shot", judged("", "smartskins", 0.7) + judged("", "dermofit", 0.5))
+    old = found("transfer-m", evaluated("", "dermofit", 0.5) + evaluated("", "smartskins", 0.9))
+    new = found("transfer-zero-shot", evaluated("", "smartskins", 0.7) + evaluated("", "dermofit", 0.5))
     assert "JA -10.0 (" in noted([old, new])[0]
-    other = found("transfer-zero-shot", judged("", "elsewhere", 0.5))
+    other = found("transfer-zero-shot", evaluated("", "elsewhere", 0.5))
     assert noted([old, other]) == ()
 
 
 @pytest.mark.parametrize(
     ("images", "remark"),
     [
-        (judged("", "dermofit", 0, found="0"), "found no lesion in 3 of 3: training failed; less"),
-        (judged("", "dermofit", 0.1, found="0") + judged("", "dermofit", 0.1, 1), "found no lesion in 3 of 4; less"),
-        (judged("", "dermofit", 0.7), "less"),
+        (evaluated("", "dermofit", 0, found="0"), "found no lesion in 3 of 3: training failed; less"),
+        (
+            evaluated("", "dermofit", 0.1, found="0") + evaluated("", "dermofit", 0.1, 1),
+            "found no lesion in 3 of 4; less",
+        ),
+        (evaluated("", "dermofit", 0.7), "less"),
     ],
 )
 def test_a_row_that_finds_nothing_is_noted(images: list[dict[str, str]], remark: str) -> None:
@@ -54,13 +57,13 @@ def test_a_row_that_finds_nothing_is_noted(images: list[dict[str, str]], remark:
 
 
 def test_one_patient_gives_no_interval() -> None:
-    one = found("unet", judged("", "dermofit", 0.7, 1))
+    one = found("unet", evaluated("", "dermofit", 0.7, 1))
     assert f"70.0 ({NO_INTERVAL_TEXT})" in written(one)
     assert np.isnan(one.estimates["JA"].low)
 
 
 def test_common_reductions_are_listed_once() -> None:
-    images = judged("", "dermofit", 0.5)
+    images = evaluated("", "dermofit", 0.5)
     rows = [
         found("unet", images, "128 px", "8 channels"),
         found("r2-unet", images, "128 px"),
@@ -76,7 +79,7 @@ def test_common_reductions_are_listed_once() -> None:
 
 
 def test_columns_name_paper_and_reproduction() -> None:
-    transfer = found("transfer-m", judged("", "pad_ufes", 0.5))
+    transfer = found("transfer-m", evaluated("", "pad_ufes", 0.5))
     table = paper_tables(read_paper("P4"), [transfer])[0]
     headings = [f"{group}, {name}" if group else name for group, name in zip(table.groups, table.columns, strict=True)]
     assert headings[:7] == ["Row", "Images, paper", "Images, ours", "n", "Parameters, ours", "T, paper", "T, ours"]
@@ -111,7 +114,7 @@ def test_the_use_of_the_validation_set_is_that_of_the_recipes(
 
 
 def test_the_metrics_of_a_row_are_estimated_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    row, counts = found("transfer-m", judged("", "dermofit", 0.5) + judged("", "elsewhere", 0.9)), list[int]()
+    row, counts = found("transfer-m", evaluated("", "dermofit", 0.5) + evaluated("", "elsewhere", 0.9)), list[int]()
     estimates = row.row.kind.estimates
 
     def counted(images: Sequence[Mapping[str, str]]) -> dict[str, Estimate]:

@@ -39,9 +39,9 @@ def test_the_effect_of_a_column_is_recovered(tmp_path: Path, depends_on_age: boo
 
 
 def test_test_rows_are_not_used_for_training(tmp_path: Path) -> None:
-    learnt, judged = rows(0, True), [{**row, "split": "test", "melanoma": "1", "age": "20"} for row in rows(2, True)]
+    learnt, evaluated = rows(0, True), [{**row, "split": "test", "melanoma": "1", "age": "20"} for row in rows(2, True)]
     test_rows = {("set", "young"): {"image_id": "young", "age": "20", "site": ""}}
-    write_table(tmp_path / "set/dataset.csv", [*learnt, *judged])
+    write_table(tmp_path / "set/dataset.csv", [*learnt, *evaluated])
     assert predict_with_trees((tmp_path / "set",), test_rows, CHOICES)["set", "young"] < 0.3
 
 

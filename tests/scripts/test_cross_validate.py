@@ -27,7 +27,7 @@ def script(repository: Path) -> ModuleType:
     return module
 
 
-def test_a_recipe_that_learns_from_every_image_leaves_out_the_fold_that_is_judged(
+def test_a_recipe_that_learns_from_every_image_leaves_out_the_fold_that_is_evaluated(
     script: ModuleType, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learnt: list[TrainRecipe] = []

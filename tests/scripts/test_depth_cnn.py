@@ -34,8 +34,10 @@ def off_by(mm: float) -> DepthIntervals:
 
 def test_networks_are_judged_on_what_a_patch_shows_too(cnn: ModuleType) -> None:
     cut = DepthIntervals(np.minimum(TRUE, cnn.IN_VIEW_MM), *(np.full(len(TRUE), np.nan) for _ in range(2)))
-    found = cnn.Judged([f"test-{place:03}" for place in range(len(TRUE))], TRUE, {"geometry": off_by(0.1), "cnn": cut})
-    figures = cnn.judged(found)
+    found = cnn.Evaluated(
+        [f"test-{place:03}" for place in range(len(TRUE))], TRUE, {"geometry": off_by(0.1), "cnn": cut}
+    )
+    figures = cnn.evaluated(found)
     assert figures["all"]["geometry"]["depth_mae_mm"].mean == pytest.approx(0.1)
     assert figures["all"]["geometry"]["depth_coverage"].mean == 1.0
     assert figures["all"]["cnn"]["depth_mae_mm"].mean == pytest.approx((0.25 + 1.25 + 2.25) / 9)

@@ -61,8 +61,8 @@ def rows(offset_mm: float, part: str = "test") -> list[dict[str, Any]]:
 def test_errors_coverage_and_categories_are_told(scripts: tuple[ModuleType, ModuleType], tmp_path: Path) -> None:
     _, report = scripts
     known = [*rows(0.1), *rows(0.1, "calibration"), {**rows(0)[0], "slide": "test-060", "mm": None, "why": "no tumour"}]
-    judged = report.with_law(known, report.fitted(known, "skin-demo"))
-    said = report.report(judged, tmp_path)
+    evaluated = report.with_law(known, report.fitted(known, "skin-demo"))
+    said = report.report(evaluated, tmp_path)
     assert "mean_absolute_error_mm: 0.100 (0.100 to 0.100)" in said
     assert "coverage: 1.000 (0.940 to 1.000)" in said
     assert "t_category_right: 1.000" in said

@@ -34,7 +34,7 @@ def learnt(recipe: TrainRecipe, out: Path) -> BundleInfo:
 
 
 @pytest.fixture
-def judged(asked: TrainRecipe, draw_classes: Callable[..., Path], tmp_path: Path, change: Change) -> TrainRecipe:
+def evaluated(asked: TrainRecipe, draw_classes: Callable[..., Path], tmp_path: Path, change: Change) -> TrainRecipe:
     """One epoch that learns next to nothing; 36 images are held out."""
     data = draw_classes(tmp_path / "some-held-out", "image")
     lines = (data / "dataset.csv").read_text().splitlines()
@@ -44,10 +44,10 @@ def judged(asked: TrainRecipe, draw_classes: Callable[..., Path], tmp_path: Path
 
 
 def test_a_classifier_is_compared_with_the_one_it_started_from(
-    judged: TrainRecipe, tmp_path: Path, change: Change
+    evaluated: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
-    first = learnt(judged, tmp_path / "first")
-    better = change(judged, epochs=8, learning_rate=1e-2, model={"start": str(first.path)})
+    first = learnt(evaluated, tmp_path / "first")
+    better = change(evaluated, epochs=8, learning_rate=1e-2, model={"start": str(first.path)})
     new = learnt(better, tmp_path / "second")
     found = read_run(tmp_path / "second").comparison
     assert found is not None
@@ -70,8 +70,10 @@ def test_a_classifier_is_compared_with_the_one_it_started_from(
     assert "area under the ROC curve" in card
 
 
-def test_classifier_without_start_model_is_evaluated_alone(judged: TrainRecipe, tmp_path: Path, events: Events) -> None:
-    learnt(judged, tmp_path / "run")
+def test_classifier_without_start_model_is_evaluated_alone(
+    evaluated: TrainRecipe, tmp_path: Path, events: Events
+) -> None:
+    learnt(evaluated, tmp_path / "run")
     assert not (tmp_path / "run" / "comparison").exists()
     about = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
     held_out = [row for row in read_data(tmp_path / "run" / "data.csv") if row.part == "held_out"]

@@ -1,4 +1,4 @@
-"""A run writes down what it was trained and tuned on, inherits what its start was, and is judged on neither."""
+"""A run writes down what it was trained and tuned on, inherits what its start was, and is evaluated on neither."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_corrections_of_photographs_that_the_start_was_trained_on_judge_nothing(
     assert found.reason.startswith("Not compared: the models were trained on all test images")
     assert "Correct about 20 more photographs" in found.reason
     overlap = found.facts["training_overlap"]
-    assert (overlap["judged"], overlap["verdict"]) == (0, False)
+    assert (overlap["evaluated"], overlap["verdict"]) == (0, False)
     assert len(overlap["left_out"]) == overlap["images"] > 0
     notices = [e["message"] for e in RunFolder(run).read_events() if e["kind"] == "notice"]
     assert any("validation images" in message and f"'{trained.name}'" in message for message in notices)

@@ -117,14 +117,14 @@ def test_clearing_the_encoder_caches_empties_them() -> None:
 
 def test_what_was_seen_is_recalled_where_somebody_remembers() -> None:
     learning, images = Counting().requires_grad_(False).eval(), torch.rand(3, 3, 8, 8)
-    judged, other = deepcopy(learning), Counting().requires_grad_(False).eval()
+    evaluated, other = deepcopy(learning), Counting().requires_grad_(False).eval()
     cache_encoder(learning)
     learning(images)
-    for encoder in (judged, other):
+    for encoder in (evaluated, other):
         reuse_encoder_cache(encoder)
         encoder(images)
         encoder(images)
-    assert (judged.looked, other.looked) == (0, 6)
+    assert (evaluated.looked, other.looked) == (0, 6)
 
 
 def recipe(augmentation: dict[str, object], **asked: object) -> TrainRecipe:

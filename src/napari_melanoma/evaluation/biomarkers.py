@@ -98,7 +98,7 @@ class Biomarkers:
     measures: dict[str, RankedFeature]
     not_measured: dict[str, str]
     table: NDArray[np.float64]
-    judged: LabeledImages
+    evaluated: LabeledImages
     feature_count: int
 
 
@@ -140,10 +140,10 @@ def _row(name: str, marker: RankedFeature, positive: str) -> dict[str, object]:
 
 def _measures(found: Biomarkers) -> Iterator[dict[str, object]]:
     """Yield the rows of ``measures.csv``."""
-    judged = found.judged
-    for sample, label, values in zip(judged.samples, judged.labels, found.table, strict=True):
+    evaluated = found.evaluated
+    for sample, label, values in zip(evaluated.samples, evaluated.labels, found.table, strict=True):
         cells = {name: "" if np.isnan(value) else float(value) for name, value in zip(MEASURES, values, strict=True)}
-        yield {"image_id": sample.image_id, "domain": sample.domain, "label": judged.classes[label], **cells}
+        yield {"image_id": sample.image_id, "domain": sample.domain, "label": evaluated.classes[label], **cells}
 
 
 def _activated_rows(found: Biomarkers) -> Iterator[dict[str, object]]:
@@ -163,13 +163,13 @@ def _picture_name(rank: int, number: int) -> str:
 
 def _about(found: Biomarkers, classifier: Classifier, options: BiomarkerOptions) -> dict[str, Any]:
     """Return the data, options and provenance for ``biomarkers.json``."""
-    judged = found.judged
-    positive = judged.labels == judged.classes.index(classifier.config.positive)
+    evaluated = found.evaluated
+    positive = evaluated.labels == evaluated.classes.index(classifier.config.positive)
     return {
         "model": {"name": classifier.info.name, "fingerprint": classifier.info.fingerprint},
         "statistic": "AUC (Mann-Whitney) of patients",
         "positive": classifier.config.positive,
-        "images": len(judged.samples),
+        "images": len(evaluated.samples),
         "positives": int(positive.sum()),
         "features_looked_at": found.feature_count,
         "options": options.model_dump(mode="json"),
@@ -224,20 +224,20 @@ def check_tissue_model(name: str) -> str | None:
 
 
 def measure_ulceration(
-    judged: LabeledImages, model: str | None, out: Path, run: RunContext
+    evaluated: LabeledImages, model: str | None, out: Path, run: RunContext
 ) -> tuple[NDArray[np.float64], str]:
     """Measure the share of the tumor surface without epidermis in each image.
 
     Returns float64 (image,), in [0, 1], NaN if it cannot be measured; and the reason for the first image without a
     value, empty if all have one.
     """
-    found = np.full(len(judged.samples), np.nan)
+    found = np.full(len(evaluated.samples), np.nan)
     if model is None:
         return found, NO_MAP
     first = ""
-    names = ids_to_file_names(f"{sample.domain}-{sample.image_id}" for sample in judged.samples)
-    for index, sample in enumerate(run.track(judged.samples, "Segmenting tissue")):
-        scale = judged.rows.get(sample.key, {}).get("mpp_x")
+    names = ids_to_file_names(f"{sample.domain}-{sample.image_id}" for sample in evaluated.samples)
+    for index, sample in enumerate(run.track(evaluated.samples, "Segmenting tissue")):
+        scale = evaluated.rows.get(sample.key, {}).get("mpp_x")
         found[index], why = _share(
             sample, read_number(scale), model, out / TISSUE / names[f"{sample.domain}-{sample.image_id}"], run
         )
@@ -276,10 +276,10 @@ def find_biomarkers(
     """Find the features and measures of images that separate the classes, and write the results."""
     tissue_model = check_tissue_model(options.tissue_model)
     evaluation_options = ClassEvaluationOptions(split=options.split, target=options.target)
-    judged = find_labeled_images(datasets, classifier, evaluation_options)
-    embeddings, table = _embed_pictures(classifier, judged, run)
-    positive = judged.labels == judged.classes.index(classifier.config.positive)
-    groups = np.array([str(sample.group) for sample in judged.samples])
+    evaluated = find_labeled_images(datasets, classifier, evaluation_options)
+    embeddings, table = _embed_pictures(classifier, evaluated, run)
+    positive = evaluated.labels == evaluated.classes.index(classifier.config.positive)
+    groups = np.array([str(sample.group) for sample in evaluated.samples])
     try:
         markers = rank_features(embeddings, positive, groups, options.count)
     except ValueError as error:
@@ -290,16 +290,16 @@ def find_biomarkers(
         BiomarkerFeature(
             _feature_name(marker.rank, first),
             marker,
-            _most_activated(classifier, judged, embeddings, marker.rank, options),
+            _most_activated(classifier, evaluated, embeddings, marker.rank, options),
         )
         for marker in run.track(markers, "Finding images for each feature")
     ]
-    shares, why = measure_ulceration(judged, tissue_model, out, run)
+    shares, why = measure_ulceration(evaluated, tissue_model, out, run)
     table = np.column_stack([table, shares])
     measures, without = rank_measures(table, positive, groups)
     if "ulceration_share" in without and why:
         without["ulceration_share"] += f"; the first without it: {why}" if tissue_model else f"; {why}"
-    result = Biomarkers(found, measures, without, table, judged, embeddings.shape[1])
+    result = Biomarkers(found, measures, without, table, evaluated, embeddings.shape[1])
     write_biomarkers(out, result, classifier, options, run)
     return result
 
@@ -355,14 +355,14 @@ def read_picture(classifier: Classifier, sample: Sample) -> tuple[NDArray[np.uin
 
 
 def _embed_pictures(
-    classifier: Classifier, judged: LabeledImages, run: RunContext
+    classifier: Classifier, evaluated: LabeledImages, run: RunContext
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the embedding and the measures of each image."""
     embeddings, measured = [], []
-    for sample in run.track(judged.samples, "Reading images"):
+    for sample in run.track(evaluated.samples, "Reading images"):
         rgb, mask = read_picture(classifier, sample)
         embeddings.append(classifier.run_encoder([classifier.view(rgb, mask)])[0].embedding)
-        row = judged.rows.get(sample.key, {})
+        row = evaluated.rows.get(sample.key, {})
         mpp = read_number(row.get("mpp_x"))
         measured.append(list(measure_stain(rgb, None if np.isnan(mpp) else mpp).values()))
     return np.array(embeddings, np.float64), np.array(measured, np.float64)
@@ -370,7 +370,7 @@ def _embed_pictures(
 
 def _most_activated(
     classifier: Classifier,
-    judged: LabeledImages,
+    evaluated: LabeledImages,
     embeddings: NDArray[np.float64],
     feature: int,
     options: BiomarkerOptions,
@@ -378,7 +378,7 @@ def _most_activated(
     """Return the images that activate a feature most, one per patient."""
     found: dict[str, ActivatedImage] = {}
     for index in np.argsort(-embeddings[:, feature], kind="stable"):
-        sample = judged.samples[index]
+        sample = evaluated.samples[index]
         if str(sample.group) in found:
             continue
         heat = activation_map(classifier, *read_picture(classifier, sample), feature)

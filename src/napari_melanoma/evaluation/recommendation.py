@@ -44,20 +44,24 @@ def advise(
             f"Only {_images(gain.count)} of {new.patients} patients or lesions could be compared; at least {MIN_COUNT} "
             f"of each are needed. {remedy or MORE_IMAGES[metric]}"
         )
-    judged = [d for d in others if metric in d.difference and min(d.patients, d.difference[metric].count) >= MIN_COUNT]
+    evaluated = [
+        one
+        for one in others
+        if metric in one.difference and min(one.patients, one.difference[metric].count) >= MIN_COUNT
+    ]
     if gain.high < 0:
         return "keep", f"The new model is worse on {_images(gain.count)}: {_format_change(gain, metric)}."
-    lost = [domain for domain in judged if domain.difference[metric].high < -TOLERATED_LOSS]
+    lost = [domain for domain in evaluated if domain.difference[metric].high < -TOLERATED_LOSS]
     if lost:
         worst = min(lost, key=lambda domain: domain.difference[metric].mean)
         return "keep", f"The new model is worse on {worst.name}: {_format_change(worst.difference[metric], metric)}."
     if not gain.low > 0:  # also where there is no interval
         return "cannot tell", _chance_reason(gain, metric)
-    doubtful = [domain for domain in judged if domain.difference[metric].low < -TOLERATED_LOSS]
+    doubtful = [domain for domain in evaluated if domain.difference[metric].low < -TOLERATED_LOSS]
     if doubtful:
         worst = min(doubtful, key=lambda domain: domain.difference[metric].low)
         return "cannot tell", _loss_reason(gain, worst, metric)
-    return "take over", _gain_reason(gain, judged, metric)
+    return "take over", _gain_reason(gain, evaluated, metric)
 
 
 def count_images_needed(found: Estimate, limit: float) -> int | None:
@@ -90,9 +94,9 @@ def _loss_reason(gain: Estimate, domain: DomainChange, metric: str) -> str:
     return f"The new model is better on the new images: {_format_change(gain, metric)}, but {loss}. {more}"
 
 
-def _gain_reason(gain: Estimate, judged: Sequence[DomainChange], metric: str) -> str:
+def _gain_reason(gain: Estimate, evaluated: Sequence[DomainChange], metric: str) -> str:
     """Explain what is gained, and that the base data do not lose."""
-    base = [domain.name for domain in judged if domain.base]
+    base = [domain.name for domain in evaluated if domain.base]
     kept = f"It loses no more than {TOLERATED_LOSS} on {', '.join(base)}." if base else "No other images were compared."
     return f"The new model is better on {_images(gain.count)}: {_format_change(gain, metric)}. {kept}"
 

@@ -116,7 +116,7 @@ class Overlap:
     @property
     def measured(self) -> list[Sample]:
         """The images that are measured."""
-        return [sample for sample, judged in zip(self.samples, self.is_measured, strict=True) if judged]
+        return [sample for sample, evaluated in zip(self.samples, self.is_measured, strict=True) if evaluated]
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -208,7 +208,7 @@ class Overlap:
             "included": self.included,
             "verdict": self.is_enough and not (self.included and bool(self.seen.any())),
             "images": len(self.samples),
-            "judged": len(self.measured),
+            "evaluated": len(self.measured),
             "left_out": left_out,
             "models": [
                 {

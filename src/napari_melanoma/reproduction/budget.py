@@ -66,7 +66,7 @@ class RowCandidate:
     """
 
     row: Row
-    judged: int
+    evaluated: int
     learn: int = 0
     tuning: int = 0
     recipe: TrainRecipe | None = None
@@ -93,7 +93,7 @@ class RowCandidate:
         steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
         runs = max(1, self.folds)
         return RowCost(
-            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + self._reading_s)),
+            fixed=runs * (START_S + tuning_s + self.evaluated * (step.forward_s + self._reading_s)),
             epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
             steps=steps,
         )
@@ -102,9 +102,9 @@ class RowCandidate:
     def _judging_seconds(self) -> float:
         """Time of a row without training; one that predicts from the table reads no images."""
         if not self.folds:
-            return START_S + self.judged * self._reading_s
+            return START_S + self.evaluated * self._reading_s
         reads = self.row.file.predictor in ("network", "features") or self.row.kind.needs_masks
-        return self.folds * self.judged * self._reading_s if reads else START_S
+        return self.folds * self.evaluated * self._reading_s if reads else START_S
 
     @property
     def _reading_s(self) -> float:

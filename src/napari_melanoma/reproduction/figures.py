@@ -409,7 +409,7 @@ def _sample_pictures(
     """Read the pictures of a role, photographs first; empty without photographs."""
     samples = work.data[role].test_samples
     photographs = read_pictures(work.folder.photographs, samples)
-    rows = [item.row for item in found if item.row.file.judged == role and not item.row.kind.crossed]
+    rows = [item.row for item in found if item.row.file.evaluated == role and not item.row.kind.crossed]
     rows = [row for row in rows if row.grid is None]
     folders = {row.file.title: work.folder.row(row.name).pictures for row in rows}
     predictions = {title: read_pictures(folder, samples) for title, folder in folders.items()}
@@ -629,12 +629,12 @@ def depth_pictures(found: Sequence[RowResult], folder: Path) -> list[ReportPictu
     own = [one for one in rows if one.title == rows[0].title]
     draw_depths({f"{one.title}: {one.where}": (one.predicted_mm, one.true_mm) for one in own}, path)
     pictures = [ReportPicture("Predicted and measured depth", path, DRAWN)]
-    judged = own[-1]  # the untouched part, if any
-    for pair in judged.pairs():
+    evaluated = own[-1]  # the untouched part, if any
+    for pair in evaluated.pairs():
         path = folder / f"agreement-{'-'.join(pair.names).replace(' ', '-')}.png"
         plot_bland_altman(bland_altman(pair.first_mm, pair.second_mm), pair.names, path, items="patches")
         title = f"Depth: {pair.names[0]} and {pair.names[1]}"
-        pictures.append(ReportPicture(title, path, f"{judged.title}: {judged.where}"))
+        pictures.append(ReportPicture(title, path, f"{evaluated.title}: {evaluated.where}"))
     return pictures
 
 

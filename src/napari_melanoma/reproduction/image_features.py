@@ -58,8 +58,8 @@ def make_feature_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sa
 
 def measure_features(subject: RowSubject, run: RunContext) -> MeasuredImages:
     """Measure the images of a row; finished ones are stored in its folder, for its other folds and after a stop."""
-    widths = _pixel_widths((*subject.learnt, *subject.judged))
-    samples = _used_samples((*subject.learnt, *subject.judged))
+    widths = _pixel_widths((*subject.learnt, *subject.evaluated))
+    samples = _used_samples((*subject.learnt, *subject.evaluated))
     stored = PartialResults(subject.store, MEASURED_WITH) if subject.store else None
     found = MeasuredImages()
 
@@ -158,9 +158,9 @@ def _predict(subject: RowSubject, measured: MeasuredImages) -> dict[Key, float]:
         LogisticRegression(max_iter=1000),
     )
     model.fit(measured.matrix(training), truth)
-    judged = [sample for sample in _used_samples(subject.judged) if sample.key in measured.features]
-    found = model.predict_proba(measured.matrix(judged))[:, 1] if judged else ()
-    return {sample.key: float(probability) for sample, probability in zip(judged, found, strict=True)}
+    evaluated = [sample for sample in _used_samples(subject.evaluated) if sample.key in measured.features]
+    found = model.predict_proba(measured.matrix(evaluated))[:, 1] if evaluated else ()
+    return {sample.key: float(probability) for sample, probability in zip(evaluated, found, strict=True)}
 
 
 def _labels(folders: Sequence[Path], target: str) -> Mapping[Key, str]:

@@ -141,7 +141,7 @@ def draw_stages(work: ReproductionContext, found: Sequence[RowResult]) -> Iterat
         segmenter, classifier = (read_bundle(bundle) for bundle in bundles)
         chain = _Chain(Segmenter.load(segmenter), Classifier.load(classifier))
         answers = {(one["domain"], one["image_id"]): one for one in item.images}
-        tested = [one for one in read_datasets(work.crossed[file.judged].folders(1)) if one.split == TEST]
+        tested = [one for one in read_datasets(work.crossed[file.evaluated].folders(1)) if one.split == TEST]
         tested = [one for one in tested if one.key in answers]
         chosen = choose_pictured(tested, {one.full_name: answers[one.key]["label"] for one in tested})
         shown = [one for one in tested if one.full_name in chosen]
@@ -216,7 +216,7 @@ def draw_explanations(work: ReproductionContext, found: Sequence[RowResult]) -> 
     if item is None or bundle is None or not bundle.is_dir():
         return
     classifier, target = Classifier.load(read_bundle(bundle)), work.paper.target_of(item.row)
-    folders = work.crossed[item.row.file.judged].folders(1)
+    folders = work.crossed[item.row.file.evaluated].folders(1)
     table = {(place.name, one["image_id"]): one for place in folders for one in read_table(place / TABLE)}
     said = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}
     unseen = [one for one in read_datasets(folders) if one.split in (UNTOUCHED, TEST) and one.key in said]

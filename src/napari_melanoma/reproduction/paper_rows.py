@@ -31,7 +31,7 @@ from napari_melanoma.reproduction.budget import reduce_input, use_threads
 from napari_melanoma.reproduction.kinds.segmentation import measure_validation, pool_validation
 from napari_melanoma.reproduction.papers import SEGMENTER, Paper, PaperTable, Row, RowSubject
 from napari_melanoma.reproduction.planning import (
-    JUDGEMENT,
+    EVALUATION,
     PER_IMAGE,
     PICTURES,
     FoldFolder,
@@ -140,16 +140,16 @@ class RowEvaluation:
 def evaluate_row(work: ReproductionContext, row: Row, run: RunContext) -> None:
     """Measure the model of a row on the test images or its validation images, and save a few pictures."""
     place, maker = work.folder.row(row.name), row.file.model_of or row.name
-    bundle, data = read_bundle(work.folder.row(maker).run.bundle), work.data[row.file.judged]
-    samples = data.test_samples if row.file.judged_on == TEST else _validation_samples(work.folder.row(maker))
+    bundle, data = read_bundle(work.folder.row(maker).run.bundle), work.data[row.file.evaluated]
+    samples = data.test_samples if row.file.evaluated_on == TEST else _validation_samples(work.folder.row(maker))
     pictured = {sample.full_name for sample in sample_by_name(samples, PICTURE_COUNT)}
-    with atomic_folder(place.judged) as folder:
+    with atomic_folder(place.evaluated) as folder:
         subject = RowSubject(row, bundle, data.folders)
         found = measure_samples(work, subject, samples, (pictured, folder / place.pictures.name), run)
         write_table(folder / place.per_image.name, found.rows)
         facts = {"threshold": bundle.config.threshold, "weights": bundle.fingerprint, "failed": found.failed}
         facts |= measure_validation(work.folder.row(maker).run)
-        write_json(folder / place.judgement.name, {"row": row.name, "images": len(found.rows), **facts})
+        write_json(folder / place.evaluation.name, {"row": row.name, "images": len(found.rows), **facts})
 
 
 def _validation_samples(place: RowFolder) -> list[Sample]:
@@ -207,7 +207,7 @@ def cross_validate(work: ReproductionContext, row: Row, run: RunContext) -> None
     place = work.folder.row(row.name)
     for fold in range(1, work.paper.file.folds + 1):
         here = place.fold(fold)
-        if here.judged.is_dir():
+        if here.evaluated.is_dir():
             continue
         part = PartContext(run, fold - 1, work.paper.file.folds, f"fold {fold} of {work.paper.file.folds}")
         part.check()
@@ -343,20 +343,20 @@ def choose_pictured(samples: Iterable[Sample], labels: Mapping[str, str]) -> set
 def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunContext) -> None:
     """Measure the network of a fold on the test images of all roles."""
     file, here = row.file, work.folder.row(row.name).fold(fold)
-    judged = tuple(folder for role in file.judges for folder in work.crossed[role].folders(fold))
+    evaluated = tuple(folder for role in file.evaluation_roles for folder in work.crossed[role].folders(fold))
     learnt = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
-    role_of = {name: role for role in file.judges for name in work.crossed[role].names}
+    role_of = {name: role for role in file.evaluation_roles for name in work.crossed[role].names}
     target = work.paper.target_of(row)
     masks = "predicted" if _predicts_masks(work, row) else file.masks
     store = work.folder.row(row.name).run.path
     segmenter = _segmenter(work, row, fold)
-    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target, masks, segmenter, store)
-    table = {f"{place.name}/{one['image_id']}": one for place in judged for one in read_table(place / TABLE)}
+    subject = RowSubject(row, _bundle(work, row, fold), evaluated, learnt, target, masks, segmenter, store)
+    table = {f"{place.name}/{one['image_id']}": one for place in evaluated for one in read_table(place / TABLE)}
     answers = {name: one.get(target, "") for name, one in table.items()}
-    samples = [sample for sample in read_datasets(judged) if answers[sample.full_name] in LABELS]
+    samples = [sample for sample in read_datasets(evaluated) if answers[sample.full_name] in LABELS]
     shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), answers)
     unseen = [sample for sample in samples if sample.split in (TEST, UNTOUCHED)]
-    with atomic_folder(here.judged) as folder:
+    with atomic_folder(here.evaluated) as folder:
         usable = select_trainable(unseen) if row.kind.needs_masks else unseen
         found = measure_samples(work, subject, usable, (shown, folder / PICTURES), run)
         fold_of = {name: one["fold"] for name, one in table.items()}
@@ -368,7 +368,7 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
         facts = {**_facts(subject.bundle), "images": len(rows), "failed": found.failed}
         if row.task == "segmentation":
             facts |= measure_validation(work.folder.row(file.model_of or row.name).fold(fold).run)
-        write_json(folder / JUDGEMENT, facts)
+        write_json(folder / EVALUATION, facts)
 
 
 def _bundle(work: ReproductionContext, row: Row, fold: int) -> BundleInfo | None:
@@ -398,17 +398,17 @@ def _facts(bundle: BundleInfo | None) -> dict[str, object]:
 def _pool_row(work: ReproductionContext, row: Row) -> None:
     """Pool the predictions of all folds."""
     place = work.folder.row(row.name)
-    each = [place.fold(fold).judged for fold in range(1, work.paper.file.folds + 1)]
-    facts = [read_json(folder / JUDGEMENT) for folder in each]
+    each = [place.fold(fold).evaluated for fold in range(1, work.paper.file.folds + 1)]
+    facts = [read_json(folder / EVALUATION) for folder in each]
     failed = {name: why for fact in facts for name, why in fact["failed"].items()}
-    with atomic_folder(place.judged) as folder:
+    with atomic_folder(place.evaluated) as folder:
         rows = pool_folds([read_table(one / PER_IMAGE) for one in each])
         write_table(folder / PER_IMAGE, rows)
         for one in each:
             if (one / PICTURES).is_dir():
                 shutil.copytree(one / PICTURES, folder / PICTURES, dirs_exist_ok=True)
         values = {"row": row.name, "images": len(rows), "threshold": HALF, "failed": failed, "folds": facts}
-        write_json(folder / JUDGEMENT, {**values, **pool_validation(facts)})
+        write_json(folder / EVALUATION, {**values, **pool_validation(facts)})
 
 
 PARTS = {FOLDS: "cross-validated", UNTOUCHED: "untouched test set"}
@@ -471,25 +471,25 @@ def read_row_results(work: ReproductionContext) -> list[RowResult]:
     found = list[RowResult]()
     for planned in work.plan.rows:
         place, row = work.folder.row(planned.name), work.paper.rows[planned.name]
-        if not place.judgement.is_file():
+        if not place.evaluation.is_file():
             continue
         maker = work.paper.rows[row.file.model_of or row.name]
-        judgement, images = read_json(place.judgement), read_table(place.per_image)
+        evaluation, images = read_json(place.evaluation), read_table(place.per_image)
         parameters = work.plan.by_name[maker.name].parameters
-        unlearned = _explain_unlearned(work, maker, images, judgement) if parameters != 0 and images else ""
+        unlearned = _explain_unlearned(work, maker, images, evaluation) if parameters != 0 and images else ""
         unlearned = "; ".join(filter(None, (unlearned, _explain_unlearned_masks(row, found))))
-        reduced, failed = describe_reductions(work, maker), judgement["failed"]
-        found.append(RowResult(row, float(judgement["threshold"]), images, parameters, reduced, unlearned, failed))
+        reduced, failed = describe_reductions(work, maker), evaluation["failed"]
+        found.append(RowResult(row, float(evaluation["threshold"]), images, parameters, reduced, unlearned, failed))
     return found
 
 
 def _explain_unlearned(
-    work: ReproductionContext, maker: Row, images: Sequence[Mapping[str, str]], judgement: Mapping[str, Any]
+    work: ReproductionContext, maker: Row, images: Sequence[Mapping[str, str]], evaluation: Mapping[str, Any]
 ) -> str:
     """Return why a model has not learned; empty if it has, or if its labels are permuted: a control is at chance."""
     if any(work.paper.file.roles[role].control_of for role in maker.file.learns):
         return ""
-    return maker.kind.explain_unlearned(maker, images, judgement)
+    return maker.kind.explain_unlearned(maker, images, evaluation)
 
 
 def _explain_unlearned_masks(row: Row, before: Sequence[RowResult]) -> str:
@@ -533,7 +533,7 @@ def table_lines(found: Sequence[RowResult]) -> Iterator[TableLine]:
 
 def _lines(found: RowResult) -> Iterator[TableLine]:
     """Yield the lines of a row."""
-    if found.row.file.judged_also:
+    if found.row.file.evaluated_also:
         yield from _lines_by_role(found)
         return
     if any(image.get("part") == UNTOUCHED for image in found.images):
@@ -554,7 +554,7 @@ def _lines_by_role(found: RowResult) -> Iterator[TableLine]:
     """Yield a line with the paper's results, one for each role, and one for all images."""
     if sets := tuple(found.row.file.paper):
         yield _make_line(found, sets, ())
-    roles = found.row.file.judges
+    roles = found.row.file.evaluation_roles
     for role in roles:
         domains = {image["domain"] for image in found.images if image["role"] == role}
         yield _make_line(found, (), tuple(sorted(domains)))

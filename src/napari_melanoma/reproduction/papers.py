@@ -64,12 +64,12 @@ def paper_of_recipe(path: Path) -> tuple[str, str] | None:
         values = read_toml_table(path)
     except (OSError, ValueError):
         return None
-    if "judged" not in values and "roles" not in values:
+    if "evaluated" not in values and "roles" not in values:
         return None
     for paper in map(read_paper, papers()):
         if path.name == SHARED and values.get("title") == paper.file.title:
             return paper.name, ""
-        if path.stem in paper.named and values.get("judged") in paper.file.roles:
+        if path.stem in paper.named and values.get("evaluated") in paper.file.roles:
             return paper.name, path.stem
     return None
 
@@ -119,7 +119,7 @@ def _validation_row(row: Row) -> Row:
         "learn_also": (),
         "start_of": None,
         "model_of": row.file.model_of or row.name,
-        "judged_on": VALIDATION,
+        "evaluated_on": VALIDATION,
     }
     return Row(f"{VALIDATION}-{row.name}", row.file.model_copy(update=own), row.values, VALIDATION)
 
@@ -350,8 +350,8 @@ class RowFile(Config):
     learn: str | None = Field(None, description="role of the training data; none: the model of another row is used")
     learn_also: tuple[str, ...] = Field((), description="further roles of training data")
     unlabelled: tuple[str, ...] = Field((), description="roles whose photographs are used without labels")
-    judged: str = Field(description="role of the test images")
-    judged_also: tuple[str, ...] = Field(
+    evaluated: str = Field(description="role of the test images")
+    evaluated_also: tuple[str, ...] = Field(
         (), description="further roles of test images, evaluated separately and together"
     )
     predictor: Predictor = Field(
@@ -369,7 +369,7 @@ class RowFile(Config):
         description="the cross-validated segmentation row whose network of the same fold predicts the masks; none: a "
         "model of the program",
     )
-    judged_on: Literal["test", "validation"] = Field(
+    evaluated_on: Literal["test", "validation"] = Field(
         "test",
         description="images of the evaluation; validation: those that selected epoch and threshold of the model",
     )
@@ -396,14 +396,14 @@ class RowFile(Config):
         return (self.learn, *self.learn_also) if self.learn else ()
 
     @property
-    def judges(self) -> tuple[str, ...]:
+    def evaluation_roles(self) -> tuple[str, ...]:
         """All roles of test images."""
-        return (self.judged, *self.judged_also)
+        return (self.evaluated, *self.evaluated_also)
 
     @property
     def roles(self) -> tuple[str, ...]:
         """All roles that it needs."""
-        return tuple(dict.fromkeys((*self.learns, *self.unlabelled, *self.judges)))
+        return tuple(dict.fromkeys((*self.learns, *self.unlabelled, *self.evaluation_roles)))
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -524,7 +524,7 @@ class RowSubject:
 
     row: Row
     bundle: BundleInfo | None
-    judged: tuple[Path, ...] = ()
+    evaluated: tuple[Path, ...] = ()
     learnt: tuple[Path, ...] = ()
     target: str = "melanoma"
     masks: Literal["reference", "predicted"] = "reference"
@@ -537,7 +537,7 @@ class RowKind:
     """A type of rows; ``estimates`` returns the estimate of each metric, 0 to 1, from images.
 
     ``explain_unlearned`` returns why the model of a row has not learned, from the images of its evaluation and
-    ``judgement.json``; empty if it has, or if nothing is trained.
+    ``evaluation.json``; empty if it has, or if nothing is trained.
     ``crossed``: whether its rows are cross-validated. ``needs_masks``: whether images without a mask are not evaluated.
     """
 

@@ -133,7 +133,7 @@ class ReproductionPlan(Config):
         return f"{len(self.rows)} rows of {self.paper}, data {data}{files}{long}{time}{most}."
 
 
-PER_IMAGE, JUDGEMENT, PICTURES = "per_image.csv", "judgement.json", "pictures"
+PER_IMAGE, EVALUATION, PICTURES = "per_image.csv", "evaluation.json", "pictures"
 
 
 @dataclass(frozen=True)
@@ -210,24 +210,24 @@ class RowFolder:
         return (self.run.bundle / CONFIG).is_file()
 
     @property
-    def judged(self) -> Path:
+    def evaluated(self) -> Path:
         """The results of its evaluation; complete if it exists."""
-        return self.out / "judged" / self.name
+        return self.out / "evaluated" / self.name
 
     @property
     def per_image(self) -> Path:
         """Results of each image."""
-        return self.judged / PER_IMAGE
+        return self.evaluated / PER_IMAGE
 
     @property
-    def judgement(self) -> Path:
+    def evaluation(self) -> Path:
         """Results that apply to all images."""
-        return self.judged / JUDGEMENT
+        return self.evaluated / EVALUATION
 
     @property
     def pictures(self) -> Path:
         """Pictures of its predictions on a few images."""
-        return self.judged / PICTURES
+        return self.evaluated / PICTURES
 
 
 @dataclass(frozen=True)
@@ -249,9 +249,9 @@ class FoldFolder:
         return whole if self.number == 1 else whole.with_stem(f"{whole.stem}-fold-{self.number}")
 
     @property
-    def judged(self) -> Path:
+    def evaluated(self) -> Path:
         """Predictions of its network on the test images; complete if it exists."""
-        return self.row.run.path / f"judged-{self.number}"
+        return self.row.run.path / f"evaluated-{self.number}"
 
     @property
     def has_begun(self) -> bool:
@@ -374,16 +374,16 @@ def _candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> R
 
     if row.kind.crossed:
         return _crossed_candidate(draft, row, data.crossed)
-    judged = data.split[row.file.judged].test
+    evaluated = data.split[row.file.evaluated].test
     if row.file.learn is None:
-        return RowCandidate(row, judged)
+        return RowCandidate(row, evaluated)
     learn = data.split[row.file.learn].training
     tuning = _tuning(row, learn)
     recipe = row.recipe(draft.budget, **ANY_DATA)
     learns = count_parameters(recipe.model.architecture, recipe.model.options) > 0
     if not recipe.data.tuning_fraction:  # the test images are monitored
-        return RowCandidate(row, judged, learn, judged, recipe if learns else None)
-    return RowCandidate(row, judged, learn - tuning, tuning, recipe if learns else None)
+        return RowCandidate(row, evaluated, learn, evaluated, recipe if learns else None)
+    return RowCandidate(row, evaluated, learn - tuning, tuning, recipe if learns else None)
 
 
 def _tuning(row: Row, learn: int) -> int:
@@ -396,9 +396,9 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
     from napari_melanoma.training.tasks.task import count_encoder_inputs
 
     file, folds = row.file, read_paper(draft.paper).file.folds
-    judged = round(sum(data[role].images / folds + data[role].untouched for role in file.judges))
+    evaluated = round(sum(data[role].images / folds + data[role].untouched for role in file.evaluation_roles))
     if not file.learn or file.predictor != "network":
-        return RowCandidate(row, judged, folds=folds, once_s=_feature_seconds(row, data))
+        return RowCandidate(row, evaluated, folds=folds, once_s=_feature_seconds(row, data))
     learn = round(sum(data[role].images for role in file.learns) * (folds - 1) / folds)
     tuning = _tuning(row, learn)
     recipe = row.recipe(draft.budget, **ANY_DATA)
@@ -412,7 +412,7 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
         times = share + inputs / (recipe.epochs * folds)
     else:
         times = 1.0 + beside
-    return RowCandidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=times)
+    return RowCandidate(row, evaluated, learn - tuning, tuning, recipe, folds=folds, times=times)
 
 
 def _fit_budget(

@@ -45,7 +45,7 @@ LABELS = ("0", "1")  # an image of a fold has a label for the paper's target, an
 
 def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
     """Load the predictor of a row, and return the function that measures an image."""
-    rows = _rows(subject.judged)
+    rows = _rows(subject.evaluated)
     if subject.row.file.predictor == "network":
         return _network_measure(subject, rows)
     return partial(_measure_without_pixels, subject, rows, _simple_predictor(subject, rows, run))
@@ -395,22 +395,22 @@ TableRows = Mapping[Key, Mapping[str, str]]
 
 
 def predict_with_trees(
-    training_folders: tuple[Path, ...], judged: TableRows, choices: TabularConfig, target: str = "melanoma"
+    training_folders: tuple[Path, ...], evaluated: TableRows, choices: TabularConfig, target: str = "melanoma"
 ) -> dict[Key, float]:
     """Fit boosted trees to the rows of the other folds, and predict every row."""
     rows, labels = _training_rows(training_folders, target)
     trees, encoding = fit_trees(rows, choices, labels, target)
-    matrix, _ = to_matrix(read_table_values(list(judged.values()), encoding))
-    return dict(zip(judged, map(float, trees.predict_proba(matrix)[:, 1]), strict=True))
+    matrix, _ = to_matrix(read_table_values(list(evaluated.values()), encoding))
+    return dict(zip(evaluated, map(float, trees.predict_proba(matrix)[:, 1]), strict=True))
 
 
 def predict_with_logistic(
-    training_folders: tuple[Path, ...], judged: TableRows, choices: TabularConfig, target: str
+    training_folders: tuple[Path, ...], evaluated: TableRows, choices: TabularConfig, target: str
 ) -> dict[Key, float]:
     """Fit a logistic regression to the rows of the other folds, and predict every row."""
     rows, labels = _training_rows(training_folders, target)
-    found = fit_table_logistic(rows, labels.astype(bool), choices, target).predict(list(judged.values()))
-    return dict(zip(judged, found.tolist(), strict=True))
+    found = fit_table_logistic(rows, labels.astype(bool), choices, target).predict(list(evaluated.values()))
+    return dict(zip(evaluated, found.tolist(), strict=True))
 
 
 def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:

@@ -75,7 +75,7 @@ def run_rows(work: ReproductionContext, missing: MissingRows, run: RunContext) -
     """Run the remaining rows; failed ones and those without time are recorded."""
     rows = work.plan.ordered_rows(work.paper)
     for number, planned in enumerate(rows):
-        if work.folder.row(planned.name).judged.is_dir():
+        if work.folder.row(planned.name).evaluated.is_dir():
             continue
         run.check()
         row = work.paper.rows[planned.name]
@@ -99,8 +99,8 @@ def has_time(work: ReproductionContext, name: str) -> bool:
     trained = [row for row in begun if row.epochs and _has_learnt(work, row.name)]
     planned = sum(row.seconds or 0.0 for row in trained)
     slower = sum(_spent(work, row) for row in trained) / planned if planned else 1.0
-    judged = [row for row in plan.rows if row not in begun and place.row(row.name).judged.is_dir()]
-    spent = sum(_spent(work, row) for row in (*begun, *judged)) + plan.planning_s
+    evaluated = [row for row in plan.rows if row not in begun and place.row(row.name).evaluated.is_dir()]
+    spent = sum(_spent(work, row) for row in (*begun, *evaluated)) + plan.planning_s
     return spent + slower * (plan.by_name[name].seconds or 0.0) + TABLES_S <= 60 * plan.minutes
 
 
@@ -117,7 +117,7 @@ def _spent(work: ReproductionContext, planned: PlannedRow) -> float:
 def _has_learnt(work: ReproductionContext, name: str) -> bool:
     """Return whether a row is trained; for a cross-validated one, whether it was evaluated."""
     place = work.folder.row(name)
-    return place.judged.is_dir() if work.paper.rows[name].kind.crossed else place.has_learnt
+    return place.evaluated.is_dir() if work.paper.rows[name].kind.crossed else place.has_learnt
 
 
 def _time_shortage(work: ReproductionContext, row: Row, missing: MissingRows) -> str | None:

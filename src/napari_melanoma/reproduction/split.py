@@ -77,16 +77,16 @@ def write_split(
     """
     for role, members in folders.items():
         parts = _split_role(members, roles[role])
-        learn, judged = ([sample for part in parts for sample in part[side]] for side in (0, 1))
-        duplicates = {id(pair.second) for pair in find_duplicates([*judged, *learn], run)}
-        learn, judged = ([sample for sample in side if id(sample) not in duplicates] for side in (learn, judged))
-        if not learn or not judged:
+        learn, evaluated = ([sample for part in parts for sample in part[side]] for side in (0, 1))
+        duplicates = {id(pair.second) for pair in find_duplicates([*evaluated, *learn], run)}
+        learn, evaluated = ([sample for sample in side if id(sample) not in duplicates] for side in (learn, evaluated))
+        if not learn or not evaluated:
             raise InputError(
-                f"{role}: {len(learn)} training images with masks and {len(judged)} test images were found in "
+                f"{role}: {len(learn)} training images with masks and {len(evaluated)} test images were found in "
                 f"{', '.join(folder.name for folder in members)}; both are needed."
             )
         kept = learn if most is None else sample_by_name(learn, most)
-        sides = {id(sample): TRAIN for sample in kept} | {id(sample): TEST for sample in judged}
+        sides = {id(sample): TRAIN for sample in kept} | {id(sample): TEST for sample in evaluated}
         sides |= dict.fromkeys(duplicates, DUPLICATE)
         everything = [sample for part in parts for side in part for sample in side]
         for folder in members:
@@ -113,7 +113,7 @@ def _split_role(members: Sequence[Path], role: Role) -> list[tuple[list[Sample],
     found = {folder: select_trainable(read_dataset(folder)) for folder in members}
     plans = {folder: role.splits.get(guess_source(folder.name) or "", usual) for folder in members}
     parts = [_split(samples, plans[folder]) for folder, samples in found.items()]
-    return parts if any(judged for _, judged in parts) else [_split(samples, usual) for samples in found.values()]
+    return parts if any(evaluated for _, evaluated in parts) else [_split(samples, usual) for samples in found.values()]
 
 
 def _split(samples: Sequence[Sample], plan: SourceSplit) -> tuple[list[Sample], list[Sample]]:
@@ -123,10 +123,10 @@ def _split(samples: Sequence[Sample], plan: SourceSplit) -> tuple[list[Sample], 
     sides = usual if plan.test is None else plan.test
     if not splits & {*plan.train, *sides}:
         return hold_out(samples, plan.held_out, SEED)
-    judged = [sample for sample in samples if sample.split in sides]
-    unseen = {sample.group for sample in judged}
+    evaluated = [sample for sample in samples if sample.split in sides]
+    unseen = {sample.group for sample in evaluated}
     learn = [sample for sample in samples if sample.split not in sides and sample.group not in unseen]
-    return [sample for sample in learn if not plan.train or sample.split in plan.train], judged
+    return [sample for sample in learn if not plan.train or sample.split in plan.train], evaluated
 
 
 def _row(sample: Sample, split: str, role: Role, place: Path) -> dict[str, str]:

@@ -428,7 +428,7 @@ def paired_changes(other: RowResult, item: RowResult, part: str = "") -> dict[st
 def describe_controls(found: Sequence[RowResult], roles: Mapping[str, Role]) -> Iterator[str]:
     """Report whether rows with permuted labels are at chance level, a sentence for each row and part."""
     for item in found:
-        if roles[item.row.file.judged].control_of is None:
+        if roles[item.row.file.evaluated].control_of is None:
             continue
         for part in parts_of(item):
             area = item.row.kind.estimates(images_in_part(item.images, part)).get("AUC")

@@ -86,7 +86,7 @@ def count_workload(recipe: TrainRecipe) -> RunWorkload:
     return RunWorkload(
         training_images=training + len(chosen.base),
         validation_images=len(chosen.parts.validation),
-        test_images=len(chosen.judged),
+        test_images=len(chosen.evaluated),
         batch=step,
         device_batch=max(1, -(-step // (processes * recipe.pieces))),
         processes=processes,

@@ -269,7 +269,7 @@ def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
     chosen, notices = keep_labeled(chosen, table)
     _check_counts(chosen.parts)
     check_classes(chosen, table, "slides", MORE_SLIDES)
-    bags = open_bags([*chosen.read, *chosen.judged], run)
+    bags = open_bags([*chosen.read, *chosen.evaluated], run)
     warnings = [text.replace("image", "slide") for text in data_checks.data_warnings(chosen.parts)]
     notices = [
         *notices,

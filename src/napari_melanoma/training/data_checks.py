@@ -119,12 +119,12 @@ def check_lesions(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts])
 def data_warnings(parts: TrainingSplit) -> list[str]:
     """Return warnings about small test and validation sets."""
     found = []
-    judged = len(parts.test)
-    if not judged:
+    evaluated = len(parts.test)
+    if not evaluated:
         found.append("No image is in the test set, so the new model cannot be compared with the previous one.")
-    elif judged < FEW_TO_JUDGE:
+    elif evaluated < FEW_TO_JUDGE:
         found.append(
-            f"Only {judged} of the images are in the test set: too few to decide whether the new model is better."
+            f"Only {evaluated} of the images are in the test set: too few to decide whether the new model is better."
         )
     if len(parts.validation) < FEW_TO_TUNE:
         found.append(

@@ -91,7 +91,7 @@ class SelectedSamples:
         return [*self.parts.training, *self.parts.validation, *self.base]
 
     @property
-    def judged(self) -> list[Sample]:
+    def evaluated(self) -> list[Sample]:
         """Test samples, which only the trained model is applied to."""
         return [*self.parts.test, *self.base_held_out]
 
@@ -153,7 +153,7 @@ def class_counts(samples: Iterable[Sample], table: ClassTable) -> dict[str, int]
 
 def keep_labeled(chosen: SelectedSamples, table: ClassTable) -> tuple[SelectedSamples, list[str]]:
     """Keep the images whose class is known."""
-    unknown = {table.others[one.key] for one in (*chosen.read, *chosen.judged) if one.key in table.others}
+    unknown = {table.others[one.key] for one in (*chosen.read, *chosen.evaluated) if one.key in table.others}
     why = f"are {', '.join(sorted(unknown))}, which is not among the trained classes,"
     chosen, notices = filter_samples(chosen, lambda sample: sample.key not in table.others, why)
     chosen, more = filter_samples(chosen, lambda sample: sample.key in table.labels, "have no class")
@@ -162,7 +162,7 @@ def keep_labeled(chosen: SelectedSamples, table: ClassTable) -> tuple[SelectedSa
 
 def unread_notices(chosen: SelectedSamples, table: ClassTable, config: ClassificationConfig) -> list[str]:
     """Describe values in the selected columns that are treated as unknown although the field is not empty."""
-    rows = {sample.image_id: table.rows.get(sample.key, {}) for sample in (*chosen.read, *chosen.judged)}
+    rows = {sample.image_id: table.rows.get(sample.key, {}) for sample in (*chosen.read, *chosen.evaluated)}
     numbers = [column.name for column in config.tabular.numbers] if config.tabular else []
     numbers += [config.depth.column] if config.depth and config.depth.column not in numbers else []
     training = {sample.image_id: table.rows.get(sample.key, {}) for sample in chosen.parts.training}
@@ -176,7 +176,7 @@ def filter_samples(
     chosen: SelectedSamples, predicate: Callable[[Sample], bool], why: str
 ) -> tuple[SelectedSamples, list[str]]:
     """Remove images from every part; return a sentence with their number, if any."""
-    samples = [*chosen.read, *chosen.judged]
+    samples = [*chosen.read, *chosen.evaluated]
     removed = [sample for sample in samples if not predicate(sample)]
     if not removed:
         return chosen, []
@@ -317,13 +317,13 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
     chosen = select_samples(recipe)
     chosen, table, label_notices = select_labeled(chosen, recipe)
     data_checks.check_counts(chosen.parts)
-    samples = [*chosen.read, *chosen.unlabelled, *chosen.judged]
+    samples = [*chosen.read, *chosen.unlabelled, *chosen.evaluated]
     files = [path for sample in samples for path in sample_files(sample)]
     contents = scan_files(files, store.index, run)
     data_checks.check_readable(contents.faults)
     data_checks.check_stated_sizes(samples, contents.known)
     pixels = keep and table is None  # for a classifier, its views are stored instead
-    measured = [*chosen.unlabelled, *chosen.judged]
+    measured = [*chosen.unlabelled, *chosen.evaluated]
     masks = recipe.mask_kind
     jobs = [*_jobs(chosen.read, contents.known, masks, pixels), *_jobs(measured, contents.known, masks, keep=False)]
     data_checks.check_readable(decode_missing(store, jobs, recipe.data.cache_size, run))
@@ -358,7 +358,7 @@ def _checked_masks(
         check_run_classes(chosen, recipe, table)
         return chosen, notices
     if recipe.classes:
-        check_labels([*chosen.read, *chosen.judged], facts, recipe.classes)
+        check_labels([*chosen.read, *chosen.evaluated], facts, recipe.classes)
         check_every_class(chosen.parts.training, facts, recipe.classes)
     else:
         data_checks.check_lesions(chosen.parts.training, facts)
@@ -434,8 +434,8 @@ def _read_unlabeled(recipe: TrainRecipe, parts: TrainingSplit) -> tuple[Sample, 
             )
         return ()
     target = _split(recipe, to)
-    judged = {sample.group for sample in (*parts.test, *parts.validation)}
-    found = tuple(sample for sample in (*target.training, *target.validation) if sample.group not in judged)
+    evaluated = {sample.group for sample in (*parts.test, *parts.validation)}
+    found = tuple(sample for sample in (*target.training, *target.validation) if sample.group not in evaluated)
     if not found:
         raise DataSetError(
             f"classification.adaptation.to: found no image with a mask in the split '{recipe.data.split}' of "
@@ -479,12 +479,12 @@ def _facts(jobs: Sequence[DecodeJob], store: PixelStore) -> dict[Path, DecodedFa
 
 def _without_judged_patients(chosen: SelectedSamples) -> SelectedSamples:
     """Exclude patients of the test set from the other parts, if the base data include them."""
-    judged = {sample.group for sample in chosen.judged}
-    parts, left_out = chosen.parts, [sample for sample in chosen.read if sample.group in judged]
+    evaluated = {sample.group for sample in chosen.evaluated}
+    parts, left_out = chosen.parts, [sample for sample in chosen.read if sample.group in evaluated]
     if not left_out:
         return chosen
     training, validation, base = (
-        [sample for sample in samples if sample.group not in judged]
+        [sample for sample in samples if sample.group not in evaluated]
         for samples in (parts.training, parts.validation, chosen.base)
     )
     parts = TrainingSplit(training, validation, parts.test)
@@ -502,8 +502,8 @@ def _patient_warnings(chosen: SelectedSamples) -> list[str]:
             f"lesion are in the test set: {format_names(sorted(groups))}. Assign all images of a patient to the same "
             "split."
         )
-    judged, read = ({_owner(sample) for sample in samples} for samples in (chosen.judged, chosen.read))
-    if shared := sorted(judged & read):
+    evaluated, read = ({_owner(sample) for sample in samples} for samples in (chosen.evaluated, chosen.read))
+    if shared := sorted(evaluated & read):
         found.append(
             f"{len(shared)} of the patients, lesions or images are in the test set of one data set and in the "
             "training data "
@@ -623,7 +623,7 @@ def _with_parts(chosen: SelectedSamples) -> tuple[list[Sample], NDArray[np.integ
     parts = (
         [*chosen.parts.training, *chosen.base],
         chosen.parts.validation,
-        [*chosen.judged, *chosen.left_out],
+        [*chosen.evaluated, *chosen.left_out],
     )
     numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return [sample for part in parts for sample in part], numbers

@@ -423,7 +423,7 @@ def write_shard(folder: Path, shape: tuple[int, ...], items: Iterable[NDArray[np
 
 
 def complete_shards(folder: Path) -> set[str]:
-    """Return the names of the shards that are not truncated, judged by their header and file size."""
+    """Return the names of the shards that are not truncated, evaluated by their header and file size."""
     return {path.name for path in folder.glob("*.npy") if _is_complete(path)}
 
 

@@ -87,7 +87,7 @@ def test_each_data_set_has_its_row(gate, run):
     ],
 )
 def test_a_recommendation_has_a_reason(gate, run, advice, words):
-    show(gate, run.compare(advice=advice, reason="Only 3 images could be judged, and at least 5 are needed."))
+    show(gate, run.compare(advice=advice, reason="Only 3 images could be evaluated, and at least 5 are needed."))
     assert text(gate, "gate_advice") == words
     assert "at least 5 are needed" in text(gate, "gate_reason")
     assert gate.activate_button.isEnabled()

@@ -57,7 +57,7 @@ def _remark(images: Sequence[Image], trained: bool) -> str:
     return "; ".join(remarks)
 
 
-def _explain_unlearned(row: Row, images: Sequence[Image], judgement: Mapping[str, Any]) -> str:
+def _explain_unlearned(row: Row, images: Sequence[Image], evaluation: Mapping[str, Any]) -> str:
     """Return that the AUC of a network is not above chance on any role that it was trained on, in the folds."""
     if row.file.predictor != "network":
         return ""

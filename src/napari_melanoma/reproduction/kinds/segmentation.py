@@ -75,7 +75,7 @@ def _remark(images: Sequence[Image], trained: bool) -> str:
     return f"found no lesion in {none} of {len(images)}{failure}"
 
 
-VALIDATION_DICE, CONSTANT_DICE = "validation_dice", "constant_dice"  # in judgement.json
+VALIDATION_DICE, CONSTANT_DICE = "validation_dice", "constant_dice"  # in evaluation.json
 
 
 def measure_validation(run: RunFolder) -> dict[str, float]:
@@ -98,9 +98,9 @@ def pool_validation(folds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: float(np.mean([fold[name] for fold in folds])) for name in names}
 
 
-def _explain_unlearned(row: Row, images: Sequence[Image], judgement: Mapping[str, Any]) -> str:
+def _explain_unlearned(row: Row, images: Sequence[Image], evaluation: Mapping[str, Any]) -> str:
     """Return that no epoch had a Dice on the validation images above that of masks of the whole image."""
-    ours, constant = judgement.get(VALIDATION_DICE), judgement.get(CONSTANT_DICE)
+    ours, constant = evaluation.get(VALIDATION_DICE), evaluation.get(CONSTANT_DICE)
     if ours is None or constant is None or ours > constant:
         return ""
     return f"Dice of {100 * ours:.1f} on the validation images, {100 * constant:.1f} for masks of the whole image"
