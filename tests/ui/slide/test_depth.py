@@ -689,3 +689,16 @@ def test_proposals_of_a_slide_analysis_are_read_when_it_ends(measuring, slide_pa
     result = json.loads((dock.result_location.folder / "result.json").read_text())
     write_json(dock.result_location.folder / "result.json", {**content, "depth": result["depth"]})
     person.until(lambda: person.label_text("depth_head").startswith("0.20 mm (0.15"))
+
+
+@pytest.mark.parametrize(
+    ("tool", "role"), [("depth_draw", ""), ("depth_count", "mitoses"), ("depth_area", "mitosis area")]
+)
+def test_the_space_bar_moves_the_slide_and_the_tool_stays(measuring, tool, role):
+    person = measuring
+    presses(person, tool)
+    layer = slide_layers.find_layer(person.viewer, person.dock.slide, role) if role else line_layer(person)
+    mode = layer.mode
+    layer.mode = "pan_zoom"  # as napari does while the space bar is held
+    layer.mode = mode
+    assert person.finds(QAbstractButton, tool).isChecked()

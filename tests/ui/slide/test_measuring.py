@@ -284,3 +284,22 @@ def test_an_angle_is_drawn_by_three_clicks_and_kept(person, slide_path):
     assert len(listed(person)) == 2
     presses(person, "measure_undo")
     assert listed(person)[0] == label
+
+
+@pytest.mark.parametrize("tool", ["line", "area", "angle"])
+@pytest.mark.usefixtures("shown_viewer")
+def test_the_space_bar_moves_the_slide_and_the_tool_stays(person, slide_path, tool):
+    person.opens_slides(slide_path)
+    opens_tools(person)
+    mouse = CanvasMouse(person)
+    presses(person, f"measure_{tool}")
+    layer = layer_of(person)
+    mode = layer.mode
+    layer.mode = "pan_zoom"  # as napari does while the space bar is held
+    layer.mode = mode
+    assert person.finds(QAbstractButton, f"measure_{tool}").isChecked()
+    if tool == "angle":
+        for point in ((100, 300), (100, 100), (300, 300)):
+            mouse.clicks(point)
+        person.until(lambda: len(listed(person)) == 1)
+        assert listed(person)[0].endswith("°")

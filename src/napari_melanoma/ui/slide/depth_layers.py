@@ -244,9 +244,10 @@ class DepthLineLayer(QObject):
         self._dragged = None
 
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Update the tool when it is changed in napari's layer controls."""
-        if event.source == self.layer and self.tool and str(event.source.mode) != MODES[self.tool]:
-            self.tool = next((name for name, mode in MODES.items() if mode == str(event.source.mode)), "")
+        """Update the tool when it is changed in napari's layer controls; the space bar pans with any tool."""
+        mode = str(event.source.mode)
+        if event.source == self.layer and self.tool and mode not in (MODES[self.tool], "pan_zoom"):
+            self.tool = next((name for name, known in MODES.items() if known == mode), "")
             self.tool_changed.emit()
 
     def _on_active(self, event: object) -> None:
@@ -404,9 +405,9 @@ class MitosisLayers(QObject):
             self.changed.emit(self._points(), self._areas())
 
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Update the tool when it is changed in napari's layer controls."""
+        """Update the tool when it is changed in napari's layer controls; the space bar pans with any tool."""
         role, mode = TOOLS.get(self.tool, ("", ""))
-        if role and event.source == self._find_layer(role) and str(event.source.mode) != mode:
+        if role and event.source == self._find_layer(role) and str(event.source.mode) not in (mode, "pan_zoom"):
             self.tool = ""
             self.tool_changed.emit()
 

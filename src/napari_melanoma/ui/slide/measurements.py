@@ -330,8 +330,9 @@ class MeasurementSection(QObject):
             self._set_tool("")
 
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Update the tool when it is changed in napari's layer controls."""
-        if self._tool and event.source == self._find_layer() and str(event.source.mode) != MODES[self._tool]:
+        """Update the tool when it is changed in napari's layer controls; the space bar pans with any tool."""
+        modes = (MODES.get(self._tool, ""), "pan_zoom")
+        if self._tool and event.source == self._find_layer() and str(event.source.mode) not in modes:
             self._tool = ""
             if self._view is not None:
                 self._view.show_tool("")
