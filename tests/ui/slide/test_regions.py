@@ -207,6 +207,20 @@ def test_painting_becomes_regions_of_each_class(annotating):
     assert min(one.polygons[0].area for one in kept(person)) == pytest.approx((4 * TILE) ** 2, rel=0.05)
 
 
+@pytest.mark.usefixtures("shown_viewer")
+def test_painting_keeps_its_classes_while_the_list_of_classes_changes(annotating):
+    person, classes = annotating, annotating.dock.regions.controls.class_list
+    first, second = classes.classes[:2]
+    person.clicks("region_brush")
+    person.viewer.layers[PAINTING].data[:40, :40] = 2
+    classes.select_class(1)
+    classes.remove()
+    assert first not in classes.classes
+    person.clicks("region_brush")
+    person.waits()
+    assert [one.class_name for one in kept(person)] == [second.name]
+
+
 def test_painting_stays_with_its_slide(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_brush")

@@ -90,11 +90,6 @@ class RegionClassList(QWidget):
         """The selected class."""
         return self._classes[max(0, self.list.currentRow())]
 
-    @property
-    def current_number(self) -> int:
-        """Number of the selected class, 1 for the first."""
-        return max(0, self.list.currentRow()) + 1
-
     def select_class(self, number: int) -> None:
         """Select a class by its number."""
         if 0 < number <= len(self._classes):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from napari.layers import Labels, Shapes
+    from napari.utils.colormaps import DirectLabelColormap
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
@@ -274,13 +275,14 @@ BRUSH_CELLS = 30
 
 @dataclass(frozen=True, eq=False)
 class Painting:
-    """Painted labels, uint8 (row, column), 1 for the first class, and their placement.
+    """Painted labels, uint8 (row, column), 1 for the first of ``classes``, and their placement.
 
     ``snap_distance``: how close outlines must be to be snapped at the zoom that was painted at, in the unit
     of ``pixel_um``, the height and width of a pixel of the finest level.
     """
 
     labels: NDArray[np.uint8]
+    classes: tuple[RegionClass, ...]
     placement: MapPlacement
     snap_distance: float
     pixel_um: tuple[float, float]
@@ -300,6 +302,7 @@ class RegionBrush(QObject):
         self._slide: ViewerSlide | None = None
         self._placement: MapPlacement | None = None
         self._snap_distance = 0.0
+        self._classes: list[RegionClass] = []  # that may be painted; the list in the dock may change meanwhile
 
     @property
     def layer(self) -> Labels | None:
@@ -320,26 +323,43 @@ class RegionBrush(QObject):
         def make() -> Labels:
             import numpy as np
             from napari.layers import Labels
-            from napari.utils.colormaps import DirectLabelColormap
 
-            colors: dict[int | None, Any] = {
-                number: tuple(c / 255 for c in one.color) for number, one in enumerate(classes, start=1)
-            }
-            table = {None: "transparent", 0: "transparent", **colors}
-            return Labels(np.zeros(shape, np.uint8), opacity=0.45, colormap=DirectLabelColormap(color_dict=table))
+            return Labels(np.zeros(shape, np.uint8), opacity=0.45)
 
+        self._classes = list(classes)
         layer: Labels = slide_layers.get_or_add_layer(self._viewer, slide, "painting", make, placement)
         self._placement, self._snap_distance = placement, get_snap_distance(self._viewer)
+        layer.colormap = self._make_colormap()
         layer.brush_size = BRUSH_CELLS
         bind_keys(layer, keys)
         self._viewer.layers.selection.active = layer
         layer.mode = "paint"
 
-    def set_class(self, number: int) -> None:
-        """Paint with another class."""
+    def set_class(self, one: RegionClass) -> None:
+        """Paint with another class, which may be new."""
         layer = self.layer
-        if layer is not None:
-            layer.selected_label = number
+        if layer is None:
+            return
+        if one not in self._classes:
+            self._classes.append(one)
+            layer.colormap = self._make_colormap()
+        layer.selected_label = self._classes.index(one) + 1
+
+    def replace_class(self, previous: RegionClass, now: RegionClass) -> None:
+        """Show what was painted with a class that has another name or color now."""
+        layer = self.layer
+        if layer is not None and previous in self._classes:
+            self._classes[self._classes.index(previous)] = now
+            layer.colormap = self._make_colormap()
+
+    def _make_colormap(self) -> DirectLabelColormap:
+        """Return the colors of the classes by label."""
+        from napari.utils.colormaps import DirectLabelColormap
+
+        colors: dict[int | None, Any] = {
+            number: tuple(value / 255 for value in one.color) for number, one in enumerate(self._classes, start=1)
+        }
+        return DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colors})
 
     def finish(self) -> None:
         """Emit what was painted, and remove the layer."""
@@ -352,7 +372,7 @@ class RegionBrush(QObject):
         labels = np.asarray(layer.data).astype(np.uint8)
         remove_tool_layer(self._viewer, slide, layer)
         if labels.any():
-            self.painted.emit(Painting(labels, placement, self._snap_distance, slide.pixel_um))
+            self.painted.emit(Painting(labels, tuple(self._classes), placement, self._snap_distance, slide.pixel_um))
 
 
 def _visible_grid(viewer: Viewer, slide: ViewerSlide) -> tuple[MapPlacement, tuple[int, int]]:

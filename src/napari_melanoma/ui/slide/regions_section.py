@@ -227,7 +227,7 @@ class SlideRegionSection(QObject):
         """Draw with the selected class."""
         self.layer.set_class(self.controls.class_list.current)
         self.layer.select(self.selection.ids)
-        self.brush.set_class(self.controls.class_list.current_number)
+        self.brush.set_class(self.controls.class_list.current)
         self.wand.set_class(self.controls.class_list.current)
 
     def _on_class_edited(self, previous: RegionClass, now: RegionClass) -> None:
@@ -235,6 +235,7 @@ class SlideRegionSection(QObject):
         from napari_melanoma.slides.regions import edit_class
 
         self.store.apply_edit(lambda regions: edit_class(regions, previous.name, now))
+        self.brush.replace_class(previous, now)
         self._on_class()
 
     def _on_tool(self, name: str) -> None:
@@ -258,7 +259,7 @@ class SlideRegionSection(QObject):
             return
         if name == "brush":
             self.brush.start(slide, controls.class_list.classes, self._keys)
-            self.brush.set_class(controls.class_list.current_number)
+            self.brush.set_class(controls.class_list.current)
         elif name == "wand":
             self._update_wand()
             self.wand.start(slide, controls.class_list.current, self._keys)
@@ -293,8 +294,8 @@ class SlideRegionSection(QObject):
         """Add what was painted, also on a slide that is no longer in view."""
         from napari_melanoma.slides.regions import regions_from_labels
 
-        classes, reader = self.controls.class_list.classes, self.controls.reader_name
-        new = regions_from_labels(painting.labels, painting.placement, classes, reader)
+        reader = self.controls.reader_name
+        new = regions_from_labels(painting.labels, painting.placement, painting.classes, reader)
         nearness = painting.snap_distance, painting.pixel_um
         self._add(lambda regions: self._snap((*regions, *new), {one.id for one in new}, *nearness))
 
