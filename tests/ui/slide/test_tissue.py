@@ -203,3 +203,17 @@ def test_canceling_the_detection_of_a_slide_keeps_the_method_of_another(person, 
     goes_on.set()
     person.waits()
     assert person.dock.tissue_section.method == "entropy"
+
+
+def test_detecting_again_replaces_the_correction_while_another_slide_is_shown(tomorrow, tmp_path, slow_overview):
+    person, dock, (begun, goes_on) = tomorrow, tomorrow.dock, slow_overview
+    other, slide = draw_slide(tmp_path / "other.tif", tint=30), dock.slide
+    assert dock.tissue_controller.get_corrected_mask(slide) is not None
+    presses(person, "tissue_anew")
+    person.until(begun.is_set)
+    dock.opener.open([other])
+    person.until(lambda: dock.slide is not None and dock.slide.info.path == other)
+    goes_on.set()
+    person.waits()
+    assert len(person.asked) == 1
+    assert dock.tissue_controller.get_corrected_mask(slide) is None

@@ -235,12 +235,16 @@ class TissueController(QObject):
     def _on_detected(self, found: DetectedTissue) -> None:
         self.finished.emit("Tissue detected.")
         self._detected[found.identity] = found
-        slide = self._slide
-        if slide is None or slide.identity != found.identity:
-            return
         self._corrected_masks.pop(found.identity, None)
-        self._show_mask(slide, found.mask)
-        self._update_section()
+        slide = self._slide
+        if slide is not None and slide.identity == found.identity:
+            self._show_mask(slide, found.mask)
+            self._update_section()
+            return
+        other = next((one for one in slide_layers.list_slides(self._viewer) if one.identity == found.identity), None)
+        layer = None if other is None else slide_layers.find_layer(self._viewer, other, "tissue")
+        if layer is not None:
+            layer.data = found.mask.astype("uint8")
 
     def _show_mask(self, slide: ViewerSlide, mask: NDArray[np.bool_]) -> None:
         from napari.layers import Labels
