@@ -19,6 +19,7 @@ from napari_melanoma.case.model import (
     add_images,
     add_lesion,
     set_correction,
+    set_image,
     set_lesion,
     set_patient,
 )
@@ -69,6 +70,15 @@ def test_edits_of_one_field_are_one_step():
     assert (history.undo(), history.case.patient.age) == ("age", 54)
     assert (history.undo(), history.case.patient.age, history.undo()) == ("age", None, "")
     assert (history.redo(), history.case.patient.age) == ("age", 54)
+
+
+def test_undo_keeps_a_scale_that_was_set_since(tmp_path):
+    history = CaseHistory(add_images(Case(), [CaseImage(id="", path=tmp_path / "a.png")]))
+    history.edit(set_patient(history.case, age=54), "age")
+    history.amend(set_image(history.case, "I1", mpp_x=40.0, mpp_y=40.0))
+    history.undo()
+    image = history.case.find_image("I1")
+    assert (history.case.patient.age, image.mpp_x, image.mpp_y) == (None, 40.0, 40.0)
 
 
 def test_undo_keeps_masks(tmp_path):

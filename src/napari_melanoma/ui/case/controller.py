@@ -245,8 +245,9 @@ def copy_masks(case: Case, source: Case) -> Case:
     current = {image.id: image for _, image in source.iterate_images()}
     for _, image in case.iterate_images():
         other = current.get(image.id)
-        if other is not None and (other.correction, other.results) != (image.correction, image.results):
-            case = set_correction(set_image(case, image.id, results=other.results), image.id, other.correction)
+        if other is not None and other != image:
+            found = {name: getattr(other, name) for name in ("results", "mpp_x", "mpp_y")}
+            case = set_correction(set_image(case, image.id, **found), image.id, other.correction)
     return case
 
 
