@@ -23,7 +23,8 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.review_order import UNCERTAINTY_MEASURES, score_pixels
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.metrics.overlap import overlap_metrics
-from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+from napari_melanoma.models import DEFAULT_BUNDLE
+from napari_melanoma.models.registry import find_bundle
 
 DRAWS = 10_000
 

@@ -105,7 +105,8 @@ def test_the_order_helps_on_real_photographs(shared_data: Path) -> None:
     from scipy.stats import spearmanr
 
     from napari_melanoma.lesion.segmentation import Segmenter
-    from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+    from napari_melanoma.models import DEFAULT_BUNDLE
+    from napari_melanoma.models.registry import find_bundle
 
     model = Segmenter.load(find_bundle(DEFAULT_BUNDLE), "cpu")
     scores, errors = [], []

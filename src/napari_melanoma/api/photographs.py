@@ -25,7 +25,7 @@ from napari_melanoma.api.inputs import (
 )
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
-from napari_melanoma.models.registry import DEFAULT_BUNDLE, PROMPTED_BUNDLE
+from napari_melanoma.models import DEFAULT_BUNDLE, PROMPTED_BUNDLE
 
 if TYPE_CHECKING:
     import pandas as pd

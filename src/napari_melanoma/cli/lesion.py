@@ -91,7 +91,7 @@ def lesion(
     """Analyze photographs."""
     with command_session(json, debug, accept_damaged=accept_damaged) as current:
         from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs
-        from napari_melanoma.models.registry import PROMPTED_BUNDLE
+        from napari_melanoma.models import PROMPTED_BUNDLE
 
         patient = drop_unset(age=age, sex=sex, site=site)
         given = {**options, "form": patient}

@@ -68,7 +68,7 @@ def write(
     with command_session(json, debug) as current:
         from napari_melanoma.core.config import write_toml
         from napari_melanoma.core.errors import ConfigError
-        from napari_melanoma.models.registry import DEFAULT_BUNDLE
+        from napari_melanoma.models import DEFAULT_BUNDLE
         from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 
         if out.exists():

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.geometry import RoiConfig
 
 DEPTH_COLUMN = "depth_mm"  # the column of the harmonized table
 T_EDGES = (0.75, 1.05, 2.05, 4.05)  # mm: where T1a, T1b, T2, T3 and T4 meet, to the nearest 0.1 mm (AJCC, 8th edition)
@@ -338,18 +339,6 @@ def _check_columns(numbers: tuple[NumberColumn, ...], words: tuple[WordColumn, .
             raise ValueError(
                 f"{column.name}: by is '{column.by}', expected one of the columns of words ({', '.join(known)})"
             )
-
-
-class RoiConfig(BundlePart):
-    """How the region of interest is cut out: margin, skin around the lesion, and side of the result."""
-
-    margin: float = Field(
-        0.1, ge=0, le=2, description="margin on each side, as a fraction of the longer side of the bounding box"
-    )
-    background: Literal["zero", "keep"] = Field(
-        "zero", description="pixels outside the mask: zero (black) or keep (unchanged)"
-    )
-    side_px: int = Field(224, ge=8, le=4096, description="side of the square ROI after resizing, in pixels")
 
 
 class ViewConfig(BundlePart):

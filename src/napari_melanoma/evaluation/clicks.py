@@ -29,7 +29,8 @@ from napari_melanoma.io.results import write_table
 from napari_melanoma.lesion.loaded_models import report_loading
 from napari_melanoma.lesion.prompting import PromptedSegmenter, Prompter, load_any_segmenter
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_means
-from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
+from napari_melanoma.models import DEFAULT_BUNDLE
+from napari_melanoma.models.registry import find_bundle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,6 +16,7 @@ from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, is_device_name
+from napari_melanoma.models import AUTOMATIC, DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER, PROMPTED_BUNDLE
 from napari_melanoma.models.bundle import (
     CONFIG,
     WEIGHTS,
@@ -29,12 +30,6 @@ from napari_melanoma.models.bundle import (
 if TYPE_CHECKING:
     from napari_melanoma.models.zoo import ArchitectureTask
 
-DEFAULT_BUNDLE = "lesion-small"
-PROMPTED_BUNDLE = "lesion-click"  # answers clicks
-DEFAULT_CLASSIFIER = "melanoma-small"
-DEFAULT_PHONE_CLASSIFIER = "lesion-phone"  # for macroscopic photographs, such as those of smartphones
-AUTOMATIC = "auto"  # instead of a classifier: the default one for the type of photograph
-DEFAULT_TILE_MODEL = "tile-demo"  # for slides
 TASK_DESCRIPTIONS = {
     "segmentation": "segments lesions, but does not predict a diagnosis",
     "classification": "predicts a diagnosis, but does not segment lesions",

@@ -47,7 +47,8 @@ def _option_file_names(options: SlideOptions) -> dict[str, Any]:
 
 def _model_identity(options: SlideOptions) -> dict[str, Any]:
     """Name and content of a bundle, whose content may have changed under the same name."""
-    from napari_melanoma.models.registry import DEFAULT_TILE_MODEL, find_bundle
+    from napari_melanoma.models import DEFAULT_TILE_MODEL
+    from napari_melanoma.models.registry import find_bundle
 
     name = options.model or DEFAULT_TILE_MODEL
     try:

@@ -14,7 +14,8 @@ from slide_stage import FIXTURES
 
 from conftest import wait_until_idle
 from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, read_depth, write_depth
-from napari_melanoma.models.registry import DEFAULT_TILE_MODEL, list_bundles, user_models_folder
+from napari_melanoma.models import DEFAULT_TILE_MODEL
+from napari_melanoma.models.registry import list_bundles, user_models_folder
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.widgets.job import tasks

@@ -108,7 +108,7 @@ class LesionControls(QWidget):
 
     def set_options(self, options: LesionOptions) -> None:
         """Show options without starting an analysis."""
-        self.model.model = options.model
+        self.model.select_stored(options.model)
         self.mask_controls.set_values(options.threshold, options.refinement)
         self.roi.config = options.roi
         self.flips.setChecked(options.flips)
@@ -180,6 +180,8 @@ class LesionControls(QWidget):
         self.deferred.add_widget(self._work_area, lambda work: self._page.insertWidget(1, work, 1))
         for widget in self._sections:
             self.deferred.add_widget(widget, self._add_section)
+        for picker in (self.model, self.classifier):
+            self.deferred.add_task(picker.ensure_listed)
         inner = QWidget()
         self._page = column = QVBoxLayout(inner)
         column.setContentsMargins(6, 6, 6, 6)

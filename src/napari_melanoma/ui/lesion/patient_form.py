@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_melanoma.core.prediction_config import FittedWords
 from napari_melanoma.data.table_schema import Column, find_column
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.clinical_fields import EMPTY, CaseField
@@ -18,7 +17,7 @@ from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, t
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_melanoma.core.prediction_config import FittedNumbers, TabularEncoding
+    from napari_melanoma.core.prediction_config import FittedNumbers, FittedWords, TabularEncoding
 
 WIDE_FIELDS = ("site", "sub_site")  # their words need the width of the dock
 NO_FIELDS = "This model uses the image only."
@@ -30,8 +29,8 @@ class PatientField(CaseField):
     """The control for a column, with the words of the model if the table schema has none."""
 
     def __init__(self, column: FittedNumbers | FittedWords) -> None:
-        self._choices = column.words if isinstance(column, FittedWords) else ()
-        super().__init__("patient", _column_for(column))
+        schema_column, self._choices = _find_schema(column)
+        super().__init__("patient", schema_column)
 
     def _make_control(self) -> QLineEdit | NoWheelComboBox:
         if self.column.kind != "text":
@@ -127,14 +126,17 @@ class PatientForm(QWidget):
         self._reset_button.setVisible(bool(case) and changed)
 
 
-def _column_for(column: FittedNumbers | FittedWords) -> Column:
-    """The column of the table schema, or a new one if the schema has none."""
+def _find_schema(column: FittedNumbers | FittedWords) -> tuple[Column, tuple[str, ...]]:
+    """The column of the table schema, or a new one if the schema has none, and the words of the model."""
+    from napari_melanoma.core.prediction_config import FittedWords
+
     known = find_column(column.name)
-    is_word = isinstance(column, FittedWords)
-    if known is not None and (known.kind != "text" or not is_word):
-        return known
+    words = column.words if isinstance(column, FittedWords) else None
+    if known is not None and (known.kind != "text" or words is None):
+        return known, words or ()
     title = column.name.replace("_", " ").capitalize() if known is None else known.title
-    return Column(column.name, "text" if is_word else "number", title, f"Column '{column.name}' of the model.")
+    kind = "number" if words is None else "text"
+    return Column(column.name, kind, title, f"Column '{column.name}' of the model."), words or ()
 
 
 class PatientRows:

@@ -152,7 +152,8 @@ class LesionPredictionController(QObject):
 
     def _current_request(self, identity: str) -> LesionPredictionRequest | None:
         """The request for the current mask, patient data and model; None without analysis or model."""
-        lesion, model = self._controller.store.lesions.get(identity), self._model_of(identity)
+        lesion = self._controller.store.lesions.get(identity)
+        model = "" if lesion is None else self._model_of(identity)
         if lesion is None or not model:
             return None
         digest = self.edited_masks.mask_digest(identity) or lesion.mask_digest
@@ -169,11 +170,11 @@ class LesionPredictionController(QObject):
     def _show_model(self) -> None:
         """Show the model for the photograph in view, and the patient data that it uses."""
         identity = self._controls.picker.identity
+        if identity is None and self._controls.deferred.is_opening:
+            return  # hidden without a photograph: the models are listed and the fields made once the dock is drawn
         model = self._model_of(identity)
         is_analyzed = identity in self._controller.store.lesions
         self._controls.classifier.show_automatic(model if is_analyzed else "")
-        if identity is None and self._controls.deferred.is_opening:
-            return  # the fields are hidden without a photograph; they are made once the dock is drawn
         if model != self._shown_model:
             self._shown_model = model
             self.patient_data.set_model(model)

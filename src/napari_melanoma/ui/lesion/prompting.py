@@ -18,7 +18,6 @@ from napari_melanoma.imaging.prompts import PromptOptions, Prompts
 from napari_melanoma.lesion.mask_record import PROMPTS, get_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_history import PromptHistory, PromptState, PromptStep, strokes_beside
-from napari_melanoma.models.registry import find_prompted_model
 from napari_melanoma.ui.lesion.analyzed_lesions import result_for_mask, threshold_mask
 from napari_melanoma.ui.lesion.prompt_tool import HINT, PromptCanvasTool, draw_hypotheses, make_preview
 from napari_melanoma.ui.lesion.queues import read_pixels
@@ -397,6 +396,8 @@ def prepare_prompt(
     """
     import numpy as np
 
+    from napari_melanoma.models.registry import find_prompted_model
+
     rgb = prompted.read(source).rgb
     run.check()
     before = np.zeros(rgb.shape[:2], bool) if current.mask is None else current.mask != 0
@@ -436,6 +437,8 @@ def prepare_encoding(
 
     ``model``: the selected one, which is used if it answers prompts.
     """
+    from napari_melanoma.models.registry import find_prompted_model
+
     prompted.read(source)
     return {"model": find_prompted_model(model), "image": str(prompted.array)}
 

@@ -117,7 +117,7 @@ class SlideModelPicker(ExtensibleModelPicker):
 
         Before this call only the selected model is listed, because the model registry takes long to import.
         """
-        from napari_melanoma.models.registry import DEFAULT_TILE_MODEL
+        from napari_melanoma.models import DEFAULT_TILE_MODEL
 
         self._is_populated = True
         self.refresh()

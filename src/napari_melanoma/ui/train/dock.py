@@ -12,8 +12,8 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import ConfigError, MelanomaError
+from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.published_encoders import find_imagenet_name
-from napari_melanoma.models.registry import DEFAULT_BUNDLE
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.controls import TrainControls
 from napari_melanoma.ui.train.recipe_estimate import READING, RunForecast

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QStandardItemModel
+from qtpy.QtGui import QShowEvent, QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.models import AUTOMATIC
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, row, tool_button
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 
 class ModelPicker(QWidget):
-    """A combo box of segmentation models, and a button that shows the model card."""
+    """A combo box of segmentation models, and a button that shows the model card.
+
+    The models are listed when the list is first needed, because reading them takes a tenth of the time in which a dock
+    opens. Until then a selected model is only remembered.
+    """
 
     changed = Signal()
     failed = Signal(object)
@@ -31,21 +36,43 @@ class ModelPicker(QWidget):
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        self.combo = named(NoWheelComboBox(), self.object_names[0], self.accessible_names[0], self.tip)
+        self._combo = named(NoWheelComboBox(), self.object_names[0], self.accessible_names[0], self.tip)
+        self._is_listed = False
+        self._selected_before: str | None = None
         about = "Show the model card: training data, performance and limitations"
         self._card_button = tool_button(self.object_names[1], self.accessible_names[1], about)
         icons.add(self._card_button, "info")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row(self.combo, self._card_button, stretch=0))
-        self.refresh()
-        self.combo.activated.connect(self._on_activated)
+        layout.addWidget(row(self._combo, self._card_button, stretch=0))
+        self._combo.activated.connect(self._on_activated)
         self._card_button.clicked.connect(self._on_card)
         models_changed().changed.connect(self._on_models)
 
     @property
+    def combo(self) -> QComboBox:
+        """The list of models."""
+        self.ensure_listed()
+        return self._combo
+
+    def ensure_listed(self) -> None:
+        """List the models, and select the one that was selected before."""
+        if not self._is_listed:
+            self._is_listed = True
+            self.refresh()
+            if self._selected_before is not None:
+                self.select_stored(self._selected_before)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """List the models before a user sees the list."""
+        self.ensure_listed()
+        super().showEvent(event)
+
+    @property
     def model(self) -> str:
         """Name or path of the selected model."""
+        if not self._is_listed and self._selected_before is not None:
+            return self._selected_before
         return str(self.combo.currentData() or "")
 
     @model.setter
@@ -56,6 +83,13 @@ class ModelPicker(QWidget):
             self.combo.addItem(f"{name} ({reason})" if reason else name, name)
             index = self.combo.count() - 1
         self.combo.setCurrentIndex(index)
+
+    def select_stored(self, name: str) -> None:
+        """Select the model of stored options, now or when the models are listed."""
+        if self._is_listed:
+            self.model = name
+        else:
+            self._selected_before = name
 
     @property
     def card_model(self) -> str:
@@ -77,6 +111,7 @@ class ModelPicker(QWidget):
 
     def _on_models(self, name: str) -> None:
         """Refresh the list, and select the model that was activated."""
+        self.ensure_listed()
         self.refresh()
         if name and not _explain_unusable(name, self.task):
             self.model = name
@@ -108,19 +143,17 @@ class ClassifierPicker(ModelPicker):
         self._automatic = ""  # the model for the photograph in view
         self._defaults: list[BundleInfo] = []
         super().__init__(icons)
-        self.combo.currentIndexChanged.connect(self._update_card_button)
+        self._combo.currentIndexChanged.connect(self._update_card_button)
 
     def select_stored(self, name: str) -> None:
         """Select a stored choice; of ``auto``, the default model if there is only one, or none."""
-        from napari_melanoma.models.registry import AUTOMATIC
-
-        if name == AUTOMATIC and len(self._defaults) < 2:
+        if self._is_listed and name == AUTOMATIC and len(self._defaults) < 2:
             name = "".join(bundle.name for bundle in self._defaults)
-        self.model = name
+        super().select_stored(name)
 
     def _add_bundles(self, bundles: list[BundleInfo]) -> None:
         """Add models after the choices of no model and of the default one."""
-        from napari_melanoma.models.registry import AUTOMATIC, list_default_classifiers
+        from napari_melanoma.models.registry import list_default_classifiers
 
         if self.combo.findData("") < 0:
             self.combo.insertItem(0, "", "")
@@ -149,6 +182,7 @@ class ClassifierPicker(ModelPicker):
 
         if not self._is_automatic:
             return self.model
+        self.ensure_listed()
         return select_classifier(self._defaults, modality).name if self._defaults else ""
 
     def show_automatic(self, name: str) -> None:
@@ -160,8 +194,6 @@ class ClassifierPicker(ModelPicker):
 
     @property
     def _is_automatic(self) -> bool:
-        from napari_melanoma.models.registry import AUTOMATIC
-
         return self.model == AUTOMATIC
 
     def _update_card_button(self) -> None:

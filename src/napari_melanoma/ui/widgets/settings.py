@@ -51,7 +51,7 @@ class DockSettings:
     @property
     def classifier(self) -> str:
         """The classification model; empty for none, ``auto`` until the user has selected one."""
-        from napari_melanoma.models.registry import AUTOMATIC
+        from napari_melanoma.models import AUTOMATIC
 
         kept = self.get("lesion/classifier", [""])
         return AUTOMATIC if kept == [""] else str(next(iter(kept), ""))
