@@ -296,6 +296,7 @@ def chooses_model(person, name, wait=True):
 
 
 def test_each_model_list_contains_the_models_for_its_task(person, models):
+    person.waits()  # the models are listed once the dock is drawn
     lists = {name: person.finds(QComboBox, name) for name in ("model", "classifier")}
     names = {name: [combo.itemData(place) for place in range(combo.count())] for name, combo in lists.items()}
     assert "melanoma-test" in names["classifier"]

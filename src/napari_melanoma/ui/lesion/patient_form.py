@@ -135,8 +135,8 @@ def _find_schema(column: FittedNumbers | FittedWords) -> tuple[Column, tuple[str
     if known is not None and (known.kind != "text" or words is None):
         return known, words or ()
     title = column.name.replace("_", " ").capitalize() if known is None else known.title
-    kind = "number" if words is None else "text"
-    return Column(column.name, kind, title, f"Column '{column.name}' of the model."), words or ()
+    description = f"Column '{column.name}' of the model."
+    return Column(column.name, "number" if words is None else "text", title, description), words or ()
 
 
 class PatientRows:
