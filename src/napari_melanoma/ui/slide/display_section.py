@@ -49,10 +49,14 @@ class DisplaySection(QObject):
         section.toggled.connect(self._on_toggled)
         self._on_toggled(section.isExpanded())
 
+    def flush(self) -> None:
+        """Apply the last change of the controls, before another slide is displayed."""
+        if self._view is not None:
+            self._view.timer.flush()
+
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
-        if self._view is not None:
-            self._view.timer.flush()  # the change is about the previous slide
+        self.flush()
         self._slide = slide
         self.colors = DisplayColors() if slide is None else _read_colors(slide)
         self._update_view()

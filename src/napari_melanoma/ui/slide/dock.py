@@ -257,7 +257,7 @@ class SlideDock(SlideControls):
     def _on_slide(self) -> None:
         """Display another slide, or none."""
         self.memory.save()
-        self.sections.flush_typed()
+        self.sections.flush()
         previous, slide = self.context.slide, self.picker.slide
         if previous is not None and (slide is None or slide.identity != previous.identity):
             self.status.show_message("")  # the message is about the previous slide
@@ -320,6 +320,7 @@ class SlideDock(SlideControls):
         findings = self.lesions.findings
         if findings is not None and not findings.saved:
             self.lesions.save()
+        self.sections.flush()
         self.view_history.settle()
         self.memory.save()
         slide_layers.close_slides(self._viewer, [slide.info.path])
@@ -594,8 +595,10 @@ class SlideSections(QObject):
 
         return self._initialize_section(SlideRiskSection(self._context, self._controls.risk_section, self.depth.store))
 
-    def flush_typed(self) -> None:
-        """Store what is being typed, before another slide is displayed."""
+    def flush(self) -> None:
+        """Store what was just typed or drawn, before another slide is displayed."""
+        self.measurements.flush()
+        self.display.flush()
         if "synoptic" in self.__dict__:  # created
             self.synoptic.flush()
 

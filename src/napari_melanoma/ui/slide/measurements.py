@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QListWidget, QPushButton, QVB
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.slide.shape_layers import HALF, offset_label
+from napari_melanoma.ui.slide.shape_layers import HALF, offset_label, repair_features
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, HistoryStep
@@ -115,6 +115,7 @@ def read_measures(layer: Shapes) -> tuple[SlideMeasurement, ...]:
     """Read the drawn shapes as measurements, without those of no length, area or angle."""
     from napari_melanoma.slides.notes import SlideMeasurement, measure_shape
 
+    repair_features(layer)  # after an unfinished area
     found = []
     for data, shape, kind in zip(layer.data, layer.shape_type, layer.features["kind"], strict=True):
         corners = _ellipse_to_polygon(data) if shape == "ellipse" else data
@@ -233,6 +234,7 @@ class MeasurementSection(QObject):
         for kind in MODES:
             add_shortcut(context.dock, f"slide.{kind}", partial(self.toggle_tool, kind))
         context.connections.connect(self._viewer.layers.selection.events.active, self._on_active)
+        context.flush_requested.connect(self.flush)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -247,7 +249,7 @@ class MeasurementSection(QObject):
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same with another scale."""
-        self._settle()
+        self.flush()
         if self._tool:
             self._set_tool("")
         self._slide = slide
@@ -351,12 +353,18 @@ class MeasurementSection(QObject):
         return layer
 
     def _draw(self) -> None:
-        """Redraw all measurements."""
+        """Redraw all measurements, without a shape that is unfinished."""
         layer, slide = self._find_layer(), self._slide
         if slide is None:
             return
         if layer is not None:
             self._writing = True
+            if self._is_drawing:
+                with layer.events.mode.blocker():
+                    mode, layer.mode = layer.mode, "pan_zoom"  # napari ends the shape
+                    layer.mode = mode
+                self._is_drawing = False
+                repair_features(layer)
             draw_measures(layer, self.measures, self._describe_measures(), slide.size, choose_color(slide))
             self._writing = False
         elif self.measures:
@@ -414,8 +422,8 @@ class MeasurementSection(QObject):
         layer = self._find_layer() if self._settle_timer.isActive() and not self._is_drawing else None
         return self.measures if layer is None else read_measures(layer)
 
-    def _settle(self) -> None:
-        """Store now what was just drawn."""
+    def flush(self) -> None:
+        """Store what was just drawn, before another slide is displayed."""
         if self._settle_timer.isActive():
             self._settle_timer.stop()
             self._read_layer()

@@ -1,0 +1,101 @@
+"""Measurements that are drawn just before another slide is displayed, and areas that are left unfinished."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_slides import draw_slide
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+from qtpy.QtWidgets import QAbstractButton, QListWidget
+from slide_stage import UNSEEN
+
+from napari_melanoma.slides.notes import SlideMeasurement, read_notes
+from napari_melanoma.ui.slide import measurements
+from napari_melanoma.ui.viewer import slide_layers
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+LINE = SlideMeasurement("line", ((100.0, 100.0), (100.0, 300.0)))
+
+
+def opens_tools(person):
+    person.dock.measurement_section.toggleButton().click()
+    person.until(lambda: person.dock.sections.measurements._view is not None)
+
+
+def layer_of(person):
+    return slide_layers.find_layer(person.viewer, person.dock.slide, "measures")
+
+
+def draws_line(person):
+    person.finds(QAbstractButton, "measure_line").click()
+    layer_of(person).add(np.array(LINE.points) - 0.5, shape_type="line")
+
+
+def moves_mouse(layer, kind, point):
+    calls = {
+        "mouse_press": mouse_press_callbacks,
+        "mouse_move": mouse_move_callbacks,
+        "mouse_release": mouse_release_callbacks,
+    }
+    position = tuple(layer.data_to_world(point))
+    calls[kind](layer, read_only_mouse_event(type=kind, is_dragging=False, position=position, dims_displayed=(0, 1)))
+
+
+def test_a_line_is_saved_although_another_slide_is_displayed_at_once(person, slide_path, tmp_path):
+    other = draw_slide(tmp_path / "other.tif")
+    person.opens_slides(other)
+    person.opens_slides(slide_path)
+    opens_tools(person)
+    folder = person.dock.result_location.folder
+    draws_line(person)
+    person.dock.show_file(other)  # before the measurement has settled
+    person.waits()
+    assert person.dock.slide.info.path == other
+    assert read_notes(folder).measures == (LINE,)
+    assert read_notes(person.dock.result_location.folder).measures == ()
+
+
+def test_a_line_is_saved_although_its_slide_is_closed_at_once(person, slide_path):
+    person.opens_slides(slide_path)
+    opens_tools(person)
+    folder = person.dock.result_location.folder
+    draws_line(person)
+    person.dock.close_slide()
+    person.waits()
+    assert read_notes(folder).measures == (LINE,)
+
+
+def begins_area(person, *corners):
+    """Click the corners of an area, without the double click that ends it."""
+    person.finds(QAbstractButton, "measure_area").click()
+    layer = layer_of(person)
+    for point in corners:
+        for kind in ("mouse_move", "mouse_press", "mouse_release"):
+            moves_mouse(layer, kind, point)
+    moves_mouse(layer, "mouse_move", (corners[-1][0] + 5, corners[-1][1] + 5))
+    return layer
+
+
+def test_an_unfinished_area_can_be_left_or_undone_and_later_moves_are_saved(person, slide_path):
+    person.opens_slides(slide_path)
+    opens_tools(person)
+    draws_line(person)
+    person.until(lambda: person.finds(QListWidget, "measures").count() == 1)
+
+    # Escape ends it: two corners have no area.
+    layer = begins_area(person, (10, 10), (10, 200))
+    assert len(layer.data) == 2
+    layer._finish_drawing()  # what napari's Escape key calls
+    person.waits()
+    person.until(lambda: len(layer.data) == 1)
+    assert measurements.read_measures(layer) == (LINE,)
+
+    # Undo removes it with the last measurement.
+    layer = begins_area(person, (10, 10), (10, 200))
+    person.finds(QAbstractButton, "measure_undo").click()
+    assert measurements.read_measures(layer) == ()
+    person.finds(QAbstractButton, "measure_redo").click()
+    assert measurements.read_measures(layer) == (LINE,)
+    layer.data = [(layer.data[0] + 50, "line")]
+    person.until(lambda: person.dock.sections.measurements.measures[0].points[0] == (150.0, 150.0))
