@@ -312,13 +312,13 @@ class RegionBrush(QObject):
             found = slide_layers.find_layer(self._viewer, self._slide, "painting")
         return found
 
-    def start(self, slide: ViewerSlide, classes: Sequence[RegionClass], keys: dict[str, Callable[[], None]]) -> None:
-        """Add an empty Labels layer over the view."""
+    def start(self, slide: ViewerSlide, classes: Sequence[RegionClass], keys: dict[str, Callable[[], None]]) -> bool:
+        """Add an empty Labels layer over the view; returns False if no part of the slide is in view."""
         self._slide = slide
         placement, shape = _visible_grid(self._viewer, slide)
         if min(shape) < 1:
             self._slide = None
-            return
+            return False
 
         def make() -> Labels:
             import numpy as np
@@ -334,6 +334,7 @@ class RegionBrush(QObject):
         bind_keys(layer, keys)
         self._viewer.layers.selection.active = layer
         layer.mode = "paint"
+        return True
 
     def set_class(self, one: RegionClass) -> None:
         """Paint with another class, which may be new."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 KEYS = range(1, 10)
+NOT_IN_VIEW = "The slide is not in view: press Home to show it, then select the brush again."
 MODES = {
     "rectangle": "add_rectangle",
     "ellipse": "add_ellipse",
@@ -258,8 +259,12 @@ class SlideRegionSection(QObject):
         if slide is None:
             return
         if name == "brush":
-            self.brush.start(slide, controls.class_list.classes, self._keys)
-            self.brush.set_class(controls.class_list.current)
+            if self.brush.start(slide, controls.class_list.classes, self._keys):
+                self.brush.set_class(controls.class_list.current)
+            else:
+                self._tool = ""
+                controls.show_tool("")
+                self._context.status.show_message(NOT_IN_VIEW)
         elif name == "wand":
             self._update_wand()
             self.wand.start(slide, controls.class_list.current, self._keys)

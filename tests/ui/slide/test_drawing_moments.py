@@ -1,4 +1,4 @@
-"""Measurements that are drawn just before another slide is displayed, and areas that are left unfinished."""
+"""Drawing at unusual moments: before another slide is displayed, left unfinished, or with no slide in view."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from slide_stage import UNSEEN
 from napari_melanoma.slides.notes import SlideMeasurement, read_notes
 from napari_melanoma.ui.slide import measurements
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.view_memory import fit_view
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 LINE = SlideMeasurement("line", ((100.0, 100.0), (100.0, 300.0)))
@@ -99,3 +101,18 @@ def test_an_unfinished_area_can_be_left_or_undone_and_later_moves_are_saved(pers
     assert measurements.read_measures(layer) == (LINE,)
     layer.data = [(layer.data[0] + 50, "line")]
     person.until(lambda: person.dock.sections.measurements.measures[0].points[0] == (150.0, 150.0))
+
+
+def test_the_brush_needs_the_slide_in_view(person, slide_path):
+    person.opens_slides(slide_path)
+    person.dock.regions_section.expand(animate=False)
+    person.waits()
+    get_camera(person.viewer).center = (1e6, 1e6)
+    brush = person.finds(QAbstractButton, "region_brush")
+    brush.click()
+    assert not brush.isChecked()
+    assert "not in view" in person.dock.status.text
+    fit_view(person.viewer, tuple(person.dock.slide.layers))
+    brush.click()
+    assert brush.isChecked()
+    assert person.viewer.layers.selection.active.mode == "paint"
