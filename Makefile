@@ -26,6 +26,11 @@ TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth test
     tests/evaluation/test_evaluation_classes.py tests/reports/test_slide_export.py \
     tests/hostile/test_photographs.py tests/hostile/test_dicom_frames.py \
     tests/runs/test_launching.py tests/runs/test_runs.py
+# Tests that import networks are in a process of their own: two halves are collected and imported in half of the time.
+NETWORK_FOLDERS := $(addprefix tests/,classification evaluation models reproduction risk runs training)
+NETWORK_TESTS := $(NETWORK_FOLDERS) $(foreach test,$(TRACED_TESTS),$(if $(filter $(NETWORK_FOLDERS:%=%/%),$(test)),--ignore $(test)))
+OTHER_TESTS := $(filter-out $(QT_TESTS) $(NETWORK_FOLDERS) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/))) \
+    $(wildcard tests/test_*.py) $(filter $(NETWORK_FOLDERS:%=%/%),$(TRACED_TESTS))
 comma := ,
 TRACED = $(subst $() ,$(comma),$(subst /,.,$(MEASURED:%=napari_melanoma.%)))
 WITHOUT_WINDOWS := $(ONE_THREAD) QT_API=pyqt6 $(VIRTUAL)
@@ -78,10 +83,13 @@ abreast tests: $(VENV)/.ready-to-test
 
 tests: ## those without a window beside those with one
 
-unit: $(VENV)/.compiled $(AXE) ## the tests without a window, in parallel
+unit: $(VENV)/.compiled $(AXE) ## the tests without a window, in two processes
 	rm -f .coverage .coverage.*
-	@TRACED_TESTS="$(TRACED_TESTS)" $(WITHOUT_WINDOWS) $(BIN)/coverage run --source=$(TRACED) -m pytest $(IN_PARALLEL) \
-	    $(QT_TESTS:%=--ignore %); passed=$$?; $(BIN)/coverage combine --quiet; exit $$passed
+	@mkdir -p build
+	@SERVER_NUMBER=60 $(WITHOUT_WINDOWS) $(BIN)/python -m pytest $(NETWORK_TESTS) >build/networks.log 2>&1 & networks=$$!; \
+	SERVER_NUMBER=80 TRACED_TESTS="$(TRACED_TESTS)" $(WITHOUT_WINDOWS) \
+	    $(BIN)/coverage run --source=$(TRACED) -m pytest $(OTHER_TESTS); others=$$?; \
+	wait $$networks; networks=$$?; cat build/networks.log; $(BIN)/coverage combine --quiet; exit $$((networks | others))
 
 ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once (under PySide6 those marked both_qts)
 	$(ONE_THREAD) PYTHON=$(BIN)/python TESTS="$(QT_TESTS)" scripts/window-tests.sh pyqt6 pyside6
