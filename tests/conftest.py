@@ -90,7 +90,8 @@ settings.load_profile("house")
 class Tracing:
     """Traces the tests whose paths TRACED_TESTS lists (the Makefile says why), where it is set under `coverage run`.
 
-    The measured packages are imported at once, so that their first lines count; then nothing is traced until such a test.
+    The measured packages are imported at once, so that their first lines count; then nothing is traced before such a
+    test.
     """
 
     def __init__(self) -> None:
