@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.files import write_text
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from markupsafe import Markup
 
 # A page extends "page" and fills the blocks; its style rules come last and take precedence.
@@ -67,11 +69,16 @@ def write_html(path: Path, template: str, **values: object) -> None:
 
 def render_html(template: str, **values: object) -> str:
     """Render a template."""
+    return _escape_surrogates(_compile(template).render(**values))
+
+
+@lru_cache(maxsize=16)  # one for each kind of page
+def _compile(template: str) -> Template:
     from jinja2 import DictLoader, Environment
 
     pages = Environment(autoescape=True, trim_blocks=True, finalize=_printable, loader=DictLoader({"page": BASE}))
     pages.globals["table"] = _render_table
-    return _escape_surrogates(pages.from_string(template).render(**values))
+    return pages.from_string(template)
 
 
 def _printable(value: object) -> object:
