@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
@@ -29,7 +30,7 @@ MIN_BLOCKS, MIN_SHARE = 6, 0.3  # blocks that agree, of those with structure
 MIN_CORRELATION, MIN_SPREAD = 0.35, 0.1  # of a block with what is at its place, and of their standard deviations
 MIN_OVERLAP, CANDIDATES = 0.3, 4  # share of the smaller image; overall positions to try with blocks
 INLIER_PX = 3.0
-ROUNDS = 3
+ROUNDS, SAMPLES = 3, 200  # of refinement; pairs of points that are tried in each
 FEATURES_PX, FEATURE_CONTRAST = 640, 0.001  # longer side of the images with features; skin has little contrast
 MAX_FEATURES, MIN_FEATURES = 2500, 8  # of an image; that agree
 FEATURE_RADIUS = 3.0  # standard deviations of the Gaussian at which a feature was found
@@ -194,27 +195,40 @@ class FeatureImage:
         """Size of the pixels in which features are found."""
         return max(float(max(np.multiply(self.image.shape, self.um))) / FEATURES_PX, *self.um)
 
+    def without_exclusion(self) -> FeatureImage:
+        """Return the image with the features of all its parts, which are not detected again."""
+        whole = replace(self, excluded=None)
+        vars(whole)["_detected"] = self._detected
+        return whole
+
     def find(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """Find features: their positions (point, axis=2) in the unit of the image, and their descriptors."""
         from scipy import ndimage
+
+        points, words, sigmas = self._detected
+        if self.excluded is not None and len(points):
+            excluded = _resample(self.excluded, self.um, self.step) > 0.5
+            at = np.minimum((points / self.step).astype(int), np.array(excluded.shape) - 1)
+            away = ndimage.distance_transform_edt(~excluded)[at[:, 0], at[:, 1]]
+            used = away > FEATURE_RADIUS * sigmas
+            points, words = points[used], words[used]
+        if len(points) > MAX_FEATURES:
+            chosen = np.random.default_rng(0).choice(len(points), MAX_FEATURES, replace=False)
+            points, words = points[chosen], words[chosen]
+        return points, words
+
+    @cached_property
+    def _detected(self) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.float64]]:
+        """Positions, descriptors and standard deviations of the features of the whole image."""
         from skimage.feature import SIFT
 
         finder = SIFT(c_dog=FEATURE_CONTRAST)
         try:
             finder.detect_and_extract(_resample(self.image, self.um, self.step))
         except (RuntimeError, ValueError, IndexError):  # no feature, or an image of few pixels
-            return np.empty((0, 2)), np.empty((0, 128), np.uint8)
-        points, words = (np.asarray(finder.positions, float) + 0.5) * self.step, np.asarray(finder.descriptors)
-        if self.excluded is not None:
-            excluded = _resample(self.excluded, self.um, self.step) > 0.5
-            at = np.minimum((points / self.step).astype(int), np.array(excluded.shape) - 1)
-            away = ndimage.distance_transform_edt(~excluded)[at[:, 0], at[:, 1]]
-            used = away > FEATURE_RADIUS * np.asarray(finder.sigmas)
-            points, words = points[used], words[used]
-        if len(points) > MAX_FEATURES:
-            chosen = np.random.default_rng(0).choice(len(points), MAX_FEATURES, replace=False)
-            points, words = points[chosen], words[chosen]
-        return points, words
+            return np.empty((0, 2)), np.empty((0, 128), np.uint8), np.empty(0)
+        points = (np.asarray(finder.positions, float) + 0.5) * self.step
+        return points, np.asarray(finder.descriptors), np.asarray(finder.sigmas, float)
 
 
 @dataclass(frozen=True)
@@ -407,17 +421,30 @@ def _fit_robustly(
 ) -> NDArray[np.float64]:
     """Fit to the blocks that agree with each other."""
     rng = np.random.default_rng(0)
+    pairs = np.array([rng.choice(len(moving), 2, replace=False) for _ in range(SAMPLES)])
+    spread, fixed_spread = (np.ptp(points[pairs], axis=1).max(axis=1) for points in (moving, fixed))
+    pairs = pairs[(spread >= BLOCK_PX) & (fixed_spread >= BLOCK_PX / 8)]
     best = np.zeros(len(moving), bool)
-    for _ in range(200):
-        chosen = rng.choice(len(moving), 2, replace=False)
-        if np.ptp(moving[chosen], axis=0).max() < BLOCK_PX or np.ptp(fixed[chosen], axis=0).max() < BLOCK_PX / 8:
-            continue
-        matrix = _fit(moving[chosen], fixed[chosen], flip=flip, with_scale=with_scale)
-        agree = np.linalg.norm(_apply(matrix, moving) - fixed, axis=1) < INLIER_PX
+    for agree in _agreement(moving, fixed, pairs, flip=flip, with_scale=with_scale):
         best = agree if agree.sum() > best.sum() else best
     if best.sum() < 2:
         best[:] = True
     return _fit(moving[best], fixed[best], flip=flip, with_scale=with_scale)
+
+
+def _agreement(
+    moving: NDArray[np.float64], fixed: NDArray[np.float64], pairs: NDArray[np.int64], *, flip: bool, with_scale: bool
+) -> Iterator[NDArray[np.bool_]]:
+    """Yield, for each pair of points, which points agree with the transformation that fits the pair best.
+
+    Positions are complex numbers, of which a similarity is a product and a sum: of two points, it follows directly.
+    """
+    start = moving[:, 0] + 1j * moving[:, 1] * (-1 if flip else 1)
+    end = fixed[:, 0] + 1j * fixed[:, 1]
+    for pair in pairs:
+        turn = np.diff(end[pair])[0] / np.diff(start[pair])[0]
+        turn = turn if with_scale else turn / abs(turn)
+        yield np.abs(turn * (start - start[pair].mean()) + end[pair].mean() - end) < INLIER_PX
 
 
 def _apply(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:

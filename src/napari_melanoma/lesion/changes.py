@@ -306,7 +306,7 @@ def _register(first: _Reduced, second: _Reduced, run: RunContext, *, is_scaled: 
             ) from error
     run.check()
     try:
-        whole = [replace(one, excluded=None) for one in images]
+        whole = [one.without_exclusion() for one in images]
         return _check_features(register_features(*whole, with_scale=False), first)
     except MelanomaError as error:
         raise MelanomaError(
