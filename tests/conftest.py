@@ -23,6 +23,9 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from types import CodeType
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_melanoma.models.bundle import BundleInfo
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -256,6 +259,39 @@ def trained_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def drawn_figures() -> dict[tuple[CodeType, str], bytes]:
     """The figures that ``quick_figures`` has drawn, by the function that draws them and their name."""
     return {}
+
+
+@pytest.fixture(scope="session")
+def detected_features() -> dict[str, dict[str, object]]:
+    """The features that ``features_found_once`` has found, by the content of the image."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def features_found_once(detected_features: dict[str, dict[str, object]]) -> Iterator[None]:
+    """Find the local features of equal images once: this takes most of the time of a comparison of photographs."""
+    from skimage.feature import SIFT
+
+    from napari_melanoma.core.provenance import array_fingerprint
+
+    detect = SIFT.detect_and_extract
+
+    def detect_once(finder: SIFT, image: NDArray[np.float32]) -> None:
+        key = array_fingerprint(image)
+        if key not in detected_features:
+            try:
+                detect(finder, image)
+            except RuntimeError:  # none
+                detected_features[key] = {}
+            else:
+                detected_features[key] = vars(finder).copy()
+        if not detected_features[key]:
+            raise RuntimeError
+        vars(finder).update(detected_features[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SIFT, "detect_and_extract", detect_once)
+        yield
 
 
 @pytest.fixture(scope="module")
