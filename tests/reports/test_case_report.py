@@ -44,6 +44,7 @@ from napari_melanoma.reports.lesion import prediction_blocks
 from napari_melanoma.reports.page import write_report
 from napari_melanoma.reports.risk_section import format_known_data
 
+pytestmark = pytest.mark.usefixtures("features_found_once")
 NAMES = (
     "Anna",
     "Schmidt",
