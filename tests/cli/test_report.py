@@ -13,6 +13,7 @@ from typer.testing import Result
 from napari_melanoma.reports.pdf import WeasyPrintError
 
 Run = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("features_found_once")
 
 
 @pytest.fixture
