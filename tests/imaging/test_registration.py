@@ -16,6 +16,7 @@ from napari_melanoma.imaging.registration import (
 
 UM = 10.0
 SHAPE = (300, 420)
+pytestmark = pytest.mark.usefixtures("features_found_once")
 
 
 def tissue(seed: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
@@ -54,7 +55,7 @@ def largest_error(found, here: np.ndarray, there: np.ndarray) -> float:
     return float(np.linalg.norm(found.transform((there + 0.5) * UM) - (here + 0.5) * UM, axis=1).max())
 
 
-@pytest.mark.parametrize(("angle", "flip"), [(0, False), (33, False), (90, True), (181, False), (287, True)])
+@pytest.mark.parametrize(("angle", "flip"), [(33, False), (90, True), (181, False)])
 def test_a_turned_or_mirrored_scan_is_registered(angle: float, flip: bool) -> None:
     image = tissue(1)
     picture, here, there = moved(image, angle, flip=flip)
@@ -170,6 +171,8 @@ def test_excluded_features_are_not_used() -> None:
     one = FeatureImage(image, (1.0, 1.0), np.ones(image.shape, bool))
     with pytest.raises(MelanomaError, match="expected 8 features that both images have in common"):
         register_features(one, FeatureImage(image, (1.0, 1.0)))
+    whole, _ = one.without_exclusion().find()
+    assert len(whole) > 100
 
 
 def test_features_of_other_tissue_are_refused() -> None:

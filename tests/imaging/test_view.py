@@ -65,7 +65,7 @@ def cropped(one: Scene) -> Scene:
     return Scene(np.ascontiguousarray(one.rgb[20:, 45:-20]), one.mask[20:, 45:-20])
 
 
-ROUND = [(2, (0.35, 0.35)), (1, (0.35, 0.35)), (3, (0.5, 0.12)), (5, (0.6, 0.7))]
+ROUND = [(1, (0.35, 0.35)), (3, (0.5, 0.12)), (5, (0.6, 0.7))]
 
 
 @pytest.mark.parametrize(("seed", "centre"), ROUND)
@@ -78,8 +78,7 @@ def test_turning_padding_and_cropping_a_round_view_does_not_change_the_contrast(
     assert abs(padded(one, 255).contrast_to_everything - one.contrast) > 1.5  # or there would be nothing to exclude
 
 
-@pytest.mark.parametrize("seed", [1, 3, 4])
-@pytest.mark.parametrize("degrees", [20, 45])
+@pytest.mark.parametrize(("seed", "degrees"), [(1, 20), (3, 45)])
 def test_the_black_corners_of_a_turned_photograph_are_no_skin(seed: int, degrees: float) -> None:
     one = phantom(seed, (0.5, 0.12))
     other = turned(one, degrees)
@@ -109,7 +108,7 @@ def test_without_skin_in_the_round_view_there_is_no_contrast() -> None:
     assert math.isnan(Scene(rgb, away < 95).contrast)
 
 
-@pytest.mark.parametrize("skin_type", [1, 3, 6])
+@pytest.mark.parametrize("skin_type", [1, 6])
 def test_a_photograph_without_black_around_it_is_measured_as_before(skin_type: int) -> None:
     one = phantom(2, (0.5, 0.12), skin_type)
     assert find_view(one.rgb, one.mask).all()

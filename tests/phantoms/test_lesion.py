@@ -108,7 +108,7 @@ def test_what_is_no_shape_leaves_the_mask_as_it_was(change: dict) -> None:
     assert np.array_equal(phantom(seed=8).mask, phantom(seed=8, **change).mask)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(
     seed=st.integers(0, 10_000),
     irregularity=st.floats(0, 1),
@@ -189,10 +189,10 @@ def test_skin_types_go_from_light_to_dark(modality: str) -> None:
     assert all(2 < a < 20 and 4 < b < 26 for _, a, b in lab)
 
 
-@pytest.mark.parametrize("skin_type", range(1, 7))
+@pytest.mark.parametrize("skin_type", [1, 3, 5, 6])
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_a_lesion_is_darker_than_the_skin_around_it(modality: str, skin_type: int) -> None:
-    for seed in range(3):
+    for seed in range(2):
         result = phantom(seed=seed, modality=modality, skin_type=skin_type, artefacts=CLEAN["artefacts"])
         near = binary_dilation(result.mask, iterations=14) & ~binary_dilation(result.mask, iterations=5)
         lightness = luminance(result.rgb)
