@@ -89,7 +89,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of twelve phantoms with masks, ages and diagnoses."""
     folder, rows = tmp_path_factory.mktemp("data") / "phantoms", []
     for number in range(12):
-        phantom = lesion_phantom(LesionPhantomConfig(seed=number))
+        phantom = lesion_phantom(LesionPhantomConfig(seed=number, size=(225, 300)))
         write_rgb(folder / f"images/i{number}.png", phantom.rgb)
         write_mask(folder / f"masks/i{number}.png", phantom.mask)
         row = {"image_id": f"i{number}", "patient_id": f"p{number // 2}", "age": 40 + 3 * number, "split": "val"}

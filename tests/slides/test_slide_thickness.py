@@ -13,7 +13,7 @@ from napari_melanoma.depth.candidates import load_interval_models
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.models.registry import SHIPPED_FOLDER, find_bundle
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
-from napari_melanoma.phantoms.slide.render import write_slide
+from napari_melanoma.phantoms.slide.render import SlidePhantomFiles, write_slide
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.depth import NO_INTERVAL, describe_depth
 from napari_melanoma.slides.options import SlideOptions
@@ -28,8 +28,12 @@ PHANTOM = SlidePhantomConfig(
 )
 
 
-def test_phantom_slide_has_the_requested_breslow_thickness(tmp_path: Path) -> None:
-    files = write_slide(PHANTOM, tmp_path, "section")
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> SlidePhantomFiles:
+    return write_slide(PHANTOM, tmp_path_factory.mktemp("slide"), "section")
+
+
+def test_phantom_slide_has_the_requested_breslow_thickness(files: SlidePhantomFiles, tmp_path: Path) -> None:
     truth = json.loads(files.truth.read_text(encoding="utf-8"))
     content = analyze_slide(files.image, tmp_path / "out", OPTIONS, RunContext()).content
     assert content["breslow_mm"] == pytest.approx(truth["breslow_mm"], abs=0.1)
@@ -45,8 +49,7 @@ def test_phantom_slide_has_the_requested_breslow_thickness(tmp_path: Path) -> No
     assert describe_depth(content).startswith(message)
 
 
-def test_a_model_of_ones_own_gets_no_law_of_another_by_its_name(tmp_path: Path) -> None:
-    files = write_slide(PHANTOM, tmp_path, "section")
+def test_a_model_of_ones_own_gets_no_law_of_another_by_its_name(files: SlidePhantomFiles, tmp_path: Path) -> None:
     bundle = copied(tmp_path / "skin-demo", "skin-demo")
     slightly_others(bundle / "model.safetensors")
     content = analyze_slide(files.image, tmp_path / "out", of_bundle(bundle), RunContext()).content

@@ -11,7 +11,9 @@ from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
 
 
 def planned(**values: Any) -> PhantomSlidePlan:
-    return plan_slide(SlidePhantomConfig.parse({"mpp": 1.0, "size": (2048, 2048), **values}, "a test"))
+    """Plan a slide of one look unless another is given: a look takes longer to prepare than to be drawn."""
+    usual = {"mpp": 1.0, "size": (2048, 2048), "look": "slate"}
+    return plan_slide(SlidePhantomConfig.parse({**usual, **values}, "a test"))
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from .conftest import planned
 
 REGION = Box(240, 500, 400, 560)
 
+
 def crop(image: np.ndarray, outer: Box, inner: Box) -> np.ndarray:
     top, left = inner.top - outer.top, inner.left - outer.left
     return image[top : top + inner.height, left : left + inner.width]
