@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WITHOUT_LAYOUT = ("classification", "cli", "evaluation", "lesion", "reproduction", "runs", "training")  # many figures
+# Their tests write many figures.
+WITHOUT_LAYOUT = ("classification", "cli", "data", "evaluation", "lesion", "reproduction", "runs", "training")
 
 # platformdirs looks at the first four on Linux and macOS and at the others on Windows.
 FOLDERS = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.slides.options import SlideOptions
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.slides.analysis import SlideOutcome
     from napari_melanoma.slides.tile_models import TileModel
 
 SIDE, TILE = 512, 32
@@ -29,16 +33,24 @@ LoadModel = Callable[..., "TileModel"]
 
 def draw_slide(path: Path, side: int = SIDE, seed: int = 0, mpp: float | None = MPP) -> Path:
     """Write a tiled pyramid: pink tissue with a little noise, a dark lesion, a glass margin at the right."""
+    path.write_bytes(encode_slide(side, seed, mpp))
+    return path
+
+
+@cache
+def encode_slide(side: int, seed: int, mpp: float | None) -> bytes:
+    """Return the file."""
     rng = np.random.default_rng(seed)
     rgb = np.clip(np.array((215, 150, 190)) + rng.normal(0, 8, (side, side, 3)), 0, 255).astype(np.uint8)
     rgb[DARK] = np.clip(np.array((90, 40, 110)) + rng.normal(0, 8, rgb[DARK].shape), 0, 255).astype(np.uint8)
     rgb[:, -2 * TILE :] = 245
     resolution = {} if mpp is None else {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
     how: dict[str, Any] = {"tile": (128, 128), "photometric": "rgb", "compression": "jpeg", "metadata": None}
-    with tifffile.TiffWriter(path) as tiff:
+    content = BytesIO()
+    with tifffile.TiffWriter(content) as tiff:
         tiff.write(rgb, subifds=1, **how, **resolution)
         tiff.write(np.ascontiguousarray(rgb[::2, ::2]), subfiletype=1, **how)
-    return path
+    return content.getvalue()
 
 
 @pytest.fixture
@@ -47,22 +59,23 @@ def slide_path(tmp_path: Path) -> Path:
     return draw_slide(tmp_path / "section.tif")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def drawn_slide() -> Callable[..., Path]:
     """Draw another slide of this kind: path, side, seed, micrometers per pixel."""
     return draw_slide
 
 
-@pytest.fixture
-def mask_path(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def mask_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tissue of the slide: all but the glass."""
     mask = np.ones((SIDE, SIDE), np.bool_)
     mask[:, -2 * TILE :] = False
-    write_mask(tmp_path / "tissue-given.png", mask)
-    return tmp_path / "tissue-given.png"
+    path = tmp_path_factory.mktemp("tissue") / "tissue-given.png"
+    write_mask(path, mask)
+    return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def options(mask_path: Path) -> SlideOptions:
     """Small batches, the tissue given, and no more precision than float32, whatever the processor has."""
     return SlideOptions(tissue_mask=mask_path, batch_size=8, precision="fp32", workers=2)
@@ -93,7 +106,7 @@ def darkness(dense: bool = False, classes: int = 2) -> nn.Module:
     return Darkness().eval()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tile_model() -> LoadModel:
     """Make a model of tiles whose answer is how dark they are."""
     from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
@@ -109,6 +122,21 @@ def tile_model() -> LoadModel:
         return TileModel(info, network or darkness(dense=kind == "dense"), "cpu", batch_size, **how)
 
     return made
+
+
+@pytest.fixture(scope="session")
+def finished(
+    drawn_slide: Callable[..., Path],
+    options: SlideOptions,
+    tile_model: LoadModel,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> SlideOutcome:
+    """The analysis of the slide, whose folder no test changes."""
+    from napari_melanoma.slides.analysis import analyze_slide
+
+    folder = tmp_path_factory.mktemp("finished")
+    slide = drawn_slide(folder / "section.tif")
+    return analyze_slide(slide, folder / "out", options, RunContext(), load=tile_model)
 
 
 @pytest.fixture(scope="session")

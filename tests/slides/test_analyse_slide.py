@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,15 @@ def analysed(
     return analyze_slide(path, folder, options, run or RunContext(), load=lambda: model, **how)
 
 
-def test_the_lesion_that_was_drawn_is_found(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
-    outcome = analysed(slide_path, tmp_path / "out", options, tile_model())
-    content = json.loads((outcome.folder / "result.json").read_text())
-    assert content == json.loads(json.dumps(outcome.content))
+@pytest.fixture
+def again(finished: SlideOutcome, tmp_path: Path) -> Path:
+    """A copy of its folder, which a test may change."""
+    return shutil.copytree(finished.folder, tmp_path / "out")
+
+
+def test_the_lesion_that_was_drawn_is_found(finished: SlideOutcome) -> None:
+    content = json.loads((finished.folder / "result.json").read_text())
+    assert content == json.loads(json.dumps(finished.content))
     assert (content["tiles_done"], content["tiles_failed"], content["tiles_total"]) == (224, 0, 224)
     assert (content["mpp"], content["mpp_source"], content["target"]) == ([0.5, 0.5], "file", "melanoma")
     assert content["scores"]["maximum"]["melanoma"] == pytest.approx(1, abs=0.01)
@@ -49,20 +53,18 @@ def test_the_lesion_that_was_drawn_is_found(
     (lesion,) = content["lesions"]
     assert lesion["area_mm2"] == pytest.approx((128 * 0.5e-3) ** 2)
     assert lesion["label"] == "malignant"
-    (outline,) = read_geojson(outcome.folder / "lesions.geojson").annotations
+    (outline,) = read_geojson(finished.folder / "lesions.geojson").annotations
     assert outline.polygons[0].box.slices == (slice(128, 256), slice(192, 320))
-    assert read_table(outcome.folder / "lesions.csv")[0]["label"] == "malignant"
+    assert read_table(finished.folder / "lesions.csv")[0]["label"] == "malignant"
     for missing in ("breslow_mm", "breslow_interval_mm", "t_category"):
         assert content[missing] is None
     assert content["provenance"]["program"] == "napari-melanoma"
-    assert str(tmp_path) not in (outcome.folder / "result.json").read_text()  # a path may name a person
+    # A path may name a person.
+    assert str(finished.folder.parent) not in (finished.folder / "result.json").read_text()
 
 
-def test_the_heatmap_lies_where_the_tiles_do(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
-) -> None:
-    outcome = analysed(slide_path, tmp_path / "out", options, tile_model())
-    with tifffile.TiffFile(outcome.folder / "heatmap.ome.tif") as tiff:
+def test_the_heatmap_lies_where_the_tiles_do(finished: SlideOutcome) -> None:
+    with tifffile.TiffFile(finished.folder / "heatmap.ome.tif") as tiff:
         assert tiff.is_ome
         heat, message = tiff.asarray(), tiff.ome_metadata or ""
     assert heat.shape == (2, 16, 16)
@@ -71,10 +73,10 @@ def test_the_heatmap_lies_where_the_tiles_do(
     assert np.isnan(heat[:, :, 14:]).all()
     assert 'PhysicalSizeX="16.0"' in message
     assert 'Name="melanoma"' in message
-    state = SlideResult.open(outcome.folder).state
+    state = SlideResult.open(finished.folder).state
     assert (state[:, :14] == DONE).all()
     assert (state[:, 14:] == NO_TISSUE).all()
-    assert not read_mask(outcome.folder / "tissue.png")[:, -64:].any()
+    assert not read_mask(finished.folder / "tissue.png")[:, -64:].any()
 
 
 def test_dense_maps_are_stitched_and_measured_finely(
@@ -118,10 +120,15 @@ def test_embeddings_lie_in_the_order_of_work(
 
 
 def test_canceled_analysis_resumes_with_the_same_result(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slide_path: Path,
+    options: SlideOptions,
+    tile_model: LoadModel,
+    finished: SlideOutcome,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.analysis.EVENT_INTERVAL_S", 0.0)
-    whole = analysed(slide_path, tmp_path / "whole", options, tile_model())
+    whole = finished
     for share in (0.2, 0.6):
         run = RunContext()
         run.report = lambda progress, run=run, share=share: (progress.fraction or 0) > share and run.cancel()
@@ -142,23 +149,21 @@ def test_canceled_analysis_resumes_with_the_same_result(
 
 
 def test_a_finished_slide_is_not_computed_again_but_its_lesions_are(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, again: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    analysed(slide_path, tmp_path / "out", options, tile_model())
     model = tile_model()
     monkeypatch.setattr(model, "predict", lambda tiles: pytest.fail("a tile was asked for again"))
     large = options.model_copy(update={"lesions": options.lesions.model_copy(update={"min_area_mm2": 1.0})})
-    assert analysed(slide_path, tmp_path / "out", large, model).content["lesions"] == []
+    assert analysed(slide_path, again, large, model).content["lesions"] == []
 
 
 def test_another_slide_is_refused_in_the_folder(
-    slide_path: Path, drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+    drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, again: Path, tmp_path: Path
 ) -> None:
-    analysed(slide_path, tmp_path / "out", options, tile_model())
     other = drawn_slide(tmp_path / "other.tif", seed=1)
     with pytest.raises(RunError, match="holds results of another slide, 'section'"):
-        analysed(other, tmp_path / "out", options, tile_model())
-    assert analysed(other, tmp_path / "out", options, tile_model(), force=True).content["slide"] == "other"
+        analysed(other, again, options, tile_model())
+    assert analysed(other, again, options, tile_model(), force=True).content["slide"] == "other"
 
 
 @pytest.mark.parametrize(
@@ -168,13 +173,12 @@ def test_other_settings_are_refused_in_the_folder(
     slide_path: Path,
     options: SlideOptions,
     tile_model: LoadModel,
-    tmp_path: Path,
+    again: Path,
     changes: dict[str, float],
     message: str,
 ) -> None:
-    analysed(slide_path, tmp_path / "out", options, tile_model())
     with pytest.raises(RunError, match=rf"with other settings: .*{message}"):
-        analysed(slide_path, tmp_path / "out", options.model_copy(update=changes), tile_model())
+        analysed(slide_path, again, options.model_copy(update=changes), tile_model())
 
 
 def test_corrected_tissue_is_honoured(
@@ -222,14 +226,13 @@ def test_tissue_is_detected_by_default(
 
 
 def test_stain_is_normalised_and_colours_change_the_answer(
-    slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+    slide_path: Path, options: SlideOptions, tile_model: LoadModel, finished: SlideOutcome, tmp_path: Path
 ) -> None:
     from napari_melanoma.imaging.stain import StainConfig
 
-    plain = analysed(slide_path, tmp_path / "plain", options, tile_model())
     changed = options.model_copy(update={"stain": StainConfig(method="reinhard")})
     other = analysed(slide_path, tmp_path / "other", changed, tile_model())
-    found = [SlideResult.open(outcome.folder).probability[:, :14] for outcome in (plain, other)]
+    found = [SlideResult.open(outcome.folder).probability[:, :14] for outcome in (finished, other)]
     assert np.abs(found[0] - found[1]).max() > 0.01
 
 

@@ -26,7 +26,7 @@ LoadModel = Callable[..., Any]
 
 @pytest.fixture
 def two(drawn_slide: Callable[..., Path], tmp_path: Path) -> list[Path]:
-    return [drawn_slide(tmp_path / "a.tif"), drawn_slide(tmp_path / "b.tif", seed=1)]
+    return [drawn_slide(tmp_path / "a.tif", side=320), drawn_slide(tmp_path / "b.tif", side=320, seed=1)]
 
 
 def refusing(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,8 +94,15 @@ STRANGE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("error", STRANGE, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("where", ["slides.reading.opening._open_by_format", "slides.analysis._analyze_tiles_of_slide"])
+ERRORS = [
+    *(("slides.analysis._analyze_tiles_of_slide", error) for error in STRANGE),
+    *(("slides.reading.opening._open_by_format", error) for error in STRANGE[:4]),
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "error"), ERRORS, ids=lambda one: one if isinstance(one, str) else type(one).__name__
+)
 def test_whatever_a_library_raises_fails_its_slide_alone(
     where: str,
     error: Exception,

@@ -77,8 +77,9 @@ def test_a_built_level_is_the_average_of_the_finest(packing: str, flat, tmp_path
         np.testing.assert_array_equal(slide.read_region(1, Box(333, 11, 200, 300)), read[333:533, 11:311])
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2", "<f4", ">f4"], ids=str)
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("dtype", "channels"), [(np.uint8, 1), (np.uint8, 3), (np.uint16, 1), (">u2", 3), ("<f4", 1), (">f4", 3)], ids=str
+)
 def test_coarse_levels_of_a_plain_file_average_columns_and_some_rows(dtype, channels: int, tmp_path) -> None:
     rows, columns = np.mgrid[:1111, :2055]
     image = np.stack([(rows // 5 + columns // 16) % 250] * channels, axis=-1).astype(dtype)
