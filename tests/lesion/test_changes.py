@@ -208,10 +208,9 @@ def test_a_mask_of_another_size_is_refused() -> None:
         compare_photographs(phantom(), replace(phantom(), mask=np.ones((9, 9), bool)))
 
 
-@pytest.mark.parametrize("seed", [11, 13])
-def test_other_skin_is_refused(seed: int) -> None:
+def test_other_skin_is_refused() -> None:
     with pytest.raises(MelanomaError, match="Do they show the same lesion"):
-        compare_photographs(phantom(), phantom(0, seed))
+        compare_photographs(phantom(), phantom(0, 13))
 
 
 def test_without_scale_growth_is_not_taken_for_magnification() -> None:
@@ -248,7 +247,7 @@ def with_reticle(one: MeasuredPhotograph) -> MeasuredPhotograph:
 
 @pytest.mark.parametrize(("seed", "is_other"), [(1, False), (13, True)])
 def test_the_same_reticle_on_another_lesion_is_a_caution(seed: int, is_other: bool) -> None:
-    large = (450, 600)
+    large = (360, 480)
     found = compare_photographs(with_reticle(phantom(shape=large)), with_reticle(phantom(0.5, seed, shape=large)))
     cautions = [one for one in found.cautions if "such as a reticle" in one]
     assert len(cautions) == is_other
