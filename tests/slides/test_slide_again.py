@@ -191,7 +191,7 @@ def test_killed_in_the_middle_of_saving_lesions_are_whole(
     assert kept(folder)[-1] == "lesions-kept-1.geojson"
 
 
-@pytest.mark.parametrize("text", ["{", '{"type": "FeatureCollection", "features": [{"type": "Feature"}]}'])
+@pytest.mark.parametrize("text", ["{", '{"type": "FeatureCollection", "features": [{"type": "Feature"}]}', "[1]"])
 def test_lesions_that_cannot_be_read_are_said_and_never_overwritten(again: Again, text: str) -> None:
     folder = again().folder
     (folder / "lesions.geojson").write_text(text)
