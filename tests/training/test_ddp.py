@@ -1,13 +1,11 @@
-"""Two processes on the processor learn what one does and hear what it hears.
+"""Two processes on the processor stop together, go on, and learn what one does.
 
-The second is always a separate process that Lightning starts; the first one is separate where noted.
+The second is always a separate process that Lightning starts.
 """
 
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ Change = Callable[..., TrainRecipe]
 Events = Callable[[Path], list[dict[str, Any]]]
 Live = Callable[[list[str], Path], BaseProcess]
 PATIENCE_S = 300
+EPOCHS = 6
 
 pytestmark = [
     pytest.mark.usefixtures("user_folders"),
@@ -41,13 +40,6 @@ def words(recipe: TrainRecipe, out: Path, *options: str) -> list[str]:
     return ["train", "--config", str(config), "--out", str(out), *options]
 
 
-def start(recipe: TrainRecipe, out: Path) -> subprocess.Popen[str]:
-    """Start a run as a person does, by the module, so that Lightning can start it again for the second process."""
-    command = [sys.executable, "-m", "napari_melanoma", *words(recipe, out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def losses(out: Path) -> list[dict[str, float]]:
     rows = csv.DictReader((out / "metrics.csv").read_text().splitlines())
     return [{name: float(value) for name, value in row.items() if name != "seconds"} for row in rows]
@@ -58,58 +50,46 @@ def recipe_for_two(alone: TrainRecipe, change: Change) -> TrainRecipe:
     """Nothing in it depends on what else is in a batch, not even what is mixed; normalisation is frozen."""
     model, mixed = {"freeze_normalisation": True}, {"mosaic_probability": 0.3, "cutmix_probability": 0.3}
     two = change(alone, model=model, augmentation=mixed, data={"tuning_fraction": 0.3})
-    return change(two, epochs=3, devices=2, ema_decay=0.5)
+    return change(two, epochs=EPOCHS, patience=EPOCHS, devices=2, ema_decay=0.5)
 
 
-def test_two_processes_learn_what_one_does(
+def test_two_processes_stop_together_and_learn_what_one_does(
     recipe_for_two: TrainRecipe, tmp_path: Path, change: Change, events: Events, live: Live
 ) -> None:
-    output = tmp_path / "two.txt"
-    run = live(words(recipe_for_two, tmp_path / "two"), output)
-    train(change(recipe_for_two, devices=1), tmp_path / "one", resume=False, run=RunContext())
+    out, output = tmp_path / "two", tmp_path / "two.txt"
+    run = live(words(recipe_for_two, out), output)
+    wait_for(out, "epoch", run, output)
+    RunFolder(out).write_command("pause")
+    wait_for(out, "paused", run, output)  # both wait for each other's commands
+    run.terminate()  # as a cluster does
     run.join(PATIENCE_S)
+    assert run.exitcode == 128 + 15, output.read_text()
+    assert events(out)[-1]["kind"] == "cancelled"
+    assert 0 < len(losses(out)) < EPOCHS
+    RunFolder(out).write_command("run")
+    again = live(words(recipe_for_two, out, "--resume"), output)
+    train(change(recipe_for_two, devices=1), tmp_path / "one", resume=False, run=RunContext())
+    again.join(PATIENCE_S)
     printed = output.read_text()
-    assert run.exitcode == 0, printed
-    for one, two in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
+    assert again.exitcode == 0, printed
+    for one, two in zip(losses(tmp_path / "one"), losses(out), strict=True):
         assert one.keys() == two.keys()
         for name, value in one.items():
             assert two[name] == pytest.approx(value, rel=0.02), name
-    kinds = [event["kind"] for event in events(tmp_path / "two") if event["kind"] not in ("step", "progress", "notice")]
-    assert kinds == ["started", *["samples", "epoch"] * 3, "finished"]  # by one process alone
+    kinds = [event["kind"] for event in events(out) if event["kind"] not in ("step", "progress", "notice")]
+    assert [kinds.count(kind) for kind in ("started", "paused", "samples", "epoch", "finished")] == [
+        2,
+        1,
+        *[EPOCHS] * 2,
+        1,
+    ]  # by one process alone
     assert printed.count("Trained 'blobs'") == 1
 
 
-def test_cancel_and_resume_reach_every_process(
-    recipe_for_two: TrainRecipe, tmp_path: Path, change: Change, events: Events, live: Live
-) -> None:
-    out, output = tmp_path / "run", tmp_path / "again.txt"
-    recipe = change(recipe_for_two, epochs=400, patience=400)
-    run = start(recipe, out)
-    wait_for(out, "epoch", run)
-    RunFolder(out).write_command("pause")
-    wait_for(out, "paused", run)
-    RunFolder(out).write_command("cancel")
-    printed = run.communicate(timeout=PATIENCE_S)[0]
-    assert run.returncode == 130, printed
-    assert events(out)[-1]["kind"] == "cancelled"
-    RunFolder(out).write_command("run")
-    done = len(losses(out))
-    again = live(words(recipe, out, "--resume"), output)
-    end = time.monotonic() + PATIENCE_S
-    while len(losses(out)) <= done:
-        assert again.is_alive(), output.read_text()
-        assert time.monotonic() < end, output.read_text()
-        time.sleep(0.2)
-    again.terminate()  # as a cluster does
-    again.join(PATIENCE_S)
-    assert again.exitcode == 128 + 15, output.read_text()
-    assert events(out)[-1]["kind"] == "cancelled"
-
-
-def wait_for(out: Path, kind: str, run: subprocess.Popen[str]) -> None:
+def wait_for(out: Path, kind: str, run: BaseProcess, output: Path) -> None:
     """Wait until an event is recorded."""
     end = time.monotonic() + PATIENCE_S
     while not any(event["kind"] == kind for event in RunFolder(out).read_events()):
-        assert run.poll() is None, run.communicate()[0]
+        assert run.is_alive(), output.read_text()
         assert time.monotonic() < end, f"no event {kind}"
-        time.sleep(0.1)
+        time.sleep(0.02)
