@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -187,11 +186,10 @@ def write_segmenter(recipe: TrainRecipe, out: Path) -> None:
 
 
 @contextmanager
-def patched(pause: float = 0.0) -> Iterator[Callable[[TrainRecipe, Path], None]]:
-    """Write networks instead of training them, after a pause, and measure no step."""
+def patched() -> Iterator[Callable[[TrainRecipe, Path], None]]:
+    """Write networks instead of training them, and measure no step."""
 
     def train(recipe: TrainRecipe, out: Path, **_: object) -> None:
-        time.sleep(pause)
         (write_classifier if recipe.classification else write_segmenter)(recipe, out)
 
     with pytest.MonkeyPatch.context() as patch:

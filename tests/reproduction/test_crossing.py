@@ -1,14 +1,9 @@
-"""Cross-validated rows from data to tables, with networks that are written instead of trained; killed, they go on."""
+"""Cross-validated rows from data to tables, with networks that are written instead of trained; also after a cancel."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -148,7 +143,9 @@ def test_rows_that_have_learned_are_compared_in_the_written_tables(
     assert "not learned" not in text
 
 
-def test_cancelling_keeps_the_completed_folds(sets: Path, tmp_path: Path, patched: Patched) -> None:
+def test_a_cancelled_cross_validation_keeps_the_completed_folds(
+    done: tuple[Reproduction, Path], sets: Path, tmp_path: Path, patched: Patched
+) -> None:
     run = RunContext()
 
     def stop(recipe: TrainRecipe, out: Path, **_: object) -> None:
@@ -160,39 +157,16 @@ def test_cancelling_keeps_the_completed_folds(sets: Path, tmp_path: Path, patche
     with patched() as write, pytest.MonkeyPatch.context() as patch:
         patch.setattr(paper_rows, "train", stop)
         with pytest.raises(Cancelled):
-            reproduce(options(sets, "b-only"), tmp_path / "out", run=run)
-    assert sorted(path.name for path in tmp_path.glob("out/rows/b-only/evaluated-*")) == ["evaluated-1", "evaluated-2"]
-    assert not (tmp_path / "out/evaluated/b-only").exists()
-    with patched():
-        found = reproduce(options(sets, "b-only"), tmp_path / "out", run=RunContext())
-    assert found.missing.all == {}
-    assert [item.row.name for item in found.results] == ["b-only"]
-
-
-def test_a_killed_cross_validation_is_resumed(
-    done: tuple[Reproduction, Path], sets: Path, tmp_path: Path, patched: Patched
-) -> None:
-    script = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from pathlib import Path; from conftest import patched; from test_crossing import *\n"
-        f"with patched(pause=0.5): reproduce(options(Path({str(sets)!r}), 'a-only'), Path({str(tmp_path / 'out')!r}), "
-        "run=RunContext())"
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (tmp_path / "log.txt").open("wb") as log:
-        life = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=log, stderr=log)
-    second, end = tmp_path / "out/rows/a-only/evaluated-2", time.monotonic() + 300
-    while not second.is_dir():
-        assert life.poll() is None, (tmp_path / "log.txt").read_text()
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    life.send_signal(signal.SIGKILL)
-    life.wait()
-    stamp = (second / "per_image.csv").stat().st_mtime_ns
+            reproduce(options(sets, "a-only"), tmp_path / "out", run=run)
+    folds = tmp_path / "out/rows/a-only"
+    assert sorted(path.name for path in folds.glob("evaluated-*")) == ["evaluated-1", "evaluated-2"]
     assert not (tmp_path / "out/evaluated/a-only").exists()
+    stamp = (folds / "evaluated-2/per_image.csv").stat().st_mtime_ns
     with patched():
-        reproduce(options(sets, "a-only"), tmp_path / "out", run=RunContext())
-    assert (second / "per_image.csv").stat().st_mtime_ns == stamp
+        found = reproduce(options(sets, "a-only"), tmp_path / "out", run=RunContext())
+    assert found.missing.all == {}
+    assert [item.row.name for item in found.results] == ["a-only"]
+    assert (folds / "evaluated-2/per_image.csv").stat().st_mtime_ns == stamp
     assert table_of(tmp_path / "out") == {key: row for key, row in table_of(done[1]).items() if key[0] == "a-only"}
 
 
