@@ -303,7 +303,7 @@ def quick_figures(drawn_figures: dict[tuple[CodeType, str], bytes]) -> Iterator[
     save = Figure.savefig
 
     def saved(figure: Figure, path: Path, **more: object) -> None:
-        name = path.name.split(".")[1]  # of a temporary file: .roc.0123abcd.png
+        name = path.name.split(".")[1].split("-")[0]  # of a temporary file: .roc-models.0123abcd.png
         kind = (sys._getframe(1).f_code, name)  # several functions draw a figure named "subgroups"
         if kind not in drawn_figures:
             figure.set_layout_engine("none")
