@@ -17,6 +17,7 @@ from napari_melanoma.io.results import write_mask, write_table
 from napari_melanoma.training.recipe import TrainRecipe
 
 COUNT = 24
+FEW = 48
 LESION_SIDE = 64
 HEAVY = ["napari_melanoma.runs.train", "napari_melanoma.training.tasks.segmentation", "lightning.pytorch", "timm"]
 # A word for multiprocessing, which must find by its name what a process shall do; a test module has none.
@@ -130,8 +131,8 @@ def draw_classes() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def by_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The colour of the lesion is the answer."""
-    return draw_lesions(tmp_path_factory.mktemp("classes") / "by-image", "image")
+    """The colour of the lesion is the answer; as few as a run needs."""
+    return draw_lesions(tmp_path_factory.mktemp("classes") / "by-image", "image", FEW)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from PIL import Image
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, read_reference
+from napari_melanoma.models.bundle import REFERENCE_FILE, BundleInfo, load_network, read_bundle, read_reference
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -46,6 +46,12 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     return found
 
 
+@pytest.fixture(scope="session")
+def many_by_image(draw_classes: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lesions enough to learn from; the colour is the answer."""
+    return draw_classes(tmp_path_factory.mktemp("classes") / "many-by-image", "image")
+
+
 @pytest.mark.parametrize(("columns", "knows"), [(TABLE, True), (None, False)], ids=["with the table", "without"])
 def test_what_the_table_alone_decides_is_learnt_only_with_it(
     columns: dict[str, Any] | None, knows: bool, asked: TrainRecipe, by_table: Path, tmp_path: Path, change: Change
@@ -64,12 +70,13 @@ def test_what_the_table_alone_decides_is_learnt_only_with_it(
 
 
 def test_what_the_image_alone_decides_is_learnt_without_a_table(
-    asked: TrainRecipe, tmp_path: Path, change: Change, events: Events
+    asked: TrainRecipe, many_by_image: Path, tmp_path: Path, change: Change, events: Events
 ) -> None:
     recipe = change(
         asked,
         epochs=8,
         learning_rate=1e-2,
+        data={"datasets": [str(many_by_image)]},
         classification={"tabular": None},
         model={"options": {**asked.model.options, "fusion": "none"}},
     )
@@ -88,11 +95,12 @@ def test_what_the_image_alone_decides_is_learnt_without_a_table(
 
 
 def test_the_last_epoch_is_kept_where_asked_and_nothing_stops_early(
-    asked: TrainRecipe, tmp_path: Path, change: Change, events: Events
+    asked: TrainRecipe, many_by_image: Path, tmp_path: Path, change: Change, events: Events
 ) -> None:
     import torch
 
-    recipe = change(asked, keep="last", epochs=4, patience=1, samples=0, learning_rate=0.1)
+    data = {"datasets": [str(many_by_image)]}
+    recipe = change(asked, keep="last", epochs=4, patience=1, samples=0, learning_rate=0.1, data=data)
     bundle = learnt(recipe, tmp_path / "run")
     epochs = [event["best"] for event in events(tmp_path / "run") if event["kind"] == "epoch"]
     assert len(epochs) == 4
@@ -160,6 +168,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     parts = train(recipe, tmp_path / "parts", resume=True, run=RunContext())
     assert parts is not None
     assert parts.config.classifier == whole.config.classifier
+    assert parts.config.tabular == whole.config.tabular
+    assert (parts.path / REFERENCE_FILE).read_bytes() == (whole.path / REFERENCE_FILE).read_bytes()
     weights = [load_network(read_bundle(tmp_path / name / "bundle")).state_dict() for name in ("whole", "parts")]
     assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
 

@@ -69,6 +69,25 @@ def assert_same(one: Path, other: Path) -> None:
     assert without_seconds(one) == without_seconds(other)
 
 
+@pytest.fixture(scope="module")
+def stopped_once(recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainRecipe, Path]:
+    """A recipe without test images, and a run that was stopped in its last epoch."""
+    from napari_melanoma.training import callbacks
+
+    data = recipe.data.model_copy(update={"held_out_split": "nobody", "held_out_fraction": 0.0})
+    alone, out = recipe.model_copy(update={"data": data}), tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
+        stop(alone, out, "Epoch 2 of 2, ")
+    return alone, out
+
+
+@pytest.fixture
+def stopped(stopped_once: tuple[TrainRecipe, Path], tmp_path: Path) -> Path:
+    """A copy of the stopped run."""
+    return shutil.copytree(stopped_once[1], tmp_path / "stopped")
+
+
 VARIANTS: dict[str, dict[str, object]] = {
     "averaged weights in bf16, mixed images": {
         "ema_decay": 0.9,
@@ -129,20 +148,20 @@ def test_a_resumed_run_selects_its_epoch_by_the_loss(
     assert [event["best"] for event in epochs] == [loss < min(losses[:n], default=1e9) for n, loss in enumerate(losses)]
 
 
-def test_a_run_without_the_choice_of_monitor_can_be_resumed(alone: TrainRecipe, tmp_path: Path, events: Events) -> None:
-    stop(alone, tmp_path, "Epoch 2 of 2, ")
-    config = tmp_path / "config.toml"
-    config.write_text(config.read_text(encoding="utf-8").replace('monitor = "metric"\n', ""), encoding="utf-8")
-    resume(alone, tmp_path)
-    assert events(tmp_path)[-1]["kind"] == "finished"
+def test_a_run_without_the_choice_of_monitor_can_be_resumed(alone: TrainRecipe, stopped: Path, events: Events) -> None:
+    config = stopped / "config.toml"
+    text = config.read_text(encoding="utf-8")
+    assert 'monitor = "metric"\n' in text
+    config.write_text(text.replace('monitor = "metric"\n', ""), encoding="utf-8")
+    resume(alone, stopped)
+    assert events(stopped)[-1]["kind"] == "finished"
 
 
-def test_a_run_folder_may_be_moved(alone: TrainRecipe, tmp_path: Path) -> None:
+def test_a_run_folder_may_be_moved(alone: TrainRecipe, stopped: Path, tmp_path: Path) -> None:
+    """The copy of a stopped run is in another place."""
     train(alone, tmp_path / "whole", resume=False, run=RunContext())
-    stop(alone, tmp_path / "here", "Epoch 2 of 2, ")
-    moved = (tmp_path / "here").rename(tmp_path / "there")
-    resume(alone, moved)
-    assert_same(tmp_path / "whole", moved)
+    resume(alone, stopped)
+    assert_same(tmp_path / "whole", stopped)
 
 
 def test_a_run_that_had_stopped_early_does_not_learn_on(
@@ -162,22 +181,20 @@ def test_a_run_that_had_stopped_early_does_not_learn_on(
     assert found[-1]["kind"] == "finished"
 
 
-def test_what_a_kill_left_half_written_is_mended(alone: TrainRecipe, tmp_path: Path, events: Events) -> None:
-    stop(alone, tmp_path, "Epoch 2 of 2, ")
+def test_what_a_kill_left_half_written_is_mended(alone: TrainRecipe, stopped: Path, events: Events) -> None:
     for name, text in (("events.jsonl", '{"time": 1, "ki'), ("metrics.csv", "1,0.4")):
-        with (tmp_path / name).open("a") as file:
+        with (stopped / name).open("a") as file:
             file.write(text)
-    (tmp_path / "checkpoints" / ".last.0123abcd.ckpt").write_bytes(b"half")
-    resume(alone, tmp_path)
-    assert events(tmp_path)[-1]["kind"] == "finished"
-    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 3
-    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    (stopped / "checkpoints" / ".last.0123abcd.ckpt").write_bytes(b"half")
+    resume(alone, stopped)
+    assert events(stopped)[-1]["kind"] == "finished"
+    assert len((stopped / "metrics.csv").read_text().splitlines()) == 3
+    assert {path.name for path in (stopped / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
 
 
-def test_resume_with_another_recipe(alone: TrainRecipe, tmp_path: Path, change: Change) -> None:
-    stop(alone, tmp_path / "run", "Epoch 1")
+def test_resume_with_another_recipe(alone: TrainRecipe, stopped: Path, change: Change) -> None:
     with pytest.raises(RunError, match="another recipe"):
-        resume(change(alone, seed=9), tmp_path / "run")
+        resume(change(alone, seed=9), stopped)
 
 
 def test_what_was_open_in_a_recipe_stays_settled(

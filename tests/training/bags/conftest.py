@@ -147,7 +147,7 @@ def write_bag_fixture() -> Callable[..., Path]:
     return write_bag
 
 
-@pytest.fixture(name="bag_recipe")
+@pytest.fixture(scope="session", name="bag_recipe")
 def bag_recipe_fixture() -> Callable[..., TrainRecipe]:
     """A recipe that takes a second: data set, changes."""
     return bag_recipe

@@ -130,25 +130,33 @@ def test_the_bundle_records_its_encoder(learnt: Learnt) -> None:
     assert reference.logits.shape == (len(answers), 2)
 
 
+@pytest.fixture(scope="module")
+def whole(
+    draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainRecipe, Path]:
+    """A recipe of three epochs, and a run that was not stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    data = draw_cohort(folder / "cohort", 14)
+    recipe = bag_recipe(data, epochs=3, data={"datasets": [str(data)], "tuning_fraction": 0.4, "split": "all"})
+    train(recipe, folder / "run", resume=False, run=RunContext(), evaluate=False)
+    return recipe, folder / "run"
+
+
 @pytest.mark.parametrize("at", ["Epoch 2 of", "Calibrating", "Reading the slides"])
-def test_a_stopped_run_ends_with_the_same_weights(
-    draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path, at: str
-) -> None:
+def test_a_stopped_run_ends_with_the_same_weights(whole: tuple[TrainRecipe, Path], tmp_path: Path, at: str) -> None:
     import torch
 
-    data = draw_cohort(tmp_path / "cohort", 14)
-    recipe = bag_recipe(data, epochs=3, data={"datasets": [str(data)], "tuning_fraction": 0.4, "split": "all"})
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    train(recipe, whole, resume=False, run=RunContext(), evaluate=False)
+    (recipe, whole_run), stopped = whole, tmp_path / "stopped"
     with pytest.raises(Cancelled):
         train(recipe, stopped, resume=False, run=StopAt(at), evaluate=False)
-    if at.startswith("Looking"):  # before anything was begun
+    if at.startswith("Reading"):  # before anything was begun
         assert not (stopped / "checkpoints").exists()
     train(recipe, stopped, resume=(stopped / "config.toml").exists(), run=RunContext(), evaluate=False)
-    one, other = (load_network(read_bundle(run / "bundle")).state_dict() for run in (whole, stopped))
+    one, other = (load_network(read_bundle(run / "bundle")).state_dict() for run in (whole_run, stopped))
     assert all(torch.equal(one[name], other[name]) for name in one)
     without = [
-        [line.rsplit(",", 1)[0] for line in (run / "metrics.csv").read_text().splitlines()] for run in (whole, stopped)
+        [line.rsplit(",", 1)[0] for line in (run / "metrics.csv").read_text().splitlines()]
+        for run in (whole_run, stopped)
     ]
     assert without[0] == without[1]
 
