@@ -1,4 +1,4 @@
-"""Four images to learn by heart, each segmenting network of the zoo after that, and the steps that one consists of."""
+"""Four images to learn by heart, each segmenting network of the zoo after that, and the steps of a network."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from napari_melanoma.models.export import trace_network
+from napari_melanoma.models.export import load_exported, save_torchscript
 from napari_melanoma.models.zoo import build_network, list_architectures
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from torch.export import ExportedProgram
 
 SIDE = 64
 MOST_STEPS = 80
 BY_HEART = 0.97
+TRANSPOSED = 6  # place of this argument of a convolution
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,6 @@ class Learnt:
     def shorter(self) -> nn.Module:
         """The network with fewer blocks of one kind, where it has many: an export repeats the same steps for each."""
         return SHORTER[self.name](self.network) if self.name in SHORTER else self.network
-
-    @cached_property
-    def program(self) -> ExportedProgram:
-        """What ``torch.export`` records of the shorter network."""
-        return trace_network(self.shorter, SIDE)
 
 
 def with_one_way_past(network: nn.Module) -> nn.Module:
@@ -82,7 +77,6 @@ def with_two_blocks(network: nn.Module) -> nn.Module:
 
 SHORTER: dict[str, Callable[[nn.Module], nn.Module]] = {
     "deeplabv3plus_mobilenetv2": with_one_way_past,
-    "deeplabv3plus_mobilenetv2_full": with_one_way_past,
     "segformer": with_two_blocks,
 }
 
@@ -133,15 +127,34 @@ def learn(network: nn.Module, four: FourImages) -> float:
     return share_right
 
 
+@pytest.fixture(scope="module")
+def scripted(learnt: Learnt, tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
+    """The network from a TorchScript file."""
+    path = tmp_path_factory.mktemp("scripted") / "network.pt"
+    save_torchscript(learnt.network, path, side=SIDE)
+    return load_exported(path)
+
+
 @pytest.fixture(scope="session")
-def steps_of() -> Callable[[ExportedProgram], set[str]]:
-    """A function that lists the operations of an exported program."""
-    return steps
+def steps_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[nn.Module], set[str]]:
+    """A function that lists the operations of a network, which may be from a TorchScript file."""
+
+    def listed(network: Any) -> set[str]:
+        if not hasattr(network, "inlined_graph"):
+            path = tmp_path_factory.mktemp("steps") / "network.pt"
+            save_torchscript(network, path, side=SIDE)
+            network = load_exported(path)
+        return steps(network)
+
+    return listed
 
 
-def steps(program: ExportedProgram) -> set[str]:
-    """Operators of torch in a recorded program, without the variant for in-place or scalars."""
-    modules = program.graph_module.modules()
-    nodes = [node for module in modules for node in getattr(getattr(module, "graph", None), "nodes", ())]
-    names = [str(node.target).split(".")[1] for node in nodes if str(node.target).startswith("aten.")]
-    return {name.removesuffix("_") for name in names if not name.startswith(("_", "sym_"))}
+def steps(scripted: Any) -> set[str]:
+    """Operators of torch in a recorded network, without the variant for in-place, and without reading of sizes."""
+    names = set()
+    for node in scripted.inlined_graph.nodes():
+        name = node.kind().removeprefix("aten::").removesuffix("_")
+        if name == "_convolution":
+            name = "conv_transpose" if list(node.inputs())[TRANSPOSED].toIValue() else "conv"
+        names |= {name} if node.kind().startswith("aten::") else set()
+    return names - {"size", "Int"}
