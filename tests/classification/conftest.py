@@ -99,7 +99,7 @@ def _learn(network, random: np.random.Generator) -> None:
     import torch
 
     optimiser = torch.optim.AdamW(network.parameters(), 2e-3)
-    for _ in range(120):
+    for _ in range(80):
         images, numbers, codes, labels = _batch(random, 16)
         loss = torch.nn.functional.cross_entropy(network(images, numbers, codes), labels)
         optimiser.zero_grad()

@@ -41,7 +41,7 @@ def middle_of(heat: np.ndarray) -> tuple[float, float]:
 def test_heat_falls_on_the_deciding_patch(classifier: Classifier, picture, method: str) -> None:
     random = np.random.default_rng(3)
     off = []
-    for _ in range(8):
+    for _ in range(5):
         drawn = picture(random, True)
         heat = explain(classifier, LesionInput(drawn.rgb, row=NOT_OLD), method)
         assert heat.shape == drawn.rgb.shape[:2]

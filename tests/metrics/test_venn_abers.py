@@ -70,15 +70,15 @@ CURVES = {
 }
 
 
-@pytest.mark.parametrize(("curve", "cases"), [("logistic", 60), ("steps", 60), ("steps", 300)])
+@pytest.mark.parametrize(("curve", "cases"), [("steps", 60), ("logistic", 300)])
 def test_the_band_holds_the_truth(curve: str, cases: int) -> None:
-    """In four draws at least 90 % of images, where Venn-Abers alone holds it in half of them at best.
+    """In eight draws at least 90 % of images, where Venn-Abers alone holds it in half of them at best.
 
     300 cases have more scores than there are bins.
     """
     random = np.random.default_rng(0)
     band, alone = [], []
-    for _ in range(4):
+    for _ in range(8):
         scores = random.normal(size=cases + 200) * 1.5
         truth = CURVES[curve](scores)
         labels = random.random(len(scores)) < truth
