@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +90,10 @@ class Darkness:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Darkness:
-    folder = tmp_path / "bundle"
+    return darkness(tmp_path / "bundle")
+
+
+def darkness(folder: Path) -> Darkness:
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"weights")
     config = BundleConfig(
@@ -135,8 +139,24 @@ def run_it(model: Darkness, out: Path, *data: Path, **options: object) -> ClassE
     return evaluate_classifier(model, data, out, given, run=RunContext())
 
 
-def test_figures(model: Darkness, tmp_path: Path) -> None:
-    found = run_it(model, tmp_path / "out", make(tmp_path / "set"))
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation that is only read, of all images of a data set."""
+
+    found: ClassEvaluation
+    data: Path
+    out: Path
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    folder = tmp_path_factory.mktemp("evaluated")
+    data, out = make(folder / "set"), folder / "out"
+    return Evaluated(run_it(darkness(folder / "bundle"), out, data), data, out)
+
+
+def test_figures(evaluated: Evaluated) -> None:
+    found = evaluated.found
     whole = found.parts["all"]
     assert whole["AUC"].mean > 0.75
     assert whole["AUC"].low < whole["AUC"].mean < whole["AUC"].high
@@ -165,8 +185,9 @@ def test_files(model: Darkness, tmp_path: Path) -> None:
     assert not list(out.glob("unfinished-*"))
 
 
-def test_a_stored_evaluation_is_read(model: Darkness, tmp_path: Path) -> None:
-    found = run_it(model, tmp_path / "out", make(tmp_path / "set"))
+def test_a_stored_evaluation_is_read(evaluated: Evaluated, tmp_path: Path) -> None:
+    found = evaluated.found
+    shutil.copytree(evaluated.out, tmp_path / "out")
     read = read_class_evaluation(tmp_path / "out")
     assert is_class_evaluation(tmp_path / "out")
     assert np.allclose(read.predictions.probabilities, found.predictions.probabilities, atol=1e-5)
@@ -178,16 +199,15 @@ def test_a_stored_evaluation_is_read(model: Darkness, tmp_path: Path) -> None:
         read_class_evaluation(tmp_path / "out")
 
 
-def test_an_evaluation_resumes(model: Darkness, tmp_path: Path) -> None:
-    data, out = make(tmp_path / "set"), tmp_path / "out"
-    whole = run_it(model, tmp_path / "whole", data)
-    model.calls, model.fail_after = 0, 20
+def test_an_evaluation_resumes(model: Darkness, evaluated: Evaluated, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    model.fail_after = 20
     with pytest.raises(Cancelled):
-        run_it(model, out, data)
+        run_it(model, out, evaluated.data)
     model.calls, model.fail_after = 0, 10**9
-    again = run_it(model, out, data)
+    again = run_it(model, out, evaluated.data)
     assert model.calls == 48 - 16
-    assert np.allclose(again.predictions.probabilities, whole.predictions.probabilities)
+    assert np.allclose(again.predictions.probabilities, evaluated.found.predictions.probabilities)
 
 
 def test_a_changed_row_is_predicted_again(model: Darkness, tmp_path: Path) -> None:
@@ -261,10 +281,9 @@ def test_rows_without_a_class_are_reported(model: Darkness, tmp_path: Path) -> N
     assert any("1 of 48 images have no class" in warning for warning in found.warnings)
 
 
-def test_all_other_diagnoses_are_the_other_class(model: Darkness, tmp_path: Path) -> None:
-    by_answer = run_it(model, tmp_path / "answer", make(tmp_path / "set"))
-    by_word = run_it(model, tmp_path / "word", tmp_path / "set", target="diagnosis")
-    assert by_word.parts["all"]["AUC"] == by_answer.parts["all"]["AUC"]
+def test_all_other_diagnoses_are_the_other_class(model: Darkness, evaluated: Evaluated, tmp_path: Path) -> None:
+    by_word = run_it(model, tmp_path / "word", evaluated.data, target="diagnosis")
+    assert by_word.parts["all"]["AUC"] == evaluated.found.parts["all"]["AUC"]
     assert not any("no class" in warning for warning in by_word.warnings)
 
 
