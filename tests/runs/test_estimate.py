@@ -16,6 +16,7 @@ from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.runs import estimate as module
 from napari_melanoma.runs.estimate import MB, RunEstimate, RunWorkload, count_workload, estimate_run, scale_cost
+from napari_melanoma.training import step_time
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.step_time import StepCost, measure_step
 
@@ -120,13 +121,15 @@ def test_the_cost_of_a_step_is_measured_by_the_clock(recipe: TrainRecipe) -> Non
     assert cost.device == "cpu"
 
 
-def test_a_larger_input_costs_by_its_area(recipe: TrainRecipe) -> None:
+def test_a_larger_input_costs_by_its_area(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(step_time.PROBE_SIDE, "cpu", 64)
+
     def cost(side: int) -> StepCost:
         ticks = count()
         large = recipe.model.model_copy(update={"input_size": side})
         return measure_step(recipe.model_copy(update={"model": large}), clock=lambda: next(ticks) / 10)
 
-    small, large = cost(256), cost(512)
+    small, large = cost(64), cost(128)
     assert large.image_s == pytest.approx(4 * small.image_s)
     assert large.image_bytes == pytest.approx(4 * small.image_bytes)
 
@@ -187,9 +190,6 @@ def test_memory_of_a_gpu_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_memory_is_released_after_an_error(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_melanoma.training import step_time
-    from napari_melanoma.training.recipe import TrainRecipe
-
     released: list[str] = []
 
     def measured(*_: object) -> None:
