@@ -66,7 +66,7 @@ class CanvasMouse:
         self.moves(point)
         QTest.mouseDClick(self.canvas, LEFT, Qt.KeyboardModifier.NoModifier, self.at(point))
 
-    def drags(self, *points, steps=12):
+    def drags(self, *points, steps=6):
         """Press, move through the points, and release."""
         self.presses(points[0])
         for start, end in pairwise(points):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +26,24 @@ CLASSES = ("benign", "melanoma")
 
 def draw_slide(path: Path, mpp: float | None = MPP, side: int = SIDE, tint: int = 0) -> Path:
     """Write a tiled pyramid: pink tissue, a dark lesion, and glass at the right."""
+    path.write_bytes(encode_slide(mpp, side, tint))
+    return path
+
+
+@functools.cache
+def encode_slide(mpp: float | None, side: int, tint: int) -> bytes:
+    """Return the file of a slide, the same for all tests."""
     rng = np.random.default_rng(tint)
     rgb = np.clip(np.array((215, 150, 190 - tint)) + rng.normal(0, 6, (side, side, 3)), 0, 255).astype(np.uint8)
     rgb[tuple(slice(part.start * TILE, part.stop * TILE) for part in LESION)] = (90, 40, 110)
     rgb[:, -2 * TILE :] = 245
     resolution = {} if mpp is None else {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
     how = {"tile": (128, 128), "photometric": "rgb", "compression": "jpeg", "metadata": None}
-    with tifffile.TiffWriter(path) as tiff:
+    file = BytesIO()
+    with tifffile.TiffWriter(file) as tiff:
         tiff.write(rgb, subifds=1, **how, **resolution)
         tiff.write(np.ascontiguousarray(rgb[::2, ::2]), subfiletype=1, **how)
-    return path
+    return file.getvalue()
 
 
 LABEL_COLOR = (40, 90, 200)

@@ -62,9 +62,8 @@ def tiles(*points):
     return [(row * TILE, column * TILE) for row, column in points]
 
 
-@pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
-def test_shapes_are_drawn_with_the_mouse(drawing):
+def test_shapes_are_drawn_with_the_mouse_and_snap_to_neighbors(drawing):
     person, mouse = drawing, CanvasMouse(drawing)
     presses(person, "region_rectangle")
     mouse.drags(*tiles((2, 2), (6, 5)))
@@ -81,6 +80,20 @@ def test_shapes_are_drawn_with_the_mouse(drawing):
     person.until(lambda: len(regions(person)) == 3)
     person.waits()
     assert area(regions(person)[2]) == pytest.approx(12 * TILE**2, rel=0.15)  # napari cuts corners
+
+    person.dock.regions.store.apply_edit(lambda _: ())
+    (neighbor,) = puts(person, (2, 2, 8, 6))
+    snap = person.finds(QCheckBox, "region_snap")
+    presses(person, "region_rectangle")
+    for on in (False, True):
+        snap.setChecked(on)
+        mouse.drags(*tiles((3, 6.1), (7, 9)))
+        person.until(lambda on=on: len(regions(person)) == 2)
+        person.waits()
+        gap = to_shape(regions(person)[1].polygons[0]).distance(to_shape(neighbor.polygons[0]))
+        assert (gap < 1e-6) == on
+        if not on:
+            presses(person, "region_undo")
 
 
 @pytest.mark.usefixtures("shown_viewer")
@@ -113,13 +126,13 @@ def test_a_line_splits_and_an_outline_cuts_a_hole(drawing):
     assert not person.finds(QAbstractButton, "region_split").isChecked()
 
 
-def test_tools_follow_each_other(drawing):
-    person, active = drawing, drawing.viewer.layers.selection
+def test_tools_follow_each_other_and_fit_into_the_dock(drawing):
+    person, active, controls = drawing, drawing.viewer.layers.selection, drawing.dock.regions.controls
     order = ("rectangle", "wand", "split", "brush", "wand", "brush", "select", "wand", "hole")
     modes = {"rectangle": "add_rectangle", "split": "add_path", "hole": "add_polygon_lasso", "wand": "pick"}
     for name in order:
         presses(person, f"region_{name}")
-        checked = [one for one, button in person.dock.regions.controls.tools.items() if button.isChecked()]
+        checked = [one for one, button in controls.tools.items() if button.isChecked()]
         assert checked == [name]
         assert active.active.name == (PAINTING if name in ("brush", "wand") else LAYER)
         assert str(active.active.mode) == modes.get(name, {"brush": "paint"}.get(name, name))
@@ -127,7 +140,23 @@ def test_tools_follow_each_other(drawing):
     presses(person, "region_hole")
     assert str(person.viewer.layers[LAYER].mode) == "pan_zoom"
     person.viewer.layers[LAYER].mode = "select"  # in napari's layer controls
-    assert not any(button.isChecked() for button in person.dock.regions.controls.tools.values())
+    assert not any(button.isChecked() for button in controls.tools.values())
+
+    # Selecting another layer leaves the wand, and that layer stays selected.
+    own = person.viewer.add_labels(np.zeros((8, 8), np.uint8), name="own")
+    presses(person, "region_wand")
+    active.active = own
+    assert (active.active, set(active)) == (own, {own})
+    assert PAINTING not in person.viewer.layers
+
+    puts(person, (1, 1, 3, 3))
+    for button in controls.findChildren(QAbstractButton):
+        if button.objectName().startswith("region_"):
+            assert button.accessibleName()
+            assert button.toolTip()
+            assert button.focusPolicy()
+    assert controls.sizeHint().width() <= 320
+    assert controls.minimumSizeHint().width() <= 320
 
 
 def test_operations_are_one_step_each(drawing):
@@ -160,23 +189,6 @@ def test_operations_are_one_step_each(drawing):
     assert regions(person) == before
 
 
-@pytest.mark.usefixtures("shown_viewer")
-def test_drawing_snaps_to_neighbors(drawing):
-    person, mouse = drawing, CanvasMouse(drawing)
-    (neighbor,) = puts(person, (2, 2, 8, 6))
-    snap = person.finds(QCheckBox, "region_snap")
-    presses(person, "region_rectangle")
-    for on in (False, True):
-        snap.setChecked(on)
-        mouse.drags(*tiles((3, 6.1), (7, 9)))
-        person.until(lambda on=on: len(regions(person)) == 2)
-        person.waits()
-        gap = to_shape(regions(person)[1].polygons[0]).distance(to_shape(neighbor.polygons[0]))
-        assert (gap < 1e-6) == on
-        if not on:
-            presses(person, "region_undo")
-
-
 def paints(person, *corners):
     """Paint a rectangle on the slide with the brush, given by two corners in tiles, and convert it to a region."""
     presses(person, "region_brush")
@@ -187,10 +199,10 @@ def paints(person, *corners):
 
 
 @pytest.mark.usefixtures("shown_viewer")
-def test_painting_snaps_to_neighbors_in_one_step(drawing):
-    person = drawing
+def test_painting_snaps_to_neighbors_in_one_step_and_at_its_own_zoom(drawing, tmp_path):
+    person, dock = drawing, drawing.dock
     locked, changed = puts(person, (2, 2, 8, 6), (2, 10, 8, 12))
-    person.dock.regions.selection.select((locked.id,))
+    dock.regions.selection.select((locked.id,))
     presses(person, "region_lock")
     before = regions(person)
     snap = person.finds(QCheckBox, "region_snap")
@@ -209,27 +221,21 @@ def test_painting_snaps_to_neighbors_in_one_step(drawing):
         presses(person, "region_undo")
         assert regions(person) == before
 
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_painting_snaps_at_its_own_zoom_when_another_slide_is_shown(drawing, tmp_path):
-    person, dock = drawing, drawing.dock
-    (neighbor,) = puts(person, (2, 2, 8, 6))
-    person.finds(QCheckBox, "region_snap").setChecked(True)
+    # Another slide is shown before what was painted becomes a region.
     paints(person, (3, 6.1), (7, 9))
     first = dock.slide.identity
     person.opens_slides(draw_slide(tmp_path / "coarse.tif", mpp=100.0, tint=9))
     assert dock.slide.identity != first
-    painted = to_shape(dock.regions.store._states[first].history.current[1].polygons[0])
-    assert painted.distance(to_shape(neighbor.polygons[0])) < 1e-6
+    painted = to_shape(dock.regions.store._states[first].history.current[2].polygons[0])
+    assert painted.distance(to_shape(locked.polygons[0])) < 1e-6
     assert painted.area == pytest.approx(12.0 * TILE**2, rel=0.01)
 
 
 @pytest.mark.both_qts
-@pytest.mark.parametrize("angle", [0.0, 37.0])
 @pytest.mark.usefixtures("shown_viewer")
-def test_the_wand_finds_the_color_that_is_clicked(drawing, angle):
+def test_the_wand_finds_the_color_that_is_clicked_on_a_rotated_slide(drawing):
     person, dock = drawing, drawing.dock
-    slide_layers.set_angle(person.viewer, dock.slide, angle)
+    slide_layers.set_angle(person.viewer, dock.slide, 37.0)
     mouse = CanvasMouse(person)
     presses(person, "region_wand")
     assert person.finds(QDoubleSpinBox, "region_tolerance").isVisibleTo(dock)
@@ -261,12 +267,53 @@ def test_the_wand_finds_the_color_that_is_clicked(drawing, angle):
 
 
 @pytest.mark.usefixtures("shown_viewer")
-def test_the_wheel_with_shift_changes_the_tolerance_of_the_wand_and_does_not_zoom(drawing):
+def test_the_wand_reads_in_the_background_is_limited_and_leaves_with_its_layer(drawing, monkeypatch):
     person, mouse, at = drawing, CanvasMouse(drawing), tiles((6, 8))[0]
+    tolerance, reach = (person.finds(QDoubleSpinBox, f"region_{name}") for name in ("tolerance", "reach"))
+    may_read, asked, read = threading.Event(), [], DisplayedWindow.read_colors
+
+    def read_slowly(window):
+        asked.append(window)
+        assert may_read.wait(60)
+        return read(window)
+
+    # The window does not wait while it reads.
     presses(person, "region_wand")
+    with monkeypatch.context() as patch:
+        patch.setattr(DisplayedWindow, "read_colors", read_slowly)
+        mouse.presses(at)
+        mouse.releases(at)
+        person.until(lambda: bool(asked))
+        assert regions(person) == ()
+        may_read.set()
+        person.until(lambda: len(regions(person)) == 1)
+        person.waits()
+    assert len(asked) == 1  # not once more for the outlines
+    presses(person, "region_undo")
+    assert regions(person) == ()
+
+    # Nothing around a point is similar.
+    noise, before = np.random.default_rng(0).integers(0, 256, (4096, 4096, 3), dtype=np.uint8), tolerance.value()
+    with monkeypatch.context() as patch:
+        patch.setattr(DisplayedWindow, "read_colors", lambda window: noise[: window.box.height, : window.box.width])
+        tolerance.setValue(1.0)
+        mouse.clicks(at)
+        person.until(lambda: NOTHING_FOUND in person.dock.status.text)
+        person.waits()
+    assert regions(person) == ()
+
+    # The region is limited to a distance.
+    reach.setValue(20.0)  # µm
+    tolerance.setValue(60.0)
+    mouse.clicks(tiles((11, 6))[0])
+    person.until(lambda: len(regions(person)) == 1)
+    person.waits()
+    assert area(regions(person)[0]) * MPP**2 == pytest.approx(np.pi * 20**2, rel=0.05)
+
+    # The wheel with Shift changes the tolerance, and does not zoom.
+    tolerance.setValue(before)
     mouse.moves(at)
-    tolerance, zoom = person.finds(QDoubleSpinBox, "region_tolerance"), get_camera(person.viewer).zoom
-    before = tolerance.value()
+    zoom = get_camera(person.viewer).zoom
     mouse.turns_wheel(at, 3, Qt.KeyboardModifier.ShiftModifier)
     assert tolerance.value() == before + 3 * TOLERANCE_PER_NOTCH
     assert person.dock.regions.wand.tolerance == tolerance.value()
@@ -276,88 +323,39 @@ def test_the_wheel_with_shift_changes_the_tolerance_of_the_wand_and_does_not_zoo
     mouse.turns_wheel(at, 1)
     assert get_camera(person.viewer).zoom > zoom
     assert tolerance.value() == tolerance.minimum()
-    presses(person, "region_wand")
 
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_the_wand_is_limited_and_leaves_with_its_layer(drawing):
-    person, mouse = drawing, CanvasMouse(drawing)
-    person.finds(QDoubleSpinBox, "region_reach").setValue(20.0)  # µm
-    person.finds(QDoubleSpinBox, "region_tolerance").setValue(60.0)
-    presses(person, "region_wand")
-    mouse.clicks(tiles((11, 6))[0])
-    person.until(lambda: len(regions(person)) == 1)
-    assert area(regions(person)[0]) * MPP**2 == pytest.approx(np.pi * 20**2, rel=0.05)
+    # Another layer is selected.
     person.viewer.layers.selection.active = person.dock.slide.layers[-1]
     person.until(lambda: PAINTING not in person.viewer.layers)
     assert not person.finds(QAbstractButton, "region_wand").isChecked()
 
 
-def test_selecting_another_layer_leaves_the_wand_and_is_kept(drawing):
-    person, layers = drawing, drawing.viewer.layers
-    own = person.viewer.add_labels(np.zeros((8, 8), np.uint8), name="own")
-    presses(person, "region_wand")
-    layers.selection.active = own
-    assert (layers.selection.active, set(layers.selection)) == (own, {own})
-    assert PAINTING not in layers
-
-
 @pytest.mark.usefixtures("shown_viewer")
-def test_the_window_does_not_wait_while_the_wand_reads(drawing, monkeypatch):
-    person, mouse, may_read, asked = drawing, CanvasMouse(drawing), threading.Event(), []
-    read = DisplayedWindow.read_colors
-
-    def read_slowly(window):
-        asked.append(window)
-        assert may_read.wait(60)
-        return read(window)
-
-    monkeypatch.setattr(DisplayedWindow, "read_colors", read_slowly)
-    presses(person, "region_wand")
-    at = tiles((6, 8))[0]
-    mouse.presses(at)
-    mouse.releases(at)
-    person.until(lambda: bool(asked))
-    assert regions(person) == ()
-    may_read.set()
-    person.until(lambda: len(regions(person)) == 1)
-    person.waits()
-    assert len(asked) == 1  # not once more for the outlines
-
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_the_wand_states_that_nothing_around_a_point_is_similar(drawing, monkeypatch):
-    noise = np.random.default_rng(0).integers(0, 256, (4096, 4096, 3), dtype=np.uint8)
-
-    def read_noise(window):
-        return noise[: window.box.height, : window.box.width]
-
-    monkeypatch.setattr(DisplayedWindow, "read_colors", read_noise)
-    person, mouse = drawing, CanvasMouse(drawing)
-    person.finds(QDoubleSpinBox, "region_tolerance").setValue(1.0)
-    presses(person, "region_wand")
-    mouse.clicks(tiles((6, 8))[0])
-    person.until(lambda: NOTHING_FOUND in person.dock.status.text)
-    assert regions(person) == ()
-
-
-@pytest.mark.parametrize("tool", ["wand", "refine", "brush"])
-@pytest.mark.parametrize("remove_all", [False, True])
-@pytest.mark.usefixtures("shown_viewer")
-def test_a_tool_ends_when_its_layer_is_removed_and_other_layers_stay(drawing, tool, remove_all):
+def test_a_tool_ends_when_its_layer_is_removed_and_other_layers_stay(drawing, slide_path):
     person, layers = drawing, drawing.viewer.layers
     puts(person, (4, 6, 8, 8))
     person.viewer.add_labels(np.zeros((8, 8), np.uint8), name="above")
-    presses(person, f"region_{tool}")
-    before = [one.name for one in layers]
-    own = layers.selection.active
-    assert own.name in (LAYER, PAINTING)
-    if remove_all:
-        layers.clear()
-    else:
+    for tool in ("wand", "brush", "refine"):
+        own = starts(person, tool)
+        before = [one.name for one in layers]
         layers.remove_selected()
-    person.waits()
-    assert [one.name for one in layers] == ([] if remove_all else [name for name in before if name != own.name])
+        person.waits()
+        assert [one.name for one in layers] == [name for name in before if name != own], tool
+    for tool in ("brush", "refine"):
+        layers.clear()
+        opens(person, slide_path)
+        starts(person, tool)
+        layers.clear()
+        person.waits()
+        assert [one.name for one in layers] == [], tool
+
+
+def starts(person, tool):
+    """Start a tool, and return the name of its layer."""
+    presses(person, f"region_{tool}")
+    name = person.viewer.layers.selection.active.name
+    assert name == (LAYER if tool == "refine" else PAINTING)
+    return name
 
 
 @pytest.mark.usefixtures("shown_viewer")
@@ -405,18 +403,6 @@ def test_regions_are_copied_between_slides_in_their_size(drawing, tmp_path):
     assert regions(person) == ()
 
 
-def test_buttons_are_reachable_and_fit(drawing):
-    person, controls = drawing, drawing.dock.regions.controls
-    puts(person, (1, 1, 3, 3))
-    for button in controls.findChildren(QAbstractButton):
-        if button.objectName().startswith("region_"):
-            assert button.accessibleName()
-            assert button.toolTip()
-            assert button.focusPolicy()
-    assert controls.sizeHint().width() <= 320
-    assert controls.minimumSizeHint().width() <= 320
-
-
 @pytest.mark.usefixtures("shown_viewer")
 def test_locked_regions_stay_when_they_are_dragged_or_deleted_on_a_rotated_slide(drawing):
     person, dock = drawing, drawing.dock
@@ -443,12 +429,10 @@ def test_locked_regions_stay_when_they_are_dragged_or_deleted_on_a_rotated_slide
     assert regions(person) == before
 
 
-@pytest.mark.both_qts
-@pytest.mark.parametrize("angle", [0.0, 37.0])
 @pytest.mark.usefixtures("shown_viewer")
-def test_clicks_refine_the_region_next_to_them(drawing, angle):
+def test_clicks_refine_the_region_next_to_them(drawing):
     person, dock = drawing, drawing.dock
-    slide_layers.set_angle(person.viewer, dock.slide, angle)
+    slide_layers.set_angle(person.viewer, dock.slide, 37.0)
     (cut,) = puts(person, (4, 6, 8, 8))  # half of the dark lesion
     dock.regions.selection.select(())
     mouse, true_area = CanvasMouse(person), 16 * TILE**2
@@ -475,16 +459,13 @@ def test_clicks_refine_the_region_next_to_them(drawing, angle):
     mouse.clicks(tiles((6, 8))[0], Qt.MouseButton.RightButton)
     person.until(lambda: "locked" in dock.status.text)
     assert area(regions(person)[0]) == area(refined)
+
+    # On plain tissue, a click to exclude removes the region.
+    slide_layers.set_angle(person.viewer, dock.slide, 0.0)
+    puts(person, (11, 3, 12, 4))
+    mouse.clicks(tiles((11.5, 3.5))[0], modifiers=Qt.KeyboardModifier.ShiftModifier)
+    person.until(lambda: len(regions(person)) == 1)
+    presses(person, "region_undo")
+    assert len(regions(person)) == 2
     presses(person, "region_refine")
     assert PAINTING not in person.viewer.layers
-
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_a_click_to_exclude_removes_a_region_on_plain_tissue(drawing):
-    person, mouse = drawing, CanvasMouse(drawing)
-    puts(person, (11, 3, 12, 4))
-    presses(person, "region_refine")
-    mouse.clicks(tiles((11.5, 3.5))[0], modifiers=Qt.KeyboardModifier.ShiftModifier)
-    person.until(lambda: regions(person) == ())
-    presses(person, "region_undo")
-    assert len(regions(person)) == 1

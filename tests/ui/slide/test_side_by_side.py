@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tifffile
@@ -40,12 +42,16 @@ def place(viewer):
 @pytest.mark.both_qts
 def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
+    viewer.window._qt_window.resize(1500, 900)
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
     dock.side_by_side_section.toggleButton().click()
     assert not person.finds(QAbstractButton, "beside_show").isEnabled()
     person.opens_slides(slide_path)
+    person.qtbot.wait(200)
+    width = dock.width()
     presses(person, "beside_show")
     beside = dock.sections.side_by_side
+    person.until(lambda: beside._canvas.width() > 300)
     assert [layer.name for layer in beside.model.layers] == ["ihc"]
     assert [layer.visible for layer in beside.model.layers] == [True]
     np.testing.assert_allclose(place(beside.model), place(viewer))
@@ -72,33 +78,16 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     get_camera(beside.model).zoom = 1.5
     np.testing.assert_allclose(place(viewer), [100, 100, 1.5])
 
+    person.qtbot.wait(200)
     closes_the_second(person)
     assert beside.model is None
+    person.until(lambda: abs(dock.width() - width) < 20)
 
-
-def test_closing_the_second_view_restores_the_width(person, slide_path, tmp_path):
-    dock, window = person.dock, person.viewer.window._qt_window
-    window.resize(1500, 900)
-    person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
-    person.opens_slides(slide_path)
-    dock.side_by_side_section.toggleButton().click()
-    person.qtbot.wait(200)
-    before = dock.width()
-    presses(person, "beside_show")
-    beside = dock.sections.side_by_side
-    person.until(lambda: beside._canvas.width() > 300)
-    person.qtbot.wait(200)
-    closes_the_second(person)
-    person.until(lambda: abs(dock.width() - before) < 20)
-
-
-def test_view_closes_with_its_slide_and_linking_requires_equal_units(person, slide_path, tmp_path):
-    dock, viewer = person.dock, person.viewer
+    # A slide without a scale is shown, but not linked; the view closes with its slide.
+    viewer.layers.remove("ihc")
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.opens_slides(slide_path)
-    dock.side_by_side_section.toggleButton().click()
     presses(person, "beside_show")
-    beside = dock.sections.side_by_side
     assert not person.finds(QAbstractButton, "beside_link").isEnabled()
     before = place(beside.model)
     get_camera(viewer).zoom = 0.7
@@ -109,9 +98,27 @@ def test_view_closes_with_its_slide_and_linking_requires_equal_units(person, sli
     person.waits()
 
 
-def test_second_view_shows_results_and_scale_bar(analysed, tmp_path):
+def write_section(path, angle=0.0):
+    """Write a section of tissue with structure on glass, turned counterclockwise by an angle."""
+    resolution = {"resolution": (1e4 / MPP, 1e4 / MPP), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, draw_section(angle), tile=(128, 128), photometric="rgb", metadata=None, **resolution)
+    return path
+
+
+@functools.cache
+def draw_section(angle):
+    rng = np.random.default_rng(3)
+    layers = [ndimage.gaussian_filter(rng.normal(size=(512, 512)), sigma) * sigma for sigma in (3, 6, 12, 24)]
+    rows, columns = np.indices((512, 512))
+    inside = np.hypot((rows - 250) / 190, (columns - 240) / 130) + 0.3 * layers[3] < 1
+    amount = np.where(inside, np.clip(0.5 + 0.25 * sum(layers[:3]), 0.1, 1), 0)
+    amount = ndimage.rotate(amount, angle, reshape=False, order=1)
+    return (255 * (1 - amount[..., None] * np.array((0.4, 0.7, 0.3)))).astype(np.uint8)
+
+
+def test_second_view_shows_results_and_scale_bar_and_other_tissue_is_not_registered(analysed, tmp_path):
     person, dock = analysed, analysed.dock
-    person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
+    person.opens_slides(write_section(tmp_path / "he.tif"))
     dock.side_by_side_section.toggleButton().click()
     presses(person, "beside_show")
     beside = dock.sections.side_by_side.model
@@ -126,21 +133,12 @@ def test_second_view_shows_results_and_scale_bar(analysed, tmp_path):
     dock.navigation_panel.scale_bar_check.setChecked(False)
     assert not get_scale_bar(beside).visible
     assert not get_scale_bar(person.viewer).visible
+
+    before = beside.layers[0].affine.affine_matrix
+    presses(person, "beside_register")
+    person.until(lambda: "do not fit together" in dock.status.text)
+    np.testing.assert_array_equal(beside.layers[0].affine.affine_matrix, before)
     closes_the_second(person)
-
-
-def write_section(path, angle=0.0):
-    """Write a section of tissue with structure on glass, turned counterclockwise by an angle."""
-    rng = np.random.default_rng(3)
-    layers = [ndimage.gaussian_filter(rng.normal(size=(512, 512)), sigma) * sigma for sigma in (3, 6, 12, 24)]
-    rows, columns = np.indices((512, 512))
-    inside = np.hypot((rows - 250) / 190, (columns - 240) / 130) + 0.3 * layers[3] < 1
-    amount = np.where(inside, np.clip(0.5 + 0.25 * sum(layers[:3]), 0.1, 1), 0)
-    amount = ndimage.rotate(amount, angle, reshape=False, order=1)
-    rgb = (255 * (1 - amount[..., None] * np.array((0.4, 0.7, 0.3)))).astype(np.uint8)
-    resolution = {"resolution": (1e4 / MPP, 1e4 / MPP), "resolutionunit": "CENTIMETER"}
-    tifffile.imwrite(path, rgb, tile=(128, 128), photometric="rgb", metadata=None, **resolution)
-    return path
 
 
 @pytest.fixture
@@ -173,8 +171,8 @@ def assert_registered(person, within_um):
         np.testing.assert_allclose(second, first, atol=within_um)
 
 
-def test_serial_sections_are_registered_and_turned_together(sections):
-    person = sections
+def test_serial_sections_are_registered_and_turned_together_until_that_is_reset(sections):
+    person, beside = sections, sections.dock.sections.side_by_side
     presses(person, "beside_register")
     words = person.finds(QLabel, "beside_words")
     person.until(lambda: words.text().startswith("Registered by"))
@@ -184,21 +182,14 @@ def test_serial_sections_are_registered_and_turned_together(sections):
     get_camera(person.viewer).center = (0, 60.0, 90.0)
     person.dock.sections.rotation._on_angle_requested(90.0)
     assert_registered(person, 1.0)
-    np.testing.assert_allclose(place(person.dock.sections.side_by_side.model), place(person.viewer))
-    closes_the_second(person)
-
-
-def test_a_registration_is_restored_with_its_pair_until_it_is_reset(sections):
-    person, beside = sections, sections.dock.sections.side_by_side
-    presses(person, "beside_register")
-    words = person.finds(QLabel, "beside_words")
-    person.until(lambda: words.text().startswith("Registered by"))
+    np.testing.assert_allclose(place(beside.model), place(person.viewer))
     person.waits()
     folder = person.dock.context.location.folder
     (saved,) = read_notes(folder).alignments.values()
     assert saved.error is not None
     assert saved.error < 2
 
+    # It is restored with its pair.
     closes_the_second(person)
     presses(person, "beside_show")
     assert words.text().startswith("Registered earlier; remaining error ")
@@ -213,52 +204,22 @@ def test_a_registration_is_restored_with_its_pair_until_it_is_reset(sections):
     assert beside.model is None
 
 
-def test_a_registration_is_restored_when_the_notes_are_read_later(sections):
-    person = sections
-    presses(person, "beside_align")
+def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sections):
+    person, beside = sections, sections.dock.sections.side_by_side
     words = person.finds(QLabel, "beside_words")
+    presses(person, "beside_align")
     assert words.text().startswith("Aligned: ")
     person.waits()
+
+    # It is restored when the notes are read later.
     closes_the_second(person)
     location, person.dock.context.location = person.dock.context.location, None
     presses(person, "beside_show")
     assert not words.text().startswith("Registered")
     person.dock._on_results_found(location)
     assert words.text().startswith("Registered earlier.")
-    closes_the_second(person)
 
-
-def test_another_scale_ends_the_registration(sections):
-    person, beside = sections, sections.dock.sections.side_by_side
-    presses(person, "beside_register")
-    words = person.finds(QLabel, "beside_words")
-    person.until(lambda: words.text().startswith("Registered by"))
-    person.dock._on_pixel_size(PixelSize(2 * MPP, 2 * MPP, "given"))
-    person.waits()
-    assert not words.text().startswith("Registered by")
-    identity = beside._other_identity
-    person.dock.picker.select_slide(identity)  # to set the scale of the other slide, too
-    person.dock._on_pixel_size(PixelSize(2 * MPP, 2 * MPP, "given"))
-    person.waits()
-    if beside.model is not None:
-        np.testing.assert_allclose(beside.model.layers[0].scale, (2 * MPP, 2 * MPP))
-        closes_the_second(person)
-
-
-def test_other_tissue_is_refused_and_nothing_moves(person, slide_path, tmp_path):
-    person.opens_slides(write_section(tmp_path / "he.tif"))
-    person.opens_slides(slide_path)
-    person.dock.side_by_side_section.toggleButton().click()
-    presses(person, "beside_show")
-    before = person.dock.sections.side_by_side.model.layers[0].affine.affine_matrix
-    presses(person, "beside_register")
-    person.until(lambda: "do not fit together" in person.dock.status.text)
-    np.testing.assert_array_equal(person.dock.sections.side_by_side.model.layers[0].affine.affine_matrix, before)
-    closes_the_second(person)
-
-
-def test_landmarks_register_the_slides_and_disappear(sections):
-    person, beside = sections, sections.dock.sections.side_by_side
+    # Landmarks register the slides, and disappear.
     presses(person, "beside_landmarks")
     assert not person.finds(QAbstractButton, "beside_link").isChecked()
     first, second = beside._landmarks.layers
@@ -266,9 +227,9 @@ def test_landmarks_register_the_slides_and_disappear(sections):
         first.add(np.multiply(point, MPP))
         second.add(np.multiply(turned(point), MPP))
         if number == 1:
-            assert "1 of at least 2" in person.finds(QLabel, "beside_words").text()
+            assert "1 of at least 2" in words.text()
         else:
-            assert f"Registered by {number} landmarks" in person.finds(QLabel, "beside_words").text()
+            assert f"Registered by {number} landmarks" in words.text()
             assert_registered(person, 0.5)
     assert list(first.features["number"]) == [1, 2, 3]
     presses(person, "beside_landmarks")
@@ -276,4 +237,15 @@ def test_landmarks_register_the_slides_and_disappear(sections):
     assert "landmarks" not in beside.model.layers
     assert person.finds(QAbstractButton, "beside_link").isChecked()
     assert_registered(person, 0.5)
-    closes_the_second(person)
+
+    # Another scale ends the registration.
+    assert words.text().startswith("Registered by")
+    person.dock._on_pixel_size(PixelSize(2 * MPP, 2 * MPP, "given"))
+    person.waits()
+    assert not words.text().startswith("Registered by")
+    person.dock.picker.select_slide(beside._other_identity)  # to set the scale of the other slide, too
+    person.dock._on_pixel_size(PixelSize(2 * MPP, 2 * MPP, "given"))
+    person.waits()
+    if beside.model is not None:
+        np.testing.assert_allclose(beside.model.layers[0].scale, (2 * MPP, 2 * MPP))
+        closes_the_second(person)
