@@ -43,7 +43,6 @@ def within(person, area):
     return person.label_text("count_words")
 
 
-@pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_points_are_clicked_counted_and_restored(counting, slide_path):
     person, dock, mouse = counting, counting.dock, CanvasMouse(counting)

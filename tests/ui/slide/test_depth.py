@@ -203,7 +203,6 @@ def test_depth_of_a_network_is_not_compared_with_an_unconfirmed_proposal(measuri
     person.waits()
 
 
-@pytest.mark.both_qts
 def test_manual_line_is_measured_saved_and_restored(measuring, slide_path):
     person = measuring
     sets_reader(person, "Reader A")
@@ -224,7 +223,6 @@ def test_manual_line_is_measured_saved_and_restored(measuring, slide_path):
     np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
 
 
-@pytest.mark.both_qts
 def test_thickness_follows_a_dragged_end(measuring):
     person = measuring
     draws(person)
@@ -244,7 +242,6 @@ def test_thickness_follows_a_dragged_end(measuring):
     assert (last.before, last.after) == (near(0.2), near(0.1))
 
 
-@pytest.mark.both_qts
 def test_clicks_and_double_clicks_do_not_draw_lines(measuring):
     person = measuring
     presses(person, "depth_draw")
@@ -327,7 +324,6 @@ def test_switching_slides_discards_an_unfinished_line(measuring, tmp_path, slide
     assert len(line_layer(person).data) == 0
 
 
-@pytest.mark.both_qts
 def test_fields_are_saved_with_the_reader(measuring):
     person = measuring
     sets_reader(person, "Reader A")

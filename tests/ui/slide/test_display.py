@@ -146,7 +146,6 @@ def visible(person) -> list[bool]:
     return [layer.visible for layer in person.dock.slide.layers]
 
 
-@pytest.mark.both_qts
 def test_channels_have_rows_instead_of_the_controls_of_brightfield(cells, slide_path) -> None:
     view, brightfield = channels(cells).parentWidget(), cells.dock.findChild(QComboBox, "display_stain")
     assert rows(cells) == [(True, "#0000ff", "DAPI"), (True, "#00ff00", "FITC")]
@@ -169,7 +168,6 @@ def test_measurements_are_visible_on_black(cells) -> None:
     cells.clicks("measure_line")
 
 
-@pytest.mark.both_qts
 def test_channels_are_shown_and_hidden(cells) -> None:
     listed = channels(cells)
     listed.topLevelItem(0).setCheckState(0, Qt.CheckState.Unchecked)

@@ -51,7 +51,6 @@ def box(top, left, bottom, right):
     ]
 
 
-@pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     person, dock = analysed, analysed.dock
@@ -187,7 +186,6 @@ def test_closing_a_slide_while_drawing(analysed):
     assert DRAWING not in person.viewer.layers
 
 
-@pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_clicks_refine_a_lesion_in_single_steps(analysed):
     person, dock = analysed, analysed.dock

@@ -54,7 +54,6 @@ def kept(person):
     return read_notes(person.dock.result_location.folder).measures
 
 
-@pytest.mark.both_qts
 def test_lines_and_areas_are_labeled_saved_and_restored(person, slide_path):
     person.opens_slides(slide_path)
     assert layer_of(person) is None
@@ -151,7 +150,6 @@ def corner(person, place):
         call(layer, read_only_mouse_event(type=kind, is_dragging=False, **at))
 
 
-@pytest.mark.both_qts
 def test_unfinished_shape_has_no_label_and_is_removed_with_its_tool(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
@@ -248,7 +246,6 @@ def test_measurements_of_another_window_are_kept_on_switching_back(person, slide
     assert read_notes(folder).measures == (AREA,)
 
 
-@pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_an_angle_is_drawn_by_three_clicks_and_kept(person, slide_path):
     person.opens_slides(slide_path)

@@ -138,7 +138,6 @@ def many(tmp_path, monkeypatch):
     return folder, read
 
 
-@pytest.mark.both_qts
 def test_only_visible_slides_of_many_are_read_again_and_the_selection_stays(person, slide_path, many):
     folder, read = many
     worklist = person.dock.sections.worklist

@@ -68,7 +68,6 @@ def opens_fold(person):
     return person.finds(SlideOptionsForm, "slide_options")
 
 
-@pytest.mark.both_qts
 def test_every_option_has_a_control(everything):
     usual = SlideOptions()
     here = {name for name in SlideOptions.model_fields if getattr(everything, name) != getattr(usual, name)}

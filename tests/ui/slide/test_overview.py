@@ -42,7 +42,6 @@ def color_at(picture, point):
     return np.array([color.red(), color.green(), color.blue()])
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize("angle", [0.0, 90.0, 180.0, -90.0, 30.0])
 def test_it_turns_with_the_picture_and_clicks_are_right(reader, angle):
     dock, overview = reader.dock, reader.overview
@@ -119,7 +118,6 @@ def seen(person):
     return seen_ratios(person.dock.visited.visited)
 
 
-@pytest.mark.both_qts
 def test_settled_views_are_recorded_and_kept_with_the_slide(visitor):
     center_view(visitor.viewer, visitor.dock.slide, (60, 60), 20)  # in passing
     looks_at(visitor, 200, 400, 40)

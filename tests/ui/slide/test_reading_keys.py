@@ -69,7 +69,6 @@ def point_on_slide(person, at):
     return person.dock.slide.to_slide(tuple(world))
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize("angle", [0.0, 90.0])
 def test_arrows_move_the_view_in_their_direction(reader, angle):
     reader.dock.sections.rotation.restore_angle(angle)
@@ -82,7 +81,6 @@ def test_arrows_move_the_view_in_their_direction(reader, angle):
             assert moved == pytest.approx(np.array(direction) * share), (key, modifier)
 
 
-@pytest.mark.both_qts
 def test_plus_and_minus_zoom_at_the_pointer(reader, monkeypatch):
     at = QPoint(reader.canvas.width() // 4, reader.canvas.height() // 3)
     monkeypatch.setattr(QCursor, "pos", lambda: reader.canvas.mapToGlobal(at))
@@ -157,7 +155,6 @@ def draw_region(person):
     person.dock.regions.store.apply_edit(lambda regions: (*regions, region_from_vertices(corners, DEFAULT_CLASSES[0])))
 
 
-@pytest.mark.both_qts
 def test_layers_keep_their_own_keys(reader):
     viewer, dock = reader.viewer, reader.dock
     camera = get_camera(viewer)
@@ -210,7 +207,6 @@ def test_text_fields_get_their_keys(reader, qtbot):
     assert view_of(reader) == before
 
 
-@pytest.mark.both_qts
 def test_keys_are_those_of_napari_while_a_photograph_is_shown(reader):
     photograph = reader.opens()
     reader.dock.slide.layers[0].visible = False
@@ -330,7 +326,6 @@ def test_a_released_drag_glides_to_a_stop(lively):
     assert tuple(camera.center) == rest
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize("how", ["key", "press", "other movement"])
 def test_gliding_stops_at_once(lively, how):
     camera = get_camera(lively.viewer)
@@ -474,7 +469,6 @@ def test_the_keys_are_for_the_image_when_the_pointer_is_there(reader):
     assert np.abs(np.array(camera.center[-2:]) - before).max() * camera.zoom > 10
 
 
-@pytest.mark.both_qts
 def test_a_field_in_which_the_user_types_keeps_the_keys(reader):
     field = reader.finds(QLineEdit, "go_to")
     field.setFocus()

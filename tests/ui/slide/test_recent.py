@@ -55,7 +55,6 @@ def follows(person, name):
     person.finds(QLabel, "welcome_recent").linkActivated.emit(links_of(person)[name])
 
 
-@pytest.mark.both_qts
 def test_recent_slides_are_listed_and_open(person, slide_path, tmp_path):
     label = person.finds(QLabel, "welcome_recent")
     assert not label.isVisible()

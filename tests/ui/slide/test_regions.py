@@ -77,7 +77,6 @@ def test_section_is_created_when_it_is_opened(person, slide_path):
     assert person.finds(QListWidget, "region_classes").count() == 6
 
 
-@pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_region_is_drawn_classified_undone_and_restored(annotating, slide_path):
     person, dock = annotating, annotating.dock
@@ -149,7 +148,6 @@ def test_short_quick_strokes_are_regions(annotating):
     assert all(one.polygons[0].area == pytest.approx(2 * TILE**2, rel=0.1) for one in regions(person))
 
 
-@pytest.mark.both_qts
 def test_abandoned_polygon_leaves_nothing(annotating):
     person = annotating
     person.clicks("region_add_polygon")
@@ -310,7 +308,6 @@ def test_file_written_by_another_process_is_backed_up(annotating):
     assert "changed by another program" in dock.status.text
 
 
-@pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_change_during_a_write_is_saved_when_the_window_closes(annotating, monkeypatch):
     person, write = annotating, region_files.write_geojson
@@ -336,7 +333,6 @@ def test_change_during_a_write_is_saved_when_the_window_closes(annotating, monke
     assert len(read_geojson(folder / REGIONS).annotations) == 2
 
 
-@pytest.mark.both_qts
 def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")

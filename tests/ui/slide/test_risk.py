@@ -145,7 +145,6 @@ def test_slide_with_numbered_files_is_named_by_its_folder(waiting, monkeypatch):
     assert waiting.dock.status.text == "The risk of CMU-1_dicom was estimated."
 
 
-@pytest.mark.both_qts
 def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     person, view = waiting, page(waiting).view
     assert seen(person, "risk_depth") == "Depth 0.91 mm (0.86 to 0.96), measured by the analysis of the slide."

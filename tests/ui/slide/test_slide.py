@@ -54,7 +54,6 @@ def ours(widget):
     return not isinstance(widget.parentWidget(), controls_of_qt) and widget.focusPolicy() & Qt.FocusPolicy.TabFocus
 
 
-@pytest.mark.both_qts
 def test_navigation_on_opened_slides(person, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -228,7 +227,6 @@ def press(viewer, world):
                 next(steps)
 
 
-@pytest.mark.both_qts
 def test_reopened_results_are_found_corrected_and_undone(person, slide_path, user):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(slide_path)
@@ -321,7 +319,6 @@ def test_analysis_without_a_tile_cannot_be_resumed(tmp_path):
     assert text == "The process ended unexpectedly: no tile finished. Press Analyze to start again."
 
 
-@pytest.mark.both_qts
 def test_results_with_other_options_are_replaced_only_after_confirmation(person, launched, slide_path, monkeypatch):
     dock, questions = person.dock, []
     person.opens_slides(slide_path)

@@ -240,7 +240,6 @@ def test_a_signed_report_of_the_case_is_not_replaced(reporting, monkeypatch) -> 
     assert "Reopen it in the Case dock first" in person.dock.status.text
 
 
-@pytest.mark.both_qts
 def test_long_labels_are_above_their_fields(qtbot) -> None:
     form = SynopticForm()
     qtbot.addWidget(form)

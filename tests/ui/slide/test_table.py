@@ -55,7 +55,6 @@ def test_malignant_lesions_come_first_by_size(table):
     ]
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize(
     ("column", "first", "second"),
     [

@@ -107,7 +107,6 @@ def test_corrected_tissue_can_be_reset(tomorrow, launched, slide_path):
     assert dock.tissue_controller.get_corrected_mask(dock.slide) is None
 
 
-@pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_detection_is_cancelled_and_what_is_shown_stays(person, slide_path, monkeypatch):
     dock = person.dock

@@ -120,7 +120,6 @@ def open_located(person, path):
     person.waits()
 
 
-@pytest.mark.both_qts
 def test_view_and_rotation_are_restored_in_another_session(person, slide_path, qtbot):
     open_located(person, slide_path)
     person.clicks("rotate_right")

@@ -287,7 +287,6 @@ def test_the_memory_of_thumbnails_is_bounded(person, many):
     assert len(loader._cache) <= CACHED_PICTURES
 
 
-@pytest.mark.both_qts
 def test_images_are_opened_with_the_keyboard(person, folder):
     person.shows(folder)
     person.dock.window().activateWindow()
@@ -353,7 +352,6 @@ def test_a_tile_is_dragged_into_the_view(person, folder):
 
 
 @pytest.mark.own_viewer  # the second view connects napari's settings to itself
-@pytest.mark.both_qts
 def test_a_slide_is_shown_beside_another_and_replaced_by_a_drag(person, folder, qtbot):
     draw_slide(folder / "s3.tif", tint=3)
     person.shows(folder)
@@ -388,7 +386,6 @@ def test_dragged_files_are_urls(person, folder):
     assert model.supportedDragActions() == Qt.DropAction.CopyAction
 
 
-@pytest.mark.both_qts
 def test_the_label_is_read_on_request_only_and_not_stored(person, tmp_path, monkeypatch):
     folder = tmp_path / "in"
     folder.mkdir()
