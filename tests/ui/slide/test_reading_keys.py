@@ -69,8 +69,27 @@ def point_on_slide(person, at):
     return person.dock.slide.to_slide(tuple(world))
 
 
-@pytest.mark.parametrize("angle", [0.0, 90.0])
-def test_arrows_move_the_view_in_their_direction(reader, angle):
+def test_keys_move_the_view_and_zoom(reader, monkeypatch, tmp_path):
+    for angle in (0.0, 90.0):
+        check_arrows(reader, angle)
+    zoom_is_kept_by_bookmarks(reader)
+    reader.dock.sections.rotation.restore_angle(0.0)
+    center_view(reader.viewer, reader.dock.slide, (256.0, 256.0), 200.0)
+    with monkeypatch.context() as patch:
+        check_plus_and_minus(reader, patch)
+    check_digits(reader)
+    keys_work_while_the_dock_floats(reader)
+
+    # Without a scale a digit says why it does nothing.
+    reader.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
+    focus_canvas(reader)
+    press(reader, "1")
+    assert "requires the pixel size" in reader.dock.status.text
+    press(reader, "0")
+    assert get_camera(reader.viewer).zoom == pytest.approx(1)
+
+
+def check_arrows(reader, angle):
     reader.dock.sections.rotation.restore_angle(angle)
     camera, size = get_camera(reader.viewer), np.array(reader.viewer.canvas.size)
     for modifier, share in ((NONE, 0.25), (SHIFT, 1.0)):
@@ -81,7 +100,7 @@ def test_arrows_move_the_view_in_their_direction(reader, angle):
             assert moved == pytest.approx(np.array(direction) * share), (key, modifier)
 
 
-def test_plus_and_minus_zoom_at_the_pointer(reader, monkeypatch):
+def check_plus_and_minus(reader, monkeypatch):
     at = QPoint(reader.canvas.width() // 4, reader.canvas.height() // 3)
     monkeypatch.setattr(QCursor, "pos", lambda: reader.canvas.mapToGlobal(at))
     before, zoom = point_on_slide(reader, at), get_camera(reader.viewer).zoom
@@ -95,7 +114,8 @@ def test_plus_and_minus_zoom_at_the_pointer(reader, monkeypatch):
     assert view_of(reader).center == pytest.approx(center)
 
 
-def test_digits_magnify_home_fits_and_zero_shows_pixels(reader):
+def check_digits(reader):
+    """Digits magnify, Home fits, and zero shows pixels."""
     viewer = reader.viewer
     for number, magnification in enumerate(MAGNIFICATIONS, start=1):
         before = get_camera(viewer).zoom
@@ -109,13 +129,28 @@ def test_digits_magnify_home_fits_and_zero_shows_pixels(reader):
     assert is_fitted(viewer, tuple(reader.dock.slide.layers))
 
 
-def test_without_a_scale_a_digit_says_why_it_does_nothing(person, tmp_path):
-    person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
-    focus_canvas(person)
-    press(person, "1")
-    assert "requires the pixel size" in person.dock.status.text
-    press(person, "0")
-    assert get_camera(person.viewer).zoom == pytest.approx(1)
+def keys_work_while_the_dock_floats(reader):
+    frame = reader.dock.parentWidget()
+    frame.setFloating(True)
+    reader.dock.picker.changed.emit()
+    window = reader.viewer.window._qt_window
+    window.activateWindow()
+    reader.canvas.setFocus()
+    reader.until(lambda: QApplication.activeWindow() is window and reader.canvas.hasFocus())
+    zoom = get_camera(reader.viewer).zoom
+    press(reader, Qt.Key.Key_Minus)
+    assert get_camera(reader.viewer).zoom < zoom
+    frame.setFloating(False)
+
+
+def zoom_is_kept_by_bookmarks(reader):
+    zoom = get_camera(reader.viewer).zoom
+    reader.dock.navigation.add_bookmark()
+    [bookmark] = reader.dock.navigation.bookmarks
+    assert isinstance(bookmark, Bookmark)
+    press(reader, Qt.Key.Key_Home)
+    reader.dock.navigation.show_bookmark(bookmark)
+    assert get_camera(reader.viewer).zoom == pytest.approx(zoom)
 
 
 @pytest.mark.both_qts
@@ -142,11 +177,6 @@ def test_tab_goes_through_lesions_regions_and_bookmarks(analysed, qtbot):
     assert analysed.canvas.hasFocus()
 
 
-def test_tab_moves_the_focus_where_there_is_nothing_to_go_to(reader):
-    press(reader, Qt.Key.Key_Tab)
-    assert not reader.canvas.hasFocus()
-
-
 def draw_region(person):
     from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
 
@@ -155,9 +185,27 @@ def draw_region(person):
     person.dock.regions.store.apply_edit(lambda regions: (*regions, region_from_vertices(corners, DEFAULT_CLASSES[0])))
 
 
-def test_layers_keep_their_own_keys(reader):
+def test_fields_layers_and_photographs_keep_their_own_keys(reader, qtbot):
     viewer, dock = reader.viewer, reader.dock
     camera = get_camera(viewer)
+    # Tab moves the focus where there is nothing to go to.
+    press(reader, Qt.Key.Key_Tab)
+    assert not reader.canvas.hasFocus()
+
+    # A field in which the user types keeps the keys, wherever the pointer is.
+    before = view_of(reader)
+    field = reader.finds(QLineEdit, "go_to")
+    field.setFocus()
+    qtbot.keyClicks(field, "12+3")
+    qtbot.keyClick(field, Qt.Key.Key_Home)
+    qtbot.keyClick(field, Qt.Key.Key_Right)
+    assert (field.text(), field.cursorPosition()) == ("12+3", 1)
+    assert view_of(reader) == before
+    enters(reader)
+    assert QApplication.focusWidget() is field
+
+    # So do layers with tools.
+    focus_canvas(reader)
     labels = viewer.add_labels(np.zeros((SIDE, SIDE), np.uint8), scale=dock.slide.pixel_um, units=("um", "um"))
     shapes = viewer.add_shapes(ndim=2, scale=dock.slide.pixel_um, units=("um", "um"))
     points = viewer.add_points(ndim=2, scale=dock.slide.pixel_um, units=("um", "um"))
@@ -184,41 +232,26 @@ def test_layers_keep_their_own_keys(reader):
     assert dock.slide.layers[0].mode == "pan_zoom"
     assert camera.zoom == pytest.approx(0.4)
 
-
-def test_digits_are_region_classes_while_regions_are_drawn(reader):
-    dock = reader.dock
+    # Digits are the classes of regions while they are drawn.
     draw_region(reader)
-    layer = dock.regions.layer.layer
-    reader.viewer.layers.selection.active = layer
-    zoom = get_camera(reader.viewer).zoom
+    viewer.layers.selection.active = dock.regions.layer.layer
+    zoom = camera.zoom
     press(reader, "3")
     assert dock.regions.controls.class_list.current.name == "Epidermis"
-    assert get_camera(reader.viewer).zoom == zoom
+    assert camera.zoom == zoom
 
-
-def test_text_fields_get_their_keys(reader, qtbot):
-    before = view_of(reader)
-    field = reader.finds(QLineEdit, "go_to")
-    field.setFocus()
-    qtbot.keyClicks(field, "12+3")
-    qtbot.keyClick(field, Qt.Key.Key_Home)
-    qtbot.keyClick(field, Qt.Key.Key_Right)
-    assert (field.text(), field.cursorPosition()) == ("12+3", 1)
-    assert view_of(reader) == before
-
-
-def test_keys_are_those_of_napari_while_a_photograph_is_shown(reader):
+    # Keys are those of napari while a photograph is shown.
     photograph = reader.opens()
-    reader.dock.slide.layers[0].visible = False
-    zoom = get_camera(reader.viewer).zoom
-    reader.viewer.layers.selection.active = photograph
+    dock.slide.layers[0].visible = False
+    zoom = camera.zoom
+    viewer.layers.selection.active = photograph
     press(reader, "2", Qt.Key.Key_Home, Qt.Key.Key_Right)
     assert photograph.mode == "transform"
-    assert get_camera(reader.viewer).zoom == zoom
+    assert camera.zoom == zoom
 
 
-@pytest.mark.both_qts
-def test_double_click_centers_and_draws_with_a_tool(reader):
+def check_double_click(reader):
+    """A double click centers; with a tool, it draws."""
     viewer = reader.viewer
     at = QPoint(reader.canvas.width() // 4, reader.canvas.height() // 4)
     wanted, zoom = point_on_slide(reader, at), get_camera(viewer).zoom
@@ -244,8 +277,7 @@ def double_click(person, at):
     person.qtbot.wait(50)
 
 
-@pytest.mark.both_qts
-def test_the_wheel_zooms_at_the_pointer(reader):
+def check_wheel(reader):
     canvas, camera = reader.canvas, get_camera(reader.viewer)
     at = QPointF(canvas.width() * 0.7, canvas.height() * 0.3)
     before, zoom = point_on_slide(reader, at), camera.zoom
@@ -306,12 +338,19 @@ def lively(reader, monkeypatch):
     monkeypatch.setattr(kinetic, "MAX_WAITS", 10_000)
     reader.kinetic = reader.dock.reading_keys.kinetic
     reader.until(lambda: not reader.kinetic.is_reduced)
-    center_view(reader.viewer, reader.dock.slide, (256.0, 256.0), 60.0)
+    rests(reader)
     return reader
 
 
+def rests(person):
+    """Go to the middle of the slide, where nothing moves."""
+    center_view(person.viewer, person.dock.slide, (256.0, 256.0), 60.0)
+    person.until(lambda: not person.kinetic.is_gliding)
+    return get_camera(person.viewer)
+
+
 @pytest.mark.both_qts
-def test_a_released_drag_glides_to_a_stop(lively):
+def test_a_released_drag_glides_to_a_stop_or_until_it_is_stopped(lively):
     camera = get_camera(lively.viewer)
     start = np.array(camera.center[-2:])
     drag(lively)
@@ -325,42 +364,51 @@ def test_a_released_drag_glides_to_a_stop(lively):
     lively.qtbot.wait(60)
     assert tuple(camera.center) == rest
 
+    for how in ("key", "press", "other movement"):
+        rests(lively)
+        drag(lively)
+        lively.until(lambda: lively.kinetic.is_gliding)
+        if how == "key":
+            press(lively, Qt.Key.Key_Escape)
+        elif how == "press":
+            QTest.mousePress(lively.canvas, LEFT, NONE, lively.canvas.rect().center())
+        else:
+            center_view(lively.viewer, lively.dock.slide, (200.0, 200.0))
+            lively.until(lambda: not lively.kinetic.is_gliding)
+        assert not lively.kinetic.is_gliding
+        rest = tuple(camera.center)
+        lively.qtbot.wait(60)
+        assert tuple(camera.center) == rest
+        if how == "press":
+            QTest.mouseRelease(lively.canvas, LEFT, NONE, lively.canvas.rect().center())
 
-@pytest.mark.parametrize("how", ["key", "press", "other movement"])
-def test_gliding_stops_at_once(lively, how):
-    camera = get_camera(lively.viewer)
-    drag(lively)
-    lively.until(lambda: lively.kinetic.is_gliding)
-    if how == "key":
-        press(lively, Qt.Key.Key_Escape)
-    elif how == "press":
-        QTest.mousePress(lively.canvas, LEFT, NONE, lively.canvas.rect().center())
-    else:
-        center_view(lively.viewer, lively.dock.slide, (200.0, 200.0))
-        lively.until(lambda: not lively.kinetic.is_gliding)
-    assert not lively.kinetic.is_gliding
-    rest = tuple(camera.center)
-    lively.qtbot.wait(60)
-    assert tuple(camera.center) == rest
-    if how == "press":
-        QTest.mouseRelease(lively.canvas, LEFT, NONE, lively.canvas.rect().center())
-
-
-def test_a_drag_glides_although_its_events_are_handled_late(lively, monkeypatch):
-    monkeypatch.setattr(kinetic, "perf_counter", perf_counter)
-    times = iter((1.0, 1.01, 1.02, 1.03))
-    monkeypatch.setattr(kinetic, "_time_of", lambda event: next(times))
-    canvas, middle = lively.canvas, lively.canvas.rect().center()
-    QTest.mousePress(canvas, LEFT, NONE, middle)
-    for share in (0.5, 1.0):
-        lively.qtbot.wait(120)  # the machine is busy drawing
-        QTest.mouseMove(canvas, middle + share * THROW)
-    lively.qtbot.wait(120)
-    QTest.mouseRelease(canvas, LEFT, NONE, middle + THROW)
-    assert lively.kinetic.is_gliding
+    # It does not glide off the slide.
+    slide = lively.dock.slide
+    rests(lively)
+    center_view(lively.viewer, slide, (256.0, 10.0))
+    drag(lively, QPoint(150, 0))
+    lively.qtbot.wait(30)
+    lively.until(lambda: not lively.kinetic.is_gliding)
+    dragged = 150 / camera.zoom / slide.pixel_um[1]
+    assert view_of(lively).center[1] >= 10 - dragged - 1
 
 
-def test_a_drag_glides_although_it_is_drawn_late(lively, monkeypatch):
+def test_a_drag_glides_although_it_is_handled_or_drawn_late(lively, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(kinetic, "perf_counter", perf_counter)
+        times = iter((1.0, 1.01, 1.02, 1.03))
+        patch.setattr(kinetic, "_time_of", lambda event: next(times))
+        canvas, middle = lively.canvas, lively.canvas.rect().center()
+        QTest.mousePress(canvas, LEFT, NONE, middle)
+        for share in (0.5, 1.0):
+            lively.qtbot.wait(120)  # the machine is busy drawing
+            QTest.mouseMove(canvas, middle + share * THROW)
+        lively.qtbot.wait(120)
+        QTest.mouseRelease(canvas, LEFT, NONE, middle + THROW)
+        assert lively.kinetic.is_gliding
+    press(lively, Qt.Key.Key_Escape)
+    rests(lively)
+
     camera = SimpleNamespace(center=(0.0, 256.0, 256.0), zoom=60.0, mouse_pan=True)
     asked = []
     monkeypatch.setattr(kinetic, "get_camera", lambda viewer: asked.append(viewer) or camera)
@@ -374,6 +422,11 @@ def test_a_drag_glides_although_it_is_drawn_late(lively, monkeypatch):
 
 
 def test_what_is_no_throw_does_not_glide(lively, monkeypatch):
+    lively.kinetic.is_reduced = True  # less motion is wanted
+    drag(lively)
+    assert not lively.kinetic.is_gliding
+    lively.kinetic.is_reduced = False
+    rests(lively)
     drag(lively, rest_s=0.15)  # the mouse stopped before the release
     assert not lively.kinetic.is_gliding
     drag(lively, QPoint(3, 0))
@@ -385,12 +438,6 @@ def test_what_is_no_throw_does_not_glide(lively, monkeypatch):
     monkeypatch.setattr(kinetic, "MAX_WAITS", 3)
     drag(lively)
     lively.until(lambda: not lively.kinetic.is_gliding)
-
-
-def test_nothing_glides_where_less_motion_is_wanted(lively):
-    lively.kinetic.is_reduced = True
-    drag(lively)
-    assert not lively.kinetic.is_gliding
 
 
 @pytest.mark.parametrize(
@@ -413,44 +460,13 @@ def test_a_program_that_is_missing_says_nothing():
     assert kinetic._run_program("no-such-program-of-a-desktop") == ""
 
 
-def test_keys_work_while_the_dock_floats(reader):
-    frame = reader.dock.parentWidget()
-    frame.setFloating(True)
-    reader.dock.picker.changed.emit()
-    window = reader.viewer.window._qt_window
-    window.activateWindow()
-    reader.canvas.setFocus()
-    reader.until(lambda: QApplication.activeWindow() is window and reader.canvas.hasFocus())
-    zoom = get_camera(reader.viewer).zoom
-    press(reader, Qt.Key.Key_Minus)
-    assert get_camera(reader.viewer).zoom < zoom
-    frame.setFloating(False)
-
-
-def test_the_view_does_not_glide_off_the_slide(lively):
-    slide = lively.dock.slide
-    center_view(lively.viewer, slide, (256.0, 10.0))
-    drag(lively, QPoint(150, 0))
-    lively.qtbot.wait(30)
-    lively.until(lambda: not lively.kinetic.is_gliding)
-    camera = get_camera(lively.viewer)
-    dragged = 150 / camera.zoom / slide.pixel_um[1]
-    assert view_of(lively).center[1] >= 10 - dragged - 1
-
-
-def test_bookmark_of_a_rotated_slide_restores_its_zoom(reader):
-    reader.dock.sections.rotation.restore_angle(90.0)
-    zoom = get_camera(reader.viewer).zoom
-    reader.dock.navigation.add_bookmark()
-    [bookmark] = reader.dock.navigation.bookmarks
-    assert isinstance(bookmark, Bookmark)
-    press(reader, Qt.Key.Key_Home)
-    reader.dock.navigation.show_bookmark(bookmark)
-    assert get_camera(reader.viewer).zoom == pytest.approx(zoom)
-
-
 @pytest.mark.both_qts
-def test_the_keys_are_for_the_image_when_the_pointer_is_there(reader):
+def test_wheel_double_click_and_keys_act_at_the_pointer(reader):
+    check_wheel(reader)
+    check_double_click(reader)
+    reader.viewer.layers.selection.active = reader.dock.slide.layers[0]
+
+    # The keys are for the image when the pointer is there.
     reader.dock.regions_section.expand(animate=False)
     reader.waits()
     button = reader.finds(QAbstractButton, "region_rectangle")
@@ -467,13 +483,6 @@ def test_the_keys_are_for_the_image_when_the_pointer_is_there(reader):
     assert button.isChecked()
     assert reader.dock.regions.store.regions == ()
     assert np.abs(np.array(camera.center[-2:]) - before).max() * camera.zoom > 10
-
-
-def test_a_field_in_which_the_user_types_keeps_the_keys(reader):
-    field = reader.finds(QLineEdit, "go_to")
-    field.setFocus()
-    enters(reader)
-    assert QApplication.focusWidget() is field
 
 
 def enters(person):

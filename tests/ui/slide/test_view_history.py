@@ -53,55 +53,46 @@ def place_of(person):
 
 
 @pytest.mark.both_qts
-@pytest.mark.parametrize("how", ["buttons", "keys", "mouse"])
-def test_back_and_forward_among_settled_views(person, slide_path, how):
+def test_back_and_forward_among_settled_views(person, slide_path):
     person.opens_slides(slide_path)
     person.until(lambda: len(person.dock.view_history.trail.views) == 1)
     for row, column, width in PLACES:
         center_view(person.viewer, person.dock.slide, (row + 30, column), 2 * width)  # passed on the way
         looks_at(person, row, column, width)
-    canvas = find_canvas(person.dock.window())
     person.dock.window().activateWindow()
     person.until(lambda: QApplication.activeWindow() is person.dock.window())
+    for how in ("buttons", "keys", "mouse"):
+        for place in (PLACES[1], PLACES[0]):
+            steps(person, how, -1)
+            person.until(lambda place=place: place_of(person) == pytest.approx(place))
+        person.qtbot.wait(2 * view_history.SETTLE_MS)
+        for place in (PLACES[1], PLACES[2]):
+            steps(person, how, 1)
+            assert place_of(person) == pytest.approx(place), how
+        assert not person.finds(QToolButton, "view_forward").isEnabled()
+        for _ in range(3):
+            steps(person, how, -1)
+        assert is_fitted(person.viewer, tuple(person.dock.slide.layers))
+        assert not person.finds(QToolButton, "view_back").isEnabled()
+        for _ in range(3):
+            steps(person, how, 1)
 
-    def steps(by):
-        name = "view_back" if by < 0 else "view_forward"
-        if how == "buttons":
-            person.clicks(name)
-        elif how == "keys":
-            QTest.keyClick(canvas, Qt.Key.Key_Left if by < 0 else Qt.Key.Key_Right, SHIFT_ALT)
-        else:
-            button = Qt.MouseButton.BackButton if by < 0 else Qt.MouseButton.ForwardButton
-            QTest.mouseClick(canvas, button, NO_KEY, QPoint(50, 50))
-
-    for place in (PLACES[1], PLACES[0]):
-        steps(-1)
-        person.until(lambda place=place: place_of(person) == pytest.approx(place))
-    person.qtbot.wait(2 * view_history.SETTLE_MS)
-    steps(1)
-    assert place_of(person) == pytest.approx(PLACES[1])
-    steps(1)
-    assert place_of(person) == pytest.approx(PLACES[2])
-    assert not person.finds(QToolButton, "view_forward").isEnabled()
-    for _ in range(3):
-        steps(-1)
-    assert is_fitted(person.viewer, tuple(person.dock.slide.layers))
-    assert not person.finds(QToolButton, "view_back").isEnabled()
-
-
-def test_a_view_that_is_left_at_once_is_a_view(person, slide_path):
-    person.opens_slides(slide_path)
-    looks_at(person, *PLACES[0])
+    # A view that is left at once is a view.
     center_view(person.viewer, person.dock.slide, (300, 300), 80)
     person.dock.view_history.step(-1)
-    assert place_of(person) == pytest.approx(PLACES[0])
+    assert place_of(person) == pytest.approx(PLACES[2])
 
 
-def test_one_to_one_is_a_screen_pixel_for_each_pixel(person, tmp_path):
-    person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
-    person.clicks("actual_pixels")
-    width = person.viewer.canvas.size[1]
-    assert place_of(person)[2] == pytest.approx(width)
+def steps(person, how, by):
+    """Go back or forward by a button, keys or the mouse."""
+    canvas = find_canvas(person.dock.window())
+    if how == "buttons":
+        person.clicks("view_back" if by < 0 else "view_forward")
+    elif how == "keys":
+        QTest.keyClick(canvas, Qt.Key.Key_Left if by < 0 else Qt.Key.Key_Right, SHIFT_ALT)
+    else:
+        button = Qt.MouseButton.BackButton if by < 0 else Qt.MouseButton.ForwardButton
+        QTest.mouseClick(canvas, button, NO_KEY, QPoint(50, 50))
 
 
 def stored_place(folder):
@@ -120,19 +111,49 @@ def open_located(person, path):
     person.waits()
 
 
-def test_view_and_rotation_are_restored_in_another_session(person, slide_path, qtbot):
+def test_view_and_rotation_are_restored_in_another_session(person, slide_path, qtbot, monkeypatch):
     open_located(person, slide_path)
     person.clicks("rotate_right")
-    looks_at(person, *PLACES[1])
-    person.clicks("close_slide")
-    person.waits()
+    looks_at(person, *PLACES[0])
+    closes_slide(person)
     assert person.dock.slide is None
+
+    # A view that the user has moved is not replaced by one that is restored late.
+    held = []
+    with monkeypatch.context() as patch:
+        restore = person.dock.memory.restore
+        patch.setattr(person.dock.memory, "restore", held.append)
+        person.opens_slides(slide_path)
+        person.until(lambda: bool(held))
+        center_view(person.viewer, person.dock.slide, PLACES[1][:2], PLACES[1][2])
+        restore(held[0])
+        assert place_of(person) == pytest.approx(PLACES[1])
+    person.waits()
+    looks_at(person, *PLACES[2])
+    looks_at(person, *PLACES[1])
+    closes_slide(person)
+
     [other] = closes_the_dock_and_opens_another(person, qtbot)
     open_located(other, slide_path)
     assert other.dock.slide.angle == 90
     assert place_of(other) == pytest.approx(PLACES[1])
+
+    # A fitted slide is fitted again.
+    looks_at(other, *PLACES[0])
+    views = other.dock.view_history.trail.current
+    other.clicks("fit_slide")
+    other.until(lambda: other.dock.view_history.trail.current == views + 1)
+    closes_slide(other)
+    open_located(other, slide_path)
+    assert notes_of(other).view is None
+    assert is_fitted(other.viewer, tuple(other.dock.slide.layers))
     for part in other.parts:
         next(part, None)
+
+
+def closes_slide(person):
+    person.clicks("close_slide")
+    person.waits()
 
 
 def closes_the_dock_and_opens_another(person, qtbot):
@@ -144,7 +165,7 @@ def closes_the_dock_and_opens_another(person, qtbot):
     return [other]
 
 
-def test_view_is_saved_when_the_dock_is_hidden_and_when_layers_are_deleted(person, slide_path):
+def test_view_is_saved_after_a_while_when_the_dock_is_hidden_and_when_layers_are_deleted(person, slide_path):
     open_located(person, slide_path)
     folder = person.dock.result_location.folder
     assert not (folder / NOTES).exists()  # a slide that was only opened
@@ -152,59 +173,76 @@ def test_view_is_saved_when_the_dock_is_hidden_and_when_layers_are_deleted(perso
     person.dock.hide()
     assert stored_place(folder) == pytest.approx(PLACES[0])  # at once: the window may be about to close
     person.dock.show()
+    person.dock.memory._timer.setInterval(20)
+    looks_at(person, *PLACES[1])
+    person.until(lambda: stored_place(folder) == pytest.approx(PLACES[1]))
+    person.dock.memory._timer.setInterval(60_000)
     looks_at(person, *PLACES[2])
     person.viewer.layers.clear()
     person.waits()
     assert stored_place(folder) == pytest.approx(PLACES[2])
 
-
-def test_view_is_saved_after_a_while(person, slide_path):
+    # Notes of an older version, without a view, are complete.
+    write_notes(folder, replace(read_notes(folder), view=None))
     open_located(person, slide_path)
-    person.dock.memory._timer.setInterval(20)
-    looks_at(person, *PLACES[0])
-    folder = person.dock.result_location.folder
-    person.until(lambda: read_notes(folder).view is not None)
-    assert stored_place(folder) == pytest.approx(PLACES[0])
-
-
-def test_view_of_another_slide_is_saved_on_switching(person, slide_path, tmp_path):
-    open_located(person, slide_path)
-    looks_at(person, *PLACES[0])
-    folder = person.dock.result_location.folder
-    open_located(person, draw_slide(tmp_path / "second.tif", tint=3))
-    person.waits()
-    assert stored_place(folder) == pytest.approx(PLACES[0])
-    person.dock.picker.step(1)
-    assert place_of(person) == pytest.approx(PLACES[0])
-    person.waits()
-    assert place_of(person) == pytest.approx(PLACES[0])
-
-
-def test_a_fitted_slide_is_fitted_again(person, slide_path):
-    open_located(person, slide_path)
-    looks_at(person, *PLACES[0])
-    person.clicks("fit_slide")
-    person.until(lambda: person.dock.view_history.trail.current == 2)
-    person.clicks("close_slide")
-    person.waits()
-    open_located(person, slide_path)
-    assert notes_of(person).view is None
     assert is_fitted(person.viewer, tuple(person.dock.slide.layers))
 
 
-def test_a_view_that_the_user_has_moved_is_not_replaced(person, slide_path, monkeypatch):
+def test_the_view_of_each_of_several_slides_is_kept(person, slide_path, tmp_path, monkeypatch):
+    dock, second = person.dock, draw_slide(tmp_path / "second.tif", tint=3)
+    # It is saved on switching.
     open_located(person, slide_path)
     looks_at(person, *PLACES[0])
-    person.clicks("close_slide")
+    folder = dock.result_location.folder
+    open_located(person, second)
     person.waits()
-    restore = person.dock.memory.restore
-    held = []
-    monkeypatch.setattr(person.dock.memory, "restore", held.append)
-    person.opens_slides(slide_path)
-    person.until(lambda: bool(held))
-    center_view(person.viewer, person.dock.slide, PLACES[1][:2], PLACES[1][2])
-    restore(held[0])
+    assert stored_place(folder) == pytest.approx(PLACES[0])
+    dock.picker.step(1)
+    assert place_of(person) == pytest.approx(PLACES[0])
+    person.waits()
+    assert place_of(person) == pytest.approx(PLACES[0])
+
+    # A scale that was set, and the angle of the notes, keep it.
+    dock.picker.scale_button.click()
+    dock.scale_panel._number.setValue(2.0)
+    person.clicks("scale_set")
+    looks_at(person, *PLACES[1])
+    open_located(person, second)
+    dock.picker.step(1)
+    person.waits()
     assert place_of(person) == pytest.approx(PLACES[1])
+
+    # The sections show the slide that was switched to meanwhile.
+    steps, show = [1], dock.counts.set_slide
+
+    def switch(slide):
+        show(slide)
+        if steps:
+            dock.picker.step(steps.pop())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dock.counts, "set_slide", switch)
+        dock.picker.step(1)
+        person.waits()
+    slide = dock.picker.slide
+    assert steps == []
+    assert dock.slide.identity == slide.identity
+    assert {dock.sections.measurements._slide.identity, dock.memory._slide.identity} == {slide.identity}
+
+    # The next slide is shown after closing one.
+    person.opens_slides(second)
+    window = dock.window()
+    window.activateWindow()
+    person.until(lambda: QApplication.activeWindow() is window)
+    close = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
+    QTest.keyClick(find_canvas(window), Qt.Key.Key_X, close)
+    person.until(lambda: dock.slide.info.path == slide_path)
+    assert dock.slide.is_shown
+
+    # One to one is a screen pixel for each pixel.
+    person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
+    person.clicks("actual_pixels")
+    assert place_of(person)[2] == pytest.approx(person.viewer.canvas.size[1])
 
 
 def test_notes_of_a_read_only_folder_are_kept_in_a_private_copy(person, slide_path, user):
@@ -260,26 +298,21 @@ def test_saving_the_view_keeps_what_another_window_has_saved(person, slide_path)
     assert (stored.measures, stored.pixel_size, stored.layers) == ((line,), PixelSize(2.0, 2.0, "given"), lesions)
     assert stored.bookmarks == notes.bookmarks
 
-
-def test_an_angle_of_the_notes_with_a_set_scale_keeps_the_view_on_switching(person, slide_path, tmp_path):
-    open_located(person, slide_path)
-    person.dock.picker.scale_button.click()
-    person.dock.scale_panel._number.setValue(2.0)
-    person.clicks("scale_set")
-    looks_at(person, *PLACES[0])
-    open_located(person, draw_slide(tmp_path / "second.tif", tint=3))
-    person.dock.picker.step(1)
+    person.dock.show()
+    layer = slide_layers.get_or_add_layer(person.viewer, person.dock.slide, "counts", lambda: Points(ndim=2))
     person.waits()
-    assert place_of(person) == pytest.approx(PLACES[0])
+    layer.visible = False
+    person.dock.hide()
+    assert not notes_of(person).layers["counts"].visible
 
 
-def test_hidden_layers_stay_hidden(analysed):
+def test_hidden_layers_stay_hidden(analysed, tmp_path):
     viewer, dock = analysed.viewer, analysed.dock
+    path = dock.slide.info.path
+
     viewer.layers["section lesions"].visible = False
     analysed.finds(QSlider, "slide_opacity").setValue(25)
-    path = dock.slide.info.path
-    analysed.clicks("close_slide")
-    analysed.waits()
+    closes_slide(analysed)
     layers = read_notes(analysed.analysis.path).layers
     assert layers == {"lesions": LayerDisplay(False, layers["lesions"].opacity), "heatmap": LayerDisplay(True, 0.25)}
     dock.settings.set("slide/opacity", 80)
@@ -290,29 +323,37 @@ def test_hidden_layers_stay_hidden(analysed):
     assert viewer.layers["section heatmap"].opacity == 0.25
     assert analysed.finds(QSlider, "slide_opacity").value() == 25
     analysed.finds(QCheckBox, "slide_heatmap").click()
-    analysed.clicks("close_slide")
-    analysed.waits()
+    closes_slide(analysed)
     analysed.opens_slides(path)
     analysed.until(lambda: len(analysed.rows()) == 2)
     analysed.waits()
     assert not viewer.layers["section heatmap"].visible
     assert not analysed.finds(QCheckBox, "slide_heatmap").isChecked()
 
-
-def test_hidden_layers_stay_hidden_on_switching(analysed, tmp_path):
-    lesions = analysed.viewer.layers["section lesions"]
-    lesions.visible = False
+    # On switching, too.
+    assert not viewer.layers["section lesions"].visible
     open_located(analysed, draw_slide(tmp_path / "second.tif", tint=3))
-    analysed.dock.picker.step(1)
-    assert analysed.dock.slide.is_shown
-    assert not lesions.visible
+    dock.picker.step(1)
+    assert dock.slide.is_shown
+    assert not viewer.layers["section lesions"].visible
+
+    # Overlays of a hidden slide are hidden with it.
+    dock.slide.layers[0].visible = False
+    viewer.layers["section lesions"].visible = True
+    open_located(analysed, tmp_path / "second.tif")
+    assert not viewer.layers["section lesions"].visible
 
 
-def test_overlays_of_a_hidden_slide_are_hidden_with_it(analysed, tmp_path):
-    analysed.dock.slide.layers[0].visible = False
-    analysed.viewer.layers["section lesions"].visible = True
-    open_located(analysed, draw_slide(tmp_path / "second.tif", tint=3))
-    assert not analysed.viewer.layers["section lesions"].visible
+def test_closing_saves_unsaved_lesions(analysed):
+    path = analysed.dock.slide.info.path
+    analysed.dock.heatmap_controls.threshold_box.setValue(0.8)
+    analysed.until(lambda: len(analysed.rows()) == 1)
+    analysed.waits()
+    assert not analysed.dock.lesions.findings.saved
+    closes_slide(analysed)
+    assert analysed.dock.slide is None
+    analysed.opens_slides(path)
+    analysed.until(lambda: len(analysed.rows()) == 1)
 
 
 def test_channels_are_restored(person, tmp_path):
@@ -331,106 +372,40 @@ def test_channels_are_restored(person, tmp_path):
     assert (first.visible, second.visible) == (False, True)
     assert (list(second.contrast_limits), second.opacity) == ([100, 900], 0.5)
 
-
-def test_display_of_a_channel_is_restored_after_another_was_deleted(person, tmp_path):
-    path = draw_fluorescence(tmp_path / "cells.ome.tif")
-    open_located(person, path)
-    person.viewer.layers.remove(person.dock.slide.layers[0])
+    # The display of a channel is restored after another was deleted.
+    first.visible = True
+    person.viewer.layers.remove(first)
     [second] = person.dock.slide.layers
-    second.contrast_limits, second.opacity = (100, 900), 0.5
+    second.contrast_limits, second.opacity = (200, 800), 0.7
     person.waits()
-    person.clicks("close_slide")
-    person.waits()
+    closes_slide(person)
     open_located(person, path)
     first, second = person.dock.slide.layers
-    assert (first.opacity, second.opacity) == (1, 0.5)
-    assert list(first.contrast_limits) != [100, 900] == list(second.contrast_limits)
+    assert (first.opacity, second.opacity) == (1, 0.7)
+    assert list(first.contrast_limits) != [200, 800] == list(second.contrast_limits)
 
 
-def test_the_counts_stay_hidden(person, slide_path):
-    open_located(person, slide_path)
-    layer = slide_layers.get_or_add_layer(person.viewer, person.dock.slide, "counts", lambda: Points(ndim=2))
-    person.waits()
-    layer.visible = False
-    person.dock.hide()
-    assert not notes_of(person).layers["counts"].visible
-
-
-def test_sections_show_the_slide_that_was_switched_to_meanwhile(person, slide_path, tmp_path, monkeypatch):
-    open_located(person, slide_path)
-    open_located(person, draw_slide(tmp_path / "second.tif", tint=3))
-    dock = person.dock
-    steps, show = [1], dock.counts.set_slide
-
-    def switch(slide):
-        show(slide)
-        if steps:
-            dock.picker.step(steps.pop())
-
-    monkeypatch.setattr(dock.counts, "set_slide", switch)
-    dock.picker.step(1)
-    person.waits()
-    slide = dock.picker.slide
-    assert steps == []
-    assert dock.slide.identity == slide.identity
-    assert {dock.sections.measurements._slide.identity, dock.memory._slide.identity} == {slide.identity}
-
-
-@pytest.mark.parametrize(
-    ("button", "is_closed", "command"),
-    [("Keep the analysis running", True, None), ("Cancel the analysis", True, "cancel"), ("Do not close", False, None)],
-)
-def test_closing_a_slide_that_is_analyzed_is_confirmed(person, slide_path, monkeypatch, button, is_closed, command):
-    open_located(person, slide_path)
-    folder = person.dock.result_location.folder
-    FakeAnalysis(folder, slide_path, person.dock.slide.info.fingerprint).begins()
-    person.dock._on_slide()
-    person.until(lambda: person.dock.run_panel.active)
-    sent = []
+def test_closing_a_slide_that_is_analyzed_is_confirmed(person, slide_path, monkeypatch):
+    sent, pressed = [], []
     monkeypatch.setattr(person.dock.run_manager, "send_command", lambda folder, command: sent.append(command))
 
     def press(box):
-        next(one for one in box.buttons() if one.text() == button).click()
+        next(one for one in box.buttons() if one.text() == pressed[-1]).click()
 
     monkeypatch.setattr(QMessageBox, "exec", press)
-    person.clicks("close_slide")
-    assert sent == ([command] if command else [])
-    assert (person.dock.slide is None) == is_closed
-    assert bool(person.viewer.layers) != is_closed
-
-
-def test_closing_saves_unsaved_lesions(analysed):
-    analysed.dock.heatmap_controls.threshold_box.setValue(0.8)
-    analysed.until(lambda: len(analysed.rows()) == 1)
-    analysed.waits()
-    assert not analysed.dock.lesions.findings.saved
-    path = analysed.dock.slide.info.path
-    analysed.clicks("close_slide")
-    analysed.waits()
-    assert analysed.dock.slide is None
-    analysed.opens_slides(path)
-    analysed.until(lambda: len(analysed.rows()) == 1)
-
-
-def test_next_slide_is_shown_after_closing_one(person, slide_path, tmp_path):
-    open_located(person, slide_path)
-    open_located(person, draw_slide(tmp_path / "second.tif", tint=3))
-    window = person.dock.window()
-    window.activateWindow()
-    person.until(lambda: QApplication.activeWindow() is window)
-    QTest.keyClick(
-        find_canvas(window),
-        Qt.Key.Key_X,
-        Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier,
-    )
-    person.until(lambda: person.dock.slide.info.path == slide_path)
-    assert person.dock.slide.is_shown
-
-
-def test_notes_with_a_view_of_an_older_version_are_complete(person, slide_path):
-    open_located(person, slide_path)
-    folder = person.dock.result_location.folder
-    write_notes(folder, read_notes(folder))
-    person.viewer.layers.clear()
-    open_located(person, slide_path)
-    assert is_fitted(person.viewer, tuple(person.dock.slide.layers))
+    for button, is_closed, commands in (
+        ("Do not close", False, []),
+        ("Keep the analysis running", True, []),
+        ("Cancel the analysis", True, ["cancel"]),
+    ):
+        open_located(person, slide_path)
+        folder = person.dock.result_location.folder
+        if not folder.exists():
+            FakeAnalysis(folder, slide_path, person.dock.slide.info.fingerprint).begins()
+            person.dock._on_slide()
+        person.until(lambda: person.dock.run_panel.active)
+        pressed.append(button)
+        person.clicks("close_slide")
+        assert sent == commands, button
+        assert (person.dock.slide is None) == is_closed, button
+        assert bool(person.viewer.layers) != is_closed, button
