@@ -122,7 +122,7 @@ def test_region_is_drawn_classified_undone_and_restored(annotating, slide_path):
     assert regions(person) == before
 
 
-def test_click_with_the_freehand_tool_shows_a_hint(annotating):
+def test_clicks_abandoned_polygons_and_short_strokes_leave_no_wrong_region(annotating):
     person = annotating
     person.clicks("region_add_polygon_lasso")
     for _ in range(2):
@@ -137,29 +137,24 @@ def test_click_with_the_freehand_tool_shows_a_hint(annotating):
     goes_around(person, box(8, 8, 12, 12))
     assert len(regions(person)) == len(layer.data) == len(layer.features) == 2
 
+    # An abandoned polygon leaves nothing.
+    person.waits()
+    person.clicks("region_add_polygon")
+    mouse_press_callbacks(layer, event(person, "mouse_press", (2.0 * TILE, 2.0 * TILE)))
+    mouse_release_callbacks(layer, event(person, "mouse_release", (2.0 * TILE, 2.0 * TILE)))
+    layer.mode = "pan_zoom"
+    person.waits()
+    assert len(regions(person)) == 2
 
-def test_short_quick_strokes_are_regions(annotating):
-    person = annotating
+    # Short quick strokes are regions.
+    person.dock.regions.store.apply_edit(lambda _: ())
+    person.waits()
     person.clicks("region_add_polygon_lasso")
     for left in (2, 6, 10):
         strokes(person, (2.0 * TILE, left * TILE), (4.0 * TILE, (left + 1.0) * TILE), (2.0 * TILE, (left + 2.0) * TILE))
     person.waits()
     assert len(regions(person)) == 3
     assert all(one.polygons[0].area == pytest.approx(2 * TILE**2, rel=0.1) for one in regions(person))
-
-
-def test_abandoned_polygon_leaves_nothing(annotating):
-    person = annotating
-    person.clicks("region_add_polygon")
-    layer = person.viewer.layers[REGIONS_LAYER]
-    mouse_press_callbacks(layer, event(person, "mouse_press", (2.0 * TILE, 2.0 * TILE)))
-    mouse_release_callbacks(layer, event(person, "mouse_release", (2.0 * TILE, 2.0 * TILE)))
-    layer.mode = "pan_zoom"
-    person.waits()
-    assert regions(person) == ()
-    person.clicks("region_add_polygon_lasso")
-    goes_around(person, box(2, 2, 5, 5))
-    assert len(regions(person)) == 1
 
 
 def test_moved_or_deleted_shapes_change_their_region(annotating):
@@ -204,10 +199,9 @@ def test_painting_becomes_regions_of_each_class(annotating):
     assert sorted(one.class_name for one in kept(person)) == ["Background", "Melanoma"]
     assert min(one.polygons[0].area for one in kept(person)) == pytest.approx((4 * TILE) ** 2, rel=0.05)
 
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_painting_keeps_its_classes_while_the_list_of_classes_changes(annotating):
-    person, classes = annotating, annotating.dock.regions.controls.class_list
+    # It keeps its classes while the list of classes changes.
+    dock.regions.store.apply_edit(lambda _: ())
+    classes = dock.regions.controls.class_list
     first, second = classes.classes[:2]
     person.clicks("region_brush")
     person.viewer.layers[PAINTING].data[:40, :40] = 2
@@ -230,39 +224,39 @@ def test_painting_stays_with_its_slide(annotating, tmp_path):
     person.until(lambda: len(regions(person)) == 1)
 
 
-@pytest.mark.parametrize("tool", ["brush", "wand", "select"])
-def test_tools_end_when_another_open_slide_is_displayed(annotating, tmp_path, tool):
+def test_tools_end_when_another_open_slide_is_displayed(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     first = dock.slide.identity
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     second = dock.slide.identity
-    for leave in (lambda: person.clicks("previous_slide"), lambda: dock.picker.select_slide(first)):
-        dock.picker.select_slide(second)
-        person.until(lambda: dock.regions.store.state is not None)
-        person.clicks(f"region_{tool}")
-        if tool == "brush":
-            person.viewer.layers["other painting"].data[:200, :200] = 1
-        leave()
-        assert dock.picker.slide.identity == dock.slide.identity == dock.regions.store.state.identity == first
-        assert person.viewer.layers.selection.active == dock.slide.layers[-1]
-        assert not any(layer.name.endswith("painting") for layer in person.viewer.layers)
-        assert regions(person) == ()
-        assert len(dock.regions.store._states[second].history.current) == (tool == "brush")
-        dock.regions.store._states[second] = replace(dock.regions.store._states[second], history=EditHistory(()))
+    for tool in ("wand", "brush", "select"):
+        for leave in (lambda: person.clicks("previous_slide"), lambda: dock.picker.select_slide(first)):
+            dock.picker.select_slide(second)
+            person.until(lambda: dock.regions.store.state is not None)
+            person.clicks(f"region_{tool}")
+            if tool == "brush":
+                person.viewer.layers["other painting"].data[:200, :200] = 1
+            leave()
+            assert dock.picker.slide.identity == dock.slide.identity == dock.regions.store.state.identity == first
+            assert person.viewer.layers.selection.active == dock.slide.layers[-1]
+            assert not any(layer.name.endswith("painting") for layer in person.viewer.layers)
+            assert regions(person) == ()
+            assert len(dock.regions.store._states[second].history.current) == (tool == "brush")
+            dock.regions.store._states[second] = replace(dock.regions.store._states[second], history=EditHistory(()))
 
 
-@pytest.mark.parametrize("tool", ["region_brush", "region_wand", "region_select", "region_rectangle", "scale"])
-def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path, tool):
+def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):
     person, dock = annotating, annotating.dock
-    person.clicks(tool)
-    if tool == "region_brush":
-        person.viewer.layers[PAINTING].data[:200, :200] = 1
-    dock.close_slide()
-    assert list(person.viewer.layers) == []
-    assert dock.slide is None
-    person.opens_slides(slide_path)
-    person.until(lambda: dock.regions.store.state is not None)
-    assert len(regions(person)) == (tool == "region_brush")
+    for tool in ("scale", "region_wand", "region_select", "region_rectangle", "region_brush"):
+        person.clicks(tool)
+        if tool == "region_brush":
+            person.viewer.layers[PAINTING].data[:200, :200] = 1
+        dock.close_slide()
+        assert list(person.viewer.layers) == [], tool
+        assert dock.slide is None
+        person.opens_slides(slide_path)
+        person.until(lambda: dock.regions.store.state is not None)
+        assert len(regions(person)) == (tool == "region_brush"), tool
 
 
 def test_edited_class_changes_its_regions(annotating):

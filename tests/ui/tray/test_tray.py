@@ -46,7 +46,7 @@ from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, Thumbnail, Th
 
 user = pytest.fixture(make_user)
 WHEN = "2026-01-01T10:00:00+00:00"
-MANY, FEW = 5000, 100
+MANY, FEW = 2000, 100
 
 
 class Reader(Person):
@@ -140,6 +140,11 @@ def test_the_start_page_says_what_to_do_and_a_bad_folder_what_is_wrong(person, t
     person.shows(tmp_path / "empty")
     assert "no slide or photograph in" in person.dock.status.text
     assert person.dock.welcome.isVisible()
+    with CaseStore.create(tmp_path / "P-1"):
+        pass
+    person.shows(tmp_path / "P-1")
+    assert person.dock.empty_label.isVisible()
+    assert "Add them in the Case dock" in person.dock.empty_label.text()
 
 
 @pytest.mark.both_qts
@@ -162,30 +167,47 @@ def test_slides_and_photographs_of_a_folder_are_shown_with_their_states(person, 
     assert "signed by B" in spoken
     assert "Damaged: torn.svs" in model.index(3).data(Qt.ItemDataRole.ToolTipRole)
 
+    # Dragged files are URLs.
+    data = model.mimeData([model.index(1), model.index(0)])
+    assert data.urls() == [QUrl.fromLocalFile(str(folder / name)) for name in ("mole.png", "s2.tif")]
+    assert data.hasFormat(TRAY_FORMAT)
+    assert model.supportedDragActions() == Qt.DropAction.CopyAction
 
-def test_the_thumbnail_is_that_of_the_slide(person, tmp_path):
-    draw_slide(tmp_path / "s.tif")
+    # A slide without a label says so.
+    person.selects("s2.tif")
+    person.clicks("tray_label")
+    person.until(lambda: "s2.tif contains no label image" in person.dock.status.text)
+    person.selects("mole.png")
+    assert not person.dock.label_button.isEnabled()
+    assert person.dock.label_button.toolTip() == "Select one slide"
+
+
+def test_the_thumbnail_is_that_of_the_slide_as_far_as_it_can_be_read(person, tmp_path):
+    path = draw_slide(tmp_path / "s.tif")
+    torn = draw_slide(tmp_path / "torn.tif", tint=1)
+    with torn.open("rb+") as file:
+        file.truncate(torn.stat().st_size - 2000)
     person.shows(tmp_path)
-    picture = person.dock.thumbnails.get(tmp_path / "s.tif").toImage()
+    picture = person.dock.thumbnails.get(path).toImage()
     lesion, tissue, glass = (picture.pixelColor(*at) for at in ((112, 84), (30, 180), (215, 30)))
     assert abs(lesion.red() - 90) < 20
     assert abs(tissue.red() - 215) < 20
     assert glass.green() > 235
     opened = [Path(file.path).name for file in psutil.Process().open_files()]
     assert "s.tif" not in opened
+    assert person.problem("s.tif") == ""
+    assert "truncated" in person.problem("torn.tif")
+    assert person.dock.thumbnails.get(torn) is not None
+
+    # Text and marks are readable in both themes.
+    for theme in ("light", "dark"):
+        person.viewer.theme = theme
+        palette = person.dock.icons.palette
+        assert palette.dark == (theme == "dark")
+        assert palette.fault == ("#7a5200" if theme == "light" else palette.warning)
 
 
-def test_a_truncated_slide_is_shown_as_far_as_it_goes_and_marked(person, tmp_path):
-    path = draw_slide(tmp_path / "s.tif")
-    content = path.read_bytes()
-    with path.open("rb+") as file:
-        file.truncate(len(content) - 2000)
-    person.shows(tmp_path)
-    assert "truncated" in person.problem("s.tif")
-    assert person.dock.thumbnails.get(path) is not None
-
-
-def test_filter_and_order(person, folder):
+def test_filter_and_order_keep_the_selection(person, folder):
     signs(person, folder / "s2.tif")
     person.shows(folder)
     dock = person.dock
@@ -203,6 +225,17 @@ def test_filter_and_order(person, folder):
     assert person.names == ["mole.png", "s2.tif", "s10.tif", "torn.svs"]
     person.chooses(dock.sort_combo, SORT_KEYS.index("status"))
     assert person.names == ["s10.tif", "torn.svs", "s2.tif", "mole.png"]
+
+    # Several images stay selected.
+    person.list.select_paths([folder / name for name in ("mole.png", "s2.tif", "torn.svs")])
+    person.chooses(dock.sort_combo, SORT_KEYS.index("date"))
+    assert {image.name for image in person.list.selected_images} == {"mole.png", "s2.tif", "torn.svs"}
+    assert dock.open_button.text() == "Open 3"
+    (folder / "torn.svs").unlink()
+    dock.refresh()
+    person.waits()
+    assert {image.name for image in person.list.selected_images} == {"mole.png", "s2.tif"}
+    assert dock.open_button.text() == "Open 2"
 
 
 @pytest.fixture
@@ -227,8 +260,9 @@ def many(tmp_path, monkeypatch):
     return tmp_path, previews, states
 
 
-def test_of_5000_slides_only_the_visible_ones_are_read(person, many):
+def test_of_very_many_slides_only_the_visible_ones_are_read(person, many, monkeypatch):
     folder, previews, states = many
+    dock = person.dock
     person.shows(folder)
     assert len(person.names) == MANY
     visible = {image.path.name for image in person.list.list_visible()}
@@ -236,8 +270,14 @@ def test_of_5000_slides_only_the_visible_ones_are_read(person, many):
         assert visible <= read
         assert 1 <= len(read) < FEW
 
+    # Refreshing reads them again.
     previews.clear()
     states.clear()
+    dock.refresh()
+    person.waits()
+    assert set(previews) == set(states) == visible
+
+    previews.clear()
     person.list.scrollToBottom()
     person.list.viewport().repaint()
     person.waits()
@@ -246,19 +286,13 @@ def test_of_5000_slides_only_the_visible_ones_are_read(person, many):
     assert visible <= set(previews)
     assert len(previews) == len(set(previews)) < FEW
     states.clear()
-    person.dock._refresh_visible()
+    dock._refresh_visible()
     person.waits()
     assert visible <= set(states)
     assert len(set(states)) < FEW
 
-    person.chooses(person.dock.sort_combo, SORT_KEYS.index("status"))  # needs all of them
-    assert len(set(states)) > MANY * 0.98
-
-
-def test_reading_all_states_can_be_canceled(person, many, monkeypatch):
-    folder, _, _ = many
-    person.shows(folder)
-    started = Event()
+    # The order by status needs all of them; reading can be canceled.
+    started, by_status = Event(), SORT_KEYS.index("status")
 
     def read(self, slides, run):
         if len(slides) < MANY / 2:  # the visible ones
@@ -267,27 +301,21 @@ def test_reading_all_states_can_be_canceled(person, many, monkeypatch):
         while True:
             run.check()
 
-    monkeypatch.setattr(WorkItemReader, "read", read)
-    dock = person.dock
-    dock.sort_combo.setCurrentIndex(SORT_KEYS.index("status"))
-    dock.sort_combo.activated.emit(SORT_KEYS.index("status"))
-    assert started.wait(10)
-    person.clicks("cancel")
-    assert dock.status.text == "Canceled."
-    person.waits()
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkItemReader, "read", read)
+        dock.sort_combo.setCurrentIndex(by_status)
+        dock.sort_combo.activated.emit(by_status)
+        assert started.wait(10)
+        person.clicks("cancel")
+        assert dock.status.text == "Canceled."
+        person.waits()
     assert len(person.names) == MANY
+    states.clear()
+    person.chooses(dock.sort_combo, by_status)
+    assert len(set(states)) > MANY * 0.95
 
 
-def test_the_memory_of_thumbnails_is_bounded(person, many):
-    folder, _, _ = many
-    person.shows(folder)
-    loader = person.dock.thumbnails
-    for image in person.dock.list_model.images[:1000]:
-        loader._on_read({image.path: Thumbnail(None)})
-    assert len(loader._cache) <= CACHED_PICTURES
-
-
-def test_images_are_opened_with_the_keyboard(person, folder):
+def test_images_are_opened_with_keyboard_and_mouse(person, folder):
     person.shows(folder)
     person.dock.window().activateWindow()
     person.dock.name_field.setFocus()
@@ -301,19 +329,21 @@ def test_images_are_opened_with_the_keyboard(person, folder):
     model = person.dock.list_model
     assert model.data(model.index(0), SHOWN_ROLE)  # the tile of the image in view is marked
 
-
-def test_a_double_click_opens_a_photograph_in_the_lesion_dock(person, folder):
-    person.shows(folder)
-    place = person.list.visualRect(person.dock.list_model.find_index(folder / "mole.png")).center()
+    # A double click opens a photograph in the Lesion dock.
+    person.dock.name_field.clear()
+    person.until(lambda: len(person.names) == 4)
+    person.list.scrollToTop()
+    person.waits()
+    place = person.list.visualRect(model.find_index(folder / "mole.png")).center()
     person.qtbot.mouseClick(person.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
     person.qtbot.mouseDClick(person.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
     person.waits_for_all()
-    assert person.open_files == ["mole.png"]
+    assert sorted(person.open_files) == ["mole.png", "s2.tif"]
     assert "lesion_dock" in [dock.objectName() for dock in person.viewer.window.dock_widgets.values()]
     person.selects("mole.png")
     person.dock.open_button.click()  # open already
     person.waits_for_all()
-    assert person.open_files == ["mole.png"]
+    assert sorted(person.open_files) == ["mole.png", "s2.tif"]
 
 
 def drags(person, start, target):
@@ -352,7 +382,7 @@ def test_a_tile_is_dragged_into_the_view(person, folder):
 
 
 @pytest.mark.own_viewer  # the second view connects napari's settings to itself
-def test_a_slide_is_shown_beside_another_and_replaced_by_a_drag(person, folder, qtbot):
+def test_a_slide_is_shown_beside_another_replaced_by_a_drag_and_closed_with_its_case(person, folder, two_cases, qtbot):
     draw_slide(folder / "s3.tif", tint=3)
     person.shows(folder)
     person.selects("s2.tif")
@@ -376,14 +406,21 @@ def test_a_slide_is_shown_beside_another_and_replaced_by_a_drag(person, folder, 
     with qtbot.waitSignal(beside._canvas.destroyed):
         slide_dock.findChild(QAbstractButton, "beside_show").click()
 
-
-def test_dragged_files_are_urls(person, folder):
-    person.shows(folder)
-    model = person.dock.list_model
-    data = model.mimeData([model.index(1), model.index(0)])
-    assert data.urls() == [QUrl.fromLocalFile(str(folder / name)) for name in ("mole.png", "s2.tif")]
-    assert data.hasFormat(TRAY_FORMAT)
-    assert model.supportedDragActions() == Qt.DropAction.CopyAction
+    # A slide of a case is closed with the case.
+    first, second = two_cases
+    case_dock, before = show_dock(person.viewer, "Case"), set(person.open_files)
+    case_dock.controller.open(first.folder)
+    person.waits_for_all()
+    show_dock(person.viewer, "Slide")
+    person.shows(first.folder)
+    person.selects("section.tif")
+    person.dock.beside_button.click()
+    person.waits_for_all()
+    assert set(person.open_files) == before | {"section.tif"}
+    assert [layer.name for layer in beside.model.layers][:1] == ["section"]
+    case_dock.controller.open(second.folder)
+    person.waits_for_all()
+    assert set(person.open_files) == before
 
 
 def test_the_label_is_read_on_request_only_and_not_stored(person, tmp_path, monkeypatch):
@@ -417,16 +454,6 @@ def is_label(widget):
     return widget.objectName() == "slide_label" and widget.isVisible()
 
 
-def test_a_slide_without_a_label_says_so(person, folder):
-    person.shows(folder)
-    person.selects("s2.tif")
-    person.clicks("tray_label")
-    person.until(lambda: "s2.tif contains no label image" in person.dock.status.text)
-    person.selects("mole.png")
-    assert not person.dock.label_button.isEnabled()
-    assert person.dock.label_button.toolTip() == "Select one slide"
-
-
 def test_the_dock_may_be_closed_while_it_reads(person, many, monkeypatch):
     folder, _, _ = many
     started, proceed = Event(), Event()
@@ -458,13 +485,11 @@ def test_images_of_a_case_are_opened_in_the_case_dock(person, tmp_path):
     assert case_dock.controller.store.folder == case.folder
     assert person.open_files[:1] == person.names[:1]
 
-
-def test_a_case_without_images_says_what_to_do(person, tmp_path):
-    with CaseStore.create(tmp_path / "P-1"):
-        pass
-    person.shows(tmp_path / "P-1")
-    assert person.dock.empty_label.isVisible()
-    assert "Add them in the Case dock" in person.dock.empty_label.text()
+    # Slides and photographs are opened together.
+    person.list.selectAll()
+    person.dock.open_button.click()
+    person.waits_for_all()
+    assert set(person.names) <= set(person.open_files)
 
 
 def test_the_slide_dock_shows_its_folder_and_the_case_dock_its_images(person, tmp_path):
@@ -508,16 +533,6 @@ def test_it_is_placed_below_the_image_and_follows_its_shape(person, folder):
     frame.resize(360, 700)
     person.until(lambda: person.dock.width() < 400)
     person.until(lambda: person.list.mapTo(person.dock, person.list.rect().topLeft()).x() < 20)
-
-
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_text_and_marks_are_readable_in_both_themes(person, folder, theme):
-    person.viewer.theme = theme
-    person.shows(folder)
-    palette = person.dock.icons.palette
-    assert palette.dark == (theme == "dark")
-    assert palette.fault == ("#7a5200" if theme == "light" else palette.warning)
-    person.viewer.theme = "dark"
 
 
 def open_from_tray(person, case):
@@ -572,86 +587,63 @@ def test_a_case_that_is_opened_meanwhile_stays_open(person, two_cases):
     assert person.open_files == []
 
 
-@pytest.mark.own_viewer
-def test_a_slide_beside_another_is_closed_with_its_case(person, two_cases, tmp_path):
-    first, second = two_cases
-    other = draw_slide(tmp_path / "other.tif", tint=5)
-    slide_dock, case_dock = show_dock(person.viewer, "Slide"), show_dock(person.viewer, "Case")
-    slide_dock.opener.open([other])
-    case_dock.controller.open(first.folder)
-    person.waits_for_all()
-    person.shows(first.folder)
-    person.selects("section.tif")
-    person.dock.beside_button.click()
-    person.waits_for_all()
-    assert {"other.tif", "section.tif"} == set(person.open_files)
-    case_dock.controller.open(second.folder)
-    person.waits_for_all()
-    assert set(person.open_files) == {"other.tif"}
-
-
-def test_slides_and_photographs_of_a_case_are_opened_together(person, tmp_path):
-    case = write_case(tmp_path)
-    person.shows(case.folder)
-    person.list.selectAll()
-    person.dock.open_button.click()
-    person.waits_for_all()
-    assert len(person.names) == 3
-    assert set(person.names) <= set(person.open_files)
-
-
-@pytest.mark.parametrize("accepts", [True, False])
-def test_many_images_are_opened_after_a_question(person, many, monkeypatch, accepts):
+def test_many_images_are_opened_after_a_question(person, many, monkeypatch):
     folder, _, _ = many
     person.shows(folder)
-    opened = []
+    opened, asked, answers = [], [], [False, True]
     monkeypatch.setattr(person.dock.opener, "open", lambda images, case_folder: opened.extend(images))
-    asked = []
 
     def answer(box):
         asked.append(box.text())
         box.deleteLater()
-        return box.buttons()[0] if accepts else None
+        return box.buttons()[0] if answers.pop(0) else None
 
     monkeypatch.setattr(tray_dock, "exec_question", answer)
     person.list.selectAll()
-    person.qtbot.keyClick(person.list, Qt.Key.Key_Return)
-    assert asked == ["Open 5,000 images?"]
-    assert len(opened) == (MANY if accepts else 0)
+    for count in (0, MANY):
+        person.qtbot.keyClick(person.list, Qt.Key.Key_Return)
+        assert len(opened) == count
+    assert asked == [f"Open {MANY:,} images?"] * 2
     person.list.select_paths([image.path for image in person.dock.list_model.images[:20]])
     person.qtbot.keyClick(person.list, Qt.Key.Key_Return)
-    assert len(asked) == 1
+    assert (len(asked), len(opened)) == (2, MANY + 20)
+
+    # The memory of thumbnails is bounded.
+    loader = person.dock.thumbnails
+    for image in person.dock.list_model.images[:1000]:
+        loader._on_read({image.path: Thumbnail(None)})
+    assert len(loader._cache) <= CACHED_PICTURES
 
 
 def is_busy(person):
     return person.dock.status.text.startswith("Reading the label of")
 
 
-@pytest.mark.parametrize("how", ["hidden", "other folder", "canceled"])
-def test_the_label_is_not_shown_after_it_is_no_longer_wanted(person, folder, monkeypatch, how):
-    person.shows(folder)
-    started, proceed = Event(), Event()
+def test_the_label_is_not_shown_after_it_is_no_longer_wanted(person, folder, monkeypatch):
+    for how in ("canceled", "other folder", "hidden"):
+        person.shows(folder)
+        started, proceed = Event(), Event()
 
-    def read_slowly(path, run):
-        started.set()
-        proceed.wait(10)
-        return tray_images.SlideLabel(path, {"label": np.zeros((8, 8, 3), np.uint8)})
+        def read_slowly(path, run, started=started, proceed=proceed):
+            started.set()
+            proceed.wait(10)
+            return tray_images.SlideLabel(path, {"label": np.zeros((8, 8, 3), np.uint8)})
 
-    monkeypatch.setattr(tray_images, "read_label", read_slowly)
-    person.selects("s2.tif")
-    person.clicks("tray_label")
-    assert started.wait(10)
-    assert is_busy(person)
-    if how == "hidden":
-        person.dock.parentWidget().hide()
-    elif how == "other folder":
-        person.dock.open([folder / "more"])
-    else:
-        person.clicks("cancel")
-    proceed.set()
-    person.waits_for_all()
-    assert not is_busy(person)
-    assert not any(map(is_label, QApplication.topLevelWidgets()))
+        monkeypatch.setattr(tray_images, "read_label", read_slowly)
+        person.selects("s2.tif")
+        person.clicks("tray_label")
+        assert started.wait(10)
+        assert is_busy(person)
+        if how == "hidden":
+            person.dock.parentWidget().hide()
+        elif how == "other folder":
+            person.dock.open([folder / "more"])
+        else:
+            person.clicks("cancel")
+        proceed.set()
+        person.waits_for_all()
+        assert not is_busy(person), how
+        assert not any(map(is_label, QApplication.topLevelWidgets())), how
 
 
 def test_a_damaged_macro_does_not_hide_the_label(tmp_path, monkeypatch):
@@ -675,20 +667,6 @@ def test_a_damaged_macro_does_not_hide_the_label(tmp_path, monkeypatch):
     broken = ["label", "macro"]
     with pytest.raises(InputError, match="The label image cannot be read"):
         read_label(path, RunContext())
-
-
-def test_subfolders_that_cannot_be_read_are_named(person, folder, monkeypatch):
-    listed = Path.iterdir
-
-    def iterdir(self):
-        if self == folder / "more":
-            raise PermissionError(13, "Permission denied", str(self))
-        return listed(self)
-
-    monkeypatch.setattr(Path, "iterdir", iterdir)
-    person.shows(folder)
-    assert person.names == ["mole.png", "s2.tif", "torn.svs"]
-    assert f"1 folder could not be read: {folder / 'more'}" in person.dock.status.text
 
 
 def test_no_file_is_opened_twice_and_only_those_that_may_be_images(folder, monkeypatch):
@@ -734,17 +712,6 @@ def test_one_file_that_is_no_image_is_refused_and_the_title_counts_folders(folde
     assert list_images([folder], RunContext()).title == "clinic"
 
 
-def test_refreshing_reads_visible_thumbnails_and_states_again(person, many):
-    folder, previews, states = many
-    person.shows(folder)
-    visible = {image.path.name for image in person.list.list_visible()}
-    previews.clear()
-    states.clear()
-    person.dock.refresh()
-    person.waits()
-    assert set(previews) == set(states) == visible
-
-
 def test_a_cache_that_is_cleared_while_it_reads_can_read_the_same_file(qtbot, tmp_path):
     proceed, counts = Event(), []
 
@@ -782,11 +749,25 @@ def test_a_file_is_called_damaged_only_if_it_fails_again(qtbot, tmp_path, failur
     assert (pictures.get(path) is None) == bool(fault)
 
 
-def test_states_that_cannot_be_read_are_reported(person, folder, monkeypatch):
+def test_subfolders_and_states_that_cannot_be_read_are_named(person, folder, monkeypatch):
+    listed = Path.iterdir
+
+    def iterdir(self):
+        if self == folder / "more":
+            raise PermissionError(13, "Permission denied", str(self))
+        return listed(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", iterdir)
+        person.shows(folder)
+    assert person.names == ["mole.png", "s2.tif", "torn.svs"]
+    assert f"1 folder could not be read: {folder / 'more'}" in person.dock.status.text
+
     def read(self, slides, run):
         raise PermissionError(13, "Permission denied", "/results")
 
     monkeypatch.setattr(WorkItemReader, "read", read)
+    person.dock.status.show_message("")
     person.shows(folder)
     person.until(lambda: "Permission denied" in person.dock.status.text)
 
@@ -857,16 +838,3 @@ def test_the_states_of_a_case_follow_its_file(person, tmp_path):
     model = person.dock.list_model
     person.until(lambda: model.index(0).data(WORDS_ROLE) == "not analyzed")
     assert model.index(1).data(WORDS_ROLE) == "analyzed"
-
-
-def test_several_images_stay_selected(person, folder):
-    person.shows(folder)
-    person.list.select_paths([folder / name for name in ("mole.png", "s2.tif", "torn.svs")])
-    person.chooses(person.dock.sort_combo, SORT_KEYS.index("date"))
-    assert {image.name for image in person.list.selected_images} == {"mole.png", "s2.tif", "torn.svs"}
-    assert person.dock.open_button.text() == "Open 3"
-    (folder / "torn.svs").unlink()
-    person.dock.refresh()
-    person.waits()
-    assert {image.name for image in person.list.selected_images} == {"mole.png", "s2.tif"}
-    assert person.dock.open_button.text() == "Open 2"

@@ -24,7 +24,6 @@ def connections():
     made.close()
 
 
-@pytest.mark.both_qts
 def test_a_frozen_layer_is_freed_when_it_is_removed(viewer, connections, thawed, qtbot):
     gone = [weakref.ref(viewer.add_image(np.zeros((8, 8)))) for _ in range(2)]
     dock = QObject()
@@ -53,13 +52,13 @@ def opens(viewer, qtbot, name):
 
 
 @pytest.mark.both_qts
-@pytest.mark.parametrize("name", ["Lesion", "Slide"])
-def test_a_closed_dock_is_freed(viewer, shared_client, thawed, qtbot, name):
-    dock = opens(viewer, qtbot, name)
-    assert gc.get_freeze_count() > 0
-    viewer.window.remove_dock_widget(dock())
+def test_closed_docks_are_freed(viewer, shared_client, thawed, qtbot):
+    docks = [opens(viewer, qtbot, name) for name in ("Lesion", "Slide")]
+    for dock in docks:
+        assert gc.get_freeze_count() > 0
+        viewer.window.remove_dock_widget(dock())
     qtbot.waitUntil(lambda: gc.get_freeze_count() == 0, timeout=PATIENCE_MS)
-    qtbot.waitUntil(lambda: gc.collect() >= 0 and dock() is None, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and [dock() for dock in docks] == [None, None], timeout=PATIENCE_MS)
 
 
 def test_collection_is_paused_and_goes_on_after_an_error():

@@ -23,7 +23,6 @@ def photograph(viewer):
     return image
 
 
-@pytest.mark.both_qts
 def test_the_same_outlines_are_not_drawn_again(viewer, photograph):
     show_contours(viewer, photograph, [outline(10)])
     layer = find_layer(viewer, photograph, "contour")

@@ -41,36 +41,48 @@ def by_list(person):
     combo.activated.emit(combo.currentIndex())
 
 
-@pytest.mark.parametrize("turn", [by_key, by_list])
-def test_undo_acts_on_the_photograph_in_view(two, turn):
-    drawn = two.layer("mask", "small").data.copy()
-    turn(two)
-    assert two.viewer.layers.selection.active == two.layer("mask", "large")
+def test_keys_and_view_follow_the_photograph(two):
+    small, large = two.layer("mask", "small"), two.layer("mask", "large")
+    drawn, combo = small.data.copy(), two.finds(QComboBox, "photograph")
+    two.viewer.reset_view(layers=[small])
+    # Undo acts on the photograph in view, which is brought into view.
+    for turn in (by_key, by_list):
+        turn(two)
+        assert two.viewer.layers.selection.active == large
+        assert covers(two.viewer, two.dock.picker.image) > 0.9
+        presses_undo(two)
+        two.waits()
+        assert np.array_equal(small.data, drawn)
+        by_key(two)
+        assert two.dock.picker.image.name == "small"
+
+    # The view of each is kept and restored.
+    camera = two.viewer.scene.camera
+    camera.center, camera.zoom = (0, 20, 30), 30.0
+    combo.activated.emit(combo.currentIndex())
+    assert (camera.zoom, tuple(camera.center[-2:])) == (30.0, (20, 30))
+    by_key(two)
+    assert covers(two.viewer, two.dock.picker.image) > 0.9
+    by_key(two)
+    assert two.dock.picker.image.name == "small"
+    assert (camera.zoom, tuple(camera.center[-2:])) == (30.0, (20, 30))
+
+    # Undo of a hidden mask updates the result.
+    small.visible = False
     presses_undo(two)
-    two.waits()
-    assert np.array_equal(two.layer("mask", "small").data, drawn)
+    assert not small.data[5, 30]
+    two.qtbot.waitUntil(lambda: not two.lesion.unsaved, timeout=5_000)
+    assert not two.lesion.corrected
+    small.visible = True
 
-
-def test_a_photograph_without_a_mask_is_selected_itself(two):
+    # A photograph without a mask is selected itself; a layer of the user's own stays selected.
     image = two.opens("new")
-    two.viewer.layers.selection.active = two.layer("mask", "small")
+    two.viewer.layers.selection.active = small
     two.dock.picker.step(-1)
     assert two.viewer.layers.selection.active == image
-
-
-def test_a_layer_of_the_user_s_own_stays_selected(two):
     points = two.viewer.add_points(np.zeros((1, 2)))
     by_key(two)
     assert two.viewer.layers.selection.active == points
-
-
-def test_undo_of_a_hidden_mask_updates_the_result(two, qtbot):
-    mask = two.layer("mask", "small")
-    mask.visible = False
-    presses_undo(two)
-    assert not mask.data[5, 30]
-    qtbot.waitUntil(lambda: not two.lesion.unsaved, timeout=5_000)
-    assert not two.lesion.corrected
 
 
 def covers(viewer, image):
@@ -80,25 +92,6 @@ def covers(viewer, image):
     low, high = np.asarray(image.extent.world)
     inside = (low >= camera.center[-2:] - half).all() and (high <= camera.center[-2:] + half).all()
     return float(((high - low) / (2 * half)).max()) if inside else 0.0
-
-
-def test_a_photograph_out_of_view_is_brought_into_view(two):
-    two.viewer.reset_view(layers=[two.layer("mask", "small")])
-    by_key(two)
-    assert covers(two.viewer, two.dock.picker.image) > 0.9
-
-
-def test_the_view_of_each_photograph_is_kept_and_restored(two):
-    camera = two.viewer.scene.camera
-    camera.center, camera.zoom = (0, 20, 30), 30.0
-    combo = two.finds(QComboBox, "photograph")
-    combo.activated.emit(combo.currentIndex())
-    assert (camera.zoom, tuple(camera.center[-2:])) == (30.0, (20, 30))
-    by_key(two)
-    assert covers(two.viewer, two.dock.picker.image) > 0.9
-    by_key(two)
-    assert two.dock.picker.image.name == "small"
-    assert (camera.zoom, tuple(camera.center[-2:])) == (30.0, (20, 30))
 
 
 def test_a_newly_opened_photograph_comes_into_view(person, tmp_path):
@@ -126,14 +119,16 @@ def by_napari(person, paths):
 
 
 @pytest.mark.own_viewer  # readers keep their callbacks in it
-@pytest.mark.parametrize("opens", [by_dock, by_dock_at_once, by_napari])
-def test_only_the_last_of_several_opened_photographs_is_visible(person, tmp_path, opens):
+def test_only_the_last_of_several_opened_photographs_is_visible(person, tmp_path):
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path, shape in zip(paths, [(200, 400, 3), (400, 200, 3)], strict=True):
         Image.fromarray(np.full(shape, 180, np.uint8)).save(path)
-    opens(person, paths)
-    person.waits()
-    assert [layer.name for layer in person.viewer.layers if layer.visible] == ["b"]
-    assert person.dock.picker.image.name == "b"
-    by_key(person)
-    assert [layer.name for layer in person.viewer.layers if layer.visible] == ["a"]
+    for opens in (by_dock, by_dock_at_once, by_napari):
+        opens(person, paths)
+        person.waits()
+        assert [layer.name for layer in person.viewer.layers if layer.visible] == ["b"], opens
+        assert person.dock.picker.image.name == "b", opens
+        by_key(person)
+        assert [layer.name for layer in person.viewer.layers if layer.visible] == ["a"], opens
+        person.viewer.layers.clear()
+        person.waits()

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from napari.utils.shortcuts import default_shortcuts
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QApplication, QLineEdit, QTreeWidget, QWidget
 
@@ -45,9 +45,25 @@ def actions_of(menu):
             yield from actions_of(action.menu())
 
 
-@pytest.mark.both_qts
-def test_no_key_conflicts_with_napari(window):
-    viewer, _ = window
+def test_keys_of_all_docks_are_declared_connected_and_without_conflicts_with_napari(window):
+    viewer, docks = window
+    check_conflicts_with_napari(viewer)
+    check_connections(docks)
+    check_tooltips(docks)
+
+    # Each key of the canvas has one action.
+    keys = [key for name, one in SHORTCUTS.items() if one.context == "canvas" for key in shortcuts.list_keys(name)]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == set(docks["Slide"].reading_keys.actions)
+
+    # A key that is held too long acts once unless it steps.
+    found = {one.objectName(): one.autoRepeat() for one in viewer.window._qt_window.findChildren(QShortcut)}
+    assert found["review.next"] is found["slide.back"] is found["case.undo"] is True
+    once = ("review.accept", "review.reject", "slide.reading", "slide.close", "lesion.correct", "train.start")
+    assert [name for name in once if found[name]] == []
+
+
+def check_conflicts_with_napari(viewer):
     bar = viewer.window._qt_window.menuBar().actions()
     taken = {QKeySequence(str(key)).toString(): name for name, keys in default_shortcuts.items() for key in keys}
     for action in (action for entry in bar if entry.menu() is not None for action in actions_of(entry.menu())):
@@ -59,6 +75,28 @@ def test_no_key_conflicts_with_napari(window):
     assert {"Alt+L", "Alt+P", "Alt+F", "Alt+S", "Alt+Up", "Ctrl+0"} <= set(taken)
     keys = {name: QKeySequence(one.key).toString() for name, one in OURS.items() if name not in AS_EVERYWHERE}
     assert not {name: taken[key] for name, key in keys.items() if key in taken}
+
+
+def check_connections(docks):
+    found = {}
+    for name, dock in docks.items():
+        for shortcut in dock.findChildren(QShortcut):
+            declared = SHORTCUTS.get(shortcut.objectName())
+            assert declared is not None, shortcut.key().toString()
+            assert shortcut.key() == QKeySequence(shortcuts.get_key(shortcut.objectName()))
+            assert declared.dock in (name, "All docks")
+            found[shortcut.objectName()] = shortcut
+    assert set(OURS) - set(found) <= {"slide.depth"}  # made with the first slide
+
+
+def check_tooltips(docks):
+    pattern = re.compile(r"(?:(?:Ctrl|Alt|Shift|Meta)\+)+(?:\w+)")
+    for name, dock in docks.items():
+        keys = {format_key(one) for one, shortcut in SHORTCUTS.items() if shortcut.dock in (name, "All docks")}
+        keys |= {"Ctrl+Shift+Z"}  # napari's redo on a layer
+        for widget in dock.findChildren(QWidget):
+            mentioned = set(pattern.findall(widget.toolTip()))
+            assert mentioned <= keys, (name, widget.objectName(), mentioned - keys)
 
 
 def test_no_key_conflicts_with_the_platform():
@@ -83,40 +121,20 @@ def test_a_key_means_one_thing_in_a_dock_and_the_same_in_others():
         assert len(acts) == 1, (key, acts)
 
 
-def test_each_key_of_the_canvas_has_one_action(window):
-    _, docks = window
-    keys = [key for name, one in SHORTCUTS.items() if one.context == "canvas" for key in shortcuts.list_keys(name)]
-    assert len(keys) == len(set(keys))
-    assert set(keys) == set(docks["Slide"].reading_keys.actions)
-
-
-def test_declared_and_connected_shortcuts_agree(window):
-    _, docks = window
-    found = {}
-    for name, dock in docks.items():
-        for shortcut in dock.findChildren(QShortcut):
-            declared = SHORTCUTS.get(shortcut.objectName())
-            assert declared is not None, shortcut.key().toString()
-            assert shortcut.key() == QKeySequence(shortcuts.get_key(shortcut.objectName()))
-            assert declared.dock in (name, "All docks")
-            found[shortcut.objectName()] = shortcut
-    assert set(OURS) - set(found) <= {"slide.depth"}  # made with the first slide
-
-
-def test_tooltips_name_keys_that_are_declared(window):
-    _, docks = window
-    pattern = re.compile(r"(?:(?:Ctrl|Alt|Shift|Meta)\+)+(?:\w+)")
-    for name, dock in docks.items():
-        keys = {format_key(one) for one, shortcut in SHORTCUTS.items() if shortcut.dock in (name, "All docks")}
-        keys |= {"Ctrl+Shift+Z"}  # napari's redo on a layer
-        for widget in dock.findChildren(QWidget):
-            mentioned = set(pattern.findall(widget.toolTip()))
-            assert mentioned <= keys, (name, widget.objectName(), mentioned - keys)
-
-
 @pytest.mark.both_qts
-@pytest.mark.parametrize("how", ["F1 on the canvas", "F1 in the dock", "? in the dock", "menu"])
-def test_the_list_opens_from_everywhere_and_can_be_searched(window, qtbot, how):
+def test_the_list_opens_from_everywhere_and_can_be_searched(window, qtbot):
+    for how in ("F1 on the canvas", "F1 in the dock", "? in the dock", "menu"):
+        opens_list(window, qtbot, how)
+        dialogs = window[0].window._qt_window.findChildren(ShortcutHelp)
+        assert len(dialogs) == 1, how
+        if how == "menu":
+            searches(dialogs[0], qtbot)
+        dialogs[0].close()
+        dialogs[0].deleteLater()
+        QApplication.sendPostedEvents(dialogs[0], QEvent.Type.DeferredDelete)
+
+
+def opens_list(window, qtbot, how):
     viewer, docks = window
     main = viewer.window._qt_window
     if how == "menu":
@@ -134,9 +152,10 @@ def test_the_list_opens_from_everywhere_and_can_be_searched(window, qtbot, how):
         else:
             qtbot.keyClick(dock, "?")
     qtbot.waitUntil(lambda: main.findChild(ShortcutHelp) is not None)
-    dialogs = main.findChildren(ShortcutHelp)
-    assert len(dialogs) == 1
-    tree, search = dialogs[0].findChild(QTreeWidget), dialogs[0].findChild(QLineEdit)
+
+
+def searches(dialog, qtbot):
+    tree, search = dialog.findChild(QTreeWidget), dialog.findChild(QLineEdit)
     rows = shown_rows(tree)
     assert [row[1:] for row in rows] == [(format_key(name), one.text) for name, one in SHORTCUTS.items()]
     assert tree.viewport().width() >= sum(tree.sizeHintForColumn(column) for column in range(2))  # no line is cut
@@ -147,8 +166,7 @@ def test_the_list_opens_from_everywhere_and_can_be_searched(window, qtbot, how):
     assert all("alt+" in row[1].lower() for row in shown_rows(tree))
     search.setText("no such thing")
     assert shown_rows(tree) == []
-    assert dialogs[0].no_match_label.isVisible()
-    dialogs[0].close()
+    assert dialog.no_match_label.isVisible()
 
 
 def shown_rows(tree):
@@ -201,11 +219,3 @@ def test_the_page_of_the_documentation_has_the_same_keys(repository):
     for name in ("slide-dock", "lesion-dock", "case-dock", "train-dock", "corrections", "depth-by-hand", "regions"):
         text = (repository / "docs" / "how-to" / f"{name}.md").read_text(encoding="utf-8")
         assert set(pattern.findall(text)) <= declared, name
-
-
-def test_a_key_that_is_held_too_long_acts_once_unless_it_steps(window):
-    viewer, _ = window
-    found = {one.objectName(): one.autoRepeat() for one in viewer.window._qt_window.findChildren(QShortcut)}
-    assert found["review.next"] is found["slide.back"] is found["case.undo"] is True
-    once = ("review.accept", "review.reject", "slide.reading", "slide.close", "lesion.correct", "train.start")
-    assert [name for name in once if found[name]] == []

@@ -74,10 +74,44 @@ def test_a_slide_is_fitted_at_first_and_its_view_restored(several):
         now = (*get_camera(viewer).center[-2:], get_camera(viewer).zoom)
         assert now == pytest.approx(left[dock.slide.identity])
 
+    # Button and key bring the slide in view.
+    dock.picker.step(-1)
+    assert dock.slide.info.name == "small"
+    center_view(viewer, dock.slide, (10, 10), 50)
+    several.clicks("fit_slide")
+    assert is_fitted(viewer)
+    center_view(viewer, dock.slide, (10, 10), 50)
+    window = viewer.window._qt_window
+    window.activateWindow()
+    several.until(lambda: QApplication.activeWindow() is window)
+    several.qtbot.keyClick(viewer.window._qt_viewer.canvas.native, Qt.Key.Key_0, Qt.KeyboardModifier.ControlModifier)
+    several.until(lambda: is_fitted(viewer))
 
-def test_the_view_follows_visibility_and_removal_of_slides(several):
+    # A slide that is dropped again is shown and not added again.
+    several.opens_slides(several.paths["large"])
+    assert dock.slide.info.name == "large"
+    assert dock.slide.layers[0].visible
+    assert len(viewer.layers) == 3
+
+
+def test_the_view_and_its_units_follow_visibility_and_removal_of_slides(several):
     viewer, dock = several.viewer, several.dock
+    # A slide without a scale has no scale bar and no positions in mm.
+    check, field = several.finds(QCheckBox, "scale_bar"), several.finds(QLineEdit, "go_to")
+    assert dock.slide.info.name == "unscaled"
+    assert (check.isEnabled(), check.isChecked()) == (False, False)
+    assert "the slide has no scale" in check.toolTip()
+    assert field.placeholderText() == "go to x, y px"
+    several.types("go_to", "over there")
+    assert "Enter x, y in pixels: 1200, 3400." in dock.status.text
+    dock.picker.step(1)
+    assert (check.isEnabled(), check.isChecked()) == (True, True)
+    several.until(lambda: get_scale_bar(viewer).visible)
+    assert field.placeholderText() == "go to x, y mm"
+
+    dock.picker.step(-1)
     large, small, unscaled = (viewer.layers[name] for name in several.paths)
+    assert unscaled.visible
     unscaled.visible = False
     large.visible = True
     assert is_fitted(viewer)
@@ -92,43 +126,6 @@ def test_the_view_follows_visibility_and_removal_of_slides(several):
     assert dock.slide is not None
     assert dock.slide.layers[0].visible
     assert is_fitted(viewer)
-
-
-def test_a_slide_without_a_scale_has_no_scale_bar_and_no_positions_in_mm(several):
-    check, field = several.finds(QCheckBox, "scale_bar"), several.finds(QLineEdit, "go_to")
-    assert several.dock.slide.info.name == "unscaled"
-    assert (check.isEnabled(), check.isChecked()) == (False, False)
-    assert "the slide has no scale" in check.toolTip()
-    assert field.placeholderText() == "go to x, y px"
-    several.types("go_to", "over there")
-    assert "Enter x, y in pixels: 1200, 3400." in several.dock.status.text
-    several.dock.picker.step(1)
-    assert (check.isEnabled(), check.isChecked()) == (True, True)
-    several.until(lambda: get_scale_bar(several.viewer).visible)
-    assert field.placeholderText() == "go to x, y mm"
-
-
-def test_fit_brings_the_slide_in_view_by_button_and_by_key(several):
-    viewer, dock = several.viewer, several.dock
-    dock.picker.step(-1)
-    assert dock.slide.info.name == "small"
-    center_view(viewer, dock.slide, (10, 10), 50)
-    several.clicks("fit_slide")
-    assert is_fitted(viewer)
-    center_view(viewer, dock.slide, (10, 10), 50)
-    window = viewer.window._qt_window
-    window.activateWindow()
-    several.until(lambda: QApplication.activeWindow() is window)
-    several.qtbot.keyClick(viewer.window._qt_viewer.canvas.native, Qt.Key.Key_0, Qt.KeyboardModifier.ControlModifier)
-    several.until(lambda: is_fitted(viewer))
-
-
-def test_a_slide_that_is_dropped_twice_is_shown_and_not_added_again(several):
-    viewer, dock = several.viewer, several.dock
-    several.opens_slides(several.paths["large"])
-    assert dock.slide.info.name == "large"
-    assert dock.slide.layers[0].visible
-    assert len(viewer.layers) == 3
 
 
 def test_a_rotated_slide_is_fitted(person, tmp_path):
@@ -172,27 +169,27 @@ def case(user, shared_client, shown_viewer, qtbot, tmp_path):
     wait_until_idle(qtbot)
 
 
-@pytest.mark.parametrize("name", ["section", "mislabeled"])
-def test_a_slide_of_a_case_opens_the_slide_dock_and_is_fitted(case, name):
+def test_slides_of_a_case_open_the_slide_dock_and_are_fitted(case):
     case.dock.tree.opened.emit(case.ids["mole"])  # as a double click does
     case.until(lambda: "mole" in case.viewer.layers)
     case.waits()
-    case.dock.tree.opened.emit(case.ids[name])
-    case.until(lambda: len(list_slides(case.viewer)) == 1)
-    slide_dock = case.viewer.window._qt_window.findChild(SlideDock, "slide_dock")
-    wait_until_idle(case.qtbot, slide_dock)
-    assert not slide_dock.parentWidget().visibleRegion().isEmpty()
-    assert slide_dock.slide.info.name == name
-    assert is_fitted(case.viewer)
-    assert not case.viewer.layers["mole"].visible
-    seen = slide_dock.overview._view
-    case.dock.tree.opened.emit(case.ids["mole"])  # and back
-    case.until(lambda: case.viewer.layers["mole"].visible)
-    case.waits()
-    assert is_fitted(case.viewer)
-    assert not slide_dock.slide.layers[0].visible
-    assert slide_dock.overview._view == seen  # not where the photograph is seen
-    case.dock.tree.opened.emit(case.ids[name])
-    case.until(lambda: slide_dock.slide.layers[0].visible)
-    assert len(list_slides(case.viewer)) == 1
-    assert is_fitted(case.viewer)
+    for number, name in enumerate(("section", "mislabeled"), start=1):
+        case.dock.tree.opened.emit(case.ids[name])
+        case.until(lambda number=number: len(list_slides(case.viewer)) == number)
+        slide_dock = case.viewer.window._qt_window.findChild(SlideDock, "slide_dock")
+        wait_until_idle(case.qtbot, slide_dock)
+        assert not slide_dock.parentWidget().visibleRegion().isEmpty()
+        assert slide_dock.slide.info.name == name
+        assert is_fitted(case.viewer)
+        assert not case.viewer.layers["mole"].visible
+        seen = slide_dock.overview._view
+        case.dock.tree.opened.emit(case.ids["mole"])  # and back
+        case.until(lambda: case.viewer.layers["mole"].visible)
+        case.waits()
+        assert is_fitted(case.viewer)
+        assert not slide_dock.slide.layers[0].visible
+        assert slide_dock.overview._view == seen  # not where the photograph is seen
+        case.dock.tree.opened.emit(case.ids[name])
+        case.until(lambda dock=slide_dock: dock.slide.layers[0].visible)
+        assert len(list_slides(case.viewer)) == number
+        assert is_fitted(case.viewer)
