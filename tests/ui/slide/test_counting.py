@@ -55,6 +55,13 @@ def test_points_are_clicked_counted_and_restored(counting, slide_path):
     mouse.clicks((400, 100))
     person.until(lambda: len(points(person)) == 3)
     person.waits()
+    # The view is the field.
+    assert within(person, "view").startswith("3 points of 3")
+    camera = get_camera(person.viewer)
+    center, zoom = camera.center, camera.zoom
+    camera.center, camera.zoom = dock.slide.to_world((100, 100)), zoom * 4
+    person.until(lambda: within(person, "view").startswith("1 point of 3"))
+    camera.center, camera.zoom = center, zoom
     assert [one.class_name for one in points(person)] == ["Mitosis", "TIL", "TIL"]
     assert points(person)[1].at == pytest.approx((200, 200), abs=4)
     layer = person.viewer.layers[LAYER]
@@ -90,36 +97,6 @@ def test_points_are_clicked_counted_and_restored(counting, slide_path):
     assert len(person.viewer.layers[LAYER].data) == 3
 
 
-@pytest.mark.usefixtures("shown_viewer")
-def test_the_view_is_the_field(counting):
-    person, mouse = counting, CanvasMouse(counting)
-    presses(person, "count_points")
-    for point in ((100, 100), (400, 400)):
-        mouse.clicks(point)
-    person.until(lambda: len(points(person)) == 2)
-    assert within(person, "view").startswith("2 points of 2")
-    camera = get_camera(person.viewer)
-    camera.center, camera.zoom = person.dock.slide.to_world((100, 100)), camera.zoom * 4
-    person.until(lambda: within(person, "view").startswith("1 point of 2"))
-
-
-def test_layer_edits_and_class_names_are_followed(counting):
-    person, dock = counting, counting.dock
-    presses(person, "count_points")
-    layer = person.viewer.layers[LAYER]
-    layer.add([50, 60])
-    person.until(lambda: len(points(person)) == 1)
-    dock.counts._view.class_list.list.item(0).setText("Mitotic figure")
-    assert points(person)[0].class_name == "Mitotic figure"
-    layer.selected_data = {0}
-    layer.remove_selected()
-    person.until(lambda: points(person) == ())
-    presses(person, "count_undo")
-    assert len(layer.data) == 1
-    person.viewer.layers.selection.active = dock.slide.layers[-1]
-    assert not person.finds(QAbstractButton, "count_points").isChecked()
-
-
 def test_an_area_is_united_once_for_all_points(counting, monkeypatch):
     person, dock = counting, counting.dock
     made = [region_from_vertices(box(0, 0, side, side), DEFAULT_CLASSES[0]) for side in (4, 8)]
@@ -143,7 +120,7 @@ def test_an_area_is_united_once_for_all_points(counting, monkeypatch):
     person.until(lambda: len(united) == 2)
 
 
-def test_everything_measured_is_exported(counting, tmp_path):
+def test_layer_edits_are_exported_and_followed(counting, tmp_path):
     person, dock = counting, counting.dock
     export = person.finds(QAbstractButton, "measure_export")
     assert not export.isEnabled()
@@ -157,3 +134,16 @@ def test_everything_measured_is_exported(counting, tmp_path):
     assert {row["within"] for row in rows} == {"the view", "the whole slide"}
     assert sum(int(row["count"]) for row in rows if row["within"] == "the whole slide") == 1
     assert "Saved" in dock.status.text
+
+    # Class names and edits of the layer are followed.
+    layer = person.viewer.layers[LAYER]
+    assert len(points(person)) == 1
+    dock.counts._view.class_list.list.item(0).setText("Mitotic figure")
+    assert points(person)[0].class_name == "Mitotic figure"
+    layer.selected_data = {0}
+    layer.remove_selected()
+    person.until(lambda: points(person) == ())
+    presses(person, "count_undo")
+    assert len(layer.data) == 1
+    person.viewer.layers.selection.active = dock.slide.layers[-1]
+    assert not person.finds(QAbstractButton, "count_points").isChecked()

@@ -142,28 +142,32 @@ DEEPEST = "Predicted by risk-test from a patch at the deepest position: "
 
 
 def test_depth_of_a_network_is_compared_with_the_reading(measuring):
-    label = measuring.finds(QLabel, "depth_network")
-    assert not label.isVisibleTo(page(measuring).view)
-    draws(measuring)
-    mm = page(measuring).store.reading.mm
-    predicts(measuring, 0.5, known=mm)
-    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
-    sets_reader(measuring, "Reader A")  # the reading gets the name
-    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
-    page(measuring).store.set_values(at_least=True)
-    assert label.text() == f"{DEEPEST}0.50 mm."
-    reason = {"code": "demonstration", "text": "the model was trained on synthetic patients"}
-    predicts(measuring, 0.5, reason, known=mm)
-    assert label.text() == f"{DEEPEST}Not valid: the model was trained on synthetic patients."
-    predicts(measuring, None, known=mm)
-    assert not label.isVisibleTo(page(measuring).view)
-
-
-def test_depth_of_a_network_for_another_line_is_outdated(measuring):
     person, label = measuring, measuring.finds(QLabel, "depth_network")
-    sets_reader(person, "Reader A")
+    assert not label.isVisibleTo(page(person).view)
+    # The depth at a lesion is not compared.
+    lesion = "Predicted by risk-test from a patch at a lesion: "
+    predicts(person, 0.5, what="lesion")
+    assert label.text() == f"{lesion}0.50 mm."
     draws(person)
-    predicts(person, 0.5, known=page(person).store.reading.mm, reader="Reader A")
+    assert label.text() == f"{lesion}0.50 mm; estimate the risk again."
+
+    # That at the deepest position is.
+    mm = page(person).store.reading.mm
+    predicts(person, 0.5, known=mm)
+    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
+    sets_reader(person, "Reader A")  # the reading gets the name
+    assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
+    page(person).store.set_values(at_least=True)
+    assert label.text() == f"{DEEPEST}0.50 mm."
+    presses(person, "depth_undo")
+    reason = {"code": "demonstration", "text": "the model was trained on synthetic patients"}
+    predicts(person, 0.5, reason, known=mm)
+    assert label.text() == f"{DEEPEST}Not valid: the model was trained on synthetic patients."
+    predicts(person, None, known=mm)
+    assert not label.isVisibleTo(page(person).view)
+
+    # For another line it is outdated.
+    predicts(person, 0.5, known=mm, reader="Reader A")
     page(person).store.set_line((TOP, (260.0, 100.0)))
     assert label.text() == f"{DEEPEST}0.50 mm, of an earlier line; estimate the risk again."
     presses(person, "depth_undo")
@@ -178,15 +182,6 @@ def test_depth_of_a_network_for_another_line_is_outdated(measuring):
     person.waits()
     predicts(person, 0.5, known=page(person).store.reading.mm, reader="Reader A", options={"mpp": 1.0})
     assert label.text() == f"{DEEPEST}0.50 mm (+0.10 mm)."
-
-
-def test_depth_of_a_network_at_a_lesion_is_not_compared(measuring):
-    person, label = measuring, measuring.finds(QLabel, "depth_network")
-    lesion = "Predicted by risk-test from a patch at a lesion: "
-    predicts(person, 0.5, what="lesion")
-    assert label.text() == f"{lesion}0.50 mm."
-    draws(person)
-    assert label.text() == f"{lesion}0.50 mm; estimate the risk again."
 
 
 def test_depth_of_a_network_is_not_compared_with_an_unconfirmed_proposal(measuring):
@@ -223,41 +218,7 @@ def test_manual_line_is_measured_saved_and_restored(measuring, slide_path):
     np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
 
 
-def test_thickness_follows_a_dragged_end(measuring):
-    person = measuring
-    draws(person)
-    layer, texts = line_layer(person), []
-    layer.get_value(person.dock.slide.to_world(DEEP), world=True)
-    mouse_press_callbacks(layer, event(person, "mouse_press", DEEP))
-    for row in (360.0, 260.0):
-        mouse_move_callbacks(layer, event(person, "mouse_move", (row, 100.0)))
-        texts.append(person.label_text("depth_head"))
-    assert texts == ["0.15 mm   T1", "0.10 mm   T1"]
-    assert [text.strip() for text in layer.text.values] == ["0.10 mm"]
-    assert kept(person).mm == near(0.2)  # until the mouse is released
-    mouse_release_callbacks(layer, event(person, "mouse_release", (260.0, 100.0)))
-    person.until(lambda: page(person).store.reading.mm == near(0.1))
-    person.waits()
-    last = [one for one in kept(person).history if one.field == "mm"][-1]
-    assert (last.before, last.after) == (near(0.2), near(0.1))
-
-
-def test_clicks_and_double_clicks_do_not_draw_lines(measuring):
-    person = measuring
-    presses(person, "depth_draw")
-    layer = line_layer(person)
-    drags(person, layer, TOP)
-    drags(person, layer, TOP)
-    mouse_double_click_callbacks(layer, event(person, "mouse_double_click", TOP))
-    person.until(lambda: len(layer.data) == 0)
-    assert page(person).store.reading.line is None
-    assert "That was a click" in person.dock.status.text
-    drags(person, layer, TOP, DEEP)
-    person.until(lambda: page(person).store.reading.line is not None)
-    assert len(layer.data) == 1
-
-
-def test_new_line_replaces_the_first_and_each_step_can_be_undone(measuring):
+def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     person = measuring
     draws(person)
     presses(person, "depth_draw")
@@ -281,6 +242,35 @@ def test_new_line_replaces_the_first_and_each_step_can_be_undone(measuring):
     person.waits()
     assert kept(person).mm is None
     assert len([one for one in kept(person).history if one.field == "mm"]) == 7  # nothing that was done is unsaid
+
+    # Clicks and double clicks do not draw lines.
+    presses(person, "depth_draw")
+    layer, texts = line_layer(person), []
+    drags(person, layer, TOP)
+    drags(person, layer, TOP)
+    mouse_double_click_callbacks(layer, event(person, "mouse_double_click", TOP))
+    person.until(lambda: len(layer.data) == 0)
+    assert page(person).store.reading.line is None
+    assert "That was a click" in person.dock.status.text
+    drags(person, layer, TOP, DEEP)
+    person.until(lambda: page(person).store.reading.line is not None)
+    assert len(layer.data) == 1
+    person.waits()
+
+    # The thickness follows a dragged end.
+    layer.get_value(person.dock.slide.to_world(DEEP), world=True)
+    mouse_press_callbacks(layer, event(person, "mouse_press", DEEP))
+    for row in (360.0, 260.0):
+        mouse_move_callbacks(layer, event(person, "mouse_move", (row, 100.0)))
+        texts.append(person.label_text("depth_head"))
+    assert texts == ["0.15 mm   T1", "0.10 mm   T1"]
+    assert [text.strip() for text in layer.text.values] == ["0.10 mm"]
+    assert kept(person).mm == near(0.2)  # until the mouse is released
+    mouse_release_callbacks(layer, event(person, "mouse_release", (260.0, 100.0)))
+    person.until(lambda: page(person).store.reading.mm == near(0.1))
+    person.waits()
+    last = [one for one in kept(person).history if one.field == "mm"][-1]
+    assert (last.before, last.after) == (near(0.2), near(0.1))
 
 
 def test_without_a_scale_the_dock_shows_how_to_set_one(person, tmp_path):
@@ -324,8 +314,9 @@ def test_switching_slides_discards_an_unfinished_line(measuring, tmp_path, slide
     assert len(line_layer(person).data) == 0
 
 
-def test_fields_are_saved_with_the_reader(measuring):
+def test_fields_are_saved_with_the_reader_and_written_to_a_report(measuring, tmp_path):
     person = measuring
+    assert not person.finds(QAbstractButton, "depth_report").isEnabled()
     sets_reader(person, "Reader A")
     draws(person)
     picks(person, "depth_ulceration", 1)
@@ -343,9 +334,7 @@ def test_fields_are_saved_with_the_reader(measuring):
     assert (reading.margins.lateral_mm, reading.margins.deep_mm, reading.notes) == (3.5, None, "two levels")
     assert {one.reader for one in reading.history} == {"Reader A"}
 
-
-def test_margin_is_taken_from_the_ruler(measuring):
-    person = measuring
+    # A margin is taken from the ruler.
     presses(person, "depth_deep_mm_ruler")
     assert "no line to use" in person.dock.status.text
     person.dock.measurement_section.expand(animate=False)
@@ -355,6 +344,14 @@ def test_margin_is_taken_from_the_ruler(measuring):
     person.until(lambda: len(person.dock.sections.measurements.measures) == 1)
     presses(person, "depth_deep_mm_ruler")
     assert person.finds(QLineEdit, "depth_deep_mm").text() == "0.1"
+    person.waits()
+
+    presses(person, "depth_report")
+    person.chooses_file("depth_report_dialog", tmp_path / "page")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "0.20 mm   T1b" in text
+    assert "Reader A" in text
+    assert "data:image/jpeg" in text
 
 
 def test_mitoses_are_counted_over_an_area(measuring):
@@ -414,22 +411,18 @@ def test_reading_without_a_name_gets_the_name_that_is_entered(measuring):
     presses(person, "depth_redo")
     person.waits()
     assert page(person).store.reading.mm == before.mm
+    # The message is cleared with the name.
+    field.setText("C")
+    field.editingFinished.emit()
+    person.waits()
+    assert "reading of B" not in person.dock.status.text
+    field.setText("B")
+    field.editingFinished.emit()
+    person.waits()
     person.dock.status.show_message("Saved.")
     field.setText("C")
     field.editingFinished.emit()
     assert person.dock.status.text == "Saved."
-
-
-def test_message_about_a_reader_is_cleared_with_the_name(measuring):
-    person = measuring
-    draws(person)
-    field = person.finds(QLineEdit, "depth_reader")
-    for name, text in (("A", "now the reading of A"), ("B", "")):
-        field.setText(name)
-        field.editingFinished.emit()
-        person.waits()
-        assert text in person.dock.status.text
-    assert "reading of A" not in person.dock.status.text
 
 
 def test_reading_without_a_name_does_not_replace_a_named_one(measuring):
@@ -451,10 +444,12 @@ def test_reading_without_a_name_does_not_replace_a_named_one(measuring):
         "": near(0.1),
     }
 
+    # The name of the model is reserved.
+    sets_reader(person, "Model")
+    assert "choose another name" in person.dock.status.text
+    assert page(person).store.reader == "B"
 
-def test_contradicting_clark_level_is_not_added_to_the_case(measuring):
-    person = measuring
-    draws(person)
+    # A contradicting Clark level is not added to the case.
     level = person.finds(QComboBox, "depth_clark")
     level.setCurrentIndex(1)
     level.activated.emit(1)
@@ -462,13 +457,6 @@ def test_contradicting_clark_level_is_not_added_to_the_case(measuring):
     assert "Clark level I (in situ) contradicts a Breslow thickness of 0.20 mm" in person.label_text("depth_warning")
     presses(person, "depth_case")
     assert "was not added to the case" in person.dock.status.text
-
-
-def test_name_of_the_model_is_reserved(measuring):
-    person = measuring
-    sets_reader(person, "Model")
-    assert "choose another name" in person.dock.status.text
-    assert page(person).store.reader == ""
 
 
 @pytest.mark.usefixtures("shown_viewer")
@@ -521,8 +509,15 @@ def test_proposal_becomes_a_reading_when_accepted_or_moved(person, slide_path):
 
 def test_a_thickness_by_a_demonstration_model_is_named_as_such_until_it_is_confirmed(person, slide_path):
     person.opens_slides(slide_path)
-    proposes(person.dock.result_location.folder, 0.2, validity={"demonstration": True, "reasons": []})
+    folder = person.dock.result_location.folder
+    # The reason for no proposal is shown.
+    proposes(folder, notes=["no epidermis lies on this slide"])
     opens(person)
+    page(person).store.reload_proposals()
+    person.until(lambda: "No epidermis lies on this slide." in person.label_text("depth_found"))
+    assert person.label_text("depth_head") == "Not measured."
+
+    proposes(folder, 0.2, validity={"demonstration": True, "reasons": []})
     page(person).store.reload_proposals()
     person.until(lambda: person.label_text("depth_head") == "Demonstration model: 0.20 mm (0.15 to 0.25)   T1a")
     sets_reader(person, "Reader A")
@@ -530,26 +525,14 @@ def test_a_thickness_by_a_demonstration_model_is_named_as_such_until_it_is_confi
     person.waits()
     assert person.label_text("depth_head") == "0.20 mm (0.15 to 0.25)   T1a"
 
-
-def test_a_line_drawn_while_a_proposal_is_shown_is_by_hand(person, slide_path):
-    person.opens_slides(slide_path)
-    proposes(person.dock.result_location.folder, 0.2)
-    opens(person)
+    # A line that another reader draws while a proposal is shown is by hand.
+    proposes(folder, 0.2)
     page(person).store.reload_proposals()
-    person.until(lambda: person.label_text("depth_head").startswith("0.20 mm"))
-    sets_reader(person, "Reader A")
+    sets_reader(person, "Reader B")
+    person.until(lambda: "not confirmed" in person.label_text("depth_origin"))
     draws(person, TOP, (260.0, 100.0))
-    person.until(lambda: kept(person, "Reader A") is not None)
-    assert kept(person, "Reader A").method == "hand"
-
-
-def test_reason_for_no_proposal_is_shown(person, slide_path):
-    person.opens_slides(slide_path)
-    proposes(person.dock.result_location.folder, notes=["no epidermis lies on this slide"])
-    opens(person)
-    page(person).store.reload_proposals()
-    person.until(lambda: "No epidermis lies on this slide." in person.label_text("depth_found"))
-    assert person.label_text("depth_head") == "Not measured."
+    person.until(lambda: kept(person, "Reader B") is not None)
+    assert kept(person, "Reader B").method == "hand"
 
 
 def test_model_measures_in_the_background(measuring, launched, monkeypatch):
@@ -586,9 +569,15 @@ def test_file_written_by_another_window_is_backed_up(measuring):
     ]
 
 
-def test_closing_a_slide_while_measuring(measuring):
+def test_the_space_bar_moves_the_slide_and_the_tool_stays_until_the_slide_is_closed(measuring):
     person = measuring
-    presses(person, "depth_draw")
+    for tool, role in (("depth_count", "mitoses"), ("depth_area", "mitosis area"), ("depth_draw", "depth")):
+        presses(person, tool)
+        layer = slide_layers.find_layer(person.viewer, person.dock.slide, role)
+        mode = layer.mode
+        layer.mode = "pan_zoom"  # as napari does while the space bar is held
+        layer.mode = mode
+        assert person.finds(QAbstractButton, tool).isChecked()
     mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
     person.viewer.layers.remove(person.viewer.layers["section"])
     person.waits()
@@ -636,19 +625,6 @@ def test_change_during_a_write_is_saved_when_the_window_closes(measuring, monkey
     assert list(folder.glob("depth-*.json")) == []
 
 
-def test_report_of_the_reading_is_written(measuring, tmp_path):
-    person = measuring
-    assert not person.finds(QAbstractButton, "depth_report").isEnabled()
-    sets_reader(person, "Reader A")
-    draws(person)
-    presses(person, "depth_report")
-    person.chooses_file("depth_report_dialog", tmp_path / "page")
-    text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "0.20 mm   T1" in text
-    assert "Reader A" in text
-    assert "data:image/jpeg" in text
-
-
 def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 
@@ -685,16 +661,3 @@ def test_proposals_of_a_slide_analysis_are_read_when_it_ends(measuring, slide_pa
     result = json.loads((dock.result_location.folder / "result.json").read_text())
     write_json(dock.result_location.folder / "result.json", {**content, "depth": result["depth"]})
     person.until(lambda: person.label_text("depth_head").startswith("0.20 mm (0.15"))
-
-
-@pytest.mark.parametrize(
-    ("tool", "role"), [("depth_draw", ""), ("depth_count", "mitoses"), ("depth_area", "mitosis area")]
-)
-def test_the_space_bar_moves_the_slide_and_the_tool_stays(measuring, tool, role):
-    person = measuring
-    presses(person, tool)
-    layer = slide_layers.find_layer(person.viewer, person.dock.slide, role) if role else line_layer(person)
-    mode = layer.mode
-    layer.mode = "pan_zoom"  # as napari does while the space bar is held
-    layer.mode = mode
-    assert person.finds(QAbstractButton, tool).isChecked()

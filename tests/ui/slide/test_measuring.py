@@ -14,6 +14,7 @@ from slide_stage import UNSEEN
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, read_notes, write_notes
+from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.ui.slide import measurements
 from napari_melanoma.ui.viewer import slide_layers
@@ -130,18 +131,6 @@ def test_measurements_are_per_slide_and_follow_the_scale(person, slide_path, tmp
     person.until(lambda: listed(person) == ["0.1 mm"])
 
 
-def test_empty_shapes_are_removed_and_other_shapes_are_measured(person, slide_path):
-    person.opens_slides(slide_path)
-    opens_tools(person)
-    presses(person, "measure_area")
-    layer = layer_of(person)
-    layer.add(np.array([[5.0, 5.0], [5.0, 5.0]]), shape_type="line")
-    person.until(lambda: len(layer.data) == 0)
-    layer.add(np.array([[0.0, 0.0], [0.0, 200.0], [100.0, 200.0], [100.0, 0.0]]), shape_type="ellipse")
-    person.until(lambda: len(listed(person)) == 1)
-    assert float(listed(person)[0].split()[0]) == pytest.approx(np.pi * 100 * 50 * 0.25e-6, rel=0.01)
-
-
 def corner(person, place):
     """Click once with the tool of the layer."""
     layer, position = layer_of(person), person.dock.slide.to_world(place)
@@ -176,25 +165,28 @@ def test_unfinished_shape_has_no_label_and_is_removed_with_its_tool(person, slid
     layer.mode = "select"  # in napari's own controls
     assert not person.finds(QAbstractButton, "measure_line").isChecked()
 
+    # Empty shapes are removed, other shapes are measured.
+    layer.add(np.array([[5.0, 5.0], [5.0, 5.0]]), shape_type="line")
+    person.until(lambda: len(layer.data) == 1)
+    layer.add(np.array([[0.0, 0.0], [0.0, 200.0], [100.0, 200.0], [100.0, 0.0]]), shape_type="ellipse")
+    person.until(lambda: len(listed(person)) == 2)
+    assert float(listed(person)[1].split()[0]) == pytest.approx(np.pi * 100 * 50 * 0.25e-6, rel=0.01)
 
-def test_measurements_and_user_scale_are_restored(person, slide_path, make_napari_viewer):
+
+def test_measurements_and_user_scale_are_restored(person, slide_path):
+    folder = slide_folder(person.dock.run_manager.root, slide_path)
+    scale = PixelSize(2.0, 2.0, "given")
+    write_notes(folder, SlideNotes(slide_fingerprint(slide_path), (), scale, (LINE, AREA)))  # another day
     person.opens_slides(slide_path)
-    person.until(lambda: person.dock.result_location is not None)
-    notes = SlideNotes(person.dock.slide.info.fingerprint, (), PixelSize(2.0, 2.0, "given"), (LINE, AREA))
-    folder = person.dock.result_location.folder
-    write_notes(folder, notes)
-    viewer = make_napari_viewer(show=True)  # another day
-    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
-    other = type(person)(viewer, dock, person.qtbot)
-    other.opens_slides(slide_path)
-    other.until(lambda: len(dock.sections.measurements.measures) == 2)
-    opens_tools(other)
-    assert listed(other) == ["0.4 mm", "0.08 mm²"]
-    assert layer_of(other).scale == pytest.approx((2.0, 2.0))
-    dock.navigation.add_bookmark()
-    other.waits()
+    person.until(lambda: len(person.dock.sections.measurements.measures) == 2)
+    assert person.dock.result_location.folder == folder
+    opens_tools(person)
+    assert listed(person) == ["0.4 mm", "0.08 mm²"]
+    assert layer_of(person).scale == pytest.approx((2.0, 2.0))
+    person.dock.navigation.add_bookmark()
+    person.waits()
     assert read_notes(folder).measures == (LINE, AREA)
-    assert read_notes(folder).pixel_size == PixelSize(2.0, 2.0, "given")
+    assert read_notes(folder).pixel_size == scale
 
 
 def test_measurements_of_another_results_folder_are_shown(person, slide_path, tmp_path):
@@ -247,11 +239,17 @@ def test_measurements_of_another_window_are_kept_on_switching_back(person, slide
 
 
 @pytest.mark.usefixtures("shown_viewer")
-def test_an_angle_is_drawn_by_three_clicks_and_kept(person, slide_path):
+def test_the_tool_stays_with_the_space_bar_and_an_angle_is_drawn_by_three_clicks(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
     mouse = CanvasMouse(person)
-    presses(person, "measure_angle")
+    for tool in ("line", "area", "angle"):
+        presses(person, f"measure_{tool}")
+        layer = layer_of(person)
+        mode = layer.mode
+        layer.mode = "pan_zoom"  # as napari does while the space bar is held
+        layer.mode = mode
+        assert person.finds(QAbstractButton, f"measure_{tool}").isChecked()
     for point in ((100, 300), (100, 100), (300, 300)):
         mouse.clicks(point)
     person.until(lambda: len(listed(person)) == 1)
@@ -281,22 +279,3 @@ def test_an_angle_is_drawn_by_three_clicks_and_kept(person, slide_path):
     assert len(listed(person)) == 2
     presses(person, "measure_undo")
     assert listed(person)[0] == label
-
-
-@pytest.mark.parametrize("tool", ["line", "area", "angle"])
-@pytest.mark.usefixtures("shown_viewer")
-def test_the_space_bar_moves_the_slide_and_the_tool_stays(person, slide_path, tool):
-    person.opens_slides(slide_path)
-    opens_tools(person)
-    mouse = CanvasMouse(person)
-    presses(person, f"measure_{tool}")
-    layer = layer_of(person)
-    mode = layer.mode
-    layer.mode = "pan_zoom"  # as napari does while the space bar is held
-    layer.mode = mode
-    assert person.finds(QAbstractButton, f"measure_{tool}").isChecked()
-    if tool == "angle":
-        for point in ((100, 300), (100, 100), (300, 300)):
-            mouse.clicks(point)
-        person.until(lambda: len(listed(person)) == 1)
-        assert listed(person)[0].endswith("°")
