@@ -61,7 +61,7 @@ def slides(person, name: str, value: int) -> None:
     person.waits()
 
 
-def test_a_stain_is_displayed_and_the_analysis_reads_the_scan(displaying) -> None:
+def test_a_stain_is_displayed_and_the_analysis_reads_the_scan(displaying, slide_path, tmp_path) -> None:
     person, slide = displaying, displaying.dock.slide.slide
     before, scan = shown(person).copy(), slide.read_region(0, Box(0, 0, 64, 64)).copy()
     chooses(person, "hematoxylin (H&E)")
@@ -72,9 +72,7 @@ def test_a_stain_is_displayed_and_the_analysis_reads_the_scan(displaying) -> Non
     person.waits()
     np.testing.assert_array_equal(shown(person), before)
 
-
-def test_brightness_and_contrast_are_kept_with_the_slide(displaying, tmp_path) -> None:
-    person = displaying
+    # Brightness and contrast are kept with the slide.
     slides(person, "brightness", 20)
     slides(person, "contrast", 50)
     slides(person, "gamma", -30)
@@ -92,9 +90,7 @@ def test_brightness_and_contrast_are_kept_with_the_slide(displaying, tmp_path) -
     assert person.dock.sections.display.colors == colors
     assert person.dock.findChild(QSlider, "display_contrast").value() == 50
 
-
-def test_a_slide_is_opened_again_in_its_colors(displaying, slide_path) -> None:
-    person = displaying
+    # It is opened again in its colors.
     chooses(person, "DAB (H-DAB)")
     person.until(lambda: not read_notes(person.dock.context.location.folder).colors.is_default)
     person.viewer.layers.clear()
@@ -146,19 +142,25 @@ def visible(person) -> list[bool]:
     return [layer.visible for layer in person.dock.slide.layers]
 
 
-def test_channels_have_rows_instead_of_the_controls_of_brightfield(cells, slide_path) -> None:
+def test_channels_have_rows_instead_of_the_controls_of_brightfield(cells, slide_path, monkeypatch) -> None:
     view, brightfield = channels(cells).parentWidget(), cells.dock.findChild(QComboBox, "display_stain")
     assert rows(cells) == [(True, "#0000ff", "DAPI"), (True, "#00ff00", "FITC")]
     assert not view.isHidden()
     assert brightfield.parentWidget().parentWidget().isHidden()
-    cells.opens_slides(slide_path)
-    cells.waits()
-    assert view.isHidden()
-    assert not brightfield.parentWidget().parentWidget().isHidden()
-    assert brightfield.isEnabled()
 
+    def read(*args):
+        raise AssertionError("read in the thread of the window")
 
-def test_measurements_are_visible_on_black(cells) -> None:
+    limits = [tuple(layer.contrast_limits) for layer in cells.dock.slide.layers]
+    with monkeypatch.context() as patch:
+        patch.setattr(LevelArray, "__array__", read)  # not for the controls
+        for index, layer in enumerate(cells.dock.slide.layers):
+            layer.contrast_limits = (1, 2)
+            channels(cells).setCurrentItem(channels(cells).topLevelItem(index))
+            presses(cells, "channel_auto")
+            assert tuple(layer.contrast_limits) == limits[index]
+
+    # Measurements are visible on black.
     cells.dock.measurement_section.expand(animate=False)
     cells.clicks("measure_line")
     layer = cells.viewer.layers.selection.active
@@ -166,6 +168,12 @@ def test_measurements_are_visible_on_black(cells) -> None:
     cells.waits()
     assert layer.edge_color[0][:3].mean() > 0.6
     cells.clicks("measure_line")
+
+    cells.opens_slides(slide_path)
+    cells.waits()
+    assert view.isHidden()
+    assert not brightfield.parentWidget().parentWidget().isHidden()
+    assert brightfield.isEnabled()
 
 
 def test_channels_are_shown_and_hidden(cells) -> None:
@@ -291,30 +299,17 @@ def test_a_colormap_of_several_colors_is_kept_with_the_slide(cells) -> None:
     assert (kept.color, kept.colormap) == ((10, 200, 30), "")
 
 
-def test_the_channels_are_not_read_for_their_controls(cells, monkeypatch) -> None:
-    def read(*args):
-        raise AssertionError("read in the thread of the window")
-
-    limits = [tuple(layer.contrast_limits) for layer in cells.dock.slide.layers]
-    monkeypatch.setattr(LevelArray, "__array__", read)
-    for index, layer in enumerate(cells.dock.slide.layers):
-        layer.contrast_limits = (1, 2)
-        channels(cells).setCurrentItem(channels(cells).topLevelItem(index))
-        presses(cells, "channel_auto")
-        assert tuple(layer.contrast_limits) == limits[index]
-
-
 def test_many_channels_of_small_floats_are_scrolled(person, tmp_path) -> None:
-    """40 channels of float32 below 1: the dock does not grow, and the limits keep their digits."""
-    pixels = np.random.default_rng(0).random((40, 64, 64), dtype=np.float32) / 500
-    names = {"axes": "CYX", "Channel": {"Name": ["marker with a long name"] * 40}, "PhysicalSizeX": 0.5}
+    """16 channels of float32 below 1: the dock does not grow, and the limits keep their digits."""
+    pixels = np.random.default_rng(0).random((16, 64, 64), dtype=np.float32) / 500
+    names = {"axes": "CYX", "Channel": {"Name": ["marker with a long name"] * 16}, "PhysicalSizeX": 0.5}
     path = tmp_path / "many.ome.tif"
     how = {"ome": True, "tile": (64, 64), "photometric": "minisblack", "metadata": {**names, "PhysicalSizeY": 0.5}}
     tifffile.imwrite(path, pixels, **how)
     person.opens_slides(path)
     person.dock.display_section.expand(animate=False)
     person.waits()
-    assert len(rows(person)) == 40
+    assert len(rows(person)) == 16 > VISIBLE_ROWS
     assert rows(person)[1][2] == "2 marker with a long name"
     listed = channels(person)
     assert listed.height() <= (VISIBLE_ROWS + 1) * listed.sizeHintForRow(0)

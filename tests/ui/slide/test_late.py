@@ -67,9 +67,8 @@ def test_dock_imports_neither_depth_nor_risk_nor_models():
     assert (done.returncode, done.stderr.strip()) == (0, "")
 
 
-def test_depth_and_risk_are_created_after_the_dock_is_drawn(user, nothing_left, make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(show=True)
-    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
+def test_depth_and_risk_are_created_after_the_dock_is_drawn(user, nothing_left, shown_viewer, qtbot):
+    _, dock = shown_viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     assert not tasks.is_idle(dock)
     assert {"depth", "risk"} & set(vars(dock.sections)) == set()
     assert dock.model_picker.combo.count() == 1  # but for what the user has picked
@@ -81,7 +80,7 @@ def test_depth_and_risk_are_created_after_the_dock_is_drawn(user, nothing_left, 
     wait_until_idle(qtbot, dock)
 
 
-def test_stored_results_are_shown_when_sections_are_first_opened(never, kept):
+def test_stored_results_are_shown_and_changed_when_sections_are_first_opened(never, kept):
     around = kept.dock.sections
     assert {"depth", "risk"} & set(vars(around)) == set()
     assert slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth") is None
@@ -93,19 +92,14 @@ def test_stored_results_are_shown_when_sections_are_first_opened(never, kept):
     assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth").data) == 1
     assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "mitoses").data) == 1
     assert "risk" not in vars(around)
+    around.depth.store.set_values(clark=3, clark_by="hand")
+    kept.waits()
+    reading = read_depth(kept.dock.result_location.folder).reading_by("")
+    assert (reading.clark, reading.mm, reading.notes) == (3, 0.2, "kept before")
     kept.dock.risk_section.expand(animate=False)
     kept.until(lambda: around.risk.store.result is not None)
     kept.waits()
     assert kept.label_text("risk_verdict").startswith("metastasis 0.30")
-
-
-def test_changes_in_a_section_that_was_created_late_are_saved(never, kept):
-    kept.dock.depth_section.expand(animate=False)
-    kept.until(lambda: kept.dock.sections.depth.store.state is not None)
-    kept.dock.sections.depth.store.set_values(clark=3, clark_by="hand")
-    kept.waits()
-    reading = read_depth(kept.dock.result_location.folder).reading_by("")
-    assert (reading.clark, reading.mm, reading.notes) == (3, 0.2, "kept before")
 
 
 def test_all_sections_appear_and_disappear_with_the_slide(person, slide_path):
@@ -139,8 +133,8 @@ def test_closing_a_slide_early_leaves_no_sections(person, slide_path):
     assert dock.welcome.isVisibleTo(dock)
 
 
-def test_dock_opened_after_the_slide_is_complete(user, nothing_left, make_napari_viewer, qtbot, slide_path):
-    viewer = make_napari_viewer(show=True)
+def test_dock_opened_after_the_slide_is_complete(user, nothing_left, shown_viewer, qtbot, slide_path):
+    viewer = shown_viewer
     for data, attributes, kind in slide_layers.read_slide_layers(slide_path):
         viewer.add_layer(Layer.create(data, attributes, kind))
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
