@@ -120,6 +120,22 @@ def test_rows_show_select_and_follow_regions(listing):
     presses(person, "region_redo")
     assert len(regions(person)) == 3
 
+    # Names are edited in place.
+    clicks_row(person, 2)
+    table.setCurrentIndex(table.table_model.index(2, NAME))
+    table.setFocus()
+    person.qtbot.keyClick(table, Qt.Key.Key_F2)
+    person.until(lambda: table.findChild(QLineEdit) is not None)
+    editor = table.findChild(QLineEdit)
+    editor.setText(" left edge ")
+    person.qtbot.keyClick(editor, Qt.Key.Key_Return)
+    person.waits()
+    assert regions(person)[2].name == "left edge"
+    assert read_geojson(person.dock.result_location.folder / REGIONS).annotations == regions(person)
+    assert table.selected == (regions(person)[2].id,)
+    presses(person, "region_undo")
+    assert regions(person)[2].name == ""
+
 
 def test_rows_are_sorted_and_filtered(listing):
     person, table = listing, table_of(listing)
@@ -141,25 +157,6 @@ def test_rows_are_sorted_and_filtered(listing):
     person.qtbot.keyClicks(field, "base")
     assert person.dock.regions.selection.ids == (regions(person)[1].id,)
     assert get_camera(person.viewer).center == center
-
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_names_are_edited_in_place(listing):
-    person, table = listing, table_of(listing)
-    clicks_row(person, 2)
-    table.setCurrentIndex(table.table_model.index(2, NAME))
-    table.setFocus()
-    person.qtbot.keyClick(table, Qt.Key.Key_F2)
-    person.until(lambda: table.findChild(QLineEdit) is not None)
-    editor = table.findChild(QLineEdit)
-    editor.setText(" left edge ")
-    person.qtbot.keyClick(editor, Qt.Key.Key_Return)
-    person.waits()
-    assert regions(person)[2].name == "left edge"
-    assert read_geojson(person.dock.result_location.folder / REGIONS).annotations == regions(person)
-    assert table.selected == (regions(person)[2].id,)
-    presses(person, "region_undo")
-    assert regions(person)[2].name == ""
 
 
 def test_locked_regions_are_not_changed(listing):
@@ -198,9 +195,7 @@ def test_locked_regions_are_not_changed(listing):
     presses(person, "region_undo")
     assert len(regions(person)) == 3
 
-
-def test_delete_in_the_list_removes_several(listing):
-    person, table = listing, table_of(listing)
+    # Delete in the list removes several.
     clicks_row(person, 0)
     clicks_row(person, 2, Qt.KeyboardModifier.ShiftModifier)
     person.qtbot.keyClick(table, Qt.Key.Key_Delete)

@@ -137,14 +137,6 @@ def test_bundle_is_selected_by_folder_and_others_are_rejected(person, slide_path
     assert person.dock.settings.get("slide/risk_model", "") == str(other)
 
 
-def test_slide_with_numbered_files_is_named_by_its_folder(waiting, monkeypatch):
-    slide = page(waiting).slide
-    info = replace(slide.info, name="CMU-1_dicom")
-    monkeypatch.setattr(type(slide), "info", property(lambda _: info))
-    estimates(waiting)
-    assert waiting.dock.status.text == "The risk of CMU-1_dicom was estimated."
-
-
 def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     person, view = waiting, page(waiting).view
     assert seen(person, "risk_depth") == "Depth 0.91 mm (0.86 to 0.96), measured by the analysis of the slide."
@@ -206,37 +198,47 @@ def test_changed_inputs_are_named(waiting):
     assert "the depth has changed" in seen(person, "risk_old")
     assert "0.20 mm, measured by a reader without a name" in seen(person, "risk_depth")
 
+    # So is another model.
+    answer = risk_answer(0.3, {}, {}, fingerprint="elsewhere")
+    (person.dock.result_location.folder / "risk.json").write_text(json.dumps(answer))
+    page(person)._read_results()
+    person.waits()
+    assert "the model has changed" in seen(person, "risk_old")
+    assert not page(person).view.gallery.find_button.isEnabled()
+
 
 @pytest.mark.usefixtures("shown_viewer")
-@pytest.mark.parametrize(("name", "role"), [("attention", "attention"), ("grad_cam", "Grad-CAM")])
-def test_maps_are_placed_on_the_slide_and_saved(waiting, name, role, slide_path):
-    person = waiting
+def test_maps_are_placed_on_the_slide_and_saved(waiting, slide_path):
+    person, roles, times = waiting, {"attention": "attention", "grad_cam": "Grad-CAM"}, {}
+    folder = person.dock.result_location.folder / "risk"
     estimates(person)
-    presses(person, f"risk_{name}")
-    person.waits()
-    found = layer(person, role)
-    assert (found.name, found.visible) == (f"section {role}", True)
-    step = 128 / 96 * MPP  # cells of a patch of 128 pixels
-    np.testing.assert_allclose(found.scale, (step, step))
-    np.testing.assert_allclose(found.translate, 32 * MPP + step / 2 - MPP / 2)
-    assert np.isfinite(found.data[:90, :90]).all()
-    assert np.isnan(found.data[:90, -10:]).all()  # beside the first patch, above the second
-    presses(person, f"risk_{name}")
-    assert not found.visible
-    written = person.dock.result_location.folder / "risk" / f"{name}.tif"
-    before = written.stat().st_mtime_ns
+    for name, role in roles.items():
+        presses(person, f"risk_{name}")
+        person.waits()
+        found = layer(person, role)
+        assert (found.name, found.visible) == (f"section {role}", True)
+        step = 128 / 96 * MPP  # cells of a patch of 128 pixels
+        np.testing.assert_allclose(found.scale, (step, step))
+        np.testing.assert_allclose(found.translate, 32 * MPP + step / 2 - MPP / 2)
+        assert np.isfinite(found.data[:90, :90]).all()
+        assert np.isnan(found.data[:90, -10:]).all()  # beside the first patch, above the second
+        presses(person, f"risk_{name}")
+        assert not found.visible
+        times[name] = (folder / f"{name}.tif").stat().st_mtime_ns
 
     person.viewer.layers.clear()
     page(person).store._results.clear()
     person.opens_slides(slide_path)
     person.until(lambda: bool(seen(person, "risk_verdict")))
-    presses(person, f"risk_{name}")
-    assert layer(person, role).visible
-    assert written.stat().st_mtime_ns == before  # no request was sent
+    for name, role in roles.items():
+        presses(person, f"risk_{name}")
+        assert layer(person, role).visible
+        assert (folder / f"{name}.tif").stat().st_mtime_ns == times[name]  # no request was sent
 
-    estimates(person, age="30")  # another answer: the map is none of it
-    assert not page(person).view.map_checks[name].isChecked()
-    assert not layer(person, role).visible
+    estimates(person, age="30")  # another answer: the maps are none of it
+    for name, role in roles.items():
+        assert not page(person).view.map_checks[name].isChecked()
+        assert not layer(person, role).visible
 
 
 def test_gallery_goes_to_its_tiles(waiting):
@@ -256,7 +258,7 @@ def test_gallery_goes_to_its_tiles(waiting):
     assert person.sees((256 + 64, 160 + 64))
 
 
-def test_worker_errors_are_shown_and_the_next_request_succeeds(waiting):
+def test_worker_errors_are_shown_and_the_next_request_succeeds(waiting, monkeypatch):
     person = waiting
     for age, text in (("15", "there is no tumour"), ("13", "stopped unexpectedly")):
         estimates(person, age=age)
@@ -265,6 +267,13 @@ def test_worker_errors_are_shown_and_the_next_request_succeeds(waiting):
         assert page(person).view.estimate_button.isEnabled()
     estimates(person, age="64")
     assert seen(person, "risk_verdict") == VERDICT
+
+    # A slide with numbered files is named by its folder.
+    slide = page(person).slide
+    info = replace(slide.info, name="CMU-1_dicom")
+    monkeypatch.setattr(type(slide), "info", property(lambda _: info))
+    estimates(person)
+    assert person.dock.status.text == "The risk of CMU-1_dicom was estimated."
 
 
 def test_cancel_ends_the_worker_and_a_second_click_is_ignored(waiting, shared_client):
@@ -328,27 +337,17 @@ def test_slides_that_cannot_be_estimated_show_the_reason(models, person, slide_p
     assert not page(person).view.estimate_button.isEnabled()
 
 
-@pytest.mark.parametrize("content", ["{", '{"verdict": "metastasis 0.5"}', "[]"])
-def test_damaged_result_is_named_and_estimated_again(waiting, content):
+def test_damaged_result_is_named_and_estimated_again(waiting):
     person = waiting
-    (person.dock.result_location.folder / "risk.json").write_text(content)
-    page(person)._read_results()
-    person.waits()
-    assert "Predict the risk again" in seen(person, "risk_why_not")
-    assert seen(person, "risk_verdict") == ""
+    for content in ("{", '{"verdict": "metastasis 0.5"}', "[]"):
+        (person.dock.result_location.folder / "risk.json").write_text(content)
+        page(person)._read_results()
+        person.waits()
+        assert "Predict the risk again" in seen(person, "risk_why_not"), content
+        assert seen(person, "risk_verdict") == ""
     estimates(person)
     assert seen(person, "risk_verdict") == VERDICT
     assert seen(person, "risk_why_not") == ""
-
-
-def test_prediction_of_another_model_is_marked_as_outdated(waiting):
-    person = waiting
-    answer = risk_answer(0.3, {}, {}, fingerprint="elsewhere")
-    (person.dock.result_location.folder / "risk.json").write_text(json.dumps(answer))
-    page(person)._read_results()
-    person.waits()
-    assert "the model has changed" in seen(person, "risk_old")
-    assert not page(person).view.gallery.find_button.isEnabled()
 
 
 def test_closing_the_window_during_a_request_leaves_nothing_behind(waiting):

@@ -70,7 +70,7 @@ def tomorrow(person, launched, slide_path, monkeypatch):
     return person
 
 
-def test_corrected_tissue_is_restored_and_analyzed(tomorrow, launched):
+def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset(tomorrow, launched, slide_path):
     person, dock = tomorrow, tomorrow.dock
     assert LAYER not in person.viewer.layers
     assert "corrected by you" in person.label_text("tissue_words")
@@ -83,10 +83,9 @@ def test_corrected_tissue_is_restored_and_analyzed(tomorrow, launched):
     finds_tissue(person, "tissue_find")
     np.testing.assert_array_equal(person.viewer.layers[LAYER].data, person.drawn)
     np.testing.assert_array_equal(dock.tissue_controller.get_corrected_mask(dock.slide), person.drawn != 0)
+    ends(person, launched)
 
-
-def test_corrected_tissue_can_be_reset(tomorrow, launched, slide_path):
-    person, dock = tomorrow, tomorrow.dock
+    # It can be reset.
     finds_tissue(person, "tissue_anew")
     assert len(person.asked) == 1
     person.until(lambda: dock.tissue_controller.get_corrected_mask(dock.slide) is None)
@@ -95,7 +94,7 @@ def test_corrected_tissue_can_be_reset(tomorrow, launched, slide_path):
     folder = dock.result_location.folder
     assert (folder / CORRECTED_FILE).is_file()  # nothing was analysed yet
     person.clicks("primary")
-    person.until(lambda: len(launched.options) == 2)
+    person.until(lambda: len(launched.options) == 3)
     ends(person, launched)
     assert launched.options[-1].tissue_mask is None
     assert not (folder / CORRECTED_FILE).exists()
