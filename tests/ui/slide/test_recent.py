@@ -29,16 +29,6 @@ def test_the_latest_path_is_the_first(home):
     assert recent.paths[0] == paths[-1]
 
 
-def test_an_image_in_a_zarr_folder_is_named_with_it(person, slide_path, tmp_path):
-    folder = tmp_path / "lung.zarr" / "image0"
-    folder.mkdir(parents=True)
-    RecentPaths(DockSettings(), RECENT_SLIDES).add(folder)
-    person.opens_slides(slide_path)
-    person.clicks("close_slide")
-    person.waits()
-    assert links_of(person)["lung.zarr/image0"].endswith(f":{folder}")
-
-
 def links_of(person):
     """Return the links of the start page by their texts."""
     text = person.finds(QLabel, "welcome_recent").text()
@@ -72,11 +62,12 @@ def test_recent_slides_are_listed_and_open(person, slide_path, tmp_path):
     person.until(lambda: person.dock.slide is not None and person.dock.slide.info.path == odd)
 
 
-def test_a_file_that_is_gone_is_named_and_can_be_removed(person, slide_path):
+def test_a_file_that_is_gone_can_be_removed_and_the_list_be_cleared(person, slide_path, tmp_path):
+    moved = slide_path.with_name("elsewhere.tif")
     person.opens_slides(slide_path)
     person.clicks("close_slide")
     person.waits()
-    slide_path.rename(slide_path.with_name("elsewhere.tif"))
+    slide_path.rename(moved)
     person.dock.recent.find_missing()
     person.until(lambda: f"{slide_path.name} (not found)" in text_of(person))
     assert list(links_of(person)) == ["clear", "remove"]
@@ -84,11 +75,15 @@ def test_a_file_that_is_gone_is_named_and_can_be_removed(person, slide_path):
     assert links_of(person) == {}
     assert RecentPaths(person.dock.settings, RECENT_SLIDES).paths == []
 
-
-def test_a_list_can_be_cleared(person, slide_path):
-    person.opens_slides(slide_path)
+    # An image in a zarr folder is named with it.
+    folder = tmp_path / "lung.zarr" / "image0"
+    folder.mkdir(parents=True)
+    RecentPaths(DockSettings(), RECENT_SLIDES).add(folder)
+    person.opens_slides(moved)
     person.clicks("close_slide")
     person.waits()
+    assert links_of(person)["lung.zarr/image0"].endswith(f":{folder}")
+
     follows(person, "clear")
     assert not person.finds(QLabel, "welcome_recent").isVisible()
     assert RecentPaths(person.dock.settings, RECENT_SLIDES).paths == []

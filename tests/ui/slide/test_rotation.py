@@ -40,21 +40,33 @@ def test_all_layers_rotate_together(analysed):
     assert dock.lesions.findings.lesions == before
 
 
-@pytest.mark.parametrize("angle", [33.0, -90.0, 180.0])
-def test_napari_and_slide_positions_agree(person, slide_path, angle):
+def test_positions_agree_with_napari_and_the_angle_is_kept(person, slide_path):
     person.opens_slides(slide_path)
-    slide = person.dock.slide
-    person.finds(QDoubleSpinBox, "rotation_angle").setValue(angle)
-    for point in ((0.5, 0.5), (100.5, 300.5), (512.5, 7.5)):
-        world = slide.to_world(point)
-        np.testing.assert_allclose(slide.layers[0].data_to_world(np.array(point) - 0.5), world, atol=1e-9)
-        assert slide.to_slide(world) == pytest.approx(point)
-    person.finds(QDoubleSpinBox, "rotation_angle").setValue(0.0)
-    np.testing.assert_array_equal(slide.layers[0].affine.affine_matrix, np.eye(3))
+    person.until(lambda: person.dock.result_location is not None)
+    folder = person.dock.result_location.folder
+    slide, angle = person.dock.slide, person.finds(QDoubleSpinBox, "rotation_angle")
+    for degrees in (33.0, -90.0, 180.0):
+        angle.setValue(degrees)
+        for point in ((0.5, 0.5), (100.5, 300.5), (512.5, 7.5)):
+            world = slide.to_world(point)
+            np.testing.assert_allclose(slide.layers[0].data_to_world(np.array(point) - 0.5), world, atol=1e-9)
+            assert slide.to_slide(world) == pytest.approx(point)
+        angle.setValue(0.0)
+        np.testing.assert_array_equal(slide.layers[0].affine.affine_matrix, np.eye(3))
 
-
-def test_setting_the_scale_keeps_the_angle(person, slide_path):
+    # It is restored with the slide.
+    person.finds(QAbstractButton, "rotate_right").click()
+    person.waits()
+    assert read_notes(folder).angle == 90
+    person.viewer.layers.clear()
     person.opens_slides(slide_path)
+    person.until(lambda: person.dock.slide.angle == 90)
+    assert angle.value() == 90
+    person.finds(QAbstractButton, "rotate_left").click()
+    person.waits()
+    assert read_notes(folder).angle == 0
+
+    # Setting the scale keeps it.
     person.finds(QAbstractButton, "rotate_left").click()
     person.dock.picker.scale_button.click()
     person.dock.scale_panel._number.setValue(2.0)
@@ -62,21 +74,6 @@ def test_setting_the_scale_keeps_the_angle(person, slide_path):
     slide = person.dock.slide
     np.testing.assert_allclose(slide.layers[0].data_to_world((10, 20)), slide.to_world((10.5, 20.5)))
     assert slide.angle == -90
-
-
-def test_angle_is_restored(person, slide_path):
-    person.opens_slides(slide_path)
-    person.until(lambda: person.dock.result_location is not None)
-    person.finds(QAbstractButton, "rotate_right").click()
-    person.waits()
-    assert read_notes(person.dock.result_location.folder).angle == 90
-    person.viewer.layers.clear()
-    person.opens_slides(slide_path)
-    person.until(lambda: person.dock.slide.angle == 90)
-    assert person.finds(QDoubleSpinBox, "rotation_angle").value() == 90
-    person.finds(QAbstractButton, "rotate_left").click()
-    person.waits()
-    assert read_notes(person.dock.result_location.folder).angle == 0
 
 
 def test_view_of_the_whole_slide_is_fitted_after_rotation(person, tmp_path):

@@ -96,7 +96,7 @@ def test_answers_are_saved_with_the_slide_and_decide_the_category(reporting) -> 
     assert content["derived"]["t_category"] == "pT2a"
 
 
-def test_a_wrong_number_stays_for_correction_with_an_error(reporting) -> None:
+def test_a_wrong_number_stays_for_correction_and_is_not_signed(reporting) -> None:
     person = reporting
     types(person, "synoptic_breslow", "thick")
     assert text(person, "synoptic_breslow_fault") == "Expected a number from 0 to 100 mm, found 'thick'."
@@ -107,6 +107,15 @@ def test_a_wrong_number_stays_for_correction_with_an_error(reporting) -> None:
     assert stored(person).value("breslow") == 2.0
     types(person, "synoptic_breslow", "")
     assert stored(person).answer("breslow") is None
+
+    types(person, "synoptic_reader", "A. Reader")
+    types(person, "synoptic_breslow", "1.3")
+    types(person, "synoptic_breslow", "120")
+    sign = person.finds(QAbstractButton, "synoptic_sign")
+    assert (sign.isEnabled(), sign.toolTip()) == (False, "Correct the input that is marked first.")
+    types(person, "synoptic_breslow", "1.2")
+    presses(person, "synoptic_sign")
+    assert stored(person).value("breslow") == 1.2
 
 
 def test_the_reading_is_suggested_and_counts_only_when_confirmed(reporting) -> None:
@@ -121,6 +130,10 @@ def test_the_reading_is_suggested_and_counts_only_when_confirmed(reporting) -> N
     assert not is_shown(person, "synoptic_breslow_confirm")
     presses(person, "synoptic_confirm")  # the extent
     assert text(person, "synoptic_stage").startswith("pT1")
+
+    # The name of the reader is shared with other sections.
+    types(person, "synoptic_reader", "B. Reader")
+    person.until(lambda: person.finds(QLineEdit, "depth_reader").text() == "B. Reader")
 
 
 def test_changes_are_undone_and_recorded(reporting) -> None:
@@ -169,13 +182,6 @@ def test_a_signed_report_is_locked_until_it_is_reopened(reporting) -> None:
     assert [one.field for one in stored(person).history if one.field == "signature"] == ["signature"] * 2
 
 
-def test_the_name_of_the_reader_is_shared_with_other_sections(reporting) -> None:
-    person = reporting
-    opens(person)
-    types(person, "synoptic_reader", "B. Reader")
-    person.until(lambda: person.finds(QLineEdit, "depth_reader").text() == "B. Reader")
-
-
 def test_a_damaged_file_is_named_and_kept(person, slide_path: Path) -> None:
     person.opens_slides(slide_path)
     person.until(lambda: section(person).store.state is not None)
@@ -212,18 +218,6 @@ def test_what_is_typed_stays_with_its_slide(reporting, tmp_path: Path) -> None:
     person.waits()
     assert comment.toPlainText() == "of the second slide"
     assert set(stored(person).answers) == {"comment"}
-
-
-def test_a_value_behind_rejected_input_is_not_signed(reporting) -> None:
-    person = reporting
-    types(person, "synoptic_reader", "A. Reader")
-    types(person, "synoptic_breslow", "1.3")
-    types(person, "synoptic_breslow", "120")
-    sign = person.finds(QAbstractButton, "synoptic_sign")
-    assert (sign.isEnabled(), sign.toolTip()) == (False, "Correct the input that is marked first.")
-    types(person, "synoptic_breslow", "1.2")
-    presses(person, "synoptic_sign")
-    assert stored(person).value("breslow") == 1.2
 
 
 def test_a_signed_report_of_the_case_is_not_replaced(reporting, monkeypatch) -> None:

@@ -62,8 +62,11 @@ def test_removed_lesion_does_not_come_back(analysed, slide_path):
     assert len(person.rows()) == 1
 
 
-def test_removal_of_all_lesions_is_described(analysed, slide_path):
+def test_thresholds_without_lesions_and_removal_of_all_are_described(analysed, slide_path):
     person = analysed
+    moves(person, 1.0)
+    assert person.label_text("lesion_count") == "No lesion at this threshold."
+    moves(person, 0.6)
     removes(person, 1)
     removes(person, 0)
     assert person.rows() == []
@@ -76,11 +79,6 @@ def test_removal_of_all_lesions_is_described(analysed, slide_path):
     person.viewer.layers.clear()
     person.opens_slides(slide_path)  # another day
     person.until(lambda: person.label_text("lesion_count") == "No lesions left: 2 lesions were removed manually.")
-
-
-def test_threshold_without_lesions_is_described(analysed):
-    moves(analysed, 1.0)
-    assert analysed.label_text("lesion_count") == "No lesion at this threshold."
 
 
 def test_edits_survive_a_change_of_class(analysed):
