@@ -98,19 +98,19 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     person.waits()
 
 
-def write_section(path, angle=0.0):
+def write_section(path, angle=0.0, size=1.0):
     """Write a section of tissue with structure on glass, turned counterclockwise by an angle."""
     resolution = {"resolution": (1e4 / MPP, 1e4 / MPP), "resolutionunit": "CENTIMETER"}
-    tifffile.imwrite(path, draw_section(angle), tile=(128, 128), photometric="rgb", metadata=None, **resolution)
+    tifffile.imwrite(path, draw_section(angle, size), tile=(128, 128), photometric="rgb", metadata=None, **resolution)
     return path
 
 
 @functools.cache
-def draw_section(angle):
+def draw_section(angle, size):
     rng = np.random.default_rng(3)
     layers = [ndimage.gaussian_filter(rng.normal(size=(512, 512)), sigma) * sigma for sigma in (3, 6, 12, 24)]
     rows, columns = np.indices((512, 512))
-    inside = np.hypot((rows - 250) / 190, (columns - 240) / 130) + 0.3 * layers[3] < 1
+    inside = np.hypot((rows - 250) / 190, (columns - 240) / 130) / size + 0.3 * layers[3] < 1
     amount = np.where(inside, np.clip(0.5 + 0.25 * sum(layers[:3]), 0.1, 1), 0)
     amount = ndimage.rotate(amount, angle, reshape=False, order=1)
     return (255 * (1 - amount[..., None] * np.array((0.4, 0.7, 0.3)))).astype(np.uint8)
@@ -118,7 +118,7 @@ def draw_section(angle):
 
 def test_second_view_shows_results_and_scale_bar_and_other_tissue_is_not_registered(analysed, tmp_path):
     person, dock = analysed, analysed.dock
-    person.opens_slides(write_section(tmp_path / "he.tif"))
+    person.opens_slides(write_section(tmp_path / "he.tif", size=0.25))  # little to compare
     dock.side_by_side_section.toggleButton().click()
     presses(person, "beside_show")
     beside = dock.sections.side_by_side.model
