@@ -79,7 +79,7 @@ class SectionTabs(QWidget):
             part.setParent(controls.waiting.holder)
         controls.setMinimumWidth(MIN_WIDTH_PX)
         controls.setMaximumWidth(NO_LIMIT_PX)
-        controls.body.setStyleSheet("")
+        self._set_style("")
         controls.content_scroll.show()
         controls.body.show()
 
@@ -177,7 +177,12 @@ class SectionTabs(QWidget):
     def _apply_style(self) -> None:
         """Style the open tab over the canvas as it is in the dock."""
         if self._window is not None and self._controls.body.parentWidget() is not self._controls:
-            self._controls.body.setStyleSheet(self._controls.styleSheet())
+            self._set_style(self._controls.styleSheet())
+
+    def _set_style(self, style: str) -> None:
+        """Style the content; Qt takes 100 ms, also for a style that it has."""
+        if self._controls.body.styleSheet() != style:
+            self._controls.body.setStyleSheet(style)
 
 
 def _move(part: QWidget, layout: QBoxLayout, index: int) -> None:
