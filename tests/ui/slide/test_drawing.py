@@ -90,26 +90,28 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     assert dock.lesions.findings.lesions[-1].label == "malignant"
 
 
-def test_outline_is_clipped_to_the_slide(analysed):
-    person = analysed
-    person.clicks("lesion_draw")
-    goes_around(person, box(14, 2, 20, 4))
-    person.until(lambda: len(person.rows()) == 3)
-    person.waits()
-    area = person.dock.lesions.findings.lesions[-1].area_mm2
-    assert area == pytest.approx(4 * (TILE * MPP / 1000) ** 2, rel=0.05)
-    goes_around(person, box(-9, -9, -4, -4))
-    person.until(lambda: "Draw around the lesion" in person.dock.status.text)
-    assert len(person.rows()) == 3
-
-
-def test_two_outlines_in_quick_succession_become_two_lesions(analysed):
+def test_outlines_are_clipped_to_the_slide_and_may_follow_each_other_quickly(analysed):
     person = analysed
     person.clicks("lesion_draw")
     goes_around(person, box(9, 9, 12, 13))
     goes_around(person, box(1, 1, 3, 3))
     person.until(lambda: len(person.rows()) == 4)
     person.waits()
+
+    goes_around(person, box(14, 2, 20, 4))
+    person.until(lambda: len(person.rows()) == 5)
+    person.waits()
+    area = person.dock.lesions.findings.lesions[-1].area_mm2
+    assert area == pytest.approx(4 * (TILE * MPP / 1000) ** 2, rel=0.05)
+    goes_around(person, box(-9, -9, -4, -4))
+    person.until(lambda: "Draw around the lesion" in person.dock.status.text)
+    assert len(person.rows()) == 5
+
+    # The slide is closed while drawing.
+    person.viewer.layers.remove(person.viewer.layers["section"])
+    person.waits()
+    assert not person.dock.edit_buttons["draw"].isChecked()
+    assert DRAWING not in person.viewer.layers
 
 
 def answers(monkeypatch, name):
@@ -149,11 +151,11 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
     person.clicks("lesion_draw")
     assert (dock.edit_buttons["draw"].isChecked(), len(asked)) == (False, 1)
 
-
-def test_rejected_outline_is_discarded_only_after_confirmation(analysed, monkeypatch):
-    person, dock = analysed, analysed.dock
+    # It is discarded only after confirmation.
+    combo.setCurrentIndex(0)
+    combo.activated.emit(0)
     person.clicks("lesion_draw")
-    goes_around(person, box(2, 14.1, 4, 15.9))
+    goes_around(person, box(5, 14.1, 7, 15.9))
     person.until(lambda: "not a lesion yet" in person.label_text("draw_words"))
     answers(monkeypatch, "drop")
     person.clicks("lesion_draw")
@@ -175,15 +177,6 @@ def test_drawing_stops_with_its_layer_slide_or_lesions(analysed):
     assert not button.isEnabled()
     button.setChecked(True)
     assert not button.isChecked()
-
-
-def test_closing_a_slide_while_drawing(analysed):
-    person = analysed
-    person.clicks("lesion_draw")
-    person.viewer.layers.remove(person.viewer.layers["section"])
-    person.waits()
-    assert not person.dock.edit_buttons["draw"].isChecked()
-    assert DRAWING not in person.viewer.layers
 
 
 @pytest.mark.usefixtures("shown_viewer")

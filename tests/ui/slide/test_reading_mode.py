@@ -130,7 +130,7 @@ def test_the_slide_gets_the_width_of_the_window(reader):
 def test_everything_is_as_before_with_another_dock_in_tabs(reader):
     for name in ("Case", "Slide"):
         show_dock(reader.viewer, name)
-    for front, how in (("Slide", "key"), ("Slide", "twice"), ("Case", "button"), ("Case", "escape")):
+    for front, how in (("Slide", "twice"), ("Slide", "button"), ("Case", "escape")):
         show_dock(reader.viewer, front)
         focus_canvas(reader, 1366)
         before = describe(reader)
