@@ -60,7 +60,7 @@ def test_points_are_clicked_counted_and_restored(counting, slide_path):
     camera = get_camera(person.viewer)
     center, zoom = camera.center, camera.zoom
     camera.center, camera.zoom = dock.slide.to_world((100, 100)), zoom * 4
-    person.until(lambda: within(person, "view").startswith("1 point of 3"))
+    person.until(lambda: person.label_text("count_words").startswith("1 point of 3"))
     camera.center, camera.zoom = center, zoom
     assert [one.class_name for one in points(person)] == ["Mitosis", "TIL", "TIL"]
     assert points(person)[1].at == pytest.approx((200, 200), abs=4)
