@@ -16,7 +16,13 @@ import psutil
 import pytest
 from qtpy.QtCore import QEvent
 from questions import answer
-from quick_napari import compute_once, ignore_other_windows, read_attributes_directly, restyle_only_when_changed
+from quick_napari import (
+    compute_once,
+    ignore_other_windows,
+    read_attributes_directly,
+    restyle_only_when_changed,
+    set_dims_only_when_changed,
+)
 from reused_viewer import ReusedViewer
 from reused_worker import FAKE_WORKER, FakeWorkerClient, ReusedWorker
 
@@ -114,6 +120,7 @@ def nothing_read_or_written_for_each_viewer():
         patch.setattr(garbage, "gc", SimpleNamespace(**{**vars(gc), "freeze": lambda: None, "unfreeze": lambda: None}))
         compute_once(patch)
         read_attributes_directly(patch)
+        set_dims_only_when_changed(patch)
         ignore_other_windows(patch)
         restyle_only_when_changed(patch)
         if sys.platform != "win32":

@@ -57,6 +57,27 @@ def read_attributes_directly(patch):
     patch.setattr(EventedModel, "events", property(lambda model: find(model, "_events")))
 
 
+def set_dims_only_when_changed(patch):
+    """Keep napari from validating dimensions that are set to the values they have: it does so whenever a layer changes.
+
+    Each validation sets all values again, each with its own validation.
+    """
+    from napari.components import Dims
+
+    read, write = object.__getattribute__, Dims.__setattr__
+
+    def write_if_other(dims, name, value):
+        try:
+            old = read(dims, "__dict__")[name]
+            if type(old) is type(value) and bool(old == value):
+                return
+        except (KeyError, ValueError):  # a property, or arrays
+            pass
+        write(dims, name, value)
+
+    patch.setattr(Dims, "__setattr__", write_if_other)
+
+
 def ignore_other_windows(patch):
     """Keep the main window from filtering all events of the application, which it does for a hidden menu bar."""
     from napari._qt.qt_main_window import Window
