@@ -174,9 +174,15 @@ def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: 
         else:
             width = line_width(image) * (0.6 if role == "other lesions" else 1)
             color = {"contour": YELLOW, "other lesions": PURPLE}.get(role, WHITE)
-            layer.data = []
+            _clear(layer)
             layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=color, face_color="transparent")
     layer.editable = False
+
+
+def _clear(layer: Shapes) -> None:
+    """Remove all shapes; that of an empty layer would notify napari and the docks for nothing."""
+    if len(layer.data):
+        layer.data = []
 
 
 def _have_equal_points(shown: Sequence[NDArray[np.floating]], outlines: Sequence[NDArray[np.floating]]) -> bool:
@@ -254,7 +260,7 @@ def show_prompts(viewer: Viewer, image: Image, lesions: Sequence[PromptOptions])
     if known == colors and _have_equal_points(layer.data, [data for _, data, _ in shapes]):
         return  # drawing again would block the window
     layer.editable = True
-    layer.data = []
+    _clear(layer)
     if shapes:
         faces = ["transparent" if kind == "rectangle" else color for kind, _, color in shapes]
         edges = [color if kind == "rectangle" else "white" for kind, _, color in shapes]
