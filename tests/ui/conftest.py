@@ -19,6 +19,7 @@ from questions import answer
 from quick_napari import (
     compute_once,
     ignore_other_windows,
+    parse_unit_of_pixels_once,
     read_attributes_directly,
     restyle_only_when_changed,
     set_dims_only_when_changed,
@@ -121,6 +122,7 @@ def nothing_read_or_written_for_each_viewer():
         compute_once(patch)
         read_attributes_directly(patch)
         set_dims_only_when_changed(patch)
+        parse_unit_of_pixels_once(patch)
         ignore_other_windows(patch)
         restyle_only_when_changed(patch)
         if sys.platform != "win32":

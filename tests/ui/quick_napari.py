@@ -78,6 +78,14 @@ def set_dims_only_when_changed(patch):
     patch.setattr(Dims, "__setattr__", write_if_other)
 
 
+def parse_unit_of_pixels_once(patch):
+    """Keep the unit that each transform of each layer starts with, which pint otherwise parses again."""
+    import pint
+
+    registry = pint.get_application_registry()
+    patch.setitem(vars(registry.get()), "pixel", registry.pixel)
+
+
 def ignore_other_windows(patch):
     """Keep the main window from filtering all events of the application, which it does for a hidden menu bar."""
     from napari._qt.qt_main_window import Window
