@@ -46,7 +46,13 @@ def state(person, name="mask_for_all_state"):
 
 def test_a_threshold_applies_to_its_photograph_only(moved, corrections):
     assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.5
-    moved.analyses()
+    moved.clicks("analyse_all")
+    moved.waits()
+    found = {
+        lesion.result.photograph.name: lesion.result.threshold
+        for lesion in moved.dock.controller.store.lesions.values()
+    }
+    assert found == {"first": 0.9, "second": 0.5}
     assert moved.lesion.result.threshold == 0.5
     assert not moved.lesion.is_user_edited
     moved.clicks("add_correction")
@@ -55,16 +61,6 @@ def test_a_threshold_applies_to_its_photograph_only(moved, corrections):
     moved.dock.picker.step(-1)
     assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.9
     assert state(moved) == "Threshold 0.90: for this photograph only."
-
-
-def test_analyze_all_takes_each_photograph_with_its_own_values(moved):
-    moved.clicks("analyse_all")
-    moved.waits()
-    found = {
-        lesion.result.photograph.name: lesion.result.threshold
-        for lesion in moved.dock.controller.store.lesions.values()
-    }
-    assert found == {"first": 0.9, "second": 0.5}
 
 
 def test_options_set_before_the_analysis_are_used_for_their_photograph(person, qtbot):
@@ -84,7 +80,7 @@ def test_options_set_before_the_analysis_are_used_for_their_photograph(person, q
     assert (known["second"].threshold, known["second"].roi.margin) == (None, 0.1)
 
 
-def test_use_for_all_is_shown_and_can_be_reset(moved, corrections, qtbot):
+def test_use_for_all_is_shown_keeps_corrections_and_can_be_reset(moved, corrections, qtbot):
     moved.analyses()
     moved.dock.picker.step(-1)
     moved.clicks("mask_for_all_use")
@@ -105,17 +101,17 @@ def test_use_for_all_is_shown_and_can_be_reset(moved, corrections, qtbot):
     moved.waits()
     assert {lesion.result.threshold for lesion in moved.dock.controller.store.lesions.values()} == {0.5}
     assert not moved.finds(QPushButton, "mask_for_all_reset").isVisible()
-
-
-def test_use_for_all_keeps_corrections_and_own_options(moved, qtbot):
-    moved.analyses()
-    moved.draws(moved.layer("mask", "second"), [(5, 5), (5, 60)])
+    # A mask that was edited stays when the threshold of another photograph is used for all.
+    moved.draws(moved.layer("mask", "third"), [(5, 5), (5, 60)])
     moved.waits()
-    drawn = moved.layer("mask", "second").data.copy()
+    drawn = moved.layer("mask", "third").data.copy()
     moved.dock.picker.step(-1)
+    moved.finds(QSlider, "threshold_slider").setValue(80)
+    moved.waits()
     moved.clicks("mask_for_all_use")
     moved.waits()
-    assert np.array_equal(moved.layer("mask", "second").data, drawn)
+    assert state(moved) == "Threshold 0.80: for all photographs."
+    assert np.array_equal(moved.layer("mask", "third").data, drawn)
 
 
 def test_a_mask_changed_and_changed_back_is_stored_as_accepted(corrections, person, qtbot):
@@ -152,15 +148,21 @@ def types(person, text, *, first=True):
 
 @pytest.fixture
 def during(window, qtbot):
-    """A window in which ``first`` is analyzed for the first time, with ``second`` beside it."""
-    window.opens("second", gradient(90))
-    window.opens("first", gradient())
-    window.viewer.window._qt_window.activateWindow()
-    qtbot.waitUntil(lambda: window.dock.picker.image.name == "first", timeout=PATIENCE_MS)
-    window.dock.model.model = "slow-0.5"
-    window.clicks("primary")
-    box = window.finds(QDoubleSpinBox, "threshold")
-    qtbot.waitUntil(box.isVisible, timeout=PATIENCE_MS)
+    """A window; ``starts`` begins the first analysis of ``first``, with ``second`` beside it."""
+
+    def start():
+        window.viewer.layers.clear()
+        window.waits()
+        window.opens("second", gradient(90))
+        window.opens("first", gradient())
+        window.viewer.window._qt_window.activateWindow()
+        qtbot.waitUntil(lambda: window.dock.picker.image.name == "first", timeout=PATIENCE_MS)
+        window.dock.model.model = "slow-0.5"
+        window.clicks("primary")
+        box = window.finds(QDoubleSpinBox, "threshold")
+        qtbot.waitUntil(box.isVisible, timeout=PATIENCE_MS)
+
+    window.starts = start
     return window
 
 
@@ -180,45 +182,46 @@ TYPED = {"first": (0.66, 0.66), "second": (0.5, None)}
 
 
 def test_a_threshold_typed_during_the_first_analysis_is_kept(during):
+    during.starts()
     types(during, "0.66")
     during.dock.picker.step(1)
     assert both(during) == TYPED
     during.waits()
     assert both(during) == TYPED
 
-
-def test_a_threshold_typed_before_the_layers_are_added_is_kept(during):
-    types(during, "0.6")
-
+    # Half of it is typed after the result has come, before its layers are added.
     def go_on(analyzed):
         types(during, "6", first=False)
         during.dock.picker.step(1)
 
+    during.starts()
+    types(during, "0.6")
     during.dock.analysis_controller.queue.analyzed.connect(go_on)
     assert both(during) == TYPED
+    during.dock.analysis_controller.queue.analyzed.disconnect(go_on)
 
-
-@pytest.mark.parametrize("moment", ["result", "layers"])
-def test_returning_while_layers_are_added_shows_the_typed_threshold(during, qtbot, moment):
-    types(during, "0.66")
-    during.dock.picker.step(1)
-    signal = during.dock.analysis_controller.queue.analyzed if moment == "result" else during.dock.controller.changed
-
-    def come_back(value):
-        signal.disconnect(come_back)
-        during.dock.picker.step(1)
-
-    signal.connect(come_back)
-    qtbot.waitUntil(lambda: during.dock.picker.image.name == "first", timeout=PATIENCE_MS)
-    assert during.finds(QDoubleSpinBox, "threshold").value() == 0.66
-    assert both(during) == TYPED
-
-
-def test_a_threshold_typed_while_layers_are_added_is_kept(during):
-    def go_on(event):
+    # It is typed while the layers are added.
+    def type_late(event):
         if photographs.get_role(event.value) == "mask":
             types(during, "0.66")
 
-    during.viewer.layers.events.inserted.connect(go_on)
+    during.starts()
+    during.viewer.layers.events.inserted.connect(type_late)
     assert both(during) == TYPED
-    during.viewer.layers.events.inserted.disconnect(go_on)
+    during.viewer.layers.events.inserted.disconnect(type_late)
+
+
+def test_returning_while_layers_are_added_shows_the_typed_threshold(during, qtbot):
+    for signal in (during.dock.analysis_controller.queue.analyzed, during.dock.controller.changed):
+        during.starts()
+        types(during, "0.66")
+        during.dock.picker.step(1)
+
+        def come_back(value, signal=signal):
+            signal.disconnect(come_back)
+            during.dock.picker.step(1)
+
+        signal.connect(come_back)
+        qtbot.waitUntil(lambda: during.dock.picker.image.name == "first", timeout=PATIENCE_MS)
+        assert during.finds(QDoubleSpinBox, "threshold").value() == 0.66
+        assert both(during) == TYPED

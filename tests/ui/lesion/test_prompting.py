@@ -62,24 +62,25 @@ def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
     assert not person.mask[70, 115]
 
 
-def test_pixels_painted_by_hand_are_kept(person):
+def test_clicks_correct_an_analyzed_mask_step_by_step(person):
     person.opens(rgb=two_lesions())
     person.analyses()
+    automatic = person.mask.copy()
+    # A cancelled click changes nothing.
     person.clicks("click")
-    prompts(person, (60, 50))
-    person.draws(person.layer("mask"), [(10, 100), (10, 140)])
+    use_tool(person.viewer, "mole", (60, 120))
+    person.dock.status.cancelled.emit("prompting")
     person.waits()
-    assert person.mask[10, 120]
-    person.clicks("click")
+    assert np.array_equal(person.mask, automatic)
+    # Undoing the first click locks nothing.
     prompts(person, (60, 120))
-    assert person.mask[10, 120]
     assert person.mask[60, 120]
-
-
-def test_another_hypothesis_is_one_step(person):
-    person.opens(rgb=two_lesions())
-    person.clicks("click")
+    person.layer("mask").undo()
+    person.waits()
+    assert np.array_equal(person.mask, automatic)
     prompts(person, (60, 120))
+    assert person.mask[60, 120]
+    # Another hypothesis is one step.
     before = person.mask.copy()
     person.clicks("hypothesis_2")
     person.waits()
@@ -87,43 +88,92 @@ def test_another_hypothesis_is_one_step(person):
     person.clicks("hypothesis_1")
     person.waits()
     assert np.array_equal(person.mask, before)
-
-
-def test_each_lesion_has_its_own_prompts(person):
-    person.opens(rgb=two_lesions())
+    # Pixels painted by hand are kept.
+    person.draws(person.layer("mask"), [(10, 100), (10, 140)])
+    person.waits()
+    assert person.mask[10, 120]
     person.clicks("click")
-    prompts(person, (60, 120))
+    prompts(person, (70, 115), button=2)
+    assert not person.mask[70, 115]
+    assert person.mask[10, 120]
+    assert person.mask[60, 120]
+
+
+def test_one_tool_is_used_at_a_time(person):
+    person.opens(rgb=two_lesions())
+    person.analyses()
+    click, choose = person.dock.prompt_tool.button, person.dock.correction_tools.buttons["choose"]
+    mask = person.layer("mask")
+    person.clicks("choose")
+    person.clicks("click")
+    assert (click.isChecked(), choose.isChecked(), str(mask.mode)) == (True, False, "pick")
+    person.clicks("choose")
+    assert (click.isChecked(), choose.isChecked(), str(mask.mode)) == (False, True, "pan_zoom")
+    person.clicks("click")
+    person.clicks("paint")
+    assert (click.isChecked(), choose.isChecked(), str(mask.mode)) == (False, False, "paint")
+    person.clicks("click")
+    person.clicks("inside")
+    assert (click.isChecked(), str(mask.mode)) == (False, "pan_zoom")
+    person.clicks("click")
+    assert (click.isChecked(), str(mask.mode)) == (True, "pick")
+    assert str(person.layer("scribbles").mode) == "pan_zoom"
+    mask.mode = "erase"  # with napari's own button
+    assert not click.isChecked()
+    assert str(mask.mode) == "erase"
+
+
+def test_each_lesion_has_its_own_prompts(person, monkeypatch):
+    sent, client = [], person.dock._client
+    request = client.request
+    monkeypatch.setattr(client, "request", lambda verb, **given: sent.append(verb) or request(verb, **given))
+    rgb = two_lesions()
+    rgb[20:23, 20:23] = (70, 45, 40)
+    person.opens(rgb=rgb)
+    # The photograph is prepared when the tool is switched on.
+    person.clicks("click")
+    person.waits()
+    assert sent == ["encode"]
+    # Two quick clicks are both answered.
+    use_tool(person.viewer, "mole", (60, 120))
+    use_tool(person.viewer, "mole", (60, 115), button=2)
+    person.waits()
+    assert sent[:2] == ["encode", "prompt"]
+    (first,) = person.lesion.result.provenance["prompts"]["lesions"]
+    assert first == {"include": [[60.0, 120.0]], "exclude": [[60.0, 115.0]], "box": None}
+    assert person.mask[60, 120]
+    assert not person.mask[60, 115]
+    # The next click belongs to another lesion.
     person.clicks("new_lesion")
     prompts(person, (60, 50))
     assert not person.dock.prompt_tool.new_button.isChecked(), "only the next click begins another lesion"
     assert len(person.lesion.result.mask_parts) == 2
-    prompts(person, (55, 115), button=2)
+    assert person.mask[60, 50]
+    assert not person.mask[60, 115], "still excluded"
+    prompts(person, (55, 118), button=2)
     first, second = person.lesion.result.provenance["prompts"]["lesions"]
-    assert first["exclude"] == [[55.0, 115.0]]
+    assert first["exclude"] == [[60.0, 115.0], [55.0, 118.0]]
     assert second == {"include": [[60.0, 50.0]], "exclude": [], "box": None}
     assert person.mask[60, 50]
-
-
-def test_undoing_the_first_click_locks_nothing(person):
-    person.opens(rgb=two_lesions())
-    person.analyses()
-    automatic = person.mask.copy()
-    person.clicks("click")
-    prompts(person, (60, 120))
-    assert not np.array_equal(person.mask, automatic)
-    person.layer("mask").undo()
+    # A lesion that was clicked is listed however small, and a speck that was not is not.
+    person.clicks("new_lesion")
+    prompts(person, (21, 21))
+    assert len(person.lesion.result.mask_parts) == 3
+    small = person.lesion.result.lesion_measurements[2]["area_px"]
+    assert small < 0.001 * person.mask.size
+    assert person.dock.lesion_list.item(2, 0).toolTip() == "", "it is in the mask"
+    person.draws(person.layer("mask"), [(110, 5), (110, 6)], brush=1)
     person.waits()
-    assert np.array_equal(person.mask, automatic)
-    prompts(person, (60, 120))
-    assert person.mask[60, 120]
+    assert len(person.lesion.result.mask_parts) == 3
 
 
-@pytest.mark.both_qts
 def test_all_lesions_are_found_and_a_right_click_removes_one(person):
     person.opens(rgb=two_lesions())
+    person.dock.roi.config = person.dock.roi.config.model_copy(update={"margin": 0.3})
     person.clicks("find_lesions")
     person.waits()
     assert len(person.lesion.result.mask_parts) == 2
+    assert person.lesion.result.options.roi.margin == 0.3, "the options of the dock hold for a search, too"
     found = person.dock.lesion_list
     assert [found.item(row, 0).text() for row in range(found.rowCount())] == ["1", "2"]
     areas = [float(found.item(row, 1).text().split()[0].replace(",", "")) for row in range(2)]
@@ -147,7 +197,7 @@ def test_all_lesions_are_found_and_a_right_click_removes_one(person):
     assert person.mask[60, 120]
 
 
-def test_a_prompt_on_another_photograph_is_not_forgotten(person):
+def test_a_prompt_continues_on_another_photograph_and_ends_with_its_own(person):
     images = [person.opens(name, rgb=two_lesions()) for name in ("other", "mole")]
     for name, step in (("mole", 1), ("other", 0)):
         person.clicks("click")
@@ -155,19 +205,20 @@ def test_a_prompt_on_another_photograph_is_not_forgotten(person):
         person.dock.picker.step(step)
     person.waits()
     assert {get_identity(image) for image in images} <= set(person.dock.controller.store.lesions)
-
-
-def test_a_cancelled_prompt_changes_nothing(person):
-    person.opens(rgb=two_lesions())
-    person.analyses()
-    before = person.mask.copy()
+    # A photograph is removed during a prompt, and the next prompt is for another one.
+    third = person.opens("third", rgb=two_lesions())
     person.clicks("click")
-    use_tool(person.viewer, "mole", (60, 120))
-    person.dock.status.cancelled.emit("prompting")
     person.waits()
-    assert np.array_equal(person.mask, before)
-    prompts(person, (60, 120))
-    assert person.mask[60, 120]
+    use_tool(person.viewer, "third", (60, 120))
+    person.viewer.layers.remove(third)
+    person.waits()
+    assert tasks.is_idle(person.dock.prompt_controller)
+    assert get_identity(third) not in person.dock.controller.store.lesions
+    person.viewer.layers.selection.active = images[0]
+    person.clicks("click")
+    use_tool(person.viewer, "other", (60, 50))
+    person.waits()
+    assert person.viewer.layers["other mask"].data[60, 50]
 
 
 def test_the_threshold_of_the_model_decides(tmp_path):
@@ -202,22 +253,6 @@ def test_thumbnails_show_the_part_with_all_hypotheses():
     assert max(draw_hypotheses(preview, np.full((3, 32, 32), -5, np.float32))[0].shape) == 128, "no mask at all"
 
 
-def test_two_quick_clicks_are_both_answered(person):
-    person.opens(rgb=two_lesions())
-    person.clicks("click")
-    use_tool(person.viewer, "mole", (60, 120))
-    use_tool(person.viewer, "mole", (60, 115), button=2)
-    person.waits()
-    (first,) = person.lesion.result.provenance["prompts"]["lesions"]
-    assert first == {"include": [[60.0, 120.0]], "exclude": [[60.0, 115.0]], "box": None}
-    assert person.mask[60, 120]
-    assert not person.mask[60, 115]
-    prompts(person, (60, 50))
-    assert person.mask[60, 50]
-    assert not person.mask[60, 115], "still excluded"
-
-
-@pytest.mark.both_qts
 def test_the_keys_undo_and_redo_a_prompt(person):
     image = person.opens(rgb=two_lesions())
     person.clicks("click")
@@ -237,16 +272,7 @@ def test_the_keys_undo_and_redo_a_prompt(person):
     assert person.dock.prompt_tool.has_hypotheses
 
 
-def test_the_scale_and_options_of_the_dock_hold_for_the_first_click(person):
-    person.opens(rgb=two_lesions())
-    person.dock.roi.config = person.dock.roi.config.model_copy(update={"margin": 0.3})
-    person.clicks("find_lesions")
-    person.waits()
-    assert len(person.lesion.result.mask_parts) == 2
-    assert person.lesion.result.options.roi.margin == 0.3
-
-
-def test_a_mask_by_clicks_is_saved_as_made_by_the_model_that_answered(person, tmp_path):
+def test_the_record_of_the_prompts_is_saved_and_follows_painting_undo_and_reset(person, tmp_path):
     person.opens(rgb=two_lesions())
     person.analyses()
     person.clicks("click")
@@ -255,6 +281,8 @@ def test_a_mask_by_clicks_is_saved_as_made_by_the_model_that_answered(person, tm
     record = person.lesion.result.provenance["prompts"]
     assert (record["model"]["name"], record["model"]["fingerprint"]) == ("lesion-click", "0" * 64)
     assert len(record["lesions"]) == 1
+    assert not person.lesion.result.corrected_by_hand
+    # The mask is saved as made by the model that answered.
     person.dock.settings.folder = tmp_path
     person.clicks("save")
     person.waits()
@@ -266,29 +294,22 @@ def test_a_mask_by_clicks_is_saved_as_made_by_the_model_that_answered(person, tm
     assert row["note"].startswith("by 2 clicks with lesion-click")
     assert "by hand" not in row["note"]
     assert (row["model"], row["threshold"]) == ("lesion-click", "")
-
-
-def test_the_record_of_the_prompts_follows_painting_undo_and_reset(person):
-    person.opens(rgb=two_lesions())
-    person.analyses()
-    person.clicks("click")
-    prompts(person, (60, 120))
-    clicked = person.lesion.result.provenance["prompts"]
-    assert not person.lesion.result.corrected_by_hand
+    # Painting adds to the record, and undo takes that back.
     person.draws(person.layer("mask"), [(10, 100), (10, 140)])
     person.waits()
     assert person.lesion.result.corrected_by_hand
-    assert person.lesion.result.provenance["prompts"] == {**clicked, "by_hand": True}
+    assert person.lesion.result.provenance["prompts"] == {**record, "by_hand": True}
     person.layer("mask").undo()
     person.waits()
-    assert person.lesion.result.provenance["prompts"] == clicked
+    assert person.lesion.result.provenance["prompts"] == record
+    # The reset removes it until it is undone.
     person.clicks("revert")
     person.waits()
     assert not person.lesion.corrected
     assert "prompts" not in person.lesion.result.provenance
     person.layer("mask").undo()
     person.waits()
-    assert person.lesion.result.provenance["prompts"] == clicked
+    assert person.lesion.result.provenance["prompts"] == record
 
 
 def test_recovery_keeps_the_record_of_the_prompts(person):
@@ -314,23 +335,6 @@ def test_recovery_keeps_the_record_of_the_prompts(person):
     assert not person.lesion.result.corrected_by_hand
 
 
-def test_a_lesion_that_was_clicked_is_listed_however_small(person):
-    rgb = two_lesions()
-    rgb[20:23, 20:23] = (70, 45, 40)
-    person.opens(rgb=rgb)
-    person.clicks("click")
-    prompts(person, (60, 120))
-    person.clicks("new_lesion")
-    prompts(person, (21, 21))
-    assert len(person.lesion.result.mask_parts) == 2
-    small = person.lesion.result.lesion_measurements[1]["area_px"]
-    assert small < 0.001 * person.mask.size
-    assert person.dock.lesion_list.item(1, 0).toolTip() == "", "it is in the mask"
-    person.draws(person.layer("mask"), [(110, 5), (110, 6)], brush=1)
-    person.waits()
-    assert len(person.lesion.result.mask_parts) == 2, "specks that were not clicked are not listed"
-
-
 def test_a_mask_that_a_closed_dock_left_is_corrected(person):
     person.opens(rgb=two_lesions())
     person.analyses()
@@ -351,62 +355,6 @@ def test_a_mask_that_a_closed_dock_left_is_corrected(person):
     person.layer("mask").undo()
     person.waits()
     assert np.array_equal(person.mask, left)
-
-
-def test_one_tool_is_used_at_a_time(person):
-    person.opens(rgb=two_lesions())
-    person.analyses()
-    click, choose = person.dock.prompt_tool.button, person.dock.correction_tools.buttons["choose"]
-    mask = person.layer("mask")
-    person.clicks("choose")
-    person.clicks("click")
-    assert (click.isChecked(), choose.isChecked(), str(mask.mode)) == (True, False, "pick")
-    person.clicks("choose")
-    assert (click.isChecked(), choose.isChecked(), str(mask.mode)) == (False, True, "pan_zoom")
-    person.clicks("click")
-    person.clicks("paint")
-    assert (click.isChecked(), choose.isChecked(), str(mask.mode)) == (False, False, "paint")
-    person.clicks("click")
-    person.clicks("inside")
-    assert (click.isChecked(), str(mask.mode)) == (False, "pan_zoom")
-    person.clicks("click")
-    assert (click.isChecked(), str(mask.mode)) == (True, "pick")
-    assert str(person.layer("scribbles").mode) == "pan_zoom"
-    mask.mode = "erase"  # with napari's own button
-    assert not click.isChecked()
-    assert str(mask.mode) == "erase"
-
-
-def test_the_photograph_is_prepared_when_the_tool_is_switched_on(person, monkeypatch):
-    sent, client = [], person.dock._client
-    request = client.request
-    monkeypatch.setattr(client, "request", lambda verb, **given: sent.append(verb) or request(verb, **given))
-    person.opens(rgb=two_lesions())
-    person.clicks("click")
-    person.waits()
-    assert sent == ["encode"]
-    prompts(person, (60, 120))
-    assert sent[:2] == ["encode", "prompt"]
-
-
-def test_a_prompt_ends_with_its_photograph(person):
-    image = person.opens(rgb=two_lesions())
-    person.opens("other", rgb=two_lesions())
-    person.dock.picker.step(1)
-    for _ in range(2):
-        if person.dock.picker.image is not image:
-            person.dock.picker.step(1)
-    person.clicks("click")
-    person.waits()
-    use_tool(person.viewer, "mole", (60, 120))
-    person.viewer.layers.remove(image)
-    person.waits()
-    assert tasks.is_idle(person.dock.prompt_controller)
-    assert person.dock.controller.store.lesions == {}
-    person.clicks("click")
-    use_tool(person.viewer, "other", (60, 120))
-    person.waits()
-    assert person.viewer.layers["other mask"].data[60, 120]
 
 
 def test_pixels_are_read_again_only_if_they_changed(tmp_path):

@@ -36,10 +36,10 @@ def corrected(analyzed):
     return analyzed
 
 
-@pytest.mark.both_qts
 def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path, qtbot):
     out = tmp_path / "results"
     out.mkdir()
+    assert "recovery.json" in kept()
     corrected.clicks("save")
     dialog = next(found for found in QApplication.topLevelWidgets() if found.objectName() == "folder_dialog")
     assert isinstance(dialog, QFileDialog)
@@ -57,27 +57,40 @@ def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path
     assert float(row["area_px"]) == corrected.mask.sum()
     assert "Saved to" in corrected.dock.status.text
     assert not corrected.lesion.unsaved
-    corrected.clicks("save")
+    assert kept() == []
+    # A stroke that has not settled is saved, too, into the same folder.
+    corrected.draws(corrected.layer("mask"), [(100, 100), (100, 140)])
+    corrected.dock.save_bar.save()
     corrected.waits()
+    assert corrected.mask[100, 120]
+    assert np.array_equal(read_mask(folder / "mask.png"), corrected.mask)
     assert len(read_table(out / "results.csv")) == 1
 
 
-def test_the_latest_stroke_is_saved(analyzed, tmp_path):
-    analyzed.dock.settings.folder = tmp_path
-    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
-    analyzed.dock.save_bar.save()
-    analyzed.waits()
-    assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), analyzed.mask)
+def test_an_existing_result_and_a_full_disk_are_reported(analyzed, tmp_path, monkeypatch):
+    import errno
 
+    import napari_melanoma.lesion.analysis as workflow
 
-@pytest.mark.both_qts
-def test_an_existing_result_is_replaced_only_after_confirmation(analyzed, tmp_path):
-    analyzed.dock.settings.folder = tmp_path
-    (tmp_path / "mole").mkdir()
-    (tmp_path / "mole" / "note.txt").write_text("of another day")
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # An existing result is replaced only after confirmation.
+    analyzed.dock.settings.folder = tmp_path / "one"
+    (tmp_path / "one" / "mole").mkdir(parents=True)
+    (tmp_path / "one" / "mole" / "note.txt").write_text("of another day")
     analyzed.clicks("save")
     analyzed.answers("replace_result", "Cancel")
-    assert (tmp_path / "mole" / "note.txt").is_file()
+    assert (tmp_path / "one" / "mole" / "note.txt").is_file()
+    # A full disk leaves no partial files.
+    (tmp_path / "two").mkdir()
+    monkeypatch.setattr(workflow, "write_rgb", full)
+    analyzed.dock.settings.folder = tmp_path / "two"
+    analyzed.clicks("save")
+    analyzed.waits()
+    assert "the disk is full" in notification_manager.records[-1].message
+    assert "the disk is full" in analyzed.dock.status.text
+    assert not list((tmp_path / "two").glob("**/mole*"))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
@@ -88,23 +101,6 @@ def test_an_unwritable_folder_is_reported(analyzed, tmp_path):
     analyzed.waits()
     tmp_path.chmod(0o700)
     assert "no permission" in notification_manager.records[-1].message
-
-
-def test_a_full_disk_is_reported_and_leaves_no_partial_files(analyzed, tmp_path, monkeypatch):
-    import errno
-
-    import napari_melanoma.lesion.analysis as workflow
-
-    def full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(workflow, "write_rgb", full)
-    analyzed.dock.settings.folder = tmp_path
-    analyzed.clicks("save")
-    analyzed.waits()
-    assert "the disk is full" in notification_manager.records[-1].message
-    assert "the disk is full" in analyzed.dock.status.text
-    assert not list(tmp_path.glob("**/mole*"))
 
 
 @pytest.mark.parametrize(
@@ -123,20 +119,6 @@ def test_the_result_folder_is_valid_on_every_system(tmp_path, name, expected):
 
 def kept():
     return sorted(path.name for path in recovery.recovery_root().glob("*/*"))
-
-
-def test_unsaved_corrections_are_kept_until_they_are_saved(corrected, tmp_path):
-    assert "recovery.json" in kept()
-    corrected.dock.settings.folder = tmp_path
-    corrected.clicks("save")
-    corrected.waits()
-    assert kept() == []
-
-
-def test_corrections_that_are_undone_are_not_kept(corrected):
-    corrected.layer("mask").undo()
-    corrected.waits()
-    assert kept() == []
 
 
 def crash(person):
@@ -163,6 +145,12 @@ def crashed(corrected):
 
 @pytest.mark.both_qts
 def test_corrections_are_offered_after_a_crash_and_restored(crashed, qtbot):
+    # Nothing is offered for other pixels.
+    crashed.opens(rgb=np.full((120, 160, 3), 99, np.uint8))
+    crashed.waits()
+    assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
+    crashed.viewer.layers.clear()
+    # The offer for the same pixels restores the mask and the strokes.
     crashed.opens("the same pixels")
     button = crashed.finds(QAbstractButton, "recover")
     qtbot.waitUntil(lambda: button.isVisibleTo(crashed.dock), timeout=PATIENCE_MS)
@@ -175,12 +163,15 @@ def test_corrections_are_offered_after_a_crash_and_restored(crashed, qtbot):
     assert crashed.lesion.corrected
     assert crashed.lesion.unsaved
     assert not button.isVisibleTo(crashed.dock)
+    # Corrections that are undone are not kept.
     labels.undo()
     crashed.waits()
     assert not crashed.lesion.corrected
+    assert kept() == []
 
 
 def test_an_offer_can_be_discarded(crashed, qtbot):
+    assert kept() != []
     crashed.opens()
     button = crashed.finds(QAbstractButton, "recover_discard")
     qtbot.waitUntil(lambda: button.isVisibleTo(crashed.dock), timeout=PATIENCE_MS)
@@ -189,17 +180,13 @@ def test_an_offer_can_be_discarded(crashed, qtbot):
     assert kept() == []
 
 
-def test_nothing_is_offered_for_other_pixels_or_damaged_files(crashed):
-    crashed.opens(rgb=np.full((120, 160, 3), 99, np.uint8))
-    crashed.waits()
-    assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
+def test_damaged_files_are_not_offered_and_old_ones_pruned(crashed):
     next(recovery.recovery_root().glob("*/drawn.npz")).write_bytes(b"half")
+    notification_manager.records.clear()
     crashed.opens("mole again")
     crashed.waits()
     assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
-
-
-def test_old_files_are_pruned(crashed):
+    assert list(notification_manager.records) == []
     recovery.prune_recoveries(days=0)
     assert kept() == []
 
@@ -218,19 +205,17 @@ def press(button):
 
 
 @pytest.mark.both_qts
-@pytest.mark.parametrize(
-    ("button", "closed", "files"), [("Cancel", False, True), ("keep", True, True), ("Discard", True, False)]
-)
-def test_closing_asks_about_corrections(window, button, closed, files):
+def test_closing_asks_about_corrections(window):
     window.opens()
     window.analyses()
     window.draws(window.layer("mask"), [(10, 100), (10, 140)])
     window.waits()
     main = window.dock.close_guard.window
-    press(button)
-    event = QEvent(QEvent.Type.Close)
-    assert window.dock.close_guard.eventFilter(main, event) is not closed
-    assert bool(kept()) is files
+    for button, is_closed, is_kept in (("Cancel", False, True), ("keep", True, True), ("Discard", True, False)):
+        press(button)
+        event = QEvent(QEvent.Type.Close)
+        assert window.dock.close_guard.eventFilter(main, event) is not is_closed, button
+        assert bool(kept()) is is_kept, button
     recovery.discard_unsaved(window.dock.controller.store)
 
 
@@ -243,7 +228,6 @@ def test_closing_while_an_analysis_runs_leaves_nothing(window, client, qtbot):
     assert client.pid is not None  # the fixtures close the window now, and look for what is left
 
 
-@pytest.mark.both_qts
 def test_closing_at_once_leaves_nothing(viewer, client):
     viewer.window.add_dock_widget(LesionDock(viewer, client), name="Lesion")
     assert tasks.is_idle(client)  # nothing has started yet, and the fixtures close the window now
