@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from click_tool import use_tool
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent
@@ -38,8 +37,11 @@ def shown(person):
     return person.finds(QToolButton, "use_labels").isVisibleTo(person.dock)
 
 
-@pytest.mark.both_qts
-def test_labels_become_the_analysis_of_a_photograph_that_was_not_analyzed(person):
+def test_labels_become_the_analysis_of_a_photograph_that_was_not_analyzed(person, tmp_path):
+    ReviewSettings().corrections = tmp_path / "corrections"
+    person.dock.corrections_controller.corrections_store.folder = tmp_path / "corrections"
+    (tmp_path / "results").mkdir()
+    person.dock.settings.folder = tmp_path / "results"
     person.opens(rgb=photograph(TWO))
     assert not shown(person)
     adopts(person, two_labels())
@@ -56,15 +58,54 @@ def test_labels_become_the_analysis_of_a_photograph_that_was_not_analyzed(person
     assert "3 lesions" in person.dock.status.text
     assert not person.finds(QPushButton, "revert").isVisibleTo(person.dock)
     assert person.viewer.layers.selection.active == person.layer("mask")
+    # They would be recovered after a crash.
+    found = find_recovery(person.lesion.image_digest, result.photograph)
+    assert found is not None
+    assert np.array_equal(found.mask, person.mask)
+    assert not found.result.is_predicted
+    # They are one step.
+    adopted = person.mask.copy()
     person.layer("mask").undo()
     person.waits()
     assert not person.mask.any()
+    person.layer("mask").redo()
+    person.waits()
+    # They are saved with their origin.
+    person.clicks("save")
+    person.waits()
+    about = read_result(tmp_path / "results" / "mole")
+    assert (about["model"]["name"], about["corrected_by_hand"], about["lesions_found"]) == ("", True, 3)
+    assert about["provenance"]["labels_layer"]["name"] == "cells"
+    assert [row["in_mask"] for row in about["lesions"]] == [1, 1, 1]
+    assert np.array_equal(read_mask(tmp_path / "results" / "mole" / "mask.png"), adopted)
+    # They are stored as corrections without a prediction.
+    person.clicks("add_correction")
+    person.waits()
+    (row,) = Corrections(tmp_path / "corrections").rows()
+    assert (row["review"], row["model"], row["prediction_path"]) == ("corrected", "", "")
+    assert np.array_equal(read_mask(tmp_path / "corrections" / row["mask_path"]), adopted)
+    # An analysis replaces them only after confirmation.
+    person.clicks("primary")
+    person.answers("replace_corrections", "Cancel")
+    assert np.array_equal(person.mask, adopted)
+    person.clicks("primary")
+    person.answers("replace_corrections", "Replace")
+    person.waits()
+    assert person.lesion.result.is_predicted
+    assert not person.lesion.corrected
 
 
 def test_labels_replace_the_mask_of_an_analyzed_photograph_in_one_step(person):
     person.opens()
     person.analyses()
     before = person.mask.copy()
+    # The button is for layers of others only.
+    person.clicks("inside")  # adds the layer of strokes
+    assert not shown(person)
+    layer = person.viewer.add_labels(two_labels())
+    assert shown(person)
+    person.viewer.layers.remove(layer)
+    assert not shown(person)
     adopts(person, two_labels())
     assert person.lesion.corrected
     assert person.lesion.result.is_predicted
@@ -80,43 +121,31 @@ def test_labels_replace_the_mask_of_an_analyzed_photograph_in_one_step(person):
     assert "labels_layer" in person.lesion.result.provenance
 
 
-def test_an_analysis_asks_before_it_replaces_adopted_labels(person):
-    person.opens()
-    adopts(person, two_labels())
-    adopted = person.mask.copy()
-    person.clicks("primary")
-    person.answers("replace_corrections", "Cancel")
-    assert np.array_equal(person.mask, adopted)
-    person.clicks("primary")
-    person.answers("replace_corrections", "Replace")
-    person.waits()
-    assert person.lesion.result.is_predicted
-    assert not person.lesion.corrected
+UM, MM = {"scale": (20, 20), "units": "um"}, {"scale": (0.02, 0.02), "units": "mm"}
+PLACES = {  # how both layers lie: shape of the labels, options of the photograph and of the labels
+    "half": ((60, 80), {}, {"scale": (2, 2), "translate": (0.5, 0.5)}),
+    "2.5 times": ((48, 64), {}, {"scale": (2.5, 2.5), "translate": (0.75, 0.75)}),
+    "double": ((240, 320), {}, {"scale": (0.5, 0.5), "translate": (-0.25, -0.25)}),
+    "one plane": ((1, 120, 160), {}, {}),
+    "with scale": ((120, 160), UM, UM),
+    "in mm": ((120, 160), UM, MM),
+    "without scale": ((120, 160), UM, {}),
+    "moved": ((120, 160), {"scale": (3, 3), "translate": (50, 60)}, {"scale": (3, 3), "translate": (50, 60)}),
+}
 
 
-@pytest.mark.parametrize(
-    ("shape", "photo", "labels"),
-    [
-        ((60, 80), {}, {"scale": (2, 2), "translate": (0.5, 0.5)}),
-        ((48, 64), {}, {"scale": (2.5, 2.5), "translate": (0.75, 0.75)}),
-        ((240, 320), {}, {"scale": (0.5, 0.5), "translate": (-0.25, -0.25)}),
-        ((1, 120, 160), {}, {}),
-        ((120, 160), {"scale": (20, 20), "units": "um"}, {"scale": (20, 20), "units": "um"}),
-        ((120, 160), {"scale": (20, 20), "units": "um"}, {"scale": (0.02, 0.02), "units": "mm"}),
-        ((120, 160), {"scale": (20, 20), "units": "um"}, {}),
-        ((120, 160), {"scale": (3, 3), "translate": (50, 60)}, {"scale": (3, 3), "translate": (50, 60)}),
-    ],
-    ids=["half", "2.5 times", "double", "one plane", "with scale", "in mm", "without scale", "moved"],
-)
-def test_layers_are_resampled_to_the_photograph(person, shape, photo, labels):
-    rows, columns = shape[-2:]
-    data = np.zeros(shape, np.uint8)
-    data[..., rows // 4 : rows // 2, columns // 4 : columns // 2] = 1
-    person.opens(**photo)
-    adopts(person, data, **labels)
+def test_layers_are_resampled_to_the_photograph(person):
     expected = np.zeros((120, 160), bool)
     expected[30:60, 40:80] = True
-    assert np.array_equal(person.mask, expected)
+    for place, (shape, photo, labels) in PLACES.items():
+        rows, columns = shape[-2:]
+        data = np.zeros(shape, np.uint8)
+        data[..., rows // 4 : rows // 2, columns // 4 : columns // 2] = 1
+        person.opens(**photo)
+        adopts(person, data, **labels)
+        assert np.array_equal(person.mask, expected), place
+        person.viewer.layers.clear()
+        person.waits()
 
 
 def test_labels_that_are_moved_are_cut_and_reported(person):
@@ -137,62 +166,28 @@ def test_labels_that_are_moved_are_cut_and_reported(person):
     assert "1 label outside the photograph" in person.dock.status.text
 
 
-@pytest.mark.parametrize(
-    ("data", "options", "message"),
-    [
-        (np.zeros((120, 160), np.uint8), {}, "empty"),
-        (np.ones((3, 120, 160), np.uint8), {}, "found 'cells' of 3 x 120 x 160"),
-        (np.ones((120, 160), np.uint8), {"translate": (1000, 0)}, "outside it"),
-    ],
-    ids=["empty", "3-D", "elsewhere"],
-)
-@pytest.mark.parametrize("analyzed", [True, False])
-def test_unusable_layers_change_nothing(person, data, options, message, analyzed):
+UNUSABLE = [
+    (np.zeros((120, 160), np.uint8), {}, "empty"),
+    (np.ones((3, 120, 160), np.uint8), {}, "found 'cells' of 3 x 120 x 160"),
+    (np.ones((120, 160), np.uint8), {"translate": (1000, 0)}, "outside it"),
+]
+
+
+def test_unusable_layers_change_nothing(person):
     person.opens()
-    if analyzed:
-        person.analyses()
-    names = [layer.name for layer in person.viewer.layers]
-    before = {identity: lesion.mask_digest for identity, lesion in person.dock.controller.store.lesions.items()}
-    adopts(person, data, **options)
-    assert message in person.dock.status.text
-    assert message in notification_manager.records[-1].message
-    assert [layer.name for layer in person.viewer.layers] == [*names, "cells"]
-    lesions = person.dock.controller.store.lesions
-    assert {identity: lesion.mask_digest for identity, lesion in lesions.items()} == before
-
-
-def test_the_button_is_shown_for_layers_of_others_only(person):
-    person.opens()
-    person.analyses()
-    person.clicks("inside")  # adds the layer of strokes
-    assert not shown(person)
-    layer = person.viewer.add_labels(two_labels())
-    assert shown(person)
-    person.viewer.layers.remove(layer)
-    assert not shown(person)
-
-
-def test_adopted_labels_are_saved_with_their_origin(person, tmp_path):
-    person.dock.settings.folder = tmp_path
-    person.opens()
-    adopts(person, two_labels())
-    person.clicks("save")
-    person.waits()
-    about = read_result(tmp_path / "mole")
-    assert (about["model"]["name"], about["corrected_by_hand"], about["lesions_found"]) == ("", True, 3)
-    assert about["provenance"]["labels_layer"]["name"] == "cells"
-    assert [row["in_mask"] for row in about["lesions"]] == [1, 1, 1]
-    assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), person.mask)
-
-
-def test_adopted_labels_are_recovered_after_a_crash(person):
-    person.opens()
-    adopts(person, two_labels())
-    result, digest = person.lesion.result, person.lesion.image_digest
-    found = find_recovery(digest, result.photograph)
-    assert found is not None
-    assert np.array_equal(found.mask, person.mask)
-    assert not found.result.is_predicted
+    for is_analyzed in (False, True):
+        if is_analyzed:
+            person.analyses()
+        names = [layer.name for layer in person.viewer.layers]
+        before = {identity: lesion.mask_digest for identity, lesion in person.dock.controller.store.lesions.items()}
+        for data, options, message in UNUSABLE:
+            layer = adopts(person, data, **options)
+            assert message in person.dock.status.text
+            assert message in notification_manager.records[-1].message
+            assert [layer.name for layer in person.viewer.layers] == [*names, "cells"]
+            lesions = person.dock.controller.store.lesions
+            assert {identity: lesion.mask_digest for identity, lesion in lesions.items()} == before
+            person.viewer.layers.remove(layer)
 
 
 def test_labels_replace_a_mask_that_a_closed_dock_left(person):
@@ -230,15 +225,3 @@ def test_adopted_labels_are_corrected_by_clicks(person):
     assert not person.dock.prompt_tool.button.isChecked()
     assert person.mask[30, 125]
     assert "prompts" not in person.lesion.result.provenance
-
-
-def test_adopted_labels_are_stored_without_a_prediction(person, tmp_path):
-    ReviewSettings().corrections = tmp_path / "corrections"
-    person.dock.corrections_controller.corrections_store.folder = tmp_path / "corrections"
-    person.opens()
-    adopts(person, two_labels())
-    person.clicks("add_correction")
-    person.waits()
-    (row,) = Corrections(tmp_path / "corrections").rows()
-    assert (row["review"], row["model"], row["prediction_path"]) == ("corrected", "", "")
-    assert np.array_equal(read_mask(tmp_path / "corrections" / row["mask_path"]), person.mask)

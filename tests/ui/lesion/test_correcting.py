@@ -19,14 +19,20 @@ def analyzed(person):
     return person
 
 
-@pytest.mark.both_qts
-def test_everything_follows_the_brush(analyzed):
-    before = analyzed.lesion.result
+def test_everything_follows_the_brush_its_undo_and_the_reset(analyzed):
+    labels, slider = analyzed.layer("mask"), analyzed.finds(QSlider, "threshold_slider")
+    before, model = analyzed.lesion.result, analyzed.mask.copy()
     table = analyzed.finds(QTableView, "measurements").model()
     area_before = table.data(table.index(0, 1))
-    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    # Paint and erase activate the brush.
+    analyzed.clicks("paint")
+    assert (labels.mode, labels.selected_label) == ("paint", 1)
+    analyzed.clicks("erase")
+    assert labels.mode == "erase"
+    # Everything follows a stroke.
+    analyzed.draws(labels, [(10, 100), (10, 140)])
     analyzed.waits()
-    after = analyzed.lesion.result
+    after, drawn = analyzed.lesion.result, analyzed.mask.copy()
     assert after.corrected
     assert after.measurements["area_px"] == analyzed.mask.sum() > before.measurements["area_px"]
     assert len(after.contours) == 2
@@ -35,36 +41,26 @@ def test_everything_follows_the_brush(analyzed):
     corners = np.asarray(analyzed.layer("ROI").data[0])
     assert corners.min(axis=0).tolist() == [after.roi.box.top - 0.5, after.roi.box.left - 0.5]
     assert table.data(table.index(0, 1)) != area_before
-    assert analyzed.layer("mask").features["area_px"][0] == analyzed.mask.sum()
-
-
-def test_undo_of_the_brush_brings_everything_back(analyzed):
-    mask, contours = analyzed.mask.copy(), analyzed.lesion.result.contours
-    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    assert labels.features["area_px"][0] == analyzed.mask.sum()
+    assert not slider.isEnabled()
+    # Undo brings everything back, and redo the correction.
+    labels.undo()
     analyzed.waits()
-    analyzed.layer("mask").undo()
-    analyzed.waits()
-    assert np.array_equal(analyzed.mask, mask)
+    assert np.array_equal(analyzed.mask, model)
     assert not analyzed.lesion.corrected
     assert not analyzed.lesion.unsaved
-    assert np.array_equal(analyzed.lesion.result.contours[0], contours[0])
-    analyzed.layer("mask").redo()
+    assert np.array_equal(analyzed.lesion.result.contours[0], before.contours[0])
+    assert len(analyzed.layer("contour").data) == 1
+    assert slider.isEnabled()
+    labels.redo()
     analyzed.waits()
     assert analyzed.lesion.corrected
-
-
-def test_controls_are_disabled_for_a_corrected_mask_until_it_is_reset(analyzed):
-    model = analyzed.mask.copy()
-    slider = analyzed.finds(QSlider, "threshold_slider")
-    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
-    analyzed.waits()
-    drawn = analyzed.mask.copy()
-    assert not slider.isEnabled()
+    # The reset brings the predicted mask back, and can be undone, too.
     analyzed.finds(QAbstractButton, "revert").click()
     analyzed.waits()
     assert np.array_equal(analyzed.mask, model)
     assert slider.isEnabled()
-    analyzed.layer("mask").undo()
+    labels.undo()
     analyzed.waits()
     assert np.array_equal(analyzed.mask, drawn)
     assert not slider.isEnabled()
@@ -92,7 +88,15 @@ def test_the_contour_follows_the_threshold_at_once_and_the_mask_after_a_pause(pe
     assert person.dock.options().threshold is None
 
 
-def test_the_threshold_is_reset_to_the_model_default(analyzed, qtbot):
+def test_the_roi_follows_its_options_and_the_threshold_is_reset_to_the_default(analyzed, qtbot):
+    box = analyzed.lesion.result.roi.box
+    analyzed.finds(QDoubleSpinBox, "margin").setValue(50)
+    analyzed.finds(QSpinBox, "side").setValue(64)
+    analyzed.finds(QComboBox, "background").setCurrentIndex(1)
+    qtbot.waitUntil(lambda: analyzed.lesion.result.roi.image.shape == (64, 64, 3), timeout=PATIENCE_MS)
+    assert analyzed.lesion.result.roi.box.height > box.height
+    assert analyzed.lesion.result.options.roi.background == "keep"
+    assert not analyzed.lesion.corrected
     analyzed.finds(QDoubleSpinBox, "threshold").setValue(0.7)
     qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.7, timeout=PATIENCE_MS)
     analyzed.clicks("threshold_reset")
@@ -118,7 +122,7 @@ def two_lesions():
 
 
 @pytest.mark.both_qts
-def test_a_click_selects_a_lesion(person):
+def test_a_click_selects_a_lesion(person, qapp):
     person.opens(rgb=two_lesions(), scale=(10.0, 10.0), units=("um", "um"))
     person.analyses()
     assert person.mask[60, 50]
@@ -134,12 +138,12 @@ def test_a_click_selects_a_lesion(person):
     person.layer("mask").undo()
     person.waits()
     assert person.mask[60, 50]
-
-
-def test_a_closed_dock_does_not_wait_for_a_click(person, qapp):
-    person.opens(rgb=two_lesions(), scale=(10.0, 10.0), units=("um", "um"))
-    person.analyses()
-    callbacks = list(person.viewer.mouse_drag_callbacks)
+    # All are kept without "largest only".
+    person.finds(QCheckBox, "largest_only").click()
+    person.waits()
+    assert person.mask[60, 50]
+    assert person.mask[60, 120]
+    # A dock that is closed does not wait for a click any more.
     person.clicks("choose")
     assert person.viewer.mouse_drag_callbacks != callbacks
     person.dock.deleteLater()
@@ -147,16 +151,9 @@ def test_a_closed_dock_does_not_wait_for_a_click(person, qapp):
     assert person.viewer.mouse_drag_callbacks == callbacks
 
 
-def test_all_lesions_are_kept_without_largest_only(person):
-    person.opens(rgb=two_lesions())
-    person.analyses()
-    person.finds(QCheckBox, "largest_only").click()
-    person.waits()
-    assert person.mask[60, 50]
-    assert person.mask[60, 120]
-
-
 def test_scribbles_update_the_mask_and_undo_reverts_it(analyzed):
+    analyzed.clicks("apply")
+    assert "Draw strokes" in analyzed.dock.status.text
     before = analyzed.mask.copy()
     analyzed.clicks("outside")
     strokes = analyzed.layer("scribbles")
@@ -180,36 +177,12 @@ def test_scribbles_update_the_mask_and_undo_reverts_it(analyzed):
     assert strokes.data.any()
 
 
-def test_apply_without_strokes_shows_a_hint(analyzed):
-    analyzed.clicks("apply")
-    assert "Draw strokes" in analyzed.dock.status.text
-
-
-@pytest.mark.both_qts
-def test_paint_and_erase_activate_the_brush(analyzed):
-    labels = analyzed.layer("mask")
-    analyzed.clicks("paint")
-    assert (labels.mode, labels.selected_label) == ("paint", 1)
-    analyzed.clicks("erase")
-    assert labels.mode == "erase"
-
-
-def test_the_roi_follows_its_options(analyzed, qtbot):
-    box = analyzed.lesion.result.roi.box
-    analyzed.finds(QDoubleSpinBox, "margin").setValue(50)
-    analyzed.finds(QSpinBox, "side").setValue(64)
-    analyzed.finds(QComboBox, "background").setCurrentIndex(1)
-    qtbot.waitUntil(lambda: analyzed.lesion.result.roi.image.shape == (64, 64, 3), timeout=PATIENCE_MS)
-    assert analyzed.lesion.result.roi.box.height > box.height
-    assert analyzed.lesion.result.options.roi.background == "keep"
-    assert not analyzed.lesion.corrected
-
-
-@pytest.mark.both_qts
-def test_the_ruler_sets_the_scale_of_all_layers_and_clearing_restores_it(analyzed):
+def test_the_ruler_sets_the_scale_of_all_layers_and_a_stroke_during_an_analysis_is_kept(analyzed, qtbot):
     analyzed.clicks("ruler")
     line = analyzed.layer("ruler")
     assert line.mode == "add_line"
+    analyzed.finds(QAbstractButton, "ruler_set").click()
+    assert "there is no line yet" in notification_manager.records[-1].message
     line.add_lines(np.array([[10.0, 10.0], [10.0, 110.0]]))
     analyzed.finds(QDoubleSpinBox, "ruler_length").setValue(5)
     analyzed.finds(QAbstractButton, "ruler_set").click()
@@ -228,22 +201,11 @@ def test_the_ruler_sets_the_scale_of_all_layers_and_clearing_restores_it(analyze
     analyzed.waits()
     assert np.allclose(analyzed.layer("mask").scale, (1, 1))
     assert "area_mm2" not in analyzed.lesion.result.measurements
-
-
-def test_a_ruler_without_a_line_shows_an_error(person):
-    person.opens()
-    person.clicks("ruler")
-    person.finds(QAbstractButton, "ruler_set").click()
-    assert "there is no line yet" in notification_manager.records[-1].message
-
-
-def test_a_stroke_during_an_analysis_is_kept(person, qtbot):
-    person.opens()
-    person.analyses()
-    person.dock.model.model = "slow-1"
-    person.clicks("primary")
-    qtbot.waitUntil(lambda: "Finding the lesion" in person.dock.status.text, timeout=PATIENCE_MS)
-    person.draws(person.layer("mask"), [(10, 10), (10, 60)])
-    drawn = person.mask.copy()
-    person.waits()
-    assert np.array_equal(person.mask, drawn)
+    # A stroke during an analysis is kept.
+    analyzed.dock.model.model = "slow-1"
+    analyzed.clicks("primary")
+    qtbot.waitUntil(lambda: "Finding the lesion" in analyzed.dock.status.text, timeout=PATIENCE_MS)
+    analyzed.draws(analyzed.layer("mask"), [(10, 10), (10, 60)])
+    drawn = analyzed.mask.copy()
+    analyzed.waits()
+    assert np.array_equal(analyzed.mask, drawn)

@@ -9,6 +9,7 @@ import pytest
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QApplication, QComboBox, QInputDialog, QLabel, QMenu, QToolButton
 
+from conftest import photograph
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset
@@ -41,7 +42,8 @@ def adds(person):
     person.waits()
 
 
-def test_an_untouched_mask_is_stored_as_accepted(analyzed, corrections):
+@pytest.mark.both_qts
+def test_an_untouched_mask_is_stored_once_as_accepted(analyzed, corrections):
     state = analyzed.finds(QLabel, "review_state")
     assert state.text() == "not stored"
     analyzed.clicks("add_correction")
@@ -59,6 +61,29 @@ def test_an_untouched_mask_is_stored_as_accepted(analyzed, corrections):
     assert "1 image with masks in total" in analyzed.dock.status.text
     assert "'train'" in analyzed.dock.status.text
     assert analyzed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
+    # Storing it again only reports it, with a link to training.
+    adds(analyzed)
+    assert "mole is already stored as accepted" in analyzed.dock.status.text
+    assert "'train'" in analyzed.dock.status.text
+    assert len(corrections.rows()) == 1
+    # It can be undone.
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
+    assert corrections.rows() == []
+    assert "Undid the last change" in analyzed.dock.status.text
+    assert not analyzed.finds(QLabel, "standing").isVisibleTo(analyzed.dock)
+    # Two quick clicks store it once.
+    analyzed.clicks("add_correction")
+    analyzed.clicks("add_correction")
+    analyzed.waits()
+    assert len(corrections.rows()) == 1
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
+    # So does the shortcut.
+    keys = {shortcut.key().toString(): shortcut for shortcut in analyzed.dock.findChildren(QShortcut)}
+    keys["Ctrl+Alt+A"].activated.emit()
+    analyzed.waits()
+    assert len(corrections.rows()) == 1
 
 
 def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed, corrections):
@@ -73,24 +98,30 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
     assert not np.array_equal(stored, own)
     assert np.array_equal(read_mask(corrections.folder / row["prediction_path"]), own)
     assert analyzed.finds(QLabel, "review_state").text() == "corrected"
-    analyzed.draws(analyzed.layer("mask"), [(100, 100), (100, 140)])
-    analyzed.waits()
-    assert analyzed.finds(QLabel, "review_state").text() == "not stored"
     (sample,) = read_dataset(corrections.folder)
     assert sample.review == "corrected"
-
-
-def test_stored_corrections_count_as_saved(analyzed):
-    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
-    analyzed.waits()
-    assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
-    adds(analyzed)
+    # What is stored counts as saved, until it is undone.
     assert analyzed.dock.controller.store.unsaved_names() == []
     assert not list(recovery.recovery_root().glob("*/drawn.npz"))
     analyzed.clicks("undo_correction")
     analyzed.waits()
     assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
     assert list(recovery.recovery_root().glob("*/drawn.npz"))
+    adds(analyzed)
+    assert analyzed.dock.controller.store.unsaved_names() == []
+    # A later correction is not stored until it is added, and then updates the row.
+    analyzed.draws(analyzed.layer("mask"), [(100, 100), (100, 140)])
+    analyzed.waits()
+    assert analyzed.finds(QLabel, "review_state").text() == "not stored"
+    assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
+    adds(analyzed)
+    (row,) = corrections.rows()
+    assert row["review"] == "corrected"
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
+    (row,) = corrections.rows()
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), stored)
 
 
 def test_a_changed_threshold_counts_as_a_correction(analyzed, corrections):
@@ -100,34 +131,6 @@ def test_a_changed_threshold_counts_as_a_correction(analyzed, corrections):
     analyzed.waits()
     adds(analyzed)
     assert corrections.rows()[0]["review"] == "corrected"
-
-
-def test_clicking_twice_stores_once_and_can_be_undone(analyzed, corrections):
-    analyzed.clicks("add_correction")
-    analyzed.clicks("add_correction")
-    analyzed.waits()
-    adds(analyzed)
-    assert len(corrections.rows()) == 1
-    analyzed.clicks("undo_correction")
-    analyzed.waits()
-    assert corrections.rows() == []
-    assert "Undid the last change" in analyzed.dock.status.text
-    assert not analyzed.finds(QLabel, "standing").isVisibleTo(analyzed.dock)
-    adds(analyzed)
-    assert len(corrections.rows()) == 1
-
-
-def test_adding_after_more_correction_updates_the_row(analyzed, corrections):
-    adds(analyzed)
-    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
-    adds(analyzed)
-    (row,) = corrections.rows()
-    assert row["review"] == "corrected"
-    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
-    analyzed.clicks("undo_correction")
-    analyzed.waits()
-    (row,) = corrections.rows()
-    assert row["review"] == "accepted"
 
 
 def test_a_photograph_can_be_rejected_without_an_analysis(corrections, person):
@@ -141,31 +144,42 @@ def test_a_photograph_can_be_rejected_without_an_analysis(corrections, person):
     assert "0 images with masks in total" in person.dock.status.text
 
 
-def test_a_photograph_opened_again_shows_its_stored_review(analyzed, corrections):
-    analyzed.finds(QComboBox, "diagnosis").setEditText("melanoma")
-    adds(analyzed)
-    for layer in list(analyzed.viewer.layers):
-        analyzed.viewer.layers.remove(layer)
-    analyzed.waits()
-    analyzed.opens("under another name")
-    assert analyzed.finds(QComboBox, "diagnosis").currentText() == ""
-    analyzed.analyses()
-    assert analyzed.finds(QComboBox, "diagnosis").currentText() == "melanoma"
-    assert "in corrections: accepted" in analyzed.finds(QLabel, "standing").text()
-
-
-def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analyzed):
+def test_a_diagnosis_is_stored_with_its_photograph(analyzed, corrections):
+    # It stays with its photograph and is offered for others.
     box = analyzed.finds(QComboBox, "diagnosis")
     box.setEditText("Spitz nevus")
     adds(analyzed)
-    analyzed.opens("another")
+    other = analyzed.opens("another", photograph(((60, 80, 12),)))
     assert box.currentText() == ""
     assert box.findText("Spitz nevus") == 1
-    analyzed.dock.picker.step(-1)
+    analyzed.viewer.layers.remove(other)
+    analyzed.waits()
     assert box.currentText() == "Spitz nevus"
+    # An empty one clears it once.
+    box.setCurrentIndex(0)
+    adds(analyzed)
+    assert corrections.rows()[0]["diagnosis"] == ""
+    box.setEditText("melanoma")
+    adds(analyzed)
+    # The photograph that is opened again shows it, with its review.
+    analyzed.viewer.layers.clear()
+    analyzed.waits()
+    analyzed.opens("under another name")
+    assert box.currentText() == ""
+    analyzed.analyses()
+    assert box.currentText() == "melanoma"
+    assert "in corrections: accepted" in analyzed.finds(QLabel, "standing").text()
+    # It is kept when the photograph is rejected where the box is empty.
+    analyzed.viewer.layers.clear()
+    analyzed.waits()
+    analyzed.opens("blurred")
+    assert box.currentText() == ""
+    analyzed.clicks("reject")
+    analyzed.waits()
+    (row,) = corrections.rows()
+    assert (row["review"], row["diagnosis"]) == ("rejected", "melanoma")
 
 
-@pytest.mark.both_qts
 def test_the_reviewer_is_entered_once(analyzed, corrections, qtbot):
     menu = analyzed.finds(QToolButton, "corrections_menu").menu()
     assert isinstance(menu, QMenu)
@@ -176,14 +190,6 @@ def test_the_reviewer_is_entered_once(analyzed, corrections, qtbot):
     adds(analyzed)
     assert corrections.rows()[0]["reviewer"] == "Ana"
     assert ReviewSettings().reviewer == "Ana"
-
-
-@pytest.mark.both_qts
-def test_the_shortcut_stores(analyzed, corrections):
-    keys = {shortcut.key().toString(): shortcut for shortcut in analyzed.dock.findChildren(QShortcut)}
-    keys["Ctrl+Alt+A"].activated.emit()
-    analyzed.waits()
-    assert len(corrections.rows()) == 1
 
 
 def test_an_unwritable_folder_is_reported_and_the_next_click_retries(analyzed, tmp_path):
@@ -210,53 +216,23 @@ def test_the_stored_review_as_text(review, reviewer, when, words):
     assert describe_correction(row, 1_767_225_720.0) == f"in corrections: {words}"
 
 
-def test_storing_again_reports_the_stored_row_with_a_link_to_training(analyzed):
-    adds(analyzed)
-    adds(analyzed)
-    assert "mole is already stored as accepted" in analyzed.dock.status.text
-    assert "'train'" in analyzed.dock.status.text
-
-
-def test_an_empty_diagnosis_clears_the_stored_one_once(analyzed, corrections):
-    box = analyzed.finds(QComboBox, "diagnosis")
-    box.setEditText("melanoma")
-    adds(analyzed)
-    box.setCurrentIndex(0)
-    adds(analyzed)
-    assert corrections.rows()[0]["diagnosis"] == ""
-
-
-def test_a_diagnosis_stored_elsewhere_is_kept(analyzed, corrections):
-    box = analyzed.finds(QComboBox, "diagnosis")
-    box.setEditText("melanoma")
-    adds(analyzed)
-    analyzed.viewer.layers.clear()
-    analyzed.waits()
-    analyzed.opens("blurred")
-    assert box.currentText() == ""
-    analyzed.clicks("reject")
-    analyzed.waits()
-    (row,) = corrections.rows()
-    assert (row["review"], row["diagnosis"]) == ("rejected", "melanoma")
-
-
-@pytest.mark.parametrize("analyse", [False, True])
-def test_a_rejected_photograph_keeps_its_corrected_mask(analyzed, corrections, analyse):
+def test_a_rejected_photograph_keeps_its_corrected_mask(analyzed, corrections):
     analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
     adds(analyzed)
     (before,) = corrections.rows()
-    analyzed.viewer.layers.clear()
-    analyzed.waits()
-    analyzed.opens("again")
-    if analyse:
-        analyzed.analyses()
-    analyzed.clicks("reject")
-    analyzed.waits()
-    (row,) = corrections.rows()
-    assert row["review"] == "rejected"
-    kept = ("mask_path", "prediction_path", "model", "model_fingerprint")
-    assert [row[name] for name in kept] == [before[name] for name in kept]
-    assert read_mask(corrections.folder / row["mask_path"])[10, 120]
-    analyzed.clicks("undo_correction")
-    analyzed.waits()
-    assert corrections.rows() == [before]
+    for is_analyzed in (False, True):
+        analyzed.viewer.layers.clear()
+        analyzed.waits()
+        analyzed.opens("again")
+        if is_analyzed:
+            analyzed.analyses()
+        analyzed.clicks("reject")
+        analyzed.waits()
+        (row,) = corrections.rows()
+        assert row["review"] == "rejected"
+        kept = ("mask_path", "prediction_path", "model", "model_fingerprint")
+        assert [row[name] for name in kept] == [before[name] for name in kept]
+        assert read_mask(corrections.folder / row["mask_path"])[10, 120]
+        analyzed.clicks("undo_correction")
+        analyzed.waits()
+        assert corrections.rows() == [before]

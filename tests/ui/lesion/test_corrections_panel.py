@@ -30,7 +30,6 @@ def short(window, tmp_path):
     window.qtbot.wait(50)
 
 
-@pytest.mark.both_qts
 def test_in_a_short_dock_no_line_or_button_is_cut_off(short):
     for name in ("standing", "status", "notice_of_use"):
         label = short.finds(QLabel, name)

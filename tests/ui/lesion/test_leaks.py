@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 PATIENCE_MS = 60_000
-CYCLES = 3
+CYCLES = 2
 
 
 @pytest.mark.own_viewer  # with all that napari keeps for a layer

@@ -32,21 +32,41 @@ def last_error() -> str:
     return notification_manager.records[-1].message
 
 
-@pytest.mark.both_qts
-def test_an_empty_dock_shows_the_start_page(person):
+def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, person, qtbot):
+    assert dock.findChild(QAbstractButton, "primary") is None
+    button = person.finds(QAbstractButton, "primary")
+    assert not button.isVisibleTo(dock)  # nothing to work on yet
+    # The start page shows how to begin.
     words = person.finds(QLabel, "welcome_words").text()
     assert "Drop a photograph here" in words
-    assert person.dock.welcome.isVisibleTo(person.dock)
-    assert not person.dock.analyze_button.isEnabled()
-    assert "Open a photograph first" in person.dock.analyze_button.toolTip()
-
-
-def test_the_sample_opens_with_a_link(person, qtbot):
-    person.dock.welcome.link_activated.emit("sample")
-    qtbot.waitUntil(lambda: len(person.viewer.layers) == 1, timeout=30_000)
+    assert dock.welcome.isVisibleTo(dock)
+    assert not dock.analyze_button.isEnabled()
+    assert "Open a photograph first" in dock.analyze_button.toolTip()
+    # All controls are named.
+    kinds = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
+    controls = [control for kind in kinds for control in dock.findChildren(kind)]
+    own = [
+        control
+        for control in controls
+        if not isinstance(control, QScrollBar)
+        and not control.objectName().startswith("qt_")
+        and not isinstance(control.parent(), QTableView)
+    ]
+    assert len(own) > 20
+    assert [control for control in own if not (control.objectName() and control.accessibleName())] == []
+    # A gray image is not a photograph, and a hint is shown.
+    person.viewer.add_image(np.zeros((20, 20)), name="cells")
+    assert dock.picker.image is None
+    hints = [label.text() for label in dock.welcome.findChildren(QLabel)]
+    assert any("'cells' is not a color photograph" in hint for hint in hints)
+    person.viewer.layers.clear()
+    # The sample opens with a link.
+    dock.welcome.link_activated.emit("sample")
+    qtbot.waitUntil(lambda: len(person.viewer.layers) == 1, timeout=PATIENCE_MS)
     assert person.viewer.layers[0].rgb
-    assert not person.dock.welcome.isVisibleTo(person.dock)
-    assert "dermoscopic" in person.dock.picker.findChildren(QLabel)[0].text()
+    assert not dock.welcome.isVisibleTo(dock)
+    qtbot.waitUntil(lambda: button.isVisibleTo(dock), timeout=PATIENCE_MS)
+    assert "dermoscopic" in dock.picker.findChildren(QLabel)[0].text()
 
 
 @pytest.mark.both_qts
@@ -87,36 +107,29 @@ def test_test_time_augmentation_gives_a_band_that_follows_the_threshold(person, 
     assert "mole band" not in [layer.name for layer in person.viewer.layers]
 
 
-def test_a_second_analysis_reuses_the_layers(person):
-    person.opens()
-    person.analyses()
-    person.analyses()
-    assert len(person.viewer.layers) == 5
-
-
-def test_a_double_click_on_analyze_runs_once(person, qtbot):
-    person.opens()
+def test_a_second_analysis_reuses_the_layers_and_a_duplicate_gets_its_own(person):
+    image = person.opens()
+    # A double click on Analyze runs once.
     taken = []
     person.dock.analysis_controller.queue.analyzed.connect(taken.append)
     person.clicks("primary")
     person.dock.analyze_button.click()
     person.waits()
     assert len(taken) == 1
-
-
-def test_analyze_all_keeps_corrected_masks(person):
-    for name in ("one", "two", "three"):
-        person.opens(name)
-        if name == "one":
-            person.analyses()
-            person.draws(person.layer("mask", "one"), [(10, 10), (10, 30)])
-            person.waits()
-    drawn = person.layer("mask", "one").data.copy()
-    person.clicks("analyse_all")
-    person.waits()
-    assert {"two mask", "three mask"} <= {layer.name for layer in person.viewer.layers}
-    assert np.array_equal(person.layer("mask", "one").data, drawn)
-    assert "2 photographs analyzed" in person.dock.status.text
+    person.analyses()
+    assert len(person.viewer.layers) == 5
+    # The layers follow the name of their image.
+    image.name = "left arm"
+    names = {layer.name for layer in person.viewer.layers}
+    assert names == {"left arm", *(f"left arm {role}" for role in ("probability", "mask", "ROI", "contour"))}
+    assert person.dock.picker.combo.currentText() == "left arm"
+    person.analyses()
+    assert len(person.viewer.layers) == 5
+    # A duplicated image gets layers of its own.
+    person.viewer.add_layer(type(image).create(*image.as_layer_data_tuple()))
+    assert person.dock.picker.combo.count() == 2
+    person.analyses()
+    assert len(person.viewer.layers) == 10
 
 
 def test_an_image_without_lesion_is_reported_and_can_be_painted(person):
@@ -127,42 +140,9 @@ def test_an_image_without_lesion_is_reported_and_can_be_painted(person):
     person.draws(person.layer("mask"), [(30, 30), (30, 40)])
     person.waits()
     assert person.lesion.result.measurements["area_px"] == person.mask.sum() > 0
-
-
-def test_other_number_types_and_alpha_give_the_same_mask(person):
-    rgb = person.opens("plain").data
-    person.opens("16 bit", rgb.astype(np.uint16) * 257)
-    person.opens("float", rgb / np.float32(255))
-    person.opens("alpha", np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)]))
-    person.clicks("analyse_all")
+    # Skin without a lesion is reported, too, even if the file is damaged.
+    person.viewer.layers.clear()
     person.waits()
-    masks = [person.layer("mask", name).data for name in ("plain", "16 bit", "float", "alpha")]
-    assert all(np.array_equal(mask, masks[0]) for mask in masks)
-
-
-def test_a_gray_image_is_not_a_photograph_and_a_hint_is_shown(person):
-    person.viewer.add_image(np.zeros((20, 20)), name="cells")
-    assert person.dock.picker.image is None
-    hints = [label.text() for label in person.dock.welcome.findChildren(QLabel)]
-    assert any("'cells' is not a color photograph" in hint for hint in hints)
-
-
-def test_an_unknown_model_is_reported_and_changes_nothing(person):
-    person.opens()
-    person.dock.model.model = "nonsense"
-    person.analyses()
-    assert "there is no model named 'nonsense'" in last_error()
-    assert "nonsense" in person.dock.status.text
-    assert len(person.viewer.layers) == 1
-
-
-def begins_a_long_analysis(person, qtbot):
-    person.dock.model.model = "slow-60"
-    person.clicks("primary")
-    qtbot.waitUntil(lambda: "Finding the lesion" in person.dock.status.text, timeout=20_000)
-
-
-def test_no_lesion_found_is_reported_also_for_invalid_images(person):
     image = person.opens(rgb=photograph(lesions=()))
     person.analyses()
     assert "no lesion found with" in person.dock.status.text.lower()
@@ -175,32 +155,68 @@ def test_no_lesion_found_is_reported_also_for_invalid_images(person):
     assert person.dock.status.text.endswith("Lower the threshold or paint the lesion.")
 
 
-def test_cancel_stops_at_once_and_changes_nothing(person, qtbot):
+def test_analyze_all_keeps_corrected_masks_and_takes_other_number_types_and_alpha(person):
+    rgb = person.opens("one").data
+    person.analyses()
+    plain = person.layer("mask", "one").data.copy()
+    person.draws(person.layer("mask", "one"), [(10, 10), (10, 30)])
+    person.waits()
+    drawn = person.layer("mask", "one").data.copy()
+    others = {
+        "16 bit": rgb.astype(np.uint16) * 257,
+        "float": rgb / np.float32(255),
+        "alpha": np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)]),
+    }
+    for name, data in others.items():
+        person.opens(name, data)
+    person.clicks("analyse_all")
+    person.waits()
+    assert np.array_equal(person.layer("mask", "one").data, drawn)
+    assert "3 photographs analyzed" in person.dock.status.text
+    assert all(np.array_equal(person.layer("mask", name).data, plain) for name in others)
+    # The dock follows the layer that is selected.
+    first, last = person.viewer.layers["one"], person.viewer.layers["alpha"]
+    person.viewer.layers.selection.active = first
+    assert person.dock.picker.image == first
+    person.dock.picker.step(-1)
+    assert person.dock.picker.image == last
+    assert last.visible
+    assert not first.visible
+
+
+def begins_a_long_analysis(person, qtbot):
+    person.dock.model.model = "slow-60"
+    person.clicks("primary")
+    qtbot.waitUntil(lambda: "Finding the lesion" in person.dock.status.text, timeout=20_000)
+
+
+@pytest.mark.both_qts
+def test_an_analysis_that_is_cancelled_or_fails_changes_nothing(person, client, qtbot):
     person.opens()
+    # It is cancelled.
     begins_a_long_analysis(person, qtbot)
     person.clicks("cancel")
     person.waits()
     assert "Canceled" in person.dock.status.text
     assert len(person.viewer.layers) == 1
-    person.dock.model.model = "fine"
-    person.analyses()
-    assert person.mask.any()
-
-
-@pytest.mark.both_qts
-def test_a_killed_worker_is_reported_and_restarted(person, client, qtbot):
-    person.opens()
+    # Its worker is killed.
     begins_a_long_analysis(person, qtbot)
     os.kill(client.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     person.waits()
     assert "stopped unexpectedly" in last_error()
     assert len(person.viewer.layers) == 1
+    # Its model is unknown.
+    person.dock.model.model = "nonsense"
+    person.analyses()
+    assert "there is no model named 'nonsense'" in last_error()
+    assert "nonsense" in person.dock.status.text
+    assert len(person.viewer.layers) == 1
+    # The next one runs.
     person.dock.model.model = "fine"
     person.analyses()
     assert person.mask.any()
-
-
-def test_an_image_removed_during_its_analysis(person):
+    # Its image is removed.
+    person.viewer.layers.clear()
     image = person.opens()
     person.dock.model.model = "slow-0.5"
     person.clicks("primary")
@@ -210,38 +226,7 @@ def test_an_image_removed_during_its_analysis(person):
     assert person.dock.welcome.isVisibleTo(person.dock)
 
 
-def test_layers_follow_the_name_of_their_image(person):
-    image = person.opens()
-    person.analyses()
-    image.name = "left arm"
-    names = {layer.name for layer in person.viewer.layers}
-    assert names == {"left arm", *(f"left arm {role}" for role in ("probability", "mask", "ROI", "contour"))}
-    assert person.dock.picker.combo.currentText() == "left arm"
-    person.analyses()
-    assert len(person.viewer.layers) == 5
-
-
-def test_a_duplicated_image_gets_layers_of_its_own(person):
-    image = person.opens()
-    person.analyses()
-    person.viewer.add_layer(type(image).create(*image.as_layer_data_tuple()))
-    assert person.dock.picker.combo.count() == 2
-    person.analyses()
-    assert len(person.viewer.layers) == 10
-
-
-def test_the_dock_follows_the_layer_that_is_selected(person):
-    first, second = person.opens("first"), person.opens("second")
-    person.viewer.layers.selection.active = first
-    assert person.dock.picker.image == first
-    person.dock.picker.step(1)
-    assert person.dock.picker.image == second
-    assert second.visible
-    assert not first.visible
-
-
-@pytest.mark.both_qts
-def test_options_round_trip_through_the_controls(dock):
+def test_options_round_trip_through_the_controls_and_are_stored(person, viewer, client):
     odd = LesionOptions.parse(
         {
             "model": "some model",
@@ -252,13 +237,9 @@ def test_options_round_trip_through_the_controls(dock):
         },
         "test",
     )
-    for options in (odd, LesionOptions(), odd.model_copy(update={"threshold": 0.123456})):
-        dock.set_options(options)
-        assert dock.options() == options
-
-
-@pytest.mark.both_qts
-def test_settings_are_stored(person, viewer, client):
+    for options in (odd, odd.model_copy(update={"threshold": 0.123456}), LesionOptions()):
+        person.dock.set_options(options)
+        assert person.dock.options() == options
     person.opens()
     person.finds(QCheckBox, "flips").click()
     person.finds(QCheckBox, "smooth").click()
@@ -269,21 +250,6 @@ def test_settings_are_stored(person, viewer, client):
     assert second.options().flips
     second.close()
     second.deleteLater()
-
-
-def test_every_control_can_be_found_and_is_named(dock, person):
-    person.finds(QAbstractButton, "primary")  # the dock is complete
-    kinds = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
-    controls = [control for kind in kinds for control in dock.findChildren(kind)]
-    own = [
-        control
-        for control in controls
-        if not isinstance(control, QScrollBar)
-        and not control.objectName().startswith("qt_")
-        and not isinstance(control.parent(), QTableView)
-    ]
-    assert len(own) > 20
-    assert [control for control in own if not (control.objectName() and control.accessibleName())] == []
 
 
 def test_measurements_follow_the_scale_of_the_image(person):
@@ -297,33 +263,22 @@ def test_measurements_follow_the_scale_of_the_image(person):
     assert np.allclose(person.layer("mask").scale, (50.0, 50.0))
 
 
-@pytest.mark.both_qts
-@pytest.mark.parametrize(("pressed", "kept"), [("Cancel", True), ("Replace", False)])
-def test_a_corrected_mask_is_replaced_only_after_confirmation(person, pressed, kept):
+def test_a_corrected_mask_is_replaced_only_after_confirmation(person):
     person.opens()
     person.analyses()
     model = person.mask.copy()
     person.draws(person.layer("mask"), [(10, 10), (10, 60)])
     person.waits()
     drawn = person.mask.copy()
-    person.clicks("primary")
-    person.answers("replace_corrections", pressed)
-    person.waits()
-    assert np.array_equal(person.mask, drawn if kept else model)
-    if not kept:
-        person.layer("mask").undo()
+    for pressed, expected in (("Cancel", drawn), ("Replace", model)):
+        person.clicks("primary")
+        person.answers("replace_corrections", pressed)
         person.waits()
-        assert np.array_equal(person.mask, drawn)
-        assert person.lesion.corrected
-
-
-def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, person):
-    assert dock.findChild(QAbstractButton, "primary") is None
-    button = person.finds(QAbstractButton, "primary")
-    assert not button.isVisibleTo(dock)  # nothing to work on yet
-    assert dock.welcome.isVisibleTo(dock)
-    person.opens()
-    person.qtbot.waitUntil(lambda: button.isVisibleTo(dock), timeout=PATIENCE_MS)
+        assert np.array_equal(person.mask, expected), pressed
+    person.layer("mask").undo()
+    person.waits()
+    assert np.array_equal(person.mask, drawn)
+    assert person.lesion.corrected
 
 
 def test_a_dock_opened_with_a_photograph_is_completed_at_once(viewer, shared_client, qtbot):

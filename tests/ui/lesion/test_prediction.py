@@ -77,24 +77,20 @@ def analyzed(person, name="mole", **options):
 
 
 @pytest.mark.both_qts
-def test_an_analyzed_photograph_gets_a_prediction(person):
+def test_an_analyzed_photograph_gets_a_prediction_that_follows_the_patient_data(person):
     analyzed(person)
-    found = prediction_of(person)
-    assert found.provenance["verb"] == "classify"
-    low, high = found.interval
-    assert text_of(person) == f"Inconclusive: melanoma {found.probability:.2f} (95 % interval {low:.2f}–{high:.2f})."
+    before = prediction_of(person)
+    assert before.provenance["verb"] == "classify"
+    low, high = before.interval
+    assert text_of(person) == f"Inconclusive: melanoma {before.probability:.2f} (95 % interval {low:.2f}–{high:.2f})."
     assert "for melanoma: sensitivity 91 % (86–95)" in text_of(person, "answer_side")
     rows = {row.name: row for row in person.dock.prediction_section.classes.rows}
-    assert rows["Melanoma"].value == pytest.approx(found.probability)
-    assert (rows["Melanoma"].interval, rows["Melanoma"].mark) == (found.interval, 0.2)
+    assert rows["Melanoma"].value == pytest.approx(before.probability)
+    assert (rows["Melanoma"].interval, rows["Melanoma"].mark) == (before.interval, 0.2)
     assert person.dock.prediction_section.nearest.topLevelItemCount() == 3
     assert text_of(person, "answer_validity") == ""
     assert person.dock.prediction_section.verdict.isVisibleTo(person.dock)
-
-
-def test_patient_data_change_the_prediction_without_a_new_forward_pass(person):
-    analyzed(person)
-    before = prediction_of(person)
+    # Patient data change it without a new forward pass.
     types(person, "80")
     after = prediction_of(person)
     assert after.probability > before.probability + 0.1
@@ -107,17 +103,13 @@ def test_patient_data_change_the_prediction_without_a_new_forward_pass(person):
     types(person, "")
     chooses(person, "")
     assert prediction_of(person).probability == pytest.approx(before.probability)
-
-
-def test_an_impossible_age_is_reported_and_counts_as_unknown(person):
-    analyzed(person)
-    before = prediction_of(person)
+    # An impossible age is reported and counts as unknown.
     types(person, "800")
     assert "expected a number from 0 to 120" in text_of(person, "patient_age_fault")
     assert prediction_of(person).probability == pytest.approx(before.probability)
 
 
-def test_the_prediction_follows_the_mask_and_its_undo(person):
+def test_the_prediction_follows_the_mask_without_waiting_for_measurements(person, monkeypatch, qtbot):
     analyzed(person)
     before = prediction_of(person)
     person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
@@ -128,10 +120,7 @@ def test_the_prediction_follows_the_mask_and_its_undo(person):
     person.layer("mask").undo()
     person.waits()
     assert prediction_of(person).probability == pytest.approx(before.probability)
-
-
-def test_the_prediction_does_not_wait_for_measurements(person, monkeypatch, qtbot):
-    analyzed(person)
+    # It does not wait for measurements.
     before, verdict, area = prediction_of(person), text_of(person), person.lesion.result.measurements["area_px"]
     go_on = threading.Event()
     derive = result_updates.update_from_mask
@@ -182,10 +171,12 @@ def test_the_heatmap_is_a_layer_that_follows_the_prediction(person):
     assert [one.name for one in person.viewer.layers] == [*names, "mole numbers"], "the stroke is a second lesion"
 
 
-def test_selecting_the_same_model_again_reuses_the_heatmap(person, monkeypatch):
+def test_the_heatmap_follows_model_and_class(person, models, monkeypatch):
+    add_classifier(models, "three-model", classes=["nevus", "other", "melanoma"])
     analyzed(person)
     person.finds(QCheckBox, "heatmap").click()
     person.waits()
+    # Selecting the same model again reuses it.
     layer, queue, requested = person.layer("heatmap"), person.dock.prediction_controller.queue, []
     submit = queue.submit
     monkeypatch.setattr(queue, "submit", lambda request: (requested.append(request.method), submit(request)))
@@ -198,13 +189,7 @@ def test_selecting_the_same_model_again_reuses_the_heatmap(person, monkeypatch):
     models_changed().changed.emit("melanoma-test")  # the model may have been replaced
     person.waits()
     assert requested == ["", "", "grad_cam"]
-
-
-def test_the_heatmap_class_can_be_selected_with_more_than_two_classes(person, models):
-    add_classifier(models, "three-model", classes=["nevus", "other", "melanoma"])
-    analyzed(person)
-    person.finds(QCheckBox, "heatmap").click()
-    person.waits()
+    # The class can be selected if there are more than two.
     combo = person.finds(QComboBox, "heatmap_class")
     assert not combo.isVisibleTo(person.dock)
     person.dock.classifier.refresh()
@@ -272,7 +257,7 @@ def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
     second.deleteLater()
 
 
-def test_a_slow_prediction_can_be_canceled(person, models, qtbot):
+def test_a_slow_prediction_is_canceled_by_the_user_its_photograph_or_the_dock(person, models, qtbot):
     add_classifier(models, "slow-model")
     analyzed(person)
     person.dock.classifier.refresh()
@@ -283,6 +268,19 @@ def test_a_slow_prediction_can_be_canceled(person, models, qtbot):
     assert "There is no prediction for this lesion" in text_of(person, "answer_hint")
     chooses_model(person, "melanoma-test")
     assert prediction_of(person) is not None
+    # The photograph is removed during its prediction.
+    chooses_model(person, "slow-model", wait=False)
+    person.viewer.layers.remove(person.viewer.layers["mole"])
+    person.dock.prediction_controller.queue.cancel()
+    person.waits()
+    assert person.dock.welcome.isVisibleTo(person.dock)
+    person.viewer.layers.clear()
+    # The dock is closed during a prediction.
+    chooses_model(person, "melanoma-test")
+    analyzed(person)
+    chooses_model(person, "slow-model", wait=False)
+    qtbot.waitUntil(lambda: not tasks.is_idle(person.dock.prediction_controller.queue), timeout=PATIENCE_MS)
+    person.viewer.window.remove_dock_widget(person.dock)
 
 
 def chooses_model(person, name, wait=True):
@@ -295,7 +293,7 @@ def chooses_model(person, name, wait=True):
         person.waits()
 
 
-def test_each_model_list_contains_the_models_for_its_task(person, models):
+def test_each_model_list_contains_the_models_for_its_task_or_none(person, viewer, shared_client):
     person.waits()  # the models are listed once the dock is drawn
     lists = {name: person.finds(QComboBox, name) for name in ("model", "classifier")}
     names = {name: [combo.itemData(place) for place in range(combo.count())] for name, combo in lists.items()}
@@ -306,6 +304,17 @@ def test_each_model_list_contains_the_models_for_its_task(person, models):
     person.dock.classifier.model = "lesion-small"
     assert lists["classifier"].currentText() == "lesion-small (for segmentation)"
     assert person.finds(QToolButton, "classifier_card").isEnabled()
+    # No classifier can be selected, and that is stored.
+    person.dock.classifier.model = "melanoma-test"
+    analyzed(person)
+    chooses_model(person, "")
+    assert prediction_of(person) is None
+    assert "Select a <i>classifier</i>" in text_of(person, "answer_hint")
+    assert not person.dock.patient.isVisibleTo(person.dock)
+    second = LesionDock(viewer, shared_client)
+    assert second.classifier.model == ""
+    second.close()
+    second.deleteLater()
 
 
 def test_the_default_classifier_follows_the_type_of_the_photograph(person, models, monkeypatch):
@@ -344,34 +353,22 @@ def test_the_default_classifier_is_selected_until_the_user_selects_another(viewe
     made.deleteLater()
 
 
-def test_no_classifier_can_be_selected_and_is_stored(person, viewer, shared_client):
-    analyzed(person)
-    chooses_model(person, "")
-    assert prediction_of(person) is None
-    assert "Select a <i>classifier</i>" in text_of(person, "answer_hint")
-    assert not person.dock.patient.isVisibleTo(person.dock)
-    second = LesionDock(viewer, shared_client)
-    assert second.classifier.model == ""
-    second.close()
-    second.deleteLater()
-
-
-@pytest.mark.parametrize("again", ["link", "list"])
-def test_results_of_a_hidden_photograph_are_hidden(person, again):
+def test_results_of_a_hidden_photograph_are_hidden(person):
     analyzed(person)
     image, dock = person.viewer.layers["mole"], person.dock
     parts = (dock.prediction_section.classes, dock.table, dock.mask_controls)
-    assert all(part.isVisibleTo(dock) for part in parts)
-    image.visible = False  # as a slide does that is opened
-    assert not [part for part in parts if part.isVisibleTo(dock)]
-    assert text_of(person, "photograph_hidden").startswith("'mole' is hidden, and so are its results.")
-    if again == "link":
-        dock.hidden_notice.linkActivated.emit("show")
-    else:
-        dock.picker.combo.activated.emit(0)
-    assert image.visible
-    assert all(part.isVisibleTo(dock) for part in parts)
-    assert not dock.hidden_notice.isVisibleTo(dock)
+    for show_again in (
+        lambda: dock.hidden_notice.linkActivated.emit("show"),
+        lambda: dock.picker.combo.activated.emit(0),
+    ):
+        assert all(part.isVisibleTo(dock) for part in parts)
+        image.visible = False  # as a slide does that is opened
+        assert not [part for part in parts if part.isVisibleTo(dock)]
+        assert text_of(person, "photograph_hidden").startswith("'mole' is hidden, and so are its results.")
+        show_again()
+        assert image.visible
+        assert all(part.isVisibleTo(dock) for part in parts)
+        assert not dock.hidden_notice.isVisibleTo(dock)
 
 
 def test_a_hint_is_shown_if_no_classifier_is_installed(home, monkeypatch, person):
@@ -430,26 +427,6 @@ def test_a_prediction_is_outdated_as_soon_as_the_threshold_changes(person):
     assert text_of(person, "answer_earlier") == ""
 
 
-def test_a_photograph_removed_during_its_prediction(person, models):
-    add_classifier(models, "slow-model")
-    image = analyzed(person)
-    person.dock.classifier.refresh()
-    chooses_model(person, "slow-model", wait=False)
-    person.viewer.layers.remove(image)
-    person.dock.prediction_controller.queue.cancel()
-    person.waits()
-    assert person.dock.welcome.isVisibleTo(person.dock)
-
-
-def test_the_dock_closed_during_a_prediction(person, models, qtbot):
-    add_classifier(models, "slow-model")
-    analyzed(person)
-    person.dock.classifier.refresh()
-    chooses_model(person, "slow-model", wait=False)
-    qtbot.waitUntil(lambda: not tasks.is_idle(person.dock.prediction_controller.queue), timeout=PATIENCE_MS)
-    person.viewer.window.remove_dock_widget(person.dock)
-
-
 def test_a_case_fills_the_form_and_values_can_be_edited(person):
     analyzed(person)
     identity = person.dock.picker.identity
@@ -502,7 +479,7 @@ def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):
 
 def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tmp_path):
     person.dock.settings.folder = tmp_path
-    image = analyzed(person)
+    analyzed(person)
     types(person, "80")
     person.clicks("save")
     person.waits()
@@ -510,8 +487,16 @@ def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tm
     about = json.loads(path.read_text())
     about["prediction"]["model"]["fingerprint"] = find_bundle("melanoma-test").fingerprint
     path.write_text(json.dumps(about))
-    person.viewer.layers.remove(image)
+    person.viewer.layers.clear()
     person.waits()
+    # That of another image of the same name is ignored.
+    person.opens(rgb=photograph(((60, 80, 12),)))
+    person.waits()
+    assert person.finds(QLineEdit, "patient_age").text() == ""
+    assert text_of(person) == ""
+    person.viewer.layers.clear()
+    person.waits()
+    # That of the same image is restored, and outdated by an edit.
     person.opens()
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == "80"
@@ -527,29 +512,15 @@ def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tm
     assert "Select a <i>classifier</i>" in text_of(person, "answer_hint")
 
 
-def test_a_saved_prediction_of_another_image_is_ignored(person, tmp_path):
-    person.dock.settings.folder = tmp_path
-    image = analyzed(person)
-    types(person, "80")
-    person.clicks("save")
-    person.waits()
-    person.viewer.layers.remove(image)
-    person.waits()
-    person.opens(rgb=photograph(((60, 80, 12),)))
-    person.waits()
-    assert person.finds(QLineEdit, "patient_age").text() == ""
-    assert text_of(person) == ""
-
-
-@pytest.mark.parametrize("message", ["The mask is now that of 'cells'.", ""])
-def test_a_message_that_follows_the_start_of_a_prediction_is_kept(person, message):
+def test_a_message_that_follows_the_start_of_a_prediction_is_kept(person):
     person.opens()
     status, predictions = person.dock.status, person.dock.prediction_controller
-    status.show_message("Saved.")
-    predictions.queue.started.emit(None)
-    QTest.qWait(STATUS_DELAY_MS + 50)
-    assert status.text.endswith("...")
-    if message:
-        status.show_message(message)
-    predictions.queue.idle.emit()
-    assert status.text.startswith(f"{message or 'Saved.'} Predicted in")
+    for message in ("The mask is now that of 'cells'.", ""):
+        status.show_message("Saved.")
+        predictions.queue.started.emit(None)
+        QTest.qWait(STATUS_DELAY_MS + 50)
+        assert status.text.endswith("...")
+        if message:
+            status.show_message(message)
+        predictions.queue.idle.emit()
+        assert status.text.startswith(f"{message or 'Saved.'} Predicted in")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 
 import numpy as np
-import pytest
 from click_tool import use_tool
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
@@ -39,7 +38,6 @@ def prompts(person, start, end=None, **options):
     person.waits()
 
 
-@pytest.mark.both_qts
 def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
     person.opens(rgb=two_lesions())
     person.clicks("click")

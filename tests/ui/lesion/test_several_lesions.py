@@ -41,9 +41,7 @@ def test_the_second_lesion_is_reported_and_outlined(two):
     (outline,) = two.layer("other lesions").data
     assert abs(outline[:, 1].mean() - 120) < 2
     assert not two.layer("other lesions").editable
-
-
-def test_the_status_line_follows_the_number_of_lesions(two):
+    # The status line follows the number of lesions, unless it shows something else.
     two.finds(QCheckBox, "largest_only").click()
     two.waits()
     assert "analyzed in" in two.dock.status.text
@@ -57,8 +55,13 @@ def test_the_status_line_follows_the_number_of_lesions(two):
     assert two.dock.status.text == "Something else."
 
 
-def test_selecting_a_lesion_ends_when_another_photograph_is_shown(two):
+def test_status_line_and_selecting_end_when_another_photograph_is_shown(two):
     two.opens("other", photograph(((60, 100, 20),)))
+    two.dock.picker.step(1)
+    two.analyses()
+    assert "mole: analyzed" in two.dock.status.text
+    two.dock.picker.step(1)
+    assert two.dock.status.text == ""
     two.dock.picker.step(1)
     two.clicks("choose")
     assert two.dock.status.text == "Click the lesion to select."
@@ -68,15 +71,6 @@ def test_selecting_a_lesion_ends_when_another_photograph_is_shown(two):
     two.dock.picker.step(1)
     two.clicks("choose")
     two.clicks("choose")
-    assert two.dock.status.text == ""
-
-
-def test_the_status_line_is_cleared_for_another_photograph(two):
-    two.opens("other", photograph(((60, 100, 20),)))
-    two.dock.picker.step(1)
-    two.analyses()
-    assert "mole: analyzed" in two.dock.status.text
-    two.dock.picker.step(1)
     assert two.dock.status.text == ""
 
 
@@ -102,21 +96,26 @@ def test_the_outlines_follow_threshold_choice_and_largest_only(two, qtbot):
     assert two.finds(QSlider, "threshold_slider").isEnabled()
 
 
-@pytest.mark.parametrize(("button", "holds_both"), [("Include all", True), ("Not lesions", False)])
-def test_other_lesions_are_stored_as_the_user_decides(two, corrections, button, holds_both):
-    two.clicks("add_correction")
-    two.answers("other_lesions", button)
-    two.waits()
-    review, mask = stored(corrections)
-    assert mask[60, 50]
-    assert mask[60, 120] == holds_both
-    assert review == "accepted"
-    two.clicks("add_correction")  # repeated without a question
-    two.waits()
-    assert len(corrections.rows()) == 1
-
-
-def test_painting_the_second_lesion_needs_no_confirmation(two, corrections):
+def test_other_lesions_are_stored_as_the_user_decides(two, corrections):
+    for button, holds_both in (("Include all", True), ("Not lesions", False)):
+        two.clicks("add_correction")
+        two.answers("other_lesions", button)
+        two.waits()
+        review, mask = stored(corrections)
+        assert mask[60, 50]
+        assert mask[60, 120] == holds_both
+        assert review == "accepted"
+        two.clicks("add_correction")  # repeated without a question
+        two.waits()
+        assert len(corrections.rows()) == 1
+        two.viewer.layers.clear()  # and the same photograph is opened again
+        two.waits()
+        two.clicks("undo_correction")
+        two.waits()
+        assert corrections.rows() == []
+        two.opens("mole", photograph((LARGE, SMALL)))
+        two.analyses()
+    # Painting the second lesion needs no confirmation.
     two.draws(two.layer("mask"), [(60, 120), (60, 121)], brush=30)
     two.waits()
     assert not two.layer("other lesions").data
