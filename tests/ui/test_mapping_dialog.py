@@ -69,7 +69,6 @@ def status_text(dialog):
     return dialog.findChild(QWidget, "mapping_said").text()
 
 
-@pytest.mark.both_qts
 def test_columns_are_guessed_and_unknown_values_counted(opened, table):
     dialog = opened(table)
     assert box(dialog, "column_Geschlecht").currentData() == "sex"

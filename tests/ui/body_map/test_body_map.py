@@ -126,7 +126,6 @@ def test_toenails_are_on_the_chart():
     assert spot("toes", "nail", "left").body_site == spot("hands", "nail", "left").body_site
 
 
-@pytest.mark.both_qts
 def test_arrow_keys_reach_every_site():
     sheet, first = get_chart(), next(iter(get_chart().spots.values()))
     reached, waiting = set(), [first]
@@ -153,7 +152,6 @@ def test_a_site_is_selected_with_the_keyboard(body, chosen, stage, qtbot):
     assert chosen[-1][1] == "left"
 
 
-@pytest.mark.both_qts
 def test_the_lists_show_and_set_the_site(body, chosen, qtbot):
     words, sides = (body.findChild(QComboBox, name) for name in ("body_site", "body_side"))
     body.set_site("thigh", "right")
@@ -228,7 +226,6 @@ def test_lesions_without_a_site_on_the_chart_are_listed(body):
     assert body.findChild(QLabel, "body_said").text() == "Stelle X"
 
 
-@pytest.mark.both_qts
 def test_a_click_on_a_mark_selects_the_lesion(body, chosen, qtbot):
     lesions = []
     body.lesion_chosen.connect(lesions.append)
@@ -263,7 +260,6 @@ def test_only_neighbors_of_hundreds_of_lesions_are_compared(monkeypatch):
     assert gaps[30] > 12
 
 
-@pytest.mark.both_qts
 def test_the_site_under_the_mouse_is_shown(body, qtbot):
     where = body.canvas.spot_position(spot("front", "knee", "right")).toPoint()
     qtbot.mouseMove(body.canvas, where + QPoint(2, 0))
@@ -271,7 +267,6 @@ def test_the_site_under_the_mouse_is_shown(body, qtbot):
     qtbot.waitUntil(lambda: body.findChild(QLabel, "body_said").text() == "Right knee", timeout=20_000)
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize("ink", [DARK_COLORS, LIGHT_COLORS], ids=["dark", "light"])
 def test_selected_highlighted_and_marked_sites_are_distinguishable(ink):
     skin, chosen, hover, mark = (lab(color) for color in (ink.skin, ink.chosen, ink.hover, ink.mark))
@@ -286,7 +281,6 @@ def lab(color):
     return to_lab(rgb)[0, 0].astype(float)
 
 
-@pytest.mark.both_qts
 def test_the_chart_fits_a_narrow_dock_and_follows_the_theme(stage, body, qtbot):
     stage.viewer.theme = "light"
     light = body.canvas.grab().toImage()

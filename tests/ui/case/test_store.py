@@ -116,7 +116,6 @@ def test_a_window_that_is_closed_while_something_is_unsaved_saves_it_first(desk,
     assert CaseStore.open_read_only(tmp_path / "case").case.patient.age == 54
 
 
-@pytest.mark.both_qts
 def test_closing_asks_if_the_case_cannot_be_saved(desk, window, qtbot, monkeypatch):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     guard.watch()
@@ -131,7 +130,6 @@ def test_closing_asks_if_the_case_cannot_be_saved(desk, window, qtbot, monkeypat
     desk.saver.discard_changes()  # else it asks once more when the window goes
 
 
-@pytest.mark.both_qts
 def test_a_closed_question_keeps_the_window(desk, window, monkeypatch):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     monkeypatch.setattr(desk.store, "save", _refuse)

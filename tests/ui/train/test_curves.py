@@ -109,7 +109,6 @@ def test_legends_show_the_last_values_or_those_at_the_mouse(curves):
     assert "Jaccard 0.650" in legend(curves, "overlap")
 
 
-@pytest.mark.both_qts
 def test_the_mouse_over_a_plot_is_followed(curves, qtbot):
     plot = curves.plots["overlap"]
     told = []

@@ -66,7 +66,6 @@ ENABLED = {
 }
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize("state", STATES)
 def test_every_state_has_its_text_and_buttons(view, qtbot, tmp_path, state):
     show(view, qtbot, fake_run(tmp_path, state))

@@ -170,7 +170,6 @@ def test_a_hidden_list_is_not_read(listed, folder, qtbot):
     assert len(runs.reports) == 1
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize("pressed", ["Cancel", "Remove"])
 def test_removing_asks_first(stage, listed, folder, qtbot, pressed):
     run = fake_run(folder, "finished")
@@ -216,7 +215,6 @@ def test_where_there_is_no_trash_nothing_is_removed(stage, listed, folder, qtbot
     assert run.path.exists()
 
 
-@pytest.mark.both_qts
 def test_rows_are_drawn_in_both_themes_and_fit(stage, listed, folder):
     for state in STATES:
         fake_run(folder, state, f"a-rather-long-name-of-a-run-{state}").compare()
