@@ -167,14 +167,32 @@ def five(someone, photos):
     return someone
 
 
-@pytest.mark.both_qts
-def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos):
+def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monkeypatch):
     assert [len(lesion.images) for lesion in five.case.lesions] == [2, 1, 2]
     assert five.status == "Created a case of 5 images in 3 lesions."
     assert five.case.patient.patient_id.startswith("P-")
     assert [row.number for row in map(five.row, five.dock.tree._top_items())] == ["1", "3", "2"]
     assert CaseStore.open_read_only(photos).case == five.case
     assert "P-0042/case.json" in five.dock.save_label.text()
+    # Guesses are shown and confirmed.
+    assert five.row(five.dock.tree.topLevelItem(0)).title == "Left back of the torso ?"
+    five.picks("L1")
+    five.clicks("lesion_confirm")
+    assert five.row(five.dock.tree.topLevelItem(0)).title == "Left back of the torso"
+    five.clicks("case_confirm")
+    assert not five.dock.confirm_button.isVisibleTo(five.dock)
+    # The same folder again adds what is new.
+    PillowImage.fromarray(mole(91)).save(photos / "forearm_right_2_tile.png")
+    five.drops(photos)
+    assert five.status == "1 image added."
+    assert (len(five.case.lesions[2].images), five.notice) == (3, "")
+    assert five.dock.minimumSizeHint().width() <= 340
+    # The link to a report opens it.
+    opened = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
+    path = tmp_path / "report.html"
+    five.dock.status.link_activated.emit(path.as_uri())
+    assert [url.toLocalFile() for url in opened] == [str(path)]
 
 
 @pytest.mark.both_qts
@@ -271,20 +289,40 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     assert again.find_image("I1").correction.digest == case.find_image("I1").correction.digest
 
 
-def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, viewer):
+def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, viewer, qtbot):
+    def correction():
+        return five.case.find_image("I1").correction
+
     five.types("patient_age", "54")
     five.opens("I1")
     five.draws("back_left_1_dermoscopy")
-    kept = five.case.find_image("I1").correction
+    kept = correction()
     five.clicks("case_undo")
     assert five.case.patient.age is None
-    assert five.case.find_image("I1").correction == kept is not None
+    assert correction() == kept is not None
     viewer.layers["back_left_1_dermoscopy mask"].undo()
     five.waits()
-    assert five.case.find_image("I1").correction is None
+    assert correction() is None
+    # A Labels layer is saved as the correction, too.
+    labels = np.zeros((60, 80), np.uint8)
+    labels[20:40, 30:50] = 1
+    viewer.add_labels(labels)
+    five.dock.image_opener.connected_dock.findChild(QAbstractButton, "use_labels").click()
+    five.waits()
+    assert np.array_equal(read_correction(correction()), labels != 0)
+    viewer.layers["back_left_1_dermoscopy mask"].undo()
+    five.waits()
+    assert correction() is None
+    # A mask that is drawn without the Lesion dock is kept.
+    viewer.window.remove_dock_widget(five.dock.image_opener.connected_dock)
+    qtbot.waitUntil(lambda: five.dock.image_opener.connected_dock is None, timeout=PATIENCE_MS)
+    drawn = five.draws("back_left_1_dermoscopy")
+    five.opens("I1")
+    assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
+    assert correction() is not None
+    assert np.array_equal(read_correction(correction()), drawn)
 
 
-@pytest.mark.both_qts
 def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewer):
     name = "back_left_1_dermoscopy"
     five.opens("I1")
@@ -311,32 +349,7 @@ def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewe
     assert describe_mask(about) == "by 2 clicks with lesion-click", "the click before the case was closed, too"
 
 
-def test_a_labels_layer_is_saved_as_the_correction(five, viewer):
-    five.opens("I1")
-    labels = np.zeros((60, 80), np.uint8)
-    labels[20:40, 30:50] = 1
-    viewer.add_labels(labels)
-    five.dock.image_opener.connected_dock.findChild(QAbstractButton, "use_labels").click()
-    five.waits()
-    assert np.array_equal(read_correction(five.case.find_image("I1").correction), labels != 0)
-    viewer.layers["back_left_1_dermoscopy mask"].undo()
-    five.waits()
-    assert five.case.find_image("I1").correction is None
-
-
-def test_a_mask_drawn_without_lesion_dock_is_kept(five, viewer, qtbot):
-    five.opens("I1")
-    viewer.window.remove_dock_widget(five.dock.image_opener.connected_dock)
-    qtbot.waitUntil(lambda: five.dock.image_opener.connected_dock is None, timeout=PATIENCE_MS)
-    drawn = five.draws("back_left_1_dermoscopy")
-    five.opens("I1")
-    assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
-    kept = five.case.find_image("I1").correction
-    assert kept is not None
-    assert np.array_equal(read_correction(kept), drawn)
-
-
-def test_an_invalid_value_is_reported_and_not_stored(five):
+def test_invalid_values_are_reported_and_valid_steps_undone_and_redone(five):
     five.types("patient_age", "430")
     assert five.fault("patient_age") == "Age: expected a number from 0 to 120 years; found 430."
     assert five.case.patient.age is None  # 43 was typed on the way, and not meant
@@ -348,32 +361,36 @@ def test_an_invalid_value_is_reported_and_not_stored(five):
     assert (five.fault("patient_age"), five.case.patient.age) == ("", 54.5)
     five.types("patient_age", "")
     assert five.case.patient.age is None
+    # Steps are undone and redone.
+    five.types("patient_age", "54")
+    five.clicks("add_lesion")
+    five.dock.tree.removed.emit(["I1"])
+    assert "Ctrl+Z undoes it" in five.status
+    for _ in range(3):
+        five.clicks("case_undo")
+    assert (five.case.patient.age, len(five.case.lesions)) == (None, 3)
+    for _ in range(3):
+        five.clicks("case_redo")
+    assert (five.case.patient.age, len(five.case.lesions)) == (54, 4)
 
 
-def test_an_invalid_value_keeps_the_guess(five):
+def test_an_invalid_value_keeps_the_guess_and_belongs_to_its_lesion(five):
     patient = five.case.patient.model_copy(update={"age": 54.0, "guesses": {"age": "table"}})
     five.dock.controller.edit(five.case.model_copy(update={"patient": patient}), "from a table")
     five.types("patient_age", "430")
     assert (five.case.patient.age, dict(five.case.patient.guesses)["age"]) == (54, "table")
-
-
-def test_what_the_patient_says_of_a_lesion_is_known_before_a_diagnosis(five):
+    # What the patient says of a lesion is known before a diagnosis.
     five.dock.lesion_page.show()
     five.picks("L1")
     five.chooses("lesion_itch", "1")
     lesion = five.case.find_lesion("L1")
     assert (lesion.itch, lesion.bleed) == (True, None)
     assert collect_prior_metadata(five.case, lesion)["itch"] == "1"
-
-
-def test_an_invalid_value_belongs_to_its_lesion(five):
-    five.dock.lesion_page.show()
-    five.picks("L1")
+    # An invalid value belongs to its lesion.
     five.types("lesion_diameter_1_mm", "5000000")
     assert five.fault("lesion_diameter_1_mm")
     five.picks("L2")
     assert five.fault("lesion_diameter_1_mm") == five.dock.findChild(QLineEdit, "lesion_diameter_1_mm").text() == ""
-    assert [lesion.diameter_1_mm for lesion in five.case.lesions] == [None] * 3
 
 
 def test_corrected_images_are_restored(five, photos, viewer):
@@ -388,15 +405,6 @@ def test_corrected_images_are_restored(five, photos, viewer):
     assert [record.message for record in notification_manager.records] == []
     for name, mask in drawn.items():
         assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
-
-
-def test_guesses_are_shown_and_confirmed(five):
-    assert five.row(five.dock.tree.topLevelItem(0)).title == "Left back of the torso ?"
-    five.picks("L1")
-    five.clicks("lesion_confirm")
-    assert five.row(five.dock.tree.topLevelItem(0)).title == "Left back of the torso"
-    five.clicks("case_confirm")
-    assert not five.dock.confirm_button.isVisibleTo(five.dock)
 
 
 def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, photos):
@@ -442,15 +450,25 @@ def report_of(person, lesion="L1"):
     return person.case.find_lesion(lesion).synoptic
 
 
-def test_undo_keeps_a_signature_and_records_what_it_restores(reporting):
+def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, photos):
     person = reporting
     for answer, text in (("procedure", "excision"), ("procedure", "shave biopsy")):
         combo = person.dock.findChild(QComboBox, f"synoptic_{answer}")
         combo.setCurrentIndex(combo.findText(text))
         combo.activated.emit(combo.currentIndex())
+    # Undo records what it restores.
     person.clicks("case_undo")
     assert report_of(person).value("procedure") == "excision"
     assert [one.field for one in report_of(person).history] == ["procedure"] * 3
+    # A comment that is being typed belongs to its lesion.
+    comment = person.dock.findChild(QPlainTextEdit, "synoptic_comment")
+    comment.setFocus()
+    comment.setPlainText("of the first lesion")
+    person.picks("L2")
+    assert comment.toPlainText() == ""
+    assert report_of(person).value("comment") == "of the first lesion"
+    # Undo keeps a signature.
+    person.picks("L1")
     person.clicks("synoptic_confirm")
     person.clicks("synoptic_sign")
     signed = report_of(person)
@@ -458,16 +476,8 @@ def test_undo_keeps_a_signature_and_records_what_it_restores(reporting):
     while person.dock.undo_button.isEnabled():
         person.clicks("case_undo")
     assert report_of(person) == signed
-
-
-def test_a_comment_that_is_being_typed_belongs_to_its_lesion_and_is_saved_on_closing(reporting, photos):
-    person = reporting
-    comment = person.dock.findChild(QPlainTextEdit, "synoptic_comment")
-    comment.setFocus()
-    comment.setPlainText("of the first lesion")
+    # Closing saves the comment that is being typed.
     person.picks("L2")
-    assert comment.toPlainText() == ""
-    assert report_of(person).value("comment") == "of the first lesion"
     comment.setFocus()
     comment.setPlainText("of the second lesion")
     person.dock.controller.close()
@@ -475,14 +485,6 @@ def test_a_comment_that_is_being_typed_belongs_to_its_lesion_and_is_saved_on_clo
     case = CaseStore.open_read_only(photos).case
     assert case.find_lesion("L1").synoptic.value("comment") == "of the first lesion"
     assert case.find_lesion("L2").synoptic.value("comment") == "of the second lesion"
-
-
-def test_the_link_to_a_report_opens_it(five, tmp_path, monkeypatch):
-    opened = []
-    monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
-    path = tmp_path / "report.html"
-    five.dock.status.link_activated.emit(path.as_uri())
-    assert [url.toLocalFile() for url in opened] == [str(path)]
 
 
 def test_the_report_of_a_case_is_written_with_its_last_edits(five, tmp_path):
@@ -501,19 +503,6 @@ def test_the_report_of_a_case_is_written_with_its_last_edits(five, tmp_path):
     assert "54" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_steps_are_undone_and_redone(five):
-    five.types("patient_age", "54")
-    five.clicks("add_lesion")
-    five.dock.tree.removed.emit(["I1"])
-    assert "Ctrl+Z undoes it" in five.status
-    for _ in range(3):
-        five.clicks("case_undo")
-    assert (five.case.patient.age, len(five.case.lesions)) == (None, 3)
-    for _ in range(3):
-        five.clicks("case_redo")
-    assert (five.case.patient.age, len(five.case.lesions)) == (54, 4)
-
-
 def drop(tree, mime, place, source=None):
     """Let something fall on a place of the tree."""
     event = QDropEvent(
@@ -524,7 +513,7 @@ def drop(tree, mime, place, source=None):
 
 
 @pytest.mark.both_qts
-def test_images_are_dragged_between_lesions(five):
+def test_images_are_dragged_between_lesions_and_files_dropped_on_them(five, tmp_path):
     five.picks("I1", "I2")
     tree = five.dock.tree
     drop(tree, QMimeData(), tree.visualItemRect(tree.topLevelItem(1)).center(), source=tree)
@@ -533,25 +522,18 @@ def test_images_are_dragged_between_lesions(five):
     assert [len(lesion.images) for lesion in five.case.lesions] == [0, 3, 1, 1]
     five.dock.tree.moved.emit(["I5"], "loose", -1)
     assert five.row(tree.topLevelItem(4)).title == "Not assigned"
-
-
-def test_the_same_folder_again_adds_what_is_new(five, photos):
-    PillowImage.fromarray(mole(91)).save(photos / "forearm_right_2_tile.png")
-    five.drops(photos)
-    assert five.status == "1 image added."
-    assert (len(five.case.lesions[2].images), five.notice) == (3, "")
-    assert five.dock.minimumSizeHint().width() <= 340
-
-
-@pytest.mark.both_qts
-def test_files_dropped_on_a_lesion_are_its_images(five, tmp_path):
+    # Files that are dropped on a lesion are its images.
     PillowImage.fromarray(mole(90)).save(tmp_path / "IMG_0012.png")
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(tmp_path / "IMG_0012.png"))])
-    tree = five.dock.tree
-    drop(tree, mime, tree.visualItemRect(tree.topLevelItem(1)).center())
+    item = tree.topLevelItem(1)
+    before = [image.name for image in five.case.find_lesion(five.row(item).id).images]
+    drop(tree, mime, tree.visualItemRect(item).center())
     five.waits()
-    assert [image.name for image in five.case.lesions[1].images] == ["cheek_3_dermoscopy", "IMG_0012"]
+    assert [image.name for image in five.case.find_lesion(five.row(tree.topLevelItem(1)).id).images] == [
+        *before,
+        "IMG_0012",
+    ]
     five.drops(tmp_path / "IMG_0012.png")
     assert five.status.startswith("No new images.")
 
@@ -630,7 +612,6 @@ def test_a_missing_image_keeps_its_data(five, photos, tmp_path):
     assert five.case.find_image("I1").path == away / "renamed.png"
 
 
-@pytest.mark.both_qts
 def test_recent_edits_are_saved_when_the_dock_is_closed(viewer, shared_client, photos, qtbot):
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     person = Pathologist(viewer, made, qtbot)

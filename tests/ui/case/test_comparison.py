@@ -25,10 +25,6 @@ GROWN = (0.0, "2024-05-02", "L1"), (0.5, "2025-05-10", "L1"), (0.0, "", "L2")  #
 TWICE = (*GROWN[:2], (0.2, "2026-05-10", "L1"))
 
 
-def with_days(*days):
-    return tuple((growth, day, "L1") for growth, day in zip((0.0, 0.5), days, strict=True))
-
-
 @cache
 def grown(growth):
     config = LesionPhantomConfig(seed=1, modality="dermoscopic", size=(300, 400), field_mm=12.0)
@@ -152,35 +148,49 @@ def test_photographs_are_compared_and_the_layers_restored(someone, viewer):
     assert someone.dock.comparison.layers is None
 
 
-def test_no_text_of_the_result_covers_another(shown_viewer, shared_client, qtbot, case):
-    person = enter(shown_viewer, qtbot, case)
-    compare(person)
-    view = person.dock.comparison._view
-    table, notes = view.table, person.dock.findChild(QLabel, "comparison_notes")
+@pytest.mark.both_qts
+def test_no_text_covers_another_and_blinking_stops_when_the_dock_or_the_section_is_hidden(
+    shown_viewer, shared_client, qtbot, case
+):
+    someone = enter(shown_viewer, qtbot, case)
+    compare(someone)
+    view, section = someone.dock.comparison._view, someone.dock.lesion_page.comparison_section
+    table, notes = view.table, someone.dock.findChild(QLabel, "comparison_notes")
     qtbot.waitUntil(lambda: table.height() >= table.heightForWidth(table.width()), timeout=PATIENCE_MS)
     qtbot.waitUntil(lambda: table.geometry().bottom() < notes.geometry().top(), timeout=PATIENCE_MS)
     assert notes.geometry().bottom() <= notes.parentWidget().rect().bottom()
-    person.dock.comparison.leave()
-    person.waits()
+    view.set_motion_reduced(False)
+    frame = someone.dock.parentWidget()
+    for hide, show in (
+        (frame.hide, frame.show),
+        (lambda: section.collapse(animate=False), lambda: section.expand(animate=False)),
+    ):
+        view.blink_button.setChecked(True)
+        assert someone.dock.comparison.layers.is_blinking
+        hide()
+        assert not someone.dock.comparison.layers.is_blinking
+        assert someone.viewer.layers["later photograph, registered"].visible
+        show()
+        someone.waits()
+    someone.dock.comparison.leave()
+    someone.waits()
 
 
-def test_the_border_is_swiped_and_the_contours_hidden(someone, viewer):
+def test_photographs_are_swiped_and_blink_unless_motion_is_reduced(someone, viewer, qtbot):
     compare(someone)
     view, later = someone.dock.comparison._view, viewer.layers["later photograph, registered"]
+    # The border is swiped.
     width = later.data.shape[1]
     for share in (0.25, 0.75):
         view.slider.setValue(round(share * view.slider.maximum()))
         columns = later.data[later.data.shape[0] // 2, :, 3] > 0
         assert not columns[: round(share * width)].any()
         assert columns[round(share * width) + 2 : -2].all()
+    # The contours are hidden.
     with_contours = viewer.layers["earlier photograph"].data
     someone.clicks("comparison_contours")
     assert (viewer.layers["earlier photograph"].data != with_contours).any()
-
-
-def test_blinking_shows_both_in_turns(someone, viewer, qtbot):
-    compare(someone)
-    view, later = someone.dock.comparison._view, viewer.layers["later photograph, registered"]
+    # Both are shown in turns, until the border is swiped again.
     view.set_motion_reduced(False)
     view.blink_button.setChecked(True)
     assert later.data[..., 3].mean() > 200
@@ -189,11 +199,7 @@ def test_blinking_shows_both_in_turns(someone, viewer, qtbot):
     view.slider.setValue(100)
     assert not view.blink_button.isChecked()
     assert later.visible
-
-
-def test_nothing_blinks_with_reduced_motion(someone):
-    compare(someone)
-    view = someone.dock.comparison._view
+    # Nothing blinks with reduced motion.
     view.blink_button.setChecked(True)
     view.set_motion_reduced(True)
     assert not view.blink_button.isEnabled()
@@ -231,51 +237,37 @@ def test_what_cannot_be_compared_has_a_reason(someone, case):
     assert someone.dock.comparison.layers is None
 
 
-@pytest.mark.usefixtures("registered_each_time")
-def test_a_comparison_is_cancelled(someone):
-    someone.picks("L1")
-    view = someone.dock.comparison._view
-    view.compare_button.click()
-    someone.dock.status.cancelled.emit("comparing")
-    someone.waits()
-    assert someone.status == "Stopped."
-    assert someone.dock.comparison.layers is None
+def test_the_order_is_the_selected_one_only_if_the_days_do_not_prove_it(someone, viewer):
+    def is_ordered(*words):
+        places = [text(someone, "comparison_table").index(word) for word in words]
+        return places == sorted(places)
 
-
-@pytest.mark.parametrize(
-    ("case", "caution"),
-    [
-        (with_days("", ""), "The days are unknown: the order is the one you selected."),
-        (with_days("2024-05-02", ""), "One of the days is unknown: the order is the one you selected."),
-        (
-            with_days("2024-05-02", "2024-05-02"),
-            "Both photographs were taken on the same day: the order is the one you selected.",
-        ),
-    ],
-    indirect=["case"],
-)
-def test_the_order_is_the_selected_one_if_the_days_do_not_prove_it(someone, viewer, caution):
+    # The days prove which one is the earlier, however they are selected.
     compare(someone, "I2", "I1")  # the grown lesion first
-    assert shown(viewer) == ["first photograph", "second photograph, registered"]
-    table = text(someone, "comparison_table")
-    assert (
-        table.index("First photograph") < table.index("mole&amp;1") < table.index("Second") < table.index("mole&amp;0")
-    )
-    assert "decreased" in table
-    assert "increased" not in table
-    assert "arlier" not in table + someone.dock.comparison._view._sides.text()
-    assert caution in text(someone, "comparison_cautions")
-
-
-def test_the_earlier_photograph_is_first_however_selected(someone, viewer):
-    compare(someone, "I2", "I1")
     assert shown(viewer) == ["earlier photograph", "later photograph, registered"]
-    table = text(someone, "comparison_table")
-    assert (
-        table.index("Earlier photograph") < table.index("mole&amp;0") < table.index("Later") < table.index("mole&amp;1")
-    )
-    assert "increased" in table
+    assert is_ordered("Earlier photograph", "mole&amp;0", "Later", "mole&amp;1")
+    assert "increased" in text(someone, "comparison_table")
     assert "order" not in text(someone, "comparison_cautions")
+    someone.clicks("comparison_leave")
+    # Other days do not.
+    controller, order = someone.dock.controller, "the order is the one you selected."
+    for days, caution in (
+        (("", ""), f"The days are unknown: {order}"),
+        (("2024-05-02", ""), f"One of the days is unknown: {order}"),
+        (("2024-05-02", "2024-05-02"), f"Both photographs were taken on the same day: {order}"),
+    ):
+        for image, day in zip(("I1", "I2"), days, strict=True):
+            controller.amend(set_image(controller.case, image, taken_on=day))
+        someone.waits()
+        compare(someone, "I2", "I1")
+        assert shown(viewer) == ["first photograph", "second photograph, registered"]
+        assert is_ordered("First photograph", "mole&amp;1", "Second", "mole&amp;0")
+        table = text(someone, "comparison_table")
+        assert "decreased" in table
+        assert "increased" not in table
+        assert "arlier" not in table + someone.dock.comparison._view._sides.text()
+        assert caution in text(someone, "comparison_cautions")
+        someone.clicks("comparison_leave")
 
 
 @pytest.mark.parametrize("case", [TWICE], indirect=True)
@@ -297,7 +289,6 @@ def chosen(someone):
     return [combo.currentData() for combo in someone.dock.comparison._view.combos]
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize("case", [TWICE], indirect=True)
 def test_the_selection_is_kept_while_both_photographs_exist(someone, case, tmp_path):
     controller = someone.dock.controller
@@ -342,21 +333,33 @@ def test_a_new_photograph_is_the_last_one_until_the_user_has_selected_others(som
 
 @pytest.mark.usefixtures("registered_each_time")
 @pytest.mark.parametrize("case", [TWICE], indirect=True)
-@pytest.mark.parametrize("end", ["selection", "mask", "image"])
-def test_a_comparison_that_is_outdated_before_it_is_complete_is_not_shown(someone, viewer, end):
-    someone.picks("L1")
-    someone.dock.comparison._view.compare_button.click()
-    controller = someone.dock.controller
-    if end == "selection":
-        someone.dock.comparison._view.combos[1].setCurrentIndex(1)
-        someone.dock.comparison._view.chosen.emit()
-    elif end == "mask":
-        controller.amend(set_correction(controller.case, "I3", None))
-    else:
-        someone.dock.image_viewer.open(["I1"])
-    someone.waits()
-    assert someone.dock.comparison.layers is None
-    assert not any("registered" in layer.name for layer in viewer.layers)
+def test_a_comparison_that_is_cancelled_or_outdated_before_it_is_complete_is_not_shown(someone, viewer):
+    controller, comparison = someone.dock.controller, someone.dock.comparison
+
+    def select_another():
+        comparison._view.combos[1].setCurrentIndex(1)
+        comparison._view.chosen.emit()
+
+    def cancel():
+        someone.dock.status.cancelled.emit("comparing")
+        assert someone.status == "Stopped."
+
+    for end in (
+        cancel,
+        select_another,
+        lambda: controller.amend(set_correction(controller.case, "I3", None)),
+        lambda: someone.dock.image_viewer.open(["I1"]),
+    ):
+        complete = controller.case
+        someone.picks("L1")
+        choose(someone, "I1", "I3")
+        comparison._view.compare_button.click()
+        assert comparison._job is not None
+        end()
+        someone.waits()
+        assert comparison.layers is None
+        assert not any("registered" in layer.name for layer in viewer.layers)
+        controller.amend(complete)
 
 
 def test_an_opened_image_ends_the_comparison_and_is_shown_alone(someone, viewer, case):
@@ -400,7 +403,6 @@ def test_a_dropped_image_ends_the_comparison_and_stays_in_view(someone, viewer, 
     assert camera.zoom == pytest.approx(zoom)
 
 
-@pytest.mark.both_qts
 def test_all_layers_can_be_removed_at_once(someone, viewer):
     viewer.add_image(np.zeros((30, 40)), name="own")
     for remove in (viewer.layers.remove_selected, viewer.layers.clear):
@@ -410,24 +412,3 @@ def test_all_layers_can_be_removed_at_once(someone, viewer):
         someone.waits()
         assert list(viewer.layers) == []
         assert someone.dock.comparison.layers is None
-
-
-@pytest.mark.both_qts
-def test_blinking_stops_when_the_dock_or_the_section_is_hidden(shown_viewer, shared_client, qtbot, case):
-    someone = enter(shown_viewer, qtbot, case)
-    compare(someone)
-    view, section = someone.dock.comparison._view, someone.dock.lesion_page.comparison_section
-    view.set_motion_reduced(False)
-    frame = someone.dock.parentWidget()
-    for hide, show in (
-        (frame.hide, frame.show),
-        (lambda: section.collapse(animate=False), lambda: section.expand(animate=False)),
-    ):
-        view.blink_button.setChecked(True)
-        assert someone.dock.comparison.layers.is_blinking
-        hide()
-        assert not someone.dock.comparison.layers.is_blinking
-        assert someone.viewer.layers["later photograph, registered"].visible
-        show()
-        someone.waits()
-    someone.dock.comparison.leave()

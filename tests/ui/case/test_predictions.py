@@ -68,7 +68,7 @@ def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     assert len(json.loads((case / "predictions.json").read_text())["lesions"]) == 3
 
 
-def test_predictions_become_outdated_and_are_restored(someone, case):
+def test_predictions_become_outdated_and_are_restored_unless_they_are_damaged(someone, case):
     someone.clicks("case_answer")
     someone.types("patient_age", "70")
     someone.waits()
@@ -82,30 +82,7 @@ def test_predictions_become_outdated_and_are_restored(someone, case):
     someone.dock.importer.follow_link(f"recent:{case}")
     someone.waits()
     assert rows(someone)["L1"].subtitle.startswith("melanoma")
-
-
-def test_predicting_can_be_cancelled(someone, models, qtbot):
-    add_classifier(models, "slow-model")
-    someone.dock.predictor._settings.classifier = "slow-model"
-    someone.dock.predict_button.click()
-    qtbot.waitUntil(lambda: someone.dock.predictor._request is not None, timeout=PATIENCE_MS)
-    someone.dock.status.cancelled.emit("answering")
-    someone.waits()
-    assert "Stopped" in someone.status
-    assert someone.dock.predictor.predictions is None
-
-
-def test_without_a_model_the_button_shows_the_reason(someone, models, monkeypatch):
-    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: models / "none")
-    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", models / "none")
-    someone.picks("L2")
-    button = someone.dock.findChild(QToolButton, "case_answer")
-    assert not button.isEnabled()
-    assert "is installed" in button.toolTip()
-    assert "is installed" in said(someone, "answer_hint")
-
-
-def test_damaged_predictions_are_reported(someone, case):
+    # Damaged ones are reported.
     someone.dock.controller.close()
     someone.waits()
     (case / "predictions.json").write_text("{}")
@@ -115,7 +92,26 @@ def test_damaged_predictions_are_reported(someone, case):
     assert len(someone.case.lesions) == 3
 
 
-@pytest.mark.both_qts
+def test_predicting_can_be_cancelled_and_needs_a_model(someone, models, qtbot, monkeypatch):
+    add_classifier(models, "slow-model")
+    someone.dock.predictor._settings.classifier = "slow-model"
+    someone.dock.predict_button.click()
+    qtbot.waitUntil(lambda: someone.dock.predictor._request is not None, timeout=PATIENCE_MS)
+    someone.dock.status.cancelled.emit("answering")
+    someone.waits()
+    assert "Stopped" in someone.status
+    assert someone.dock.predictor.predictions is None
+    # Without a model, the button shows the reason.
+    someone.dock.predictor._settings.classifier = ""
+    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: models / "none")
+    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", models / "none")
+    someone.picks("L2")
+    button = someone.dock.findChild(QToolButton, "case_answer")
+    assert not button.isEnabled()
+    assert "is installed" in button.toolTip()
+    assert "is installed" in said(someone, "answer_hint")
+
+
 def test_the_report_shows_the_heatmap_of_a_photograph(someone, case, tmp_path):
     someone.opens("I1")
     someone.waits()

@@ -79,18 +79,15 @@ def review(client, shown_viewer, qtbot, tmp_path, monkeypatch):
     wait_until_idle(qtbot, made)
 
 
-def test_a_text_file_is_refused_and_nothing_is_rated(review, tmp_path, qtbot):
-    pictures(tmp_path, "a-1.png", "b-2.png")
+def test_only_dropped_photographs_are_rated(review, tmp_path, qtbot):
+    # A text file is refused, and nothing is rated.
     (tmp_path / "notes.txt").write_text("no photograph")
     assert drops(review.welcome, tmp_path / "notes.txt")
     qtbot.wait(200)
     assert tasks.is_idle(review)
     assert review.list_model.rowCount() == 0
     assert review.status.text == "notes.txt is not a photograph. Drop a folder of photographs, or photographs."
-
-
-@pytest.mark.both_qts
-def test_only_dropped_photographs_are_rated(review, tmp_path, qtbot):
+    # Of a folder, only what is dropped is rated.
     words = review.welcome.findChild(QLabel, "welcome_words").text()
     assert "Subfolders are included" in words
     assert "only these are reviewed" in words

@@ -104,41 +104,66 @@ def three(reviewer, tmp_path):
 
 
 @pytest.mark.both_qts
-def test_the_most_uncertain_come_first_with_text_and_numbers(three):
+def test_the_most_uncertain_come_first_and_are_opened_by_clicks_and_keys(three):
     assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
     assert three.shown(WORDS_ROLE) == ["very uncertain 0.90", "very uncertain 0.50", "certain 0.10"]
     assert three.dock.findChild(QLabel, "counts").text() == "3 to do"
     assert "3 photographs rated" in three.dock.status.text
     assert three.dock.status.text.endswith("Click one to check its mask.")
-
-
-@pytest.mark.both_qts
-def test_selecting_opens_and_analyzes_and_closes_the_previous_one(three):
+    # Every control has its names.
+    controls = [*three.dock.findChildren(QAbstractButton), *three.dock.findChildren(QComboBox), three.dock.list_view]
+    assert len(controls) > 10
+    for control in controls:
+        assert control.objectName(), control
+        assert control.accessibleName(), control.objectName()
+    # Selecting one opens and analyzes it, and closes the previous one.
     three.clicks_on("b-90.png")
     assert three.sees() == "b-90"
     assert three.lesion.picker.identity in three.lesion.controller.store.lesions
     three.clicks_on("c-50.png")
     assert three.sees() == "c-50"
     assert not [name for name in three.layers if name.startswith("b-90")]
-
-
-@pytest.mark.both_qts
-def test_keys_go_to_the_next_and_the_previous(three):
-    three.presses("Alt+PgDown")
+    # Keys go to the previous and the next.
+    three.presses("Alt+PgUp")
     assert three.sees() == "b-90"
     three.presses("Alt+PgDown")
     assert three.sees() == "c-50"
-    three.presses("Alt+PgUp")
-    assert three.sees() == "b-90"
+    # The keys of both docks differ.
+    keys = [[s.key().toString() for s in dock.findChildren(QShortcut)] for dock in (three.dock, three.lesion)]
+    assert set(keys[0]) & set(keys[1]) == {"F1", "?"}
+    assert all(len(set(one)) == len(one) for one in keys)
 
 
-def test_accept_stores_and_opens_the_next(three, corrections):
+def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp_path, monkeypatch):
     three.presses("Alt+PgDown")
     three.presses("Alt+A")
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"]) == ("b-90", "accepted")
     assert three.sees() == "c-50"
     assert three.shown() == ["c-50.png", "a-10.png"]
+    # All shows the review states.
+    combo = three.dock.findChild(QComboBox, "filter")
+    to_do = combo.currentText()
+    combo.setCurrentText("all")
+    combo.activated.emit(combo.currentIndex())
+    assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
+    assert three.shown(STATE_ROLE) == ["accepted", "to do", "to do"]
+    combo.setCurrentText(to_do)
+    combo.activated.emit(combo.currentIndex())
+    # Ratings and states are known in the next session.
+    requests, request = [], three.dock._client.request
+    with monkeypatch.context() as patch:
+        patch.setattr(three.dock._client, "request", lambda verb, **arguments: requests.append(verb))
+        again = ReviewDock(viewer, three.dock._client)
+        viewer.window.add_dock_widget(again, name="again")
+        user = Reviewer(viewer, again, qtbot)
+        user.reviews(tmp_path / "photos")
+        assert user.shown() == ["c-50.png", "a-10.png"]
+        assert requests == []
+    assert three.dock._client.request == request
+    viewer.window.remove_dock_widget(again)
+    again.deleteLater()
+    # The last ones are reviewed.
     three.presses("Alt+X")
     three.presses("Alt+A")
     assert [row["review"] for row in corrections.rows()] == ["accepted", "rejected", "accepted"]
@@ -147,8 +172,8 @@ def test_accept_stores_and_opens_the_next(three, corrections):
     assert three.dock.findChild(QLabel, "counts").text() == "0 to do; 2 accepted, 1 rejected"
 
 
-@pytest.mark.both_qts
-def test_a_mask_is_corrected_by_clicks_and_stored(three, corrections):
+def test_masks_by_clicks_and_of_a_labels_layer_are_stored(three, corrections):
+    # A mask is corrected by clicks.
     three.presses("Alt+PgDown")
     labels = three.viewer.layers["b-90 mask"]
     predicted = labels.data.copy()
@@ -163,43 +188,27 @@ def test_a_mask_is_corrected_by_clicks_and_stored(three, corrections):
     assert (row["image_id"], row["review"]) == ("b-90", "corrected")
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), mask)
     assert np.array_equal(read_mask(corrections.folder / row["prediction_path"]), predicted != 0)
+    # So is the next one, which is added with the button of the Lesion dock.
     assert three.sees() == "c-50"
     assert not three.lesion.prompt_tool.button.isChecked()
     three.lesion.prompt_tool.button.click()
     use_tool(three.viewer, "c-50", (60, 70), button=2)
     three.waits()
     assert not three.viewer.layers["c-50 mask"].data[60, 70]
-
-
-def test_a_labels_layer_is_stored_as_the_mask(three, corrections):
-    three.presses("Alt+PgDown")
+    three.lesion.corrections_controller.add()
+    three.waits()
+    assert corrections.rows()[1]["image_id"] == "c-50"
+    assert three.sees() == "a-10"
+    # The last one gets the mask of a Labels layer.
     labels = np.zeros((120, 160), np.uint8)
     labels[40:80, 60:100] = 1
     three.viewer.add_labels(labels)
     three.lesion.findChild(QAbstractButton, "use_labels").click()
     three.waits()
     three.presses("Alt+A")
-    (row,) = corrections.rows()
-    assert row["review"] == "corrected"
+    row = corrections.rows()[2]
+    assert (row["image_id"], row["review"]) == ("a-10", "corrected")
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), labels != 0)
-
-
-def test_adding_from_the_lesion_dock_goes_on_as_well(three, corrections):
-    three.presses("Alt+PgDown")
-    three.lesion.corrections_controller.add()
-    three.waits()
-    assert corrections.rows()[0]["image_id"] == "b-90"
-    assert three.sees() == "c-50"
-
-
-def test_all_shows_the_review_states(three):
-    three.presses("Alt+PgDown")
-    three.presses("Alt+A")
-    combo = three.dock.findChild(QComboBox, "filter")
-    combo.setCurrentText("all")
-    combo.activated.emit(combo.currentIndex())
-    assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
-    assert three.shown(STATE_ROLE) == ["accepted", "to do", "to do"]
 
 
 def test_a_photograph_with_unsaved_edits_stays_open(three, person_draws):
@@ -238,20 +247,6 @@ def person_draws(qtbot):
     return draw
 
 
-def test_ratings_and_states_are_known_in_the_next_session(three, viewer, qtbot, tmp_path, monkeypatch):
-    three.presses("Alt+PgDown")
-    three.presses("Alt+A")
-    requests = []
-    monkeypatch.setattr(three.dock._client, "request", lambda verb, **arguments: requests.append(verb))
-    again = ReviewDock(viewer, three.dock._client)
-    viewer.window.add_dock_widget(again, name="again")
-    user = Reviewer(viewer, again, qtbot)
-    user.reviews(tmp_path / "photos")
-    assert user.shown() == ["c-50.png", "a-10.png"]
-    assert requests == []
-
-
-@pytest.mark.both_qts
 def test_rating_can_be_stopped_and_goes_on(reviewer, tmp_path, qtbot):
     folder = folder_of(tmp_path / "photos", *(f"slow-{number}" for number in range(10, 30)))
     reviewer.dock.welcome.dropped.emit([folder])
@@ -264,6 +259,11 @@ def test_rating_can_be_stopped_and_goes_on(reviewer, tmp_path, qtbot):
 
 
 def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_path):
+    # A folder without photographs is reported.
+    (tmp_path / "empty").mkdir()
+    reviewer.reviews(tmp_path / "empty")
+    assert "no photograph" in notification_manager.records[-1].message
+    assert reviewer.dock.welcome.isVisibleTo(reviewer.dock)
     folder = folder_of(tmp_path / "photos", "a-10", "dies-20", "empty-100", "b-30")
     (folder / "broken-99.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
     reviewer.reviews(folder)
@@ -271,28 +271,6 @@ def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_
     assert reviewer.shown(WORDS_ROLE)[0] == "no lesion found"
     counts = reviewer.dock.list_model.items.counts()
     assert (counts["to do"], counts["unreadable"]) == (3, 2)
-
-
-def test_a_folder_without_photographs_is_reported(reviewer, tmp_path):
-    (tmp_path / "empty").mkdir()
-    reviewer.reviews(tmp_path / "empty")
-    assert "no photograph" in notification_manager.records[-1].message
-    assert reviewer.dock.welcome.isVisibleTo(reviewer.dock)
-
-
-def test_the_keys_of_both_docks_differ(three):
-    three.presses("Alt+PgDown")
-    keys = [[s.key().toString() for s in dock.findChildren(QShortcut)] for dock in (three.dock, three.lesion)]
-    assert set(keys[0]) & set(keys[1]) == {"F1", "?"}
-    assert all(len(set(one)) == len(one) for one in keys)
-
-
-def test_every_control_has_its_names(three):
-    controls = [*three.dock.findChildren(QAbstractButton), *three.dock.findChildren(QComboBox), three.dock.list_view]
-    assert len(controls) > 10
-    for control in controls:
-        assert control.objectName(), control
-        assert control.accessibleName(), control.objectName()
 
 
 def test_masks_from_other_software_are_imported_with_a_report(three, corrections, tmp_path, qtbot):
