@@ -118,6 +118,7 @@ def leave_out(is_shown, patch):
     create_controls_when_selected(patch)
     if not is_shown:
         create_no_visuals(patch)
+        draw_no_thumbnails(patch)
 
 
 def create_controls_when_selected(patch):
@@ -148,3 +149,11 @@ def create_no_visuals(patch):
 
     patch.setattr(QtViewer, "_add_layer", lambda *_: None)
     patch.setattr(VispyCanvas, "_remove_layer", lambda *_: None)
+
+
+def draw_no_thumbnails(patch):
+    """Draw no thumbnails of layers, for a list that is never drawn; napari draws one whenever a layer changes."""
+    from napari.layers import Image, Labels, Points, Shapes
+
+    for kind in (Image, Labels, Points, Shapes):
+        patch.setattr(kind, "_update_thumbnail", lambda *_, **__: None)
