@@ -14,7 +14,7 @@ from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
-from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShortcut
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -186,26 +186,29 @@ def ready(trainer, blobs):
     return trainer
 
 
-def test_without_data_the_dock_shows_how_to_add_some(trainer):
-    assert trainer.dock.welcome.isVisibleTo(trainer.dock)
-    words = trainer.says("welcome_words")
-    assert "Correct masks in the Lesion dock" in words
-    assert "choose a folder" in words
-    assert not trainer.dock.start_button.isEnabled()
-
-
-def test_a_folder_is_counted_and_ticked(ready):
+def test_a_folder_is_counted_remembered_and_reported_when_it_is_gone(ready, opens_dock, blobs):
+    # It is counted and ticked, and the worker estimates the training.
     assert not ready.dock.welcome.isVisibleTo(ready.dock)
     assert ready.says("about blobs") == "12 images with masks, 6 patients or lesions"
     said = "12 images with masks: 8 for training, 2 for validation, 2 for testing."
     assert ready.says("forecast").startswith(said)
     minutes = ready.dock.build_recipe().epochs  # the worker of this test takes one for each
     assert f"About {minutes} min on this machine (cpu), 1.1 GB; measured with one step." in ready.says("forecast")
-
-
-def test_the_folder_is_remembered(ready, opens_dock, blobs):
+    # The next dock remembers it.
+    assert opens_dock().dock.data_picker.datasets == (str(blobs),)
+    # Once it is gone, the next edit reports it.
+    blobs.rename(blobs.with_name("elsewhere"))
+    ready.types("epochs", "3")
+    ready.until(lambda: "was not found" in ready.says("about blobs"))
+    ready.waits()
+    assert not ready.dock.start_button.isEnabled()
+    assert "not a data set" not in ready.says("warning")
+    # The next dock reports it, too, and can remove it.
     again = opens_dock()
-    assert again.dock.data_picker.datasets == (str(blobs),)
+    assert "was not found" in again.says("about blobs")
+    assert not again.dock.start_button.isEnabled()
+    again.clicks("remove blobs")
+    assert again.dock.welcome.isVisibleTo(again.dock)
 
 
 @pytest.mark.both_qts
@@ -224,22 +227,27 @@ def test_a_folder_can_be_chosen_and_dropped(trainer, blobs, user):
     assert trainer.dock.data_picker.datasets == (str(blobs), str(other))
 
 
-@pytest.mark.parametrize("answer", ["use", "cancel"])
-def test_files_outside_a_data_set_are_listed_and_confirmed(trainer, blobs, user, monkeypatch, answer):
+def test_files_outside_a_data_set_are_listed_and_confirmed(trainer, blobs, user, monkeypatch):
     monkeypatch.setattr(paths, "_trusted", set())
     (blobs / "images" / "b00.png").rename(user / "b00.png")
     text = (blobs / "dataset.csv").read_text().replace("image_id,patient_id", "image_id,patient_id,path")
     (blobs / "dataset.csv").write_text(text.replace("b00,p0", "b00,p0,../b00.png"))
-    trainer.dock.data_picker.training_list.add([blobs])
-    trainer.until(lambda: trainer.dock.window().findChild(QMessageBox, "outside_dialog") is not None)
-    box = trainer.dock.window().findChild(QMessageBox, "outside_dialog")
-    assert "1 file lies outside" in box.text()
-    assert "b00.png" in box.text()
-    button = next(each for each in box.buttons() if each.text() == "Use These Files")
-    (button if answer == "use" else box.button(QMessageBox.StandardButton.Cancel)).click()
-    trainer.waits()
-    assert trainer.dock.data_picker.datasets == ((str(blobs),) if answer == "use" else ())
-    assert paths.is_trusted(blobs) == (answer == "use")
+
+    def question():
+        boxes = trainer.dock.window().findChildren(QMessageBox, "outside_dialog")
+        return next((box for box in boxes if box.isVisible()), None)
+
+    for answer in ("cancel", "use"):
+        trainer.dock.data_picker.training_list.add([blobs])
+        trainer.until(lambda: question() is not None)
+        box = question()
+        assert "1 file lies outside" in box.text()
+        assert "b00.png" in box.text()
+        button = next(each for each in box.buttons() if each.text() == "Use These Files")
+        (button if answer == "use" else box.button(QMessageBox.StandardButton.Cancel)).click()
+        trainer.waits()
+        assert trainer.dock.data_picker.datasets == ((str(blobs),) if answer == "use" else ())
+        assert paths.is_trusted(blobs) == (answer == "use")
 
 
 def drops(widget, *paths):
@@ -254,47 +262,31 @@ def drops(widget, *paths):
     return enter.isAccepted()
 
 
-def test_a_folder_is_taken_wherever_it_is_dropped_on_the_settings(trainer, blobs, user):
-    assert drops(trainer.dock, blobs)
-    trainer.waits()
-    assert trainer.dock.data_picker.datasets == (str(blobs),)
-    trainer.dock.show_page(True)
-    assert not drops(trainer.dock, blobs)
-
-
-def test_a_valid_drop_removes_an_error(trainer, blobs, user):
-    (user / "notes.txt").write_text("none")
-    drops(trainer.dock, user / "notes.txt")
-    trainer.waits()
-    assert "notes.txt is a file. A data set is a folder" in trainer.dock.status.text
-    drops(trainer.dock, blobs)
-    trainer.waits()
-    assert trainer.dock.status.text == "blobs: 12 images with masks, 6 patients or lesions."
-
-
-def test_a_removed_folder_is_reported_twice(ready, blobs):
-    blobs.rename(blobs.with_name("elsewhere"))
-    ready.types("epochs", "3")
-    ready.until(lambda: "was not found" in ready.says("about blobs"))
-    ready.waits()
-    assert not ready.dock.start_button.isEnabled()
-    assert "not a data set" not in ready.says("warning")
-
-
-def test_an_invalid_folder_is_reported_and_not_listed(trainer, user):
+def test_drops_on_an_empty_dock_are_reported_or_taken(trainer, blobs, user):
+    # Without data, the dock shows how to add some.
+    assert trainer.dock.welcome.isVisibleTo(trainer.dock)
+    words = trainer.says("welcome_words")
+    assert "Correct masks in the Lesion dock" in words
+    assert "choose a folder" in words
+    assert not trainer.dock.start_button.isEnabled()
+    # A folder that is no data set is not listed.
     (user / "holiday").mkdir()
     trainer.adds(user / "holiday")
     assert "holiday is not a data set: expected a table dataset.csv" in trainer.dock.status.text
     assert [row.folder.name for row in trainer.dock.data_picker.training_list.rows] == ["corrections"]
-
-
-def test_a_missing_data_set_is_reported_in_its_row(ready, opens_dock, blobs):
-    blobs.rename(blobs.with_name("elsewhere"))
-    again = opens_dock()
-    assert "was not found" in again.says("about blobs")
-    assert not again.dock.start_button.isEnabled()
-    again.clicks("remove blobs")
-    assert again.dock.welcome.isVisibleTo(again.dock)
+    # Neither is a file.
+    (user / "notes.txt").write_text("none")
+    drops(trainer.dock, user / "notes.txt")
+    trainer.waits()
+    assert "notes.txt is a file. A data set is a folder" in trainer.dock.status.text
+    # A data set is taken wherever it is dropped, and removes the error.
+    assert drops(trainer.dock, blobs)
+    trainer.waits()
+    assert trainer.dock.status.text == "blobs: 12 images with masks, 6 patients or lesions."
+    assert trainer.dock.data_picker.datasets == (str(blobs),)
+    # The page of a run takes nothing.
+    trainer.dock.show_page(True)
+    assert not drops(trainer.dock, blobs)
 
 
 def test_corrections_are_added_automatically(trainer, user):
@@ -324,20 +316,20 @@ def test_uncounted_corrections_are_not_an_error(opens_dock, launched, monkeypatc
     assert checked == []
 
 
-def test_base_data_are_used(ready, user, launched):
-    base = write_data_set(user / "known", 6)
-    ready.dock.data_picker.base_list.add([base])
-    ready.waits()
-    assert "base data" in ready.says("forecast")
-    ready.starts()
-    assert launched.recipes[0].data.base == (str(base),)
-
-
-def test_the_same_data_for_both_is_rejected(ready, blobs):
+def test_base_data_are_used_unless_they_are_the_training_data(ready, user, launched, blobs):
     ready.dock.data_picker.base_list.add([blobs])
     ready.waits()
     assert "The data set blobs is both training data and base data" in ready.says("warning")
     assert not ready.dock.start_button.isEnabled()
+    rows = ready.dock.data_picker.base_list
+    ready.qtbot.mouseClick(rows.findChild(QAbstractButton, "remove blobs"), Qt.MouseButton.LeftButton)
+    ready.waits()
+    base = write_data_set(user / "known", 6)
+    rows.add([base])
+    ready.waits()
+    assert "base data" in ready.says("forecast")
+    ready.starts()
+    assert launched.recipes[0].data.base == (str(base),)
 
 
 @pytest.mark.both_qts
@@ -356,37 +348,29 @@ def test_start_launches_what_is_shown_and_shows_the_run(ready, launched, blobs):
     assert ready.dock.status.text == "mine-01 continues if you close napari."
 
 
-def test_the_start_message_is_removed_at_the_end(ready, launched):
-    ready.starts()
-    assert "continues if you close napari" in ready.dock.status.text
-    launched.last.dead().tell("finished", threshold=0.5)
-    ready.until(lambda: ready.dock.status.text == "")
-
-
-def test_two_clicks_start_one_run(ready, launched):
+def test_two_clicks_start_one_run_and_a_second_run_waits_for_it(ready, launched):
     ready.clicks("primary")
     ready.dock.start_button.click()
     ready.dock._on_start()
+    ready.until(lambda: not ready.dock.run_controller.starting)
     ready.waits()
     assert len(launched.paths) == 1
-
-
-def test_a_second_run_names_the_first(ready, launched):
-    ready.starts()
     first = launched.paths[0].name
+    # While it runs, nothing is measured.
     ready.clicks("back")
     ready.waits()
     assert first in ready.says("runs_at_work")
+    assert "estimated when no run is active" in ready.says("forecast")
     ready.starts()
     assert ready.dock.status.text == f"{launched.paths[1].name} waits for {first}."
 
 
-def test_active_runs_suspend_estimates(ready, launched):
+def test_the_end_of_a_run_removes_its_message_and_resumes_estimates(ready, launched):
     ready.starts()
-    ready.clicks("back")
-    ready.waits()
-    assert "estimated when no run is active" in ready.says("forecast")
+    assert "continues if you close napari" in ready.dock.status.text
     launched.last.dead().tell("finished", threshold=0.5)
+    ready.until(lambda: ready.dock.status.text == "")
+    ready.clicks("back")
     ready.dock.run_list.refresh()
     ready.waits()
     ready.until(lambda: "measured with one step" in ready.says("forecast"))
@@ -454,6 +438,27 @@ def test_a_failed_launch_is_reported(ready, launched):
     assert ready.dock.start_button.isEnabled()
 
 
+def test_another_start_keeps_entered_values_and_an_incompatible_network_is_reported(ready, user):
+    ready.picks("recipe", "from-scratch")
+    ready.types("epochs", "9")
+    ready.picks("start_from", "lesion-small")
+    recipe = ready.dock.build_recipe()
+    assert recipe.epochs == 9
+    assert recipe.model.start == "lesion-small"
+    assert recipe.name == "lesion-small-tuned"
+    # A recipe file that cannot be read changes nothing.
+    (user / "odd.toml").write_text("epochs = 'many'\n")
+    ready.dock.recipe_picker.load(user / "odd.toml")
+    assert "odd.toml: " in ready.dock.status.text
+    assert "odd.toml: key 'data' is missing" in notification_manager.records[-1].message
+    assert ready.dock.build_recipe() == recipe
+    # The weights of the start fit one network only.
+    advanced(ready).picks("model.architecture", "unet")
+    ready.waits()
+    assert "unet" in ready.says("warning") or "weights do not fit" in ready.says("warning")
+    assert not ready.dock.start_button.isEnabled()
+
+
 def test_impossible_trainings_are_reported_at_once(trainer, user):
     trainer.adds(write_data_set(user / "few", 2))
     assert "of one patient" in trainer.says("warning") or "at least 2" in trainer.says("warning")
@@ -468,13 +473,21 @@ def test_a_missing_mask_is_reported(trainer, user):
     assert "the mask of 'b00' is missing" in trainer.dock.status.text
 
 
-@pytest.mark.parametrize(("name", "typed"), [("epochs", "0"), ("learning_rate", "11"), ("epochs", "many")])
-def test_a_value_that_is_not_allowed_disables_start(ready, name, typed):
-    ready.types(name, typed)
-    assert not ready.dock.start_button.isEnabled()
-    assert "is not allowed" in ready.dock.start_button.toolTip()
-    ready.clicks(f"{name}.reset")
-    ready.waits()
+def test_values_that_are_not_allowed_disable_start_and_others_are_estimated(ready):
+    for name, typed in (("epochs", "0"), ("learning_rate", "11"), ("epochs", "many")):
+        ready.types(name, typed)
+        assert not ready.dock.start_button.isEnabled(), typed
+        assert "is not allowed" in ready.dock.start_button.toolTip()
+        ready.clicks(f"{name}.reset")
+        ready.waits()
+        assert ready.dock.start_button.isEnabled()
+    ready.types("epochs", "7")
+    assert "About 7 min" in ready.says("forecast")
+    advanced(ready).types("batch_size", "4096")  # needs too much memory
+    assert "may run out of memory" in ready.says("warning")
+    assert ready.dock.start_button.isEnabled()
+    ready.types("batch_size", "4095")  # cannot be estimated, and may be started all the same
+    assert "could not be estimated: a GPU is asked for" in ready.says("warning")
     assert ready.dock.start_button.isEnabled()
 
 
@@ -485,51 +498,18 @@ def advanced(trainer):
     return trainer
 
 
-def test_too_little_memory_is_reported(ready):
-    advanced(ready).types("batch_size", "4096")
-    assert "may run out of memory" in ready.says("warning")
-    assert ready.dock.start_button.isEnabled()
-
-
-def test_a_failed_estimate_does_not_block_the_start(ready):
-    advanced(ready).types("batch_size", "4095")
-    assert "could not be estimated: a GPU is asked for" in ready.says("warning")
-    assert ready.dock.start_button.isEnabled()
-
-
-def test_the_window_does_not_wait_for_the_estimate(ready, monkeypatch):
-    ready.types("epochs", "7")
-    assert "About 7 min" in ready.says("forecast")
-
-
-@pytest.mark.parametrize("recipe", OF_PICTURES, ids=lambda recipe: recipe.name)
-def test_a_shipped_recipe_is_shown_and_returned(ready, recipe, blobs):
-    ready.picks("recipe", recipe.name)
-    start = recipe.start or "lesion-small"
-    assert ready.dock.start_picker.start == start
-    assert ready.says("recipe_summary") == recipe.summary
-    expected = recipe.complete([blobs], start)
-    if expected.classification is not None:  # the data set has no table of patients, and so no columns to tick
-        without = expected.classification.model_copy(update={"tabular": None})
-        expected = expected.model_copy(update={"classification": without})
-    assert ready.dock.build_recipe() == expected
-
-
-def test_another_start_keeps_entered_values(ready):
-    ready.picks("recipe", "from-scratch")
-    ready.types("epochs", "9")
-    ready.picks("start_from", "lesion-small")
-    recipe = ready.dock.build_recipe()
-    assert recipe.epochs == 9
-    assert recipe.model.start == "lesion-small"
-    assert recipe.name == "lesion-small-tuned"
-
-
-def test_an_incompatible_network_is_reported(ready):
-    advanced(ready).picks("model.architecture", "unet")
-    ready.waits()
-    assert "unet" in ready.says("warning") or "weights do not fit" in ready.says("warning")
-    assert not ready.dock.start_button.isEnabled()
+def test_shipped_recipes_are_shown_and_returned(ready, blobs):
+    """One after the other in one dock, so that nothing of the previous recipe may stay, either."""
+    for recipe in OF_PICTURES:
+        ready.picks("recipe", recipe.name)
+        start = recipe.start or "lesion-small"
+        assert ready.dock.start_picker.start == start, recipe.name
+        assert ready.says("recipe_summary") == recipe.summary
+        expected = recipe.complete([blobs], start)
+        if expected.classification is not None:  # the data set has no table of patients, and so no columns to tick
+            without = expected.classification.model_copy(update={"tabular": None})
+            expected = expected.model_copy(update={"classification": without})
+        assert ready.dock.build_recipe() == expected, recipe.name
 
 
 def test_imagenet_without_its_package_shows_the_installation(opens_dock, launched, blobs, monkeypatch):
@@ -544,8 +524,7 @@ def test_imagenet_without_its_package_shows_the_installation(opens_dock, launche
     assert not trainer.dock.start_button.isEnabled()
 
 
-@pytest.mark.both_qts
-def test_a_recipe_is_saved_and_loaded(ready, user, blobs):
+def test_a_recipe_is_saved_loaded_and_restored(ready, user, opens_dock):
     ready.types("epochs", "5")
     path = user / "mine.toml"
     ready.dock.recipe_picker.save_requested.emit(path)
@@ -554,42 +533,28 @@ def test_a_recipe_is_saved_and_loaded(ready, user, blobs):
     assert read_toml(path, TrainRecipe) == shown
     assert "Saved as" in ready.dock.status.text
     ready.picks("recipe", "quick-look")
+    assert opens_dock().dock.recipe_picker.shipped_recipe.name == "quick-look"
     ready.dock.recipe_picker.load(path)
     ready.waits()
     assert ready.dock.build_recipe() == shown
     assert ready.finds(QComboBox, "recipe").currentText() == "mine.toml"
 
 
-def test_an_invalid_recipe_file_is_reported(ready, user):
-    (user / "odd.toml").write_text("epochs = 'many'\n")
-    ready.dock.recipe_picker.load(user / "odd.toml")
-    assert "odd.toml: " in ready.dock.status.text
-    assert "odd.toml: key 'data' is missing" in notification_manager.records[-1].message
-
-
-def test_recipe_and_start_are_restored(ready, opens_dock):
-    ready.picks("recipe", "quick-look")
-    again = opens_dock()
-    assert again.dock.recipe_picker.shipped_recipe.name == "quick-look"
-
-
-def test_a_running_run_is_found_again(opens_dock, launched):
-    fake_run(launching.runs_folder(), "finished")
-    fake_run(launching.runs_folder(), "running")
+def test_a_running_run_is_found_again_and_finished_runs_are_listed(opens_dock):
+    finished = fake_run(launching.runs_folder(), "finished").compare()
+    assert not opens_dock().dock.is_run_page_shown
+    run = fake_run(launching.runs_folder(), "running")
     trainer = opens_dock()
     assert trainer.dock.is_run_page_shown
     assert trainer.dock.run_page.path.name == "run-running"
+    trainer.dock.run_controller.resume(run.path)  # its process does not end: there is nothing to wait for
+    trainer.waits()
+    assert "is already running" in trainer.dock.status.text
     trainer.clicks("back")
     assert [report.name for report in trainer.dock.run_list.reports] == ["run-running", "run-finished"]
-
-
-def test_finished_runs_are_listed_and_shown(opens_dock, launched):
-    run = fake_run(launching.runs_folder(), "finished").compare()
-    trainer = opens_dock()
-    assert not trainer.dock.is_run_page_shown
-    trainer.dock.run_list.chosen.emit(run.path)
+    trainer.dock.run_list.chosen.emit(finished.path)
     assert trainer.dock.is_run_page_shown
-    assert trainer.dock.run_page.path == run.path
+    assert trainer.dock.run_page.path == finished.path
 
 
 def test_a_stopped_run_is_resumed(opens_dock, launched):
@@ -619,31 +584,18 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     trainer.until(lambda: launching.read_run(run.path) is not None and not processes._started)
 
 
-def test_a_run_that_is_not_ending_is_not_waited_for(opens_dock, monkeypatch):
-    run = fake_run(launching.runs_folder(), "running")
-    trainer = opens_dock()
-    trainer.dock.run_controller.resume(run.path)
-    trainer.waits()
-    assert "is already running" in trainer.dock.status.text
-
-
 def wish_of(path):
     from napari_melanoma.core.run_folder import RunFolder
 
     return RunFolder(path).read_command()
 
 
-@pytest.mark.both_qts
-@pytest.mark.parametrize("wish", ["pause", "run", "cancel"])
-def test_commands_reach_the_run(ready, launched, wish):
+def test_commands_reach_the_run_and_a_detached_run_is_not_changed(ready, launched):
     ready.starts()
-    ready.dock.run_page.run_view.command_requested.emit(wish)
-    ready.waits()
-    assert wish_of(launched.paths[0]) == wish
-
-
-def test_a_detached_run_is_not_changed(ready, launched):
-    ready.starts()
+    for wish in ("pause", "cancel", "run"):
+        ready.dock.run_page.run_view.command_requested.emit(wish)
+        ready.waits()
+        assert wish_of(launched.paths[0]) == wish
     ready.dock.run_page.run_view.detached.emit()
     ready.waits()
     assert not ready.dock.is_run_page_shown
@@ -684,10 +636,14 @@ def at_work(opens_dock, launched, blobs):
 
 
 @pytest.mark.both_qts
-def test_closing_can_be_cancelled(at_work, launched):
+def test_closing_can_be_cancelled_and_can_keep_the_run(at_work, launched):
     closed, asked = close(at_work, "Stay in napari")
     assert not closed
     assert asked == [f"{launched.paths[0].name}: not finished yet."]
+    assert wish_of(launched.paths[0]) == "run"
+    closed, asked = close(at_work, "in the background")
+    assert closed
+    assert len(asked) == 1
     assert wish_of(launched.paths[0]) == "run"
 
 
@@ -695,14 +651,6 @@ def test_closing_can_stop_the_run(at_work, launched):
     closed, _ = close(at_work, "Stop after this batch")
     assert closed
     assert wish_of(launched.paths[0]) == "cancel"
-
-
-@pytest.mark.both_qts
-def test_closing_can_keep_the_run(at_work, launched):
-    closed, asked = close(at_work, "in the background")
-    assert closed
-    assert len(asked) == 1
-    assert wish_of(launched.paths[0]) == "run"
 
 
 def test_closing_does_not_ask_about_a_detached_run(at_work):
@@ -744,47 +692,26 @@ def test_a_model_is_activated_once_and_announced(opens_dock, launched, tiny_bund
 
 
 def test_a_discarded_model_can_be_activated_later(opens_dock, launched, tiny_bundle):
-    run = finished_run(tiny_bundle)
+    run, other = finished_run(tiny_bundle), fake_run(launching.runs_folder(), "finished", "run-other")
     trainer = opens_dock()
     trainer.dock.run_controller.show_run(run.path)
     for _ in range(2):
         trainer.dock.run_page.comparison_view.discard_requested.emit(run.path)
         trainer.waits()
     assert (run.path / "discarded.json").is_file()
-    assert "was discarded" in trainer.dock.status.text
+    assert "run-finished was discarded" in trainer.dock.status.text
+    trainer.dock.run_controller.show_run(other.path)
+    assert trainer.dock.status.text == "", "the message was about another run"
+    trainer.dock.run_page.comparison_view.activate_requested.emit(other.path)
+    trainer.waits()
+    assert "is not a model bundle" in trainer.dock.status.text
+    trainer.dock.run_controller.show_run(run.path)
     trainer.dock.run_page.comparison_view.activate_requested.emit(run.path)
     trainer.waits()
     assert not (run.path / "discarded.json").exists()
 
 
-def test_a_message_is_removed_with_its_run(opens_dock, launched, tiny_bundle):
-    run, other = finished_run(tiny_bundle), fake_run(launching.runs_folder(), "finished", "run-other")
-    trainer = opens_dock()
-    trainer.dock.run_controller.show_run(run.path)
-    trainer.dock.run_page.comparison_view.discard_requested.emit(run.path)
-    trainer.waits()
-    assert "run-finished was discarded" in trainer.dock.status.text
-    trainer.dock.run_controller.show_run(other.path)
-    assert trainer.dock.status.text == ""
-
-
-def test_a_failed_activation_is_reported(opens_dock, launched):
-    run = fake_run(launching.runs_folder(), "finished")
-    trainer = opens_dock()
-    trainer.dock.run_page.comparison_view.activate_requested.emit(run.path)
-    trainer.waits()
-    assert "is not a model bundle" in trainer.dock.status.text
-
-
-@pytest.mark.both_qts
-def test_escape_leads_back(at_work):
-    assert at_work.dock.is_run_page_shown
-    keys = {shortcut.key().toString(): shortcut for shortcut in at_work.dock.findChildren(QShortcut)}
-    keys["Esc"].activated.emit()
-    assert not at_work.dock.is_run_page_shown
-
-
-def test_escape_leads_back_right_after_show(opens_dock, launched, qtbot):
+def test_escape_leads_back_right_after_a_run_is_shown(opens_dock, launched, qtbot):
     run = fake_run(launching.runs_folder(), "finished").compare()
     trainer = opens_dock()
     trainer.dock.window().activateWindow()
@@ -799,11 +726,8 @@ def test_escape_leads_back_right_after_show(opens_dock, launched, qtbot):
     assert not trainer.dock.is_run_page_shown
 
 
-@pytest.mark.both_qts
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_the_dock_fits_340_pixels(opens_dock, launched, blobs, theme, qtbot):
+def test_the_dock_fits_340_pixels(opens_dock, launched, blobs, qtbot):
     trainer = opens_dock()
-    trainer.viewer.theme = theme
     trainer.adds(blobs)
     advanced(trainer)
     for fold in trainer.dock.recipe_form._advanced_form._sections.values():
@@ -823,17 +747,13 @@ def test_the_dock_fits_340_pixels(opens_dock, launched, blobs, theme, qtbot):
                 assert right < trainer.dock.width(), widget.objectName()
 
 
-@pytest.mark.both_qts
-def test_every_control_has_names(ready):
+def test_every_control_has_names_and_torch_is_never_imported(ready):
     advanced(ready)
     for kind in (QAbstractButton, QComboBox, NumberBox):
         for widget in ready.dock.findChildren(kind):
             if type(widget).__module__.startswith("napari_melanoma") or widget.objectName():
                 assert widget.objectName()
                 assert widget.accessibleName() or widget.objectName().startswith("qt_"), widget.objectName()
-
-
-def test_torch_is_never_imported(ready):
     # Other tests of this process may have imported it: ask what the dock's own modules hold.
     ours = [module for name, module in sys.modules.items() if name.startswith("napari_melanoma.ui")]
     assert not [module for module in ours if hasattr(module, "torch")]

@@ -131,14 +131,15 @@ def form_of(stage, model: type[BaseModel]) -> ConfigForm:
     return stage.show(ConfigForm(model, stage.settings, stage.icons, lambda key: True))
 
 
-@pytest.mark.parametrize("recipe", OF_PICTURES, ids=lambda recipe: recipe.name)
-def test_a_shipped_recipe_round_trips(stage, recipe):
+def test_shipped_recipes_round_trip(stage):
+    """One after the other in one form, so that nothing of the previous recipe may stay, either."""
     form = form_of(stage, TrainRecipe)
-    shown = recipe.complete(["masks", "more, masks"], recipe.start or "lesion-small")
-    form.set_values(shown)
-    elsewhere = shown.model_dump(include={"classification", "prompts", "tile"})  # parts that may be absent have no rows
-    assert TrainRecipe.parse({**elsewhere, **form.values()}, "the form") == whole(shown)
-    assert form.faults == []
+    for recipe in OF_PICTURES:
+        shown = recipe.complete(["masks", "more, masks"], recipe.start or "lesion-small")
+        form.set_values(shown)
+        elsewhere = shown.model_dump(include={"classification", "prompts", "tile"})  # may be absent: without rows
+        assert TrainRecipe.parse({**elsewhere, **form.values()}, "the form") == whole(shown), recipe.name
+        assert form.faults == [], recipe.name
 
 
 MODELS = [TrainRecipe, LesionOptions, *(entry.spec.config for entry in list_architectures().values())]
@@ -231,7 +232,6 @@ def numbers(whole: bool, metadata: tuple[object, ...]) -> st.SearchStrategy:
     )
 
 
-@pytest.mark.both_qts
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
 def test_any_recipe_round_trips(stage, data):
@@ -284,18 +284,18 @@ FAULTS = [
 
 
 @pytest.mark.both_qts
-@pytest.mark.parametrize(("key", "title", "typed", "fault"), FAULTS)
-def test_invalid_input_is_reported_below_the_field(form, qtbot, key, title, typed, fault):
-    widget = form.findChild(NumberBox, key) or form.findChild(QLineEdit, key)
-    types(qtbot, widget, typed)
-    if not typed:
-        qtbot.keyClick(widget, Qt.Key.Key_Backspace)
-    label = form.findChild(QLabel, f"{key}.fault")
-    assert label.text() == fault
-    assert label.isVisibleTo(form)
-    assert form.faults == [f"{title}: {fault}"]
-    qtbot.mouseClick(form.findChild(QAbstractButton, f"{key}.reset"), Qt.MouseButton.LeftButton)
-    assert form.faults == []
+def test_invalid_input_is_reported_below_the_field(form, qtbot):
+    for key, title, typed, fault in FAULTS:
+        widget = form.findChild(NumberBox, key) or form.findChild(QLineEdit, key)
+        types(qtbot, widget, typed)
+        if not typed:
+            qtbot.keyClick(widget, Qt.Key.Key_Backspace)
+        label = form.findChild(QLabel, f"{key}.fault")
+        assert label.text() == fault
+        assert label.isVisibleTo(form)
+        assert form.faults == [f"{title}: {fault}"]
+        qtbot.mouseClick(form.findChild(QAbstractButton, f"{key}.reset"), Qt.MouseButton.LeftButton)
+        assert form.faults == []
 
 
 class Extra(Config):
@@ -304,7 +304,6 @@ class Extra(Config):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-@pytest.mark.both_qts
 def test_options_are_lines_of_toml(stage):
     form = form_of(stage, Extra)
     form.set_defaults(Extra())
@@ -370,7 +369,6 @@ class Channels(Config):
     channels: tuple[int, ...] = Field((8, 16), min_length=1)
 
 
-@pytest.mark.both_qts
 def test_number_lists_are_edited_in_one_line(stage, qtbot):
     form = form_of(stage, Channels)
     form.set_defaults(Channels())
@@ -382,7 +380,6 @@ def test_number_lists_are_edited_in_one_line(stage, qtbot):
     assert form.faults == ["Channels: 'many' is not a whole number"]
 
 
-@pytest.mark.both_qts
 def test_a_word_replaces_a_number(form, qtbot):
     box = form.findChild(NumberBox, "batch_size")
     button = next(found for found in box.parent().parent().findChildren(QAbstractButton) if found.text() == "auto")
@@ -393,7 +390,6 @@ def test_a_word_replaces_a_number(form, qtbot):
     assert form.values()["batch_size"] == 16
 
 
-@pytest.mark.both_qts
 def test_changed_fields_are_marked_and_can_be_reset(form, qtbot):
     check = form.findChild(QCheckBox, "model.freeze_normalisation")
     back = form.findChild(QAbstractButton, "model.freeze_normalisation.reset")
@@ -441,7 +437,6 @@ def test_scrolling_past_changes_nothing(form, qtbot):
     assert form.values() == before
 
 
-@pytest.mark.both_qts
 def test_the_form_fits_a_narrow_dock(form, stage, qtbot):
     qtbot.wait(50)
     assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()

@@ -47,7 +47,8 @@ def two(person):
     return person
 
 
-def test_a_pending_threshold_applies_to_its_photograph(two, qtbot):
+def test_pending_options_apply_to_their_photograph(two, qtbot):
+    first = two.dock.picker.identity
     area = (two.layer("mask", "first").data != 0).sum()
     drawn = two.layer("mask", "second").data.copy()
     two.finds(QSlider, "threshold_slider").setValue(90)
@@ -59,30 +60,14 @@ def test_a_pending_threshold_applies_to_its_photograph(two, qtbot):
     assert two.lesion.unsaved
     assert list(recovery.recovery_root().glob("*/drawn.npz"))
     assert (two.layer("mask", "first").data != 0).sum() < area
-
-
-def test_a_pending_roi_option_applies_to_its_photograph(two, qtbot):
-    first = two.dock.picker.identity
+    # So do those of the ROI.
+    two.dock.picker.step(-1)
     two.finds(QDoubleSpinBox, "margin").setValue(50)
     two.dock.picker.step(1)
     qtbot.wait(400)
     two.waits()
     assert two.dock.controller.store.lesions[first].result.options.roi.margin == 0.5
     assert two.lesion.result.options.roi.margin == 0.1
-
-
-def test_save_uses_a_pending_threshold(person, tmp_path):
-    DockSettings().folder = tmp_path
-    person.opens("mole", gradient())
-    person.analyses()
-    saved = []
-    person.dock.controller.saved.connect(lambda identity, folder: saved.append(folder))
-    person.finds(QSlider, "threshold_slider").setValue(90)
-    person.clicks("save")
-    person.waits()
-    about = json.loads((saved[0] / "result.json").read_text(encoding="utf-8"))
-    assert about["threshold"] == 0.9
-    assert about["measurements"]["area_px"] == person.mask.sum()
 
 
 def coloured(rgb, kind):
@@ -115,21 +100,22 @@ def test_pixels_that_are_not_colors_are_reported(person):
     assert len(person.viewer.layers) == 1
 
 
-@pytest.mark.parametrize("end", [(10.0, 110.0), (110.0, 10.0), (70.0, 90.0)])
-def test_a_ruler_keeps_the_pixel_aspect(person, end):
+def test_a_ruler_keeps_the_pixel_aspect(person):
     image = person.opens(scale=(100.0, 50.0), units=("um", "um"), translate=(1000.0, 500.0))
     person.analyses()
     area = person.lesion.result.measurements["area_mm2"]
     person.clicks("ruler")
-    person.layer("ruler").add_lines(np.array([(10.0, 10.0), end]))
-    agreed = np.hypot(0.1 * (end[0] - 10), 0.05 * (end[1] - 10))
-    length = person.finds(QDoubleSpinBox, "ruler_length")
-    length.setValue(agreed)
-    person.finds(QAbstractButton, "ruler_set").click()
-    person.waits()
-    assert person.lesion.result.measurements["area_mm2"] == pytest.approx(area, rel=1e-3)
-    assert np.allclose(image.translate, (1000, 500), rtol=1e-3)
-    assert "100 x 50 µm per pixel" in person.dock.status.text
+    ruler = person.layer("ruler")
+    for end in ((10.0, 110.0), (110.0, 10.0), (70.0, 90.0)):
+        ruler.data = []
+        ruler.add_lines(np.array([(10.0, 10.0), end]))
+        agreed = np.hypot(0.1 * (end[0] - 10), 0.05 * (end[1] - 10))
+        person.finds(QDoubleSpinBox, "ruler_length").setValue(agreed)
+        person.finds(QAbstractButton, "ruler_set").click()
+        person.waits()
+        assert person.lesion.result.measurements["area_mm2"] == pytest.approx(area, rel=1e-3)
+        assert np.allclose(image.translate, (1000, 500), rtol=1e-3)
+        assert "100 x 50 µm per pixel" in person.dock.status.text
 
 
 def test_a_scale_moves_each_axis_by_its_own_factor(person):
@@ -180,7 +166,7 @@ def files(folder, *names):
 
 
 @pytest.mark.both_qts
-def test_cancel_remains_available_during_other_tasks(person, qtbot, tmp_path):
+def test_cancel_remains_available_during_other_tasks(person, qtbot, tmp_path, monkeypatch):
     person.opens()
     person.dock.model.model = "slow-60"
     person.clicks("primary")
@@ -195,8 +181,25 @@ def test_cancel_remains_available_during_other_tasks(person, qtbot, tmp_path):
     assert "Canceled" in person.dock.status.text
     assert not cancel.isVisibleTo(person.dock)
 
+    # It works where a file cannot be removed yet.
+    def unlink(path, missing_ok=False):
+        raise PermissionError(f"{path} is used by another process")
+
+    person.clicks("primary")
+    until(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    person.clicks("cancel")
+    person.waits()
+    assert "Canceled" in person.dock.status.text
+    assert person.dock.analyze_button.isEnabled()
+
 
 def test_photographs_dropped_while_others_open_are_opened_too(person, tmp_path):
+    person.dock.opener.open(files(tmp_path, *(f"photo {number}" for number in range(20))))
+    person.finds(QAbstractButton, "cancel").click()  # opening can be cancelled
+    person.waits()
+    assert len(person.viewer.layers) == 0
+    assert person.dock.status.text == ""
     one, two, three = files(tmp_path, "one", "two", "three")
     counts = []
     person.dock.opener.finished.connect(counts.append)
@@ -207,30 +210,6 @@ def test_photographs_dropped_while_others_open_are_opened_too(person, tmp_path):
     assert [layer.name for layer in person.viewer.layers] == ["one", "two", "three"]
     assert counts == [3]
     assert person.dock.status.text == ""
-
-
-@pytest.mark.both_qts
-def test_opening_can_be_cancelled(person, tmp_path):
-    person.dock.opener.open(files(tmp_path, *(f"photo {number}" for number in range(20))))
-    person.finds(QAbstractButton, "cancel").click()
-    person.waits()
-    assert len(person.viewer.layers) == 0
-    assert person.dock.status.text == ""
-
-
-def test_cancel_works_where_a_file_cannot_be_removed_yet(person, qtbot, monkeypatch):
-    def unlink(path, missing_ok=False):
-        raise PermissionError(f"{path} is used by another process")
-
-    person.opens()
-    person.dock.model.model = "slow-60"
-    person.clicks("primary")
-    until(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
-    monkeypatch.setattr(Path, "unlink", unlink)
-    person.clicks("cancel")
-    person.waits()
-    assert "Canceled" in person.dock.status.text
-    assert person.dock.analyze_button.isEnabled()
 
 
 def test_the_worker_ignores_modules_in_the_current_folder(home, nothing_left, qtbot, monkeypatch):
@@ -281,7 +260,6 @@ def test_settings_are_kept_in_a_file_of_the_user(home):
     assert DockSettings().ruler_mm == 25
 
 
-@pytest.mark.both_qts
 def test_icons_follow_the_theme(person):
     def darkness():
         picture = person.finds(QAbstractButton, "paint").icon().pixmap(72, 72).toImage()
@@ -294,35 +272,34 @@ def test_icons_follow_the_theme(person):
     assert on_dark > darkness() + 50
 
 
-@pytest.mark.parametrize("when", ["a moment before", "meanwhile"])
-def test_a_threshold_set_around_an_analysis_is_kept_and_is_not_a_correction(person, qtbot, when):
+def test_a_threshold_set_around_an_analysis_is_kept_and_is_not_a_correction(person, qtbot, tmp_path):
+    DockSettings().folder = tmp_path
     person.opens("mole", gradient())
-    person.analyses()
     person.dock.model.model = "slow-1"
     slider = person.finds(QSlider, "threshold_slider")
-    if when == "a moment before":
-        slider.setValue(90)
-    person.clicks("primary")
-    if when == "meanwhile":
-        until(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
-        slider.setValue(90)
+    # It is set during the first analysis, a moment before the next, and meanwhile.
+    for position, is_before in ((90, False), (80, True), (70, False)):
+        if is_before:
+            slider.setValue(position)
+        person.clicks("primary")
+        if not is_before:
+            until(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
+            slider.setValue(position)
+        person.waits()
+        assert "analyzed in" in person.dock.status.text
+        assert person.lesion.result.model.name == "slow-1"
+        assert person.lesion.result.threshold == position / 100
+        assert np.array_equal(person.mask, person.lesion.result.mask)
+        assert not person.lesion.corrected
+    # Saving uses one that is pending.
+    saved = []
+    person.dock.controller.saved.connect(lambda identity, folder: saved.append(folder))
+    slider.setValue(90)
+    person.clicks("save")
     person.waits()
-    assert "analyzed in" in person.dock.status.text
-    assert person.lesion.result.model.name == "slow-1"
-    assert person.lesion.result.threshold == 0.9
-    assert np.array_equal(person.mask, person.lesion.result.mask)
-    assert not person.lesion.corrected
-
-
-def test_a_threshold_set_during_the_first_analysis_is_kept(person, qtbot):
-    person.opens("mole", gradient())
-    person.dock.model.model = "slow-1"
-    person.clicks("primary")
-    until(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
-    person.finds(QSlider, "threshold_slider").setValue(90)
-    person.waits()
-    assert person.lesion.result.threshold == 0.9
-    assert np.array_equal(person.mask, person.lesion.result.mask)
+    about = json.loads((saved[0] / "result.json").read_text(encoding="utf-8"))
+    assert about["threshold"] == 0.9
+    assert about["measurements"]["area_px"] == person.mask.sum()
 
 
 def test_redrawing_keeps_a_stroke_that_is_drawn_before_its_turn(person):
