@@ -1,10 +1,10 @@
 #!/bin/sh
 # Run the tests with windows under each Qt that is named, all at once, each process on a display of its own.
-# They wait more than they compute, so four at a time keep two cores busy. PYTHON is the interpreter; tests are "$TESTS".
-# Under the first Qt all run, in three parts; under a further one those that are marked both_qts.
+# They wait more than they compute, so three of them beside others keep two cores busy. PYTHON is the interpreter; tests are "$TESTS".
+# Under the first Qt all run, in two parts; under a further one those that are marked both_qts.
 set -eu
 cd "$(dirname "$0")/.."
-parts=3
+parts=2
 logs=build/window-tests
 rm -rf "$logs" && mkdir -p "$logs"
 
