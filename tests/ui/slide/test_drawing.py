@@ -106,6 +106,9 @@ def test_outlines_are_clipped_to_the_slide_and_may_follow_each_other_quickly(ana
     goes_around(person, box(-9, -9, -4, -4))
     person.until(lambda: "Draw around the lesion" in person.dock.status.text)
     assert len(person.rows()) == 5
+    goes_around(person, box(5, 5, 7, 7))  # the outline outside the slide does not stand in its way
+    person.until(lambda: len(person.rows()) == 6)
+    person.waits()
 
     # The slide is closed while drawing.
     person.viewer.layers.remove(person.viewer.layers["section"])

@@ -32,6 +32,7 @@ TOOLS = {
     "add_polygon": ("corner by corner", "Click each corner; finish with a double click or Escape."),
 }
 REJECTED_OUTLINE = "The outline is not a lesion yet: {} Press draw again to discard it."
+NO_AREA = "The outline encloses no area of the slide and was removed. Draw around the lesion."
 OUTLINE_COLOR = "yellow"
 
 
@@ -216,6 +217,11 @@ class LesionDrawing(QObject):
         assert self._panel is not None, "the panel is created with the layer"
         # Clip to the slide: where tissue reaches its edge, outlines are drawn beyond it.
         outline = Polygon(as_ring((layer.data[self._accepted_count][:, -2:] + 0.5).clip(0, self._slide.size)))
+        if not outline.area:  # no class makes it a lesion
+            self._accepted_count += 1
+            self._context.status.show_message(NO_AREA)
+            QTimer.singleShot(0, self._add_next_lesion)
+            return
         self._known_indices = frozenset(lesion.index for lesion in now.lesions)
         self._lesions.edit(make_draw_edit(outline, self._panel.label))
 
