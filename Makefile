@@ -18,7 +18,7 @@ QT_TESTS := tests/ui
 MEASURED := core io imaging metrics depth slides/reading
 # Tracing costs a third of the time of whatever runs under it, so only these parts are traced, and only while those tests
 # run that visit them: their own, and a few others that are quick and see what these do not. It is
-# tests/conftest.py that starts and stops: two runs would import all of torch and napari twice in each worker.
+# tests/conftest.py that starts and stops, in a worker of xdist: two runs would import all of torch and napari twice.
 TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth tests/slides/reading \
     $(addprefix tests/slides/test_,$(addsuffix .py,analyse_slide depth_readings lesion_relation ome_zarr result_folder \
     slide_depth slide_results slide_runs tile_data)) \
@@ -88,7 +88,7 @@ unit: $(VENV)/.compiled $(AXE) ## the tests without a window, in two processes
 	@mkdir -p build
 	@SERVER_NUMBER=60 $(WITHOUT_WINDOWS) $(BIN)/python -m pytest $(NETWORK_TESTS) >build/networks.log 2>&1 & networks=$$!; \
 	SERVER_NUMBER=80 TRACED_TESTS="$(TRACED_TESTS)" $(WITHOUT_WINDOWS) \
-	    $(BIN)/coverage run --source=$(TRACED) -m pytest $(OTHER_TESTS); others=$$?; \
+	    $(BIN)/coverage run --source=$(TRACED) -m pytest -n 1 $(OTHER_TESTS); others=$$?; \
 	wait $$networks; networks=$$?; cat build/networks.log; $(BIN)/coverage combine --quiet; exit $$((networks | others))
 
 ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once (under PySide6 those marked both_qts)

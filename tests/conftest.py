@@ -94,15 +94,15 @@ settings.load_profile("house")
 class Tracing:
     """Traces the tests whose paths TRACED_TESTS lists (the Makefile says why), where it is set under `coverage run`.
 
-    The measured packages are imported at once, so that their first lines count; then nothing is traced before such a
-    test.
+    A worker of xdist imports the measured packages at once, so that their first lines count, and then traces nothing
+    until such a test. The process that starts the workers runs no test, and leaves them what lets them trace.
     """
 
     def __init__(self) -> None:
         self._tests = tuple(os.environ.get("TRACED_TESTS", "").split())
         self._coverage = coverage.Coverage.current() if self._tests else None
         self._is_on = True
-        if self._coverage is not None:
+        if self._coverage is not None and "PYTEST_XDIST_WORKER" in os.environ:
             for package in self._coverage.get_option("run:source"):
                 for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
                     importlib.import_module(found.name)
