@@ -9,6 +9,7 @@ import sys
 import psutil
 import pytest
 from qtpy.QtCore import Qt
+from reused_viewer import SHOWN_SIZE
 
 from conftest import FAKE_WORKER, wait_until_idle
 from napari_melanoma.training.recipe import TrainRecipe
@@ -18,6 +19,7 @@ from napari_melanoma.ui.widgets.worker_client import WorkerClient
 from .test_train import Trainer, write_data_set
 
 PATIENCE_MS = 300_000  # a child that imports torch on a machine that is busy otherwise
+PAUSE_MS = 100  # asking more often would take as long as the training
 TINY = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16}
 
 
@@ -27,6 +29,7 @@ def trainer(home, nothing_left, make_napari_viewer, qtbot, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.setattr(train, "WorkerClient", lambda: WorkerClient([sys.executable, str(FAKE_WORKER)]))
     viewer = make_napari_viewer(show=True)
+    viewer.window.resize(*SHOWN_SIZE)
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Train")
     made = Trainer(viewer, dock, qtbot)
     made.waits()
@@ -52,7 +55,11 @@ def test_from_the_menu_to_the_new_model(trainer, home, qtbot):
     from napari_melanoma.models.registry import list_bundles
 
     def until(condition):
-        qtbot.waitUntil(condition, timeout=PATIENCE_MS)
+        for _ in range(PATIENCE_MS // PAUSE_MS):
+            if condition():
+                return
+            qtbot.wait(PAUSE_MS)
+        assert condition()
 
     trainer.adds(write_data_set(home / "blobs", 12, side=32))
     trainer.picks("start_from", "none")
