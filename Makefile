@@ -86,10 +86,11 @@ tests: ## those without a window beside those with one
 unit: $(VENV)/.compiled $(AXE) ## the tests without a window, in two processes
 	rm -f .coverage .coverage.*
 	@mkdir -p build
-	@SERVER_NUMBER=60 $(WITHOUT_WINDOWS) $(BIN)/python -m pytest $(NETWORK_TESTS) >build/networks.log 2>&1 & networks=$$!; \
+	@files=$$(mktemp -d); SERVER_NUMBER=60 PYTEST_DEBUG_TEMPROOT=$$files $(WITHOUT_WINDOWS) \
+	    $(BIN)/python -m pytest $(NETWORK_TESTS) >build/networks.log 2>&1 & networks=$$!; \
 	SERVER_NUMBER=80 TRACED_TESTS="$(TRACED_TESTS)" $(WITHOUT_WINDOWS) \
 	    $(BIN)/coverage run --source=$(TRACED) -m pytest -n 1 $(OTHER_TESTS); others=$$?; \
-	wait $$networks; networks=$$?; cat build/networks.log; $(BIN)/coverage combine --quiet; exit $$((networks | others))
+	wait $$networks; networks=$$?; rm -rf "$$files"; cat build/networks.log; $(BIN)/coverage combine --quiet; exit $$((networks | others))
 
 ui: $(VENV)/.ready-to-test ## the tests with a window, under both Qts at once (under PySide6 those marked both_qts)
 	$(ONE_THREAD) PYTHON=$(BIN)/python TESTS="$(QT_TESTS)" scripts/window-tests.sh pyqt6 pyside6

@@ -35,4 +35,4 @@ def test_a_notebook_runs(notebook: Path) -> None:
     assert not any(cell.get("outputs") for cell in cells)
     namespace: dict[str, object] = {"__name__": "__main__"}
     for number, source in enumerate(code, start=1):
-        exec(compile(source, f"{notebook.stem}, code cell {number}", "exec"), namespace)
+        exec(compile(source, f"{notebook.stem}, code cell {number}", "exec", dont_inherit=True), namespace)

@@ -41,31 +41,9 @@ def moves_mouse(layer, kind, point):
         "mouse_release": mouse_release_callbacks,
     }
     position = tuple(layer.data_to_world(point))
-    calls[kind](layer, read_only_mouse_event(type=kind, is_dragging=False, position=position, dims_displayed=(0, 1)))
-
-
-def test_a_line_is_saved_although_another_slide_is_displayed_at_once(person, slide_path, tmp_path):
-    other = draw_slide(tmp_path / "other.tif")
-    person.opens_slides(other)
-    person.opens_slides(slide_path)
-    opens_tools(person)
-    folder = person.dock.result_location.folder
-    draws_line(person)
-    person.dock.show_file(other)  # before the measurement has settled
-    person.waits()
-    assert person.dock.slide.info.path == other
-    assert read_notes(folder).measures == (LINE,)
-    assert read_notes(person.dock.result_location.folder).measures == ()
-
-
-def test_a_line_is_saved_although_its_slide_is_closed_at_once(person, slide_path):
-    person.opens_slides(slide_path)
-    opens_tools(person)
-    folder = person.dock.result_location.folder
-    draws_line(person)
-    person.dock.close_slide()
-    person.waits()
-    assert read_notes(folder).measures == (LINE,)
+    pos = np.array(point) * 10.0  # on the canvas, far enough for napari to distinguish vertices
+    event = read_only_mouse_event(type=kind, is_dragging=False, position=position, pos=pos, dims_displayed=(0, 1))
+    calls[kind](layer, event)
 
 
 def begins_area(person, *corners):
@@ -77,6 +55,31 @@ def begins_area(person, *corners):
             moves_mouse(layer, kind, point)
     moves_mouse(layer, "mouse_move", (corners[-1][0] + 5, corners[-1][1] + 5))
     return layer
+
+
+def test_a_line_is_saved_although_another_slide_is_displayed_at_once(person, slide_path, tmp_path):
+    other = draw_slide(tmp_path / "other.tif")
+    person.opens_slides(other)
+    person.opens_slides(slide_path)
+    opens_tools(person)
+    folder = person.dock.result_location.folder
+    draws_line(person)
+    begins_area(person, (10, 10), (10, 200), (200, 200))  # without the double click that ends it
+    person.dock.show_file(other)  # before the measurement has settled
+    person.waits()
+    assert person.dock.slide.info.path == other
+    assert [one.kind for one in read_notes(folder).measures] == ["line", "area"]
+    assert read_notes(person.dock.result_location.folder).measures == ()
+
+
+def test_a_line_is_saved_although_its_slide_is_closed_at_once(person, slide_path):
+    person.opens_slides(slide_path)
+    opens_tools(person)
+    folder = person.dock.result_location.folder
+    draws_line(person)
+    person.dock.close_slide()
+    person.waits()
+    assert read_notes(folder).measures == (LINE,)
 
 
 def test_an_unfinished_area_can_be_left_or_undone_and_later_moves_are_saved(person, slide_path):

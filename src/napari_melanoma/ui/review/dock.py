@@ -208,7 +208,7 @@ class ReviewDock(ReviewControls):
         self.opener = ReviewOpener(napari_viewer, self)
         self.mask_import = MaskImport(self, self.import_button)
         self._latest = LatestJobQueue(self)
-        self.model.model = self.settings.options.model
+        self.model.select_stored(self.settings.options.model)
         self.method_combo.setCurrentIndex(max(0, self.method_combo.findData(self.settings.rating_method)))
         self.list_model.rating_method = str(self.method_combo.currentData())
         self._connect()

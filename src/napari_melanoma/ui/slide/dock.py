@@ -256,8 +256,8 @@ class SlideDock(SlideControls):
 
     def _on_slide(self) -> None:
         """Display another slide, or none."""
-        self.memory.save()
         self.sections.flush()
+        self.memory.save()
         previous, slide = self.context.slide, self.picker.slide
         if previous is not None and (slide is None or slide.identity != previous.identity):
             self.status.show_message("")  # the message is about the previous slide

@@ -115,7 +115,6 @@ def read_measures(layer: Shapes) -> tuple[SlideMeasurement, ...]:
     """Read the drawn shapes as measurements, without those of no length, area or angle."""
     from napari_melanoma.slides.notes import SlideMeasurement, measure_shape
 
-    repair_features(layer)  # after an unfinished area
     found = []
     for data, shape, kind in zip(layer.data, layer.shape_type, layer.features["kind"], strict=True):
         corners = _ellipse_to_polygon(data) if shape == "ellipse" else data
@@ -274,6 +273,7 @@ class MeasurementSection(QObject):
         if self._slide is None:
             return
         identity, state = self._slide.identity, self._document.state
+        self._end_shape()
         now = merge_entries(self._unsaved.pop(identity, self.measures), self._get_drawn(), measures)
         if state is None or state.folder != folder:
             state = DocumentState(identity, EditHistory(measures), folder)
@@ -352,19 +352,22 @@ class MeasurementSection(QObject):
         self._writing = False
         return layer
 
+    def _end_shape(self) -> None:
+        """End a shape that is unfinished: napari removes it if it has too few corners."""
+        layer = self._find_layer()
+        if layer is not None and self._is_drawing:
+            with layer.events.mode.blocker():
+                mode, layer.mode = layer.mode, "pan_zoom"
+                layer.mode = mode
+
     def _draw(self) -> None:
         """Redraw all measurements, without a shape that is unfinished."""
         layer, slide = self._find_layer(), self._slide
         if slide is None:
             return
         if layer is not None:
+            self._end_shape()
             self._writing = True
-            if self._is_drawing:
-                with layer.events.mode.blocker():
-                    mode, layer.mode = layer.mode, "pan_zoom"  # napari ends the shape
-                    layer.mode = mode
-                self._is_drawing = False
-                repair_features(layer)
             draw_measures(layer, self.measures, self._describe_measures(), slide.size, choose_color(slide))
             self._writing = False
         elif self.measures:
@@ -389,6 +392,7 @@ class MeasurementSection(QObject):
             set_next_kind(event.source, "angle" if self._tool == "angle" else "")
         self._is_drawing = action == "adding" or (self._is_drawing and action != "added")
         if action in ("added", "changed", "removed"):
+            repair_features(event.source)
             self._settle_timer.start()
 
     def _on_press(self, layer: Shapes, event: Any) -> None:  # noqa: ANN401 - napari's event
@@ -423,7 +427,8 @@ class MeasurementSection(QObject):
         return self.measures if layer is None else read_measures(layer)
 
     def flush(self) -> None:
-        """Store what was just drawn, before another slide is displayed."""
+        """Store what was just drawn, before another slide is displayed; an unfinished shape ends."""
+        self._end_shape()
         if self._settle_timer.isActive():
             self._settle_timer.stop()
             self._read_layer()

@@ -38,7 +38,7 @@ class ModelPicker(QWidget):
         super().__init__()
         self._combo = named(NoWheelComboBox(), self.object_names[0], self.accessible_names[0], self.tip)
         self._is_listed = False
-        self._selected_before: str | None = None
+        self._stored_model: str | None = None
         about = "Show the model card: training data, performance and limitations"
         self._card_button = tool_button(self.object_names[1], self.accessible_names[1], about)
         icons.add(self._card_button, "info")
@@ -60,8 +60,8 @@ class ModelPicker(QWidget):
         if not self._is_listed:
             self._is_listed = True
             self.refresh()
-            if self._selected_before is not None:
-                self.select_stored(self._selected_before)
+            if self._stored_model is not None:
+                self.select_stored(self._stored_model)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """List the models before a user sees the list."""
@@ -71,8 +71,8 @@ class ModelPicker(QWidget):
     @property
     def model(self) -> str:
         """Name or path of the selected model."""
-        if not self._is_listed and self._selected_before is not None:
-            return self._selected_before
+        if not self._is_listed and self._stored_model is not None:
+            return self._stored_model
         return str(self.combo.currentData() or "")
 
     @model.setter
@@ -89,7 +89,7 @@ class ModelPicker(QWidget):
         if self._is_listed:
             self.model = name
         else:
-            self._selected_before = name
+            self._stored_model = name
 
     @property
     def card_model(self) -> str:
@@ -111,8 +111,9 @@ class ModelPicker(QWidget):
 
     def _on_models(self, name: str) -> None:
         """Refresh the list, and select the model that was activated."""
+        if self._is_listed:
+            self.refresh()
         self.ensure_listed()
-        self.refresh()
         if name and not _explain_unusable(name, self.task):
             self.model = name
             self.changed.emit()
@@ -146,7 +147,7 @@ class ClassifierPicker(ModelPicker):
         self._combo.currentIndexChanged.connect(self._update_card_button)
 
     def select_stored(self, name: str) -> None:
-        """Select a stored choice; of ``auto``, the default model if there is only one, or none."""
+        """Select a stored choice; of ``auto``, once listed, the default model if there is only one, or none."""
         if self._is_listed and name == AUTOMATIC and len(self._defaults) < 2:
             name = "".join(bundle.name for bundle in self._defaults)
         super().select_stored(name)

@@ -1,0 +1,74 @@
+"""Combo boxes of models list them when that is needed, and remember the stored model until then."""
+
+from __future__ import annotations
+
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QWidget
+
+from napari_melanoma.models import AUTOMATIC, DEFAULT_BUNDLE, DEFAULT_CLASSIFIER, registry
+from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
+from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
+
+
+@pytest.fixture
+def listings(monkeypatch):
+    """The tasks for which models were listed."""
+    found, list_models = [], registry.list_photograph_models
+    monkeypatch.setattr(registry, "list_photograph_models", lambda task: found.append(task) or list_models(task))
+    return found
+
+
+@pytest.fixture
+def picker(qtbot, home):
+    """Make a combo box that is not shown."""
+    window = QWidget()
+    qtbot.addWidget(window)
+
+    def make(kind=ModelPicker):
+        made = kind(ThemedIcons(ViewerModel(), window, Connections()))
+        qtbot.addWidget(made)
+        return made
+
+    return make
+
+
+def test_the_stored_model_is_known_before_the_models_are_listed(picker, listings):
+    made = picker()
+    made.select_stored(DEFAULT_BUNDLE)
+    assert (made.model, listings) == (DEFAULT_BUNDLE, [])
+    made.show()
+    assert listings == ["segmentation"]
+    assert (made.model, made.combo.currentText()) == (DEFAULT_BUNDLE, DEFAULT_BUNDLE)
+    assert made.combo.count() > 1
+
+
+def test_a_stored_model_that_was_removed_is_named(picker):
+    made = picker()
+    made.select_stored("gone")
+    assert made.combo.currentText() == "gone (not found)"
+    assert made.model == "gone"
+
+
+def test_models_that_change_before_the_list_is_made_are_listed_once(picker, listings):
+    made, changes = picker(), []
+    made.changed.connect(lambda: changes.append(made.model))
+    made.select_stored("gone")
+    models_changed().changed.emit("")
+    assert listings == ["segmentation"]
+    assert (made.model, changes) == ("gone", [])
+    models_changed().changed.emit(DEFAULT_BUNDLE)
+    assert changes == [DEFAULT_BUNDLE]
+
+
+def test_the_stored_classifier_may_depend_on_the_photograph_or_be_none(picker, listings):
+    made = picker(ClassifierPicker)
+    made.select_stored(AUTOMATIC)
+    assert (made.model, listings) == (AUTOMATIC, [])
+    assert made.model_for("dermoscopic") == DEFAULT_CLASSIFIER
+    assert made.combo.currentText() == "automatic"
+    none = picker(ClassifierPicker)
+    none.select_stored("")
+    assert (none.model, none.model_for("dermoscopic")) == ("", "")
+    assert listings == ["classification"]
