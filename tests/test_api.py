@@ -171,7 +171,7 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
             "^segment: 'threshold' is 2; expected a number above 0",
         ),
         (lambda rgb, mask: nm.segment(rgb, flips="often"), "'flips'"),
-        (lambda rgb, mask: nm.segment(rgb, pixel_size_um="x"), "pixel_size_um is a positive number .*found 'x'"),
+        (lambda rgb, mask: nm.segment(rgb, pixel_size_um="x"), "pixel_size_um must be a positive number .*found 'x'"),
         (
             lambda rgb, mask: nm.classify(rgb, mask, coverage=95),
             "^classify: 'coverage' is 95; expected a number",
@@ -195,7 +195,9 @@ def test_wrong_arguments_are_errors_of_the_package(lesion, call, message: str) -
 
 @pytest.mark.parametrize("size", [0, -1, float("nan"), float("inf"), (1, 2, 3), (20, 0)])
 def test_a_pixel_size_that_is_not_positive_is_refused_with_its_value(size) -> None:
-    message = rf"pixel_size_um is a positive number of micrometers.*found {re.escape(repr(size))}\. Leave it out if"
+    message = (
+        rf"pixel_size_um must be a positive number of micrometers.*found {re.escape(repr(size))}\. Leave it out if"
+    )
     for call in (
         lambda: nm.measure(MASK, pixel_size_um=size),
         lambda: nm.read_photograph(RGB, pixel_size_um=size),
@@ -328,7 +330,7 @@ def test_a_mask_may_be_a_file(lesion, tmp_path: Path) -> None:
     found.save(tmp_path)
     assert nm.measure(tmp_path / "mask.png") == nm.measure(found.mask)
     assert nm.classify(rgb, str(tmp_path / "mask.png")).probabilities == nm.classify(rgb, found.mask).probabilities
-    with pytest.raises(nm.InputError, match=r"probability\.png has the values 0, .*a mask has 0 and one other"):
+    with pytest.raises(nm.InputError, match=r"probability\.png has the values 0, .*a mask must have 0 and one other"):
         nm.measure(tmp_path / "probability.png")
     with pytest.raises(nm.UnreadableImage, match="nowhere"):
         nm.measure(tmp_path / "nowhere.png")
@@ -562,7 +564,7 @@ def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
         assert max(slide.thumbnail(64).shape) == 64
         assert repr(slide).startswith("SlideImage(name='slide', levels=((1024, 1024), ")
         for wrong in ((0, 0, 1, 1, 99), ("0", 0, 1, 1), (0, 0, -1, 1), (0, 0, 1, None), (0, 0, 1, 1, "0")):
-            with pytest.raises(nm.InputError, match=r"levels 0 to|is an integer|a rectangle has"):
+            with pytest.raises(nm.InputError, match=r"levels 0 to|must be an integer|a rectangle has"):
                 slide.read(*wrong)
         assert slide.thumbnail(5000).shape == (1024, 1024, 3)  # not enlarged
         assert repr(slide.info).startswith("SlideInfo(name='slide', format=")

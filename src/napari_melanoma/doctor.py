@@ -79,7 +79,7 @@ def check_torch() -> list[DoctorCheck]:
     """Check torch, GPU and the default model in a separate process."""
     answer, fault = run_probe("napari_melanoma.torch_backends")
     if fault:
-        fix = "Install both from the same source: pip install --force-reinstall torch torchvision"
+        fix = "Install torch and torchvision from the same source: pip install --force-reinstall torch torchvision"
         return [DoctorCheck("Torch", "fail", fault, fix)]
     bf16 = "with" if answer["bf16"] else "without"
     found = f"{answer['torch']}, torchvision {answer['torchvision']}, {answer['threads']} threads, {bf16} bfloat16"
@@ -106,7 +106,7 @@ def check_graphics() -> list[DoctorCheck]:
     """Check Qt and OpenGL of a window in a separate process."""
     if not any(find_spec(name) for name in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
         fix = "Install one: pip install napari-melanoma[pyqt6]. The command line works without Qt."
-        return [DoctorCheck("Qt", "warn", "no binding installed", fix)]
+        return [DoctorCheck("Qt", "warn", "no Qt binding is installed", fix)]
     answer, fault = run_probe("napari_melanoma.ui.opengl_versions")
     if fault:
         fix = "Start from a desktop session, or with xvfb-run. The command line works without a window."
@@ -121,7 +121,7 @@ def check_graphics() -> list[DoctorCheck]:
 def check_formats() -> list[DoctorCheck]:
     """Check the decoders of HEIC, slides and DICOM."""
     heic, fault = _import_version("pillow_heif", "libheif_version")
-    fix = "Install it again: pip install --force-reinstall pillow-heif"
+    fix = "Reinstall it: pip install --force-reinstall pillow-heif"
     checks = [
         DoctorCheck("HEIC", "ok", f"libheif {heic}") if heic else DoctorCheck("HEIC", "warn", fault, fix),
         _check_openslide(),
@@ -133,7 +133,7 @@ def check_formats() -> list[DoctorCheck]:
 
     lacking = [name for name in DICOM_SYNTAXES if not get_decoder(getattr(pydicom.uid, name)).is_available]
     if lacking:
-        fix = "Install decoders: pip install pylibjpeg[all]. Other transfer syntaxes are supported."
+        fix = "Install decoders: pip install pylibjpeg[all]. Files of other transfer syntaxes can be read."
         return [*checks, DoctorCheck("DICOM", "warn", f"cannot decode {', '.join(lacking)}", fix)]
     return [*checks, DoctorCheck("DICOM", "ok", f"decodes {', '.join(DICOM_SYNTAXES)}")]
 
@@ -148,13 +148,17 @@ def check_resources() -> list[DoctorCheck]:
     return [
         _check_enough("Memory", memory.available / GB, MEMORY_GB, free_memory, "Close other programs before training."),
         _check_enough(
-            "Disk", disk.free / GB, DISK_GB, free_disk, "Free some space: each photograph takes a few megabytes."
+            "Disk",
+            disk.free / GB,
+            DISK_GB,
+            free_disk,
+            "Free some space: the results of each photograph take a few megabytes.",
         ),
     ]
 
 
 def check_reports() -> list[DoctorCheck]:
-    """Check what prints PDF reports, in separate processes, for imports take seconds and Qt may abort."""
+    """Check whether PDF reports can be printed; in separate processes, as imports take seconds and Qt may abort."""
     answer, fault = run_probe("napari_melanoma.reports.pdf")
     if "weasyprint" in answer:
         return [DoctorCheck("PDF reports", "ok", f"WeasyPrint {answer['weasyprint']}, Pango {answer['pango']}")]
@@ -168,7 +172,7 @@ def check_reports() -> list[DoctorCheck]:
 
 
 def check_weights() -> list[DoctorCheck]:
-    """Check the packages with starting weights for training."""
+    """Check the packages with pretrained weights for training."""
     from napari_melanoma.models.published_encoders import PACKAGED
 
     missing = sorted({package for package, _ in PACKAGED.values() if not find_spec(package)})
@@ -218,7 +222,7 @@ def _check_openslide() -> DoctorCheck:
     try:
         from openslide import __library_version__ as version
     except (ImportError, OSError) as error:
-        fix = "Install it again: pip install --force-reinstall openslide-python openslide-bin"
+        fix = "Reinstall it: pip install --force-reinstall openslide-python openslide-bin"
         return DoctorCheck("OpenSlide", "warn", f"cannot be loaded: {error}", fix)
     return DoctorCheck("OpenSlide", "ok", f"{version}: NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, Philips and DICOM slides")
 
@@ -227,7 +231,7 @@ def _check_model(backends: dict[str, Any]) -> DoctorCheck:
     if "model" in backends:
         return DoctorCheck("Model", "ok", str(backends["model"]))
     return DoctorCheck(
-        "Model", "fail", str(backends["model_error"]), "Install napari-melanoma again: its weights are damaged."
+        "Model", "fail", str(backends["model_error"]), "Reinstall napari-melanoma: its weights are damaged."
     )
 
 

@@ -59,7 +59,7 @@ def test_different_labels_are_rejected(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.3)
     text = (other / "per_image.csv").read_text()
     (other / "per_image.csv").write_text(text.replace("done,other", "done,melanoma", 1))
-    with pytest.raises(InputError, match="1 of 120 images have another class"):
+    with pytest.raises(InputError, match="1 of 120 images have different classes"):
         compare_class_evaluations([first, other], tmp_path / "out")
 
 

@@ -190,7 +190,7 @@ def test_the_command_line_checks_the_model(several: BundleInfo, data: Path, tmp_
     words = ["evaluate", "--model", str(several.path), "--data", str(data), "--out", out]
     refused = CliRunner().invoke(app, [*words, "--threshold", "0.4"])
     assert refused.exit_code == 2
-    assert "segmentation of several classes; --threshold does not apply" in refused.output
+    assert "segmentation of several classes; not applicable: --threshold" in refused.output
     done = CliRunner().invoke(app, [*words, "--json"])
     assert done.exit_code == 0
     assert json.loads(done.output.splitlines()[-1])["classes"] == list(CLASSES)

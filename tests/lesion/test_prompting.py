@@ -175,7 +175,7 @@ def test_progress_is_reported_with_prompts(prompted_bundle: BundleInfo, rgb: np.
         seen: list[Progress] = []
         nm.segment(rgb, prompted_bundle, progress=seen.append, **prompts)
         assert [one.message.startswith("Loading the model") for one in seen] == [True]
-        with pytest.raises(InputError, match="progress is a function"):
+        with pytest.raises(InputError, match="progress must be a function"):
             nm.segment(rgb, prompted_bundle, progress=5, **prompts)  # type: ignore[arg-type]
 
 

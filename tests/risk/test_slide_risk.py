@@ -69,7 +69,7 @@ def test_incomplete_results_have_no_depth_of_the_network(reported: dict[str, str
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     assert read_network_depth(folder) is None
     if change != {"patches": []}:
-        assert read_risk(folder).fault == "risk.json has an unexpected format. Predict the risk again."
+        assert read_risk(folder).fault == "risk.json has an unexpected format. Estimate the risk again."
 
 
 @pytest.mark.parametrize("method", ["attention", "grad_cam"])
@@ -133,7 +133,7 @@ def test_what_is_damaged_is_named_and_not_shown(reported: dict[str, str], damage
     folder = Path(reported["folder"])
     (folder / "risk.json").write_text(damage)
     kept = read_risk(folder)
-    assert "Predict the risk again" in kept.fault
+    assert "Estimate the risk again" in kept.fault
     assert kept.prediction == {}
     assert kept.depth.mm == 1.4
 

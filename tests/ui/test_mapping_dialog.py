@@ -74,7 +74,7 @@ def test_columns_are_guessed_and_unknown_values_counted(opened, table):
     assert box(dialog, "column_Geschlecht").currentData() == "sex"
     assert box(dialog, "column_Lokalisation").currentData() == "site"
     assert box(dialog, "column_Bemerkung").currentText() == "keep unchanged"
-    assert "5 rows read. 2 cells with unknown values" in status_text(dialog)
+    assert "5 rows read. Unknown values in 2 cells" in status_text(dialog)
     assert "Values outside the allowed range in age: '430' (1)" in status_text(dialog)
     assert box(dialog, "word_site_Stelle X").currentData() == ""
 

@@ -44,18 +44,18 @@ def read_photograph(
     modality: Modality | None = None,
     accept_damaged: bool = False,
 ) -> Photograph:
-    """Read a photograph, or make one of an array.
+    """Read a photograph, or make one from an array.
 
     Parameters
     ----------
     source : path-like, numpy.ndarray or Photograph
         A file (JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM), or an array in sRGB: (row, column, channel) with three
-        channels, or four of which the last is opacity, or (row, column) in gray; uint8, uint16, bool, or floating
-        point in [0, 1].
+        channels, or with four if the last one is opacity, or (row, column) in gray. Its type is uint8, uint16, bool,
+        or floating point in [0, 1].
     pixel_size_um : float or (float, float), optional
-        Micrometers per pixel, or those along (row, column). By default those that the file states, if any.
+        Micrometers per pixel, as one number or along (row, column). By default, the value in the file, if any.
     modality : {"dermoscopic", "macroscopic", "tbp_tile"}, optional
-        How the photograph was taken; by default what the file states.
+        How the photograph was taken. By default, the value in the file, if any.
     accept_damaged : bool
         Read the intact part of a damaged file; results are then marked as not valid.
 
@@ -69,7 +69,7 @@ def read_photograph(
     UnreadableImage
         If the file is missing, damaged or of another format.
     InputError
-        If the array has another shape, type or range, the pixel size is not positive, or there is no such modality.
+        If the array has another shape, type or range, the pixel size is not positive, or the modality is unknown.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def read_photograph(
     from dataclasses import replace
 
     if modality is not None and not (isinstance(modality, str) and modality in get_args(Modality)):
-        raise InputError(f"modality is one of {', '.join(get_args(Modality))}; found {describe(modality)}.")
+        raise InputError(f"modality must be one of {', '.join(get_args(Modality))}; found {describe(modality)}.")
     check_flag(accept_damaged, "accept_damaged")
     if isinstance(source, Photograph):
         photograph = source
@@ -108,22 +108,24 @@ def to_srgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
         channels_first = array.ndim == 3 and array.shape[0] in (3, 4) and min(array.shape[1:]) > 4
         advice = " Move the channels last: np.moveaxis(image, 0, -1)." if channels_first else ""
         raise InputError(
-            "an image array has the shape (row, column), (row, column, 3) or (row, column, 4); "
+            "an image array must have the shape (row, column), (row, column, 3) or (row, column, 4); "
             f"found {array.shape}.{advice}"
         )
     if 0 in array.shape:
         raise InputError(
-            f"an image array has one pixel or more; found {array.shape}. Check how it was cropped or read."
+            f"an image array must have one pixel or more; found {array.shape}. Check how it was cropped or read."
         )
     if np.issubdtype(array.dtype, np.floating):
         low, high = float(array.min()), float(array.max())
         if not (low >= 0 and high <= 1):
             advice = " If they are 0 to 255, pass image / 255." if low >= 0 and high <= 255 else ""
-            raise InputError(f"a floating-point image lies in [0, 1]; found values from {low:g} to {high:g}.{advice}")
+            raise InputError(
+                f"a floating-point image must have values in [0, 1]; found values from {low:g} to {high:g}.{advice}"
+            )
     elif array.dtype not in (np.uint8, np.uint16, np.bool_):
         raise InputError(
-            f"an image array is uint8, uint16, bool or floating point; found {array.dtype}. If its values are 0 to "
-            "255, pass image.astype(np.uint8)."
+            f"an image array must be uint8, uint16, bool or floating point; found {array.dtype}. If its values are 0 "
+            "to 255, pass image.astype(np.uint8)."
         )
     if array.ndim == 2:
         array = gray2rgb(array)
@@ -136,46 +138,46 @@ def to_mask(mask: AnyPath | ArrayLike, shape: tuple[int, int]) -> NDArray[np.boo
     """Convert a mask to bool (row, column), and check that it has the shape of its image."""
     array = to_mask_array(mask)
     if array.shape != shape:
-        raise InputError(f"a mask has the shape of its image, {shape}; found {array.shape}.")
+        raise InputError(f"a mask must have the shape of its image, {shape}; found {array.shape}.")
     return array.astype(np.bool_)
 
 
 def to_mask_array(mask: AnyPath | ArrayLike) -> NDArray[np.generic]:
-    """Convert a mask or its file to an array of numbers of any shape."""
+    """Convert a mask or its file to an array: bool if it has two dimensions, else unchanged."""
     if isinstance(mask, str | PathLike):
         return _read_mask(to_path(mask, "a mask"))
     try:
         array = np.asarray(mask)
     except ValueError:  # rows of different lengths
-        raise InputError(f"a mask is an array of numbers or of True and False; found {describe(mask)}.") from None
+        raise InputError(f"a mask must be an array of numbers or booleans; found {describe(mask)}.") from None
     if array.dtype.kind not in "biuf":
-        raise InputError(f"a mask is an array of numbers or of True and False; found {array.dtype}.")
+        raise InputError(f"a mask must be an array of numbers or booleans; found {array.dtype}.")
     if np.isnan(array).any():
-        raise InputError("a mask is 0 outside of the lesion; found NaN.")
+        raise InputError("a mask must be 0 outside the lesion; found NaN.")
     return array if array.dtype.kind == "b" or array.ndim != 2 else _to_lesion(array)
 
 
 def _read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask as imports of masks do: 0 outside and one value in the lesion, or black and white."""
+    """Read a mask by the rules of the mask import: 0 outside and one value in the lesion, or black and white."""
     from napari_melanoma.data.label_values import LabelImageError, read_lesion_mask
 
     try:
         return read_lesion_mask(path, path.name)
     except LabelImageError as error:
         raise InputError(
-            f"{path} has the values {format_names(error.values)}; a mask has 0 and one other. Pass an array that is "
-            "True in the lesion."
+            f"{path} has the values {format_names(error.values)}; a mask must have 0 and one other. Pass an array that "
+            "is True in the lesion."
         ) from None
 
 
 def _to_lesion(array: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Return which pixels are lesion; raises for several classes and for probabilities."""
+    """Return the lesion pixels of a mask; raise an error if it contains several classes or probabilities."""
     from napari_melanoma.data.label_values import find_lesion
 
     lesion = find_lesion(array)
     if lesion is not None:
         return lesion
-    found = f"a mask has two values, 0 and one other; found numbers from {array.min():.3g} to {array.max():.3g}"
+    found = f"a mask must have two values, 0 and one other; found numbers from {array.min():.3g} to {array.max():.3g}"
     if array.dtype.kind == "f":
         raise InputError(f"{found}, such as probabilities. Pass segmentation.mask, or probability >= 0.5.")
     raise InputError(
@@ -185,54 +187,54 @@ def _to_lesion(array: NDArray[np.generic]) -> NDArray[np.bool_]:
 
 
 def to_pixel_size(pixel_size_um: PixelSizeUm) -> PixelSize:
-    """Convert micrometers per pixel, one number or those along (row, column)."""
+    """Convert micrometers per pixel, given as one number or along (row, column)."""
     try:
         rows, columns = (float(size) for size in np.broadcast_to(pixel_size_um, 2))
     except (TypeError, ValueError, OverflowError):
         rows = columns = math.nan
     if not (0 < rows < math.inf and 0 < columns < math.inf):
         raise InputError(
-            "pixel_size_um is a positive number of micrometers, or one each for (row, column); found "
+            "pixel_size_um must be a positive number of micrometers, or one each for (row, column); found "
             f"{shorten(pixel_size_um)}. Leave it out if the scale is unknown."
         )
     return PixelSize(rows, columns)
 
 
 def describe(value: object) -> str:
-    """Name an argument in a message: short values as they are, others by their type."""
+    """Describe an argument for a message: strings and numbers by their value, others by their type."""
     return shorten(value) if isinstance(value, str | bytes | int | float | None) else type(value).__name__
 
 
 def check_flag(value: object, name: str) -> None:
-    """Raise an error if an argument is not True or False."""
+    """Raise an error if an argument is not a boolean, or an integer used as one."""
     if not isinstance(value, bool | np.bool_ | int):
-        raise InputError(f"{name} is True or False; found {describe(value)}.")
+        raise InputError(f"{name} must be True or False; found {describe(value)}.")
 
 
 def check_name(value: object, name: str) -> None:
-    """Raise an error if an argument is not a text."""
+    """Raise an error if an argument is not a string."""
     if not isinstance(value, str):
-        raise InputError(f"{name} is a name; found {describe(value)}.")
+        raise InputError(f"{name} must be a name; found {describe(value)}.")
 
 
 def check_sequence(value: object, name: str) -> None:
-    """Raise an error if an argument is not a list of several items."""
+    """Raise an error if an argument is not a sequence, such as a list; a string is not accepted."""
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise InputError(f"{name} is a list; found {describe(value)}.")
+        raise InputError(f"{name} must be a list; found {describe(value)}.")
 
 
 def check_integer(value: object, name: str) -> int:
-    """Return an argument as an integer, or raise an error if it is none."""
+    """Return an argument as an integer, or raise an error if it is not one."""
     try:
         return index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise InputError(f"{name} is an integer; found {describe(value)}.") from None
+        raise InputError(f"{name} must be an integer; found {describe(value)}.") from None
 
 
 def to_path(path: object, what: str) -> Path:
-    """Convert to a path that can exist, with ``~`` expanded."""
+    """Convert to a path with ``~`` expanded, and check that it is valid; the file need not exist."""
     if not isinstance(path, str | PathLike):
-        raise InputError(f"{what} is a path, a str or pathlib.Path; found {describe(path)}.")
+        raise InputError(f"{what} must be a path (str or pathlib.Path); found {describe(path)}.")
     try:
         found = Path(path).expanduser()
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
@@ -244,7 +246,7 @@ def to_path(path: object, what: str) -> Path:
 
 
 def to_paths(data: object, what: str) -> list[Path]:
-    """Convert one path or several."""
+    """Convert one path or several to a list."""
     if isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping | PathLike):
         return [to_path(one, what) for one in data]
     return [to_path(data, what)]
@@ -283,7 +285,7 @@ def to_bundle(model: AnyPath | BundleInfo) -> BundleInfo:
 
 
 def list_warnings(validity: Validity, *warnings: str) -> tuple[str, ...]:
-    """Join the reasons against a prediction with other warnings, each once."""
+    """Combine the reasons why a prediction is not valid with other warnings, without duplicates."""
     reasons = (
         reason.text[:1].upper() + reason.text[1:] + STATE_MODALITY * (reason.code == "modality_uncertain")
         for reason in validity.reasons
@@ -292,9 +294,9 @@ def list_warnings(validity: Validity, *warnings: str) -> tuple[str, ...]:
 
 
 def to_run(progress: ProgressCallback | None) -> RunContext:
-    """Make the context of a long function that calls back with each ``Progress``."""
+    """Create a run context that calls ``progress`` with each ``Progress``."""
     if progress is None:
         return RunContext()
     if not callable(progress):
-        raise InputError(f"progress is a function that is called with each Progress; found {describe(progress)}.")
+        raise InputError(f"progress must be a function that accepts a Progress; found {describe(progress)}.")
     return RunContext(progress)

@@ -40,19 +40,19 @@ EVALUATE_HELP = examples(
     "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/. The same command continues after an "
     "interruption. A model of several classes is measured against label images: Dice and Jaccard of each class.\n\n"
     "A classifier is measured against the column with the diagnosis (--target): AUC, average precision, "
-    "sensitivity and specificity at its decision threshold, calibration, contribution of each patient data column, "
-    "ROC and reliability; also the depth in mm, if the model predicts it and the table contains it. With --pointing "
-    "also how often a heatmap points at the decisive structure (OUT/pointing.json).\n\n"
-    "A model that answers prompts is measured with a simulated user by --clicks (OUT/clicks.html): Dice after each "
-    "click, the clicks needed for Dice 0.85 and 0.90, and the time of each.",
+    "sensitivity and specificity at its decision threshold, calibration, contribution of each column of patient data, "
+    "ROC curve and reliability diagram; also the depth in mm, if the model predicts it and the table contains it. With "
+    "--pointing, also how often a heatmap points at the decisive structure (OUT/pointing.json).\n\n"
+    "With --clicks, a model that can be prompted is measured with simulated clicks (OUT/clicks.html): Dice after each "
+    "click, the number of clicks needed for a Dice of 0.85 and of 0.90, and the time per click.",
 )
 BIOMARKERS_HELP = examples(
     "napari-melanoma biomarkers runs/risk/bundle --data cohort --split test --tissue-model skin-demo --out biomarkers",
     "napari-melanoma biomarkers melanoma-small --data data/isic2017 --count 30 --shown 6 --out biomarkers",
     "Rank the features of a classifier's embedding by how well each separates the classes (AUC by patient, 95 % "
-    "interval, q of Benjamini and Hochberg), and show the images that activate each most, with its activation map. "
-    "Also measure properties of the section: nuclear stain, nuclei, pigment, and with --tissue-model the share of "
-    "the tumor surface without epidermis. Writes OUT/biomarkers.csv, "
+    "interval, Benjamini-Hochberg q value), and show the images that activate each feature most, with its activation "
+    "map. Also measure properties of the section: nuclear stain, nuclei, pigment, and, with --tissue-model, the share "
+    "of the tumor surface without epidermis. Writes OUT/biomarkers.csv, "
     "OUT/biomarkers.json, OUT/measures.csv, OUT/exciting.csv and OUT/figures/gallery.png.",
 )
 
@@ -72,7 +72,7 @@ def evaluate(
     pointing_masks: PointingMasks = None,
     clicks: Annotated[
         int | None,
-        typer.Option("--clicks", metavar="N", help="Measure segmentation by up to N simulated clicks instead."),
+        typer.Option("--clicks", metavar="N", help="Instead, measure segmentation with up to N simulated clicks."),
     ] = None,
     allow_outside: AllowOutside = False,
     accept_damaged: AcceptDamaged = False,
@@ -114,7 +114,7 @@ def evaluate(
 
 
 def _evaluate_clicks(info: BundleInfo, data: list[Path], out: Path, values: Given, current: CommandSession) -> None:
-    """Measure a model that answers prompts with a simulated user."""
+    """Measure a model that can be prompted with simulated clicks."""
     from napari_melanoma.evaluation.any_task import check_evaluation_folder
     from napari_melanoma.evaluation.clicks import ClickOptions, evaluate_clicks
 
@@ -160,7 +160,7 @@ def _evaluate_pointing(
 
 
 def _reject_options(info: BundleInfo, others: Mapping[str, object]) -> None:
-    """Reject options that apply to models of another task."""
+    """Reject options that do not apply to the task of the model."""
     from napari_melanoma.core.errors import InputError
 
     given = [f"--{name}" for name, value in others.items() if value not in (None, False)]
@@ -169,7 +169,7 @@ def _reject_options(info: BundleInfo, others: Mapping[str, object]) -> None:
             "" if info.config.task == "classification" or info.config.segments_one_class else " of several classes"
         )
         what = f"{info.config.task}{several}"
-        raise InputError(f"'{info.name}' is a model for {what}; {', '.join(given)} does not apply to it.")
+        raise InputError(f"'{info.name}' is a model for {what}; not applicable: {', '.join(given)}.")
 
 
 def biomarkers(

@@ -1,6 +1,6 @@
-"""Columns, cells and words of other tables, and the mapping of a user's table to ours, stored as TOML.
+"""Translation of the columns, cells and words of other tables to ours, and a user's mapping, stored as TOML.
 
-The command line reads it with ``--map``, the mapping dialog writes it.
+The command line reads a mapping with ``--map``; the mapping dialog writes it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from napari_melanoma.data.taxonomy import (
 
 _FILE = re.compile(r".+\.(?:jpe?g|png|tiff?|bmp|webp|dcm|heic)", re.IGNORECASE)
 MIN_FILLED_SHARE = 0.1  # share of rows below which a column counts as nearly empty
-MIN_KNOWN_WORDS_SHARE = 0.6  # share of different words of a column that must be understood for a guess
-# The most certain first
+MIN_KNOWN_WORDS_SHARE = 0.6  # share of the distinct words of a column that must be known for a guess
+# In order of decreasing certainty
 COLUMNS_GUESSED_BY_WORDS = (
     "sex",
     "sub_site",
@@ -58,8 +58,8 @@ class TableMapping(Config):
     def apply(self, row: Row) -> dict[str, str]:
         """Rename the cells of a row and translate the words of the mapping.
 
-        Where several columns become one, the first non-empty value counts; a different value of another stays under its
-        own name (``other_<column>`` if that is our name).
+        If several columns are mapped to one, the first non-empty value is used; a different value of another column
+        stays under the name of that column (``other_<column>`` if it is our name).
         """
         found: dict[str, str] = {}
         differing: dict[str, str] = {}
@@ -69,7 +69,7 @@ class TableMapping(Config):
                 continue
             word = self._map_word(ours, text.strip()) if self.words else text
             if theirs in self.columns and (unit := parse_column_unit(theirs, ours)):
-                word = append_unit(word.strip(), unit)  # the column name with the unit is lost
+                word = append_unit(word.strip(), unit)  # the column name, which contains the unit, is lost
             if not found.get(ours):
                 found[ours] = word
             elif word and word != found[ours]:
@@ -122,7 +122,7 @@ def _guess_by_name(name: str) -> str:
 
 
 def _guess_by_words(cells: Iterable[str]) -> str:
-    """Guess by the words: our column with most of the different words of a column; "" if there is none."""
+    """Guess by the words: our first column that knows enough of the distinct words; "" if there is none."""
     words = {cell.strip() for cell in cells} - {""}
     if words and all(_FILE.fullmatch(word) for word in words):
         return "image_id"
@@ -223,7 +223,7 @@ def translate_word(words: Taxonomy, text: str, source: str = "") -> str | None:
 
 
 def parse_number(text: str) -> float | None:
-    """Parse a number with a decimal point or comma; None if it is none."""
+    """Parse a number with a decimal point or comma; None if the text is not a number."""
     if "," in text and "." in text:
         text = text.replace(".", "").replace(",", ".") if text.rfind(",") > text.rfind(".") else text.replace(",", "")
     try:
@@ -233,7 +233,7 @@ def parse_number(text: str) -> float | None:
 
 
 def _parse_number_cell(column: Column, text: str) -> CellValue:
-    """Parse a number and convert it to the unit of its column, if it is possible."""
+    """Parse a number and convert it to the unit of its column, if possible."""
     if is_unknown_text(text):
         return EMPTY_VALUE
     match = _NUMBER.fullmatch(text)
@@ -245,7 +245,7 @@ def _parse_number_cell(column: Column, text: str) -> CellValue:
 
 
 def _unit_factor(unit: str, written: str | None) -> float | None:
-    """Factor from a unit to that of the column; None if it does not fit."""
+    """Return the factor from a unit to that of the column; None if it cannot be converted."""
     if not written:
         return 1.0
     return _FACTORS.get(unit, {}).get(_UNIT.get(written.strip().lower(), ""))
@@ -358,7 +358,10 @@ class Diagnosis(NamedTuple):
 
 @lru_cache(maxsize=16384)
 def translate_diagnosis(text: str, source: str = "") -> str | None:
-    """Translate a diagnosis; ``unknown`` if it means unknown, None if it is not understood."""
+    """Translate a diagnosis, or the last part that is understood of a path such as ``Malignant::Melanoma``.
+
+    ``unknown`` if it means unknown, None if it is not understood.
+    """
     words = load_taxonomy("diagnosis")
     found = (words.translate(part, source) for part in reversed(text.split("::")) if part.strip())
     return next((word for word in found if word is not None), None)
@@ -387,13 +390,13 @@ def expand_diagnosis(word: str) -> Diagnosis:
 
 
 _IN_BRACKETS = re.compile(r"\s*[\[(]([^\])]*)[\])]\s*$")
-_AS_GIVEN_RANK = 1_000_000  # rank of original values that were not understood earlier
+_AS_GIVEN_RANK = 1_000_000  # rank of columns with original values that an earlier import did not understand
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)")
 _REPEATED = re.compile(r"(.)\1+")
 _DIGITS = re.compile(r"\D+")
 _MIN_SIMILARITY = 0.78  # least similarity of a name to its misspelling
-_MIN_NAME_LETTERS = 4  # letters of a name that is compared by similarity: shorter names resemble too many others
-_MIN_UNIT_LETTERS = 2  # letters of a unit without brackets: a last letter alone (Age_M) is ambiguous
+_MIN_NAME_LETTERS = 4  # minimum to compare a name by similarity: shorter names resemble too many others
+_MIN_UNIT_LETTERS = 2  # minimum of a unit without brackets: a single last letter (Age_M) is ambiguous
 # Meanings of parts of a name, if the whole name is unknown; the first match counts.
 _NAME_KEYWORDS = (
     ("patient_id", {"patient", "patients", "pat", "subject", "subj", "paciente", "paziente", "person", "mrn", "pid"}),
@@ -415,9 +418,9 @@ _NOT_AN_ID = {"age", "sex", "gender", "history", "birth", "dob", "height", "weig
 
 @dataclass(frozen=True)
 class ColumnMeaning:
-    """One of our columns that a column of another table means.
+    """One of our columns to which a column of another table corresponds.
 
-    ``unit``: the unit in brackets in its name, such as ``cm``.
+    ``unit``: the unit in brackets in the name of the other column, such as ``cm``.
     """
 
     column_name: str
@@ -443,9 +446,9 @@ def find_column_meanings(name: str, source: str = "") -> tuple[ColumnMeaning, ..
 
 @lru_cache(maxsize=4096)
 def suggest_column(name: str) -> str:
-    """Find the column of ours that an unknown name most probably means.
+    """Find our column that an unknown name most probably means.
 
-    Such as ``"patient_id"`` for ``"Patienten_Kennung"``; "" if no known name is similar.
+    For example ``"patient_id"`` for ``"Patienten_Kennung"``; "" if no known name is similar.
     """
     bare = _IN_BRACKETS.sub("", name.strip())
     known = {word: means[0].column_name for (source, word), means in _read_meanings().items() if not source}
@@ -453,14 +456,14 @@ def suggest_column(name: str) -> str:
     if word in _UNRELATED_NAMES:
         return ""
     if len(word) >= _MIN_NAME_LETTERS:
-        # Keeps two diameters apart
+        # The digits must be equal, so that diameter 1 and diameter 2 are not confused
         same_number = [one for one in known if _DIGITS.sub("", one) == _DIGITS.sub("", word)]
         similar = get_close_matches(
             word, [one for one in same_number if len(one) >= _MIN_NAME_LETTERS], n=1, cutoff=_MIN_SIMILARITY
         )
         if similar:
             return known[similar[0]]
-        once = _REPEATED.sub(r"\1", word)  # sexx; also for short names
+        once = _REPEATED.sub(r"\1", word)  # a repeated letter, such as sexx; also in short names
         if repeated := next((one for one in known if _REPEATED.sub(r"\1", one) == once), ""):
             return known[repeated]
     parts = set(normalize_wording(_CAMEL.sub(" ", bare)).split())

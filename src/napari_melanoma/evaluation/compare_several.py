@@ -1,6 +1,6 @@
-"""Several models on the same images, each compared with the first: segmentation models and classifiers.
+"""Comparison of several segmentation models, or several classifiers, with the first one on the same images.
 
-For two models, with advice which one to keep, see ``evaluation.pair_comparison``.
+For two models, with advice on which one to keep, see ``evaluation.pair_comparison``.
 """
 
 from __future__ import annotations
@@ -69,15 +69,15 @@ if TYPE_CHECKING:
 MODELS, TABLE, PAGE_NAME = "models.json", "models.csv", "comparison.html"
 ESTIMATE_COLUMNS = ("mean", "low", "high", "difference", "difference_low", "difference_high")
 INTERVAL_NOTE = (
-    f"Intervals: {INTERVAL_METHOD}; of differences paired. With several comparisons, one in twenty intervals of equal "
-    "models excludes 0 by chance."
+    f"Intervals: {INTERVAL_METHOD}; paired for differences. Even if all models are equal, about one in twenty "
+    "intervals of differences excludes 0 by chance."
 )
 Estimates = dict[str, Estimate]
 
 
 @dataclass(frozen=True)
 class ModelMetrics:
-    """Estimates of one model on some images by metric, and the differences from the first model."""
+    """Estimates of one model by metric, and its differences from the first model."""
 
     model: str
     metrics: Estimates
@@ -86,7 +86,7 @@ class ModelMetrics:
 
 @dataclass(frozen=True)
 class DataPartMetrics:
-    """Estimates of each model on the images of one data set, or all of them; the first model first."""
+    """Estimates of each model on the images of one data set or of all; ``standings`` begins with the first model."""
 
     name: str
     images: int
@@ -109,7 +109,7 @@ class ModelsComparison:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The estimates as JSON values, under the name that they have in ``models.json``."""
+        """The estimates as JSON values, by their key in ``models.json``."""
         if self.task == "segmentation":
             return {"parts": [asdict(part) for part in self.parts]}
         every = [(part, one) for part in self.parts for one in part.standings]
@@ -145,8 +145,8 @@ def estimate_parts(
 ) -> Iterator[DataPartMetrics]:
     """Yield the estimates on all images and on each data set, if there are several.
 
-    ``domains``, ``groups``: (image,): data set, and patient or lesion. ``estimate``: from the index of a model and bool
-    (image,) to its estimates and the differences from the first model.
+    ``domains``, ``groups``: (image,): data set, and patient or lesion. ``estimate`` takes the index of a model and the
+    selected images, bool (image,), and returns its estimates and their differences from the first model.
     """
     every = np.unique(domains)
     for name in ["all", *(every if len(every) > 1 else ())]:
@@ -196,9 +196,10 @@ def define_metrics(names: Sequence[str], definitions: Mapping[str, str]) -> str:
 
 
 def common_images(known: Sequence[Mapping[tuple[str, str], int]]) -> list[NDArray[np.intp]]:
-    """Find the images that all evaluations contain; ``known``: from data set and name to the index of an image.
+    """Find the images that all evaluations contain.
 
-    Returns int (image,) for each evaluation: the indices of these images, in the order of the first one.
+    ``known``: for each evaluation, the index of each image by data set and name. Returns int (image,) for each
+    evaluation: the indices of the common images, in the order of the first evaluation.
     """
     keys = [key for key in known[0] if all(key in indices for indices in known[1:])]
     if not keys:
@@ -207,9 +208,9 @@ def common_images(known: Sequence[Mapping[tuple[str, str], int]]) -> list[NDArra
 
 
 def check_different_evaluations(folders: Sequence[Path]) -> None:
-    """Reject fewer than two evaluations, or an evaluation that is named twice: its differences would all be 0."""
+    """Reject fewer than two evaluations, or the same evaluation twice, as all differences would be 0."""
     if len(folders) < 2:
-        raise InputError(f"a comparison needs two or more evaluations; {len(folders)} were named.")
+        raise InputError(f"a comparison needs two or more evaluations; found {len(folders)}.")
     paths = [folder.resolve() for folder in folders]
     for number, path in enumerate(paths):
         if path in paths[:number]:
@@ -245,7 +246,7 @@ def _lead(metric: str, ranked: Sequence[ModelMetrics], first: str) -> str:
 SHOWN = ("TJA", "JA", "DI", "HD95_relative", "BF1")
 PER_IMAGE = ("JA", "DI", "HD95_px", "BF1")
 COLUMNS = ("part", "images", "patients", "model", "metric")
-SAME_SHARE = 2e-6  # tables have six digits
+SAME_SHARE = 2e-6  # tolerance: tables store six digits
 DIFFERENT = (
     "These evaluations were made with different options, so differences are not due to the models alone: {options}."
 )
@@ -261,12 +262,12 @@ def compare_several(
 ) -> ModelsComparison:
     """Load models and compare each with the first one on the same images.
 
-    Paired over images, intervals by bootstrap over patients or lesions.
+    Differences are paired by image; intervals are from a bootstrap over patients or lesions.
     """
     from napari_melanoma.lesion.segmentation import Segmenter
 
     if len(models) < 2:
-        raise InputError(f"a comparison needs two or more models; {len(models)} were named.")
+        raise InputError(f"a comparison needs two or more models; found {len(models)}.")
     return compare_several_loaded([Segmenter.load(info) for info in models], samples, out, options, run=run)
 
 
@@ -301,7 +302,7 @@ def compare_several_loaded(
 
 
 def compare_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
-    """Compare stored evaluations, each with the first one, on the images that all of them measured.
+    """Compare stored evaluations, each with the first one, on the images that were measured in all of them.
 
     Differences between their options are among the warnings.
     """
@@ -311,7 +312,7 @@ def compare_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
 
 
 def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[str]) -> ModelsComparison:
-    """Estimate and write all files, the page last."""
+    """Compute the estimates and write all files, the page last."""
     names = distinct_names([item.name for item in candidates], folders)
     indices = common_images([_measured_images(item.figures) for item in candidates])
     _check_same_masks(candidates, names, indices)
@@ -334,7 +335,7 @@ def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[
 
 
 def _measured_images(figures: ImageMetrics) -> dict[tuple[str, str], int]:
-    """Data set and name of each measured image to its index."""
+    """Return the index of each measured image by data set and name."""
     samples = ((index, figures.samples[index]) for index in figures.measured.tolist())
     return {sample.key: index for index, sample in samples}
 
@@ -365,7 +366,7 @@ def _parts(
 
 
 def _columns(figures: ImageMetrics) -> NDArray[np.float64]:
-    """Metrics of each image, in the order of ``MEASURED``."""
+    """Return the metrics of each image, (image, metric), in the order of ``MEASURED``."""
     return figures.table[:, [figures.names.index(name) for name in MEASURED]]
 
 
@@ -392,12 +393,12 @@ def _page(found: ModelsComparison, left_out: int, out: Path) -> Page:
         "JA",
         LESS_IS_BETTER,
         facts=f"{whole.images} images of {whole.patients} patients or lesions, all models on the same images",
-        next="If the intervals do not separate models, prefer the smallest or fastest one. per_image.csv lists every "
-        "image; napari-melanoma evaluate shows where a model fails.",
+        next="If the intervals do not separate the models, prefer the smallest or fastest one. All images are listed "
+        "in per_image.csv; run napari-melanoma evaluate to see where a model fails.",
         figures={"All images": out / "figures/models.png"},
         notes=[
             INTERVAL_NOTE,
-            *([f"{left_out} images that were not measured for all models are left out."] if left_out else []),
+            *([f"Images left out, because they were not measured for all models: {left_out}."] if left_out else []),
             define_metrics(SHOWN, WORDS),
         ],
     )
@@ -410,17 +411,17 @@ def _check_same_masks(
     first = candidates[0].figures
     shares = [item.figures.column(REFERENCE_SHARE)[where] for item, where in zip(candidates, indices, strict=True)]
     for name, share in zip(names[1:], shares[1:], strict=True):
-        other = np.flatnonzero(np.abs(share - shares[0]) > SAME_SHARE)  # not-a-number in older evaluations
+        other = np.flatnonzero(np.abs(share - shares[0]) > SAME_SHARE)  # False for NaN, which older evaluations contain
         if len(other):
             sample = first.samples[int(indices[0][other[0]])]
             raise InputError(
-                f"{len(other)} of {len(share)} images have another reference mask in {name} than in {names[0]}, such "
-                f"as '{sample.image_id}' of '{sample.domain}'. Run both evaluations on the same data."
+                f"{len(other)} of {len(share)} images have different reference masks in {names[0]} and {name}, such as "
+                f"'{sample.image_id}' of '{sample.domain}'. Run both evaluations on the same data."
             )
 
 
 def _list_option_differences(candidates: Sequence[EvaluatedModel], names: Sequence[str]) -> list[str]:
-    """State which options differ between the evaluations: a sentence, or none."""
+    """Return a warning that lists the options that differ between the evaluations; empty if none differ."""
     each = [_flatten(item.options) for item in candidates]
     keys = sorted({key for options in each for key in options} - {"difficulty"})
     parts = []
@@ -461,12 +462,12 @@ def compare_classifiers(
 ) -> ModelsComparison:
     """Load classifiers and compare each with the first one on the same images, each read once.
 
-    Paired over images, intervals by bootstrap over patients or lesions.
+    Differences are paired by image; intervals are from a bootstrap over patients or lesions.
     """
     from napari_melanoma.classification.classifier import Classifier
 
     if len(models) < 2:
-        raise InputError(f"a comparison needs two or more models; {len(models)} were named.")
+        raise InputError(f"a comparison needs two or more models; found {len(models)}.")
     loaded = [Classifier.load(require_task(info, "classification")) for info in models]
     _check_same_classes([(info.name, info.config.classes) for info in models])
     return compare_on_images(loaded, find_labeled_images(datasets, loaded[0], options), out, options, run=run)
@@ -501,7 +502,7 @@ def _stored_evaluations(
     assert images.overlap is not None
     overlap = images.overlap
     warnings = (*overlap.warnings, *labeled_image_warnings([model.info for model in loaded], images))
-    measured = [found[0].samples[place] for place in found[0].measured]
+    measured = [found[0].samples[index] for index in found[0].measured]
     keys = tuple(sample.key for sample in measured)
     values = options.model_dump(mode="json")
     for model, figures in zip(loaded, found, strict=True):
@@ -540,8 +541,8 @@ def _restrict_to_common(read: Sequence[StoredClassEvaluation]) -> list[StoredCla
         other = np.flatnonzero(item.predictions.labels != found[0].predictions.labels)
         if len(other):
             raise InputError(
-                f"{len(other)} of {len(keys)} images have another class in the evaluation of {item.name} than in that "
-                f"of {found[0].name}, such as '{keys[int(other[0])][1]}'. Run both on the same data and column."
+                f"{len(other)} of {len(keys)} images have different classes in the evaluations of {found[0].name} and "
+                f"{item.name}, such as '{keys[int(other[0])][1]}'. Run both on the same data and column."
             )
     return found
 
@@ -553,7 +554,7 @@ def _compare_classes(
     failed: tuple[FailedImage, ...],
     conclude: Conclude | None = None,
 ) -> ModelsComparison:
-    """Estimate and write all files, the page last."""
+    """Compute the estimates and write all files, the page last."""
     names = distinct_names([item.name for item in read], folders)
     warnings = [*(w for item in read for w in item.warnings)]
     if any(dict(item.options) != dict(read[0].options) for item in read):
@@ -605,9 +606,9 @@ def _class_page(found: ModelsComparison, figures: dict[str, Path]) -> Page:
         found,
         "AUC",
         CLASS_LESS_IS_BETTER,
-        no_lead="All images are of one class, so no AUC can be measured.",
-        facts=f"{found.parts[0].images} images, all models on the same ones",
-        next="If the intervals do not separate models, prefer the smallest or best calibrated one.",
+        no_lead="All images belong to one class, so the AUC cannot be computed.",
+        facts=f"{found.parts[0].images} images, all models on the same images",
+        next="If the intervals do not separate the models, prefer the smallest or best-calibrated one.",
         figures=figures,
-        notes=[INTERVAL_NOTE, f"{define_metrics(CLASS_SHOWN, METRICS)} Each model at its own threshold."],
+        notes=[INTERVAL_NOTE, f"{define_metrics(CLASS_SHOWN, METRICS)} Each model is evaluated at its own threshold."],
     )

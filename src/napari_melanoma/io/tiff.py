@@ -1,4 +1,4 @@
-"""Decoding of TIFF photographs by strips or tiles, which counts missing ones, and the check of their chain of pages.
+"""Decoding of TIFF photographs strip by strip or tile by tile, which detects damage, and checks of their pages.
 
 tifffile pads missing data in some cases and fails for the whole page in others; several of its codecs stop early, or
 past the end, without an error.
@@ -57,7 +57,7 @@ _MOST_TAGS = (341, 281)  # SMaxSampleValue, MaxSampleValue: the maximum value of
 _MODES = {"MINISWHITE": "L", "MINISBLACK": "L", "RGB": "RGB", "SEPARATED": "CMYK", "YCBCR": "RGB"}
 _ALPHA = {"ASSOCALPHA": "a", "UNASSALPHA": "A"}
 _DECODED_TO_RGB = ("JPEG", "OJPEG", "ALT_JPEG")  # by the codec, for the photometric interpretation YCbCr
-_MAX_PAGES, _MAX_TAGS = 10_000, 65_535  # the most that a classic TIFF can declare
+_MAX_PAGES, _MAX_TAGS = 10_000, 65_535  # _MAX_TAGS: the most that a classic TIFF can declare
 _BIG = 43
 TRUNCATED = "the file is truncated: pages in its directory are missing. Copy it again from its source."
 
@@ -65,8 +65,8 @@ TRUNCATED = "the file is truncated: pages in its directory are missing. Copy it 
 def decode(file: IO[bytes]) -> DecodedPhotograph:
     """Decode the photograph in a TIFF file.
 
-    The resolution tags are those of a print, not of the skin, and are ignored. Returns upright sRGB without pixel size
-    and modality.
+    The resolution tags are ignored, as they refer to a print and not to the skin. Returns upright sRGB without pixel
+    size and modality.
     """
     from tifffile import TiffFile
 
@@ -88,8 +88,9 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
 def why_not_a_photograph(tiff: TiffFile) -> str | None:
     """Describe why a TIFF file is not a plain photograph; None if it is.
 
-    A plain photograph is one picture, possibly with thumbnail pages (less than half the size on both sides, or marked
-    as reduced); OME-TIFF, formats of slide scanners and microscopes, tiled pyramids and several pictures are not.
+    A plain photograph is one picture, possibly with thumbnail pages (at most half its size on both sides, or marked as
+    reduced or as a mask). OME-TIFF, formats of slide scanners and microscopes, tiled pyramids and several pictures are
+    not.
 
     Returns the end of a message.
     """
@@ -142,7 +143,7 @@ def _check_parts(page: TiffPage) -> None:
 
 
 def _other_pages(tiff: TiffFile) -> list[TiffPage]:
-    """Pages after the first, and subpages of the first."""
+    """Return the pages after the first, and the subpages of the first."""
     first = cast("TiffPage", tiff.pages[0])
     pages = [*list(tiff.pages)[1:], *(first.pages or [])]
     return [cast("TiffPage", page.aspage()) for page in pages]
@@ -241,7 +242,7 @@ def _page_offsets(file: IO[bytes]) -> Iterator[int | None]:
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """Byte order of a TIFF file, offset of its first page, and widths of the count of tags, of an offset and of a tag.
+    """Byte order of a TIFF file, offset of its first page, and bytes of the count of tags, of an offset and of a tag.
 
     tifffile reads whole pages and detects only some loops; this reads the few bytes that checks of any file need.
     """
@@ -254,7 +255,7 @@ class TiffLayout:
 
     @classmethod
     def read(cls, file: IO[bytes]) -> Self | None:
-        """Read the header of a file; None if it is not a TIFF file."""
+        """Read the header of a file; None if it is too short or does not begin with a TIFF byte order."""
         head = read_at(file, 0, 16)
         if head is None or head[:2] not in (b"II", b"MM"):
             return None
@@ -290,7 +291,7 @@ _DEFLATE, _JPEG = (8, 32946, 50013), (7, 33007)
 _PACKINGS = {_NONE: "raw", _PACKBITS: "rle", _LZW: "deflate", **dict.fromkeys(_DEFLATE, "deflate")}
 _SEPARATE = 2
 _SOF0, _SOS, _ADOBE = b"\xff\xc0", b"\xff\xda", b"Adobe"
-# Photometric interpretation and samples to the Adobe code for YCbCr or not
+# (photometric interpretation, samples per pixel): color transform of the Adobe marker, 1 for YCbCr, 0 for none
 _TRANSFORMS = {
     (1, 1): 0,
     (2, 3): 0,
@@ -306,15 +307,15 @@ def stored_bytes(page: TiffPage) -> int:
 
 
 def packing(page: TiffPage) -> str:
-    """Return the key of ``image_damage.PIXELS_PER_BYTE`` for a page; empty where its compression has no limit."""
+    """Return the key of ``image_damage.PIXELS_PER_BYTE`` for a page; empty if its compression has no known limit."""
     return "JPEG" if page.compression in _JPEG else _PACKINGS.get(int(page.compression), "")
 
 
 def decode_page(page: TiffPage) -> tuple[NDArray, str | None]:
     """Decode a two-dimensional page as far as possible, and describe its damage (None without damage).
 
-    Samples (row, column, channel), 0 where missing. ``UnreadableImage`` if nothing could be decoded; tifffile's own
-    error for an unsupported compression.
+    Returns samples (row, column, channel), 0 where missing. Raises ``UnreadableImage`` if nothing could be decoded, and
+    tifffile's own error for an unsupported compression.
     """
     pixels = np.zeros((page.imagelength, page.imagewidth, page.samplesperpixel), page.dtype)
     missing = np.zeros(page.imagelength, bool)
@@ -362,11 +363,11 @@ def find_segment_damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> 
 
 
 def decode_whole(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> NDArray | None:
-    """Decode a strip or tile of JPEG, LZW or PackBits in one pass, if it is undamaged: libjpeg has no warning.
+    """Decode an undamaged strip or tile of JPEG, LZW or PackBits in one pass.
 
-    ``shape``: (1, row, column, sample). Returns (row, column, sample), as from tifffile; None where the data are
-    damaged or of an unusual or another kind or size, which ``find_segment_damage`` and tifffile handle. A stream that
-    states a larger picture than its tile is not decoded: ``ValueError``.
+    ``shape``: (1, row, column, sample). Returns (row, column, sample), as from tifffile. Returns None for data that are
+    damaged (for JPEG: libjpeg warns) or of a kind or size that is not supported here; ``find_segment_damage`` and
+    tifffile handle these. Raises ``ValueError`` for a JPEG that is larger than its tile.
     """
     if page.compression in (_LZW, _PACKBITS):
         return _decode_packed(page, data, shape)
@@ -410,13 +411,13 @@ def _decode_packed(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> NDArr
 
 
 def _unpack(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> tuple[bytes, str | None]:
-    """Decompress LZW or PackBits; the bytes, and a description of damage."""
+    """Decompress LZW or PackBits; return the bytes, and a description of damage."""
     import imagecodecs
 
     row_bytes = _row_bytes(page, shape)
     expected = shape[1] * row_bytes
     unpack = imagecodecs.lzw_decode if page.compression == _LZW else imagecodecs.packbits_decode
-    full = (page.tilelength if page.is_tiled else page.rowsperstrip) * row_bytes  # padded last strips
+    full = (page.tilelength if page.is_tiled else page.rowsperstrip) * row_bytes  # size of a last strip that is padded
     try:
         raw = bytes(unpack(data, out=max(full, expected) + row_bytes + 1))
     except DAMAGE_ERRORS:
@@ -451,7 +452,7 @@ def _segment(page: TiffPage, index: int, reasons: list[str]) -> tuple[NDArray | 
 
 
 def _decoded(page: TiffPage, data: bytes, index: int) -> NDArray:
-    """A strip or tile decoded by tifffile, (row, column, channel)."""
+    """Decode a strip or tile with tifffile; returns (row, column, channel)."""
     tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in _JPEG else {}
     segment = page.decode(data, index, **tables)[0]
     assert segment is not None
@@ -459,7 +460,7 @@ def _decoded(page: TiffPage, data: bytes, index: int) -> NDArray:
 
 
 def _row_bytes(page: TiffPage, shape: tuple[int, ...]) -> int:
-    """Number of bytes of a decompressed row of a strip or tile."""
+    """Return the number of bytes of a decompressed row of a strip or tile."""
     bits = page.bitspersample if isinstance(page.bitspersample, int) else sum(page.bitspersample)
     return -(-shape[2] * shape[3] * bits // 8)
 
@@ -518,7 +519,7 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _decode_unpacked(page: TiffPage, raw: bytes, index: int) -> NDArray:
-    """Decode the decompressed bytes of a strip or tile, by compressing them as the page requires."""
+    """Decode the decompressed bytes of a strip or tile with tifffile, after compressing them as the page requires."""
     import imagecodecs
 
     if page.compression in _DEFLATE:

@@ -31,7 +31,7 @@ INSTALL_LIBRARIES = (
     "Debian and Ubuntu: sudo apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0. "
     "macOS: brew install pango. Windows: install MSYS2, then pacman -S mingw-w64-ucrt-x86_64-pango"
 )
-INSTALL_WEASYPRINT = "Install it again: pip install --force-reinstall weasyprint cffi"
+INSTALL_WEASYPRINT = "Reinstall it: pip install --force-reinstall weasyprint cffi"
 LIBRARIES = {"gobject": "GLib", "pango": "Pango", "harfbuzz": "HarfBuzz", "fontconfig": "Fontconfig"}
 UNTAGGED = "printed by Qt, without tags for screen readers."
 PRINTER = "napari_melanoma.ui.printing"  # a process of its own: Qt may abort it

@@ -1,4 +1,4 @@
-"""Files of the risk of a slide: prediction, explanation maps and the gallery of features."""
+"""Files of the risk prediction of a slide: prediction, explanation maps and gallery of features."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MAP_METHODS = ("attention", "grad_cam")
 
 @dataclass(frozen=True)
 class RiskMap:
-    """Attention of a network (``attention``) or what supported its prediction (``grad_cam``), on the slide.
+    """Attention of a network (``attention``) or the Grad-CAM of its prediction (``grad_cam``), on the slide.
 
     ``values`` is float32 (row, column) in [0, 1], NaN outside the patches.
     """
@@ -60,16 +60,16 @@ class StoredRisk:
 
 
 PATCH_POSITIONS = {DEEPEST_PATCH: " at the deepest position", LESION_PATCH: " at a lesion"}
-MEASURED_SOURCES = ("reader", "automatic")  # of a thickness with a line
-SAME_MM = 1e-4  # of a thickness as results store it
+MEASURED_SOURCES = ("reader", "automatic")  # of a thickness that was measured along a line
+SAME_MM = 1e-4  # tolerance for equal thicknesses
 
 
 @dataclass(frozen=True)
 class NetworkDepth:
     """The depth in mm that the network of a stored risk predicted from its first patch.
 
-    ``patch`` describes the patch; ``known`` is the depth that was known then. ``mpp`` is the scale that was set for the
-    slide then; None for that of its file.
+    ``patch`` describes the patch; ``known`` is the depth that was known at the time of the prediction. ``mpp`` is the
+    scale that was set for the slide at that time; None if the scale of its file was used.
     """
 
     mm: float
@@ -80,7 +80,7 @@ class NetworkDepth:
     mpp: float | None
 
     def describe(self, reading: DepthReading, size: PixelSize | None) -> str:
-        """Describe the depth and its difference from a reading; why not, if the prediction is not valid.
+        """Describe the depth and its difference from a reading, or why the prediction is not valid.
 
         ``reading``: the current reading, else the first line of the analysis. ``size``: current pixel size.
         """
@@ -90,7 +90,7 @@ class NetworkDepth:
         return f"{by}: {self.mm:.2f} mm{self._describe_difference(reading, size)}."
 
     def _describe_difference(self, reading: DepthReading, size: PixelSize | None) -> str:
-        """Describe the difference from a confirmed reading, or that the patch is not at its line."""
+        """Describe the difference from a confirmed reading, or state that the prediction is of another line."""
         before = self.known.mm if self.known.source in MEASURED_SOURCES else None
         is_same = before == reading.mm if before is None or reading.mm is None else abs(before - reading.mm) < SAME_MM
         if not is_same and self.known.reader not in ("", reading.reader):
@@ -142,14 +142,14 @@ def read_risk(folder: Path) -> StoredRisk:
     found = StoredRisk(known.depth, known.row, len(known.lines) + len(harmful))
     prediction = read_object(folder / RISK_FILE)
     if not prediction:
-        fault = f"{RISK_FILE} cannot be read. Predict the risk again." if (folder / RISK_FILE).is_file() else ""
+        fault = f"{RISK_FILE} cannot be read. Estimate the risk again." if (folder / RISK_FILE).is_file() else ""
         return StoredRisk(found.depth, found.row, found.n_patches, fault=fault)
     if not _is_complete(prediction):
         return StoredRisk(
             found.depth,
             found.row,
             found.n_patches,
-            fault=f"{RISK_FILE} has an unexpected format. Predict the risk again.",
+            fault=f"{RISK_FILE} has an unexpected format. Estimate the risk again.",
         )
     maps = tuple(one for method in MAP_METHODS if (one := read_risk_map(folder, method, prediction)) is not None)
     return StoredRisk(found.depth, found.row, found.n_patches, prediction, maps, read_gallery(folder, prediction))
@@ -216,7 +216,7 @@ def read_gallery(folder: Path, prediction: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_complete(prediction: Mapping[str, Any]) -> bool:
-    """Whether a prediction has everything that is shown."""
+    """Whether a prediction has all values that are shown."""
     model = prediction.get("model")
     kinds = {"patches": list, "known": dict, "beside": dict, "depth": dict, "options": dict, "verdict": str}
     return (
@@ -242,7 +242,8 @@ MAX_FEATURES = 15  # P3
 POSITIONS_PER_FEATURE, POSITION_SHARE = 5, 0.125  # positions of each feature; side of one as a share of a patch
 GALLERY_NOTE = (
     "Features of the network, ranked by how well each alone separates its training cases (AUC with 95 % interval; "
-    "q below 0.05: unlikely by chance). Positions: where each is strongest in the patches of the prediction."
+    "q below 0.05: unlikely by chance). The positions show where each feature is strongest in the patches of the "
+    "prediction."
 )
 
 

@@ -37,7 +37,7 @@ TABLE, FIGURE, BEST = "search.csv", "search.png", "best.toml"
 TRAIN_STEPS = 1000  # resolution of a trial's progress
 PENDING = "to do"
 DIGITS = 4  # significant digits of a sampled number
-TRIES = 200  # draws after which no new combination is expected
+TRIES = 200  # repeated draws after which the search space counts as exhausted
 SEEDS = 2**32  # limit of numpy's seeds
 COLUMNS = 3
 POINT, BEST_COLOR, LINE = "#3b6fa0", "#d08000", "#777777"
@@ -77,7 +77,7 @@ class SearchOption(Config):
     low: int | float | None = Field(None, description="minimum; integers are sampled if both ends are integers")
     high: int | float | None = Field(None, description="maximum")
     log: bool = Field(False, description="sample uniformly in the logarithm, as for learning rates")
-    step: int | float | None = Field(None, gt=0, description="distance of the sampled numbers, from the minimum on")
+    step: int | float | None = Field(None, gt=0, description="distance between sampled numbers, from the minimum on")
     values: tuple[Any, ...] = Field((), description="any values that the recipe allows; tables set several keys")
 
     @model_validator(mode="before")
@@ -113,7 +113,7 @@ class SearchOption(Config):
         return FloatDistribution(float(low or 0), float(high or 0), log=self.log, step=step)
 
     def value(self, sampled: Any) -> Any:  # noqa: ANN401 - depends on the option
-        """Convert a sample of Optuna to a value of the recipe: one of the values, or a number of four digits."""
+        """Convert a sample of Optuna to a value of the recipe: one of ``values``, or a number with four digits."""
         if self.values:
             return self.values[sampled]
         if self.low is None or self.high is None or isinstance(sampled, int):
@@ -149,10 +149,10 @@ class SearchRecipe(TrainRecipe):
 def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> SearchResult:
     """Train each trial, or continue an earlier search of the same recipe; an interruption loses at most one epoch.
 
-    Existing trials of the folder are kept, also if fewer trials are requested now: finished ones count, and
-    of the others no more than requested are trained. Trials are compared only by Jaccard index or AUC on the
-    validation set, also if the loss selects the epoch of each, as losses of different options are not comparable. The
-    test set stays unseen, so that the best trial can be measured on it afterwards.
+    Existing trials of the folder are kept, even if fewer trials are requested now: finished ones are compared, and
+    unfinished ones are trained up to the requested number. Trials are compared only by Jaccard index or AUC on the
+    validation set, even if the loss selects the epoch of each, as losses of different options are not comparable. The
+    test set is not used, so that the best trial can be measured on it afterwards.
     """
     _check_folder(recipe, out)
     _plan_trials(recipe, out)  # raises errors before the folder is created
@@ -182,7 +182,7 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> SearchResult:
 
 
 def find_best_trial(trials: Sequence[SearchTrial]) -> SearchTrial | None:
-    """Return the finished trial with the greatest result, the earlier one of equals; None if none is finished."""
+    """Return the finished trial with the highest result, the first one in a tie; None if none is finished."""
     return max((t for t in trials if t.result is not None), key=lambda t: t.result or 0.0, default=None)
 
 
@@ -222,7 +222,7 @@ def _run_trial(trial: SearchTrial, run: RunContext) -> SearchTrial:
     try:
         train(
             trial.recipe, trial.folder, resume=folder.config.exists(), run=run, evaluate=False, check_place=False
-        )  # the place of the search was checked
+        )  # the location of the search was checked
     except (Cancelled, DataSetError, SaveError):  # every other trial would fail in the same way
         raise
     except Exception as error:  # noqa: BLE001 - recorded in the row of this trial
@@ -304,7 +304,7 @@ def draw_trials(search: SearchConfig, previous: Sequence[dict[str, Any]] = ()) -
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log each study and trial
     study = optuna.create_study()
     with warnings.catch_warnings():
-        # The range is not a multiple of the step
+        # Optuna warns if the range is not a multiple of the step
         warnings.filterwarnings("ignore", "The distribution is specified by", UserWarning)
         distributions = {key: option.distribution for key, option in search.options.items()}
     found = {json.dumps(values): values for values in previous}
@@ -389,7 +389,7 @@ def plot_search(
         if name in logarithmic:
             axes.set_xscale("log")  # with numbers as in a recipe, and space between them
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
     for axes in grid[1 + len(names) :]:
         axes.set_visible(False)

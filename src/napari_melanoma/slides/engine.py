@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModel
     from napari_melanoma.slides.tiling import TileGrid
 
-FLUSH_S = 1.0  # maximum loss at a crash, and age of the live heatmap
+FLUSH_S = 1.0  # shortest interval between flushes: limits the loss in a crash and the age of the live heatmap
 # Interval between flushes as a multiple of their duration: at most a fifth of the time is spent on flushing.
 FLUSH_TIME_FACTOR = 4.0
-WAITING_BATCHES = 4  # between the network and the writer
-DECODER_NICENESS = 5  # added to the niceness of reader threads, which use the gaps of the network
+WAITING_BATCHES = 4  # maximum number between the network and the writer
+DECODER_NICENESS = 5  # added to the niceness of reader threads, so that they run in the gaps of the network
 PACE_WINDOW_S = 20.0  # for estimating the rate
 BLOCK_PX = 896  # side of a block read at once: each JPEG tile of the file is then decoded about once
-MIN_BLOCK_SHARE = 0.5  # of a block must be requested; otherwise its tiles are read one by one
+MIN_BLOCK_SHARE = 0.5  # of a block; if no more is requested, its tiles are read one by one
 TilePreprocessing = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 ReadTiles = Callable[["NDArray[np.int32]"], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
 TileOutputs = dict[str, "torch.Tensor"]
@@ -300,7 +300,7 @@ class TileReader:
         return True
 
     def _read_tile(self, box: Box) -> NDArray[np.uint8]:
-        """Pixels of one tile; a read error is retried once if the slide file was reopened."""
+        """Read the pixels of one tile; try again once if it is damaged and the slide file was checked."""
         try:
             pixels = self._read_region(box)
         except DamagedTile:
@@ -311,7 +311,7 @@ class TileReader:
         return pixels
 
     def _read_region(self, box: Box) -> NDArray[np.uint8]:
-        """Pixels of the level; raise a specific error if the file is no longer available."""
+        """Read pixels of the level; raise a specific error if the file is no longer available."""
         try:
             return self._slide.read_region(self._grid.level, box).astype(np.uint8, copy=False)
         except (OSError, DamagedTile, InputError) as error:
@@ -332,7 +332,7 @@ class TileReader:
 
 
 def _tile_blocks(places: NDArray[np.int32], side: int) -> Iterator[NDArray[np.intp]]:
-    """Indices of the tiles in each block of neighbors."""
+    """Yield the indices of the tiles in each block of neighbors."""
     blocks = places // side
     _, numbers = np.unique(blocks, axis=0, return_inverse=True)
     numbers = numbers.reshape(-1)

@@ -71,7 +71,10 @@ class ColumnsTable(QWidget):
 
     @property
     def columns(self) -> dict[str, str]:
-        """The mapping of the columns; columns that are kept unchanged are left out."""
+        """The mapping of the columns, without those kept unchanged.
+
+        A kept column whose name has a meaning in the schema is mapped to that name with ``KEPT_PREFIX``.
+        """
         found = {name: box.currentData() for name, box in self._choices.items()}
         own = {
             name: KEPT_PREFIX + name
@@ -125,7 +128,7 @@ class _ElidedLabel(QLabel):
 
 
 def _make_column_model(parent: QWidget) -> QStandardItemModel:
-    """The columns of the schema as choices; one model for all boxes."""
+    """Make the model with the columns of the schema as choices, which all boxes share."""
     model = QStandardItemModel(parent)
     for title, value, tip in (
         ("keep unchanged", KEEP_COLUMN, "Keep the column under its own name"),
@@ -273,7 +276,7 @@ class MappingDialog(QDialog):
         lines = [f"{report.rows:,} row{'' if report.rows == 1 else 's'} read."]
         left = self.words.unmapped_count
         lines.append(
-            f"{left:,} cell{'' if left == 1 else 's'} with unknown values, kept unchanged." if left else ALL_MAPPED
+            f"Unknown values in {left:,} cell{'' if left == 1 else 's'} are kept unchanged." if left else ALL_MAPPED
         )
         lines += [
             f"Values outside the allowed range in {column}: {list_counts(values, MAX_VALUES)}."
@@ -371,7 +374,7 @@ class WordsTable(QWidget):
         for number, (column, word) in enumerate(list(self._counts)[:MAX_ROWS]):
             self._add(number, column, word)
         if len(self._counts) > MAX_ROWS:
-            more = quiet_label(f"and {len(self._counts) - MAX_ROWS:,} more, less or equally frequent")
+            more = quiet_label(f"Not shown: {len(self._counts) - MAX_ROWS:,} more values, none of them more frequent")
             self._grid.addWidget(more, MAX_ROWS, 0, 1, 4)
         self._grid.setRowStretch(MAX_ROWS + 1, 1)
 
@@ -396,7 +399,7 @@ class WordsTable(QWidget):
             self._grid.addWidget(widget, number, index)
 
     def _model(self, column: str) -> QStandardItemModel:
-        """The words of the schema for a column; one model for all boxes."""
+        """Return the model with the words that a column of the schema allows, which its boxes share."""
         if column not in self._models:
             model = self._models[column] = QStandardItemModel(self)
             for title, word in (("keep unchanged", ""), ("Unknown", UNKNOWN), *_list_words(column)):
@@ -411,7 +414,7 @@ class WordsTable(QWidget):
 
 
 def _list_words(column: str) -> list[tuple[str, str]]:
-    """Titles and words that a column of the schema allows."""
+    """List the titles and words that a column of the schema allows."""
     if column in SITE_COLUMNS:
         return [(site_title(word), word) for word in list_site_words()]
     known = find_column(column)

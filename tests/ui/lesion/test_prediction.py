@@ -515,7 +515,7 @@ def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tm
 def test_a_message_that_follows_the_start_of_a_prediction_is_kept(person):
     person.opens()
     status, predictions = person.dock.status, person.dock.prediction_controller
-    for message in ("The mask is now that of 'cells'.", ""):
+    for message in ("The mask now comes from 'cells'.", ""):
         status.show_message("Saved.")
         predictions.queue.started.emit(None)
         QTest.qWait(STATUS_DELAY_MS + 50)

@@ -343,7 +343,7 @@ def test_damaged_result_is_named_and_estimated_again(waiting):
         (person.dock.result_location.folder / "risk.json").write_text(content)
         page(person)._read_results()
         person.waits()
-        assert "Predict the risk again" in seen(person, "risk_why_not"), content
+        assert "Estimate the risk again" in seen(person, "risk_why_not"), content
         assert seen(person, "risk_verdict") == ""
     estimates(person)
     assert seen(person, "risk_verdict") == VERDICT

@@ -151,7 +151,7 @@ def test_a_resumed_run_is_followed_again(stage, view, qtbot, tmp_path):
     view.resume_requested.connect(resumed.append)
     stage.clicks(view.buttons.resume)
     assert resumed == [run.path]
-    assert text(view, "run_state") == "Restarting ..."
+    assert text(view, "run_state") == "Resuming ..."
     run.alive().tell("started", resumed=True).step(3, 1)
     until(qtbot, lambda: text(view, "run_state") == "Epoch 4 of 20")
     assert view.watch.is_watching

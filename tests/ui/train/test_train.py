@@ -575,7 +575,7 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     trainer.dock.run_controller.show_run(run.path)
     trainer.until(trainer.dock.run_page.run_view.buttons.resume.isEnabled)
     trainer.clicks("run_resume")
-    assert trainer.says("run_state") == "Restarting ..."
+    assert trainer.says("run_state") == "Resuming ..."
     trainer.until(lambda: trainer.dock.status.text == "Waiting for the process of run-cancelled to end ...")
     trainer.until(lambda: not trainer.dock.run_controller.starting)
     assert ending.wait(0) == 0

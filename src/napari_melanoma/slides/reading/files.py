@@ -13,7 +13,8 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.tiff import TiffLayout, read_at
 
 BLOCK_BYTES, BLOCKS = 65536, 16
-SAMPLE_BYTES, SAMPLES = 4096, 113  # between the blocks; a prime number, so that few coincide with a block
+# Between the blocks: their 112 intervals and the 15 of the blocks have no common factor, so that few coincide.
+SAMPLE_BYTES, SAMPLES = 4096, 113
 MAX_FILES = 64
 SUFFIX_WITH_FOLDER = ".mrxs"  # its data is in a folder of the same name
 
@@ -53,7 +54,7 @@ class FileReader:
 
 
 def image_name(path: Path) -> str:
-    """Return the name of the file or folder of an image; an image in a Zarr folder has the name of that folder, too."""
+    """Return the file or folder name of an image; for one in a Zarr folder, preceded by the name of that folder."""
     parent = path.absolute().parent
     return f"{parent.stem}-{path.name}" if parent.suffix == ".zarr" else path.name
 
@@ -75,7 +76,7 @@ def slide_fingerprint(path: Path) -> str:
 
 
 def _sample_files(files: list[Path]) -> list[Path]:
-    """Evenly spaced files."""
+    """Select evenly spaced files, fewer than twice ``MAX_FILES``."""
     return files[:: max(1, len(files) // MAX_FILES)]
 
 
@@ -120,7 +121,7 @@ def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _relevant_tags(file: BinaryIO, tags: bytes, layout: TiffLayout) -> Iterator[tuple[int, bytes, int]]:
-    """Yield relevant tags of a page with the bytes of their values and of one value."""
+    """Yield each relevant tag of a page, its values as bytes, and the length of one value in bytes."""
     for at in range(0, len(tags), layout.entry):
         tag, kind = layout.read_number(tags[at : at + 2]), layout.read_number(tags[at + 2 : at + 4])
         width = _TYPE_BYTES.get(kind, 0)
@@ -131,7 +132,7 @@ def _relevant_tags(file: BinaryIO, tags: bytes, layout: TiffLayout) -> Iterator[
 
 
 def _values(file: BinaryIO, field: bytes, length: int, layout: TiffLayout) -> bytes:
-    """Values of a tag, which are in the tag itself if they are short; empty where the file is truncated."""
+    """Return the values of a tag, which contains them if they are short; empty if too long or beyond the file."""
     if length <= layout.offset:
         return field[:length]
     return b"" if length > _MAX_BYTES else read_at(file, layout.read_number(field), length) or b""

@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 PROMPT_SEED, TURN_SEED, COMPOSITE_SEED = 21, 22, 23
 FIRST_PROMPTS = ("none", "click", "box", "stroke")
 FIRST_SHARES = (0.45, 0.3, 0.15, 0.1)
-OTHER_HYPOTHESES = 0.05  # weight of the mean over all hypotheses, so that none of them is never trained
+OTHER_HYPOTHESES = 0.05  # weight of the mean over all hypotheses, so that each of them is trained
 QUALITY_WEIGHT = 0.5
-PROMPTED_WEIGHT = 0.5  # of the pixels around prompts: few, so that they hardly count among all
-PROMPTED_REACH = 1 / 48  # around prompts, as a share of the side of the network's input
+PROMPTED_WEIGHT = 0.5  # of the pixels around prompts, which are too few to have an effect in the mean over all pixels
+PROMPTED_REACH = 1 / 48  # distance from prompts, as a share of the side of the network's input
 CHOSEN_BY_USER = 0.3  # share of corrections that begin with the best hypothesis instead of the one proposed
 BOX_JITTER = 0.1  # of the sides of a box
-STEP = 2  # errors are searched in every second pixel
+STEP = 2  # errors are sought in every second row and column
 VALIDATION_CLICKS = 3
 MEASURES = ("tuning_loss", "tuning_jaccard", "tuning_dice")
 
 
 class SimulatedUser:
-    """Prompts one lesion, and corrects what the network makes of it.
+    """Simulate a user who prompts one lesion and corrects the masks that the network predicts.
 
-    ``truth``: bool (side, side). ``maps``: float32 (map, side, side), the prompts so far. Without ``random``, every
-    choice is the usual one: no first prompt, and clicks in the middle of an error.
+    ``truth``: bool (side, side). ``maps``: float32 (map, side, side), the prompts so far. Without ``random``, the user
+    is deterministic: no first prompt, and corrections by clicks in the middle of an error.
     """
 
     def __init__(self, truth: NDArray[np.bool_], random: np.random.Generator | None = None) -> None:
@@ -52,7 +52,7 @@ class SimulatedUser:
         self.maps = np.zeros((PROMPT_MAPS, *truth.shape), np.float32)
 
     def begin(self, *, prompted: bool) -> None:
-        """Draw the first prompt; ``prompted``: there must be one, because it selects the lesion."""
+        """Draw the first prompt at random; ``prompted``: one is required, because it selects the lesion."""
         assert self._random is not None
         box = bounding_box(self._truth)
         if box is None:
@@ -80,7 +80,7 @@ class SimulatedUser:
             self._click(found)
 
     def chooses(self, probability: float) -> bool:
-        """Whether the user looks through the hypotheses for the best one."""
+        """Decide at random whether the user selects the best hypothesis."""
         return self._random is not None and bool(self._random.random() < probability)
 
     def _click(self, found: NDArray[np.bool_]) -> tuple[int, int, int] | None:
@@ -92,7 +92,7 @@ class SimulatedUser:
         return index, row, column
 
     def _stroke(self, found: NDArray[np.bool_]) -> None:
-        """Click twice on the same kind of error, and draw what lies between them and within it."""
+        """Click twice; if both clicks correct the same kind of error, join them by a stroke within the error."""
         first, second = self._click(found), self._click(found)
         if first is None or second is None or first[0] != second[0]:
             return
@@ -108,10 +108,10 @@ class SimulatedUser:
 
 
 class PromptedSegmentationTask(SegmentationTask):
-    """A network trained to answer prompts, by a simulated user who corrects it a few times per image.
+    """Train a network for prompts, with a simulated user who corrects its masks a few times per image.
 
     Of the hypotheses for an image only the best is compared with its mask (Guzman-Rivera et al. 2012), so that they
-    differ where readers do; their quality is trained with the Jaccard index of each. After each epoch
+    differ where readers disagree; their quality is trained with the Jaccard index of each. After each epoch
     ``tuning_jaccard`` and ``tuning_dice`` are means over zero to three clicks in the middle of the largest error.
     """
 
@@ -131,7 +131,7 @@ class PromptedSegmentationTask(SegmentationTask):
         return cast("PromptedUNet", self.network.network)
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
-        """Augment images and masks, and show some lesions among those of other images."""
+        """Augment images and masks, and place some lesions among those of other images."""
         images, masks, keys = super().on_after_batch_transfer(batch, dataloader_idx)
         if not self.trainer.training:
             return images, masks, keys
@@ -142,7 +142,7 @@ class PromptedSegmentationTask(SegmentationTask):
         return bool(random.random() < self._prompts.composites)
 
     def _compose(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Replace some images by four images at half their size, of which only the first one's mask is kept."""
+        """Replace some images by a mosaic of themselves and three others at half size; keep only their own mask."""
         chosen = [index for index, key in enumerate(keys) if self._is_composed(key)]
         if len(images) < 4 or not chosen:
             return images, masks
@@ -154,8 +154,8 @@ class PromptedSegmentationTask(SegmentationTask):
             random = np.random.default_rng(derive_seed(self.recipe.seed, COMPOSITE_SEED, 1, *keys[index]))
             others = random.choice([other for other in range(len(half)) if other != index], 3, replace=False)
             masks[index] = 0
-            for place, source in enumerate(random.permutation([index, *others])):
-                top, left = place // 2 * rows, place % 2 * columns
+            for position, source in enumerate(random.permutation([index, *others])):
+                top, left = position // 2 * rows, position % 2 * columns
                 images[index, :, top : top + rows, left : left + columns] = half[source]
                 if source == index:
                     masks[index, :, top : top + rows, left : left + columns] = small[source]
@@ -189,7 +189,7 @@ class PromptedSegmentationTask(SegmentationTask):
 
     @torch.no_grad()
     def _simulate(self, features: list[Tensor], users: Sequence[SimulatedUser], truth: Tensor, turns: int) -> None:
-        """Have the users correct what the network predicts, a few times; statistics of batches are not updated."""
+        """Have the users correct the predictions ``turns`` times; batch statistics are not updated."""
         training = self.training
         self.eval()
         for _ in range(turns):
@@ -200,7 +200,7 @@ class PromptedSegmentationTask(SegmentationTask):
         self.train(training)
 
     def _maps(self, users: Sequence[SimulatedUser], features: list[Tensor]) -> Tensor:
-        """The prompts so far as input of the network, on the device of the features."""
+        """Return the prompts so far as input of the network, on the device of the features."""
         maps = torch.from_numpy(np.stack([user.maps for user in users]))
         return maps.to(features[0].device, memory_format=torch.channels_last)
 
@@ -208,7 +208,7 @@ class PromptedSegmentationTask(SegmentationTask):
         return self._prompted.decode(features, self._maps(users, features))
 
     def _hypotheses_loss(self, found: Hypotheses, truth: Tensor) -> Tensor:
-        """The loss of the best hypothesis, and the error of the predicted qualities."""
+        """Return the loss of the best hypothesis plus the error of the predicted qualities."""
         losses = torch.stack(
             [
                 torch.stack([self.loss(one[None, None], mask[None]) for one in maps])
@@ -238,7 +238,7 @@ class PromptedSegmentationTask(SegmentationTask):
         self._tuning.add(len(images), *torch.stack(values).mean(0))
 
     def on_validation_epoch_start(self) -> None:
-        """Reset after an interrupted validation."""
+        """Reset the means, which an interrupted validation leaves incomplete."""
         self._tuning = RunningMeans(*MEASURES)
 
 
@@ -249,7 +249,7 @@ def correct_all(users: Sequence[SimulatedUser], logits: Tensor) -> None:
 
 
 def _prompted_loss(logits: Tensor, truth: Tensor, maps: Tensor) -> Tensor:
-    """The mean cross entropy of all hypotheses at the pixels around clicks and strokes: none may contradict them.
+    """Return the mean cross entropy of all hypotheses around clicks and strokes: none may contradict them.
 
     ``logits``: (batch, hypothesis, row, column). ``truth``: (batch, 1, row, column). ``maps``: the prompts.
     """
@@ -260,7 +260,7 @@ def _prompted_loss(logits: Tensor, truth: Tensor, maps: Tensor) -> Tensor:
 
 
 def _jaccard(logits: Tensor, truth: Tensor) -> Tensor:
-    """The Jaccard index of each mask; ``logits``: (batch, hypothesis, row, column). Returns (batch, hypothesis)."""
+    """Return the Jaccard index of each mask, (batch, hypothesis); ``logits``: (batch, hypothesis, row, column)."""
     found = logits.detach() > 0
     common = (found & (truth > 0.5)).sum((2, 3)).float()
     either = (found | (truth > 0.5)).sum((2, 3)).float()

@@ -68,7 +68,7 @@ class LabelsSource(NamedTuple):
             size = " x ".join(map(str, self.data.shape))
             raise InputError(
                 f"expected a Labels layer with one plane (row, column), found '{self.name}' of {size}. Copy the plane "
-                "of the photograph to a layer of its own."
+                "of the photograph to a separate layer."
             )
         labels = np.asarray(self.data).reshape(self.data.shape[-2:])
         if not labels.any():
@@ -104,7 +104,7 @@ def map_pixels(image: Image, labels: Labels, *, is_same_size: bool) -> NDArray[n
 
 
 def _convert_unit(unit: Any, other: Any) -> float:  # noqa: ANN401 - units of pint, which napari depends on
-    """Return a unit in another one, both lengths; pixels are as long as any unit, as napari draws them."""
+    """Return the factor between two units of length; 1 if one of them is pixels, as napari draws them."""
     both = (unit, other)
     return float((1 * unit).to(other).magnitude) if all(one.is_compatible_with("micrometer") for one in both) else 1.0
 
@@ -112,8 +112,8 @@ def _convert_unit(unit: Any, other: Any) -> float:  # noqa: ANN401 - units of pi
 class AdoptedMask(NamedTuple):
     """The mask from a Labels layer, bool (row, column), of the photograph's size.
 
-    ``labels``: number of labels in it; ``outside``: number of labels outside the photograph. ``step``: from which
-    prompts correct it. ``first``: of a photograph that was not analyzed, its result without a mask, and the mask.
+    ``labels``: number of labels in it; ``outside``: number of labels outside the photograph. ``step``: the state from
+    which prompts correct it. ``first``: for a photograph that was not analyzed, a result without a model, and the mask.
     """
 
     identity: str
@@ -126,7 +126,7 @@ class AdoptedMask(NamedTuple):
 
     @property
     def origin(self) -> dict[str, object]:
-        """What the provenance of a result states about the mask."""
+        """The origin of the mask, for the provenance of a result."""
         return {LABELS_LAYER: {"name": self.name, "labels": self.labels}}
 
     def apply(self, known: LesionResult, before: NDArray[np.uint8]) -> LesionResult:
@@ -142,9 +142,9 @@ def read_mask(
     options: LesionOptions,
     run: RunContext,
 ) -> AdoptedMask:
-    """Read the mask from a Labels layer in a thread.
+    """Read the mask from a Labels layer; call this in a thread.
 
-    ``photograph``: one that was not analyzed; None for others. Raises InputError if no label is on the photograph.
+    ``photograph``: the photograph if it was not analyzed, else None. Raises InputError if all labels are outside it.
     """
     import numpy as np
 
@@ -157,8 +157,8 @@ def read_mask(
     if found == 0:
         rows, columns = source.shape
         raise InputError(
-            f"expected labels on '{source.photograph}' ({rows} x {columns} pixels), found those of '{source.name}' "
-            "outside it. Check scale and position of the layer, or select the photograph that it belongs to."
+            f"all labels of '{source.name}' are outside '{source.photograph}' ({rows} x {columns} pixels). Check scale "
+            "and position of the layer, or select the photograph that it belongs to."
         )
     outside = _count_labels(given) - found
     run.check()
@@ -176,7 +176,7 @@ def _count_labels(labels: NDArray[np.integer]) -> int:
 
 
 def _make_first(adopted: AdoptedMask, source: LayerPhotographSource, options: LesionOptions) -> RecoveredLesion:
-    """Make the result of a photograph that was not analyzed: without a model, and without a mask before this one."""
+    """Make the result of a photograph that was not analyzed: without a model, and with this mask as the first one."""
     import numpy as np
 
     from napari_melanoma.lesion.analysis import NO_MODEL, derive_result
@@ -200,7 +200,7 @@ class LabelsAdoption(QObject):
     ) -> None:
         super().__init__(controls)
         self._controls, self._controller, self._prompts, self._viewer = controls, controller, prompts, viewer
-        self._adopted: AdoptedMask | None = None  # which is not shown yet
+        self._adopted: AdoptedMask | None = None  # read, but not shown yet
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self._on_failed)
@@ -249,12 +249,14 @@ class LabelsAdoption(QObject):
 
 
 def describe_adoption(adopted: AdoptedMask, result: LesionResult) -> str:
-    """Describe the new mask of a photograph, and what of the labels is not in it."""
+    """Describe the new mask of a photograph, and which labels are not part of it."""
     lesions = len(result.mask_parts)
-    parts = [f"The mask is now that of '{adopted.name}' with {format_count(lesions, 'lesion')}."]
+    parts = [f"The mask now comes from '{adopted.name}' and has {format_count(lesions, 'lesion')}."]
     if adopted.labels > lesions:
-        parts.append(f"It has {adopted.labels} labels: those inside others or too small are not measured separately.")
+        parts.append(
+            f"The layer has {adopted.labels} labels; those inside others or too small are not measured separately."
+        )
     if adopted.outside:
-        parts.append(f"{format_count(adopted.outside, 'label')} outside the photograph not used.")
+        parts.append(f"Ignored {format_count(adopted.outside, 'label')} outside the photograph.")
     parts.append("Ctrl+Z undoes this.")
     return " ".join(parts)

@@ -33,9 +33,9 @@ AREAS = {VIEW: "the view", SLIDE: "the whole slide", SELECTED: "the selected reg
 
 
 class CountLayer(QObject):
-    """Points layer of one slide.
+    """The points layer of the current slide.
 
-    ``changed``: all ``CountedPoints``. ``left``: the tool was changed in napari, or another layer was selected.
+    ``changed`` carries all ``CountedPoints``. ``left``: the tool was changed in napari, or another layer was selected.
     """
 
     changed = Signal(object)
@@ -62,7 +62,7 @@ class CountLayer(QObject):
         return found
 
     def bind(self, keys: Keys) -> None:
-        """Set the keys that work while the layer is active."""
+        """Set the key bindings of the layer."""
         self._keys = dict(keys)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
@@ -89,7 +89,7 @@ class CountLayer(QObject):
         self._showing = False
 
     def set_tool(self, region_class: RegionClass | None) -> None:
-        """Add points of a class with each click; None ends the tool."""
+        """Start the tool that adds a point of a class with each click; None stops it."""
         slide, was_active, self._is_active = self._slide, self._is_active, False
         if slide is None or (region_class is None and not was_active):
             return
@@ -106,11 +106,11 @@ class CountLayer(QObject):
         self.set_class(region_class)
 
     def set_class(self, region_class: RegionClass) -> None:
-        """Add the next points with another class."""
+        """Set the class of the points that are added next."""
         layer, self._next_class = self.layer, region_class.name
         if layer is not None:
             self._showing = True
-            layer.selected_data = set()  # else napari changes the selected points too
+            layer.selected_data = set()  # otherwise napari changes the selected points too
             layer.current_border_color = _to_rgba(region_class.color)
             layer.feature_defaults = {CLASS_FEATURE: region_class.name}
             self._showing = False
@@ -118,7 +118,7 @@ class CountLayer(QObject):
     def _ensure_layer(self) -> Points:
         """Return the layer, created if necessary."""
         slide, previous = self._slide, self.layer
-        assert slide is not None, "only slides have counted points"
+        assert slide is not None, "points are counted on slides only"
         layer: Points = slide_layers.get_or_add_layer(self._viewer, slide, ROLE, lambda: _create_layer(slide))
         if previous is None or self._connected_to() != layer:
             self._events.close()
@@ -161,7 +161,7 @@ class CountLayer(QObject):
 
 
 def get_view_outline(viewer: Viewer, slide: ViewerSlide) -> tuple[Polygon, ...]:
-    """Return the visible part of a slide, also of a rotated one, in pixels of the finest level."""
+    """Return the outline of the visible part of a slide, which may be rotated, in pixels of the finest level."""
     from napari_melanoma.core.polygons import Polygon, clip_polygon
 
     camera = get_camera(viewer)

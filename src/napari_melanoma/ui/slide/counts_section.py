@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 NO_SELECTION = "Select regions in the Regions section to count within them."
+NOTHING_MEASURED = "Nothing has been measured or counted yet."
 KEYS = range(1, 10)
 
 
 @dataclass(frozen=True)
 class CountState(DocumentState["CountedPoints"]):
-    """The points of one slide; ``features``: those of the file that was read, of which nothing is lost."""
+    """The points of one slide. ``features``: the GeoJSON features as read, so that saving keeps their other content."""
 
     features: tuple[Any, ...] = ()
 
@@ -49,7 +50,7 @@ class CountStore(EditedDocument[CountState]):
 
     @property
     def points(self) -> CountedPoints:
-        """The current points; none until they were read."""
+        """The current points; empty until they have been read."""
         return () if self.state is None else self.state.history.current
 
     def export(self, path: Path, write: Callable[[Path], None]) -> None:
@@ -63,7 +64,7 @@ class CountStore(EditedDocument[CountState]):
 
 
 class CountSection(QObject):
-    """Synchronize layer, widgets and file of the counted points; the widgets are created when the section is opened."""
+    """Synchronize the layer, widgets and file of the counted points; widgets are created when the section is opened."""
 
     failed = Signal(object)
 
@@ -83,7 +84,7 @@ class CountSection(QObject):
         self.layer = CountLayer(context.viewer, self)
         steps = {"Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo}
         self.layer.bind({**{str(number): partial(self._on_key, number) for number in KEYS}, **steps})
-        self._area: tuple[tuple[Polygon, ...], CountArea] | None = None  # counted last
+        self._area: tuple[tuple[Polygon, ...], CountArea] | None = None  # polygons of the last count, and their union
         self._result_timer = DebounceTimer(self)
         self._result_timer.timeout.connect(self._show_results)
         self._connect()
@@ -106,7 +107,7 @@ class CountSection(QObject):
         self._section.toggled.connect(self._on_section_toggled)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide; its points are read when its folder is found."""
+        """Switch to another slide; its points are read when its results folder is found."""
         self._set_tool(on=False)
         self.layer.set_slide(slide)
         self.store.show(None if slide is None else slide.identity)
@@ -143,7 +144,7 @@ class CountSection(QObject):
 
     @property
     def _classes(self) -> tuple[RegionClass, ...]:
-        """The classes; none until they are needed."""
+        """The classes; empty while there are neither widgets nor points, so that none are loaded."""
         if self._view is not None or not self.store.points:
             return () if self._view is None else self._view.class_list.classes
         from napari_melanoma.ui.slide.counts_view import COUNT_CLASSES
@@ -191,7 +192,7 @@ class CountSection(QObject):
         has_rows = bool(self.store.points or self._measurements.measures)
         view.export_button.setEnabled(has_rows)
         view.export_button.setToolTip(
-            "Write lengths, areas, angles and counts as a table (CSV)" if has_rows else "Nothing was measured yet."
+            "Write lengths, areas, angles and counts as a table (CSV)" if has_rows else NOTHING_MEASURED
         )
 
     def _show_results(self) -> None:
@@ -225,7 +226,7 @@ class CountSection(QObject):
         return tuple(polygon for one in chosen for polygon in one.polygons)
 
     def _count(self, area: str) -> tuple[CountResult, ...]:
-        """Count within an area; its union is kept until it changes, as that of 1,500 regions takes 0.4 s."""
+        """Count within an area; the union of its polygons is cached, because that of 1,500 regions takes 0.4 s."""
         from napari_melanoma.slides.counts import CountArea, count_within
 
         polygons = self._find_area(area)

@@ -1,4 +1,4 @@
-"""Draw new lesions manually, with a panel for class and tool and a layer for the outlines; refine them by clicks."""
+"""Draw new lesions by hand, with a panel for class and tool and a layer for the outlines; refine lesions by clicks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLASSES = {"": "from the model", "malignant": "malignant", "benign": "benign"}
 TOOLS = {
     "add_polygon_lasso": (
         "freehand",
-        "Hold the mouse button, draw around the lesion, release where you started.",
+        "Hold down the mouse button, draw around the lesion, and release the button where you started.",
     ),
     "add_polygon": ("corner by corner", "Click each corner; finish with a double click or Escape."),
 }
@@ -45,7 +45,7 @@ class DrawingPanel(QFrame):
     def __init__(self) -> None:
         super().__init__()
         named(self, "notice", "Draw a lesion").setToolTip("")
-        tip = "Class of the drawn lesion; from the model: by the probability of the tiles below it"
+        tip = "Class of the drawn lesion. 'from the model' uses the predicted probability of the tiles that it covers."
         self._classes = named(NoWheelComboBox(), "draw_class", "Class of the drawn lesion", tip)
         for value, text in CLASSES.items():
             self._classes.addItem(text, value)
@@ -80,7 +80,7 @@ class DrawingPanel(QFrame):
         self.tool_changed.emit()
 
     def show_rejection(self, reason: str) -> None:
-        """Show why an outline is not a lesion yet; empty: show how to draw."""
+        """Show why an outline is not a lesion yet; if ``reason`` is empty, show how to draw."""
         if reason:
             self._hint_label.setText(REJECTED_OUTLINE.format(reason))
         else:
@@ -100,13 +100,10 @@ class LesionDrawing(QObject):
         self._context, self._viewer, self._lesions, self._button = context, context.viewer, lesions, button
         self._panel: DrawingPanel | None = None
         self._slide: ViewerSlide | None = None
-        self._known_indices: frozenset[int] | None = None  # lesions before the outline that is being measured
+        self._known_indices: frozenset[int] | None = None  # before the outline that is being measured
         self._rejection = ""  # why the pending outline is not a lesion
-        # An outline is unfinished; number of outlines that became lesions
-        self._is_drawing, self._accepted_count = (
-            False,
-            0,
-        )
+        self._is_drawing = False  # whether an outline is unfinished
+        self._accepted_count = 0  # of outlines in the layer that became lesions or were rejected for good
         self._button.toggled.connect(self._on_toggled)
         lesions.changed.connect(self._on_lesions)
         lesions.failed.connect(self._on_failed)
@@ -201,7 +198,7 @@ class LesionDrawing(QObject):
             self._is_drawing = True
         elif action == "added":
             self._is_drawing = False
-            QTimer.singleShot(0, self._add_next_lesion)  # when napari is done with the shape
+            QTimer.singleShot(0, self._add_next_lesion)  # after napari has finished the shape
 
     def _add_next_lesion(self) -> None:
         """Turn the first pending outline into a lesion."""
@@ -217,7 +214,7 @@ class LesionDrawing(QObject):
         assert self._panel is not None, "the panel is created with the layer"
         # Clip to the slide: where tissue reaches its edge, outlines are drawn beyond it.
         outline = Polygon(as_ring((layer.data[self._accepted_count][:, -2:] + 0.5).clip(0, self._slide.size)))
-        if not outline.area:  # no class makes it a lesion
+        if not outline.area:  # it cannot become a lesion of any class
             self._accepted_count += 1
             self._context.status.show_message(NO_AREA)
             QTimer.singleShot(0, self._add_next_lesion)
@@ -247,7 +244,7 @@ class LesionDrawing(QObject):
             self._set_rejection(str(error))
 
     def _set_rejection(self, reason: str) -> None:
-        """Show why an outline is not a lesion; empty: clear the message."""
+        """Show why an outline is not a lesion; if ``reason`` is empty, clear the message."""
         if self._rejection and self._context.status.text == self._rejection:
             self._context.status.show_message("")
         self._rejection = reason

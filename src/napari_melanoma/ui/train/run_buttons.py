@@ -1,4 +1,4 @@
-"""The buttons of a run: enabled by its state, with a tooltip if disabled, and an immediate response."""
+"""The buttons that control a run; its state enables them, and a tooltip states why a button is disabled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PENDING_TEXT = {
     "pause": "pausing after this batch ...",
     "run": "continuing ...",
     "cancel": STOPPING,
-    "resume": "restarting ...",
+    "resume": "resuming ...",
 }
 BUTTON_PX = 60
 NO_RUN = "No run is shown"
@@ -41,7 +41,7 @@ class RunLike(Protocol):
 
 
 class RunButtons(QWidget):
-    """Pause or Continue, Cancel, Resume, Detach; a second click has no effect."""
+    """Pause or Continue, Cancel, Resume, Detach; a second click on the same button has no effect."""
 
     command_requested = Signal(str)
     resume_requested = Signal()
@@ -71,7 +71,7 @@ class RunButtons(QWidget):
 
     @property
     def pending_text(self) -> str:
-        """Text of a command until the run has followed it; empty without a pending command."""
+        """Text of the command that the run has not carried out yet; empty if there is none."""
         return PENDING_TEXT.get(self._pending_command or "", "")
 
     def show_report(self, report: RunLike | None, resume_obstacle: str = "") -> None:
@@ -89,7 +89,7 @@ class RunButtons(QWidget):
         self._update_buttons()
 
     def _is_command_done(self, report: RunLike) -> bool:
-        """Return whether the run has followed the command, or no longer can."""
+        """Return whether the run has carried out the command, or can no longer do so."""
         state = str(report.state)
         if self._pending_command == "pause":
             return state == "paused" or not report.state.active
@@ -114,7 +114,7 @@ class RunButtons(QWidget):
         tip = (
             "Leave the queue"
             if state == "queued"
-            else "End after this batch; finished epochs are kept and can be resumed"
+            else "End the run after this batch; finished epochs are kept, and the run can be resumed"
         )
         _set_button(self.cancel, cancellable, tip, STOPPING if active else reason)
         resumable = self._report is not None and self._report.state.resumable

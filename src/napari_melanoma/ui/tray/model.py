@@ -1,4 +1,4 @@
-"""The list of the Tray: its model with filter and order, and the painting of its tiles."""
+"""The list of images in the Tray: its model, which filters and sorts them, and the painting of its tiles."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SORT_KEYS = ("name", "status", "date")
 
 
 class ImageState(NamedTuple):
-    """State of an image as far as it is known, its words on the tile, and details such as the reason of a failure."""
+    """State of an image (empty if unknown), its text on the tile, and details such as the reason for a failure."""
 
     state: str = ""
     words: str = ""
@@ -43,7 +43,7 @@ class ImageState(NamedTuple):
 
 
 class TrayModel(QAbstractListModel):
-    """Rows over the images of a folder or a case.
+    """List model of the images of a folder or a case, one per row.
 
     Thumbnails and states are requested when a row is painted. ``states``: cache of the work items of slides.
     """
@@ -91,7 +91,7 @@ class TrayModel(QAbstractListModel):
         return None
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        """Let images be dragged."""
+        """Make images selectable and draggable."""
         usable = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemNeverHasChildren
         return usable | Qt.ItemFlag.ItemIsDragEnabled if index.isValid() else Qt.ItemFlag.NoItemFlags
 
@@ -121,7 +121,7 @@ class TrayModel(QAbstractListModel):
         return self.index(row) if row >= 0 else QModelIndex()
 
     def get_state(self, image: TrayImage) -> ImageState:
-        """Return the state of an image; empty for a photograph of a folder."""
+        """Return the state of an image; empty if not known yet, and without ``state`` for a photograph of a folder."""
         if not image.is_slide:
             state = "done" if image.state in ("analyzed", "corrected") else image.state
             return ImageState(state, image.state or "photograph", image.state)
@@ -135,11 +135,11 @@ class TrayModel(QAbstractListModel):
 
     @property
     def needs_states(self) -> bool:
-        """Whether filter or order depend on the states of all slides."""
+        """Whether the filter or the order depends on the states of all slides."""
         return self.sort_key == "status" or self.kind in STATE_ORDER
 
     def update_order(self) -> bool:
-        """Filter and sort the rows again; return whether they changed, which clears the selection."""
+        """Filter and sort the rows again; return whether the rows have changed, which clears the selection."""
         rows = sorted(filter(self._accepts, self.images), key=self._sort_key)
         if rows == self._rows:
             return False
@@ -217,10 +217,10 @@ class TrayDelegate(ThumbnailDelegate):
 def _paint_whole(painter: QPainter, square: QRect, picture: QPixmap) -> None:
     """Paint a whole thumbnail centered in a square."""
     size = picture.size().scaled(square.size(), Qt.AspectRatioMode.KeepAspectRatio)
-    place = QRect(square.topLeft(), size.expandedTo(QSize(1, 1)))
-    place.moveCenter(square.center())
+    target = QRect(square.topLeft(), size.expandedTo(QSize(1, 1)))
+    target.moveCenter(square.center())
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
-    painter.drawPixmap(place, picture)
+    painter.drawPixmap(target, picture)
 
 
 def _paint_empty(painter: QPainter, square: QRect, words: str, frame: QColor, warning: QColor) -> None:
@@ -241,5 +241,5 @@ def _paint_lines(
     top_center = int(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignHCenter)
     for number, (line, color) in enumerate(zip(lines, colors, strict=True)):
         painter.setPen(color)
-        place = area.adjusted(0, number * metrics.height(), 0, 0)
-        painter.drawText(place, top_center, metrics.elidedText(line, Qt.TextElideMode.ElideMiddle, area.width()))
+        line_area = area.adjusted(0, number * metrics.height(), 0, 0)
+        painter.drawText(line_area, top_center, metrics.elidedText(line, Qt.TextElideMode.ElideMiddle, area.width()))

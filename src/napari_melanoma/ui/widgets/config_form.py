@@ -167,8 +167,8 @@ class ConfigForm(QWidget):
             self._sections[name].setText(self._titles[name] + changes)
 
 
-def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type's description
-    """Make the editor for a type of value; the only mapping from fields to editors."""
+def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type annotation
+    """Make the editor for a type annotation; every mapping from types to editors is here."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         inner = [item for part in parts[1:] for item in getattr(part, "metadata", [part])]
@@ -192,8 +192,8 @@ def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # 
     if annotation in (int, float):
         return NumberEditor(annotation is int, Bounds.from_metadata(metadata))
     if annotation is str:
-        if named := next((item for item in metadata if isinstance(item, OneOf)), None):
-            return ChoiceEditor(named.names, named.title)
+        if choices := next((item for item in metadata if isinstance(item, OneOf)), None):
+            return ChoiceEditor(choices.names, choices.title)
         return TextEditor(_min_length(metadata))
     if origin is dict:
         return TomlTableEditor()
@@ -201,7 +201,7 @@ def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # 
 
 
 def _make_union_editor(parts: Sequence[Any], metadata: Sequence[object]) -> Editor:
-    """Make the editor of a value that may be a word instead."""
+    """Make the editor of a value that can be replaced by a single word or None."""
     words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
     words += [None] if type(None) in parts else []
     values = [part for part in parts if get_origin(part) is not Literal and part is not type(None)]
@@ -215,7 +215,7 @@ def _min_length(metadata: Sequence[object]) -> int:
 
 
 class OptionsEditor(Editor):
-    """The fields of the configuration that belongs to the name in another field."""
+    """Editor of the options that belong to the name selected in another field."""
 
     def __init__(
         self, get_config: Callable[[], type[Config]], make_form: Callable[[type[BaseModel]], ConfigForm]
@@ -257,7 +257,7 @@ class OptionsEditor(Editor):
         return "; ".join(self._form.faults) if self._form is not None else ""
 
     def update_options(self) -> None:
-        """Show the options of the current name with their defaults, if the name has changed."""
+        """Show the default options of the selected name, unless the form of its options is already shown."""
         if self._get_config() is not self._config:
             self.value = {}
             self.changed.emit()

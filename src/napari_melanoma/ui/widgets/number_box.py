@@ -12,7 +12,7 @@ from qtpy.QtGui import QFocusEvent, QValidator, QWheelEvent
 from qtpy.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QSpinBox
 
 Number = int | float
-SMALLEST_STEP = 1e-6  # stepping down from a smaller value gives zero
+SMALLEST_STEP = 1e-6  # stepping down from this or a smaller value gives zero
 ZERO_TOLERANCE = 1e-300  # smaller values have no reliable leading digit
 FIRST_STEP = 0.01  # the first step up from zero
 
@@ -96,7 +96,7 @@ def step_value(number: Number, steps: int, bounds: Bounds) -> Number:
     """Step a number up or down within the limits.
 
     An integer changes by one (or its multiple). A float changes by one in its leading digit: 0.002 to 0.003, and 0.01
-    down to 0.009. Close to an exclusive upper limit, the distance to the limit changes so: 0.99 to 0.991.
+    down to 0.009. Close to an exclusive upper limit, the distance to the limit is stepped instead: 0.99 to 0.991.
     """
     one = _step_integer if isinstance(number, int) else _step_float
     for _ in range(abs(steps)):
@@ -212,11 +212,11 @@ class NumberBox(QAbstractSpinBox):
         self.lineEdit().selectAll()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Width of a typical number with the arrows."""
+        """Return a size for a typical number and the arrows."""
         return QSize(92, self.lineEdit().sizeHint().height() + 4)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """A smaller width for narrow docks."""
+        """Return a smaller size for narrow docks."""
         return QSize(56, self.sizeHint().height())
 
     def _on_edited(self, text: str) -> None:
