@@ -171,6 +171,7 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
             "^segment: 'threshold' is 2; expected a number above 0",
         ),
         (lambda rgb, mask: nm.segment(rgb, flips="often"), "'flips'"),
+        (lambda rgb, mask: nm.segment(rgb, flips=7), "flips must be True or False"),
         (lambda rgb, mask: nm.segment(rgb, pixel_size_um="x"), "pixel_size_um must be a positive number .*found 'x'"),
         (
             lambda rgb, mask: nm.classify(rgb, mask, coverage=95),

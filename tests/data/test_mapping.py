@@ -45,6 +45,13 @@ def test_a_mapped_column_keeps_the_unit_of_its_name(theirs: str, ours: str, text
     assert harmonize_rows([mapped]).rows[0] == {ours: expected}
 
 
+def test_an_unknown_number_gets_no_unit() -> None:
+    mapped = TableMapping(columns={"Durchmesser (cm)": "diameter_1_mm"}).apply({"Durchmesser (cm)": "nan"})
+    found = harmonize_rows([mapped])
+    assert found.rows == harmonize_rows([{"diameter_1_mm": "nan"}]).rows
+    assert not found.report.unmapped
+
+
 def test_a_mapping_is_kept_as_toml(tmp_path: Path) -> None:
     write_mapping(tmp_path / "mine.toml", MINE)
     assert read_mapping(tmp_path / "mine.toml") == MINE

@@ -10,7 +10,15 @@ import pytest
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.runs.search import SearchConfig, SearchRecipe, create_recipes, draw_trials, format_value
+from napari_melanoma.runs.search import (
+    SearchConfig,
+    SearchRecipe,
+    SearchTrial,
+    create_recipes,
+    draw_trials,
+    find_best_trial,
+    format_value,
+)
 
 TEXT = """
 name = "lesion"
@@ -40,6 +48,15 @@ def written(folder: Path, text: str = TEXT) -> SearchRecipe:
 
 def drawn(**values: Any) -> list[dict[str, Any]]:
     return draw_trials(SearchConfig.parse(values, "the test"))
+
+
+def test_the_best_trial_has_the_highest_known_result(tmp_path: Path) -> None:
+    (recipe,) = create_recipes(written(tmp_path), [{}])
+    results = (None, math.nan, 0.0, 0.9, 0.9)
+    trials = [SearchTrial(number, {}, recipe, tmp_path, result=result) for number, result in enumerate(results)]
+    assert find_best_trial(trials) is trials[3]
+    assert find_best_trial(trials[:3]) is trials[2]
+    assert find_best_trial(trials[:2]) is None
 
 
 def test_draws_stay_in_their_ranges(tmp_path: Path) -> None:

@@ -206,8 +206,8 @@ def describe(value: object) -> str:
 
 
 def check_flag(value: object, name: str) -> None:
-    """Raise an error if an argument is not a boolean, or an integer used as one."""
-    if not isinstance(value, bool | np.bool_ | int):
+    """Raise an error if an argument is not a boolean, or 0 or 1 used as one."""
+    if not (isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1))):
         raise InputError(f"{name} must be True or False; found {describe(value)}.")
 
 

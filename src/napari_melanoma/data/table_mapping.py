@@ -5,6 +5,7 @@ The command line reads a mapping with ``--map``; the mapping dialog writes it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import abc, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -195,7 +196,8 @@ def append_unit(text: str, unit: str) -> str:
 
     Other texts, and numbers with an unknown unit, are returned unchanged.
     """
-    return f"{text} {unit}" if unit.lower() in _UNIT and parse_number(text) is not None else text
+    number = parse_number(text)
+    return f"{text} {unit}" if unit.lower() in _UNIT and number is not None and math.isfinite(number) else text
 
 
 def is_convertible_unit(column: Column, unit: str) -> bool:

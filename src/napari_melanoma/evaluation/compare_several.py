@@ -314,7 +314,8 @@ def compare_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
 def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[str]) -> ModelsComparison:
     """Compute the estimates and write all files, the page last."""
     names = distinct_names([item.name for item in candidates], folders)
-    indices = common_images([_measured_images(item.figures) for item in candidates])
+    measured = [_measured_images(item.figures) for item in candidates]
+    indices = common_images(measured)
     _check_same_masks(candidates, names, indices)
     warnings = dict.fromkeys(
         [*_list_option_differences(candidates, names), *(w for item in candidates for w in item.warnings)]
@@ -322,7 +323,7 @@ def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[
     parts = tuple(_parts(candidates, names, indices))
     found = ModelsComparison("segmentation", parts, SHOWN, candidates[0].figures.failed, tuple(warnings))
     models = [{"name": name, **_about(item)} for name, item in zip(names, candidates, strict=True)]
-    left_out = max(len(item.figures.measured) for item in candidates) - len(indices[0])
+    left_out = len(set().union(*measured)) - len(indices[0])
     facts: dict[str, Any] = {"models": models, **found.values, "not_in_all": left_out}
     facts |= {"interval": f"{INTERVAL_METHOD}; of differences paired", "warnings": list(warnings)}
     facts |= {"provenance": collect_provenance(), "training_overlap": [item.overlap for item in candidates]}

@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,8 +183,9 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> SearchResult:
 
 
 def find_best_trial(trials: Sequence[SearchTrial]) -> SearchTrial | None:
-    """Return the finished trial with the highest result, the first one in a tie; None if none is finished."""
-    return max((t for t in trials if t.result is not None), key=lambda t: t.result or 0.0, default=None)
+    """Return the finished trial with the highest result, the first one in a tie; None if none has a result."""
+    results = [(trial.result, trial) for trial in trials if trial.result is not None and not isnan(trial.result)]
+    return max(results, key=lambda one: one[0])[1] if results else None
 
 
 def _check_folder(recipe: SearchRecipe, out: Path) -> None:

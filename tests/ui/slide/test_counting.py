@@ -124,6 +124,11 @@ def test_layer_edits_are_exported_and_followed(counting, tmp_path):
     person, dock = counting, counting.dock
     export = person.finds(QAbstractButton, "measure_export")
     assert not export.isEnabled()
+    presses(person, "measure_line")
+    person.viewer.layers["section measures"].add([[10, 10], [10, 90]], shape_type="line")
+    person.until(export.isEnabled)
+    presses(person, "measure_undo")
+    assert not export.isEnabled()
     presses(person, "count_points")
     person.viewer.layers[LAYER].add([50, 60])
     person.until(export.isEnabled)

@@ -73,6 +73,13 @@ def test_a_whole_number_steps_by_its_multiple(value, up, down):
     assert (step_value(value, 1, bounds), step_value(value, -1, bounds)) == (up, down)
 
 
+def test_a_large_whole_number_steps_by_one_and_infinity_is_not_a_number():
+    assert step_value(2**53 + 1, -1, Bounds()) == 2**53
+    assert [Bounds().contains(value) for value in (10**400, 1e308, math.inf, -math.inf, math.nan)] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+
+
 @given(st.floats(1e-9, 10), st.integers(-30, 30))
 def test_no_step_leaves_the_limits(value, steps):
     bounds = Bounds(above=0, high=10)

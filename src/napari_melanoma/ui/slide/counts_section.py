@@ -97,6 +97,7 @@ class CountSection(QObject):
         self.store.changed.connect(self._on_changed)
         self.store.message.connect(context.status.show_message)
         self.store.failed.connect(self.failed)
+        self._measurements.edited.connect(self._update_buttons)  # lengths can be exported without counts
         for source in (self._regions.changed, self._selection.changed):
             source.connect(self._start_results)
         context.run_manager.results_found.connect(self._on_results_found)

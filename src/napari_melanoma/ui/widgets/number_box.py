@@ -39,14 +39,14 @@ class Bounds(NamedTuple):
         return cls(**found)
 
     def contains(self, value: Number) -> bool:
-        """Return whether a number is within the limits; False for NaN."""
+        """Return whether a number is within the limits; False for NaN and infinity."""
         return (
             (self.low is None or value >= self.low)
             and (self.high is None or value <= self.high)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
             and (self.multiple is None or value % self.multiple == 0)
-            and value == value
+            and value - value == 0  # neither NaN nor infinity
         )
 
     @property
@@ -101,7 +101,7 @@ def step_value(number: Number, steps: int, bounds: Bounds) -> Number:
     one = _step_integer if isinstance(number, int) else _step_float
     for _ in range(abs(steps)):
         next_number = one(number, 1 if steps > 0 else -1, bounds)
-        if not bounds.contains(next_number) or math.isinf(next_number):
+        if not bounds.contains(next_number):
             return number
         number = next_number
     return number
@@ -109,7 +109,8 @@ def step_value(number: Number, steps: int, bounds: Bounds) -> Number:
 
 def _step_integer(value: Number, direction: int, bounds: Bounds) -> int:
     size = bounds.multiple or 1
-    return int((value // size + direction) * size) if direction > 0 else int((math.ceil(value / size) - 1) * size)
+    below = value // size if direction > 0 else -(-value // size)  # of large numbers, division would lose digits
+    return int((below + direction) * size)
 
 
 def _step_float(value: Number, direction: int, bounds: Bounds) -> float:
