@@ -16,8 +16,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.core.geometry import PixelSize, RoiConfig
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.prediction_config import StainMethod
+from napari_melanoma.core.roi_config import RoiConfig
 from napari_melanoma.imaging.masks import draw_overlay, extract_roi, trace_contours
 from napari_melanoma.imaging.measurements import measure_lesion
 from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask, smooth_probability

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.core.geometry import Box, RoiConfig
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.roi_config import RoiConfig
 from napari_melanoma.imaging.masks import bounding_box, extract_roi, square_around
 
 SHAPE = (100, 120)

@@ -1,4 +1,4 @@
-"""Pixel size and its origin, boxes of whole pixels, and how the region of interest is cut out."""
+"""Pixel size and its origin, and boxes of whole pixels."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import Field
-
-from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ScaleMissing
 
 ScaleSource = Literal["dicom", "file", "ruler", "given", "phantom"]
@@ -78,15 +75,3 @@ class Box:
     def slices(self) -> tuple[slice, slice]:
         """Index of the box in an array (row, column, ...)."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
-
-
-class RoiConfig(Config):
-    """How the region of interest is cut out: margin, skin around the lesion, and side of the result."""
-
-    margin: float = Field(
-        0.1, ge=0, le=2, description="margin on each side, as a fraction of the longer side of the bounding box"
-    )
-    background: Literal["zero", "keep"] = Field(
-        "zero", description="pixels outside the mask: zero (black) or keep (unchanged)"
-    )
-    side_px: int = Field(224, ge=8, le=4096, description="side of the square ROI after resizing, in pixels")

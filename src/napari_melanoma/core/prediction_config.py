@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.geometry import RoiConfig
+from napari_melanoma.core.roi_config import RoiConfig
 
 DEPTH_COLUMN = "depth_mm"  # the column of the harmonized table
 T_EDGES = (0.75, 1.05, 2.05, 4.05)  # mm: where T1a, T1b, T2, T3 and T4 meet, to the nearest 0.1 mm (AJCC, 8th edition)

@@ -13,7 +13,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.geometry import RoiConfig
+    from napari_melanoma.core.roi_config import RoiConfig
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.geometry import RoiConfig
+    from napari_melanoma.core.roi_config import RoiConfig
     from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
 
 

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.core.geometry import RoiConfig
+from napari_melanoma.core.roi_config import RoiConfig
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.shortcuts import format_key

@@ -46,6 +46,7 @@ class DisplaySection(QObject):
         self._view: DisplayView | None = None
         self._channels: ChannelView | None = None
         self.colors = DisplayColors()
+        context.flush_requested.connect(self.flush)
         section.toggled.connect(self._on_toggled)
         self._on_toggled(section.isExpanded())
 

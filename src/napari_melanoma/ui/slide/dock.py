@@ -317,8 +317,7 @@ class SlideDock(SlideControls):
         """Save the edits of a slide, and remove its layers."""
         if slide is None:
             return
-        findings = self.lesions.findings
-        if findings is not None and not findings.saved:
+        if (findings := self.lesions.findings) is not None and not findings.saved:
             self.lesions.save()
         self.sections.flush()
         self.view_history.settle()
