@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import subprocess
 import sys
 import tempfile
 import threading
@@ -217,22 +218,25 @@ def wait(condition: Callable[[], bool], seconds: float = 300.0) -> None:
         loop.exec()
 
 
+def is_installed(model: str) -> bool:
+    """Whether there is such a model; in another process, because an empty dock does not import the list of models."""
+    code = "import sys; from napari_melanoma.models.registry import find_bundle; find_bundle(sys.argv[1])"
+    return subprocess.run([sys.executable, "-c", code, model], stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
 def open_dock(viewer: napari.Viewer, model: str) -> tuple[Any, float]:
     """Open the dock; returns it and the time in ms, including imports."""
+    command = None
+    if not is_installed(model):
+        script = Path(tempfile.mkdtemp()) / "stand_in.py"
+        script.write_text(STAND_IN)
+        command = [sys.executable, str(script)]
     started = time.perf_counter()
-    from napari_melanoma.core.errors import BundleError
-    from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
     imported = time.perf_counter()
-    try:
-        find_bundle(model)
-        client = WorkerClient()
-    except BundleError:
-        script = Path(tempfile.mkdtemp()) / "stand_in.py"
-        script.write_text(STAND_IN)
-        client = WorkerClient([sys.executable, str(script)])
+    client = WorkerClient() if command is None else WorkerClient(command)
     dock = LesionDock(viewer, client)
     dock.destroyed.connect(client.close)
     viewer.window.add_dock_widget(dock, name="Lesion", area="right")
