@@ -169,7 +169,7 @@ def test_labels_that_are_moved_are_cut_and_reported(person):
 UNUSABLE = [
     (np.zeros((120, 160), np.uint8), {}, "empty"),
     (np.ones((3, 120, 160), np.uint8), {}, "found 'cells' of 3 x 120 x 160"),
-    (np.ones((120, 160), np.uint8), {"translate": (1000, 0)}, "outside it"),
+    (np.ones((120, 160), np.uint8), {"translate": (1000, 0)}, "are outside 'mole'"),
 ]
 
 

@@ -68,7 +68,7 @@ def test_docks_open_as_tabs_with_the_new_one_in_front(stage):
     # So does one that was closed before, as a tab.
     train.destroyOnClose()
     stage.qtbot.wait(50)
-    assert stage.in_front(lesion) or stage.in_front(review)
+    assert stage.in_front(lesion) != stage.in_front(review)
     again = stage.opens("Train")
     assert stage.are_tabs(lesion, review, again)
     assert stage.in_front(again)
