@@ -200,7 +200,7 @@ def test_pixels_are_those_of_the_upright_photograph(prompted_bundle: BundleInfo,
 
 @pytest.mark.parametrize("include", [(5, 5), "ab", None, [(1, 2, 3)]])
 def test_pixels_of_another_form_are_refused(prompted_bundle: BundleInfo, rgb: np.ndarray, include: object) -> None:
-    with pytest.raises(InputError, match=r"include is a list of pixels \(row, column\)"):
+    with pytest.raises(InputError, match=r"include must be a list of pixels \(row, column\)"):
         nm.segment(rgb, prompted_bundle, include=include)  # type: ignore[arg-type]
 
 

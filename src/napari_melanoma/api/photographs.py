@@ -326,7 +326,7 @@ def _to_points(points: ArrayLike, name: str) -> list[tuple[float, float]]:
         return [(row, column) for row, column in array]
     except (TypeError, ValueError):
         raise InputError(
-            f"{name} is a list of pixels (row, column), such as [(120, 80)]; found {shorten(points)}."
+            f"{name} must be a list of pixels (row, column), such as [(120, 80)]; found {shorten(points)}."
         ) from None
 
 

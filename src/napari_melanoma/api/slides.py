@@ -140,7 +140,7 @@ class SlideImage:
             If the size is not possible, or the file is damaged.
         """
         if not 0 < check_integer(side_px, "side_px") <= MAX_SIDE:
-            raise InputError(f"side_px is between 1 and {MAX_SIDE}; found {side_px}.")
+            raise InputError(f"side_px must be between 1 and {MAX_SIDE}; found {side_px}.")
         return self._slide.thumbnail(min(side_px, max(self.level_shapes[0])))
 
     def close(self) -> None:
