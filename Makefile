@@ -19,12 +19,10 @@ MEASURED := core io imaging metrics depth slides/reading
 # Tracing costs a third of the time of whatever runs under it, so only these parts are traced, and only while those tests
 # run that visit them: their own, and a few others that are quick and see what these do not. It is
 # tests/conftest.py that starts and stops, in a worker of xdist: two runs would import all of torch and napari twice.
-TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth tests/slides/reading \
-    $(addprefix tests/slides/test_,$(addsuffix .py,analyse_slide depth_readings lesion_relation ome_zarr result_folder \
-    slide_depth slide_results slide_runs tile_data)) \
+TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth tests/slides tests/hostile tests/data \
+    tests/lesion/test_analysis.py tests/lesion/test_batch.py tests/phantoms/slide \
     tests/training/bags/test_bag_reading.py tests/case/test_gathering.py \
     tests/evaluation/test_evaluation_classes.py tests/reports/test_slide_export.py \
-    tests/hostile/test_photographs.py tests/hostile/test_dicom_frames.py \
     tests/runs/test_launching.py tests/runs/test_runs.py
 # Tests that import networks are in a process of their own: two halves are collected and imported in half of the time.
 NETWORK_FOLDERS := $(addprefix tests/,classification evaluation models reproduction risk runs training)
