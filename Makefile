@@ -17,7 +17,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 LP_NUM_
 QT_TESTS := tests/ui
 MEASURED := core io imaging metrics depth slides/reading
 # Tracing costs a third of the time of whatever runs under it, so only these parts are traced, and only while those tests
-# run that visit them: their own, and a few others that are quick and see what these do not. It is
+# run that visit them: their own, those of slides, data and hostile files, and a few others. It is
 # tests/conftest.py that starts and stops, in a worker of xdist: two runs would import all of torch and napari twice.
 TRACED_TESTS := tests/core tests/io tests/imaging tests/metrics tests/depth tests/slides tests/hostile tests/data \
     tests/lesion/test_analysis.py tests/lesion/test_batch.py tests/phantoms/slide \
