@@ -12,7 +12,7 @@ from fake_slides import SIDE, draw_slide
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QCursor, QEnterEvent, QWheelEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QApplication, QLineEdit
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLineEdit, QWidget
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.context import RunContext
@@ -67,6 +67,16 @@ def point_on_slide(person, at):
         for center, pixel, side in zip(camera.center[-2:], (at.y(), at.x()), size, strict=True)
     ]
     return person.dock.slide.to_slide(tuple(world))
+
+
+def test_keys_work_once_a_slide_is_opened_if_the_pointer_is_on_the_image_already(person, slide_path):
+    window, canvas = person.dock.window(), find_canvas(person.dock.window())
+    around = next(parent for parent in window.findChildren(QWidget) if type(parent).__name__ == "QtViewer")
+    window.activateWindow()
+    around.setFocus()  # where napari has it after its start
+    person.until(lambda: QApplication.focusWidget() is around)
+    person.opens_slides(slide_path)
+    assert QApplication.focusWidget() is canvas
 
 
 def test_keys_move_the_view_and_zoom(reader, monkeypatch, tmp_path):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QPointF, Qt, Signal
 from qtpy.QtGui import QCursor, QKeyEvent, QMouseEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, pan_view, zoom_about
@@ -120,6 +120,10 @@ class ReadingKeys(QObject):
                 canvas.installEventFilter(self)
             self._canvas = canvas
         self.kinetic.watch(canvas)
+        focus = QApplication.focusWidget()
+        if canvas is not None and focus is not None and focus.isAncestorOf(canvas):
+            # As after napari has started: if the pointer is on the image already, it does not enter it.
+            canvas.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _on_key(self, event: QKeyEvent) -> bool:
         name, slide = self._name_key(event), self._slide
