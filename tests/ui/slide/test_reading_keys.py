@@ -79,6 +79,15 @@ def test_keys_work_once_a_slide_is_opened_if_the_pointer_is_on_the_image_already
     assert QApplication.focusWidget() is canvas
 
 
+def test_keys_act_on_the_image_after_a_position_was_entered(reader):
+    field = reader.finds(QLineEdit, "go_to")
+    field.setFocus()
+    reader.types("go_to", "over there")
+    assert QApplication.focusWidget() is field  # to be corrected
+    reader.types("go_to", "0.1, 0.05")
+    assert QApplication.focusWidget() is reader.canvas
+
+
 def test_keys_move_the_view_and_zoom(reader, monkeypatch, tmp_path):
     for angle in (0.0, 90.0):
         check_arrows(reader, angle)

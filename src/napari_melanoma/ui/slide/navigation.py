@@ -153,6 +153,10 @@ class SlideNavigation(QObject):
             return
         if self._context.status.text == self._position_error:  # about the position that was entered before
             self._context.status.show_message("")
+        window = self._context.main_window
+        canvas = None if window is None else camera.find_canvas(window)
+        if canvas is not None:
+            canvas.setFocus()  # the next keys move the view, as they do after a click on a lesion
 
     def show_bookmark(self, bookmark: Bookmark) -> None:
         """Show a bookmarked view."""
