@@ -43,7 +43,7 @@ COLUMN_TIPS = (
 )
 DEFAULT_COLOR: Color = (255, 255, 0)
 SWATCH_PX, ROW_PX, VISIBLE_ROWS = 10, 22, 7
-WIDTHS = {CLASS: 90, AREA: 50, READER: 46, DATE: 58}
+WIDTHS = {CLASS: 90, AREA: 64, READER: 46, DATE: 58}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 

@@ -593,7 +593,7 @@ def _shift_to_centers(matrix: NDArray[np.float64], first: ViewerSlide, second: V
 
 def _describe(registration: Registration, unit: str) -> str:
     """Describe a registration with its error."""
-    what = [f"turned by {registration.rotation:.0f}°"]
+    what = [f"turned by {round(registration.rotation)}°"]
     what += ["mirrored"] if registration.is_flipped else []
     what += [f"scaled by {registration.scale:.3g}"] if abs(registration.scale - 1) > 0.001 else []
     source = f"{registration.count} landmarks"
