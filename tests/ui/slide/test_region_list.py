@@ -97,6 +97,12 @@ def test_rows_show_select_and_follow_regions(listing):
     layer = person.viewer.layers[LAYER]
     assert (str(layer.mode), set(layer.selected_data)) == ("pan_zoom", {1})
     assert person.viewer.layers.selection.active == layer  # else napari highlights nothing
+    camera = get_camera(person.viewer)
+    zoom = camera.zoom
+    presses(person, "fit_slide")
+    assert camera.zoom < zoom
+    clicks_row(person, 1)  # selected already
+    person.until(lambda: camera.zoom == pytest.approx(zoom))
     clicks_row(person, 2, Qt.KeyboardModifier.ControlModifier)
     assert set(layer.selected_data) == {1, 2}
     assert person.sees(middle)  # several are selected without a flight

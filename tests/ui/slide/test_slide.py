@@ -195,6 +195,12 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
 
     dock.lesion_table.selectRow(0)
     assert person.sees((6 * TILE, 8 * TILE))
+    zoom = get_camera(viewer).zoom
+    person.clicks("fit_slide")
+    assert get_camera(viewer).zoom < zoom
+    row = dock.lesion_table.visualRect(dock.lesion_table.table_model.index(0, 0)).center()
+    person.qtbot.mouseClick(dock.lesion_table.viewport(), Qt.MouseButton.LeftButton, pos=row)  # selected already
+    assert get_camera(viewer).zoom == pytest.approx(zoom)
     person.until(lambda: all(not button.icon().isNull() for button in dock.tile_strip.buttons[:4]))
 
     dock.heatmap_controls.threshold_box.setValue(0.8)

@@ -19,7 +19,7 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QKeyEvent
+from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from napari_melanoma.core.formatting import format_class
@@ -561,6 +561,13 @@ class LesionTable(QTableView):
         else:
             super().keyPressEvent(event)
 
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Zoom to a lesion again when its row is clicked that is selected already."""
+        before = self.selected
+        super().mousePressEvent(event)
+        if before == self.selected and self.indexAt(event.pos()).isValid():
+            self._activate_selected()
+
     def _select(self, row: int, how: QItemSelectionModel.SelectionFlag) -> None:
         self.selectionModel().select(self.table_model.index(row, 0), how | QItemSelectionModel.SelectionFlag.Rows)
 
@@ -571,6 +578,9 @@ class LesionTable(QTableView):
         if self._silent:
             return
         self.selection_changed.emit()
+        self._activate_selected()
+
+    def _activate_selected(self) -> None:
         chosen = self.selected
         if len(chosen) == 1:
             self.lesion_activated.emit(next(lesion for lesion in self.table_model.lesions if lesion.index == chosen[0]))

@@ -17,7 +17,7 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QKeyEvent, QKeySequence, QPixmap
+from qtpy.QtGui import QColor, QKeyEvent, QKeySequence, QMouseEvent, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableView, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_class
@@ -298,6 +298,13 @@ class RegionTable(QTableView):
             self.key_pressed.emit(action)
         else:
             super().keyPressEvent(event)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Fly to a region again when its row is clicked that is selected already."""
+        before = self.selected
+        super().mousePressEvent(event)
+        if before == self.selected and self.indexAt(event.pos()).isValid():
+            self._on_selection()
 
     def _on_selection(self, *_: object) -> None:
         if not self._silent:
