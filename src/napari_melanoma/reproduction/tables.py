@@ -287,7 +287,10 @@ def title(work: ReproductionContext) -> str:
 def page_notes(work: ReproductionContext, missing: Mapping[str, str], found: Sequence[RowResult]) -> list[str]:
     """Describe data and methods, and missing rows; each text is a paragraph."""
     paper, plan = work.paper.file, work.plan
-    not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **missing}.items()]
+    rows_by_reason = defaultdict[str, list[str]](list)
+    for name, reason in {**plan.left_out, **missing}.items():
+        rows_by_reason[reason].append(name)
+    not_run = [f"Not run: {', '.join(names)}: {reason}" for reason, names in rows_by_reason.items()]
     notes = [f"{paper.reference}. Results in per cent; ours with the {INTERVAL_METHOD}."]
     for role, images in work.data.items():
         what = paper.roles[role]
