@@ -12,7 +12,7 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import counts
 from napari_melanoma.slides.counts import read_counts
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
-from napari_melanoma.ui.slide.counts_layer import OF_CLASS, SELECTED, SLIDE
+from napari_melanoma.ui.slide.counts import OF_CLASS, SELECTED, SLIDE
 from napari_melanoma.ui.viewer.camera import get_camera
 
 from .test_drawing import box

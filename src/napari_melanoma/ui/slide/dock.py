@@ -16,7 +16,7 @@ from napari_melanoma.ui.slide.analysis import AnalysisRegionController, SlideAna
 from napari_melanoma.ui.slide.area_probability import LesionCorrelationSection
 from napari_melanoma.ui.slide.context import slide_display_name
 from napari_melanoma.ui.slide.controls import SlideControls
-from napari_melanoma.ui.slide.counts_section import CountSection
+from napari_melanoma.ui.slide.counts import CountSection
 from napari_melanoma.ui.slide.display_section import DisplaySection
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapLayer

@@ -1,4 +1,4 @@
-"""Lists of classes, of regions and of counted points: names, colors and keys."""
+"""The lists of classes for regions and for counted points: names, colors and keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassKind:
-    """What the classes of a list are of: its setting and defaults, and the names of its widgets."""
+    """A kind of classes: its setting and defaults, and the texts of its list.
+
+    ``use``: what the selected class is for. ``kept``: what keeps a class that is removed from the list.
+    """
 
     setting: str
     defaults: tuple[RegionClass, ...]
@@ -36,7 +39,8 @@ class ClassKind:
 REGION_CLASSES = ClassKind(
     "slide/region_classes", DEFAULT_CLASSES, "region", "Classes of regions", "Class of what you draw", "regions"
 )
-CLASS_KEYS = 9  # classes that have a key, 1 to 9
+DEFAULT_COLOR: Color = (255, 255, 0)  # of regions and points without a known class
+CLASS_KEYS = range(1, 10)  # digits that select the first classes
 VISIBLE_ROWS, SQUARE = 6, 20
 NEW_CLASS_NAME = "New class"
 NEW_CLASS_COLORS: tuple[Color, ...] = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0), (204, 121, 167))
@@ -140,7 +144,7 @@ class RegionClassList(QWidget):
         self.list.blockSignals(True)
         self.list.clear()
         for number, one in enumerate(self._classes, start=1):
-            icon = _class_icon(one.color, str(number) if number <= CLASS_KEYS else "")
+            icon = _class_icon(one.color, str(number) if number in CLASS_KEYS else "")
             item = QListWidgetItem(icon, format_class(one.name))
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
             self.list.addItem(item)

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.slides.regions import RegionOutline, ShapesState, region_outlines
+from napari_melanoma.ui.slide.regions_classes import DEFAULT_COLOR
 from napari_melanoma.ui.slide.shape_layers import (
     HALF,
     bind_keys,
@@ -18,6 +19,7 @@ from napari_melanoma.ui.slide.shape_layers import (
     line_width,
     remove_tool_layer,
     repair_features,
+    to_rgba,
 )
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.io.geojson import Color
     from napari_melanoma.slides.regions import RegionClass, Regions
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -114,11 +115,11 @@ class RegionLayer(QObject):
         try:
             layer = self._ensure_layer()
             self._outlines = region_outlines(regions, slide.size, first)
-            colors = {one.id: one.color or (255, 255, 0) for one in regions}
+            colors = {one.id: one.color or DEFAULT_COLOR for one in regions}
             layer.selected_data = set()
             layer.data = []
             if self._outlines:
-                drawn = [_to_rgba(colors[one.ring_key[0]]) for one in self._outlines]
+                drawn = [to_rgba(colors[one.ring_key[0]]) for one in self._outlines]
                 faint = [(*color[:3], FILL_OPACITY) for color in drawn]
                 outlines = [one.vertices - HALF for one in self._outlines]
                 width = line_width(self._viewer, slide, "regions")
@@ -158,7 +159,7 @@ class RegionLayer(QObject):
         if layer is not None and slide is not None:
             self._showing = True
             layer.selected_data = set()  # else napari changes the selected shapes too
-            color = _to_rgba(region_class.color)
+            color = to_rgba(region_class.color)
             layer.current_edge_color, layer.current_face_color = color, (*color[:3], FILL_OPACITY)
             layer.current_edge_width = line_width(self._viewer, slide, "regions")
             self._showing = False
@@ -258,11 +259,6 @@ def get_snap_distance(viewer: Viewer) -> float:
     return SNAP_PX / max(float(get_camera(viewer).zoom), 1e-12)
 
 
-def _to_rgba(color: Color) -> tuple[float, float, float, float]:
-    """Convert a color to napari's RGBA."""
-    return color[0] / 255, color[1] / 255, color[2] / 255, 1.0
-
-
 def _create_layer() -> Shapes:
     from napari.layers import Shapes
 
@@ -358,7 +354,7 @@ class RegionBrush(QObject):
         from napari.utils.colormaps import DirectLabelColormap
 
         colors: dict[int | None, Any] = {
-            number: tuple(value / 255 for value in one.color) for number, one in enumerate(self._classes, start=1)
+            number: to_rgba(one.color) for number, one in enumerate(self._classes, start=1)
         }
         return DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colors})
 

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableView
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.slides.regions import is_locked, region_date, region_reader
+from napari_melanoma.ui.slide.regions_classes import DEFAULT_COLOR
 from napari_melanoma.ui.widgets.style import named, theme_icon
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ COLUMN_TIPS = (
     "Reader who drew the region",
     "Date on which the region was drawn; empty if unknown",
 )
-DEFAULT_COLOR: Color = (255, 255, 0)
 SWATCH_PX, ROW_PX, VISIBLE_ROWS = 10, 22, 7
 WIDTHS = {CLASS: 90, AREA: 64, READER: 46, DATE: 58}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

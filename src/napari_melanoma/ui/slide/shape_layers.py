@@ -1,4 +1,4 @@
-"""Shared parts of the layers drawn on a slide: keys, freehand repair, labels, and line width."""
+"""Shared parts of the layers drawn on a slide: keys, colors, freehand repair, labels, and line width."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_melanoma.io.geojson import Color
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 HALF = 0.5  # napari counts from the center of the first pixel
@@ -29,6 +30,11 @@ def bind_keys(layer: Layer, keys: Keys) -> None:
     """Bind keys while a layer is the active one."""
     for key, action in keys.items():
         layer.bind_key(key, lambda _, action=action: action(), overwrite=True)
+
+
+def to_rgba(color: Color) -> tuple[float, float, float, float]:
+    """Convert an 8-bit RGB color to napari's RGBA."""
+    return color[0] / 255, color[1] / 255, color[2] / 255, 1.0
 
 
 def is_slide_open(viewer: Viewer, slide: ViewerSlide) -> bool:

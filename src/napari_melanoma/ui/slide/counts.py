@@ -1,38 +1,268 @@
-"""Counting points by class, in the Measure section of the Slide dock: widgets, file and export."""
+"""Counting points by class, in the Measure section of the Slide dock: widgets, layer, file and export."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.slide.counts_layer import OF_CLASS, SELECTED, SLIDE, VIEW, CountLayer, get_view_outline
+from napari_melanoma.slides.regions import RegionClass
+from napari_melanoma.ui.slide.regions_classes import (
+    CLASS_KEYS,
+    DEFAULT_COLOR,
+    ClassKind,
+    RegionClassList,
+    load_classes,
+)
+from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, is_slide_open, to_rgba
+from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.style import Connections, WrappedLabel, named, row, tool_button
 
 if TYPE_CHECKING:
+    from napari.layers import Points
+    from napari.viewer import Viewer
     from superqt import QCollapsible
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.counts import CountArea, CountedPoints, CountResult, StoredCounts
-    from napari_melanoma.slides.regions import RegionClass
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.counts_view import CountView
     from napari_melanoma.ui.slide.measurements import MeasurementSection
     from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.style import ThemedIcons
+
+ROLE: slide_layers.Role = "counts"
+CLASS_FEATURE = "class"
+MARK_UM, MARK_PX = 12.0, (9, 60)  # size of a mark on the slide, and limits on the screen
+VIEW, SLIDE, SELECTED, OF_CLASS = "view", "slide", "selected", "class "
+AREAS = {VIEW: "the view", SLIDE: "the whole slide", SELECTED: "the selected regions"}
+
+COUNT_CLASSES = ClassKind(
+    "slide/count_classes",
+    (RegionClass("Mitosis", (255, 149, 0)), RegionClass("TIL", (0, 114, 178)), RegionClass("Other", (0, 158, 115))),
+    "count",
+    "Classes of counted points",
+    "Class of the points that you count",
+    "points",
+)
+
+
+class CountView(QWidget):
+    """Classes, the tool, the area, and the counts."""
+
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+        super().__init__()
+        self.class_list = RegionClassList(settings, icons, COUNT_CLASSES)
+        tip = "Click on the slide to add a point of the selected class; napari's select tool moves and deletes points"
+        self.tool = tool_button("count_points", "Count points", tip, "count", checkable=True)
+        tips = {"undo": ("↶", "Undo the last change of the points"), "redo": ("↷", "Redo")}
+        self.history_buttons = {way: tool_button(f"count_{way}", tip, tip, text) for way, (text, tip) in tips.items()}
+        tip = "Write lengths, areas, angles and counts as a table (CSV)"
+        self.export_button = tool_button("measure_export", "Export the measurements", tip, "Export ...")
+        tip = "Area within which points are counted, for the number per mm²"
+        self.area_combo = named(NoWheelComboBox(), "count_area", "Area of the count", tip)
+        self.result_label = named(WrappedLabel(), "count_words", "Counts")
+        self.result_label.setToolTip("")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (
+            self.class_list,
+            row(self.tool, *self.history_buttons.values(), self.export_button),
+            row(QLabel("within"), self.area_combo, stretch=1),
+            self.result_label,
+        ):
+            layout.addWidget(widget)
+
+    @property
+    def area(self) -> str:
+        """The selected area."""
+        return str(self.area_combo.currentData() or VIEW)
+
+    def show_areas(self, classes: list[str]) -> None:
+        """List the areas, with one for each class of regions."""
+        from napari_melanoma.slides.counts import IN_REGIONS
+
+        entries = {**AREAS, **{f"{OF_CLASS}{name}": IN_REGIONS.format(name) for name in classes}}
+        if [self.area_combo.itemData(index) for index in range(self.area_combo.count())] == list(entries):
+            return
+        previous = self.area
+        self.area_combo.clear()
+        for area, text in entries.items():
+            self.area_combo.addItem(text, area)
+        self.area_combo.setCurrentIndex(max(0, self.area_combo.findData(previous)))
+
+
+class CountLayer(QObject):
+    """The points layer of the current slide.
+
+    ``changed`` carries all ``CountedPoints``. ``left``: the tool was changed in napari, or another layer was selected.
+    """
+
+    changed = Signal(object)
+    left = Signal()
+
+    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer, self._keys = viewer, dict[str, Any]()
+        self._slide: ViewerSlide | None = None
+        self._is_active = self._showing = False
+        self._next_class = ""
+        self._connected_to: Callable[[], Points | None] = lambda: None
+        self._events, self._viewer_events = Connections(), Connections()
+        self._viewer_events.connect(viewer.layers.selection.events.active, self._on_active)
+        for events in (self._events, self._viewer_events):
+            self.destroyed.connect(events.close)
+
+    @property
+    def layer(self) -> Points | None:
+        """The layer; None if there is none."""
+        found: Points | None = None
+        if self._slide is not None:
+            found = slide_layers.find_layer(self._viewer, self._slide, ROLE)
+        return found
+
+    def bind(self, keys: Keys) -> None:
+        """Set the key bindings of the layer."""
+        self._keys = dict(keys)
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Switch to another slide; the layer of the previous one stays."""
+        self._slide = slide
+
+    def show(self, points: CountedPoints, classes: Sequence[RegionClass]) -> None:
+        """Replace the shown points."""
+        import numpy as np
+
+        slide = self._slide
+        if slide is None or (not points and self.layer is None) or not is_slide_open(self._viewer, slide):
+            return
+        layer = self._ensure_layer()
+        colors = {one.name: one.color for one in classes}
+        self._showing = True
+        layer.selected_data = set()
+        if points != self._read(layer):
+            layer.data = np.array([one.at for one in points], np.float64).reshape(-1, 2) - HALF
+            layer.features = {CLASS_FEATURE: np.array([one.class_name for one in points], object)}
+        if points:
+            layer.border_color = [to_rgba(colors.get(one.class_name, DEFAULT_COLOR)) for one in points]
+        layer.feature_defaults = {CLASS_FEATURE: self._next_class}
+        self._showing = False
+
+    def set_tool(self, region_class: RegionClass | None) -> None:
+        """Start the tool that adds a point of a class with each click; None stops it."""
+        slide, was_active, self._is_active = self._slide, self._is_active, False
+        if slide is None or (region_class is None and not was_active):
+            return
+        layer = self._ensure_layer()
+        if region_class is None:
+            layer.mode = "pan_zoom"
+            if is_slide_open(self._viewer, slide) and self._viewer.layers.selection.active == layer:
+                self._viewer.layers.selection.active = slide.layers[-1]
+            return
+        layer.visible = True
+        self._viewer.layers.selection.active = layer
+        layer.mode = "add"
+        self._is_active = True
+        self.set_class(region_class)
+
+    def set_class(self, region_class: RegionClass) -> None:
+        """Set the class of the points that are added next."""
+        layer, self._next_class = self.layer, region_class.name
+        if layer is not None:
+            self._showing = True
+            layer.selected_data = set()  # otherwise napari changes the selected points too
+            layer.current_border_color = to_rgba(region_class.color)
+            layer.feature_defaults = {CLASS_FEATURE: region_class.name}
+            self._showing = False
+
+    def _ensure_layer(self) -> Points:
+        """Return the layer, created if necessary."""
+        slide, previous = self._slide, self.layer
+        assert slide is not None, "points are counted on slides only"
+        layer: Points = slide_layers.get_or_add_layer(self._viewer, slide, ROLE, lambda: _create_layer(slide))
+        if previous is None or self._connected_to() != layer:
+            self._events.close()
+            self._events.connect(layer.events.data, self._on_data)
+            self._events.connect(layer.events.mode, self._on_mode)
+            bind_keys(layer, self._keys)
+            self._connected_to = weakref.ref(getattr(layer, "__wrapped__", layer))
+        return layer
+
+    def _read(self, layer: Points) -> CountedPoints:
+        """Return the points of the layer."""
+        from napari_melanoma.slides.counts import CountedPoint
+
+        names = layer.features[CLASS_FEATURE] if CLASS_FEATURE in layer.features else [""] * len(layer.data)
+        return tuple(
+            CountedPoint(str(name), (round(float(one[-2]) + HALF, 2), round(float(one[-1]) + HALF, 2)))
+            for name, one in zip(names, layer.data, strict=True)
+        )
+
+    def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        action = str(getattr(event.action, "value", event.action))
+        if not self._showing and event.source == self.layer and action in ("added", "changed", "removed"):
+            QTimer.singleShot(0, self._emit_changed)  # after napari has finished the change
+
+    def _emit_changed(self) -> None:
+        layer = self.layer
+        if layer is not None:
+            self.changed.emit(self._read(layer))
+
+    def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """React to a change of the tool in napari's layer controls; the space bar pans with any tool."""
+        if self._is_active and event.source == self.layer and str(event.source.mode) not in ("add", "pan_zoom"):
+            self._is_active = False
+            self.left.emit()
+
+    def _on_active(self, event: object) -> None:
+        if self._is_active and self._viewer.layers.selection.active != self.layer:
+            self._is_active = False
+            self.left.emit()
+
+
+def get_view_outline(viewer: Viewer, slide: ViewerSlide) -> tuple[Polygon, ...]:
+    """Return the outline of the visible part of a slide, which may be rotated, in pixels of the finest level."""
+    from napari_melanoma.core.polygons import Polygon, clip_polygon
+
+    camera = get_camera(viewer)
+    (height, width), zoom = viewer.canvas.size, max(float(camera.zoom), 1e-12)
+    y, x = (float(value) for value in camera.center[-2:])
+    half = height / zoom / 2, width / zoom / 2
+    top, left, bottom, right = y - half[0], x - half[1], y + half[0], x + half[1]
+    corners = (top, left), (top, right), (bottom, right), (bottom, left)
+    return clip_polygon(Polygon(tuple(map(slide.to_slide, corners))), slide.size)
+
+
+def _create_layer(slide: ViewerSlide) -> Points:
+    import numpy as np
+    from napari.layers import Points
+
+    return Points(
+        ndim=2,
+        size=MARK_UM / slide.pixel_um[1],
+        face_color="transparent",
+        border_width=0.15,
+        features={CLASS_FEATURE: np.array([], object)},
+        canvas_size_limits=MARK_PX,
+    )
+
 
 NO_SELECTION = "Select regions in the Regions section to count within them."
 NOTHING_MEASURED = "Nothing has been measured or counted yet."
-KEYS = range(1, 10)
 
 
 @dataclass(frozen=True)
@@ -64,7 +294,7 @@ class CountStore(EditedDocument[CountState]):
 
 
 class CountSection(QObject):
-    """Synchronize the layer, widgets and file of the counted points; widgets are created when the section is opened."""
+    """Synchronize layer, widgets and file of the points; the widgets are created when the section is first opened."""
 
     failed = Signal(object)
 
@@ -83,7 +313,7 @@ class CountSection(QObject):
         self.store = CountStore(self)
         self.layer = CountLayer(context.viewer, self)
         steps = {"Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo}
-        self.layer.bind({**{str(number): partial(self._on_key, number) for number in KEYS}, **steps})
+        self.layer.bind({**{str(number): partial(self._on_key, number) for number in CLASS_KEYS}, **steps})
         self._area: tuple[tuple[Polygon, ...], CountArea] | None = None  # polygons of the last count, and their union
         self._result_timer = DebounceTimer(self)
         self._result_timer.timeout.connect(self._show_results)
@@ -117,8 +347,6 @@ class CountSection(QObject):
         """Create the content when the section is first opened."""
         if not is_open or self._view is not None:
             return
-        from napari_melanoma.ui.slide.counts_view import CountView
-
         self._view = view = CountView(self._context.settings, self._context.icons)
         view.class_list.class_selected.connect(self._on_class)
         view.class_list.class_edited.connect(self._on_class_edited)
@@ -145,12 +373,9 @@ class CountSection(QObject):
 
     @property
     def _classes(self) -> tuple[RegionClass, ...]:
-        """The classes; empty while there are neither widgets nor points, so that none are loaded."""
-        if self._view is not None or not self.store.points:
-            return () if self._view is None else self._view.class_list.classes
-        from napari_melanoma.ui.slide.counts_view import COUNT_CLASSES
-        from napari_melanoma.ui.slide.regions_classes import load_classes
-
+        """The classes of the list; the stored ones until the list was created."""
+        if self._view is not None:
+            return self._view.class_list.classes
         return load_classes(self._context.settings, COUNT_CLASSES)
 
     def _on_key(self, number: int) -> None:
@@ -227,7 +452,7 @@ class CountSection(QObject):
         return tuple(polygon for one in chosen for polygon in one.polygons)
 
     def _count(self, area: str) -> tuple[CountResult, ...]:
-        """Count within an area; the union of its polygons is cached, because that of 1,500 regions takes 0.4 s."""
+        """Count within an area; its union is kept for the next count, because that of 1,500 regions takes 0.4 s."""
         from napari_melanoma.slides.counts import CountArea, count_within
 
         polygons = self._find_area(area)
@@ -264,12 +489,8 @@ class CountSection(QObject):
         areas = {view.area_combo.itemData(at): view.area_combo.itemText(at) for at in range(view.area_combo.count())}
         if not self._selection.ids:
             areas.pop(SELECTED, None)
-        measures, points, classes, size = (
-            self._measurements.measures,
-            self.store.points,
-            self._class_names,
-            slide.info.pixel_size,
-        )
+        measures, points = self._measurements.measures, self.store.points
+        classes, size = self._class_names, slide.info.pixel_size
         polygons = {text: self._find_area(area) for area, text in areas.items()} if points else {}
 
         def write(path: Path) -> None:
