@@ -15,8 +15,12 @@ from slide_stage import UNSEEN
 
 from napari_melanoma.core.polygons import to_shape
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, is_locked, region_from_vertices, region_reader
-from napari_melanoma.ui.slide.pixel_tools import DisplayedWindow
-from napari_melanoma.ui.slide.regions_wand import NOTHING_FOUND, TOLERANCE_PER_NOTCH, TOLERANCE_PER_PX
+from napari_melanoma.ui.slide.pixel_tools import (
+    NOTHING_FOUND,
+    TOLERANCE_PER_NOTCH,
+    TOLERANCE_PER_PX,
+    DisplayedWindow,
+)
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 

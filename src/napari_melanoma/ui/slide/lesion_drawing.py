@@ -8,7 +8,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QAbstractButton, QFrame, QLabel, QMessageBox, QVBoxLayout
 
 from napari_melanoma.ui.slide.lesions import class_of_probability, make_draw_edit, make_refine_edit
-from napari_melanoma.ui.slide.outline_clicks import HINT, OutlineClickTool
+from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT, OutlineClickTool
 from napari_melanoma.ui.slide.shape_layers import complete_lasso_strokes, line_width
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
@@ -292,7 +292,7 @@ class LesionRefinement(QObject):
             self._button.setChecked(False)
         else:
             self._tool.start(slide, {"Control-Z": self._lesions.undo, "Control-Shift-Z": self._lesions.redo})
-            self._context.status.show_message(HINT)
+            self._context.status.show_message(CLICK_HINT)
 
     def _on_lesions(self, found: LesionFindings | None) -> None:
         if found is None:

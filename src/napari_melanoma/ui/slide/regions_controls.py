@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.slide.outline_clicks import HINT as CLICK_HINT
+from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT
 from napari_melanoma.ui.slide.regions_classes import RegionClassList
 from napari_melanoma.ui.slide.regions_list import RegionListView
 from napari_melanoma.ui.slide.regions_tools import RegionOperationPanel, RegionSettings

@@ -12,11 +12,9 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.io.results import OUTLINES
-from napari_melanoma.ui.slide.outline_clicks import HINT as CLICK_HINT
-from napari_melanoma.ui.slide.outline_clicks import OutlineClickTool
+from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
 from napari_melanoma.ui.slide.regions_layer import LINE_MODE, RegionBrush, RegionLayer, get_snap_distance
 from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore, choose_export_file, choose_import_file
-from napari_melanoma.ui.slide.regions_wand import RegionWand
 from napari_melanoma.ui.viewer import camera
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from napari_melanoma.ui.slide.lesions import (
     make_remove_edit,
     make_split_edit,
 )
-from napari_melanoma.ui.slide.outline_clicks import HINT as CLICK_HINT
 from napari_melanoma.ui.slide.overview import TileStrip
+from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT
 from napari_melanoma.ui.slide.run_status import needs_run_panel
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import format_key
