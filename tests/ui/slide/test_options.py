@@ -11,8 +11,7 @@ from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.tissue import TissueConfig
-from napari_melanoma.ui.slide.options import EXCLUDED_FIELDS, get_changed_options
-from napari_melanoma.ui.slide.options_form import SlideOptionsForm
+from napari_melanoma.ui.slide.options import EXCLUDED_FIELDS, SlideOptionsForm, get_changed_options
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 

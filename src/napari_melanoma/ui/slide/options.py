@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import ConfigError, MelanomaError
+from napari_melanoma.core.formatting import format_class
+from napari_melanoma.ui.widgets.config_form import ConfigForm, FormField
+from napari_melanoma.ui.widgets.editors import ChoiceEditor
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.style import FormRows, ThemedIcons, form_layout, named
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
@@ -17,12 +22,10 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.ui.slide.model_picker import SlideModelPicker
-    from napari_melanoma.ui.slide.options_form import SlideOptionsForm
     from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.style import ThemedIcons
 
 OPTIONS_SETTING, TITLE = "slide/options", "Options"
-# Options that have a control elsewhere in the dock, or follow from one: True, or the names inside.
+# Options that are set elsewhere in the dock: True, or the names of nested options.
 EXCLUDED_FIELDS: dict[str, Any] = {
     **dict.fromkeys(("model", "mpp", "region", "tissue_mask", "lesions"), True),
     "tissue": {"method"},
@@ -31,7 +34,7 @@ EXCLUDED_FIELDS: dict[str, Any] = {
 
 
 class SlideOptionsController(QObject):
-    """Hold the options, even before the section was opened; its title shows how many differ from the defaults."""
+    """Hold the options, also before the section is opened; its title shows how many differ from the defaults."""
 
     changed = Signal()
 
@@ -66,12 +69,9 @@ class SlideOptionsController(QObject):
         """Return the shown options, with defaults for those that are set elsewhere in the dock."""
         from napari_melanoma.slides.options import SlideOptions
 
-        if self._form is not None:
-            return SlideOptions.parse(self._form.values(), "the options")
-        try:
-            return SlideOptions.parse(self._changed_values, "the stored options")
-        except ConfigError:  # stored by another version
-            return SlideOptions()
+        if self._form is None:
+            return self._parse_changed_values()
+        return SlideOptions.parse(self._form.values(), "the options")
 
     def set_options(self, options: SlideOptions | None = None) -> None:
         """Show options, such as those of previous results, without storing them; None shows the stored ones."""
@@ -79,25 +79,23 @@ class SlideOptionsController(QObject):
             self._settings.get(OPTIONS_SETTING, {}) if options is None else get_changed_options(options)
         )
         if self._form is not None:
-            self._form.set_values(self._saved_options())
+            self._form.set_values(self._parse_changed_values())
         self._update_title()
 
-    def _saved_options(self) -> SlideOptions:
-        """Return the options without those that were typed and not stored."""
-        form, self._form = self._form, None
+    def _parse_changed_values(self) -> SlideOptions:
+        """Return the options without those that were entered and are not valid."""
+        from napari_melanoma.slides.options import SlideOptions
+
         try:
-            return self.get_options()
-        finally:
-            self._form = form
+            return SlideOptions.parse(self._changed_values, "the stored options")
+        except ConfigError:  # stored by another version
+            return SlideOptions()
 
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the form when the section is first opened."""
         if is_open and self._form is None:
-            from napari_melanoma.ui.slide.options_form import SlideOptionsForm
-
-            options = self._saved_options()
-            self._form = SlideOptionsForm(self._settings, self._icons, EXCLUDED_FIELDS)
-            self._form.set_values(options)
+            self._form = SlideOptionsForm(self._settings, self._icons)
+            self._form.set_values(self._parse_changed_values())
             self._form.changed.connect(self._on_changed)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(self._form)
             self._on_model()
@@ -141,3 +139,125 @@ def _read_classes(model: str, run: RunContext) -> tuple[str, ...]:
         return tuple(find_bundle(model).config.classes)
     except MelanomaError:
         return ()
+
+
+PREFIX = "slide."
+OWN_FIELDS = ("stain", "target")  # fields with their own control in this module
+NONE = "none"
+
+
+class TargetEditor(ChoiceEditor):
+    """Choose one of the classes of the model; empty for the model's default."""
+
+    def __init__(self) -> None:
+        self._title = lambda name: format_class(name) or "model default"
+        super().__init__([""], self._title)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401
+        """Name of the class."""
+        return str(self._combo.currentData() or "")
+
+    @value.setter
+    def value(self, value: Any) -> None:  # noqa: ANN401
+        self._combo.blockSignals(True)
+        if self._combo.findData(value) < 0:
+            self._combo.addItem(self._title(value), value)
+        self._combo.setCurrentIndex(self._combo.findData(value))
+        self._combo.blockSignals(False)
+
+    def set_classes(self, classes: Sequence[str]) -> None:
+        """List the classes of a model; a selected class that is not among them stays."""
+        chosen = self.value
+        self._combo.blockSignals(True)
+        self._combo.clear()
+        for name in ("", *classes):
+            self._combo.addItem(self._title(name), name)
+        self._combo.blockSignals(False)
+        self.value = chosen
+
+
+class SlideOptionsForm(QWidget):
+    """Form for the options that have no control elsewhere in the dock: stain, tiles, tissue, score and computation."""
+
+    changed = Signal()
+
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+        from napari_melanoma.core.prediction_config import StainMethod
+        from napari_melanoma.imaging.stain import StainConfig
+        from napari_melanoma.slides.options import SlideOptions
+
+        super().__init__()
+        named(self, "slide_options", "Options of the analysis").setToolTip("")
+        fields = SlideOptions.model_fields
+        self._target_editor = TargetEditor()
+        self._stain_field = FormField(f"{PREFIX}stain", fields["stain"], ChoiceEditor(get_args(StainMethod)), icons)
+        self._target_field = FormField(f"{PREFIX}target", fields["target"], self._target_editor, icons)
+        self._stain_form = ConfigForm(
+            StainConfig, settings, icons, lambda key: not key.endswith("method"), f"{PREFIX}stain."
+        )
+        self._options_form = ConfigForm(SlideOptions, settings, icons, _is_form_field, PREFIX)
+        above = FormRows()
+        rows = form_layout(above)
+        rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        for field in (self._target_field, self._stain_field):
+            rows.addRow(field.label, field)
+            field.changed.connect(self._on_changed)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(5)
+        for part in (above, self._stain_form, self._options_form):
+            layout.addWidget(part)
+        self._stain_form.changed.connect(self._on_changed)
+        self._options_form.changed.connect(self._on_changed)
+        self._apply(SlideOptions(), FormField.set_default, ConfigForm.set_defaults)
+
+    @property
+    def errors(self) -> list[str]:
+        """Errors in the fields, a sentence each."""
+        return [*(self._stain_form.faults if self._uses_stain else []), *self._options_form.faults]
+
+    def values(self) -> dict[str, Any]:
+        """Return the shown values by name, nested as in ``SlideOptions``."""
+        stain = {"method": self._stain_field.value, **self._stain_form.values()} if self._uses_stain else None
+        return {**self._options_form.values(), "stain": stain, "target": self._target_field.value}
+
+    def set_values(self, options: SlideOptions) -> None:
+        """Show options, without emitting a signal."""
+        self._apply(options, FormField.set_value, ConfigForm.set_values)
+
+    def _apply(
+        self,
+        options: SlideOptions,
+        set_field: Callable[[FormField, Any], None],
+        set_form: Callable[[ConfigForm, Any], None],
+    ) -> None:
+        from napari_melanoma.imaging.stain import StainConfig
+
+        set_field(self._stain_field, NONE if options.stain is None else options.stain.method)
+        set_field(self._target_field, options.target)
+        set_form(self._stain_form, options.stain or StainConfig())
+        set_form(self._options_form, options)
+        self._update_stain_form()
+
+    def set_classes(self, classes: Sequence[str]) -> None:
+        """List the classes of a model."""
+        self._target_editor.set_classes(classes)
+
+    @property
+    def _uses_stain(self) -> bool:
+        return bool(self._stain_field.value != NONE)
+
+    def _update_stain_form(self) -> None:
+        self._stain_form.setVisible(self._uses_stain)
+
+    def _on_changed(self) -> None:
+        self._update_stain_form()
+        self.changed.emit()
+
+
+def _is_form_field(key: str) -> bool:
+    """Return whether a field has its control in the generated form."""
+    name, _, inner = key.removeprefix(PREFIX).partition(".")
+    inside = EXCLUDED_FIELDS.get(name, ())
+    return name not in OWN_FIELDS and inside is not True and inner not in inside
