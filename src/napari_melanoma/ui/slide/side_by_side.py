@@ -12,7 +12,6 @@ from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QVBoxLayout, QWi
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.slide.context import slide_display_name
-from napari_melanoma.ui.slide.landmarks import Landmarks
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 from napari_melanoma.ui.viewer.docking import place_next_to_canvas
@@ -22,7 +21,7 @@ from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_butto
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Layer, Points
     from numpy.typing import NDArray
     from superqt import QCollapsible
 
@@ -510,6 +509,76 @@ class SideBySideController(QObject):
             self._alignment = ""
         self._view.link_check.setChecked(True)
         self._refresh()
+
+
+LANDMARK_COLOR = "#ffe100"
+LANDMARK_PX = 14  # on the screen
+
+
+class Landmarks(QObject):
+    """Landmarks, which are the same structures clicked in two views: a layer of numbered points in each.
+
+    ``changed``: positions in both layers, (point, axis=2) in the coordinates of their data.
+    """
+
+    changed = Signal(object, object)
+
+    def __init__(self, parent: QObject, viewers: tuple[Any, Any], pictures: tuple[Layer, Layer]) -> None:
+        super().__init__(parent)
+        self._viewers = viewers
+        self.layers = tuple(
+            _add_landmark_layer(viewer, picture) for viewer, picture in zip(viewers, pictures, strict=True)
+        )
+        for layer in self.layers:
+            layer.events.data.connect(self._on_data)
+
+    def remove(self) -> None:
+        """Remove the layers."""
+        for viewer, layer in zip(self._viewers, self.layers, strict=True):
+            layer.events.data.disconnect(self._on_data)
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
+        self.deleteLater()
+
+    def _on_data(self, event: object = None) -> None:
+        import numpy as np
+
+        for layer in self.layers:
+            _number_landmarks(layer)
+        first, second = (np.array(layer.data, float).reshape(-1, 2) for layer in self.layers)
+        self.changed.emit(first, second)
+
+
+def _add_landmark_layer(viewer: Any, picture: Layer) -> Points:  # noqa: ANN401 - a viewer or its model
+    """Add an empty layer in the coordinates of a slide, without its pixel size."""
+    from napari.layers import Points
+
+    layer = Points(
+        ndim=2,
+        name="landmarks",
+        size=1,
+        face_color="transparent",
+        border_color=LANDMARK_COLOR,
+        border_width=0.15,
+        symbol="cross",
+        canvas_size_limits=(LANDMARK_PX, LANDMARK_PX),
+        features={"number": []},
+        text={"string": "{number:.0f}", "color": LANDMARK_COLOR, "size": LANDMARK_PX, "anchor": "upper_left"},
+        units=picture.units,
+        affine=picture.affine.affine_matrix[-3:, -3:],
+    )
+    viewer.add_layer(layer)
+    layer.feature_defaults = {"number": 1.0}
+    layer.mode = "add"
+    return layer
+
+
+def _number_landmarks(layer: Points) -> None:
+    """Number the points in their order."""
+    numbers = [float(number) for number in range(1, len(layer.data) + 1)]
+    if list(layer.features["number"]) != numbers:
+        layer.features = {"number": numbers}
+    layer.feature_defaults = {"number": len(numbers) + 1.0}
 
 
 def _find_frame(dock: QWidget) -> QDockWidget | None:
