@@ -13,6 +13,7 @@ from napari_melanoma.slides.regions import RegionOutline, ShapesState, region_ou
 from napari_melanoma.ui.slide.regions_classes import DEFAULT_COLOR
 from napari_melanoma.ui.slide.shape_layers import (
     HALF,
+    Keys,
     bind_keys,
     complete_lasso_strokes,
     is_slide_open,
@@ -27,7 +28,7 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
 
     import numpy as np
     from napari.layers import Labels, Shapes
@@ -64,7 +65,7 @@ class RegionLayer(QObject):
         self._viewer = viewer
         self._slide: ViewerSlide | None = None
         self._outlines: tuple[RegionOutline, ...] = ()
-        self._keys: dict[str, Callable[[], None]] = {}
+        self._keys: Keys = {}
         self._is_drawing = self._showing = False
         self._events, self._viewer_events = Connections(), Connections()
         self._viewer_events.connect(viewer.layers.selection.events.active, self._on_active)
@@ -97,7 +98,7 @@ class RegionLayer(QObject):
         keys = [] if layer is None else [rings[index] for index in layer.selected_data if index < len(rings)]
         return tuple({self._outlines[key].ring_key[0]: None for key in keys if 0 <= key < len(self._outlines)})
 
-    def bind(self, keys: dict[str, Callable[[], None]]) -> None:
+    def bind(self, keys: Keys) -> None:
         """Set the keys that work while the layer is active."""
         self._keys = keys
 
@@ -308,8 +309,8 @@ class RegionBrush(QObject):
             found = slide_layers.find_layer(self._viewer, self._slide, "painting")
         return found
 
-    def start(self, slide: ViewerSlide, classes: Sequence[RegionClass], keys: dict[str, Callable[[], None]]) -> bool:
-        """Add an empty Labels layer over the view; returns False if no part of the slide is in view."""
+    def start(self, slide: ViewerSlide, classes: Sequence[RegionClass], keys: Keys) -> bool:
+        """Add an empty Labels layer over the view; return False if no part of the slide is in view."""
         self._slide = slide
         placement, shape = _visible_grid(self._viewer, slide)
         if min(shape) < 1:

@@ -1,21 +1,27 @@
-"""The Regions section: classes, tools and edits."""
+"""The Regions section of the Slide dock: its widgets, and the edits of the regions."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
-from napari_melanoma.core.formatting import format_class
+from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
+from napari_melanoma.ui.slide.regions_classes import CLASS_KEYS, DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.slide.regions_layer import LINE_MODE, RegionBrush, RegionLayer, get_snap_distance
+from napari_melanoma.ui.slide.regions_list import RegionListView
 from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore, choose_export_file, choose_import_file
+from napari_melanoma.ui.slide.regions_tools import RegionOperationPanel, RegionOperations, RegionSettings
 from napari_melanoma.ui.viewer import camera
+from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
@@ -24,14 +30,132 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.outline_clicks import OutlineClick
     from napari_melanoma.slides.regions import RegionClass, Regions, ShapesState
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.slide.regions_controls import RegionControls
     from napari_melanoma.ui.slide.regions_data_set import TileDataMaker
     from napari_melanoma.ui.slide.regions_layer import Painting
-    from napari_melanoma.ui.slide.regions_tools import RegionOperations
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-KEYS = range(1, 10)
+TOOLS = {
+    "rectangle": ("rectangle", "rectangle", "Drag from corner to corner; Shift draws a square"),
+    "ellipse": ("ellipse", "ellipse", "Drag from corner to corner of its box; Shift draws a circle"),
+    "add_polygon": ("polygon", "polygon", "Click each corner; finish with a double click or Escape"),
+    "add_polygon_lasso": ("freehand", "polygon_lasso", "Hold the mouse button and draw around the region"),
+    "brush": ("brush", "paint", "Paint on the view; press again to convert the painting to regions"),
+    "wand": ("wand", "fill", "Click on a color; drag, or turn the wheel with Shift, to change the tolerance"),
+    "select": ("select", "select", "Click regions to select them; drag their corners with napari's own tool"),
+    "split": ("split", "path", "Draw a line across the selected region, or across any; Space pans"),
+    "refine": ("refine", "picker", CLICK_HINT),
+    "hole": ("hole", "erase", "Draw around what is not part of the selected region, or of the one below"),
+}
+DRAWN_OPERATIONS = ("split", "hole", "refine")
+TOOL_ROWS = (("rectangle", "ellipse", "add_polygon"), ("add_polygon_lasso", "brush", "wand"))
+EDITS = {
+    "class": ("class", "Assign the class that is selected in the list to the selected regions"),
+    "remove": ("remove", "Delete the selected regions (Delete)"),
+    "undo": ("↶", "Undo the last change of the regions (Ctrl+Z on the canvas)"),
+    "redo": ("↷", "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"),
+}
+NO_REGIONS = "No regions yet. Select a class and draw."
+EXPORT_TIP = "Write the regions as GeoJSON for QuPath"
+DATA_SET_TIP = "Cut training tiles from the regions of all annotated slides"
+IMPORTS = {"file": "From a file (GeoJSON) ...", "lesions": "The lesions detected by the model"}
+
+
+class RegionControls(QWidget):
+    """The widgets of the Regions section."""
+
+    import_requested = Signal(str)
+
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+        super().__init__()
+        self.class_list = RegionClassList(settings, icons)
+        self.tools = {name: _create_tool_button(name, icons) for name in TOOLS}
+        self.settings_view = RegionSettings(settings)
+        self.region_list = RegionListView(icons)
+        self.operations = RegionOperationPanel(settings)
+        self.edit_buttons = {name: tool_button(f"region_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
+        tip = "Saved with every region that you draw: a data set can use one reader, or where readers agree"
+        self.reader_field = named(
+            QLineEdit(settings.get(READER_SETTING, "")), "region_reader", "Your name as a reader", tip
+        )
+        self.reader_field.setPlaceholderText("your name (optional)")
+        self.summary_label = named(WrappedLabel(), "region_words", "Summary of the regions")
+        self.summary_label.setProperty("quiet", True)
+        self.summary_label.setToolTip("")
+        self.import_button = self._create_import_button()
+        self.export_button = tool_button("region_export", "Export regions", EXPORT_TIP, "Export ...")
+        self.data_set_button = named(QPushButton("Make data set ..."), "region_data", "Make data set", DATA_SET_TIP)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(5)
+        for widget in (
+            self.class_list,
+            *(row(*(self.tools[name] for name in names)) for names in TOOL_ROWS),
+            self.settings_view,
+            row(self.tools["select"], *self.edit_buttons.values()),
+            self.summary_label,
+            self.region_list,
+            self.operations,
+            row(*(self.tools[name] for name in DRAWN_OPERATIONS)),
+            row(QLabel("reader"), self.reader_field, stretch=1),
+            row(self.import_button, self.export_button, self.data_set_button),
+        ):
+            column.addWidget(widget)
+        self.reader_field.editingFinished.connect(
+            lambda: settings.set(READER_SETTING, self.reader_field.text().strip())
+        )
+
+    @property
+    def reader_name(self) -> str:
+        """Name of the reader; empty if not given."""
+        return str(self.reader_field.text().strip())
+
+    def show_tool(self, name: str) -> None:
+        """Show the active tool and its settings."""
+        for tool, button in self.tools.items():
+            button.setChecked(tool == name)
+        self.settings_view.show_wand(visible=name == "wand")
+
+    def update_enabled(self, ready: bool, available: dict[str, bool]) -> None:
+        """Enable what is possible; disabled buttons say why in their tooltips."""
+        for each in (*self.tools.values(), self.import_button):
+            each.setEnabled(ready)
+        reasons = {"undo": "Nothing to undo.", "redo": "Nothing to redo."}
+        for name, button in self.edit_buttons.items():
+            _enable(button, EDITS[name][1], "" if available.get(name, False) else reasons.get(name, NO_REGIONS))
+        blocker = "" if available.get("any", False) else NO_REGIONS
+        _enable(self.export_button, EXPORT_TIP, blocker)
+        _enable(self.data_set_button, DATA_SET_TIP, blocker)
+
+    def _create_import_button(self) -> QToolButton:
+        button = tool_button(
+            "region_import", "Import regions", "Import regions of another program, or of the model", "Import"
+        )
+        menu = QMenu(button)
+        for kind, text in IMPORTS.items():
+            action = menu.addAction(text)
+            action.setObjectName(f"region_import_{kind}")
+            action.triggered.connect(lambda _=False, kind=kind: self.import_requested.emit(kind))
+        button.setMenu(menu)
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        return button
+
+
+def _enable(button: QAbstractButton, tip: str, blocker: str) -> None:
+    """Enable a button, or show why it is disabled."""
+    button.setEnabled(not blocker)
+    button.setToolTip(blocker or tip)
+
+
+def _create_tool_button(name: str, icons: ThemedIcons) -> QToolButton:
+    """Create the checkable button of a tool."""
+    text, icon, tip = TOOLS[name]
+    button = tool_button(f"region_{name}", tip, tip, text, checkable=True)
+    button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    icons.add(button, icon)
+    return button
+
+
 NOT_IN_VIEW = "The slide is not in view: press Home to show it, then select the brush again."
 MODES = {
     "rectangle": "add_rectangle",
@@ -57,11 +181,12 @@ class SlideRegionSection(QObject):
         self.data_set_maker: TileDataMaker | None = None
         self.store = RegionStore(self)
         self.selection = RegionSelection(self)
+        self.operations = RegionOperations(context, self.store, self.selection)
         self.layer = RegionLayer(self._viewer, self)
         self.brush = RegionBrush(self._viewer, self)
         self.wand = RegionWand(self._viewer, self)
         self.clicks = OutlineClickTool(self._viewer, self, "painting")
-        self._keys: dict[str, Callable[[], None]] = {str(number): partial(self._on_key, number) for number in KEYS}
+        self._keys = {str(number): partial(self._on_key, number) for number in CLASS_KEYS}
         undo = self._undo_keys = {"Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo}
         copy = {"Control-C": partial(self._on_operation, "copy"), "Control-V": partial(self._on_operation, "paste")}
         self.layer.bind({**self._keys, **undo, **copy})
@@ -83,9 +208,9 @@ class SlideRegionSection(QObject):
             tool.left.connect(partial(self._set_tool, "", is_left=True))
         self.store.changed.connect(self._on_changed)
         self.selection.changed.connect(self._on_selection)
-        for speaker in (self.store, self.layer, self.wand):
-            speaker.message.connect(context.status.show_message)
-        for source in (self.store, self.wand):
+        for source in (self.store, self.layer, self.wand):
+            source.message.connect(context.status.show_message)
+        for source in (self.store, self.wand, self.operations):
             source.failed.connect(self.failed)
         context.run_manager.results_found.connect(self._on_results_found)
         context.flush_requested.connect(self.store.flush)
@@ -94,21 +219,10 @@ class SlideRegionSection(QObject):
     def controls(self) -> RegionControls:
         """The widgets, created when they are first needed."""
         if self._controls is None:
-            from napari_melanoma.ui.slide.regions_controls import RegionControls
-
             controls = self._controls = RegionControls(self._context.settings, self._context.icons)
             self._section.content().layout().itemAt(0).widget().layout().addWidget(controls)
             self._connect_controls(controls)
         return self._controls
-
-    @cached_property
-    def operations(self) -> RegionOperations:
-        """The operations on the selected regions, created when they are first needed."""
-        from napari_melanoma.ui.slide.regions_tools import RegionOperations
-
-        made = RegionOperations(self._context, self.store, self.selection)
-        made.failed.connect(self.failed)
-        return made
 
     def _connect_controls(self, controls: RegionControls) -> None:
         controls.class_list.class_selected.connect(self._on_class)
@@ -116,12 +230,8 @@ class SlideRegionSection(QObject):
         self._context.reader_changed.connect(controls.reader_field.setText)
         for name, button in controls.tools.items():
             button.clicked.connect(partial(self._on_tool, name))
-        slots = {
-            "class": self._on_change_class,
-            "remove": self._on_remove,
-            "undo": self.store.undo,
-            "redo": self.store.redo,
-        }
+        undo, redo = self.store.undo, self.store.redo
+        slots = {"class": self._on_change_class, "remove": self._on_remove, "undo": undo, "redo": redo}
         for name, slot in slots.items():
             controls.edit_buttons[name].clicked.connect(lambda _=False, slot=slot: slot())
         table = controls.region_list.table
@@ -384,18 +494,15 @@ class SlideRegionSection(QObject):
         self.data_set_maker.open_dialog()
 
 
-NONE_YET = "No regions yet. Select a class and draw."
-
-
 def _describe_regions(regions: Regions, shown: int) -> str:
     """Describe the number of regions by class."""
     if not regions:
-        return NONE_YET
+        return NO_REGIONS
     counts = Counter(format_class(region.class_name) or "without a class" for region in regions)
     classes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
     hidden = len(regions) - shown
-    more = f" {hidden} are saved, and drawn when you select them." if hidden > 0 else ""
-    return f"{len(regions)} region{'' if len(regions) == 1 else 's'}: {classes}.{more}"
+    more = f" {hidden:,} are saved, and drawn when you select them." if hidden > 0 else ""
+    return f"{format_count(len(regions), 'region')}: {classes}.{more}"
 
 
 def _find_box(polygons: tuple[Polygon, ...]) -> camera.ViewRectangle:
@@ -410,5 +517,5 @@ def _list_classes(regions: Regions) -> tuple[RegionClass, ...]:
     """List the classes of the regions."""
     from napari_melanoma.slides.regions import RegionClass
 
-    found = {one.class_name: one.color or (255, 255, 0) for one in regions if one.class_name}
+    found = {one.class_name: one.color or DEFAULT_COLOR for one in regions if one.class_name}
     return tuple(RegionClass(name, color) for name, color in found.items())

@@ -526,9 +526,7 @@ class Landmarks(QObject):
     def __init__(self, parent: QObject, viewers: tuple[Any, Any], pictures: tuple[Layer, Layer]) -> None:
         super().__init__(parent)
         self._viewers = viewers
-        self.layers = tuple(
-            _add_landmark_layer(viewer, picture) for viewer, picture in zip(viewers, pictures, strict=True)
-        )
+        self.layers = tuple(map(_add_landmark_layer, viewers, pictures))
         for layer in self.layers:
             layer.events.data.connect(self._on_data)
 
