@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QLabel, QMessageBox, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QMessageBox, QProgressBar, QWidget
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest
@@ -28,7 +28,7 @@ from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import tasks
-from napari_melanoma.ui.widgets.style import WrappedLabel, named, row
+from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
@@ -341,11 +341,7 @@ class SlideRunPanel(QWidget):
         self._progress_bar.setRange(0, STEPS)
         self._progress_bar.setFixedHeight(8)
         self.buttons = RunButtons("where it stopped; finished tiles are not repeated")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (self._status_label, self._progress_bar, self.buttons):
-            layout.addWidget(widget)
+        fill_column(self, self._status_label, self._progress_bar, self.buttons)
         self.watch.snapshot_taken.connect(self._on_update)
         self.watch.failed.connect(self.failed)
         self.buttons.command_requested.connect(self._on_command_requested)

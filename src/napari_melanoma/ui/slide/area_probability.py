@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
-from qtpy.QtWidgets import QCheckBox, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QToolTip, QWidget
 
 from napari_melanoma.slides.scores import (
     correlate_area_and_probability,
@@ -21,7 +21,7 @@ from napari_melanoma.slides.scores import (
 )
 from napari_melanoma.ui.slide.lesions import class_of_probability
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, add_to_section, fill_column, named, quiet_label
 from napari_melanoma.ui.widgets.validity import SHOW_NUMBER
 
 if TYPE_CHECKING:
@@ -244,11 +244,7 @@ class CorrelationView(QWidget):
         self.plot = LesionScatterPlot(icons)
         self.legend = quiet_label("● malignant   ■ benign   gray: other slides")
         self.legend.setObjectName("relation_key")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (self.summary_label, self.plot, self.legend, self.all_slides_check):
-            layout.addWidget(widget)
+        fill_column(self, self.summary_label, self.plot, self.legend, self.all_slides_check)
         self.plot.hide()
         self.legend.hide()
 
@@ -291,7 +287,7 @@ class LesionCorrelationSection(QObject):
             self._view = CorrelationView(self._context.icons)
             self._view.all_slides_check.toggled.connect(self._on_lesions)
             self._view.plot.mark_clicked.connect(self._on_chosen)
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(self._view)
+            add_to_section(self._section, self._view)
         if is_open:
             self._on_lesions()
 

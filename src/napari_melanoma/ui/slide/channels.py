@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QSlider,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 from superqt import QDoubleRangeSlider
@@ -27,7 +26,7 @@ from napari_melanoma.slides.reading.layers import make_colormap
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.dialogs import choose_color
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
-from napari_melanoma.ui.widgets.style import Connections, form_layout, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import Connections, fill_column, form_layout, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -186,17 +185,14 @@ class ChannelView(QWidget):
         rows.addRow(QLabel("limits"), row(self.low_box, self.high_box, self.auto_button))
         rows.addRow(QLabel(), self.limits_slider)
         rows.addRow(QLabel("gamma"), row(self.gamma_slider, self.gamma_label, stretch=0))
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
         visibility = (self.all_button, self.none_button, self.only_button)
-        for widget in (
+        fill_column(
+            self,
             self.list,
             row(*visibility, self.color_button),
             form,
             named(quiet_label(HINT), "channels_hint", "How to use the list"),
-        ):
-            column.addWidget(widget)
+        )
 
     def _connect(self) -> None:
         self.list.itemChanged.connect(self._on_checked)

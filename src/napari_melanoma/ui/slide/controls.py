@@ -16,7 +16,7 @@ from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.slide.navigation import MagnificationButtons, NavigationPanel, RotationControls
 from napari_melanoma.ui.slide.options import SlideOptionsController
 from napari_melanoma.ui.slide.overview import Overview
-from napari_melanoma.ui.slide.results import SlideResultView, column
+from napari_melanoma.ui.slide.results import SlideResultView
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicker
 from napari_melanoma.ui.slide.tissue import TissueSection
@@ -31,6 +31,7 @@ from napari_melanoma.ui.widgets.style import (
     Connections,
     ThemedIcons,
     WrappedLabel,
+    column,
     form_layout,
     named,
     row,

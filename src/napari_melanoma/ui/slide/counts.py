@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QFileDialog, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QWidget
 
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.slide.regions_classes import (
@@ -26,7 +26,15 @@ from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import Connections, WrappedLabel, named, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    Connections,
+    WrappedLabel,
+    add_to_section,
+    fill_column,
+    named,
+    row,
+    tool_button,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Points
@@ -76,16 +84,13 @@ class CountView(QWidget):
         self.area_combo = named(NoWheelComboBox(), "count_area", "Area of the count", tip)
         self.result_label = named(WrappedLabel(), "count_words", "Counts")
         self.result_label.setToolTip("")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (
+        fill_column(
+            self,
             self.class_list,
             row(self.tool, *self.history_buttons.values(), self.export_button),
             row(QLabel("within"), self.area_combo, stretch=1),
             self.result_label,
-        ):
-            layout.addWidget(widget)
+        )
 
     @property
     def area(self) -> str:
@@ -355,7 +360,7 @@ class CountSection(QObject):
         view.export_button.clicked.connect(self._on_export)
         for way, button in view.history_buttons.items():
             button.clicked.connect(lambda _=False, way=way: self.store.step_history(way))
-        self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+        add_to_section(self._section, view)
         self._context.icons.apply()
         self._on_changed()
         self._show_results()

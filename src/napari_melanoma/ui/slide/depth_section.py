@@ -24,6 +24,7 @@ from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.settings import READER_SETTING
+from napari_melanoma.ui.widgets.style import add_to_section
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -87,7 +88,7 @@ class SlideDepthSection(QObject):
             from napari_melanoma.ui.slide.depth_view import DepthAnalysis, DepthView
 
             view = self._view = DepthView(self._context.settings, self._context.icons)
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+            add_to_section(self._section, view)
             self.analysis = DepthAnalysis(self._context, view.run_panel)
             self._connect(view, self.analysis)
             now = self.store.state

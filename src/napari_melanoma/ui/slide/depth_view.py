@@ -22,7 +22,6 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -36,6 +35,7 @@ from napari_melanoma.ui.widgets.settings import READER_SETTING, DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
+    fill_column,
     form_layout,
     named,
     quiet_label,
@@ -296,10 +296,8 @@ class DepthView(QWidget):
         self.reader_changed.emit(name)
 
     def _lay_out(self) -> None:
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(5)
-        for widget in (
+        fill_column(
+            self,
             self.thickness_label,
             self.source_label,
             self.network_label,
@@ -314,8 +312,8 @@ class DepthView(QWidget):
             row(self.report_button, self.case_button),
             self.reader_table,
             self.other_readers_label,
-        ):
-            column.addWidget(widget)
+            spacing=5,
+        )
 
 
 def _create_reader_table() -> QTableWidget:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSlider, QWidget
 
 from napari_melanoma.imaging.stain_view import LIMITS, STAIN_VIEWS, DisplayColors
 from napari_melanoma.ui.slide.channels import ChannelView
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import form_layout, named, quiet_label, row
+from napari_melanoma.ui.widgets.style import add_to_section, fill_column, form_layout, named, quiet_label, row
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
@@ -75,7 +75,7 @@ class DisplaySection(QObject):
             self._view.changed.connect(self._on_changed)
             self._channels = ChannelView()
             for view in (self._view, self._channels):
-                self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+                add_to_section(self._section, view)
             self._update_view()
 
     def _update_view(self) -> None:
@@ -155,11 +155,7 @@ class DisplayView(QWidget):
         rows.addRow(QLabel("stain"), self.stain_combo)
         for name, slider in self.sliders.items():
             rows.addRow(QLabel(name), slider)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        for widget in (form, row(self.reset_button), self.hint_label):
-            column.addWidget(widget)
+        fill_column(self, form, row(self.reset_button), self.hint_label)
 
 
 def _create_slider(name: str) -> QSlider:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QSizePolicy, QSlider, QWidget
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import named, row
+from napari_melanoma.ui.widgets.style import fill_column, named, row
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -63,13 +63,13 @@ class SlideHeatmapControls(QWidget):
         self.show_display(None)
         self.threshold_check.setChecked(settings.get("slide/above", False))
         self.threshold = settings.get("slide/threshold", DEFAULT_THRESHOLD)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(row(self.visible_check, self.class_combo, stretch=1))
-        layout.addWidget(row(QLabel("opacity"), self.opacity, self.colormap_combo, stretch=1))
-        layout.addWidget(row(QLabel("threshold"), self.threshold_slider, self.threshold_box, stretch=1))
-        layout.addWidget(self.threshold_check)
+        fill_column(
+            self,
+            row(self.visible_check, self.class_combo, stretch=1),
+            row(QLabel("opacity"), self.opacity, self.colormap_combo, stretch=1),
+            row(QLabel("threshold"), self.threshold_slider, self.threshold_box, stretch=1),
+            self.threshold_check,
+        )
         self._threshold_timer = DebounceTimer(self)
         self._threshold_timer.timeout.connect(self._on_threshold_settled)
         self.visible_check.toggled.connect(self._on_changed)

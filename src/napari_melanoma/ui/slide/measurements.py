@@ -17,7 +17,7 @@ from napari_melanoma.ui.slide.shape_layers import HALF, offset_label, repair_fea
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, HistoryStep
-from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,11 +176,7 @@ class MeasureView(QWidget):
         tip = "Click to go there, Delete to remove"
         self.list = named(QListWidget(), "measures", "Measurements", tip)
         self.list.setFixedHeight(LIST_PX)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (row(*self.tools.values(), *self.history_buttons.values()), self.hint_label, self.list):
-            layout.addWidget(widget)
+        fill_column(self, row(*self.tools.values(), *self.history_buttons.values()), self.hint_label, self.list)
         for kind, button in self.tools.items():
             button.clicked.connect(lambda on, kind=kind: self.tool_requested.emit(kind if on else ""))
         for way, button in self.history_buttons.items():
@@ -295,7 +291,7 @@ class MeasurementSection(QObject):
             view.measure_activated.connect(self._show_measure)
             view.remove_requested.connect(self._remove_measure)
             view.history_requested.connect(self._step_history)
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+            add_to_section(self._section, view)
             self._update_view()
 
     def toggle_tool(self, kind: str) -> None:

@@ -20,7 +20,6 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -33,7 +32,7 @@ from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
-from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, fill_column, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -243,12 +242,12 @@ class NavigationPanel(QWidget):
         tip = "Click to go there, F2 to rename, Delete to remove; saved with the results of the slide"
         self.list = named(QListWidget(), "bookmarks", "Bookmarks", tip)
         self.list.setFixedHeight(0)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(row(self.scale_bar_check, self._position_label, stretch=1))
-        layout.addWidget(row(self.position_field, go, add, stretch=0))
-        layout.addWidget(self.list)
+        fill_column(
+            self,
+            row(self.scale_bar_check, self._position_label, stretch=1),
+            row(self.position_field, go, add, stretch=0),
+            self.list,
+        )
         self._position_label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.position_field.returnPressed.connect(self._on_go)
         go.clicked.connect(self._on_go)

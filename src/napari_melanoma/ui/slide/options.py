@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QWidget
 
 from napari_melanoma.core.errors import ConfigError, MelanomaError
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.widgets.config_form import ConfigForm, FormField
 from napari_melanoma.ui.widgets.editors import ChoiceEditor
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import FormRows, ThemedIcons, form_layout, named
+from napari_melanoma.ui.widgets.style import FormRows, ThemedIcons, add_to_section, fill_column, form_layout, named
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
@@ -97,7 +97,7 @@ class SlideOptionsController(QObject):
             self._form = SlideOptionsForm(self._settings, self._icons)
             self._form.set_values(self._parse_changed_values())
             self._form.changed.connect(self._on_changed)
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(self._form)
+            add_to_section(self._section, self._form)
             self._on_model()
 
     def _on_changed(self) -> None:
@@ -203,11 +203,7 @@ class SlideOptionsForm(QWidget):
         for field in (self._target_field, self._stain_field):
             rows.addRow(field.label, field)
             field.changed.connect(self._on_changed)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(5)
-        for part in (above, self._stain_form, self._options_form):
-            layout.addWidget(part)
+        fill_column(self, above, self._stain_form, self._options_form, spacing=5)
         self._stain_form.changed.connect(self._on_changed)
         self._options_form.changed.connect(self._on_changed)
         self._apply(SlideOptions(), FormField.set_default, ConfigForm.set_defaults)

@@ -18,12 +18,12 @@ from qtpy.QtCore import (
     Signal,
 )
 from qtpy.QtGui import QColor, QKeyEvent, QKeySequence, QMouseEvent, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableView, QWidget
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.slides.regions import is_locked, region_date, region_reader
 from napari_melanoma.ui.slide.regions_classes import DEFAULT_COLOR
-from napari_melanoma.ui.widgets.style import named, theme_icon
+from napari_melanoma.ui.widgets.style import fill_column, named, theme_icon
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QIcon
@@ -327,11 +327,7 @@ class RegionListView(QWidget):
         self.filter_field.setPlaceholderText("filter by name, class, reader or date")
         self.filter_field.setClearButtonEnabled(True)
         self.table = RegionTable()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.filter_field)
-        layout.addWidget(self.table)
+        fill_column(self, self.filter_field, self.table)
         self._icons = icons
         self.filter_field.textChanged.connect(self._on_filter)
         icons.changed.connect(self._update_icon)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButton, QToolButton, QWidget
 
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.io.results import OUTLINES
@@ -21,7 +21,15 @@ from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore,
 from napari_melanoma.ui.slide.regions_tools import RegionOperationPanel, RegionOperations, RegionSettings
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    ThemedIcons,
+    WrappedLabel,
+    add_to_section,
+    fill_column,
+    named,
+    row,
+    tool_button,
+)
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
@@ -85,10 +93,8 @@ class RegionControls(QWidget):
         self.import_button = self._create_import_button()
         self.export_button = tool_button("region_export", "Export regions", EXPORT_TIP, "Export ...")
         self.data_set_button = named(QPushButton("Make data set ..."), "region_data", "Make data set", DATA_SET_TIP)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(5)
-        for widget in (
+        fill_column(
+            self,
             self.class_list,
             *(row(*(self.tools[name] for name in names)) for names in TOOL_ROWS),
             self.settings_view,
@@ -99,8 +105,8 @@ class RegionControls(QWidget):
             row(*(self.tools[name] for name in DRAWN_OPERATIONS)),
             row(QLabel("reader"), self.reader_field, stretch=1),
             row(self.import_button, self.export_button, self.data_set_button),
-        ):
-            column.addWidget(widget)
+            spacing=5,
+        )
         self.reader_field.editingFinished.connect(
             lambda: settings.set(READER_SETTING, self.reader_field.text().strip())
         )
@@ -220,7 +226,7 @@ class SlideRegionSection(QObject):
         """The widgets, created when they are first needed."""
         if self._controls is None:
             controls = self._controls = RegionControls(self._context.settings, self._context.icons)
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(controls)
+            add_to_section(self._section, controls)
             self._connect_controls(controls)
         return self._controls
 

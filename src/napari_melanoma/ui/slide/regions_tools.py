@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.slides.regions import is_locked
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
-from napari_melanoma.ui.widgets.style import named, row, tool_button
+from napari_melanoma.ui.widgets.style import fill_column, named, row, tool_button
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,11 +87,7 @@ class RegionSettings(QWidget):
             row(QLabel("tolerance"), self.tolerance, stretch=1),
             row(QLabel("within"), self.reach, stretch=1),
         )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for line in (*self._wand, self.snap):
-            layout.addWidget(line)
+        fill_column(self, *self._wand, self.snap)
         self.show_wand(visible=False)
         self.snap.toggled.connect(partial(settings.set, SNAP_SETTING))
         self.tolerance.valueChanged.connect(partial(settings.set, TOLERANCE_SETTING))
@@ -125,13 +121,12 @@ class RegionOperationPanel(QWidget):
         self.distance.setDecimals(1)
         self.distance.setSuffix(" µm")
         self.distance.setValue(settings.get(DISTANCE_SETTING, 25.0))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
         rows = (("lock", "copy", "paste"), ("union", "subtract", "intersect"), ("fill", "simplify"))
-        for names in rows:
-            layout.addWidget(row(*(self.buttons[name] for name in names)))
-        layout.addWidget(row(self.distance, self.buttons["grow"], self.buttons["shrink"]))
+        fill_column(
+            self,
+            *(row(*(self.buttons[name] for name in names)) for names in rows),
+            row(self.distance, self.buttons["grow"], self.buttons["shrink"]),
+        )
         self.distance.valueChanged.connect(partial(settings.set, DISTANCE_SETTING))
         for name, button in self.buttons.items():
             button.clicked.connect(lambda _=False, name=name: self.requested.emit(name))

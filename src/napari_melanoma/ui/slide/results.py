@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_class, format_duration
@@ -30,7 +30,16 @@ from napari_melanoma.ui.slide.run_status import needs_run_panel
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, section, tool_button
+from napari_melanoma.ui.widgets.style import (
+    ThemedIcons,
+    WrappedLabel,
+    column,
+    named,
+    quiet_label,
+    row,
+    section,
+    tool_button,
+)
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 if TYPE_CHECKING:
@@ -378,17 +387,6 @@ class SlideResultView:
         self._lesion_table_area.setVisible(visible)
         self.lesion_count_label.setVisible(visible)
         self.tile_strip.show_values(visible)
-
-
-def column(*widgets: QWidget, spacing: int = 5) -> QWidget:
-    """Put widgets below each other."""
-    part = QWidget()
-    layout = QVBoxLayout(part)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(spacing)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return part
 
 
 def describe_outcome(run: SlideRunStatus, content: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from napari_melanoma.ui.slide.risk_view import RUNNING, RiskView, describe_chang
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.style import add_to_section
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
@@ -69,7 +70,7 @@ class SlideRiskSection(QObject):
         if self._view is None:
             view = self._view = RiskView(self._context.icons)
             view.model_picker.model = self._context.settings.get(MODEL_SETTING, "")
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+            add_to_section(self._section, view)
             for part in (self.controller, self._exporter):
                 part.connect_signals(view)
             view.show_model(view.model_picker.bundle)

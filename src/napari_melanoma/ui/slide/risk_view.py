@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.validity import read_risk_validity
@@ -20,7 +20,7 @@ from napari_melanoma.ui.slide.run_status import SuspiciousTile
 from napari_melanoma.ui.widgets.charts import Bar, BarChart
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.model_picker import show_model_card
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, column, fill_column, named, row, tool_button
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 if TYPE_CHECKING:
@@ -118,11 +118,7 @@ class RiskFeatureGallery(QWidget):
         self._rows: list[tuple[WrappedLabel, FeatureStrip]] = []
         self._slide: ViewerSlide | None = None
         self._content: Mapping[str, Any] = {}
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.setSpacing(4)
-        self._column.addWidget(row(self.find_button, self.show_all_button))
-        self._column.addWidget(self.note_label)
+        fill_column(self, row(self.find_button, self.show_all_button), self.note_label)
         self.find_button.clicked.connect(self.features_requested)
         self.show_all_button.toggled.connect(self._update_rows)
         self.show_features(None, {})
@@ -165,7 +161,7 @@ class RiskFeatureGallery(QWidget):
         strip.tile_clicked.connect(self.tile_clicked)
         self._rows.append((label, strip))
         for widget in (label, strip):
-            self._column.addWidget(widget)
+            self.layout().addWidget(widget)
 
 
 def _make_tile(box: Mapping[str, Any], maximum: float) -> SuspiciousTile:
@@ -272,28 +268,20 @@ class RiskView(QWidget):
             box.setToolTip(blocker or MAPS[name][1])
 
     def _lay_out(self) -> None:
-        self._prediction_area = QWidget()
-        _stack_widgets(
-            self._prediction_area,
-            *(
-                self.verdict_label,
-                self.risk_bar,
-                _create_title_label("Contribution of each input"),
-                self.share_bars,
-                self.baseline_label,
-            ),
-            *(
-                _create_title_label("Other methods"),
-                self.method_bars,
-                self.missing_methods_label,
-                self.patch_label,
-            ),
+        self._prediction_area = column(
+            self.verdict_label,
+            self.risk_bar,
+            _create_title_label("Contribution of each input"),
+            self.share_bars,
+            self.baseline_label,
+            _create_title_label("Other methods"),
+            self.method_bars,
+            self.missing_methods_label,
+            self.patch_label,
         )
         self.validity = ValidityNotice(self._icons, "risk", self._prediction_area)
-        self._result_area = QWidget()
         maps = row(_create_title_label("Show on the slide"), *self.map_checks.values())
-        _stack_widgets(
-            self._result_area,
+        self._result_area = column(
             self.outdated_notice,
             self.validity,
             self.caution_notice,
@@ -302,16 +290,7 @@ class RiskView(QWidget):
             self.gallery,
         )
         inputs = (self.model_picker, self.no_model_label, self.phantom_notice, self.patient_form, self.thickness_label)
-        _stack_widgets(self, *inputs, self.estimate_button, self.blocker_label, self._result_area)
-
-
-def _stack_widgets(part: QWidget, *widgets: QWidget) -> None:
-    """Put widgets below each other."""
-    column = QVBoxLayout(part)
-    column.setContentsMargins(0, 0, 0, 0)
-    column.setSpacing(5)
-    for widget in widgets:
-        column.addWidget(widget)
+        fill_column(self, *inputs, self.estimate_button, self.blocker_label, self._result_area, spacing=5)
 
 
 def _create_line_label(name: str, accessible_name: str, *, quiet: bool = False) -> WrappedLabel:

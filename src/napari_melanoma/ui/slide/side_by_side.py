@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
-from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QDockWidget, QMainWindow, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.slide.context import slide_display_name
@@ -17,7 +17,7 @@ from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 from napari_melanoma.ui.viewer.docking import place_next_to_canvas
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,16 +79,13 @@ class SideBySideView(QWidget):
         tip = "Discard the registration of these two slides, also the saved one"
         self.reset_button = tool_button("beside_reset", "Reset the registration", tip, "reset")
         self.hint_label = named(quiet_label(HINT), "beside_words", "How to compare")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (
+        fill_column(
+            self,
             row(self.slide_combo, self.show_button, stretch=0),
             row(self.register_button, self.landmark_button, self.align_button, self.reset_button),
             row(self.link_check),
             self.hint_label,
-        ):
-            layout.addWidget(widget)
+        )
         self.show_button.toggled.connect(self.show_toggled)
         self.slide_combo.activated.connect(lambda _: self.slide_chosen.emit())
         self.align_button.clicked.connect(self.align_requested)
@@ -192,7 +189,7 @@ class SideBySideController(QObject):
             view.reset_requested.connect(self._on_reset)
             view.landmarks_toggled.connect(self._on_landmarks)
             view.link_toggled.connect(self._on_first)
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+            add_to_section(self._section, view)
             self._refresh()
 
     def _on_layers(self, event: object = None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.ui.slide.context import (
@@ -32,7 +32,15 @@ from napari_melanoma.ui.viewer.view_memory import (
     restore_view,
 )
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    ThemedIcons,
+    WrappedLabel,
+    fill_column,
+    named,
+    quiet_label,
+    row,
+    tool_button,
+)
 
 if TYPE_CHECKING:
     from napari.utils.events import Event
@@ -82,13 +90,14 @@ class SlidePicker(QWidget):
         self.warning_label = named(WrappedLabel(), "slide_warnings", "Warnings about the slide")
         self.warning_label.setProperty("fault", True)
         self.warning_label.setToolTip("")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
         buttons = (self.fit_button, self.scale_button, self.reading_button, self.close_button)
-        layout.addWidget(row(self.combo, self._previous, self._next, *buttons, stretch=0))
-        layout.addWidget(self._description_label)
-        layout.addWidget(self.warning_label)
+        fill_column(
+            self,
+            row(self.combo, self._previous, self._next, *buttons, stretch=0),
+            self._description_label,
+            self.warning_label,
+            spacing=2,
+        )
         events = viewer.layers.events
         for emitter in (events.inserted, events.removed, events.reordered):
             connections.connect(emitter, self._on_layers)

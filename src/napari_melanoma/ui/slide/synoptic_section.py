@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.slide.context import find_open_case, find_slide_lesion
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
 from napari_melanoma.ui.widgets.settings import READER_SETTING
-from napari_melanoma.ui.widgets.style import row, tool_button
+from napari_melanoma.ui.widgets.style import add_to_section, fill_column, row, tool_button
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
@@ -109,7 +109,7 @@ class SlideSynopticSection(QObject):
         """The widgets, created when they are first needed."""
         if self._view is None:
             view = self._view = SynopticView()
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+            add_to_section(self._section, view)
             view.form.answered.connect(self.store.set_answer)
             view.form.confirm_requested.connect(self.store.confirm)
             view.form.sign_requested.connect(self.store.sign)
@@ -204,11 +204,7 @@ class SynopticView(QWidget):
             self.form.reader_row.layout().addWidget(button)
         tip = "Copy the report to the lesion of the case that is open in the Case dock"
         self.case_button = tool_button("synoptic_case", tip, tip, "Add to case")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(5)
-        column.addWidget(self.form)
-        column.addWidget(row(self.case_button))
+        fill_column(self, self.form, row(self.case_button), spacing=5)
 
 
 def _load(identity: str, folder: Path) -> tuple[SynopticState, StoredSynoptic]:

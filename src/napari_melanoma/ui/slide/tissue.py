@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QMessageBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMessageBox, QPushButton, QSizePolicy, QWidget
 
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import named, quiet_label, row
+from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,12 +77,7 @@ class TissueSection(QWidget):
         self.reset_button.hide()
         self._summary_label = named(quiet_label(NOT_DETECTED), "tissue_words", "Summary of the tissue")
         self._summary_label.setToolTip("")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(row(self.method_combo, self.edit_button, stretch=0))
-        layout.addWidget(self._summary_label)
-        layout.addWidget(self.reset_button)
+        fill_column(self, row(self.method_combo, self.edit_button, stretch=0), self._summary_label, self.reset_button)
         self._chosen = self.method
         self.method_combo.activated.connect(self._on_method)
         self.edit_button.clicked.connect(self.edit_requested)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QFont
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.formatting import format_count
@@ -22,7 +22,7 @@ from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from superqt import QCollapsible
@@ -156,11 +156,7 @@ class WorklistView(QWidget):
         self.table.setFixedHeight(HEIGHT)
         self.table.setTabKeyNavigation(False)
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        for widget in (self.folder_label, self.table, self._create_buttons()):
-            layout.addWidget(widget)
+        fill_column(self, self.folder_label, self.table, self._create_buttons())
         for opened in (self.table.clicked, self.table.activated):
             opened.connect(lambda index: self._choose_row(index.row()))
         self._label_timer = QTimer(self)  # all slides are counted once for many rows
@@ -322,7 +318,7 @@ class SlideWorklist(QObject):
             self._view.slide_chosen.connect(self.slide_requested)
             self._view.folder_requested.connect(self._choose_folder)
             self._view.tray_requested.connect(self._show_tray)
-            self._section.content().layout().itemAt(0).widget().layout().addWidget(self._view)
+            add_to_section(self._section, self._view)
             self.set_slide(self._context.slide)
         if is_open:
             self._timer.start()

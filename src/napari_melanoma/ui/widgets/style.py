@@ -11,7 +11,17 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtSvg import QSvgRenderer
-from qtpy.QtWidgets import QAbstractButton, QFormLayout, QFrame, QHBoxLayout, QLabel, QScrollArea, QToolButton, QWidget
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
 if TYPE_CHECKING:
@@ -72,6 +82,22 @@ def row(*widgets: QWidget, stretch: int = -1) -> QWidget:
     return holder
 
 
+def column(*widgets: QWidget, spacing: int = 5) -> QWidget:
+    """Put widgets below each other."""
+    holder = QWidget()
+    fill_column(holder, *widgets, spacing=spacing)
+    return holder
+
+
+def fill_column(holder: QWidget, *widgets: QWidget, spacing: int = 4) -> None:
+    """Put widgets below each other into a widget without a layout."""
+    layout = QVBoxLayout(holder)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(spacing)
+    for widget in widgets:
+        layout.addWidget(widget)
+
+
 def quiet_label(text: str = "") -> QLabel:
     """Make a label for secondary text."""
     label = QLabel(text)
@@ -116,6 +142,11 @@ def section(title: str, name: str, content: QWidget, settings: DockSettings, is_
         fold.expand(animate=False)
     fold.toggled.connect(lambda now: settings.set_section_open(name, now))
     return fold
+
+
+def add_to_section(section: QCollapsible, widget: QWidget) -> None:
+    """Add a widget below the content of a section, which was made with a column as its content."""
+    section.content().layout().itemAt(0).widget().layout().addWidget(widget)
 
 
 class Palette(NamedTuple):
