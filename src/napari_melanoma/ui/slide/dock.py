@@ -112,8 +112,8 @@ class SlideDock(SlideControls):
             self.regions.store,
             self.regions.selection,
         )
-        self.model_picker.model = self.settings.get("slide/model", "")
-        self.waiting.add_task(self.model_picker.populate)
+        self.model_picker.select_stored(self.settings.get("slide/model", ""))
+        self.waiting.add_task(self.model_picker.ensure_listed)
         self.waiting.add_task(self.refresh)
         self._connect()
         self._connect_sections()

@@ -46,6 +46,20 @@ class ExtensibleModelPicker(ModelPicker):
         """Return whether an installed model is listed."""
         raise NotImplementedError
 
+    def find_accepted(self, name: str) -> BundleInfo | None:
+        """Find an installed model by its name or path; None if there is none, or if it is not accepted."""
+        from napari_melanoma.models.registry import find_bundle
+
+        try:
+            bundle = find_bundle(name)
+        except MelanomaError:
+            return None
+        return bundle if self.accepts(bundle) else None
+
+    def can_use(self, name: str) -> bool:
+        """Return whether a model is installed and accepted."""
+        return self.find_accepted(name) is not None
+
     def display_name(self, name: str) -> str | None:
         """Return the text for a model that is not listed yet; None if it cannot be selected."""
         return name
@@ -53,7 +67,7 @@ class ExtensibleModelPicker(ModelPicker):
     @property
     def model(self) -> str:
         """Name or path of the selected model; empty if none is selected."""
-        selected = str(self.combo.currentData() or "")
+        selected = super().model
         return "" if selected == OTHER else selected
 
     @model.setter
@@ -108,42 +122,17 @@ class SlideModelPicker(ExtensibleModelPicker):
     accessible_names = ("Slide model", "Card of the slide model")
     tip = "Model that predicts each tile"
 
-    def __init__(self, icons: ThemedIcons) -> None:
-        self._is_populated = False
-        super().__init__(icons)
-
-    def populate(self) -> None:
-        """List all models, and select the default if none is selected.
-
-        Before this call only the selected model is listed, because the model registry takes long to import.
-        """
+    def ensure_listed(self) -> None:
+        """List the models, and select the one that was selected before, else the default."""
         from napari_melanoma.models import DEFAULT_TILE_MODEL
 
-        self._is_populated = True
-        self.refresh()
-        if not self.model:
-            self.model = DEFAULT_TILE_MODEL
-
-    def list_installed(self) -> Sequence[BundleInfo]:
-        """List the installed models; none before ``populate``."""
-        return super().list_installed() if self._is_populated else ()
+        if not self._is_listed:
+            super().ensure_listed()
+            self.model = self.model or DEFAULT_TILE_MODEL
 
     def accepts(self, bundle: BundleInfo) -> bool:
         """Return whether a bundle is a slide model."""
         return bundle.config.is_slide_model
-
-    def _on_models(self, name: str) -> None:
-        """List the installed models, and select a slide model that was activated."""
-        from napari_melanoma.models.registry import find_bundle
-
-        self.refresh()
-        try:
-            is_slide_model = bool(name) and find_bundle(name).config.is_slide_model
-        except MelanomaError:
-            return
-        if is_slide_model:
-            self.model = name
-            self.changed.emit()
 
     def open_other_dialog(self) -> None:
         """Ask for a network by its name."""
@@ -163,15 +152,9 @@ class SlideModelPicker(ExtensibleModelPicker):
         self.model = text.strip()
         self.changed.emit()
 
-    def _on_card(self) -> None:
-        from napari_melanoma.models.registry import find_bundle
-
-        try:
-            bundle = find_bundle(self.model)
-        except MelanomaError as error:
-            if ":" in self.model or ("/" not in self.model and self.model):
-                show_model_card(self.window(), self.model, ENCODER.format(name=self.model))
-            else:
-                self.failed.emit(error)
-            return
-        show_model_card(self.window(), bundle.config.title, bundle.card or "This model has no card.")
+    def show_missing_card(self, error: MelanomaError) -> None:
+        """Describe a published network, which has no model card."""
+        if ":" in self.model or ("/" not in self.model and self.model):
+            show_model_card(self.window(), self.model, ENCODER.format(name=self.model))
+        else:
+            super().show_missing_card(error)

@@ -10,7 +10,6 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.validity import read_risk_validity
-from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.reports.risk_section import format_probability, to_sentence
 from napari_melanoma.ui.lesion.patient_form import PatientForm
 from napari_melanoma.ui.lesion.prediction_view import MIN_CHANGE_SCALE, NoticeLabel, field_title
@@ -19,7 +18,6 @@ from napari_melanoma.ui.slide.overview import TileStrip
 from napari_melanoma.ui.slide.run_status import SuspiciousTile
 from napari_melanoma.ui.widgets.charts import Bar, BarChart
 from napari_melanoma.ui.widgets.dialogs import choose_folder
-from napari_melanoma.ui.widgets.model_picker import show_model_card
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, column, fill_column, named, row, tool_button
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
@@ -401,6 +399,9 @@ def describe_changes(prediction: Mapping[str, Any], fingerprint: str, row: Mappi
     return OUTDATED.format(" and ".join(changes)) if changes else ""
 
 
+POSITIVE = "metastasis"
+
+
 class RiskModelPicker(ExtensibleModelPicker):
     """Combo box of installed models that predict metastasis, with a last entry for any other one."""
 
@@ -417,18 +418,19 @@ class RiskModelPicker(ExtensibleModelPicker):
         return sorted(super().list_installed(), key=lambda bundle: bundle.path.parent == SHIPPED_FOLDER)
 
     def accepts(self, bundle: BundleInfo) -> bool:
-        """Return whether a model predicts metastasis."""
-        return predicts_metastasis(bundle)
+        """Return whether a model predicts metastasis from patches."""
+        config = bundle.config
+        return config.classifier is not None and config.encoder is None and config.classifier.positive == POSITIVE
 
     def display_name(self, name: str) -> str | None:
         """Return the name of a model in the list; None if it does not predict metastasis."""
-        found = find_risk_bundle(name)
+        found = self.find_accepted(name)
         return None if found is None else found.name
 
     @property
     def bundle(self) -> BundleInfo | None:
         """The selected model; None if there is none, or it was removed."""
-        return find_risk_bundle(self.model) if self.model else None
+        return self.find_accepted(self.model) if self.model else None
 
     def refresh(self) -> None:
         """List the installed models, and select the first one if none was selected."""
@@ -440,8 +442,7 @@ class RiskModelPicker(ExtensibleModelPicker):
     def _on_models(self, name: str) -> None:
         """List the installed models, and select a risk model that was activated."""
         self.refresh()
-        activated = find_risk_bundle(name) if name else None
-        if activated is not None:
+        if name and self.can_use(name):
             self.model = name
         self.changed.emit()
 
@@ -454,9 +455,9 @@ class RiskModelPicker(ExtensibleModelPicker):
 
     def _on_folder(self, folder: Path) -> None:
         """Use a bundle from a folder, if it predicts metastasis."""
-        name = str(folder)
         from napari_melanoma.risk.predictor import find_risk_model
 
+        name = str(folder)
         try:
             find_risk_model(name)
         except MelanomaError as error:
@@ -467,27 +468,8 @@ class RiskModelPicker(ExtensibleModelPicker):
         self.changed.emit()
 
     def _on_card(self) -> None:
-        found = self.bundle
-        if found is not None:
-            show_model_card(self.window(), found.config.title, found.card or "This model has no card.")
-
-
-POSITIVE = "metastasis"
-
-
-def predicts_metastasis(bundle: BundleInfo) -> bool:
-    """Return whether a model predicts metastasis from patches."""
-    config = bundle.config
-    return config.classifier is not None and config.encoder is None and config.classifier.positive == POSITIVE
-
-
-def find_risk_bundle(name: str) -> BundleInfo | None:
-    """Find a model that predicts metastasis by its name; None if there is none."""
-    try:
-        found = find_bundle(name)
-    except MelanomaError:
-        return None
-    return found if predicts_metastasis(found) else None
+        if self.bundle is not None:
+            super()._on_card()
 
 
 def exclude_fields(encoding: TabularEncoding | None, excluded: tuple[str, ...]) -> TabularEncoding | None:

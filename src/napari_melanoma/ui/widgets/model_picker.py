@@ -114,9 +114,13 @@ class ModelPicker(QWidget):
         if self._is_listed:
             self.refresh()
         self.ensure_listed()
-        if name and not _explain_unusable(name, self.task):
+        if name and self.can_use(name):
             self.model = name
             self.changed.emit()
+
+    def can_use(self, name: str) -> bool:
+        """Return whether a model is installed and can be selected."""
+        return not _explain_unusable(name, self.task)
 
     def _on_activated(self, index: int) -> None:
         self.changed.emit()
@@ -127,9 +131,13 @@ class ModelPicker(QWidget):
         try:
             bundle = find_bundle(self.card_model)
         except MelanomaError as error:
-            self.failed.emit(error)
+            self.show_missing_card(error)
             return
         show_model_card(self.window(), bundle.config.title, bundle.card or "This model has no model card.")
+
+    def show_missing_card(self, error: MelanomaError) -> None:
+        """Show why there is no model card: the model is not installed."""
+        self.failed.emit(error)
 
 
 class ClassifierPicker(ModelPicker):
