@@ -447,7 +447,7 @@ def test_reading_without_a_name_does_not_replace_a_named_one(measuring):
     # The name of the model is reserved.
     sets_reader(person, "Model")
     assert "choose another name" in person.dock.status.text
-    assert page(person).store.reader == "B"
+    assert page(person).store.reader == person.dock.context.reader == "B"
 
     # A contradicting Clark level is not added to the case.
     level = person.finds(QComboBox, "depth_clark")

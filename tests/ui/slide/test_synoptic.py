@@ -131,9 +131,16 @@ def test_the_reading_is_suggested_and_counts_only_when_confirmed(reporting) -> N
     presses(person, "synoptic_confirm")  # the extent
     assert text(person, "synoptic_stage").startswith("pT1")
 
-    # The name of the reader is shared with other sections.
-    types(person, "synoptic_reader", "B. Reader")
-    person.until(lambda: person.finds(QLineEdit, "depth_reader").text() == "B. Reader")
+    # The name of the reader is shared by all sections.
+    person.dock.regions_section.expand(animate=False)
+    person.waits()
+    fields = [person.finds(QLineEdit, f"{name}_reader") for name in ("synoptic", "depth", "region")]
+    for number, field in enumerate(fields):
+        field.clearFocus()
+        field.setText(f"Reader {number}")
+        field.editingFinished.emit()
+        assert [one.text() for one in fields] == [f"Reader {number}"] * 3
+        assert person.dock.sections.depth.store.reader == f"Reader {number}"
 
 
 def test_changes_are_undone_and_recorded(reporting) -> None:

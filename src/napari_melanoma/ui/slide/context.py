@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.slides.reading.slide import NOT_STATED
 from napari_melanoma.ui.viewer.camera import find_main_window
+from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
 
 if TYPE_CHECKING:
@@ -59,6 +60,17 @@ class SlideContext(QObject):
         self.slide: ViewerSlide | None = None
         self.location: SlideResultLocation | None = None  # of the whole slide; None until it was found
         self.is_view = False  # whether the results of the view are shown, not those of the whole slide
+
+    @property
+    def reader(self) -> str:
+        """Name of the reader, as entered in any section; empty if not given."""
+        return str(self.settings.get(READER_SETTING, ""))
+
+    def set_reader(self, name: str) -> None:
+        """Store the name of the reader, and show it in all sections."""
+        if name != self.reader:
+            self.settings.set(READER_SETTING, name)
+            self.reader_changed.emit(name)
 
     @property
     def window(self) -> QWidget:

@@ -23,7 +23,6 @@ from napari_melanoma.ui.slide.shape_layers import is_slide_open
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.style import add_to_section
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class SlideDepthSection(QObject):
         self.line_layer = DepthLineLayer(self._viewer, self, keys)
         self.mitosis_layers = MitosisLayers(self._viewer, self, keys)
         self._last_message = ""  # the last message about readings in the status line
-        self.store.reader = context.settings.get(READER_SETTING, "")
+        self._sync_reader()
         self.store.changed.connect(self._on_changed)
         self.store.message.connect(self._show_message)
         self.store.failed.connect(self.failed)
@@ -87,7 +86,7 @@ class SlideDepthSection(QObject):
         if self._view is None:
             from napari_melanoma.ui.slide.depth_view import DepthAnalysis, DepthView
 
-            view = self._view = DepthView(self._context.settings, self._context.icons)
+            view = self._view = DepthView(self.store.reader, self._context.icons)
             add_to_section(self._section, view)
             self.analysis = DepthAnalysis(self._context, view.run_panel)
             self._connect(view, self.analysis)
@@ -111,9 +110,9 @@ class SlideDepthSection(QObject):
         if is_other:
             self._sync_reader()
 
-    def _sync_reader(self, changed: str = "") -> None:
+    def _sync_reader(self) -> None:
         """Use the name of the reader that was entered last, in any section."""
-        name = self._context.settings.get(READER_SETTING, "")
+        name = self._context.reader
         if name != self.store.reader and name.lower() != "model":
             if self._view is not None:
                 self._view.reader_field.setText(name)
@@ -369,8 +368,8 @@ class DepthController(QObject):
         page = self._section
         if name.lower() == MODEL_READER:
             self._context.status.show_message(RESERVED_READER_NAME)
-        elif name != page.store.reader:
-            self._context.reader_changed.emit(name)
+        else:
+            self._context.set_reader(name)
             page.store.set_reader(name)
 
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field

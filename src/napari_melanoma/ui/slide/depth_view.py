@@ -31,7 +31,7 @@ from napari_melanoma.ui.slide.run_status import SlideRunReport, SlideRunUpdate
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
-from napari_melanoma.ui.widgets.settings import READER_SETTING, DebounceTimer
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from napari_melanoma.depth.readings import DepthReading
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 
 ULCERATION = {"unknown": None, "yes": True, "no": False}
@@ -199,9 +198,8 @@ class DepthView(QWidget):
     history_requested = Signal(str)
     reader_changed = Signal(str)
 
-    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+    def __init__(self, reader: str, icons: ThemedIcons) -> None:
         super().__init__()
-        self._settings = settings
         self.thickness_label = named(WrappedLabel(NOT_MEASURED), "depth_head", "Breslow thickness and T category")
         self.thickness_label.setProperty("loud", True)
         self.thickness_label.setToolTip("Breslow thickness with its interval, and T category (AJCC, 8th edition)")
@@ -230,9 +228,7 @@ class DepthView(QWidget):
         steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
         self.history_buttons = {way: tool_button(f"depth_{way}", tip, tip, text) for way, (text, tip) in steps.items()}
         tip = "Saved with your readings; each reader has separate readings"
-        self.reader_field = named(
-            QLineEdit(settings.get(READER_SETTING, "")), "depth_reader", "Your name as a reader", tip
-        )
+        self.reader_field = named(QLineEdit(reader), "depth_reader", "Your name as a reader", tip)
         self.reader_field.setPlaceholderText("your name")
         tip = "Save a report of the reading, with an image of the line and the record of changes"
         self.report_button = tool_button("depth_report", tip, tip, "Report ...")
@@ -288,12 +284,7 @@ class DepthView(QWidget):
         self.proposal_list.itemClicked.connect(lambda item: self.proposal_selected.emit(self.proposal_list.row(item)))
         for way, button in self.history_buttons.items():
             button.clicked.connect(lambda _=False, way=way: self.history_requested.emit(way))
-        self.reader_field.editingFinished.connect(self._on_reader)
-
-    def _on_reader(self) -> None:
-        name = self.reader_field.text().strip()
-        self._settings.set(READER_SETTING, name)
-        self.reader_changed.emit(name)
+        self.reader_field.editingFinished.connect(lambda: self.reader_changed.emit(self.reader_field.text().strip()))
 
     def _lay_out(self) -> None:
         fill_column(

@@ -107,9 +107,6 @@ class RegionControls(QWidget):
             row(self.import_button, self.export_button, self.data_set_button),
             spacing=5,
         )
-        self.reader_field.editingFinished.connect(
-            lambda: settings.set(READER_SETTING, self.reader_field.text().strip())
-        )
 
     @property
     def reader_name(self) -> str:
@@ -234,6 +231,7 @@ class SlideRegionSection(QObject):
         controls.class_list.class_selected.connect(self._on_class)
         controls.class_list.class_edited.connect(self._on_class_edited)
         self._context.reader_changed.connect(controls.reader_field.setText)
+        controls.reader_field.editingFinished.connect(lambda: self._context.set_reader(controls.reader_name))
         for name, button in controls.tools.items():
             button.clicked.connect(partial(self._on_tool, name))
         undo, redo = self.store.undo, self.store.redo

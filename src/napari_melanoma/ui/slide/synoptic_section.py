@@ -13,7 +13,6 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.slide.context import find_open_case, find_slide_lesion
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
-from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, row, tool_button
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class SynopticStore(EditedDocument["SynopticState"]):
     @property
     def reader(self) -> str:
         """The name of the reader, as entered in any section."""
-        return str(self._context.settings.get(READER_SETTING, ""))
+        return self._context.reader
 
     @property
     def report(self) -> SynopticReport:
@@ -116,7 +115,7 @@ class SlideSynopticSection(QObject):
             view.form.reopen_requested.connect(self.store.reopen)
             for way, button in view.history_buttons.items():
                 button.clicked.connect(lambda _=False, way=way: self.store.step_history(way))
-            view.form.reader_entered.connect(self._on_reader)
+            view.form.reader_entered.connect(self._context.set_reader)
             view.case_button.clicked.connect(self._on_case)
         return self._view
 
@@ -155,11 +154,6 @@ class SlideSynopticSection(QObject):
         for way, steps in (("undo", now and now.history.past), ("redo", now and now.history.undone)):
             view.history_buttons[way].setEnabled(bool(steps) and not signed)
         view.case_button.setEnabled(now is not None and bool(now.history.current.answers))
-
-    def _on_reader(self, name: str) -> None:
-        if name != self.store.reader:
-            self._context.settings.set(READER_SETTING, name)
-            self._context.reader_changed.emit(name)
 
     def _on_case(self) -> None:
         """Copy the report to the slide's lesion in the open case."""
