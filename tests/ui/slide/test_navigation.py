@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import Event
 from time import monotonic
 
+import numpy as np
 import pytest
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtCore import QObject, Qt
@@ -12,13 +13,15 @@ from qtpy.QtWidgets import QLabel, QTableView, QToolButton
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.slides.background_runs import read_slide_run_status
 from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
-from napari_melanoma.ui.slide.navigation import STEPS
+from napari_melanoma.ui.slide.navigation import NOT_IN_VIEW, STEPS
 from napari_melanoma.ui.slide.run_status import SlideRunReport, SlideRunUpdate
 from napari_melanoma.ui.slide.slide_states import ReadStates, SlideStates
 from napari_melanoma.ui.slide.worklist import MAX_INTERVAL_S, WorklistModel
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
+from napari_melanoma.ui.viewer.view_memory import fit_view, show_only
 
 FONT = Qt.ItemDataRole.FontRole
 MANY, FEW = 2000, 200
@@ -55,6 +58,35 @@ def test_magnification_1x_is_ten_micrometers_per_pixel(person, slide_path, tmp_p
     person.dock.scale_panel._number.setValue(0.25)
     person.clicks("scale_set")
     assert magnifiers(person)[40].isEnabled()
+
+
+def test_the_view_of_a_photograph_is_not_taken_for_one_of_the_slide(person, slide_path):
+    dock, viewer = person.dock, person.viewer
+    person.opens_slides(slide_path)
+    for zoom in (2.0, 4.0):
+        get_camera(viewer).zoom = zoom
+        dock.view_history.settle()
+    views = len(dock.view_history.trail.views)
+    image = viewer.add_image(np.zeros((60, 80, 3), np.uint8))
+    show_only(viewer, image)
+    fit_view(viewer, (image,))
+    before = tuple(get_camera(viewer).center), get_camera(viewer).zoom
+
+    # Steps, rotation and bookmarks leave the view of the photograph as it is.
+    person.clicks("view_back")
+    person.clicks("rotate_left")
+    dock.navigation.add_bookmark()
+    assert (tuple(get_camera(viewer).center), get_camera(viewer).zoom) == before
+    assert image.visible
+    assert (dock.navigation.bookmarks, dock.status.text) == ((), NOT_IN_VIEW)
+    assert len(dock.view_history.trail.views) == views
+    with pytest.raises(InputError, match="no part of the slide is in view"):
+        dock.analysis_region.get_visible_region()
+
+    # A position on the slide shows the slide.
+    person.types("go_to", "30, 40 px")
+    assert (image.visible, dock.slide.is_shown) == (False, True)
+    assert person.sees((40, 30))
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from napari_melanoma.ui.slide.run_status import (
 from napari_melanoma.ui.train.run_buttons import RunButtons
 from napari_melanoma.ui.train.run_watch import RunWatcher
 from napari_melanoma.ui.viewer import camera, slide_layers
+from napari_melanoma.ui.viewer.view_memory import is_in_view
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import tasks
@@ -167,6 +168,7 @@ Region = tuple[int, int, int, int]
 FRAME_COLOR, WIDTHS = "cyan", 400  # the frame is as wide as the longer side of the slide divided by this
 CHOICES = ("the whole slide", "the view")
 TIP = "Which results are shown; both are stored separately"
+NOT_IN_VIEW = "no part of the slide is in view: move the view to the slide, or analyze the whole slide."
 
 
 class AnalysisRegionController(QObject):
@@ -227,6 +229,8 @@ class AnalysisRegionController(QObject):
         slide = self._context.slide
         if slide is None:
             raise InputError("open a slide first.")
+        if not is_in_view(self._viewer, slide.layers):
+            raise InputError(NOT_IN_VIEW)
         return clip_to_slide(camera.get_visible_region(self._viewer, slide), slide.size)
 
     def show_frame(self, region: Region | None) -> None:
@@ -306,7 +310,7 @@ def clip_to_slide(view: ViewRectangle, size: tuple[int, int]) -> Region:
     bottom = min(size[0], math.ceil(view.top + view.height))
     right = min(size[1], math.ceil(view.left + view.width))
     if bottom <= top or right <= left:
-        raise InputError("no part of the slide is in view: move the view to the slide, or analyze the whole slide.")
+        raise InputError(NOT_IN_VIEW)
     return top, left, bottom - top, right - left
 
 

@@ -29,7 +29,7 @@ from napari_melanoma.slides.notes import Bookmark
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.camera import ViewRectangle, center_view, get_visible_region, shows_whole_slide
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.view_memory import fit_view
+from napari_melanoma.ui.viewer.view_memory import fit_view, is_in_view
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.style import ThemedIcons, fill_column, named, quiet_label, row, tool_button
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 
 OVERVIEW_PX, FOLLOW_MS = 640, 30
+NOT_IN_VIEW = "The slide is not in view. Select it in the list of slides first."
 TILE_VIEWS = 4.0  # width of the view in tiles after going to one
 
 
@@ -118,10 +119,13 @@ class SlideNavigation(QObject):
         self.update_position()
 
     def add_bookmark(self) -> None:
-        """Bookmark the view."""
-        if self._slide is not None:
-            center = camera.get_visible_region(self._viewer, self._slide).center
-            self._panel.add(Bookmark("place", *center, camera.get_view_width(self._viewer, self._slide)))
+        """Bookmark the view, unless another image is in view."""
+        slide = self._slide
+        if slide is not None and is_in_view(self._viewer, slide.layers):
+            center = camera.get_visible_region(self._viewer, slide).center
+            self._panel.add(Bookmark("place", *center, camera.get_view_width(self._viewer, slide)))
+        elif slide is not None:
+            self._context.status.show_message(NOT_IN_VIEW)
 
     def show_lesion(self, lesion: SlideLesion) -> None:
         """Zoom to a lesion."""
@@ -516,7 +520,7 @@ class RotationControls(QWidget):
 
 
 class RotationController(QObject):
-    """Rotate the displayed slide: a view of the whole slide is fitted again, else the center stays."""
+    """Rotate the displayed slide; a view of the whole slide is fitted again, of another view the center stays."""
 
     rotated = Signal()
     view_changed = Signal()
@@ -545,12 +549,13 @@ class RotationController(QObject):
 
     def _rotate(self, slide: ViewerSlide, angle: float) -> None:
         view = get_visible_region(self._viewer, slide)
-        whole = shows_whole_slide(view, slide.size)
+        is_whole = shows_whole_slide(view, slide.size)
         slide_layers.set_angle(self._viewer, slide, angle)
-        if whole:
-            fit_view(self._viewer, tuple(slide.layers))
-        else:
-            center_view(self._viewer, slide, view.center)
+        if is_in_view(self._viewer, slide.layers):
+            if is_whole:
+                fit_view(self._viewer, slide.layers)
+            else:
+                center_view(self._viewer, slide, view.center)
         self._controls.show_angle(slide.angle)
         self.view_changed.emit()
 

@@ -21,7 +21,7 @@ from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_view, get_camera, get_view_width, get_visible_region
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.view_memory import get_current_picture, is_fitted
+from napari_melanoma.ui.viewer.view_memory import get_current_picture, is_fitted, is_in_view
 from napari_melanoma.ui.widgets.style import Connections, tool_button
 
 if TYPE_CHECKING:
@@ -144,9 +144,9 @@ class ViewHistory(QObject):
         return 0 <= self.trail.current + by < len(self.trail.views)
 
     def step(self, by: int) -> None:
-        """Show the previous (-1) or next (1) view."""
+        """Show the previous (-1) or next (1) view, unless another image is in view."""
         self.settle()
-        if self._slide is not None and self.can_step(by):
+        if self._slide is not None and is_in_view(self._viewer, self._slide.layers) and self.can_step(by):
             self.trail.current += by
             show_view(self._context, self.trail.views[self.trail.current])
             self.changed.emit()

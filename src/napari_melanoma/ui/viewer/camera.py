@@ -127,11 +127,15 @@ def find_canvas(window: QMainWindow) -> QWidget | None:
 
 
 def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], width_px: float | None = None) -> None:
-    """Center the view on a point.
+    """Center the view on a point; a slide that another image hides is shown first.
 
     ``point``: (row, column) in pixels of the finest level. ``width_px``: width of the view in these pixels; unchanged
     by default.
     """
+    from napari_melanoma.ui.viewer.view_memory import is_in_view, show_only_picture  # which imports this module
+
+    if not is_in_view(viewer, slide.layers):
+        show_only_picture(viewer, slide.layers)
     camera = get_camera(viewer)
     y, x = slide.to_world(point)
     if width_px is not None:

@@ -61,6 +61,12 @@ def get_current_picture(viewer: Viewer) -> Picture | None:
     return current or (shown[-1] if shown else None)
 
 
+def is_in_view(viewer: Viewer, picture: Picture) -> bool:
+    """Return whether the view belongs to an image, and not to another one that is shown instead."""
+    current = get_current_picture(viewer)
+    return current is None or picture[0] in current
+
+
 def restore_view(viewer: Viewer, picture: Picture) -> None:
     """Move the camera to an image: to its saved view, or to all of it; nothing happens if it is the current image."""
     if _state(picture).get("current"):
