@@ -347,8 +347,8 @@ def test_fields_are_saved_with_the_reader_and_written_to_a_report(measuring, tmp
     person.waits()
 
     presses(person, "depth_report")
-    person.chooses_file("depth_report_dialog", tmp_path / "page")
-    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    person.chooses_file("depth_report_dialog", tmp_path / "page 1.5")
+    text = (tmp_path / "page 1.5.html").read_text(encoding="utf-8")
     assert "0.20 mm   T1b" in text
     assert "Reader A" in text
     assert "data:image/jpeg" in text

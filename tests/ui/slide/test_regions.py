@@ -287,7 +287,7 @@ def test_regions_are_exported_and_imported(annotating, tmp_path):
     person.waits()
     assert [one.class_name for one in kept(person)] == ["Melanoma", "Tumor"]
     assert dock.regions.controls.class_list.classes[-1].name == "Tumor"
-    assert "1 regions imported" in dock.status.text
+    assert dock.status.text == "1 region imported."
 
 
 def test_file_written_by_another_process_is_backed_up(annotating):

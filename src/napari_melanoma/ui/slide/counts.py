@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QFileDialog, QLabel, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.slide.regions_classes import (
@@ -23,6 +23,7 @@ from napari_melanoma.ui.slide.regions_classes import (
 from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, is_slide_open, to_rgba
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.widgets.dialogs import open_save_dialog
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -476,15 +477,9 @@ class CountSection(QObject):
         slide = self._context.slide
         if slide is None:
             return
-        dialog = QFileDialog(self._context.window, "Export the measurements")
-        dialog.setObjectName("measure_export_dialog")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setNameFilter("Table (*.csv)")
-        dialog.setDefaultSuffix("csv")
-        dialog.selectFile(f"{slide.info.name}-measurements.csv")
+        title, name = "Export the measurements", f"{slide.info.name}-measurements.csv"
+        dialog = open_save_dialog(self._context.window, "measure_export_dialog", title, name, "csv", "Table (*.csv)")
         dialog.fileSelected.connect(self.export_file)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
 
     def export_file(self, name: str) -> None:
         """Write all measurements, and the counts within all areas, as CSV."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
 from napari_melanoma.ui.slide.context import NO_CASE, find_open_case
@@ -19,10 +18,10 @@ from napari_melanoma.ui.slide.depth_layers import (
     show_compared_lines,
 )
 from napari_melanoma.ui.slide.depth_store import DepthReadingStore
+from napari_melanoma.ui.slide.export import ReportExporter
 from napari_melanoma.ui.slide.shape_layers import is_slide_open
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
-from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import add_to_section
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.slide.run_status import SlideRunUpdate
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+    from napari_melanoma.ui.widgets.job import JobFunction
 
 MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
 MODEL_FOUND_NOTHING = "The model found nothing to measure: see the reason in the Depth section. Measure manually."
@@ -423,17 +423,12 @@ class DepthController(QObject):
             store.set_values(mitoses=count_mitoses(points, areas, store.size))
 
 
-class DepthExporter(QObject):
+class DepthExporter(ReportExporter):
     """Write the report, and add the reading to the open case."""
 
-    failed = Signal(object)
-
     def __init__(self, context: SlideContext, store: DepthReadingStore) -> None:
-        super().__init__(store)
-        self._context, self._store = context, store
-        self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(self._on_written)
-        self._latest.failed.connect(self.failed)
+        super().__init__(context, store)
+        self._store = store
 
     def connect_signals(self, view: DepthView) -> None:
         view.report_button.clicked.connect(self._on_report)
@@ -441,27 +436,16 @@ class DepthExporter(QObject):
 
     def _on_report(self) -> None:
         slide = self._context.slide
-        if slide is None:
-            return
-        dialog = QFileDialog(self._context.window, "Save the report of the reading", "", "HTML report (*.html)")
-        dialog.setObjectName("depth_report_dialog")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.selectFile(f"{slide.info.name}-depth.html")
-        dialog.fileSelected.connect(partial(self._write_report, slide.info))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        if slide is not None:
+            title, name = "Save the report of the reading", f"{slide.info.name}-depth.html"
+            self.choose_report_file("depth_report_dialog", title, name, partial(self._make_report, slide.info))
 
-    def _write_report(self, info: SlideInfo, name: str) -> None:
+    def _make_report(self, info: SlideInfo, path: Path) -> JobFunction | None:
         now, store = self._store.state, self._store
-        if now is not None:
-            path = Path(name).with_suffix(".html")
-            work = partial(
-                _write_report, path, info, (now.history.current, store.reading, store.automatic_reading), now.folder
-            )
-            self._latest.submit(f"report {path}", lambda: work)
-
-    def _on_written(self, path: Path) -> None:
-        self._context.status.show_message(f"Saved: {self._context.icons.link(path.as_uri(), path.name)}.")
+        if now is None:
+            return None
+        readings = now.history.current, store.reading, store.automatic_reading
+        return partial(_write_report, path, info, readings, now.folder)
 
     def _on_case(self) -> None:
         """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the open case."""

@@ -1,4 +1,4 @@
-"""The Export menu of the Slide dock: write results to files, and import outlines from QuPath."""
+"""Write results and reports of the Slide dock to files, and import outlines from QuPath."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QFileDialog, QMenu, QToolButton
 
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.ui.widgets.dialogs import open_save_dialog
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import tool_button
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.geojson import FittedAnnotations
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import LesionEdit, LesionFindings, SlideLesions
+    from napari_melanoma.ui.widgets.job import JobFunction
 
 # The same kinds as in ``reports.slide_export``, which is imported only when a file is written.
 EXPORTS = {
@@ -68,6 +71,34 @@ def create_export_button(on_export: Callable[[str], None]) -> QToolButton:
     return button
 
 
+class ReportExporter(QObject):
+    """Ask for a file, and write a report of a section to it in a background thread."""
+
+    failed = Signal(object)
+
+    def __init__(self, context: SlideContext, parent: QObject) -> None:
+        super().__init__(parent)
+        self._context = context
+        self._write_tasks = LatestJobQueue(self)
+        self._write_tasks.succeeded.connect(self._on_written)
+        self._write_tasks.failed.connect(self.failed)
+
+    def choose_report_file(
+        self, name: str, title: str, suggested: str, make_work: Callable[[Path], JobFunction | None]
+    ) -> None:
+        """Ask for an HTML file; ``make_work`` returns the function that writes it, or None if there is nothing yet."""
+        dialog = open_save_dialog(self._context.window, name, title, suggested, "html", "HTML report (*.html)")
+        dialog.fileSelected.connect(lambda chosen: self._write(Path(chosen), make_work))
+
+    def _write(self, path: Path, make_work: Callable[[Path], JobFunction | None]) -> None:
+        if path.suffix.lower() != ".html":  # a name with another dot
+            path = path.with_name(f"{path.name}.html")
+        self._write_tasks.submit(f"report {path}", lambda: make_work(path))
+
+    def _on_written(self, path: Path) -> None:
+        self._context.status.show_message(f"Saved: {self._context.icons.link(path.as_uri(), path.name)}.")
+
+
 class SlideExporter(QObject):
     """Ask for a file, and write or read it in a background thread."""
 
@@ -99,19 +130,17 @@ class SlideExporter(QObject):
         slide = self._context.slide
         if slide is None:
             return
-        if kind == IMPORT:
-            dialog = QFileDialog(self._context.window, "Import outlines")
-            dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-            dialog.setNameFilters(["GeoJSON (*.geojson *.json)", "All files (*)"])
-            dialog.fileSelected.connect(self._import_file)
-        else:
+        if kind != IMPORT:
             title, name = EXPORTS[kind]
-            dialog = QFileDialog(self._context.window, title)
-            dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-            dialog.selectFile(f"{slide.info.name}-{name}")
-            dialog.setDefaultSuffix(name.partition(".")[2])  # if none is typed
+            suffix = name.partition(".")[2]
+            dialog = open_save_dialog(self._context.window, "export_dialog", title, f"{slide.info.name}-{name}", suffix)
             dialog.fileSelected.connect(partial(self._export_file, kind))
+            return
+        dialog = QFileDialog(self._context.window, "Import outlines")
         dialog.setObjectName("export_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.setNameFilters(["GeoJSON (*.geojson *.json)", "All files (*)"])
+        dialog.fileSelected.connect(self._import_file)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
@@ -136,8 +165,7 @@ class SlideExporter(QObject):
         self._lesions.edit(_make_import_edit(found))
         more = len(found.changed) - MAX_REMARKS
         remarks = [*found.changed[:MAX_REMARKS], *([f"{more} more"] if more > 0 else [])]
-        count = len(found.annotations)
-        text = f"{count} outline{'' if count == 1 else 's'} imported. Undo restores the previous lesions."
+        text = f"{format_count(len(found.annotations), 'outline')} imported. Undo restores the previous lesions."
         if not remarks:
             self._context.status.show_message(text)
             return

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.ui.widgets.dialogs import open_save_dialog
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class RegionStore(EditedDocument[RegionState]):
     def _on_imported(self, identity: str, found: StoredRegions) -> None:
         if self.state is not None and self.state.identity == identity:
             self.apply_edit(lambda regions: (*regions, *found.regions))
-            self.message.emit("; ".join((f"{len(found.regions)} regions imported", *found.notes)) + ".")
+            count = format_count(len(found.regions), "region")
+            self.message.emit("; ".join((f"{count} imported", *found.notes)) + ".")
 
 
 class RegionSelection(QObject):
@@ -111,23 +114,15 @@ def _write_exported_regions(regions: Regions, path: Path, run: RunContext) -> st
 
 def choose_import_file(window: QWidget, folder: Path, on_chosen: Callable[[str], None]) -> None:
     """Ask for a file to read."""
-    _open_dialog(
-        QFileDialog(window, "Regions of this slide", str(folder), GEOJSON_FILTER), "region_import_dialog", on_chosen
-    )
+    dialog = QFileDialog(window, "Regions of this slide", str(folder), GEOJSON_FILTER)
+    dialog.setObjectName("region_import_dialog")
+    dialog.fileSelected.connect(on_chosen)
+    dialog.finished.connect(dialog.deleteLater)
+    dialog.open()
 
 
 def choose_export_file(window: QWidget, slide: str, on_chosen: Callable[[str], None]) -> None:
     """Ask for a file to write."""
-    dialog = QFileDialog(window, "Export the regions as GeoJSON")
-    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    dialog.setNameFilter(GEOJSON_FILTER)
-    dialog.setDefaultSuffix("geojson")  # if none is typed
-    dialog.selectFile(f"{slide}-regions.geojson")
-    _open_dialog(dialog, "region_export_dialog", on_chosen)
-
-
-def _open_dialog(dialog: QFileDialog, name: str, on_chosen: Callable[[str], None]) -> None:
-    dialog.setObjectName(name)
+    title, name = "Export the regions as GeoJSON", f"{slide}-regions.geojson"
+    dialog = open_save_dialog(window, "region_export_dialog", title, name, "geojson", GEOJSON_FILTER)
     dialog.fileSelected.connect(on_chosen)
-    dialog.finished.connect(dialog.deleteLater)
-    dialog.open()

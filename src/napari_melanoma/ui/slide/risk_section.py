@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.ui.slide.context import NO_CASE, find_open_case, slide_display_name
+from napari_melanoma.ui.slide.export import ReportExporter
 from napari_melanoma.ui.slide.risk_store import RiskRequest, RiskRequestQueue, RiskResultStore
 from napari_melanoma.ui.slide.risk_view import RUNNING, RiskView, describe_changes, describe_depth, find_risk_blocker
 from napari_melanoma.ui.viewer import camera
-from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import add_to_section
 
@@ -297,17 +297,12 @@ class RiskController(QObject):
 ADDED_TO_CASE = "Added to the case: the lesion shows it; details are in risk/{}."
 
 
-class RiskExporter(QObject):
+class RiskExporter(ReportExporter):
     """Write the report, and add the prediction to the open case."""
 
-    failed = Signal(object)
-
     def __init__(self, context: SlideContext, store: RiskResultStore) -> None:
-        super().__init__(store)
-        self._context, self._store = context, store
-        self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(self._on_written)
-        self._latest.failed.connect(self.failed)
+        super().__init__(context, store)
+        self._store = store
 
     def connect_signals(self, view: RiskView) -> None:
         """Connect the buttons."""
@@ -316,22 +311,11 @@ class RiskExporter(QObject):
 
     def _on_report(self) -> None:
         slide, folder = self._context.slide, self._store.folder
-        if slide is None or folder is None:
-            return
-        dialog = QFileDialog(self._context.window, "Save the report on depth and risk", "", "HTML report (*.html)")
-        dialog.setObjectName("risk_report_dialog")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.selectFile(f"{slide.info.name}-report.html")
-        dialog.fileSelected.connect(partial(self._write_report, folder, slide.info))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-
-    def _write_report(self, folder: Path, info: SlideInfo, name: str) -> None:
-        work = partial(_write_report, Path(name).with_suffix(".html"), folder, info)
-        self._latest.submit(f"report {name}", lambda: work)
-
-    def _on_written(self, path: Path) -> None:
-        self._context.status.show_message(f"Saved: {self._context.icons.link(path.as_uri(), path.name)}.")
+        if slide is not None and folder is not None:
+            title, name = "Save the report on depth and risk", f"{slide.info.name}-report.html"
+            self.choose_report_file(
+                "risk_report_dialog", title, name, lambda path: partial(_write_report, path, folder, slide.info)
+            )
 
     def _on_case(self) -> None:
         """Add the prediction to the open case."""

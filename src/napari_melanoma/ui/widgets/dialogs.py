@@ -1,4 +1,4 @@
-"""Dialogs shown before a window closes or work is replaced."""
+"""Dialogs that select a color, a folder or a file, and questions before a window closes or work is replaced."""
 
 from __future__ import annotations
 
@@ -56,6 +56,22 @@ def choose_folder(
     dialog.setFileMode(QFileDialog.FileMode.Directory)
     dialog.setOption(QFileDialog.Option.ShowDirsOnly)
     dialog.fileSelected.connect(lambda path: on_chosen(Path(path)))
+    dialog.finished.connect(dialog.deleteLater)
+    dialog.open()
+    return dialog
+
+
+def open_save_dialog(
+    parent: QWidget, name: str, title: str, suggested: str, suffix: str, name_filter: str = ""
+) -> QFileDialog:
+    """Open a dialog that selects a file to write; Qt adds ``suffix`` to a name without a dot."""
+    dialog = QFileDialog(parent.window(), title)
+    dialog.setObjectName(name)
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    if name_filter:
+        dialog.setNameFilter(name_filter)
+    dialog.setDefaultSuffix(suffix)
+    dialog.selectFile(suggested)
     dialog.finished.connect(dialog.deleteLater)
     dialog.open()
     return dialog
