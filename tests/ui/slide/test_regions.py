@@ -16,7 +16,7 @@ from slide_stage import UNSEEN
 from conftest import wait_until_idle
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides import region_files
+from napari_melanoma.slides import region_files, tile_sets
 from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.regions import region_date
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
@@ -347,3 +347,22 @@ def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path
     assert {row["tissue"] for row in rows} == {"Melanoma", "Dermis"}
     assert read_tile_set(tmp_path / "tiles").tile.mpp == MPP
     assert "Train on them" in dock.status.text
+
+
+def test_cutting_tiles_can_be_canceled(annotating, tmp_path, monkeypatch):
+    person, dock, begun = annotating, annotating.dock, Event()
+
+    def never_ends(*_, run):
+        begun.set()
+        while True:
+            run.check()
+
+    person.clicks("region_add_polygon_lasso")
+    goes_around(person, box(2, 2, 9, 9))
+    monkeypatch.setattr(tile_sets, "make_tile_data", never_ends)
+    person.clicks("region_data")
+    dock.regions.data_set_maker.create_data_set(tmp_path / "tiles", TileDataOptions())
+    person.until(begun.is_set)
+    dock.status.cancel_button.click()
+    person.waits()
+    assert dock.status.text == "Canceled."

@@ -10,7 +10,6 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout
 
-from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.widgets.config_form import ConfigForm
@@ -20,7 +19,7 @@ from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_butto
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.tile_sets import TileReport
+    from napari_melanoma.slides.tile_sets import TileDataOptions, TileReport
     from napari_melanoma.ui.slide.context import SlideContext
 
 FORM_FIELDS = ("mpp", "tile_px", "share", "classes", "rest", "readers", "held_out", "most")
@@ -101,12 +100,11 @@ class TileDataDialog(QDialog):
 class TileDataMaker(QObject):
     """Make data sets of tiles, one at a time."""
 
-    data_set_created = Signal(object)
     failed = Signal(object)
 
     def __init__(self, context: SlideContext) -> None:
         super().__init__(context)
-        self._context, self._viewer = context, context.viewer
+        self._context = context
         self._job: BackgroundJob | None = None
         self._out: Path | None = None
         context.status.cancelled.connect(self._on_cancelled)
@@ -118,37 +116,37 @@ class TileDataMaker(QObject):
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def create_data_set(self, out: Path, options: Config) -> None:
+    def create_data_set(self, out: Path, options: TileDataOptions) -> None:
         """Make a data set, unless another one is being made."""
         if self._job is not None:
             return
         self._out = out
         job = self._job = BackgroundJob(partial(_create_tile_data, self._context.run_manager.root, out, options))
         status = self._context.status
-        status.begin("storing", "Cutting tiles ...")
-        job.progressed.connect(partial(status.progress, "storing"))
+        status.begin("cutting", "Cutting tiles ...")
+        job.progressed.connect(partial(status.progress, "cutting"))
         job.succeeded.connect(self._on_data_set_created)
         job.failed.connect(self.failed)
         job.finished.connect(self._on_finished)
         job.start(self)
 
     def _on_data_set_created(self, report: TileReport) -> None:
-        out, link = self._out, self._context.icons.link
+        link = self._context.icons.link
         classes = ", ".join(f"{name} {count}" for name, count in report.classes.items() if name)
         notes = [f"{subject}: {note}" for subject, note in (*report.faults, *report.notes)]
         more = f" ({len(notes) - MAX_NOTES} more)" if len(notes) > MAX_NOTES else ""
         counts = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
         text = f"{counts}: {classes}. {link(TRAIN_LINK, 'Train on them')}. "
         self._context.status.show_message(text + ". ".join(notes[:MAX_NOTES]) + more)
-        self.data_set_created.emit(out)
 
     def _on_finished(self) -> None:
         self._job = None
-        self._context.status.end("storing")
+        self._context.status.end("cutting")
 
     def _on_cancelled(self, task: str) -> None:
-        if task == "storing" and self._job is not None:
+        if task == "cutting" and self._job is not None:
             self._job.cancel()
+            self._context.status.end("cutting", "Canceled.")
 
     def open_link(self, link: str) -> bool:
         """Open the Train dock with the data set if the link is about it."""
@@ -156,13 +154,13 @@ class TileDataMaker(QObject):
             return False
         from napari_melanoma.ui.viewer.docking import show_dock
 
-        dock: Any = show_dock(self._viewer, "Train")
+        dock: Any = show_dock(self._context.viewer, "Train")
         if dock is not None:
             dock.data.use([str(self._out)], ())
         return True
 
 
-def _load_options(values: dict[str, object]) -> Config:
+def _load_options(values: dict[str, object]) -> TileDataOptions:
     """Load the stored options, or the defaults if another version stored them."""
     from napari_melanoma.slides.tile_sets import TileDataOptions
 
@@ -181,13 +179,12 @@ def _unused_folder(folder: Path) -> Path:
     return unused
 
 
-def _create_tile_data(root: Path, out: Path, options: Config, run: RunContext) -> TileReport:
+def _create_tile_data(root: Path, out: Path, options: TileDataOptions, run: RunContext) -> TileReport:
     """Cut tiles from all annotated slides below a folder."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.slides.region_files import find_annotated_slides
-    from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data
+    from napari_melanoma.slides.tile_sets import make_tile_data
 
-    assert isinstance(options, TileDataOptions)
     found = dict(find_annotated_slides(root))
     if not found:
         raise InputError(f"no annotated slide was found in {root}, or the slides were moved: draw regions first.")

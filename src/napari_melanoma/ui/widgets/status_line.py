@@ -27,6 +27,7 @@ Task = Literal[
     "importing",
     "starting",
     "finding",
+    "cutting",
     "reporting",
     "comparing",
     "reading",
