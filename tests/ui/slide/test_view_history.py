@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from fake_slides import FakeAnalysis, draw_fluorescence, draw_slide
 from napari.layers import Points
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QCheckBox, QMessageBox, QSlider, QToolButton
@@ -16,6 +17,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.notes import NOTES, LayerDisplay, SlideMeasurement, SlideView, read_notes, write_notes
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.ui.slide import run_manager, view_history
+from napari_melanoma.ui.slide.tissue import CORRECTED_FILE
 from napari_melanoma.ui.slide.view_history import ViewTrail, get_view
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_view, find_canvas
@@ -267,8 +269,12 @@ def test_notes_that_cannot_be_read_are_not_replaced_by_looking_at_the_slide(pers
     folder = slide_folder(person.dock.run_manager.root, slide_path)
     folder.mkdir(parents=True)
     (folder / NOTES).write_text(NEWER)
+    (folder / CORRECTED_FILE).write_text("no image")
     open_located(person, slide_path)
     assert "cannot be read" in person.dock.status.text
+    tissue, notes = (one.message for one in notification_manager.records[-2:])
+    assert CORRECTED_FILE in tissue
+    assert notes == person.dock.status.text
     looks_at(person, *PLACES[0])
     person.dock.hide()
     person.dock.show()

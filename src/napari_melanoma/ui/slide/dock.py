@@ -366,7 +366,7 @@ class SlideDock(SlideControls):
         self.sections.restore_notes(location)
         self.tissue_controller.set_corrected_mask(location.tissue)
         for problem in filter(None, (location.tissue_error, location.notes_file.problem)):
-            self.status.show_message(problem)
+            show_failure(self.status, InputError(problem))
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
         self.memory.restore(location)
