@@ -202,6 +202,11 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     person.qtbot.mouseClick(dock.lesion_table.viewport(), Qt.MouseButton.LeftButton, pos=row)  # selected already
     assert get_camera(viewer).zoom == pytest.approx(zoom)
     person.until(lambda: all(not button.icon().isNull() for button in dock.tile_strip.buttons[:4]))
+    dock.tile_strip.show_tiles(None, ())
+    dock.tile_strip.show_tiles(dock.slide, dock.heatmap_layer.heatmap.tiles)
+    assert all(button.icon().isNull() for button in dock.tile_strip.buttons)  # until they are read
+    person.waits()
+    assert not dock.tile_strip.buttons[0].icon().isNull()
 
     dock.heatmap_controls.threshold_box.setValue(0.8)
     person.until(lambda: len(person.rows()) == 1)

@@ -201,6 +201,7 @@ class TileStrip(QWidget):
         self.buttons: list[QToolButton] = []
         self._tiles: tuple[SuspiciousTile, ...] = ()
         self._values = True
+        self._identity: str | None = None  # of the slide
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._grid = QGridLayout(self)
@@ -213,6 +214,11 @@ class TileStrip(QWidget):
         """Show other tiles."""
         if tiles == self._tiles:
             return
+        identity = None if slide is None else slide.identity
+        if identity != self._identity:
+            self._identity = identity
+            for button in self.buttons:
+                button.setIcon(QIcon())  # not a thumbnail of another slide while those of this one are read
         self._tiles = tiles
         while len(self.buttons) < len(tiles):
             self._add_button()
