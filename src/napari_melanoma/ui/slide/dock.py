@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -387,7 +388,7 @@ class SlideDock(SlideControls):
             return
         self._set_pixel_size(size)
         self.picker.scale_button.setChecked(False)
-        self._save_notes(size)
+        self._save_notes(pixel_size=size)
         text = "restored from the file" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
         self.status.show_message(f"Scale: {text}.")
 
@@ -404,21 +405,19 @@ class SlideDock(SlideControls):
         self.metadata_label.show_info(slide.info)
         self.refresh()
 
-    def _save_notes(self, size: Any = False) -> None:  # noqa: ANN401 - False: unchanged
-        """Save bookmarks, measurements, scale, angle and colors with the results."""
-        from dataclasses import replace
-
+    def _save_notes(self, **changes: Any) -> None:  # noqa: ANN401 - of any field
+        """Save bookmarks, measurements, angle, colors and other changes of the notes with the results."""
         if self.context.location is None or self.slide is None:
             return
         notes = replace(
             self.context.location.notes,
             bookmarks=self.navigation_panel.bookmarks,
             fingerprint=self.slide.info.fingerprint,
+            measures=self.sections.measurements.measures,
+            angle=self.slide.angle,
+            colors=self.sections.display.colors,
+            **changes,
         )
-        notes = replace(notes, measures=self.sections.measurements.measures, angle=self.slide.angle)
-        notes = replace(notes, colors=self.sections.display.colors)
-        if size is not False:
-            notes = replace(notes, pixel_size=size)
         self.context.location = replace(self.context.location, notes=notes)
         self.run_manager.save_notes(self.context.location)
 

@@ -96,10 +96,8 @@ class SlideHeatmapControls(QWidget):
 
     def show_display(self, display: LayerDisplay | None) -> None:
         """Show visibility and opacity as they were stored with a slide; None for those of the settings."""
-        visible, opacity = (
-            self._settings.get("slide/heatmap", True),
-            self._settings.get("slide/opacity", DEFAULT_OPACITY),
-        )
+        visible = self._settings.get("slide/heatmap", True)
+        opacity = self._settings.get("slide/opacity", DEFAULT_OPACITY)
         for control in (self.visible_check, self.opacity):
             control.blockSignals(True)
         self.visible_check.setChecked(visible if display is None else display.visible)
@@ -195,11 +193,9 @@ class SlideHeatmapLayer(QObject):
         slide, heat, controls = self._slide, self.heatmap, self._controls
         if slide is None or heat is None:
             return
-        values = (
-            mask_below_threshold(heat.values, controls.threshold)
-            if controls.threshold_check.isChecked()
-            else heat.values
-        )
+        values = heat.values
+        if controls.threshold_check.isChecked():
+            values = mask_below_threshold(values, controls.threshold)
 
         def make() -> Image:
             from napari.layers import Image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,9 +58,8 @@ class SlideLesions(SlideDocument["LesionFindings"]):
         super().__init__(parent)
         self._viewer = viewer
         self._slide: ViewerSlide | None = None
-        self._other_class_findings: dict[
-            tuple[str, Path, str], LesionFindings
-        ] = {}  # edited lesions of the classes that were selected before
+        # Edited lesions of the classes that were selected before
+        self._other_class_findings: dict[tuple[str, Path, str], LesionFindings] = {}
         self._folders: dict[str, Path] = {}  # folder of the results that are shown, by slide
         self._edit_count = 0
         LineWidthUpdater(viewer, self)
@@ -119,8 +118,10 @@ class SlideLesions(SlideDocument["LesionFindings"]):
 
     def lesion_at(self, point: tuple[float, float]) -> int | None:
         """Return the number of the lesion at a (row, column) in pixels of the finest level; None if there is none."""
-        now = self.findings
-        return None if now is None else find_lesion_at(now.lesions, point)
+        from napari_melanoma.core.polygons import points_within
+
+        lesions = () if self.findings is None else self.findings.lesions
+        return next((one.index for one in lesions if points_within([point], one.polygons).any()), None)
 
     def save(self) -> None:
         """Write the lesions into the slide's folder."""
@@ -241,13 +242,6 @@ def make_lesion_config(threshold: float) -> LesionConfig:
     return LesionConfig(high=threshold, low=max(0.0, round(threshold - HYSTERESIS, 4)))
 
 
-def find_lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:
-    """Return the number of the lesion at a (row, column) in pixels of the finest level; None if there is none."""
-    from napari_melanoma.core.polygons import points_within
-
-    return next((int(lesion.index) for lesion in lesions if points_within([point], lesion.polygons).any()), None)
-
-
 def _list_rings(lesions: Lesions) -> list[tuple[int, str, NDArray[np.float64]]]:
     """List number, class and vertices of the rings to draw, in coordinates from the center of the first pixel."""
     import numpy as np
@@ -357,37 +351,27 @@ def save_findings(now: LesionFindings) -> LesionFindings:
 
 def make_merge_edit(indices: Collection[int]) -> LesionEdit:
     """Merge lesions into one."""
+    from napari_melanoma.slides.lesion_edits import merge_lesions
+
     chosen = tuple(indices)
-
-    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
-        from napari_melanoma.slides.lesion_edits import merge_lesions
-
-        return merge_lesions(lesions, chosen, maps, config)
-
-    return change
+    return lambda lesions, maps, config: merge_lesions(lesions, chosen, maps, config)
 
 
 def make_remove_edit(indices: Collection[int]) -> LesionEdit:
     """Remove lesions."""
+    from napari_melanoma.slides.lesion_edits import remove_lesion
+
     chosen = tuple(indices)
-
-    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
-        from napari_melanoma.slides.lesion_edits import remove_lesion
-
-        for index in chosen:
-            lesions = remove_lesion(lesions, index)
-        return lesions
-
-    return change
+    return lambda lesions, maps, config: reduce(remove_lesion, chosen, lesions)
 
 
 def make_class_edit(indices: Collection[int]) -> LesionEdit:
     """Switch the class of lesions."""
+    from napari_melanoma.slides.lesion_edits import set_lesion_class
+
     chosen = tuple(indices)
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
-        from napari_melanoma.slides.lesion_edits import set_lesion_class
-
         labels = {lesion.index: lesion.label for lesion in lesions}
         for index in chosen:
             lesions = set_lesion_class(lesions, index, "benign" if labels[index] == "malignant" else "malignant")
@@ -398,37 +382,25 @@ def make_class_edit(indices: Collection[int]) -> LesionEdit:
 
 def make_split_edit(index: int, line: NDArray[np.float64]) -> LesionEdit:
     """Split a lesion along a line of (row, column) vertices in pixels of the finest level."""
+    from napari_melanoma.slides.lesion_edits import split_lesion
 
-    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
-        from napari_melanoma.slides.lesion_edits import split_lesion
-
-        return split_lesion(lesions, index, line, maps, config)
-
-    return change
+    return lambda lesions, maps, config: split_lesion(lesions, index, line, maps, config)
 
 
 def make_draw_edit(outline: Polygon, label: str) -> LesionEdit:
     """Add a drawn lesion; ``outline``: in pixels of the finest level."""
+    from napari_melanoma.slides.lesion_edits import add_lesion
 
-    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
-        from napari_melanoma.slides.lesion_edits import add_lesion
-
-        lesion_class: LesionClass | None = "malignant" if label == "malignant" else "benign" if label else None
-        return add_lesion(lesions, [outline], maps, config, lesion_class)
-
-    return change
+    lesion_class: LesionClass | None = "malignant" if label == "malignant" else "benign" if label else None
+    return lambda lesions, maps, config: add_lesion(lesions, [outline], maps, config, lesion_class)
 
 
 def make_refine_edit(indices: Collection[int], click: OutlineClick) -> LesionEdit:
-    """Refine the lesion that a click is in or next to, preferably one of some lesions."""
+    """Refine the lesion that a click is in or next to, preferably one with one of the numbers."""
+    from napari_melanoma.slides.lesion_edits import refine_lesion
+
     chosen = tuple(indices)
-
-    def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
-        from napari_melanoma.slides.lesion_edits import refine_lesion
-
-        return refine_lesion(lesions, chosen, click, maps, config)
-
-    return change
+    return lambda lesions, maps, config: refine_lesion(lesions, chosen, click, maps, config)
 
 
 AnyIndex = QModelIndex | QPersistentModelIndex
@@ -596,8 +568,8 @@ def sort_lesions(lesions: Sequence[SlideLesion], column: int, *, descending: boo
     ]
     unknown = [isinstance(value, float) and math.isnan(value) for value in values]
     known = [at for at, missing in enumerate(unknown) if not missing]
-    places = sorted(known, key=lambda at: values[at], reverse=descending)
-    return tuple(lesions[at] for at in (*places, *(at for at, missing in enumerate(unknown) if missing)))
+    known.sort(key=lambda at: values[at], reverse=descending)
+    return tuple(lesions[at] for at in (*known, *(at for at, missing in enumerate(unknown) if missing)))
 
 
 def class_of_probability(label: str, target: str = "") -> str:

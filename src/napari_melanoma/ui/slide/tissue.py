@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QMessageBox, QPushButton, QSizePolicy, QWidget
 
 from napari_melanoma.core.map_placement import MapPlacement
@@ -54,7 +54,7 @@ class DetectedTissue:
 class TissueSection(QWidget):
     """Controls for the method, and the share of tissue.
 
-    ``method_changed``: the user has chosen another method than this one.
+    ``method_changed``: the previous method, after the user has chosen another one.
     """
 
     edit_requested = Signal()
@@ -69,7 +69,7 @@ class TissueSection(QWidget):
         self.method_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         for index, name in enumerate(METHOD_TIPS):
             self.method_combo.addItem(name, name)
-            self.method_combo.setItemData(index, METHOD_TIPS[name], 3)
+            self.method_combo.setItemData(index, METHOD_TIPS[name], Qt.ItemDataRole.ToolTipRole)
         tip = "Show the tissue as a layer. Paint or erase: the analysis uses the corrected mask"
         self.edit_button = named(QPushButton("Detect and edit"), "tissue_find", "Detect the tissue", tip)
         tip = "Detect the tissue again, without your corrections"
@@ -117,7 +117,7 @@ class TissueController(QObject):
         self._viewer, self._section = viewer, section
         self._detected: dict[str, DetectedTissue] = {}
         self._corrected_masks: dict[str, NDArray[np.bool_]] = {}  # from a previous analysis
-        self._methods_before: dict[str, str] = {}  # the detection by another method, by slide
+        self._methods_before: dict[str, str] = {}  # methods before the user chose another one, by slide
         self._slide: ViewerSlide | None = None
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_detected)
@@ -135,11 +135,6 @@ class TissueController(QObject):
         self._section.setEnabled(slide is not None and slide.info.kind == "brightfield")
         self._update_section()
 
-    def clear(self, identity: str) -> None:
-        """Remove the tissue of a slide that was closed, or is read again."""
-        self._detected.pop(identity, None)
-        self._corrected_masks.pop(identity, None)
-
     def set_corrected_mask(self, mask: NDArray[np.bool_] | None) -> None:
         """Use the tissue that was corrected for a previous analysis.
 
@@ -148,7 +143,8 @@ class TissueController(QObject):
         slide = self._slide
         if slide is None or slide_layers.find_layer(self._viewer, slide, "tissue") is not None:
             return
-        self.clear(slide.identity)
+        self._detected.pop(slide.identity, None)
+        self._corrected_masks.pop(slide.identity, None)
         if mask is not None:
             self._corrected_masks[slide.identity] = mask
         self._update_section()
@@ -209,7 +205,7 @@ class TissueController(QObject):
         self._detect(slide)
 
     def _restore_method(self, slide: ViewerSlide, before: str) -> None:
-        """Show the method of the tissue that is shown; that before the change if it is of a previous analysis."""
+        """Show the method that detected the shown tissue, or ``before`` if the tissue is of a previous analysis."""
         found = self._detected.get(slide.identity)
         self._section.method = before if found is None else found.method
 

@@ -12,6 +12,8 @@ from qtpy.QtWidgets import QApplication, QCheckBox, QHBoxLayout, QWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
+from napari_melanoma.ui.slide.navigation import UM_AT_1X
+from napari_melanoma.ui.slide.navigation import UM_AT_1X
 from napari_melanoma.ui.slide.run_manager import get_user_folder
 from napari_melanoma.ui.viewer.camera import get_extent
 from napari_melanoma.ui.widgets.job import LatestJobQueue
@@ -28,10 +30,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 SHOWN_SETTING = "slide/visited"
-FOLDER = "visited-slides"  # in the user's own data: results are shared, what someone has looked at is not
-UM_AT_1X = 10.0  # per screen pixel
+FOLDER = "visited-slides"  # in the user's own data: results are shared, what a reader has seen is not
 NATIVE_WITHOUT_SCALE = 40.0  # magnification of a pixel for each pixel of the screen, if the scale is unknown
-# Magnification from which an opacity applies, of 255; below the first, a view of the whole slide would cover everything
+# Opacity, of 255, from a magnification on; below the first, a view of the whole slide would cover everything
 OPACITIES = ((2.0, 25), (5.0, 55), (10.0, 90), (20.0, 125))
 COLOR = (0, 158, 115)  # differs from stains, also with color vision deficiency
 
@@ -98,7 +99,7 @@ class VisitedArea(QObject):
             self._queue.submit("read", lambda: work)
 
     def clear(self) -> None:
-        """Forget where the user has looked."""
+        """Clear the visited area of the slide."""
         if self.visited is not None:
             self.visited, self._is_changed = self.visited * 0, True
             self._show()
@@ -126,7 +127,7 @@ class VisitedArea(QObject):
         self._show()
 
     def _on_settled(self, view: SlideView) -> None:
-        """Add a view that was looked at, if napari is the active program."""
+        """Add a settled view, if napari is the active program."""
         slide = self._slide
         is_on = self._controls.shown_check.isChecked() and QApplication.activeWindow() is not None
         if slide is None or self.visited is None or not is_on:
@@ -141,10 +142,12 @@ class VisitedArea(QObject):
 
     def _show(self) -> None:
         """Draw the map on the overview."""
-        shown = self.visited is not None and self._controls.shown_check.isChecked() and self.visited.any()
-        self._controls.show_state(self.visited is not None and bool(self.visited.any()))
-        native = self._native if shown else 0.0
-        self._overview.show_visited(draw_visited(self.visited, native) if shown and self.visited is not None else None)
+        visited = self.visited if self.visited is not None and self.visited.any() else None
+        self._controls.show_state(visited is not None)
+        if visited is None or not self._controls.shown_check.isChecked():
+            self._overview.show_visited(None)
+        else:
+            self._overview.show_visited(draw_visited(visited, self._native))
 
     @property
     def _native(self) -> float:
