@@ -165,7 +165,7 @@ class SlideAnalysisController(QObject):
 
 
 Region = tuple[int, int, int, int]
-FRAME_COLOR, WIDTHS = "cyan", 400  # the frame is as wide as the longer side of the slide divided by this
+FRAME_COLOR, LINES_PER_SLIDE = "cyan", 400  # line width is the longer side of the slide divided by this
 CHOICES = ("the whole slide", "the view")
 TIP = "Which results are shown; both are stored separately"
 NOT_IN_VIEW = "no part of the slide is in view: move the view to the slide, or analyze the whole slide."
@@ -248,9 +248,9 @@ class AnalysisRegionController(QObject):
         layer.editable = True
         layer.data = []
         layer.add_rectangles(
-            [ring], edge_width=max(slide.size) / WIDTHS, edge_color=FRAME_COLOR, face_color="transparent"
+            [ring], edge_width=max(slide.size) / LINES_PER_SLIDE, edge_color=FRAME_COLOR, face_color="transparent"
         )
-        layer.editable = False  # it is not to be edited: it shows what was analyzed
+        layer.editable = False  # the frame shows what was analyzed
 
     @property
     def _folder(self) -> Path | None:
@@ -317,7 +317,7 @@ def clip_to_slide(view: ViewRectangle, size: tuple[int, int]) -> Region:
 def _create_frame_layer(slide: ViewerSlide) -> Shapes:
     from napari.layers import Shapes
 
-    return Shapes(ndim=2, edge_width=max(slide.size) / WIDTHS)
+    return Shapes(ndim=2, edge_width=max(slide.size) / LINES_PER_SLIDE)
 
 
 STEPS = 1000  # of the progress bar

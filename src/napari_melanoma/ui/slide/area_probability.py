@@ -1,4 +1,4 @@
-"""Lesion area against probability."""
+"""The Area and probability section of the Slide dock: a scatter plot of the lesions, and their correlation."""
 
 from __future__ import annotations
 
@@ -37,10 +37,7 @@ HEIGHT_PX, LEFT_PX, BOTTOM_PX, MARGIN_PX = 190, 46, 32, 8
 MAX_TICKS = 5  # per axis
 CLICK_RADIUS_PX = 9  # a click this close to a mark selects it
 # Dark theme, light theme; from the palette of Okabe and Ito
-MALIGNANT, BENIGN = (
-    ("#e69f00", "#b35c00"),
-    ("#56b4e9", "#0066a8"),
-)
+MALIGNANT, BENIGN = ("#e69f00", "#b35c00"), ("#56b4e9", "#0066a8")
 TIP = "Each mark is a lesion. Select one with a click or the arrow keys; gray marks are of other slides."
 
 

@@ -34,7 +34,7 @@ class SlideContext(QObject):
     """The displayed slide and the services that every section uses; sections meet through its signals.
 
     ``run_updated``: the analysis that the dock follows has a new ``SlideRunUpdate``. ``reader_changed``: the name of
-    the reader was changed in one section. ``flush_requested``: sections are to write now what is pending.
+    the reader was changed in one section. ``flush_requested``: sections must write pending changes now.
     """
 
     run_updated = Signal(object)

@@ -259,11 +259,7 @@ class DepthLineLayer(QObject):
 POINTS_ROLE, AREA_ROLE = "mitoses", "mitosis area"
 TOOLS = {"count": (POINTS_ROLE, "add"), "area": (AREA_ROLE, "add_polygon")}
 # Size of a mark on the slide, and limits on the screen
-MITOSIS_COLOR, MARK_UM, MARK_PX = (
-    "#ff9500",
-    14.0,
-    (9, 60),
-)
+MITOSIS_COLOR, MARK_UM, MARK_PX = "#ff9500", 14.0, (9, 60)
 CORNERS = 90
 HOTSPOT_MM2 = 1.0
 

@@ -186,7 +186,7 @@ class SlideDock(SlideControls):
             source.failed.connect(self._on_failed)
 
     def _connect_sections(self) -> None:
-        """Let the sections react to each other."""
+        """Connect the sections with each other."""
         self.run_panel.updated.connect(self.context.run_updated)
         self.run_panel.updated.connect(self.refresh)
         self.export_requested.connect(self.exporter.choose_file)

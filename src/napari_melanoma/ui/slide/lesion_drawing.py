@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QAbstractButton, QFrame, QLabel, QMessageBox, QVBoxLa
 
 from napari_melanoma.ui.slide.lesions import class_of_probability, make_draw_edit, make_refine_edit
 from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT, OutlineClickTool
-from napari_melanoma.ui.slide.shape_layers import complete_lasso_strokes, line_width
+from napari_melanoma.ui.slide.shape_layers import complete_lasso_strokes, is_slide_open, line_width
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
@@ -165,7 +165,7 @@ class LesionDrawing(QObject):
             self._panel.hide()
         if layer is not None and slide is not None:
             self._viewer.layers.remove(layer)
-            if any(own in self._viewer.layers for own in slide.layers):
+            if is_slide_open(self._viewer, slide):
                 self._viewer.layers.selection.active = slide.layers[-1]
 
     def _create_panel(self) -> DrawingPanel:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Measures = tuple[SlideMeasurement, ...]
 
-COLOR, TEXT_SIZE = "#006b1b", 14  # dark green: unlike glass and common stains
+COLOR, TEXT_SIZE = "#006b1b", 14  # dark green: differs from glass and common stains
 COLOR_ON_BLACK = "#ffe14d"  # of fluorescence, which is black where there is no signal
 LINES_PER_SLIDE = 600  # line width is the longer side of the slide divided by this
 EMPTY_FEATURES = {"label": "", "shown": "", "kind": ""}
@@ -279,7 +279,7 @@ class MeasurementSection(QObject):
         self._draw()
 
     def _record_saved(self) -> None:
-        """Before a change that cannot be saved yet, record from which measurements it starts."""
+        """Record the measurements before a change that cannot be saved yet."""
         if self._slide is not None and self._context.location is None:
             self._unsaved.setdefault(self._slide.identity, self.measures)
 

@@ -42,7 +42,7 @@ VIEW_STEPS = {Qt.MouseButton.BackButton: -1, Qt.MouseButton.ForwardButton: 1}
 class ReadingKeys(QObject):
     """Handle keys and mouse on the canvas while a slide is shown.
 
-    ``view_step_requested``: a button of the mouse asks for the previous (-1) or next (1) view.
+    ``view_step_requested``: a button of the mouse was pressed for the previous (-1) or next (1) view.
     """
 
     view_step_requested = Signal(int)

@@ -58,7 +58,7 @@ class ReadingMode(WindowGuard):
     def __init__(self, controls: SlideControls, magnification: MagnificationController, history: ViewHistory) -> None:
         super().__init__(controls)
         self._controls, self._context = controls, controls.context
-        self._undo: ExitStack | None = None  # what leaves the mode; None unless it is on
+        self._undo: ExitStack | None = None  # leaves the mode when it is closed; None while the mode is off
         self.tabs = SectionTabs(controls)
         self.toolbar = ReadingToolbar(controls, magnification, history)
         self.toolbar.bookmark_button.clicked.connect(lambda: self.bookmark_requested.emit())

@@ -307,12 +307,7 @@ def _create_title_label(text: str) -> WrappedLabel:
 
 
 # Set in the Depth section
-DEPTH_SECTION_FIELDS = (
-    "depth_mm",
-    "clark",
-    "ulceration",
-    "mitoses_per_mm2",
-)
+DEPTH_SECTION_FIELDS = ("depth_mm", "clark", "ulceration", "mitoses_per_mm2")
 NONE_INSTALLED = (
     "No model that predicts metastasis is installed, and this program contains none for real patients, because there "
     "are no public slides for training. Train one in the Train dock with the recipe <i>risk-small</i>, on your own "

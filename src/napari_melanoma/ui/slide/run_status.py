@@ -65,7 +65,7 @@ class SlideRunUpdate:
 
 @dataclass(frozen=True)
 class SlideRunReport:
-    """State of an analysis, as the run buttons take it."""
+    """State of an analysis, with the properties that ``RunButtons`` requires."""
 
     run: SlideRunStatus
 

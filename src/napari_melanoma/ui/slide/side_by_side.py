@@ -117,7 +117,7 @@ class SideBySideController(QObject):
 
     The layers of the second slide are transformed into the coordinates of the first view, so that both cameras are the
     same. Coordinates of a slide are (y, x) in µm, or pixels without a scale, from the center of its first pixel.
-    ``narrow``: the views got this width in pixels, which is too little.
+    ``narrow``: the width of each view in pixels, if it is too small.
     """
 
     failed = Signal(object)
@@ -131,7 +131,7 @@ class SideBySideController(QObject):
         connections.connect(viewer.events.theme, self._on_theme)
         self._view: SideBySideView | None = None
         self._slide: ViewerSlide | None = None
-        self._model: Any = None  # of the second view, with its canvas and dock widget
+        self._model: Any = None  # the second view, with its canvas and dock widget
         self._canvas: Any = None
         self._dock_widget: Any = None
         self._other_identity = ""
@@ -139,7 +139,7 @@ class SideBySideController(QObject):
         self._moving = False
         self._matrix: NDArray[np.float64] | None = None  # from coordinates of the second slide to those of the first
         self._alignment = ""  # how well the slides fit
-        self._pair: Pair | None = None  # that the alignment is of
+        self._pair: Pair | None = None  # for which the alignment is valid
         self._landmarks: Landmarks | None = None
         self._jobs = LatestJobQueue(self)
         self._jobs.succeeded.connect(self._on_registered)

@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.style import Connections
 
-REDUNDANT_PROPERTIES = ("openslide.level", "openslide.associated", "openslide.region")  # sizes of what is named anyway
+# Sizes of levels and images that are listed anyway
+REDUNDANT_PROPERTIES = ("openslide.level", "openslide.associated", "openslide.region")
 
 
 class SlidePicker(QWidget):

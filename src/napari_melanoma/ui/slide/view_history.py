@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import Role, ViewerSlide
 
-SETTLE_MS = 300  # a view that has not moved for this time was looked at
+SETTLE_MS = 300  # a view that is not moved for this time is recorded
 SAVE_MS = 5000
 MAX_VIEWS = 100  # of a slide
 TOLERANCE = 1e-3  # of the width of the view: closer views are the same
@@ -337,7 +337,7 @@ class SlideMemory(QObject):
             layer.visible = display.visible
 
     def _on_inserted(self, event: Event) -> None:
-        """Display a layer of the slide as it was stored, after those who add it have set their own display."""
+        """Display a layer of the slide as it was stored, once the code that adds the layer has set its display."""
         layer = event.value
         if self._slide is not None and self._is_own(layer):
             QTimer.singleShot(0, lambda: self._apply(layer))

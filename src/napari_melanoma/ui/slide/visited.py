@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QApplication, QCheckBox, QHBoxLayout, QWidget
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.ui.slide.navigation import UM_AT_1X
-from napari_melanoma.ui.slide.navigation import UM_AT_1X
 from napari_melanoma.ui.slide.run_manager import get_user_folder
 from napari_melanoma.ui.viewer.camera import get_extent
 from napari_melanoma.ui.widgets.job import LatestJobQueue

@@ -238,9 +238,9 @@ class SlideWorklist(QObject):
         self._view: WorklistView | None = None
         self._states = SlideStates(context.settings, self)
         self._states.failed.connect(lambda error: context.status.show_message(describe_error(error)))
-        self._source: tuple[Path, Path] | None = None  # the folder, and that for results
+        self._source: tuple[Path, Path] | None = None  # folder of slides, and folder for results
         self._next_reading = 0.0
-        self._requested = 0.0  # when the folder was last to be read at once
+        self._requested = 0.0  # when an immediate reading of the folder was requested last
         self._is_analyzing = False
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(lambda finish: finish())

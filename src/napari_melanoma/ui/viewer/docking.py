@@ -89,7 +89,7 @@ class DockPlacement(QObject):
         return False
 
     def _live_frame(self) -> QDockWidget | None:
-        """The frame; None if there is none, or if it was deleted before a deferred event is handled."""
+        """Return the frame; None if there is none, or if it was deleted before a deferred event is handled."""
         return self._frame if isalive(self) and self._frame is not None and isalive(self._frame) else None
 
     def place_dock(self) -> None:
@@ -199,7 +199,7 @@ def _place_below(window: QMainWindow, frame: QDockWidget, height: int) -> None:
 
 
 def _has_room(window: QMainWindow) -> bool:
-    """Whether a second column of docks leaves enough room for the canvas."""
+    """Return whether a second column of docks leaves enough room for the canvas."""
     canvas = window.centralWidget()
     return window.width() >= TWO_COLUMNS_PX and canvas is not None and canvas.width() - MIN_WIDTH_PX >= MIN_CANVAS_PX
 
@@ -217,7 +217,7 @@ def _add_column(window: QMainWindow, frames: list[QDockWidget]) -> None:
 
 
 def _columns(window: QMainWindow, frame: QDockWidget) -> list[list[QDockWidget]]:
-    """The columns of this package's docks in a frame's area, from left to right, each with its tabs."""
+    """Return the columns of this package's docks in a frame's area, from left to right, each with its tabs."""
     columns: list[list[QDockWidget]] = []
     for one in window.findChildren(QDockWidget):
         if _dock_name(one) is None or not _shares_area(window, one, frame):
@@ -232,14 +232,14 @@ def _columns(window: QMainWindow, frame: QDockWidget) -> list[list[QDockWidget]]
 
 
 def _dock_name(frame: QDockWidget) -> str | None:
-    """Object name of the dock in a frame; None if it is not of this package or not positioned yet."""
+    """Return the object name of the dock in a frame; None if it is not of this package or not positioned yet."""
     dock = frame.widget()
     ours = dock is not None and any(isinstance(child, DockPlacement) and child.is_placed for child in dock.children())
     return dock.objectName() if dock is not None and ours else None
 
 
 def _shares_area(window: QMainWindow, other: QDockWidget, frame: QDockWidget) -> bool:
-    """Whether a dock is shown in the same area of the window."""
+    """Return whether a dock is shown in the same area of the window."""
     in_area = window.dockWidgetArea(other) == window.dockWidgetArea(frame)
     return in_area and not other.isFloating() and not other.isHidden()
 
@@ -370,7 +370,7 @@ def _find_docks(window: QMainWindow) -> list[QDockWidget]:
 
 
 def _has_canvas(frame: QDockWidget) -> bool:
-    """Whether a dock shows images, such as a second view."""
+    """Return whether a dock shows images, such as a second view."""
     from qtpy.QtOpenGLWidgets import QOpenGLWidget
 
     return frame.findChild(QOpenGLWidget) is not None

@@ -29,7 +29,7 @@ class LibraryFreeze(QObject):
 
     def __init__(self, dock: QObject, viewer: Viewer, connections: Connections) -> None:
         super().__init__(dock)
-        self._viewer = weakref.ref(getattr(viewer, "__wrapped__", viewer))  # docks get a proxy that lives shortly
+        self._viewer = weakref.ref(getattr(viewer, "__wrapped__", viewer))  # docks get a short-lived proxy
         self._layers: weakref.WeakSet[Layer] = weakref.WeakSet()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -58,7 +58,7 @@ class LibraryFreeze(QObject):
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Collect no garbage meanwhile, for example while libraries are imported: nearly nothing of theirs is garbage."""
+    """Pause garbage collection, for example while libraries are imported, which creates hardly any garbage."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -180,7 +180,7 @@ def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: 
 
 
 def _clear(layer: Shapes) -> None:
-    """Remove all shapes; that of an empty layer would notify napari and the docks for nothing."""
+    """Remove all shapes, if there are any: otherwise napari and the docks would update for nothing."""
     if len(layer.data):
         layer.data = []
 
@@ -271,7 +271,7 @@ def show_prompts(viewer: Viewer, image: Image, lesions: Sequence[PromptOptions])
 
 
 def _square(center: tuple[float, float], reach: float) -> NDArray[np.float64]:
-    """The corners of a square, float64 (4, 2); ``center``: (row, column)."""
+    """Return the corners of a square, float64 (4, 2); ``center``: (row, column)."""
     import numpy as np
 
     return np.array(center) + reach * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]], np.float64)
@@ -430,12 +430,12 @@ def _show_unit(layer: Layer, length: bool) -> None:
 
 
 def _is_ours(layer: Layer) -> bool:
-    """Whether this package read or made a layer."""
+    """Return whether this package read or made a layer."""
     return bool(set(layer.metadata.get(METADATA_KEY, {})) - USER_KEYS)
 
 
 def _is_derived(layer: Layer) -> bool:
-    """Whether a layer was derived from an image and has the unit of that image."""
+    """Return whether a layer was derived from an image and has the unit of that image."""
     return layer.metadata.get(METADATA_KEY, {}).get("role", "slide") != "slide"
 
 

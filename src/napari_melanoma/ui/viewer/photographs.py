@@ -6,9 +6,10 @@ import math
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.ui.viewer.camera import get_camera
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,12 +103,17 @@ def get_pixel_aspect(layer: Layer) -> float:
 
 
 def _plugin_metadata(layer: Layer) -> dict[str, Any]:
-    """The metadata that this plugin stores in a layer."""
+    """Return the metadata that this plugin stores in a layer."""
     return layer.metadata.get(METADATA_KEY, {})
 
 
+def _set_plugin_metadata(layer: Layer, **values: object) -> None:
+    """Add values to the metadata that this plugin stores in a layer."""
+    layer.metadata = {**layer.metadata, METADATA_KEY: {**_plugin_metadata(layer), **values}}
+
+
 def _to_micrometers(unit: Any) -> float | None:  # noqa: ANN401 - a unit of pint, which napari depends on
-    """A unit in micrometers; None if it is not a length."""
+    """Return a unit in micrometers; None if it is not a length."""
     if not unit.dimensionality or not unit.is_compatible_with("micrometer"):
         return None
     return float((1 * unit).to("micrometer").magnitude)
@@ -137,27 +143,15 @@ Role = Literal[
     "heatmap",
     "band",
     "mask",
-    "contour",
-    "other lesions",
     "ROI",
+    "other lesions",
+    "contour",
     "scribbles",
     "prompts",
     "numbers",
     "ruler",
 ]
-ORDER: tuple[Role, ...] = (
-    "probability",
-    "heatmap",
-    "band",
-    "mask",
-    "ROI",
-    "other lesions",
-    "contour",
-    "scribbles",
-    "prompts",
-    "numbers",
-    "ruler",
-)
+ORDER: tuple[Role, ...] = get_args(Role)  # from below to above
 
 
 def identify_photographs(viewer: Viewer) -> list[Image]:
@@ -169,10 +163,7 @@ def identify_photographs(viewer: Viewer) -> list[Image]:
     found = filter_photographs(viewer.layers)
     for image in found:
         if get_identity(image) in (None, *seen):
-            image.metadata = {
-                **image.metadata,
-                METADATA_KEY: {**image.metadata.get(METADATA_KEY, {}), "photograph": uuid.uuid4().hex},
-            }
+            _set_plugin_metadata(image, photograph=uuid.uuid4().hex)
         seen.add(str(get_identity(image)))
     return found
 
@@ -190,28 +181,23 @@ def get_path(layer: Layer | None) -> Path | None:
 
 def get_identity(layer: Layer) -> str | None:
     """Return the identity of the photograph that a layer is or was derived from; None for other layers."""
-    return layer.metadata.get(METADATA_KEY, {}).get("photograph")
+    return _plugin_metadata(layer).get("photograph")
 
 
 def get_role(layer: Layer) -> str | None:
     """Return the role of a layer derived from a photograph; None for the photograph itself and for other layers."""
-    return layer.metadata.get(METADATA_KEY, {}).get("role")
+    return _plugin_metadata(layer).get("role")
 
 
 def find_layer(viewer: Viewer, image: Image, role: Role) -> Any:  # noqa: ANN401 - the kind of layer goes with the role
     """Find the layer of a role that was derived from a photograph; None if there is none."""
-    return next(
-        (layer for layer in find_layers(viewer, image) if layer.metadata[METADATA_KEY].get("role") == role), None
-    )
+    return next((layer for layer in find_layers(viewer, image) if get_role(layer) == role), None)
 
 
 def find_layers(viewer: Viewer, image: Image) -> list[Layer]:
     """List a photograph and the layers derived from it, in layer order."""
-    return [
-        layer
-        for layer in viewer.layers
-        if get_identity(layer) is not None and get_identity(layer) == get_identity(image)
-    ]
+    identity = get_identity(image)
+    return [layer for layer in viewer.layers if identity is not None and get_identity(layer) == identity]
 
 
 def list_foreign_labels(viewer: Viewer) -> list[Labels]:
@@ -226,12 +212,12 @@ def get_model_digest(layer: Layer) -> str | None:
 
     As stored by ``set_model_digest``.
     """
-    return layer.metadata.get(METADATA_KEY, {}).get("made")
+    return _plugin_metadata(layer).get("made")
 
 
 def set_model_digest(layer: Layer, digest: str) -> None:
     """Store the digest of the predicted mask in the mask layer's metadata."""
-    layer.metadata = {**layer.metadata, METADATA_KEY: {**layer.metadata.get(METADATA_KEY, {}), "made": digest}}
+    _set_plugin_metadata(layer, made=digest)
 
 
 def insert_unselected(viewer: Viewer, index: int, layer: Layer) -> None:
@@ -255,8 +241,7 @@ def insert_layer(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None
     top = max(
         index
         for index, other in enumerate(viewer.layers)
-        if other == image
-        or (get_identity(other) == get_identity(image) and other.metadata[METADATA_KEY].get("role") in below)
+        if other == image or (get_identity(other) == get_identity(image) and get_role(other) in below)
     )
     insert_unselected(viewer, top + 1, layer)
 
@@ -270,7 +255,7 @@ def _align(layer: Layer, image: Image) -> None:
 def rename_layers(viewer: Viewer, image: Image) -> None:
     """Rename the layers derived from a photograph after it."""
     for layer in find_layers(viewer, image):
-        role = layer.metadata[METADATA_KEY].get("role")
+        role = get_role(layer)
         if role is not None:
             layer.name = f"{image.name} {role}"
 
@@ -287,13 +272,13 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
 
     ``size``: None restores the scale stored in the file, or pixels.
     """
-    about = {key: value for key, value in image.metadata.get(METADATA_KEY, {}).items() if key != "ruler"}
+    about = {key: value for key, value in _plugin_metadata(image).items() if key != "ruler"}
     image.metadata = {**image.metadata, METADATA_KEY: about if size is None else {**about, "ruler": size}}
     size = size or about.get("pixel_size")
     scale, unit = ((1.0, 1.0), "pixel") if size is None else ((size.y_um, size.x_um), "um")
     y, x = (new / float(old) for new, old in zip(scale, image.scale[-2:], strict=True))
     translate = (y * float(image.translate[-2]), x * float(image.translate[-1]))
-    camera = getattr(viewer, "scene", viewer).camera  # where it is since napari 0.9
+    camera = get_camera(viewer)
     center, zoom = camera.center, camera.zoom
     image.metadata = {key: value for key, value in image.metadata.items() if key != STAND_IN_KEY}
     for layer in find_layers(viewer, image):
@@ -314,7 +299,7 @@ def show_only(viewer: Viewer, image: Image) -> None:
             for layer in find_layers(viewer, other):
                 layer.visible = False
     for layer in find_layers(viewer, image):
-        if layer.metadata[METADATA_KEY].get("role") in SHOWN_WITH_PHOTOGRAPH:
+        if get_role(layer) in SHOWN_WITH_PHOTOGRAPH:
             layer.visible = True
 
 

@@ -43,7 +43,7 @@ CONTEXT_TEXTS = {
     "canvas": "on the image while a slide is shown, unless the selected layer uses the key",
     "tool": "on the image while the tool is on",
 }
-# Whose keys may be held; held a moment too long, others would accept several masks, or enter a mode and leave it again.
+# Shortcuts that repeat while the key is held; others would accept several masks, or enter a mode and leave it again.
 REPEATED = frozenset(
     {
         *("lesion.next", "lesion.previous", "slide.next", "slide.previous", "slide.list_next", "slide.list_previous"),
@@ -296,7 +296,7 @@ class ShortcutHelp(QDialog):
         self.resize(min(max(WIDTH_PX, needed), room.width()), min(HEIGHT_PX, room.height() - 60))
 
     def _get_group(self, dock: str) -> QTreeWidgetItem:
-        """The heading of a dock, added if missing."""
+        """Return the heading of a dock, added if missing."""
         found = self.list.findItems(dock, Qt.MatchFlag.MatchExactly)
         if found:
             return found[0]

@@ -241,7 +241,7 @@ def _apply_rotation(slide: ViewerSlide, layer: Layer) -> None:
 
 
 def _cosine_sine(angle: float) -> tuple[float, float]:
-    """Cosine and sine of a clockwise rotation in image coordinates; exact for multiples of 90 degrees."""
+    """Return cosine and sine of a clockwise rotation in image coordinates; exact for multiples of 90 degrees."""
     quarters = {0.0: (1.0, 0.0), 90.0: (0.0, 1.0), 180.0: (-1.0, 0.0), 270.0: (0.0, -1.0)}
     return quarters.get(angle % 360) or (math.cos(math.radians(angle)), math.sin(math.radians(angle)))
 
