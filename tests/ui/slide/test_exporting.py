@@ -16,6 +16,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.geojson import read_geojson
+from napari_melanoma.io.results import read_table
 from napari_melanoma.reports.slide_export import FORMATS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.synoptic_files import save_synoptic
@@ -73,7 +74,7 @@ def types_name(person, dialog, path):
     person.waits()
 
 
-def test_unavailable_entries_show_what_to_do_first(analysed):
+def test_unavailable_entries_show_what_to_do_first(analysed, tmp_path):
     def entries():
         menu = analysed.dock.export_button.menu()
         menu.aboutToShow.emit()
@@ -96,6 +97,12 @@ def test_unavailable_entries_show_what_to_do_first(analysed):
         folder, SlideDepthReadings(readings=(DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", mm=1.0),))
     )
     assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom"]
+
+    # What is stored with the slide can be exported while the results of the view are shown.
+    analysed.dock.context.is_view = True
+    assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom"]
+    exports(analysed, "depth", tmp_path / "readings.csv")
+    assert len(read_table(tmp_path / "readings.csv")) == 1
 
 
 def test_export_errors_are_shown(analysed, tmp_path):

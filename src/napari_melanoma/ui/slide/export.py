@@ -43,6 +43,8 @@ EXPORTS = {
     "mask": ("Mask of lesions (OME-TIFF)", "lesions.ome.tif"),
     "dicom": ("Segmentation (DICOM)", "lesions.dcm"),
 }
+# Kinds that are stored once for a slide; the others belong to the results that are shown: of the slide, or of the view.
+SLIDE_EXPORTS = ("depth", "counts", "counts-json", "risk", "synoptic", "synoptic-csv", "fhir", "report")
 IMPORT = "import"
 DICOM = "DICOM"  # format of a slide
 NO_DEPTH = "No depth reading yet. Measure the depth in the Depth section first."
@@ -116,7 +118,7 @@ class SlideExporter(QObject):
 
     def _update_menu(self) -> None:
         """Disable entries for which there is nothing to export, with the reason as tooltip."""
-        location, slide = self._context.result_location, self._context.slide
+        location, slide = self._context.location, self._context.slide
         if location is None or slide is None:
             return
         blockers = find_unavailable_exports(location.folder, is_dicom=slide.info.format == DICOM)
@@ -145,7 +147,8 @@ class SlideExporter(QObject):
         dialog.open()
 
     def _export_file(self, kind: str, name: str) -> None:
-        found, location, slide = self._lesions.findings, self._context.result_location, self._context.slide
+        context, found, slide = self._context, self._lesions.findings, self._context.slide
+        location = context.location if kind in SLIDE_EXPORTS else context.result_location
         if location is not None and slide is not None:
             work = partial(_write_export, kind, Path(name), found, location.folder, slide.info.path)
             self._write_tasks.submit(kind, lambda: work)
