@@ -20,9 +20,9 @@ from napari_melanoma.ui.slide.regions_classes import (
     RegionClassList,
     load_classes,
 )
-from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, is_slide_open, to_rgba
+from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, get_data_action, is_slide_open, to_rgba
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.camera import get_camera, get_extent
 from napari_melanoma.ui.widgets.dialogs import open_save_dialog
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -219,7 +219,7 @@ class CountLayer(QObject):
         )
 
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        action = str(getattr(event.action, "value", event.action))
+        action = get_data_action(event)
         if not self._showing and event.source == self.layer and action in ("added", "changed", "removed"):
             QTimer.singleShot(0, self._emit_changed)  # after napari has finished the change
 
@@ -244,11 +244,9 @@ def get_view_outline(viewer: Viewer, slide: ViewerSlide) -> tuple[Polygon, ...]:
     """Return the outline of the visible part of a slide, which may be rotated, in pixels of the finest level."""
     from napari_melanoma.core.polygons import Polygon, clip_polygon
 
-    camera = get_camera(viewer)
-    (height, width), zoom = viewer.canvas.size, max(float(camera.zoom), 1e-12)
-    y, x = (float(value) for value in camera.center[-2:])
-    half = height / zoom / 2, width / zoom / 2
-    top, left, bottom, right = y - half[0], x - half[1], y + half[0], x + half[1]
+    height, width = get_extent(viewer)
+    y, x = (float(value) for value in get_camera(viewer).center[-2:])
+    top, left, bottom, right = y - height / 2, x - width / 2, y + height / 2, x + width / 2
     corners = (top, left), (top, right), (bottom, right), (bottom, left)
     return clip_polygon(Polygon(tuple(map(slide.to_slide, corners))), slide.size)
 

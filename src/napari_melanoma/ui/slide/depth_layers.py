@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, is_slide_open, line_width, offset_label
+from napari_melanoma.ui.slide.shape_layers import (
+    HALF,
+    Keys,
+    bind_keys,
+    get_data_action,
+    is_slide_open,
+    line_width,
+    offset_label,
+)
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 from napari_melanoma.ui.widgets.style import Connections
@@ -216,7 +224,7 @@ class DepthLineLayer(QObject):
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         if self._showing or event.source != self.layer:
             return
-        action = str(getattr(event.action, "value", event.action))
+        action = get_data_action(event)
         self._is_drawing = action == "adding" or (self._is_drawing and action != "added")
         if action in ("added", "changed", "removed"):
             self._is_drawing = False
@@ -389,7 +397,7 @@ class MitosisLayers(QObject):
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         if self._showing or event.source not in (self._find_layer(POINTS_ROLE), self._find_layer(AREA_ROLE)):
             return
-        action = str(getattr(event.action, "value", event.action))
+        action = get_data_action(event)
         if event.source == self._find_layer(AREA_ROLE):
             self._is_drawing = action == "adding"
         if action in ("added", "changed", "removed"):

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QAbstractButton, QFrame, QLabel, QMessageBox, QVBoxLa
 
 from napari_melanoma.ui.slide.lesions import class_of_probability, make_draw_edit, make_refine_edit
 from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT, OutlineClickTool
-from napari_melanoma.ui.slide.shape_layers import complete_lasso_strokes, is_slide_open, line_width
+from napari_melanoma.ui.slide.shape_layers import complete_lasso_strokes, get_data_action, is_slide_open, line_width
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
@@ -193,7 +193,7 @@ class LesionDrawing(QObject):
 
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         """Track whether an outline is unfinished: napari emits an event at its start and its end."""
-        action = str(getattr(event.action, "value", event.action))
+        action = get_data_action(event)
         if action == "adding":
             self._is_drawing = True
         elif action == "added":

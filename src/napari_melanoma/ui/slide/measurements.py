@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QListWidget, QPushButton, QVB
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.slide.shape_layers import HALF, offset_label, repair_features
+from napari_melanoma.ui.slide.shape_layers import HALF, get_data_action, offset_label, repair_features
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, HistoryStep
@@ -381,7 +381,7 @@ class MeasurementSection(QObject):
 
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         """Read the layer after shapes were drawn, moved or removed, but not while one is unfinished."""
-        action = str(getattr(event.action, "value", event.action))
+        action = get_data_action(event)
         if self._writing or event.source != self._find_layer():
             return
         if action == "adding":

@@ -14,7 +14,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.ui.slide.shape_layers import Keys, bind_keys, remove_tool_layer, to_rgba
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
+from napari_melanoma.ui.viewer.camera import get_visible_region, get_zoom
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.style import Connections
 
@@ -364,5 +364,5 @@ class OutlineClickTool(PixelTool):
 
         side = WINDOW_PX / 2 * slide.info.levels[int(slide.layers[0].data_level)].downsample
         window = find_window(self._viewer, slide, point, (side, side), (WINDOW_PX + 1) ** 2)
-        reach = REACH_PX / max(float(get_camera(self._viewer).zoom), 1e-12)
+        reach = REACH_PX / get_zoom(self._viewer)
         return OutlineClick(point, include, reach, slide.pixel_um, slide.size, window.placement, window.read_colors)

@@ -16,6 +16,7 @@ from napari_melanoma.ui.slide.shape_layers import (
     Keys,
     bind_keys,
     complete_lasso_strokes,
+    get_data_action,
     is_slide_open,
     line_width,
     remove_tool_layer,
@@ -23,7 +24,7 @@ from napari_melanoma.ui.slide.shape_layers import (
     to_rgba,
 )
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
+from napari_melanoma.ui.viewer.camera import get_visible_region, get_zoom
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 
@@ -224,7 +225,7 @@ class RegionLayer(QObject):
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         if self._showing:
             return
-        action = str(getattr(event.action, "value", event.action))
+        action = get_data_action(event)
         if action == "adding":
             self._is_drawing = True
         elif action in ("added", "changed", "removed"):
@@ -257,7 +258,7 @@ class RegionLayer(QObject):
 
 def get_snap_distance(viewer: Viewer) -> float:
     """Return how close outlines must be to be snapped at the current zoom, in the unit of the pixel size."""
-    return SNAP_PX / max(float(get_camera(viewer).zoom), 1e-12)
+    return SNAP_PX / get_zoom(viewer)
 
 
 def _create_layer() -> Shapes:

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QWidget
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.slides.regions import is_locked
-from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
+from napari_melanoma.ui.viewer.camera import get_visible_region, get_zoom
 from napari_melanoma.ui.widgets.style import fill_column, named, row, tool_button
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class RegionOperations(QObject):
         if slide is None or not ids:
             return None
         pixel_um, size = slide.pixel_um, slide.size
-        screen_pixel = 1 / max(float(get_camera(self._context.viewer).zoom), 1e-12)
+        screen_pixel = 1 / get_zoom(self._context.viewer)
         signed = -distance_um if name == "shrink" else distance_um
         edits: dict[str, RegionEdit] = {
             "union": partial(region_operations.unite_regions, ids=ids),

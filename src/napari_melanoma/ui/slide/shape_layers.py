@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer
 
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import Connections
 
@@ -30,6 +30,11 @@ def bind_keys(layer: Layer, keys: Keys) -> None:
     """Bind keys while a layer is the active one."""
     for key, action in keys.items():
         layer.bind_key(key, lambda _, action=action: action(), overwrite=True)
+
+
+def get_data_action(event: Any) -> str:  # noqa: ANN401 - napari's event
+    """Return the change of a layer's data that an event reports: ``adding``, ``added``, ``changed``, ``removed`` ..."""
+    return str(getattr(event.action, "value", event.action))
 
 
 def to_rgba(color: Color) -> tuple[float, float, float, float]:
@@ -143,8 +148,7 @@ MAX_WIDTH_RATIO = 1.6  # lines that are wider or thinner by more than this facto
 
 def line_width(viewer: Viewer, slide: ViewerSlide, role: slide_layers.Role) -> float:
     """Return a visible but thin line width in pixels of the finest level."""
-    zoom = max(float(get_camera(viewer).zoom), 1e-12)
-    return float(min(WIDTHS[role] / (zoom * min(slide.pixel_um)), max(slide.size) / 100))
+    return float(min(WIDTHS[role] / (get_zoom(viewer) * min(slide.pixel_um)), max(slide.size) / 100))
 
 
 class LineWidthUpdater(QObject):

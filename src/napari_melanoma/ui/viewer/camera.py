@@ -34,6 +34,11 @@ def get_camera(viewer: Viewer) -> Any:  # noqa: ANN401 - its class depends on na
     return getattr(viewer, "scene", viewer).camera
 
 
+def get_zoom(viewer: Viewer) -> float:
+    """Return the screen pixels for each unit of the viewer; never 0."""
+    return max(float(get_camera(viewer).zoom), 1e-12)
+
+
 def get_scale_bar(viewer: Any) -> Any:  # noqa: ANN401 - its class depends on napari's version
     """Return the scale bar of a viewer, in any supported version of napari."""
     overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
@@ -52,7 +57,7 @@ def shows_whole_slide(view: ViewRectangle, size: tuple[int, int]) -> bool:
 
 def get_extent(viewer: Viewer) -> tuple[float, float]:
     """Return height and width of the view in the viewer's unit."""
-    zoom = max(float(get_camera(viewer).zoom), 1e-12)
+    zoom = get_zoom(viewer)
     return float(viewer.canvas.size[0]) / zoom, float(viewer.canvas.size[1]) / zoom
 
 

@@ -15,7 +15,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QGuiApplication, QMouseEvent
 from qtpy.QtWidgets import QApplication, QStyle
 
-from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
 from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class KineticPanning(QObject):
         )
         now = perf_counter()
         decay = math.exp(-(now - self._last) / DECAY_S)
-        steps = [one * DECAY_S * (1 - decay) / max(float(camera.zoom), 1e-12) for one in self._speed]
+        steps = [one * DECAY_S * (1 - decay) / get_zoom(self._viewer) for one in self._speed]
         target = (*center[:-2], center[-2] - steps[0], center[-1] - steps[1])
         self._speed, self._last = (self._speed[0] * decay, self._speed[1] * decay), now
         if was_moved or math.hypot(*self._speed) < MIN_SPEED or not self._can_show((target[-2], target[-1])):
