@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QAbstractButton, QFrame, QLabel, QMessageBox, QVBoxLayout
 
-from napari_melanoma.ui.slide.lesions import class_of_probability, make_draw_edit, make_refine_edit
+from napari_melanoma.ui.slide.lesions import class_of_probability, format_area, make_draw_edit, make_refine_edit
 from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT, OutlineClickTool
 from napari_melanoma.ui.slide.shape_layers import complete_lasso_strokes, get_data_action, is_slide_open, line_width
 from napari_melanoma.ui.viewer import slide_layers
@@ -19,6 +20,7 @@ from napari_melanoma.ui.widgets.style import named, quiet_label, row
 if TYPE_CHECKING:
     from napari.layers import Shapes
 
+    from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.lesions import LesionFindings, LesionTable, SlideLesions
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -258,15 +260,12 @@ class LesionDrawing(QObject):
             self._button.setChecked(False)
 
 
-def describe_drawn_lesion(lesion: Any, target: str) -> str:  # noqa: ANN401 - a SlideLesion
+def describe_drawn_lesion(lesion: SlideLesion, target: str) -> str:
     """Describe a lesion that was drawn."""
-    area = f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
-    known = (
-        ""
-        if lesion.probability != lesion.probability
-        else f", p {class_of_probability(lesion.label, target)} {lesion.probability:.2f}"
-    )
-    return f"Lesion {lesion.index} drawn: {lesion.label}, {area}{known}."
+    facts = [lesion.label, format_area(lesion)]
+    if not math.isnan(lesion.probability):
+        facts.append(f"p {class_of_probability(lesion.label, target)} {lesion.probability:.2f}")
+    return f"Lesion {lesion.index} drawn: {', '.join(facts)}."
 
 
 class LesionRefinement(QObject):

@@ -592,15 +592,19 @@ def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
     return "\n".join([*lines, f"{_percent(lesion.tissue_share)} of the tissue"])
 
 
+def format_area(lesion: SlideLesion) -> str:
+    """Return the area of a lesion with its unit."""
+    return f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
+
+
 def _format_cell(lesion: SlideLesion, column: int) -> str:
     """Return the text of a cell."""
-    area = f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
     changed = "" if lesion.origin == "found" else " *"
     cells = (
         str(lesion.index),
         format_class(lesion.label) + changed,
         "–" if math.isnan(lesion.probability) else f"{lesion.probability:.2f}",
-        area,
+        format_area(lesion),
         _percent(lesion.tissue_share),
     )
     return cells[column]
