@@ -12,7 +12,7 @@ import tifffile
 
 from napari_melanoma.core.errors import MelanomaError, UnreadableImage
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.tiff import is_truncated
+from napari_melanoma.io.tiff import TiffLayout, check_page_chain, is_truncated
 from napari_melanoma.privacy.images import read_tiff_entries
 from napari_melanoma.slides.reading.opening import is_slide, open_slide
 
@@ -44,3 +44,15 @@ def test_an_endless_chain_is_no_slide_and_ends_an_audit(endless: Path) -> None:
     with endless.open("rb") as file, pytest.raises((ValueError, MelanomaError)):
         list(read_tiff_entries(file))
     assert not is_truncated(endless)
+
+
+@pytest.mark.parametrize(
+    "head", [b"MM, a text of two lines\n", b"IIRO\x08\0\0\0" + bytes(16)], ids=["text", "raw photograph"]
+)
+def test_a_file_with_another_number_than_tiff_is_not_checked_as_tiff(tmp_path: Path, head: bytes) -> None:
+    path = tmp_path / "other"
+    path.write_bytes(head * 100)
+    with path.open("rb") as file:
+        assert TiffLayout.read(file) is None
+        check_page_chain(file)
+    assert not is_truncated(path)

@@ -58,7 +58,7 @@ _MODES = {"MINISWHITE": "L", "MINISBLACK": "L", "RGB": "RGB", "SEPARATED": "CMYK
 _ALPHA = {"ASSOCALPHA": "a", "UNASSALPHA": "A"}
 _DECODED_TO_RGB = ("JPEG", "OJPEG", "ALT_JPEG")  # by the codec, for the photometric interpretation YCbCr
 _MAX_PAGES, _MAX_TAGS = 10_000, 65_535  # _MAX_TAGS: the most that a classic TIFF can declare
-_BIG = 43
+_CLASSIC, _BIG = 42, 43  # numbers of the format, after the byte order
 TRUNCATED = "the file is truncated: pages in its directory are missing. Copy it again from its source."
 
 
@@ -255,14 +255,15 @@ class TiffLayout:
 
     @classmethod
     def read(cls, file: IO[bytes]) -> Self | None:
-        """Read the header of a file; None if it is too short or does not begin with a TIFF byte order."""
+        """Read the header of a file; None if it is too short, or not that of a classic TIFF or BigTIFF."""
         head = read_at(file, 0, 16)
         if head is None or head[:2] not in (b"II", b"MM"):
             return None
         order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
-        if int.from_bytes(head[2:4], order) == _BIG:
+        number = int.from_bytes(head[2:4], order)
+        if number == _BIG:
             return cls(order, int.from_bytes(head[8:16], order), 8, 8, 20)
-        return cls(order, int.from_bytes(head[4:8], order), 2, 4, 12)
+        return cls(order, int.from_bytes(head[4:8], order), 2, 4, 12) if number == _CLASSIC else None
 
     def read_number(self, data: bytes) -> int:
         """Read an unsigned number."""
