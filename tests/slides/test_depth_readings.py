@@ -19,6 +19,7 @@ from napari_melanoma.slides.depth_readings import (
     list_readers,
     load_depth,
     read_proposals,
+    readings_rows,
     save_depth,
     write_readings,
 )
@@ -118,6 +119,15 @@ def test_two_readers_are_compared_and_written(results: Path, tmp_path: Path) -> 
     reported = json.loads((tmp_path / "out" / "agreement.json").read_text())
     assert reported["icc_2_1"]["mean"] > 0.98
     assert reported["bias_mm"]["low"] < reported["bias_mm"]["mean"] < reported["bias_mm"]["high"]
+
+
+def test_readings_of_zero_thickness_are_compared_and_written_without_a_category(tmp_path: Path) -> None:
+    for name, depths in {"in situ": (0.0, 0.0), "thin": (0.0, 0.3), "thick": (2.6, 2.7)}.items():
+        both = tuple(reading(who, mm) for who, mm in zip("AB", depths, strict=True))
+        write_depth(tmp_path / "results" / name, SlideDepthReadings(fingerprint=name, readings=both))
+    collected = collect_readings([tmp_path / "results"])
+    assert compare_readers(collected, ["A", "B"]).same_category == 2
+    assert [row["t_category"] for row in readings_rows(collected)] == [None, None, "T3", "T3", None, "T1"]
 
 
 def test_a_reader_is_compared_with_the_analysis(results: Path) -> None:

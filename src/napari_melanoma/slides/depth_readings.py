@@ -281,10 +281,9 @@ def _thickness_reading(slide: SlideReadings, name: str) -> DepthReading | None:
     return None if found is None or found.mm is None else found
 
 
-def _category(reading: DepthReading) -> str:
-    """T category of a known thickness."""
-    assert reading.mm is not None
-    return t_category(reading.mm, reading.ulcerated)
+def _category(reading: DepthReading) -> str | None:
+    """T category of a reading; None without an invasive thickness, as of a melanoma in situ (0 mm)."""
+    return t_category(reading.mm, reading.ulcerated) if reading.mm else None
 
 
 def _notes(both: Sequence[tuple[DepthReading, DepthReading]], readers: Sequence[str]) -> list[str]:
@@ -326,7 +325,7 @@ def _row(one: DepthReading) -> dict[str, object]:
         "depth_low_mm": low,
         "depth_high_mm": high,
         "at_least": one.at_least,
-        "t_category": None if one.mm is None else _category(one),
+        "t_category": _category(one),
         "ulceration": one.ulcerated,
         "clark": one.clark,
         "clark_by": one.clark_by,
