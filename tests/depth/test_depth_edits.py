@@ -140,3 +140,9 @@ def test_another_scale_reaches_what_was_measured() -> None:
     assert (twice.readings[0].mm, twice.readings[0].interval_mm) == (pytest.approx(2.0), pytest.approx((1.8, 2.2)))
     assert ("mm", 1.0, pytest.approx(2.0), "A") in record(twice, "A")
     assert readings.rescale_readings(twice, PixelSize(1.0, 0.5), "A", SECOND) is twice
+
+
+def test_a_line_without_length_stays_at_zero_on_another_scale() -> None:
+    values = values_for_line(EMPTY, (LINE[0], LINE[0]), SIZE)
+    depth = readings.rescale_readings(set_values(NONE, EMPTY, "A", FIRST, **values), PixelSize(1.0, 0.5), "A", SECOND)
+    assert (depth.readings[0].mm, depth.readings[0].um_per_px) == (0.0, (1.0, 0.5))

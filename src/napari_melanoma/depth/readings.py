@@ -296,9 +296,10 @@ def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, wh
     """
     for one in depth.readings:
         values: dict[str, Any] = {}
-        if one.line is not None and one.mm is not None and one.um_per_px not in (None, _pixel_size_um(size)):
-            factor = line_length_mm(one.line, size) / _length_um(one.line, one.um_per_px) * 1000
-            values = {"mm": one.mm * factor, "um_per_px": _pixel_size_um(size)}
+        before, now = one.um_per_px, _pixel_size_um(size)
+        if one.line is not None and one.mm is not None and before is not None and before != now:
+            factor = _rescaling_factor(one.line, before, size)
+            values = {"mm": one.mm * factor, "um_per_px": now}
             if one.interval_mm is not None:
                 values["interval_mm"] = tuple(end * factor for end in one.interval_mm)
         if one.mitoses.areas:
@@ -310,10 +311,11 @@ def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, wh
     return depth
 
 
-def _length_um(line: Line, um: tuple[float, float] | None) -> float:
-    """Length of a line in micrometers at the scale of its measurement."""
-    assert um is not None
-    return float(np.hypot((line[1][0] - line[0][0]) * um[0], (line[1][1] - line[0][1]) * um[1]))
+def _rescaling_factor(line: Line, um_per_px: tuple[float, float], size: PixelSize) -> float:
+    """Length of a line at a new scale, relative to that at the scale of its measurement; 1 for a line of length 0."""
+    (top, left), (bottom, right) = line
+    before_um = float(np.hypot((bottom - top) * um_per_px[0], (right - left) * um_per_px[1]))
+    return line_length_mm(line, size) / before_um * 1000 if before_um else 1.0
 
 
 def _pixel_size_um(size: PixelSize | None) -> tuple[float, float] | None:
