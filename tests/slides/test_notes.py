@@ -53,7 +53,11 @@ def test_what_cannot_be_understood_is_no_note(tmp_path: Path, text: str) -> None
 def test_a_bad_bookmark_does_not_take_the_others_along(tmp_path: Path) -> None:
     good = '{"name": "a", "row": 1, "column": 2, "width_px": 3}'
     size = '{"y_um": -1, "x_um": 1, "source": "x"}'
-    reported = f'{{"format_version": 1, "bookmarks": [{{"name": "b"}}, 7, {good}], "pixel_size": {size}}}'
+    nowhere = '{"name": "c", "row": NaN, "column": 2, "width_px": 3}'
+    narrow = '{"name": "d", "row": 1, "column": 2, "width_px": 0}'
+    unnamed = '{"row": 1, "column": 2, "width_px": 3}'
+    bad = ", ".join(['{"name": "b"}', "7", nowhere, narrow, unnamed])
+    reported = f'{{"format_version": 1, "bookmarks": [{bad}, {good}], "pixel_size": {size}}}'
     (tmp_path / NOTES).write_text(reported)
     assert read_notes(tmp_path) == SlideNotes(bookmarks=(Bookmark("a", 1, 2, 3),))
 

@@ -371,10 +371,10 @@ def _parse_angle(value: Any) -> float:  # noqa: ANN401 - any JSON value
 
 def _parse_bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - any JSON value
     """A bookmark; None if it is invalid."""
-    try:
-        return Bookmark(str(values["name"]), *(float(values[key]) for key in ("row", "column", "width_px")))
-    except (KeyError, TypeError, ValueError):
+    view = _parse_view(values)
+    if view is None or "name" not in values:
         return None
+    return Bookmark(str(values["name"]), view.row, view.column, view.width_px)
 
 
 def _parse_pixel_size(values: Any) -> PixelSize | None:  # noqa: ANN401 - any JSON value
