@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.map_placement import MapPlacement
-from napari_melanoma.slides.lesions import LesionConfig, build_lesion_maps, find_lesions
+from napari_melanoma.slides.lesions import LesionConfig, build_lesion_maps, default_lesion_class, find_lesions
 
 
 class Case(NamedTuple):
@@ -54,6 +54,21 @@ CASES = [
         0.2,
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (("background", "epidermis", "tumour"), "tumour"),
+        (("Tumor", "Stroma"), "Tumor"),
+        (("melanoma", "naevus"), "melanoma"),
+        (("Dermis", "Metastasis", "Nevus"), "Metastasis"),
+        (("Naevus", "Background"), "Naevus"),
+        (("background", "epidermis"), "epidermis"),
+    ],
+)
+def test_lesions_are_detected_with_the_class_of_a_tumor(classes: tuple[str, ...], expected: str) -> None:
+    assert default_lesion_class(classes) == expected
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -47,6 +47,7 @@ LESION_COLUMNS = (
 
 SlideEnd = tuple[float, float]
 BENIGN_CLASSES = ("background", "dermis", "epidermis", "benign", "normal")  # never the target of a heatmap
+TARGET_WORDS = ("tumour", "tumor", "melanoma")  # parts of names of classes that lesions are detected with
 MALIGNANT_CLASSES = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # parts of names of malignant classes
 UNSPECIFIC_CLASSES = ("tumour", "tumor", "lesion")  # may be malignant or benign
 
@@ -395,9 +396,14 @@ def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def default_lesion_class(classes: Sequence[str]) -> str:
-    """Return the class for detecting lesions: the one named tumor or melanoma, else the last unhealthy one."""
-    named = [name for name in classes if "tumour" in name.lower() or "melanoma" in name.lower()]
-    return (named or [name for name in classes if name.lower() not in BENIGN_CLASSES] or list(classes))[-1]
+    """Return the class for detecting lesions.
+
+    The last class named tumor or melanoma, else the last one that may be malignant, else a nevus, else the last one.
+    """
+    named = [name for name in classes if any(word in name.lower() for word in TARGET_WORDS)]
+    lesions = [name for name in classes if name.lower() not in BENIGN_CLASSES]
+    suspicious = [name for name in lesions if name.lower() not in BENIGN_NAMES]
+    return (named or suspicious or lesions or list(classes))[-1]
 
 
 def build_lesion_maps(
