@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_melanoma.core.context import REPORT_S, Progress
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.files import FileStamp, file_stamp, normalize_name
+from napari_melanoma.core.files import FileStamp, back_up_file, file_stamp, normalize_name
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.core.validity import Validity, read_slide_validity
@@ -74,6 +75,7 @@ CONTENT_COLUMNS = (
 )
 TABLE_PATTERNS = ("*", "*/*")  # of result folders, and of result folders in subfolders
 Row = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,19 @@ class SlideTable:
     def put_row(self, row: Row) -> None:
         """Add or replace a row, and write the table."""
         with hold_lock(self.path.with_name(LOCK), LOCK_TIMEOUT_S):
-            rows: dict[str, Row] = {}
-            with suppress(InputError):
-                rows = {one["slide"]: dict(one) for one in read_table(self.path) if "slide" in one}
-            rows[row["slide"]] = row
+            rows = {**self._read_rows(), row["slide"]: row}
             write_table(self.path, [rows[name] for name in sorted(rows)], COLUMNS)
+
+    def _read_rows(self) -> dict[str, Row]:
+        """Read the rows by slide; a file that is not such a table, as after an edit, is backed up."""
+        if not self.path.exists():
+            return {}
+        try:
+            return {row["slide"]: dict(row) for row in read_table(self.path)}
+        except (InputError, KeyError):
+            backup = back_up_file(self.path)
+            log.warning("%s is not a table with a column 'slide'. It is backed up as %s.", self.path, backup.name)
+            return {}
 
 
 def status_to_row(status: SlideStatus) -> Row:

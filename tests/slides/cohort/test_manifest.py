@@ -171,6 +171,16 @@ def test_a_manifest_with_a_state_that_is_none_is_refused(start: Start, hired: li
         start()
 
 
+@pytest.mark.parametrize(
+    "text", ["slide;file;status\none;one.svs;done\n", 'slide,file\n"one'], ids=["semicolons", "cut off"]
+)
+def test_a_table_that_cannot_be_read_is_backed_up(tmp_path: Path, text: str) -> None:
+    (tmp_path / "slides.csv").write_text(text)
+    SlideTable(tmp_path / "slides.csv").put_row({"slide": "two", "file": "two.svs", "status": "done"})
+    assert [row["slide"] for row in read_table(tmp_path / "slides.csv")] == ["two"]
+    assert [path.read_text() for path in tmp_path.glob("slides-*.csv")] == [text]
+
+
 def test_two_programs_keep_each_others_rows(tmp_path: Path) -> None:
     tables = [SlideTable(tmp_path / "slides.csv") for _ in range(2)]
     for number, name in enumerate("abcd"):
