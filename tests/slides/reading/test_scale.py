@@ -1,10 +1,12 @@
 """Validation of scales: a table of values in files and the accepted scale."""
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
 
-from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.reading.opening import is_slide, open_slide
 from napari_melanoma.slides.reading.slide import validate_scale
 
 CASES = {
@@ -77,6 +79,21 @@ def test_resolution_tags_in_any_unit(case: str, tmp_path) -> None:
             None if believed is None else pytest.approx(believed)
         )
         assert (warning in " ".join(slide.info.warnings)) if warning else slide.info.warnings == ()
+
+
+def test_resolution_tags_of_another_type_state_no_scale(tmp_path) -> None:
+    data = np.zeros((64, 64, 3), np.uint8)
+    options = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="rgb", tile=(32, 32), metadata=None, **options)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        entries = [tiff.pages[0].tags[name].offset for name in ("XResolution", "YResolution")]
+    with (tmp_path / "a.tif").open("r+b") as file:
+        for entry in entries:
+            file.seek(entry + 2)
+            file.write(struct.pack("<HIf", 11, 1, 20000.0))  # a floating-point number instead of a fraction
+    assert is_slide(tmp_path / "a.tif")
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert slide.info.pixel_size is None
 
 
 @pytest.mark.parametrize(("unit", "believed"), [("µm", 0.25), ("nm", None), ("mm", None), ("pixel", None)])

@@ -329,7 +329,7 @@ def _read_plain(name: str, tiff: TiffFile, series: TiffPageSeries, planes: Level
     page = planes.pages[0]
     unit = _UNIT_UM.get(int(page.tags.valueof(_UNIT_TAG, 1)))
     scale = validate_scale(resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), origin="resolution tag")
-    if unit is None and scale.pixel_size is None and _X_TAG in page.tags and _has_resolution(page):
+    if unit is None and scale.pixel_size is None and _read_resolution(page, _X_TAG):
         warning = f"the resolution tags have no unit, so lengths are in pixels. {ADVICE}"
         scale = ScaleInfo(None, None, (warning,))
     return TiffMetadata(name, scale, _default_channel_names(planes), properties=_tags(page))
@@ -375,21 +375,23 @@ def _read_ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPa
 
 
 def resolution_um(page: TiffPage, tag: int) -> float | None:
-    """Return the micrometers per pixel of a resolution tag.
-
-    None where there is no tag, no unit, or a placeholder of one pixel per unit.
-    """
-    unit = _UNIT_UM.get(int(page.tags.valueof(_UNIT_TAG, 1)))
-    numerator, denominator = page.tags.valueof(tag, (0, 0))
-    if unit is None or not numerator or not denominator or numerator == denominator:
+    """Return the micrometers per pixel of a resolution tag; None where it states no resolution, or has no unit."""
+    unit, resolution = _UNIT_UM.get(int(page.tags.valueof(_UNIT_TAG, 1))), _read_resolution(page, tag)
+    if unit is None or resolution is None:
         return None
+    numerator, denominator = resolution
     return unit * denominator / numerator
 
 
-def _has_resolution(page: TiffPage) -> bool:
-    """Whether the resolution is not the placeholder that programs write."""
-    numerator, denominator = page.tags.valueof(_X_TAG, (0, 0))
-    return bool(numerator and denominator and numerator != denominator)
+def _read_resolution(page: TiffPage, tag: int) -> tuple[int, int] | None:
+    """Read the pixels per unit of a resolution tag, as a fraction.
+
+    None where there is no tag, a value of another type, or the placeholder of one pixel per unit that programs write.
+    """
+    value = page.tags.valueof(tag)
+    if not isinstance(value, tuple) or len(value) != 2 or 0 in value or value[0] == value[1]:
+        return None
+    return value
 
 
 def _physical_size_um(pixels: Element, axis: str) -> float | None:
