@@ -210,6 +210,14 @@ def test_channels_of_fluorescence_keep_names_colours_and_bits(tissue, tmp_path) 
         assert slide.thumbnail(50).shape == (50, 37, 3)
 
 
+@pytest.mark.parametrize("color", ["nan", "inf", "green"])
+def test_an_invalid_color_of_a_channel_is_left_out(color: str, tissue, tmp_path) -> None:
+    text = {"axes": "CYX", "Channel": {"Name": ["DAPI", "Cy5"], "Color": [color, 65535]}}
+    tifffile.imwrite(tmp_path / "cells.ome.tif", np.moveaxis(tissue, -1, 0)[:2], tile=(64, 64), metadata=text)
+    with open_slide(tmp_path / "cells.ome.tif") as slide:
+        assert (slide.info.channels, slide.info.colors) == (("DAPI", "Cy5"), ())
+
+
 def test_focal_planes_are_left_out_with_a_warning(tissue, tmp_path) -> None:
     stack = np.stack([tissue[..., 0], tissue[..., 1]])
     tifffile.imwrite(tmp_path / "z.ome.tif", stack, metadata={"axes": "ZYX"}, tile=(64, 64))

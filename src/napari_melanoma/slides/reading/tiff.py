@@ -425,11 +425,12 @@ def _tag(element: Element) -> str:
 
 
 def _parse_number(text: str | None) -> float | None:
-    """A number in a text, or None."""
+    """A finite number in a text, or None."""
     try:
-        return float(text or "")
+        number = float(text or "")
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _parse_comma_color(text: str) -> ColorRGB | None:
