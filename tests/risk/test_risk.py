@@ -259,6 +259,20 @@ def test_many_files_become_a_table_and_a_bad_one_stops_nothing(
     assert (tmp_path / "out/p0/risk.json").is_file()
 
 
+def test_patch_and_slide_of_the_same_name_have_separate_folders(
+    patches: Path, slide: Path, model: Path, tmp_path: Path
+) -> None:
+    patch, metadata = tmp_path / f"{slide.stem}.png", PatientTable({})
+    patch.write_bytes((patches / "p0.png").read_bytes())
+    unavailable = options(model, slide_model="none")  # so that the slide is not analyzed
+    found = assess_risk_of_files([patch, slide], tmp_path / "new", unavailable, metadata, run=RunContext())
+    assert found.outcomes[0].name == "section"
+    assert found.outcomes[1].name.startswith("section-")
+    record_slide(result(tmp_path / "analyzed" / "section"), slide)
+    found = assess_risk_of_files([patch, slide], tmp_path / "analyzed", options(model), metadata, run=RunContext())
+    assert [one.name for one in found.outcomes] == ["section-2", "section"]
+
+
 def test_comparators_survive_the_file_and_a_damaged_one_is_told(
     model: Path, tmp_path: Path, write_model: Callable[..., Path]
 ) -> None:

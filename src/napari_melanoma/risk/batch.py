@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +13,7 @@ from napari_melanoma.classification.classify import explain_unused
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DiskFull, InputError, SaveError, describe_error
 from napari_melanoma.core.files import back_up_file, normalize_name, write_json
-from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_table
+from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_object, read_slide_result, write_table
 from napari_melanoma.risk.comparators import COMPARATOR_METHODS
 from napari_melanoma.risk.contributions import PARTS
 from napari_melanoma.risk.inputs import RiskCase, case_of_patch, case_of_slide
@@ -27,7 +28,13 @@ from napari_melanoma.risk.prediction import (
 from napari_melanoma.risk.predictor import load_risk_model, predict_risk, relevant_columns
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import is_slide
-from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide, slide_name
+from napari_melanoma.slides.result_folder import (
+    SOURCE,
+    SlideFolderNames,
+    open_fingerprint,
+    record_slide,
+    slide_name,
+)
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier
@@ -144,10 +151,16 @@ class _RiskFolders:
         if is_slide(path):
             folder = self._slides.folder_for(path)
         else:
-            names = (path.stem, *(f"{path.stem}-{number}" for number in range(2, len(self._used) + 3)))
-            folder = self._out / next(name for name in names if normalize_name(name) not in self._used)
+            names = chain([path.stem], (f"{path.stem}-{number}" for number in count(2)))
+            folder = self._out / next(name for name in names if self._is_free(name, path))
+            self._slides.reserve(folder.name)
         self._used.add(normalize_name(folder.name))
         return folder
+
+    def _is_free(self, name: str, patch: Path) -> bool:
+        """Whether a folder is neither used in this run nor that of a slide."""
+        owner = read_object(self._out / name / SOURCE).get("fingerprint")
+        return normalize_name(name) not in self._used and owner in (None, open_fingerprint(patch))
 
 
 def _assess_one(path: Path, folder: Path, at: _RiskInputs, run: RunContext) -> RiskOutcome:

@@ -49,9 +49,13 @@ class SlideFolderNames:
         The folder with its results, else ``OUT/<stem>`` (see ``slide_name``) where that is free, else one named after
         its content.
         """
-        folder = self._out / self._choose_name(slide)[0]
-        self._used.add(normalize_name(folder.name))
-        return folder
+        name, _ = self._choose_name(slide)
+        self.reserve(name)
+        return self._out / name
+
+    def reserve(self, name: str) -> None:
+        """Exclude a folder name that the same run uses for something else."""
+        self._used.add(normalize_name(name))
 
     def find_results(self, slide: Path) -> Path | None:
         """Find the folder that records a slide; None if there is none, also where a folder has no recorded slide."""
