@@ -49,8 +49,12 @@ def test_thickness_and_category_stand_in_a_line(given: DepthReading, head: str) 
             reading(3.0, um_per_px=(0.25, 0.25), ulcerated=True),
             "Measured at 0.25 µm per pixel; the slide is now",
         ),
+        (
+            reading(3.0, um_per_px=(0.5, 0.25), ulcerated=True),
+            "Measured at 0.25 x 0.5 µm per pixel; the slide is now set to 0.5.",
+        ),
     ],
-    ids=["straddles", "near a border", "no ulceration", "edge", "scale"],
+    ids=["straddles", "near a border", "no ulceration", "edge", "scale", "scale along columns"],
 )
 def test_what_to_know_is_said(given: DepthReading, message: str) -> None:
     assert message in " ".join(words.reading_warnings(given, SIZE))

@@ -139,8 +139,14 @@ def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str
         warnings.append("The melanoma may be thicker: it reaches the edge of the section.")
     kept = reading.um_per_px
     if kept is not None and size is not None and kept != (size.y_um, size.x_um):
-        warnings.append(f"Measured at {kept[0]:.4g} µm per pixel; the slide is now set to {size.y_um:.4g}.")
+        before, now = _format_scale(*kept), _format_scale(size.y_um, size.x_um)
+        warnings.append(f"Measured at {before} µm per pixel; the slide is now set to {now}.")
     return tuple(warnings)
+
+
+def _format_scale(y_um: float, x_um: float) -> str:
+    """Format a pixel size: its side, or width and height where they differ."""
+    return f"{x_um:.4g}" if x_um == y_um else f"{x_um:.4g} x {y_um:.4g}"
 
 
 def format_proposal(number: int, one: DepthProposal) -> str:
