@@ -222,6 +222,21 @@ def test_a_slide_that_is_closed_while_it_is_sharpened_ends_quietly(flat, monkeyp
             assert not thread.is_alive()
 
 
+def test_tiles_are_still_sharpened_after_one_for_which_memory_was_too_small() -> None:
+    built, done = list[tuple[int, int]](), threading.Event()
+
+    def build(level: int, cell: tuple[int, int]) -> None:
+        built.append(cell)
+        if cell == (0, 1):
+            raise MemoryError
+
+    builder = tiled.ExactTileBuilder(build)
+    builder.add_watcher(done.set)
+    builder.request(3, [(0, 0), (0, 1)])
+    assert done.wait(10)
+    assert built == [(0, 1), (0, 0)]
+
+
 @pytest.mark.parametrize(("tiles", "depth", "side"), [(1, 6, 16), (9, 6, 8), (24, 3, 4), (500, 8, 2), (1, 1, 2)])
 def test_a_view_decodes_few_tiles(tiles: int, depth: int, side: int) -> None:
     assert tiled.samples_per_side(tiles, depth) == side

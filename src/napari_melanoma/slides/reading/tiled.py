@@ -582,7 +582,8 @@ class ExactTileBuilder:
         while (job := self._next_request()) is not None:
             try:
                 self._build(*job)
-            except (MelanomaError, *DAMAGE_ERRORS) as fault:  # the error is raised again when the viewer reads the tile
+            # The error is raised again when the viewer reads the tile; the thread must go on with other tiles.
+            except (MelanomaError, MemoryError, *DAMAGE_ERRORS) as fault:
                 logger.debug("an exact tile could not be computed: %s", fault)
             self._notify_watchers()
 
