@@ -14,6 +14,7 @@ from napari_melanoma.slides.tissue import (
     TissueConfig,
     TissueDetection,
     TissueMethod,
+    _blur_widely,
     estimate_glass_color,
     find_ink,
     find_tissue,
@@ -125,6 +126,14 @@ def test_a_fold_is_marked_and_dropped_on_request() -> None:
     dropped = found_on(scene, folds="drop")
     assert not (dropped.mask & dropped.fold).any()
     assert dropped.mask.sum() < tissue.mask.sum()
+
+
+@pytest.mark.parametrize(
+    "sigma", [(0.3, 2.0), (9.0, 14.0), (60.0, 45.0)], ids=["narrow", "usual", "wider than the image"]
+)
+def test_a_wide_blur_is_that_of_scipy(sigma: tuple[float, float]) -> None:
+    values = np.random.default_rng(0).random((101, 64)).astype(np.float32)
+    np.testing.assert_allclose(_blur_widely(values, sigma), ndimage.gaussian_filter(values, sigma), atol=1e-6)
 
 
 def test_dense_epithelium_is_no_fold() -> None:
