@@ -118,7 +118,7 @@ def test_channels_become_layers_that_add_up(tissue, tmp_path) -> None:
 class Painted(TileSource):
     """Every pixel encodes its position."""
 
-    def _tile(self, row: int, column: int) -> np.ndarray:
+    def read_tile(self, row: int, column: int) -> np.ndarray:
         height, width = self.size_of(row, column)
         rows, columns = np.mgrid[:height, :width]
         place = ((rows + row * 64) // 8, (columns + column * 64) // 8, 0 * rows)

@@ -183,7 +183,7 @@ class FlatImageSource(TileSource):
         """Return the same image at half the resolution."""
         return FlatImageSource(self._block, self._convert, 2 * self.step)
 
-    def _tile(self, row: int, column: int) -> NDArray:
+    def read_tile(self, row: int, column: int) -> NDArray:
         """Read one tile line by line, and average it if it is coarser than the file."""
         height, width = self.size_of(row, column)
         top, left = row * TILE_PX * self.step, column * TILE_PX * self.step

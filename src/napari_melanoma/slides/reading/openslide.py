@@ -98,7 +98,7 @@ class OpenSlideSource(TileSource):
         self._handle, self._level, self._single = handle, level, single
         self._downsample = handle.slide.level_downsamples[level]
 
-    def _tile(self, row: int, column: int) -> NDArray[np.uint8]:
+    def read_tile(self, row: int, column: int) -> NDArray[np.uint8]:
         """Read one tile; unscanned pixels are white."""
         height, width = self.size_of(row, column)
         location = (column * self.tile_width * self._downsample, row * self.tile_height * self._downsample)

@@ -182,10 +182,6 @@ class Slide(ABC):
 
         Returns the thumbnail with marks on damaged tiles, and the boxes of these tiles in pixels of level 0.
         """
-        return self._thumbnail_around_damage(side_px)
-
-    def _thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
-        """Default implementation; readers with tiles override it."""
         return self.thumbnail(side_px), ()
 
     def _read_scaled(self, read: Callable[[int, Box], NDArray], side_px: int) -> NDArray[np.uint8]:

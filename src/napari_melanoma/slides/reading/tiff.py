@@ -203,7 +203,7 @@ class TiffSource(TileSource):
         self._planes = page.samplesperpixel if page.planarconfig == _SEPARATE else 1
         _check_tile_size(self, page)
 
-    def _tile(self, row: int, column: int) -> NDArray:
+    def read_tile(self, row: int, column: int) -> NDArray:
         """Decode one tile, or some strips."""
         planes = [self._read_plane(page, plane, row, column) for page in self._pages for plane in range(self._planes)]
         height, width = self.size_of(row, column)

@@ -217,8 +217,8 @@ class TiledSlide(Slide):
         """
         return self._region(level, box, marked=True, rough=True)
 
-    def _thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
-        """The thumbnail with stripes, and the boxes of damaged tiles of its level."""
+    def thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+        """Read the thumbnail with stripes, and the boxes of damaged tiles of its level."""
         thumbnail = self._read_scaled(partial(self._region, marked=True), side_px)
         full = self.info.levels[0]
         base = _file_level(self.sources, self.best_level(max(full.height, full.width) / side_px))
@@ -432,20 +432,16 @@ def decode_in_this_thread() -> None:
 class TileSource(TileLevel, ABC):
     """A level whose tiles are decoded from a file."""
 
+    @abstractmethod
     def read_tile(self, row: int, column: int) -> NDArray:
         """Decode one tile, (row, column, channel), with the size of ``size_of``; called from several threads."""
-        return self._tile(row, column)
 
     def rows_at(self, row: int) -> NDArray:
         """Decode as few whole rows as possible around a row; called from several threads.
 
         Returns (row, column, channel), as wide as the tiles of the first column.
         """
-        return self._tile(row // self.tile_height, 0)
-
-    @abstractmethod
-    def _tile(self, row: int, column: int) -> NDArray:
-        """Decode one tile; see ``read_tile``."""
+        return self.read_tile(row // self.tile_height, 0)
 
 
 class DownsampledLevel(TileLevel):

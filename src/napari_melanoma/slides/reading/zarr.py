@@ -50,7 +50,7 @@ class ZarrSource(TileSource):
         self._array, self._axes = array, tuple(axes)
         self.dtype = np.dtype(np.float32) if array.dtype.kind == "f" else array.dtype
 
-    def _tile(self, row: int, column: int) -> NDArray:
+    def read_tile(self, row: int, column: int) -> NDArray:
         height, width = self.size_of(row, column)
         top, left = row * self.tile_height, column * self.tile_width
         chosen = {"y": slice(top, top + height), "x": slice(left, left + width), "c": slice(None)}
