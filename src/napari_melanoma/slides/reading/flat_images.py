@@ -23,14 +23,12 @@ from napari_melanoma.io.photographs import read_image_size, read_photograph
 from napari_melanoma.io.pillow_images import open_lazily
 from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
 from napari_melanoma.slides.reading.slide import (
-    LevelInfo,
     SlideInfo,
     blend_over_white,
-    compute_downsample,
     override_pixel_size,
     validate_scale,
 )
-from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileSource, fill_pyramid
+from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileSource, describe_levels, fill_pyramid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,9 +90,7 @@ def open_flat_image(path: Path, pixel_size: PixelSize | None = None) -> TiledSli
         path=path,
         name=path.stem,
         format="large image",
-        levels=tuple(
-            LevelInfo(g.height, g.width, compute_downsample(block.shape[:2], (g.height, g.width)), b) for g, b in levels
-        ),
+        levels=describe_levels(levels),
         pixel_size=scale.pixel_size,
         has_profile=profile is not None,
         warnings=scale.warnings,
@@ -118,8 +114,7 @@ def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None]:
         if kind not in ("JPEG", "PNG") or image.mode not in _SAMPLES:
             raise UnreadableImage(
                 f"is a {kind} image of mode {image.mode}, but images of more than {MAX_PIXELS / 1e6:.0f} million "
-                "pixels "
-                "are supported only as PNG or JPEG with 8-bit gray, RGB or RGBA. Save it as a tiled TIFF."
+                "pixels are supported only as PNG or JPEG with 8-bit gray, RGB or RGBA. Save it as a tiled TIFF."
             )
         shape = (image.height, image.width, _SAMPLES[image.mode])
         _check_disk_space(folder, shape)
@@ -156,8 +151,7 @@ def _check_disk_space(folder: Path, shape: tuple[int, int, int]) -> None:
     if needed + _DISK_RESERVE > free:
         raise UnreadableImage(
             f"needs {needed / 1e9:.1f} GB when decoded, but {folder.parent} has {free / 1e9:.1f} GB free. Free some "
-            "space, "
-            "or save it as a tiled TIFF, which needs no temporary space."
+            "space, or save it as a tiled TIFF, which needs no temporary space."
         )
 
 

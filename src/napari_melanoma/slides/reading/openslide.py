@@ -21,15 +21,13 @@ from napari_melanoma.io.tiff import TRUNCATED, is_truncated
 from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.slide import (
-    LevelInfo,
     SlideInfo,
     SlideKind,
-    compute_downsample,
     override_pixel_size,
     validate_scale,
 )
 from napari_melanoma.slides.reading.tiff import MAX_TILE_BYTES
-from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileSource, fill_pyramid
+from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileSource, describe_levels, fill_pyramid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,28 +143,24 @@ def open_with_openslide(path: Path, pixel_size: PixelSize | None = None) -> Tile
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
             f"{path.name} cannot be opened as a slide with OpenSlide: {reason}. It is truncated or damaged, or files "
-            "that "
-            "belong to it are missing. Copy it again with all its files."
+            "that belong to it are missing. Copy it again with all its files."
         ) from error
 
 
 def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -> TiledSlide:
     slide, properties = handle.slide, handle.slide.properties
+    vendor = properties.get("openslide.vendor", "")
     kind, channels, colors = _detect_kind(path, handle)
     single = len(channels) == 1
     sources = fill_pyramid([OpenSlideSource(handle, n, single=single) for n in range(slide.level_count)])
-    full = (sources[0][0].height, sources[0][0].width)
-    sizes = [LevelInfo(g.height, g.width, compute_downsample(full, (g.height, g.width)), built) for g, built in sources]
     power = _number_property(properties, "openslide.objective-power")
     um = _number_property(properties, "openslide.mpp-y"), _number_property(properties, "openslide.mpp-x")
-    scale = override_pixel_size(
-        validate_scale(*um, power, fine_camera=properties.get("openslide.vendor") in FINE_CAMERAS), given
-    )
+    scale = override_pixel_size(validate_scale(*um, power, fine_camera=vendor in FINE_CAMERAS), given)
     info = SlideInfo(
         path=path,
-        name=path.parent.name if properties.get("openslide.vendor") == "dicom" else path.stem,
-        format=_FORMATS.get(properties.get("openslide.vendor", ""), properties.get("openslide.vendor", "OpenSlide")),
-        levels=tuple(sizes),
+        name=path.parent.name if vendor == "dicom" else path.stem,
+        format=_FORMATS.get(vendor, vendor or "OpenSlide"),
+        levels=describe_levels(sources),
         pixel_size=scale.pixel_size,
         magnification=scale.magnification,
         bounds=_scanned_bounds(properties),
@@ -313,8 +307,7 @@ def _check_frame_size(path: Path, head: Dataset) -> None:
     if rows * columns * _BYTES_PER_PIXEL > MAX_TILE_BYTES:
         raise UnreadableImage(
             f"{path.name} states frames of {rows:,} x {columns:,} pixels, but at most {MAX_TILE_BYTES / 2**20:.0f} MB "
-            "per "
-            "frame are supported. It is damaged. Copy it again from its source."
+            "per frame are supported. It is damaged. Copy it again from its source."
         )
 
 

@@ -24,17 +24,22 @@ from napari_melanoma.slides.reading.flat_images import FlatImageSource, PixelBlo
 from napari_melanoma.slides.reading.slide import (
     ADVICE,
     UNIT_UM,
-    LevelInfo,
     ScaleInfo,
     SlideInfo,
     blend_over_white,
-    compute_downsample,
     merge_channels,
     override_pixel_size,
     to_finite_float32,
     validate_scale,
 )
-from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileLevel, TileSource, fill_pyramid
+from napari_melanoma.slides.reading.tiled import (
+    SlideExtras,
+    TiledSlide,
+    TileLevel,
+    TileSource,
+    describe_levels,
+    fill_pyramid,
+)
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -96,15 +101,13 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
     pixel_format = read_pixel_format(levels[0].pages[0])
     metadata = read_tiff_metadata(tiff, main[0], levels[0])
     sources = fill_pyramid(_level_sources(tiff, levels, pixel_format, reader))
-    full = (sources[0][0].height, sources[0][0].width)
-    sizes = [LevelInfo(g.height, g.width, compute_downsample(full, (g.height, g.width)), built) for g, built in sources]
     profile = levels[0].pages[0].tags.valueof(_ICC_TAG)
     scale = override_pixel_size(metadata.scale, given)
     info = SlideInfo(
         path=path,
         name=path.name.removesuffix(path.suffix).removesuffix(".ome"),
         format=metadata.format,
-        levels=tuple(sizes),
+        levels=describe_levels(sources),
         pixel_size=scale.pixel_size,
         magnification=scale.magnification,
         kind=pixel_format.kind,
@@ -207,7 +210,7 @@ class TiffSource(TileSource):
         """Decode one tile, or some strips."""
         planes = [self._read_plane(page, plane, row, column) for page in self._pages for plane in range(self._planes)]
         height, width = self.size_of(row, column)
-        return self._convert(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))[:height, :width]
+        return self._convert_planes(planes)[:height, :width]
 
     def rows_at(self, row: int) -> NDArray:
         """Decode the strip or tile that contains a row, (row, column, channel)."""
@@ -217,6 +220,10 @@ class TiffSource(TileSource):
         strips = math.ceil(self.height / page.rowsperstrip)
         strip = row // page.rowsperstrip
         planes = [self._decode_segment(one, n * strips + strip) for one in self._pages for n in range(self._planes)]
+        return self._convert_planes(planes)
+
+    def _convert_planes(self, planes: Sequence[NDArray]) -> NDArray:
+        """Join separate planes, and convert the samples to pixels of the slide."""
         return self._convert(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))
 
     def _read_plane(self, page: TiffPage, plane: int, row: int, column: int) -> NDArray:
@@ -493,10 +500,9 @@ def select_level_pages(level: TiffPageSeries) -> LevelPages:
         return LevelPages((level.keyframe,))
     numbers = np.arange(len(level.pages)).reshape([length for _, length in stacked])
     omitted = []
-    for axis, length in reversed(stacked):
+    for position, (axis, length) in reversed(list(enumerate(stacked))):
         if axis == "C":
             continue
-        position = [name for name, _ in stacked].index(axis)
         if length > 1:
             omitted.append(f"only the first of {length} {_AXIS_WORDS.get(axis, f'planes ({axis})')} is shown.")
         numbers = numbers.take([0], axis=position)

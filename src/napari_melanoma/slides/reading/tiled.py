@@ -25,8 +25,10 @@ from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.slides.reading.slide import (
     DamagedTile,
     DamageLog,
+    LevelInfo,
     Slide,
     SlideInfo,
+    compute_downsample,
     damaged_tile_error,
     draw_damaged_tile,
 )
@@ -511,6 +513,15 @@ def fill_pyramid(sources: Sequence[TileLevel]) -> list[tuple[TileLevel, bool]]:
         while _has_gap(levels[-1][0], coarser):
             levels.append((levels[-1][0].half_resolution(), True))
     return levels
+
+
+def describe_levels(levels: Sequence[tuple[TileLevel, bool]]) -> tuple[LevelInfo, ...]:
+    """Return size and downsample of each level; ``levels``: from ``fill_pyramid``."""
+    full = levels[0][0].height, levels[0][0].width
+    return tuple(
+        LevelInfo(one.height, one.width, compute_downsample(full, (one.height, one.width)), is_computed)
+        for one, is_computed in levels
+    )
 
 
 def _has_gap(finer: TileLevel, coarser: TileLevel | None) -> bool:

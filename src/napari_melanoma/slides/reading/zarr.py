@@ -18,15 +18,13 @@ from napari_melanoma.io.zarr import check_metadata
 from napari_melanoma.slides.reading.files import image_name, slide_fingerprint
 from napari_melanoma.slides.reading.slide import (
     UNIT_UM,
-    LevelInfo,
     ScaleInfo,
     SlideInfo,
-    compute_downsample,
     override_pixel_size,
     to_finite_float32,
     validate_scale,
 )
-from napari_melanoma.slides.reading.tiled import TiledSlide, TileSource, fill_pyramid
+from napari_melanoma.slides.reading.tiled import TiledSlide, TileSource, describe_levels, fill_pyramid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,8 +83,8 @@ def open_zarr(folder: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
             f"{_image_name(folder)} cannot be opened as a slide: expected an OME-Zarr image, but its metadata or "
-            "arrays "
-            f"cannot be read ({reason}). Copy the whole folder again, or select the folder of the image within it."
+            f"arrays cannot be read ({reason}). Copy the whole folder again, or select the folder of the image within "
+            "it."
         ) from error
 
 
@@ -98,16 +96,12 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
     dtype = sources[0].dtype
     kind, channels, colors = _channels(metadata, sources[0], dtype)
     with_built = fill_pyramid(sources)
-    full = (sources[0].height, sources[0].width)
-    sizes = [
-        LevelInfo(g.height, g.width, compute_downsample(full, (g.height, g.width)), built) for g, built in with_built
-    ]
     scale = override_pixel_size(_read_scale(multiscale, axes), given)
     info = SlideInfo(
         path=folder,
         name=image_name(folder).removesuffix(".zarr").removesuffix(".ome"),
         format="OME-Zarr",
-        levels=tuple(sizes),
+        levels=describe_levels(with_built),
         pixel_size=scale.pixel_size,
         kind=kind,
         channels=channels,
