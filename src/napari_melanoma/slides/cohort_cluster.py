@@ -107,7 +107,7 @@ LOCAL_CONFIG = {
     "distributed.comm.timeouts.connect": "2 minutes",
     "distributed.scheduler.http.routes": [],  # no status page on a port
     "distributed.worker.http.routes": [],
-    # Memory is not used by data of dask, which it could spill to disk or wait for.
+    # Dask cannot free memory by spilling or pausing, because the memory is not used by data of dask.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
@@ -198,8 +198,7 @@ def connect_cluster(scheduler: str) -> Iterator[DaskCluster]:
     except Exception as error:
         raise ClusterError(
             f"no scheduler responded at {scheduler} within {CONNECT_S:.0f} seconds ({_describe_error(error)}). Start "
-            "one with "
-            "'dask scheduler', and workers with 'dask worker ADDRESS', or check the address."
+            "one with 'dask scheduler', and workers with 'dask worker ADDRESS', or check the address."
         ) from error
     try:
         yield DaskCluster(client)

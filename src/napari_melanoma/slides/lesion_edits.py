@@ -67,8 +67,7 @@ def split_lesion(
     if count < 2:
         raise InputError(
             f"the line does not split lesion {index}. Draw it across the lesion, from outside on one side to outside "
-            "on "
-            "the other."
+            "on the other."
         )
     parts = _nearest_part(parts, region.mask)
     order = (np.argsort(-np.bincount(parts.ravel())[1:], kind="stable") + 1).tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -63,12 +63,11 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> Slide
     for block in run.track(blocks, "Stitching the tiles"):
         values = stitch_block(block, cells, predictions, channels=classes)
         store.put(block, np.round(255 * values).astype(np.uint8))
-        part = slice(block.top // step, None), slice(block.left // step, None)
-        reduced = _reduce_mean(values, step)
-        small[:, part[0], part[1]][:, : reduced.shape[1], : reduced.shape[2]] = reduced
+        reduced, top, left = _reduce_mean(values, step), block.top // step, block.left // step
+        small[:, top : top + reduced.shape[1], left : left + reduced.shape[2]] = reduced
     run.report(Progress(len(blocks), len(blocks), "Stitching the tiles"))
     place = cells.pixel_placement
-    small_place = MapPlacement(place.top, place.left, place.step_y * step, place.step_x * step, place.pixel_size)
+    small_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
     return SlideMaps(_mask_unknown(small, result, small_place), small_place)
 
 
@@ -150,8 +149,7 @@ def check_encoder(model: TileModel, grid: TileGrid, options: SlideOptions) -> No
         if options.prevalence is not None:
             raise ConfigError(
                 f"prevalence applies to whole slides, but '{model.info.name}' predicts tiles. Leave it out, or select "
-                "a "
-                "whole-slide model."
+                "a whole-slide model."
             )
         return
     config, stain = bags.info.config, options.stain.method if options.stain else "none"
@@ -277,19 +275,18 @@ def _slide_model_content(bags: BagModel, found: SlidePrediction, options: SlideO
     }
 
 
-BlendWindow = Literal["cosine", "linear", "flat"]
 MIN_WEIGHT = 1e-3  # of the outermost pixels of a tile, which count alone where no other tile reaches
 PATCH_CELLS = 96  # cells along the side of a patch; networks have no finer resolution
 MAX_CELLS = 4096  # cells along each side of the whole map
 
 
-def blend_window(side_px: int, overlap_px: tuple[int, int], kind: BlendWindow = "cosine") -> NDArray[np.float32]:
-    """Return the weight of each pixel of a tile: 1 in the center, decreasing where other tiles overlap it.
+def blend_window(side_px: int, overlap_px: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the weight of each pixel of a tile: 1 in the center, decreasing as a cosine where other tiles overlap it.
 
     ``overlap_px``: overlap with the next tile in pixels, (y, x); at most the side. Returns float32 (row, column),
     positive everywhere.
     """
-    return np.outer(_ramp(side_px, overlap_px[0], kind), _ramp(side_px, overlap_px[1], kind)).astype(np.float32)
+    return np.outer(_ramp(side_px, overlap_px[0]), _ramp(side_px, overlap_px[1])).astype(np.float32)
 
 
 class TileBlender:
@@ -317,10 +314,9 @@ class TileBlender:
         self._sum[:, rows[0], columns[0]] += values[:, rows[1], columns[1]] * weight
         self._weight[rows[0], columns[0]] += weight
 
-    def result(self, empty: float = 0.0) -> NDArray[np.float32]:
-        """Return the blended block, float32 (channel, row, column)."""
-        covered = self._weight > 0
-        return np.where(covered, self._sum / np.where(covered, self._weight, 1), np.float32(empty))
+    def result(self) -> NDArray[np.float32]:
+        """Return the blended block, float32 (channel, row, column); 0 where no tile was added."""
+        return self._sum / np.where(self._weight > 0, self._weight, 1)
 
 
 def stitch_block(
@@ -329,7 +325,6 @@ def stitch_block(
     read_tile: Callable[[int, int], NDArray[np.floating] | None],
     *,
     channels: int,
-    kind: BlendWindow = "cosine",
 ) -> NDArray[np.float32]:
     """Blend the tiles that overlap a block of the map.
 
@@ -337,7 +332,7 @@ def stitch_block(
     column of a tile, float (channel, row, column) at the side of the network, or None. Returns float32 (channel, row,
     column); 0 without predictions.
     """
-    blender = TileBlender(block, channels, blend_window(grid.side_px, _overlap(grid), kind))
+    blender = TileBlender(block, channels, blend_window(grid.side_px, _overlap(grid)))
     for row, column in tiles_in_block(block, grid):
         values = read_tile(row, column)
         if values is not None:
@@ -389,12 +384,13 @@ def _overlap(grid: TileGrid) -> tuple[int, int]:
     return round(shares[0] * grid.side_px), round(shares[1] * grid.side_px)
 
 
-def _ramp(side: int, overlap: int, kind: BlendWindow) -> NDArray[np.float64]:
-    if kind == "flat" or overlap == 0:
+def _ramp(side: int, overlap: int) -> NDArray[np.float64]:
+    """Weights along one side of a tile."""
+    if overlap == 0:
         return np.ones(side)
     distance = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
     share = np.clip(distance / min(overlap, side / 2), 0, 1)
-    return np.maximum(share if kind == "linear" else (1 - np.cos(np.pi * share)) / 2, MIN_WEIGHT)
+    return np.maximum((1 - np.cos(np.pi * share)) / 2, MIN_WEIGHT)
 
 
 def _intersection(first: int, length: int, start: int, side: int) -> tuple[slice, slice] | None:

@@ -118,7 +118,7 @@ def _read_stitched_maps(folder: Path, result: SlideResult) -> tuple[NDArray[np.f
     cells = replace(grid, side_px=result.spec.dense_px)
     step = -(-max(stitched_shape(cells)) // MAX_MAP_SIDE)
     place = cells.pixel_placement
-    return maps, MapPlacement(place.top, place.left, place.step_y * step, place.step_x * step, place.pixel_size)
+    return maps, replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
 
 
 def _read_grid(content: Mapping[str, Any], result: SlideResult) -> TileGrid | None:

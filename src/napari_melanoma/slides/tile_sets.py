@@ -61,8 +61,7 @@ FEW_PATIENTS_NOTE = (
 )
 FEW_AREAS_NOTE = (
     ". All tiles of {classes} are from few areas, so areas have only {side} a side, and test tiles are next to "
-    "training "
-    "tiles. Draw another region of {classes} at a different position"
+    "training tiles. Draw another region of {classes} at a different position"
 )
 _SIDES = (("y_px", "height_px"), ("x_px", "width_px"))
 TILES, FORMAT = "tiles.json", 1
@@ -125,21 +124,13 @@ class LabeledTile:
 
 @dataclass(frozen=True)
 class AnnotatedSlide:
-    """A slide with its regions, the pixel size set by the user, and messages."""
+    """A slide with its regions, the pixel size set by the user, messages, and the name of its tiles."""
 
     path: Path
     regions: Regions
     pixel_size: PixelSize | None = None
     notes: tuple[str, ...] = ()
     name: str = ""
-
-    def with_name(self, name: str) -> AnnotatedSlide:
-        """Return a copy with the name for its tiles."""
-        return replace(self, name=name)
-
-    def region_map(self, numbers: Mapping[str, int]) -> RegionMap:
-        """Create the map of its classes."""
-        return RegionMap(self.regions, numbers)
 
 
 @dataclass(frozen=True)
@@ -319,7 +310,7 @@ def _annotated(
             continue
         names.add(name.lower())
         report.notes += [(path.name, note) for note in found.notes]
-        yield found.with_name(name)
+        yield replace(found, name=name)
 
 
 def _cut_all(
@@ -349,7 +340,7 @@ def _write_tiles(
     one: AnnotatedSlide, classes: TileClasses, folder: Path, options: TileDataOptions, run: RunContext
 ) -> Iterator[Row]:
     """Write the tiles of a slide, and yield their rows."""
-    regions = one.region_map(classes.numbers)
+    regions = RegionMap(one.regions, classes.numbers)
     with open_slide(one.path, one.pixel_size) as slide:
         selected = select_tiles(slide.info, regions, len(classes.names), options)
         for tile in cut_tiles(slide, selected, regions):
@@ -373,8 +364,10 @@ def _row(one: AnnotatedSlide, slide: Slide, selected: SelectedTiles, index: int,
         "mpp_y": f"{mpp[0]:.6g}",
         "slide": one.path.stem if one.path.is_file() else one.path.name,
         "level": str(selected.grid.level),
-        **{name: f"{value:.10g}" for name, value in zip(("y_px", "x_px"), (top, left), strict=True)},
-        **{name: f"{value:.10g}" for name, value in zip(("height_px", "width_px"), (height, width), strict=True)},
+        "y_px": f"{top:.10g}",
+        "x_px": f"{left:.10g}",
+        "height_px": f"{height:.10g}",
+        "width_px": f"{width:.10g}",
         "share": f"{selected.shares[index]:.3f}",
         TARGET: classes.names[int(selected.classes[index]) - 1] if selected.classes[index] else "",
     }
