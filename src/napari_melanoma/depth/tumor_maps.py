@@ -25,7 +25,7 @@ PREVAILING_WINDOW_UM = 60.0  # over which nevus and melanoma are compared
 COARSE_UM = 10.0
 FINE_UM = 8.0
 MALIGNANT_NAMES = ("melanoma", "malignant", "tumour", "tumor")
-UM = 1000.0  # in a millimeter
+UM_PER_MM = 1000.0
 PLAUSIBLE_UM = (0.05, 20.0)  # pixel sizes of a slide from 200x down to 0.5x
 MIN_MAP_MM, MAX_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 150
 MAX_ASPECT = 4.0
@@ -190,7 +190,7 @@ def check_cell_um(place: MapPlacement, shape: tuple[int, ...]) -> tuple[float, f
     size, cell = place.pixel_size, place.cell_um
     if size is None or cell is None:
         raise ScaleMissing(PIXEL_SIZE_MISSING)
-    sides = shape[0] * cell[0] / UM, shape[1] * cell[1] / UM
+    sides = shape[0] * cell[0] / UM_PER_MM, shape[1] * cell[1] / UM_PER_MM
     if why := describe_implausible_size(size, sides) or (
         "" if max(sides) >= MIN_MAP_MM else implausible_size_message(size, sides)
     ):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
@@ -16,9 +17,6 @@ from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.risk.prediction import RiskDepth, check_plausible_depth
 from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.reading.opening import find_slides, is_slide
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,9 @@ def case_of_slide(folder: Path, metadata: Mapping[str, str], reader: str | None)
     The depth is that of the reader, else that of the analysis, else that of the table.
     """
     check_plausible_depth(metadata)
-    reading, found = _select_reading(folder, reader), read_proposals(folder)
-    validity = found.validity.with_reasons(read_slide_validity(read_slide_result(folder)))
-    automatic = _depth_from_analysis(folder, found, validity)
+    reading, found, content = _select_reading(folder, reader), read_proposals(folder), read_slide_result(folder)
+    validity = found.validity.with_reasons(read_slide_validity(content))
+    automatic = _depth_from_analysis(content, found, validity)
     depth = _depth_from_reading(reading) or automatic or _depth_from_metadata(metadata) or RiskDepth(None, "unknown")
     own = () if reading is None or reading.line is None else (reading.line,)
     is_measured = bool(own) and depth.source == "reader"
@@ -83,8 +81,10 @@ def _depth_from_reading(reading: DepthReading | None) -> RiskDepth | None:
     return RiskDepth(reading.mm, "reader", reading.interval_mm, reading.at_least, reading.reader)
 
 
-def _depth_from_analysis(folder: Path, found: SlideDepthProposals, validity: Validity) -> RiskDepth | None:
-    content, why = read_slide_result(folder), "" if validity.valid else validity.headline("")
+def _depth_from_analysis(
+    content: Mapping[str, Any], found: SlideDepthProposals, validity: Validity
+) -> RiskDepth | None:
+    why = "" if validity.valid else validity.headline("")
     best = found.proposals[0] if found.proposals else None
     mm = content.get("breslow_mm")
     if isinstance(mm, int | float):
@@ -98,7 +98,7 @@ def _depth_from_analysis(folder: Path, found: SlideDepthProposals, validity: Val
 
 def _depth_from_metadata(metadata: Mapping[str, str]) -> RiskDepth | None:
     mm = read_number(metadata.get(DEPTH_COLUMN))
-    return None if mm != mm else RiskDepth(float(mm), "metadata")
+    return None if math.isnan(mm) else RiskDepth(mm, "metadata")
 
 
 def _values_from_analysis(found: SlideDepthProposals) -> dict[str, str]:
@@ -127,7 +127,7 @@ def find_risk_inputs(inputs: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for named in inputs:
         path = Path(named).expanduser()
-        if path.is_file() or is_slide_folder(path):
+        if path.is_file() or (path.is_dir() and is_slide(path)):
             found[path] = None
             continue
         both: dict[Path, None] = {}
@@ -141,8 +141,3 @@ def find_risk_inputs(inputs: Sequence[str]) -> list[Path]:
             raise faults[0]
         found |= both
     return list(found)
-
-
-def is_slide_folder(path: Path) -> bool:
-    """Whether a folder is a single slide, as in DICOM and OME-Zarr."""
-    return path.is_dir() and is_slide(path)

@@ -16,10 +16,11 @@ from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.readings import Line
+from napari_melanoma.depth.tumor_maps import BENIGN_NAMES, UM_PER_MM
 from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
 from napari_melanoma.phantoms.recognition import is_phantom
-from napari_melanoma.risk.prediction import UM, RiskOptions
+from napari_melanoma.risk.prediction import RiskOptions
 from napari_melanoma.slides.reading.opening import open_slide
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ LOOKS_LIKE_SKIN = "this looks like a {} photograph of skin, not like a section: 
 WIDTH_UNKNOWN = (
     "the width of the patch is unknown and assumed to be {:g} mm (set it with --mpp, or mpp_x and mpp_y of a table)"
 )
-BENIGN_LABELS = ("benign", "naevus", "nevus")
 DEEPEST_PATCH, LESION_PATCH = "deepest place", "lesion"  # descriptions of patches, as stored
 
 
@@ -50,7 +50,7 @@ class PatchPosition:
 
     def box(self, um_per_px: Point) -> Box:
         """Return its box in pixels of the finest level, square in mm; it may extend beyond the slide."""
-        height, width = (max(1, round(self.side_mm * UM / um)) for um in um_per_px)
+        height, width = (max(1, round(self.side_mm * UM_PER_MM / um)) for um in um_per_px)
         return Box(round(self.center[0] - height / 2), round(self.center[1] - width / 2), height, width)
 
 
@@ -60,7 +60,7 @@ def patch_center(surface: Point, deepest: Point, um_per_px: Point, side_mm: floa
     ``surface``, ``deepest``: ends of the line, (row, column) in pixels of the finest level. Returns (row, column) in
     those pixels; straight below the surface if the line has no length.
     """
-    scale = np.asarray(um_per_px) / UM
+    scale = np.asarray(um_per_px) / UM_PER_MM
     start, end = np.asarray(surface) * scale, np.asarray(deepest) * scale
     length = float(np.hypot(*(end - start)))
     down = (end - start) / length if length > 0 else np.array([1.0, 0.0])
@@ -96,7 +96,7 @@ def choose_patch_positions(
 def _distance_mm(one: PatchPosition, other: PatchPosition, um_per_px: Point) -> float:
     """Distance between the centers of two patches."""
     rows, columns = (
-        (mine - theirs) * um / UM for mine, theirs, um in zip(one.center, other.center, um_per_px, strict=True)
+        (mine - theirs) * um / UM_PER_MM for mine, theirs, um in zip(one.center, other.center, um_per_px, strict=True)
     )
     return float(np.hypot(rows, columns))
 
@@ -127,7 +127,7 @@ def read_patch_image(path: Path, metadata: Mapping[str, str], options: RiskOptio
     stated = {name: read_number(metadata.get(name)) for name in ("mpp_y", "mpp_x")}
     mpp = {name: um if um > 0 else options.mpp for name, um in stated.items()}
     for name, count in (("mpp_y", rgb.shape[0]), ("mpp_x", rgb.shape[1])):
-        side_mm = (mpp[name] or math.nan) * count / UM
+        side_mm = (mpp[name] or math.nan) * count / UM_PER_MM
         if abs(side_mm - options.patch_mm) > SCALE_TOLERANCE * options.patch_mm:
             raise InputError(
                 f"{path.name} is {side_mm:.2f} mm wide or high according to {name} or --mpp; the model expects "
@@ -191,7 +191,7 @@ def _lesion_positions(content: Mapping[str, Any]) -> list[Point]:
     found = []
     for lesion in content.get("lesions") or []:
         row, column = lesion.get("seed_row_px"), lesion.get("seed_column_px")
-        if lesion.get("label") not in BENIGN_LABELS and row is not None and column is not None:
+        if lesion.get("label") not in BENIGN_NAMES and row is not None and column is not None:
             found.append((float(row), float(column)))
     return found
 
@@ -215,4 +215,4 @@ def _size_on_slide_mm(box: Box, slide: Slide, um_per_px: Point) -> tuple[float, 
     full = slide.info.levels[0]
     bottom, right = min(box.top + box.height, full.height), min(box.left + box.width, full.width)
     sides = bottom - max(box.top, 0), right - max(box.left, 0)
-    return max(0, sides[0]) * um_per_px[0] / UM, max(0, sides[1]) * um_per_px[1] / UM
+    return max(0, sides[0]) * um_per_px[0] / UM_PER_MM, max(0, sides[1]) * um_per_px[1] / UM_PER_MM

@@ -16,13 +16,13 @@ from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import NOTICE, Validity
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.tabular_encoding import read_number, read_table_values
+from napari_melanoma.depth.tumor_maps import UM_PER_MM
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.core.prediction_config import FittedNumbers, FittedWords, TabularEncoding
     from napari_melanoma.models.bundle import BundleConfig
 
-UM = 1000.0  # in a millimeter
 PoolingMethod = Literal["mean", "maximum"]
 DepthSource = Literal["reader", "automatic", "metadata", "predicted", "unknown"]
 DEPTH_SOURCES: dict[DepthSource, str] = {
@@ -247,7 +247,7 @@ def check_plausible_depth(metadata: Mapping[str, str]) -> None:
     mm = read_number(cell)
     if not cell or column.low <= mm <= column.high:
         return
-    hint = f" {cell} µm would be {mm / UM:g} mm: write that, or '{cell} um'." if mm > column.high else ""
+    hint = f" {cell} µm would be {mm / UM_PER_MM:g} mm: write that, or '{cell} um'." if mm > column.high else ""
     raise InputError(
         f"{DEPTH_COLUMN} is '{cell}', expected a thickness of {column.low:g} to {column.high:g} mm.{hint} "
         "Correct it, or leave it empty."

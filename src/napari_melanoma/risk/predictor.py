@@ -13,13 +13,13 @@ from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs
 from napari_melanoma.data.tabular_encoding import read_table_values
+from napari_melanoma.depth.tumor_maps import UM_PER_MM
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.risk.comparators import COMPARATOR_METHODS, Comparators, read_comparators
 from napari_melanoma.risk.contributions import PARTS, ShapleyShares, explain_by_part, image_log_odds
 from napari_melanoma.risk.inputs import RiskCase
 from napari_melanoma.risk.patches import PatchImage
 from napari_melanoma.risk.prediction import (
-    UM,
     ComparatorPrediction,
     MissingValuesError,
     PatchPrediction,
@@ -110,7 +110,7 @@ def _check_validity(
 ) -> Validity:
     """Check whether the model may be applied to the patches; a reason against one patch applies to the prediction."""
     config, calibration = model.info.config, model.calibration
-    um_per_px = options.patch_mm * UM / config.input_size
+    um_per_px = options.patch_mm * UM_PER_MM / config.input_size
     each = [
         ValidityInputs(
             model.info.name,

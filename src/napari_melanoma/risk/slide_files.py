@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -15,10 +15,11 @@ from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.core.validity import Validity, read_risk_validity
+from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.io.results import RISK_FILE, read_object, read_slide_result
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
 from napari_melanoma.risk.inputs import case_of_slide
-from napari_melanoma.risk.patches import BENIGN_LABELS, DEEPEST_PATCH, LESION_PATCH
+from napari_melanoma.risk.patches import DEEPEST_PATCH, LESION_PATCH
 from napari_melanoma.risk.prediction import RiskDepth
 from napari_melanoma.slides.maps import find_strongest
 
@@ -138,21 +139,16 @@ def read_risk(folder: Path) -> StoredRisk:
     except InputError as error:
         return StoredRisk(RiskDepth(None, "unknown"), fault=str(error))
     lesions = read_slide_result(folder).get("lesions") or ()
-    harmful = [one for one in lesions if one.get("label") not in BENIGN_LABELS and one.get("seed_row_px") is not None]
+    harmful = [one for one in lesions if one.get("label") not in BENIGN_NAMES and one.get("seed_row_px") is not None]
     found = StoredRisk(known.depth, known.row, len(known.lines) + len(harmful))
     prediction = read_object(folder / RISK_FILE)
     if not prediction:
         fault = f"{RISK_FILE} cannot be read. Estimate the risk again." if (folder / RISK_FILE).is_file() else ""
-        return StoredRisk(found.depth, found.row, found.n_patches, fault=fault)
+        return replace(found, fault=fault)
     if not _is_complete(prediction):
-        return StoredRisk(
-            found.depth,
-            found.row,
-            found.n_patches,
-            fault=f"{RISK_FILE} has an unexpected format. Estimate the risk again.",
-        )
+        return replace(found, fault=f"{RISK_FILE} has an unexpected format. Estimate the risk again.")
     maps = tuple(one for method in MAP_METHODS if (one := read_risk_map(folder, method, prediction)) is not None)
-    return StoredRisk(found.depth, found.row, found.n_patches, prediction, maps, read_gallery(folder, prediction))
+    return replace(found, prediction=prediction, maps=maps, gallery=read_gallery(folder, prediction))
 
 
 def prediction_stamp(prediction: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
+from napari_melanoma.depth.tumor_maps import UM_PER_MM
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.phantoms.recognition import is_phantom
 from napari_melanoma.slides.lesions import LesionConfig
@@ -38,7 +39,6 @@ EXECUTION_OPTIONS = (
     "prevalence",
     "accept_scale",
 )
-UM = 1000.0  # in a millimeter
 OUT_OF_DISTRIBUTION_SHARE = 0.1  # accepted share of out-of-distribution tiles among the sampled ones
 
 
@@ -202,7 +202,7 @@ def check_slide_validity(
     from napari_melanoma.io.slide_spec import FAILED
 
     size, finest = grid.pixel_size, slide.levels[0]
-    width_mm = None if size is None else min(finest.height * size.y_um, finest.width * size.x_um) / UM
+    width_mm = None if size is None else min(finest.height * size.y_um, finest.width * size.x_um) / UM_PER_MM
     return ValidityInputs(
         model.name,
         demonstration=model.demonstration,
@@ -210,7 +210,7 @@ def check_slide_validity(
         synthetic_input=is_phantom(slide.path),
         scale=match_scale(grid, model, options),
         field_mm=width_mm,
-        model_field_mm=model.side_px * model.mpp / UM,
+        model_field_mm=model.side_px * model.mpp / UM_PER_MM,
         distance=out_of_distribution_share,
         limit=OUT_OF_DISTRIBUTION_SHARE,
         failed_share=float((result.state == FAILED).sum()) / max(1, len(result.order)),

@@ -13,7 +13,7 @@ import numpy as np
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.map_placement import MapPlacement
-from napari_melanoma.depth.tumor_maps import UM, describe_implausible_size
+from napari_melanoma.depth.tumor_maps import UM_PER_MM, describe_implausible_size
 from napari_melanoma.io.slide_spec import SlideResultSpec
 from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_scale, hashed_tile_settings
 from napari_melanoma.slides.reading.slide import DamagedTile
@@ -79,7 +79,8 @@ def check_slide(info: SlideInfo) -> None:
             "implausible one. Set it under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."
         )
     finest, size = info.levels[0], info.pixel_size
-    if why := describe_implausible_size(size, (finest.height * size.y_um / UM, finest.width * size.x_um / UM)):
+    sides_mm = finest.height * size.y_um / UM_PER_MM, finest.width * size.x_um / UM_PER_MM
+    if why := describe_implausible_size(size, sides_mm):
         raise ScaleMissing(why)
 
 
