@@ -12,10 +12,9 @@ import pytest
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.io.results import read_table
-from napari_melanoma.reproduction import image_features
+from napari_melanoma.reproduction import image_features, patch_features
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import check, reproduce
-from napari_melanoma.slides import patch_features
 
 COUNT = 50
 Patched = Callable[..., AbstractContextManager[Any]]

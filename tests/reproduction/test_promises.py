@@ -23,13 +23,12 @@ from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, write_bundle
 from napari_melanoma.models.zoo import build_network, count_parameters
-from napari_melanoma.reproduction import paper_rows, tables
+from napari_melanoma.reproduction import paper_rows, patch_features, tables
 from napari_melanoma.reproduction.options import ReproduceOptions, fill_roles, read_begun_plan
 from napari_melanoma.reproduction.papers import read_paper
 from napari_melanoma.reproduction.planning import PlannedRow, ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.run import Reproduction, check, reproduce
 from napari_melanoma.runs.train import check_recipe, train
-from napari_melanoma.slides import patch_features
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import write_data
 

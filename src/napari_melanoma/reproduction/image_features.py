@@ -96,7 +96,7 @@ def time_features(folders: Sequence[Path]) -> float:
             return _seconds(lambda one=sample: _measure(one.image, widths[one.key]))  # type: ignore[misc]
         except (MelanomaError, OSError):  # left out by the row too
             continue
-    from napari_melanoma.slides.patch_features import measure_patch_features
+    from napari_melanoma.reproduction.patch_features import measure_patch_features
 
     pixels = np.random.default_rng(0).integers(0, 256, (PROBE_PX, PROBE_PX, 3), np.uint8)
     return _seconds(lambda: measure_patch_features(pixels, None))
@@ -124,7 +124,7 @@ def _pixel_widths(folders: Sequence[Path]) -> dict[Key, str]:
 
 
 def _measure(image: Path, mpp: str) -> dict[str, float]:
-    from napari_melanoma.slides.patch_features import measure_patch_features
+    from napari_melanoma.reproduction.patch_features import measure_patch_features
 
     return measure_patch_features(read_photograph(image).rgb, float(mpp) if mpp else None)
 
