@@ -55,8 +55,8 @@ def describe_contradiction(mm: float | None, clark: int | None) -> str:
         )
     if clark > 1 and mm == 0:
         return (
-            f"Clark level {('II', 'III', 'IV', 'V')[clark - 2]} (invasive) contradicts a Breslow thickness of 0 mm. "
-            "Correct one of them."
+            f"Clark level {format_clark_level(clark)} (invasive) contradicts a Breslow thickness of 0 mm. Correct one "
+            "of them."
         )
     return ""
 

@@ -278,7 +278,7 @@ class Ulceration:
 
 
 def find_ulceration(
-    section: SkinSection, surface: SectionSurface, cells: NDArray[np.bool_], config: DepthMeasurementConfig
+    section: SkinSection, surface: SectionSurface, cells: Bools, config: DepthMeasurementConfig
 ) -> Ulceration:
     """Find the part of a lesion that is not covered by epidermis.
 

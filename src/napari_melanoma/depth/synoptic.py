@@ -47,8 +47,6 @@ NOT_FILLED_IN = "not filled in"
 SIGNATURE = "signature"  # in the history
 SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the depth reading", "case": "the case"}
 DERIVED = "derived"  # key of values that follow from the answers, written for other programs and never read
-
-
 SUBTYPES = {  # of the column diagnosis_detail
     "superficial spreading melanoma": "superficial_spreading",
     "nodular melanoma": "nodular",
@@ -424,8 +422,9 @@ def _suggest_from_reading(reading: DepthReading, suggest: Suggest) -> None:
         suggest("clark", ROMAN[reading.clark - 1], source)
     mitoses = reading.mitoses
     if mitoses.areas and mitoses.per_mm2 is not None:
-        for name, value in (("rate", mitoses.per_mm2), ("counted", mitoses.counted), ("area", mitoses.mm2)):
-            suggest(f"{'mitotic' if name == 'rate' else 'mitoses'}_{name}", value, source)
+        suggest("mitotic_rate", mitoses.per_mm2, source)
+        suggest("mitoses_counted", mitoses.counted, source)
+        suggest("mitoses_area", mitoses.mm2, source)
     for margin, mm in (("peripheral", reading.margins.lateral_mm), ("deep", reading.margins.deep_mm)):
         if mm is not None:
             suggest(f"{margin}_margin_invasive", "free" if mm > 0 else "involved", source)

@@ -50,7 +50,7 @@ from napari_melanoma.slides.result_folder import (
 from napari_melanoma.slides.slide_table import TABLE, SlideStatus, SlideTable
 
 if TYPE_CHECKING:
-    from napari_melanoma.slides.engine import TileBatch, TileReader
+    from napari_melanoma.slides.engine import TileBatch, TileRate, TileReader
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
     from napari_melanoma.slides.tile_models import TileModel
 
@@ -179,19 +179,17 @@ def _analyze_tiles_of_slide(work: _SlideJob, model: TileModel, started: float) -
     if not (result.state == DONE).any():
         raise InputError(f"no tile of {slide.info.path.name} could be read: the file is damaged. Copy it again.")
     warnings = (
+        *([backup_note] if backup_note else []),
         *slide.info.warnings,
         *plan.warnings,
         *_result_warnings(model, result, computed=computed),
     )
-    warnings = (backup_note, *warnings) if backup_note else warnings
     slide_prediction, out_of_distribution = None, _out_of_distribution_share(model, tiles, plan)
     if model.bags is not None:
         work.run.report(Progress(0, None, f"Predicting {slide.info.name} as a whole"))
         found = predict_slide(model.bags, result, options, work.run)
-        slide_prediction, out_of_distribution = (
-            found.content,
-            1.0 if found.is_out_of_distribution else out_of_distribution,
-        )
+        slide_prediction = found.content
+        out_of_distribution = 1.0 if found.is_out_of_distribution else out_of_distribution
     info = model_info(model)
     validity = check_slide_validity(slide.info, plan.grid, info, options, result, out_of_distribution)
     seconds = time.monotonic() - started
@@ -275,7 +273,7 @@ def _count_failed_in_batches(batches: list[TileBatch], state: np.ndarray) -> int
 class _ProgressReporter:
     """Reports counted batches as progress of the run, and as events of the run folder."""
 
-    def __init__(self, work: _SlideJob, total: int, done: int, failed: int, pace: Any) -> None:  # noqa: ANN401
+    def __init__(self, work: _SlideJob, total: int, done: int, failed: int, pace: TileRate) -> None:
         self._work, self._total, self._done, self._failed, self._pace = work, total, done, failed, pace
         self._last_report = 0.0
 
@@ -474,7 +472,7 @@ class SharedTileModel:
         self._model: TileModel | None = None
 
     def get_reset(self) -> TileModel:
-        """Return the model with the requested number of passes and precision, which a previous slide may have changed.
+        """Return the model with the requested batch size and precision, which a previous slide may have changed.
 
         Returns
         -------

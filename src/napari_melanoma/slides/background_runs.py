@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class SlideRunStatus:
     message: str = ""
     notices: tuple[str, ...] = ()
     slide: Path | None = None
-    options: SlideOptions | None = field(default=None)
+    options: SlideOptions | None = None
 
     @property
     def fraction(self) -> float | None:
