@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, rasterize_rings, signed_area
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.geometry import Box
     from napari_melanoma.core.map_placement import MapPlacement
 
 Point = tuple[int, int]
@@ -66,6 +66,16 @@ def rasterize_polygons(polygons: Iterable[Polygon], place: MapPlacement, window:
             [place.to_map(as_array(ring)) - (window.top, window.left) for ring in polygon.rings], mask.shape
         )
     return mask
+
+
+def covered_cells(box: Box, place: MapPlacement, window: Box) -> Box:
+    """Return the part of a window of a map, in cells, that a box in pixels of the finest level covers."""
+    first = np.floor(place.to_map((box.top, box.left))).astype(int)
+    last = np.ceil(place.to_map((box.top + box.height, box.left + box.width))).astype(int)
+    top, left = max(int(first[0]), window.top), max(int(first[1]), window.left)
+    bottom = min(int(last[0]), window.top + window.height)
+    right = min(int(last[1]), window.left + window.width)
+    return Box(top, left, max(0, bottom - top), max(0, right - left))
 
 
 def _trace_outlines(mask: NDArray[np.bool_]) -> list[list[Point]]:

@@ -19,7 +19,7 @@ from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.io.geojson import Annotation, FittedAnnotations, fit_to_slide, read_geojson, write_geojson
 from napari_melanoma.io.results import LESIONS, OUTLINES, RESULT, read_slide_result, read_table, write_table
-from napari_melanoma.slides.cell_polygons import rasterize_polygons
+from napari_melanoma.slides.cell_polygons import covered_cells, rasterize_polygons
 from napari_melanoma.slides.lesion_edits import measure_drawn_lesion
 from napari_melanoma.slides.lesions import LESION_COLUMNS, LesionConfig, SlideLesion, lesions_table
 
@@ -247,11 +247,7 @@ def label_image(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tupl
         raise InputError("lesion numbers above 65535 do not fit into a mask. Raise the threshold, or merge lesions.")
     labels = np.zeros(shape, np.uint16)
     for lesion in reversed(lesions):
-        box = lesion.box
-        corners = place.to_map([(box.top, box.left), (box.top + box.height, box.left + box.width)])
-        first = np.clip(np.floor(corners[0]).astype(int), 0, shape)
-        last = np.clip(np.ceil(corners[1]).astype(int), first, shape)
-        window = Box(int(first[0]), int(first[1]), int(last[0] - first[0]), int(last[1] - first[1]))
+        window = covered_cells(lesion.box, place, Box(0, 0, *shape))
         labels[window.slices][rasterize_polygons(lesion.polygons, place, window)] = lesion.index
     return labels
 

@@ -15,7 +15,7 @@ from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, join
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter
-from napari_melanoma.slides.cell_polygons import cell_polygons, rasterize_polygons
+from napari_melanoma.slides.cell_polygons import cell_polygons, covered_cells, rasterize_polygons
 
 if TYPE_CHECKING:
     from typing import Self
@@ -260,12 +260,7 @@ def region_from_polygons(polygons: Sequence[Polygon], maps: LesionMaps) -> CellR
     ``polygons``: in pixels of the finest level, at least one.
     """
     polygons = [extend_past_slide_end(polygon, maps.placement, maps.shape, maps.slide_end) for polygon in polygons]
-    box = joint_box(tuple(polygons))
-    corners = maps.placement.to_map([(box.top, box.left), (box.top + box.height, box.left + box.width)])
-    first = np.maximum(np.floor(corners[0]).astype(int), 0)
-    last = np.minimum(np.ceil(corners[1]).astype(int), maps.presence.shape)
-    size = np.maximum(last - first, 0)
-    window = Box(int(first[0]), int(first[1]), int(size[0]), int(size[1]))
+    window = covered_cells(joint_box(tuple(polygons)), maps.placement, Box(0, 0, *maps.shape))
     return CellRegion(window.top, window.left, rasterize_polygons(polygons, maps.placement, window))
 
 

@@ -15,7 +15,7 @@ from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, untangle_polygon
 from napari_melanoma.io.geojson import Annotation, Color
-from napari_melanoma.slides.cell_polygons import cell_polygons, rasterize_polygons
+from napari_melanoma.slides.cell_polygons import cell_polygons, covered_cells, rasterize_polygons
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -375,18 +375,8 @@ class RegionMap:
         for one in own:
             box = one.box
             if box.top < bottom and box.left < right and box.top + box.height > top and box.left + box.width > left:
-                cut = _clip_to_window(box, place, window)
+                cut = covered_cells(box, place, window)
                 inside = rasterize_polygons(one.region.polygons, place, cut)
                 rows, columns = Box(cut.top - window.top, cut.left - window.left, cut.height, cut.width).slices
                 labels[rows, columns][inside] = one.number
         return labels
-
-
-def _clip_to_window(box: Box, place: MapPlacement, window: Box) -> Box:
-    """Part of a window that is covered by the box of a region, in cells."""
-    first = np.floor(place.to_map((box.top, box.left))).astype(int)
-    last = np.ceil(place.to_map((box.top + box.height, box.left + box.width))).astype(int)
-    top, left = max(int(first[0]), window.top), max(int(first[1]), window.left)
-    bottom = min(int(last[0]), window.top + window.height)
-    right = min(int(last[1]), window.left + window.width)
-    return Box(top, left, max(0, bottom - top), max(0, right - left))
