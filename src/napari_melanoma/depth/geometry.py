@@ -48,7 +48,7 @@ ALL_AROUND = (
 CRACK_UM = 10.0  # tissue on both sides of a gap of twice this is one section
 RIM_UM = 25.0  # structures this close to the edge of the tissue count as lying at it
 SMOOTH_UM = 40.0  # smoothing for the direction towards the tissue
-BELOW_UM = 60.0  # so far below the surface, or so close to the end of the epidermis, the rim is not the skin surface
+BELOW_UM = 60.0  # this far below the surface, or this close to the end of the epidermis, the rim is not skin surface
 # Component along the direction towards the tissue: below it the rim faces down, and is not a cleft or hair opening.
 DOWNWARD = -0.5
 

@@ -92,7 +92,7 @@ class SlideDepthReadings(Config):
     readings: tuple[DepthReading, ...] = ()
 
     def reading_by(self, reader: str) -> DepthReading | None:
-        """Return the reading of a reader; None if that reader has set no value."""
+        """Return the stored reading of a reader; None if there is none."""
         return next((one for one in self.readings if one.reader == reader), None)
 
 
@@ -218,7 +218,7 @@ def values_for_line(before: DepthReading, line: Line, size: PixelSize | None, *,
 
 
 def current_reading(depth: SlideDepthReadings, base: DepthReading, reader: str) -> DepthReading:
-    """Return the reading that applies to a reader: the own one, else that of the analysis."""
+    """Return the reading of a reader; that of the analysis if the reader has set no value."""
     own = depth.reading_by(reader)
     if own is not None and own.when:
         return own

@@ -121,11 +121,11 @@ def assess_risk_of_files(
     rows = (metadata.patient_data(case_name(path)) for path in paths)
     if unused := explain_unused(model.info.name, relevant_columns(model), rows):
         run.report(Milestone(0, len(paths), f"Warning: {unused}"))
-    folders, outcomes = _RiskFolders(out), list[RiskOutcome]()
+    folders, outcomes, shared = _RiskFolders(out), list[RiskOutcome](), _SharedInputs(model, options, metadata)
     for number, path in enumerate(paths):
         run.check()
         run.report(Progress(number, len(paths), f"Analyzing {path.name}"))
-        outcomes.append(_assess_one(path, folders.folder_for(path), _RiskInputs(model, options, metadata), run))
+        outcomes.append(_assess_one(path, folders.folder_for(path), shared, run))
         write_table(out / RISK_TABLE, [_result_row(one) for one in outcomes], RISK_COLUMNS)
         on_outcome(outcomes[-1])
     failed = sum(one.prediction is None for one in outcomes)
@@ -133,8 +133,8 @@ def assess_risk_of_files(
 
 
 @dataclass(frozen=True)
-class _RiskInputs:
-    """Shared by all inputs."""
+class _SharedInputs:
+    """Model, options and clinical metadata, which all inputs share."""
 
     model: Classifier
     options: RiskOptions
@@ -163,19 +163,21 @@ class _RiskFolders:
         return normalize_name(name) not in self._used and owner in (None, open_fingerprint(patch))
 
 
-def _assess_one(path: Path, folder: Path, at: _RiskInputs, run: RunContext) -> RiskOutcome:
+def _assess_one(path: Path, folder: Path, shared: _SharedInputs, run: RunContext) -> RiskOutcome:
     """Predict the risk for one input; errors are recorded for this input only."""
     slide = is_slide(path)
     try:
-        metadata = at.metadata.patient_data(case_name(path))
-        known, patches = _slide_inputs(path, folder, metadata, at, run) if slide else _patch_inputs(path, metadata, at)
-        prediction = predict_risk(patches, known, at.model, at.options)
+        metadata = shared.metadata.patient_data(case_name(path))
+        known, patches = (
+            _slide_inputs(path, folder, metadata, shared, run) if slide else _patch_inputs(path, metadata, shared)
+        )
+        prediction = predict_risk(patches, known, shared.model, shared.options)
         write_json(folder / RISK_FILE, {"file": path.name, **prediction.to_json()})
     except (Cancelled, DiskFull):
         raise
     except Exception as error:  # noqa: BLE001 - any error of a library concerns this input only
         return _record_failure(path, folder, error)
-    notes = _write_explanation_maps(path, folder, at.model, run) if slide and at.options.maps else ()
+    notes = _write_explanation_maps(path, folder, shared.model, run) if slide and shared.options.maps else ()
     warnings = (*prediction.warnings, *notes)
     return RiskOutcome(
         folder.name, path, prediction, depth=prediction.depth, comparisons=prediction.beside, warnings=warnings
@@ -226,20 +228,20 @@ def _write_explanation_maps(path: Path, folder: Path, model: Classifier, run: Ru
     return ()
 
 
-def _patch_inputs(path: Path, metadata: dict[str, str], at: _RiskInputs) -> tuple[RiskCase, list[PatchImage]]:
+def _patch_inputs(path: Path, metadata: dict[str, str], shared: _SharedInputs) -> tuple[RiskCase, list[PatchImage]]:
     """Read an image that is a single patch."""
-    return case_of_patch(metadata), [read_patch_image(path, metadata, at.options)]
+    return case_of_patch(metadata), [read_patch_image(path, metadata, shared.options)]
 
 
 def _slide_inputs(
-    path: Path, folder: Path, metadata: dict[str, str], at: _RiskInputs, run: RunContext
+    path: Path, folder: Path, metadata: dict[str, str], shared: _SharedInputs, run: RunContext
 ) -> tuple[RiskCase, list[PatchImage]]:
     """Read patches of a slide, which is analyzed first if it has neither a reading nor a result."""
-    known = case_of_slide(folder, metadata, at.options.reader)
+    known = case_of_slide(folder, metadata, shared.options.reader)
     if not known.lines and not (folder / RESULT).is_file():
-        _analyze_slide_first(path, folder, at.options, run)
-        known = case_of_slide(folder, metadata, at.options.reader)
-    return known, cut_slide_patches(path, known.lines, read_slide_result(folder), at.options)
+        _analyze_slide_first(path, folder, shared.options, run)
+        known = case_of_slide(folder, metadata, shared.options.reader)
+    return known, cut_slide_patches(path, known.lines, read_slide_result(folder), shared.options)
 
 
 def _analyze_slide_first(path: Path, folder: Path, options: RiskOptions, run: RunContext) -> None:

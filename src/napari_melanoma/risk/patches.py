@@ -103,8 +103,9 @@ def _distance_mm(one: PatchPosition, other: PatchPosition, um_per_px: Point) -> 
 
 @dataclass(frozen=True, eq=False)
 class PatchImage:
-    """Pixels of a patch, uint8 (row, column, channel=3), its content, its box in the finest pixels of the slide, notes.
+    """Pixels of a patch, uint8 (row, column, channel=3), its description and notes, and its box on the slide.
 
+    ``box``: in pixels of the finest level.
     ``width_mm`` is the width of the slide within it, None if unknown; ``modality`` is ``slide``, or what else it
     certainly shows; ``synthetic`` marks phantoms.
     """

@@ -41,7 +41,7 @@ def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, 
 
 
 def explain_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Write a map of what contributed to the prediction; ``file`` is the path of the map, a TIFF of float32."""
+    """Write a map of the contributions to the prediction; ``file`` is the path of the map, a TIFF of float32."""
     from napari_melanoma.classification.classifier import LesionInput
     from napari_melanoma.classification.explanation import explain
     from napari_melanoma.risk.slide_files import RiskMap, patch_boxes, write_risk_map

@@ -26,7 +26,7 @@ def register_slides(
 ) -> Registration:
     """Register the second slide to the first by their tissue at low resolution; takes some seconds.
 
-    ``first_size``, ``second_size``: the pixel sizes that count, of the file or set by the user.
+    ``first_size``, ``second_size``: the pixel sizes in use, from the file or set by the user.
 
     Returns a registration of positions (y, x) in µm from the outer corner of the first pixel; in pixels of the finest
     level if neither slide has a scale. Raises InputError if only one has a scale, and MelanomaError if the slides do

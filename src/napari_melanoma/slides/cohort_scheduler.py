@@ -139,7 +139,7 @@ class CohortScheduler:
             try:
                 result = work.submitted.result()
             except WorkerLost:
-                found = self._cluster.workers()  # raises where it is not the worker that is lost
+                found = self._cluster.workers()  # raises if the scheduler is lost
                 self._handle_lost_worker(work, connected=work.address in found)
             else:
                 self._running.remove(work)

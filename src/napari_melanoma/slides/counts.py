@@ -89,7 +89,7 @@ def save_counts(
 
 
 def _update_features(features: Sequence[Any], points: CountedPoints) -> list[Any]:
-    """Return features of other points: those removed are left out, and those added follow the others of their class."""
+    """Return features of the current points: removed ones are left out, added ones follow the others of their class."""
     left = Counter(map(_round_point, points))
     updated: list[Any] = []
     multipoints: dict[str, int] = {}  # first of each class
@@ -120,7 +120,7 @@ def _update_features(features: Sequence[Any], points: CountedPoints) -> list[Any
 
 
 def _take(points: CountedPoints, left: Counter[CountedPoint]) -> Iterator[CountedPoint]:
-    """Return the points that are left, with all of their digits."""
+    """Yield the points that are left, unrounded."""
     for point in points:
         if left[_round_point(point)]:
             left[_round_point(point)] -= 1

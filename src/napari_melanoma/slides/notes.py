@@ -390,8 +390,8 @@ def measure_shape(measure: SlideMeasurement, pixel_size: PixelSize | None) -> fl
     """Measure a line, an area or an angle.
 
     ``measure``: with vertices in pixels of the finest level. ``pixel_size``: of these pixels; None if unknown. Returns
-    the length in mm, the area in square millimeters, or the angle from 0 to 180 degrees; without a pixel size in square
-    pixels. An outline that crosses itself encloses the area that it winds around.
+    the length in mm, the area in square millimeters, or the angle from 0 to 180 degrees; without a pixel size in pixels
+    or square pixels. An outline that crosses itself encloses the area that it winds around.
     """
     mm = (1.0, 1.0) if pixel_size is None else (pixel_size.y_um / 1000, pixel_size.x_um / 1000)
     if measure.kind == "line":

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from napari_melanoma.core.map_placement import MapPlacement
     from napari_melanoma.core.polygons import Polygon
 
-SPECK_CELLS = 64  # smaller holes and fragments that a click would leave are not made,
-SPECK_SHARE = 0.25  # unless they are larger than this share of what they were a part of
-SEAM_CELLS = 2  # by which a change overlaps what is unchanged, so that no gap is left between cells and outline
+# Smaller holes and fragments that a click would leave are removed, unless they are a larger share of their part.
+SPECK_CELLS, SPECK_SHARE = 64, 0.25
+SEAM_CELLS = 2  # overlap of a change with the unchanged part, so that no gap is left between cells and outline
 NO_OUTLINE = (
     "there is no outline here. Click next to one to include more; right-click or Shift+click inside one to exclude."
 )

@@ -58,7 +58,7 @@ DENSE_STEP = 4  # pixels of a tile per cell of its dense map
 TIMM, ENCODER = "timm:", "encoder:"
 TIMM_MPP = 0.5
 TILES_PER_PASS = 32
-PASS_STEP = 16  # with one thread, PyTorch computes smaller passes by other algorithms, with other last bits
+PASS_STEP = 16  # with one thread, PyTorch uses other algorithms for smaller passes, which differ in the last bits
 EMBEDDINGS_PER_CHUNK = 8192  # tiles that are pooled together
 log = logging.getLogger(__name__)
 

@@ -85,7 +85,7 @@ class TileGrid:
 
     @property
     def placement(self) -> MapPlacement:
-        """Placement of a map with one cell per tile: each cell is a stride, centered on its tile."""
+        """Placement of a map with one cell per tile, as large as a stride and centered on the tile."""
         margins = [(read - stride) / 2 for read, stride in zip(self.read_px, self.stride_px, strict=True)]
         return MapPlacement(
             (self.area.top + margins[0]) * self.downsample,

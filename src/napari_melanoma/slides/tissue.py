@@ -382,7 +382,7 @@ def _has_glass(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _straight_sided_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Parts of a mask whose outline is straight, along rows or columns, for at least a half; a full mask has none."""
+    """Parts of a mask with at least half of their outline straight, along rows or columns; none in a full mask."""
     from scipy import ndimage
 
     labels, count = ndimage.label(mask)

@@ -1,4 +1,4 @@
-"""The area of a slide that a user has looked at, with the highest magnification of each part."""
+"""The area of a slide that a user has viewed, with the highest magnification of each part."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEPS_PER_OCTAVE, ONE_TO_ONE = 4, 128  # code of a cell: one screen pixel for ea
 
 @dataclass(frozen=True)
 class SeenView:
-    """A view that a user has looked at.
+    """A view that was displayed to a user.
 
     ``center``: (row, column) in pixels of the finest level. ``extent``: height and width of the screen in the unit of
     ``pixel_size``, which is (height, width) of a pixel. ``angle``: clockwise rotation of the slide in degrees.
@@ -39,7 +39,7 @@ class SeenView:
 
 
 def empty_visited(size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the map of a slide that no one has looked at.
+    """Return the map of a slide that has not been viewed.
 
     ``size``: height and width in pixels of the finest level. Returns uint8 (row, column), 0 for cells not seen.
     """

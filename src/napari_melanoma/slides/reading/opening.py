@@ -237,7 +237,7 @@ def _expand_input(path: Path) -> list[Path]:
     if path.exists():
         return [path]
     if glob.has_magic(str(path)):
-        found = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - as in ``finding``
+        found = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - as in ``io.discovery``
         if not found:
             raise InputError(f"no file matches the pattern {path}. Check its folder and file ending.")
         return found
