@@ -10,7 +10,7 @@ import pytest
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.map_placement import MapPlacement
-from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.core.polygons import Polygon, as_ring
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.slides.region_files import (
     REGIONS,
@@ -129,6 +129,23 @@ def test_a_hole_that_is_deleted_is_filled_and_an_ellipse_is_round():
     assert found[0].polygons == (Polygon(ring),)
     around = region_from_vertices(shape_outline(square(0, 0, 20), "ellipse"), TUMOUR)
     assert around.polygons[0].area == pytest.approx(np.pi * 100, rel=0.01)
+
+
+@pytest.mark.parametrize("by", [5.0, 15.0, 50.0])
+def test_a_region_that_is_moved_takes_its_hole_along(by):
+    polygons = (
+        Polygon(as_ring(square(0, 0, 40)), (as_ring(square(10, 10, 10)),)),
+        Polygon(as_ring(square(0, 50, 20))),
+    )
+    regions = (Annotation(polygons, "Tumour", id="x"),)
+    before = region_outlines(regions, SIZE)
+    now = ShapesState([np.add(one.vertices, (by, 0)) for one in before], ["polygon"] * 3, [0, 1, 2])
+    found, _ = apply_shape_edits(regions, before, now, TUMOUR)
+    assert [[np.array(ring).min(axis=0).tolist() for ring in polygon.rings] for polygon in found[0].polygons] == [
+        [[by, 0], [10 + by, 10]],
+        [[by, 50]],
+    ]
+    assert sum(polygon.area for polygon in found[0].polygons) == 40**2 - 10**2 + 20**2
 
 
 def test_only_some_outlines_are_shown_and_the_others_stay():

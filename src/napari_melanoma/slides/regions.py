@@ -160,19 +160,6 @@ def remove_regions(regions: Regions, ids: Collection[str]) -> Regions:
     return tuple(one for one in regions if one.id not in ids)
 
 
-def reshape_region(regions: Regions, ring_key: tuple[str, int, int], vertices: NDArray[np.floating]) -> Regions:
-    """Move the vertices of a ring of a region.
-
-    ``vertices``: (vertex, 2) as (row, column) in pixels of the finest level. Returns all regions of the slide; regions
-    and holes that no longer have an area are removed.
-    """
-    return tuple(
-        changed
-        for one in regions
-        if (changed := _reshape(one, ring_key[1:], vertices) if one.id == ring_key[0] else one) is not None
-    )
-
-
 def assign_ids(regions: Sequence[Annotation], known: Collection[str] = ()) -> Regions:
     """Assign unique ids to regions, in their order; unique ids are kept."""
     used, found = set(known), []
@@ -196,18 +183,19 @@ def region_from_polygons(polygons: tuple[Polygon, ...], region_class: RegionClas
     return sign_region(made, reader)
 
 
-def _reshape(region: Annotation, at: tuple[int, int], vertices: NDArray[np.floating]) -> Annotation | None:
-    """Replace a ring of a region; None if no area is left."""
-    number, ring = at
-    polygon, drawn = region.polygons[number], as_ring(np.asarray(vertices, np.float64))
-    if ring:
-        holes = list(polygon.holes)
-        holes[ring - 1 : ring] = [drawn]
-        parts = untangle_polygon(replace(polygon, holes=tuple(holes)))
-    else:
-        parts = untangle_polygon(replace(polygon, outer=drawn))
-    polygons = (*region.polygons[:number], *parts, *region.polygons[number + 1 :])
-    return replace(region, polygons=polygons) if polygons else None
+def _reshape(region: Annotation, drawn: Mapping[RingKey, NDArray[np.float64]]) -> Annotation | None:
+    """Replace the drawn rings of a region, all at once, as its holes may move with it; None if no area is left."""
+    polygons: list[Polygon] = []
+    for part, polygon in enumerate(region.polygons):
+        keys = [(region.id, part, number) for number in range(len(polygon.rings))]
+        if drawn.keys().isdisjoint(keys):
+            polygons.append(polygon)
+        else:
+            outer, *holes = (
+                as_ring(drawn[key]) if key in drawn else ring for key, ring in zip(keys, polygon.rings, strict=True)
+            )
+            polygons += untangle_polygon(Polygon(outer, tuple(holes)))
+    return replace(region, polygons=tuple(polygons)) if polygons else None
 
 
 @dataclass(frozen=True)
@@ -256,33 +244,27 @@ def apply_shape_edits(
 ) -> tuple[Regions, Regions]:
     """Apply the edits of displayed shapes to their regions.
 
-    Returns all regions of the slide, the new ones last; and the new ones only. Raises an error, so that nothing
-    changes, if a locked region was edited.
+    Returns all regions of the slide, the new ones last; and the new ones only. Regions and holes that no longer have an
+    area are removed. Raises an error, so that nothing changes, if a locked region was edited.
     """
-    before = regions
     seen: set[int] = set()
     new = []
+    drawn_rings: dict[RingKey, NDArray[np.float64]] = {}
     for vertices, kind, key in zip(shapes.vertices, shapes.kinds, shapes.keys, strict=True):
         if not 0 <= key < len(outlines) or key in seen:
             new.append(shape_outline(vertices, kind))
             continue
         seen.add(key)
         if not np.array_equal(vertices, outlines[key].vertices):
-            regions = reshape_region(regions, outlines[key].ring_key, vertices)
+            drawn_rings[outlines[key].ring_key] = vertices
     removed = [one.ring_key for key, one in enumerate(outlines) if key not in seen]
-    ids = {at[0] for at in removed if at[2] == OUTER_RING}
-    for at in sorted(removed, reverse=True):
-        if at[0] not in ids:
-            regions = reshape_region(regions, at, np.zeros((0, 2)))
-    require_unlocked(before, {*ids, *_find_changed(before, regions)})
+    drawn_rings |= dict.fromkeys(removed, np.zeros((0, 2)))
+    edited = {key[0] for key in drawn_rings}
+    require_unlocked(regions, edited)
+    removed_ids = {key[0] for key in removed if key[2] == OUTER_RING}
+    kept = (_reshape(one, drawn_rings) if one.id in edited else one for one in regions if one.id not in removed_ids)
     drawn = tuple(region_from_vertices(vertices, region_class, reader) for vertices in new)
-    return (*remove_regions(regions, ids), *drawn), drawn
-
-
-def _find_changed(before: Regions, now: Regions) -> set[str]:
-    """Return the ids of regions that were changed or removed."""
-    current = {one.id: one for one in now}
-    return {one.id for one in before if current.get(one.id) is not one}
+    return (*(one for one in kept if one is not None), *drawn), drawn
 
 
 def shape_outline(vertices: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
