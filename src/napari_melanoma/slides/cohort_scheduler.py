@@ -15,6 +15,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import ParallelProgress, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, DiskFull, SaveError
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.processes import send_command
 from napari_melanoma.core.run_folder import RunFolder, RunState
@@ -238,7 +239,9 @@ def cohort_progress(at_work: Sequence[Path], done: int, total: int, workers: int
     parts = tuple(_slide_progress(folder) for folder in at_work[:MAX_SHOWN])
     more = f" and {len(at_work) - len(parts)} more" if len(at_work) > len(parts) else ""
     shares = ", ".join(_describe_share(folder.name, part) for folder, part in zip(at_work, parts, strict=False))
-    return ParallelProgress(done, total, f"slides, {len(at_work)} on {workers} workers: {shares}{more}", parts)
+    return ParallelProgress(
+        done, total, f"slides, {len(at_work)} on {format_count(workers, 'worker')}: {shares}{more}", parts
+    )
 
 
 def _slide_progress(folder: Path) -> Progress:

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.metrics.agreement import weighted_pearson
 from napari_melanoma.metrics.statistics import bootstrap_statistic
 
@@ -185,9 +186,9 @@ def correlate_area_and_probability(comparable: ComparableLesions[AnyLesion], *, 
 
 def describe_correlation(found: Estimate | None, lesions: int, slides: int | None) -> str:
     """Describe a correlation with its interval, and over what the interval was computed."""
-    of = f"{lesions} lesion{'' if lesions == 1 else 's'}"
+    of = format_count(lesions, "lesion")
     if slides is not None:
-        of += f" of {slides} slide{'' if slides == 1 else 's'}"
+        of += f" of {format_count(slides, 'slide')}"
     if found is None:
         return f"The correlation requires at least three lesions; there {'is' if lesions == 1 else 'are'} {of}."
     if math.isnan(found.mean):

@@ -422,7 +422,7 @@ def read_annotated_slide(slide: Path, folders: Sequence[Path], readers: str) -> 
         )
     found, notes = _read_regions(files, info)
     classless = sum(not one.class_name for one in found)
-    notes += [f"{classless} regions without a class omitted"] if classless else []
+    notes += [f"{format_count(classless, 'region')} without a class omitted"] if classless else []
     drawn = tuple(one for one in found if one.class_name)
     if not any(not is_ignored(one.class_name) for one in drawn):
         raise InputError(f"no region of {slide.name} has a class. Assign classes in the Slide dock first.")
@@ -481,7 +481,7 @@ def _resolve_readers(regions: Regions, info: SlideInfo, readers: str) -> tuple[R
                 "of these."
             )
         left = len(regions) - len(own)
-        return own, ((f"{left} regions of other readers omitted",) if left else ())
+        return own, ((f"{format_count(left, 'region')} of other readers omitted",) if left else ())
     differ = _describe_disagreement(regions, info) if len(names) > 1 else {}
     if not differ:
         return regions, ()
