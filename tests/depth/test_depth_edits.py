@@ -144,5 +144,7 @@ def test_another_scale_reaches_what_was_measured() -> None:
 
 def test_a_line_without_length_stays_at_zero_on_another_scale() -> None:
     values = values_for_line(EMPTY, (LINE[0], LINE[0]), SIZE)
-    depth = readings.rescale_readings(set_values(NONE, EMPTY, "A", FIRST, **values), PixelSize(1.0, 0.5), "A", SECOND)
-    assert (depth.readings[0].mm, depth.readings[0].um_per_px) == (0.0, (1.0, 0.5))
+    depth = set_values(NONE, EMPTY, "A", FIRST, **values)
+    depth = set_values(depth, EMPTY, "B", FIRST, **values_for_line(EMPTY, LINE, SIZE))
+    twice = readings.rescale_readings(depth, PixelSize(1.0, 0.5), "B", SECOND)
+    assert [one.mm for one in twice.readings] == [0.0, pytest.approx(2.0)]
