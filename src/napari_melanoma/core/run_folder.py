@@ -202,11 +202,12 @@ def _epoch(row: str, header: str) -> float:
 def _append(path: Path, text: str) -> None:
     """Append complete lines, or nothing if the disk refuses some of it."""
     try:
-        with path.open("ab") as file:
+        with path.open("ab", buffering=0) as file:  # a buffer would write its rest once more when the file is closed
             size = file.seek(0, os.SEEK_END)
+            rest = memoryview(text.encode())
             try:
-                file.write(text.encode())
-                file.flush()
+                while rest:
+                    rest = rest[file.write(rest) :]
             except OSError:
                 with suppress(OSError):  # the first error matters more
                     file.truncate(size)
