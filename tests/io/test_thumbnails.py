@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,4 +48,13 @@ def test_a_small_photograph_stays_small(tmp_path):
 def test_what_is_no_photograph_is_refused(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(UnreadableImage):
+        read_thumbnail(tmp_path / "a.jpg", 50)
+
+
+def test_a_jpeg_that_claims_a_huge_size_is_refused(tmp_path):
+    picture().save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    size = content.index(b"\xff\xc0") + 5  # in the frame header, after marker, length and precision
+    (tmp_path / "a.jpg").write_bytes(content[:size] + struct.pack(">HH", 60_000, 60_000) + content[size + 4 :])
+    with pytest.raises(UnreadableImage, match="60000 x 60000"):
         read_thumbnail(tmp_path / "a.jpg", 50)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.files import open_regular
+from napari_melanoma.io.formats import DAMAGE_ERRORS, check_image_size
 from napari_melanoma.io.photographs import read_photograph
 
 if TYPE_CHECKING:
@@ -30,15 +33,17 @@ def read_thumbnail(path: Path, side_px: int) -> NDArray[np.uint8]:
 
 def _read_jpeg_small(path: Path, side_px: int) -> Image.Image | None:
     """Decode a JPEG at about an eighth of its size, which is many times faster; None for other files."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
+    from PIL.JpegImagePlugin import JpegImageFile
 
     try:
-        with Image.open(path, formats=("JPEG",)) as file:
-            if file.mode != "RGB":  # other color modes need the full reader
+        with open_regular(path) as file, JpegImageFile(file) as image:
+            check_image_size(*image.size, smallest=1)
+            if image.mode != "RGB":  # other color modes need the full reader
                 return None
-            file.draft("RGB", (side_px, side_px))
-            return ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, SyntaxError, ValueError):
+            image.draft("RGB", (side_px, side_px))
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (UnreadableImage, *DAMAGE_ERRORS):  # the full reader reports it
         return None
 
 
