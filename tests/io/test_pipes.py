@@ -10,7 +10,11 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.photographs import read_image_size, read_photograph
+from napari_melanoma.io.pillow_images import ExifHints, read_exif
 from napari_melanoma.io.results import read_labels, read_mask
+from napari_melanoma.io.tables import detect_dialect
+from napari_melanoma.io.thumbnails import read_thumbnail
+from napari_melanoma.lesion.review_order import RatingCache
 from napari_melanoma.slides.reading.opening import find_slides, is_slide, open_slide
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -22,7 +26,19 @@ def pipe(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return tmp_path / request.param
 
 
-@pytest.mark.parametrize("read", [read_photograph, open_slide, read_mask, read_labels])
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_photograph,
+        open_slide,
+        read_mask,
+        read_labels,
+        detect_dialect,
+        lambda path: read_thumbnail(path, 50),
+        lambda path: RatingCache(path.with_name("ratings.sqlite")).find(path, "model", "entropy"),
+    ],
+    ids=["photograph", "slide", "mask", "labels", "table", "thumbnail", "rating"],
+)
 def test_a_pipe_is_refused(read, pipe: Path) -> None:
     with pytest.raises(InputError, match=f"{pipe.name}.*a pipe or a device, not a file"):
         read(pipe)
@@ -31,6 +47,7 @@ def test_a_pipe_is_refused(read, pipe: Path) -> None:
 def test_a_folder_with_a_pipe_is_searched(pipe: Path) -> None:
     assert not is_slide(pipe)
     assert read_image_size(pipe) is None
+    assert read_exif(pipe) == ExifHints()
     for find in (find_photographs, find_slides):
         with suppress(InputError):  # there is nothing else in it
             assert set(find([pipe.parent])) <= {pipe}

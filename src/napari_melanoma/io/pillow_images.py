@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.files import open_regular
 from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
 from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
@@ -185,7 +186,7 @@ class ExifHints:
 def read_exif(path: Path) -> ExifHints:
     """Read date and camera of a photograph without decoding pixels; empty without readable EXIF."""
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF is ignored
             kind = identify_format(file.read(HEAD_BYTES))
             if kind not in ("JPEG", "PNG", "WebP", "HEIC"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from napari_melanoma.core.csv_files import CsvError, CsvReader
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.files import atomic_file, open_regular
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -175,7 +175,7 @@ def unique_names(header: Iterable[str]) -> list[str]:
 
 def _open_unpacked(path: Path) -> BinaryIO:
     """Open a file, decompressing gzip."""
-    file = path.open("rb")
+    file = open_regular(path)
     compressed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     if not compressed:

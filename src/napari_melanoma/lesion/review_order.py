@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, UnreadableImage
+from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
@@ -163,7 +164,7 @@ class RatingCache:
         if found is not None:
             return str(found[0])
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise UnreadableImage(f"{path} cannot be read: {error.strerror or error}.") from error
