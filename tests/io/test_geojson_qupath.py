@@ -167,3 +167,10 @@ def test_areas_of_any_origin_are_made_to_fit_the_slide(tmp_path: Path) -> None:
     whole = fit_to_slide(read(tmp_path, json.dumps(given)), (400, 400))
     assert [one.name for one in whole.annotations] == ["eight", "beyond", "far", "sound"]
     assert len(whole.changed) == 1
+
+
+def test_a_hole_that_crosses_itself_is_kept(tmp_path: Path) -> None:
+    eight = [[20, 20], [40, 40], [40, 20], [20, 40], [20, 20]]
+    found = read(tmp_path, json.dumps(an_object(1, polygon([[0, 0], [0, 50], [50, 50], [50, 0], [0, 0]], eight), {})))
+    (fitted,) = fit_to_slide(found, (100, 100)).annotations
+    assert sum(part.area for part in fitted.polygons) == 50 * 50 - 200

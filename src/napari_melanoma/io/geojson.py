@@ -267,7 +267,7 @@ def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
     found = [_ring(ring, where) for ring in rings]
     if not found or not _encloses(found[0]):
         return None
-    return Polygon(found[0], tuple(hole for hole in found[1:] if signed_area(hole)))
+    return Polygon(found[0], tuple(filter(_encloses, found[1:])))
 
 
 def _encloses(ring: Ring) -> bool:
