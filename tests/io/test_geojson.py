@@ -51,6 +51,12 @@ def test_what_is_written_is_read_back_exactly(
     assert read_geojson(path).omitted == ()
 
 
+def test_a_name_that_is_not_utf8_is_written_and_read_back(tmp_path: Path) -> None:
+    lesion = Annotation((Polygon(SQUARE),), name=b"K\xe4fer".decode("utf-8", "surrogateescape"))
+    write_geojson(tmp_path / "a.geojson", [lesion])
+    assert read_geojson(tmp_path / "a.geojson").annotations == (lesion,)
+
+
 def test_the_file_has_the_form_of_qupath(tmp_path: Path) -> None:
     lesion = Annotation(
         (Polygon(SQUARE, (HOLE,)),), "malignant", (200, 0, 0), "3", {"area_mm2": 1.5, "none": float("nan")}

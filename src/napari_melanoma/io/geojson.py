@@ -48,7 +48,10 @@ def write_geojson(path: Path, annotations: Iterable[Annotation], unread: Iterabl
     Numbers keep all digits, so that ``read_geojson`` returns equal values. Measurements that are not finite are left
     out, as JSON does not support them.
     """
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,  # names of files
+    ):
         _write(file, annotations, unread)
 
 
