@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.core.formatting import format_class, format_repr, format_time_ago
+from napari_melanoma.core.formatting import format_class, format_count, format_repr, format_time_ago
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,14 @@ from napari_melanoma.core.formatting import format_class, format_repr, format_ti
 )
 def test_classes_are_shown_in_one_spelling(stored: str, shown: str) -> None:
     assert format_class(stored) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "what", "expected"),
+    [(1, "box", "1 box"), (2, "box", "2 boxes"), (0, "class", "0 classes"), (1200, "patch", "1,200 patches")],
+)
+def test_a_count_has_the_plural_of_its_noun(count: int, what: str, expected: str) -> None:
+    assert format_count(count, what) == expected
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ MAX_NAMED = 3  # names that a message lists
 
 
 def format_count(count: int, what: str) -> str:
-    """Format a count: ``1 image``, ``2 images``."""
-    plural = "es" if what.endswith("s") else "s"
+    """Format a count: ``1 image``, ``2 images``, ``3 boxes``."""
+    plural = "es" if what.endswith(("s", "x", "ch", "sh")) else "s"
     return f"{count:,} {what}{'' if count == 1 else plural}"
 
 
@@ -32,7 +32,7 @@ def format_time_ago(seconds: float) -> str:
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         count = int(seconds // length)
         if count:
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+            return f"{format_count(count, unit)} ago"
     return "a moment ago"
 
 
