@@ -21,6 +21,9 @@ from napari_melanoma.lesion.results import ResultFolders, read_result
         {"model": []},
         {"image_shape": "x"},
         {"prediction": 1},
+        {"prediction": {"verdict": "melanoma"}},
+        {"prediction": {"warnings": "none"}},
+        {"lesions_found": "2"},
         {"measurements": "none"},
     ],
 )

@@ -171,7 +171,7 @@ def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "")
     found_note = several_lesions_note(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
     made = ", ".join(filter(None, (describe_mask(stored), note)))
     threshold = None if is_made_by_prompts(stored) else stored.get("threshold")
-    notes = (made, found_note, *(stored.get("notes") or ()))
+    notes = (made, found_note, *map(str, stored.get("notes") or ()))
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),
         _warning(stored), stored.get("damage"), *cells.values(), recognized.get("kind"),
@@ -187,7 +187,7 @@ def _warning(stored: Mapping[str, Any]) -> str:
     prediction = stored.get("prediction") or {}
     first = str(stored.get("warning") or "")
     # Both models may give the same warning
-    others = (str(one) for one in prediction.get("warnings", ()) if str(one).rstrip(".") not in first)
+    others = (str(one) for one in prediction.get("warnings") or () if str(one).rstrip(".") not in first)
     return "; ".join(dict.fromkeys(filter(None, (first, *others))))
 
 

@@ -21,7 +21,7 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import is_inside
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import format_cell
-from napari_melanoma.lesion.analysis import HEATMAP
+from napari_melanoma.lesion.analysis import HEATMAP, prediction_cells
 from napari_melanoma.lesion.mask_record import has_user_mask
 from napari_melanoma.lesion.options import LesionOptions
 
@@ -45,7 +45,14 @@ _OBJECTS = (
     "prediction",
     "heatmap",
 )
-_KINDS = {**dict.fromkeys(_OBJECTS, dict), "image_shape": list, "notes": list, "warning": str, "damage": str}
+_KINDS = {
+    **dict.fromkeys(_OBJECTS, dict),
+    "image_shape": list,
+    "notes": list,
+    "lesions_found": int,
+    "warning": str,
+    "damage": str,
+}
 DEFAULT_OPTIONS = LesionOptions().model_dump(mode="json")  # options that older results lack have these values
 Salt = bytes  # random bytes known only with access to the results folder
 KEY_COLUMN = "image"
@@ -178,12 +185,19 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def _is_valid(stored: dict[str, Any]) -> bool:
-    """Whether the values that a batch reads from a result have the expected types."""
+    """Whether the values that a batch reads from a result are complete and have the expected types."""
     provenance = stored.get("provenance")
     record = provenance.get(RECORD) if isinstance(provenance, dict) else None
     source = record.get("source") if isinstance(record, dict) else None
     found = {**stored, RECORD: record, "source": source}
-    return all(isinstance(found.get(key), kind | None) for key, kind in _KINDS.items())
+    if not all(isinstance(found.get(key), kind | None) for key, kind in _KINDS.items()):
+        return False
+    prediction = stored.get("prediction") or {}
+    try:
+        prediction_cells(prediction)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return isinstance(prediction.get("warnings"), list | None)
 
 
 def _read_stored(folder: Path) -> dict[str, Any] | None:
