@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -58,6 +59,23 @@ def test_where_nothing_can_be_written_everything_is_unknown(tmp_path, photograph
     cache = RatingCache(tmp_path / "a file" / "ratings.sqlite")
     cache.save(photograph, "model", "entropy", KNOWN)
     assert cache.find(photograph, "model", "entropy") is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_on_a_full_disk_nothing_is_added(cache, photograph, tmp_path):
+    import resource
+
+    other = tmp_path / "other.png"
+    other.write_bytes(b"others")
+    cache.save(photograph, "model", "entropy", KNOWN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        cache.save(other, "model", "entropy", KNOWN)
+        assert cache.find(other, "model", "entropy") is None
+        assert cache.find(photograph, "model", "entropy") == KNOWN
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_file_that_is_gone_is_reported(cache, tmp_path):

@@ -139,8 +139,7 @@ class RatingCache:
 
     def save(self, path: Path, model: str, how: str, known: CachedRating) -> None:
         values = (self._content_digest(path), model, how, known.score, known.lesion_found, known.image_sha256)
-        with self._open() as database:
-            database.execute("INSERT OR REPLACE INTO ratings VALUES (?, ?, ?, ?, ?, ?)", values)
+        self._store("ratings", values)
 
     def find_all(self, paths: Sequence[Path], model: str, how: str, *, run: RunContext) -> dict[int, CachedRating]:
         """Find the ratings of unchanged files without reading them, by their position in ``paths``."""
@@ -168,9 +167,16 @@ class RatingCache:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise UnreadableImage(f"{path} cannot be read: {error.strerror or error}.") from error
-        with self._open() as database:
-            database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (str(path), *stamp, content))
+        self._store("files", (str(path), *stamp, content))
         return content
+
+    def _store(self, table: str, values: tuple[object, ...]) -> None:
+        """Add or replace a row; nothing is stored without write access or on a full disk."""
+        import sqlite3
+
+        places = ", ".join("?" * len(values))
+        with suppress(sqlite3.OperationalError), self._open() as database:
+            database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({places})", values)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
