@@ -57,6 +57,11 @@ def test_the_home_folder(folder, monkeypatch) -> None:
     assert find_photographs(["~/img2.JPG"]) == [folder / "img2.JPG"]
 
 
+def test_a_name_that_begins_with_a_tilde(folder) -> None:
+    (folder / "~copy.png").touch()
+    assert find_photographs(["~copy.png"]) == [Path("~copy.png")]
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [

@@ -70,7 +70,7 @@ def _find_files(inputs: Iterable[str | Path], accept: FileFilter) -> list[Path]:
 
 def _expand_input(named: str | Path, accept: FileFilter) -> list[Path]:
     """Files of one input, at least one."""
-    path = Path(named).expanduser()
+    path = Path(os.path.expanduser(named))  # noqa: PTH111 - Path.expanduser raises for a file such as ~copy.png
     if path.is_dir():
         files = list(_walk(path, accept))
     elif path.exists():
