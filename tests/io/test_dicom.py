@@ -140,6 +140,8 @@ SIZES = [
     ({"NominalScannedPixelSpacing": [0.1, 0.2]}, PixelSize(100.0, 200.0, "dicom")),
     ({"PixelSpacing": [0.02, 0.02], "ImagerPixelSpacing": [0.05, 0.05]}, PixelSize(20.0, 20.0, "dicom")),
     ({"PixelSpacing": [0, 0.01]}, None),
+    ({"PixelSpacing": ["1e400", "1"], "ImagerPixelSpacing": [0.05, 0.05]}, PixelSize(50.0, 50.0, "dicom")),
+    ({"PixelSpacing": "0.02"}, None),
     ({"PixelSpacing": None}, None),
     ({"SharedFunctionalGroupsSequence": measures([0.25, 0.5])}, PixelSize(250.0, 500.0, "dicom")),
     ({"PixelAspectRatio": [2, 1]}, None),  # a shape of pixels, but no size

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
@@ -171,7 +172,11 @@ def read_pixel_size(dataset: Dataset) -> PixelSize | None:
     measures = groups[0].get("PixelMeasuresSequence") or [{}]
     spacings = [item.get(name) for item in (dataset, measures[0]) for name in _SPACINGS]
     for spacing in spacings:
-        if spacing is not None and len(spacing) == 2 and min(spacing) > 0:
+        if (
+            isinstance(spacing, Sequence)
+            and len(spacing) == 2
+            and all(mm and 0 < float(mm) < math.inf for mm in spacing)
+        ):
             return PixelSize(1000.0 * float(spacing[0]), 1000.0 * float(spacing[1]), "dicom")
     return None
 
