@@ -19,7 +19,7 @@ import psutil
 from napari_melanoma.core.files import has_ended, machine_id, process_start, write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.core.run_folder import PROCESS_FILE, RunCommand, RunFolder
+from napari_melanoma.core.run_folder import FINAL_STATES, PROCESS_FILE, RunCommand, RunFolder
 
 REMOTE_SILENCE_S = 600.0  # a run on another machine without a heartbeat for longer counts as lost
 OUTPUT_FILE = "output.txt"
@@ -29,16 +29,15 @@ KILL_TIMEOUT_S = 5.0  # that a killed process takes at most
 NO_CONSOLE: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # parameters of mallopt(3)
 KEPT_BYTES = 1 << 30
-FINAL_EVENTS = ("cancelled", "failed", "finished")
 _started: list[subprocess.Popen[bytes]] = []  # kept until they end: a process that is never polled stays a zombie
 
 
 def keep_freed_memory() -> bool:
-    """Have this process keep freed blocks of up to 1 GiB instead of returning each to the system; True if it will.
+    """Keep freed memory blocks of up to 1 GiB in this process instead of returning each to the system.
 
     A training step allocates and frees hundreds of large blocks. By default, glibc requests each block of more than
-    32 MiB from the system, which clears its pages: a seventh of the time of a training on a CPU. Other systems stay as
-    they are.
+    32 MiB from the system, which clears its pages: this takes a seventh of the time of a training on a CPU. Returns
+    whether the setting was changed; False on systems other than Linux with glibc.
     """
     if sys.platform != "linux":
         return False
@@ -83,7 +82,7 @@ class ProcessStamp:
 
     @property
     def is_on_this_machine(self) -> bool:
-        """Whether it belongs to this machine, by the machine's mark, as its name may have changed."""
+        """Whether the process runs on this machine, by the machine's mark, as its name may have changed."""
         return self.machine == machine_id() if self.machine else self.host == socket.gethostname()
 
     @property
@@ -95,8 +94,8 @@ class ProcessStamp:
 def is_run_alive(run: Path) -> bool:
     """Whether the process of a run is working or waiting for its turn.
 
-    On another machine: whether it had a heartbeat in the last ten minutes; there is one every minute, also while the
-    run is paused or waits.
+    On another machine: whether the last heartbeat is less than ten minutes ago; there is one every minute, also while
+    the run is paused or waits.
     """
     stamp = ProcessStamp.read(run / PROCESS_FILE)
     if stamp is None:
@@ -118,20 +117,20 @@ def lower_priority() -> None:
 def _last_activity(run: Path) -> float:
     """Time at which a run last wrote an event or heartbeat."""
     try:
-        return (run / "events.jsonl").stat().st_mtime
+        return RunFolder(run).events.stat().st_mtime
     except OSError:
         return 0.0
 
 
 def wait_until_ended(run: Path) -> bool:
-    """Wait until the process of a run has ended, after its final event; half a minute at most.
+    """Wait at most half a minute until the process of a run has ended after its final event.
 
-    Returns whether it has ended; False at once for a run without a final event.
+    Returns whether it has ended; False at once for a running run without a final event.
     """
     until = time.monotonic() + EXIT_TIMEOUT_S
     if is_run_alive(run):
         events = RunFolder(run).read_events()
-        if not events or events[-1].get("kind") not in FINAL_EVENTS:
+        if not events or events[-1].get("kind") not in FINAL_STATES:
             return False
     while is_run_alive(run):
         if time.monotonic() > until:

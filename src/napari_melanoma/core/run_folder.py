@@ -1,4 +1,4 @@
-"""The run folder: the files that a run writes, the one that controls it, and the state that they show."""
+"""The run folder: the files that a run writes, the file that controls it, and the state of the run."""
 
 from __future__ import annotations
 
@@ -24,14 +24,19 @@ from napari_melanoma.core.parsing import parse_json, read_json
 __all__ = ["RunEventReader", "RunState", "read_last_events", "run_state"]
 
 RunCommand = Literal["run", "pause", "cancel"]
+EVENTS = "events.jsonl"
+PROCESS_FILE = "process.json"
 RESERVED_BYTES = 65536
 PAUSE_S = 0.2
+SPAWN_S = 10.0  # a system under load takes a while to start a process
+HEAD_BYTES, TAIL_BYTES = 2**12, 2**16
+POLL_BYTES = 2**22
 LIFECYCLE_EVENTS = ("launched", "started", "cancelled", "failed", "finished")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths and files of one run folder: ``config.toml``, ``events.jsonl``, ``metrics.csv``, ``checkpoints/`` ..."""
+    """The files of one run folder: ``config.toml``, ``events.jsonl``, ``metrics.csv``, ``checkpoints/`` ..."""
 
     path: Path
 
@@ -88,7 +93,7 @@ class RunFolder:
     @property
     def events(self) -> Path:
         """The events of the run, one per line."""
-        return self.path / "events.jsonl"
+        return self.path / EVENTS
 
     def append_event(self, kind: str, **values: object) -> None:
         """Append one event to ``events.jsonl``."""
@@ -101,14 +106,12 @@ class RunFolder:
             (self.path / ".reserve").unlink(missing_ok=True)
         self.append_event(kind, **values)
 
-    def read_events(self) -> list[dict[str, object]]:
+    def read_events(self) -> list[dict[str, Any]]:
         """Read all complete events in their order; empty if there are none."""
-        events = []
-        with suppress(OSError):
-            for line in self.events.read_text(encoding="utf-8", errors="replace").splitlines():
-                with suppress(ValueError):
-                    events.append(parse_json(line, str(self.events)))
-        return [event for event in events if isinstance(event, dict)]
+        try:
+            return _parse_events(self.events.read_bytes())
+        except OSError:
+            return []
 
     def add_metrics(self, row: dict[str, float]) -> None:
         """Append one epoch to ``metrics.csv``; the first row's keys are the columns."""
@@ -121,7 +124,7 @@ class RunFolder:
         _append(path, text.getvalue())
 
     def repair(self) -> None:
-        """Remove incomplete last lines and temporary files of a killed process; needs the lock."""
+        """Remove incomplete last lines and temporary files of a killed process; the caller holds the lock."""
         for path in (self.events, self.path / "metrics.csv"):
             if path.exists():
                 _drop_incomplete_line(path)
@@ -137,7 +140,7 @@ class RunFolder:
             write_text(path, "".join(f"{row}\n" for row in (header, *kept) if row))
 
     def read_command(self) -> RunCommand:
-        """Read the user's command for the run from ``control.json``; ``"run"`` where it is missing or being written."""
+        """Read the user's command from ``control.json``; ``"run"`` if the file is missing or invalid."""
         try:
             command = read_json(self.path / "control.json")["wish"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -269,15 +272,8 @@ class SecondaryRunContext(RunFolderContext):
         return "cancel" if self.cancelled else "run"
 
 
-PROCESS_FILE = "process.json"
-EVENTS = "events.jsonl"
-HEAD_BYTES, TAIL_BYTES = 2**12, 2**16
-POLL_BYTES = 2**22
-SPAWN_S = 10.0  # a system under load takes a while to start a process
-
-
 class RunState(StrEnum):
-    """State of a run; ``lost``: its process ended without a final event."""
+    """The state of a run; ``lost``: its process ended without a final event."""
 
     queued = "queued"
     starting = "starting"
@@ -307,7 +303,7 @@ RUNNING_EVENTS = ("started", "progress", "step", "epoch", "samples", "continued"
 
 
 class RunEventReader:
-    """Read the new events of a run at each poll.
+    """Reads the new events of a run at each poll.
 
     Parameters
     ----------
@@ -325,8 +321,8 @@ class RunEventReader:
         Returns
         -------
         list of dict
-            At most 4 MB of them; an incomplete last line is returned by a later call. From the beginning if the file
-            was replaced by a shorter one.
+            The next events, at most 4 MB; an incomplete last line is returned by a later call. Reading starts again
+            at the beginning if the file was replaced by a shorter one.
         """
         try:
             with self._path.open("rb") as events:
@@ -352,13 +348,13 @@ def read_last_events(path: Path) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        The last 64 KB of them, in their order; empty if there are none.
+        The events in the last 64 KB of the file, in their order; empty if there are none.
     """
     return _read_first_and_last(path / EVENTS)[1]
 
 
 def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunState:
-    """Determine the state of a run from its last event and whether its process exists.
+    """Determine the state of a run from its last events and the existence of its process.
 
     Parameters
     ----------

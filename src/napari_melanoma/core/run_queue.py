@@ -1,4 +1,4 @@
-"""The queue of runs: those of one user on one machine take turns, in the order of their start."""
+"""The queue of runs: the runs of one user on one machine take turns, in the order of their start."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.files import machine_id, save_error, write_json
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.run_folder import RunFolder
@@ -34,7 +35,7 @@ class QueueTicket:
 
 
 def queue_folder() -> Path:
-    """Folder of the tickets of this user; one for each machine, as several may share a home."""
+    """Folder of the tickets of this user; one for each machine, as several machines may share a home folder."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-melanoma", appauthor=False) / "queue" / machine_id()
@@ -42,10 +43,10 @@ def queue_folder() -> Path:
 
 @contextmanager
 def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
-    """Wait until no earlier run of this user is working on this machine, and hold the turn meanwhile.
+    """Wait until no earlier run of this user is working on this machine, and hold the turn during the block.
 
-    Writes ``queued`` events with the ``position`` (runs before it) and the name of a ``paused`` one, and checks for a
-    cancellation. A ticket of an ended process is skipped.
+    Writes ``queued`` events with the ``position`` (number of runs before this one) and the name of a ``paused`` run,
+    and checks for a cancellation. Tickets of ended processes are removed.
 
     ``sleep``: waits for a number of seconds.
     """
@@ -77,7 +78,7 @@ def draw_ticket(out: Path, stamp: ProcessStamp) -> QueueTicket:
 
 
 def tickets_before(folder: Path, number: int) -> list[QueueTicket]:
-    """List the tickets before one, the working run first; those of ended processes are removed."""
+    """List the tickets before a number, that of the working run first; tickets of ended processes are removed."""
     before = []
     for ticket in _tickets(folder):
         if ticket.number >= number:
@@ -100,7 +101,7 @@ def _wait(ticket: QueueTicket, folder: RunFolder, run: RunContext, sleep: Callab
         if (len(before), paused) != reported:
             reported = len(before), paused
             folder.append_event("queued", position=len(before), paused=paused)
-            others = "1 other run" if len(before) == 1 else f"{len(before)} other runs"
+            others = format_count(len(before), "other run")
             held = f"; {paused} is paused" if paused else ""
             run.report(Progress(0, None, f"Waiting for {others} to end{held}"))
         if run.cancelled or folder.read_command() == "cancel":
