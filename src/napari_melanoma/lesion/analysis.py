@@ -62,8 +62,9 @@ if TYPE_CHECKING:
 
 RESULT_FORMAT = 1
 HEATMAP = "heatmap.png"
+BAND = "band.png"  # with test-time augmentation
 ALWAYS_WRITTEN = ("mask.png", "probability.png", "overlay.png")
-RESULT_FILES = frozenset((*ALWAYS_WRITTEN, "roi.png", HEATMAP, "band.png", "lesions.csv", RESULT))
+RESULT_FILES = frozenset((*ALWAYS_WRITTEN, "roi.png", HEATMAP, BAND, "lesions.csv", RESULT))
 LESION_COLUMNS = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
 
 
@@ -454,7 +455,7 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
         if result.heatmap is not None:
             write_rgb(temporary / HEATMAP, _draw_heatmap(result.photograph, result.heatmap))
         if result.band is not None:
-            write_mask(temporary / "band.png", result.band)
+            write_mask(temporary / BAND, result.band)
         about = describe_result(result)
         if about["lesions"]:
             write_lesions(temporary / "lesions.csv", cast("list[dict[str, Any]]", about["lesions"]))
@@ -602,16 +603,9 @@ def describe_lesions(result: LesionResult) -> list[dict[str, Any]]:
         return []
     in_mask, rows = len(result.mask_parts), []
     for number, box in enumerate(result.lesion_boxes, start=1):
-        row = {
-            **dict(
-                zip(
-                    LESION_COLUMNS,
-                    (number, int(number <= in_mask), box.top, box.left, box.height, box.width),
-                    strict=True,
-                )
-            ),
-            "measurements": result.lesion_measurements[number - 1],
-        }
+        position = (number, int(number <= in_mask), box.top, box.left, box.height, box.width)
+        row: dict[str, Any] = dict(zip(LESION_COLUMNS, position, strict=True))
+        row["measurements"] = result.lesion_measurements[number - 1]
         if result.class_predictions:
             row["prediction"] = result.class_predictions[number - 1].to_json()
         rows.append(row)

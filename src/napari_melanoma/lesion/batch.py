@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -106,22 +107,7 @@ class PhotographOutcome:
         return cls(image, path, status, note=note, warning=warning, prediction=prediction, without_lesion=empty)
 
 
-@dataclass(frozen=True)
-class BatchSettings:
-    """The settings of a batch besides its options."""
-
-    batch_size: int
-    workers: int
-    pixel_size_um: float | None
-    classifier: BatchClassifier | None = None
-
-
-@dataclass(frozen=True)
-class _SizedPhotograph:
-    """A photograph to read, and its size in memory in bytes; 0 if it cannot be read."""
-
-    place: ResultTarget
-    size: int
+_SizedPhotograph = tuple[ResultTarget, int]  # a photograph to read, and its size in memory in bytes; 0 if unknown
 
 
 @dataclass(frozen=True)
@@ -209,26 +195,30 @@ class BatchPipeline:
     """Processes photographs in three overlapping stages: reading, prediction and writing."""
 
     def __init__(
-        self, model: BatchModel, options: LesionOptions, settings: BatchSettings, table: ResultTable, run: RunContext
+        self,
+        model: BatchModel,
+        options: BatchOptions,
+        classifier: BatchClassifier | None,
+        table: ResultTable,
+        run: RunContext,
     ) -> None:
         self._model = model
         self._options = options
-        self._settings = settings
+        self._classifier = classifier
         self._table = table
         self._run = run
-        self._workers = settings.workers or usable_cores() + EXTRA_THREADS
-        most = 2 * max(settings.batch_size, self._workers)
-        self._any = StageLimit(most)
-        self._to_read = StageLimit(most, STAGE_BYTES, lambda sized: sized.size)
-        self._to_write = StageLimit(most, STAGE_BYTES, _held_bytes)
 
     def run(self, work: Iterable[ResultTarget]) -> Iterator[PhotographOutcome]:
         """Analyze photographs; yields one outcome each, in the order of ``work``, when its result is written."""
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="lesion")
+        workers = self._options.workers or usable_cores() + EXTRA_THREADS
+        most = 2 * max(self._options.batch_size, workers)
+        to_read = StageLimit(most, STAGE_BYTES, itemgetter(1))
+        to_write = StageLimit(most, STAGE_BYTES, _held_bytes)
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="lesion")
         try:
-            sized = map_ahead(pool, _measure_size, work, self._any, self._run)
-            read = map_ahead(pool, self._read, sized, self._to_read, self._run)
-            written = map_ahead(pool, self._write, self._predict(read), self._to_write, self._run)
+            sized = map_ahead(pool, _measure_size, work, StageLimit(most), self._run)
+            read = map_ahead(pool, self._read, sized, to_read, self._run)
+            written = map_ahead(pool, self._write, self._predict(read), to_write, self._run)
             for place, result in written:
                 yield self._outcome(place, result)
         finally:
@@ -239,11 +229,10 @@ class BatchPipeline:
         from napari_melanoma.imaging.preprocessing import prepare_network_input
         from napari_melanoma.io.photographs import read_photograph
 
-        place = sized.place
+        place, um = sized[0], self._options.pixel_size_um
         try:
             photograph = read_photograph(place.path)
-            if self._settings.pixel_size_um is not None:
-                um = self._settings.pixel_size_um
+            if um is not None:
                 photograph = replace(photograph, pixel_size=PixelSize(um, um, "given"))
             config = self._model.info.config
             return _ReadPhotograph(
@@ -264,7 +253,7 @@ class BatchPipeline:
                 continue
             chunk.append(item)
             held += item.photograph.rgb.nbytes
-            if len(chunk) >= self._settings.batch_size or held >= STAGE_BYTES:
+            if len(chunk) >= self._options.batch_size or held >= STAGE_BYTES:
                 yield from self._predict_chunk(chunk)
                 chunk, held = [], 0
         if chunk:
@@ -289,10 +278,10 @@ class BatchPipeline:
         self, chunk: list[_ReadPhotograph]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
         """Logits of each photograph and, for test-time augmentation, their extremes over the flips."""
-        inputs = [item.network_input for item in chunk]
-        if self._options.prompts is not None:
-            return [(self._run_with_prompts(item, self._options.prompts.to_prompts()), None) for item in chunk]
-        if not self._options.flips:
+        inputs, options = [item.network_input for item in chunk], self._options.lesion
+        if options.prompts is not None:
+            return [(self._run_with_prompts(item, options.prompts.to_prompts()), None) for item in chunk]
+        if not options.flips:
             return [(logits, None) for logits in self._model.logits(inputs)]
         found = predict_flipped_logits(self._model, inputs)
         return [(logits, found.spread(index)) for index, logits in enumerate(found.mean)]
@@ -323,10 +312,10 @@ class BatchPipeline:
         height, width = item.photograph.rgb.shape[:2]
         prediction = LesionPrediction(restore_size(item.logits, (height, width)), item.spread)
         stamp = ModelStamp.of(self._model, item.photograph.rgb)
-        result = derive_result(item.photograph, prediction, self._options, stamp)
-        if self._settings.classifier is not None:
-            result = self._settings.classifier.classify(result, item.place.path.stem, self._run)
-        record = provenance_record(item.place.source, self._settings.pixel_size_um)
+        result = derive_result(item.photograph, prediction, self._options.lesion, stamp)
+        if self._classifier is not None:
+            result = self._classifier.classify(result, item.place.path.stem, self._run)
+        record = provenance_record(item.place.source, self._options.pixel_size_um)
         save_lesion(replace(result, provenance={**result.provenance, **record}), item.place.folder)
         row = stored_row(item.place, read_result(item.place.folder))
         self._table.set_row(row)
@@ -349,7 +338,7 @@ def _measure_size(place: ResultTarget) -> _SizedPhotograph:
     """Estimate the memory for a photograph from its file header (in a thread)."""
     from napari_melanoma.io.photographs import count_pixels
 
-    return _SizedPhotograph(place, 3 * count_pixels(place.path))
+    return place, 3 * count_pixels(place.path)
 
 
 def _held_bytes(item: _PredictedPhotograph | _FailedPhotograph) -> int:
@@ -432,8 +421,7 @@ def analyze_files(
         work = _pending(paths, ResultFolders(out, [TABLE]), _result_settings(options, info, classifying), table, counts)
         for first in work:  # the model is loaded only if any work is left
             model = segmenter or _load_segmenter(info, run)
-            portions = BatchSettings(options.batch_size, options.workers, options.pixel_size_um, classifying)
-            for outcome in BatchPipeline(model, options.lesion, portions, table, run).run(chain([first], work)):
+            for outcome in BatchPipeline(model, options, classifying, table, run).run(chain([first], work)):
                 counts.add(outcome)
                 table.write_periodically()
     return counts.summary(table.path, time.monotonic() - started)

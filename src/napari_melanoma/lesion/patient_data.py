@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.results import read_table
 
 if TYPE_CHECKING:
     from napari_melanoma.data.harmonize import HarmonizeReport
@@ -23,7 +24,7 @@ class PatientTable:
         self._by_image: dict[str, PatientData] = {}
         self.unrecognized: list[tuple[str, str]] = []
         if table is not None:
-            rows, report = _harmonized(_rows(table))
+            rows, report = _harmonized(read_table(table))
             self._by_image = _by_image(rows, table)
             self.unrecognized = list(report.describe_unrecognized("not used", "rename it if it is that"))
 
@@ -39,21 +40,6 @@ class PatientTable:
         """Return the known clinical metadata of a photograph by column."""
         row = {name: value for name, value in self._by_image.get(image, {}).items() if name != KEY and value}
         return self._given | row
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    """Rows of a table without changes."""
-    from napari_melanoma.io.results import read_table
-
-    try:
-        rows = read_table(table)
-    except OSError as error:
-        raise InputError(
-            f"{table} cannot be read: {error.strerror}. Select a CSV file with clinical metadata."
-        ) from error
-    except (UnicodeDecodeError, ValueError) as error:
-        raise InputError(f"{table} is not a comma-separated table in UTF-8: {error}.") from error
-    return rows
 
 
 def _by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:

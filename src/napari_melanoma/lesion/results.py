@@ -20,17 +20,15 @@ from napari_melanoma.core.files import atomic_file, normalize_name, save_error, 
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import is_inside
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.io.results import format_cell
-from napari_melanoma.lesion.analysis import HEATMAP, prediction_cells
+from napari_melanoma.io.results import RESULT, format_cell
+from napari_melanoma.lesion.analysis import ALWAYS_WRITTEN, BAND, HEATMAP, prediction_cells
 from napari_melanoma.lesion.mask_record import has_user_mask
 from napari_melanoma.lesion.options import LesionOptions
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.batch_classifier import BatchClassifier
 
-RESULT = "result.json"
-BAND = "band.png"  # with test-time augmentation
-RESULT_IMAGES = frozenset({"mask.png", "probability.png", "overlay.png", "roi.png"})
+RESULT_IMAGES = frozenset((*ALWAYS_WRITTEN, "roi.png"))
 RECORD = "batch"
 SALT = ".napari-melanoma-salt"
 _OBJECTS = (

@@ -141,8 +141,8 @@ def read_saved_prediction(
     """
     from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.core.provenance import array_fingerprint
-    from napari_melanoma.io.results import read_mask
-    from napari_melanoma.lesion.results import RESULT, read_result
+    from napari_melanoma.io.results import RESULT, read_mask
+    from napari_melanoma.lesion.results import read_result
 
     if not (folder / RESULT).is_file():
         return None
