@@ -30,6 +30,7 @@ LAB_RANGE = np.array([[0, -64, -64], [100, 64, 64]], np.float32)
 LAB_BINS = np.array([25, 32, 32])
 # CIELAB units by which a change from skin-like to lesion-like counts as an edge.
 LIKENESS_WEIGHT = 200.0
+MIN_EDGE_WEIGHT = 1e-3
 # Multiples of the distance of a click from the border: beyond which the mask stays, at which it would be certain, and
 # that are looked at.
 CLICK_LIMIT = 3.0
@@ -223,7 +224,7 @@ def _resized(values: NDArray, shape: tuple[int, ...]) -> NDArray:
     return np.asarray(Image.fromarray(np.ascontiguousarray(values)).resize((shape[1], shape[0]), method))
 
 
-def edge_weights(features: NDArray[np.float32], floor: float = 1e-3) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def edge_weights(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Edge weights between neighbors: exp(-d^2 / 2 mean(d^2)) of the distance between their features.
 
     ``features``: float32, (row, column, feature). Returns float32, (row - 1, column) and (row, column - 1): the step to
@@ -231,7 +232,7 @@ def edge_weights(features: NDArray[np.float32], floor: float = 1e-3) -> tuple[ND
     """
     squared = [(np.diff(features, axis=axis) ** 2).sum(axis=-1) for axis in (0, 1)]
     scale = 2 * sum(part.sum() for part in squared) / max(1, sum(part.size for part in squared)) + 1e-6
-    down, right = (np.maximum(np.exp(-part / scale), floor) for part in squared)
+    down, right = (np.maximum(np.exp(-part / scale), MIN_EDGE_WEIGHT) for part in squared)
     return down, right
 
 

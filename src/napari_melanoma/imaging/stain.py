@@ -237,9 +237,9 @@ def normalize_stain_exact(
     methods: dict[str, Callable[[], NDArray[np.floating]]] = {
         "none": lambda: colors.astype(np.float32),
         "macenko": lambda: _normalize_macenko(colors, fit, target),
-        "reinhard": lambda: _normalize_reinhard(colors, fit, target),
+        "reinhard": lambda: to_srgb(_match_moments(to_lab(colors), fit, target)) * np.float32(255),
         "histogram": lambda: _normalize_histogram(colors, fit, target),
-        "standardise": lambda: _normalize_moments(colors, fit, target),
+        "standardise": lambda: _match_moments(colors.astype(np.float32), fit, target),
     }
     normalized = methods[fit.config.method]()
     if fit.config.keep_background and fit.config.method != "macenko":
@@ -302,17 +302,8 @@ def _normalize_macenko(colors: NDArray[np.uint8], fit: StainFit, target: StainFi
     return (white * np.exp(-(optical_density(colors, fit.white) @ change))).astype(np.float32)
 
 
-def _normalize_reinhard(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
-    """Reinhard: match mean and standard deviation in CIELAB."""
-    return to_srgb(_match_moments(to_lab(colors), fit, target)) * np.float32(255)
-
-
-def _normalize_moments(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
-    """Standardize: match mean and standard deviation of each channel."""
-    return _match_moments(colors.astype(np.float32), fit, target)
-
-
 def _match_moments(values: NDArray[np.float32], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
+    """Match mean and standard deviation of each channel to those of the target."""
     spread = np.maximum(np.array(fit.spread, np.float32), 1e-3)
     standardized = (values - np.array(fit.mean, np.float32)) / spread
     return (standardized * np.array(target.spread, np.float32) + np.array(target.mean, np.float32)).astype(np.float32)

@@ -86,8 +86,7 @@ def _eight_bit_of_floats(samples: NDArray) -> NDArray[np.uint8]:
     if unknown:
         raise UnreadableImage(
             f"has {unknown} values that are not finite (NaN or infinite), but all pixels of a photograph must have a "
-            "color. "
-            "Replace them and export it again."
+            "color. Replace them and export it again."
         )
     low, high = float(samples.min()), float(samples.max())
     top = next((top for top in (1.0, 255.0, 65535.0) if high <= top), None)

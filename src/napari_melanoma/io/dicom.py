@@ -226,8 +226,9 @@ def read_header(file: IO[bytes]) -> DicomHeader:
 def _header(dataset: Dataset) -> DicomHeader:
     """Collect the relevant elements."""
     photograph = read_modality(dataset)
+    named = (_text(dataset, "PatientName"), _text(dataset, "PatientBirthDate"))
     return DicomHeader(
-        patient=_text(dataset, "PatientID") or " ".join(_texts(dataset, "PatientName", "PatientBirthDate")),
+        patient=_text(dataset, "PatientID") or " ".join(filter(None, named)),
         age=_age(dataset),
         sex=_text(dataset, "PatientSex"),
         body_part=_text(dataset, "BodyPartExamined") or _code_meaning(dataset, "AnatomicRegionSequence"),
@@ -245,11 +246,6 @@ def _header(dataset: Dataset) -> DicomHeader:
 def _text(dataset: Dataset, name: str) -> str:
     """An element as text, "" where it is missing or empty."""
     return str(dataset.get(name) or "").strip()
-
-
-def _texts(dataset: Dataset, *names: str) -> list[str]:
-    """The texts of the elements that are not empty."""
-    return [text for name in names if (text := _text(dataset, name))]
 
 
 def _code_meaning(dataset: Dataset, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError, MalformedFile
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.parsing import parse_error_reason, read_json, shorten
 from napari_melanoma.core.polygons import Polygon, Ring, clip_polygon, signed_area, untangle_polygon
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _read_annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: 
     properties = one.get("properties") or {}
     if not isinstance(properties, dict):
         raise InputError(
-            f"{where}: 'properties' must be an object, found {_shorten_value(properties)}. Export the file again."
+            f"{where}: 'properties' must be an object, found {shorten(repr(properties), 60)}. Export the file again."
         )
     class_name, color = read_classification(properties.get("classification"))
     identity = str(one.get("id") or "")
@@ -253,7 +253,7 @@ def _read_polygons(geometry: dict[str, Any], where: str) -> tuple[list[Polygon],
         parts = [_read_polygons(part, where) for part in _get_typed(geometry, "geometries", list, where)]
         return [one for polygons, _ in parts for one in polygons], [one for _, others in parts for one in others]
     if kind not in ("Polygon", "MultiPolygon"):
-        return [], [(f"a geometry of type {_shorten_value(kind)} has no area", geometry)]
+        return [], [(f"a geometry of type {shorten(repr(kind), 60)} has no area", geometry)]
     coordinates = _get_typed(geometry, "coordinates", list, where)
     read = [(_polygon(rings, where), rings) for rings in ([coordinates] if kind == "Polygon" else coordinates)]
     reason = "a ring with too few points or no area"
@@ -265,7 +265,7 @@ def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
     """One polygon; None if its outer ring has no area."""
     if not isinstance(rings, list):
         raise InputError(
-            f"{where}: a polygon must be a list of rings, found {_shorten_value(rings)}. Export the file again."
+            f"{where}: a polygon must be a list of rings, found {shorten(repr(rings), 60)}. Export the file again."
         )
     found = [_ring(ring, where) for ring in rings]
     if not found or not _encloses(found[0]):
@@ -282,7 +282,7 @@ def _ring(points: Any, where: str) -> Ring:  # noqa: ANN401
     """Vertices of a ring as (row, column), without the repeated one; further coordinates (z) are ignored."""
     if not isinstance(points, list):
         raise InputError(
-            f"{where}: a ring must be a list of points, found {_shorten_value(points)}. Export the file again."
+            f"{where}: a ring must be a list of points, found {shorten(repr(points), 60)}. Export the file again."
         )
     vertices = tuple(_vertex(point, where) for point in points)
     return vertices[:-1] if len(vertices) > 1 and vertices[0] == vertices[-1] else vertices
@@ -292,7 +292,7 @@ def _vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
     """One point as (row, column)."""
     if not (isinstance(point, list) and len(point) >= 2 and all(_is_number(value) for value in point[:2])):
         raise InputError(
-            f"{where}: a point must be two finite numbers, x and y, found {_shorten_value(point)}. Export the file "
+            f"{where}: a point must be two finite numbers, x and y, found {shorten(repr(point), 60)}. Export the file "
             "again."
         )
     return float(point[1]), float(point[0])
@@ -323,7 +323,7 @@ def _measurements(value: Any, where: str) -> dict[str, float]:  # noqa: ANN401
         value = {str(one.get("name")): one.get("value") for one in value if isinstance(one, dict)}
     if not isinstance(value, dict):
         raise InputError(
-            f"{where}: 'measurements' must be an object, found {_shorten_value(value)}. Export the file again."
+            f"{where}: 'measurements' must be an object, found {shorten(repr(value), 60)}. Export the file again."
         )
     return {name: float(number) for name, number in value.items() if _is_number(number)}
 
@@ -333,19 +333,13 @@ def _get_typed(value: Any, key: str, kind: type[dict] | type[list], where: str) 
     found = value.get(key) if isinstance(value, dict) else None
     if not isinstance(found, kind):
         name = "a list" if kind is list else "an object"
-        raise InputError(f"{where}: '{key}' must be {name}, found {_shorten_value(found)}. Export the file again.")
+        raise InputError(f"{where}: '{key}' must be {name}, found {shorten(repr(found), 60)}. Export the file again.")
     return found
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401
     """Whether a value is a finite number and not a boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _shorten_value(value: Any) -> str:  # noqa: ANN401
-    """Format a value for an error, shortened."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @dataclass(frozen=True)

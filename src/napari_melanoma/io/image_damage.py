@@ -136,7 +136,8 @@ def check_png(content: bytes) -> IntegrityCheck:
         return IntegrityCheck(content, "its header is incomplete")
     if not chunks[0].sound:
         return IntegrityCheck(content, "its header is corrupt (a checksum differs), so size and depth are unknown")
-    faults = [f"its {_COLORS[one.kind]} is corrupt (a checksum differs)" for one in chunks if _is_bad_color(one)]
+    damaged_colors = (_COLORS[one.kind] for one in chunks if one.kind in _COLORS and not one.sound)
+    faults = [f"its {name} is corrupt (a checksum differs)" for name in damaged_colors]
     kept = [_encode_chunk(one.kind, content[one.start : one.stop]) for one in chunks if _is_kept(one, content)]
     data = [one for one in chunks if one.kind == b"IDAT"]
     if all(one.sound for one in data) and chunks[-1].kind == b"IEND":
@@ -191,10 +192,6 @@ def _chunks(content: bytes) -> Iterator[_PngChunk]:
         if kind == b"IEND":
             return
         position = stop + 4
-
-
-def _is_bad_color(chunk: _PngChunk) -> bool:
-    return chunk.kind in _COLORS and not chunk.sound
 
 
 def _is_kept(chunk: _PngChunk, content: bytes) -> bool:
@@ -320,9 +317,7 @@ def _webp_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 # In coded data, a 3 is inserted where two zeros would be followed by 0, 1 or 2 (ITU-T H.265, 7.4.2.3).
 _FORBIDDEN = re.compile(rb"\x00\x00[\x00-\x02]")
 _PICTURES = (b"hvc1", b"grid", b"av01", b"iden")
-_LENGTH_SIZE = (
-    21  # offset in the decoder configuration of the number (minus one) of length bytes before each coded unit
-)
+_LENGTH_SIZE = 21  # offset of the size, minus one, of the lengths of coded units in the decoder configuration
 
 
 @dataclass
@@ -361,7 +356,7 @@ def check_heif(content: bytes) -> IntegrityCheck:
 
 
 def _length_size(content: bytes) -> int:
-    """Number of bytes before each coded unit that state its length."""
+    """Number of bytes of the length before each coded unit."""
     position = content.find(b"hvcC")
     if position < 0 or position + 4 + _LENGTH_SIZE >= len(content):
         return 4

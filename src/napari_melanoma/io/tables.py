@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 PYARROW_MISSING = (
     "Parquet requires pyarrow, which is not installed: pip install 'napari-melanoma[parquet]'. Alternatively, export "
-    "CSV, "
-    "which has the same columns."
+    "CSV, which has the same columns."
 )
 SEPARATORS = (",", ";", "\t", "|")
 CHUNK_BYTES = 1 << 20

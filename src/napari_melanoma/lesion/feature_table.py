@@ -29,9 +29,11 @@ from napari_melanoma.data.patient_outliers import (
     measure_patient_relative,
 )
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS
+from napari_melanoma.imaging.masks import extract_roi
+from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS, measure_lesion
 from napari_melanoma.imaging.preprocessing import prepare_network_input
-from napari_melanoma.io.results import write_table
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask, write_table
 from napari_melanoma.lesion.batch import EXTRA_THREADS, describe_error
 from napari_melanoma.models.bundle import BundleInfo, load_network
 from napari_melanoma.models.inference import choose_device, to_tensor
@@ -158,8 +160,10 @@ class _FeaturePipeline:
             read = map_ahead(pool, self._read, entries, StageLimit(2 * workers), self._run)
             for item in read if self._model is None else self._embed(read, self._model):
                 if not (item.error or item.known):
-                    values = [] if item.embedding is None else [_as_values(item.embedding)]
-                    self._kept.add(self._sample(item.entry), item.stamp, [item.measured or {}, *values])
+                    values = [item.measured or {}]
+                    if item.embedding is not None:
+                        values.append({str(index): value for index, value in enumerate(_round(item.embedding))})
+                    self._kept.add(self._sample(item.entry), item.stamp, values)
                 yield item
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -180,12 +184,6 @@ class _FeaturePipeline:
 
     def _measure(self, entry: DatasetEntry) -> _FeatureItem:
         """Read an image and its mask, measure it, and crop the lesion if it is to be embedded."""
-        from napari_melanoma.imaging.masks import extract_roi
-        from napari_melanoma.imaging.measurements import measure_lesion
-        from napari_melanoma.imaging.preprocessing import prepare_network_input
-        from napari_melanoma.io.photographs import read_photograph
-        from napari_melanoma.io.results import read_mask
-
         assert entry.image is not None
         photograph = read_photograph(entry.image)
         mask = None if entry.mask is None else read_mask(entry.mask)
@@ -215,7 +213,7 @@ class _FeaturePipeline:
                 if item.picture is None:
                     yield item
                 else:
-                    yield replace(item, picture=None, embedding=_rounded(next(vectors)))
+                    yield replace(item, picture=None, embedding=np.array(_round(next(vectors)), np.float32))
 
     def _sample(self, entry: DatasetEntry) -> Sample:
         """Sample of an image, as a key of intermediate results."""
@@ -272,14 +270,9 @@ def _pixel_size(entry: DatasetEntry) -> PixelSize | None:
     return PixelSize(y_um, x_um) if y_um > 0 and x_um > 0 else None
 
 
-def _rounded(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Round an embedding as in the intermediate file, so that resuming makes no difference."""
-    return np.array([float(f"{value:.{DIGITS}g}") for value in embedding.tolist()], np.float32)
-
-
-def _as_values(embedding: NDArray[np.float32]) -> dict[str, float]:
-    """An embedding as numbered values."""
-    return {str(index): float(f"{value:.{DIGITS}g}") for index, value in enumerate(embedding.tolist())}
+def _round(embedding: NDArray[np.float32]) -> list[float]:
+    """Round an embedding, for the intermediate file and for the table, so that resuming makes no difference."""
+    return [float(f"{value:.{DIGITS}g}") for value in embedding.tolist()]
 
 
 def _feature_settings(model: EmbeddingModel | None, options: FeatureOptions) -> dict[str, object]:

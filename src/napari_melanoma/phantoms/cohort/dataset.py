@@ -42,7 +42,7 @@ from napari_melanoma.phantoms.slide.pixels import label_pixels
 from napari_melanoma.phantoms.slide.plan import MAX_DEPTH_SHARE, PhantomSlidePlan, plan_slide
 from napari_melanoma.phantoms.slide.render import describe_slide_truth, draw_region, is_glass
 
-# Counts changes of the images of the same patients: those of two formats are not mixed.
+# Raised when the same patients get other images; images of different formats are not mixed.
 FORMAT = 2
 
 
@@ -58,8 +58,8 @@ class CohortFiles:
 def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunContext | None = None) -> CohortFiles:
     """Generate a cohort and write it as a data set.
 
-    All is gathered in a hidden folder next to ``out``, which is renamed once it is complete; after a stop the same call
-    continues with the missing patients.
+    The files are written to a hidden folder next to ``out``, which is renamed when it is complete. After an
+    interruption, the same call continues with the missing patients.
     """
     run = run or RunContext()
     patients = draw_patients(config)
@@ -82,7 +82,7 @@ def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunCo
 
 
 def estimate_drawing_time(config: CohortConfig, processes: int) -> float:
-    """Estimate the seconds that the patches of a cohort take, from its first patient."""
+    """Estimate how many seconds the patches of a cohort take, from its first patient."""
     patients = draw_patients(config)
     draw_patch(patients[0], config)  # also prepares the textures, once in each process
     began = time.monotonic()
@@ -91,7 +91,7 @@ def estimate_drawing_time(config: CohortConfig, processes: int) -> float:
 
 
 def write_patient(patient: Patient, config: CohortConfig, folder: Path) -> None:
-    """Generate the patch of a patient and write it with its masks; the image is last, as it marks completion."""
+    """Generate the patch of a patient and write it with its masks; the image is written last, to mark completion."""
     from napari_melanoma.io.results import write_mask, write_rgb
 
     patch = draw_patch(patient, config)
@@ -138,7 +138,7 @@ def _write_or_check_config(config: CohortConfig, folder: Path) -> None:
 
 
 def _choose_slide_patients(config: CohortConfig, patients: tuple[Patient, ...]) -> list[Patient]:
-    """Select test patients for whole slides: the first with and the first without a metastasis in turn."""
+    """Select test patients for whole slides, with and without a metastasis in turn."""
     sides = [[one for one in patients if one.split == "test" and one.metastasis == event] for event in (True, False)]
     longest = max(map(len, sides))
     turns = [side[number] for number in range(longest) for side in sides if number < len(side)]
@@ -169,7 +169,7 @@ _CLINICAL_COLUMNS = ("age", "sex", "site", "depth_mm", "ulceration", "mitoses_pe
 
 
 def _dataset_row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> dict[str, str]:
-    """Row of ``dataset.csv``: what is clinically known."""
+    """Return the row of ``dataset.csv``: the clinical data."""
     mpp = f"{truth['patch']['mpp']:.6g}"
     return {
         "image_id": patient.name,
@@ -201,7 +201,7 @@ def _dataset_row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> di
 
 
 def _truth_row(patient: Patient, truth: Mapping[str, Any]) -> dict[str, str]:
-    """Row of ``truth.csv``: what is known from the risk law only."""
+    """Return the row of ``truth.csv``: values that are known only from the simulation."""
     return {
         "patient_id": patient.name,
         "split": patient.split,
@@ -226,14 +226,13 @@ UM = 1000.0
 # Margins of the view: glass and keratin above the surface, and tissue below the deepest point.
 ABOVE_MM, BELOW_MM = 0.2, 0.05
 _BLOCK = 512
-# Along each side of a pixel of a patch.
-_LEAST_SAMPLES = 3
+_LEAST_SAMPLES = 3  # along each side of a pixel of a patch
 _TUMOR = 3
 
 
 @dataclass(frozen=True)
 class CohortPatch:
-    """A patch: ``rgb`` uint8 (row, column, channel), ``necrosis`` and ``tumour`` bool (row, column), and its truth."""
+    """A patch: ``rgb`` uint8 (row, column, channel), ``necrosis`` and ``tumor`` bool (row, column), and its truth."""
 
     rgb: NDArray[np.uint8]
     necrosis: NDArray[np.bool_]
@@ -242,10 +241,10 @@ class CohortPatch:
 
 
 def make_slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomConfig:
-    """Make the configuration of a patient's slide.
+    """Make the configuration of a patient's slide: one section with one melanoma.
 
-    ``config``: sets the resolution of the patches, which is a whole multiple of the slide's. One section with one
-    melanoma; slides of test patients have looks that are never trained on.
+    A pixel of a patch is a whole number of pixels of the slide wide. Slides of test patients have looks that are never
+    trained on.
     """
     mpp = config.patch_mm * UM / config.patch_px / downsample_factor(config)
     depth_mm = max(4.0, patient.depth_mm / MAX_DEPTH_SHARE + 0.1)
@@ -268,15 +267,15 @@ def make_slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomCon
 
 
 def downsample_factor(config: CohortConfig) -> int:
-    """Side of a patch pixel in slide pixels, which are at most a micrometer wide; 1 or more."""
+    """Return the side of a patch pixel in slide pixels, which are at most one micrometer wide; 1 or more."""
     return int(np.ceil(config.patch_mm * UM / config.patch_px))
 
 
 def drawn_level(step: int) -> int:
-    """Choose the level of the slide at which a patch is drawn, whose pixels are ``step`` times those of level 0.
+    """Choose the level of the slide at which a patch is drawn; its pixels are ``step`` pixels of level 0 wide.
 
-    At least three by three pixels are averaged to one of the patch; with the four times as many of level 0, drawing
-    takes three times as long.
+    At level 1, drawing takes a third of the time. It is used if at least three by three of its pixels are averaged to
+    a pixel of the patch.
     """
     return 1 if step % 2 == 0 and step >= 2 * _LEAST_SAMPLES else 0
 
@@ -308,8 +307,8 @@ def choose_patch_box(plan: PhantomSlidePlan, config: CohortConfig) -> tuple[Box,
     """Choose the area of a patch.
 
     Its upper edge is 0.2 mm above the upper end of the line of measurement, and the middle of the visible part of that
-    line is in the middle of its columns. Of a melanoma too thick to fit (about 2.7 mm) the surface and all below it
-    that fits are in view, and the deepest point is not.
+    line is in its middle column. A melanoma that is too thick for the patch (more than about 2.7 mm) is shown from its
+    surface down, without its deepest point.
 
     Returns the box in pixels of the patch, counted from the slide's corner, and whether the deepest point is in view.
     """
@@ -394,8 +393,8 @@ _LOOKS_TEXT = (
 def describe_cohort(config: CohortConfig, patients: tuple[Patient, ...]) -> dict[str, Any]:
     """Describe how a cohort was generated, as JSON values.
 
-    ``bayes_auc`` is the optimal AUC for an infinite cohort, by the available information; ``auc_of_these`` that for
-    these patients, ``auc_of_test`` for the test patients.
+    ``bayes_auc`` is the optimal AUC for an infinite cohort, for each part of the information; ``auc_of_these`` is that
+    for these patients, and ``auc_of_test`` that for the test patients.
     """
     law = asdict(LAW) | {"site": dict(zip(SITES, LAW.site, strict=True)), "necrosis_from_mm": NECROTIC_FROM_MM}
     chance = 0.5 if config.random_labels else None
@@ -426,6 +425,5 @@ def _optimal_aucs(patients: tuple[Patient, ...]) -> dict[str, float | None]:
     if not patients:
         return {}
     truth = np.array([patient.metastasis for patient in patients])
-    return {
-        name: area_under_curve(answer, truth) for name, answer in optimal_scores(collect_risk_factors(patients)).items()
-    }
+    scores = optimal_scores(collect_risk_factors(patients))
+    return {name: area_under_curve(score, truth) for name, score in scores.items()}

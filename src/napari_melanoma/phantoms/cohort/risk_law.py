@@ -100,42 +100,41 @@ def logistic(log_odds: Floats) -> Floats:
     return 1 / (1 + np.exp(-log_odds))
 
 
-def draw_risk_factors(rng: np.random.Generator, count: int, law: RiskLaw = LAW) -> RiskFactors:
-    """Draw patients; clinical data, thickness and image findings are independent, with two exceptions.
+def draw_risk_factors(rng: np.random.Generator, count: int) -> RiskFactors:
+    """Draw the risk factors of patients.
 
-    Thick melanomas are ulcerated more often, and those below 0.5 mm have no necrosis.
-
-    Returns ages in whole years, thickness in hundredths of a millimeter.
+    They are independent, with two exceptions: thick melanomas are ulcerated more often, and those below 0.5 mm have no
+    necrosis. Ages are whole years, and the thickness is rounded to hundredths of a millimeter.
     """
     age = np.rint(np.clip(rng.normal(_TYPICAL_AGE, 15, count), 18, 95))
     male = rng.random(count) < 0.54
     site = rng.choice(len(SITES), count, p=_SITE_SHARES)
     depth = np.round(np.exp(rng.uniform(np.log(_DEPTHS_MM[0]), np.log(_DEPTHS_MM[1]), count)), 2)
     ulcerated = rng.random(count) < logistic(-1.2 + 1.1 * np.log(depth / _TYPICAL_MM))
-    necrotic = (rng.random(count) < law.necrotic_share) & (depth >= NECROTIC_FROM_MM)
+    necrotic = (rng.random(count) < LAW.necrotic_share) & (depth >= NECROTIC_FROM_MM)
     return RiskFactors(age, male, site, depth, ulcerated, necrotic)
 
 
-def optimal_scores(facts: RiskFactors, law: RiskLaw = LAW) -> dict[str, Floats]:
+def optimal_scores(facts: RiskFactors) -> dict[str, Floats]:
     """Return optimal scores from parts of the information, each up to a monotonic function.
 
     Returns float (patient,) by information: ``all``, ``table`` (all but the image), ``image`` (thickness, ulceration
     and necrosis as visible in the image), ``tumour`` (thickness and ulceration), ``depth``, ``patient``, ``necrosis``.
     """
-    tumor = law.tumor_log_odds(facts)
+    tumor = LAW.tumor_log_odds(facts)
     return {
-        "all": law.probability(facts),
-        "table": law.probability_without_image(facts),
-        "image": tumor + law.necrosis * facts.necrotic,
+        "all": LAW.probability(facts),
+        "table": LAW.probability_without_image(facts),
+        "image": tumor + LAW.necrosis * facts.necrotic,
         "tumour": tumor,
         "depth": facts.depth_mm,
-        "patient": law.patient_log_odds(facts),
+        "patient": LAW.patient_log_odds(facts),
         "necrosis": facts.necrotic.astype(float),
     }
 
 
 def area_under_curve(scores: Floats, truth: Bools) -> float | None:
-    """Area under the ROC curve, ties counting half.
+    """Calculate the area under the ROC curve; ties count half.
 
     ``truth``: bool (patient,). Returns ``None`` for a single class.
     """
@@ -146,16 +145,16 @@ def area_under_curve(scores: Floats, truth: Bools) -> float | None:
     return float((rank[truth].sum() - positives * (positives + 1) / 2) / pairs) if pairs else None
 
 
-def expected_aucs(law: RiskLaw = LAW, seed: int = 0) -> dict[str, float | None]:
-    """Areas under the curve of optimal scores for an infinite cohort, by information as in ``optimal_scores``."""
-    rng = np.random.default_rng(seed)
-    facts = draw_risk_factors(rng, _SIMULATED, law)
-    truth = rng.random(_SIMULATED) < law.probability(facts)
-    return {name: area_under_curve(answer, truth) for name, answer in optimal_scores(facts, law).items()}
+def expected_aucs() -> dict[str, float | None]:
+    """Calculate the areas under the curve of optimal scores for an infinite cohort, as in ``optimal_scores``."""
+    rng = np.random.default_rng(0)
+    facts = draw_risk_factors(rng, _SIMULATED)
+    truth = rng.random(_SIMULATED) < LAW.probability(facts)
+    return {name: area_under_curve(score, truth) for name, score in optimal_scores(facts).items()}
 
 
-# Two readers of the depth: the mean of each relative to the truth, the relative standard deviation of a reading, which
-# gives their agreement in Scolyer et al. 2003 (ICC 0.96), and the step to which depths are reported.
+# Two readers of the depth: the mean of each relative to the truth, the relative standard deviation of a reading, chosen
+# for the agreement in Scolyer et al. 2003 (ICC 0.96), and the step to which depths are rounded.
 READER_BIAS = (1.02, 0.98)
 READER_SD = 0.12
 READER_STEP_MM = 0.1
@@ -173,7 +172,7 @@ def draw_depth_readings(rng: np.random.Generator, depth_mm: Floats) -> Floats:
     return np.maximum(np.rint(read / READER_STEP_MM), 1) * READER_STEP_MM
 
 
-# Candidates for each patient: about half have a metastasis, and the surplus of either class is left out.
+# Number of candidates for each patient; the surplus of either class is left out.
 _CANDIDATES = 3
 
 
