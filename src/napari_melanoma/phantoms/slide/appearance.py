@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.phantoms.skin_texture import random_stream
+from napari_melanoma.phantoms.slide.shapes import Floats, Ints
 
 Vector = tuple[float, float, float]
 
@@ -35,7 +36,7 @@ class NucleusStyle:
     """Rendering of nuclei.
 
     ``grain`` is the size of chromatin clumps in micrometers, ``contrast`` their variation, ``rim`` the darkening of
-    the membrane is, ``softness`` the width of the edge in micrometers, ``lobes`` the harmonics that bend the outline.
+    the membrane, ``softness`` the width of the edge in micrometers, ``lobes`` the harmonics that bend the outline.
     """
 
     grain: float
@@ -161,10 +162,7 @@ LOOKS = (
 
 
 def look_names() -> tuple[str, ...]:
-    """Return the names of all looks.
-
-    Those for training first.
-    """
+    """Return the names of all looks, those for training first."""
     return tuple(look.name for look in LOOKS)
 
 
@@ -173,26 +171,21 @@ def get_look(name: str) -> SlideLook:
 
 
 def family_looks(family: Literal["train", "test"]) -> tuple[SlideLook, ...]:
-    """Return the looks of a family.
-
-    In their order.
-    """
+    """Return the looks of a family."""
     return tuple(look for look in LOOKS if look.family == family)
 
 
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.integer[Any]]
 VARIANTS, TURNS = 14, 12
-# Half of the side of the largest stamp in micrometers.
-REACH_UM = 13.0
+REACH_UM = 13.0  # half of the side of a stamp
 
 
 @dataclass(frozen=True)
 class NucleusType:
     """Appearance of one kind of nucleus: half axes in micrometers, and amounts relative to a usual nucleus.
 
-    ``spread`` is the variation of size and shape, ``dark`` the hematoxylin, ``clumps`` how uneven the chromatin is,
-    ``nucleoli`` how many at most, ``halo`` the clear space around in micrometers, ``bend`` how irregular it is.
+    ``spread`` is the variation of size and shape, ``dark`` the amount of hematoxylin, ``clumps`` the unevenness of the
+    chromatin, ``nucleoli`` their largest number, ``halo`` the width of the clear space around the nucleus in
+    micrometers, ``bend`` the irregularity of the outline.
     """
 
     length: float
@@ -230,15 +223,15 @@ NUCLEUS_TYPE_INDEX = {name: number for number, name in enumerate(NUCLEUS_TYPES)}
 
 @dataclass(frozen=True)
 class StampBank:
-    """Stamps of all species: float32 (species, variant, turn, 2, side, side), hematoxylin and cleared space."""
+    """Stamps of all types of nuclei: float32 (type, variant, turn, 2, side, side), hematoxylin and cleared space."""
 
     stamps: Floats
     reach: int
 
     def draw_nuclei(self, canvas: Floats, x: Ints, y: Ints, which: Ints) -> None:
-        """Draw nuclei on a canvas; where they overlap the stronger one is visible.
+        """Draw nuclei on a canvas; where they overlap, the stronger one is visible.
 
-        ``canvas``: float32 (2, row, column), changed in place.
+        ``canvas``: float32 (2, row, column), changed in place. ``which``: from ``choose_stamps``.
         """
         flat = self.stamps.reshape(-1, *self.stamps.shape[3:])
         side = 2 * self.reach + 1
@@ -251,7 +244,8 @@ class StampBank:
 def choose_stamps(species: NDArray[np.integer[Any]], angle: Floats, lot: Floats) -> NDArray[np.int64]:
     """Choose a stamp for each nucleus.
 
-    ``angle``: direction of the long axis in radians. Returns int64 (nucleus,) for ``Bank.lay``.
+    ``angle``: direction of the long axis in radians. Returns the indices of the stamps, int64 (nucleus,), for
+    ``StampBank.draw_nuclei``.
     """
     turn = np.round(np.asarray(angle, float) * (TURNS / np.pi)).astype(np.int64) % TURNS
     variant = np.minimum((lot * VARIANTS).astype(np.int64), VARIANTS - 1)
@@ -260,10 +254,7 @@ def choose_stamps(species: NDArray[np.integer[Any]], angle: Floats, lot: Floats)
 
 @lru_cache(maxsize=8)
 def make_stamp_bank(look_name: str, mpp: float) -> StampBank:
-    """Draw all stamps of a look.
-
-    ``mpp``: micrometers per pixel.
-    """
+    """Draw all stamps of a look; ``mpp``: micrometers per pixel."""
     look = get_look(look_name)
     reach = int(np.ceil(REACH_UM / mpp))
     stamps = np.stack([_draw_stamps(look, name, species, mpp, reach) for name, species in NUCLEUS_TYPES.items()])
@@ -272,7 +263,7 @@ def make_stamp_bank(look_name: str, mpp: float) -> StampBank:
 
 
 def _draw_stamps(look: SlideLook, name: str, species: NucleusType, mpp: float, reach: int) -> Floats:
-    """All variants and turns of a species, float32 (variant, turn, 2, side, side)."""
+    """Draw all variants and turns of a type, float32 (variant, turn, 2, side, side)."""
     rng = random_stream(0, look.name, name)
     axis = np.arange(-reach, reach + 1, dtype=np.float32) * mpp
     turn = (np.arange(TURNS) * np.pi / TURNS).astype(np.float32)[:, None, None]
@@ -326,16 +317,15 @@ def _draw_nucleolus(rng: np.random.Generator, half: tuple[float, float], x: Floa
 
 
 SIDE = 1024
-# Micrometers per texture pixel of fine and of slowly varying textures.
-FINE_UM, CLOUD_UM = 0.6, 5.0
+FINE_UM, CLOUD_UM = 0.6, 5.0  # micrometers per pixel of fine and of slowly varying textures
 
 
 @dataclass(frozen=True)
 class TextureSet:
-    """Periodic float32 (SIDE, SIDE), each of values that are evenly spread from 0 to 1.
+    """Periodic textures, each float32 (SIDE, SIDE) with values that are evenly distributed from 0 to 1.
 
-    ``bundles`` and ``strands`` are fibers along the columns, thick and fine; ``weave`` the layers of keratin;
-    ``grain`` fine and without direction; ``clouds`` changes slowly; ``patches`` slowly and elsewhere.
+    ``bundles`` and ``strands`` are thick and fine fibers along the columns, ``weave`` the layers of keratin. ``grain``
+    is fine and without direction, ``clouds`` varies slowly and has details, ``patches`` varies slowly and is smooth.
     """
 
     bundles: Floats
@@ -349,8 +339,8 @@ class TextureSet:
 def sample_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
     """Sample a texture at the nearest pixel.
 
-    ``texture``: float32 (SIDE, SIDE). ``x``, ``y``: positions, in micrometers along its columns and rows, of any shape.
-    ``pixel_um``: size of its pixels. Returns float32 of that shape; the texture goes on for ever.
+    ``texture``: float32 (SIDE, SIDE), repeated without end. ``x``, ``y``: positions, in micrometers along its columns
+    and rows, of any shape. ``pixel_um``: size of its pixels. Returns float32 of that shape.
     """
     scale = np.float32(1 / pixel_um)
     column = np.floor(x * scale).astype(np.int32) & np.int32(SIDE - 1)
@@ -359,10 +349,10 @@ def sample_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Fl
 
 
 def interpolate_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
-    """Sample a texture with interpolation.
+    """Sample a texture with bilinear interpolation.
 
-    ``texture``: float32 (SIDE, SIDE). ``x``, ``y``: positions, in micrometers along its columns and rows, of any shape.
-    ``pixel_um``: size of its pixels. Returns float32 of that shape, bilinear; the texture goes on for ever.
+    ``texture``: float32 (SIDE, SIDE), repeated without end. ``x``, ``y``: positions, in micrometers along its columns
+    and rows, of any shape. ``pixel_um``: size of its pixels. Returns float32 of that shape.
     """
     scale = np.float32(1 / pixel_um)
     across, down = (x * scale).astype(np.float32), (y * scale).astype(np.float32)
@@ -403,7 +393,7 @@ def _frequencies() -> tuple[Floats, Floats]:
 
 
 def _band_noise(rng: np.random.Generator, length: float, width: float) -> Floats:
-    """Noise of a given grain along columns and rows, in pixels."""
+    """Make noise with a grain of ``length`` pixels along a row and ``width`` pixels along a column."""
     noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE), dtype=np.float32))
     rows, columns = _frequencies()
     square = (rows * width) ** 2 + (columns * length) ** 2

@@ -25,9 +25,8 @@ from napari_melanoma.phantoms.slide.appearance import (
 from napari_melanoma.phantoms.slide.config import FIRST_LESION_LABEL, TissueKind
 from napari_melanoma.phantoms.slide.lesions import PhantomLesion
 from napari_melanoma.phantoms.slide.plan import SectionPlan
-from napari_melanoma.phantoms.slide.shapes import GridPoints, Ints, PointGrid, rasterize_polygon
+from napari_melanoma.phantoms.slide.shapes import Floats, GridPoints, Ints, PointGrid, rasterize_polygon
 
-Floats = NDArray[np.floating[Any]]
 DENSE = PointGrid(6.9, 0.30, 31)
 SPARSE = PointGrid(15.0, 0.45, 32)
 SHEATHS = PointGrid(9.0, 0.33, 33)
@@ -36,7 +35,7 @@ SCAR = PointGrid(10.2, 0.40, 34)
 
 @dataclass(frozen=True)
 class PlacedNuclei:
-    """Nuclei: pixel (row, column) of the window, and the stamp of each."""
+    """Nuclei: the pixel (row, column) of the window and the stamp of each."""
 
     row: Ints
     column: Ints
@@ -45,7 +44,7 @@ class PlacedNuclei:
 
 @dataclass(frozen=True)
 class SectionWindow:
-    """Pixels of level 0 of one section; ``labels`` are uint8 (row, column)."""
+    """A part of one section: pixels of ``mpp`` micrometers with their ``labels``, uint8 (row, column)."""
 
     section: SectionPlan
     look: SlideLook
@@ -71,7 +70,7 @@ class SectionWindow:
 
     @cached_property
     def section_coordinates(self) -> tuple[Floats, Floats]:
-        """Along and depth of each pixel, float32 (row, column)."""
+        """Position along the section and depth of each pixel, float32 (row, column)."""
         return self.section.frame.to_section(self.x_um[None], self.y_um[:, None])
 
     def select_pixels(self, label: int) -> WindowPixels:
@@ -83,14 +82,11 @@ class SectionWindow:
 
     @cached_property
     def present_labels(self) -> tuple[int, ...]:
-        """Labels that occur, in rising order."""
+        """The labels of its pixels, in ascending order."""
         return tuple(np.flatnonzero(np.bincount(self.labels.ravel(), minlength=256)).tolist())
 
     def find_pixels(self, x_um: Floats, y_um: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Find the pixels below positions.
-
-        ``x_um``, ``y_um``: micrometers (point,). Returns row and column of each, which may lie outside.
-        """
+        """Return row and column of the pixels at positions in micrometers (point,); they may lie outside."""
         row = np.floor(y_um / self.mpp).astype(np.int64) - self.box.top
         column = np.floor(x_um / self.mpp).astype(np.int64) - self.box.left
         return row, column
@@ -135,7 +131,7 @@ class WindowPixels:
 
 
 def place_nuclei(window: SectionWindow) -> list[PlacedNuclei]:
-    """Place all nuclei whose center is in a window."""
+    """Place all nuclei whose centers are in a window."""
     present = set(window.present_labels)
     found = [_aligned_nuclei(window)]
     for kinds, place in NUCLEI_PLACERS:
@@ -148,7 +144,7 @@ def place_nuclei(window: SectionWindow) -> list[PlacedNuclei]:
 
 
 def _grid_points(window: SectionWindow, grid: PointGrid, *kinds: int) -> tuple[GridPoints, WindowPixels]:
-    """Points of a grid on tissue of some kinds, and the pixels below them."""
+    """Return the points of a grid on tissue of some kinds, and their pixels."""
     x, y, half = window.x_um, window.y_um, window.mpp / 2
     points = grid.points(y[0] - half, x[0] - half, y[-1] + half, x[-1] + half)
     row, column = window.find_pixels(points.x, points.y)
@@ -165,13 +161,13 @@ def _grid_points(window: SectionWindow, grid: PointGrid, *kinds: int) -> tuple[G
 def _select_nuclei(
     pixels: WindowPixels, keep: NDArray[np.bool_], species: NDArray[np.integer[Any]], angle: Floats, lot: Floats
 ) -> PlacedNuclei:
-    """Combine the selected nuclei."""
+    """Choose the stamps of the nuclei to keep."""
     stamps = choose_stamps(species[keep], angle[keep], lot[keep])
     return PlacedNuclei(pixels.row[keep], pixels.column[keep], stamps)
 
 
 def _aligned_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """Nuclei that the plan lined up."""
+    """Place the nuclei that the plan has aligned."""
     lined, y, x = window.section.aligned_nuclei, window.y_um, window.x_um
     first, last = np.searchsorted(lined.y, (y[0] - window.mpp, y[-1] + window.mpp))
     part = np.arange(first, last)
@@ -186,7 +182,7 @@ def _aligned_nuclei(window: SectionWindow) -> PlacedNuclei:
 
 
 def _epidermal_nuclei(window: SectionWindow) -> PlacedNuclei:
-    """Spinous cells, flat ones towards the granular layer; the basal layer is lined up."""
+    """Spinous cells, flat ones towards the granular layer; the basal layer is aligned by the plan."""
     points, pixels = _grid_points(window, EPIDERMAL, TissueKind.EPIDERMIS)
     layers = window.section.layers
     to_junction = layers.depth_at(layers.junction, pixels.along) - pixels.depth
@@ -314,8 +310,8 @@ NUCLEI_PLACERS = (
 def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDArray[np.uint8]:
     """Label each pixel of a box by the tissue at its center.
 
-    ``box``: pixels, counted at the downsample. ``downsample``: side of such a pixel in pixels of level 0. Returns
-    tissue kinds and lesions, uint8 (row, column).
+    ``downsample``: side of a pixel in pixels of level 0. ``box``: in such pixels. Returns tissue kinds and lesions,
+    uint8 (row, column).
     """
     labels = np.zeros((box.height, box.width), np.uint8)
     top, left, bottom, right = section.boxes.T / downsample
@@ -332,8 +328,7 @@ def label_pixels(section: SectionPlan, box: Box, downsample: float = 1.0) -> NDA
 
 
 HEMATOXYLIN, EOSIN, MELANIN, BLOOD = range(4)
-# Rows: hematoxylin, eosin, melanin, blood; columns: pixels.
-Dyes = Floats
+Dyes = Floats  # (dye, pixel): hematoxylin, eosin, melanin, blood
 EPIDERMAL = PointGrid(10.5, 0.30, 11)
 FAT_CELLS = PointGrid(72.0, 0.30, 12)
 FOAM = PointGrid(15.0, 0.33, 13)
@@ -342,15 +337,12 @@ SEPTA = PointGrid(95.0, 0.38, 15)
 
 
 def ramp(values: Floats, start: float, end: float) -> Floats:
-    """Linear ramp from 0 to 1; falls if ``end`` is the smaller."""
+    """Return a linear ramp from 0 at ``start`` to 1 at ``end``, which may be smaller."""
     return np.clip((values - np.float32(start)) * np.float32(1 / (end - start)), 0, 1)
 
 
 def paint_ground(window: SectionWindow) -> Floats:
-    """Calculate the dyes of each pixel.
-
-    Returns float32 (4, row, column): hematoxylin, eosin, melanin, blood.
-    """
+    """Calculate the dyes of each pixel, float32 (dye, row, column): hematoxylin, eosin, melanin, blood."""
     dyes = np.zeros((4, window.labels.size), np.float32)
     for label in window.present_labels:
         if label != TissueKind.GLASS:
@@ -363,7 +355,7 @@ def paint_ground(window: SectionWindow) -> Floats:
 
 
 def _combine_dyes(pixels: WindowPixels, hematoxylin: Floats | float, eosin: Floats | float) -> Dyes:
-    """Combine dyes, without melanin and blood."""
+    """Return dyes without melanin and blood."""
     dyes = np.zeros((4, len(pixels.row)), np.float32)
     dyes[HEMATOXYLIN], dyes[EOSIN] = hematoxylin, eosin
     return dyes
@@ -392,7 +384,7 @@ def _dermis(pixels: WindowPixels) -> Dyes:
 
 
 def _elastosis(pixels: WindowPixels) -> Floats:
-    """How far the upper dermis is damaged by the sun, 0 to 1."""
+    """Damage of the upper dermis by the sun, 0 to 1."""
     amount = pixels.window.section.elastosis
     band = ramp(pixels.below_surface, 110, 190) * ramp(pixels.below_surface, 420 + 500 * amount, 250)
     return band * ramp(pixels.patch, 1.02 - amount, 1.25 - amount)
@@ -543,10 +535,7 @@ def _tumor(pixels: WindowPixels, label: int) -> Dyes:
 
 
 def wall_share(pixels: WindowPixels) -> Floats:
-    """Share of collagen between the nests of a melanoma: 0 inside of a nest, 1 in a wall.
-
-    Returns float32 (pixel,).
-    """
+    """Return the share of collagen between the nests of a melanoma, float32 (pixel,): 0 in a nest, 1 in a wall."""
     warp = np.float32(60) * (pixels.cloud - 0.5)
     first, second = SEPTA.distances(pixels.x_um + warp, pixels.y_um - warp)
     width = 3 + 22 * ramp(pixels.patch, 0.45, 1.0)
@@ -554,17 +543,14 @@ def wall_share(pixels: WindowPixels) -> Floats:
 
 
 def desmoplastic_share(pixels: WindowPixels, lesion: PhantomLesion) -> Floats:
-    """Share by which a melanoma is desmoplastic: few cells in much collagen.
-
-    Returns float32 (pixel,), 0 where it is full of cells.
-    """
+    """Return the desmoplastic share of a melanoma, float32 (pixel,): 1 for few cells in much collagen."""
     shift = np.float32(1500 + 700 * lesion.request.index)
     field = interpolate_texture(pixels.window.textures.patches, pixels.along - shift, pixels.depth + shift, CLOUD_UM)
     return ramp(field + 0.16 * pixels.cloud, 1.0 - lesion.desmoplastic, 1.16 - lesion.desmoplastic)
 
 
 def _add_collagen(pixels: WindowPixels, dyes: Dyes, lesion: PhantomLesion) -> None:
-    """Replace cytoplasm by collagen between the nests and where cells are few."""
+    """Replace cytoplasm by collagen between the nests and in desmoplastic areas."""
     wall = np.maximum(wall_share(pixels), 0.85 * desmoplastic_share(pixels, lesion))
     strands = sample_texture(pixels.window.textures.strands, pixels.along, pixels.depth, FINE_UM)
     dyes[HEMATOXYLIN] += wall * (0.05 + 0.03 * strands - dyes[HEMATOXYLIN])
@@ -572,7 +558,7 @@ def _add_collagen(pixels: WindowPixels, dyes: Dyes, lesion: PhantomLesion) -> No
 
 
 def _add_pigment(pixels: WindowPixels, dyes: Dyes, pigment: float, upper_only: bool) -> Dyes:
-    """Add melanin as dust and clumps, in a nevus towards the surface alone."""
+    """Add melanin as dust and clumps; with ``upper_only``, as in a nevus, only towards the surface."""
     if pigment > 0.08:
         fine = _grain(pixels)
         patchy = ramp(pixels.cloud + 0.5 * pixels.patch, 1.25 - 1.1 * pigment, 1.55 - 0.8 * pigment)

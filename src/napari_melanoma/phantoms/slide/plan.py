@@ -32,8 +32,7 @@ from napari_melanoma.phantoms.slide.tissue import SkinLayers, add_scars, fill_de
 
 MM = 1000.0
 _SMALLEST_UM = 300.0
-# Largest depth of a lesion as a share of its section.
-MAX_DEPTH_SHARE = 0.75
+MAX_DEPTH_SHARE = 0.75  # largest depth of a lesion, as a share of the depth of its section
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class LayoutCell:
 
 @dataclass(frozen=True)
 class SectionSite:
-    """Where and how large a section is."""
+    """The position and the size of a section."""
 
     frame: SurfaceFrame
     width_um: float
@@ -72,7 +71,7 @@ def lay_out_sections(config: SlidePhantomConfig) -> list[LayoutCell]:
 
 
 def find_section_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: LayoutCell) -> SectionSite:
-    """Find the largest position for a section, or the requested one."""
+    """Choose size and position of a section in its cell, as requested or the largest that fits."""
     asked = config.section
     needed = (config.lesions.breslow_mm or 0) * MM / MAX_DEPTH_SHARE + 1
     if _section_height(needed) > cell.height:
@@ -82,8 +81,10 @@ def find_section_site(config: SlidePhantomConfig, rng: np.random.Generator, cell
     width = width if asked.width_mm is None else asked.width_mm * MM
     depth = depth if asked.depth_mm is None else asked.depth_mm * MM
     angle = np.radians(rng.uniform(-9, 9) if asked.rotation_deg is None else asked.rotation_deg)
-    bend = rng.uniform(-0.35, 1.0) * min(0.9 / width, 0.35 / depth) if asked.curvature_per_mm is None else None
-    curvature = asked.curvature_per_mm / MM if asked.curvature_per_mm is not None else float(bend or 0.0)
+    if asked.curvature_per_mm is None:
+        curvature = float(rng.uniform(-0.35, 1.0) * min(0.9 / width, 0.35 / depth))
+    else:
+        curvature = asked.curvature_per_mm / MM
     for _ in range(80):
         site = _center_site(SectionSite(SurfaceFrame(0, 0, angle, curvature), width, depth), cell)
         if site is not None:
@@ -102,7 +103,7 @@ def find_section_site(config: SlidePhantomConfig, rng: np.random.Generator, cell
 
 
 def too_thick_error(breslow_um: float, depth_um: float) -> ConfigError:
-    """Make the error that a melanoma does not fit; the caller raises it."""
+    """Make the error for a melanoma that does not fit; the caller raises it."""
     return ConfigError(
         f"a Breslow thickness of {breslow_um / MM:.2f} mm does not fit into {depth_um / MM:.2f} mm of depth: choose "
         f"at most {0.85 * MAX_DEPTH_SHARE * depth_um / MM:.2f} mm, a larger size, fewer sections or a "
@@ -116,7 +117,7 @@ def _section_height(depth_um: float) -> float:
 
 
 def _center_site(site: SectionSite, cell: LayoutCell) -> SectionSite | None:
-    """Move a section into the middle of its cell; ``None`` where it does not fit or its arc closes on itself."""
+    """Move a section into the middle of its cell; None if it does not fit or its arc closes on itself."""
     frame, bend = site.frame, abs(site.frame.curvature)
     if bend * site.width_um > 2.8 or site.frame.curvature * site.depth_um > 0.8:
         return None
@@ -178,19 +179,13 @@ class SectionPlan:
         return float(top), float(left), float(bottom), float(right)
 
     def box_um(self, mpp: float) -> tuple[float, float, float, float]:
-        """Return the box in micrometers.
-
-        ``mpp``: micrometers per pixel. Top, left, bottom, right.
-        """
+        """Return top, left, bottom and right of its visible part in micrometers; ``mpp``: micrometers per pixel."""
         top, left, bottom, right = self.box
         return top * mpp, left * mpp, bottom * mpp, right * mpp
 
 
 def make_layer_outlines(rng: np.random.Generator, layers: SkinLayers) -> list[TissueOutline]:
-    """Convert the layers to outlines.
-
-    Tissue, fat, keratin, epidermis.
-    """
+    """Convert the layers to the outlines of tissue, fat, keratin and epidermis."""
     fat = np.minimum(layers.fat, layers.bottom)
     return [
         TissueOutline(TissueKind.DERMIS, _tissue_outline(rng, layers)),
@@ -223,9 +218,9 @@ def _tissue_outline(rng: np.random.Generator, layers: SkinLayers) -> Floats:
 def place_outlines(
     frame: SurfaceFrame, outlines: list[TissueOutline], mpp: float
 ) -> tuple[tuple[Floats, ...], tuple[int, ...], Floats]:
-    """Convert outlines to slide coordinates.
+    """Convert outlines to slide coordinates: ``polygons``, ``labels`` and ``boxes`` of ``SectionPlan``.
 
-    ``mpp``: micrometers per pixel. Returns ``polygons``, ``labels`` and ``boxes`` for ``SectionPlan``.
+    ``mpp``: micrometers per pixel.
     """
     polygons = tuple(frame.to_slide(*outline.points.T) / mpp for outline in outlines)
     boxes = np.array([polygon_bounds(polygon) for polygon in polygons])
@@ -233,11 +228,11 @@ def place_outlines(
 
 
 def align_nuclei(
-    rng: np.random.Generator, frame: SurfaceFrame, layers: SkinLayers, drawing: SectionDrawing, species: dict[str, int]
+    rng: np.random.Generator, frame: SurfaceFrame, layers: SkinLayers, drawing: SectionDrawing
 ) -> AlignedNuclei:
     """Place nuclei in rows: the basal layer, and those that line glands and vessels."""
-    rows = [_basal_nuclei(rng, layers, species)]
-    rows += [_ring_nuclei(rng, outline, species) for outline in drawing.outlines if outline.ring]
+    rows = [_basal_nuclei(rng, layers)]
+    rows += [_ring_nuclei(rng, outline) for outline in drawing.outlines if outline.ring]
     along, depth, turn, kind, label = (np.concatenate(column) for column in zip(*rows, strict=True))
     x, y = frame.to_slide(along, depth).T
     angle = turn + frame.heading(along)
@@ -245,7 +240,7 @@ def align_nuclei(
     return AlignedNuclei(x[order], y[order], angle[order], kind[order].astype(np.int16), label[order].astype(np.uint8))
 
 
-def _basal_nuclei(rng: np.random.Generator, layers: SkinLayers, species: dict[str, int]) -> tuple[Floats, ...]:
+def _basal_nuclei(rng: np.random.Generator, layers: SkinLayers) -> tuple[Floats, ...]:
     """The basal layer: nuclei perpendicular to the junction."""
     curve = np.stack([layers.along, layers.junction], axis=1)
     points, direction = resample_outline(np.concatenate([curve, curve[::-1]]), 5.2)
@@ -256,10 +251,11 @@ def _basal_nuclei(rng: np.random.Generator, layers: SkinLayers, species: dict[st
     points[:, 1] -= 4.2 * np.cos(direction)
     count = len(points)
     turn = direction + np.pi / 2 + rng.normal(0, 0.2, count)
-    return points[:, 0], points[:, 1], turn, np.full(count, species["basal"]), np.full(count, TissueKind.EPIDERMIS)
+    species = np.full(count, NUCLEUS_TYPE_INDEX["basal"])
+    return points[:, 0], points[:, 1], turn, species, np.full(count, TissueKind.EPIDERMIS)
 
 
-def _ring_nuclei(rng: np.random.Generator, outline: TissueOutline, species: dict[str, int]) -> tuple[Floats, ...]:
+def _ring_nuclei(rng: np.random.Generator, outline: TissueOutline) -> tuple[Floats, ...]:
     """Nuclei along the inside of an outline."""
     points, direction = resample_outline(outline.points, outline.pitch)
     x, y = outline.points.T
@@ -269,8 +265,8 @@ def _ring_nuclei(rng: np.random.Generator, outline: TissueOutline, species: dict
     points[:, 0] -= clockwise * inset * np.sin(direction)
     points[:, 1] += clockwise * inset * np.cos(direction)
     turn = direction + (np.pi / 2 if outline.across else 0) + rng.normal(0, 0.2, len(points))
-    count = len(points)
-    return points[:, 0], points[:, 1], turn, np.full(count, species[outline.ring or ""]), np.full(count, outline.label)
+    species = np.full(len(points), NUCLEUS_TYPE_INDEX[outline.ring or ""])
+    return points[:, 0], points[:, 1], turn, species, np.full(len(points), outline.label)
 
 
 INKS = {
@@ -283,7 +279,7 @@ INKS = {
 
 @dataclass(frozen=True)
 class PenMark:
-    """A pen mark: a line (point, 2) as x, y in micrometers, half of its width, and its optical density."""
+    """A pen mark: the color of its ink, a line (point, 2) as x, y in micrometers, and half of its width."""
 
     ink: str
     line: Floats
@@ -306,18 +302,15 @@ class SlideSpots:
     radius: Floats
 
     def find_in_box(self, top: float, left: float, bottom: float, right: float) -> NDArray[np.int64]:
-        """Select the spots that overlap a rectangle.
-
-        ``top``, ``left``, ``bottom``, ``right``: in micrometers.
-        """
+        """Return the indices of the spots that overlap a rectangle in micrometers."""
         rows = (self.y + self.radius > top) & (self.y - self.radius < bottom)
         return np.flatnonzero(rows & (self.x + self.radius > left) & (self.x - self.radius < right))
 
 
 def draw_pen(rng: np.random.Generator, box: tuple[float, float, float, float]) -> PenMark:
-    """Generate a pen mark beside or around a box: a circle, a line or a dot.
+    """Generate a pen mark: a circle in an area, or a line or a dot at its edge.
 
-    ``box``: top, left, bottom, right in micrometers of the marked area.
+    ``box``: top, left, bottom, right of the area in micrometers.
     """
     top, left, bottom, right = box
     height, width = bottom - top, right - left
@@ -338,9 +331,9 @@ def draw_pen(rng: np.random.Generator, box: tuple[float, float, float, float]) -
 
 
 def line_distance(line: Floats, x: Floats, y: Floats) -> Floats:
-    """Measure the distance of pixels from a line.
+    """Measure the distance of pixels from a line, float32 (row, column).
 
-    ``x``, ``y``: positions of columns (column,) and rows (row,). Returns float32 (row, column).
+    ``x``, ``y``: positions of columns (column,) and rows (row,).
     """
     nearest = np.full((len(y), len(x)), np.inf, np.float32)
     for (x0, y0), (x1, y1) in pairwise(line.tolist()):
@@ -355,10 +348,10 @@ def line_distance(line: Floats, x: Floats, y: Floats) -> Floats:
 
 
 def ink_density(pen: PenMark, x: Floats, y: Floats) -> Floats:
-    """Return the density of ink on pixels: streaky, darker at its edge.
+    """Return the density of ink on pixels, which is streaky and darker at its edge.
 
-    ``x``, ``y``: positions of columns and rows in micrometers. Returns float32 (row, column), 0 where there is none,
-    about 1 in the middle.
+    ``x``, ``y``: positions of columns and rows in micrometers. Returns float32 (row, column): 0 without ink, about 1 in
+    the middle of the line.
     """
     away = line_distance(pen.line, x, y) / np.float32(pen.half_width_um)
     ragged = 1 + 0.05 * np.sin(x / 37.0)[None] * np.sin(y / 29.0)[:, None]
@@ -381,7 +374,7 @@ class PhantomSlidePlan:
 
     @property
     def breslow_mm(self) -> float | None:
-        """Breslow thickness of the thickest lesion in mm, ``None`` where there is no melanoma."""
+        """Breslow thickness of the thickest melanoma in mm; None without a melanoma."""
         thick = [lesion.breslow_um for section in self.sections for lesion in section.lesions if lesion.breslow_um]
         return max(thick) / MM if thick else None
 
@@ -393,10 +386,7 @@ class PhantomSlidePlan:
         return max(1, int(np.ceil(np.log2(max(self.config.size) / 256))) + 1)
 
     def level_size(self, level: int) -> tuple[int, int]:
-        """Return the size of a level.
-
-        Height and width in its pixels.
-        """
+        """Return height and width of a level in its pixels."""
         height, width = self.config.size
         return -(-height // 2**level), -(-width // 2**level)
 
@@ -474,9 +464,7 @@ def _plan_section(config: SlidePhantomConfig, index: int, cell: LayoutCell) -> S
     fill_dermis(drawing, furnishing, layers, amounts)
     layers, lesions = _grow_lesions(config, index, requests, layers, drawing)
     outlines = make_layer_outlines(random_stream(seed, "section", index, "ends"), layers) + drawing.outlines
-    lined = align_nuclei(
-        random_stream(seed, "section", index, "lined"), site.frame, layers, drawing, NUCLEUS_TYPE_INDEX
-    )
+    lined = align_nuclei(random_stream(seed, "section", index, "lined"), site.frame, layers, drawing)
     plan = SectionPlan(
         index, site.frame, layers, lesions, *place_outlines(site.frame, outlines, config.mpp), lined, elastosis
     )

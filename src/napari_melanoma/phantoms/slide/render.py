@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from napari_melanoma.phantoms.slide.plan import (
     INKS,
     PhantomSlidePlan,
     SectionPlan,
+    SlideSpots,
     ink_density,
     line_distance,
     plan_slide,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 BLOCK = 256
-# Margin around a block in pixels: for the blur of the optics, and for areas out of focus.
+# Margins around a block in pixels for the blur of the optics, and for that of areas out of focus.
 _SOFT_MARGIN, _BLUR_MARGIN = 2, 20
 # Half of the variance of the optical blur in square pixels of level 0.
 _OPTICAL_BLUR = 0.2
@@ -56,9 +56,8 @@ _CACHED_BLOCKS = 96
 def render_region(plan: PhantomSlidePlan, level: int, box: Box) -> Rgb:
     """Render a part of a level.
 
-    ``level``: 0 is the finest; each further one has half as many rows and columns, the mean of two by two pixels.
-    ``box``: in pixels of that level; what lies outside of the slide is glass. Returns uint8 sRGB (row, column,
-    channel).
+    ``level``: 0 is the finest; each pixel of a further level is the mean of two by two pixels of the level before.
+    ``box``: in pixels of that level; everything outside the slide is glass. Returns uint8 sRGB (row, column, channel).
     """
     rgb = np.empty((box.height, box.width, 3), np.uint8)
     for row in range(box.top // BLOCK, -(-(box.top + box.height) // BLOCK)):
@@ -75,9 +74,9 @@ def render_region(plan: PhantomSlidePlan, level: int, box: Box) -> Rgb:
 def render_truth(plan: PhantomSlidePlan, downsample: float, box: Box) -> NDArray[np.uint8]:
     """Render the ground truth of a part of the slide.
 
-    ``downsample``: side of a pixel in pixels of level 0; any positive number. ``box``: in such pixels. Class at the
-    center of each pixel, uint8 (row, column): 0 background, including structures above the granular layer (keratin, the
-    crust of an ulcer), 1 dermis with all that lies in and below it, 2 epidermis, 3 tumor.
+    ``downsample``: side of a pixel in pixels of level 0; any positive number. ``box``: in such pixels. Returns the
+    class at the center of each pixel, uint8 (row, column): 0 background, including structures above the granular layer
+    (keratin, the crust of an ulcer), 1 dermis with all structures in and below it, 2 epidermis, 3 tumor.
     """
     classes = np.zeros((box.height, box.width), np.uint8)
     for section in plan.sections:
@@ -87,14 +86,10 @@ def render_truth(plan: PhantomSlidePlan, downsample: float, box: Box) -> NDArray
 
 
 def is_glass(plan: PhantomSlidePlan, level: int, box: Box) -> bool:
-    """Whether a box certainly contains clean glass only.
-
-    ``box``: in pixels of that level. If true, all of its pixels have the color ``plan.look.stain.glass``.
-    """
+    """Whether a box of a level certainly contains only clean glass, with the color ``plan.look.stain.glass``."""
     scale = float(2**level)
     margin = _SOFT_MARGIN + 1
-    wide = Box(box.top, box.left, box.height, box.width)
-    if any(_touches(section.box, wide, scale, margin) for section in plan.sections):
+    if any(_touches(section.box, box, scale, margin) for section in plan.sections):
         return False
     um = scale * plan.config.mpp
     edges = (
@@ -119,48 +114,18 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-class _BlockCache:
-    """Cache of the last blocks, for many small parts; thread-safe."""
-
-    def __init__(self) -> None:
-        self._blocks: OrderedDict[tuple[int, int, int, int], tuple[PhantomSlidePlan, Rgb]] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rgb:
-        """Return a block, from the cache if possible."""
-        key = (id(plan), level, row, column)
-        with self._lock:
-            known = self._blocks.get(key)
-            if known is not None and known[0] is plan:
-                self._blocks.move_to_end(key)
-                return known[1]
-        block = _draw_block(plan, level, row, column)
-        with self._lock:
-            self._blocks[key] = (plan, block)
-            while len(self._blocks) > _CACHED_BLOCKS:
-                self._blocks.popitem(last=False)
-        return block
-
-
-_block_cache = _BlockCache()
-
-
+@lru_cache(maxsize=_CACHED_BLOCKS)
 def get_block(plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rgb:
-    """Return one block of ``BLOCK`` by ``BLOCK`` pixels of a level.
+    """Render one block of ``BLOCK`` by ``BLOCK`` pixels of a level; the last blocks are cached.
 
     Returns uint8 sRGB (row, column, channel), read-only.
     """
-    return _block_cache.get(plan, level, row, column)
-
-
-def _draw_block(plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rgb:
-    """Render a block; at coarser levels from four blocks of the finer level."""
     box = Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK)
     if is_glass(plan, level, box):
         block = np.broadcast_to(np.array(plan.look.stain.glass, np.uint8), (BLOCK, BLOCK, 3))
     elif level == 0:
         block = draw_region(plan, box)
-    else:
+    else:  # from four blocks of the finer level
         parts = [[get_block(plan, level - 1, 2 * row + i, 2 * column + j) for j in (0, 1)] for i in (0, 1)]
         block = np.block([[[downsample_by_two(part)] for part in line] for line in parts])
     block.flags.writeable = False
@@ -180,7 +145,7 @@ def downsample_by_two(rgb: Rgb) -> Rgb:
 def draw_region(plan: PhantomSlidePlan, box: Box, level: int = 0) -> Rgb:
     """Render a part of a level at once; ``render_region`` combines such parts of level 0.
 
-    ``level``: above 0, pixels are sampled at their centers, in place of the mean of the pixels of level 0 in them.
+    ``level``: above 0, pixels are sampled at their centers, instead of averaging the pixels of level 0 in them.
     ``box``: in pixels of that level. Returns uint8 sRGB (row, column, channel).
     """
     mpp = plan.config.mpp * 2**level
@@ -321,8 +286,7 @@ class PhantomPyramid:
     def __init__(self, plan: PhantomSlidePlan, folder: Path, run: RunContext) -> None:
         self._plan, self._run = plan, run
         self._quality = plan.config.quality
-        colour = np.array(plan.look.stain.glass, np.uint8)
-        self._glass = np.broadcast_to(colour, (BLOCK, BLOCK, 3))
+        self._glass = np.broadcast_to(np.array(plan.look.stain.glass, np.uint8), (BLOCK, BLOCK, 3))
         self._encoded_glass = self._encode(np.ascontiguousarray(self._glass))
         self._spools = [_TileSpool(folder) for _ in range(plan.levels - 1)]
         self._pending_rows: dict[int, Row] = {}
@@ -335,16 +299,16 @@ class PhantomPyramid:
             spool.close()
 
     def tiles(self, level: int) -> Iterator[bytes]:
-        """Yield the encoded tiles of a level, row by row; level 0 must come first, as it generates the others.
+        """Yield the tiles of a level, row by row, each a JPEG of ``BLOCK`` by ``BLOCK`` pixels.
 
-        A JPEG of ``BLOCK`` by ``BLOCK`` pixels.
+        Level 0 must come first, as the others are made from its tiles.
         """
         if level:
             yield from self._spools[level - 1].tiles(self._encoded_glass)
             return
         for row, columns in enumerate(self._iter_tissue_columns()):
             tiles = {column: self._draw_tile(row, column) for column in sorted(columns)}
-            # Before yielding the tiles: the generator is not resumed after the last one.
+            # Before yielding the tiles, as the generator is not resumed after the last one.
             self._add_finer_row(1, row, tiles)
             for column in range(self._grid(0)[1]):
                 yield self._encode(tiles[column]) if column in tiles else self._encoded_glass
@@ -360,7 +324,7 @@ class PhantomPyramid:
         return -(-height // BLOCK), -(-width // BLOCK)
 
     def _iter_tissue_columns(self) -> Iterator[set[int]]:
-        """Columns of each row of level 0 with more than glass; reports progress."""
+        """Yield the columns of each row of level 0 that contain more than glass; reports progress."""
         rows, columns = self._grid(0)
         busy = [self._find_tissue_columns(row, columns) for row in range(rows)]
         total, done, began = sum(map(len, busy)), 0, time.monotonic()
@@ -373,13 +337,13 @@ class PhantomPyramid:
             done += len(row)
 
     def _find_tissue_columns(self, row: int, columns: int) -> set[int]:
-        """Columns of a row of level 0 with more than glass."""
+        """Return the columns of a row of level 0 that contain more than glass."""
         self._run.check()
         boxes = (Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK) for column in range(columns))
         return {column for column, box in enumerate(boxes) if not is_glass(self._plan, 0, box)}
 
     def _add_finer_row(self, level: int, finer_row: int, finer: Row) -> None:
-        """Add a row of the next finer level; two of them make one of this level."""
+        """Add a row of tiles of the next finer level; two of them make a row of this level."""
         if level > len(self._spools):
             return
         last = finer_row == self._grid(level - 1)[0] - 1
@@ -393,7 +357,7 @@ class PhantomPyramid:
         self._add_finer_row(level + 1, finer_row // 2, tiles)
 
     def _join_tiles(self, pair: tuple[Row, Row], column: int) -> Rgb:
-        """Make a tile of four of the next finer level."""
+        """Make a tile from four tiles of the next finer level."""
         tile = np.empty((BLOCK, BLOCK, 3), np.uint8)
         half = BLOCK // 2
         for down, row in enumerate(pair):
@@ -503,7 +467,7 @@ def _to_pixels(points_um: Floats, mpp: float) -> list[list[float]]:
     return [[round(float(y) / mpp, 2), round(float(x) / mpp, 2)] for x, y in points_um]
 
 
-def _describe_spots(spots: Any, mpp: float) -> list[dict[str, Any]]:  # noqa: ANN401 - plan.Spots
+def _describe_spots(spots: SlideSpots, mpp: float) -> list[dict[str, Any]]:
     """Describe round areas by centers and radii."""
     return [
         {"centre": [round(float(y / mpp), 1), round(float(x / mpp), 1)], "radius_px": round(float(r / mpp), 1)}
@@ -589,7 +553,10 @@ def _touches_edge(section: SectionPlan, lesion: PhantomLesion) -> bool:
 
 
 def _clark_level(section: SectionPlan, lesion: PhantomLesion) -> int | None:
-    """Clark level by the layers that the deepest point has reached; 170 micrometers below the junction is reticular."""
+    """Return the Clark level of the deepest point.
+
+    5 in the fat, otherwise 4 from 250, 3 from 170 and 2 from 0 micrometers below the junction.
+    """
     if lesion.depth_line is None:
         return None
     along, deepest = np.array([lesion.depth_line[1][0]]), lesion.depth_line[1][1]

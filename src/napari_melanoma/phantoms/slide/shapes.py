@@ -13,10 +13,7 @@ from napari_melanoma.core.polygons import rasterize_rings
 
 
 def polygon_bounds(polygon: Floats) -> tuple[float, float, float, float]:
-    """Return the bounding box of a polygon.
-
-    Top, left, bottom, right.
-    """
+    """Return top, left, bottom and right of the bounding box of a polygon."""
     (left, top), (right, bottom) = polygon.min(axis=0), polygon.max(axis=0)
     return float(top), float(left), float(bottom), float(right)
 
@@ -36,12 +33,11 @@ def polygon_perimeter(polygon: Floats) -> float:
 def rasterize_polygon(
     polygon: Floats, box: Box, downsample: float = 1.0
 ) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:
-    """Find the pixels of a box whose center is in a polygon (even-odd rule).
+    """Find the pixels of a box whose centers are in a polygon (even-odd rule).
 
-    ``polygon``: vertices (vertex, 2) as x, y in pixels of level 0, float64; a pixel's center is half a pixel from its
-    corner. ``box``: pixels, counted at the downsample. ``downsample``: side of such a pixel in
-    pixels of level 0. Slices (row, column) into the box and a bool array of their size; ``None`` where they do not
-    meet.
+    ``polygon``: vertices (vertex, 2) as x, y in pixels of level 0, float64; the center of the first pixel is at 0.5.
+    ``downsample``: side of a pixel of the box in pixels of level 0. Returns slices (row, column) into the box and a
+    bool array of their size; None if polygon and box do not overlap.
     """
     part = _clip_box(polygon, box, downsample)
     if part is None:
@@ -53,7 +49,7 @@ def rasterize_polygon(
 
 
 def _clip_box(polygon: Floats, box: Box, downsample: float) -> Box | None:
-    """Return the part of the box that a polygon can touch."""
+    """Return the part of a box in the bounding box of a polygon; None if they do not overlap."""
     top, left, bottom, right = (edge / downsample for edge in polygon_bounds(polygon))
     first_row, first_column = max(box.top, int(np.floor(top))), max(box.left, int(np.floor(left)))
     height = min(box.top + box.height, int(np.ceil(bottom))) - first_row
@@ -66,10 +62,10 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class SurfaceFrame:
-    """A surface that is an arc: ``along`` it and ``depth`` below it, in micrometers, and positions on the slide.
+    """The surface of a section, an arc; converts between ``along`` it and ``depth`` below it, and the slide.
 
-    ``x_um``, ``y_um`` are where along = depth = 0 lies, ``angle`` turns the direction along (radians, clockwise as
-    seen, for y points down), ``curvature`` is 1 / micrometer: above 0 the tissue lies inside of the circle.
+    ``x_um``, ``y_um``: position on the slide of along = depth = 0. ``angle``: direction of the surface in radians,
+    clockwise as displayed. ``curvature``: in 1 / micrometer; if it is positive, the tissue is inside the circle.
     """
 
     x_um: float
@@ -80,8 +76,8 @@ class SurfaceFrame:
     def to_section(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Convert positions on the slide to positions in the section.
 
-        ``x``, ``y``: micrometers from the slide's top left corner; of shapes that broadcast. Returns along and depth,
-        float32 in micrometers.
+        ``x``, ``y``: micrometers from the slide's top left corner; their shapes must broadcast. Returns along and
+        depth, float32 in micrometers.
         """
         across, down = (x - self.x_um).astype(np.float32), (y - self.y_um).astype(np.float32)
         cosine, sine = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
@@ -111,18 +107,19 @@ class SurfaceFrame:
         return np.stack([self.x_um + u * cosine - v * sine, self.y_um + u * sine + v * cosine], axis=-1)
 
     def heading(self, along: Floats) -> Floats:
-        """Return the direction of the surface.
+        """Return the direction of the surface at positions along it, in radians.
 
-        ``along``: micrometers. Radians, of the same shape; depth points a quarter turn further.
+        ``along``: micrometers, of any shape. The direction of depth is a quarter turn further.
         """
         return self.angle + along * self.curvature
 
 
 @dataclass(frozen=True)
 class TissueOutline:
-    """A closed outline (vertex, 2) as along, depth in micrometers; ``label`` is a ``Kind`` or a lesion's.
+    """A closed outline (vertex, 2) as along, depth in micrometers; ``label`` is a ``TissueKind`` or that of a lesion.
 
-    ``ring`` names the nuclei that line its inside, ``pitch`` micrometers apart, lying across it or along it.
+    ``ring``: type of the nuclei that line its inside. ``pitch``: their distance in micrometers. ``across``: whether
+    they are perpendicular to the outline.
     """
 
     label: int
@@ -139,19 +136,16 @@ class SectionDrawing:
     outlines: list[TissueOutline] = field(default_factory=list)
 
     def add(self, label: int, points: Floats, ring: str | None = None, pitch: float = 6.0, across: bool = True) -> None:
-        """Add an outline above all others.
-
-        ``pitch``: their distance in micrometers.
-        """
+        """Add an outline above all others; the arguments are those of ``TissueOutline``."""
         self.outlines.append(TissueOutline(int(label), np.asarray(points, float), ring, pitch, across))
 
 
 def blob_outline(
     rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float], rough: float = 0.1
 ) -> Floats:
-    """Generate a rounded outline.
+    """Generate a rounded outline with vertices (vertex, 2) about 2 micrometers apart.
 
-    ``centre``, ``radii``: along and depth in micrometers. Vertices (vertex, 2), about 2 micrometers apart.
+    ``centre``, ``radii``: along and depth in micrometers.
     """
     count = int(np.clip(3.1 * sum(radii) / 2.5, 16, 400))
     turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
@@ -165,10 +159,7 @@ def blob_outline(
 
 
 def tube_outline(path: Floats, widths: Floats) -> Floats:
-    """Generate the outline of a band.
-
-    Vertices (2 * point, 2).
-    """
+    """Generate the outline of a band around a path, (2 * point, 2); ``widths``: half of its width at each point."""
     step = np.gradient(path, axis=0)
     normal = np.stack([-step[:, 1], step[:, 0]], axis=1) / np.maximum(np.hypot(*step.T), 1e-9)[:, None]
     return np.concatenate([path + normal * widths[:, None], (path - normal * widths[:, None])[::-1]])
@@ -177,7 +168,7 @@ def tube_outline(path: Floats, widths: Floats) -> Floats:
 def resample_outline(outline: Floats, pitch: float) -> tuple[Floats, Floats]:
     """Sample a closed outline at equal steps.
 
-    Points (point, 2) and the direction of the outline at each in radians (point,).
+    Returns points (point, 2), and the direction of the outline at each of them in radians (point,).
     """
     closed = np.concatenate([outline, outline[:1]])
     steps = np.diff(closed, axis=0)
@@ -206,17 +197,11 @@ class GridPoints:
     name: int
 
     def uniform(self, index: int) -> Floats:
-        """Return a random number for each point.
-
-        Returns float32 (point,), 0 to below 1.
-        """
+        """Return a random number from 0 to below 1 for each point, float32 (point,)."""
         return hash_uniform(self.row, self.column, self.name + 101 * (index + 3))
 
     def select(self, mask: NDArray[np.bool_]) -> GridPoints:
-        """Select some points.
-
-        ``mask``: bool (point,). Those that are true.
-        """
+        """Return the points selected by ``mask``, bool (point,)."""
         return GridPoints(self.x[mask], self.y[mask], self.row[mask], self.column[mask], self.name)
 
 
@@ -229,10 +214,7 @@ class PointGrid:
     name: int
 
     def points(self, top: float, left: float, bottom: float, right: float) -> GridPoints:
-        """Return all points of a rectangle, and possibly some just outside.
-
-        ``top``, ``left``, ``bottom``, ``right``: the rectangle in micrometers.
-        """
+        """Return all points of a rectangle in micrometers, and possibly some just outside."""
         pitch = self.spacing * _ROW
         rows = np.arange(int(np.floor(top / pitch)) - 1, int(np.ceil(bottom / pitch)) + 2)
         columns = np.arange(int(np.floor(left / self.spacing)) - 2, int(np.ceil(right / self.spacing)) + 2)
@@ -248,9 +230,9 @@ class PointGrid:
         return GridPoints(x, y, row, column, self.name)
 
     def distances(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Measure how far pixels are from the nearest and the second nearest point.
+        """Measure the distance of pixels from the nearest and from the second nearest point.
 
-        ``x``, ``y``: positions in micrometers, float (pixel,). Two float32 (pixel,), in micrometers.
+        ``x``, ``y``: positions in micrometers, float (pixel,). Returns two float32 (pixel,) in micrometers.
         """
         row = np.floor(y / (self.spacing * _ROW)).astype(np.int64)
         column = np.floor(x / self.spacing - 0.5 * (row & 1)).astype(np.int64)
@@ -268,7 +250,7 @@ class PointGrid:
 def _two_nearest(
     here: tuple[Floats, Floats], points: tuple[Floats, Floats], near: Ints, width: int
 ) -> tuple[Floats, Floats]:
-    """Compare with the nine cells around."""
+    """Return the distances to the nearest and second nearest of the points in the nine cells around each position."""
     first = np.full(near.shape, 1e9, np.float32)
     second = first.copy()
     shifts = [np.int32(down * width + across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
@@ -287,10 +269,7 @@ def _two_nearest(
 
 
 def hash_uniform(row: Ints, column: Ints, name: int) -> Floats:
-    """Hash cells to random numbers.
-
-    Returns float32 of the same shape, 0 to below 1.
-    """
+    """Hash cells to random numbers from 0 to below 1, float32 of the same shape."""
     mixed = row.astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32((name * 0xC2B2AE3D) & 0xFFFFFFFF)
     mixed = _scramble(mixed) + column.astype(np.uint32) * np.uint32(0x85EBCA77)
     return (_scramble(mixed) >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
