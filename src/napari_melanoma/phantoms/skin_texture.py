@@ -67,8 +67,8 @@ class Plane:
     def to_pixels(self, points_mm: NDArray) -> NDArray:
         """Convert points to pixels.
 
-        ``points_mm``: points (..., 2) as (y, x) in mm. Returns the same as (row, column), 0 being the center of the
-        first pixel.
+        ``points_mm``: points (..., 2) as (y, x) in mm. Returns the same points as (row, column), where 0 is the center
+        of the first pixel.
         """
         return (points_mm - np.array([self.y[0], self.x[0]])) / self.pixel_mm
 
@@ -100,7 +100,7 @@ def fractal(plane: Plane, rng: np.random.Generator, scale_mm: float, octaves: in
 
 
 def ramp(values: Map, start: float, end: float) -> Map:
-    """Map values to a smooth cubic ramp from 0 at ``start`` to 1 at ``end``, which may be smaller."""
+    """Map values to a smooth ramp from 0 at ``start`` to 1 at ``end``, which may be smaller."""
     share = np.clip((values - np.float32(start)) / np.float32(end - start), 0, 1)
     return share * share * (3 - 2 * share)
 
@@ -123,6 +123,6 @@ def _spline(positions: Map, extent_mm: float, scale_mm: float, nodes: int) -> cs
 
 
 def random_stream(seed: int, *name: str | int) -> np.random.Generator:
-    """Return the random stream of one element."""
+    """Return the random numbers of one element of a phantom, which do not depend on other elements."""
     key = tuple(crc32(str(part).encode()) for part in name)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

@@ -13,15 +13,11 @@ from napari_melanoma.phantoms.lesion.skin import LesionOutline, SkinTissue
 from napari_melanoma.phantoms.lesion.traits import VEIL, CameraTraits, PhantomModality, encode_srgb, reflectance
 from napari_melanoma.phantoms.skin_texture import Map, Plane, noise, ramp, random_stream
 
-# Radius of the round field over the width of the view.
-APERTURE = 0.485
+APERTURE = 0.485  # radius of the round field, as a share of the width of the view
 
 
 def illuminate(tissue: SkinTissue, plane: Plane, traits: CameraTraits, modality: PhantomModality, seed: int) -> Light:
-    """Calculate the light reflected by the skin, without artifacts.
-
-    ``plane``: its pixels. Returns float32 linear sRGB (row, column, channel).
-    """
+    """Calculate the light reflected by the skin without artifacts, float32 linear sRGB (row, column, channel)."""
     light = reflectance(tissue.melanin, tissue.blood)
     light += tissue.veil[..., None] * (_veil_color(tissue) - light)
     if modality == "macroscopic" or traits.shine > 0:
@@ -282,10 +278,7 @@ def place_ruler(
 
 
 def add_ruler(light: Light, plane: Plane, ruler: Ruler, modality: PhantomModality, rng: np.random.Generator) -> None:
-    """Draw the scale.
-
-    ``light``: float32 linear sRGB (row, column, channel), changed in place. ``plane``: its pixels.
-    """
+    """Draw the scale into ``light``, float32 linear sRGB (row, column, channel)."""
     marks = np.zeros(plane.shape, np.float32)
     if modality == "macroscopic":
         _lay_paper(light, plane, ruler, rng)
@@ -333,7 +326,7 @@ def draw_stroke(coverage: Map, points: NDArray, half_widths: NDArray) -> None:
 
     ``coverage``: float32 (row, column), 0 to 1; changed in place. ``points``: corners of the line (n, 2) as (row,
     column) of pixel centers; may be outside the image. ``half_widths``: half the width in pixels at each corner, (n,).
-    A line thinner than a pixel gets fainter, not thinner.
+    A line that is thinner than a pixel is one pixel wide and fainter.
     """
     points, half_widths = _densify(points, half_widths)
     reach = math.ceil(float(half_widths.max()) + 0.5)
@@ -348,10 +341,7 @@ def draw_stroke(coverage: Map, points: NDArray, half_widths: NDArray) -> None:
 
 
 def bezier_points(corners: NDArray, samples: int = 64) -> NDArray:
-    """Points on a quadratic Bezier curve.
-
-    Returns (samples, 2).
-    """
+    """Return points on a quadratic Bezier curve, (samples, 2)."""
     t = np.linspace(0, 1, samples)[:, None]
     return (1 - t) ** 2 * corners[0] + 2 * t * (1 - t) * corners[1] + t**2 * corners[2]
 

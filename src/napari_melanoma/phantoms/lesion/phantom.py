@@ -59,7 +59,7 @@ class LesionPhantom:
 
 @dataclass(frozen=True)
 class LesionPhantomPlan:
-    """Everything to be drawn: the configuration with every random choice made, and all positions."""
+    """The plan of a phantom: the configuration, all random choices and all positions."""
 
     config: LesionPhantomConfig
     scene: SceneTraits
@@ -123,7 +123,7 @@ def _take_photograph(plan: LesionPhantomPlan, tissue: SkinTissue) -> NDArray[np.
 
 
 def plan_lesion_phantom(config: LesionPhantomConfig) -> LesionPhantomPlan:
-    """Choose all values that the configuration leaves open."""
+    """Choose all values that the configuration does not set."""
     scene, artefacts = draw_scene_traits(config), draw_artifact_traits(config)
     plane = Plane.from_size(config.size, scene.field_mm)
     lesions = tuple(place_lesions(config, plane))
@@ -137,7 +137,7 @@ def plan_lesion_phantom(config: LesionPhantomConfig) -> LesionPhantomPlan:
 
 
 def describe_truth(plan: LesionPhantomPlan, area_px: int) -> dict[str, Any]:
-    """Describe all parameters, given or random, and what follows from them, as JSON values.
+    """Describe all parameters, given or random, and values derived from them, as JSON values.
 
     ``area_px``: pixels of the mask. Positions are (row, column) in pixels; other units are in the names.
     """
@@ -204,7 +204,7 @@ def place_lesions(config: LesionPhantomConfig, plane: Plane) -> list[tuple[Lesio
 def _place_lesion(
     config: LesionPhantomConfig, plane: Plane, index: int, traits: LesionTraits, others: Sequence[LesionOutline]
 ) -> tuple[LesionOutline, LesionTraits]:
-    """Find a position for one lesion; if its size was left open, it shrinks until it fits."""
+    """Find a position for one lesion; if the configuration does not set its size, it is reduced until it fits."""
     rng = random_stream(config.seed, "lesion", index, "place")
     for _ in range(20):
         outline = draw_outline(traits, random_stream(config.seed, "lesion", index, "shape"))

@@ -21,8 +21,8 @@ class SkinTissue:
     """Maps of the skin, float32 (row, column), changed in place while a phantom is drawn.
 
     ``melanin`` and ``blood`` are optical densities in green (natural logarithm), ``veil`` is the share (0 to 1) of
-    light that comes from scattering above the pigment, ``relief_mm`` the height of the surface; ``base`` holds melanin
-    and blood of the skin before anything was added.
+    light that is scattered above the pigment, ``relief_mm`` the height of the surface, and ``base`` contains melanin
+    and blood of the even skin.
     """
 
     melanin: Map
@@ -59,12 +59,12 @@ class CellPattern:
 
 @dataclass(frozen=True)
 class LesionOutline:
-    """A curve r(angle) around ``centre_mm`` (y, x), in an ellipse's frame turned by ``rotation`` (radians) and sheared.
+    """A closed curve around ``center_mm`` (y, x): an ellipse with lobes, turned by ``rotation`` (radians) and bent.
 
-    ``radii`` (4096,) contains r divided by the mean radius, at equal steps of the angle, such that the enclosed area is
-    pi/4 * ``diameter_mm`` squared. ``shears`` (2, 2, waves) are cosine and sine amplitudes, over the diameter, of two
-    shears, each along one axis by a smooth function of the other; a shear bends the curve and keeps the area.
-    ``softness`` (4096,) is the local width of the fading border over its mean.
+    ``radii`` (4096,): radius at equal steps of the angle, divided by that of the ellipse; the enclosed area is pi/4
+    times ``diameter_mm`` squared. ``shears`` (2, 2, waves): cosine and sine amplitudes, divided by the diameter, of a
+    shift along each axis that is a smooth function of the position on the other axis; it bends the curve and keeps its
+    area. ``softness`` (4096,): local width of the fading border, divided by its mean.
     """
 
     center_mm: tuple[float, float]
@@ -93,11 +93,11 @@ class LesionOutline:
         return float(self.radii.max()) * self.axes_mm[0] / 2 + bend
 
     def depth_maps(self, plane: Plane) -> tuple[Map, Map, Map]:
-        """Calculate how deep each pixel is inside the outline.
+        """Calculate the depth of each pixel of a plane inside the outline.
 
-        ``plane``: the pixels. Returns three float32 (row, column): depth in mm, positive inside and 0 on the curve
-        (exact there, and elsewhere to first order); the distance from the center divided by that of the curve; the
-        softness of the
+        Returns three float32 (row, column): the depth in mm, positive inside and 0 on the curve (exact there, and
+        elsewhere to first order); the distance from the center divided by that of the curve; and the softness of the
+        border in this direction.
         """
         y, x = plane.y[:, None] - self.center_mm[0], plane.x[None] - self.center_mm[1]
         cosine, sine = math.cos(self.rotation), math.sin(self.rotation)
@@ -135,10 +135,7 @@ class LesionOutline:
 
 
 def add_skin(tissue: SkinTissue, plane: Plane, traits: SkinTraits, modality: PhantomModality, seed: int) -> None:
-    """Add texture to even skin.
-
-    ``plane``: its pixels.
-    """
+    """Add texture to even skin; ``plane``: its pixels."""
     _add_mottling(tissue, plane, traits.mottling, random_stream(seed, "skin", "mottling"))
     if traits.furrows > 0:
         _add_furrows(tissue, plane, traits.furrows, modality, random_stream(seed, "skin", "furrows"))
@@ -194,10 +191,9 @@ def _add_redness(tissue: SkinTissue, plane: Plane, amount: float, rng: np.random
 
 # Rows of the lattice lie sqrt(3)/2 apart, every second one shifted by half a cell.
 _ROW = math.sqrt(3) / 2
-# Looking up cells is the slowest step: for pixels finer than this share of a cell a coarser grid is used.
+# Finding the nearest cells is the slowest step: if a cell is wider than this number of pixels, a coarser grid is used.
 _SAMPLES_PER_CELL = 18
-# Rows at a time, so that the data fit in the processor's cache.
-_STRIP = 24
+_STRIP = 24  # rows at a time, so that the data fit in the processor's cache
 
 
 def make_cell_pattern(
@@ -255,9 +251,9 @@ def _find_two_nearest(lattice: NDArray[np.float32], y: Map, x: Map) -> tuple[Map
 
 
 def _coarsen(plane: Plane, step_mm: float) -> Plane:
-    """The plane itself, or one of pixels of ``step_mm`` that covers it where its own are much finer.
+    """Return the plane itself, or one with pixels of ``step_mm`` that covers it if its own pixels are much finer.
 
-    The coarse pixels lie at whole multiples of the step, so that all resolutions and parts of a view share them.
+    The coarse pixels are at whole multiples of the step, so that they are the same for all resolutions and parts.
     """
     if plane.pixel_mm > 0.6 * step_mm:
         return plane
@@ -269,7 +265,7 @@ def _coarsen(plane: Plane, step_mm: float) -> Plane:
 
 
 def _refine(cells: CellPattern, coarse: Plane, plane: Plane) -> CellPattern:
-    """Bring cells from the coarse plane to the fine one: distances linearly, values by the nearest."""
+    """Resample cells from the coarse plane to the fine one: distances linearly, values from the nearest pixel."""
     row, column = ((fine - grid[0]) / coarse.pixel_mm for fine, grid in ((plane.y, coarse.y), (plane.x, coarse.x)))
     nearest, second = (_interpolate(field, row, column) for field in (cells.nearest, cells.second))
     value = cells.value[np.ix_(np.rint(row).astype(int), np.rint(column).astype(int))]
@@ -277,15 +273,14 @@ def _refine(cells: CellPattern, coarse: Plane, plane: Plane) -> CellPattern:
 
 
 def _interpolate(field: Map, row: Map, column: Map) -> Map:
-    """Interpolate linearly at rows x columns."""
+    """Interpolate linearly on the grid of rows and columns."""
     i, j = row.astype(int), column.astype(int)
     down, right = (row - i).astype(np.float32)[:, None], (column - j).astype(np.float32)
     wide = field[:, j] * (1 - right) + field[:, j + 1] * right
     return wide[i] * (1 - down) + wide[i + 1] * down
 
 
-# How far beyond its half-way line a border still fades, in units of the longest fade.
-_SKIRT = 2.0
+_SKIRT = 2.0  # distance from the outline to which a border fades, in half widths of the fading
 
 
 @dataclass(frozen=True)

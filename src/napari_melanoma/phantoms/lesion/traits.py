@@ -108,15 +108,15 @@ SURFACE = np.float32(0.010)
 VEIL = np.array([0.27, 0.31, 0.38], np.float32)
 # Individual typology angle in degrees, lower and upper end, for each of six classes from very light to dark: the limits
 # of Chardon et al. 1991 (doi:10.1111/j.1467-2494.1991.tb00561.x), extended to dark skin by Del Bino and Bernerd 2013
-# (doi:10.1111/bjd.12529). The angle measures color, the Fitzpatrick type a reaction to the sun; the two classes go
-# together in the mean only.
+# (doi:10.1111/bjd.12529). The angle measures color, and the Fitzpatrick type a reaction to the sun; the two agree on
+# average only.
 TYPE_ANGLES = {1: (57, 66), 2: (43, 53), 3: (30, 39), 4: (13, 25), 5: (-24, 4), 6: (-58, -36)}
 _TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 _WHITE = _TO_XYZ.sum(axis=1)
 
 
 def reflectance(melanin: Map, blood: Map) -> NDArray[np.float32]:
-    """Color of skin.
+    """Calculate the color of skin.
 
     ``melanin``, ``blood``: optical density in green, natural logarithm, (row, column). Returns float32 linear sRGB
     (row, column, channel).
@@ -128,20 +128,14 @@ def reflectance(melanin: Map, blood: Map) -> NDArray[np.float32]:
 
 
 def typology_angle(linear: NDArray) -> NDArray:
-    """Individual typology angle: atan2(L* - 50, b*), the smaller the darker.
-
-    Degrees (...).
-    """
+    """Calculate the individual typology angle, atan2(L* - 50, b*), in degrees; it is smaller for darker skin."""
     _, y, z = np.moveaxis(np.cbrt(np.asarray(linear) @ _TO_XYZ.T / _WHITE), -1, 0)
     return np.degrees(np.arctan2(116 * y - 66, 200 * (y - z)))
 
 
 @cache
 def find_melanin(angle: float, blood: float) -> float:
-    """Melanin that gives skin with this much blood the typology angle, by inverse interpolation.
-
-    ``angle``: degrees.
-    """
+    """Find the amount of melanin with which skin has a typology angle in degrees, by inverse interpolation."""
     melanin = np.linspace(0, 5, 501, dtype=np.float32)
     angles = typology_angle(reflectance(melanin[None], np.full((1, 501), blood, np.float32)))[0]
     return float(np.interp(-angle, -angles, melanin))

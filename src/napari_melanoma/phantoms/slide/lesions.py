@@ -30,12 +30,12 @@ class PhantomLesionRequest:
 
 @dataclass(frozen=True)
 class PhantomLesion:
-    """A lesion: its nests (vertex, 2) in section coordinates, and where its thickness is measured.
+    """A lesion: its nests (vertex, 2) in section coordinates, and the line along which its thickness is measured.
 
-    ``depth_line`` contains the ends (along, depth) of the thickest part of a melanoma, from the granular layer or the
-    ulcer's base to the deepest point; ``None`` for a nevus. ``cell_um`` is the distance of its cells, ``tone`` is -1
-    (pale, pink) to 1, ``desmoplastic`` the share that is poor in cells. The first ``bodies`` nests are the main mass
-    of a melanoma; ``necrosis`` are outlines of necrotic areas inside of them.
+    ``depth_line``: the ends (along, depth) of the thickest part of a melanoma, from the granular layer or the ulcer's
+    base to the deepest point; None for a nevus. ``ulcer``: its first and last position. ``cell_um``: distance between
+    cells. ``tone``: from -1 (pale, pink) to 1. ``desmoplastic``: the share with few cells. ``bodies``: number of nests,
+    the first ones, that are the main mass of a melanoma. ``necrosis``: outlines of necrotic areas in them.
     """
 
     request: PhantomLesionRequest
@@ -59,7 +59,7 @@ def grow_melanoma(
 ) -> tuple[SkinLayers, PhantomLesion]:
     """Generate an invasive melanoma of exactly the requested thickness.
 
-    Returns the skin as the lesion changes it, and the lesion.
+    Returns the layers of the skin with the lesion, and the lesion.
     """
     healthy = _lift_skin(layers, rng, request)
     ulcer = _draw_ulcer_range(rng, request) if request.ulcerated else None
@@ -83,12 +83,12 @@ def grow_melanoma(
 
 
 def _relative_position(layers: SkinLayers, request: PhantomLesionRequest) -> Floats:
-    """Position from the lesion's middle in half widths."""
+    """Return the distance of each position from the lesion's middle, in half widths of the lesion."""
     return (layers.along - request.along) / request.half_width_um
 
 
 def _lift_skin(layers: SkinLayers, rng: np.random.Generator, request: PhantomLesionRequest) -> SkinLayers:
-    """Skin over a melanoma: raised, its ridges effaced."""
+    """Raise the skin over a melanoma, and efface its ridges."""
     t = _relative_position(layers, request)
     lift = min(rng.uniform(0.02, 0.16) * request.depth_um, 500.0) * smooth_bump(t / 1.3)
     thin = rng.uniform(34, 55) + 4 * random_curve(rng, len(t), 90)
@@ -132,7 +132,7 @@ def _add_ulcer(
 def _lower_border(
     rng: np.random.Generator, healthy: SkinLayers, skin: SkinLayers, request: PhantomLesionRequest, depth_um: float
 ) -> Floats:
-    """Depth of the pushing border at each position, so that its thickest part is ``depth_um`` below the surface."""
+    """Return the depth of the lower border at each position; its deepest point is ``depth_um`` below the surface."""
     t = _relative_position(healthy, request)
     roundness = rng.uniform(2.0, 3.2)
     lean = rng.uniform(-0.25, 0.25)
@@ -146,7 +146,7 @@ def _lower_border(
 
 
 def _body_outlines(skin: SkinLayers, lower: Floats) -> list[Floats]:
-    """Outlines between the junction and the lower border, where that is deeper."""
+    """Return the outlines of the areas between the junction and the lower border."""
     bodies = []
     thick = lower > skin.junction + 6
     edges = np.flatnonzero(np.diff(np.concatenate([[0], thick, [0]])))
@@ -162,7 +162,7 @@ def _body_outlines(skin: SkinLayers, lower: Floats) -> list[Floats]:
 
 
 def _deepest_value(layers: SkinLayers, depths: Floats, along: float, half: float) -> float:
-    """Deepest value of a layer around a position."""
+    """Return the largest depth of a layer at most ``half`` from a position."""
     around = along + np.arange(-half, half + STEP_UM, STEP_UM)
     return float(layers.depth_at(depths, around).max())
 
@@ -181,7 +181,7 @@ def _deepest_nest(
 def _fringe_nests(
     rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest
 ) -> list[Floats]:
-    """Nests separate from the body, none deeper than the requested thickness, none touching another."""
+    """Draw separate nests around the body that do not touch each other or exceed the requested thickness."""
     nests: list[Floats] = []
     taken: list[tuple[float, float, float]] = []
     for _ in range(int(request.half_width_um / 13)):
@@ -203,7 +203,7 @@ def _fringe_nests(
 def _junctional_nests(
     rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest
 ) -> list[Floats]:
-    """Nests in the epidermis: at the junction beside the body, single and higher up above it."""
+    """Draw nests in the epidermis: at the junction beside the body, and smaller, higher ones above the body."""
     nests = []
     along = request.along - 1.4 * request.half_width_um
     while along < request.along + 1.4 * request.half_width_um:
@@ -225,7 +225,7 @@ def _junctional_nests(
 def _add_lymphocytes(
     drawing: SectionDrawing, rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest
 ) -> None:
-    """Lymphocytes at the foot of a melanoma, in patches."""
+    """Add patches of lymphocytes below a melanoma."""
     for _ in range(int(rng.uniform(0.1, 1) * request.half_width_um / 60)):
         along = request.along + rng.uniform(-1.05, 1.05) * request.half_width_um
         depth = float(skin.depth_at(np.maximum(lower, skin.junction), np.array([along]))[0]) + rng.uniform(-10, 70)
@@ -234,7 +234,7 @@ def _add_lymphocytes(
 
 
 def _breslow_line(skin: SkinLayers, nests: list[Floats]) -> tuple[Point, Point]:
-    """Ends of the line from the surface to the deepest point, straight down from the surface."""
+    """Return the ends of the line from the surface straight down to the deepest point."""
     points = np.concatenate(nests)
     above = skin.depth_at(skin.granular, points[:, 0])
     deepest = int(np.argmax(points[:, 1] - above))
@@ -245,9 +245,9 @@ def _breslow_line(skin: SkinLayers, nests: list[Floats]) -> tuple[Point, Point]:
 def grow_nevus(
     drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, request: PhantomLesionRequest
 ) -> tuple[SkinLayers, PhantomLesion]:
-    """Generate a nevus: regular nests at the tips of the ridges and below, smaller with depth.
+    """Generate a nevus: regular nests at the tips of the ridges and below them, smaller with depth.
 
-    Returns the skin as the lesion changes it, and the lesion.
+    Returns the layers of the skin with the lesion, and the lesion.
     """
     t = _relative_position(layers, request)
     lift = rng.uniform(0, 0.3) * request.depth_um * smooth_bump(t / 1.3)
@@ -278,7 +278,7 @@ def _ridge_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLes
 
 
 def _dermal_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLesionRequest) -> list[Floats]:
-    """Rows of nests below the junction, none touching another."""
+    """Draw rows of nests below the junction that do not touch each other."""
     nests: list[Floats] = []
     taken = np.zeros((0, 3))
     below = 0.0
@@ -309,9 +309,9 @@ def _dermal_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLe
     return nests
 
 
-# Half axes in micrometers: areas 150 to 500 across are visible at 6 micrometers per pixel.
+# Half axes in micrometers; such areas are visible at 6 micrometers per pixel.
 _RADII = 75.0, 250.0
-# Margins of viable tumor; a body thinner than the last value has no space for necrosis.
+# Margin of viable tumor, and height below which a body has no space for necrosis.
 _MARGIN_UM, _THINNEST_UM = 24.0, 90.0
 _MAX_TRIES = 500
 
@@ -335,7 +335,7 @@ def add_necrosis(
 ) -> PhantomLesion:
     """Add necrosis to a melanoma's bodies, away from their borders, so that outline and thickness are unchanged.
 
-    ``share``: of the area of its bodies, 0 to 1; what has no room is left out.
+    ``share``: of the area of its bodies, 0 to 1; less if there is not enough space.
     """
     bodies = [_parse_body(nest) for nest in lesion.nests[: lesion.bodies]]
     wanted = share * sum(map(polygon_area, lesion.nests[: lesion.bodies]))
@@ -372,7 +372,7 @@ def _parse_body(outline: Floats) -> _MelanomaBody:
 
 
 def _draw_ellipse(rng: np.random.Generator, body: _MelanomaBody, index: int) -> Floats:
-    """Middle (along, depth) and half axes of an area at a position of a body that fits there."""
+    """Draw middle (along, depth) and half axes of an area that fits into a body at a position."""
     radius = rng.uniform(*_RADII)
     tall = min(radius * rng.uniform(0.6, 1.0), float(body.inner_height[index]) / 2)
     top, bottom = body.upper[index] + _MARGIN_UM + tall, body.lower[index] - _MARGIN_UM - tall
@@ -380,7 +380,7 @@ def _draw_ellipse(rng: np.random.Generator, body: _MelanomaBody, index: int) -> 
 
 
 def _draw_ragged_outline(rng: np.random.Generator, ellipse: Floats) -> Floats:
-    """An outline with coarse lobes and fine teeth around an ellipse."""
+    """Draw an outline with coarse lobes and fine teeth around an ellipse."""
     outline = blob_outline(rng, (0.0, 0.0), (float(ellipse[2]), float(ellipse[3])), 0.16)
     turn = np.linspace(0, 2 * np.pi, len(outline), endpoint=False)
     teeth = np.ones(len(turn))

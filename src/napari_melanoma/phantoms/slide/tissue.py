@@ -14,10 +14,10 @@ STEP_UM = 1.0
 
 @dataclass(frozen=True)
 class SkinLayers:
-    """Depths in micrometers at every micrometer along a section, float64 (position,), from ``start`` on.
+    """Depths in micrometers at every micrometer along a section, float64 (position,), beginning at ``start``.
 
     ``top`` is the surface of the keratin, ``granular`` the top of the granular layer (or the base of an ulcer),
-    ``junction`` the lower border of the epidermis, ``fat`` and ``bottom`` where the dermis and the section end.
+    ``junction`` the lower border of the epidermis, ``fat`` that of the dermis, and ``bottom`` that of the section.
     """
 
     start: float
@@ -38,23 +38,20 @@ class SkinLayers:
         return self.start + STEP_UM * (len(self.top) - 1)
 
     def depth_at(self, depths: Floats, along: Floats) -> Floats:
-        """Evaluate a layer.
+        """Return the depths of a layer at positions along the section.
 
-        ``along``: micrometers, of any shape; beyond the ends the last value is used. Depths, of the same shape.
+        ``along``: micrometers, of any shape; beyond the ends, the last value is used.
         """
         index = ((along - self.start) * (1 / STEP_UM) + 0.5).astype(np.int32)
         return depths.take(index, mode="clip")
 
     def with_upper_layers(self, top: Floats, granular: Floats, junction: Floats) -> SkinLayers:
-        """Return the layers with the upper ones replaced, for a lesion."""
+        """Return the layers with other upper layers, as a lesion changes them."""
         return replace(self, top=top, granular=granular, junction=junction)
 
 
 def random_curve(rng: np.random.Generator, count: int, scale_um: float) -> Floats:
-    """Smooth random curve of mean about 0 and standard deviation about 1.
-
-    Returns float64 (count,).
-    """
+    """Draw a smooth random curve with a mean of about 0 and a standard deviation of about 1, float64 (count,)."""
     nodes = rng.standard_normal(int(count * STEP_UM / scale_um) + 5)
     position = np.arange(count) * (STEP_UM / scale_um) + 1
     first = position.astype(int)
@@ -65,7 +62,7 @@ def random_curve(rng: np.random.Generator, count: int, scale_um: float) -> Float
 
 
 def smooth_bump(values: Floats) -> Floats:
-    """Smooth hill: 1 at 0, 0 from -1 and 1 on."""
+    """Return a smooth hill: 1 at 0, and 0 below -1 and above 1."""
     return np.clip(1 - values**2, 0, 1) ** 2
 
 
@@ -86,9 +83,9 @@ def grow_layers(rng: np.random.Generator, width_um: float, depth_um: float, stre
 
 
 def draw_rete_ridges(rng: np.random.Generator, count: int) -> Floats:
-    """Draw the pegs that the epidermis sends down, 70 to 130 micrometers apart, each of its own length and width.
+    """Draw the rete ridges of the epidermis, 80 to 115 micrometers apart on average, of different lengths and widths.
 
-    Depth below the plate of the epidermis in micrometers, float64 (count,).
+    Returns the depth below the plate of the epidermis in micrometers, float64 (count,).
     """
     spacing = rng.uniform(80, 115)
     along = np.arange(count) * STEP_UM
@@ -114,9 +111,9 @@ MM = 1000.0
 def add_follicle(
     drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, along: float, stretch: float
 ) -> None:
-    """Draw a hair follicle with its gland, from the surface towards the fat, sometimes cut so that only a part is seen.
+    """Draw a hair follicle with its gland, from the surface towards the fat, sometimes without its upper part.
 
-    ``along``: where it opens, in micrometers.
+    ``along``: position of its opening in micrometers.
     """
     start = float(layers.depth_at(layers.granular, np.array([along]))[0])
     floor = float(layers.depth_at(layers.bottom, np.array([along]))[0])
@@ -136,7 +133,7 @@ def add_follicle(
 
 
 def _add_hair(drawing: SectionDrawing, rng: np.random.Generator, path: Floats, t: Floats) -> None:
-    """Outer sheath with a funnel and a bulb, inner sheath, shaft, papilla; ``t`` is 0 at the surface, 1 at the tip."""
+    """Draw outer sheath, inner sheath, shaft and papilla; ``t`` is 0 at the surface and 1 at the tip."""
     thick = rng.uniform(28, 50)
     bulb = 1 + 0.75 * np.exp(-(((t - 0.93) / 0.07) ** 2)) - 0.7 * np.clip((t - 0.965) / 0.035, 0, 1)
     funnel = 1 + 1.1 * np.exp(-t / 0.05)
@@ -183,10 +180,7 @@ def add_sweat_gland(drawing: SectionDrawing, rng: np.random.Generator, centre: t
 
 
 def add_vessel(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float], radius: float) -> None:
-    """Draw a cut vessel: wall with flat nuclei, and blood or an empty lumen.
-
-    ``radius``: in micrometers.
-    """
+    """Draw a vessel of a radius in micrometers: a wall with flat nuclei, and blood or an empty lumen."""
     radii = radius * rng.uniform(0.9, 2.2), radius
     wall = rng.uniform(2.5, 4.5) + 0.1 * radius
     drawing.add(
@@ -212,7 +206,7 @@ def add_nerve(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[f
 
 
 def add_muscle(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
-    """Draw a bundle of smooth muscle, as that which raises a hair."""
+    """Draw a bundle of smooth muscle, such as one that raises a hair."""
     t = np.linspace(-1, 1, 30)
     length, lean = rng.uniform(180, 380), rng.uniform(-0.9, 0.9)
     path = np.stack([centre[0] + length * t, centre[1] + length * lean * t + 18 * np.sin(3 * t)], axis=1)
@@ -229,7 +223,7 @@ def add_infiltrate(
 def add_scars(
     drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, masses: list[Floats], share: float
 ) -> None:
-    """Draw patches of scar rich in cells beside and below tumors: the same colors, other cells."""
+    """Draw patches of cellular scar beside and below tumors, with the same colors but other cells."""
     for middle, half, deep in masses:
         left_over = share * 1.5 * half * deep
         for _ in range(400):
@@ -249,9 +243,10 @@ def add_scars(
 def fill_dermis(
     drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, amounts: dict[str, float]
 ) -> None:
-    """Fill the dermis of a section.
+    """Fill the dermis of a section with vessels, glands, nerves, muscles, inflammation and follicles.
 
-    ``amounts``: ``follicles`` per mm, ``inflammation`` 0 to 1, ``stretch``.
+    ``amounts``: ``follicles`` per mm, ``inflammation`` from 0 to 1, and ``stretch``, the factor by which an oblique
+    section is deeper.
     """
     width_mm = (layers.end - layers.start) / MM
 
