@@ -147,7 +147,7 @@ def computed_fields(config: type[BaseModel]) -> set[str]:
 
 
 def field_title(name: str, info: FieldInfo) -> str:
-    """Return the label of a field for users: its title, or its name as words where that says the same."""
+    """Return the label of a field for users: its title, or without one its name in words."""
     words = info.title or name.replace("_", " ")
     return f"{words[:1].upper()}{words[1:]}"
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull
 
 Item = TypeVar("Item")
-REPORT_S = 0.2  # interval of reports on many short steps, each of which may repaint a dock
+REPORT_S = 0.2  # interval between reports of many short steps, as each report may repaint a dock
 SCALE_STEPS = 1000  # steps in which the progress of a part is reported
 
 
@@ -21,13 +21,7 @@ class Cancelled(Exception):  # noqa: N818 - an outcome, not an error: nothing we
     """The user requested a stop; raised by ``RunContext.check`` and never shown as an error."""
 
 
-# These end a batch; any other error affects one input only
-BATCH_ERRORS = (
-    Cancelled,
-    BundleError,
-    ConfigError,
-    DiskFull,
-)
+BATCH_ERRORS = (Cancelled, BundleError, ConfigError, DiskFull)  # end a batch; any other error concerns one input only
 
 
 @dataclass(frozen=True)
@@ -98,9 +92,10 @@ NULL_CONTEXT = RunContext()  # reports nothing and is never stopped
 
 
 class PartContext(RunContext):
-    """Context of one part of a longer work: its progress counts for the whole, and a stop of the whole stops it.
+    """Context of one part of a longer function: it reports progress of the whole, and is cancelled with the whole.
 
-    ``scale``: total of the progress that counts; other progress, such as that of a nested step, only shows its message.
+    ``scale``: total of the reports that advance the progress; other reports, such as those of a nested step, change
+    only the message.
     """
 
     def __init__(self, outer: RunContext, number: int, parts: int, title: str, scale: int | None = None) -> None:

@@ -29,14 +29,14 @@ from napari_melanoma.core.errors import DiskFull, SaveError, UnreadableImage
 FILE_IN_USE_ERRORS = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
 RENAME_TIMEOUT_S, RENAME_RETRY_S = 1.0, 0.02
 REPLACED_SUFFIX = ".old"  # suffix of a folder that was renamed before its replacement
-KEPT_NAME_BYTES = 120  # of a name in that of a temporary file; file systems allow 255
+KEPT_NAME_BYTES = 120  # of a name, as a part of that of a temporary file; file systems allow 255 in all
 MIN_AGE_S = 86_400.0  # age at which a file without a known owner, or with a reused process number, counts as left over
 _OWNED = re.compile(
     r"\.?(?P<name>.+)\.tmp-(?P<machine>[0-9a-f]{16})-(?P<pid>[0-9]{1,10})-(?P<start>[0-9a-f]{1,12})-[0-9a-z_]{8}"
     r"(?P<suffix>\.\w{1,12})?",
     re.DOTALL,
 )
-# Names before 0.2, without an owner: a file has a suffix that we write, eight digits alone are a date.
+# Names of versions before 0.2, without an owner: a file has a suffix that was written, and eight digits are a date.
 _OLD_FILE = re.compile(
     r"\..{1,300}\.(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8}\."
     r"(json|jsonl|geojson|csv|toml|png|npy|npz|safetensors|ckpt|tiff?|md|txt|html|pdf|xlsx|dcm|parquet|partial)",
@@ -54,9 +54,9 @@ FileStamp = tuple[int, int]
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder and with the same suffix, which is renamed to ``path`` at the end.
+    """Yield a temporary path in the same folder and with the same suffix; the file is renamed to ``path`` at the end.
 
-    After an error it is removed.
+    After an error, the temporary file is removed.
     """
     temporary = temporary_name(path, path.suffix)
     sweep_once(path.parent)
@@ -74,9 +74,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder next to ``path``, which replaces it at the end.
+    """Yield an empty temporary folder, which replaces the folder ``path`` at the end.
 
-    After an error it is removed.
+    After an error, the temporary folder is removed.
     """
     temporary, replaced = temporary_name(path), temporary_name(path, REPLACED_SUFFIX)
     sweep_once(path.parent)
@@ -111,9 +111,9 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON 
 
 
 def save_error(path: Path, error: OSError) -> SaveError:
-    """Translate an error of the file system into one with the reason and what to do.
+    """Translate an error of the file system into one that states the reason and what to do; the caller raises it.
 
-    ``DiskFull`` where the disk is full; the caller raises it.
+    Returns ``DiskFull`` if the disk is full.
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"cannot write {path}: the disk is full. Free some space or choose another folder.")
@@ -172,7 +172,7 @@ def normalize_name(name: str) -> str:
 
 
 def _check_not_file(path: Path) -> None:
-    """Raise where a folder would replace a file, which is the user's."""
+    """Raise if a folder would replace a file, which belongs to the user."""
     if not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "a file of that name exists")
 
@@ -187,7 +187,7 @@ def _restore(path: Path, replaced: Path) -> None:
 
 
 def temporary_name(path: Path, suffix: str = "") -> Path:
-    """Make a unique hidden name in the same folder, with a mark of this process as its owner."""
+    """Make a unique hidden name in the same folder that identifies this process as its owner."""
     return path.with_name(f".{_shorten_name(path.name)}.{_owner_mark(os.getpid())}-{uuid.uuid4().hex[:8]}{suffix}")
 
 
@@ -239,7 +239,7 @@ def _is_leftover(path: Path, *, alone: bool) -> bool:
 
 
 def _had_no_owner(path: Path, *, alone: bool) -> bool:
-    """Whether a name has the form of earlier versions, without an owner."""
+    """Whether a name has the form of versions before 0.2, without an owner."""
     if path.is_dir() and not path.is_symlink():
         # A renamed folder may be the only copy of a result; in a run folder it can be made again.
         return bool(_OLD_FOLDER.fullmatch(path.name) or (alone and _OLD_REPLACED.fullmatch(path.name)))
@@ -247,12 +247,12 @@ def _had_no_owner(path: Path, *, alone: bool) -> bool:
 
 
 def _restore_or_discard(path: Path) -> None:
-    """Remove a left-over file, or restore it where its replacement failed."""
+    """Remove a leftover file or folder, or restore a folder whose replacement failed."""
     found = _OWNED.fullmatch(path.name)
     if found and found["suffix"] == REPLACED_SUFFIX:
         target = path.with_name(found["name"])
         if not target.exists():
-            if _shorten_name(found["name"], KEPT_NAME_BYTES - 4) == found["name"]:  # else the name may be shortened
+            if _shorten_name(found["name"], KEPT_NAME_BYTES - 4) == found["name"]:  # longer ones may be incomplete
                 with suppress(OSError):
                     path.rename(target)
             return
@@ -273,21 +273,21 @@ def _shorten_name(name: str, most: int = KEPT_NAME_BYTES) -> str:
 
 
 def _owner_mark(pid: int) -> str:
-    """Mark of a process of this machine; with its start, as process numbers are reused."""
+    """Return a mark of a process of this machine, including its start, as process numbers are reused."""
     return f"tmp-{_machine_mark()}-{pid}-{int(process_start(pid)):x}"
 
 
 @cache
 def _machine_mark() -> str:
-    """Mark of this machine; includes its name, as copies of a machine share the mark."""
+    """Return a mark of this machine, including its name, as copies of a virtual machine have the same id."""
     return hashlib.sha256(f"{machine_id()} {socket.gethostname()}".encode()).hexdigest()[:16]
 
 
 @cache
 def machine_id() -> str:
-    """Return the mark of this machine, and of this container, as sixteen hexadecimal digits.
+    """Return a mark of this machine and container, sixteen hexadecimal digits.
 
-    From the machine's name where its system has no mark.
+    It is derived from the machine's name if the system has no id.
     """
     mark = _system_id() or socket.gethostname()
     return hashlib.sha256(f"napari-melanoma {mark}".encode()).hexdigest()[:16]
@@ -304,9 +304,9 @@ def process_start(pid: int) -> float:
 
 
 def has_ended(pid: int, start: float) -> bool | None:
-    """Return whether a process of this machine has ended; a zombie has.
+    """Return whether a process of this machine has ended, or is a zombie.
 
-    None if another process seems to have its number; a changed clock has the same effect.
+    None if another process seems to have its number, or the clock was changed.
     """
     import psutil
 
@@ -322,7 +322,7 @@ def has_ended(pid: int, start: float) -> bool | None:
 
 
 def _system_id() -> str:
-    """Mark of the system; empty if it has none."""
+    """Return the id of the system; empty if it has none."""
     if sys.platform == "win32":
         import winreg
 
@@ -341,7 +341,7 @@ def _system_id() -> str:
 
 
 def platform_uuid(output: str) -> str:
-    """Find the mark of a Mac in the output of ``ioreg``; empty if there is none."""
+    """Find the id of a Mac in the output of ``ioreg``; empty if there is none."""
     found = re.search(r'"IOPlatformUUID"\s*=\s*"([^"]+)"', output)
     return found[1] if found else ""
 

@@ -30,7 +30,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
-class UnsafePath(InputError):  # noqa: N818 - reads as what it is at the place it is raised
+class UnsafePath(InputError):  # noqa: N818 - the name describes the path
     """A path in a file leads out of the folder of that file, or is invalid.
 
     The message completes "the path ...", such as "is absolute".
@@ -249,8 +249,8 @@ def is_file_name(text: str) -> bool:
 def id_to_file_name(text: str) -> str:
     """Turn an id into a file name without suffix; different ids have different names.
 
-    Valid names are unchanged, others get a digest. Names that differ in case only are the same file on Windows and
-    macOS: use ``ids_to_file_names`` for the ids of a data set.
+    Valid names are unchanged; others, and those that end with the form of a digest, get a digest. Names that differ
+    only in case are the same file on Windows and macOS: use ``ids_to_file_names`` for the ids of a data set.
     """
     return text if is_file_name(text) and not _DIGEST.fullmatch(text[-_DIGITS - 1 :]) else _with_digest(text)
 
@@ -296,6 +296,6 @@ def _is_invisible(character: str) -> bool:
 
 
 def _with_digest(text: str) -> str:
-    """Append a digest to the readable part of a text; names that end like one get a digest too."""
+    """Append a digest of a text to its readable part."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
     return f"{safe_name(text)}~{digest}"

@@ -148,7 +148,7 @@ class Validity(Config):
 
 @dataclass(frozen=True)
 class ValidityInputs:
-    """Properties of a model and an input; None if not applicable or unknown.
+    """Properties of a model and an input from which the validity follows; None if not applicable or unknown.
 
     ``synthetic_share``: share of synthetic images in the training data. ``synthetic_input``: whether the input is
     marked as a phantom of this program. ``modality_certain``: whether the modality was stated, or recognized with
@@ -197,42 +197,39 @@ class ValidityInputs:
         if self.synthetic_input:
             return
         if self.demonstration or share >= 1:
-            yield _invalid(
+            yield _reason(
                 "demonstration",
                 f"not applicable to real patients. '{self.model}' is a demonstration, trained on synthetic data only",
             )
         elif share > 0:
             text = f"{100 * share:.0f} % of the data that '{self.model}' was trained on are synthetic"
-            severity: Severity = "invalid" if share >= SYNTHETIC_INVALID else "caution"
-            yield ValidityReason(code="synthetic_training", severity=severity, text=text)
+            yield _reason("synthetic_training", text, is_invalid=share >= SYNTHETIC_INVALID)
 
     def _check_file(self) -> Iterable[ValidityReason]:
         if self.damage:
-            yield _invalid("damaged", f"a part of the image is missing. {self.damage.rstrip('.')}")
+            yield _reason("damaged", f"a part of the image is missing. {self.damage.rstrip('.')}")
         if self.failed_share > 0:
             text = f"{100 * self.failed_share:.2g} % of the tiles could not be read, and findings in them are missed"
-            severity: Severity = "invalid" if self.failed_share > FAILED_INVALID else "caution"
-            yield ValidityReason(code="damaged", severity=severity, text=text)
+            yield _reason("damaged", text, is_invalid=self.failed_share > FAILED_INVALID)
 
     def _check_modality(self) -> Iterable[ValidityReason]:
         if self.modality == NO_PHOTOGRAPH:
-            yield _invalid("no_photograph", "the image does not look like a photograph of a skin lesion")
+            yield _reason("no_photograph", "the image does not look like a photograph of a skin lesion")
         elif self.modality and self.modalities and self.modality not in self.modalities:
             trained = " and ".join(map(_modality_name, self.modalities))
-            yield _invalid(
+            yield _reason(
                 "modality",
                 f"'{self.model}' cannot assess {_input_name(self.modality)}. It was trained on {trained} images only",
             )
         elif not self.modality_certain:
-            text = "the modality of the image is not certain"
-            yield ValidityReason(code="modality_uncertain", severity="caution", text=text)
+            yield _reason("modality_uncertain", "the modality of the image is not certain", is_invalid=False)
 
     def _check_scale(self) -> Iterable[ValidityReason]:
         scale = self.scale
         if scale is None:
             return
         if scale.found_um is None:
-            yield _invalid(
+            yield _reason(
                 "scale_unknown",
                 f"the scale of the image is unknown, and '{self.model}' works at {scale.expected_um:g} µm per pixel",
             )
@@ -241,44 +238,39 @@ class ValidityInputs:
                 f"the image has the wrong scale. It is shown at {scale.found_um:.3g} µm per pixel, and "
                 f"'{self.model}' works at {scale.expected_um:g} µm per pixel"
             )
-            severity: Severity = "invalid" if scale.factor > SCALE_INVALID else "caution"
-            yield ValidityReason(code="scale", severity=severity, text=text)
+            yield _reason("scale", text, is_invalid=scale.factor > SCALE_INVALID)
 
     def _check_field(self) -> Iterable[ValidityReason]:
         found, expected = self.field_mm, self.model_field_mm
         if found is not None and expected and found < FIELD_CAUTION * expected:
             text = f"the image is too small. It shows {found:.2g} mm, and '{self.model}' needs {expected:.2g} mm"
-            severity: Severity = "invalid" if found < FIELD_INVALID * expected else "caution"
-            yield ValidityReason(code="field_of_view", severity=severity, text=text)
+            yield _reason("field_of_view", text, is_invalid=found < FIELD_INVALID * expected)
         if self.detail is not None and self.detail < DETAIL_INVALID:
-            yield _invalid(
+            yield _reason(
                 "resolution",
                 "the lesion has too few pixels. Take the photograph from closer, or at a higher resolution",
             )
 
     def _check_distribution(self) -> Iterable[ValidityReason]:
-        # Also if it is NaN
+        # A distance of NaN is out of distribution, too
         if self.distance is not None and self.limit is not None and not self.distance <= self.limit:
-            yield _invalid(
+            yield _reason(
                 "out_of_distribution",
                 f"the image is out of distribution. It differs from the data that '{self.model}' was trained on",
             )
 
     def _check_calibration(self) -> Iterable[ValidityReason]:
         if self.calibrated is False:
-            yield _invalid(
+            yield _reason(
                 "uncalibrated", f"the error is unknown. The predictions of '{self.model}' were never calibrated"
             )
         if self.coverage is not None and self.coverage < COVERAGE_CAUTION:
-            yield ValidityReason(
-                code="coverage",
-                severity="caution",
-                text=f"the prediction set misses the true class in {100 * (1 - self.coverage):.3g} % of cases",
-            )
+            text = f"the prediction set misses the true class in {100 * (1 - self.coverage):.3g} % of cases"
+            yield _reason("coverage", text, is_invalid=False)
 
 
-def _invalid(code: Code, text: str) -> ValidityReason:
-    return ValidityReason(code=code, text=text)
+def _reason(code: Code, text: str, *, is_invalid: bool = True) -> ValidityReason:
+    return ValidityReason(code=code, severity="invalid" if is_invalid else "caution", text=text)
 
 
 def _sort_reasons(reasons: Iterable[ValidityReason]) -> tuple[ValidityReason, ...]:
