@@ -36,7 +36,7 @@ _OWNED = re.compile(
     r"(?P<suffix>\.\w{1,12})?",
     re.DOTALL,
 )
-# Names of versions before 0.2, without an owner: a file has a suffix that was written, and eight digits are a date.
+# Names of versions before 0.2, which state no owner. Only suffixes of written files count; eight digits are a date.
 _OLD_FILE = re.compile(
     r"\..{1,300}\.(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8}\."
     r"(json|jsonl|geojson|csv|toml|png|npy|npz|safetensors|ckpt|tiff?|md|txt|html|pdf|xlsx|dcm|parquet|partial)",

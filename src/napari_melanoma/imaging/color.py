@@ -86,10 +86,11 @@ def lesion_and_ring(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float32]]:
     """Find the lesion and the ring of skin around it on one grid, averaged down to at most 256 pixels a side.
 
-    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). Returns bool
-    (row, column) of the grid; the ring is 5 % to 25 % of the equivalent diameter away from the lesion, and is empty
-    where the lesion fills the view. Returns float32 (row, column, channel=3), CIELAB. ``usable``: bool (row, column),
-    pixels of the photograph that may be skin; those of ``find_view`` by default.
+    The ring is 5 % to 25 % of the equivalent diameter away from the lesion; it is empty if the lesion fills the view.
+
+    ``mask``: boolean, (row, column), not empty. ``rgb``: photograph, uint8, (row, column, channel=3). ``usable``: bool
+    (row, column), pixels of the photograph that may be skin; those of ``find_view`` by default. Returns lesion and
+    ring, bool (row, column), and the colors in CIELAB, float32 (row, column, channel=3), all on the grid.
     """
     from PIL import Image
     from scipy import ndimage
@@ -111,7 +112,7 @@ def lesion_and_ring(
 
 
 def find_view(rgb: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Find the pixels that may show skin: without white bars, black around the view, and the dim rim beside it.
+    """Find the pixels that may show skin, without white bars, the black around the view and its dim rim.
 
     ``rgb``: photograph, uint8, (row, column, channel=3), of any size. ``lesion``: bool (row, column). Returns bool
     (row, column), with a precision of 1/256 of the longer side; all True if nothing is outside the view.
@@ -206,8 +207,8 @@ def illuminant_gains(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.f
 def illuminated_rectangle(lightness: NDArray[np.float32]) -> tuple[slice, slice] | None:
     """Find approximately the largest rectangle inside an illuminated circle or ellipse on black.
 
-    ``lightness``: float32 (row, column), CIELAB lightness, 0 to 100; some 64 x 64 pixels are enough. Returns rows and
-    columns of the rectangle. None where there is no such circle, or it is too small.
+    ``lightness``: float32 (row, column), CIELAB lightness, 0 to 100; about 64 x 64 pixels are enough. Returns rows and
+    columns of the rectangle; None if there is no such circle, or if it is too small.
     """
     dark = lightness < DARK
     part = _crop_dark_sides(dark)

@@ -91,8 +91,8 @@ def measure_lesion(
     ``mask``: boolean, (row, column). ``rgb``: photograph, uint8, (row, column, channel=3), for the ``color_`` columns.
     ``pixel_size``: for the columns in mm and mm2. Without them these columns are left out. Returns column to value in
     the order of ``MEASUREMENT_COLUMNS``; empty for an empty mask. ``fractal_dimension`` is NaN for lesions under 32
-    pixels, ``color_difference`` where no skin is in view; all others are finite. Black around the view of a
-    dermatoscope, black bars and white ones are no skin.
+    pixels, and ``color_difference`` where no skin is in view; all others are finite. The black around the view of a
+    dermatoscope and black or white bars do not count as skin.
     """
     box = bounding_box(mask)
     if box is None:
@@ -112,14 +112,14 @@ def measure_lesion(
 def color_measurements(
     mask: NDArray[np.bool_], rgb: NDArray[np.uint8], usable: NDArray[np.bool_] | None = None
 ) -> dict[str, float]:
-    """Color variegation of a lesion and its contrast to the skin around it.
+    """Measure the color variegation of a lesion, and its contrast to the skin around it.
 
-    Lesion and surroundings are first averaged down to at most 256 pixels a side, which reduces noise and edges of
+    Lesion and surroundings are first averaged down to at most 256 pixels a side, which reduces noise and the effect of
     hairs.
 
     - ``color_std_l``, ``color_std_a``, ``color_std_b``: standard deviation of L*, a*, b* within the lesion (the color
       features of Celebi et al. 2007, doi:10.1016/j.compmedimag.2007.01.003).
-    - ``color_count``: number of the six colors of the ABCD rule cover at least 5 % of the lesion (Nachbar et al.
+    - ``color_count``: number of the six colors of the ABCD rule that cover at least 5 % of the lesion (Nachbar et al.
       1994, doi:10.1016/S0190-9622(94)70061-3; reference values and share are this program's own).
     - ``color_difference``: CIE 1976 color difference between the means of lesion and skin; skin is the ring from 5 %
       to 25 % of the equivalent diameter away from the lesion, as far as it is in view (``find_view``).

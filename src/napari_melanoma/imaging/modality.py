@@ -71,7 +71,7 @@ def probable_modality(estimate: ModalityEstimate, stated: str | None = None) -> 
 
 
 def modality_warning(estimate: ModalityEstimate, modalities: Sequence[str], stated: str | None = None) -> str:
-    """Return a warning if photograph and segmentation model do not match; empty if they do, or if it is uncertain."""
+    """Return a warning if photograph and segmentation model do not match; empty if the modality is uncertain."""
     kind = certain_modality(estimate, stated)
     if kind == "neither":
         return "This does not look like a photograph of a skin lesion: its mask may be meaningless."
@@ -133,7 +133,7 @@ def crop_to_circle(rgb: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         slice(side.start * length // SIDE, side.stop * length // SIDE)
         for side, length in zip(part, rgb.shape[:2], strict=True)
     )
-    return rgb[rows, columns] if min(rgb.shape[:2]) >= SIDE else None  # of fewer pixels too little would be left
+    return rgb[rows, columns] if min(rgb.shape[:2]) >= SIDE else None  # a smaller image would have too few pixels left
 
 
 def _shrink(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -102,7 +102,7 @@ def find_other_lesions(
     config: RefinementConfig,
     pixels: Collection[tuple[int, int]] = (),
 ) -> NDArray[np.bool_]:
-    """Find the lesions of a mask that another mask does not touch, such as those that are not displayed.
+    """Find the lesions of a mask that do not touch another mask, such as lesions that were not selected.
 
     ``mask``: boolean, (row, column), not refined. ``pixels``: (row, column) of lesions that count however small they
     are. Returns boolean, same shape; each component is a lesion, filled.

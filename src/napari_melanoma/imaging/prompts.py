@@ -107,7 +107,7 @@ Pixel = tuple[FiniteFloat, FiniteFloat]
 
 
 class PromptOptions(Config):
-    """The lesion that is meant and what belongs to it, in pixels of the photograph (row, column)."""
+    """Clicks and a box that select a lesion, in pixels of the photograph (row, column)."""
 
     include: tuple[Pixel, ...] = Field((), description="pixels of the lesion")
     exclude: tuple[Pixel, ...] = Field((), description="pixels outside the lesion")
@@ -127,7 +127,7 @@ def draw_click(drawn: NDArray[np.float32], row: float, column: float) -> None:
 
 
 def draw_disk(drawn: NDArray[Any], center: tuple[float, float], radius: float, value: float = 1) -> None:
-    """Set the pixels of a disk, as far as it lies in the image.
+    """Set the pixels of a disk within the image.
 
     ``drawn``: (row, column), changed in place. ``center``: (row, column).
     """
@@ -139,7 +139,7 @@ def draw_disk(drawn: NDArray[Any], center: tuple[float, float], radius: float, v
 
 
 class Click(NamedTuple):
-    """A click of a user who compares a mask with what it should be."""
+    """A click of a simulated user, who compares a mask with the correct one."""
 
     row: int
     column: int
@@ -149,7 +149,7 @@ class Click(NamedTuple):
 def simulate_click(
     truth: NDArray[np.bool_], found: NDArray[np.bool_], random: np.random.Generator | None = None
 ) -> Click | None:
-    """Click in the middle of the largest error, as the literature does (Sofiiuk et al. 2022).
+    """Click in the middle of the largest error, as usual in the literature (Sofiiuk et al. 2022).
 
     The middle is the pixel of the error that is farthest from its border. With ``random``, the pixel is drawn among
     those of the same error that are at least half as far. ``truth``, ``found``: bool (row, column). Returns None if
@@ -173,14 +173,15 @@ def simulate_click(
 
 
 def apply_prompts(mask: NDArray[np.bool_], prompts: Prompts, *, everywhere: bool = False) -> NDArray[np.bool_]:
-    """Return the parts of a mask that are meant, with what was clicked, filled; bool (row, column).
+    """Select the components of a mask by prompts, include and exclude the clicked pixels, and fill holes.
 
-    This makes the mask of every answer, in docks, command line and Python, of a probability that is not smoothed.
+    Docks, command line and Python apply this function to the thresholded probability of every answer to prompts, which
+    is not smoothed. Returns bool (row, column).
 
-    With pixels to include or a box, these are the components of the mask at them, and those that overlap the previous
-    mask; else, and if there are none, all but specks. Where clicks or strokes contradict the previous mask, only the
-    parts of the change that touch them remain (Chen et al. 2022, doi:10.1109/CVPR52688.2022.00136), so that a
-    correction does no harm far away; ``everywhere``: the whole change remains.
+    With pixels to include or a box, the components at them and those that overlap the previous mask are kept;
+    otherwise, or if there are none, all components except specks. If clicks or strokes contradict the previous mask,
+    only the parts of the change that touch them are kept (Chen et al. 2022, doi:10.1109/CVPR52688.2022.00136), so that
+    a correction changes nothing far away; with ``everywhere``, the whole change is kept.
     """
     shape = (mask.shape[0], mask.shape[1])
     include, exclude = _draw_marks(prompts, shape)

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 COARSE_PX, FINE_PX = 64, 768  # longer side of the images in which rotations are tried, and in which blocks are compared
 ROTATION_STEP, FINE_STEP = 6.0, 1.5  # degrees
-BLOCK_PX, SEARCH_PX = 48, 12  # side of a block, and how far it may be from its place
+BLOCK_PX, SEARCH_PX = 48, 12  # side of a block, and its largest shift
 MIN_BLOCKS, MIN_SHARE = 6, 0.3  # blocks that agree, of those with structure
-MIN_CORRELATION, MIN_SPREAD = 0.35, 0.1  # of a block with what is at its place, and of their standard deviations
+MIN_CORRELATION, MIN_SPREAD = 0.35, 0.1  # of a block with the other image, and ratio of their standard deviations
 MIN_OVERLAP, CANDIDATES = 0.3, 4  # share of the smaller image; overall positions to try with blocks
 INLIER_PX = 3.0
 ROUNDS, SAMPLES = 3, 200  # of refinement; pairs of points that are tried in each
 FEATURES_PX, FEATURE_CONTRAST = 640, 0.001  # longer side of the images with features; skin has little contrast
-MAX_FEATURES, MIN_FEATURES = 2500, 8  # of an image; that agree
+MAX_FEATURES, MIN_FEATURES = 2500, 8  # most features of an image, and least number that must agree
 FEATURE_RADIUS = 3.0  # standard deviations of the Gaussian at which a feature was found
 MATCH_RATIO = 0.8  # of the distances to the best and the next feature (Lowe 2004)
 MAX_MAGNIFICATION = 5.0
@@ -245,7 +245,7 @@ class _Fit:
 
 
 class _Blocks:
-    """Blocks of the fixed image with structure, which are looked for in the moving image."""
+    """Blocks of the fixed image with structure, which are searched for in the moving image."""
 
     def __init__(self, fixed: NDArray[np.float32]) -> None:
         self._fixed = fixed
@@ -274,7 +274,7 @@ class _Blocks:
         return fit
 
     def _find(self, warped: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-        """Find the blocks in the warped image: their centers, the centers found, and the number of blocks tried."""
+        """Return the centers of the blocks that were found, their centers in the warped image, and the number tried."""
         from skimage.feature import match_template
 
         places, found, tried = [], [], 0
@@ -315,7 +315,7 @@ def _search(
 
 
 class _Correlator:
-    """Correlates two images at low resolution over all shifts; what lies outside of an image does not count."""
+    """Correlates two images at low resolution over all shifts, each within the area that both cover."""
 
     def __init__(self, fixed: NDArray[np.float32], moving: NDArray[np.float32], side_px: int) -> None:
         self._step = max(*fixed.shape, *moving.shape) / side_px
@@ -347,7 +347,7 @@ class _Correlator:
         return float(correlation[best]), matrix
 
     def _transform(self, image: NDArray[np.float32]) -> list[NDArray[np.complexfloating]]:
-        """Fourier transforms of where the image is, its values, and their squares."""
+        """Return the Fourier transforms of the area of the image, of its values, and of their squares."""
         there = np.isfinite(image)
         values = np.where(there, image, 0.0).astype(np.float64)
         return [fft.rfft2(one, self._shape) for one in (there.astype(np.float64), values, values**2)]
@@ -374,7 +374,7 @@ def _warp(image: NDArray[np.float32], matrix: NDArray[np.float64], shape: Sequen
 
 
 def _resample(image: NDArray[np.floating | np.bool_], um: tuple[float, float], target_um: float) -> NDArray[np.float32]:
-    """Resample an image to square pixels of another size, without aliasing; corners stay where they are."""
+    """Resample an image to square pixels of another size, without aliasing; its outer corner does not move."""
     from scipy import ndimage
 
     factors = np.array([target_um / one for one in um])
@@ -437,7 +437,7 @@ def _agreement(
 ) -> Iterator[NDArray[np.bool_]]:
     """Yield, for each pair of points, which points agree with the transformation that fits the pair best.
 
-    Positions are complex numbers, of which a similarity is a product and a sum: of two points, it follows directly.
+    Positions are complex numbers, for which a similarity is a multiplication and an addition; two points determine it.
     """
     start = moving[:, 0] + 1j * moving[:, 1] * (-1 if flip else 1)
     end = fixed[:, 0] + 1j * fixed[:, 1]

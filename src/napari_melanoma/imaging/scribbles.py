@@ -31,11 +31,10 @@ LAB_BINS = np.array([25, 32, 32])
 # CIELAB units by which a change from skin-like to lesion-like counts as an edge.
 LIKENESS_WEIGHT = 200.0
 MIN_EDGE_WEIGHT = 1e-3
-# Multiples of the distance of a click from the border: beyond which the mask stays, at which it would be certain, and
-# that are looked at.
-CLICK_LIMIT = 3.0
-CLICK_CERTAINTY = 5.0
-CLICK_WINDOW = 8.0
+# Multiples of the distance of a click from the border:
+CLICK_LIMIT = 3.0  # beyond which the mask does not change
+CLICK_CERTAINTY = 5.0  # at which the mask is certain
+CLICK_WINDOW = 8.0  # up to which pixels are used
 MIN_CLICK_DEPTH = 4.0  # pixels
 CLICK_STROKE = 0.5  # radius of the click as a stroke, as a share of its distance from the border
 CLICK_STROKE_PX = (1.5, 8.0)
@@ -64,8 +63,8 @@ def redraw_border(
 
     Only strokes that contradict the mask change it, and only in a region connected with them: an inside stroke adds
     similar connected pixels, an outside stroke removes them. Random walks with priors (Grady 2005,
-    doi:10.1109/CVPR.2005.239) on a grid of at most 128 pixels a side determine the new border: along color edges, the
-    more so the less certain the network was. Away from the strokes the mask is unchanged, to the pixel.
+    doi:10.1109/CVPR.2005.239) on a grid of at most 128 pixels a side determine the new border. It follows color edges,
+    more closely where the network was less certain. Away from the strokes, no pixel of the mask is changed.
 
     ``probability``: the network's output, float32 in [0, 1], (row, column). ``rgb``: photograph, uint8, (row, column,
     channel=3). ``mask``: boolean, (row, column): the border to start from. ``scribbles``: uint8, (row, column): 0 no
@@ -97,9 +96,10 @@ def redraw_at_click(
 ) -> NDArray[np.bool_]:
     """Redraw a border so that one pixel is inside or outside, without a network's probability.
 
-    The mask itself is the probability: uncertain at the click, and the more certain the farther away, relative to the
-    distance of the click from the border, so that the error is found that the click is in the middle of. Nothing
-    changes beyond three times that distance; the smaller it is, the finer is the grid.
+    A click is assumed to be in the middle of an error, so that its distance from the border is the size of the error.
+    The mask replaces the probability; it is uncertain at the click, and its certainty increases with the distance from
+    the click, in units of that size. Nothing changes beyond three times the size, and the grid is finer for smaller
+    errors.
 
     ``rgb``: uint8, (row, column, channel=3). ``mask``: boolean, (row, column). ``pixel``: (row, column). Returns
     boolean, same shape; equal to ``mask`` if the pixel is already on the right side.
