@@ -83,9 +83,10 @@ class ProbabilityModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelStamp:
-    """The model of a result: name, fingerprint of its weights, device, threshold and training data.
+    """The model of a result: name, fingerprint of its weights, device, threshold and modalities of its training data.
 
-    ``trained_on_photograph``: whether the photograph was among its training or validation images.
+    ``demonstration``: whether it is a demonstration model. ``trained_on_photograph``: whether the photograph was among
+    its training or validation images.
     """
 
     name: str
@@ -116,15 +117,13 @@ class ModelStamp:
         )
 
 
-NO_MODEL = ModelStamp("", "", "", 0.5)  # of a mask that was made with another tool or by hand
-
-
+NO_MODEL = ModelStamp("", "", "", 0.5)  # for a mask that was made with another tool or by hand
 LesionMeasurements = dict[object, dict[str, float]]
 MAX_MEASURED = 256  # lesions of a photograph, earlier ones for undo included
 
 
 def _measure(mask: NDArray[np.bool_], photograph: Photograph, measured: LesionMeasurements) -> dict[str, float]:
-    """Measure a lesion, unless its pixels are among those that were measured; ``mask``: bool (row, column)."""
+    """Measure a lesion, bool (row, column), or return its earlier measurements if its pixels are the same."""
     key = mask_key(mask), photograph.pixel_size
     values = measured.pop(key, None)
     measured[key] = values = measure_lesion(mask, photograph.rgb, photograph.pixel_size) if values is None else values
@@ -146,15 +145,15 @@ class LesionHeatmap:
 class LesionResult:
     """The result of an analysis; arrays have the size of the photograph.
 
-    ``probability`` is the network's output and ``smoothed`` the map that was thresholded, both float32 (row, column),
-    and the same for an answer to prompts; ``mask`` is bool (row, column); each contour is float32 (point, 2) in (row,
-    column); ``roi`` is None and ``measurements`` is empty without a lesion. With test-time augmentation, ``spread`` is
-    that of ``LesionPrediction``, and ``band`` is bool (row, column), where the predictions disagree. ``recognized`` is
-    the estimated type of the photograph. With a classifier, ``class_prediction`` is its prediction, ``patient_data``
-    its clinical metadata, and ``heatmap`` its explanation. ``others``, bool (row, column), are lesions outside the
-    mask. With several lesions and a classifier, ``class_predictions`` are the predictions for ``mask_parts`` and
-    ``other_masks``. ``measured`` are the measurements of this and of earlier masks of the photograph by their pixels,
-    so that only lesions that changed are measured.
+    ``probability`` is the network's output and ``smoothed`` the map that was thresholded, both float32 (row, column);
+    with prompts, they are the same. ``mask`` is bool (row, column); each contour is float32 (point, 2) in (row,
+    column); without a lesion, ``roi`` is None and ``measurements`` is empty. With test-time augmentation, ``spread`` is
+    that of ``LesionPrediction``, and ``band``, bool (row, column), is the area in which the predictions disagree.
+    ``recognized`` is the estimated modality of the photograph. With a classifier, ``class_prediction`` is its
+    prediction, ``patient_data`` the clinical metadata, and ``heatmap`` its explanation. ``others``, bool (row, column),
+    are lesions outside the mask. With several lesions and a classifier, ``class_predictions`` are the predictions for
+    ``mask_parts`` and ``other_masks``. ``measured`` contains the measurements of this and of earlier masks of the
+    photograph by their pixels, so that only lesions that changed are measured.
     """
 
     photograph: Photograph
@@ -181,12 +180,12 @@ class LesionResult:
 
     @cached_property
     def prompt_record(self) -> PromptRecord | None:
-        """The prompts that the mask was made by; None without any."""
+        """The prompts by which the mask was made; None without prompts."""
         return PromptRecord.find(self.provenance)
 
     @property
     def mask_model(self) -> ModelStamp:
-        """The model that made the mask: the one that answered the prompts, if there are any."""
+        """The model that made the mask: with prompts, the model that answered them."""
         if self.prompt_record is None:
             return self.model
         known = {one.name for one in fields(ModelStamp)}  # a later version may have more
@@ -199,7 +198,7 @@ class LesionResult:
 
     @cached_property
     def mask_parts(self) -> list[NDArray[np.bool_]]:
-        """The lesions in the mask, the largest first, each bool (row, column), without specks that were not clicked."""
+        """The lesions in the mask, the largest first, each bool (row, column); specks only if they were clicked."""
         if self.measurements.get("parts", 0) < 2:
             return [self.mask] if self.mask.any() else []
         import numpy as np
@@ -220,12 +219,12 @@ class LesionResult:
 
     @cached_property
     def lesion_boxes(self) -> list[Box]:
-        """The bounding box of each lesion, as ``lesion_masks``."""
+        """The bounding box of each lesion, in the order of ``lesion_masks``."""
         return [box for mask in self.lesion_masks if (box := bounding_box(mask)) is not None]
 
     @cached_property
     def lesion_labels(self) -> NDArray[np.uint8]:
-        """The number of the lesion at each pixel, uint8 (row, column), as ``lesion_masks``; 0 is none."""
+        """The number of the lesion at each pixel, uint8 (row, column), in the order of ``lesion_masks``; 0: none."""
         import numpy as np
 
         labels = np.zeros(self.mask.shape, np.uint8)
@@ -235,14 +234,14 @@ class LesionResult:
 
     @cached_property
     def lesion_measurements(self) -> list[dict[str, float]]:
-        """The measurements of each of several lesions, as ``lesion_masks``; empty for fewer than two."""
+        """The measurements of each lesion, in the order of ``lesion_masks``; empty for fewer than two lesions."""
         if self.lesions_found < 2:
             return []
         return [_measure(mask, self.photograph, self.measured) for mask in self.lesion_masks]
 
     @cached_property
     def other_contours(self) -> list[NDArray[np.float32]]:
-        """The contours of the lesions outside the mask, as ``contours``."""
+        """The contours of the lesions outside the mask, each float32 (point, 2) in (row, column)."""
         return [] if self.others is None else trace_contours(self.others)
 
     @cached_property
@@ -315,8 +314,8 @@ def predict_lesion(
 ) -> LesionPrediction:
     """Predict the lesion of a photograph: with prompts, with test-time augmentation, or once.
 
-    ``model``: a loaded model; with prompts, one that answers them, for flips one that outputs logits. ``rgb``: uint8
-    (row, column, channel), sRGB.
+    ``model``: a loaded model; with prompts, a ``PromptedSegmenter``, and with flips, a model that outputs logits.
+    ``rgb``: uint8 (row, column, channel), sRGB.
     """
     if prompts is not None:
         from napari_melanoma.lesion.prompting import Prompter, require_prompts
@@ -366,16 +365,16 @@ def derive_result(
 
 
 def find_others(found: NDArray[np.bool_], mask: NDArray[np.bool_], options: LesionOptions) -> NDArray[np.bool_]:
-    """Return what is found outside the mask, bool (row, column); nothing for prompts, which select the lesions."""
+    """Return the lesions outside the mask, bool (row, column); none with prompts, which select the lesions."""
     import numpy as np
 
     return np.zeros_like(mask) if options.prompts is not None else find_other_lesions(found, mask, options.refinement)
 
 
 def smooth_prediction(probability: NDArray[np.float32], options: LesionOptions) -> NDArray[np.float32]:
-    """Return the map to be thresholded, float32 (row, column) in [0, 1]; an answer to prompts is not smoothed.
+    """Return the map to be thresholded, float32 (row, column) in [0, 1]; with prompts, it is not smoothed.
 
-    Enlarged logits have a smooth border already: smoothing changed the Dice index of 50 photographs after a click by
+    Enlarged logits already have a smooth border: smoothing changed the Dice index of 50 photographs after a click by
     less than 0.001. Without it, docks show the mask of a click sooner.
     """
     return probability if options.prompts is not None else smooth_probability(probability, options.refinement)
@@ -387,10 +386,10 @@ def select_lesions(
     selected_point: tuple[int, int] | None = None,
     prompts: Prompts | None = None,
 ) -> NDArray[np.bool_]:
-    """Return what belongs to the lesion of a thresholded probability, refined or as prompts select it.
+    """Select the lesion in a thresholded probability: by refinement, or by prompts.
 
     ``found``: bool (row, column). ``selected_point``: (row, column) in the selected lesion. ``prompts``: those of the
-    options with strokes and previous mask, if there are any. Returns the same shape.
+    options with strokes and previous mask, if there are any. Returns bool, same shape.
     """
     if options.prompts is None:
         return refine_mask(found, options.refinement, selected_point)
@@ -439,7 +438,7 @@ def remeasure(
 
 
 def save_lesion(result: LesionResult, folder: Path) -> Path:
-    """Write images and ``result.json`` into a folder, instead of those of a previous result; keep all other files.
+    """Write images and ``result.json`` into a folder, replace those of a previous result, and keep all other files.
 
     Returns the folder, with ``mask.png`` (0/255), ``probability.png``, ``overlay.png``, ``result.json``, and if
     available ``roi.png``, ``lesions.csv`` (several lesions), ``band.png`` (0/255, test-time augmentation) and

@@ -1,4 +1,4 @@
-"""Analysis of many photographs: read ahead, predicted, and written to result folders and one table."""
+"""Analysis of many photographs, which writes result folders and one table."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class BatchModel(ProbabilityModel, Protocol):
 
 @dataclass(frozen=True)
 class PhotographOutcome:
-    """The outcome of one photograph: its name in the table, its file, and error, note, warning or prediction."""
+    """The outcome of one photograph, with its name in the table and its file."""
 
     image: str
     path: Path
@@ -145,7 +145,7 @@ def stored_row(place: ResultTarget, stored: dict[str, Any], note: str = "") -> d
 def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> dict[str, object]:
     """Return the table row of a ``result.json``: ``COLUMNS``, the measurements and, if any, the prediction.
 
-    ``note``: appended to how users made the mask.
+    ``note``: appended to the description of how users made the mask.
     """
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
     scale, recognized = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
@@ -383,7 +383,7 @@ def _ignore_outcome(outcome: PhotographOutcome) -> None:
 
 
 def find_inputs(names: Iterable[str | Path]) -> list[Path]:
-    """List the photographs that a user named, each file once in natural order, without this program's own output."""
+    """List the photographs that a user specified, each file once in natural order, without own output files."""
     found = find_photographs(names)
     paths = [path for path in found if not is_own_output(path)]
     if not paths:
@@ -428,7 +428,7 @@ def analyze_files(
 
 
 def _report_missing_rows(forms: PatientTable, paths: Sequence[Path], run: RunContext) -> None:
-    """Report unrecognized columns, and photographs without a row: a wrong image_id column would remain unnoticed."""
+    """Report unrecognized columns, and photographs without a row, as a wrong image_id would remain unnoticed."""
     for column, problem in forms.unrecognized:
         run.report(Milestone(0, len(paths), f"Warning: column '{column}' of the table: {problem}."))
     missing = forms.missing_images(path.stem for path in paths)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.registration import Registration
     from napari_melanoma.io.photographs import Photograph
 
-BORDER_SHIFT = 0.02  # of the equivalent diameter: how far the border of a mask may be from that of the lesion
+BORDER_SHIFT = 0.02  # assumed error of the border of a mask, as a share of the equivalent diameter
 MIN_SHIFT_PX = 1.0
-MIN_QUARTERS = 3  # around the lesion with common features: a ruler, which may be beside any lesion, is in one or two
-VISIBLE_COLOR = 2.3  # CIE 1976: smaller differences are not noticed (Mahy et al. 1994)
+MIN_QUARTERS = 3  # around the lesion with common features; those of a ruler, beside any lesion, are in one or two
+VISIBLE_COLOR = 2.3  # least visible color difference, CIE 1976 (Mahy et al. 1994)
 SCALE_DISAGREEMENT = 0.05  # between two scales and the registration, from which users are warned
 MAX_DISAGREEMENT = 0.5  # from which one of the scales is certainly wrong
 MIN_OVERLAP = 0.2  # of the smaller mask, below which users are warned
@@ -38,15 +38,15 @@ TEXTURE_PX = (2, 8)
 # 0.70 to 0.95; of other skin with the same reticle: 0.53 to 0.57, with rings all over the view 0.61 and 0.67.
 MIN_AGREEMENT = 0.65
 MIN_SKIN_PX = 5000  # below which this share would be uncertain
-EDGE_PX = 2  # of a reduced photograph: a lesion so near to the edge of the view may extend beyond it
+EDGE_PX = 2  # distance from the edge of the view, in a reduced photograph, at which a lesion may extend beyond it
 STANDARD_ERRORS = 2.0  # of the registration, in an interval
-FRAME_PX = 1024  # longer side of the registered pictures; photographs are reduced to less than twice of it
+FRAME_PX = 1024  # longer side of the registered pictures; photographs are reduced to less than twice this size
 RING = (0.05, 0.4)  # skin around the lesions, in equivalent diameters
 MIN_QUARTER_PX = 50  # pixels of skin in a quarter of the ring
-PERIMETER_ERROR = 0.02  # of a perimeter that is counted on pixels, depending on its direction
+PERIMETER_ERROR = 0.02  # of a perimeter on pixels, depending on the direction of the border
 UNCERTAIN = "no clear change"
 LARGEST = 95  # percentile of the distances of the border
-UNKNOWN_SCALE = PixelSize(1000.0, 1000.0)  # lengths are in pixels
+UNKNOWN_SCALE = PixelSize(1000.0, 1000.0)  # with it, lengths in mm are lengths in pixels
 INTERVALS = (
     f"Intervals: the change if the border of each contour is {100 * BORDER_SHIFT:.0f} % of the lesion's diameter "
     "outside or inside of where it is drawn, with the uncertainty of the registration, of the scales and of the light. "
@@ -70,7 +70,8 @@ class Change:
 
     ``before``, ``after``: the values in ``unit``; None if they have no absolute value. ``change`` and ``interval`` are
     in ``change_unit``, which is ``%`` of the value before for sizes. ``directions``: the conclusions for positive and
-    negative changes. ``is_supported``: False if the change is no evidence without that of another measurement.
+    negative changes. ``is_supported``: False if the change is evidence only together with another one, which is not
+    clear.
     """
 
     label: str
@@ -85,7 +86,7 @@ class Change:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the interval excludes no change, with the digits that are shown."""
+        """Whether the interval excludes 0, with the digits that are shown."""
         low, high = (round(one, self._digits) for one in self.interval)
         return self.is_supported and (low > 0 or high < 0)
 
@@ -98,7 +99,7 @@ class Change:
 
     @property
     def conclusion(self) -> str:
-        """The direction of the change; without one if it is not certain."""
+        """The direction of the change, or that there is no clear change."""
         return self.directions[self.change < 0] if self.is_certain else UNCERTAIN
 
     @property
@@ -122,7 +123,7 @@ class RegisteredPictures:
     """Both photographs in the view of the first one, extended by the lesion of the second one, with square pixels.
 
     ``first``, ``second``: uint8 (row, column, channel=3), the second with the light of the first one. ``first_mask``,
-    ``second_mask``: bool (row, column). ``covered``: bool (row, column), where the second photograph is.
+    ``second_mask``: bool (row, column). ``covered``: bool (row, column), the area of the second photograph.
     ``pixel_size``: None without a scale.
     """
 
@@ -135,12 +136,12 @@ class RegisteredPictures:
 
     @cached_property
     def in_view(self) -> NDArray[np.bool_]:
-        """What both photographs show, without the black around the view of a dermatoscope; bool (row, column)."""
+        """The area that both photographs show, without the black around a dermatoscope's view; bool (row, column)."""
         return self.covered & find_view(self.first, self.first_mask) & find_view(self.second, self.second_mask)
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
-        """What may be skin in both photographs, without black inside of the view, such as ink or a ruler, too."""
+        """The area that may be skin in both photographs, also without black in the view, such as ink or a ruler."""
         return self.in_view & (self.first.max(axis=2) >= BLACK) & (self.second.max(axis=2) >= BLACK)
 
 
@@ -293,7 +294,7 @@ def _check_overlap(pictures: RegisteredPictures) -> str:
 
 
 def _register(first: _Reduced, second: _Reduced, run: RunContext, *, is_scaled: bool) -> Registration:
-    """Register by the skin, whose features do not grow with the lesion; else, with a scale, by all features."""
+    """Register by features of the skin, which do not grow with the lesion; if too few, with scales, by all features."""
     images = (first.features, second.features)
     run.check()
     try:
@@ -315,7 +316,7 @@ def _register(first: _Reduced, second: _Reduced, run: RunContext, *, is_scaled: 
 
 
 def _check_features(found: Registration, first: _Reduced) -> Registration:
-    """Return a registration whose features are around the lesion; raise if they are on one side of it."""
+    """Return the registration; raise if its features are not around the lesion but on one side of it."""
     center = (np.argwhere(first.mask).mean(axis=0) + 0.5) * first.spacing
     quarters = {(row > 0, column > 0) for row, column in found.points - center}
     if len(quarters) < MIN_QUARTERS:
@@ -327,7 +328,7 @@ def _check_features(found: Registration, first: _Reduced) -> Registration:
 
 
 def _check_skin(pictures: RegisteredPictures) -> str:
-    """Return a caution if the skin around the lesions differs, as if only marks in both photographs were registered."""
+    """Return a caution if the texture of the skin differs, which indicates that only marks were registered."""
     from scipy import ndimage
 
     skin = pictures.in_view & ~pictures.first_mask & ~pictures.second_mask
@@ -358,9 +359,10 @@ def _find_lighter(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
 class _Frame:
     """The view of the first photograph in square pixels, extended by the lesion of the second one.
 
-    ``step``: side of a pixel, in mm or pixels of the first photograph. ``matrices``: from pixels of each photograph to
-    pixels of the frame. ``magnification``: of the second photograph, in the units of both; 1 if both have a scale, and
-    ``uncertainty`` is that of it. ``disagreement``: of the scales with the registration. ``error``: of positions.
+    ``step``: side of a pixel, in mm or in pixels of the first photograph. ``matrices``: from pixels of each photograph
+    to pixels of the frame. ``magnification``: that of the second photograph by the registration; 1 if both have a
+    scale. ``uncertainty``: of the magnification, as a share. ``disagreement``: of the scales with the registration, as
+    a share. ``error``: of positions.
     """
 
     shape: tuple[int, int]
@@ -396,7 +398,7 @@ class _Frame:
 
     @property
     def caution(self) -> str:
-        """That the scales do not fit; empty if they do."""
+        """A caution if the scales differ from the registration; empty if they agree."""
         if abs(self.disagreement) <= SCALE_DISAGREEMENT:
             return ""
         return (
@@ -406,7 +408,7 @@ class _Frame:
 
     @property
     def pixels(self) -> tuple[float, float]:
-        """Side of the pixels in which each mask is drawn."""
+        """Side of the pixels of each photograph in the unit of ``step``, at least ``step``."""
         first, second = (math.sqrt(abs(float(np.linalg.det(one[:2, :2])))) for one in self.matrices)
         return self.step * max(1.0, first), self.step * max(1.0, second)
 
@@ -457,7 +459,8 @@ def _scaling(factors: tuple[float, float]) -> NDArray[np.float64]:
 def _find_gains(pictures: RegisteredPictures) -> list[NDArray[np.float64]]:
     """Find the factors of the channels that give the second photograph the light of the first one.
 
-    From all skin around the lesion that both show, then from each of its quarters; empty if there is too little.
+    The first factors are those of all skin around the lesion that both show, the others those of each of its quarters.
+    Empty if there is too little skin.
     """
     from scipy import ndimage
 
@@ -529,10 +532,10 @@ def _color_changes(pictures: RegisteredPictures, gains: list[NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Variants:
-    """Measurements of both photographs as they are, and of the variants that an interval includes.
+    """Measurements of both photographs, and of variants of them that determine an interval.
 
-    ``borders``: pairs with the border of one mask shifted outward and inward. ``lights``: pairs with the light of each
-    quarter.
+    ``borders``: for each mask, pairs (before, after) with its border shifted outward and inward. ``lights``: pairs with
+    the light of each quarter.
     """
 
     before: Values
@@ -575,7 +578,7 @@ class _Variants:
     def difference(self, label: str, name: str, least: float = 0.0, share: float = 0.0) -> Change:
         """Return the change of a value without a unit.
 
-        ``least``: that the interval includes on each side. ``share``: error of both values.
+        ``least``: least extent of the interval on each side. ``share``: error of each value, as a share of it.
         """
 
         def change(before: Values, after: Values) -> float:

@@ -1,4 +1,4 @@
-"""Measurements of every lesion of a data set, compared with the other lesions of its patient, as one table."""
+"""A table of the measurements of each lesion of a data set, compared with the other lesions of its patient."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def compute_features(
 
 
 def _read(folder: Path) -> tuple[list[DatasetEntry], list[DatasetEntry], list[tuple[str, str]]]:
-    """Rows of a data set, those with an image, and errors of others."""
+    """Return the rows of a data set, the rows with an image, and the faults of other rows."""
     found = list(iter_entries(folder))
     entries = [entry for entry in found if isinstance(entry, DatasetEntry)]
     with_image = [entry for entry in entries if entry.image is not None]

@@ -48,7 +48,7 @@ def load_classifier_folder(folder: Path) -> Classifier:
 
 @contextmanager
 def report_loading(run: RunContext) -> Iterator[None]:
-    """Report that a model is being loaded and, the first time in a process, how long that took the last time."""
+    """Report that a model is being loaded; the first time in a process, with the time that this took last time."""
     if "torch" in sys.modules:  # the slow part is done
         run.report(Progress(0, None, "Loading the model"))
         yield

@@ -17,11 +17,11 @@ STAMP_FIELDS = {"name": str, "fingerprint": str, "device": str, "threshold": flo
 
 
 class PromptRecord(Config):
-    """The prompts that a mask was made by, and the model that answered them, as the provenance of a result has them.
+    """The prompts by which a mask was made, and the model that answered them, as stored in the provenance of a result.
 
     ``model``: the fields of ``lesion.analysis.ModelStamp``. ``lesions``: the user's prompts, by lesion. ``pixels``: a
     pixel (row, column) of each of them, then of each lesion that the model ``proposed``; None for a lesion without
-    pixels. ``by_hand``: whether pixels were painted by hand, too.
+    pixels. ``by_hand``: whether pixels were also painted by hand.
     """
 
     model: dict[str, Any]
@@ -101,13 +101,13 @@ def has_user_mask(about: Mapping[str, Any]) -> bool:
 
 
 def find_mask_model(about: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the model that made the mask of a ``result.json``: the one that answered the prompts, if there are any."""
+    """Return the model that made the mask of a ``result.json``: with prompts, the model that answered them."""
     record = PromptRecord.find(about.get("provenance"))
     return about.get("model") or {} if record is None else record.model
 
 
 def describe_mask(about: Mapping[str, Any]) -> str:
-    """Describe in words how users made the mask of a ``result.json``; empty for the mask of an analysis.
+    """Describe how users made the mask of a ``result.json``; empty for the mask of an analysis without prompts.
 
     For example ``by 3 clicks with lesion-click, corrected by hand``.
     """

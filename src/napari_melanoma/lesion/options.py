@@ -1,4 +1,4 @@
-"""Options of the analysis of a photograph; a module of its own, because the dock shows them before it analyzes."""
+"""Options of the analysis of a photograph; a separate module, so that the dock opens without loading the analysis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lesions of a photograph that are segmented by prompts: whose prompt it is, their pixels, and earlier states."""
+"""The lesions of a photograph that are segmented by prompts: the prompts and pixels of each, and earlier states."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class PromptState:
 
     @classmethod
     def from_record(cls, record: PromptRecord, mask: NDArray[np.bool_]) -> PromptState:
-        """Return the state of a mask, bool (row, column), whose earlier states are not known, such as a recovered one.
+        """Return the state of a mask, bool (row, column), without earlier states, such as a recovered one.
 
-        Each part belongs to the lesion of the pixel in it, or to none.
+        Each part of the mask belongs to the lesion whose recorded pixel is in it, or to no prompted lesion.
         """
         parts, _ = label_components(mask)
         labels = np.where(mask, np.uint8(OTHER), np.uint8(0))
@@ -56,7 +56,7 @@ class PromptState:
         return cls(labels, record.lesions, len(record.lesions) - 1)
 
     def to_record(self, model: dict[str, Any], *, by_hand: bool) -> PromptRecord:
-        """Describe how the mask was made; ``model``: the fields of the stamp of the model that answered the prompts."""
+        """Describe how the mask was made; ``model``: the fields of the ``ModelStamp`` that answered the prompts."""
         from scipy.ndimage import find_objects
 
         given = [index for index, prompts in enumerate(self.lesions) if prompts != PromptOptions()]
@@ -72,7 +72,7 @@ class PromptState:
         )
 
     def _find_pixel(self, index: int, box: tuple[slice, slice] | None) -> tuple[int, int] | None:
-        """Return a pixel of a lesion in its bounding box; None if it has none."""
+        """Return a pixel of a lesion with its bounding box; None for a lesion without pixels."""
         if box is None:
             return None
         pixels = np.argwhere(self.labels[box] == index + 1)
@@ -95,18 +95,18 @@ class PromptState:
         return self.mask & ~self.own
 
     def add_prompt(self, prompt: PromptOptions, *, is_new: bool = False) -> PromptState:
-        """Add a prompt to the lesion that is meant, which becomes the current one.
+        """Add a prompt to the lesion that it refers to, which becomes the current one.
 
-        ``is_new``: the prompt begins another lesion. Else, it is the lesion at the click, or the one with the most
-        pixels in the box, which begins another lesion where there is none; a click beside all lesions is meant for the
-        current one, or the nearest if none was prompted. Raises InputError if there are too many lesions.
+        With ``is_new``, the prompt begins another lesion. Otherwise, a click refers to the lesion at its position, or,
+        outside all lesions, to the current one, or to the nearest one if none was prompted. A box refers to the lesion
+        with the most pixels in it; an empty box begins another lesion. Raises InputError if there are too many lesions.
         """
         if self.locked is not None and prompt.box is None:
             return replace(self, locked=self._unlock(prompt))._add(prompt, is_new=is_new)
         return self._add(prompt, is_new=is_new)
 
     def _unlock(self, prompt: PromptOptions) -> NDArray[np.bool_]:
-        """Return the locked pixels without the parts that were clicked: what was painted there is to change."""
+        """Return the locked pixels without the part that was clicked, which the prompt is to change."""
         assert self.locked is not None
         place = self._nearest_pixel(prompt)
         if not self.locked[place]:
@@ -121,7 +121,7 @@ class PromptState:
         return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
 
     def _add(self, prompt: PromptOptions, *, is_new: bool) -> PromptState:
-        """Add a prompt to the lesion that is meant."""
+        """Add a prompt to the lesion that it refers to."""
         if is_new:
             return self._begin(prompt)
         label, place = self._find(prompt)
@@ -138,7 +138,7 @@ class PromptState:
         return replace(self, labels=labels, lesions=lesions, current=index, proposed=self.proposed - {index})
 
     def set_mask(self, mask: NDArray[np.bool_]) -> PromptState:
-        """Replace the pixels of the current lesion, except for those of other lesions, beside them, and locked ones."""
+        """Replace the pixels of the current lesion; other lesions, pixels beside them and locked pixels are kept."""
         others = self.others
         labels = np.where(others, self.labels, np.uint8(0))
         box = bounding_box(mask)
@@ -150,9 +150,9 @@ class PromptState:
         return replace(self, labels=labels)
 
     def edit(self, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> PromptState:
-        """Return the state after an edit by hand, from a mask to another, each bool (row, column); edits are locked.
+        """Return the state after an edit of the mask by hand, each bool (row, column); edited pixels are locked.
 
-        Each part of the mask belongs to the lesion that had most of it before.
+        Each part of the mask belongs to the lesion that had most of its pixels before.
         """
         edited = before != after
         if not edited.any():
@@ -165,7 +165,7 @@ class PromptState:
         return replace(self, labels=owners[parts], locked=edited if self.locked is None else edited | self.locked)
 
     def propose(self, masks: Sequence[NDArray[np.bool_]], prompts: Sequence[PromptOptions]) -> PromptState:
-        """Add proposed lesions, each bool (row, column) with the prompt that found it, unless most of one is known.
+        """Add proposed lesions, each bool (row, column) with its prompt, unless half of it is already in the mask.
 
         Raises InputError if there are too many lesions.
         """
@@ -192,7 +192,7 @@ class PromptState:
         return replace(self, labels=labels, lesions=lesions, current=index)
 
     def _find(self, prompt: PromptOptions) -> tuple[int, tuple[int, int]]:
-        """Find the label that a prompt means, 0 for none, and one of its pixels."""
+        """Find the label that a prompt refers to, 0 for none, and one of its pixels."""
         if prompt.box is not None:
             top, left, bottom, right = (max(0, round(value)) for value in prompt.box)
             inside = self.labels[top : bottom + 1, left : right + 1]
@@ -213,9 +213,9 @@ class PromptState:
 
 @dataclass(frozen=True)
 class PromptStep:
-    """A state in little memory, and the digest of its mask.
+    """A compressed state, and the digest of its mask.
 
-    ``answer``: number of the model's answer that it was made from, 0 for none; ``chosen``: index of its hypothesis.
+    ``answer``: number of the model's answer from which it was made, 0 for none. ``chosen``: index of the hypothesis.
     """
 
     lesions: tuple[PromptOptions, ...]
@@ -251,16 +251,16 @@ class PromptStep:
 
 @dataclass
 class PromptHistory:
-    """The states after each prompt of a photograph; a mask that undo restored restores its prompts, too.
+    """The states after each prompt of a photograph, so that undo restores prompts together with the mask.
 
-    ``current``: the state of the mask that was shown last, apart from edits by hand.
+    ``current``: the state of the mask that was shown last, without edits by hand.
     """
 
     steps: list[PromptStep] = field(default_factory=list)
     current: PromptStep | None = None
 
     def follow(self, digest: str) -> PromptStep | None:
-        """Make the state of a mask that is shown the current one; None and no change for an edited mask."""
+        """Make the state of the shown mask the current one, and return it; None and no change for an edited mask."""
         known = self.find(digest)
         self.current = known or self.current
         return known
@@ -268,8 +268,8 @@ class PromptHistory:
     def state_of(self, mask: NDArray[np.bool_], predicted: NDArray[np.bool_] | None = None) -> PromptState:
         """Return the state that a mask belongs to; pixels that were edited since are locked.
 
-        ``mask``: bool (row, column), the current mask. ``predicted``: the mask of the last analysis: a new beginning
-        if it is the current one, and what the first state was edited from.
+        ``mask``: bool (row, column), the current mask. ``predicted``: the mask of the last analysis. If it is the
+        current mask, the state has no prompts; otherwise, differences from it count as edited if there is no state yet.
         """
         shape = mask.shape[0], mask.shape[1]
         known = self.find(array_fingerprint(mask))
@@ -287,7 +287,7 @@ class PromptHistory:
         return next((step for step in reversed(self.steps) if step.digest == digest), None)
 
     def add(self, state: PromptState, answer: int = 0, chosen: int = 0) -> PromptStep:
-        """Add a state, and return it in little memory; the oldest ones are dropped."""
+        """Add a state, and return it compressed; the oldest states are dropped."""
         step = PromptStep.of(state, answer, chosen)
         self.steps.append(step)
         del self.steps[:-MAX_STEPS]
@@ -299,7 +299,7 @@ def _without_proposed(lesions: Sequence[PromptOptions], proposed: frozenset[int]
 
 
 def strokes_beside(strokes: NDArray[np.uint8], others: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Leave out the strokes that touch other lesions, for which they were drawn.
+    """Remove the strokes that touch other lesions, as they were drawn for these.
 
     ``strokes``: uint8 (row, column), 0 where there is none. ``others``: bool (row, column).
     """

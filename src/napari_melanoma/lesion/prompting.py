@@ -1,4 +1,4 @@
-"""Masks of a photograph that answer prompts: clicks, strokes, a box and the mask to be corrected."""
+"""Segmentation of a photograph by prompts: clicks, strokes, a box and the mask to be corrected."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 HALF = 0.5  # of a pixel
 GRID = 7  # clicks in a row of the grid that proposes lesions
 CLICKS_PER_PASS = 7
-MIN_SHOWN = 0.2  # probability of a lesion in any answer from which a place is clicked, too
-PEAK_SHARE = 48  # of the side: the distance of such places
+MIN_SHOWN = 0.2  # lesion probability in any answer from which a position between the points of the grid is clicked
+PEAK_SHARE = 48  # the least distance between such positions is the side divided by this number
 MAX_PEAKS = 64
-BORDER = 2  # pixels of the network's size around a proposal, in which its border is uncertain
-MAX_LOGIT = 30.0  # greater ones are the same probability
-MIN_QUALITY = 0.6  # of a proposed lesion, its predicted Jaccard index
-MAX_SHARE = 0.7  # of the photograph: more is not a lesion on skin
-MAX_SHARED = 0.3  # of the smaller of two proposals
-CONFIRMING_MARGIN = 0.5  # around a proposal that is looked at again, as a share of its longer side
-MIN_CONFIRMED = 0.75  # share of its area that is found there without a click, and the other way round
+BORDER = 2  # pixels of the network's size around a proposal in which its border is uncertain
+MAX_LOGIT = 30.0  # larger logits are the same probability
+MIN_QUALITY = 0.6  # predicted Jaccard index of a proposed lesion
+MAX_SHARE = 0.7  # share of the photograph above which a mask is no lesion on skin
+MAX_SHARED = 0.3  # share of the smaller of two proposals that both may have in common
+CONFIRMING_MARGIN = 0.5  # around a proposal that is checked, as a share of its longer side
+MIN_CONFIRMED = 0.75  # share of a proposal that is found without a click, and of the found lesion in the proposal
 
 
 class PromptedSegmenter(Segmenter):
@@ -63,7 +63,7 @@ class PromptedSegmenter(Segmenter):
     def decode(
         self, features: Sequence[Tensor], maps: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Answer several prompts about one photograph.
+        """Predict the masks for several sets of prompts for one photograph.
 
         ``maps``: float32 (batch, map, side, side), each drawn by ``Prompts.to_maps``. Returns the logits of each
         hypothesis, float32 (batch, hypothesis, side, side), and their predicted Jaccard indices, float32 (batch,
@@ -95,7 +95,7 @@ class PromptedSegmenter(Segmenter):
 
 @dataclass(frozen=True, eq=False)
 class PromptedMasks:
-    """What a network answered to prompts.
+    """The hypotheses of a network for the masks that are meant by prompts.
 
     ``logits``: float32 (hypothesis, side, side), of the network's size. ``qualities``: float32 (hypothesis,), the
     predicted Jaccard index of each. ``shape``: of the photograph, (rows, columns). ``threshold``: probability from
@@ -132,9 +132,10 @@ class PromptedMasks:
         return LesionPrediction(self.probability(index), prompts=self.prompts)
 
     def mask(self, index: int) -> NDArray[np.bool_]:
-        """Return the mask of a hypothesis, bool (row, column), which obeys each click and stroke.
+        """Return the mask of a hypothesis, bool (row, column), in agreement with each click and stroke.
 
-        The best one changes a previous mask only where prompts contradict it, as the user has not chosen among them.
+        The best hypothesis, which is shown first, changes a previous mask only where prompts contradict it; the others,
+        which a user selects, change it everywhere.
         """
         inside = self.probability(index) >= self.threshold
         return apply_prompts(inside, self.prompts, everywhere=index != self.best)
@@ -146,7 +147,7 @@ class PromptedMasks:
 
 
 class Prompter:
-    """Answers prompts about one photograph; its features are computed once, with the first ones.
+    """Answers prompts for one photograph; its features are computed once, for the first prompts.
 
     ``rgb``: uint8 (row, column, channel), sRGB, of any size.
     """
@@ -167,19 +168,18 @@ class Prompter:
         _ = self._features
 
     def segment(self, prompts: Prompts) -> PromptedMasks:
-        """Answer prompts, which are all that apply, not only the last one.
+        """Answer prompts: all that apply, not only the last one.
 
         Raises InputError if a click or the box lies outside the photograph.
         """
         return self.model.answer(self._features, prompts, self.shape)
 
     def find_all(self) -> list[FoundLesion]:
-        """Propose the lesions of the photograph: the best answers to clicks that do not overlap.
+        """Propose the lesions of the photograph: the best answers to simulated clicks that do not overlap.
 
-        The clicks are those of a grid, then of places where any answer shows a lesion that is not proposed yet, which
-        finds lesions between the points of the grid. As healthy skin is outlined, too, where it is clicked, a proposal
-        is kept only if it is found without a click in the part of the photograph around it. Returns the most certain
-        first.
+        Clicks are placed on a grid, then where any answer shows a lesion that is not proposed yet, to find lesions
+        between the points of the grid. As a click on healthy skin also gives a mask, a proposal is kept only if it is
+        also found without a click in the part of the photograph around it. Returns the most certain first.
         """
         side = self.model.info.config.input_size
         centers = ((np.arange(GRID) + HALF) * side / GRID).astype(int)
@@ -189,7 +189,7 @@ class Prompter:
         return [one for one in search.found() if self._is_confirmed(one)]
 
     def _is_confirmed(self, found: FoundLesion) -> bool:
-        """Whether a lesion is found without a click, too, in the part of the photograph around it."""
+        """Whether a lesion is also found without a click in the part of the photograph around it."""
         box, scale = bounding_box(found.inside), np.array(self.shape) / found.inside.shape
         assert box is not None, "the seed is inside"
         top, left = np.floor(np.array([box.top, box.left]) * scale).astype(int).tolist()
@@ -202,7 +202,7 @@ class Prompter:
         inside = found.inside[np.ix_(rows.astype(int), columns.astype(int))]
         labels, count = label_components(seen)
         touched = np.zeros(count + 1, bool)
-        touched[labels[inside & seen]] = True  # others near by are proposed by themselves
+        touched[labels[inside & seen]] = True  # other lesions nearby have proposals of their own
         touched[0] = False
         seen = touched[labels]
         pixel = math.ceil(len(seen) * max(scale[0] / part.height, scale[1] / part.width))  # of the proposal
@@ -225,7 +225,7 @@ class FoundLesion(NamedTuple):
 
 
 class _LesionSearch:
-    """Clicks in a photograph, several in one pass, and the lesions that they found; sizes are the network's."""
+    """Simulated clicks, several in one pass, and the lesions found by them; sizes are those of the network's input."""
 
     def __init__(self, model: PromptedSegmenter, features: Sequence[Tensor], shape: tuple[int, int]) -> None:
         self._model = model
@@ -248,7 +248,7 @@ class _LesionSearch:
                     self._add(place, one, float(quality))
 
     def _add(self, place: tuple[int, int], logits: NDArray[np.float32], quality: float) -> None:
-        """Add an answer, of which only the part at the click counts, as in the mask."""
+        """Add the part of an answer at the click."""
         mask = logits >= self._threshold
         if mask.mean() > MAX_SHARE:
             return
@@ -260,7 +260,7 @@ class _LesionSearch:
             self._candidates.append(FoundLesion(kept, quality, seed, parts == parts[place]))
 
     def find_places(self) -> list[tuple[int, int]]:
-        """Find places where any answer shows a lesion that is not proposed, each (row, column)."""
+        """Find positions (row, column) where any answer shows a lesion that is not proposed."""
         from scipy.ndimage import binary_dilation
         from skimage.feature import peak_local_max
 
@@ -277,7 +277,7 @@ class _LesionSearch:
         return [(int(row), int(column)) for row, column in peaks]
 
     def found(self) -> list[FoundLesion]:
-        """Return the candidates of the greatest quality; others that share much of the smaller area are left out."""
+        """Return the candidates, the highest quality first, without those that overlap much with a better one."""
         kept: list[FoundLesion] = []
         areas: list[int] = []
         for one in sorted(self._candidates, key=lambda found: -found.quality):
@@ -305,12 +305,12 @@ def to_logit(probability: float) -> float:
 
 
 def load_any_segmenter(info: BundleInfo) -> Segmenter:
-    """Load a segmentation model, as one that answers prompts if it does."""
+    """Load a segmentation model, as a ``PromptedSegmenter`` if it answers prompts."""
     return (PromptedSegmenter if info.config.answers_prompts else Segmenter).load(info)
 
 
 def require_prompts(model: object) -> PromptedSegmenter:
-    """Return a loaded model as one that answers prompts; BundleError if it does not."""
+    """Return a loaded model that answers prompts; raises BundleError for another one."""
     if isinstance(model, PromptedSegmenter):
         return model
     name = getattr(getattr(model, "info", None), "name", "the model")

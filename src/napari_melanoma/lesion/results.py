@@ -61,7 +61,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PhotographSource:
-    """Identifies a photograph's file without its path."""
+    """Identifies a photograph's file without its path: name, size, time, and a digest of its folder."""
 
     file: str
     bytes: int
@@ -260,7 +260,7 @@ def is_unwritable(error: Exception) -> bool:
 class ResultTable:
     """Rows by their ``image``; rows of earlier runs and additional columns are kept.
 
-    A row is stored as its line of CSV, in a tenth of the memory of a dict. ``set_row`` is thread-safe.
+    A row is stored as its line of CSV, which takes a tenth of the memory of a dict. ``set_row`` is thread-safe.
     """
 
     def __init__(self, path: Path, columns: Iterable[str], renamed: Mapping[str, str] | None = None) -> None:
@@ -319,7 +319,7 @@ class ResultTable:
         self._last_stamp = self._file_stamp()
 
     def write_periodically(self) -> None:
-        """Write if the last time is a while ago, so that a long run can be monitored at little cost.
+        """Write at intervals, so that a long run can be monitored at little cost.
 
         If the file cannot be written, for example while it is open in a spreadsheet, writing is retried later.
         """

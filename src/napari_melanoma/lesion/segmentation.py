@@ -133,8 +133,8 @@ class LesionPrediction:
     """A model's output for one photograph: its probability, float32 (row, column) in [0, 1].
 
     ``spread`` is float32 (2, side, side): the smallest and the largest logit of each pixel over all flips, at the
-    network's input size; None without test-time augmentation. ``prompts``: those that it answers,
-    with strokes and previous mask; None for those of the options, or none at all.
+    network's input size; None without test-time augmentation. ``prompts``: the prompts that it answers, with strokes
+    and previous mask; None without prompts, or if they are those of the options.
     """
 
     probability: NDArray[np.float32]

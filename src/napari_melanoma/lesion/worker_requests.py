@@ -30,9 +30,9 @@ MAX_ENCODED = 64  # lesions of a photograph, earlier ones for undo included
 
 
 class ClassificationRequests:
-    """Classifies one lesion after another, and the last one again when only the clinical metadata change.
+    """Classifies lesions, and the last ones again if only the clinical metadata change.
 
-    The lesions of the last photograph are kept, so that only those whose pixels changed are encoded.
+    Encoded lesions of the last photograph are cached, so that only lesions whose pixels changed are encoded.
     """
 
     def __init__(self, load: Callable[[str], Classifier]) -> None:
@@ -109,7 +109,7 @@ class ClassificationRequests:
 
 
 class PromptRequests:
-    """Answers prompts about one photograph after another; the features of the last one are kept."""
+    """Answers prompts for photographs; the features of the last photograph are cached."""
 
     def __init__(self, load: Callable[[str], Segmenter]) -> None:
         self._load = load
