@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -98,18 +100,21 @@ def test_partial_line_after_a_kill_is_removed(folder: RunFolder) -> None:
     for name in ("events.jsonl", "metrics.csv"):
         with (folder.path / name).open("ab") as file:
             file.write(b'{"kind": "st\xc3')
-    left = [".events.0123abcd.jsonl", "checkpoints/.best.0123abcd.ckpt", "samples/.epoch-0001.0123abcd"]
-    for name in left[:2]:
-        (folder.path / name).parent.mkdir(exist_ok=True)
-        (folder.path / name).write_text("half")
-    (folder.path / left[2]).mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    left = []
+    for name in ("events.jsonl", "checkpoints/best.ckpt", "samples/epoch-0001.png"):
+        path = temporary_name(folder.path / name)
+        left.append(path.with_name(path.name.replace(f"-{os.getpid()}-", f"-{process.pid}-")))
+        left[-1].parent.mkdir(exist_ok=True)
+        left[-1].write_text("half")
     command = temporary_name(folder.path / "control.json", ".json")
     command.write_text("{")
     folder.repair()
     folder.append_event("epoch")
     assert kinds(folder) == ["started", "epoch"]
     assert table(folder) == "epoch,loss\n0,0.5\n"
-    assert not [name for name in left if (folder.path / name).exists()]
+    assert not [path for path in left if path.exists()]
     assert command.exists()  # a dock may be writing it right now
 
 

@@ -30,21 +30,12 @@ FILE_IN_USE_ERRORS = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
 RENAME_TIMEOUT_S, RENAME_RETRY_S = 1.0, 0.02
 REPLACED_SUFFIX = ".old"  # suffix of a folder that was renamed before its replacement
 KEPT_NAME_BYTES = 120  # of a name, as a part of that of a temporary file; file systems allow 255 in all
-MIN_AGE_S = 86_400.0  # age at which a file without a known owner, or with a reused process number, counts as left over
+MIN_AGE_S = 86_400.0  # age at which a file of a reused process number counts as left over
 _OWNED = re.compile(
     r"\.?(?P<name>.+)\.tmp-(?P<machine>[0-9a-f]{16})-(?P<pid>[0-9]{1,10})-(?P<start>[0-9a-f]{1,12})-[0-9a-z_]{8}"
     r"(?P<suffix>\.\w{1,12})?",
     re.DOTALL,
 )
-# Names of versions before 0.2, which state no owner. Only suffixes of written files count; eight digits are a date.
-_OLD_FILE = re.compile(
-    r"\..{1,300}\.(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8}\."
-    r"(json|jsonl|geojson|csv|toml|png|npy|npz|safetensors|ckpt|tiff?|md|txt|html|pdf|xlsx|dcm|parquet|partial)",
-    re.DOTALL,
-)
-_OLD_HIDDEN = re.compile(r"\.[0-9a-f]{32}\.png")  # of a correction
-_OLD_FOLDER = re.compile(r"\..{1,300}\.(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8}", re.DOTALL)
-_OLD_REPLACED = re.compile(_OLD_FOLDER.pattern + r"\.old", re.DOTALL)
 _swept: set[Path] = set()
 LINUX_ID = Path("/etc/machine-id")
 SAME_PROCESS_S = 2.0  # largest difference between two readings of a process's start: the clock's whole seconds
@@ -205,7 +196,7 @@ def sweep_once(folder: Path) -> None:
         remove_leftovers(folder)
 
 
-def remove_leftovers(folder: Path, prefix: str = "", *, alone: bool = False) -> None:
+def remove_leftovers(folder: Path, prefix: str = "") -> None:
     """Remove temporary files and folders of ended processes, except those of another machine.
 
     A folder that a killed process renamed for its replacement is restored if its name is free.
@@ -214,7 +205,7 @@ def remove_leftovers(folder: Path, prefix: str = "", *, alone: bool = False) -> 
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.name.startswith(prefix or ".")]
         for path in (folder / name for name in names):
-            if _is_leftover(path, alone=alone):
+            if _is_leftover(path):
                 _restore_or_discard(path)
 
 
@@ -227,23 +218,13 @@ def discard(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _is_leftover(path: Path, *, alone: bool) -> bool:
+def _is_leftover(path: Path) -> bool:
     """Whether a name is that of a temporary file whose owner has ended."""
     found = _OWNED.fullmatch(path.name)
-    if found is None:
-        return _had_no_owner(path, alone=alone) and (alone or _is_old(path))
-    if found["machine"] != _machine_mark():
+    if found is None or found["machine"] != _machine_mark():
         return False
     ended = has_ended(int(found["pid"]), int(found["start"], 16))
     return _is_old(path) if ended is None else ended
-
-
-def _had_no_owner(path: Path, *, alone: bool) -> bool:
-    """Whether a name has the form of versions before 0.2, without an owner."""
-    if path.is_dir() and not path.is_symlink():
-        # A renamed folder may be the only copy of a result; in a run folder it can be made again.
-        return bool(_OLD_FOLDER.fullmatch(path.name) or (alone and _OLD_REPLACED.fullmatch(path.name)))
-    return bool(_OLD_FILE.fullmatch(path.name) or _OLD_HIDDEN.fullmatch(path.name))
 
 
 def _restore_or_discard(path: Path) -> None:

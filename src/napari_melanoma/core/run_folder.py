@@ -129,7 +129,7 @@ class RunFolder:
             if path.exists():
                 _drop_incomplete_line(path)
         for folder in (self.path, self.checkpoints, self.samples):
-            remove_leftovers(folder, alone=True)
+            remove_leftovers(folder)
 
     def drop_metrics_from(self, epoch: int) -> None:
         """Drop the rows of ``metrics.csv`` from an epoch on, which a resumed run will repeat."""
