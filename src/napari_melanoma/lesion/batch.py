@@ -209,7 +209,10 @@ class BatchPipeline:
         self._run = run
 
     def run(self, work: Iterable[ResultTarget]) -> Iterator[PhotographOutcome]:
-        """Analyze photographs; yields one outcome each, in the order of ``work``, when its result is written."""
+        """Analyze photographs; yields one outcome each, when its result is written.
+
+        The outcomes are in the order of ``work``, but a photograph that cannot be read precedes others of its batch.
+        """
         workers = self._options.workers or usable_cores() + EXTRA_THREADS
         most = 2 * max(self._options.batch_size, workers)
         to_read = StageLimit(most, STAGE_BYTES, itemgetter(1))
