@@ -1,4 +1,4 @@
-"""CSV: texts survive a round trip, and no cell is a formula; that no other module writes any is in test_house."""
+"""CSV: texts survive a round trip, and no cell is a formula; test_house checks that no other module writes CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words of texts for users."""
+"""Formatting of classes, counts, time spans and representations."""
 
 from __future__ import annotations
 

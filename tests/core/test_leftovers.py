@@ -1,4 +1,4 @@
-"""Files of killed processes are removed by the next one, and no other files are."""
+"""Temporary files of killed processes are removed by the next process, and no other files."""
 
 from __future__ import annotations
 

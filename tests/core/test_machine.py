@@ -1,4 +1,4 @@
-"""A machine is identified by a mark of its system, not by its name."""
+"""A machine is identified by an id of its system, not by its name."""
 
 from __future__ import annotations
 

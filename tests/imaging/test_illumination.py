@@ -1,4 +1,4 @@
-"""The illuminated circle of a dermatoscope on black, and the modality inside it."""
+"""The illuminated circle of a dermatoscope on black, and the modality of the image in it."""
 
 from __future__ import annotations
 

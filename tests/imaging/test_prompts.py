@@ -1,4 +1,4 @@
-"""Prompts: their maps, what they mean for a mask, and simulated clicks."""
+"""Prompts: their maps, their effect on a mask, and simulated clicks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of the same tissue are registered whatever their rotation, side, stain and pixels; others are refused."""
+"""Images of the same tissue are registered at any rotation, flip, stain and pixel size; others are refused."""
 
 from __future__ import annotations
 

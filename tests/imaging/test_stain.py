@@ -1,4 +1,4 @@
-"""Stain normalization: known stains are recovered, references met, a second time changes nothing."""
+"""Stain normalization: known stains are recovered, references are matched, and a second time changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stain, pigment and nuclei are counted in pictures that are painted with known amounts of each."""
+"""Stain, pigment and nuclei are measured in synthetic images with known amounts of each."""
 
 from __future__ import annotations
 

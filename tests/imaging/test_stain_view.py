@@ -1,4 +1,4 @@
-"""Single stains and brightness of the display: known mixtures are unmixed, and the scan stays as it is."""
+"""Single stains and brightness of the display: known mixtures are unmixed, and the scan is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Black around the view, and padding, are no skin: the contrast of a lesion does not depend on them."""
+"""Black around the view and padding do not count as skin: the contrast of a lesion does not depend on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small photograph with known colors, and profiles made by hand, for the tests of reading and writing."""
+"""A small photograph with known colors, and profiles of known primaries, for the tests of reading and writing."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""Arrays between viewer and worker: what is no photograph or no mask is refused in words."""
+"""Arrays between viewer and worker: anything but a photograph or a mask is refused with a message."""
 
 from pathlib import Path
 

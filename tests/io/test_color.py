@@ -1,4 +1,4 @@
-"""Depth, orientation and profiles against arithmetic done here."""
+"""Bit depth, orientation and color profiles, compared with independent calculations."""
 
 import logging
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""GeoJSON: what is written is read back exactly, what QuPath writes is understood, and faults are named."""
+"""GeoJSON survives a round trip, files of QuPath are read, and faults are reported with their position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""QuPath's own form of GeoJSON: what we write keeps its rules, what it writes goes there and back unchanged."""
+"""GeoJSON of QuPath: our files follow its format, and its files survive a round trip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What napari gets: layers in micrometers where the scale is known, other readers' files left alone, masks written."""
+"""napari's reader and writer: layers in micrometers if the scale is known, files of other readers, and masks."""
 
 import subprocess
 import sys

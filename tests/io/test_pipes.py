@@ -1,4 +1,4 @@
-"""A pipe among the files of a folder: opening it would wait for a writer for ever."""
+"""Named pipes among the files of a folder, which would wait for a writer forever when opened."""
 
 import os
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Names and places that a photograph carries in its metadata are in nothing that is written from it."""
+"""Names and positions in the metadata of a photograph do not occur in any written file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is written is read back, costs little, and a full disk leaves nothing behind."""
+"""Results survive a round trip, take little memory, and leave no partial file on a full disk."""
 
 import errno
 import os

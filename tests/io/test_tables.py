@@ -1,4 +1,4 @@
-"""Tables as people send them are read whatever program wrote them."""
+"""Tables of users are read, whatever program wrote them."""
 
 from __future__ import annotations
 

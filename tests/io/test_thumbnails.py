@@ -1,4 +1,4 @@
-"""Small pictures: upright, small enough, and the same colors for every format."""
+"""Thumbnails: upright, within their size, and with the same colors for every format."""
 
 from __future__ import annotations
 

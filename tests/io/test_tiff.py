@@ -1,4 +1,4 @@
-"""TIFF of every depth and layout arrives as the same colors; stacks and slides are left to other readers."""
+"""TIFF of every depth and layout gives the same colors; stacks and slides are left to other readers."""
 
 import tracemalloc
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""TIFF files whose pages lead back to an earlier one: every reader refuses them; libraries never end."""
+"""TIFF files with a loop in their chain of pages, which libraries would follow forever, are refused by every reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metadata of Zarr folders that would break zarr's parser: a slide is refused, so are results, each with its file."""
+"""Zarr folders with metadata that would break zarr's parser are refused, as slides and as results."""
 
 from __future__ import annotations
 

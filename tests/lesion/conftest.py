@@ -1,4 +1,4 @@
-"""Photographs of dark discs, and a model that finds what is dark: truth known, no torch."""
+"""Photographs of dark disks, and a model that segments dark pixels, without torch."""
 
 from __future__ import annotations
 

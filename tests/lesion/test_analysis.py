@@ -1,4 +1,4 @@
-"""The analysis of one photograph, with a model that answers by darkness."""
+"""The analysis of one photograph, with a model that segments dark pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch writes every result once, keeps what is there, and no bad photograph or failing stage stops the others."""
+"""A batch writes each result once, keeps existing ones, and continues after a failed photograph or stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of a lesion between two photographs: known growth lies in the intervals, and no change is none."""
+"""Changes of a lesion between two photographs: known growth is in the intervals, and without growth there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch asks a classifier about each lesion: cells of the table, what is done already, what has no lesion."""
+"""Classification in a batch: table columns, existing results, and photographs without a lesion."""
 
 from __future__ import annotations
 

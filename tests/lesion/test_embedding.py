@@ -1,4 +1,4 @@
-"""Pictures embedded by the encoder of a bundle: alike ones near each other, each by itself."""
+"""Embeddings by the encoder of a bundle: similar images are close, and each image is embedded independently."""
 
 from __future__ import annotations
 

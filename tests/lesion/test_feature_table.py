@@ -1,4 +1,4 @@
-"""Lesions of a data set measured and compared within their patients, on a phantom patient whose odd lesion is known."""
+"""Measurements of a data set, compared within each patient: a phantom patient with one known outlier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test-time flips with networks whose answer to a mirror image is known."""
+"""Test-time augmentation with networks whose prediction for a flipped image is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose prompt it is, what prompts change, and what undo restores."""
+"""Prompts of several lesions: which lesion a prompt refers to, what it changes, and what undo restores."""
 
 from __future__ import annotations
 

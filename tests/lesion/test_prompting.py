@@ -1,4 +1,4 @@
-"""Answers to prompts: features once per photograph, hypotheses, the command line and the Python API."""
+"""Segmentation by prompts: cached features, hypotheses, the command line and the Python API."""
 
 from __future__ import annotations
 

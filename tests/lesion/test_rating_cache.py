@@ -1,4 +1,4 @@
-"""Ratings kept between sessions: by content, model and way, and never in the way."""
+"""Cached ratings: by content, model and measure; optional in every situation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A result whose ``result.json`` was damaged is no result: the photograph is analyzed again, beside it."""
+"""Damaged results are kept, and the photograph is analyzed again into another folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table keeps every row, its own last, also when two runs write it in turns."""
+"""The table of results keeps every row, also when two runs write it alternately."""
 
 from __future__ import annotations
 

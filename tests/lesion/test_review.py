@@ -1,4 +1,4 @@
-"""Rating photographs: who is asked what, and what ranks as unsure."""
+"""Ratings of photographs: the model that is used, and the order of uncertainty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The segmenter keeps sizes, and a batch answers as its images do alone."""
+"""The segmenter keeps the sizes of photographs, and predicts the same for a batch as for single photographs."""
 
 from __future__ import annotations
 
