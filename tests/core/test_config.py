@@ -164,7 +164,7 @@ def test_a_name_must_be_among_those_that_are_found_when_asked():
 
 
 @pytest.mark.parametrize("value", [True, False])
-def test_truth_is_no_number(value: bool) -> None:
+def test_a_boolean_is_not_a_number(value: bool) -> None:
     class Counted(Config):
         count: int = 1
         share: float | None = None
@@ -178,7 +178,7 @@ def test_truth_is_no_number(value: bool) -> None:
     assert (found.is_on, found.either) == (value, value)
 
 
-def test_truth_is_no_number_in_a_collection() -> None:
+def test_a_boolean_in_a_collection_is_not_a_number() -> None:
     class Part(Config):
         is_on: bool = False
 

@@ -30,7 +30,7 @@ def test_what_has_no_length_has_no_total() -> None:
     assert [progress.total for progress in seen] == [None, None]
 
 
-def test_nothing_needs_to_listen() -> None:
+def test_a_report_is_optional() -> None:
     run = RunContext()
     assert list(run.track([1, 2, 3], "counting")) == [1, 2, 3]
     run.check()
@@ -58,7 +58,7 @@ def test_another_thread_may_cancel() -> None:
         run.check()
 
 
-def test_a_part_moves_the_whole_and_is_stopped_by_it() -> None:
+def test_a_part_reports_and_is_cancelled_with_the_whole() -> None:
     reported: list[Progress] = []
     outer = RunContext(reported.append)
     part = PartContext(outer, 1, 4, "Second", scale=10)

@@ -39,7 +39,7 @@ def test_the_table_above_is_whole() -> None:
     assert public == {*PARENTS, "MelanomaError"}
 
 
-def test_to_cancel_is_no_error() -> None:
+def test_a_cancellation_is_not_an_error() -> None:
     assert not issubclass(Cancelled, errors.MelanomaError)
 
 

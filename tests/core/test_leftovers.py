@@ -71,7 +71,7 @@ with atomic_folder(out / "IMD002") as temporary:
 
 @KILLED
 @pytest.mark.parametrize("code", [FILE, FOLDER], ids=["file", "folder"])
-def test_the_next_process_that_writes_there_removes_what_a_kill_left(tmp_path: Path, code: str) -> None:
+def test_the_next_process_removes_files_of_a_killed_one(tmp_path: Path, code: str) -> None:
     killed(code, tmp_path)
     assert len(names(tmp_path)) == 1
     write_text(tmp_path / "note.txt", "words")
@@ -79,7 +79,7 @@ def test_the_next_process_that_writes_there_removes_what_a_kill_left(tmp_path: P
 
 
 @KILLED
-def test_a_result_that_was_moved_aside_returns_where_its_replacement_never_came(tmp_path: Path) -> None:
+def test_a_result_is_restored_if_its_replacement_failed(tmp_path: Path) -> None:
     (tmp_path / "IMD002").mkdir()
     (tmp_path / "IMD002" / "mask.png").write_text("old")
     killed(BETWEEN, tmp_path)
@@ -90,7 +90,7 @@ def test_a_result_that_was_moved_aside_returns_where_its_replacement_never_came(
 
 
 @KILLED
-def test_what_a_living_process_writes_stays(tmp_path: Path) -> None:
+def test_files_of_a_running_process_are_kept(tmp_path: Path) -> None:
     with atomic_file(tmp_path / "case.json") as file, atomic_folder(tmp_path / "IMD002") as folder:
         file.write_text("{}")
         (folder / "mask.png").write_text("new")
@@ -114,7 +114,7 @@ def owned(machine: str, pid: int, start: float, suffix: str = ".json") -> str:
     return f".case.json.tmp-{machine}-{pid}-{int(start):x}-0123abcd{suffix}"
 
 
-def test_whose_a_name_is_decides(tmp_path: Path) -> None:
+def test_only_files_of_ended_processes_are_removed(tmp_path: Path) -> None:
     here, now, me = files._machine_mark(), time.time(), os.getpid()
     dead, other = ended(), "0" * 16
     goes = [
@@ -142,7 +142,7 @@ OF_USERS = [
 ]  # fmt: skip
 
 
-def test_what_a_user_or_another_program_made_stays(tmp_path: Path) -> None:
+def test_files_of_users_and_other_programs_are_kept(tmp_path: Path) -> None:
     for name in OF_USERS:
         made(tmp_path / name, LONG_AGO)
     (tmp_path / ".results.20240131").mkdir()
@@ -152,7 +152,7 @@ def test_what_a_user_or_another_program_made_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
-def test_a_link_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+def test_a_link_is_removed_without_its_target(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     made(tmp_path / "photos" / "IMD002.jpg", LONG_AGO)
     (tmp_path / owned(files._machine_mark(), ended(), time.time())).symlink_to(tmp_path / "photos")

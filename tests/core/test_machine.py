@@ -31,7 +31,7 @@ def marked(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the mark is kept elsewhere")
-def test_the_mark_stays_when_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_id_does_not_depend_on_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "id").write_text("0123456789abcdef\n")
     monkeypatch.setattr(files, "LINUX_ID", tmp_path / "id")
     assert marked(monkeypatch, "mac.local") == marked(monkeypatch, "dhcp-17.example")
@@ -41,6 +41,6 @@ def test_the_mark_stays_when_the_name_changes(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the mark is kept elsewhere")
-def test_without_a_mark_the_name_must_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_id_the_name_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LINUX_ID", tmp_path / "none")
     assert marked(monkeypatch, "a") != marked(monkeypatch, "b")

@@ -76,7 +76,7 @@ def test_the_folder_itself_may_be_a_link(folder: Path, tmp_path: Path) -> None:
 
 
 @given(st.lists(parts, min_size=1, max_size=5).map("/".join) | st.text(max_size=12))
-def test_whatever_is_followed_lies_inside(folder: Path, text: str) -> None:
+def test_resolved_paths_are_inside_the_folder(folder: Path, text: str) -> None:
     try:
         found = PathResolver(folder).resolve(text)
     except UnsafePath:
@@ -85,7 +85,7 @@ def test_whatever_is_followed_lies_inside(folder: Path, text: str) -> None:
     assert real.is_relative_to(os.path.realpath(folder))
 
 
-def test_what_lies_outside_is_listed_where_it_is_allowed(folder: Path) -> None:
+def test_allowed_files_outside_are_listed(folder: Path) -> None:
     reported: list[str] = []
     with allow_outside_files(lambda outside: reported.append(str(outside))):
         paths = PathResolver(folder)

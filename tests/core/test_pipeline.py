@@ -23,7 +23,7 @@ def test_two_stages_are_a_map_in_order(items: list[int], room: int, workers: int
         ]
 
 
-def test_no_more_is_under_way_than_there_is_room_for() -> None:
+def test_a_stage_holds_at_most_its_limit() -> None:
     under_way, most, lock = 0, 0, threading.Lock()
 
     def count(item: int) -> int:

@@ -24,7 +24,7 @@ def test_a_ring_within_another_is_a_hole():
     assert not rasterize_rings([SQUARE, SQUARE], (5, 6)).any()
 
 
-def test_what_lies_beyond_the_grid_is_cut_off():
+def test_areas_outside_the_grid_are_clipped():
     wide = SQUARE * 10 - 15
     assert rasterize_rings([wide], (5, 6)).all()
     assert not rasterize_rings([wide + 1000], (5, 6)).any()

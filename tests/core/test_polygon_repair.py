@@ -28,7 +28,7 @@ def test_a_figure_of_eight_becomes_two_areas(ring: Ring) -> None:
     assert sum(part.area for part in parts) == pytest.approx(50.0)
 
 
-def test_what_is_enclosed_twice_counts_once() -> None:
+def test_an_area_that_is_enclosed_twice_counts_once() -> None:
     (part,) = untangle_polygon(Polygon(TWICE))
     assert part.area == pytest.approx(100 + 2 * 6 - 8 * 0)
 
@@ -78,7 +78,7 @@ def test_a_triangle_is_cut_at_the_slide(points: list[tuple[int, int]]) -> None:
         assert (vertices <= (30, 20)).all()
 
 
-def test_what_lies_within_is_not_touched_and_what_lies_outside_is_gone() -> None:
+def test_areas_inside_are_unchanged_and_others_removed() -> None:
     inside, outside = Polygon(SQUARE), Polygon(tuple((row + 100, column) for row, column in SQUARE))
     assert clip_polygon(inside, (10, 10))[0] is inside
     assert clip_polygon(outside, (50, 50)) == ()

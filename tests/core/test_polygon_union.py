@@ -37,7 +37,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("polygons", "expected"), CASES.values(), ids=list(CASES))
-def test_what_lies_in_several_counts_once(polygons: list[Polygon], expected: float) -> None:
+def test_an_area_in_several_polygons_counts_once(polygons: list[Polygon], expected: float) -> None:
     assert joint_area(polygons) == pytest.approx(expected)
     assert joint_area(polygons[::-1]) == pytest.approx(expected)
 

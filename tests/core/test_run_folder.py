@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path)
 
 
-def test_names_are_those_of_the_contract(folder: RunFolder) -> None:
+def test_files_have_the_documented_names(folder: RunFolder) -> None:
     paths = (folder.config, folder.last_checkpoint, folder.best_checkpoint, folder.bundle)
     names = [path.relative_to(folder.path).as_posix() for path in paths]
     assert names == ["config.toml", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "bundle"]
@@ -119,7 +119,7 @@ def test_partial_line_after_a_kill_is_removed(folder: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"half", b"\n", b"a\nb"])
-def test_mending_twice_is_mending_once(folder: RunFolder, content: bytes) -> None:
+def test_a_second_repair_changes_nothing(folder: RunFolder, content: bytes) -> None:
     folder.events.write_bytes(content)
     folder.repair()
     once = folder.events.read_bytes()
@@ -127,7 +127,7 @@ def test_mending_twice_is_mending_once(folder: RunFolder, content: bytes) -> Non
     assert folder.events.read_bytes() == once == content[: content.rfind(b"\n") + 1]
 
 
-def test_a_folder_is_owned_by_one(folder: RunFolder) -> None:
+def test_a_folder_has_one_owner(folder: RunFolder) -> None:
     with folder.locked():
         assert (folder.path / ".reserve").stat().st_size == run_folder.RESERVED_BYTES
         with pytest.raises(RunError, match="another process works"), folder.locked():

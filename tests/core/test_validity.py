@@ -112,7 +112,7 @@ def test_reasons_of_several_inputs_are_joined_once() -> None:
     assert not joined.valid
 
 
-def test_what_cannot_be_read_is_unknown_and_not_valid_by_accident() -> None:
+def test_unreadable_validity_is_unknown() -> None:
     assert Validity.from_json(None) is None
     assert Validity.from_json({"reasons": [{"severity": "soon"}]}) is None
     stored = ValidityInputs(**{**DERMOSCOPIC, "damage": "half"}).check().to_json() | {"valid": True}

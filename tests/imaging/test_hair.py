@@ -43,7 +43,7 @@ def test_a_line_is_detected_and_removed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NO_HAIRS)
-def test_what_is_no_hair_stays(name: str) -> None:
+def test_other_structures_are_not_removed(name: str) -> None:
     rgb = drawn(NO_HAIRS[name])
     assert not hair_mask(rgb).any()
     assert remove_hair(rgb) is rgb
@@ -78,7 +78,7 @@ def test_a_phantom_without_its_hairs_looks_like_one_drawn_without() -> None:
     assert after.sum() < 0.2 * before.sum()
 
 
-def test_a_hole_is_filled_with_what_lies_around_it() -> None:
+def test_a_hole_is_filled_from_its_surroundings() -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, 64)[None, :, None], (64, 64, 3)).astype(np.uint8)
     hole = np.zeros((64, 64), bool)
     hole[20:44, 20:44] = True
@@ -103,7 +103,7 @@ def test_a_hole_that_is_nearly_everything_is_filled_from_the_corner_that_is_left
     assert (fill_holes_from_surroundings(rgb, hole) == SKIN).all()
 
 
-def test_where_nothing_is_known_nothing_is_filled() -> None:
+def test_a_hole_without_surroundings_is_not_filled() -> None:
     rgb = np.full((40, 50, 3), 7, np.uint8)
     assert np.array_equal(fill_holes_from_surroundings(rgb, np.ones((40, 50), bool)), rgb)
 

@@ -79,7 +79,7 @@ def stripes() -> NDArray[np.uint8]:
     [noise(200), np.zeros((50, 60, 3), np.uint8), np.full((50, 60, 3), 255, np.uint8), stripes()],
     ids=["noise", "black", "white", "stripes"],
 )
-def test_what_is_no_photograph_is_neither(picture: NDArray[np.uint8]) -> None:
+def test_other_images_are_neither(picture: NDArray[np.uint8]) -> None:
     found = recognize_modality(picture)
     assert (found.kind, found.is_certain) == ("neither", True)
 

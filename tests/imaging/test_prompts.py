@@ -81,7 +81,7 @@ def test_the_components_that_were_clicked_are_kept() -> None:
     assert apply_prompts(mask, Prompts((Point(10, 190),))).sum() == disk((100, 200), (10, 190), 2).sum()
 
 
-def test_a_mask_obeys_each_click_and_stroke() -> None:
+def test_a_mask_agrees_with_each_click_and_stroke() -> None:
     strokes = np.zeros((100, 100), np.uint8)
     strokes[80, 20:30] = OUTSIDE
     mask = np.ones((100, 100), bool)
@@ -107,7 +107,7 @@ def test_options_become_prompts() -> None:
     assert prompts.box == PromptBox(0, 1, 2, 3)
 
 
-def test_a_click_beside_the_lesion_does_not_erase_it() -> None:
+def test_a_click_next_to_the_lesion_does_not_remove_it() -> None:
     mask = np.zeros((100, 100), bool)
     mask[20:60, 20:60] = True
     satellite = mask.copy()
@@ -123,7 +123,7 @@ def test_a_click_beside_the_lesion_does_not_erase_it() -> None:
     assert np.array_equal(boxed, satellite)
 
 
-def test_of_several_components_a_box_means_those_in_it() -> None:
+def test_a_box_selects_the_components_in_it() -> None:
     mask = disk((100, 200), (50, 40), 20) | disk((100, 200), (50, 120), 30)
     boxed = apply_prompts(mask, Prompts(box=PromptBox(25, 15, 75, 65)))
     assert np.array_equal(boxed, disk((100, 200), (50, 40), 20))

@@ -67,7 +67,7 @@ def test_a_turned_or_mirrored_scan_is_registered(angle: float, flip: bool) -> No
     assert found.scale == pytest.approx(1.0, abs=1e-6)
 
 
-def test_another_stain_with_noise_and_bends_is_registered_with_an_error_that_is_honest() -> None:
+def test_another_stain_with_noise_and_bends_is_registered_with_a_correct_error() -> None:
     image, rng = tissue(2), np.random.default_rng(5)
     bend = [ndimage.gaussian_filter(rng.normal(size=SHAPE), 50) * 50 * 2.0 for _ in range(2)]
     rows, columns = np.indices(SHAPE).astype(float)

@@ -114,7 +114,7 @@ def test_the_background_is_black_or_kept() -> None:
     assert (black.image[:, 24:] == 0).all()
 
 
-def test_what_lies_outside_the_photograph_is_black() -> None:
+def test_pixels_outside_the_photograph_are_black() -> None:
     rgb = np.full((20, 40, 3), 255, np.uint8)
     roi = extract_roi(rgb, np.ones((20, 40), bool), RoiConfig(side_px=40, background="keep"))
     assert roi is not None

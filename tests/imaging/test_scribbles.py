@@ -135,7 +135,7 @@ def test_strokes_that_agree_with_the_mask_change_nothing(name: str, scribbles: n
     np.testing.assert_array_equal(redrawn, ONE_LOBE)
 
 
-def test_an_inside_stroke_guards_against_an_outside_one() -> None:
+def test_an_inside_stroke_limits_an_outside_one() -> None:
     outside = stroke(OUTSIDE, slice(100, 140), slice(196, 214))
     guarded = outside | stroke(INSIDE, slice(112, 128), slice(150, 180))
     plain, defended = (

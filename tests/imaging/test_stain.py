@@ -166,7 +166,7 @@ def test_a_fit_is_kept_as_json(method: StainMethod) -> None:
     assert default_reference(fit).config == fit.config
 
 
-def test_one_stain_alone_is_said() -> None:
+def test_a_single_stain_is_reported() -> None:
     rng = np.random.default_rng(0)
     eosin = rng.gamma(9, 0.1, (80, 80, 1)) * np.array([0.07, 0.99, 0.11])
     fit = fit_stain(np.rint(255 * np.exp(-eosin)).astype(np.uint8), StainConfig())

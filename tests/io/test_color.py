@@ -73,7 +73,7 @@ def stored(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 @given(st.integers(0, 9), st.integers(1, 7), st.integers(1, 7), st.integers(0, 99))
-def test_upright_undoes_what_the_camera_did(orientation, height, width, seed) -> None:
+def test_the_orientation_of_the_camera_is_undone(orientation, height, width, seed) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     found = apply_orientation(stored(image, orientation), orientation)
     np.testing.assert_array_equal(found, image)
@@ -127,7 +127,7 @@ def test_cmyk_without_profile_is_converted_by_formula() -> None:
     assert np.unique(to_srgb8(image, None).reshape(-1, 3), axis=0).tolist() == [[0, 255, 255]]
 
 
-def test_a_profile_that_does_not_fit_is_passed_over(scene, key_only_profile, caplog) -> None:
+def test_a_profile_of_another_color_space_is_ignored(scene, key_only_profile, caplog) -> None:
     for fault, profile in {"damaged": b"no profile", "of other colors": key_only_profile}.items():
         with caplog.at_level(logging.INFO):
             np.testing.assert_array_equal(to_srgb8(Image.fromarray(scene), profile), scene, err_msg=fault)

@@ -188,7 +188,7 @@ UNSUITABLE = [
 
 
 @pytest.mark.parametrize(("elements", "message"), UNSUITABLE, ids=[case[1] for case in UNSUITABLE])
-def test_unsuitable_files_say_why(elements, message, scene, tmp_path) -> None:
+def test_messages_for_unsuitable_files_state_the_reason(elements, message, scene, tmp_path) -> None:
     path = write_dicom(tmp_path / "photo.dcm", scene, **elements)
     with pytest.raises(UnreadableImage) as caught:
         read_photograph(path)

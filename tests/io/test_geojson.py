@@ -42,7 +42,7 @@ ANNOTATIONS = st.builds(
 
 
 @given(st.lists(ANNOTATIONS, max_size=4))
-def test_what_is_written_is_read_back_exactly(
+def test_annotations_survive_a_round_trip(
     tmp_path_factory: pytest.TempPathFactory, annotations: list[Annotation]
 ) -> None:
     path = tmp_path_factory.mktemp("geojson") / "lesions.geojson"
@@ -151,17 +151,17 @@ UNDERSTOOD = [
 
 
 @pytest.mark.parametrize(("name", "content", "expected"), UNDERSTOOD, ids=[case[0] for case in UNDERSTOOD])
-def test_other_forms_are_understood(tmp_path: Path, name: str, content: Any, expected: Annotation) -> None:
+def test_other_forms_are_read(tmp_path: Path, name: str, content: Any, expected: Annotation) -> None:
     assert read_geojson(written(tmp_path, content)).annotations == (expected,), name
 
 
-def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "bom.geojson"
     path.write_text(json.dumps(POLYGON), encoding="utf-8-sig")
     assert len(read_geojson(path).annotations) == 1
 
 
-def test_what_encloses_nothing_is_left_out_and_named(tmp_path: Path) -> None:
+def test_geometries_without_an_area_are_reported(tmp_path: Path) -> None:
     content = [
         {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {}},
         {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [0, 0]]]}},
@@ -222,7 +222,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         read_geojson(tmp_path)
 
 
-def test_nothing_half_written_is_left(tmp_path: Path) -> None:
+def test_no_partial_file_is_left(tmp_path: Path) -> None:
     path = tmp_path / "a.geojson"
     with pytest.raises(TypeError):
         write_geojson(path, [Annotation((Polygon(SQUARE),), properties={"odd": object()})])

@@ -72,14 +72,14 @@ def test_the_fixtures_have_the_documented_form(name: str) -> None:
     jsonschema.validate({"type": "FeatureCollection", "features": [QUPATH[name]]}, SCHEMA)
 
 
-def test_what_qupath_writes_goes_there_and_back_unchanged(tmp_path: Path) -> None:
+def test_files_of_qupath_survive_a_round_trip(tmp_path: Path) -> None:
     content = {"type": "FeatureCollection", "features": list(QUPATH.values())}
     (tmp_path / "theirs.geojson").write_text(json.dumps(content), encoding="utf-8")
     write_geojson(tmp_path / "ours.geojson", read_geojson(tmp_path / "theirs.geojson").annotations)
     assert json.loads((tmp_path / "ours.geojson").read_text(encoding="utf-8")) == content
 
 
-def test_what_we_write_has_the_documented_form(tmp_path: Path) -> None:
+def test_our_files_have_the_documented_form(tmp_path: Path) -> None:
     areas = (Polygon(((0.0, 0.0), (0.0, 9.5), (9.5, 9.5))), Polygon(((20.0, 0.0), (20.0, 9.0), (29.0, 9.0))))
     annotations = [
         Annotation(areas[:1], "malignant", (200, 0, 0), "lesion 1", {"area_mm2": 1.25, "none": float("nan")}),
@@ -102,13 +102,13 @@ def test_objects_within_objects_are_read_as_objects(tmp_path: Path) -> None:
     assert [dict(one.properties) for one in found.annotations] == [{}, {}, {}]
 
 
-def test_an_object_without_a_place_is_left_out_and_named(tmp_path: Path) -> None:
+def test_an_object_without_a_geometry_is_reported(tmp_path: Path) -> None:
     root = {"type": "Feature", "geometry": None, "properties": {"objectType": "root"}}
     found = read(tmp_path, json.dumps([root]))
     assert found == GeoJsonContent((), ("feature 1: it has no geometry",), (root,))
 
 
-def test_what_is_left_out_is_written_as_it_was(tmp_path: Path) -> None:
+def test_omitted_features_are_written_unchanged(tmp_path: Path) -> None:
     point = {"type": "Point", "coordinates": [3, 4, 5]}
     mixed = {"type": "GeometryCollection", "geometries": [polygon(BOX), point]}
     inner = an_object(13, polygon(HOLE), {"objectType": "annotation"})
@@ -125,7 +125,7 @@ def test_what_is_left_out_is_written_as_it_was(tmp_path: Path) -> None:
     assert [one.id for one in again.annotations] == [inner["id"], features[1]["id"]]
 
 
-def test_points_and_lines_are_left_out_and_named(tmp_path: Path) -> None:
+def test_points_and_lines_are_reported(tmp_path: Path) -> None:
     shapes = {"Point": [5, 6.5], "MultiPoint": [[5, 6.5]], "LineString": [[0, 0], [1, 2]], "MultiLineString": [FAR]}
     content = [
         an_object(number, {"type": kind, "coordinates": shape}, {"objectType": "annotation"})
@@ -143,7 +143,7 @@ def test_numbers_that_json_does_not_have_are_left_out(tmp_path: Path) -> None:
     assert found.annotations[0].measurements == {"a": 1.5}
 
 
-def test_the_type_is_found_where_older_versions_put_it(tmp_path: Path) -> None:
+def test_the_type_of_older_versions_is_read(tmp_path: Path) -> None:
     plain = {"type": "Feature", "geometry": polygon(BOX)}
     given = [
         {**plain, "id": "PathDetectionObject"},
@@ -153,7 +153,7 @@ def test_the_type_is_found_where_older_versions_put_it(tmp_path: Path) -> None:
     assert [one.kind for one in read(tmp_path, json.dumps(given)).annotations] == ["detection", "tile", "cell"]
 
 
-def test_areas_of_any_origin_are_made_to_fit_the_slide(tmp_path: Path) -> None:
+def test_areas_are_repaired_and_clipped_to_the_slide(tmp_path: Path) -> None:
     eight = [[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]
     beyond = [[90, 10], [110, 10], [110, 20], [90, 20], [90, 10]]
     given = [

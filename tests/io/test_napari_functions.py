@@ -77,7 +77,7 @@ def test_a_bad_file_is_taken_so_that_napari_shows_why(name, tmp_path) -> None:
         reader(str(path))
 
 
-def test_what_others_read_is_left_to_them(scene, tmp_path) -> None:
+def test_files_of_other_readers_are_refused(scene, tmp_path) -> None:
     tifffile.imwrite(tmp_path / "stack.tif", np.stack([scene] * 2), photometric="rgb")
     (tmp_path / "slide.dcm").write_bytes(bytes(128) + b"DICM")
     assert get_reader(str(tmp_path)) is None
@@ -118,7 +118,7 @@ def test_what_is_no_mask_is_not_made_one(labels, meta, message, tmp_path) -> Non
 
 
 @pytest.mark.parametrize("role", ["mask", "scribbles"])
-def test_what_napari_hands_over_tells_scribbles_from_a_mask(role: str, tmp_path) -> None:
+def test_scribbles_are_distinguished_from_a_mask(role: str, tmp_path) -> None:
     from napari.layers import Labels
 
     layer = Labels(np.eye(20, dtype=np.uint8), metadata={"napari_melanoma": {"photograph": "a", "role": role}})

@@ -217,7 +217,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "content", "message"), BAD, ids=[case[0] for case in BAD])
-def test_bad_files_say_what_is_wrong_and_what_to_do(name, content, message, tmp_path) -> None:
+def test_messages_for_bad_files_state_the_fault_and_the_remedy(name, content, message, tmp_path) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UnreadableImage) as caught:
@@ -260,7 +260,7 @@ def exif_chunk(exif: bytes) -> bytes:
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # from Pillow, for some of them
 @pytest.mark.parametrize("exif", [b"junk", b"", b"II*\0\x08\0\0\0\xff\xff", b"MM\0*\xff\xff\xff\xff"], ids=repr)
 @pytest.mark.parametrize("place", [33, -12], ids=["before the pixels", "after the pixels"])
-def test_malformed_exif_is_passed_over(exif: bytes, place: int, scene, tmp_path) -> None:
+def test_malformed_exif_is_ignored(exif: bytes, place: int, scene, tmp_path) -> None:
     path = tmp_path / "exif.png"
     Image.fromarray(scene).save(path)
     whole = path.read_bytes()
@@ -351,7 +351,7 @@ def test_real_photographs(shared_data) -> None:
     assert [shape[2] for shape in shapes] == [3, 3, 3]
 
 
-def test_a_bmp_that_claims_more_rows_than_it_has_bytes_for_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+def test_a_bmp_with_too_few_bytes_is_refused_before_memory_is_allocated(tmp_path: Path) -> None:
     path = tmp_path / "claims.bmp"
     Image.new("RGB", (400, 300), "pink").save(path)
     content = bytearray(path.read_bytes())

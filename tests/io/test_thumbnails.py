@@ -19,7 +19,7 @@ def picture(mode="RGB"):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
-def test_it_fits_into_the_square_and_keeps_its_colours(tmp_path, suffix):
+def test_a_thumbnail_fits_into_the_square_and_keeps_its_colors(tmp_path, suffix):
     picture().save(tmp_path / f"a{suffix}")
     small = read_thumbnail(tmp_path / f"a{suffix}", 50)
     assert small.shape == (15, 50, 3)
@@ -34,7 +34,7 @@ def test_a_turned_jpeg_is_upright(tmp_path):
     assert read_thumbnail(tmp_path / "a.jpg", 50).shape == (50, 15, 3)
 
 
-def test_a_grey_jpeg_is_read_as_colours(tmp_path):
+def test_a_gray_jpeg_is_read_as_rgb(tmp_path):
     picture("L").save(tmp_path / "a.jpg")
     assert read_thumbnail(tmp_path / "a.jpg", 50).shape == (15, 50, 3)
 

@@ -110,7 +110,7 @@ def test_a_turned_deep_tiff(scene, tmp_path) -> None:
     np.testing.assert_array_equal(read_photograph(tmp_path / "t.tif").rgb, scene)
 
 
-def test_thumbnails_beside_the_photograph_are_passed_over(scene, tmp_path) -> None:
+def test_thumbnail_pages_are_ignored(scene, tmp_path) -> None:
     path = tmp_path / "photo.tif"
     with tifffile.TiffWriter(path) as writer:
         writer.write(scene, photometric="rgb", metadata=None, subifds=1)
@@ -183,7 +183,7 @@ UNSUITABLE = [
 
 
 @pytest.mark.parametrize(("pixels", "options", "message"), UNSUITABLE, ids=[case[2] for case in UNSUITABLE])
-def test_unsuitable_pixels_say_why(pixels, options, message, tmp_path) -> None:
+def test_messages_for_unsuitable_pixels_state_the_reason(pixels, options, message, tmp_path) -> None:
     tifffile.imwrite(tmp_path / "photo.tif", pixels, metadata=None, **options)
     with pytest.raises(UnreadableImage) as caught:
         read_photograph(tmp_path / "photo.tif")
@@ -216,7 +216,7 @@ def test_a_damaged_tiff_is_not_for_others(tmp_path) -> None:
         assert not is_not_for_this_reader(file)
 
 
-def test_a_page_that_lists_few_of_the_parts_that_its_size_asks_for_is_refused_before_memory_is_taken(tmp_path) -> None:
+def test_a_page_with_too_few_parts_is_refused_before_memory_is_allocated(tmp_path) -> None:
     path = tmp_path / "claims.tif"
     tifffile.imwrite(path, np.zeros((64, 64, 3), np.uint8), photometric="rgb", compression="zlib", rowsperstrip=8)
     with tifffile.TiffFile(path, mode="r+") as tiff:

@@ -74,7 +74,7 @@ def test_a_click_chooses_another_lesion() -> None:
     assert not chosen.mask[100, 80]
 
 
-def test_a_picture_of_something_else_is_answered_with_a_warning(tmp_path: Path) -> None:
+def test_an_image_without_skin_is_predicted_with_a_warning(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     result = _analyse(Photograph(noise, "noise"))
     stored = json.loads((save_lesion(result, tmp_path / "noise") / "result.json").read_text())
@@ -83,7 +83,7 @@ def test_a_picture_of_something_else_is_answered_with_a_warning(tmp_path: Path) 
     assert remeasure(result, result.mask, result.options).warning == result.warning
 
 
-def test_what_the_file_states_counts_more_than_what_the_photograph_looks_like() -> None:
+def test_the_stated_modality_takes_precedence() -> None:
     photograph = replace(_photograph((100, 150, 40)), modality="macroscopic")
     result = _analyse(photograph)
     assert (

@@ -68,7 +68,7 @@ def test_each_photograph_gets_its_folder_and_row(photographs, tmp_path: Path, mo
         assert area == pytest.approx(np.pi * (10 + number) ** 2, rel=0.25)
 
 
-def test_a_picture_of_something_else_is_done_with_a_warning(photographs, tmp_path: Path, model) -> None:
+def test_an_image_without_skin_is_analyzed_with_a_warning(photographs, tmp_path: Path, model) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "in" / "noise.png")
     outcomes: list[batch.PhotographOutcome] = []
@@ -82,12 +82,12 @@ def test_a_picture_of_something_else_is_done_with_a_warning(photographs, tmp_pat
     assert summary.with_warning == sum(bool(outcome.warning) for outcome in outcomes)
 
 
-def test_the_network_is_asked_a_full_pass_at_a_time(photographs, tmp_path: Path, model) -> None:
+def test_the_network_runs_on_full_batches(photographs, tmp_path: Path, model) -> None:
     analyse(photographs, tmp_path / "out", model, batch_size=2)
     assert model.passes == [2, 2, 1]
 
 
-def test_flips_ask_four_times_and_leave_a_band(photographs, tmp_path: Path, model) -> None:
+def test_flips_run_the_network_four_times_and_give_a_band(photographs, tmp_path: Path, model) -> None:
     flips = {"lesion": LesionOptions(flips=True)}
     assert counts(analyse(photographs, tmp_path / "out", model, batch_size=5, **flips)) == (5, 0, 0)
     assert model.passes == [5] * 4
@@ -95,7 +95,7 @@ def test_flips_ask_four_times_and_leave_a_band(photographs, tmp_path: Path, mode
     assert counts(analyse(photographs, tmp_path / "out", model, **flips)) == (0, 5, 0)
 
 
-def test_a_result_from_before_there_were_flips_is_not_made_again(photographs, tmp_path: Path, model) -> None:
+def test_a_result_without_the_option_flips_is_reused(photographs, tmp_path: Path, model) -> None:
     analyse(photographs, tmp_path / "out", model)
     for stored in (tmp_path / "out").glob("*/result.json"):
         values = json.loads(stored.read_text(encoding="utf-8"))
@@ -105,7 +105,7 @@ def test_a_result_from_before_there_were_flips_is_not_made_again(photographs, tm
     assert counts(analyse(photographs, tmp_path / "out", model, lesion=LesionOptions(flips=True))) == (5, 0, 0)
 
 
-def test_what_is_done_is_skipped_and_the_model_not_even_loaded(
+def test_finished_results_are_skipped_without_loading_the_model(
     photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     analyse(photographs, tmp_path / "out", model)
@@ -144,7 +144,7 @@ def cut_json(paths: list[Path], out: Path) -> None:
     ],
     ids=["photograph changed", "file missing", "result damaged", "force", "threshold", "pixel size", "portions alone"],
 )
-def test_a_result_is_made_again_when_it_would_differ(photographs, tmp_path, model, change, options, redone) -> None:
+def test_a_result_is_replaced_if_it_would_differ(photographs, tmp_path, model, change, options, redone) -> None:
     out = tmp_path / "out"
     analyse(photographs, out, model)
     if change:
@@ -153,7 +153,7 @@ def test_a_result_is_made_again_when_it_would_differ(photographs, tmp_path, mode
     assert counts(analyse(photographs, out, model, **{**options, "force": False})) == (0, 5, 0)
 
 
-def test_other_weights_make_results_again(photographs, tmp_path: Path, model) -> None:
+def test_results_of_other_weights_are_replaced(photographs, tmp_path: Path, model) -> None:
     analyse(photographs, tmp_path / "out", model)
     other = type(model)(model.info.path)
     (model.info.path / "model.safetensors").write_bytes(b"other weights")
@@ -211,7 +211,7 @@ def test_equal_stems_do_not_overwrite_each_other(tmp_path: Path, draw: Draw, mod
     assert areas == pytest.approx([np.pi * radius**2 for radius in (10, 20, 30)], rel=0.25)
 
 
-def test_in_separate_runs_too(tmp_path: Path, draw: Draw, model) -> None:
+def test_equal_stems_in_separate_runs_do_not_overwrite_each_other(tmp_path: Path, draw: Draw, model) -> None:
     first, second = draw(tmp_path / "a" / "x.png", 10), draw(tmp_path / "b" / "x.png", 30)
     out = tmp_path / "out"
     assert counts(analyse([first], out, model)) == (1, 0, 0)
@@ -220,7 +220,7 @@ def test_in_separate_runs_too(tmp_path: Path, draw: Draw, model) -> None:
     assert len(rows(out)) == 2
 
 
-def test_stems_that_differ_in_case_alone_share_no_folder(tmp_path: Path, draw: Draw, model) -> None:
+def test_stems_that_differ_only_in_case_have_separate_folders(tmp_path: Path, draw: Draw, model) -> None:
     names = ("a/naevus.png", "b/Naevus.png", "c/na\u00e9vus.png", "d/nae\u0301vus.png")
     paths, out = [draw(tmp_path / name) for name in names], tmp_path / "out"
     for path in paths:  # each in a run of its own, so that what is there counts too
@@ -258,7 +258,7 @@ def test_a_folder_of_the_user_is_left_alone(tmp_path: Path, draw: Draw, model) -
     assert {row["file"] for row in rows(tmp_path).values()} == {"x.png", "results.csv.png"}
 
 
-def test_results_below_the_photographs_are_no_photographs(photographs, tmp_path: Path, model) -> None:
+def test_results_in_the_folder_of_photographs_are_ignored(photographs, tmp_path: Path, model) -> None:
     folder = photographs[0].parent
     analyse(photographs, folder / "out", model)
     assert find_inputs([folder]) == photographs
@@ -327,7 +327,7 @@ def test_a_bad_photograph_is_reported_and_the_others_go_on(photographs, tmp_path
     assert not (out / "p1").exists()
 
 
-def test_a_stage_that_breaks_fails_its_photograph_alone(
+def test_a_failing_stage_affects_only_its_photograph(
     photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def derive(photograph, *arguments):
@@ -341,7 +341,7 @@ def test_a_stage_that_breaks_fails_its_photograph_alone(
     assert rows(tmp_path / "out")["p2"]["error"] == "unexpected ZeroDivisionError: nobody foresaw this"
 
 
-def test_a_pass_that_fails_is_tried_one_by_one(photographs, tmp_path: Path, model) -> None:
+def test_a_failed_batch_is_repeated_with_single_photographs(photographs, tmp_path: Path, model) -> None:
     class Small(type(model)):
         def logits(self, inputs):
             answers = super().logits(inputs)
@@ -371,7 +371,7 @@ def test_a_table_that_is_open_elsewhere_ends_the_run_at_its_end_alone(
     assert len(rows(out)) == 5
 
 
-def test_photographs_are_in_memory_as_far_as_there_is_room(
+def test_the_memory_for_photographs_is_limited(
     tmp_path: Path, draw: Draw, model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = [(200, 200), (200, 200), (40, 50), (40, 50), (40, 50), (300, 200), (40, 50)]
@@ -396,14 +396,14 @@ def test_photographs_are_in_memory_as_far_as_there_is_room(
     assert max(len(sizes) for sizes in most) > 1
 
 
-def test_a_photograph_whose_size_is_unknown_is_tried(
+def test_a_photograph_of_unknown_size_is_analyzed(
     photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(photographs_module, "read_image_size", lambda path: 1 // 0)
     assert counts(analyse(photographs, tmp_path / "out", model)) == (5, 0, 0)
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_is_done(
+def test_a_full_disk_ends_the_run_and_keeps_finished_results(
     photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def save(result, folder):
@@ -423,7 +423,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_done(
     assert counts(analyse(photographs, out, model))[2] == 0
 
 
-def test_a_stop_keeps_what_is_done_and_nothing_half_written(tmp_path: Path, draw: Draw, model) -> None:
+def test_a_cancellation_keeps_finished_results_and_no_partial_ones(tmp_path: Path, draw: Draw, model) -> None:
     paths = [draw(tmp_path / "in" / f"{number}.png") for number in range(40)]
     run = RunContext(lambda progress: run.cancel() if progress.done == 5 else None)
     out = tmp_path / "out"
@@ -444,7 +444,7 @@ def test_progress_counts_to_the_end(photographs, tmp_path: Path, model) -> None:
     assert [(progress.done, progress.total) for progress in seen] == [(done, 5) for done in range(1, 6)]
 
 
-def test_a_table_that_is_none_of_ours_is_refused(photographs, tmp_path: Path, model) -> None:
+def test_a_table_of_another_program_is_refused(photographs, tmp_path: Path, model) -> None:
     (tmp_path / "results.csv").write_text("a;b\n1;2\n", encoding="utf-8")
     with pytest.raises(InputError, match="is not a table of results"):
         analyse(photographs, tmp_path, model)

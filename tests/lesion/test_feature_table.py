@@ -83,7 +83,7 @@ def test_the_table_feeds_a_network(patient: Path, tmp_path: Path) -> None:
         join_features(rows, tmp_path / "nothing.csv")
 
 
-def test_after_a_stop_only_the_others_are_measured(patient: Path, tmp_path: Path) -> None:
+def test_a_resumed_call_measures_only_the_remaining_images(patient: Path, tmp_path: Path) -> None:
     class Impatient(RunContext):
         def stop(self, progress: Progress) -> None:
             if progress.done == 7:
@@ -106,7 +106,7 @@ def test_after_a_stop_only_the_others_are_measured(patient: Path, tmp_path: Path
     assert not list(tmp_path.glob("*.unfinished"))
 
 
-def test_what_cannot_be_measured_is_named_and_the_others_are(tmp_path: Path) -> None:
+def test_failures_are_reported_and_other_images_measured(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     (folder / "images").mkdir(parents=True)
     for name in ("small", "bare"):

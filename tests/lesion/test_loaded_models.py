@@ -72,7 +72,7 @@ def test_an_unreadable_record_is_ignored(messages: list[str], monkeypatch, conte
     assert json.loads(loaded_models._timing_file().read_text()) == {"seconds": 2.0}
 
 
-def test_the_memory_lies_with_the_other_state_of_the_program() -> None:
+def test_the_duration_is_stored_with_the_state_of_the_program() -> None:
     assert loaded_models._timing_file().parent == user_state_path("napari-melanoma", appauthor=False)
 
 

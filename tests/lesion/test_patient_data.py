@@ -8,7 +8,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.lesion.patient_data import PatientTable
 
 
-def test_words_of_people_become_those_of_the_table() -> None:
+def test_spellings_of_users_are_harmonized() -> None:
     assert PatientTable({"age": "54", "sex": "F", "site": "upper back"}).patient_data("any") == {
         "age": "54",
         "sex": "female",

@@ -45,7 +45,7 @@ def two():
     return state.add_prompt(click(15, 45), is_new=True).set_mask(RIGHT)
 
 
-def test_a_prompt_is_for_the_lesion_at_it(two):
+def test_a_prompt_refers_to_the_lesion_at_its_position(two):
     assert two.add_prompt(click(12, 7)).current == 0
     assert two.add_prompt(exclude(12, 7)).lesions[0].exclude == ((12, 7),)
     assert two.add_prompt(click(15, 30)).current == 1, "beside all lesions, the last one is meant"
@@ -103,7 +103,7 @@ def test_undo_restores_prompts_and_redo_does_too(two):
     assert redone.lesions == two.lesions
 
 
-def test_what_is_painted_after_a_prompt_is_locked_and_belongs_to_its_lesion(two):
+def test_pixels_painted_after_a_prompt_are_locked_and_belong_to_its_lesion(two):
     history = PromptHistory()
     history.current = history.add(two)
     painted = (LEFT | RIGHT | rectangle(8, 5, 10, 15) | rectangle(30, 30, 34, 34)) & ~rectangle(10, 40, 12, 50)
@@ -115,7 +115,7 @@ def test_what_is_painted_after_a_prompt_is_locked_and_belongs_to_its_lesion(two)
     assert after.mask[8:10, 5:15].all()
 
 
-def test_a_new_analysis_begins_anew(two):
+def test_a_new_analysis_discards_prompts(two):
     history = PromptHistory()
     history.current = history.add(two)
     other = rectangle(10, 5, 30, 25)

@@ -69,7 +69,7 @@ def test_features_are_computed_once(
     assert ((first.qualities > 0) & (first.qualities < 1)).all()
 
 
-def test_without_prompts_it_is_a_segmentation_model_like_others(prompted_bundle: BundleInfo, rgb: np.ndarray) -> None:
+def test_without_prompts_it_segments_like_other_models(prompted_bundle: BundleInfo, rgb: np.ndarray) -> None:
     model = load_any_segmenter(prompted_bundle)
     assert isinstance(model, PromptedSegmenter)
     best = Prompter(model, rgb).segment(Prompts())
@@ -306,12 +306,12 @@ def test_the_worker_encodes_a_photograph_before_its_first_prompt(
     assert encoded == [1]
 
 
-def test_the_selected_model_answers_prompts_if_it_can(prompted_bundle: BundleInfo) -> None:
+def test_the_selected_model_answers_prompts_if_it_supports_them(prompted_bundle: BundleInfo) -> None:
     assert find_prompted_model(str(prompted_bundle.path)) == str(prompted_bundle.path)
     assert find_prompted_model("lesion-small") == find_prompted_model("not installed") == "lesion-click"
 
 
-def test_what_was_not_clicked_is_no_other_lesion() -> None:
+def test_parts_without_a_click_are_no_other_lesions() -> None:
     probability = np.zeros((100, 100), np.float32)
     probability[10:40, 10:40] = probability[60:90, 60:90] = 0.9
     photograph = Photograph(np.full((100, 100, 3), 200, np.uint8), "two")

@@ -26,7 +26,7 @@ def photograph(tmp_path):
     return path
 
 
-def test_a_rating_is_found_by_content_model_and_way(cache, photograph):
+def test_a_rating_is_found_by_content_model_and_measure(cache, photograph):
     cache.save(photograph, "model", "entropy", KNOWN)
     assert cache.find(photograph, "model", "entropy") == KNOWN
     assert cache.find(photograph, "another", "entropy") is None
@@ -54,7 +54,7 @@ def test_damaged_database_is_created_again(cache, photograph):
     assert cache.find(photograph, "model", "entropy") == KNOWN
 
 
-def test_where_nothing_can_be_written_everything_is_unknown(tmp_path, photograph):
+def test_without_write_access_nothing_is_cached(tmp_path, photograph):
     (tmp_path / "a file").write_text("in the way")
     cache = RatingCache(tmp_path / "a file" / "ratings.sqlite")
     cache.save(photograph, "model", "entropy", KNOWN)
@@ -78,12 +78,12 @@ def test_on_a_full_disk_nothing_is_added(cache, photograph, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_file_that_is_gone_is_reported(cache, tmp_path):
+def test_a_missing_file_is_reported(cache, tmp_path):
     with pytest.raises(UnreadableImage, match="gone"):
         cache.find(tmp_path / "gone.png", "model", "entropy")
 
 
-def test_a_look_at_many_can_be_stopped(cache, photograph):
+def test_a_search_for_many_ratings_can_be_cancelled(cache, photograph):
     cache.save(photograph, "model", "entropy", KNOWN)
     run = RunContext()
     run.cancel()

@@ -27,7 +27,7 @@ from napari_melanoma.lesion.results import ResultFolders, read_result
         {"measurements": "none"},
     ],
 )
-def test_a_result_with_values_of_another_kind_is_left_alone(change: dict[str, Any], tmp_path: Path) -> None:
+def test_a_damaged_result_is_kept(change: dict[str, Any], tmp_path: Path) -> None:
     photograph, out = tmp_path / "photo.png", tmp_path / "out"
     photograph.write_bytes(b"x")
     (out / "photo").mkdir(parents=True)
@@ -37,7 +37,7 @@ def test_a_result_with_values_of_another_kind_is_left_alone(change: dict[str, An
     assert place.folder.name.startswith("photo-")
 
 
-def test_a_result_that_is_a_link_out_of_its_folder_is_none(tmp_path: Path) -> None:
+def test_a_result_that_is_a_link_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.json").write_text("{}")
     folder = tmp_path / "out" / "photo"
     folder.mkdir(parents=True)

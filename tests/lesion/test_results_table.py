@@ -29,7 +29,7 @@ def test_rows_are_sorted_and_replaced(tmp_path: Path) -> None:
     assert len(ResultTable(tmp_path / "t.csv", COLUMNS)) == 2
 
 
-def test_two_runs_do_not_drop_each_others_rows(tmp_path: Path) -> None:
+def test_two_runs_keep_the_rows_of_each_other(tmp_path: Path) -> None:
     first, second = (ResultTable(tmp_path / "t.csv", COLUMNS) for _ in range(2))
     first.set_row({"image": "a", "status": "first"})
     first.write()
@@ -105,14 +105,14 @@ def test_the_last_attempt_raises_an_error_with_instructions(tmp_path: Path, held
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["full", "read only"])
-def test_a_disk_that_cannot_be_written_to_is_reported_at_once(tmp_path: Path, held: Held, number: int) -> None:
+def test_a_read_only_disk_is_reported_at_once(tmp_path: Path, held: Held, number: int) -> None:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     held.number = number
     with pytest.raises(SaveError, match=r"cannot write .*t\.csv"):
         table.write_periodically()
 
 
-def test_a_table_that_is_spoilt_meanwhile_stops_nothing_before_the_end(tmp_path: Path, held: Held) -> None:
+def test_a_table_that_is_damaged_meanwhile_is_reported_at_the_end(tmp_path: Path, held: Held) -> None:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     (tmp_path / "t.csv").write_text("image;status\na;done\n", encoding="utf-8")
     table.write_periodically()

@@ -86,7 +86,7 @@ def test_finding_nothing_is_as_unsure_as_can_be(tmp_path: Path, path: Path, how:
     assert (found.score, found.lesion_found) == (1.0, False)
 
 
-def test_what_cannot_be_rated(tmp_path: Path, path: Path) -> None:
+def test_photographs_that_cannot_be_rated(tmp_path: Path, path: Path) -> None:
     model = Model(tmp_path, dark)
     with pytest.raises(InputError, match="'guess' is not a measure of uncertainty"):
         rate_photograph(model, path, "guess")
@@ -101,7 +101,7 @@ def test_the_worker_rates(tmp_path: Path, path: Path, monkeypatch: pytest.Monkey
     assert answer == vars(rate_photograph(Model(tmp_path, dark), path))
 
 
-def test_the_order_helps_on_real_photographs(shared_data: Path) -> None:
+def test_uncertain_masks_of_real_photographs_have_more_errors(shared_data: Path) -> None:
     from scipy.stats import spearmanr
 
     from napari_melanoma.lesion.segmentation import Segmenter

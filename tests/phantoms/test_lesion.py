@@ -104,7 +104,7 @@ LEAVES_THE_MASK = [
 
 
 @pytest.mark.parametrize("change", LEAVES_THE_MASK, ids=lambda change: next(iter(change)))
-def test_what_is_no_shape_leaves_the_mask_as_it_was(change: dict) -> None:
+def test_traits_other_than_the_shape_do_not_change_the_mask(change: dict) -> None:
     assert np.array_equal(phantom(seed=8).mask, phantom(seed=8, **change).mask)
 
 
@@ -139,7 +139,7 @@ def test_there_are_as_many_lesions_as_requested(modality: str, lesions: int) -> 
         assert result.parameters["area_in_view_mm2"] == pytest.approx(total, rel=0.03)
 
 
-def test_a_lesion_lies_where_the_user_puts_it_also_over_the_edge() -> None:
+def test_a_lesion_is_at_the_requested_position_also_over_the_edge() -> None:
     result = phantom(seed=1, lesion={"centre": (0.5, 0.0), "diameter_mm": 6}, field_mm=16)
     rows, columns = np.nonzero(result.mask)
     assert columns.min() == 0

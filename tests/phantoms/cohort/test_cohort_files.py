@@ -86,7 +86,7 @@ def test_every_cell_is_in_the_words_of_the_table(drawn: Path) -> None:
         assert (row["split"] == "test") == (row["fold"] == "")
 
 
-def test_masks_and_truth_lie_beside_the_images_and_the_table_says_nothing_of_necrosis(drawn: Path) -> None:
+def test_masks_are_separate_and_the_table_contains_no_truth(drawn: Path) -> None:
     rows, truths = table(drawn / "dataset.csv"), {row["patient_id"]: row for row in table(drawn / "truth.csv")}
     for row in rows:
         name = row["image_id"]

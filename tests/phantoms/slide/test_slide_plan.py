@@ -72,7 +72,7 @@ def test_the_truth_holds_tumour_to_the_deepest_point_and_no_further(case: Case) 
     assert below[near].max() == pytest.approx(lesion.breslow_um, abs=2.5 * um)
 
 
-def test_the_ends_of_the_line_of_measure_are_as_far_apart_as_the_lesion_is_thick() -> None:
+def test_the_line_of_measurement_is_as_long_as_the_thickness() -> None:
     config = SlidePhantomConfig.parse({"size": (4096, 4096), "lesions": {"breslow_mm": 1.0}}, "a test")
     for section in describe_slide_truth(plan_slide(config))["sections"]:
         for lesion in section["lesions"]:
@@ -118,7 +118,7 @@ def test_a_lesion_at_the_end_of_the_section_is_marked_as_cut() -> None:
     assert [lesion["at_edge"] for lesion in section["lesions"]] == [True]
 
 
-def test_a_slide_may_be_blank() -> None:
+def test_a_slide_without_sections_is_blank() -> None:
     plan = plan_slide(SlidePhantomConfig(sections=0, size=(512, 512)))
     assert plan.breslow_mm is None
     assert describe_slide_truth(plan)["sections"] == []
@@ -138,7 +138,7 @@ def test_looks_for_tests_share_neither_stain_nor_nuclei_nor_texture_with_those_f
 
 
 @pytest.mark.parametrize("family", ["train", "test"])
-def test_a_slide_draws_its_look_from_its_family(family: str) -> None:
+def test_a_slide_has_a_look_of_its_family(family: str) -> None:
     config = SlidePhantomConfig.parse({"family": family, "size": (2048, 2048)}, "a test")
     found = {plan_slide(config.model_copy(update={"seed": seed})).look for seed in range(12)}
     assert len(found) > 1

@@ -41,7 +41,7 @@ def test_pixels_are_independent_of_the_box(plan: PhantomSlidePlan, region: np.nd
 
 
 @pytest.mark.parametrize("top", [200, 411])
-def test_no_seam_shows_where_blocks_meet(plan: PhantomSlidePlan, top: int) -> None:
+def test_blocks_have_no_visible_seams(plan: PhantomSlidePlan, top: int) -> None:
     box = Box(top, 620, 130, 170)
     at_once = draw_region(plan, box).astype(int)
     assert np.abs(at_once - render_region(plan, 0, box)).max() <= 1
@@ -52,7 +52,7 @@ def test_a_coarser_level_is_the_mean_of_the_finer_one(plan: PhantomSlidePlan) ->
     assert np.array_equal(render_region(plan, 2, Box(100, 100, 60, 80)), downsample_by_two(fine))
 
 
-def test_what_is_beyond_the_slide_is_glass(plan: PhantomSlidePlan) -> None:
+def test_everything_outside_the_slide_is_glass(plan: PhantomSlidePlan) -> None:
     outside = render_region(plan, 0, Box(-40, -40, 30, 30))
     assert np.array_equal(outside, np.broadcast_to(np.array(plan.look.stain.glass, np.uint8), (30, 30, 3)))
 
@@ -131,7 +131,7 @@ def stained() -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 @pytest.mark.parametrize("smooth_px", [1, 12])
-def test_a_threshold_on_colour_does_not_find_the_tumour(stained: list, smooth_px: int) -> None:
+def test_a_color_threshold_does_not_find_the_tumor(stained: list, smooth_px: int) -> None:
     from scipy.ndimage import uniform_filter
 
     pooled: dict[str, list[np.ndarray]] = {}
