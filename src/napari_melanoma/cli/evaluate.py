@@ -23,6 +23,7 @@ from napari_melanoma.cli.options import (
     examples,
 )
 from napari_melanoma.cli.session import command_session
+from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,28 +89,29 @@ def evaluate(
 
         info = find_bundle(model)
         check_are_datasets(data)
-        task, split = evaluation_task(info), options.get("split")
+        for_masks = {"threshold": "threshold" in options, "no-refine": no_refine, "flips": "flips" in options}
+        for_masks["no-difficulty"] = "difficulty" in options
+        for_classifiers = {**for_classes, "pointing": pointing, "pointing-masks": pointing_masks}
         if clicks is not None:
-            for_masks = {"threshold": "threshold" in options, "no-refine": no_refine, "flips": "flips" in options}
-            _reject_options(info, {**for_masks, **for_classes, "pointing": pointing, "pointing-masks": pointing_masks})
+            _reject_options("--clicks measures predictions from simulated clicks", {**for_masks, **for_classifiers})
             _evaluate_clicks(info, data, out, {**options, "clicks": clicks}, current)
             return
-        if task == "masks":
-            values = {**options, **({"refinement": NO_REFINEMENT} if no_refine else {})}
-        else:
-            for_masks = {"threshold": "threshold" in options, "no-refine": no_refine, "flips": "flips" in options}
-            _reject_options(info, {**for_masks, "no-difficulty": "difficulty" in options})
-            values = {name: options[name] for name in ("split", "include_seen") if name in options}
+        task, values = evaluation_task(info), options
+        if task != "masks":
+            _reject_options(_describe_task(info), for_masks)
+        elif no_refine:
+            values = {**options, "refinement": NO_REFINEMENT}
         if task in ("masks", "labels"):
-            _reject_options(info, {**for_classes, "pointing": pointing, "pointing-masks": pointing_masks})
-        else:
-            values |= for_classes
+            _reject_options(_describe_task(info), for_classifiers)
+        if pointing_masks is not None and not pointing:
+            raise InputError("--pointing-masks needs --pointing METHOD. Add it, or leave --pointing-masks out.")
         check_evaluation_folder(out, data)
         current.lock_folder(out)
         if pointing:
             methods = tuple(dict.fromkeys(pointing))
-            _evaluate_pointing(info, data, out, PointingOptions(methods, split, pointing_masks), current)
-        found = evaluate_model(info, data, out, values, source="the command line", run=current.run)
+            of_heatmaps = PointingOptions(methods, options.get("split"), pointing_masks)
+            _evaluate_pointing(info, data, out, of_heatmaps, current)
+        found = evaluate_model(info, data, out, {**values, **for_classes}, source="the command line", run=current.run)
         _report_evaluation(found, out, current)
 
 
@@ -159,17 +161,17 @@ def _evaluate_pointing(
         current.report.emit("pointing", text, method=method, **vars(share), by_chance=game.by_chance)
 
 
-def _reject_options(info: BundleInfo, others: Mapping[str, object]) -> None:
-    """Reject options that do not apply to the task of the model."""
-    from napari_melanoma.core.errors import InputError
+def _describe_task(info: BundleInfo) -> str:
+    """Describe the task of a model, which decides the options that apply."""
+    of_one_class = info.config.task == "classification" or info.config.segments_one_class
+    return f"'{info.name}' is a model for {info.config.task}{'' if of_one_class else ' of several classes'}"
 
-    given = [f"--{name}" for name, value in others.items() if value not in (None, False)]
+
+def _reject_options(reason: str, options: Mapping[str, object]) -> None:
+    """Raise an error with the reason if one of the options was given."""
+    given = [f"--{name}" for name, value in options.items() if value is not None and value is not False]
     if given:
-        several = (
-            "" if info.config.task == "classification" or info.config.segments_one_class else " of several classes"
-        )
-        what = f"{info.config.task}{several}"
-        raise InputError(f"'{info.name}' is a model for {what}; not applicable: {', '.join(given)}.")
+        raise InputError(f"{reason}; not applicable: {', '.join(given)}.")
 
 
 def biomarkers(
