@@ -1,4 +1,4 @@
-"""``slide`` reports the thickness of an analyzed slide, or why there is none."""
+"""``slide`` merges its options with those of a file, and reports the thickness or why there is none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.cli.slide import _report_slide
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.slides.slide_table import SlideStatus
 
 DEPTH = {"candidates": [], "notes": [], "at_least": False, "clark_estimate": None, "ulceration": False}
@@ -41,3 +42,21 @@ def test_the_thickness_is_reported(content: dict[str, Any], expected: list[str])
     current: Any = SimpleNamespace(report=report)
     _report_slide(current, SlideStatus(Path("section.tif"), Path("out/section"), "done", {"warnings": [], **content}))
     assert [line for kind, line in events if kind == "depth"] == expected
+
+
+def test_an_option_replaces_only_its_own_value_of_the_file(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def record(paths: list[Path], out: Path, options: object, **_: object) -> None:
+        given.append(options)
+        raise MelanomaError("recorded")
+
+    monkeypatch.setattr("napari_melanoma.slides.reading.opening.find_slides", lambda slides: [Path("section.svs")])
+    monkeypatch.setattr("napari_melanoma.slides.analysis.analyze_slides", record)
+    (tmp_path / "options.toml").write_text("batch_size = 8\n[stain]\nleast_density = 0.2\n", encoding="utf-8")
+    run("slide", "section.svs", "--out", "out", "--config", "options.toml", "--stain", "reinhard", "--overlap", "0.5")
+    (options,) = given
+    assert (options.stain.method, options.stain.least_density) == ("reinhard", 0.2)
+    assert (options.batch_size, options.overlap) == (8, 0.5)

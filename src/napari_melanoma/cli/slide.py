@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -94,13 +94,13 @@ def _analyze_slides(
     _report_summary(current, summary, out)
 
 
-def _merge_options(config: Path | None, values: Given) -> Any:  # noqa: ANN401 - imported when a command runs
+def _merge_options(config: Path | None, values: Given) -> SlideOptions:
     """Merge the options of a file with those of the command line, which take precedence."""
-    from napari_melanoma.core.config import read_toml
+    from napari_melanoma.core.config import overlay_values, read_toml
     from napari_melanoma.slides.options import SlideOptions
 
-    kept = {} if config is None else read_toml(config, SlideOptions).model_dump(exclude_unset=True)
-    return SlideOptions.parse({**kept, **values}, "the command line")
+    stored = {} if config is None else read_toml(config, SlideOptions).model_dump(exclude_unset=True)
+    return SlideOptions.parse(overlay_values(stored, values), "the command line")
 
 
 def _report_slide(current: CommandSession, status: SlideStatus) -> None:
