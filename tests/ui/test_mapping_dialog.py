@@ -128,6 +128,13 @@ def test_an_existing_mapping_is_shown(opened, table):
     assert box(dialog, "word_diagnosis_Spindelzelliges").currentData() == "nevus"
 
 
+def test_a_name_outside_the_schema_is_kept(opened, table):
+    dialog = opened(table, TableMapping(columns={"Bemerkung": "remark", "Befund": "diagnosis"}))
+    assert dialog.mapping.columns["Bemerkung"] == "remark"
+    assert box(dialog, "column_Bemerkung").currentText() == "rename to remark"
+    assert box(dialog, "column_Befund").currentData() == "diagnosis"
+
+
 @pytest.mark.both_qts
 def test_use_emits_the_mapping(opened, table, qtbot):
     dialog = opened(table)

@@ -84,10 +84,14 @@ class ColumnsTable(QWidget):
         return {name: ours for name, ours in found.items() if ours != KEEP_COLUMN} | own
 
     def set_columns(self, columns: Mapping[str, str]) -> None:
-        """Show the columns of a mapping; ``changed`` is not emitted."""
+        """Show the columns of a mapping, also names outside the schema; ``changed`` is not emitted."""
         for name, box in self._choices.items():
             ours = columns.get(name, KEEP_COLUMN)
-            box.setCurrentIndex(max(0, box.findData(KEEP_COLUMN if ours == KEPT_PREFIX + name else ours)))
+            if ours == KEPT_PREFIX + name:
+                ours = KEEP_COLUMN
+            if box.findData(ours) < 0:
+                _add_choice(self._model, f"rename to {ours}", ours, "Keep the column under this name")
+            box.setCurrentIndex(box.findData(ours))
             self._guessed[name].clear()
 
     def _add(self, number: int, name: str, values: tuple[str, ...], guess: TableMapping) -> None:
@@ -135,11 +139,15 @@ def _make_column_model(parent: QWidget) -> QStandardItemModel:
         ("leave out", DROP_COLUMN, "Do not import the column"),
         *((f"{column.title} ({column.name})", column.name, column.description) for column in COLUMNS),
     ):
-        item = QStandardItem(title)
-        item.setData(value, Qt.ItemDataRole.UserRole)
-        item.setToolTip(tip)
-        model.appendRow(item)
+        _add_choice(model, title, value, tip)
     return model
+
+
+def _add_choice(model: QStandardItemModel, title: str, value: str, tip: str = "") -> None:
+    item = QStandardItem(title)
+    item.setData(value, Qt.ItemDataRole.UserRole)
+    item.setToolTip(tip)
+    model.appendRow(item)
 
 
 class MappingDialog(QDialog):
@@ -403,9 +411,7 @@ class WordsTable(QWidget):
         if column not in self._models:
             model = self._models[column] = QStandardItemModel(self)
             for title, word in (("keep unchanged", ""), ("Unknown", UNKNOWN), *_list_words(column)):
-                item = QStandardItem(title)
-                item.setData(word, Qt.ItemDataRole.UserRole)
-                model.appendRow(item)
+                _add_choice(model, title, word)
         return self._models[column]
 
     def _on_chosen(self, key: tuple[str, str], ours: str) -> None:
