@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
     QStyle,
     QStyleOptionComboBox,
     QToolTip,
+    QWidget,
 )
 from stage import Stage
 from superqt import QCollapsible
@@ -336,6 +337,23 @@ def test_a_network_shows_its_options(form, qtbot):
     assert model["architecture"] == "attention_unet"
     assert model["options"]["channels"] == 16
     assert form._sections["model"].text() == "Model  (2 changed)"
+
+
+def test_options_keep_their_names_for_screen_readers(form):
+    before = form.findChild(QWidget, "model.options").accessibleName()
+    chooses(form, "model.architecture", "attention_unet")
+    assert form.findChild(QWidget, "model.options").accessibleName() == before == "Options"
+
+
+def test_a_form_never_reports_a_name_with_options_of_another(form):
+    seen = []
+    form.changed.connect(lambda: seen.append(form.values()["model"]))
+    chooses(form, "model.architecture", "attention_unet")
+    config = list_architectures()["attention_unet"].spec.config
+    assert seen
+    for model in seen:
+        assert model["architecture"] == "attention_unet"
+        assert config.parse(model["options"], "the form")
 
 
 @pytest.mark.parametrize(("key", "listed"), [("loss", losses), ("schedule", schedules)])

@@ -80,14 +80,14 @@ class ConfigForm(QWidget):
                     editor: Editor = self._make_options_editor(key, options, settings, icons)
                 else:
                     editor = make_editor(info.annotation, info.metadata)
-                field = FormField(key, info, editor, icons)
-                field.changed.connect(self._on_changed)
-                self._fields[name] = field
+                field = self._fields[name] = FormField(key, info, editor, icons)
                 if isinstance(editor, OptionsEditor):  # its rows need the whole width
                     layout.addRow(field.label)
                     layout.addRow(field)
                 else:
                     layout.addRow(field.label, field)
+        for field in self._fields.values():  # after the editors of options, which follow the name of another field
+            field.changed.connect(self._on_changed)
         rows.setVisible(bool(self._fields))
 
     def __len__(self) -> int:
@@ -269,7 +269,7 @@ class OptionsEditor(Editor):
         self._form = self._make_form(config) if config.model_fields else None
         before = self.control
         shown: QWidget = QLabel("none") if self._form is None else self._form
-        shown.setObjectName(before.objectName())
+        named(shown, before.objectName(), before.accessibleName(), before.toolTip())
         if self._form is not None:
             self._form.changed.connect(self.changed)
         self._row.replaceWidget(before, shown)
