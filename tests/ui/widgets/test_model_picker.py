@@ -62,6 +62,24 @@ def test_models_that_change_before_the_list_is_made_are_listed_once(picker, list
     assert changes == [DEFAULT_BUNDLE]
 
 
+@pytest.mark.parametrize("kind", [ModelPicker, ClassifierPicker])
+def test_a_listing_that_failed_is_repeated(picker, monkeypatch, kind):
+    """As when the model folder is on a drive that is not available for a moment."""
+    made, list_models = picker(kind), registry.list_photograph_models
+
+    def fail(task):
+        raise OSError("drive not ready")
+
+    monkeypatch.setattr(registry, "list_photograph_models", fail)
+    made.select_stored("")
+    with pytest.raises(OSError, match="drive not ready"):
+        made.ensure_listed()
+    monkeypatch.setattr(registry, "list_photograph_models", list_models)
+    made.select_stored(DEFAULT_BUNDLE if kind is ModelPicker else DEFAULT_CLASSIFIER)
+    assert made.combo.count() > 1
+    assert made.combo.currentText() == made.model != ""
+
+
 def test_the_stored_classifier_may_depend_on_the_photograph_or_be_none(picker, listings):
     made = picker(ClassifierPicker)
     made.select_stored(AUTOMATIC)

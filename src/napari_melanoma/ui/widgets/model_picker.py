@@ -56,10 +56,14 @@ class ModelPicker(QWidget):
         return self._combo
 
     def ensure_listed(self) -> None:
-        """List the models, and select the one that was selected before."""
+        """List the models, and select the one that was selected before; after an error, the next call tries again."""
         if not self._is_listed:
-            self._is_listed = True
-            self.refresh()
+            self._is_listed = True  # beforehand, because a change of the list reads the selected model
+            try:
+                self.refresh()
+            except Exception:
+                self._is_listed = False
+                raise
             if self._stored_model is not None:
                 self.select_stored(self._stored_model)
 
