@@ -188,6 +188,23 @@ def test_a_document_that_is_destroyed_writes_every_slide(qtbot):
     assert desk.disk.files == {Path("a"): "a", Path("b"): "b"}
 
 
+def test_an_unexpected_error_of_one_slide_does_not_keep_others_from_being_saved(desk, monkeypatch):
+    write = desk.disk.write
+
+    def fail_for_a(state, stamp):
+        if state.identity == "a":
+            raise RuntimeError("unexpected")
+        return write(state, stamp)
+
+    monkeypatch.setattr(desk.document._writer, "_write", fail_for_a)
+    desk.sets("one")
+    desk.opens("b")
+    desk.sets("two")
+    desk.document.flush()
+    assert desk.disk.files == {Path("b"): "two"}
+    assert desk.errors[-1] == "unexpected"
+
+
 def test_a_flushed_value_is_not_written_again(desk):
     desk.sets("one")
     desk.document.flush()

@@ -277,7 +277,7 @@ class _LatestStateWriter(Generic[State]):
         for folder in tuple(self._pending):
             try:
                 written, error = self._write_pending(folder), None
-            except MelanomaError as raised:
+            except Exception as raised:  # noqa: BLE001 - any error concerns this slide only; the others are saved
                 written, error = None, raised
             if isalive(self._document) and error is None:
                 self._document.show_notes(written)
