@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -132,3 +133,21 @@ def test_a_report_is_cancelled_at_once(writer, qtbot, monkeypatch, tmp_path: Pat
     qtbot.waitUntil(tasks.is_idle)
     assert time.monotonic() - started < 60
     assert writer._job is None
+
+
+def test_a_report_that_is_cancelled_before_its_process_starts_is_not_written(
+    writer, qtbot, monkeypatch, tmp_path: Path
+) -> None:
+    """As while the result folders are searched."""
+    searched, out = threading.Event(), tmp_path / "r.html"
+
+    def make_command(options: ReportOptions, path: Path) -> list[str]:
+        assert searched.wait(10)
+        return [sys.executable, "-c", f"open({str(path)!r}, 'w')"]
+
+    monkeypatch.setattr(ReportOptions, "make_command", make_command)
+    writer.write(ReportOptions((tmp_path,)), out)
+    writer._status.cancel("reporting")
+    searched.set()
+    qtbot.waitUntil(tasks.is_idle)
+    assert not out.exists()

@@ -177,6 +177,7 @@ def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]],
 
     summary: dict[str, Any] = {}
     failures: list[str] = []
+    run.check()
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -187,6 +188,8 @@ def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]],
         creationflags=NO_CONSOLE,
     ) as process:
         processes.append(process)
+        if run.cancelled:  # before the process was listed
+            process.kill()
         try:
             for line in process.stdout or ():
                 event = _read_line(line, run)
