@@ -74,6 +74,7 @@ def test_missing_files_give_exit_code_1(run, pictures: Path, lines) -> None:
         (("case", "K", "--from", "nowhere"), "nowhere does not exist"),
         (("case", "K", "--from", "pictures", "--patient", "7"), "there is no patient '7'"),
         (("case", "K", "--from", "pictures", "--map", "none.toml"), "none.toml"),
+        (("case", "K", "--patient", "7"), "--patient and --map need --from"),
     ],
 )
 def test_a_usage_error_is_explained_and_gives_exit_code_2(run, pictures: Path, words, expected: str) -> None:

@@ -142,6 +142,9 @@ def test_a_model_is_exported(run, tiny: Path) -> None:
     wrong = run("models", "export", tiny, "--format", "onnx", "--out", "tiny.pt")
     assert wrong.exit_code == 2
     assert "a file of the format onnx needs the suffix .onnx, found 'tiny.pt'" in wrong.stderr
+    unused = run("models", "export", tiny, "--format", "onnx", "--out", "tiny.onnx", "--data", "photographs")
+    assert (unused.exit_code, Path("tiny.onnx").exists()) == (2, False)
+    assert "--data and --images need --format int8" in unused.stderr
 
 
 def test_an_unknown_model_is_a_usage_error(run) -> None:

@@ -55,7 +55,7 @@ def case(
 ) -> None:
     """Print, check, make or classify a case."""
     with command_session(json, debug, accept_damaged=accept_damaged) as current:
-        _check_options(predict=classify, classifier=classifier, create=bool(sources))
+        _check_options(sources, patient, mapping, classify=classify, classifier=classifier)
         if sources:
             _import_case(current, folder, sources, patient, mapping)
         elif classify:
@@ -64,13 +64,17 @@ def case(
             _print_case(current, folder)
 
 
-def _check_options(*, predict: bool, classifier: str, create: bool) -> None:
-    """Reject options that cannot be combined."""
-    if create and predict:
+def _check_options(
+    sources: list[Path] | None, patient: str, mapping: Path | None, *, classify: bool, classifier: str
+) -> None:
+    """Reject options that cannot be combined, or have no effect without another one."""
+    if sources and classify:
         raise InputError(
             "--from and --classify cannot be combined. Create the case with --from first, then classify it."
         )
-    if classifier and not predict:
+    if (patient or mapping) and not sources:
+        raise InputError("--patient and --map need --from. Add --from PATH, or leave them out.")
+    if classifier and not classify:
         raise InputError("--classifier needs --classify. Add --classify, or leave both out.")
 
 

@@ -9,6 +9,7 @@ import typer
 
 from napari_melanoma.cli.options import AllowOutside, ConfigOptions, Debug, Given, Json, add_verb, examples
 from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.core.errors import InputError, MelanomaError
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
@@ -67,7 +68,6 @@ def list_(json: Json = False, debug: Debug = False) -> None:
 
 def _list_architectures(current: CommandSession) -> int:
     """List the architectures; one that cannot be built here, e.g. without a package, has no parameter count."""
-    from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.models.zoo import count_parameters, list_architectures
 
     architectures = list_architectures()
@@ -148,7 +148,6 @@ def import_(
 
 def _report_objection(run: Path, current: CommandSession) -> None:
     """Warn if the comparison of a run does not recommend its model, or if the model was discarded."""
-    from napari_melanoma.core.errors import InputError
     from napari_melanoma.evaluation.comparison import read_comparison
     from napari_melanoma.runs.acceptance import explain_objection, is_discarded
 
@@ -194,6 +193,8 @@ def export(
             return
         from napari_melanoma.runs.model_export import export_bundle
 
+        if data or options:
+            raise InputError("--data and --images need --format int8. Leave them out, or export 8-bit integers.")
         export_bundle(info, out, form)
         text = f"{info.name} as {form} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {USAGE}"
         current.finish(text, out=str(out), format=form, bytes=out.stat().st_size)
