@@ -170,6 +170,20 @@ def test_a_hidden_list_is_not_read(listed, folder, qtbot):
     assert len(runs.reports) == 1
 
 
+def test_a_list_that_cannot_be_read_is_not_read_again_at_once(stage, folder, qtbot, monkeypatch):
+    def fail(folder):
+        raise RunError("not readable")
+
+    monkeypatch.setattr("napari_melanoma.runs.launching.list_runs", fail)
+    monkeypatch.setattr(runs_list, "INTERVAL_MS", 60_000)
+    runs = RunList(stage.icons, folder)
+    with qtbot.waitSignal(runs.failed, timeout=PATIENCE_MS):
+        stage.show(runs)
+    with qtbot.assertNotEmitted(runs.failed, wait=200):
+        wait_until_idle(qtbot, runs)
+    runs.hide()
+
+
 @pytest.mark.parametrize("pressed", ["Cancel", "Remove"])
 def test_removing_asks_first(stage, listed, folder, qtbot, pressed):
     run = fake_run(folder, "finished")

@@ -71,6 +71,7 @@ class RunList(QWidget):
         self._refresh_pending = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
+        self._timer.setInterval(INTERVAL_MS)
         self._timer.timeout.connect(self.refresh)
         self.view = named(QListView(), "runs", "Runs, the newest first")
         self.view.setToolTip("")
