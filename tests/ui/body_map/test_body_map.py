@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QComboBox, QLabel, QToolButton
 from stage import Stage
 
@@ -150,6 +151,11 @@ def test_a_site_is_selected_with_the_keyboard(body, chosen, stage, qtbot):
     qtbot.keyClick(body.canvas, Qt.Key.Key_Return)
     assert body_sites.site_title(*chosen[-1]) == pointed
     assert chosen[-1][1] == "left"
+
+
+def test_keys_of_other_alphabets_are_ignored(body, chosen):
+    body.canvas.keyPressEvent(QKeyEvent(QEvent.Type.KeyPress, ord("Ж"), Qt.KeyboardModifier.NoModifier, "ж"))
+    assert not chosen
 
 
 def test_the_lists_show_and_set_the_site(body, chosen, qtbot):

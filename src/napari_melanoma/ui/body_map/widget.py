@@ -35,7 +35,7 @@ from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import PRIMARY, Palette, ThemedIcons, named, quiet_label, row, tool_button
 
 MARK_PX, MAX_MARK_PX = 15.0, 24.0  # diameters; marks grow less than the chart, to be readable on a small one
-ARROWS: dict[Qt.Key, tuple[float, float]] = {
+ARROWS: dict[int, tuple[float, float]] = {
     Qt.Key.Key_Left: (-1, 0),
     Qt.Key.Key_Right: (1, 0),
     Qt.Key.Key_Up: (0, -1),
@@ -172,7 +172,7 @@ class BodyCanvas(QWidget):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Move to the next site in a direction, or select the current one."""
-        key = Qt.Key(event.key())
+        key = event.key()  # any code point, such as that of a Cyrillic letter, which is not a Qt.Key
         if key in ARROWS:
             self._set_hovered(self.chart.find_neighbor(self._start_spot(), ARROWS[key]))
         elif key in SELECT_KEYS and self._hovered is not None:
