@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from click_tool import use_tool
@@ -14,9 +16,10 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMes
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.review_order import CachedRating
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.review.dock import ReviewDock
-from napari_melanoma.ui.review.list_model import STATE_ROLE, WORDS_ROLE
+from napari_melanoma.ui.review.list_model import STATE_ROLE, WORDS_ROLE, ReviewItems
 
 
 def mole(shade):
@@ -271,6 +274,24 @@ def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_
     assert reviewer.shown(WORDS_ROLE)[0] == "no lesion found"
     counts = reviewer.dock.list_model.items.counts()
     assert (counts["to do"], counts["unreadable"]) == (3, 2)
+
+
+def test_unrated_photographs_come_before_unreadable_ones():
+    items = ReviewItems([Path("broken"), Path("unrated"), Path("certain"), Path("uncertain")])
+    items.set_unreadable(0, "damaged")
+    for item, score in ((2, 0.0), (3, 1.0)):
+        items.set_rating(item, CachedRating(score, lesion_found=True, image_sha256=str(item)))
+    assert items.order(only_unreviewed=False).tolist() == [3, 2, 1, 0]
+
+
+def test_a_photograph_that_can_be_read_later_is_no_longer_unreadable():
+    """As on a drive that was not connected."""
+    items = ReviewItems([Path("a.png")])
+    items.set_unreadable(0, "not found")
+    assert items.describe_rating(0, "entropy") == "unreadable"
+    items.set_digest(0, "digest")
+    assert (items.describe_rating(0, "entropy"), items.errors) == ("not rated yet", {})
+    assert items.counts()["to do"] == 1
 
 
 def test_masks_from_other_software_are_imported_with_a_report(three, corrections, tmp_path, qtbot):

@@ -33,7 +33,8 @@ UPDATE_ORDER_MS = 1000  # interval of sorting during rating
 State = Literal["to do", "accepted", "corrected", "rejected", "unreadable"]
 STATES: tuple[State, ...] = ("to do", "accepted", "corrected", "rejected", "unreadable")
 TO_DO, UNREADABLE = 0, 4
-LAST_POSITION = np.iinfo(np.uint16).max  # sort key of unrated photographs
+UNREADABLE_KEY = np.iinfo(np.uint16).max  # sort keys, of which those of rated photographs are smaller
+UNRATED_KEY = UNREADABLE_KEY - 1
 CERTAINTY_WORDS: dict[str, tuple[tuple[float, str], ...]] = {
     "entropy": ((0.15, "certain"), (0.25, "fairly certain"), (0.4, "uncertain"), (2.0, "very uncertain")),
     "disagreement": ((0.05, "certain"), (0.12, "fairly certain"), (0.25, "uncertain"), (2.0, "very uncertain")),
@@ -164,7 +165,7 @@ class ReviewListModel(QAbstractListModel):
         if index.isValid():
             self.dataChanged.emit(index, index)
 
-    def _reorder(self, order: Any) -> None:  # noqa: ANN401 - an array
+    def _reorder(self, order: NDArray[np.intp]) -> None:
         """Reorder the same number of rows; the selection does not change."""
         self.layoutAboutToBeChanged.emit()
         before = self.persistentIndexList()
@@ -173,7 +174,7 @@ class ReviewListModel(QAbstractListModel):
         self.changePersistentIndexList(before, [self.index(self.row(item)) for item in items])
         self.layoutChanged.emit()
 
-    def _set_order(self, order: Any) -> None:  # noqa: ANN401 - as above
+    def _set_order(self, order: NDArray[np.intp]) -> None:
         self._order = order
         self._rows = np.full(len(self.items), -1, np.intp)
         self._rows[order] = np.arange(len(order))
@@ -286,7 +287,8 @@ class ReviewItems:
         self.set_digest(item, rating.image_sha256)
 
     def set_digest(self, item: int, image_digest: str) -> None:
-        """Set the digest of a photograph's pixels, which identifies it in the corrections."""
+        """Set the digest of a photograph's pixels, which identifies it in the corrections; the file is readable."""
+        self.errors.pop(item, None)
         if self._digests.get(item) != image_digest:
             self._digests[item] = image_digest
             self._by_digest.setdefault(image_digest, []).append(item)
@@ -315,10 +317,9 @@ class ReviewItems:
 
     def order(self, only_unreviewed: bool, pinned: tuple[int, int] | None = None) -> NDArray[np.intp]:
         """Return item numbers by row: most uncertain first, then unrated, then unreadable ones."""
-        keys = np.where(
-            np.isnan(self.scores), LAST_POSITION, (LAST_POSITION - 2) * (1 - np.nan_to_num(self.scores)).clip(0, 1)
-        )
-        keys[self.states == UNREADABLE] = LAST_POSITION
+        certainty = (1 - np.nan_to_num(self.scores)).clip(0, 1)
+        keys = np.where(np.isnan(self.scores), UNRATED_KEY, (UNRATED_KEY - 1) * certainty)
+        keys[self.states == UNREADABLE] = UNREADABLE_KEY
         found = np.argsort(keys.astype(np.uint16), kind="stable")  # radix sort, which is fast for uint16
         if only_unreviewed:
             found = found[self.states[found] == TO_DO]
