@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from fake_runs import fake_run
@@ -18,6 +19,7 @@ from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.runs.launching import read_run
 from napari_melanoma.ui.train.comparison import ComparisonView
 from napari_melanoma.ui.train.run_text import describe_result
+from napari_melanoma.ui.train.samples import ThumbnailButton, ThumbnailItem
 from napari_melanoma.ui.widgets.charts import MetricChange, _axis_range, format_difference, interval_color
 
 
@@ -117,6 +119,13 @@ def test_images_that_changed_open_in_the_viewer(stage, gate, run, qtbot):
     with qtbot.waitSignal(gate.image_requested):
         qtbot.keyClick(better[0], Qt.Key.Key_Space)
     assert "Jaccard 0.800 → 0.900" in better[0].accessibleName()
+
+
+def test_a_name_is_not_markup(stage):
+    button = ThumbnailButton(ThumbnailItem("+0.10", "a<b>c", Path("a.png")), stage.icons)
+    assert button.toolTip().startswith("a&lt;b&gt;c<br>")
+    assert button.accessibleName() == "a<b>c"
+    button.deleteLater()
 
 
 def test_no_changed_images(gate, run):

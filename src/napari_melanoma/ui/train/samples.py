@@ -326,7 +326,8 @@ class ThumbnailButton(QAbstractButton):
     def __init__(self, item: ThumbnailItem, icons: ThemedIcons) -> None:
         super().__init__()
         enlarged = "" if item.picture is None else f"<br><img src='{html.escape(item.picture.as_posix())}' width='420'>"
-        named(self, "thumbnail", item.tip, f"{item.tip}{enlarged}<br>Click to open it in the viewer")
+        tip = f"{html.escape(item.tip)}{enlarged}<br>Click to open it in the viewer"
+        named(self, "thumbnail", item.tip, tip)
         self.item = item
         self.image: QImage | None = None
         self._icons = icons
