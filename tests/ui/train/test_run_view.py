@@ -321,8 +321,10 @@ def test_a_missing_folder_is_lost(view, qtbot, tmp_path):
 def test_another_run_clears_the_view(view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "running").log("of the first\n"))
     wait_until_idle(qtbot, view.samples)
+    assert None not in view.curves.values_at().values()
     view.set_run(fake_run(tmp_path, "queued").path)
     assert view.log.text == ""
+    assert set(view.curves.values_at().values()) == {None}
     assert text(view, "run_name") == "run-queued"
     until(qtbot, lambda: text(view, "run_state") == "Queued")
     assert view.samples.pictures["now"].image is None

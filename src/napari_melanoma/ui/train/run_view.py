@@ -114,6 +114,7 @@ class RunView(QWidget):
             self._bar.setRange(0, 1000)
             self._bar.setValue(0)
             self.buttons.show_report(None)
+            self.curves.show_run(LossCurve(), [], None)
             self.samples.show_samples(None, ())
         self._page.setVisible(path is not None)
         self.watch.set_run(path)
