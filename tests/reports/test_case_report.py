@@ -456,7 +456,7 @@ def test_an_unexpected_error_of_a_comparison_is_named_and_the_rest_is_written(
     def fail(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("napari_melanoma.reports.changes_section.compare_images", fail)
+    monkeypatch.setattr("napari_melanoma.reports.case_report.compare_images", fail)
     found = collect(followed)
     text = text_of(found, tmp_path / "page.html")
     assert "Image 1 and Image 2: cannot be compared: an unexpected error occurred." in text

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from napari_melanoma.case.changes import compare_images, list_follow_ups
 from napari_melanoma.case.fusion import fuse_lesion
 from napari_melanoma.case.model import CaseImage, CaseLesion, number_lesions
 from napari_melanoma.case.results import PREDICTIONS_FILE, collect_metadata, read_predictions
 from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import BATCH_ERRORS
-from napari_melanoma.core.errors import ConfigError, InputError, describe_error
+from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError, describe_error
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import find_column, format_field_value
@@ -21,7 +22,6 @@ from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.depth.category import format_time
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.reports.body_map import BodyMap, SiteMark
-from napari_melanoma.reports.changes_section import changes_sections, fusion_section
 from napari_melanoma.reports.collector import Collector, Problem
 from napari_melanoma.reports.disclosure import (
     format_days_later,
@@ -37,14 +37,19 @@ from napari_melanoma.reports.lesion import (
     prediction_blocks,
     result_photograph,
 )
-from napari_melanoma.reports.page import Block, Notice, Report, Section, Text, fields
-from napari_melanoma.reports.risk_section import round_number
+from napari_melanoma.reports.page import Block, Gallery, Notice, Report, Section, Table, Text, fields
+from napari_melanoma.reports.pictures import draw_photograph, make_figure
+from napari_melanoma.reports.risk_section import column_title, round_number
 from napari_melanoma.reports.slide_part import SlidePart, agreement_sections, is_slide_result, slide_section
 from napari_melanoma.reports.synoptic_section import synoptic_readers, synoptic_section
 
 if TYPE_CHECKING:
+    from napari_melanoma.case.changes import ImagePair
+    from napari_melanoma.case.fusion import FusedCase
+    from napari_melanoma.case.model import CasePart
     from napari_melanoma.case.results import CasePredictions
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.lesion.changes import LesionChanges
 
 PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
 LESION_FIELDS = (
@@ -192,9 +197,7 @@ def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePa
 def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: Collector) -> list[Block]:
     """Return patient, body map and lesions of a case."""
     case, numbers = store.case, number_lesions(store.case)
-    patient = {
-        _title(name): text for name in PATIENT_FIELDS if (text := _format_field(case.patient, name, collector.personal))
-    }
+    patient = _list_known_fields(case.patient, PATIENT_FIELDS, personal=collector.personal)
     blocks: list[Block] = [Section("Patient", (fields("Patient", patient),))] if patient else []
     marks = [SiteMark(numbers[one.id], site_word(one.site, one.sub_site), one.laterality) for one in case.lesions]
     if marks:
@@ -207,7 +210,7 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: C
         content = (
             *_lesion_blocks(store, lesion, name, predictions, collector),
             *_photograph_blocks(store, lesion, lesion.images, collector, classified=classified),
-            *changes_sections(lesion, collector),
+            *_change_sections(lesion, collector),
             *_slide_blocks(lesion.images, slides, collector),
         )
         subtitle = lesion.label if collector.personal else ""
@@ -232,7 +235,7 @@ def _lesion_blocks(
     store: CaseStore, lesion: CaseLesion, name: str, predictions: CasePredictions | None, collector: Collector
 ) -> Iterator[Block]:
     """Yield the clinical data of a lesion and its prediction."""
-    known = {_title(key): text for key in LESION_FIELDS if (text := _format_field(lesion, key, collector.personal))}
+    known = _list_known_fields(lesion, LESION_FIELDS, personal=collector.personal)
     if known:
         yield fields("Lesion", known)
     if lesion.synoptic is not None:
@@ -250,7 +253,63 @@ def _lesion_blocks(
     yield Section("Prediction", blocks, f"from {used}")
     fused = fuse_lesion(store.case, lesion, found, is_current=not outdated)
     if fused is not None:
-        yield fusion_section(fused)
+        yield _fusion_section(fused)
+
+
+def _fusion_section(fused: FusedCase) -> Section:
+    """Return the predictions from photographs, slide and patient data in one table."""
+    rows = tuple((one.part, one.outcome, one.value, one.effect) for one in fused.parts)
+    columns = ("Part", "Predicts", "Probability (interval)", "Effect on the probability")
+    table = Table("Predictions from photographs, slide and patient data", columns, rows)
+    return Section("Photographs, slide and patient data", (table, Notice(fused.reason)))
+
+
+def _change_sections(lesion: CaseLesion, collector: Collector) -> Iterator[Section]:
+    """Yield the comparison of the first and the last photograph of each modality."""
+    for pair in list_follow_ups(lesion):
+        names = _image_name(pair.first.id), _image_name(pair.second.id)
+        subtitle = f"{names[1]}, {format_days_later(pair.first.taken_on, pair.second.taken_on)} than {names[0].lower()}"
+        if collector.personal:
+            subtitle += f" ({pair.first.taken_on} and {pair.second.taken_on})"
+        yield Section("Change over time", _compare_photographs(pair, names, collector), subtitle)
+
+
+def _compare_photographs(pair: ImagePair, names: tuple[str, str], collector: Collector) -> tuple[Block, ...]:
+    """Return the comparison of two photographs, or why there is none."""
+    both = " and ".join(names)
+    try:
+        return _comparison_blocks(compare_images(pair, collector.run), names)
+    except BATCH_ERRORS:
+        raise
+    except InputError:  # its message contains file names, and the problem is named with the photograph
+        return (Notice(f"{both} cannot be compared: one of them or its contour is not usable."),)
+    except MelanomaError as error:
+        return (Notice(f"{both} cannot be compared: {error}"),)
+    except Exception as error:  # noqa: BLE001 - any error concerns this comparison only; the others continue
+        return (collector.add_problem(both, "cannot be compared: an unexpected error occurred.", error),)
+
+
+def _comparison_blocks(found: LesionChanges, names: tuple[str, str]) -> tuple[Block, ...]:
+    """Return cautions, both photographs in registration, and the table of changes."""
+    pictures = found.pictures
+    figures = (
+        (pictures.first, pictures.first_mask, names[0], "contour"),
+        (pictures.second, pictures.second_mask, names[1], f"registered, with the light of {names[0].lower()}"),
+    )
+    gallery = Gallery(
+        tuple(
+            make_figure(
+                draw_photograph(rgb, pictures.pixel_size, mask),
+                f"{name} with the contour of the lesion in yellow",
+                f"{name}: {caption}",
+            )
+            for rgb, mask, name, caption in figures
+        )
+    )
+    rows = tuple((one.title, *one.values, one.text, one.conclusion) for one in found.changes)
+    table = Table("Changes", ("Measurement", *names, "Change (interval)", "Conclusion"), rows)
+    notes = (Text(note, quiet=True) for note in found.notes)
+    return (*map(Notice, found.cautions), gallery, table, *notes)
 
 
 def _photograph_blocks(
@@ -361,12 +420,12 @@ def _slide_result_section(part: SlidePart, name: str, collector: Collector) -> S
     return slide_section(part, name, subtitle, name, collector)
 
 
-def _title(name: str) -> str:
-    column = find_column(name)
-    return column.title if column else name
+def _list_known_fields(part: CasePart, names: Sequence[str], *, personal: bool) -> dict[str, str]:
+    """Return the titles and values of the known fields of a patient or a lesion."""
+    return {column_title(name): text for name in names if (text := _format_field(part, name, personal=personal))}
 
 
-def _format_field(part: Any, name: str, personal: bool) -> str:  # noqa: ANN401 - patient or lesion
+def _format_field(part: CasePart, name: str, *, personal: bool) -> str:
     """Format a field with its unit; values that are not confirmed are marked."""
     text, column = part.cell(name), find_column(name)
     if not text or column is None:
