@@ -20,6 +20,8 @@ from napari_melanoma.cli.options import (
     examples,
 )
 from napari_melanoma.cli.session import command_session
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.cli.session import CommandSession
@@ -37,6 +39,22 @@ HELP = examples(
     "Three or more models, or folders written by 'evaluate' (no model is run again), are each compared with the first. "
     "Writes models.json, models.csv, comparison.html, per_image.csv and figures/.",
 )
+INCOMPLETE = (
+    "the command is incomplete. Give a run folder, or the old and the new model, a data set and an output folder: "
+    "--model OLD --model NEW --data DATASET --out DIR"
+)
+HAS_OWN_IMAGES = (
+    "a run or an evaluation has its own models and images. Give folders, or --model, --data and --out, not both."
+)
+BASE_OF_SEVERAL = (
+    "--base names data sets on which the new one of two models must not perform worse; more than two models get no "
+    "recommendation. Give the data set with --data: results are reported for each data set."
+)
+FOR_SEGMENTATION = "--base, --flips and --no-refine apply to segmentation models only, not to classifiers."
+FOR_CLASSIFIERS = (
+    "--target, --masks, --segmenter and --sensitivity apply to classifiers only, not to segmentation models."
+)
+FOR_ONE_LESION = "--flips and --no-refine apply to masks of one lesion; these models segment several classes."
 
 
 def compare(
@@ -70,26 +88,25 @@ def compare(
     """Compare models."""
     with command_session(json, debug, allow_outside, accept_damaged) as current:
         if runs and all(_is_evaluation_folder(path) for path in runs):
-            _reject_options_with_runs(model or data or base or no_refine or options or for_classes)
+            _reject(model or data or base or no_refine or options or for_classes, HAS_OWN_IMAGES)
             _compare_evaluation_folders(runs, out, current)
             return
         if runs:
-            _reject_options_with_runs(model or data or base or out or no_refine or options or for_classes)
+            _reject(model or data or base or out or no_refine or options or for_classes, HAS_OWN_IMAGES)
             _compare_runs(runs, current)
             return
         current.after_stop = "Nothing was written."
-        _reject_incomplete(model or [], data or [], out)
-        _reject_base(model or [], base)
-        assert model is not None
-        assert data is not None
-        assert out is not None
+        if not model or len(model) < 2 or not data or out is None:
+            raise InputError(INCOMPLETE)
+        _reject(base and len(model) > 2, BASE_OF_SEVERAL)
         bundles = _prepare_comparison(model, [*data, *(base or [])], out, current)
         if any(info.config.task == "classification" for info in bundles):
-            _reject_segmentation_options(base or "flips" in options or no_refine)
+            _reject(base or "flips" in options or no_refine, FOR_SEGMENTATION)
             values = {**for_classes, **options}
         else:
-            _reject_classifier_options(for_classes)
-            _reject_mask_options(bundles, "flips" in options or no_refine)
+            _reject(for_classes, FOR_CLASSIFIERS)
+            if not all(info.config.segments_one_class for info in bundles):
+                _reject("flips" in options or no_refine, FOR_ONE_LESION)
             values = {**options, **({"refinement": NO_REFINEMENT} if no_refine else {})}
         _compare_bundles(bundles, (data, base or []), out, values, current)
 
@@ -132,7 +149,6 @@ def _compare_bundles(
 
 def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
     """Compare saved evaluations."""
-    from napari_melanoma.core.errors import InputError
     from napari_melanoma.evaluation.any_task import check_comparison_folder, compare_evaluation_folders
 
     if out is None:
@@ -149,30 +165,10 @@ def _report_warnings(found: ModelsComparison, current: CommandSession) -> None:
         current.report.emit("warning", f"Warning: {warning}", message=warning)
 
 
-def _reject_segmentation_options(given: object) -> None:
-    """Reject segmentation options when classifiers are compared."""
-    from napari_melanoma.core.errors import InputError
-
+def _reject(given: object, reason: str) -> None:
+    """Raise an error if options were given that do not apply."""
     if given:
-        raise InputError("--base, --flips and --no-refine apply to segmentation models only, not to classifiers.")
-
-
-def _reject_mask_options(models: list[BundleInfo], given: object) -> None:
-    """Reject options for masks of one lesion when models segment several classes."""
-    from napari_melanoma.core.errors import InputError
-
-    if given and not all(info.config.segments_one_class for info in models):
-        raise InputError("--flips and --no-refine apply to masks of one lesion; these models segment several classes.")
-
-
-def _reject_classifier_options(given: object) -> None:
-    """Reject classifier options when segmentation models are compared."""
-    from napari_melanoma.core.errors import InputError
-
-    if given:
-        raise InputError(
-            "--target, --masks, --segmenter and --sensitivity apply to classifiers only, not to segmentation models."
-        )
+        raise InputError(reason)
 
 
 def _is_evaluation_folder(folder: Path) -> bool:
@@ -234,41 +230,5 @@ def _report_advice(current: CommandSession, found: Comparison, where: str) -> No
 
 
 def _format_advice(found: Comparison, where: str) -> str:
-    from napari_melanoma.core.formatting import format_count
-
     failed = f" {format_count(len(found.failed), 'image')} failed." if found.failed else ""
     return f"{found.advice.capitalize()}: {found.reason}{failed} ({where})"
-
-
-def _reject_options_with_runs(given: object) -> None:
-    """Reject options that do not apply to folders of runs and evaluations."""
-    from napari_melanoma.core.errors import InputError
-
-    if given:
-        raise InputError(
-            "a run or an evaluation has its own models and images. Give folders, or --model, --data and --out, not "
-            "both."
-        )
-
-
-def _reject_incomplete(model: list[str], data: list[Path], out: Path | None) -> None:
-    """Reject an incomplete command line."""
-    from napari_melanoma.core.errors import InputError
-
-    if len(model) < 2 or not data or out is None:
-        raise InputError(
-            "the command is incomplete. Give a run folder, or the old and the new model, a data set and an output "
-            "folder: --model OLD --model NEW --data DATASET --out DIR"
-        )
-
-
-def _reject_base(model: list[str], base: list[Path] | None) -> None:
-    """Reject base data sets when several models are compared, which gives no recommendation."""
-    from napari_melanoma.core.errors import InputError
-
-    if base and len(model) > 2:
-        raise InputError(
-            "--base names data sets on which the new one of two models must not perform worse; "
-            "more than two models get no recommendation. "
-            "Give the data set with --data: results are reported for each data set."
-        )
