@@ -104,9 +104,8 @@ def _print_case(current: CommandSession, folder: Path) -> None:
     found = check_case(folder, run=current.run)
     values = parse_json(case_to_json(found.case, folder.absolute()), str(folder))
     current.report.emit_item("case", "\n".join(_format_case(found.case)), **values)
-    for kind, messages in (("fault", found.faults), ("note", found.notes)):
-        for about, message in messages:
-            current.report.emit(kind, f"{kind}: {about}: {message}", about=about, said=message)
+    current.report_notes(found.faults, "fault")
+    current.report_notes(found.notes)
     faults = format_count(len(found.faults), "fault")
     text = f"{faults} found: correct them and check again." if found.faults else f"No faults in {folder}."
     current.finish(text, some_failed=bool(found.faults), case=str(folder), faults=len(found.faults))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-import napari_melanoma.cli.data as data_sets
 from napari_melanoma.cli.options import (
     AcceptDamaged,
     AllowOutside,
@@ -21,7 +20,7 @@ from napari_melanoma.cli.options import (
     add_verb,
     examples,
 )
-from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.cli.session import CommandSession, command_session, values_without
 from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 
 MAX_NAMED = 10  # pairs that are listed; all of them with --out or --json
+BASELINE_METRICS = ("AUC", "AP", "ECE", "Brier", "macro_AUC", "class_balanced_accuracy")
 SOURCES_HELP = examples(
     "napari-melanoma data sources",
     "napari-melanoma data sources --json",
@@ -65,9 +65,6 @@ DUPLICATES_HELP = examples(
     "Find duplicate images within a data set or across several, even if size, compression or "
     "tint differ. The exit code is 1 if such a pair is in two splits.",
 )
-NewDataSet = Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set; must not exist.")]
-DataSet = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")]
-DataSets = Annotated[list[Path], typer.Argument(metavar="DATASET...", help="Folders of data sets.")]
 REPORT_HELP = examples(
     "napari-melanoma data report dataset",
     "napari-melanoma data report isic2017 pad_ufes ph2 --out report",
@@ -81,6 +78,51 @@ HARMONIZE_HELP = examples(
     "Harmonize the columns and words of a table: CSV with commas, semicolons or tabs, in UTF-8, "
     "UTF-16 or Windows-1252. No row is lost; unrecognized values are kept in separate columns and counted.",
 )
+IMPORT_MASKS_HELP = examples(
+    "napari-melanoma data import-masks masks --images photographs --metadata patients.csv --out dataset",
+    "napari-melanoma data import-masks annotations.json --images photographs --class lesion --no-patients -o set",
+    "Import masks from other programs into a data set: a folder of PNG or TIFF files, COCO, labelme or GeoJSON. "
+    "Matches masks and photographs by name, unites the objects of an image, and lists what does not match. The same "
+    "command again, or with more masks, adds what is new.",
+)
+CHECK_HELP = examples(
+    "napari-melanoma data check dataset",
+    "napari-melanoma data check dataset --json",
+    "Check a data set: counts, review states, groups, splits, sizes, unreadable files, masks of another size, "
+    "duplicate images, unrecognized words, impossible values. The exit code is 1 if a fault is found.",
+)
+LesionValues = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VALUES",
+        help="Values of a multi-valued mask that are lesion: values or names with commas, or all (every value but 0).",
+    ),
+]
+TILES_HELP = examples(
+    "napari-melanoma data tiles slides --regions results --out tiles --mpp 0.5 --tile-px 224",
+    "napari-melanoma data tiles section.svs --regions section.geojson --out tiles --class Tumor=melanoma --class Skin",
+    "Extract tiles from the annotated regions of slides into a data set: an image and a label image per tile, and a "
+    "table with class, slide, position and split of each tile; tiles of a patient are in the same split. tiles.json "
+    "describes the tiles for training. A slide without regions is reported and the others are processed (exit code 1).",
+)
+FEATURES_HELP = examples(
+    "napari-melanoma data features dataset",
+    "napari-melanoma data features dataset --model lesion-small --out features.csv",
+    "Measure every lesion of a data set by its mask, and its distance from the other lesions of the same "
+    "patient, as a table with one row per image. With a model, also compare the embeddings of the images. The same "
+    "command continues after an interruption.",
+)
+BASELINE_HELP = examples(
+    "napari-melanoma data baseline data/isic2017 --target melanoma --columns age,sex",
+    "napari-melanoma data baseline data/pad_ufes --target diagnosis --columns age,sex,site,itch --folds 10",
+    "Measure how well the table of a data set predicts the target without images: the baseline for a classifier. "
+    "Boosted trees (scikit-learn) are trained on the given columns, cross-validated with all rows of a patient in one "
+    "fold.",
+)
+NewDataSet = Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set; must not exist.")]
+DataSet = Annotated[Path, typer.Argument(metavar="DATASET", help="Folder of a data set.")]
+DataSets = Annotated[list[Path], typer.Argument(metavar="DATASET...", help="Folders of data sets.")]
+app = typer.Typer(help="Import, merge, split and check data sets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def sources(json: Json = False, debug: Debug = False) -> None:
@@ -137,7 +179,7 @@ def import_(
         text = f"{found.images} images, {found.masks} with a mask" if found.images else f"{found.rows} rows, no images"
         text += f": data set in {out}; next: napari-melanoma data check {out}"
         text = f"{len(found.faults)} could not be imported; {text}" if found.faults else text
-        values = {name: value for name, value in vars(found).items() if name not in ("faults", "notes")}
+        values = values_without(found, "faults", "notes")
         current.finish(text, some_failed=bool(found.faults), out=str(out), failed=len(found.faults), **values)
 
 
@@ -193,11 +235,10 @@ def split(
             diagnoses = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
             text = f"fold {name}: {sum(counts.values())} images ({diagnoses})"
             current.report.emit_item("fold", text, fold=int(name), diagnoses=counts)
-        together = (
-            f"; {_count_pairs(len(found.duplicates))} of duplicate images kept together" if found.duplicates else ""
-        )
-        changed = f"{found.changed} image{'' if found.changed == 1 else 's'} assigned to another split"
-        text = f"{changed}{together}: {dataset}; next: napari-melanoma data check {dataset}"
+        text = f"{format_count(found.changed, 'image')} assigned to another split"
+        if found.duplicates:
+            text += f"; {format_count(len(found.duplicates), 'pair')} of duplicate images kept together"
+        text += f": {dataset}; next: napari-melanoma data check {dataset}"
         current.finish(text, dataset=str(dataset), changed=found.changed, duplicates=len(found.duplicates))
 
 
@@ -229,13 +270,10 @@ def duplicates(
             current.report.emit("same", _format_pair(pair), **tabulate_duplicate(pair))
         leaks = sum(pair.leaks for pair in found)
         more = f"; listed in {out}" if out else "; --out pairs.csv lists all" if len(found) > MAX_NAMED else ""
-        text = f"{_count_pairs(len(found))} of duplicates among {len(samples)} images, {leaks} in two splits{more}"
+        pairs = format_count(len(found), "pair")
+        text = f"{pairs} of duplicates among {len(samples)} images, {leaks} in two splits{more}"
         text = text if found else f"no duplicates among {len(samples)} images"
         current.finish(text, some_failed=bool(leaks), pairs=len(found), in_two_splits=leaks)
-
-
-def _count_pairs(count: int) -> str:
-    return f"{count} pair{'' if count == 1 else 's'}"
 
 
 def _format_pair(pair: Duplicate) -> str:
@@ -289,8 +327,8 @@ def _write_page(current: CommandSession, datasets: list[Path], out: Path, given:
     page = write_report(found, out)
     for shift in found.shifts:
         current.report.emit("shift", _format_shift(shift), **asdict(shift))
-    rows, sources = found.whole.rows, len(found.sources)
-    text = f"{rows} row{'' if rows == 1 else 's'} of {sources} source{'' if sources == 1 else 's'}: {page}"
+    rows = found.whole.rows
+    text = f"{format_count(rows, 'row')} of {format_count(len(found.sources), 'source')}: {page}"
     current.finish(text, out=str(out), rows=rows)
 
 
@@ -330,57 +368,10 @@ def harmonize(
         for theirs, ours in found.columns.items():
             if (theirs,) != ours:
                 current.report.emit_item("column", f"{theirs} -> {', '.join(ours)}", theirs=theirs, ours=list(ours))
-        for about, note in [*found.describe_unrecognized(), *found.describe_findings()]:
-            current.report.emit("note", f"note: {about}: {note}", about=about, said=note)
+        current.report_notes([*found.describe_unrecognized(), *found.describe_findings()])
         text = f"{found.rows} rows, {len(found.columns)} columns recognized, {len(found.own)} kept unchanged: {out}"
         text += f"; next: napari-melanoma data check {out}"
-        values = {name: value for name, value in vars(found).items() if name not in ("rows", "columns")}
-        current.finish(text, out=str(out), rows=found.rows, **values)
-
-
-IMPORT_MASKS_HELP = examples(
-    "napari-melanoma data import-masks masks --images photographs --metadata patients.csv --out dataset",
-    "napari-melanoma data import-masks annotations.json --images photographs --class lesion --no-patients -o set",
-    "Import masks from other programs into a data set: a folder of PNG or TIFF files, COCO, labelme or GeoJSON. "
-    "Matches masks and photographs by name, unites the objects of an image, and lists what does not match. The same "
-    "command again, or with more masks, adds what is new.",
-)
-CHECK_HELP = examples(
-    "napari-melanoma data check dataset",
-    "napari-melanoma data check dataset --json",
-    "Check a data set: counts, review states, groups, splits, sizes, unreadable files, masks of another size, "
-    "duplicate images, unrecognized words, impossible values. The exit code is 1 if a fault is found.",
-)
-LesionValues = Annotated[
-    str | None,
-    typer.Option(
-        metavar="VALUES",
-        help="Values of a multi-valued mask that are lesion: values or names with commas, or all (every value but 0).",
-    ),
-]
-app = typer.Typer(help="Import, merge, split and check data sets.", no_args_is_help=True, rich_markup_mode=None)
-TILES_HELP = examples(
-    "napari-melanoma data tiles slides --regions results --out tiles --mpp 0.5 --tile-px 224",
-    "napari-melanoma data tiles section.svs --regions section.geojson --out tiles --class Tumor=melanoma --class Skin",
-    "Extract tiles from the annotated regions of slides into a data set: an image and a label image per tile, and a "
-    "table with class, slide, position and split of each tile; tiles of a patient are in the same split. tiles.json "
-    "describes the tiles for training. A slide without regions is reported and the others are processed (exit code 1).",
-)
-FEATURES_HELP = examples(
-    "napari-melanoma data features dataset",
-    "napari-melanoma data features dataset --model lesion-small --out features.csv",
-    "Measure every lesion of a data set by its mask, and its distance from the other lesions of the same "
-    "patient, as a table with one row per image. With a model, also compare the embeddings of the images. The same "
-    "command continues after an interruption.",
-)
-BASELINE_HELP = examples(
-    "napari-melanoma data baseline data/isic2017 --target melanoma --columns age,sex",
-    "napari-melanoma data baseline data/pad_ufes --target diagnosis --columns age,sex,site,itch --folds 10",
-    "Measure how well the table of a data set predicts the target without images: the baseline for a classifier. "
-    "Boosted trees (scikit-learn) are trained on the given columns, cross-validated with all rows of a patient in one "
-    "fold.",
-)
-BASELINE_METRICS = ("AUC", "AP", "ECE", "Brier", "macro_AUC", "class_balanced_accuracy")
+        current.finish(text, out=str(out), rows=found.rows, **values_without(found, "rows", "columns"))
 
 
 def import_masks(
@@ -431,7 +422,7 @@ def _report_import(current: CommandSession, report: MaskImportReport, out: Path)
     counts += [f"{report.resized} objects scaled"] if report.resized else []
     counts += [f"{report.points_cut_off} points outside their image cut off"] if report.points_cut_off else []
     text = f"{', '.join(counts)}: data set in {out}; next: napari-melanoma data check {out}"
-    values = {name: value for name, value in vars(report).items() if name not in ("faults", "left_out", "notes")}
+    values = values_without(report, "faults", "left_out", "notes")
     current.finish(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
 
 
@@ -448,20 +439,16 @@ def check(
 
         current.after_stop = "Nothing was written."
         found = check_data(dataset, run=current.run)
-        current.report.emit_item("data", "\n".join(_format_counts(found)), **_summary_values(found))
-        for kind, messages in (("fault", found.faults), ("note", found.notes)):
-            for about, message in messages:
-                current.report.emit(kind, f"{kind}: {about}: {message}", about=about, said=message)
-        faults = f"{len(found.faults)} fault{'' if len(found.faults) == 1 else 's'}"
-        notes = f"{len(found.notes)} note{'' if len(found.notes) == 1 else 's'}"
-        no_faults = f"No faults in {dataset}; {notes} to review." if found.notes else f"No faults in {dataset}."
-        text = f"{faults} found: correct them and check again." if found.faults else no_faults
+        values = values_without(found, "faults", "notes")
+        current.report.emit_item("data", "\n".join(_format_counts(found)), **values)
+        current.report_notes(found.faults, "fault")
+        current.report_notes(found.notes)
+        text = f"No faults in {dataset}."
+        if found.faults:
+            text = f"{format_count(len(found.faults), 'fault')} found: correct them and check again."
+        elif found.notes:
+            text = f"No faults in {dataset}; {format_count(len(found.notes), 'note')} to review."
         current.finish(text, some_failed=bool(found.faults), dataset=str(dataset), faults=len(found.faults))
-
-
-def _summary_values(found: DataCheck) -> dict[str, object]:
-    """Return all values except faults and notes, which have their own lines."""
-    return {name: value for name, value in vars(found).items() if name not in ("faults", "notes")}
 
 
 def _format_counts(found: DataCheck) -> list[str]:
@@ -529,7 +516,7 @@ def _report_tiles(current: CommandSession, report: TileReport, out: Path) -> Non
     total = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
     text = f"{total} ({counts}; {splits}): data set in {out}; next: select it in "
     text += f"the Train dock, or napari-melanoma recipes write classify-tiles --data {out} --out recipe.toml"
-    values = {name: value for name, value in vars(report).items() if name not in ("faults", "notes")}
+    values = values_without(report, "faults", "notes")
     current.finish(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
 
 
@@ -559,8 +546,7 @@ def features(
         counts += [f"{found.without_image} without an image"] if found.without_image else []
         counts += [f"{len(found.faults)} failed"] if found.faults else []
         counts.append(f"lesions of {found.patients} patients compared")
-        values = {name: value for name, value in vars(found).items() if name != "faults"}
-        values |= {"out": str(table), "failed": len(found.faults)}
+        values = {**values_without(found, "faults"), "out": str(table), "failed": len(found.faults)}
         current.finish(f"{', '.join(counts)}: {table}", some_failed=bool(found.faults), **values)
 
 
@@ -607,13 +593,13 @@ def baseline(
 
 add_verb(app, "import-masks", import_masks, IMPORT_MASKS_HELP)
 add_verb(app, "check", check, CHECK_HELP)
-add_verb(app, "sources", data_sets.sources, data_sets.SOURCES_HELP)
-add_verb(app, "import", data_sets.import_, data_sets.IMPORT_HELP)
-add_verb(app, "merge", data_sets.merge, data_sets.MERGE_HELP)
-add_verb(app, "split", data_sets.split, data_sets.SPLIT_HELP)
-add_verb(app, "duplicates", data_sets.duplicates, data_sets.DUPLICATES_HELP)
+add_verb(app, "sources", sources, SOURCES_HELP)
+add_verb(app, "import", import_, IMPORT_HELP)
+add_verb(app, "merge", merge, MERGE_HELP)
+add_verb(app, "split", split, SPLIT_HELP)
+add_verb(app, "duplicates", duplicates, DUPLICATES_HELP)
 add_verb(app, "tiles", tiles, TILES_HELP)
 add_verb(app, "features", features, FEATURES_HELP)
 add_verb(app, "baseline", baseline, BASELINE_HELP)
-add_verb(app, "report", data_sets.report, data_sets.REPORT_HELP)
-add_verb(app, "harmonize", data_sets.harmonize, data_sets.HARMONIZE_HELP)
+add_verb(app, "report", report, REPORT_HELP)
+add_verb(app, "harmonize", harmonize, HARMONIZE_HELP)

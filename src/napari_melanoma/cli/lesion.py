@@ -23,7 +23,7 @@ from napari_melanoma.cli.options import (
     drop_unset,
     examples,
 )
-from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.cli.session import CommandSession, command_session, values_without
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,5 +166,5 @@ def _report_summary(current: CommandSession, summary: BatchSummary, out: Path, *
     next_step = "see the column 'error' there" if summary.failed else "check the overlay.png of each image"
     location = " Predictions are in the table and in each result.json. Research use only." if classified else ""
     text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}.{location}"
-    values = {name: value for name, value in vars(summary).items() if name != "table"}
+    values = values_without(summary, "table")
     current.finish(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)

@@ -258,10 +258,10 @@ class CommandSession:
         if some_failed:
             raise typer.Exit(code)
 
-    def report_notes(self, notes: Iterable[tuple[str, str]]) -> None:
-        """Write a line for each note and what it is about."""
+    def report_notes(self, notes: Iterable[tuple[str, str]], kind: str = "note") -> None:
+        """Write a line for each note, which consists of its subject and a text."""
         for about, note in notes:
-            self.report.emit("note", f"note: {about}: {note}", about=about, said=note)
+            self.report.emit(kind, f"{kind}: {about}: {note}", about=about, said=note)
 
     def report_failures(self, failures: Iterable[tuple[str, str]], kind: str = "image") -> None:
         """Write a line for each input that failed and the reason."""
@@ -293,6 +293,11 @@ class CommandSession:
         )
         self.report.finish("error", text, exit_code=code, error=type(error).__name__)
         raise typer.Exit(code) from None
+
+
+def values_without(found: object, *names: str) -> dict[str, Any]:
+    """Return the fields of a result, without some that are reported in another form."""
+    return {name: value for name, value in vars(found).items() if name not in names}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.options import ConfigOptions, Debug, Given, Json, Out, examples
-from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.cli.session import CommandSession, command_session, values_without
 from napari_melanoma.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _report_summary(current: CommandSession, summary: SlidesSummary, out: Path) 
         counts.append(f"{summary.failed} failed")
     next_step = "see the column 'error' there" if summary.failed else "open a slide in napari to see its heatmap"
     text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}. Research use only."
-    values = {name: value for name, value in vars(summary).items() if name != "table"}
+    values = values_without(summary, "table")
     current.finish(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)
 
 
