@@ -115,8 +115,6 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
 
 def worker() -> None:
     """Process requests of the docks."""
-    import typer
-
     from napari_melanoma.worker import main
 
     raise typer.Exit(main())

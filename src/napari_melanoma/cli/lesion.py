@@ -24,6 +24,7 @@ from napari_melanoma.cli.options import (
     examples,
 )
 from napari_melanoma.cli.session import CommandSession, command_session, values_without
+from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,8 +126,6 @@ def _read_prompts(click: Sequence[str], exclude: Sequence[str], box: str | None)
 
 def _read_numbers(text: str, option: str, form: str) -> list[float]:
     """Read numbers between commas."""
-    from napari_melanoma.core.errors import InputError
-
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:

@@ -10,6 +10,7 @@ import typer
 from napari_melanoma.cli.options import AllowOutside, ConfigOptions, Debug, Given, Json, add_verb, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
@@ -61,7 +62,7 @@ def list_(json: Json = False, debug: Debug = False) -> None:
             text = f"{folder.name:<20} NOT USABLE: {reason}"
             current.report.emit_item("unusable model", text, name=folder.name, path=str(folder), reason=reason)
         architectures = _list_architectures(current)
-        total = f"{len(bundles)} model{'' if len(bundles) == 1 else 's'} and {architectures} architectures"
+        total = f"{format_count(len(bundles), 'model')} and {architectures} architectures"
         text = f"{total}; your model folder: {user_models_folder()}. Show a card: napari-melanoma models show NAME"
         current.finish(text, count=len(bundles), architectures=architectures, user_folder=str(user_models_folder()))
 

@@ -10,6 +10,8 @@ import typer
 
 from napari_melanoma.cli.options import ConfigOptions, Debug, Given, Json, Out, add_verb, drop_unset, examples
 from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
@@ -33,7 +35,7 @@ SLIDE_HELP = examples(
     "all parameters, and OUT/<name>.geojson with the exact outlines for QuPath. The same values give the "
     "same slide. A configuration file (--config) can set further parameters.",
 )
-ROOM_PX, MAX_SIDE_PX = 256, 4  # step and maximum factor when searching a sufficient side
+STEP_PX, MAX_FACTOR = 256, 4  # when searching a sufficient side
 COHORT_HELP = examples(
     "napari-melanoma phantom cohort --out cohort --count 400 --seed 0 --slides 4",
     "napari-melanoma phantom cohort --out control --count 300 --seed 0 --random-labels",
@@ -68,7 +70,6 @@ def lesion(
 ) -> None:
     """Generate phantom lesions."""
     with command_session(json, debug) as current:
-        from napari_melanoma.core.formatting import format_count
         from napari_melanoma.phantoms.lesion.phantom import lesion_phantom, save_lesion_phantom
         from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
@@ -89,7 +90,6 @@ def lesion(
 
 def _grow_lesion(config: LesionPhantomConfig, growth: float) -> LesionPhantomConfig:
     """Return the configuration after growth, which can be drawn; the error names the option."""
-    from napari_melanoma.core.errors import ConfigError
     from napari_melanoma.phantoms.lesion.phantom import grow_lesion, plan_lesion_phantom
 
     try:
@@ -137,7 +137,7 @@ def slide(
         current.after_stop = f"Finished images stay in {out}."
         for one in configs:
             _write_slide(current, one, out)
-        text = f"{count} phantom slide{'' if count == 1 else 's'} in {out}; next: napari-melanoma open {out}/*.tif"
+        text = f"{format_count(count, 'phantom slide')} in {out}; next: napari-melanoma open {out}/*.tif"
         current.finish(text, out=str(out), count=count)
 
 
@@ -152,8 +152,6 @@ def _build_config(given: Given, path: Path | None) -> SlidePhantomConfig:
 
 def _check_room(configs: Sequence[SlidePhantomConfig]) -> None:
     """Raise an error before anything is written if one of the slides is too small for its content."""
-    from napari_melanoma.core.errors import ConfigError
-
     faults = [(config.seed, fault) for config in configs if (fault := _explain_lack_of_room(config))]
     if not faults:
         return
@@ -166,7 +164,6 @@ def _check_room(configs: Sequence[SlidePhantomConfig]) -> None:
 
 def _explain_lack_of_room(config: SlidePhantomConfig) -> str:
     """Explain why a slide is too small for its content; empty if it is large enough."""
-    from napari_melanoma.core.errors import ConfigError
     from napari_melanoma.phantoms.slide.plan import plan_slide
 
     try:
@@ -180,7 +177,7 @@ def _find_side(configs: Sequence[SlidePhantomConfig]) -> int | None:
     """Return the smallest sufficient side in steps of 256 pixels; None if four times the side is too small."""
     side = max(configs[0].size)
     short = [config for config in configs if _explain_lack_of_room(config)]
-    for size in range(side - side % ROOM_PX + ROOM_PX, MAX_SIDE_PX * side + 1, ROOM_PX):
+    for size in range(side - side % STEP_PX + STEP_PX, MAX_FACTOR * side + 1, STEP_PX):
         short = [config for config in short if _explain_lack_of_room(config.model_copy(update={"size": (size, size)}))]
         if not short:
             return size

@@ -9,6 +9,7 @@ import typer
 
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import command_session
+from napari_melanoma.core.errors import ConfigError
 
 LIST_HELP = examples(
     "napari-melanoma recipes list",
@@ -67,7 +68,6 @@ def write(
     """Write a shipped recipe as a file."""
     with command_session(json, debug) as current:
         from napari_melanoma.core.config import write_toml
-        from napari_melanoma.core.errors import ConfigError
         from napari_melanoma.models import DEFAULT_BUNDLE
         from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 

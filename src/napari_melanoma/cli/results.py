@@ -9,6 +9,7 @@ import typer
 
 from napari_melanoma.cli.options import Debug, Json, Out, examples
 from napari_melanoma.cli.session import command_session
+from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.privacy.personal_data import PrivacyFinding
@@ -76,7 +77,6 @@ def export(
 ) -> None:
     """Export results of slides for other programs."""
     with command_session(json, debug) as current:
-        from napari_melanoma.core.formatting import format_count
         from napari_melanoma.reports.slide_export import export_results, find_exported_folders
 
         named: set[str] = set()  # reasons why something was left out, the same for several formats

@@ -10,8 +10,8 @@ import typer
 from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, add_verb, examples
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.context import Cancelled
-from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.core.errors import ConfigError, InputError, RunError
+from napari_melanoma.core.formatting import format_count, format_duration
 
 if TYPE_CHECKING:
     from napari_melanoma.runs.launching import RunReport
@@ -86,7 +86,6 @@ def _run_training(current: CommandSession, config: Path, out: Path | None, *, re
 
 def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
     """Return the recommendation of the comparison as text and as values; empty without a comparison."""
-    from napari_melanoma.core.errors import InputError
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.evaluation.comparison import read_comparison
     from napari_melanoma.evaluation.pages import ADVICE
@@ -105,7 +104,6 @@ def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
 def _read_recipe(config: Path) -> TrainRecipe:
     """Read the recipe; explain if the file is a row of a paper instead."""
     from napari_melanoma.core.config import read_toml
-    from napari_melanoma.core.errors import ConfigError
     from napari_melanoma.reproduction.papers import paper_of_recipe
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -115,12 +113,9 @@ def _read_recipe(config: Path) -> TrainRecipe:
         paper, row = paper_of_recipe(config) or ("", "")
         if not paper:
             raise
-        what = (
-            f"a row of {paper}: napari-melanoma reproduce {paper} --rows {row}"
-            if row
-            else (f"the common values of all rows of {paper}: napari-melanoma reproduce {paper}")
-        )
-        raise ConfigError(f"{config} is not a complete recipe; it is {what}") from None
+        content = "a row" if row else "the common values of all rows"
+        command = f"napari-melanoma reproduce {paper}{f' --rows {row}' if row else ''}"
+        raise ConfigError(f"{config} is not a complete recipe; it is {content} of {paper}: {command}") from None
 
 
 def _report_check(current: CommandSession, config: Path) -> None:
@@ -172,12 +167,7 @@ def _run_search(current: CommandSession, path: Path, out: Path, trials: int | No
     for trial in found.trials:
         result = "" if trial.result is None else f"{trial.result:.4f}"
         text = f"{trial.folder.name}  {trial.state:<9} {result:<6}  {trial.summary}"
-        facts = {
-            "number": trial.number,
-            "state": trial.state,
-            monitor.name: trial.result,
-            "options": trial.options,
-        }
+        facts = {"number": trial.number, "state": trial.state, monitor.name: trial.result, "options": trial.options}
         current.report.emit_item("trial", text, run=str(trial.folder), **facts, **trial.facts)
     best = found.best
     states = [trial.state for trial in found.trials]
@@ -189,7 +179,7 @@ def _run_search(current: CommandSession, path: Path, out: Path, trials: int | No
         f"Table {out / TABLE}, figure {out / FIGURE}; next: napari-melanoma train --config {out / BEST} --out RUN"
     )
     chosen: dict[str, Any] = {monitor.name: best.result, "options": best.options, "recipe": str(out / BEST)}
-    current.finish(text, some_failed=False, best=best.number, **chosen)
+    current.finish(text, best=best.number, **chosen)
 
 
 LIST_HELP = examples(
@@ -219,8 +209,8 @@ def list_(
         reports = list_runs(folder)
         for report in reports:
             current.report.emit_item("run", _format_run(report), **_run_values(report))
-        where = folder or runs_folder()
-        current.finish(f"{len(reports)} run{'' if len(reports) == 1 else 's'} in {where}", count=len(reports))
+        text = f"{format_count(len(reports), 'run')} in {folder or runs_folder()}"
+        current.finish(text, count=len(reports))
 
 
 def pause(run: Run, json: Json = False, debug: Debug = False) -> None:
