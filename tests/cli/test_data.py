@@ -24,7 +24,7 @@ IMPORT = ("data", "import-masks", "masks", "--images", "photographs", "--out", "
 def test_masks_are_imported_and_checked(run, masks: Path, lines) -> None:
     result = run(*IMPORT)
     assert result.exit_code == 0, result.output
-    assert "2 masks imported, 1 photographs without a mask: data set in set" in result.stdout
+    assert "2 masks imported, 1 photograph without a mask: data set in set" in result.stdout
     checked = run(*result.stdout.split("next: napari-melanoma ")[1].split())
     assert checked.exit_code == 0, checked.output
     assert "2 images, 2 with a mask, 2 for training, 2 groups" in checked.stdout

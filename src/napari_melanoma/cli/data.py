@@ -415,12 +415,15 @@ def _report_import(current: CommandSession, report: MaskImportReport, out: Path)
     for what, count in report.left_out.items():
         current.report.emit("left_out", f"left out: {count} {what}", what=what, count=count)
     current.report_notes(report.notes)
-    counts = [f"{len(report.added)} masks imported"]
+    counts = [f"{format_count(len(report.added), 'mask')} imported"]
     counts += [f"{len(report.faults)} did not match"] if report.faults else []
-    counts += [f"{len(report.kept)} reviewed images kept (use --replace to replace them)"] if report.kept else []
-    counts += [f"{len(report.without_mask)} photographs without a mask"] if report.without_mask else []
-    counts += [f"{report.resized} objects scaled"] if report.resized else []
-    counts += [f"{report.points_cut_off} points outside their image cut off"] if report.points_cut_off else []
+    for count, what, outcome in (
+        (len(report.kept), "reviewed image", "kept (use --replace to replace them)"),
+        (len(report.without_mask), "photograph", "without a mask"),
+        (report.resized, "object", "scaled"),
+        (report.points_cut_off, "point", "outside their image cut off"),
+    ):
+        counts += [f"{format_count(count, what)} {outcome}"] if count else []
     text = f"{', '.join(counts)}: data set in {out}; next: napari-melanoma data check {out}"
     values = values_without(report, "faults", "left_out", "notes")
     current.finish(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)

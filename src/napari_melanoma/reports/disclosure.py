@@ -12,6 +12,7 @@ from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.depth.category import format_time
 from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, find_in_text
 from napari_melanoma.privacy.pseudonyms import SHAPE, pseudonym
@@ -187,12 +188,8 @@ def format_later(seconds: float) -> str:
     days = seconds / DAY_S
     for count, unit in ((days / (12 * MONTH_DAYS), "year"), (days / MONTH_DAYS, "month"), (days, "day")):
         if round(count) >= (2 if unit != "day" else 1):
-            return _format_count(round(count), unit)
+            return f"{format_count(round(count), unit)} later"
     hours, minutes = round(seconds / 3600), round(seconds / 60)
     if hours >= 2:
-        return _format_count(hours, "hour")
-    return _format_count(minutes, "minute") if minutes else "at the start"
-
-
-def _format_count(count: int, unit: str) -> str:
-    return f"{count} {unit}{'' if count == 1 else 's'} later"
+        return f"{format_count(hours, 'hour')} later"
+    return f"{format_count(minutes, 'minute')} later" if minutes else "at the start"

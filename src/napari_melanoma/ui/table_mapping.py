@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import list_site_words, site_title
 from napari_melanoma.data.harmonize import HarmonizeReport, list_counts
 from napari_melanoma.data.table_mapping import TableMapping, find_column_meanings, write_mapping
@@ -281,11 +282,9 @@ class MappingDialog(QDialog):
         report = self._report
         if report is None:
             return READING
-        lines = [f"{report.rows:,} row{'' if report.rows == 1 else 's'} read."]
         left = self.words.unmapped_count
-        lines.append(
-            f"Unknown values in {left:,} cell{'' if left == 1 else 's'} are kept unchanged." if left else ALL_MAPPED
-        )
+        unmapped = f"Unknown values in {format_count(left, 'cell')} are kept unchanged."
+        lines = [f"{format_count(report.rows, 'row')} read.", unmapped if left else ALL_MAPPED]
         lines += [
             f"Values outside the allowed range in {column}: {list_counts(values, MAX_VALUES)}."
             for column, values in report.impossible.items()
@@ -402,7 +401,7 @@ class WordsTable(QWidget):
         box.setMinimumContentsLength(22)
         box.setCurrentIndex(max(0, box.findData(self._chosen.get((column, word), ""))))
         box.activated.connect(lambda _, key=(column, word), box=box: self._on_chosen(key, box.currentData()))
-        rows = quiet_label(f"{count:,} row{'' if count == 1 else 's'}")
+        rows = quiet_label(format_count(count, "row"))
         for index, widget in enumerate((quiet_label(title), word_label, rows, box)):
             self._grid.addWidget(widget, number, index)
 

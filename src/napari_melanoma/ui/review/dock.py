@@ -143,7 +143,7 @@ class ReviewControls(QWidget):
         self._work_area.setVisible(bool(folder))
         self.folder_label.setText(folder)
         self.rate_button.setEnabled(bool(folder) and not running and unrated > 0)
-        self.rate_button.setText(f"Rate {unrated:,} photographs" if unrated != 1 else "Rate 1 photograph")
+        self.rate_button.setText(f"Rate {format_count(unrated, 'photograph')}")
         reason = "Photographs are being rated." if running else "All photographs are rated."
         tip = "Compute the uncertainty of the prediction for each photograph"
         self.rate_button.setToolTip(tip if self.rate_button.isEnabled() else reason)
@@ -292,8 +292,8 @@ class ReviewDock(ReviewControls):
 
     def _on_listed(self, listed: PhotographList) -> None:
         count = len(listed.paths)
-        message = f"{count:,} photographs{', all rated already' if count == len(listed.ratings) else ''}."
-        self.status.end("opening", message if count else None)
+        rated = ", all rated already" if count == len(listed.ratings) else ""
+        self.status.end("opening", f"{format_count(count, 'photograph')}{rated}." if count else None)
         self._fingerprint = listed.fingerprint
         if listed.chosen:
             self._chosen_paths = listed.chosen

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QToolButton, QWidget
 
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
@@ -133,14 +134,14 @@ def _import(
 
 
 def describe_import(report: MaskImportReport) -> tuple[str, str]:
-    """Summarize an import in one summary, and return details in lines; no details if everything matched."""
-    parts = [f"{len(report.added):,} mask{'' if len(report.added) == 1 else 's'} imported"]
+    """Return a summary of an import, and details in lines; the details are empty if everything matched."""
+    parts = [f"{format_count(len(report.added), 'mask')} imported"]
     if report.faults:
         parts.append(f"{len(report.faults):,} could not be imported")
     if report.kept:
         parts.append(f"{len(report.kept):,} kept because already reviewed")
     if report.without_mask:
-        parts.append(f"{len(report.without_mask):,} photographs without a mask")
+        parts.append(f"{format_count(len(report.without_mask), 'photograph')} without a mask")
     details = [f"{name}: {reason}" for name, reason in report.faults[:MAX_DETAILS]]
     if len(report.faults) > MAX_DETAILS:
         details.append(f"... and {len(report.faults) - MAX_DETAILS:,} more")

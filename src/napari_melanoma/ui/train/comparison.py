@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.models.bundle import SLIDE
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.samples import ThumbnailGrid, ThumbnailItem
@@ -342,10 +343,8 @@ def format_image_counts(found: Comparison) -> str:
 
     Includes which images were left out because a model was trained on them.
     """
-    images = _count_images(found.images)
-    patients = (
-        f"{found.patients} patient{'' if found.patients == 1 else 's'} or lesion{'' if found.patients == 1 else 's'}"
-    )
+    images = format_count(found.images, "image")
+    patients = f"{format_count(found.patients, 'patient')} or lesion{'' if found.patients == 1 else 's'}"
     failed = f" {len(found.failed)} more could not be compared." if found.failed else ""
     overlap = found.facts.get("training_overlap") or {}
     seen = overlap.get("summary") or OVERLAP_UNKNOWN
@@ -362,7 +361,7 @@ def format_heading(name: str, count: int) -> str:
     """Format the heading of a list, such as ``Better: 5 images, largest change first``."""
     if not count:
         return f"{name.capitalize()}: no images"
-    return f"{name.capitalize()}: {_count_images(count)}, largest change first"
+    return f"{name.capitalize()}: {format_count(count, 'image')}, largest change first"
 
 
 def format_choice(report: RunReport) -> str:
@@ -384,11 +383,11 @@ def list_changes(found: Comparison) -> list[MetricChange]:
     if found.decisive is None:
         return []
     old, new, change = found.decisive
-    rows = [MetricChange(f"all {_count_images(found.images)}", old.mean, new.mean, change)]
+    rows = [MetricChange(f"all {format_count(found.images, 'image')}", old.mean, new.mean, change)]
     if len(found.domains) > 1:
         rows += [
             MetricChange(
-                f"{domain.name}{' (base data)' if domain.base else ''}, {_count_images(domain.images)}",
+                f"{domain.name}{' (base data)' if domain.base else ''}, {format_count(domain.images, 'image')}",
                 domain.old[found.metric].mean,
                 domain.new[found.metric].mean,
                 domain.difference[found.metric],
@@ -413,7 +412,3 @@ def format_interval(estimate: Estimate | None) -> str:
     if estimate is None or not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return ""
     return f"{estimate.low:.3f} to {estimate.high:.3f}"
-
-
-def _count_images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"

@@ -185,7 +185,7 @@ def format_estimate(estimate: dict[str, Any]) -> str:
     memory = (
         f"{estimate['memory_mb'] / 1024:.1f} GB" if estimate["memory_mb"] >= 100 else f"{estimate['memory_mb']:.0f} MB"
     )
-    duration = format_duration(estimate["seconds"])
+    duration = format_rough_duration(estimate["seconds"])
     return f"about {duration} on this machine ({estimate['device']}), {memory}; measured with one step"
 
 
@@ -200,7 +200,7 @@ def format_memory_warning(estimate: dict[str, Any]) -> str:
     )
 
 
-def format_duration(seconds: float) -> str:
+def format_rough_duration(seconds: float) -> str:
     """Format a rough duration, such as ``40 s``, ``6 min``, ``2 h 10 min``, ``3 days``."""
     if seconds < 1.5 * MINUTE:
         return f"{max(5, 5 * round(seconds / 5))} s"

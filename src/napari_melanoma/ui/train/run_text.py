@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.training.monitor import MONITORS
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def describe_best_epoch(report: RunReport, activity: RunActivity | None = None) 
     if best is None:
         return "no epoch was measured"
     count = None if activity is None else activity.validation_images
-    images = "the validation images" if count is None else f"{count:,} validation image{'' if count == 1 else 's'}"
+    images = "the validation images" if count is None else format_count(count, "validation image")
     return f"{monitor.title} {best[monitor.name]:.3f} on {images} at epoch {int(best['epoch']) + 1}"
 
 
@@ -111,7 +112,7 @@ def _describe_test_result(report: RunReport) -> str:
     if found is None or found.decisive is None:
         return ""
     old, new, _ = found.decisive
-    images = f"{found.images:,} image{'' if found.images == 1 else 's'}"
+    images = format_count(found.images, "image")
     return f"{MONITORS[found.task].title} {new.mean:.3f} on {images} of the test set (old model {old.mean:.3f})"
 
 
