@@ -12,7 +12,6 @@ from qtpy.QtGui import QPainter, QPaintEvent, QStandardItem, QStandardItemModel
 from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
-    QFileDialog,
     QGridLayout,
     QLabel,
     QPushButton,
@@ -29,6 +28,7 @@ from napari_melanoma.data.harmonize import HarmonizeReport, list_counts
 from napari_melanoma.data.table_mapping import TableMapping, find_column_meanings, write_mapping
 from napari_melanoma.data.table_schema import COLUMNS, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
+from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 from napari_melanoma.ui.widgets.style import PRIMARY, WrappedLabel, named, quiet_label
@@ -300,13 +300,8 @@ class MappingDialog(QDialog):
         self.accept()
 
     def _on_save(self, checked: bool = False) -> None:
-        dialog = QFileDialog(self, "Save the mapping", str(self.path.with_suffix(".toml")), "TOML (*.toml)")
-        dialog.setObjectName("mapping_save_dialog")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix("toml")
-        dialog.fileSelected.connect(lambda name: self.save(Path(name)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        suggested = self.path.with_suffix(".toml")
+        choose_new_file(self, "mapping_save_dialog", "Save the mapping", "TOML", self.save, suggested)
 
 
 def _scroll(content: QWidget) -> QScrollArea:

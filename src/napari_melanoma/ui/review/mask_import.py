@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QToolButton, QWidget
+from qtpy.QtWidgets import QMenu, QMessageBox, QToolButton, QWidget
 
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.ui.widgets.dialogs import choose_file, choose_folder
 from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
@@ -47,8 +48,12 @@ class MaskImport(QObject):
 
     def choose_masks(self, kind: str = "folder", checked: bool = False) -> None:
         """Show the dialog to select the masks."""
-        filters = ("Masks (*.json *.geojson)", "All files (*)") if kind == "file" else ()
-        self._open_file_dialog("masks_dialog", f"Select the {kind} of masks", filters, self._on_masks)
+        title = f"Select the {kind} of masks"
+        if kind == "file":
+            filters = ("Masks (*.json *.geojson)", "All files (*)")
+            choose_file(self._dock, "masks_dialog", title, filters, self._on_masks, self.photographs)
+        else:
+            choose_folder(self._dock, "masks_dialog", title, self.photographs, self._on_masks)
 
     def start(self, masks: Path, photographs: Path, patients: Path | None = None) -> None:
         """Import masks; does nothing while another import is running."""
@@ -69,28 +74,12 @@ class MaskImport(QObject):
         if self._job is not None:
             self._job.cancel()
 
-    def _open_file_dialog(self, name: str, title: str, filters: tuple[str, ...], callback: object) -> None:
-        dialog = QFileDialog(self._dock.window(), title, str(self.photographs or Path.home()))
-        dialog.setObjectName(name)
-        if filters:
-            dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-            dialog.setNameFilters(list(filters))
-        else:
-            dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(callback)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-
-    def _on_masks(self, name: str) -> None:
+    def _on_masks(self, masks: Path) -> None:
         if self.photographs is not None:
-            self._choose_patients(Path(name), self.photographs)
+            self._choose_patients(masks, self.photographs)
         else:
-            self._open_file_dialog(
-                "photographs_dialog", "Select the folder of photographs", (), partial(self._on_photographs, name)
-            )
-
-    def _on_photographs(self, masks: str, name: str) -> None:
-        self._choose_patients(Path(masks), Path(name))
+            title = "Select the folder of photographs"
+            choose_folder(self._dock, "photographs_dialog", title, None, partial(self._choose_patients, masks))
 
     def _choose_patients(self, masks: Path, photographs: Path) -> None:
         """Ask for the table of patients, so that a split keeps the images of a patient together."""
@@ -109,15 +98,14 @@ class MaskImport(QObject):
         for button, name in ((table, "patients_table"), (without, "no_patients")):
             button.setObjectName(name)
         box.setDefaultButton(table)
-        select = partial(self._open_file_dialog, "patients_dialog", "Select the table of patients")
-        callback = partial(self._on_patients, masks, photographs)
-        table.clicked.connect(lambda: select(("Tables (*.csv *.tsv *.txt)", "All files (*)"), callback))
+        table.clicked.connect(lambda: self._choose_table(masks, photographs))
         without.clicked.connect(lambda: self.start(masks, photographs))
         box.finished.connect(box.deleteLater)
         box.open()
 
-    def _on_patients(self, masks: Path, photographs: Path, name: str) -> None:
-        self.start(masks, photographs, Path(name))
+    def _choose_table(self, masks: Path, photographs: Path) -> None:
+        filters, start = ("Tables (*.csv *.tsv *.txt)", "All files (*)"), partial(self.start, masks, photographs)
+        choose_file(self._dock, "patients_dialog", "Select the table of patients", filters, start, self.photographs)
 
     def _on_finished(self) -> None:
         self._job = None

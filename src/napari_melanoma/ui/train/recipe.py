@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QMenu, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.config import overlay_values
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 from napari_melanoma.ui.widgets.config_form import ConfigForm
+from napari_melanoma.ui.widgets.dialogs import choose_file, choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from napari_melanoma.runs.shipped_recipes import ShippedRecipe
 
 
-PATTERN = "Recipes (*.toml)"
+FILE_KIND = "Recipes"  # in file dialogs
 VISIBLE_FIELDS = ("name", "epochs", "learning_rate")
 # Fields with their own controls.
 EXCLUDED_FIELDS = ("task", "data.datasets", "data.base", "model.start", "model.take", "classification")
@@ -208,30 +209,11 @@ class RecipePicker(QWidget):
         return menu
 
     def _open_load_dialog(self) -> None:
-        dialog = self._create_dialog("Load a recipe", "load_recipe_dialog", QFileDialog.FileMode.ExistingFile)
-        dialog.fileSelected.connect(self._on_load)
-        dialog.open()
+        choose_file(self, "load_recipe_dialog", "Load a recipe", [f"{FILE_KIND} (*.toml)"], self.load)
 
     def _open_save_dialog(self) -> None:
-        dialog = self._create_dialog("Save the recipe", "save_recipe_dialog", QFileDialog.FileMode.AnyFile)
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix("toml")
-        dialog.fileSelected.connect(self._on_save)
-        dialog.open()
-
-    def _create_dialog(self, title: str, name: str, mode: QFileDialog.FileMode) -> QFileDialog:
-        dialog = QFileDialog(self.window(), title, str(Path.home()))
-        dialog.setObjectName(name)
-        dialog.setFileMode(mode)
-        dialog.setNameFilter(PATTERN)
-        dialog.finished.connect(dialog.deleteLater)
-        return dialog
-
-    def _on_load(self, name: str) -> None:
-        self.load(Path(name))
-
-    def _on_save(self, name: str) -> None:
-        self.save_requested.emit(Path(name))
+        suggested = Path.home() / "recipe.toml"
+        choose_new_file(self, "save_recipe_dialog", "Save the recipe", FILE_KIND, self.save_requested.emit, suggested)
 
     def _on_activated(self, index: int) -> None:
         self._update_summary()

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QStandardItemModel
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.published_encoders import PACKAGED, explain_missing_weights
 from napari_melanoma.models.registry import find_bundle, list_bundles
 from napari_melanoma.models.weights_location import SUFFIXES, find_weights_file
+from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.model_picker import show_model_card
@@ -164,23 +165,14 @@ class StartPicker(QWidget):
     def _on_activated(self, index: int) -> None:
         if self.combo.itemData(index) == CHOOSE_FILE:
             self.combo.setCurrentIndex(self.combo.findData(self._selected_start))  # until a file is selected
-            self._open_file_dialog()
+            filters = [f"Weights ({' '.join(f'*{suffix}' for suffix in SUFFIXES)})", "All files (*)"]
+            choose_file(self, "start_dialog", "Weights file", filters, self._on_file_chosen)
             return
         self._update_hint()
         self.changed.emit()
 
-    def _open_file_dialog(self) -> None:
-        """Open a file dialog for weights."""
-        dialog = QFileDialog(self.window(), "Weights file")
-        dialog.setObjectName("start_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.setNameFilters([f"Weights ({' '.join(f'*{suffix}' for suffix in SUFFIXES)})", "All files (*)"])
-        dialog.fileSelected.connect(self._on_file_chosen)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-
-    def _on_file_chosen(self, name: str) -> None:
-        self.start = name
+    def _on_file_chosen(self, path: Path) -> None:
+        self.start = str(path)
         self.changed.emit()
 
     def _update_hint(self) -> None:

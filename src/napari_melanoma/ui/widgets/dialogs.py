@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,13 +51,54 @@ def choose_folder(
     parent: QWidget, name: str, title: str, start: Path | None, on_chosen: Callable[[Path], object]
 ) -> QFileDialog:
     """Open a dialog that selects a folder, starting in ``start`` or the home folder."""
-    dialog = QFileDialog(parent.window(), title, str(start or Path.home()))
-    dialog.setObjectName(name)
+    dialog = _create_file_dialog(parent, name, title, start, on_chosen)
     dialog.setFileMode(QFileDialog.FileMode.Directory)
     dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+    dialog.open()
+    return dialog
+
+
+def choose_file(
+    parent: QWidget,
+    name: str,
+    title: str,
+    filters: Sequence[str],
+    on_chosen: Callable[[Path], object],
+    start: Path | None = None,
+) -> None:
+    """Open a dialog that selects an existing file, starting in ``start`` or the home folder.
+
+    ``filters``: such as ``Tables (*.csv)``, the first of which is selected; none for all files.
+    """
+    dialog = _create_file_dialog(parent, name, title, start, on_chosen)
+    dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+    if filters:
+        dialog.setNameFilters(list(filters))
+    dialog.open()
+
+
+def choose_new_file(
+    parent: QWidget, name: str, title: str, kind: str, on_chosen: Callable[[Path], object], suggested: Path
+) -> None:
+    """Open a dialog that selects a file to write; it has the suffix of ``suggested``.
+
+    ``kind``: name of the format, such as ``HTML report``.
+    """
+    dialog = _create_file_dialog(parent, name, title, suggested.parent, on_chosen)
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    dialog.setNameFilter(f"{kind} (*{suggested.suffix})")
+    dialog.setDefaultSuffix(suggested.suffix.removeprefix("."))
+    dialog.selectFile(suggested.name)
+    dialog.open()
+
+
+def _create_file_dialog(
+    parent: QWidget, name: str, title: str, start: Path | None, on_chosen: Callable[[Path], object]
+) -> QFileDialog:
+    dialog = QFileDialog(parent.window(), title, str(start or Path.home()))
+    dialog.setObjectName(name)
     dialog.fileSelected.connect(lambda path: on_chosen(Path(path)))
     dialog.finished.connect(dialog.deleteLater)
-    dialog.open()
     return dialog
 
 

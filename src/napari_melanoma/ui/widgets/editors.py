@@ -12,7 +12,6 @@ from qtpy.QtGui import QHelpEvent, QPaintEvent, QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QHBoxLayout,
     QLineEdit,
     QPlainTextEdit,
@@ -25,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.core.errors import MalformedFile
 from napari_melanoma.core.parsing import parse_toml
+from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number
 from napari_melanoma.ui.widgets.style import tool_button
 
@@ -462,12 +462,8 @@ class PathEditor(Editor):
         self.changed.emit()
 
     def _on_browse(self) -> None:
-        dialog = QFileDialog(self.window(), "Choose a file", str((self.value or Path.home()).parent))
-        dialog.setObjectName("path_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.fileSelected.connect(self._line.setText)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        folder = self.value.parent if self.value is not None else None
+        choose_file(self, "path_dialog", "Choose a file", (), lambda path: self._line.setText(str(path)), folder)
 
 
 def split_words(text: str) -> tuple[str, ...]:

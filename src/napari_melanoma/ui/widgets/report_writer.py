@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, row
@@ -127,14 +129,8 @@ class ReportWriter(QObject):
         dialog.open()
 
     def _choose_file(self, options: ReportOptions, suggested: Path) -> None:
-        dialog = QFileDialog(self._dock.window(), "Write a report", str(suggested.parent), "HTML report (*.html)")
-        dialog.setObjectName("report_file_dialog")
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix("html")
-        dialog.selectFile(suggested.name)
-        dialog.fileSelected.connect(lambda file: self.write(options, Path(file)))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        write = partial(self.write, options)
+        choose_new_file(self._dock, "report_file_dialog", "Write a report", "HTML report", write, suggested)
 
     def write(self, options: ReportOptions, out: Path) -> None:
         """Write the report in the background, unless one is being written."""
