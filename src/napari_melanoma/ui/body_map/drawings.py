@@ -29,6 +29,7 @@ from napari_melanoma.ui.body_map.outlines import (
     occiput_outline,
     paired_regions,
     trunk_outline,
+    unit_vector,
     unite_paths,
 )
 
@@ -136,12 +137,17 @@ def _front_torso() -> list[SiteShape]:
 def _front_arm() -> list[SiteShape]:
     """Sites from the shoulder to the fingers."""
     knuckles = curve("60,226 69,227.4 76,229 83,227 84.6,218 82,209 90,200", "40,190 40,226")
+    return _arm(("palm", knuckles))
+
+
+def _arm(hand: SiteShape) -> list[SiteShape]:
+    """Sites from the shoulder to the fingers, with the side of the hand that is seen."""
     return [
         ("elbow", limb_segment((53.4, 145), (57.4, 161.4), 14, 1.6)),
         ("wrist", limb_segment((69.9, 199.4), (72.6, 208.6), 11, 1.2)),
         ("upper arm", limb_segment((40, 90), (55.4, 153), 26)),
         ("forearm", limb_segment((55.4, 153), (71.2, 204), 18)),
-        ("palm", knuckles),
+        hand,
         ("finger", curve("60,200 110,200", "110,260 60,260")),
     ]
 
@@ -233,14 +239,7 @@ def _back_torso() -> list[SiteShape]:
 def _back_arm() -> list[SiteShape]:
     """Sites from the shoulder to the fingers."""
     knuckles = curve("60,224.6 68,226 74,228.4 80,228.6 85,226.6 83.4,218 81.6,209 90,200", "40,190 40,224.6")
-    return [
-        ("elbow", limb_segment((53.4, 145), (57.4, 161.4), 14, 1.6)),
-        ("wrist", limb_segment((69.9, 199.4), (72.6, 208.6), 11, 1.2)),
-        ("upper arm", limb_segment((40, 90), (55.4, 153), 26)),
-        ("forearm", limb_segment((55.4, 153), (71.2, 204), 18)),
-        ("hand", knuckles),
-        ("finger", curve("60,200 110,200", "110,260 60,260")),
-    ]
+    return _arm(("hand", knuckles))
 
 
 def _back_leg() -> list[SiteShape]:
@@ -433,24 +432,17 @@ def _nail(digit: Digit, width: float, back: float) -> QPainterPath:
 def _rim(digit: Digit) -> QPainterPath:
     """Draw the free edge of a finger."""
     root, tip, (first, last) = digit
-    x, y = _along(digit)
+    x, y = unit_vector(root, tip)
     start, end = _between(root, tip, 0.3), _between(root, tip, 1 + 0.5 * last / math.dist(root, tip))
     sides = [(at[0] + side * y, at[1] - side * x) for at, side in ((start, first / 2), (tip, last / 2))]
     others = [(at[0] + side * y, at[1] - side * x) for at, side in ((tip, -last / 2), (start, -first / 2))]
     return curve([*sides, end, *others], closed=False)
 
 
-def _along(digit: Digit) -> Point:
-    """The direction of a finger as a unit vector."""
-    root, tip, _ = digit
-    length = math.dist(root, tip)
-    return (tip[0] - root[0]) / length, (tip[1] - root[1]) / length
-
-
 def _joint(digit: Digit, share: float) -> QPainterPath:
     """Draw the crease across a finger at a share of its length."""
     root, tip, (first, last) = digit
-    along = _along(digit)
+    along = unit_vector(root, tip)
     half = 0.3 * (first + share * (last - first))
     x, y = _between(root, tip, share)
     ends = [(x - half * along[1], y + half * along[0]), (x + half * along[1], y - half * along[0])]

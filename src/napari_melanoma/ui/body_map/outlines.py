@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -70,22 +70,25 @@ def _tangent(before: Point, at: Point, after: Point, length: float) -> Point:
 
 def capsule(start: Point, end: Point, widths: Point) -> QPainterPath:
     """Draw a tapered shape with round ends, such as a finger."""
-    length = math.dist(start, end)
-    along = ((end[0] - start[0]) / length, (end[1] - start[1]) / length)
-    across = (-along[1], along[0])
-
-    def at(origin: Point, forward: float, aside: float) -> Point:
-        return (
-            origin[0] + forward * along[0] + aside * across[0],
-            origin[1] + forward * along[1] + aside * across[1],
-        )
-
+    at = _relative_to_axis(start, end)
     first, last = widths[0] / 2, widths[1] / 2
     near = [at(start, 0, first), at(start, -first * 0.7, first * 0.7), at(start, -first, 0)]
     near += [at(start, -first * 0.7, -first * 0.7), at(start, 0, -first)]
     far = [at(end, 0, -last), at(end, last * 0.7, -last * 0.7), at(end, last, 0)]
     far += [at(end, last * 0.7, last * 0.7), at(end, 0, last)]
     return curve([*near, *far])
+
+
+def unit_vector(start: Point, end: Point) -> Point:
+    """Return the direction from one point to another."""
+    length = math.dist(start, end)
+    return (end[0] - start[0]) / length, (end[1] - start[1]) / length
+
+
+def _relative_to_axis(start: Point, end: Point) -> Callable[[Point, float, float], Point]:
+    """Return the function that moves a point by distances along an axis and across it."""
+    x, y = unit_vector(start, end)
+    return lambda at, forward, aside: (at[0] + forward * x - aside * y, at[1] + forward * y + aside * x)
 
 
 def ellipse(center: Point, width: float, height: float) -> QPainterPath:
@@ -136,12 +139,7 @@ def _is_clockwise(path: QPainterPath) -> bool:
 
 def limb_segment(start: Point, end: Point, half: float, bow: float = 0.0) -> QPainterPath:
     """Draw a segment of a limb between two cuts across its axis."""
-    length = math.dist(start, end)
-    along = ((end[0] - start[0]) / length, (end[1] - start[1]) / length)
-
-    def at(origin: Point, forward: float, aside: float) -> Point:
-        return origin[0] + forward * along[0] - aside * along[1], origin[1] + forward * along[1] + aside * along[0]
-
+    at = _relative_to_axis(start, end)
     first = [at(start, 0, -half), at(start, bow, 0), at(start, 0, half)]
     last = [at(end, 0, half), at(end, bow, 0), at(end, 0, -half)]
     return curve(first, last)

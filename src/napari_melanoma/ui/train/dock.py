@@ -78,7 +78,7 @@ class TrainDock(TrainControls):
         self.welcome.link_activated.connect(self._on_link)
         self.run_page.comparison_view.image_requested.connect(self._on_open_image)
         self._saving.succeeded.connect(self.status.show_message)
-        models_changed().changed.connect(self._on_models)
+        models_changed().changed.connect(self.start_picker.refresh)
         for source in (
             self.data_picker,
             self.start_picker,
@@ -245,9 +245,6 @@ class TrainDock(TrainControls):
             self._on_failed(error)
         else:
             self._saving.submit(str(path), lambda: partial(_save, path, recipe))
-
-    def _on_models(self, name: str) -> None:
-        self.start_picker.refresh()
 
     def _on_open_image(self, path: str) -> None:
         self.opener.open([Path(path)])

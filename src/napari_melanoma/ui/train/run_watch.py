@@ -278,7 +278,7 @@ class RunWatcher(QObject):
         self._active_reader = self._reader
         self._job = BackgroundJob(self._reader.read_new)
         self._job.succeeded.connect(self._on_snapshot)
-        self._job.failed.connect(self._on_failed)
+        self._job.failed.connect(self.failed)
         self._job.finished.connect(self._on_finished)
         self._job.start(self)
 
@@ -291,9 +291,6 @@ class RunWatcher(QObject):
         self.changed.emit(snapshot.report)
         if self._active and (self.expecting or self._may_change(snapshot.report)):
             self._timer.start()
-
-    def _on_failed(self, error: Exception) -> None:
-        self.failed.emit(error)
 
     def _on_finished(self) -> None:
         self._job = None

@@ -205,7 +205,7 @@ class SamplesView(QWidget):
         self._captions = {name: QLabel(name) for name in self.pictures}
         self._slider = named(EpochSlider(Qt.Orientation.Horizontal), "sample_epoch", "Epoch", "The displayed epoch")
         self._slider.setPageStep(1)
-        self._slider.valueChanged.connect(self._request_sample)
+        self._slider.valueChanged.connect(self.refresh)
         self._previous = tool_button("sample_previous", "Previous image")
         self._next = tool_button("sample_next", "Next image")
         self._name_label = named(quiet_label(), "sample_name", "Name of the image")
@@ -233,24 +233,21 @@ class SamplesView(QWidget):
         self._slider.setEnabled(count > 1)
         self._page.setVisible(bool(epochs))
         self._empty.setVisible(not epochs)
-        self._request_sample()
+        self.refresh()
 
     def refresh(self) -> None:
-        """Read the images again, because a folder exists before its last image."""
-        self._request_sample()
+        """Read the images, also again, because a folder exists before its last image."""
+        if self._run is not None and self._epochs:
+            self._jobs.submit("sample", self._prepare)
 
     def step(self, by: int, checked: bool = False) -> None:
         """Show another image."""
         self._index += by
-        self._request_sample()
+        self.refresh()
 
     @property
     def _training_epochs(self) -> tuple[str, ...]:
         return tuple(name for name in self._epochs if name != BEFORE)
-
-    def _request_sample(self, value: int = 0) -> None:
-        if self._run is not None and self._epochs:
-            self._jobs.submit("sample", self._prepare)
 
     def _prepare(self) -> JobFunction | None:
         if self._run is None or not self._epochs:

@@ -59,7 +59,7 @@ class StartPicker(QWidget):
         layout.addWidget(self._hint)
         self.refresh()
         self.combo.activated.connect(self._on_activated)
-        self.take_combo.activated.connect(lambda index: self.changed.emit())
+        self.take_combo.activated.connect(self.changed)
         self._card.clicked.connect(self._on_card)
 
     @property

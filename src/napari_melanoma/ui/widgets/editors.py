@@ -219,7 +219,7 @@ class ChoiceEditor(Editor):
         # Wide enough for the whole text: three networks have names that begin with DeepLabv3+.
         longest = max((len(self._combo.itemText(index)) for index in range(self._combo.count())), default=0)
         self._combo.setMinimumContentsLength(min(max(longest, MIN_LETTERS), MAX_LETTERS))
-        self._combo.currentIndexChanged.connect(self._on_index)
+        self._combo.currentIndexChanged.connect(self.changed)
         self._row.addWidget(self._combo, 1)
 
     @property
@@ -233,9 +233,6 @@ class ChoiceEditor(Editor):
         self._combo.setCurrentIndex(self._combo.findData(value))
         self._combo.blockSignals(False)
 
-    def _on_index(self, index: int) -> None:
-        self.changed.emit()
-
 
 class CheckEditor(Editor):
     """A check box."""
@@ -243,7 +240,7 @@ class CheckEditor(Editor):
     def __init__(self) -> None:
         super().__init__()
         self._check = QCheckBox()
-        self._check.toggled.connect(self._on_toggled)
+        self._check.toggled.connect(self.changed)
         self._row.addWidget(self._check, 1)
 
     @property
@@ -256,9 +253,6 @@ class CheckEditor(Editor):
         self._check.blockSignals(True)
         self._check.setChecked(value)
         self._check.blockSignals(False)
-
-    def _on_toggled(self, on: bool) -> None:
-        self.changed.emit()
 
 
 class TupleEditor(Editor):
@@ -304,7 +298,7 @@ class TextEditor(Editor):
         super().__init__()
         self._min_length = min_length
         self._line = QLineEdit()
-        self._line.textEdited.connect(self._on_edited)
+        self._line.textEdited.connect(self.changed)
         self._row.addWidget(self._line, 1)
 
     @property
@@ -321,9 +315,6 @@ class TextEditor(Editor):
     def fault(self) -> str:
         """The error message if the text is too short."""
         return "" if len(self.value) >= self._min_length else "is empty: enter some text"
-
-    def _on_edited(self, text: str) -> None:
-        self.changed.emit()
 
 
 class TextListEditor(TextEditor):

@@ -149,7 +149,7 @@ class NumberBox(QAbstractSpinBox):
         self.setCorrectionMode(QAbstractSpinBox.CorrectionMode.CorrectToPreviousValue)
         self.setAccelerated(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.lineEdit().textEdited.connect(self._on_edited)
+        self.lineEdit().textEdited.connect(self.changed)
 
     @property
     def value(self) -> Number | None:
@@ -219,6 +219,3 @@ class NumberBox(QAbstractSpinBox):
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Return a smaller size for narrow docks."""
         return QSize(56, self.sizeHint().height())
-
-    def _on_edited(self, text: str) -> None:
-        self.changed.emit()
