@@ -38,6 +38,7 @@ LINE_COLOR, LINE_PX = (11, 60, 255), 4  # of a Breslow line
 LINE_MARGIN = 0.35  # around a line, as a share of its length
 REGION_COLOR = (60, 90, 160)  # of a region without a color
 DASH_PX = 9
+MAX_LESIONS = 12  # of a slide that have a number in its overview, and a row in the table of a report
 WHITE = (255, 255, 255)
 
 
@@ -147,13 +148,12 @@ def draw_slide_overview(
     lesions: Sequence[SlideLesion] = (),
     regions: Regions = (),
     angle: float = 0.0,
-    numbered: int = 12,
+    numbered: int = MAX_LESIONS,
 ) -> Picture:
     """Draw a whole slide with the outlines of lesions, the first of them numbered, and of regions, turned as shown.
 
-    Outlines of regions are dashed, since the colors of both may be the same.
-
-    Channels of fluorescence are merged in their colors.
+    Outlines of regions are dashed, since the colors of both may be the same. Channels of fluorescence are merged in
+    their colors.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -172,10 +172,9 @@ def draw_slide_overview(
     for lesion in lesions:
         color = LABEL_COLORS.get(lesion.label, UNLABELED_COLOR)
         _draw_outlines(draw, lesion.polygons, scale, color)
-        at = lesion.box.left * scale[1], max(14.0, lesion.box.top * scale[0])
-        if lesion.index > numbered:
-            continue
-        draw.text(at, str(lesion.index), color, font, anchor="lb", stroke_width=2, stroke_fill=WHITE)
+        if lesion.index <= numbered:
+            at = lesion.box.left * scale[1], max(14.0, lesion.box.top * scale[0])
+            draw.text(at, str(lesion.index), color, font, anchor="lb", stroke_width=2, stroke_fill=WHITE)
     background = WHITE if slide.info.kind == "brightfield" else (0, 0, 0)
     return draw_scale_bar(turn_picture(replace(picture, rgb=np.asarray(image)), angle, background))
 

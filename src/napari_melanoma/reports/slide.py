@@ -17,7 +17,6 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth import category
 from napari_melanoma.depth.readings import (
-    DEPTH_FILE,
     DepthReading,
     MitosisCount,
     SlideDepthProposals,
@@ -26,7 +25,7 @@ from napari_melanoma.depth.readings import (
 )
 from napari_melanoma.depth.staging import format_recorded_thickness
 from napari_melanoma.imaging.masks import draw_heatmap
-from napari_melanoma.io.results import RESULT, RISK_FILE
+from napari_melanoma.io.results import RISK_FILE
 from napari_melanoma.reports.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
 from napari_melanoma.reports.pictures import (
     PATCH_PX,
@@ -276,11 +275,6 @@ def _format_short(value: object) -> str:
         ]
         return " to ".join(ends)
     return str(value)
-
-
-def has_something_to_report(folder: Path) -> bool:
-    """Return whether a folder contains a reading, a risk or an analysis."""
-    return any((folder / name).is_file() for name in (DEPTH_FILE, RISK_FILE, RESULT))
 
 
 def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, scale: PixelSize | None = None) -> Path:

@@ -19,7 +19,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.core.paths import UnsafePath, is_inside
 from napari_melanoma.core.validity import read_slide_validity
-from napari_melanoma.io.results import HEATMAP, OUTLINES, read_slide_result
+from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_slide_result
 from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING
 from napari_melanoma.io.slide_store import STORE, SlideResult
 from napari_melanoma.slides.lesion_files import (
@@ -76,10 +76,8 @@ class ExportedSlide:
 
 def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bool = False) -> ExportedSlide:
     """Read the results of a slide."""
-    from napari_melanoma.reports.slide import has_something_to_report
-
     # Without an analysis, there may be a reading, a risk, a synoptic report, counted points or measurements.
-    is_unanalyzed = not (folder / STORE).is_dir() and (has_something_to_report(folder) or is_slide_folder(folder))
+    is_unanalyzed = not (folder / STORE).is_dir() and ((folder / RESULT).is_file() or is_slide_folder(folder))
     if not is_unanalyzed:
         SlideResult.open(folder)
     lesions = None if is_unanalyzed else read_lesions(folder)

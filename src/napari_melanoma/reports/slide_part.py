@@ -27,7 +27,7 @@ from napari_melanoma.io.results import RESULT, RISK_FILE, read_object, read_slid
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings
 from napari_melanoma.reports.page import Block, Notice, Section, Table, Text, fields
-from napari_melanoma.reports.pictures import draw_slide_overview, make_figure
+from napari_melanoma.reports.pictures import MAX_LESIONS, draw_slide_overview, make_figure
 from napari_melanoma.reports.risk_section import RiskPictures, risk_section, to_sentence
 from napari_melanoma.reports.slide import (
     READINGS,
@@ -69,7 +69,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.regions import Regions
 
-MAX_LESIONS = 12  # rows of the table, and numbers in the overview
 LESION_TABLE = ("Lesion", "Class and probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
 ORIGINS = {"found": "model", "classed": "model, class set by hand"}
 NO_FOLDER = "No result folder of this slide was found or specified: its analysis is not included."

@@ -58,14 +58,12 @@ class LossTrace:
     _pending: int = 0
     _steps_per_point: int = 1
 
-    def add(self, events: Iterable[Mapping[str, Any]]) -> bool:
+    def add(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Add new events; a step before existing ones repeats an epoch after a resume and replaces them."""
-        previous = len(self._epochs), self._steps_per_point
         for event in events:
             position, loss = _epoch_position(event), parse_number(event, "loss")
             if position is not None and loss is not None:
                 self._add_point(position, loss)
-        return (len(self._epochs), self._steps_per_point) != previous
 
     def to_curve(self) -> LossCurve:
         """Return at most ``MAX_POINTS`` points, in order."""
