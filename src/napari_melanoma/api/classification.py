@@ -1,4 +1,4 @@
-"""The class of a lesion: probabilities, what they rest on, and the heatmap that explains them."""
+"""The class of a lesion: probabilities, the data that they depend on, and the heatmap that explains them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DecisionThreshold:
     probability : float
         Cases at or above it count as the positive class.
     target_sensitivity : float
-        For which it was chosen.
+        Sensitivity for which the threshold was chosen.
     sensitivity, specificity : float
         In [0, 1], measured on the calibration cases of the model.
     sensitivity_interval, specificity_interval : (float, float)
@@ -75,7 +75,7 @@ class Classification:
     probabilities : dict of str to float
         Class to calibrated probability.
     positive : str
-        The class that intervals and the decision threshold are about, such as ``melanoma``.
+        The class to which interval and decision threshold refer, such as ``melanoma``.
     interval : (float, float), optional
         95 % interval of the positive class's probability.
     prediction_set : tuple of str
@@ -87,7 +87,7 @@ class Classification:
     valid : bool
         Whether the model may be applied to this photograph at all.
     warnings : tuple of str
-        Why not to rely on the result.
+        Reasons not to rely on the result.
     """
 
     probabilities: dict[str, float]
@@ -243,9 +243,9 @@ def classify(
     Parameters
     ----------
     image : path-like, numpy.ndarray or Photograph
-        As ``read_photograph`` takes it.
+        As for ``read_photograph``.
     mask : array-like or path-like, optional
-        As ``measure`` takes it. By default the mask that ``segment`` predicts, if the model needs one.
+        As for ``measure``. By default the mask that ``segment`` predicts, if the model needs one.
     model : str, path-like or BundleInfo, optional
         Name of a classifier, the folder of a bundle or of a training run, or a result of ``load_model``; by default
         the one for the type of the photograph: ``melanoma-small``, or ``lesion-phone`` for macroscopic ones.
@@ -254,9 +254,10 @@ def classify(
     sex, site : str, optional
         ``female`` or ``male``; body site, such as ``lower extremity``.
     coverage : float, optional
-        Of the prediction set, between 0 and 1; by default the model's own.
+        Coverage of the prediction set, between 0 and 1; by default the model's own.
     sensitivity : float, optional
-        At which ``threshold`` is chosen, between 0 and 1; by default the model's own. Probabilities do not change.
+        Sensitivity for which ``threshold`` is chosen, between 0 and 1; by default the model's own. Probabilities do
+        not change.
     progress : callable, optional
         Called with each ``Progress``.
     **patient_data
@@ -288,14 +289,14 @@ def classify(
 
 
 def _explain_unused(classifier: Classifier, row: dict[str, str]) -> str:
-    """A notice on patient data that a classifier does not use; empty if it uses all."""
+    """Return a warning about patient data that a classifier does not use; empty if it uses all."""
     from napari_melanoma.classification.classify import explain_unused
 
     return explain_unused(classifier.info.name, classifier.info.patient_data_columns, [row])
 
 
 def _to_classification(prediction: ClassPrediction, not_used: str) -> Classification:
-    """The public form of a prediction."""
+    """Convert a prediction to its public form."""
     return Classification(
         probabilities=dict(zip(prediction.classes, prediction.probabilities, strict=True)),
         positive=prediction.positive,
@@ -324,7 +325,7 @@ def _load_classifier(model: AnyPath | BundleInfo | None, photograph: Photograph)
 def _lesion_mask(
     photograph: Photograph, mask: AnyPath | ArrayLike | None, classifier: Classifier, progress: ProgressCallback | None
 ) -> NDArray[np.bool_] | None:
-    """The mask for a classifier: the one that was given, or a predicted one if it is needed."""
+    """Return the mask for a classifier: the one that was given, or a predicted one if it is needed."""
     if mask is not None:
         return to_mask(mask, (photograph.rgb.shape[0], photograph.rgb.shape[1]))
     return segment(photograph, progress=progress).mask if classifier.config.view.region == "roi" else None
@@ -339,11 +340,11 @@ class Explanation:
     heatmap : numpy.ndarray
         float32 (row, column) in [0, 1], of the photograph's size; 1 is the strongest evidence.
     method : str
-        By which it was computed.
+        How the heatmap was computed.
     target_class : str
-        The class.
+        The class that the heatmap explains.
     warnings : tuple of str
-        Such as about patient data that had no effect, because the model does not use them.
+        Warnings, such as that the model does not use some of the patient data.
     """
 
     heatmap: NDArray[np.float32] = field(repr=False)
@@ -406,7 +407,7 @@ def explain(
     Parameters
     ----------
     image, mask, model, age, sex, site, progress, **patient_data
-        As ``classify`` takes them.
+        As for ``classify``.
     method : {"grad_cam", "cam", "occlusion", "integrated_gradients", "attention"}
         Gradient-weighted class activation map (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74), class activation map
         (Zhou et al. 2016, doi:10.1109/CVPR.2016.319), occlusion (Zeiler and Fergus 2014,

@@ -105,7 +105,7 @@ class DataSet:
         Returns
         -------
         pandas.DataFrame
-            A row per image: the columns of the table, and the files in ``image`` and ``mask``. Columns that hold
+            A row per image: the columns of the table, and the files in ``image`` and ``mask``. Columns that contain
             numbers by definition, such as ``age``, ``diameter_1_mm``, and ``melanoma`` (1 and 0), are ``Float64`` or
             ``Int64`` with ``pandas.NA`` where unknown; one in which another text occurs stays text, as do all other
             columns, such as ``patient_id``.
@@ -313,7 +313,7 @@ class EvaluationSummary:
     failed : dict of str to str
         Image to the reason why it could not be measured.
     warnings : tuple of str
-        What limits the validity of the metrics.
+        Limitations of the metrics.
 
     Notes
     -----
@@ -457,7 +457,7 @@ class ModelComparison:
         A row per model and metric: ``model``, ``metric``, ``mean``, ``low``, ``high``, and ``difference`` from the
         first model with ``difference_low`` and ``difference_high`` (95 % intervals, paired over images).
     warnings : tuple of str
-        What limits the validity of the comparison.
+        Limitations of the comparison.
     """
 
     folder: Path
@@ -541,7 +541,7 @@ def compare(
 
 
 def _several_rows(found: ModelsComparison) -> list[dict[str, Any]]:
-    """The rows of a comparison of several models."""
+    """Return the rows of a comparison of several models."""
     return [
         row
         for part in found.parts
@@ -551,7 +551,7 @@ def _several_rows(found: ModelsComparison) -> list[dict[str, Any]]:
 
 
 def _pair_rows(found: Comparison) -> list[dict[str, Any]]:
-    """The rows of a comparison of an old and a new model."""
+    """Return the rows of a comparison of an old and a new model."""
     parts = [("all", found.old.metrics, found.new.metrics, found.difference)]
     if len(found.domains) > 1:
         parts += [(domain.name, domain.old, domain.new, domain.difference) for domain in found.domains]
@@ -566,7 +566,7 @@ def _pair_rows(found: Comparison) -> list[dict[str, Any]]:
 def _rows(
     part: str, model: str, metrics: Mapping[str, Estimate], difference: Mapping[str, Estimate]
 ) -> Iterator[dict[str, Any]]:
-    """A row per metric."""
+    """Yield a row per metric."""
     for name, estimate in metrics.items():
         row: dict[str, Any] = {"data": part, "model": model, "metric": name}
         row |= {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "images": estimate.count}

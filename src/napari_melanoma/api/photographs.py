@@ -152,7 +152,7 @@ class Segmentation:
     measurements : LesionMeasurements
         Of the mask.
     warnings : tuple of str
-        Why not to rely on the result.
+        Reasons not to rely on the result.
     valid : bool
         Whether the model may be applied to this photograph at all.
     hypotheses : tuple of numpy.ndarray
@@ -250,9 +250,9 @@ def segment(
     Parameters
     ----------
     image : path-like, numpy.ndarray or Photograph
-        As ``read_photograph`` takes it.
+        As for ``read_photograph``.
     model : str, path-like or BundleInfo, optional
-        As ``load_model`` takes it; by default ``lesion-small``, or with prompts ``lesion-click``.
+        As for ``load_model``; by default ``lesion-small``, or with prompts ``lesion-click``.
     include, exclude : array-like
         Pixels, each (row, column), of the lesion, and of what does not belong to it.
     box : (float, float, float, float), optional
@@ -331,7 +331,7 @@ def _to_points(points: ArrayLike, name: str) -> list[tuple[float, float]]:
 
 
 def _to_segmentation(result: LesionResult, found: PromptedMasks | None = None) -> Segmentation:
-    """The result of an analysis; ``found``: all answers to prompts."""
+    """Convert the result of an analysis; ``found``: all masks that were predicted from prompts."""
     empty = f"No lesion was found above the threshold ({result.threshold:g}): the mask is empty."
     order = [] if found is None else found.by_area
     return Segmentation(
@@ -353,7 +353,7 @@ class Prompter:
     Parameters
     ----------
     image : path-like, numpy.ndarray or Photograph
-        As ``read_photograph`` takes it.
+        As for ``read_photograph``.
     model : str, path-like or BundleInfo
         A model that answers prompts.
     pixel_size_um : float or (float, float), optional
@@ -486,7 +486,7 @@ def measure(
 
 
 def _two_axes(array: NDArray[np.generic]) -> tuple[int, int]:
-    """The shape of a mask without an image."""
+    """Return the shape of a mask without an image."""
     if array.ndim != 2:
         raise InputError(f"a mask has the shape (row, column); found {array.shape}.")
     return array.shape[0], array.shape[1]

@@ -162,7 +162,7 @@ def open_slide(path: AnyPath, pixel_size_um: PixelSizeUm | None = None) -> Slide
     Returns
     -------
     SlideImage
-        To be closed.
+        The open slide; close it after use.
 
     Raises
     ------
@@ -189,19 +189,19 @@ class AnalyzedSlide:
     Parameters
     ----------
     name : str
-        Of the slide.
+        Name of the slide.
     folder : pathlib.Path
-        Holds ``result.json``, ``result.zarr``, ``lesions.geojson``, ``lesions.csv`` and ``heatmap.ome.tif``.
+        Contains ``result.json``, ``result.zarr``, ``lesions.geojson``, ``lesions.csv`` and ``heatmap.ome.tif``.
     probability : float, optional
-        That the slide is of the model's positive class.
+        Probability that the slide belongs to the model's positive class.
     lesions : int
-        How many lesions were found.
+        Number of lesions that were found.
     breslow_mm : float, optional
         Breslow thickness in mm, if the model can measure it.
     valid : bool
         Whether the model may be applied to this slide at all.
     warnings : tuple of str
-        Why not to rely on the result.
+        Reasons not to rely on the result.
     """
 
     name: str
@@ -220,7 +220,7 @@ class AnalyzedSlide:
         Parameters
         ----------
         folder : path-like
-            That ``analyze_slide``, the Slide dock or the command line wrote.
+            A folder written by ``analyze_slide``, the Slide dock or the command line.
 
         Returns
         -------
@@ -300,9 +300,10 @@ def analyze_slide(
     Parameters
     ----------
     slide : path-like
-        As ``open_slide`` takes it.
+        As for ``open_slide``.
     folder : path-like
-        Receives the results. Where it holds part of the same analysis, that is continued; where all, it is read.
+        Receives the results. If it contains a part of the same analysis, the analysis continues; if it contains all,
+        they are only read.
     model : str, path-like or BundleInfo
         Name of a model, the folder of a bundle, a result of ``load_model``, or a ``Path`` of a training run; by
         default ``tile-demo``, which classifies tiles. The Breslow thickness needs a model that outlines the layers of
@@ -330,7 +331,7 @@ def analyze_slide(
     BundleError, ConfigError
         If there is no such model or option.
     RunError
-        If the folder holds results of another slide or of other options.
+        If the folder contains results of another slide or of other options.
     """
     from napari_melanoma.slides.analysis import analyze_slide as analyze
 
@@ -344,7 +345,7 @@ def analyze_slide(
 def _to_slide_options(
     options: SlideOptions | Mapping[str, object] | None, model: AnyPath | BundleInfo, pixel_size_um: float | None
 ) -> SlideOptions:
-    """The options of an analysis with the arguments that have a name of their own."""
+    """Return the options of an analysis, including those that are arguments of the function."""
     from napari_melanoma.slides.options import SlideOptions
 
     if not isinstance(options, SlideOptions | Mapping | None):
@@ -367,15 +368,15 @@ class BreslowMeasurement:
     Parameters
     ----------
     mm : float, optional
-        In mm; None if there is nothing to measure, for which ``notes`` give the reason.
+        Thickness in mm; None if there is nothing to measure: ``notes`` contain the reason.
     interval_mm : (float, float), optional
         90 % interval, if the model's errors are known.
     t_category : str, optional
-        Of the AJCC's 8th edition, such as ``T1a``.
+        T category of the AJCC's 8th edition, such as ``T1a``.
     at_least : bool
         Whether the lesion is cut off, so that it may be thicker.
     notes : tuple of str
-        What to know about the measurement.
+        Notes on the measurement.
     valid : bool
         Whether the model may be applied to this slide at all.
     """
@@ -412,12 +413,12 @@ def measure_breslow(slide: AnalyzedSlide | AnyPath) -> BreslowMeasurement:
     Parameters
     ----------
     slide : AnalyzedSlide or path-like
-        What ``analyze_slide`` returned, or its folder.
+        The result of ``analyze_slide``, or its folder.
 
     Returns
     -------
     BreslowMeasurement
-        Of the thickest lesion that can be measured.
+        The measurement of the thickest lesion that can be measured.
 
     Raises
     ------
@@ -448,7 +449,7 @@ def measure_breslow(slide: AnalyzedSlide | AnyPath) -> BreslowMeasurement:
 
 
 def _list_depth_models() -> list[str]:
-    """The installed slide models that distinguish the layers of the skin."""
+    """List the installed slide models that distinguish the layers of the skin."""
     from napari_melanoma.depth.tumor_maps import ClassRoles
     from napari_melanoma.models.registry import list_bundles
 

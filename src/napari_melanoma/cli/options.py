@@ -36,7 +36,7 @@ class ConfigOption:
 
     @property
     def parameter(self) -> Parameter:
-        """The parameter of a command, None where the option is not given."""
+        """The parameter of a command; its value is None if the option is not given."""
         name, _, metavar = self.declaration.partition(" ")
         kind, choices = _option_type(self.info.annotation), None
         if get_origin(kind) is Literal:  # checked by the configuration, as all other values

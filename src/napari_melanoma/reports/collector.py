@@ -27,7 +27,7 @@ class Problem:
 
 @dataclass
 class Collector:
-    """Collects what is said about several parts of a report.
+    """Collects problems, origins of results and corrections from all parts of a report.
 
     ``total``: number of images and results, for the progress. ``readers``: labels of readers by their names. ``case``:
     the title of the case that is being collected; empty if there is only one.

@@ -1,6 +1,6 @@
-"""What a report discloses: without personal data, there are no dates, names and ages above 89 in it.
+"""Removes personal data from a report, unless it was requested: dates, names and ages above 89.
 
-Reader names become initials, and times become intervals, so that order and pace of the work stay visible.
+Names of readers become initials, and times become intervals, so that order and pace of the work stay visible.
 """
 
 from __future__ import annotations

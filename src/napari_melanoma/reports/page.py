@@ -126,7 +126,7 @@ Block = Text | Notice | Table | Figure | Gallery | BodyMap | Section
 
 @dataclass(frozen=True)
 class Report:
-    """A report: its title, a line below it, its blocks, and what the head of each printed page identifies it by."""
+    """A report: its title, a line below it, its blocks, and the text that identifies it on each printed page."""
 
     title: str
     subtitle: str

@@ -24,7 +24,7 @@ MAX_LEVEL = 4  # of headings: Qt ignores the size of deeper ones
 
 @dataclass(frozen=True)
 class PrintJob:
-    """What a printer needs to know.
+    """The input of a printer.
 
     ``html`` refers to ``pictures``, data URIs of images, and ``drawings``, SVG, by name. ``corners``: the texts of the
     margins, top left, top right and bottom left; the page number is at the bottom right.

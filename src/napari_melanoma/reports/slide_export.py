@@ -320,7 +320,7 @@ def _require_slide(given: ExportedSlide) -> Path:
 
 
 def _slide_size(given: ExportedSlide) -> tuple[tuple[int, int], PixelSize | None]:
-    """Return height and width of the finest level, and the pixel size in the results, or in the file without any."""
+    """Return height and width of the finest level, and the pixel size: of the results, or of the file without them."""
     from napari_melanoma.slides.reading.opening import open_slide
 
     spec = SlideResult.open(given.folder).spec if (given.folder / STORE).is_dir() else None

@@ -342,7 +342,7 @@ class WordsTable(QWidget):
 
     @property
     def words(self) -> WordRows:
-        """The mapping of values: for each column of the schema, the value in the table to the word of the schema."""
+        """The mapping of values: for each column of the schema, values of the table to words of the schema."""
         found: WordRows = {}
         for (column, word), ours in self._chosen.items():
             if ours:

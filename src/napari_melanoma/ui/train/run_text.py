@@ -21,7 +21,7 @@ BEFORE_LOADING = ("Decoding images", "Reading the files")
 
 @dataclass(frozen=True)
 class RunActivity:
-    """What is known of a run beyond its report.
+    """Facts about a run that its report does not contain.
 
     ``last_event``: the last event about its activity; ``validation_images``: size of the validation set, or None;
     ``active_seconds``: how long it was active.
@@ -43,7 +43,7 @@ class RunActivity:
 
 
 def describe_activity(report: RunReport, activity: RunActivity) -> str:
-    """Describe what a run does without new events: after its last progress, and before its first step; or ""."""
+    """Describe an activity that reports no events, such as loading the network; "" for others."""
     last_event = activity.last_event
     if str(report.state) == "starting":
         return LOADING

@@ -45,7 +45,7 @@ class StartPicker(QWidget):
         self.combo = named(NoWheelComboBox(), "start_from", "Start from", "Weights at the start of training")
         self._card = tool_button("start_card", "Model card", "Training data and performance of the model")
         icons.add(self._card, "info")
-        self.take_combo = named(NoWheelComboBox(), "start_take", "Weights used of the model", TAKE_TIP)
+        self.take_combo = named(NoWheelComboBox(), "start_take", "Weights to take from the model", TAKE_TIP)
         for text, take in TAKE_LABELS.items():
             self.take_combo.addItem(text, take)
         self._hint = quiet_label()

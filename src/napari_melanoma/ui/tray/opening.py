@@ -30,7 +30,7 @@ ALONE = "Open another slide first: the second view shows a slide next to it."
 class TrayOpener(QObject):
     """Opens slides in the Slide dock, photographs in the Lesion dock, and images of a case in the Case dock.
 
-    These docks are not imported before.
+    A dock is imported when it is first needed.
     """
 
     message = Signal(str)

@@ -97,7 +97,7 @@ class ModelPicker(QWidget):
 
     @property
     def card_model(self) -> str:
-        """The model of which the card is shown."""
+        """The model whose card is shown."""
         return self.model
 
     def refresh(self) -> None:
@@ -186,7 +186,7 @@ class ClassifierPicker(ModelPicker):
 
     @property
     def card_model(self) -> str:
-        """The model of which the card is shown: the selected one, or the one in use for the photograph in view."""
+        """The model whose card is shown: the selected one, or the one in use for the photograph in view."""
         return self._automatic if self._is_automatic else self.model
 
     def model_for(self, modality: str | None) -> str:

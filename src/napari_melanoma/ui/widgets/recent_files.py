@@ -85,7 +85,7 @@ class RecentFiles(QObject):
         self._welcome.show_recent("".join(map(self._format, self._lists.values())))
 
     def find_missing(self) -> None:
-        """Look in the background which files no longer exist: a network drive may not respond."""
+        """Find files that no longer exist, in the background because a network drive may not respond."""
         paths = [(path, one.are_cases) for one in self._lists.values() for path in one.recent.paths]
         self._queue.submit("missing", lambda: partial(_find_missing, paths))
 

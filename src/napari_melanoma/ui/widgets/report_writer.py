@@ -34,7 +34,7 @@ FindPaths = Callable[[], list[Path]]
 
 
 class ReportOptions(NamedTuple):
-    """What a report is written from, and how.
+    """Sources and options of a report.
 
     ``paths``: case folders and result folders. ``find_more`` returns further result folders; it may read from disk.
     """
@@ -165,9 +165,9 @@ class ReportWriter(QObject):
 
 
 def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]], run: RunContext) -> dict[str, Any]:
-    """Run a command that writes JSON lines; return its summary with ``failures``, the reasons of what is missing.
+    """Run a command that writes JSON lines; return its summary with ``failures``, the reasons why parts are missing.
 
-    Its process is listed as long as it runs.
+    ``processes`` contains its process while it runs.
     """
     from napari_melanoma.core.processes import NO_CONSOLE
 

@@ -244,9 +244,9 @@ def _read_pictures(read: ThumbnailReader, side_px: int, paths: list[Path], run: 
 
 
 def _read_up_to_twice(read: ThumbnailReader, path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
-    """Read a picture, a second time after an error that may be one of the moment.
+    """Read a picture; after an error that may be temporary, try once more.
 
-    An example is a library that another thread is still importing, which readers take for a damaged file.
+    For example, readers report a damaged file while another thread still imports their library.
     """
     try:
         return read(path, side_px)
