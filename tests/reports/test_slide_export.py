@@ -46,7 +46,7 @@ def results(tmp_path: Path) -> Path:
 
 def out_of(results: Path, name: str, tmp_path: Path) -> Path:
     path = tmp_path / "out" / FORMATS[name].name
-    FORMATS[name].write(path, read_exported_slide(results / "section"), RunContext())
+    FORMATS[name].write(path, read_exported_slide(results / "section"))
     return path
 
 
@@ -196,9 +196,8 @@ def test_a_slide_that_was_moved_can_be_named(results: Path, tmp_path: Path) -> N
     (tmp_path / "section.tif").rename(tmp_path / "elsewhere.tif")
     with pytest.raises(InputError, match="its path is not in the results: name its file with --slide"):
         out_of(results, "mask", tmp_path)
-    FORMATS["mask"].write(
-        tmp_path / "m.tif", read_exported_slide(results / "section", tmp_path / "elsewhere.tif"), RunContext()
-    )
+    moved = read_exported_slide(results / "section", tmp_path / "elsewhere.tif")
+    FORMATS["mask"].write(tmp_path / "m.tif", moved)
     assert (tmp_path / "m.tif").is_file()
 
 

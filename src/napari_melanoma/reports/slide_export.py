@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from napari_melanoma.core.context import Cancelled, Progress, RunContext
+from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.files import atomic_file, atomic_folder, save_error, write_json
 from napari_melanoma.core.geometry import PixelSize
@@ -41,9 +41,22 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
 
 
+SYNOPTIC_FORMATS = ("synoptic", "synoptic-csv", "fhir")
 MASK_SIDE = 4096  # maximum of the longer side of a mask: 32 MB
 STATES = {WAITING: "waiting", DONE: "done", FAILED: "failed", NO_TISSUE: "no tissue"}
 OTHER = (200, 160, 0)  # lesions without a class
+TILE, SMALLEST = 512, 512  # sides in a TIFF file: of a tile, and up to which a level is not halved again
+HIGHDICOM_MISSING = (
+    "a DICOM segmentation requires highdicom, which is not installed: pip install 'napari-melanoma[dicom]'."
+)
+NOT_A_DICOM_SLIDE = "is not a DICOM slide: a DICOM segmentation must reference DICOM images. Export a mask or outlines."
+MAX_SIDE_PX = 8192  # preferred maximum side, in pixels, of the level that a DICOM segmentation refers to
+MANUFACTURER = "napari-melanoma"
+OME_VERSION = "0.5"  # of OME-Zarr
+CHUNK, SMALLEST_LEVEL = 512, 256  # sides in an OME-Zarr folder, as above
+MAX_VALUE = 65535  # probabilities 0 to 1 are stored as 1 to 65535; 0 is an unknown value
+AXES = ("c", "y", "x")
+CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF", "FFFF00", "00FFFF", "FF00FF")
 
 
 class NothingToExportError(InputError):
@@ -84,7 +97,7 @@ def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bo
     return ExportedSlide(folder, lesions, read_slide_result(folder), slide or recorded_slide(folder), personal=personal)
 
 
-def _write_geojson(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_geojson(path: Path, given: ExportedSlide) -> None:
     """Write outlines for QuPath."""
     if given.saved and given.lesions_or_empty:
         _copy_file(given.folder / OUTLINES, path)  # with more digits than the table
@@ -92,12 +105,12 @@ def _write_geojson(path: Path, given: ExportedSlide, run: RunContext) -> None:
         write_outlines(path, given.lesions_or_empty, read_slide_validity(given.content))
 
 
-def _write_csv(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_csv(path: Path, given: ExportedSlide) -> None:
     """Write a row per lesion."""
     write_lesions_table(path, given.lesions_or_empty, read_slide_validity(given.content))
 
 
-def _write_lesions_parquet(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_lesions_parquet(path: Path, given: ExportedSlide) -> None:
     """Write a row per lesion as Parquet."""
     from napari_melanoma.io.tables import write_parquet
 
@@ -106,7 +119,7 @@ def _write_lesions_parquet(path: Path, given: ExportedSlide, run: RunContext) ->
     write_parquet(path, {**columns, **{name: [cell] * len(rows) for name, cell in cells.items()}})
 
 
-def _write_tiles_parquet(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_tiles_parquet(path: Path, given: ExportedSlide) -> None:
     """Write a row per tile as Parquet: position in pixels of the finest level, state and probabilities."""
     from napari_melanoma.io.tables import write_parquet
 
@@ -126,14 +139,14 @@ def _write_tiles_parquet(path: Path, given: ExportedSlide, run: RunContext) -> N
     write_parquet(path, table | {f"probability_{one}": values[:, n] for n, one in enumerate(result.spec.classes)})
 
 
-def _write_heatmap_tiff(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_heatmap_tiff(path: Path, given: ExportedSlide) -> None:
     """Copy the heatmap that the analysis wrote."""
     if not (given.folder / HEATMAP).is_file():
         raise InputError("the heatmap is written at the end of the analysis: wait for it, or resume the analysis.")
     _copy_file(given.folder / HEATMAP, path)
 
 
-def _write_heatmap_zarr(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_heatmap_zarr(path: Path, given: ExportedSlide) -> None:
     """Write the probabilities of the tiles as OME-Zarr, with the lesions as labels."""
     result = SlideResult.open(given.folder)
     if not result.spec.classes:
@@ -146,7 +159,7 @@ def _write_heatmap_zarr(path: Path, given: ExportedSlide, run: RunContext) -> No
     write_ome_zarr(path, maps, result.spec.classes, result.spec.placement, labels)
 
 
-def _write_mask(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_mask(path: Path, given: ExportedSlide) -> None:
     """Write a label image of the lesions as OME-TIFF."""
     size, pixel = _slide_size(given)
     step = 2 ** max(0, int(np.ceil(np.log2(max(size) / MASK_SIDE))))
@@ -155,7 +168,7 @@ def _write_mask(path: Path, given: ExportedSlide, run: RunContext) -> None:
     write_label_tiff(path, label_image(given.lesions_or_empty, placement, shape), placement, "lesions")
 
 
-def _write_dicom(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_dicom(path: Path, given: ExportedSlide) -> None:
     """Write the lesions of a DICOM slide as a DICOM segmentation."""
     slide = _require_slide(given)
     level = find_dicom_level(slide)
@@ -172,7 +185,7 @@ def _write_dicom(path: Path, given: ExportedSlide, run: RunContext) -> None:
     write_dicom_segmentation(path, level, labels, segments, model, read_slide_validity(given.content).headline(""))
 
 
-def _write_depth(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_depth(path: Path, given: ExportedSlide) -> None:
     """Write a row per depth reading, including that of the analysis."""
     from napari_melanoma.io.results import write_table
     from napari_melanoma.slides.depth_readings import collect_readings, readings_rows
@@ -190,7 +203,7 @@ def _list_measurements(given: ExportedSlide) -> list[dict[str, object]]:
     return rows
 
 
-def _write_counts_csv(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_counts_csv(path: Path, given: ExportedSlide) -> None:
     """Write a row per measurement, and per class of counted points and area."""
     from napari_melanoma.io.results import write_table
     from napari_melanoma.slides.counts import COLUMNS
@@ -198,19 +211,19 @@ def _write_counts_csv(path: Path, given: ExportedSlide, run: RunContext) -> None
     write_table(path, _list_measurements(given), COLUMNS)
 
 
-def _write_counts_json(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_counts_json(path: Path, given: ExportedSlide) -> None:
     """Write the same values as objects."""
     write_json(path, {"slide": given.folder.name, "measurements": _list_measurements(given)})
 
 
-def _write_report(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_report(path: Path, given: ExportedSlide) -> None:
     """Write the report of depth and risk."""
     from napari_melanoma.reports.slide import write_slide_report
 
     write_slide_report(path, given.folder, given.slide)
 
 
-def _write_risk(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_risk(path: Path, given: ExportedSlide) -> None:
     """Copy the risk prediction."""
     from napari_melanoma.io.results import RISK_FILE
 
@@ -231,21 +244,21 @@ def _read_synoptic(given: ExportedSlide) -> SynopticReport:
     return report
 
 
-def _write_synoptic_json(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_synoptic_json(path: Path, given: ExportedSlide) -> None:
     """Write the synoptic report."""
     from napari_melanoma.slides.synoptic_files import write_synoptic_json
 
     write_synoptic_json(path, _read_synoptic(given), personal=given.personal)
 
 
-def _write_synoptic_csv(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_synoptic_csv(path: Path, given: ExportedSlide) -> None:
     """Write a row per field of the synoptic report."""
     from napari_melanoma.slides.synoptic_files import write_synoptic_table
 
     write_synoptic_table(path, _read_synoptic(given))
 
 
-def _write_fhir(path: Path, given: ExportedSlide, run: RunContext) -> None:
+def _write_fhir(path: Path, given: ExportedSlide) -> None:
     """Write the synoptic report as a FHIR DiagnosticReport."""
     from napari_melanoma.reports.fhir import build_diagnostic_report
 
@@ -258,7 +271,7 @@ class ExportFormat:
 
     text: str
     name: str
-    write: Callable[[Path, ExportedSlide, RunContext], None]
+    write: Callable[[Path, ExportedSlide], None]
 
 
 FORMATS: Mapping[str, ExportFormat] = {
@@ -279,9 +292,6 @@ FORMATS: Mapping[str, ExportFormat] = {
     "mask": ExportFormat("Mask of lesions (OME-TIFF)", "lesions.ome.tif", _write_mask),
     "dicom": ExportFormat("Segmentation (DICOM)", "lesions.dcm", _write_dicom),
 }
-
-
-SYNOPTIC_FORMATS = ("synoptic", "synoptic-csv", "fhir")
 
 
 def _copy_file(source: Path, path: Path) -> None:
@@ -429,7 +439,7 @@ def export_results(
     for done, ((folder, target, read_source), name) in enumerate(work):
         run.check()
         run.report(Progress(done, len(work), f"{folder.name}: {FORMATS[name].text}"))
-        exported.append(_write_format(folder, name, target, read_source, run))
+        exported.append(_write_format(folder, name, target, read_source))
         on_written(exported[-1])
     run.report(Progress(len(work), len(work), "Export complete"))
     return exported
@@ -466,34 +476,16 @@ def _read_case_lesion(folder: Path, patient: CasePatient, lesion: CaseLesion, *,
     return ExportedSlide(folder / lesion.id, None, {}, personal=personal, synoptic=lesion.synoptic, patient=patient)
 
 
-def _write_format(
-    folder: Path, name: str, target: Path, read: Callable[[], ExportedSlide], run: RunContext
-) -> ExportedFile:
+def _write_format(folder: Path, name: str, target: Path, read: Callable[[], ExportedSlide]) -> ExportedFile:
     path = target / FORMATS[name].name
     try:
         given = read()
         if given.synoptic is not None and name not in SYNOPTIC_FORMATS:
             raise InputError(f"a case has synoptic reports to export: expected --to {', '.join(SYNOPTIC_FORMATS)}.")
-        FORMATS[name].write(path, given, run)
-    except Cancelled:
-        raise
+        FORMATS[name].write(path, given)
     except Exception as error:  # noqa: BLE001 - any error concerns this file only; the others continue
         return ExportedFile(folder, name, path, describe_error(error), isinstance(error, NothingToExportError))
     return ExportedFile(folder, name, path)
-
-
-TILE, SMALLEST = 512, 512
-HIGHDICOM_MISSING = (
-    "a DICOM segmentation requires highdicom, which is not installed: pip install 'napari-melanoma[dicom]'."
-)
-NOT_A_DICOM_SLIDE = "is not a DICOM slide: a DICOM segmentation must reference DICOM images. Export a mask or outlines."
-MAX_SIDE_PX = 8192  # preferred maximum side, in pixels, of the segmented level
-MANUFACTURER = "napari-melanoma"
-VERSION = "0.5"
-CHUNK, SMALLEST_LEVEL = 512, 256
-MAX_VALUE = 65535  # probabilities 0 to 1 are stored as 1 to 65535; 0 is an unknown value
-AXES = ("c", "y", "x")
-CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF", "FFFF00", "00FFFF", "FF00FF")
 
 
 def write_label_tiff(path: Path, labels: NDArray[np.uint16], place: MapPlacement, name: str) -> None:
@@ -685,7 +677,7 @@ def write_ome_zarr(
         for number, level in enumerate(levels):
             _write_level(group, str(number), encode_probability(level))
         scales = _multiscale("heatmap", place, len(levels), "mean")
-        metadata: dict[str, Any] = {"version": VERSION, "multiscales": [scales], "omero": _display_metadata(names)}
+        metadata: dict[str, Any] = {"version": OME_VERSION, "multiscales": [scales], "omero": _display_metadata(names)}
         group.attrs["ome"] = metadata
         if labels is not None:
             _write_labels(group, labels, place, len(levels))
@@ -717,7 +709,7 @@ def _write_level(group: zarr.Group, name: str, values: NDArray[np.uint16]) -> No
 
 def _write_labels(group: zarr.Group, labels: LabelLayer, place: MapPlacement, levels: int) -> None:
     """Write labels of an image; levels are subsampled without interpolation."""
-    labels_group = group.create_group("labels", attributes={"ome": {"version": VERSION, "labels": [labels.name]}})
+    labels_group = group.create_group("labels", attributes={"ome": {"version": OME_VERSION, "labels": [labels.name]}})
     own = labels_group.create_group(labels.name)
     for number in range(levels):
         _write_level(own, str(number), labels.values[None, :: 2**number, :: 2**number])
@@ -728,7 +720,7 @@ def _write_labels(group: zarr.Group, labels: LabelLayer, place: MapPlacement, le
         "source": {"image": "../../"},
     }
     scales = _multiscale(labels.name, place, levels, "nearest")
-    metadata: dict[str, Any] = {"version": VERSION, "multiscales": [scales], "image-label": label_metadata}
+    metadata: dict[str, Any] = {"version": OME_VERSION, "multiscales": [scales], "image-label": label_metadata}
     own.attrs["ome"] = metadata
 
 

@@ -225,5 +225,5 @@ def _write_export(
     from napari_melanoma.reports.slide_export import FORMATS, ExportedSlide
 
     lesions = None if found is None else found.lesions
-    FORMATS[kind].write(path, ExportedSlide(folder, lesions, read_slide_result(folder), slide, saved=False), run)
+    FORMATS[kind].write(path, ExportedSlide(folder, lesions, read_slide_result(folder), slide, saved=False))
     return f"Written: {path}"
