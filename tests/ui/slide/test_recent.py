@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 from fake_slides import draw_slide
@@ -11,8 +13,15 @@ from qtpy.QtWidgets import QLabel
 from slide_stage import FIXTURES
 
 from conftest import photograph, wait_until_idle
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.widgets.recent_files import MAX_RECENT, RECENT_CASES, RECENT_SLIDES, RecentPaths
+from napari_melanoma.ui.widgets.recent_files import (
+    MAX_RECENT,
+    RECENT_CASES,
+    RECENT_SLIDES,
+    RecentPaths,
+    _find_missing,
+)
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
@@ -27,6 +36,16 @@ def test_the_latest_path_is_the_first(home):
     assert recent.paths == [paths[4], *(path for path in paths[:1:-1] if path != paths[4])]
     recent.remove(paths[4])
     assert recent.paths[0] == paths[-1]
+
+
+def test_a_path_on_a_drive_that_is_not_available_is_missing(tmp_path, monkeypatch):
+    def fail(path, **_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "exists", fail)
+        found = _find_missing([(tmp_path, False), (tmp_path / "case", True)], RunContext())
+    assert found == {tmp_path, tmp_path / "case"}
 
 
 def links_of(person):

@@ -134,6 +134,10 @@ def _find_missing(paths: list[tuple[Path, bool]], run: RunContext) -> frozenset[
     missing = set()
     for path, is_case in paths:
         run.check()
-        if not (path / CASE if is_case else path).exists():
+        try:
+            exists = (path / CASE if is_case else path).exists()
+        except OSError:  # as of a network drive that is not available
+            exists = False
+        if not exists:
             missing.add(path)
     return frozenset(missing)
