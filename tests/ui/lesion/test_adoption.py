@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from click_tool import use_tool
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QMenu, QPushButton, QToolButton
 
 from conftest import photograph
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.results import read_result
+from napari_melanoma.ui.lesion.adoption import LabelsSource
+from napari_melanoma.ui.lesion.adoption import read_mask as read_labels
 from napari_melanoma.ui.lesion.recovery import find_recovery
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 
@@ -164,6 +170,18 @@ def test_labels_that_are_moved_are_cut_and_reported(person):
     assert person.mask[60:80, :20].all()
     assert person.mask.sum() == 400
     assert "1 label outside the photograph" in person.dock.status.text
+
+
+def test_labels_smaller_than_a_pixel_of_the_photograph_are_not_outside():
+    labels = np.zeros((36, 36), np.int64)
+    labels[10:20, 10:20], labels[0, 0], labels[33:, 33:] = 1, 2, 3
+    three_per_pixel = np.array([[3.0, 0, 1], [0, 3, 1]])
+    source = LabelsSource(labels, "cells", "mole", three_per_pixel, (10, 10))
+    adopted = read_labels("1", source, None, LesionOptions(), RunContext())
+    assert (adopted.labels, adopted.small, adopted.outside) == (1, 1, 1)
+    labels[10:] = 0
+    with pytest.raises(InputError, match="all labels of 'cells' are smaller than one pixel of 'mole'"):
+        read_labels("1", source, None, LesionOptions(), RunContext())
 
 
 UNUSABLE = [

@@ -112,8 +112,9 @@ def _convert_unit(unit: Any, other: Any) -> float:  # noqa: ANN401 - units of pi
 class AdoptedMask(NamedTuple):
     """The mask from a Labels layer, bool (row, column), of the photograph's size.
 
-    ``labels``: number of labels in it; ``outside``: number of labels outside the photograph. ``step``: the state from
-    which prompts correct it. ``first``: for a photograph that was not analyzed, a result without a model, and the mask.
+    ``labels``: number of labels in the mask. ``outside``, ``small``: numbers of labels that are not in it because they
+    are outside the photograph or smaller than its pixels. ``step``: the state from which prompts correct the mask.
+    ``first``: for a photograph that was not analyzed, a result without a model, and the mask.
     """
 
     identity: str
@@ -121,6 +122,7 @@ class AdoptedMask(NamedTuple):
     mask: NDArray[np.bool_]
     labels: int
     outside: int
+    small: int
     step: PromptStep
     first: RecoveredLesion | None = None
 
@@ -144,7 +146,8 @@ def read_mask(
 ) -> AdoptedMask:
     """Read the mask from a Labels layer; call this in a thread.
 
-    ``photograph``: the photograph if it was not analyzed, else None. Raises InputError if all labels are outside it.
+    ``photograph``: the photograph if it was not analyzed, else None. Raises InputError if no label has a pixel of the
+    photograph.
     """
     import numpy as np
 
@@ -153,26 +156,42 @@ def read_mask(
     given = source.read()
     run.check()
     labels = resample_labels(given, source.matrix, source.shape)
-    found = _count_labels(labels)
-    if found == 0:
+    found = _list_labels(labels)
+    lost = np.setdiff1d(_list_labels(given), found)
+    small = _count_inside(given, lost, source) if lost.size else 0
+    if found.size == 0:
         rows, columns = source.shape
+        problem = "smaller than one pixel of" if small else "outside"
         raise InputError(
-            f"all labels of '{source.name}' are outside '{source.photograph}' ({rows} x {columns} pixels). Check scale "
-            "and position of the layer, or select the photograph that it belongs to."
+            f"all labels of '{source.name}' are {problem} '{source.photograph}' ({rows} x {columns} pixels). Check "
+            "scale and position of the layer, or select the photograph that it belongs to."
         )
-    outside = _count_labels(given) - found
     run.check()
     mask = separate_labels(labels)
     step = PromptStep.of(PromptState(np.where(mask, np.uint8(OTHER), np.uint8(0))))
-    adopted = AdoptedMask(identity, source.name, mask, found, outside, step)
+    adopted = AdoptedMask(identity, source.name, mask, found.size, lost.size - small, small, step)
     return adopted if photograph is None else adopted._replace(first=_make_first(adopted, photograph, options))
 
 
-def _count_labels(labels: NDArray[np.integer]) -> int:
-    """Count the labels other than 0; ``labels``: integers (row, column)."""
+def _list_labels(labels: NDArray[np.integer]) -> NDArray[np.integer]:
+    """List the labels other than 0; ``labels``: integers (row, column)."""
     from pandas import unique
 
-    return int((unique(labels.ravel()) != 0).sum())
+    values: NDArray[np.integer] = unique(labels.ravel())
+    return values[values != 0]
+
+
+def _count_inside(labels: NDArray[np.integer], values: NDArray[np.integer], source: LabelsSource) -> int:
+    """Count the labels, out of ``values``, that have the center of a pixel in the photograph.
+
+    ``labels``: integers (row, column), of the layer's own size.
+    """
+    import numpy as np
+
+    places = np.nonzero(np.isin(labels, values))
+    pixels = np.linalg.solve(source.matrix[:, :2], np.array(places) - source.matrix[:, 2:])
+    inside = ((pixels >= -0.5) & (pixels < np.array(source.shape)[:, None] - 0.5)).all(axis=0)
+    return int(_list_labels(labels[places][inside]).size)
 
 
 def _make_first(adopted: AdoptedMask, source: LayerPhotographSource, options: LesionOptions) -> RecoveredLesion:
@@ -258,5 +277,7 @@ def describe_adoption(adopted: AdoptedMask, result: LesionResult) -> str:
         )
     if adopted.outside:
         parts.append(f"Ignored {format_count(adopted.outside, 'label')} outside the photograph.")
+    if adopted.small:
+        parts.append(f"Ignored {format_count(adopted.small, 'label')} smaller than one pixel of the photograph.")
     parts.append("Ctrl+Z undoes this.")
     return " ".join(parts)
