@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QLineEdit, QToolButton
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.reports.page import write_report
+from napari_melanoma.ui.shared_state import models_changed
 
 from .test_case import NAMES, PATIENCE_MS, Pathologist, mole
 
@@ -105,11 +106,18 @@ def test_predicting_can_be_cancelled_and_needs_a_model(someone, models, qtbot, m
     someone.dock.predictor._settings.classifier = ""
     monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: models / "none")
     monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", models / "none")
-    someone.picks("L2")
+    models_changed().changed.emit("")
     button = someone.dock.findChild(QToolButton, "case_answer")
     assert not button.isEnabled()
     assert "is installed" in button.toolTip()
     assert "is installed" in said(someone, "answer_hint")
+
+
+def test_models_are_not_listed_for_each_change_of_the_case(someone, monkeypatch):
+    monkeypatch.setattr("napari_melanoma.models.registry.list_default_classifiers", pytest.fail)
+    someone.types("patient_age", "70")
+    someone.picks("L2")
+    assert someone.dock.predict_button.isEnabled()
 
 
 def test_the_report_shows_the_heatmap_of_a_photograph(someone, case, tmp_path):

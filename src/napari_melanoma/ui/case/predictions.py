@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
@@ -38,13 +39,14 @@ class CasePredictor(QObject):
         self._controller = controller
         self._client = client or acquire_worker()
         self._settings = DockSettings()
+        self._has_classifier: bool | None = None  # None until the models have been listed
         self._request: WorkerRequest | None = None
-        self._store: CaseStore | None = None  # the case of the predictions
         self.predictions: CasePredictions | None = None
         self._file_jobs = LatestJobQueue(self)
         self._file_jobs.succeeded.connect(self._on_predictions_loaded)
         self._file_jobs.failed.connect(self._on_failed)
         controller.opened.connect(self._on_opened)
+        models_changed().changed.connect(self._on_models)
         if client is None:
             parent.destroyed.connect(release_worker)
 
@@ -95,11 +97,8 @@ class CasePredictor(QObject):
         from napari_melanoma.case.fusion import fuse_lesion
 
         prediction = None if self.predictions is None else self.predictions.find_lesion(lesion)
-        advice = (
-            f"{self.unavailable_reason}."
-            if self.unavailable_reason
-            else "Press <i>classify</i> above to classify the lesions."
-        )
+        reason = self.unavailable_reason
+        advice = f"{reason}." if reason else "Press <i>classify</i> above to classify the lesions."
         is_current, case = self._is_current(lesion), self._controller.case
         page.show_prediction(prediction, is_current, advice)
         fused = None if case is None else fuse_lesion(case, case.find_lesion(lesion), prediction, is_current=is_current)
@@ -118,7 +117,9 @@ class CasePredictor(QObject):
         selected = self._settings.classifier
         if selected not in ("", AUTOMATIC):
             return selected
-        return AUTOMATIC if list_default_classifiers() else ""
+        if self._has_classifier is None:
+            self._has_classifier = bool(list_default_classifiers())
+        return AUTOMATIC if self._has_classifier else ""
 
     def _send_request(self) -> None:
         store = self._controller.store
@@ -140,10 +141,16 @@ class CasePredictor(QObject):
         if request is not None:
             request.cancel()
             self._finish_request("")
-        self.predictions, self._store = None, store
+        self._has_classifier = None  # the command line may have installed a model
+        self.predictions = None
         self.changed.emit()
         if store is not None:
             self._file_jobs.submit("read", lambda: _create_read_job(store))
+
+    def _on_models(self, name: str) -> None:
+        """List the models again, since one was installed or removed."""
+        self._has_classifier = None
+        self.changed.emit()
 
     def _on_predictions_loaded(self, found: tuple[CaseStore, CasePredictions | None]) -> None:
         store, predictions = found
