@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,20 @@ def test_unsaved_changes_prevent_opening_another_case(desk, qtbot, monkeypatch, 
     desk.create(tmp_path / "other")
     wait_until_idle(qtbot, desk)
     assert (desk.store.folder.name, desk.case.patient.age) == ("case", 54)
+
+
+def test_requests_wait_for_the_save_and_none_is_lost(desk, qtbot, tmp_path):
+    aged(desk, 54)
+    called = []
+    for name in ("report", "tray"):
+        desk.saver.run_when_saved(partial(called.append, name))
+    desk.create(tmp_path / "other")
+    desk.saver.run_when_saved(partial(called.append, "again"))
+    assert called == []
+    wait_until_idle(qtbot, desk)
+    assert called == ["report", "tray", "again"]
+    assert desk.store.folder.name == "other"
+    assert CaseStore.open_read_only(tmp_path / "case").case.patient.age == 54
 
 
 def photos(folder, *names):

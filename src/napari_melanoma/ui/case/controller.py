@@ -21,7 +21,7 @@ from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.io.results import write_rgb
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
-from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.recent_files import RECENT_CASES, RecentPaths
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 
@@ -64,11 +64,11 @@ class CaseController(QObject):
 
     def open(self, folder: Path) -> None:
         """Open a case instead of the current one."""
-        self.saver.run_when_saved(partial(self._open_store, partial(_open_case, self.store, folder)))
+        self._replace_store(lambda: partial(_open_case, self.store, folder))
 
     def create(self, folder: Path, case: Case | None = None) -> None:
         """Create a case instead of the current one."""
-        self.saver.run_when_saved(partial(self._open_store, partial(_create_case, folder, case)))
+        self._replace_store(lambda: partial(_create_case, folder, case))
 
     def close(self) -> None:
         """Save and close the case."""
@@ -78,7 +78,7 @@ class CaseController(QObject):
         """Search a folder for missing images."""
         store = self.store
         if store is not None:
-            self.saver.run_when_saved(partial(self._open_store, partial(_search_folder, store, folder)))
+            self._replace_store(lambda: partial(_search_folder, store, folder) if store is self.store else None)
 
     def edit(self, case: Case, what: str, key: str = "") -> None:
         """Change the case as an undo step, and save it soon."""
@@ -114,13 +114,14 @@ class CaseController(QObject):
         self.saver.schedule_save()
         self.changed.emit()
 
-    def _open_store(self, work: Callable[[RunContext], CaseStore]) -> None:
-        self._open_jobs.submit("open", lambda: work)
+    def _replace_store(self, prepare: Callable[[], JobFunction | None]) -> None:
+        """Run a job that opens a case, once the current one is saved."""
+        self.saver.run_when_saved(partial(self._open_jobs.submit, "open", prepare))
 
     def _on_opened(self, store: CaseStore) -> None:
         self._discard_pending_store()
         self._pending_store = store
-        self.saver.run_when_saved(partial(self._set_store, store))
+        self.saver.run_when_saved(self._set_pending_store)
 
     def _on_open_failed(self, error: Exception) -> None:
         self.failed.emit(error)
@@ -131,6 +132,10 @@ class CaseController(QObject):
         store, self._pending_store = self._pending_store, None
         if store is not None and store is not self.store:
             BackgroundJob(partial(_close_case, store)).start()
+
+    def _set_pending_store(self) -> None:
+        if self._pending_store is not None:
+            self._set_store(self._pending_store)
 
     def _set_store(self, store: CaseStore | None) -> None:
         """Set the open case; close the previous one in a thread, because closing removes leftover files."""
@@ -280,7 +285,7 @@ class CaseSaver(QObject):
         self._case = case
         self._store: CaseStore | None = None
         self._saved_case: Case | None = None
-        self._after_save: Callable[[], None] | None = None
+        self._after_save: list[Callable[[], None]] = []
         tasks.idle.connect(self._advance)
         self._save_timer = DebounceTimer(self, SAVE_DELAY_MS)
         self._save_timer.timeout.connect(self._save)
@@ -318,9 +323,9 @@ class CaseSaver(QObject):
         self._save_jobs.submit("save", partial(self._prepare, overwrite))
 
     def run_when_saved(self, then: Callable[[], None]) -> None:
-        """Call a function once all edits are saved; never if saving fails."""
+        """Call a function once all edits are saved, after those of earlier calls; never if saving fails."""
         self.flush_requested.emit()
-        self._after_save = then
+        self._after_save.append(then)
         tasks.set_running(self, True)
         self._advance()
 
@@ -330,17 +335,18 @@ class CaseSaver(QObject):
         self._save_timer.stop()
 
     def _advance(self) -> None:
-        """Continue the pending call: save the corrections first, then the case."""
-        if self._after_save is None or self._save_jobs.busy:
+        """Make the pending calls; before, save the corrections, then the case."""
+        if not self._after_save or self._save_jobs.busy:
             return  # continued when the job has ended
         if self.corrections is not None and not self.corrections.is_saved and self._is_writable:
             self.corrections.flush()
         elif self.has_unsaved_changes:
             self.save()
         else:
-            then, self._after_save = self._after_save, None
-            tasks.set_running(self, False)
+            then = self._after_save.pop(0)
+            tasks.set_running(self, bool(self._after_save))
             then()
+            self._advance()
 
     def _save(self) -> None:
         self.save()
@@ -358,7 +364,7 @@ class CaseSaver(QObject):
             self.save()
 
     def _on_save_failed(self, error: Exception) -> None:
-        self.error, self._after_save = error, None
+        self.error, self._after_save = error, []
         tasks.set_running(self, False)
         self.save_failed.emit()
         self.saved.emit()

@@ -83,7 +83,7 @@ class CasePredictor(QObject):
     def predict(self) -> None:
         """Request predictions for all lesions once all changes are saved."""
         if not self.unavailable_reason and tasks.is_idle(self):
-            self._controller.saver.run_when_saved(self._send_request)
+            self._controller.saver.run_when_saved(partial(self._send_request, self._controller.store))
 
     def cancel(self) -> None:
         """Stop at once; previous predictions are kept."""
@@ -121,9 +121,8 @@ class CasePredictor(QObject):
             self._has_classifier = bool(list_default_classifiers())
         return AUTOMATIC if self._has_classifier else ""
 
-    def _send_request(self) -> None:
-        store = self._controller.store
-        if store is not None and self._request is None:
+    def _send_request(self, store: CaseStore | None) -> None:
+        if store is not None and store is self._controller.store and self._request is None:
             self._request = self._client.request("classify_case", folder=str(store.folder), model=self._model_name())
             tasks.set_running(self, True)
             self._request.progressed.connect(self.progressed)
