@@ -80,10 +80,12 @@ class CaseController(QObject):
         if store is not None:
             self._replace_store(lambda: partial(_search_folder, store, folder) if store is self.store else None)
 
-    def edit(self, case: Case, what: str, key: str = "") -> None:
-        """Change the case as an undo step, and save it soon."""
-        if self.is_editable and self.history is not None and self.history.edit(case, what, key):
-            self._on_edited()
+    def edit(self, case: Case, what: str, key: str = "") -> bool:
+        """Change the case as an undo step, and save it soon; return False if it is unchanged."""
+        if not self.is_editable or self.history is None or not self.history.edit(case, what, key):
+            return False
+        self._on_edited()
+        return True
 
     def revert(self, key: str) -> None:
         """Undo unfinished edits of a field."""

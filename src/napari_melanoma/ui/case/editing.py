@@ -76,8 +76,8 @@ class CaseEditor(QObject):
         if self._is_lesion():
             values = dict(zip(SITE_FIELDS, (*site_columns(site), laterality), strict=True))
             text = f"Lesion {self._lesion_number(lesion)}: {site_title(site, laterality)}"
-            self._edit(lambda case: model.set_lesion(case, lesion, **values), text)
-            self.message.emit(f"{text}.")
+            if self._edit(lambda case: model.set_lesion(case, lesion, **values), text):
+                self.message.emit(f"{text}.")
 
     def confirm_patient(self, name: str) -> None:
         """Confirm a suggested value of the patient."""
@@ -93,7 +93,7 @@ class CaseEditor(QObject):
         case = self._controller.case
         if case is None:
             return
-        count = formatting.count_guesses(case)
+        text = f"{format_count(formatting.count_guesses(case), 'suggestion')} confirmed"
         ids = ["", *(lesion.id for lesion in case.lesions), *(image.id for _, image in case.iterate_images())]
 
         def confirm_parts(case: Case) -> Case:
@@ -101,17 +101,20 @@ class CaseEditor(QObject):
                 case = model.confirm(case, part)
             return case
 
-        self._edit(confirm_parts, f"{format_count(count, 'suggestion')} confirmed")
-        self.message.emit(f"{format_count(count, 'suggestion')} confirmed.")
+        if self._edit(confirm_parts, text):
+            self.message.emit(f"{text}.")
 
     def add_lesion(self) -> None:
         """Add a lesion, and select it."""
-        self._edit(model.add_lesion, "new lesion")
-        case = self._controller.case
-        if case is not None and self._controller.is_editable:
+        case = self._edit(model.add_lesion, "new lesion")
+        if case is not None:
             self.lesion_added.emit(case.lesions[-1].id)
 
     def move(self, images: Sequence[str], lesion: str, position: int = -1) -> None:
+        """Move images to a lesion, to a new one, or to the unassigned images.
+
+        ``position``: among the images of the lesion; -1 for the end.
+        """
         is_new = lesion in ("", NEW_LESION)
 
         def move_all(case: Case) -> Case:
@@ -122,18 +125,13 @@ class CaseEditor(QObject):
             return case
 
         count = format_count(len(images), "image")
-        self._edit(move_all, f"{count} moved")
-        case = self._controller.case
-        if is_new and case is not None:
+        case = self._edit(move_all, f"{count} moved")
+        if case is None:
+            return
+        if is_new:
             self.lesion_added.emit(case.lesions[-1].id)
-        target_name = (
-            "no lesion"
-            if lesion == NO_LESION
-            else f"lesion {self._lesion_number(lesion)}"
-            if not is_new
-            else "a new lesion"
-        )
-        self.message.emit(f"{count} moved to {target_name}.")
+        target = "a new lesion" if is_new else f"lesion {self._lesion_number(lesion)}"
+        self.message.emit(f"{count} moved to {'no lesion' if lesion == NO_LESION else target}.")
 
     def remove(self, parts: Sequence[str]) -> None:
         """Remove lesions and images from the case."""
@@ -151,8 +149,8 @@ class CaseEditor(QObject):
             names = format_names(
                 [f"lesion {self._lesion_number(part)}" if part in lesions else "an image" for part in parts]
             )
-            self._edit(remove_all, f"{names} removed")
-            self.message.emit(f"Removed from the case: {names}. The files are kept; Ctrl+Z undoes it.")
+            if self._edit(remove_all, f"{names} removed"):
+                self.message.emit(f"Removed from the case: {names}. The files are kept; Ctrl+Z undoes it.")
 
     def _lesion_number(self, lesion: str) -> str:
         case = self._controller.case
@@ -162,17 +160,19 @@ class CaseEditor(QObject):
         case, current = self._controller.case, self._tree.current_id
         return case is not None and any(lesion.id == current for lesion in case.lesions)
 
-    def _edit(self, change: Callable[[Case], Case], what: str, key: str = "") -> None:
-        """Edit the case; the selected part may not exist any more, as after a double click on a button."""
+    def _edit(self, change: Callable[[Case], Case], what: str, key: str = "") -> Case | None:
+        """Edit the case and return it; None if it is unchanged."""
         case = self._controller.case
         if case is None or not self._controller.is_editable:
-            return
+            return None
         try:
-            self._controller.edit(change(case), what, key)
+            edited = change(case)
         except ConfigError as error:
             self.message.emit(str(error))
-        except KeyError:
-            return
+            return None
+        except KeyError:  # the selected part no longer exists, as after a double click on a button
+            return None
+        return edited if self._controller.edit(edited, what, key) else None
 
 
 def _format_field_name(name: str) -> str:
