@@ -643,6 +643,16 @@ def test_images_in_a_read_only_folder_get_a_case_elsewhere(someone, photos, tmp_
     assert (someone.dock.controller.store.folder, len(someone.case.lesions)) == (tmp_path / "case", 3)
 
 
+def test_a_case_that_is_not_created_is_not_announced(someone, photos, tmp_path):
+    someone.drops(photos / f"{NAMES[0]}.png")
+    (dialog,) = someone.dock.window().findChildren(QFileDialog, "case_folder_dialog")
+    dialog.reject()
+    someone.dock.controller.create(tmp_path / "case")
+    someone.waits()
+    assert someone.dock.controller.store.folder == tmp_path / "case"
+    assert someone.status == ""
+
+
 def test_invalid_input_does_no_harm(five, photos):
     five.clicks("add_lesion")
     five.dock.add_lesion_button.click()

@@ -171,26 +171,22 @@ class CaseImporter(QObject):
         if case is not None and self._controller.store is not None:
             self._add(imported, case)
             return
-        new_case = imported.patient.case
-        images, lesions = (
-            format_count(len(imported.patient.images), "image"),
-            format_count(len(new_case.lesions), "lesion"),
-        )
-        self._opened_message = f"Created a case of {images} in {lesions}.{self._format_notes()}"
-        folders = [path for path in imported.request.paths if path.is_dir()]
-        if len(folders) == 1 == len(imported.request.paths) and not imported.several_patients:
+        new_case, paths = imported.patient.case, imported.request.paths
+        if len(paths) == 1 and paths[0].is_dir() and not imported.several_patients:
             self._pending_case = new_case
-            self._controller.create(folders[0], new_case)
+            self._create(new_case, paths[0])
         else:
             self._choose_folder(CASE_FOLDER_TITLE, partial(self._create, new_case))
 
     def _on_create_failed(self, error: Exception) -> None:
         """Ask for another folder if that of the images is not writable, as on a disc."""
-        new_case, self._pending_case = self._pending_case, None
+        new_case, self._pending_case, self._opened_message = self._pending_case, None, ""
         if new_case is not None and isinstance(error, SaveError):
             self._choose_folder(CASE_FOLDER_TITLE, partial(self._create, new_case))
 
     def _create(self, case: Case, folder: Path) -> None:
+        images, lesions = format_count(case.images_numbered, "image"), format_count(len(case.lesions), "lesion")
+        self._opened_message = f"Created a case of {images} in {lesions}.{self._format_notes()}"
         self._controller.create(folder, case)
 
     def _add(self, found: CaseImportResult, case: Case) -> None:
