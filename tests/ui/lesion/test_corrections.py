@@ -6,17 +6,18 @@ import getpass
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QObject
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QApplication, QComboBox, QInputDialog, QLabel, QMenu, QToolButton
 
-from conftest import photograph
+from conftest import photograph, wait_until_idle
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.lesion import recovery
 from napari_melanoma.ui.lesion.corrections_bar import describe_correction
-from napari_melanoma.ui.lesion.reviewer import ReviewSettings
+from napari_melanoma.ui.lesion.reviewer import CorrectionsIndex, CorrectionsStore, ReviewSettings, StoredCorrection
 from napari_melanoma.ui.widgets.job import tasks
 
 PATIENCE_MS = 60_000
@@ -201,6 +202,18 @@ def test_an_unwritable_folder_is_reported_and_the_next_click_retries(analyzed, t
     analyzed.dock.corrections_controller.corrections_store.folder = tmp_path / "room"
     adds(analyzed)
     assert len(Corrections(tmp_path / "room").rows()) == 1
+
+
+def test_a_folder_selected_in_one_dock_is_used_in_all(home, qtbot, tmp_path):
+    docks = QObject()
+    one, other = CorrectionsStore(ReviewSettings(), docks), CorrectionsStore(ReviewSettings(), docks)
+    one.folder = tmp_path / "new"
+    wait_until_idle(qtbot, docks)
+    assert other.folder == tmp_path / "new"
+    # What was being stored in the previous folder does not bring that back.
+    other.set_stored(StoredCorrection("mole", "digest", "accepted", CorrectionsIndex(tmp_path / "old")))
+    wait_until_idle(qtbot, docks)
+    assert other.folder == tmp_path / "new"
 
 
 WORDS = [

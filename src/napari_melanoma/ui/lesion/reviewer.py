@@ -109,13 +109,13 @@ class CorrectionsStore(QObject):
     @folder.setter
     def folder(self, folder: Path) -> None:
         self._settings.corrections = folder
-        self.index = CorrectionsIndex(folder)
         corrections_changed().changed.emit(folder)
-        self.refresh()
 
     def refresh(self) -> None:
-        """Read the folder again."""
+        """Read the folder again, or the one that was selected in another dock."""
         folder = self._settings.corrections
+        if folder != self.folder:
+            self.index = CorrectionsIndex(folder)
         self._latest.submit("read", lambda: partial(_load_index, folder))
 
     def reject(
@@ -132,9 +132,14 @@ class CorrectionsStore(QObject):
 
     def set_stored(self, stored: StoredCorrection) -> None:
         """Update the index after storing, and notify all docks."""
-        self.index = stored.index
+        self.set_index(stored.index)
         corrections_changed().changed.emit(stored.index.folder)
-        self.changed.emit()
+
+    def set_index(self, index: CorrectionsIndex) -> None:
+        """Use an index that was read, unless another folder was selected in the meantime."""
+        if index.folder == self.folder:
+            self.index = index
+            self.changed.emit()
 
     def _on_changed(self, folder: Path) -> None:
         self.refresh()
@@ -212,13 +217,7 @@ def read_index(folder: Path) -> CorrectionsIndex:
 
 def _load_index(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - a callback for the GUI thread
     index = read_index(folder)
-
-    def show(store: CorrectionsStore) -> None:
-        if index.folder == store.folder:
-            store.index = index
-            store.changed.emit()
-
-    return show
+    return lambda store: store.set_index(index)
 
 
 def _reject(
@@ -253,9 +252,8 @@ def _undo(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - as above
     index = read_index(folder)
 
     def show(store: CorrectionsStore) -> None:
-        store.index = index
+        store.set_index(index)
         corrections_changed().changed.emit(folder)
-        store.changed.emit()
         store.undone.emit(image_id)
 
     return show

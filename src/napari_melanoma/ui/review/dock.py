@@ -394,6 +394,7 @@ class ReviewDock(ReviewControls):
             self._show_actions()
 
     def _on_corrections(self) -> None:
+        self.mask_import.corrections_folder = self.corrections_store.folder
         self.list_model.items.set_reviews(self._reviews())
         self.list_view.update_order()
 
