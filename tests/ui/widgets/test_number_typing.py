@@ -10,7 +10,6 @@ from napari_melanoma.ui.lesion.mask_controls import MaskControls
 from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
 from napari_melanoma.ui.widgets.number_box import NumberBox, set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
 
 def focused(qtbot, widget: QWidget, box: QWidget) -> QWidget:
@@ -25,8 +24,8 @@ def focused(qtbot, widget: QWidget, box: QWidget) -> QWidget:
 
 
 @pytest.fixture
-def controls(home, viewer, nothing_left):
-    return MaskControls(ThemedIcons(viewer, QWidget(), Connections()))
+def controls(home, nothing_left):
+    return MaskControls()
 
 
 @pytest.mark.both_qts

@@ -69,7 +69,7 @@ class MaskControls(QWidget):
     changed = Signal()
     revert_requested = Signal()
 
-    def __init__(self, icons: ThemedIcons) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._refinement = RefinementConfig()
         self._threshold: float | None = None

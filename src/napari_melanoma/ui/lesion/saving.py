@@ -17,7 +17,7 @@ from napari_melanoma.ui.lesion.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, choose_folder, create_question, exec_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import ThemedIcons, named, row, tool_button
+from napari_melanoma.ui.widgets.style import named, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction
@@ -217,7 +217,7 @@ class SaveBar(QWidget):
     save_requested = Signal(object, object)
     report_requested = Signal(object)
 
-    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+    def __init__(self, settings: DockSettings) -> None:
         super().__init__()
         self._settings = settings
         self._target: SaveTarget | None = None
