@@ -14,8 +14,9 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.ui.lesion import recovery
 from napari_melanoma.ui.lesion.dock import LesionDock
-from napari_melanoma.ui.lesion.saving import result_folder
+from napari_melanoma.ui.lesion.saving import SaveBar, SaveTarget, result_folder
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 PATIENCE_MS = 60_000
 
@@ -115,6 +116,18 @@ def test_an_unwritable_folder_is_reported(analyzed, tmp_path):
 )
 def test_the_result_folder_is_valid_on_every_system(tmp_path, name, expected):
     assert result_folder(tmp_path, name) == tmp_path / expected
+
+
+def test_no_report_is_written_of_a_result_that_was_replaced(home, qtbot, tmp_path):
+    bar = SaveBar(DockSettings())
+    qtbot.addWidget(bar)
+    first, second = (SaveTarget(identity, f"pixels of {identity}", "mole") for identity in ("first", "second"))
+    for target in (first, second):
+        bar.set_saved(target, tmp_path / "mole")
+    bar.set_target(first)
+    assert not bar.report_button.isEnabled()
+    bar.set_target(second)
+    assert bar.report_button.isEnabled()
 
 
 def kept():

@@ -249,8 +249,10 @@ class SaveBar(QWidget):
 
     def set_saved(self, target: SaveTarget, folder: Path) -> None:
         """Record which result a folder contains: saving it again replaces it without confirmation."""
-        self._saved_folders[_folder_key(folder)] = (target.identity, target.image_digest)
-        self._saved_results[target.identity] = folder
+        key = _folder_key(folder)
+        self._saved_folders[key] = (target.identity, target.image_digest)
+        others = {identity: other for identity, other in self._saved_results.items() if _folder_key(other) != key}
+        self._saved_results = {**others, target.identity: folder}
         self._update_report_button()
 
     def save(self) -> None:
