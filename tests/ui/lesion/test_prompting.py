@@ -251,6 +251,15 @@ def test_thumbnails_show_the_part_with_all_hypotheses():
     assert max(draw_hypotheses(preview, np.full((3, 32, 32), -5, np.float32))[0].shape) == 128, "no mask at all"
 
 
+def test_the_outline_of_a_mask_at_the_border_is_not_drawn_at_the_opposite_border():
+    logits = np.full((1, 32, 32), -5, np.float32)
+    logits[:, :8] = 5
+    (drawn,) = draw_hypotheses(np.full((32, 32, 3), 200, np.uint8), logits)
+    outlined = np.flatnonzero((drawn == (255, 225, 0)).all(-1).all(1))
+    assert len(outlined) == 1
+    assert 0 < outlined[0] < len(drawn) - 1
+
+
 def test_the_keys_undo_and_redo_a_prompt(person):
     image = person.opens(rgb=two_lesions())
     person.clicks("click")

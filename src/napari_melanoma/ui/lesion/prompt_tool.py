@@ -194,6 +194,7 @@ def draw_hypotheses(preview: NDArray[np.uint8], logits: NDArray[np.float32]) -> 
     """
     import numpy as np
     from PIL import Image
+    from scipy import ndimage
 
     from napari_melanoma.core.geometry import Box
     from napari_melanoma.imaging.masks import square_around
@@ -209,8 +210,6 @@ def draw_hypotheses(preview: NDArray[np.uint8], logits: NDArray[np.float32]) -> 
     drawn = []
     for one in resized:
         inside = np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR, box=place)) > 0
-        grown = inside.copy()
-        for axis in (0, 1):
-            grown |= np.roll(inside, 1, axis) | np.roll(inside, -1, axis)
-        drawn.append(np.where((grown & ~inside)[..., None], OUTLINE_COLOR, picture).astype(np.uint8))
+        outline = ndimage.binary_dilation(inside) & ~inside
+        drawn.append(np.where(outline[..., None], OUTLINE_COLOR, picture).astype(np.uint8))
     return drawn
