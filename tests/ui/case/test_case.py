@@ -637,10 +637,11 @@ def test_images_in_a_read_only_folder_get_a_case_elsewhere(someone, photos, tmp_
     someone.drops(photos)
     dialogs = someone.dock.window().findChildren(QFileDialog, "case_folder_dialog")
     assert [dialog.windowTitle() for dialog in dialogs] == ["Folder for the case of these images"]
-    dialogs[0].fileSelected.emit(str(tmp_path / "case"))
+    dialogs[0].fileSelected.emit(str(tmp_path / "my  case"))
     dialogs[0].reject()
     someone.waits()
-    assert (someone.dock.controller.store.folder, len(someone.case.lesions)) == (tmp_path / "case", 3)
+    assert (someone.dock.controller.store.folder, len(someone.case.lesions)) == (tmp_path / "my  case", 3)
+    assert someone.dock.save_label.text().endswith(" in my  case/case.json")
 
 
 def test_a_case_that_is_not_created_is_not_announced(someone, photos, tmp_path):

@@ -251,12 +251,9 @@ class CaseDock(CaseControls):
         elif self.controller.saver.has_unsaved_changes or not tasks.is_idle(self.correction_saver):
             text = "Saving ..."
         else:
-            ago = (
-                formatting.format_saved_ago(time.time() - self.controller.saver.saved_at)
-                if self.controller.saver.saved_at
-                else ""
-            )
-            text = f"Saved {ago} in {store.folder.name}/case.json".replace("  ", " ")
+            saved_at = self.controller.saver.saved_at
+            ago = f" {formatting.format_saved_ago(time.time() - saved_at)}" if saved_at else ""
+            text = f"Saved{ago} in {store.folder.name}/case.json"
         if self.save_label.text() != text:
             self.save_label.setText(text)
 
