@@ -112,6 +112,8 @@ def test_an_unwritable_folder_is_reported(analyzed, tmp_path):
         ("lesion [1]", "lesion [1]"),
         ("...", "photograph"),
         ("x" * 200, "x" * 120),
+        (f"{'x' * 119} y", "x" * 119),
+        ("con", "photograph con"),
     ],
 )
 def test_the_result_folder_is_valid_on_every_system(tmp_path, name, expected):

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError, SaveError
+from napari_melanoma.core.paths import is_device_name
 from napari_melanoma.ui.lesion.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, choose_folder, create_question, exec_question
@@ -41,8 +42,9 @@ class SaveTarget(NamedTuple):
 
 
 def result_folder(folder: Path, name: str) -> Path:
-    """Return the subfolder for a photograph; characters not allowed in file names become ``_``."""
-    return folder / (re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")[:120] or "photograph")
+    """Return the subfolder for a photograph; characters that a system does not allow in file names become ``_``."""
+    plain = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")[:120].rstrip(" .") or "photograph"
+    return folder / (f"photograph {plain}" if is_device_name(plain) else plain)
 
 
 def prepare_save(
