@@ -68,6 +68,14 @@ def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path
     assert len(read_table(out / "results.csv")) == 1
 
 
+def test_the_status_of_saving_ends_with_its_photograph(analyzed, tmp_path):
+    analyzed.dock.settings.folder = tmp_path
+    analyzed.clicks("save")
+    analyzed.viewer.layers.clear()
+    analyzed.waits()
+    assert not analyzed.dock.status.is_busy
+
+
 def test_an_existing_result_and_a_full_disk_are_reported(analyzed, tmp_path, monkeypatch):
     import errno
 

@@ -365,6 +365,8 @@ class LesionDock(LesionControls):
         self._searched.discard(identity)
         self.photograph_options.remove(identity)
         self.recovery_notice.remove_offer(identity)
+        self.status.end("storing")  # if another photograph is being saved, the progress bar ends slightly early
+        self.status.end("saving")
 
     def _on_recovery_discarded(self, identity: str, found: RecoveredLesion) -> None:
         self.controller.autosave.discard(found)

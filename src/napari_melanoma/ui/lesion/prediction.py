@@ -290,6 +290,8 @@ class LesionPredictionController(QObject):
         self.heatmap.remove(identity)
         self.saved_predictions.remove(identity)
         self._outcomes.pop(identity, None)
+        self._callbacks.pop(identity, None)
+        self._run_pending()
 
     def _run_pending(self) -> None:
         """Run the callbacks whose predictions are up to date."""
