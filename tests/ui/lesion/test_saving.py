@@ -210,6 +210,10 @@ def test_damaged_files_are_not_offered_and_old_ones_pruned(crashed):
     crashed.waits()
     assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
     assert list(notification_manager.records) == []
+    # A crash while they were written has left no recovery.json.
+    next(recovery.recovery_root().glob("*/recovery.json")).unlink()
+    recovery.prune_recoveries()
+    assert kept() != []
     recovery.prune_recoveries(days=0)
     assert kept() == []
 

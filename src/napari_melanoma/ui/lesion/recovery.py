@@ -186,10 +186,11 @@ def remove_recovery(folder: Path) -> None:
 
 
 def prune_recoveries(days: float = RECOVERY_DAYS) -> None:
-    """Remove recovery folders older than some days; call this in a thread."""
-    for about in recovery_root().glob("*/recovery.json"):
-        if time.time() - about.stat().st_mtime > 86400 * days:
-            shutil.rmtree(about.parent, ignore_errors=True)
+    """Remove recovery folders that were written last some days ago, also incomplete ones; call this in a thread."""
+    for folder in recovery_root().glob("*"):
+        with suppress(OSError):  # removed by another napari in the meantime
+            if time.time() - folder.stat().st_mtime > 86400 * days:
+                remove_recovery(folder)
 
 
 def _current_process() -> dict[str, float]:
