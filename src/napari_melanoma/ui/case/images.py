@@ -233,9 +233,9 @@ class CaseImageOpener(LesionDockLink):
             return
         if isinstance(stored, RecoveredLesion):
             self.restored.add(identity)
-            remaining = _find_remaining_mask(self.viewer, identity)
-            if remaining is not None and remaining.shape == stored.mask.shape:
-                stored = stored._replace(mask=remaining)
+            remaining = lesion.controller.store.existing_mask(identity)  # takes precedence
+            if remaining is not None:
+                stored = stored._replace(mask=remaining.data != 0)
             lesion.controller.recovery.restore(identity, stored)
             return
         if stored is not None:
@@ -288,16 +288,6 @@ def _read_analysis_of(
     identity: str, image: CaseImage, source: LayerPhotographSource, run: RunContext
 ) -> StoredAnalysis:
     return identity, read_stored_analysis(image, source, run)
-
-
-def _find_remaining_mask(viewer: Viewer, identity: str) -> NDArray[np.bool_] | None:
-    """Return the mask that a previous Lesion dock left in the viewer, which takes precedence."""
-    image = next(
-        (image for image in photographs.identify_photographs(viewer) if photographs.get_identity(image) == identity),
-        None,
-    )
-    labels = None if image is None else photographs.find_layer(viewer, image, "mask")
-    return None if labels is None else labels.data != 0
 
 
 def read_stored_analysis(

@@ -17,7 +17,7 @@ from napari_melanoma.lesion.mask_record import LABELS_LAYER, without_mask_origin
 from napari_melanoma.lesion.prompt_history import OTHER, PromptState, PromptStep
 from napari_melanoma.ui.lesion.analyzed_lesions import result_for_mask
 from napari_melanoma.ui.lesion.recovery import RecoveredLesion
-from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_shape
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class LabelsSource(NamedTuple):
     def from_layers(cls, labels: Labels, image: Image) -> LabelsSource:
         """Collect the data of a layer without copying; of a multiscale layer, the largest level."""
         data = labels.data[0] if labels.multiscale else labels.data
-        rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
-        matrix = map_pixels(image, labels, is_same_size=tuple(data.shape[-2:]) == (rows, columns))
-        return cls(data, labels.name, image.name, matrix, (rows, columns))
+        shape = get_shape(image)
+        matrix = map_pixels(image, labels, is_same_size=tuple(data.shape[-2:]) == shape)
+        return cls(data, labels.name, image.name, matrix, shape)
 
     def read(self) -> NDArray[np.integer]:
         """Read the labels as integers (row, column) of the labels' own size; call this in a thread.

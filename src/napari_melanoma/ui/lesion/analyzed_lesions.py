@@ -40,14 +40,7 @@ class LesionStore:
 
     def image(self, identity: str) -> Image | None:
         """Find a photograph; None if it was removed."""
-        return next(
-            (
-                image
-                for image in photographs.identify_photographs(self.viewer)
-                if photographs.get_identity(image) == identity
-            ),
-            None,
-        )
+        return photographs.find_photograph(self.viewer, identity)
 
     def source(self, identity: str) -> LayerPhotographSource | None:
         """Return the pixel source of a photograph; None if it was removed."""
@@ -86,8 +79,7 @@ class LesionStore:
         if image is None:
             return None
         left = photographs.find_layer(self.viewer, image, "mask")
-        shape = (image.data[0] if image.multiscale else image.data).shape[:2]
-        return left if left is not None and left.data.shape == shape else None
+        return left if left is not None and left.data.shape == photographs.get_shape(image) else None
 
     def orphaned_layer(self, identity: str, role: str) -> Labels | None:
         """Find a layer derived from a photograph that was removed; None if it was removed as well."""

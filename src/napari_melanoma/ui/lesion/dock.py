@@ -414,9 +414,7 @@ class LesionDockLink(QObject):
 
     def find_path(self, identity: str) -> Path | None:
         """Find the file of an open photograph; None if it was removed or was not read from a file."""
-        images = photographs.identify_photographs(self.viewer)
-        found = next((image for image in images if photographs.get_identity(image) == identity), None)
-        return photographs.get_path(found)
+        return photographs.get_path(photographs.find_photograph(self.viewer, identity))
 
     def _clear_dock(self) -> None:
         self.connected_dock = None

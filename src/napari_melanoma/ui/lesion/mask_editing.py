@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.lesion.analyzed_lesions import (
-    MASK_OPTIONS,
-    ROI_OPTIONS,
-    have_equal_fields,
-)
+from napari_melanoma.ui.lesion.analyzed_lesions import MASK_OPTIONS, ROI_OPTIONS, have_equal_fields
+from napari_melanoma.ui.viewer.photographs import get_shape
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -159,7 +156,7 @@ class LesionClickTool:
         if image is None:
             return
         row, column = (round(float(value)) for value in image.world_to_data(event.position)[-2:])
-        rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
+        rows, columns = get_shape(image)
         if 0 <= row < rows and 0 <= column < columns:
             self._callback((row, column))
 

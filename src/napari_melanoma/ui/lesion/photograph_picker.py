@@ -79,14 +79,7 @@ class PhotographPicker(QWidget):
     @property
     def image(self) -> Image | None:
         """The selected photograph; None if there is none."""
-        return next(
-            (
-                image
-                for image in photographs.identify_photographs(self._viewer)
-                if photographs.get_identity(image) == self.identity
-            ),
-            None,
-        )
+        return photographs.find_photograph(self._viewer, self.identity)
 
     def step(self, by: int) -> None:
         """Select the next or previous photograph."""

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QVBoxLayout, QWidg
 
 from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.ui.viewer import layers
-from napari_melanoma.ui.viewer.photographs import find_layer
+from napari_melanoma.ui.viewer.photographs import find_layer, get_shape
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.style import row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
@@ -155,7 +155,7 @@ class PromptCanvasTool:
             yield
         if distance > DRAG_PX:
             (top, bottom), (left, right) = (sorted(pair) for pair in zip(start, end, strict=True))
-            rows, columns = self._shape(image)
+            rows, columns = get_shape(image)
             if not exclude and bottom > 0 and right > 0 and top < rows - 1 and left < columns - 1:
                 self._on_prompt(PromptOptions(box=(max(top, 0), max(left, 0), min(bottom, rows), min(right, columns))))
         elif self._contains(image, start):
@@ -166,14 +166,9 @@ class PromptCanvasTool:
         found = image.world_to_data(event.position)[-2:]
         return float(found[0]), float(found[1])
 
-    @classmethod
-    def _contains(cls, image: Image, pixel: tuple[float, float]) -> bool:
-        return all(-0.5 <= value < side - 0.5 for value, side in zip(pixel, cls._shape(image), strict=True))
-
     @staticmethod
-    def _shape(image: Image) -> tuple[int, int]:
-        rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
-        return rows, columns
+    def _contains(image: Image, pixel: tuple[float, float]) -> bool:
+        return all(-0.5 <= value < side - 0.5 for value, side in zip(pixel, get_shape(image), strict=True))
 
 
 def make_preview(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -130,7 +130,7 @@ def describe_photograph(image: Image) -> str:
 
     For example ``3000 x 2000 px, 12.4 µm/px, dermoscopic``.
     """
-    rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
+    rows, columns = get_shape(image)
     size = get_pixel_size(image)
     scale = f"{format_pixel_size(size)}/px" if size else "scale unknown"
     about = _plugin_metadata(image)
@@ -168,6 +168,11 @@ def identify_photographs(viewer: Viewer) -> list[Image]:
     return found
 
 
+def find_photograph(viewer: Viewer, identity: str | None) -> Image | None:
+    """Find the photograph with an identity; None if it was removed."""
+    return next((image for image in identify_photographs(viewer) if get_identity(image) == identity), None)
+
+
 def find_file(viewer: Viewer, path: Path) -> Image | None:
     """Find the photograph that was read from a file; None if it is not open."""
     return next((image for image in identify_photographs(viewer) if get_path(image) == path.absolute()), None)
@@ -177,6 +182,12 @@ def get_path(layer: Layer | None) -> Path | None:
     """Return the file that a photograph or slide was read from; None for other layers, and without a layer."""
     path = None if layer is None else _plugin_metadata(layer).get("path")
     return None if path is None else Path(path)
+
+
+def get_shape(image: Image) -> tuple[int, int]:
+    """Return the number of rows and columns of a photograph, of a multiscale one at full resolution."""
+    rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
+    return rows, columns
 
 
 def get_identity(layer: Layer) -> str | None:
