@@ -11,9 +11,8 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QSizePolicy, QVBoxLay
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.analyzed_lesions import describe_other_lesions
 from napari_melanoma.ui.lesion.corrections_bar import CorrectionsBar
-from napari_melanoma.ui.lesion.lesion_list import LesionList
 from napari_melanoma.ui.lesion.mask_controls import CorrectionTools, LabelsTool, MaskControls, RoiControls
-from napari_melanoma.ui.lesion.measurements import MeasurementTable, RulerPanel
+from napari_melanoma.ui.lesion.measurements import LesionList, MeasurementTable, RulerPanel
 from napari_melanoma.ui.lesion.patient_form import PatientForm
 from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, PhotographPicker
 from napari_melanoma.ui.lesion.prediction_view import HeatmapControls, PredictionSection

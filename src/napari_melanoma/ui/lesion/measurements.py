@@ -1,15 +1,25 @@
-"""The table of measurements, and the ruler panel that sets the scale."""
+"""The table of measurements, the list of several lesions, and the ruler panel that sets the scale."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
-from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence
-from qtpy.QtWidgets import QAbstractItemView, QDoubleSpinBox, QFrame, QHeaderView, QPushButton, QTableView, QVBoxLayout
+from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence, QPalette
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QDoubleSpinBox,
+    QFrame,
+    QHeaderView,
+    QPushButton,
+    QTableView,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+)
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
@@ -22,9 +32,13 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from napari_melanoma.classification.prediction import ClassPrediction
+    from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 HEADERS = ("Measurement", "pixels", "mm")
+MAX_LESION_ROWS = 6  # without scrolling
+ROW_PX = 22
 Row = tuple[Measurement, str, str]
 
 
@@ -113,7 +127,7 @@ class MeasurementTable(QTableView):
         self.setShowGrid(False)
         self.setAlternatingRowColors(False)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(22)
+        self.verticalHeader().setDefaultSectionSize(ROW_PX)
         header = self.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in (1, 2):
@@ -131,6 +145,60 @@ class MeasurementTable(QTableView):
             QGuiApplication.clipboard().setText(self._model.to_text())
         else:
             super().keyPressEvent(event)
+
+
+class LesionList(QTableWidget):
+    """Lists several lesions, the largest first and those outside the mask last, in gray; hidden for one."""
+
+    chosen = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__(0, 4)
+        named(self, "lesions", "Lesions", "Several lesions: a click brings one into view")
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setShowGrid(False)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(ROW_PX)
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
+        self.cellClicked.connect(lambda row, _: self.chosen.emit(row))
+        self.hide()
+
+    def show_lesions(self, result: LesionResult | None, predictions: Sequence[ClassPrediction]) -> None:
+        """Show the lesions of a result; ``predictions``: one for each, or none."""
+        measured = [] if result is None else result.lesion_measurements
+        self.setVisible(bool(measured))
+        if result is None or not measured:
+            self.setRowCount(0)
+            return
+        unit, area = ("mm", "area_mm2") if "area_mm2" in measured[0] else ("px", "area_px")
+        self.setHorizontalHeaderLabels(["", "area", "diameter", predictions[0].positive if predictions else ""])
+        self.setRowCount(len(measured))
+        for index, values in enumerate(measured):
+            cells = (
+                f"{index + 1}",
+                format_value(values[area], f"{unit}²"),
+                format_value(values[f"max_diameter_{unit}"], unit),
+                _format_prediction(predictions[index]) if predictions else "",
+            )
+            for column, text in enumerate(cells):
+                item = QTableWidgetItem(text)
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                if index >= len(result.mask_parts):
+                    item.setToolTip("Not in the mask")
+                    item.setForeground(self.palette().brush(QPalette.ColorGroup.Disabled, QPalette.ColorRole.Text))
+                self.setItem(index, column, item)
+        rows_px = ROW_PX * min(len(measured), MAX_LESION_ROWS)
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows_px + 4)
+
+
+def _format_prediction(prediction: ClassPrediction) -> str:
+    """Return the probability of the positive class with its 95 % interval."""
+    low_high = "" if prediction.interval is None else " ({:.2f}–{:.2f})".format(*prediction.interval)
+    return f"{prediction.probability:.2f}{low_high}"
 
 
 class RulerPanel(QFrame):
