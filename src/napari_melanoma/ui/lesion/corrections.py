@@ -8,20 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import (
-    QAbstractButton,
-    QMessageBox,
-    QWidget,
-)
+from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.lesion.corrections_bar import StoreStage
-from napari_melanoma.ui.lesion.reviewer import (
-    CorrectionsStore,
-    ReviewDecision,
-    StoredCorrection,
-    store_result,
-)
+from napari_melanoma.ui.lesion.reviewer import CorrectionsStore, ReviewDecision, StoredCorrection, store_result
 from napari_melanoma.ui.viewer.photographs import get_path
 from napari_melanoma.ui.widgets.dialogs import create_question
 
@@ -86,11 +77,8 @@ class LesionCorrectionsController(QObject):
         row = None if lesion is None else self.corrections_store.index.rows.get(lesion.image_digest)
         if lesion is None or row is None or row.get("review") != state:
             return "open"
-        return (
-            "stored"
-            if not lesion.is_user_edited or self._stored_digests.get(identity) == lesion.mask_digest
-            else "open"
-        )
+        is_stored = not lesion.is_user_edited or self._stored_digests.get(identity) == lesion.mask_digest
+        return "stored" if is_stored else "open"
 
     def add(self) -> None:
         """Store the photograph in view with its current mask."""

@@ -6,34 +6,17 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import (
-    QComboBox,
-    QInputDialog,
-    QLabel,
-    QMenu,
-    QPushButton,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QInputDialog, QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_time_ago
-from napari_melanoma.ui.lesion.reviewer import (
-    ReviewSettings,
-)
+from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
-
-if TYPE_CHECKING:
-    pass
-
-
-StoreKey = tuple[str, str, str, str, Path]
 
 ADD_KEY = format_key("lesion.correct")
 REFRESH_MS = 30_000  # update interval of texts such as "2 minutes ago"
@@ -43,11 +26,7 @@ STATE_TOOLTIPS = {
 }
 StoreStage = Literal["open", "storing", "stored"]
 # Short, to fit next to the diagnosis
-STAGE_TEXTS: dict[StoreStage, dict[str, str]] = {
-    "open": dict.fromkeys(STATE_TOOLTIPS, "not stored"),
-    "storing": dict.fromkeys(STATE_TOOLTIPS, "storing ..."),
-    "stored": {state: state for state in STATE_TOOLTIPS},
-}
+STAGE_TEXTS = {"open": "not stored", "storing": "storing ..."}
 
 
 class CorrectionsBar(QWidget):
@@ -113,11 +92,12 @@ class CorrectionsBar(QWidget):
 
     def set_photograph(self, state: str | None, has_photograph: bool, stage: StoreStage = "open") -> None:
         """Show the review state, and whether the photograph is stored."""
-        self._state_label.setText(STAGE_TEXTS[stage].get(state or "", ""))
+        state_tip = STATE_TOOLTIPS.get(state or "", "")
+        self._state_label.setText("" if state is None else STAGE_TEXTS.get(stage, state))
         self._state_label.setVisible(state is not None)
-        self._state_label.setToolTip(STATE_TOOLTIPS.get(state or "", ""))
+        self._state_label.setToolTip(state_tip)
         self.add_button.setEnabled(state is not None)
-        tip = f"Store photograph, mask and diagnosis for training ({ADD_KEY}). {STATE_TOOLTIPS.get(state or '', '')}"
+        tip = f"Store photograph, mask and diagnosis for training ({ADD_KEY}). {state_tip}"
         self.add_button.setToolTip(tip if state else "Analyze a photograph first")
         self.reject_button.setEnabled(has_photograph)
         self.reject_button.setToolTip("Store the photograph as rejected. It is not used for training.")
@@ -178,10 +158,8 @@ class CorrectionsBar(QWidget):
         self._update_reviewer()
 
     def _choose_folder(self) -> None:
-        choose_folder(self, "corrections_dialog", "Corrections folder", self._settings.corrections, self._on_folder)
-
-    def _on_folder(self, folder: Path) -> None:
-        self.folder_chosen.emit(folder)
+        folder = self._settings.corrections
+        choose_folder(self, "corrections_dialog", "Corrections folder", folder, self.folder_chosen.emit)
 
     def _update_text(self) -> None:
         self._stored_label.setVisible(self._row is not None)
@@ -195,9 +173,9 @@ def describe_correction(correction_row: Mapping[str, str], now: float) -> str:
     ``now``: Unix time in seconds.
     """
     reviewer = f" by {correction_row['reviewer']}" if correction_row.get("reviewer") else ""
+    text = f"in corrections: {correction_row.get('review') or 'unreviewed'}{reviewer}"
     try:
         then = datetime.fromisoformat(correction_row.get("reviewed_at", "")).timestamp()
     except ValueError:  # missing or edited manually
-        return f"in corrections: {correction_row.get('review') or 'unreviewed'}{reviewer}"
-    time_ago = format_time_ago(max(0.0, now - then))
-    return f"in corrections: {correction_row.get('review') or 'unreviewed'}{reviewer}, {time_ago}"
+        return text
+    return f"{text}, {format_time_ago(max(0.0, now - then))}"

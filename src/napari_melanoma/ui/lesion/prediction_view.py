@@ -87,6 +87,7 @@ class NearestCasesTable(QTreeWidget):
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
 
     def show_cases(self, cases: Sequence[NearestCase]) -> None:
+        """List the cases; the column of images is hidden if none is known."""
         self.clear()
         for case in cases:
             item = QTreeWidgetItem([class_title(case.diagnosis), case.image_id, f"{case.distance:.3g}"])
@@ -309,25 +310,20 @@ def field_title(name: str) -> str:
 
 
 def class_bars(prediction: ClassPrediction) -> list[Bar]:
-    """Return one row for each class, the most probable first; if there are many, the last classes share a row.
+    """Return one row for each class, the most probable first; of many classes, the least probable ones share a row.
 
-    The scale is 0 to 1; classes outside the prediction set are faint.
+    The scale is 0 to 1. Classes outside the prediction set are faint; the positive class always has its own row.
     """
-    order = sorted(zip(prediction.classes, prediction.probabilities, strict=True), key=lambda pair: -pair[1])
-    if len(order) > MAX_CLASSES + 1:
-        first = [pair for pair in order if pair[0] == prediction.positive] + [
-            pair for pair in order if pair[0] != prediction.positive
-        ]
-        kept = set(first[:MAX_CLASSES])
-        seen = [pair for pair in order if pair in kept]
-    else:
-        seen = order
-    rows = [_class_bar(prediction, name, probability) for name, probability in seen]
-    left = len(order) - len(seen)
-    if left:
-        rest = sum(probability for name, probability in order) - sum(probability for name, probability in seen)
-        tip = ", ".join(f"{class_title(name)} {value:.2f}" for name, value in order if (name, value) not in seen)
-        rows.append(Bar(f"{left} others", f"{rest:.2f}", rest, faint=True, tip=tip))
+    ranked = sorted(zip(prediction.classes, prediction.probabilities, strict=True), key=lambda pair: -pair[1])
+    kept = ranked
+    if len(ranked) > MAX_CLASSES + 1:
+        kept = sorted(ranked, key=lambda pair: pair[0] != prediction.positive)[:MAX_CLASSES]
+    rows = [_class_bar(prediction, *pair) for pair in ranked if pair in kept]
+    others = [pair for pair in ranked if pair not in kept]
+    if others:
+        total = sum(probability for _, probability in others)
+        tip = ", ".join(f"{class_title(name)} {probability:.2f}" for name, probability in others)
+        rows.append(Bar(f"{len(others)} others", f"{total:.2f}", total, faint=True, tip=tip))
     return rows
 
 
@@ -353,7 +349,7 @@ def _describe_membership(name: str, possible: bool, coverage: float) -> str:
     from napari_melanoma.classification.prediction import format_rarity
 
     if possible:
-        return f"Not unusual for {name}: in the prediction set with {_format_percent(coverage)} coverage."
+        return f"Not unusual for {name}: in the prediction set with {100 * coverage:g} % coverage."
     return f"Unusual for {name}: {format_rarity(coverage)} of {name} cases had such a low probability."
 
 
@@ -422,7 +418,3 @@ def _to_sentence(words: str) -> str:
 
 def _capitalize(words: str) -> str:
     return f"{words[:1].upper()}{words[1:]}"
-
-
-def _format_percent(share: float) -> str:
-    return f"{100 * share:g} %"
