@@ -269,7 +269,7 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Case dock with the sample patient and one open image."""
     from napari_melanoma.case.model import confirm, set_lesion, set_patient
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.ui.case.controller import write_sample
+    from napari_melanoma.ui.case.importing import write_sample
 
     viewer, dock = open_dock("Case", theme, (1400, 980))
     dock.importer.add_paths([write_sample(folder / "P-0042", RunContext())])

@@ -19,6 +19,7 @@ from napari_melanoma.case.model import (
     CaseImage,
     add_images,
     add_lesion,
+    number_lesions,
     set_correction,
     set_image,
     set_lesion,
@@ -26,7 +27,7 @@ from napari_melanoma.case.model import (
 )
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.ui.case import editing, formatting
+from napari_melanoma.ui.case import editing
 from napari_melanoma.ui.case.controller import CaseController, CaseHistory
 from napari_melanoma.ui.case.importing import CaseImageCollector, CaseImportRequest
 from napari_melanoma.ui.case.saving import CaseCloseGuard
@@ -94,9 +95,9 @@ def test_undo_keeps_masks(tmp_path):
 
 def test_lesion_numbers_follow_the_files_if_unique():
     case = add_lesion(add_lesion(Case(), label="3"), label="2")
-    assert formatting.number_lesions(case) == {"L1": "3", "L2": "2"}
-    assert formatting.number_lesions(add_lesion(case)) == {"L1": "1", "L2": "2", "L3": "3"}
-    assert formatting.number_lesions(set_lesion(case, "L2", label="mole of 2019")) == {"L1": "1", "L2": "2"}
+    assert number_lesions(case) == {"L1": "3", "L2": "2"}
+    assert number_lesions(add_lesion(case)) == {"L1": "1", "L2": "2", "L3": "3"}
+    assert number_lesions(set_lesion(case, "L2", label="mole of 2019")) == {"L1": "1", "L2": "2"}
 
 
 def test_rows_show_guesses_missing_files_and_unassigned_images(tmp_path):

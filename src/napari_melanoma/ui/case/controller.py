@@ -1,4 +1,4 @@
-"""The open case: create, open, edit with undo, save and close it; the settings of its dock, and the sample case."""
+"""The open case: create, open, edit with undo, save and close it; and the settings of its dock."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.io.results import write_rgb
-from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
-from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.recent_files import RECENT_CASES, RecentPaths
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
@@ -429,22 +426,3 @@ class CaseSettings(DockSettings):
 def _open_images_key(folder: Path) -> str:
     """Return the settings key of a case; the path is hashed, because it may contain a person's name."""
     return f"case/shown/{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
-
-
-SIZE = 320
-NAMES = (
-    "back_left_1_dermoscopy",
-    "back_left_1_macro",
-    "forearm_right_2_dermoscopy",
-    "forearm_right_2_macro",
-    "cheek_3_dermoscopy",
-)
-
-
-def write_sample(folder: Path, run: RunContext) -> Path:
-    """Generate the images, in a thread."""
-    for seed, name in enumerate(run.track(NAMES, "Generating the sample")):
-        modality = "dermoscopic" if "dermo" in name else "macroscopic"
-        config = LesionPhantomConfig(seed=seed, modality=modality, size=(SIZE, SIZE))
-        write_rgb(folder / f"{name}.png", lesion_phantom(config).rgb)
-    return folder

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_melanoma.case.model import Case, CaseImage, CaseLesion
+from napari_melanoma.case.model import Case, CaseImage, CaseLesion, number_lesions
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import find_column, format_field_value
@@ -92,7 +92,9 @@ class CaseControls(QWidget):
         self.menu_button = tool_button("case_menu", "Case menu", "New, open, recent, add, close", "case ▾")
         self.menu_button.setMenu(QMenu(self.menu_button))
         self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.notice = CaseNotice()
+        self.notice = NoticeLabel("case_notice", "Notice")
+        self.notice.label.setTextFormat(Qt.TextFormat.RichText)
+        self.notice.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.patient_form = CaseForm("patient", PATIENT_FIELDS, "patient_form")
         self.confirm_button = tool_button(
             "case_confirm", "Confirm all suggestions", "Confirm all suggested values of this case"
@@ -199,26 +201,6 @@ class CaseControls(QWidget):
         self.predict_button.setToolTip(f"{reason}." if reason else tip)
 
 
-class CaseNotice(QFrame):
-    """A sentence with links about the case file, such as a conflict."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setObjectName("notice")
-        self.label = named(WrappedLabel(), "case_notice", "Notice")
-        self.label.setToolTip("")
-        self.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(8, 4, 4, 4)
-        column.addWidget(self.label)
-        self.hide()
-
-    def set_text(self, text: str) -> None:
-        """Show a sentence; hide the notice if it is empty."""
-        self.label.setText(text)
-        self.setVisible(bool(text))
-
-
 MAX_RECENT = 5
 RECENT_LINK = "recent:"
 
@@ -284,10 +266,8 @@ class LesionPage(QWidget):
         layout.setSpacing(4)
         layout.addWidget(self.comparison_label)
         layout.addWidget(self.prediction_section)
-        diagnosis, findings = (
-            CaseForm("lesion", LESION_FIELDS, "lesion_form"),
-            CaseForm("lesion", FINDINGS_FIELDS, "findings_form"),
-        )
+        diagnosis = CaseForm("lesion", LESION_FIELDS, "lesion_form")
+        findings = CaseForm("lesion", FINDINGS_FIELDS, "findings_form")
         self.forms = (diagnosis, findings)
         self.risk = CaseRiskSection(icons)
         self._risk_section = section("Risk", "case_risk", self.risk, settings, True)
@@ -314,7 +294,8 @@ class LesionPage(QWidget):
             column.addWidget(part)
 
     def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> None:
-        self.title.setText(f"Lesion {formatting.number_lesions(case)[lesion.id]}: {formatting.format_site(lesion)}")
+        """Show a lesion, without its prediction."""
+        self.title.setText(f"Lesion {number_lesions(case)[lesion.id]}: {formatting.format_site(lesion)}")
         self.body_map.set_lesions(formatting.create_body_marks(case), lesion.id)
         self.body_map.set_site(site_word(lesion.site, lesion.sub_site), lesion.laterality)
         self.body_map.setEnabled(editable)
@@ -370,10 +351,11 @@ class ImagePage(QWidget):
         self.lesion_combo.activated.connect(self._on_lesion)
 
     def show_image(self, case: Case, lesion: CaseLesion | None, image: CaseImage, editable: bool) -> None:
+        """Show an image; ``lesion``: the lesion that it is assigned to, None without one."""
         self.title.setText(image.path.name)
         self.title.setToolTip(str(image.path))
         self.lesion_combo.clear()
-        numbers = formatting.number_lesions(case)
+        numbers = number_lesions(case)
         for one in case.lesions:
             guess = " ?" if one is lesion and "lesion" in image.guesses else ""
             self.lesion_combo.addItem(

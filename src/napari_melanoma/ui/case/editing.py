@@ -154,7 +154,7 @@ class CaseEditor(QObject):
 
     def _lesion_number(self, lesion: str) -> str:
         case = self._controller.case
-        return "" if case is None else formatting.number_lesions(case).get(lesion, "")
+        return "" if case is None else model.number_lesions(case).get(lesion, "")
 
     def _is_lesion(self) -> bool:
         case, current = self._controller.case, self._tree.current_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 
 CASE_FOLDER_TITLE = "Folder for the case of these images"
 SAMPLE_FOLDER = "napari-melanoma sample case"
+SAMPLE_PX = 320
+SAMPLE_NAMES = (
+    "back_left_1_dermoscopy",
+    "back_left_1_macro",
+    "forearm_right_2_dermoscopy",
+    "forearm_right_2_macro",
+    "cheek_3_dermoscopy",
+)
 
 
 class CaseImporter(QObject):
@@ -104,7 +112,8 @@ class CaseImporter(QObject):
             "notes": self._show_notes,
             "close": self._controller.close,
         }
-        slots.get(link, self.message.emit)(*(() if link in slots else ("",)))
+        if link in slots:
+            slots[link]()
 
     def choose_images(self) -> None:
         """Open a dialog for images, tables and DICOM files."""
@@ -137,13 +146,11 @@ class CaseImporter(QObject):
     def _on_entry(self, link: str, checked: bool = False) -> None:
         self.follow_link(link)
 
-    def _choose_folder(self, title: str, then: Callable[[Path], None]) -> None:
+    def _choose_folder(self, title: str, then: Callable[[Path], object]) -> None:
         choose_folder(self._dock, "case_folder_dialog", title, self._settings.default_folder, then)
 
     def _create_sample(self, parent: Path) -> None:
         """Create the sample in a new folder, and add it."""
-        from napari_melanoma.ui.case.controller import write_sample
-
         folder = parent / SAMPLE_FOLDER
         if (folder / CASE).is_file():
             self._controller.open(folder)
@@ -199,11 +206,8 @@ class CaseImporter(QObject):
         count = after.images_numbered - previous_count
         new = [image.id for _, image in after.iterate_images() if int(image.id[1:]) > previous_count]
         self._controller.edit(after, f"{format_count(count, 'image')} added")
-        self.message.emit(
-            f"{format_count(count, 'image')} added.{self._format_notes()}"
-            if count
-            else f"No new images.{self._format_notes()}"
-        )
+        text = f"{format_count(count, 'image')} added." if count else "No new images."
+        self.message.emit(f"{text}{self._format_notes()}")
         if new:
             self.added.emit(new[0])
 
@@ -217,11 +221,9 @@ class CaseImporter(QObject):
         return f" {html.escape(first)} {self._dock.icons.link('notes', f'All {len(self._notes)} notes')}"
 
     def _on_opened(self) -> None:
-        if self._opened_message and self._controller.store is not None:
-            self.message.emit(self._opened_message)
-        elif self._controller.store is not None:
-            found = format_names(self._controller.store.found.values(), max_names=1)
-            self.message.emit(found)
+        store = self._controller.store
+        if store is not None:
+            self.message.emit(self._opened_message or format_names(store.found.values(), max_names=1))
         self._opened_message, self._pending_case = "", None
 
     def _show_notes(self) -> None:
@@ -236,6 +238,19 @@ class CaseImporter(QObject):
     def _show_folder(self) -> None:
         if self._controller.store is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._controller.store.folder)))
+
+
+def write_sample(folder: Path, run: RunContext) -> Path:
+    """Generate the images of the sample case; call this in a thread."""
+    from napari_melanoma.io.results import write_rgb
+    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+
+    for seed, name in enumerate(run.track(SAMPLE_NAMES, "Generating the sample")):
+        modality = "dermoscopic" if "dermo" in name else "macroscopic"
+        config = LesionPhantomConfig(seed=seed, modality=modality, size=(SAMPLE_PX, SAMPLE_PX))
+        write_rgb(folder / f"{name}.png", lesion_phantom(config).rgb)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -329,16 +344,14 @@ class CaseImageCollector(QObject):
         """Ask for the mapping of a table, and collect again."""
         from napari_melanoma.ui.table_mapping import MappingDialog
 
-        mapped = CaseImportRequest(
-            request.paths, request.lesion, request.patient, request.mapping, mapping_requested=True
-        )
+        mapped = replace(request, mapping_requested=True)
         dialog = MappingDialog(table, self._dock.window(), request.mapping)
         dialog.mapping_chosen.connect(partial(self._on_mapping, mapped))
         dialog.rejected.connect(partial(self.start, mapped))
         dialog.open()
 
     def _on_mapping(self, request: CaseImportRequest, mapping: TableMapping) -> None:
-        self.start(CaseImportRequest(request.paths, request.lesion, request.patient, mapping, mapping_requested=True))
+        self.start(replace(request, mapping=mapping))
 
     def _open_patient_dialog(
         self, request: CaseImportRequest, patients: Sequence[CollectedPatient], notes: tuple[Note, ...]

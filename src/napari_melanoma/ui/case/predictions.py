@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui.shared_state import models_changed
-from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
 
@@ -131,8 +131,8 @@ class CasePredictor(QObject):
             self.started.emit()
 
     def _on_response(self, response: Mapping[str, Any]) -> None:
-        store, case = self._controller.store, self._controller.case
-        if store is not None and case is not None:
+        store = self._controller.store
+        if store is not None:
             self._file_jobs.submit("keep", lambda: partial(_save_predictions, store, response["predictions"]))
 
     def _on_opened(self) -> None:
@@ -144,7 +144,7 @@ class CasePredictor(QObject):
         self.predictions = None
         self.changed.emit()
         if store is not None:
-            self._file_jobs.submit("read", lambda: _create_read_job(store))
+            self._file_jobs.submit("read", lambda: partial(_read_predictions, store))
 
     def _on_models(self, name: str) -> None:
         """List the models again, since one was installed or removed."""
@@ -171,11 +171,7 @@ class CasePredictor(QObject):
             self.finished.emit(message)
 
 
-def _create_read_job(store: CaseStore) -> JobFunction:
-    return lambda run: _read_store_predictions(store, run)
-
-
-def _read_store_predictions(store: CaseStore, run: RunContext) -> tuple[CaseStore, CasePredictions | None]:
+def _read_predictions(store: CaseStore, run: RunContext) -> tuple[CaseStore, CasePredictions | None]:
     from napari_melanoma.case.results import read_predictions
 
     return store, read_predictions(store.folder)

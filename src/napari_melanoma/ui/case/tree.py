@@ -11,7 +11,7 @@ from qtpy.QtCore import QModelIndex, QRect, Qt, Signal
 from qtpy.QtGui import QColor, QDragEnterEvent, QDragMoveEvent, QDropEvent, QKeyEvent, QPainter, QPixmap
 from qtpy.QtWidgets import QAbstractItemView, QTreeWidget, QTreeWidgetItem, QWidget
 
-from napari_melanoma.case.model import Case, CaseImage, CaseLesion
+from napari_melanoma.case.model import Case, CaseImage, CaseLesion, number_lesions
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.body_map.widget import DARK_COLORS
 from napari_melanoma.ui.case import formatting
@@ -319,7 +319,7 @@ def create_rows(
     ``missing``: ids of images without a file. ``predictions``: the current ones, by lesion id. ``outdated``: ids of
     lesions with an outdated prediction.
     """
-    numbers = formatting.number_lesions(case)
+    numbers = number_lesions(case)
     found = predictions or {}
     lesions = tuple(
         _create_lesion_row(lesion, numbers[lesion.id], missing, found.get(lesion.id), is_outdated=lesion.id in outdated)
@@ -345,12 +345,10 @@ def _create_lesion_row(
     images = tuple(_create_image_row(image, missing) for image in lesion.images)
     subtitle, state = formatting.summarize_lesion(lesion), ""
     if prediction is not None:
-        subtitle, tip = (
-            f"{format_short_verdict(prediction.prediction)} · {subtitle}",
-            f"{tip}\n{format_verdict(prediction.prediction)}",
-        )
-        valid = prediction.prediction.validity.valid
-        state = "" if not valid else "outlier" if prediction.outlier and prediction.outlier.is_outlier else ""
+        subtitle = f"{format_short_verdict(prediction.prediction)} · {subtitle}"
+        tip = f"{tip}\n{format_verdict(prediction.prediction)}"
+        if prediction.prediction.validity.valid and prediction.outlier and prediction.outlier.is_outlier:
+            state = "outlier"
     elif is_outdated:
         subtitle, tip = f"{OUTDATED_ROW} · {subtitle}", f"{tip}\nThe case has changed since its prediction."
     return CaseRow(lesion.id, formatting.format_site(lesion), subtitle, state, number=number, tip=tip, rows=images)
