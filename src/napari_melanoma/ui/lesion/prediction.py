@@ -21,6 +21,7 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
     import numpy as np
+    from napari.layers import Image
     from numpy.typing import NDArray
 
     from napari_melanoma.classification.prediction import ClassPrediction
@@ -77,8 +78,8 @@ class LesionPredictionController(QObject):
         self.patient_data.changed.connect(self.refresh)
         self.edited_masks.changed.connect(self.refresh)
         work.changed.connect(self.refresh)
-        for moved in (controls.mask_controls.changing, controls.mask_controls.changed):
-            moved.connect(self._on_mask_controls)
+        for signal in (controls.mask_controls.changing, controls.mask_controls.changed):
+            signal.connect(self._on_mask_controls)
         work.photograph_removed.connect(self._on_photograph_removed)
         self.saved_predictions.found.connect(self._on_saved_prediction)
         self.queue.predicted.connect(self._on_predicted)
@@ -89,27 +90,24 @@ class LesionPredictionController(QObject):
 
     def current_prediction(self, identity: str) -> ClassPrediction | None:
         """Return the prediction for the current mask, patient data and model; None if there is none."""
-        outcome = self._outcomes.get(identity)
-        return None if outcome is None or outcome.request != self._current_request(identity) else outcome.prediction
+        outcome = self._current_outcome(identity)
+        return None if outcome is None else outcome.prediction
 
     def lesion_predictions(self, identity: str) -> tuple[ClassPrediction, ...]:
         """Return the current prediction for each of several lesions; empty for one, and while they are computed."""
-        outcome, lesion = self._outcomes.get(identity), self._controller.store.lesions.get(identity)
-        if outcome is None or lesion is None or outcome.request != self._current_request(identity):
+        outcome, lesion = self._current_outcome(identity), self._controller.store.lesions.get(identity)
+        if outcome is None or lesion is None:
             return ()
         return outcome.lesions if len(outcome.lesions) == len(lesion.result.lesion_measurements) else ()
 
     def result_with_prediction(self, identity: str) -> LesionResult:
         """Return the result of a photograph as it is saved: with prediction, patient data and visible heatmap.
 
-        Without these if there is no current prediction.
+        Without a current prediction, none of these is added.
         """
-        lesion, prediction, request = (
-            self._controller.store.lesions[identity],
-            self.current_prediction(identity),
-            self._shown_request(identity),
-        )
-        result = lesion.result
+        lesion = self._controller.store.lesions[identity]
+        result, prediction = lesion.result, self.current_prediction(identity)
+        request = self._shown_request(identity)
         if prediction is None or request is None or request.classifier_input.mask_digest != lesion.mask_digest:
             return result
         return replace(
@@ -150,8 +148,13 @@ class LesionPredictionController(QObject):
             self._show_model()  # the type of the photograph may have become known
             self._update_section()
 
+    def _current_outcome(self, identity: str) -> LesionPredictionOutcome | None:
+        """Return the outcome for the current mask, patient data and model; None if there is none."""
+        outcome = self._outcomes.get(identity)
+        return None if outcome is None or outcome.request != self._current_request(identity) else outcome
+
     def _current_request(self, identity: str) -> LesionPredictionRequest | None:
-        """The request for the current mask, patient data and model; None without analysis or model."""
+        """Return the request for the current mask, patient data and model; None without analysis or model."""
         lesion = self._controller.store.lesions.get(identity)
         model = "" if lesion is None else self._model_of(identity)
         if lesion is None or not model:
@@ -163,7 +166,7 @@ class LesionPredictionController(QObject):
         return LesionPredictionRequest(identity, classifier_input, row)
 
     def _model_of(self, identity: str | None) -> str:
-        """The model for a photograph; empty for none."""
+        """Return the model for a photograph; empty for none."""
         lesion = self._controller.store.lesions.get(str(identity))
         return self._controls.classifier.model_for(None if lesion is None else lesion.result.modality)
 
@@ -180,7 +183,7 @@ class LesionPredictionController(QObject):
             self.patient_data.set_model(model)
 
     def _shown_request(self, identity: str | None) -> LesionPredictionRequest | None:
-        """The request of the prediction that is shown."""
+        """Return the request of the prediction that is shown; None if there is none."""
         outcome = None if identity is None else self._outcomes.get(identity)
         return None if outcome is None or outcome.prediction is None else outcome.request
 
@@ -425,17 +428,13 @@ def _explain_missing(controls: LesionControls, fault: str, known: LesionPredicti
     if known is None:
         return NOT_ANALYZED
     if fault:
-        return f"{_first_capital(html.escape(fault))} {again}"
+        return f"{html.escape(fault[:1].upper() + fault[1:])} {again}"
     return "Predicting ..." if waits else f"{STOPPED} {again}"
 
 
 def _no_model_text(controls: LesionControls) -> str:
     train = controls.icons.link("train", "Train one")
     return f"No classification model is installed. {train}, or add one with <i>napari-melanoma models import</i>."
-
-
-def _first_capital(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"
 
 
 class PredictionStatusUpdater(QObject):
@@ -499,12 +498,11 @@ class LesionHeatmapController(QObject):
     ) -> None:
         super().__init__(parent)
         self._controls = controls.heatmap
-        self._picker = controls.picker
         self._edited_masks = edited_masks
         self._store = store
         self._queue = queue
         self._shown_requests: dict[str, LesionPredictionRequest] = {}
-        self._failed_methods: set[tuple[str, str]] = set()  # models and methods that are not retried automatically
+        self._failed_methods: set[tuple[str, str]] = set()  # models and methods that are not tried again
         self._request: LesionPredictionRequest | None = None
         self._controls.options_changed.connect(self._on_options_changed)
         self._controls.opacity_changed.connect(self._on_opacity_changed)
@@ -514,15 +512,15 @@ class LesionHeatmapController(QObject):
         self._request = None
         if identity is None:
             return
-        method = self._controls.method
-        new_request = None if request is None or not method else self._heatmap_request(request)
-        self._request = request
-        if new_request is None or new_request != self._shown_requests.get(identity):
-            self._hide(identity, gone=request is None)
-            if new_request is not None and (new_request.classifier_input.model, method) not in self._failed_methods:
-                self._queue.submit(new_request)
-        else:
+        self._request, method = request, self._controls.method
+        wanted = None if request is None or not method else self._heatmap_request(request)
+        if wanted is not None and wanted == self._shown_requests.get(identity):
             self._show(identity)
+            return
+        if request is None or method not in FAST_METHODS:  # a fast one soon replaces the outdated heatmap
+            self._hide(identity)
+        if wanted is not None and (wanted.classifier_input.model, method) not in self._failed_methods:
+            self._queue.submit(wanted)
 
     def set_heatmap(self, request: LesionPredictionRequest, heat: object) -> None:
         """Show a heatmap from the worker, unless mask or options have changed since.
@@ -548,15 +546,9 @@ class LesionHeatmapController(QObject):
         """
         from napari_melanoma.lesion.analysis import LesionHeatmap
 
-        method, image = self._controls.method, self._store.image(identity)
-        if (
-            request is None
-            or not method
-            or image is None
-            or self._shown_requests.get(identity) != self._heatmap_request(request)
-        ):
+        method, layer = self._controls.method, self._find_layer(identity)
+        if request is None or not method or self._shown_requests.get(identity) != self._heatmap_request(request):
             return None
-        layer = photographs.find_layer(self._store.viewer, image, "heatmap")
         return None if layer is None else LesionHeatmap(layer.data, method, self._controls.target or positive)
 
     def set_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
@@ -565,7 +557,7 @@ class LesionHeatmapController(QObject):
         self.failed.emit(error)
 
     def _heatmap_request(self, request: LesionPredictionRequest) -> LesionPredictionRequest:
-        """The heatmap request for a prediction, with the current options."""
+        """Return the heatmap request for a prediction, with the current options."""
         return request._replace(method=self._controls.method, target=self._controls.target)
 
     def clear(self) -> None:
@@ -576,23 +568,22 @@ class LesionHeatmapController(QObject):
         """Remove a photograph."""
         self._shown_requests.pop(identity, None)
 
-    def _hide(self, identity: str, *, gone: bool) -> None:
-        """Hide the heatmap if it is not new_request, or if the new one takes long to compute."""
-        if gone or self._controls.method not in FAST_METHODS:
-            image = self._store.image(identity)
-            layer = None if image is None else photographs.find_layer(self._store.viewer, image, "heatmap")
-            if layer is not None:
-                layer.visible = False  # kept, to be shown again for the same prediction
+    def _find_layer(self, identity: str) -> Image | None:
+        """Find the heatmap of a photograph; None if there is none."""
+        image = self._store.image(identity)
+        return None if image is None else photographs.find_layer(self._store.viewer, image, "heatmap")
+
+    def _hide(self, identity: str) -> None:
+        layer = self._find_layer(identity)
+        if layer is not None:
+            layer.visible = False  # kept, to be shown again for the same prediction
 
     def _show(self, identity: str) -> None:
-        image = self._store.image(identity)
-        layer = None if image is None else photographs.find_layer(self._store.viewer, image, "heatmap")
-        if layer is None:
-            new_request = self._shown_requests.pop(identity, None)  # the layer was removed by the user
-            if new_request is not None:
-                self._queue.submit(new_request)
-        else:
-            layer.visible = bool(image is not None and image.visible)
+        image, layer = self._store.image(identity), self._find_layer(identity)
+        if layer is not None:
+            layer.visible = image is not None and bool(image.visible)
+        elif (request := self._shown_requests.pop(identity, None)) is not None:  # the user has removed the layer
+            self._queue.submit(request)
 
     def _on_options_changed(self) -> None:
         self._failed_methods.clear()
