@@ -74,7 +74,7 @@ class LesionStore:
         )
 
     def existing_mask(self, identity: str) -> Labels | None:
-        """Find the mask of a photograph that this dock has not analyzed, left by a previous dock."""
+        """Find the mask that a previous dock left for a photograph that this dock has not analyzed."""
         image = self.image(identity)
         if image is None:
             return None
@@ -87,7 +87,7 @@ class LesionStore:
         return next((layer for layer in layers if photographs.get_role(layer) == role), None)
 
     def unsaved_names(self) -> list[str]:
-        """Return the layer names of open photographs with unsaved corrections."""
+        """Return the names of the open photographs with unsaved corrections."""
         images = (self.image(identity) for identity, lesion in self.lesions.items() if lesion.unsaved)
         return [image.name for image in images if image is not None]
 
@@ -152,10 +152,10 @@ class MaskOrigin(NamedTuple):
 class LesionUpdate:
     """The outcome of a computation for a photograph, applied if the mask has not changed in the meantime.
 
-    ``previous_mask`` is the mask before, uint8 (row, column), ``changed_pixels`` the pixels in which the new one
-    differs; both are None if the mask does not change. ``mask_digest`` is the digest of the new mask. A preview has
-    contours (``other_contours`` of lesions outside the mask) and no result; ``outdated`` means that the mask was edited
-    in the meantime, ``restored`` that undo restored the mask.
+    ``previous_mask``: the current mask, uint8 (row, column); ``changed_pixels``: the pixels in which the new mask
+    differs. Both are None if the mask does not change. ``mask_digest``: the digest of the new mask. A preview has
+    ``contours``, and ``other_contours`` of lesions outside the mask, instead of a result. ``outdated``: whether the
+    mask was edited in the meantime. ``restored``: whether undo restored the mask.
     """
 
     identity: str
@@ -178,8 +178,8 @@ class LesionUpdate:
 class AnalyzedLesion:
     """The state of an analyzed photograph.
 
-    ``origins`` are the origins of its masks by digest, so that undo restores the model, the options and the controls
-    with the mask. ``default_options`` are the options shared by all photographs when it was analyzed.
+    ``origins``: the origins of the latest masks by digest, from which undo restores the model, the options and the
+    controls with the mask. ``default_options``: the options shared by all photographs when this one was analyzed.
     """
 
     result: LesionResult

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_melanoma.ui.lesion.analyzed_lesions import (
-    LesionStore,
-    LesionUpdate,
-)
+from napari_melanoma.ui.lesion.analyzed_lesions import LesionStore, LesionUpdate
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.job import GuiTaskQueue
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -47,9 +44,9 @@ class LesionLayers(QObject):
     def _show_mask(self, identity: str) -> None:
         image = self._store.image(identity)
         if image is not None:
-            mask = self._store.lesions[identity].result.mask
             labels = self._store.mask(identity)
             if labels is None:  # otherwise the mask left by a previous dock is reused
+                mask = self._store.lesions[identity].result.mask
                 labels = layers.show_mask(self._store.viewer, image, mask.astype("uint8"))
             self.editable_layer_added.emit(labels)
 
@@ -61,9 +58,10 @@ class LesionLayers(QObject):
     def _show_contours(self, identity: str) -> None:
         image = self._store.image(identity)
         if image is not None:
-            layers.show_contours(self._store.viewer, image, self._store.lesions[identity].result.contours)
-            layers.show_other_lesions(self._store.viewer, image, self._store.lesions[identity].result)
-            layers.show_numbers(self._store.viewer, image, self._store.lesions[identity].result.lesion_boxes)
+            viewer, result = self._store.viewer, self._store.lesions[identity].result
+            layers.show_contours(viewer, image, result.contours)
+            layers.show_other_lesions(viewer, image, result)
+            layers.show_numbers(viewer, image, result.lesion_boxes)
 
     def _show_roi(self, identity: str) -> None:
         image = self._store.image(identity)

@@ -48,11 +48,11 @@ AUTOSAVE_DELAY_MS = 600
 
 
 class RecoveredLesion(NamedTuple):
-    """Recovered corrections: the predicted result, the corrected mask, the strokes, the time, and the mask's origin.
+    """Corrections to restore: the predicted result, the corrected mask, strokes that were not applied, and the time.
 
-    ``mask`` is bool, ``scribbles`` uint8 (0, 1, 2), both (row, column). ``mask_digest`` and ``image_digest`` are the
-    digests of the predicted mask and of the photograph's pixels. ``origin`` is the part of the provenance that concerns
-    the corrected mask.
+    ``mask``: bool (row, column). ``scribbles``: uint8 (row, column), 1 inside and 2 outside the lesion.
+    ``mask_digest``, ``image_digest``: the digests of the predicted mask and of the photograph's pixels. ``origin``: the
+    part of the provenance that describes the corrected mask.
     """
 
     result: LesionResult
@@ -118,8 +118,8 @@ def save_recovery(
 def find_recovery(digest: str, photograph: Photograph, others: Collection[str] = ()) -> RecoveredLesion | None:
     """Search for unsaved corrections of a photograph; call this in a thread.
 
-    ``digest``: of the photograph's pixels. Returns the newest; None if there are none that can be read, or if they
-    belong to a running napari.
+    ``digest``: of the photograph's pixels. ``others``: identities of other open photographs. Returns the newest
+    corrections; None if none can be read, or if another running napari is editing them.
     """
     open_folders = {recovery_folder(digest, other) for other in others}
     found = (
@@ -131,7 +131,7 @@ def find_recovery(digest: str, photograph: Photograph, others: Collection[str] =
 
 
 def _find_recovery(digest: str, folder: Path, photograph: Photograph) -> RecoveredLesion | None:
-    """Read a folder; None if it is damaged, of another version, or of a running napari."""
+    """Read a recovery folder; None if it is damaged, of another version, or of another running napari."""
     try:
         about = read_json(folder / "recovery.json")
         if about["format_version"] != RECOVERY_FORMAT or _is_running(about["owner"]):
