@@ -99,13 +99,10 @@ class CaseImageOpener(LesionDockLink):
             image = self.find_image(path)
             if image is None:
                 continue
-            lesion = (
-                None
-                if self.connected_dock is None
-                else self.connected_dock.controller.store.lesions.get(str(photographs.get_identity(image)))
-            )
+            identity, dock = str(photographs.get_identity(image)), self.connected_dock
+            lesion = None if dock is None else dock.controller.store.lesions.get(identity)
             if lesion is None or not lesion.unsaved:
-                self._looked_up.discard(str(photographs.get_identity(image)))
+                self._looked_up.discard(identity)
                 for layer in reversed(photographs.find_layers(self.viewer, image)):
                     self.viewer.layers.remove(layer)
 
@@ -220,23 +217,21 @@ class CaseImageOpener(LesionDockLink):
 
     def _prepare(self, identity: str, image: CaseImage) -> Callable[[RunContext], StoredAnalysis] | None:
         layer = self.find_image(image.path)
-        return (
-            None
-            if layer is None
-            else partial(_read_analysis_of, identity, image, LayerPhotographSource.from_layer(layer))
-        )
+        if layer is None:
+            return None
+        return partial(_read_stored_analysis, identity, image, LayerPhotographSource.from_layer(layer))
 
     def _on_stored(self, found: StoredAnalysis) -> None:
         identity, stored = found
-        lesion = self.connected_dock
-        if lesion is None:
+        dock = self.connected_dock
+        if dock is None:
             return
         if isinstance(stored, RecoveredLesion):
             self.restored.add(identity)
-            remaining = lesion.controller.store.existing_mask(identity)  # takes precedence
+            remaining = dock.controller.store.existing_mask(identity)  # takes precedence
             if remaining is not None:
                 stored = stored._replace(mask=remaining.data != 0)
-            lesion.controller.recovery.restore(identity, stored)
+            dock.controller.recovery.restore(identity, stored)
             return
         if stored is not None:
             self._masks[identity] = stored
@@ -278,44 +273,28 @@ class CaseImageOpener(LesionDockLink):
             self.explained.emit(image.id, identity)
 
 
-def pixel_size_by_hand(layer: Image) -> PixelSize | None:
-    """Return the scale of a photograph set by the user, or None."""
-    given: PixelSize | None = layer.metadata.get(METADATA_KEY, {}).get("ruler")
-    return given
-
-
-def _read_analysis_of(
+def _read_stored_analysis(
     identity: str, image: CaseImage, source: LayerPhotographSource, run: RunContext
 ) -> StoredAnalysis:
-    return identity, read_stored_analysis(image, source, run)
+    """Read the analysis of an image with its current mask; call this in a thread.
 
-
-def read_stored_analysis(
-    image: CaseImage, source: LayerPhotographSource, run: RunContext
-) -> RecoveredLesion | NDArray[np.bool_] | None:
-    """Read the analysis of an image with its valid mask, in a thread.
-
-    Returns only the corrected mask, bool (row, column), if the photograph must be analyzed again; None if nothing is
-    stored.
+    Returns the identity with the analysis, or with only the corrected mask, bool (row, column), if the photograph must
+    be analyzed again, or with None if nothing is stored.
     """
     photograph = source.read()
     digest = array_fingerprint(photograph.rgb)
     run.check()
     mask = None if image.correction is None else _read_corrected_mask(image.correction, photograph, digest)
-    result = next(filter(None, (_read_result_folder(kept, photograph, digest) for kept in _sort_results(image))), None)
-    if result is None:
-        return mask
-    valid_mask = result.mask if mask is None else mask
-    origin = {} if mask is None or image.current is None else _read_mask_origin(image.current.path)
-    return RecoveredLesion(
-        result, array_fingerprint(result.mask), digest, None, valid_mask, None, time.time(), image.path, origin
-    )
-
-
-def _sort_results(image: CaseImage) -> list[CaseResult]:
-    """Sort the results of an image: uncorrected ones first, then the newest."""
     newest = image.results[::-1]
-    return sorted(newest, key=lambda kept: kept.correction != "")
+    stored = sorted(newest, key=lambda kept: kept.correction != "")  # uncorrected ones first
+    result = next(filter(None, (_read_result_folder(kept, photograph, digest) for kept in stored)), None)
+    if result is None:
+        return identity, mask
+    current_mask = result.mask if mask is None else mask
+    origin = {} if mask is None or image.current is None else _read_mask_origin(image.current.path)
+    return identity, RecoveredLesion(
+        result, array_fingerprint(result.mask), digest, None, current_mask, None, time.time(), image.path, origin
+    )
 
 
 def _read_corrected_mask(correction: CaseCorrection, photograph: Photograph, digest: str) -> NDArray[np.bool_]:
@@ -370,7 +349,7 @@ def _read_result_folder(stored_result: CaseResult, photograph: Photograph, diges
 
 
 def _to_probability(picture: object) -> NDArray[np.float32]:
-    """Convert an 8-bit image to float32 (row, column) in [0, 1]."""
+    """Convert an 8-bit image to probabilities, float32 (row, column) in [0, 1]."""
     import numpy as np
 
     return np.asarray(picture, np.float32) / np.float32(255)
@@ -468,8 +447,8 @@ class CaseImageViewer(QObject):
             return
         images = [image for _, image in case.iterate_images()]
         open_images = [image for image in images if self.opener.is_open_or_queued(image.path)]
-        lesion = self.opener.connected_dock
-        shown = None if lesion is None else lesion.picker.identity
+        dock = self.opener.connected_dock
+        shown = None if dock is None else dock.picker.identity
         open_images.sort(key=lambda image: shown is not None and self.opener.find_path(shown) == image.path)
         self._settings.set_open_images(store.folder, [image.id for image in open_images])
 

@@ -9,7 +9,8 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_melanoma.case.model import set_correction, set_image
-from napari_melanoma.ui.case.images import CaseImageOpener, pixel_size_by_hand
+from napari_melanoma.ui.case.images import CaseImageOpener
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -125,7 +126,7 @@ class CaseCorrectionSaver(QObject):
         digests = ("", new.correction.digest if new.correction else "")
         results = tuple(result for result in new.results if result.correction in digests)
         layer = self._opener.find_image(current.path)
-        given = None if layer is None else pixel_size_by_hand(layer)
+        given = None if layer is None else layer.metadata.get(METADATA_KEY, {}).get("ruler")  # set by the user
         scale = {} if given is None else {"mpp_x": given.x_um, "mpp_y": given.y_um}
         self._controller.amend(
             set_correction(set_image(case, image_id, results=results, **scale), image_id, new.correction)
@@ -142,8 +143,8 @@ def _result_state(lesion: AnalyzedLesion) -> ResultState:
 
 def _find_image(case: Case | None, image_id: str) -> CaseImage | None:
     """Find an image of a case; None if it was removed."""
-    found = () if case is None else (image for _, image in case.iterate_images() if image.id == image_id)
-    return next(iter(found), None)
+    images = () if case is None else case.iterate_images()
+    return next((image for _, image in images if image.id == image_id), None)
 
 
 def _save_result(store: CaseStore, case: Case, image_id: str, result: LesionResult) -> Case:
