@@ -60,8 +60,8 @@ class CaseComparison(QObject):
         self._section = dock.lesion_page.comparison_section
         self._lesion: CaseLesion | None = None
         self._images: tuple[CaseImage, ...] = ()
-        self._pair: tuple[CaseImage, ...] = ()  # that is compared
-        self._selected_for = ""  # the lesion of which the user has selected photographs
+        self._pair: tuple[CaseImage, ...] = ()  # the photographs that are compared
+        self._selected_for = ""  # id of the lesion for which the user has selected photographs
         self._view: ComparisonView | None = None
         self._job: BackgroundJob | None = None
         self.layers: ComparisonLayers | None = None
@@ -74,7 +74,7 @@ class CaseComparison(QObject):
         dock.connections.connect(viewer.layers.events.removed, self._on_removed)
 
     def show_lesion(self, lesion: CaseLesion | None) -> None:
-        """Show the photographs of a lesion; a comparison of another one is left."""
+        """Show the photographs of a lesion, and leave the comparison of another lesion."""
         is_other = (self._lesion and self._lesion.id) != (lesion and lesion.id)
         self._lesion = lesion
         if is_other:
@@ -82,7 +82,7 @@ class CaseComparison(QObject):
         self._update()
 
     def _on_opened(self) -> None:
-        """Leave, and clear the choice: images of another case may have the same ids."""
+        """Leave the comparison, and clear the choice: images of another case may have the same ids."""
         self.leave()
         self._images, self._selected_for = (), ""
         if self._view is not None:
@@ -213,7 +213,7 @@ class CaseComparison(QObject):
             self.layers.show_contours(is_on)
 
     def _on_inserted(self, event: Event) -> None:
-        """Leave if another layer is shown, as of an image that was opened."""
+        """Leave if another layer is shown, such as an image that was opened."""
         if self.layers is not None and event.value.visible:
             self._leave_timer.start()
 
@@ -284,9 +284,9 @@ class ComparisonView(QWidget):
         self.blink_button.setToolTip(REDUCED_TIP if is_reduced else BLINK_TIP)
 
     def show_images(self, images: tuple[CaseImage, ...], is_kept: bool = False) -> bool:
-        """List the photographs; the first and the last one are chosen. Return whether the chosen ones have stayed.
+        """List the photographs, and choose the first and the last one of the same type.
 
-        ``is_kept``: the chosen ones stay if they still exist.
+        ``is_kept``: keep the chosen ones if they still exist. Returns whether they were kept.
         """
         chosen = [combo.currentData() for combo in self.combos]
         for combo in self.combos:
@@ -334,7 +334,7 @@ class ComparisonView(QWidget):
 
 
 def _explain_order(pair: Sequence[CaseImage]) -> str:
-    """State why the order of two photographs is that of the selection; empty if their days prove it."""
+    """Explain why two photographs are in the order of the selection; empty if they are ordered by their days."""
     days = {image.taken_on for image in pair}
     if "" not in days and len(days) == 2:
         return ""
@@ -415,11 +415,11 @@ class ComparisonLayers:
 
     @property
     def is_blinking(self) -> bool:
-        """Whether the photographs are shown in turns."""
+        """Whether the photographs are shown alternately."""
         return bool(self._timer.isActive())
 
     def blink(self, is_on: bool) -> None:
-        """Show the photographs in turns, or stop."""
+        """Start or stop showing the photographs alternately."""
         if is_on:
             self._share = 0.0
             self._layers[1].data = self._clip()
@@ -439,7 +439,7 @@ class ComparisonLayers:
         self._layers[0].data, self._layers[1].data = self._drawn[0], self._clip()
 
     def leave(self) -> None:
-        """Remove both layers, and show the others as they were; what the user has shown since stays in view."""
+        """Remove both layers, and show the others as before; what the user has shown since then stays in view."""
         self._timer.stop()
         self._connections.close()
         shown = get_current_picture(self._viewer)
@@ -468,7 +468,7 @@ class ComparisonLayers:
             self._layers[1].visible = not self._layers[1].visible
 
     def _clip(self) -> NDArray[np.uint8]:
-        """Return the second photograph, transparent left of the border and where it shows nothing."""
+        """Return the second photograph, transparent left of the border and outside its registered area."""
         import numpy as np
 
         opaque = self._pictures.covered.copy()

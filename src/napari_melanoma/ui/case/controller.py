@@ -90,7 +90,7 @@ class CaseController(QObject):
             self._on_edited()
 
     def amend(self, case: Case) -> None:
-        """Change a mask or a scale, without an undo step of the case."""
+        """Change what Undo keeps, such as a mask or a scale, without an undo step."""
         if self.is_editable and self.history is not None and case != self.history.case:
             self.history.amend(case)
             self._on_edited()
@@ -210,7 +210,7 @@ class CaseHistory:
         self._key = ""
 
     def amend(self, case: Case) -> None:
-        """Change the case without a step, as for a mask, which the viewer undoes."""
+        """Change the case without a step, as for a mask, whose changes the viewer undoes."""
         self.case = case
 
     def undo(self) -> str:
@@ -269,7 +269,8 @@ class PendingCorrections(Protocol):
 class CaseSaver(QObject):
     """Saves the open case; ``saved_at`` is the time of the last save by ``time.time``, 0 for never.
 
-    ``flush_requested``: forms are to pass on what is being typed, because the case is about to be closed or written.
+    ``flush_requested``: emitted before the case is closed or used from its file, so that forms apply what is being
+    typed.
     """
 
     flush_requested = Signal()
@@ -287,7 +288,7 @@ class CaseSaver(QObject):
         self._after_save: list[Callable[[], None]] = []
         tasks.idle.connect(self._advance)
         self._save_timer = DebounceTimer(self, SAVE_DELAY_MS)
-        self._save_timer.timeout.connect(self._save)
+        self._save_timer.timeout.connect(self.save)
         self._save_jobs = LatestJobQueue(self)
         self._save_jobs.succeeded.connect(self._on_saved)
         self._save_jobs.failed.connect(self._on_save_failed)
@@ -334,7 +335,7 @@ class CaseSaver(QObject):
         self._save_timer.stop()
 
     def _advance(self) -> None:
-        """Make the pending calls; before, save the corrections, then the case."""
+        """Save the corrections, then the case, then make the pending calls."""
         if not self._after_save or self._save_jobs.busy:
             return  # continued when the job has ended
         if self.corrections is not None and not self.corrections.is_saved and self._is_writable:
@@ -346,9 +347,6 @@ class CaseSaver(QObject):
             tasks.set_running(self, bool(self._after_save))
             then()
             self._advance()
-
-    def _save(self) -> None:
-        self.save()
 
     def _prepare(self, overwrite: bool) -> Callable[[RunContext], object] | None:
         store, case = self._store, self._case()

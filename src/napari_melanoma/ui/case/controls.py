@@ -319,7 +319,7 @@ class LesionPage(QWidget):
         self.prediction_section.show_prediction(prediction.prediction, is_pending=not current)
 
     def show_fusion(self, fused: FusedCase | None) -> None:
-        """Show why photographs and slide have no combined value; nothing if there are not both."""
+        """Explain why photographs and slide have no combined prediction; hidden unless there are both."""
         self.fusion_label.setText("" if fused is None else fused.reason)
         self.fusion_label.setVisible(fused is not None)
 
@@ -472,7 +472,7 @@ def _describe_basis(slide: str, risk: CaseRisk) -> str:
 
 
 def _create_holder() -> QWidget:
-    """Create the place of a section's content that is made when the section is opened."""
+    """Create an empty container, which is filled when its section is opened for the first time."""
     holder = QWidget()
     QVBoxLayout(holder).setContentsMargins(0, 0, 0, 0)
     return holder

@@ -154,7 +154,7 @@ class MaskControls(QWidget):
         self._lesion_count_label.setVisible(bool(text))
 
     def set_corrected(self, corrected: bool, *, predicted: bool = True) -> None:
-        """Disable the controls while the mask is corrected, since they would replace it, or has no prediction."""
+        """Disable the controls if they would replace a corrected mask, or if the mask was not predicted."""
         locked = corrected or not predicted
         if locked:
             self.debounce.stop()
@@ -302,7 +302,7 @@ class RoiControls(QWidget):
 class CorrectionTools(QWidget):
     """Buttons for brushes, strokes and selecting a lesion.
 
-    ``activated``: one of the tools is to be used, and other tools must be switched off.
+    ``activated``: emitted when one of these tools is switched on, so that other tools are switched off.
     """
 
     activated = Signal()
@@ -358,7 +358,7 @@ class CorrectionTools(QWidget):
         self.setEnabled(image is not None)
 
     def stop(self) -> None:
-        """Switch the tools off, since another tool is to be used."""
+        """Switch the tools off."""
         self.buttons["choose"].setChecked(False)
         for role in EDITED_ROLES:
             labels = None if self._image is None else photographs.find_layer(self._viewer, self._image, role)

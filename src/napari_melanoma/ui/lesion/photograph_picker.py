@@ -68,7 +68,7 @@ class PhotographPicker(QWidget):
         for emitter in (events.inserted, events.removed, events.reordered):
             connections.connect(emitter, self._on_layers)
         connections.connect(viewer.layers.selection.events.active, self._on_active)
-        self.combo.activated.connect(self._on_selected)
+        self.combo.activated.connect(self.show_current)
         self.ruler_button.toggled.connect(self.ruler_toggled)
 
     @property
@@ -85,7 +85,7 @@ class PhotographPicker(QWidget):
         """Select the next or previous photograph."""
         if self.combo.count():
             self.combo.setCurrentIndex((self.combo.currentIndex() + by) % self.combo.count())
-            self._on_selected()
+            self.show_current()
 
     def refresh(self) -> None:
         """List the photographs of the viewer; the selection does not change if possible."""
@@ -150,11 +150,8 @@ class PhotographPicker(QWidget):
             self.combo.setCurrentIndex(index)
             self._update_state()
 
-    def show_current(self) -> None:
+    def show_current(self, index: int = 0) -> None:
         """Show the selected photograph."""
-        self._on_selected()
-
-    def _on_selected(self, index: int = 0) -> None:
         image = self.image
         if image is not None and (self.combo.count() > 1 or not image.visible):
             show_photograph(self._viewer, image)
@@ -183,9 +180,9 @@ class ModalityNotice(QFrame):
         self.hide()
 
     def show_result(self, result: LesionResult | None, path: Path | None) -> None:
-        """Show the warning of a result, if it has one, and offer to open an image of no skin as a slide.
+        """Show the warning of a result, if any; offer to open an image that does not show skin as a slide.
 
-        ``path``: the file of the photograph; None if it was not read from one.
+        ``path``: the file of the photograph; None if it was not read from a file.
         """
         warning = "" if result is None else html.escape(result.warning)
         if result is not None and result.modality == "neither" and path is not None:

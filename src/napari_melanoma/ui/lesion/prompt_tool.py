@@ -33,7 +33,7 @@ THUMBNAIL_MARGIN = 0.3  # around all hypotheses
 OUTLINE_COLOR = (255, 225, 0)
 CLICK_KEY = format_key("lesion.click")
 HINT = "Click the lesion to include, right-click or Shift+click to exclude, drag for a box. Ctrl+Z undoes the last."
-NEW_TIP = "The next click begins another lesion; a box where there is none does, too"
+NEW_TIP = "The next click starts another lesion. A box outside all lesions does so, too."
 FIND_TIP = "Propose all lesions of the photograph; a right-click removes a proposal"
 
 
@@ -94,9 +94,10 @@ class PromptTool(QWidget):
 
 
 class PromptCanvasTool:
-    """Emits clicks and boxes on a photograph, while its mask is active, or without a mask the layer of its strokes.
+    """Calls ``on_prompt`` for clicks and boxes on a photograph.
 
-    ``on_left``: called when a brush of this layer is used instead.
+    While the tool is on, the mask is the active layer; without a mask, the layer of the strokes. ``on_left`` is called
+    when a brush of this layer is selected.
     """
 
     def __init__(self, viewer: Viewer, on_prompt: Callable[[PromptOptions], None], on_left: Callable[[], None]) -> None:
@@ -107,9 +108,9 @@ class PromptCanvasTool:
         self._layer: Labels | None = None
 
     def start(self, image: Image) -> Labels | None:
-        """Start, or go on with the mask if there is one now, so that Ctrl+Z undoes prompts.
+        """Start the tool, or continue on the mask once there is one, so that Ctrl+Z undoes prompts.
 
-        Returns the layer of the strokes if it is used instead.
+        Returns the layer of the strokes if there is no mask.
         """
         mask = find_layer(self._viewer, image, "mask")
         layer = layers.get_scribbles_layer(self._viewer, image) if mask is None else mask
@@ -135,7 +136,7 @@ class PromptCanvasTool:
                 layer.mode = "pan_zoom"
 
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Leave the tool when a brush is used, also one of napari's own buttons; the space bar pans for a moment."""
+        """Leave the tool when a brush is selected, also with napari's own buttons; the space bar only pans."""
         if self._layer is not None and str(self._layer.mode) not in KEPT_MODES:
             self._on_left()
 
@@ -172,7 +173,7 @@ class PromptCanvasTool:
 
 
 def make_preview(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a smaller copy of a photograph, uint8 (row, column, channel), of which thumbnails are cut."""
+    """Return a smaller copy of a photograph, uint8 (row, column, channel), from which thumbnails are cropped."""
     import numpy as np
     from PIL import Image
 
@@ -182,7 +183,7 @@ def make_preview(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def draw_hypotheses(preview: NDArray[np.uint8], logits: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
-    """Draw the outline of each mask in the same part of a photograph, which has all of them.
+    """Draw the outline of each mask on the part of a photograph that contains all masks.
 
     ``preview``: uint8 (row, column, channel). ``logits``: float32 (hypothesis, side, side), of the whole photograph.
     Returns thumbnails, each uint8 (row, column, channel), at most 128 pixels.

@@ -58,10 +58,10 @@ FIND_ALL = PendingPrompt(PromptOptions())  # compared by identity
 
 @dataclass
 class PromptedPhotograph:
-    """The prompts of a photograph: those to be sent, earlier states, and the last answer with its number and model.
+    """The prompts of a photograph: pending ones, earlier states, and the last answer with its number and model.
 
-    ``model``: the fields of the stamp of the model that answered last. ``must_encode``: whether the features for the
-    first prompt are to be computed before it.
+    ``model``: the fields of the stamp of the model that answered last. ``must_encode``: whether the features are to be
+    computed before the first prompt.
     """
 
     array: Path
@@ -77,9 +77,9 @@ class PromptedPhotograph:
     _data: object = None
 
     def read(self, source: LayerPhotographSource) -> Photograph:
-        """Return the photograph with its present scale; its pixels are read only if the layer has others (in a thread).
+        """Return the photograph with its current scale; call this in a thread.
 
-        Other pixels begin another history.
+        The pixels are read only if those of the layer were replaced. Other pixels start another history.
         """
         if self.photograph is None or source.data is not self._data:
             before = self.image_digest
@@ -92,10 +92,10 @@ class PromptedPhotograph:
 
 
 class MaskToCorrect(NamedTuple):
-    """The mask that prompts correct, with what is known about it, collected on the GUI thread.
+    """The mask that prompts correct, the strokes, and the analysis of the photograph, collected on the GUI thread.
 
-    ``mask``: uint8 (row, column), None without one. ``predicted_digest``: of the mask that a model predicted, in a
-    layer that an earlier dock left. ``known``: None if this dock has not analyzed the photograph.
+    ``mask``: uint8 (row, column); None without one. ``known``: None if this dock has not analyzed the photograph.
+    ``predicted_digest``: the digest of the mask that a model predicted for an earlier dock, which left the layer.
     """
 
     mask: NDArray[np.uint8] | None
@@ -105,7 +105,7 @@ class MaskToCorrect(NamedTuple):
 
     @classmethod
     def find(cls, store: LesionStore, identity: str) -> MaskToCorrect:
-        """Collect what is known about the mask of a photograph."""
+        """Collect the mask of a photograph."""
         labels = store.mask(identity)
         known = None if labels is None else store.lesions[identity]
         labels = labels or store.existing_mask(identity)
@@ -119,8 +119,8 @@ class PreparedPrompt:
     """A request to the worker for the current lesion of a state, or for all lesions; without a verb, there is none.
 
     ``before``: bool (row, column), the mask before the prompts. ``is_first``: whether the pixels of the photograph were
-    not analyzed before; ``is_corrected``: whether an earlier dock left a corrected mask. ``rest``: the pending prompts
-    about other lesions. ``given``: strokes and previous mask of the request.
+    not analyzed before. ``is_corrected``: whether an earlier dock left a corrected mask. ``rest``: the pending prompts
+    for other lesions. ``given``: the strokes and the previous mask of the request.
     """
 
     before: NDArray[np.bool_]
@@ -135,7 +135,7 @@ class PreparedPrompt:
 
 
 class Answer(NamedTuple):
-    """A change of the state by an answer, the answer's number, 0 for none, and the index of its hypothesis."""
+    """A change of the state by an answer, the number of the answer (0 for none), and the index of its hypothesis."""
 
     change: ChangeState
     number: int = 0
@@ -169,7 +169,7 @@ class PromptController(QObject):
         self.destroyed.connect(self._canvas.stop)
 
     def set_photograph(self) -> None:
-        """Follow the photograph in view."""
+        """Show the prompts of the photograph in view, and switch the tool off."""
         self._tool.button.setChecked(False)
         self._on_changed(str(self._controls.picker.identity))
 
@@ -191,7 +191,7 @@ class PromptController(QObject):
             self._controller.watcher.watch(strokes)
 
     def _request_encoding(self) -> None:
-        """Prepare the photograph in view while the tool is on, so that the first click is answered at once."""
+        """Prepare the photograph in view while the tool is on, so that the first click takes effect at once."""
         identity = self._controls.picker.identity
         if self._tool.button.isChecked() and identity is not None:
             self._photograph_of(identity).must_encode = True
@@ -209,7 +209,7 @@ class PromptController(QObject):
         self._next()
 
     def start_from(self, identity: str, step: PromptStep) -> None:
-        """Begin the prompts of a photograph again from a mask that was not edited, but replaced."""
+        """Start again from a mask that replaced the previous one of a photograph."""
         history = self._photograph_of(identity).history
         history.steps.append(step)
         history.current = step
@@ -219,7 +219,7 @@ class PromptController(QObject):
         return self._photographs.setdefault(identity, PromptedPhotograph(self._client.folder / name))
 
     def _next(self) -> None:
-        """Send what is pending, first for the photograph in view, when the answer before is in its mask."""
+        """Send pending prompts, first those of the photograph in view, once the previous answer is in its mask."""
         waiting = [identity for identity, photograph in self._photographs.items() if photograph.pending]
         waiting.sort(key=lambda identity: identity != self._controls.picker.identity)
         if self._stage is not None or self._encoding is not None:
@@ -236,7 +236,7 @@ class PromptController(QObject):
                 return
 
     def _encode(self, identity: str, photograph: PromptedPhotograph) -> None:
-        """Write the pixels of a photograph, and request its features; a prompt need not wait for their request."""
+        """Write the pixels of a photograph, then request its features; prompts wait only for the pixels."""
         photograph.must_encode = False
         source = self._controller.store.source(identity)
         if source is not None:
@@ -252,7 +252,7 @@ class PromptController(QObject):
         self._next()
 
     def _send(self, identity: str, photograph: PromptedPhotograph) -> None:
-        """Send what is pending for a photograph."""
+        """Send the pending prompts of a photograph."""
         source = self._controller.store.source(identity)
         if source is None:
             photograph.pending.clear()
@@ -311,7 +311,7 @@ class PromptController(QObject):
         self._next()
 
     def _on_changed(self, identity: str) -> None:
-        """Show prompts and hypotheses of the mask that is shown, also of one that undo restored."""
+        """Show the prompts and hypotheses of the current mask, also of one that undo restored."""
         photograph, lesion = self._photographs.get(identity), self._controller.store.lesions.get(identity)
         image = self._controller.store.image(identity)
         step = None if photograph is None or lesion is None else photograph.history.follow(lesion.mask_digest)
@@ -390,9 +390,9 @@ def prepare_prompt(
     model: str,
     run: RunContext,
 ) -> PreparedPrompt:
-    """Add prompts about one lesion to the state, and write the arrays of a request (in a thread).
+    """Add the prompts of one lesion to the state, and write the arrays of a request; call this in a thread.
 
-    ``model``: the selected one, which is used if it answers prompts.
+    ``model``: the selected model, which is used if it answers prompts.
     """
     import numpy as np
 
@@ -433,9 +433,9 @@ def prepare_prompt(
 def prepare_encoding(
     prompted: PromptedPhotograph, source: LayerPhotographSource, model: str, run: RunContext
 ) -> dict[str, Any]:
-    """Write the pixels of a photograph, and return the arguments of the request for its features (in a thread).
+    """Write the pixels of a photograph, and return the arguments of the request for its features.
 
-    ``model``: the selected one, which is used if it answers prompts.
+    Call this in a thread. ``model``: the selected model, which is used if it answers prompts.
     """
     from napari_melanoma.models.registry import find_prompted_model
 
@@ -461,7 +461,7 @@ def _predicted_mask(known: AnalyzedLesion) -> NDArray[np.bool_]:
 
 
 def add_pending(state: PromptState, pending: list[PendingPrompt]) -> tuple[PromptState, list[PendingPrompt]]:
-    """Add the prompts about one lesion, and return those that follow about others."""
+    """Add the prompts of one lesion to the state; return it with the remaining prompts, which are for other lesions."""
     first = pending[0]
     state = state.add_prompt(first.prompt, is_new=first.is_new)
     for index, one in enumerate(pending[1:], start=1):
@@ -481,10 +481,10 @@ def read_answer(
     options: LesionOptions | None,
     run: RunContext,
 ) -> tuple[Answer, RecoveredLesion | None]:
-    """Read the worker's answer (in a thread).
+    """Read the worker's answer; call this in a thread.
 
-    ``options``: of a photograph that was not analyzed, None for others. Returns the change of the state and, for a
-    photograph that was not analyzed, its result before the change, and the mask after it.
+    ``options``: the options of a photograph that was not analyzed; None for others. Returns the change of the state
+    and, for a photograph that was not analyzed, its result before the change with the mask after it.
     """
     import numpy as np
 
@@ -542,9 +542,10 @@ def change_mask(
     known: LesionResult,
     current: NDArray[np.uint8],
 ) -> LesionResult:
-    """Return the result after a change of the prepared state, or else the current one, and remember it (in a thread).
+    """Return the result after a change of the prepared state, and add the state to the history; call this in a thread.
 
-    ``current``: uint8 (row, column), the mask, which may have been edited since the state was prepared.
+    ``prepared``: None to change the current state. ``current``: uint8 (row, column), the current mask, which may have
+    been edited since the state was prepared.
     """
     mask, history = current != 0, prompted.history
     state = history.state_of(mask) if prepared is None else prepared.state.edit(prepared.before, mask)
