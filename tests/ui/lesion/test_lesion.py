@@ -279,6 +279,13 @@ def test_a_corrected_mask_is_replaced_only_after_confirmation(person):
     person.waits()
     assert np.array_equal(person.mask, drawn)
     assert person.lesion.corrected
+    # The question is about its photograph, also if another one is shown in the meantime.
+    person.clicks("primary")
+    person.opens("another mole")
+    person.answers("replace_corrections", "Replace")
+    person.waits()
+    assert np.array_equal(person.mask, model)
+    assert "another mole mask" not in person.viewer.layers
 
 
 def test_a_dock_opened_with_a_photograph_is_completed_at_once(viewer, shared_client, qtbot):

@@ -54,7 +54,7 @@ class LesionAnalysisController(QObject):
         if identity is None or not tasks.is_idle(self.queue):
             return
         if self._is_corrected(identity):
-            self._confirm_replace()
+            self._confirm_replace(identity)
         else:
             self._start([identity])
 
@@ -75,18 +75,17 @@ class LesionAnalysisController(QObject):
         self._controller.watcher.flush()
         return self._controller.store.is_corrected(identity)
 
-    def _confirm_replace(self) -> None:
+    def _confirm_replace(self, identity: str) -> None:
         details = "The mask was corrected manually. Ctrl+Z on the mask layer restores it."
         box = create_question(self._controls, "replace_corrections", "Replace your corrections?", details)
         box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.buttonClicked.connect(self._on_replace_confirmed)
+        box.buttonClicked.connect(partial(self._on_replace_confirmed, identity))
         box.finished.connect(box.deleteLater)
         box.open()
 
-    def _on_replace_confirmed(self, button: QAbstractButton) -> None:
-        identity = self._controls.picker.identity
-        if button.objectName() == "replace" and identity is not None and tasks.is_idle(self.queue):
+    def _on_replace_confirmed(self, identity: str, button: QAbstractButton) -> None:
+        if button.objectName() == "replace" and tasks.is_idle(self.queue):
             self._start([identity])
 
     def _start(self, identities: list[str]) -> None:
