@@ -18,7 +18,7 @@ from napari_melanoma.data import partial_results
 from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
 from napari_melanoma.evaluation import mask_measurement
 from napari_melanoma.evaluation.evaluate import _cases, evaluate
-from napari_melanoma.evaluation.mask_measurement import measure_models
+from napari_melanoma.evaluation.mask_measurement import describe_failure, measure_models
 from napari_melanoma.evaluation.mask_results import (
     EvaluationOptions,
     ImageMetrics,
@@ -218,6 +218,12 @@ def test_a_model_that_fails_on_one_image(squares: Path, tmp_path: Path) -> None:
 
     found = evaluate(FailsOnce(), [squares], tmp_path / "out", EXACT, run=RunContext())
     assert [item.error for item in found.failed] == ["unexpected RuntimeError: out of memory"]
+
+
+def test_an_error_of_an_image_without_a_mask_is_kept_as_it_is(tmp_path: Path) -> None:
+    sample = Sample("s0", tmp_path / "data/s0.png", None, "p0", "val", "data")
+    error = DataSetError(f"None of the tiles of {sample.image} can be read.")
+    assert describe_failure(sample, error, tmp_path) == "None of the tiles of s0.png can be read."
 
 
 def test_no_measured_image_is_an_error(squares: Path, tmp_path: Path) -> None:

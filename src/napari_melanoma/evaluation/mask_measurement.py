@@ -88,7 +88,8 @@ def measure_sample(
 def describe_failure(sample: Sample, error: Exception, out: Path) -> str:
     """Describe why an image could not be measured, without folder names."""
     log.debug("%s failed", sample.image, exc_info=error)
-    return describe_error(error, sample.image, out).replace(str(sample.mask), f"the mask of '{sample.image_id}'")
+    text = describe_error(error, sample.image, out)
+    return text if sample.mask is None else text.replace(str(sample.mask), f"the mask of '{sample.image_id}'")
 
 
 @dataclass(frozen=True)
