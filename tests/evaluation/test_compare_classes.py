@@ -12,7 +12,7 @@ import pytest
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.evaluation.compare_several import compare_class_evaluations
-from napari_melanoma.io.results import write_table
+from napari_melanoma.io.results import read_table, write_table
 
 
 def written(folder: Path, noise: float, count: int = 120, classes: tuple[str, ...] = ("other", "melanoma")) -> Path:
@@ -53,6 +53,17 @@ def test_only_common_images_are_compared(tmp_path: Path) -> None:
     (short / "per_image.csv").write_text("\n".join(lines[:61]) + "\n")
     found = compare_class_evaluations([first, short], tmp_path / "out")
     assert found.parts[0].images == 60
+
+
+def test_images_that_failed_in_any_evaluation_are_listed(tmp_path: Path) -> None:
+    first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.2)
+    rows = read_table(other / "per_image.csv")
+    rows[5] = {"image_id": "i5", "domain": "set", "group": "p2", "status": "failed", "error": "the mask is empty"}
+    write_table(other / "per_image.csv", [{"split": "", "diagnosis": "", "error": "", **row} for row in rows])
+    found = compare_class_evaluations([first, other], tmp_path / "out")
+    assert [(item.sample.key, item.error) for item in found.failed] == [(("set", "i5"), "the mask is empty")]
+    assert found.parts[0].images == 119
+    assert "i5: the mask is empty" in (tmp_path / "out/comparison.html").read_text(encoding="utf-8")
 
 
 def test_different_labels_are_rejected(tmp_path: Path) -> None:

@@ -139,6 +139,19 @@ def test_stored_evaluations_are_compared_on_common_images(clinic: Path, tmp_path
     assert "Images left out, because they were not measured for all models: 3." in page
 
 
+def test_images_that_failed_in_any_stored_evaluation_are_listed(clinic: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    evaluate(MODELS[0], [clinic], first, EXACT, run=RunContext())
+    (clinic / "images/s3.png").write_bytes(b"no image")
+    evaluate(MODELS[1], [clinic], second, EXACT, run=RunContext())
+    for folders in ([first, second], [second, first]):
+        found = compare_evaluations(folders, tmp_path / "out")
+        (failed,) = found.failed
+        assert (failed.sample.key, found.parts[0].images) == (("clinic", "s3"), COUNT - 1)
+        assert failed.error.startswith("s3.png holds text")
+        assert f"s3: {escape(failed.error)}" in (tmp_path / "out/comparison.html").read_text(encoding="utf-8")
+
+
 def test_each_data_set_by_itself(clinic: Path, tmp_path: Path) -> None:
     other = squares(tmp_path / "other", 3)
     samples = [*read_dataset(clinic), *read_dataset(other)]

@@ -6,7 +6,7 @@ For two models, with advice on which one to keep, see ``evaluation.pair_comparis
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,7 @@ class DataPartMetrics:
 class ModelsComparison:
     """Result of a comparison of several models: estimates by part, failed images, and warnings.
 
-    ``shown``: the metrics in tables for users.
+    ``shown``: the metrics in tables for users. ``failed``: the images that failed with any of the models.
     """
 
     task: ArchitectureTask
@@ -205,6 +205,15 @@ def common_images(known: Sequence[Mapping[tuple[str, str], int]]) -> list[NDArra
     if not keys:
         raise InputError("the evaluations have no image in common: run them on the same data sets and split.")
     return [np.array([indices[key] for key in keys], np.intp) for indices in known]
+
+
+def _combine_failed(each: Iterable[Sequence[FailedImage]]) -> tuple[FailedImage, ...]:
+    """Return the images that failed in any evaluation, each once, with the first reason."""
+    found: dict[tuple[str, str], FailedImage] = {}
+    for failed in each:
+        for item in failed:
+            found.setdefault(item.sample.key, item)
+    return tuple(found.values())
 
 
 def check_different_evaluations(folders: Sequence[Path]) -> None:
@@ -321,7 +330,8 @@ def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[
         [*_list_option_differences(candidates, names), *(w for item in candidates for w in item.warnings)]
     )
     parts = tuple(_parts(candidates, names, indices))
-    found = ModelsComparison("segmentation", parts, SHOWN, candidates[0].figures.failed, tuple(warnings))
+    failed = _combine_failed(item.figures.failed for item in candidates)
+    found = ModelsComparison("segmentation", parts, SHOWN, failed, tuple(warnings))
     models = [{"name": name, **_about(item)} for name, item in zip(names, candidates, strict=True)]
     left_out = len(set().union(*measured)) - len(indices[0])
     facts: dict[str, Any] = {"models": models, **found.values, "not_in_all": left_out}
@@ -488,7 +498,7 @@ def compare_on_images(
     segmenter = load_segmenter_for(options)
     found = measure_classifiers(loaded, images.samples, images.rows, options, out, segmenter=segmenter, run=run)
     read = list(_stored_evaluations(loaded, found, images, options))
-    compared = _compare_classes(read, [], out, found[0].failed, conclude)
+    compared = _compare_classes(read, [], out, conclude)
     remove_partial_results(out)
     return compared
 
@@ -508,7 +518,9 @@ def _stored_evaluations(
     values = options.model_dump(mode="json")
     for model, figures in zip(loaded, found, strict=True):
         info, predictions = model.info, collect_predictions(model, figures, images, options)
-        yield StoredClassEvaluation(info.name, info.fingerprint, predictions, keys, values, warnings, overlap.facts)
+        yield StoredClassEvaluation(
+            info.name, info.fingerprint, predictions, keys, values, warnings, overlap.facts, figures.failed
+        )
 
 
 def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
@@ -516,7 +528,7 @@ def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ModelsCompa
     check_different_evaluations(folders)
     read = [read_class_evaluation(folder) for folder in folders]
     _check_same_classes([(item.name, item.predictions.classes) for item in read])
-    return _compare_classes(_restrict_to_common(read), [folder.name for folder in folders], out, ())
+    return _compare_classes(_restrict_to_common(read), [folder.name for folder in folders], out)
 
 
 def _check_same_classes(models: Sequence[tuple[str, tuple[str, ...]]]) -> None:
@@ -552,7 +564,6 @@ def _compare_classes(
     read: Sequence[StoredClassEvaluation],
     folders: Sequence[str],
     out: Path,
-    failed: tuple[FailedImage, ...],
     conclude: Conclude | None = None,
 ) -> ModelsComparison:
     """Compute the estimates and write all files, the page last."""
@@ -561,6 +572,7 @@ def _compare_classes(
     if any(dict(item.options) != dict(read[0].options) for item in read):
         warnings.insert(0, "These evaluations were made with different options; see models.json.")
     parts = tuple(_class_parts(read, names))
+    failed = _combine_failed(item.failed for item in read)
     found = ModelsComparison("classification", parts, CLASS_SHOWN, failed, tuple(dict.fromkeys(warnings)))
     models = [
         {"name": name, "model": item.name, "fingerprint": item.fingerprint, "cut": item.predictions.threshold}

@@ -48,7 +48,7 @@ from napari_melanoma.evaluation.mask_results import (
     interval_cells,
     most_frequent,
 )
-from napari_melanoma.evaluation.metrics_files import evaluation_page, evaluation_values, metrics_table
+from napari_melanoma.evaluation.metrics_files import evaluation_page, evaluation_values, metrics_table, read_sample
 from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import (
     TRAINED_ON,
@@ -355,7 +355,7 @@ def _reader_warnings(predictions: ClassPredictions) -> Iterator[str]:
 
 @dataclass(frozen=True, eq=False)
 class StoredClassEvaluation:
-    """A stored evaluation of a classifier: the model, its predictions, the images, and the options."""
+    """A stored evaluation of a classifier: the model, its predictions, the images, the options, and failed images."""
 
     name: str
     fingerprint: str
@@ -364,6 +364,7 @@ class StoredClassEvaluation:
     options: Mapping[str, Any]
     warnings: tuple[str, ...]
     overlap: Mapping[str, Any] | None = None
+    failed: tuple[FailedImage, ...] = ()
 
 
 def write_class_evaluation(
@@ -397,7 +398,9 @@ def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
         about = read_json(folder / "metrics.json")
         classes = tuple(about["classes"])
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-            rows = [row for row in read_csv_dicts(file) if row["status"] == "done"]
+            every = list(read_csv_dicts(file))
+        rows = [row for row in every if row["status"] == "done"]
+        failed = tuple(FailedImage(read_sample(row), row["error"]) for row in every if row["status"] != "done")
         predictions = ClassPredictions(
             np.array([read_probabilities(row, classes) for row in rows]).reshape(-1, len(classes)),
             np.array([classes.index(row["label"]) for row in rows], np.intp),
@@ -410,7 +413,7 @@ def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
         images = tuple((row["domain"], row["image_id"]) for row in rows)
         named = about["model"]["name"], about["model"]["fingerprint"]
         warnings, overlap = (*about["warnings"], *missing_overlap_warning(about)), about.get("training_overlap")
-        return StoredClassEvaluation(*named, predictions, images, about["options"], warnings, overlap)
+        return StoredClassEvaluation(*named, predictions, images, about["options"], warnings, overlap, failed)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder} contains no evaluation of a classifier that this version can read ({type(error).__name__}: "

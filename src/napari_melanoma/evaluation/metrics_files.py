@@ -117,11 +117,11 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
         figures = ImageMetrics((*MEASURED, REFERENCE_SHARE))
         with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
             for row in read_csv_dicts(file):
+                sample = read_sample(row)
                 if row["status"] == "done":
-                    values = {name: float(row[name]) for name in figures.names if row.get(name)}
-                    group, split, domain = (row[name] for name in ("group", "split", "domain"))
-                    sample = Sample(row["image_id"], Path(), None, group, split, domain, diagnosis=row["diagnosis"])
-                    figures.add(sample, values)
+                    figures.add(sample, {name: float(row[name]) for name in figures.names if row.get(name)})
+                else:
+                    figures.add_failed(sample, row["error"])
         model, warnings = about["model"], (*about.get("warnings", ()), *missing_overlap_warning(about))
         threshold, options, overlap = about["threshold"], about["options"], about.get("training_overlap")
         return EvaluatedModel(model["name"], model["fingerprint"], threshold, figures, options, warnings, overlap)
@@ -131,6 +131,12 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
             f"{parse_error_reason(error)}). Run it again: "
             "napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR (Python: nm.evaluate)."
         ) from error
+
+
+def read_sample(row: Mapping[str, str]) -> Sample:
+    """Read the columns of an image in ``per_image.csv``; its files are not listed there."""
+    group, split, domain = (row[name] for name in ("group", "split", "domain"))
+    return Sample(row["image_id"], Path(), None, group, split, domain, diagnosis=row["diagnosis"])
 
 
 def _row(group: Subgroup) -> dict[str, object]:
