@@ -234,6 +234,15 @@ def test_data_sets_with_different_shares_of_positives_give_a_warning(model: Dark
     assert "AUC_within" not in found.parts["few"]
 
 
+def test_a_data_set_named_all_is_evaluated_by_itself(model: Darkness, tmp_path: Path) -> None:
+    """Its results would replace those of all images together."""
+    alone, other = make(tmp_path / "all"), make(tmp_path / "set", count=8)
+    with pytest.raises(DataSetError, match="named 'all' cannot be evaluated together with others"):
+        run_it(model, tmp_path / "out", alone, other)
+    run_it(model, tmp_path / "out", alone)
+    assert "darkness on all" in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
+
+
 def test_an_image_without_a_lesion_fails(model: Darkness, tmp_path: Path) -> None:
     data = make(tmp_path / "set")
     write_mask(data / "masks/i3.png", np.zeros((48, 60), bool))

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.dataset import (
-    check_dataset_names,
     is_same_folder,
     list_surrounding_datasets,
     read_dataset,
@@ -37,7 +36,12 @@ from napari_melanoma.evaluation.evaluate import (
     evaluate_labels,
 )
 from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation, evaluate_classifier, is_class_evaluation
-from napari_melanoma.evaluation.mask_results import ComparisonOptions, Evaluation, EvaluationOptions
+from napari_melanoma.evaluation.mask_results import (
+    ComparisonOptions,
+    Evaluation,
+    EvaluationOptions,
+    check_evaluated_datasets,
+)
 from napari_melanoma.evaluation.metrics_files import is_evaluation
 from napari_melanoma.evaluation.pair_comparison import compare_segmenters
 from napari_melanoma.models.bundle import BundleInfo
@@ -120,7 +124,7 @@ def compare_models(
             kinds = "; ".join(f"'{info.name}' is a model for {info.config.task}" for info in models)
             raise InputError(f"models of different tasks cannot be compared: {kinds}. Give models of one task.")
         return compare_classifiers(models, datasets, out, ClassEvaluationOptions.parse(values, source), run=run)
-    check_dataset_names([*datasets, *base])
+    check_evaluated_datasets([*datasets, *base])
     new, kept = (
         [sample for folder in folders for sample in select_for_split(read_dataset(folder), values.get("split"))]
         for folders in (datasets, base)

@@ -20,12 +20,12 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Cancelled, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import Key, Sample, check_dataset_names, read_dataset, read_rows, select_for_split
+from napari_melanoma.data.dataset import Key, Sample, read_dataset, read_rows, select_for_split
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.tabular_encoding import TableValues, read_number, read_table_values
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
 from napari_melanoma.evaluation.mask_measurement import MeasuredItem, collect_metrics
-from napari_melanoma.evaluation.mask_results import REFERENCE_SHARE, ImageMetrics
+from napari_melanoma.evaluation.mask_results import REFERENCE_SHARE, ImageMetrics, check_evaluated_datasets
 from napari_melanoma.evaluation.training_overlap import Overlap, images_to_measure
 from napari_melanoma.imaging.postprocessing import make_mask
 from napari_melanoma.io.photographs import count_pixels, read_photograph
@@ -549,7 +549,7 @@ def find_labeled_images(
 
     If the model uses the region around a reference mask, only images with such a mask are included.
     """
-    check_dataset_names(datasets)
+    check_evaluated_datasets(datasets)
     config = model.info.config
     assert config.classifier is not None
     rows = read_rows(datasets)

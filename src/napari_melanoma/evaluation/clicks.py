@@ -14,10 +14,15 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
+from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
 from napari_melanoma.data.partial_results import PartialResults, remove_partial_results, stamp_files
 from napari_melanoma.evaluation.mask_measurement import describe_failure, read_pair
-from napari_melanoma.evaluation.mask_results import FailedImage, estimates_to_json, none_measured
+from napari_melanoma.evaluation.mask_results import (
+    FailedImage,
+    check_evaluated_datasets,
+    estimates_to_json,
+    none_measured,
+)
 from napari_melanoma.evaluation.metrics_files import evaluation_page
 from napari_melanoma.evaluation.pages import write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import Overlap, select_images
@@ -223,7 +228,7 @@ def evaluate_clicks(
 
     What was measured before an interruption is used again.
     """
-    check_dataset_names(datasets)
+    check_evaluated_datasets(datasets)
     samples = [sample for folder in datasets for sample in select_for_split(read_dataset(folder), options.split)]
     automatic = find_bundle(DEFAULT_BUNDLE)
     overlap, warnings = select_images([info, automatic], samples, run=run, include=options.include_seen)

@@ -17,7 +17,7 @@ from napari_melanoma.core.errors import BundleError, DataSetError, InputError, d
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.bags import Bag, BagKind
-from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
+from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.training_images import shorten_digest
 from napari_melanoma.evaluation.classifier_measurement import (
@@ -42,6 +42,7 @@ from napari_melanoma.evaluation.mask_results import (
     ImageMetrics,
     KnownMetadata,
     Subgroup,
+    check_evaluated_datasets,
     divide_into_subgroups,
     estimate_metrics,
     none_measured,
@@ -91,7 +92,7 @@ def evaluate(
     intervals over patients or lesions, for all images, each data set and each of its subgroups. An image that cannot be
     read, or whose mask has another size, is listed as failed and not averaged.
     """
-    check_dataset_names(datasets)
+    check_evaluated_datasets(datasets)
     samples = [s for folder in datasets for s in select_for_split(read_dataset(folder), options.split)]
     overlap, warnings = select_images([model.info], samples, run=run, include=options.include_seen)
     (figures,) = measure_models([model], overlap.measured, options, out, run=run)
@@ -181,7 +182,7 @@ def evaluate_bags_held_out(folder: RunFolder, info: BundleInfo, *, run: RunConte
 
 def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: ClassEvaluationOptions) -> LabeledImages:
     """Find the slides whose label is a class of the model."""
-    check_dataset_names(datasets)
+    check_evaluated_datasets(datasets)
     config = info.config
     trained_target = (config.provenance.get("recipe", {}).get("classification") or {}).get("target", "diagnosis")
     target = options.target or str(trained_target)
@@ -333,7 +334,7 @@ def evaluate_labels(
     An image that cannot be read, or whose labels have another size or an unknown value, is listed as failed and not
     counted.
     """
-    check_dataset_names(datasets)
+    check_evaluated_datasets(datasets)
     samples = [sample for folder in datasets for sample in select_for_split(read_dataset(folder), options.split)]
     return _evaluate_samples(model, samples, out, run, options.include_seen)
 

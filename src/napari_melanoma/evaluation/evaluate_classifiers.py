@@ -549,7 +549,7 @@ def _page(
 ) -> Page:
     """Return the content of the page."""
     predictions, parts = evaluation.predictions, evaluation.parts
-    data = [name for name in parts if name != "all"]
+    data = sorted({sample.domain for sample in evaluation.figures.samples})
     chance = calibration_error_by_chance(predictions.scores)
     masks = f", masks predicted by {options.segmenter}" if options.masks == "predicted" else ""
     positives = f"{int(predictions.truth.sum())} of them {predictions.positive}"

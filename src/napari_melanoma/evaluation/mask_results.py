@@ -16,7 +16,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.dataset import TABLE_NAMES
+from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.imaging.postprocessing import RefinementConfig
@@ -42,6 +42,7 @@ SIZE_WORDS = "small: under 5 % of the image; large: 25 % or more"
 METADATA_COLUMNS = {"site": "site", "fitzpatrick": "Fitzpatrick type"}
 MAX_VALUES = 12  # of one column; the rarer ones are combined
 OTHERS, NOT_KNOWN = "others", "not known"
+ALL_IMAGES = "all"  # in results, the name of all data sets together
 KnownMetadata = Mapping[tuple[str, str], tuple[str, ...]]
 """Name of the data set and of the image to one value for each of ``METADATA_COLUMNS``."""
 
@@ -191,6 +192,17 @@ class EvaluatedModel:
     options: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     overlap: Mapping[str, Any] | None = None
+
+
+def check_evaluated_datasets(folders: Sequence[Path]) -> None:
+    """Reject data sets with the same name, and one of several with the name that results have for all of them."""
+    check_dataset_names(folders)
+    names = {folder.name for folder in folders}
+    if ALL_IMAGES in names and len(names) > 1:
+        raise DataSetError(
+            f"a data set named '{ALL_IMAGES}' cannot be evaluated together with others, because the results use this "
+            "name for all images. Rename its folder, or evaluate it by itself."
+        )
 
 
 def none_measured(failed: Sequence[FailedImage]) -> DataSetError:
