@@ -220,6 +220,18 @@ def test_a_model_that_fails_on_one_image(squares: Path, tmp_path: Path) -> None:
     assert [item.error for item in found.failed] == ["unexpected RuntimeError: out of memory"]
 
 
+def test_a_data_set_of_which_all_images_fail_has_empty_cells(squares: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    write_mask(broken / "masks/s9.png", np.ones((60, 60), bool))
+    (broken / "images").mkdir()
+    (broken / "images/s9.png").write_bytes(b"no image")
+    write_table(broken / "dataset.csv", [{"image_id": "s9"}])
+    found = evaluate(Darkness(), [squares, broken], tmp_path / "out", EXACT, run=RunContext())
+    assert [item.sample.key for item in found.failed] == [("broken", "s9")]
+    assert set(found.parts) >= {"all", "squares"}
+    assert "darkness on broken, squares" in (tmp_path / "out/summary.html").read_text(encoding="utf-8")
+
+
 def test_an_error_of_an_image_without_a_mask_is_kept_as_it_is(tmp_path: Path) -> None:
     sample = Sample("s0", tmp_path / "data/s0.png", None, "p0", "val", "data")
     error = DataSetError(f"None of the tiles of {sample.image} can be read.")

@@ -275,7 +275,7 @@ def metrics_table(
 ) -> Table:
     """Return the table of all metrics, with a column for each data set if there are several."""
     columns = data if len(data) > 1 else ()
-    shown = [parts[name] for name in ("all", *columns)]
+    shown = [parts.get(name, {}) for name in ("all", *columns)]  # none of a data set of which all images failed
     rows = [
         (directed_label(name, less_is_better), definition, *(str(part.get(name, "")) for part in shown))
         for name, definition in definitions.items()
