@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, RunContext
-from napari_melanoma.core.errors import BundleError, DataSetError, InputError, describe_error
+from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Milestone, RunContext
+from napari_melanoma.core.errors import BundleError, DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.bags import Bag, BagKind
@@ -28,7 +28,12 @@ from napari_melanoma.evaluation.classifier_measurement import (
     logit_name,
     read_rows,
 )
-from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation, summarize_evaluation
+from napari_melanoma.evaluation.evaluate_classifiers import (
+    ClassEvaluation,
+    left_out_warning,
+    summarize_evaluation,
+    write_class_evaluation,
+)
 from napari_melanoma.evaluation.mask_measurement import (
     describe_failure,
     measure_models,
@@ -203,9 +208,10 @@ def _measure_bags(
     info: BundleInfo, labeled: LabeledImages, out: Path, options: ClassEvaluationOptions, run: RunContext
 ) -> ClassEvaluation:
     """Predict each slide, estimate the metrics, and write the results."""
-    from napari_melanoma.evaluation.evaluate_classifiers import write_class_evaluation
-
     labeled = labeled.without_training_images([info], options, run=run, digest=_digest)
+    left_out = left_out_warning(labeled)
+    for warning in left_out:
+        run.report(Milestone(0, len(labeled.samples), f"Warning: {warning}"))
     model = BagModel.load(info)
     classifier = _BagClassifier(info, model.calibration, model.device)
     names = [logit_name(ALL_FIELDS, index) for index in range(len(info.config.classes))]
@@ -215,15 +221,16 @@ def _measure_bags(
             prediction = model.predict(_open_bag(sample.image, info).iter_embeddings())
         except BATCH_ERRORS:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a library raises is of this slide; the others go on
-            figures.add_failed(sample, describe_error(error))
+        except Exception as error:  # noqa: BLE001 - reported in the row of this slide; the others continue
+            figures.add_failed(sample, describe_failure(sample, error, out))
         else:
             figures.add(sample, dict(zip(names, prediction.logits.tolist(), strict=True)))
     if not len(figures.measured):
         raise DataSetError(f"none of {len(labeled.samples)} slides could be measured: {figures.failed[0].error}")
     evaluation = summarize_evaluation(classifier, figures, labeled, options)  # type: ignore[arg-type]
     trained_on = labeled.overlap.warnings if labeled.overlap else ()
-    evaluation = replace(evaluation, warnings=(*trained_on, *evaluation.warnings), overlap=labeled.overlap)
+    warnings = (*trained_on, *left_out, *evaluation.warnings)
+    evaluation = replace(evaluation, warnings=warnings, overlap=labeled.overlap)
     write_class_evaluation(out, evaluation, classifier, options)  # type: ignore[arg-type]
     return evaluation
 

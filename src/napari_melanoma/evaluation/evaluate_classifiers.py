@@ -231,11 +231,15 @@ def evaluate_on_images(
 
 def labeled_image_warnings(models: Sequence[BundleInfo], images: LabeledImages) -> list[str]:
     """Warn of images of a type that a model was not trained on, and of images without a class."""
-    warnings = [*modality_warnings(models, images.samples)]
-    if images.left_out:
-        every = images.left_out + len(images.samples)
-        warnings.append(LEFT_OUT.format(count=images.left_out, all=every, target=images.target))
-    return warnings
+    return [*modality_warnings(models, images.samples), *left_out_warning(images)]
+
+
+def left_out_warning(images: LabeledImages) -> list[str]:
+    """Warn of images without a class: a sentence, or none."""
+    if not images.left_out:
+        return []
+    every = images.left_out + len(images.samples)
+    return [LEFT_OUT.format(count=images.left_out, all=every, target=images.target)]
 
 
 def load_segmenter_for(options: ClassEvaluationOptions) -> ProbabilityModel | None:

@@ -180,7 +180,7 @@ class _MaskPipeline:
             facts = {REFERENCE_SHARE: float(reference.mean())}
             if self._options.difficulty:
                 facts |= measure_difficulty(photograph.rgb, reference)
-        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
             return replace(item, error=error)
         return replace(item, opened=(photograph, reference), facts=facts)
 
@@ -196,7 +196,7 @@ class _MaskPipeline:
                 predictions = tuple(predict_lesion(model, rgb, flips=self._options.flips) for model in self._models)
             except Cancelled:
                 raise
-            except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+            except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
                 yield replace(item, error=error, opened=None)
             else:
                 yield replace(item, predictions=predictions)
@@ -212,7 +212,7 @@ class _MaskPipeline:
                 | (item.facts or {})
                 for model, prediction in zip(self._models, item.predictions, strict=True)
             )
-        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
             return replace(bare, error=error)
         return replace(bare, values=values)
 

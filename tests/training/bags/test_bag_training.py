@@ -288,15 +288,19 @@ def test_it_is_measured_on_other_slides(learnt: Learnt, draw_cohort: Draw, write
     other = draw_cohort(tmp_path / "other", 12, seed=9)
     shutil.rmtree(other / "slide_00")
     write_bag(other / "slide_00", np.zeros((48, 12)), weights="c0ffee")
+    table = (other / "dataset.csv").read_text().splitlines()
+    table[2] = table[2].replace("naevus", "keratosis").replace("melanoma", "keratosis")
+    (other / "dataset.csv").write_text("\n".join(table) + "\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
     found = evaluate_bags(learnt[2], [other], tmp_path / "out", ClassEvaluationOptions(), run=RunContext())
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
     assert found.parts["all"]["AUC"].mean > 0.9
-    assert len(found.predictions.labels) == 11
+    assert len(found.predictions.labels) == 10
     assert [item.error for item in found.failed] == [
-        f"{other / 'slide_00'} has embeddings that 'phantom-mil' was not trained on: weights is c0ffee, expected 5eed."
+        "slide_00 has embeddings that 'phantom-mil' was not trained on: weights is c0ffee, expected 5eed."
     ]
+    assert any("1 of 12 images have no class in the column 'diagnosis'" in warning for warning in found.warnings)
     assert (tmp_path / "out" / "summary.html").is_file()
 
 
