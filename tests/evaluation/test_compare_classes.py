@@ -66,6 +66,16 @@ def test_images_that_failed_in_any_evaluation_are_listed(tmp_path: Path) -> None
     assert "i5: the mask is empty" in (tmp_path / "out/comparison.html").read_text(encoding="utf-8")
 
 
+def test_patients_are_those_of_the_first_evaluation(tmp_path: Path) -> None:
+    """As for masks: the table of the data set may have been completed between the evaluations."""
+    first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.2)
+    rows = read_table(other / "per_image.csv")
+    write_table(other / "per_image.csv", [{**row, "group": f"set/{row['image_id']}"} for row in rows])
+    found = compare_class_evaluations([first, other], tmp_path / "out")
+    assert found.parts[0].patients == 60
+    assert "AUC" in found.parts[0].standings[1].difference
+
+
 def test_different_labels_are_rejected(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.3)
     text = (other / "per_image.csv").read_text()

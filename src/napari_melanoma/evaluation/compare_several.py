@@ -543,11 +543,12 @@ def _check_same_classes(models: Sequence[tuple[str, tuple[str, ...]]]) -> None:
 
 
 def _restrict_to_common(read: Sequence[StoredClassEvaluation]) -> list[StoredClassEvaluation]:
-    """Keep the images that all evaluations contain, in the order of the first one."""
+    """Keep the images that all evaluations contain, in the order of the first one and with its patients."""
     indices = common_images([{image: index for index, image in enumerate(item.images)} for item in read])
     keys = tuple(read[0].images[index] for index in indices[0])
+    groups = read[0].predictions.groups[indices[0]]  # patients may have been named since in the table of the data
     found = [
-        replace(item, predictions=item.predictions.subset(where), images=keys)
+        replace(item, predictions=replace(item.predictions.subset(where), groups=groups), images=keys)
         for item, where in zip(read, indices, strict=True)
     ]
     for item in found[1:]:
