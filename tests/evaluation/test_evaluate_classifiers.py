@@ -353,6 +353,10 @@ def test_invalid_columns_and_models_are_rejected(model: Darkness, tmp_path: Path
         run_it(model, tmp_path / "out", data, target="cancer")
     with pytest.raises(DataSetError, match="which contains female, male"):
         run_it(model, tmp_path / "out", data, target="sex")
+    whole = ClassifierConfig(view=ViewConfig(region="photograph"), operating_point=POINT)
+    bundle = BundleInfo(model.info.path, model.info.config.model_copy(update={"classifier": whole}))
+    with pytest.raises(DataSetError, match="no image in the split 'tset': 6 rows, splits val"):
+        run_it(Darkness(bundle), tmp_path / "out", data, split="tset")
     wrong = BundleInfo(model.info.path, BundleConfig(name="drawing", title="Drawing", architecture="unet"))
     with pytest.raises(BundleError, match="segmentation"):
         run_it(Darkness(wrong), tmp_path / "out", data)

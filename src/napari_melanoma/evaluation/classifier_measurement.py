@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -561,7 +561,11 @@ def find_labeled_images(
             "the class (Python: target='COLUMN', command line: --target)."
         )
     needs_masks = config.classifier.view.region == "roi" and options.masks == "reference"
-    found = [sample for folder in datasets for sample in _usable(folder, options.split, masks=needs_masks)]
+    each = [read_dataset(folder) for folder in datasets]
+    if needs_masks:
+        found = [sample for samples in each for sample in select_for_split(samples, options.split)]
+    else:
+        found = select_images_of_split(list(chain.from_iterable(each)), options.split)
     classes, known = _classes_and_labels(config, rows, target)
     samples = [sample for sample in found if known.get(sample.key) in classes]
     if not samples:
@@ -596,9 +600,12 @@ def _classes_and_labels(config: BundleConfig, rows: Rows, target: str) -> tuple[
     return config.classes, labels
 
 
-def _usable(folder: Path, split: str | None, *, masks: bool) -> list[Sample]:
-    """Images of a data set, optionally of one split."""
-    samples = read_dataset(folder)
-    if masks:
-        return select_for_split(samples, split)
-    return [sample for sample in samples if split in (None, sample.split)]
+def select_images_of_split(samples: Sequence[Sample], split: str | None) -> list[Sample]:
+    """Select the images of a split, or all if none is given; raises if there are none."""
+    kept = [sample for sample in samples if split in (None, sample.split)]
+    if not kept:
+        splits = ", ".join(sorted({sample.split or "(none)" for sample in samples})) or "(no rows)"
+        raise DataSetError(
+            f"no image in the split '{split or 'any'}': {len(samples)} rows, splits {splits}. Name another split."
+        )
+    return kept

@@ -27,6 +27,7 @@ from napari_melanoma.evaluation.classifier_measurement import (
     LabeledImages,
     logit_name,
     read_rows,
+    select_images_of_split,
 )
 from napari_melanoma.evaluation.evaluate_classifiers import (
     ClassEvaluation,
@@ -193,7 +194,7 @@ def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: Clas
     target = options.target or str(trained_target)
     rows = read_rows(datasets)
     row_classes, indices = row_labels(rows, target), {name: index for index, name in enumerate(config.classes)}
-    slides = [one for folder in datasets for one in bag_samples(folder) if options.split in (None, one.split)]
+    slides = select_images_of_split([one for folder in datasets for one in bag_samples(folder)], options.split)
     samples = [sample for sample in slides if row_classes.get(sample.key) in indices]
     if not samples:
         raise DataSetError(
