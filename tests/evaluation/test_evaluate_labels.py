@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
+from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, InputError
 from napari_melanoma.core.prediction_config import TileConfig
+from napari_melanoma.evaluation.any_task import compare_evaluation_folders
 from napari_melanoma.evaluation.evaluate import LabelEvaluationOptions, evaluate_labels
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import Segmenter
@@ -75,6 +76,13 @@ def data(tmp_path: Path) -> Path:
         rows.append({"image_id": f"t{index}", "patient_id": f"s{index // 2}", "split": "train" if index < 2 else "val"})
     write_table(folder / "dataset.csv", rows)
     return folder
+
+
+def test_its_evaluations_cannot_be_compared_without_the_models(model: ByGray, data: Path, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        evaluate_labels(model, [data], tmp_path / name, LabelEvaluationOptions(), run=RunContext())
+    with pytest.raises(InputError, match=r"first is the evaluation of a model of several classes \(glass"):
+        compare_evaluation_folders([tmp_path / "first", tmp_path / "second"], tmp_path / "out")
 
 
 def test_figures_and_files(model: ByGray, data: Path, tmp_path: Path) -> None:

@@ -114,6 +114,12 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
     """Read a stored evaluation."""
     try:
         about = read_json(folder / "metrics.json")
+        if "classes" in about:
+            raise InputError(
+                f"{folder} is the evaluation of a model of several classes ({', '.join(about['classes'])}). Compare "
+                "two such models, not their evaluations: napari-melanoma compare --model OLD --model NEW "
+                "--data DATASET --out DIR (Python: nm.compare)."
+            )
         figures = ImageMetrics((*MEASURED, REFERENCE_SHARE))
         with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
             for row in read_csv_dicts(file):
