@@ -46,6 +46,8 @@ def test_the_reason_states_what_was_compared() -> None:
     kept = advise(change(0.01, 0.03), [change(-0.005, 0.01, name="old", base=True)])[1]
     assert kept.endswith("It loses no more than 0.01 on old.")
     assert advise(change(0.01, 0.03), [change(0.01, 0.03)])[1].endswith("No other images were compared.")
+    few = change(-0.5, -0.1, name="few", patients=3, base=True)
+    assert advise(change(0.01, 0.03), [few])[1].endswith("). Too few images or patients for a verdict on few.")
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from napari_melanoma.evaluation.comparison import Advice, DomainChange
 from napari_melanoma.evaluation.pages import metric_label
 from napari_melanoma.metrics.statistics import Estimate
-
-if TYPE_CHECKING:
-    pass
-
 
 MIN_COUNT = 5  # images and patients: fewer give no verdict
 TOLERATED_LOSS = 0.01
@@ -61,7 +56,8 @@ def advise(
     if doubtful:
         worst = min(doubtful, key=lambda domain: domain.difference[metric].low)
         return "cannot tell", _loss_reason(gain, worst, metric)
-    return "take over", _gain_reason(gain, evaluated, metric)
+    small = [one.name for one in others if one.base and one not in evaluated]
+    return "take over", _gain_reason(gain, evaluated, metric, small)
 
 
 def count_images_needed(found: Estimate, limit: float) -> int | None:
@@ -94,11 +90,14 @@ def _loss_reason(gain: Estimate, domain: DomainChange, metric: str) -> str:
     return f"The new model is better on the new images: {_format_change(gain, metric)}, but {loss}. {more}"
 
 
-def _gain_reason(gain: Estimate, evaluated: Sequence[DomainChange], metric: str) -> str:
-    """Explain what is gained, and that the base data do not lose."""
+def _gain_reason(gain: Estimate, evaluated: Sequence[DomainChange], metric: str, small: Sequence[str]) -> str:
+    """Explain what is gained, and that the base data do not lose; ``small``: base data with too few images."""
     base = [domain.name for domain in evaluated if domain.base]
-    kept = f"It loses no more than {TOLERATED_LOSS} on {', '.join(base)}." if base else "No other images were compared."
-    return f"The new model is better on {_images(gain.count)}: {_format_change(gain, metric)}. {kept}"
+    kept = [f"It loses no more than {TOLERATED_LOSS} on {', '.join(base)}."] if base else []
+    if small:
+        kept.append(f"Too few images or patients for a verdict on {', '.join(small)}.")
+    kept = kept or ["No other images were compared."]
+    return " ".join([f"The new model is better on {_images(gain.count)}: {_format_change(gain, metric)}.", *kept])
 
 
 def _more_images_text(images: int | None) -> str:
