@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.errors import DiskFull
 from napari_melanoma.core.parsing import read_json
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.evaluation import clicks
 from napari_melanoma.evaluation.clicks import (
+    ClickEvaluation,
     ClickOptions,
     ClickTrial,
     FloodClicks,
     estimate_trials,
     evaluate_clicks,
     run_trial,
+    write_click_evaluation,
 )
+from napari_melanoma.evaluation.training_overlap import Overlap
 from napari_melanoma.imaging.prompts import Prompts
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
 from napari_melanoma.lesion.prompting import PromptedMasks, Prompter
@@ -140,3 +147,25 @@ def test_an_interrupted_evaluation_continues(
     assert len(measured) == 4, "one photograph with four methods was left"
     assert [sample.image_id for sample in found.samples] == ["d0", "d1", "d2"]
     assert {path.name for path in out.iterdir()} == {"clicks.csv", "clicks.json", "clicks.html"}
+
+
+def test_a_method_that_needs_no_click_has_no_time_per_click(tmp_path: Path) -> None:
+    trial = ClickTrial(np.array([1.0, 1.0]), 1.0, 0.1, float("nan"))
+    sample = Sample("d0", tmp_path / "d0.png", tmp_path / "d0-mask.png", "d0", "val", "disks")
+    trials = {"network": (trial,), "flood": (replace(trial, click_s=0.02),)}
+    parts = {"all": {name: estimate_trials(each, ["d0"]) for name, each in trials.items()}}
+    info = SimpleNamespace(name="prompted", fingerprint="0" * 64)
+    found = ClickEvaluation((sample,), trials, parts, (), (), Overlap([sample], ()))
+    write_click_evaluation(tmp_path, found, info, ClickOptions(clicks=1))
+    assert "Median time for a click: flood 20 ms." in (tmp_path / "clicks.html").read_text(encoding="utf-8")
+
+
+def test_a_full_disk_ends_the_evaluation(
+    dark_disks: Path, prompted_bundle: BundleInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise DiskFull("the disk is full")
+
+    monkeypatch.setattr(clicks.PartialResults, "add", fail)
+    with pytest.raises(DiskFull):
+        evaluate_clicks(prompted_bundle, [dark_disks], tmp_path / "out", ClickOptions(clicks=1), run=RunContext())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.context import Cancelled
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
@@ -177,7 +180,7 @@ def run_trial(method: ClickMethod, rgb: NDArray[np.uint8], truth: NDArray[np.boo
         mask, _ = answer(given, mask)
         seconds.append(time.perf_counter() - started)
         dice.append(_dice(mask, truth))
-    return ClickTrial(np.array(dice), best, first_s, float(np.mean(seconds)) if seconds else float("nan"))
+    return ClickTrial(np.array(dice), best, first_s, float(np.mean(seconds)) if seconds else math.nan)
 
 
 def estimate_trials(trials: Sequence[ClickTrial], groups: Sequence[str]) -> dict[str, Estimate]:
@@ -253,6 +256,8 @@ def evaluate_clicks(
         for sample in run.track(overlap.measured, "Clicking"):
             try:
                 of_image = _measure(sample, methods, options.clicks, partial)
+            except (Cancelled, SaveError):
+                raise
             except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
                 failed.append(FailedImage(sample, describe_failure(sample, error, out)))
                 continue
@@ -331,10 +336,6 @@ def write_click_evaluation(out: Path, found: ClickEvaluation, info: BundleInfo, 
         for part, methods in found.parts.items()
         if part == "all" or len(data) > 1
     ]
-    seconds = ", ".join(
-        f"{name} {1000 * float(np.nanmedian([trial.click_s for trial in trials])):.0f} ms"
-        for name, trials in found.trials.items()
-    )
     page = evaluation_page(
         found,
         info,
@@ -342,14 +343,21 @@ def write_click_evaluation(out: Path, found: ClickEvaluation, info: BundleInfo, 
         [
             "A simulated user clicks in the middle of the largest error, to include or to exclude it. DI n: Dice index "
             "after n clicks; NoC: clicks until a Dice index of 0.85 or 0.90, the greatest number if it is never "
-            f"reached. Intervals: {INTERVAL_METHOD}. Median time for a click: {seconds}."
+            f"reached. Intervals: {INTERVAL_METHOD}.{_click_times(found.trials)}"
         ],
         facts=f"{len(found.samples)} images, up to {options.clicks} clicks",
         lead=f"{found.headline}.",
-        next="clicks.csv lists every image.",
+        next="clicks.csv lists every measured image.",
         tables=tables,
     )
     write_evaluation_page(page, out / "clicks.html")
+
+
+def _click_times(trials: Mapping[str, Sequence[ClickTrial]]) -> str:
+    """State the median time for a click with each method; empty if no image needed one."""
+    times = {name: [trial.click_s for trial in each if not math.isnan(trial.click_s)] for name, each in trials.items()}
+    medians = [f"{name} {1000 * float(np.median(seconds)):.0f} ms" for name, seconds in times.items() if seconds]
+    return f" Median time for a click: {', '.join(medians)}." if medians else ""
 
 
 def _analyze(model: ProbabilityModel, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
