@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 MIN_CASES_PER_CLASS = 10  # images per class: with fewer, fits are dominated by noise
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 MAX_BIAS = 10.0  # corresponds to odds of 22,000
-EPSILON = 1e-12
 BOOTSTRAP_ROUNDS = 200
 MAX_BINS = 256  # distinct scores: more cases share bins, which limits the computation time
 ROUNDING = 1e-9
@@ -60,16 +59,6 @@ def calibrate_logits(logits: ArrayLike, config: ClassifierConfig) -> NDArray[np.
     ``logits``: float (image, class), as output by its network. Returns float64 (image, class).
     """
     return softmax(logits, config.temperature, config.bias)
-
-
-def log_loss(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Mean negative logarithm of the probability of the true class.
-
-    ``probabilities``: float (image, class). ``labels``: int (image,). 0 if every true class has probability 1.
-    """
-    predicted = np.asarray(probabilities, np.float64)
-    truth = np.asarray(labels, np.int64)
-    return float(-np.log(np.maximum(predicted[np.arange(len(truth)), truth], EPSILON)).mean())
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -123,23 +112,19 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
 
 
 def _loss_of_logits(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Log loss of logits; unlike ``log_loss`` it has no lower bound, so that it has a slope for extreme logits too."""
+    """Mean negative logarithm of the probability of the true class, computed so that extreme logits have a slope."""
     return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(labels)), labels]).mean())
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
     """Mean difference of predicted and observed shares over bins with equal numbers of images.
 
-    Probabilities of shape (image,) are compared with the frequency of the positive class; of shape (image, class),
-    those of the most probable class are compared with its accuracy, as in Guo et al. 2017 (arXiv:1706.04599). Bins
-    with equal numbers of images vary less than bins of equal width (Nixon et al. 2019, arXiv:1904.01685). Even perfect
-    probabilities have an error above 0 on few images, see ``calibration_error_by_chance``.
+    Bins with equal numbers of images vary less than bins of equal width (Nixon et al. 2019, arXiv:1904.01685). Even
+    perfect probabilities have an error above 0 on few images, see ``calibration_error_by_chance``.
 
-    ``probabilities``: float (image,) or (image, class). ``labels``: bool (image,), or int (image,) class indices.
-    In [0, 1]; NaN without images.
+    ``probabilities``: of the positive class, float (image,). ``labels``: bool (image,). In [0, 1]; NaN without images.
     """
-    predicted, observed = _predicted_and_observed(probabilities, labels)
-    return _binned_error(predicted, observed, bins)
+    return _binned_error(np.asarray(probabilities, np.float64), np.asarray(labels, np.float64), bins)
 
 
 def calibration_error_by_chance(
@@ -149,11 +134,10 @@ def calibration_error_by_chance(
 
     Outcomes are drawn from the probabilities (consistency resampling: Brocker and Smith 2007, doi:10.1175/WAF993.1).
 
-    ``probabilities``: float (image,) or (image, class), as for ``expected_calibration_error``. Returns the mean, and
-    the value that only 1 in 20 draws exceeds: a greater error is more than chance.
+    ``probabilities``: of the positive class, float (image,). Returns the mean, and the value that only 1 in 20 draws
+    exceeds: a greater error is more than chance.
     """
-    array = np.asarray(probabilities, np.float64)
-    predicted = array if array.ndim == 1 else array.max(axis=1)
+    predicted = np.asarray(probabilities, np.float64)
     random = np.random.default_rng(seed)
     drawn = [_binned_error(predicted, random.random(len(predicted)) < predicted, bins) for _ in range(rounds)]
     return float(np.mean(drawn)), float(np.percentile(drawn, 95))
@@ -165,7 +149,7 @@ def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = 1
     ``probabilities``: of the positive class, float (image,). ``labels``: bool (image,). From the lowest prediction to
     the highest, with intervals of Wilson (1927).
     """
-    predicted, observed = _predicted_and_observed(probabilities, labels)
+    predicted, observed = np.asarray(probabilities, np.float64), np.asarray(labels, np.float64)
     index, count = _assign_bins(predicted, bins)
     total = np.bincount(index, weights=observed, minlength=len(count))
     mean = np.bincount(index, weights=predicted, minlength=len(count)) / count
@@ -198,16 +182,6 @@ def _has_enough_cases(logits: NDArray[np.float64], labels: NDArray[np.int64]) ->
     return bool(np.sum(np.bincount(labels, minlength=logits.shape[1]) >= MIN_CASES_PER_CLASS) >= 2)
 
 
-def _predicted_and_observed(
-    probabilities: ArrayLike, labels: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Predicted probability of each image, and whether the outcome occurred."""
-    array, truth = np.asarray(probabilities, np.float64), np.asarray(labels)
-    if array.ndim == 1:
-        return array, truth.astype(np.float64)
-    return array.max(axis=1), (array.argmax(axis=1) == truth).astype(np.float64)
-
-
 def _binned_error(predicted: NDArray[np.float64], observed: NDArray, bins: int) -> float:
     """Mean absolute difference over bins, weighted by their images."""
     if not len(predicted):
@@ -222,14 +196,6 @@ def _assign_bins(predicted: NDArray[np.float64], bins: int) -> tuple[NDArray[np.
     index = np.empty(len(predicted), np.int64)
     index[np.argsort(predicted, kind="stable")] = np.arange(len(predicted)) * number // max(len(predicted), 1)
     return index, np.bincount(index, minlength=number)
-
-
-class ProbabilityInterval(NamedTuple):
-    """Probability of the positive class, float64 (image,): lower, upper, and the merged value between them."""
-
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    merged: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -261,17 +227,15 @@ class VennAbers:
             _fit_with_extra_positive(counts, found),
         )
 
-    def predict(self, scores: ArrayLike) -> ProbabilityInterval:
-        """Predict the probability of the positive class.
+    def predict(self, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the lower and the upper probability of the positive class.
 
-        ``scores``: float (image,). ``merged`` is high / (1 - low + high), which has the smallest regret in log loss.
+        ``scores``: float (image,). Returns float64 (image,) each, in [0, 1].
         """
         array = np.asarray(scores, np.float64)
         below = np.searchsorted(self.scores, array, side="right")
         above = np.searchsorted(self.scores, array, side="left")
-        low = np.append(0.0, self.with_negative)[below]
-        high = np.append(self.with_positive, 1.0)[above]
-        return ProbabilityInterval(low, high, high / (1.0 - low + high))
+        return np.append(0.0, self.with_negative)[below], np.append(self.with_positive, 1.0)[above]
 
 
 def _fit_with_extra_positive(counts: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -329,15 +293,7 @@ class ProbabilityBand:
     high: NDArray[np.float64]
 
     @classmethod
-    def fit(
-        cls,
-        scores: ArrayLike,
-        labels: ArrayLike,
-        groups: Sequence[object] | NDArray | None = None,
-        *,
-        coverage: float = 0.95,
-        seed: int = 0,
-    ) -> Self:
+    def fit(cls, scores: ArrayLike, labels: ArrayLike, groups: Sequence[object] | NDArray | None = None) -> Self:
         """Fit the band by resampling cases.
 
         ``labels``: bool (case,).
@@ -348,15 +304,13 @@ class ProbabilityBand:
         bins = _bin_scores(array)
         bottoms, tops = _bin_limits(array, bins)
         _, group = np.unique(np.arange(len(array)) if groups is None else np.asarray(groups), return_inverse=True)
-        random, count = np.random.default_rng(seed), int(group.max()) + 1
+        random, count = np.random.default_rng(0), int(group.max()) + 1
         drawn = []
         for _ in range(BOOTSTRAP_ROUNDS):
             times = np.bincount(random.integers(count, size=count), minlength=count)
             drawn.append(VennAbers.fit(bins, truth, times[group]).predict(np.arange(len(tops))))
-        tail = 50 * (1 - coverage)
-        low = np.percentile([between.low for between in drawn], tail, axis=0)
-        high = np.percentile([between.high for between in drawn], 100 - tail, axis=0)
-        return cls(bottoms, tops, low, high)
+        low, high = zip(*drawn, strict=True)
+        return cls(bottoms, tops, np.percentile(low, 2.5, axis=0), np.percentile(high, 97.5, axis=0))
 
     def predict(self, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the lower and upper bound of the probability.
