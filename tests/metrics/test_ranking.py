@@ -14,7 +14,6 @@ from napari_melanoma.metrics.roc_curves import (
     ResampledScores,
     choose_decision_threshold,
     choose_operating_point,
-    confusion_matrix,
 )
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
 
@@ -83,16 +82,6 @@ def test_threshold_reaches_the_requested_sensitivity(sensitivity: float, expecte
     cut = choose_decision_threshold(scores, labels, sensitivity)
     assert cut == expected
     assert (scores[labels] >= cut).mean() >= sensitivity
-
-
-def test_confusion_has_true_classes_in_rows() -> None:
-    """As scikit-learn has them, with classes that nobody has too."""
-    assert confusion_matrix([0, 0, 1, 2], [0, 1, 1, 1], 4).tolist() == [
-        [1, 1, 0, 0],
-        [0, 1, 0, 0],
-        [0, 1, 0, 0],
-        [0] * 4,
-    ]
 
 
 def test_an_operating_point_has_sensitivity_and_specificity() -> None:

@@ -23,7 +23,7 @@ from napari_melanoma.imaging.stain import MEASURES as STAIN_MEASURES
 from napari_melanoma.imaging.stain import measure_stain
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb, write_table
-from napari_melanoma.metrics.roc_curves import RankedFeature, adjust_p_values, rank_features
+from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.slides.depth_readings import SURFACE
@@ -189,7 +189,7 @@ def _draw(folder: Path, found: Biomarkers, classifier: Classifier, run: RunConte
         rows.append(GalleryRow(f"{rank}. {one.name}: AUC {one.marker.auc}, q {one.marker.q:.2g}", shown))
     if rows:
         draw_gallery(rows, folder / "gallery.png")
-    bars = {f"{one.name}": one.marker.auc for one in found.features}
+    bars = {one.name: one.marker.auc for one in found.features}
     bars |= {name: marker.auc for name, marker in found.measures.items()}
     if bars:
         plot_bars(bars, "AUC of patients, 95 % interval", folder / "ranking.png", middle=0.5)
@@ -313,6 +313,8 @@ def rank_measures(
     bool (image,). Returns the measures by name, the strongest first, with ``q`` corrected for all of them; and the
     reasons why others could not be ranked.
     """
+    from scipy.stats import false_discovery_control
+
     found: dict[str, RankedFeature] = {}
     without: dict[str, str] = {}
     for column, name in enumerate(MEASURES):
@@ -326,7 +328,7 @@ def rank_measures(
             found[name] = markers[0]._replace(rank=column)
         else:
             without[name] = "it is the same in all images"
-    corrected = adjust_p_values(np.array([one.p for one in found.values()]))
+    corrected = false_discovery_control([one.p for one in found.values()])
     ranked = {name: one._replace(q=float(q)) for (name, one), q in zip(found.items(), corrected, strict=True)}
     return dict(sorted(ranked.items(), key=lambda pair: -abs(pair[1].strength))), without
 

@@ -67,7 +67,7 @@ from napari_melanoma.figures.evaluation import (
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.agreement import DEPTH_METRICS
 from napari_melanoma.metrics.calibration import calibration_error_by_chance, reliability_curve
-from napari_melanoma.metrics.roc_curves import confusion_matrix
+from napari_melanoma.metrics.overlap import count_class_pairs
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_mean
 from napari_melanoma.models.registry import find_bundle, require_photograph_model, require_task
 
@@ -460,7 +460,7 @@ def draw_evaluation(evaluation: ClassEvaluation, name: str, folder: Path) -> dic
     bins = reliability_curve(predictions.scores, predictions.truth)
     plot_reliability(bins, predictions.scores, folder / "reliability.png")
     plot_confusion(
-        confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes)),
+        count_class_pairs(predictions.predicted, predictions.labels, len(predictions.classes)),
         predictions.classes,
         folder / "confusion.png",
     )
@@ -541,7 +541,7 @@ def _about(evaluation: ClassEvaluation, model: ClassifierModel, options: ClassEv
     details = {
         "auc_without": estimates_to_json(evaluation.auc_changes or {}),
         "ece_by_chance": dict(zip(("mean", "high"), calibration_error_by_chance(predictions.scores), strict=True)),
-        "confusion": confusion_matrix(predictions.labels, predictions.predicted, len(predictions.classes)).tolist(),
+        "confusion": count_class_pairs(predictions.predicted, predictions.labels, len(predictions.classes)).tolist(),
         "subgroups": groups,
     }
     given = {"options": options.model_dump(mode="json")}

@@ -206,9 +206,9 @@ def _f1_within(forward: NDArray[np.float64], backward: NDArray[np.float64], limi
 
 
 def count_class_pairs(predicted: ArrayLike, truth: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Count the pixels of each pair of true and predicted class.
+    """Count the pixels, or images, of each pair of true and predicted class.
 
-    Returns int64 (true class, predicted class).
+    ``predicted``, ``truth``: int, of the same shape: class indices. Returns int64 (true class, predicted class).
     """
     pairs = np.asarray(truth, np.int64).ravel() * classes + np.asarray(predicted, np.int64).ravel()
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

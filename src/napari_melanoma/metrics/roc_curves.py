@@ -28,15 +28,6 @@ def choose_decision_threshold(scores: ArrayLike, labels: ArrayLike, sensitivity:
     return float(found[max(needed, 1) - 1])
 
 
-def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Count the images of each pair of true and predicted class.
-
-    ``labels``, ``predicted``: int (image,), class indices. Returns int64 (true class, predicted class).
-    """
-    pairs = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
 def choose_operating_point(
     scores: ArrayLike, labels: ArrayLike, sensitivity: float, groups: Sequence[object] | NDArray | None = None
 ) -> OperatingPoint:
@@ -253,8 +244,10 @@ def rank_features(
             f"expected at least {MIN_CASES_PER_CLASS} patients per class for a ranking, found {int(truth.sum())} "
             f"positive and {int((~truth).sum())} others."
         )
+    from scipy.stats import false_discovery_control
+
     areas, p_values = _mann_whitney(rows, truth)
-    corrected = adjust_p_values(p_values)
+    corrected = false_discovery_control(p_values)
     varied = np.flatnonzero(np.ptp(rows, axis=0) > 0)
     ordered = varied[np.argsort(-np.abs(areas[varied] - 0.5), kind="stable")][:count]
     return [
@@ -282,18 +275,6 @@ def average_by_patient(
     summed = np.zeros((len(kinds), values.shape[1]))
     np.add.at(summed, row, values)
     return summed / counts[:, None], kinds % 2 == 1, names[kinds // 2]
-
-
-def adjust_p_values(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Correct p-values for multiple tests (Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x).
-
-    ``p``: float64 (test,). Returns float64 (test,): the false discovery rate among all values at least as small.
-    """
-    order = np.argsort(p, kind="stable")
-    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
-    found = np.empty_like(p)
-    found[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
-    return found
 
 
 def _mann_whitney(rows: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:

@@ -19,7 +19,7 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
 from napari_melanoma.metrics.agreement import MIN_CASES, bland_altman, intraclass_correlation, weighted_pearson
 from napari_melanoma.metrics.calibration import reliability_curve
-from napari_melanoma.metrics.roc_curves import confusion_matrix
+from napari_melanoma.metrics.overlap import count_class_pairs
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
 from napari_melanoma.reproduction.image_figures import (
     ReportPicture,
@@ -41,6 +41,7 @@ from napari_melanoma.reproduction.paper_rows import (
 )
 from napari_melanoma.reproduction.papers import Paper, PaperTable
 from napari_melanoma.reproduction.planning import ReproductionContext, ReproductionFolder
+from napari_melanoma.reproduction.predictions import HALF
 from napari_melanoma.training.monitor import MONITORS
 
 if TYPE_CHECKING:
@@ -237,13 +238,11 @@ def draw_roc(panels: Mapping[str, Sequence[OutOfFoldPredictions]], path: Path) -
     _save(figure, path)
 
 
-def draw_confusion(
-    rows: Sequence[OutOfFoldPredictions], path: Path, threshold: float = 0.5, name: str = "melanoma"
-) -> None:
-    """Draw the confusion matrix of each row."""
+def draw_confusion(rows: Sequence[OutOfFoldPredictions], path: Path, name: str) -> None:
+    """Draw the confusion matrix of each row; ``name``: of the positive class."""
     figure, panels = _grid(len(rows))
     for axes, row in zip(panels, rows, strict=True):
-        counts = confusion_matrix(row.truth.astype(np.int64), (row.probability >= threshold).astype(np.int64), 2)
+        counts = count_class_pairs(row.probability >= HALF, row.truth, 2)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (truth, predicted), count in np.ndenumerate(counts):
@@ -258,8 +257,8 @@ def draw_confusion(
     _save(figure, path)
 
 
-def draw_reliability(rows: Sequence[OutOfFoldPredictions], path: Path, name: str = "melanoma") -> None:
-    """Draw the reliability diagrams of rows, as trained and calibrated, with 95 % intervals."""
+def draw_reliability(rows: Sequence[OutOfFoldPredictions], path: Path, name: str) -> None:
+    """Draw the reliability diagrams of rows, as trained and calibrated; ``name``: of the positive class."""
     figure, panels = _grid(len(rows))
     for axes, row in zip(panels, rows, strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
@@ -475,10 +474,10 @@ def _draw_table(
         draw_roc({of: [one.predictions for one in shown if one.test_set == of and one.has_roc] for of in sets}, roc)
         yield ReportPicture(f"ROC curves: {table.title}", roc, POOLED)
     target = shown[0].target
-    draw_confusion([one.titled for one in shown], matrices, name=target)
+    draw_confusion([one.titled for one in shown], matrices, target)
     yield ReportPicture(f"Confusion matrices: {table.title}", matrices, CUT.format(target.capitalize()))
     if networks := [one.titled for one in shown if one.network and one.varies]:
-        draw_reliability(networks, bins, name=target)
+        draw_reliability(networks, bins, target)
         yield ReportPicture(f"Reliability diagrams: {table.title}", bins, BINS)
 
 
