@@ -579,12 +579,17 @@ def find_labeled_images(
     return LabeledImages(samples, rows, labels, target, len(found) - len(samples), classes)
 
 
+def trained_target(config: BundleConfig) -> str:
+    """Return the column that a model was trained on, from the recipe in its bundle."""
+    return str((config.provenance.get("recipe", {}).get("classification") or {}).get("target", DIAGNOSIS))
+
+
 def _default_target(config: BundleConfig, rows: Rows, columns: set[str]) -> str:
     """The column that the model was trained on, if it contains its classes; else that of the positive class."""
     assert config.classifier is not None
-    trained_target = (config.provenance.get("recipe", {}).get("classification") or {}).get("target", DIAGNOSIS)
-    if len(set(row_labels(rows, trained_target).values()) & set(config.classes)) > 1:
-        return str(trained_target)
+    trained_on = trained_target(config)
+    if len(set(row_labels(rows, trained_on).values()) & set(config.classes)) > 1:
+        return trained_on
     return config.classifier.positive if config.classifier.positive in columns else DIAGNOSIS
 
 

@@ -17,7 +17,7 @@ from napari_melanoma.core.errors import BundleError, DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.bags import Bag, BagKind
-from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
+from napari_melanoma.data.dataset import Sample, read_dataset, read_rows, select_for_split
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.training_images import shorten_digest
 from napari_melanoma.evaluation.classifier_measurement import (
@@ -26,8 +26,8 @@ from napari_melanoma.evaluation.classifier_measurement import (
     ClassEvaluationOptions,
     LabeledImages,
     logit_name,
-    read_rows,
     select_images_of_split,
+    trained_target,
 )
 from napari_melanoma.evaluation.evaluate_classifiers import (
     ClassEvaluation,
@@ -55,7 +55,6 @@ from napari_melanoma.evaluation.mask_results import (
     read_known_metadata,
 )
 from napari_melanoma.evaluation.metrics_files import (
-    EvaluationFiles,
     evaluation_page,
     evaluation_values,
     write_evaluation,
@@ -109,7 +108,7 @@ def evaluate(
         run.check()
         again = (_compare_again(figures.samples[index], model, options) for index in indices)
         cases[kind] = [compared for compared in again if compared is not None]
-    write_evaluation(out, EvaluationFiles(evaluation, figures, cases, model, options))
+    write_evaluation(out, evaluation, figures, cases, model, options)
     remove_partial_results(out)
     return evaluation
 
@@ -190,9 +189,7 @@ def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: Clas
     """Find the slides whose label is a class of the model."""
     check_evaluated_datasets(datasets)
     config = info.config
-    trained_target = (config.provenance.get("recipe", {}).get("classification") or {}).get("target", "diagnosis")
-    target = options.target or str(trained_target)
-    rows = read_rows(datasets)
+    target, rows = options.target or trained_target(config), read_rows(datasets)
     row_classes, indices = row_labels(rows, target), {name: index for index, name in enumerate(config.classes)}
     slides = select_images_of_split([one for folder in datasets for one in bag_samples(folder)], options.split)
     samples = [sample for sample in slides if row_classes.get(sample.key) in indices]

@@ -493,27 +493,21 @@ def _omitted_text(variant: str) -> str:
 
 
 def _image_rows(evaluation: ClassEvaluation) -> Iterator[dict[str, object]]:
-    """Yield the rows of ``per_image.csv``."""
-    predictions, figures = evaluation.predictions, evaluation.figures
-    errors = {(item.sample.domain, item.sample.image_id): item.error for item in evaluation.failed}
+    """Yield the rows of ``per_image.csv``, which also have the values of ``figures``."""
+    predictions, predicted = evaluation.predictions, evaluation.predictions.predicted
+    columns = probability_columns(predictions.classes).values()
     indices = iter(range(len(predictions.labels)))
-    for sample in figures.samples:
-        row: dict[str, object] = {
-            name: getattr(sample, name) for name in ("image_id", "domain", "split", "group", "diagnosis")
-        }
-        error = errors.get(sample.key, "")
-        if error:
-            yield row | {"status": "failed", "error": error}
+    for row in evaluation.figures.rows():
+        if row["status"] == "failed":
+            yield row
             continue
         index = next(indices)
-        columns = probability_columns(predictions.classes).values()
         probabilities = dict(zip(columns, predictions.probabilities[index].tolist(), strict=True))
         classes = {
             "label": predictions.classes[predictions.labels[index]],
-            "said": predictions.classes[predictions.predicted[index]],
+            "said": predictions.classes[predicted[index]],
         }
-        depth = evaluation.depths.columns(index) if evaluation.depths else {}
-        yield row | {"status": "done", "error": ""} | classes | probabilities | depth
+        yield row | classes | probabilities | (evaluation.depths.columns(index) if evaluation.depths else {})
 
 
 def _subgroup_row(group: ClassSubgroup) -> dict[str, object]:

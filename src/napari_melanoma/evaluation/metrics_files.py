@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,36 +71,32 @@ MIN_IMAGES = 10  # images that a subgroup needs to be named in the summary
 IN_SUBGROUPS = ("TJA", "JA", "DI", "SE", "SP", "HD95_relative", "BF1")
 
 
-@dataclass(frozen=True)
-class EvaluationFiles:
-    """Content of an evaluation's folder: estimates, metrics of each image, and the cases to draw."""
-
-    evaluation: Evaluation
-    figures: ImageMetrics
-    cases: Mapping[str, Sequence[EvaluatedCase]]
-    model: ProbabilityModel
-    options: EvaluationOptions
-
-
-def write_evaluation(out: Path, evaluation_files: EvaluationFiles) -> None:
-    """Write tables, figures and the page."""
-    evaluation, figures = evaluation_files.evaluation, evaluation_files.figures
+def write_evaluation(
+    out: Path,
+    evaluation: Evaluation,
+    figures: ImageMetrics,
+    cases: Mapping[str, Sequence[EvaluatedCase]],
+    model: ProbabilityModel,
+    options: EvaluationOptions,
+) -> None:
+    """Write tables, figures and the page; ``figures``: metrics of each image, ``cases``: the images to draw."""
     write_table(out / TABLE, mark_training_rows(figures.rows(), figures.samples, evaluation.overlap), COLUMNS)
     write_table(out / "subgroups.csv", [_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
-    write_json(out / "metrics.json", _about(evaluation_files))
+    write_json(out / "metrics.json", _about(evaluation, model, options))
     measured, dice = figures.measured, figures.column("DI")
     domains: dict[str, list[float]] = {}
     for index in measured:
         domains.setdefault(figures.samples[index].domain, []).append(float(dice[index]))
     pictures = out / "figures"
     plot_distribution(dict(sorted(domains.items())), pictures / "dice.png")
-    plot_cases(evaluation_files.cases, pictures / "cases.png")
+    plot_cases(cases, pictures / "cases.png")
     shown = {"Distribution of the Dice index": "dice.png", "Best, median and worst images": "cases.png"}
     if evaluation.subgroups:
         bars = [(g.data, g.by, f"{g.value} (n = {g.count})", g.metrics["JA"]) for g in evaluation.subgroups]
         plot_subgroups(bars, pictures / "subgroups.png")
         shown = {"Jaccard index of each subgroup": "subgroups.png", **shown}
-    page = _page(evaluation_files, {title: pictures / name for title, name in shown.items()})
+    data = sorted({sample.domain for sample in figures.samples})
+    page = _page(evaluation, data, model, options, {title: pictures / name for title, name in shown.items()})
     write_evaluation_page(page, out / SUMMARY)
 
 
@@ -151,21 +146,24 @@ def _row(group: Subgroup) -> dict[str, object]:
     return row | interval_cells(group.metrics)
 
 
-def _about(written: EvaluationFiles) -> dict[str, Any]:
+def _about(evaluation: Evaluation, model: ProbabilityModel, options: EvaluationOptions) -> dict[str, Any]:
     """Return the content of ``metrics.json``."""
-    evaluation = written.evaluation
     subgroups = [
         {"data": group.data, "by": group.by, "value": group.value, "metrics": estimates_to_json(group.metrics)}
         for group in evaluation.subgroups
     ]
-    options = {"options": written.options.model_dump(mode="json")}
-    return evaluation_values(evaluation, written.model, evaluation.settings, options, {"subgroups": subgroups})
+    given = {"options": options.model_dump(mode="json")}
+    return evaluation_values(evaluation, model, evaluation.settings, given, {"subgroups": subgroups})
 
 
-def _page(written: EvaluationFiles, figures: Mapping[str, Path]) -> Page:
-    """Return the content of the page."""
-    evaluation, options = written.evaluation, written.options
-    data = sorted({sample.domain for sample in written.figures.samples})
+def _page(
+    evaluation: Evaluation,
+    data: Sequence[str],
+    model: ProbabilityModel,
+    options: EvaluationOptions,
+    figures: Mapping[str, Path],
+) -> Page:
+    """Return the content of the page; ``data``: names of the data sets."""
     head = ("Data set", "Property", "Value", "n", *(directed_label(name, LESS_IS_BETTER) for name in IN_SUBGROUPS))
     groups = [
         (g.data, g.by, g.value, str(g.count), *(f"{g.metrics[name].mean:.3f}" for name in IN_SUBGROUPS))
@@ -175,7 +173,7 @@ def _page(written: EvaluationFiles, figures: Mapping[str, Path]) -> Page:
     with_limits = f" Difficulty, measured with the reference mask: {limits}." if options.difficulty else ""
     return evaluation_page(
         evaluation,
-        written.model.info,
+        model.info,
         data,
         [f"Intervals: {INTERVAL_METHOD}.", f"{SIZE.capitalize()}, {SIZE_WORDS}.{with_limits}"],
         facts=f"{evaluation.parts['all']['JA'].count} images, threshold {evaluation.threshold:g}"

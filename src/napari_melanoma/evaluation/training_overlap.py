@@ -24,6 +24,7 @@ from napari_melanoma.data.training_images import (
     hash_image_file,
     hash_images,
 )
+from napari_melanoma.evaluation.recommendation import MIN_COUNT
 from napari_melanoma.io.photographs import accepts_damaged, find_damage
 from napari_melanoma.training.run_data import read_training_images
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 PROGRAM = "napari-melanoma"
 TRAINED_ON = "trained_on"  # table column
-MIN_COUNT = 5  # images and patients: fewer give no verdict
 MAX_CHECKED = 500  # held-out photographs whose thumbnails are read before a training starts
 KNOWN_TO_START = (
     "{count} of {all} held-out images cannot be used to compare the models: '{start}' was trained on them or on other "
