@@ -98,8 +98,7 @@ def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
             panels[1].plot([x], [value], **_style(number, ""), markerfacecolor="none")
         _size_axes(panels[1], PAPERS, metric)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    _save(figure, path, dpi=130)
 
 
 def spread_sizes(sizes: Sequence[float]) -> list[float]:
@@ -138,8 +137,7 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tu
             axes.set_yscale("log")
             _few_ticks(axes.yaxis, "{:g}".format, _loss_ticks(*axes.get_ylim()))
     figure.legend(*panels[2].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    _save(figure, path, dpi=130)
 
 
 def _loss_ticks(low: float, high: float) -> Sequence[float]:
@@ -164,8 +162,7 @@ def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str
             if name in pictures:
                 axes.imshow(pictures[name])
         line[0].text(-0.05, 0.5, title, transform=line[0].transAxes, ha="right", va="center", fontsize=7)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    _save(figure, path, dpi=110)
 
 
 def _style(number: int, line: str) -> dict[str, Any]:
@@ -290,10 +287,10 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
     return figure, panels[:count]
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, dpi: int = 120) -> None:
     """Write a figure."""
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=dpi)
 
 
 CURVES = "Losses are comparable only between rows with the same loss."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +12,15 @@ import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import DataSetError, MelanomaError
-from napari_melanoma.data.dataset import Sample, read_datasets
+from napari_melanoma.data.dataset import Key, Sample, read_datasets
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_table
 from napari_melanoma.reproduction.papers import RowSubject
-from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED
+from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED, read_fold_tables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Key = tuple[str, str]  # data set and image
 SELECTED = 15  # as many as P3 calls biomarkers
 MEASURED_WITH = {"features": "patch features", "format": 1}  # other formats are measured again
 PROBE_PX = 512  # of random pixels, which are timed if there is no image yet
@@ -116,11 +114,9 @@ def _used_samples(folders: Sequence[Path]) -> list[Sample]:
     return [replace(sample, image=sample.image.resolve(), mask=None) for sample in samples]
 
 
-def _pixel_widths(folders: Sequence[Path]) -> dict[Key, str]:
+def _pixel_widths(folders: Iterable[Path]) -> dict[Key, str]:
     """Read the micrometers per pixel of each image; empty if unknown."""
-    return {
-        (folder.name, row["image_id"]): row.get("mpp_x", "") for folder in folders for row in read_table(folder / TABLE)
-    }
+    return {key: row.get("mpp_x", "") for key, row in read_fold_tables(folders).items()}
 
 
 def _measure(image: Path, mpp: str) -> dict[str, float]:
@@ -142,7 +138,7 @@ def _predict(subject: RowSubject, measured: MeasuredImages) -> dict[Key, float]:
     from sklearn.preprocessing import StandardScaler
 
     all_training = [one for one in read_datasets(subject.learnt) if one.split == TRAIN]
-    labels = _labels(subject.learnt, subject.target)
+    labels = {key: row.get(subject.target, "") for key, row in read_fold_tables(subject.learnt).items()}
     training = [sample for sample in all_training if sample.key in measured.features and labels[sample.key]]
     truth = np.array([labels[sample.key] == "1" for sample in training])
     if len(np.unique(truth)) < 2:
@@ -161,12 +157,6 @@ def _predict(subject: RowSubject, measured: MeasuredImages) -> dict[Key, float]:
     evaluated = [sample for sample in _used_samples(subject.evaluated) if sample.key in measured.features]
     found = model.predict_proba(measured.matrix(evaluated))[:, 1] if evaluated else ()
     return {sample.key: float(probability) for sample, probability in zip(evaluated, found, strict=True)}
-
-
-def _labels(folders: Sequence[Path], target: str) -> Mapping[Key, str]:
-    return {
-        (folder.name, row["image_id"]): row.get(target, "") for folder in folders for row in read_table(folder / TABLE)
-    }
 
 
 def _first_reason(measured: MeasuredImages) -> str:

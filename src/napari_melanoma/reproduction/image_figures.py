@@ -16,12 +16,12 @@ from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.biomarkers import GalleryImage, GalleryRow, draw_gallery, read_picture
 from napari_melanoma.imaging.masks import draw_overlay
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.io.results import read_mask
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.reproduction.paper_rows import RowResult, choose_pictured
 from napari_melanoma.reproduction.planning import ReproductionContext
 from napari_melanoma.reproduction.predictions import HALF, mask_or_everything, segment_and_refine
-from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED
+from napari_melanoma.reproduction.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
 from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -107,25 +107,18 @@ STAGES = (
 STAGE_PX = 240  # longer side of an image
 
 
-@dataclass(frozen=True, eq=False)
-class _Chain:
-    """The networks of the first fold of a row: photograph to mask, mask to class."""
-
-    segmenter: Segmenter
-    classifier: Classifier
-
-    def stages(self, sample: Sample) -> dict[str, NDArray[np.uint8]]:
-        """Return the picture of each stage of a photograph; the true mask is missing if there is none."""
-        rgb = read_photograph(sample.image).rgb
-        drawn, refined = segment_and_refine(self.segmenter, rgb)
-        masks = {"true mask": read_mask(sample.mask)} if sample.mask else {}
-        masks |= {"predicted mask": drawn, "refined mask": refined}
-        view = self.classifier.view(rgb, mask_or_everything(refined, rgb)[0])
-        return {
-            "photograph": _shrink(rgb),
-            **{title: _shrink(mask.astype(np.uint8) * 255) for title, mask in masks.items()},
-            "region of interest": _shrink(view),
-        }
+def _stages(sample: Sample, segmenter: Segmenter, classifier: Classifier) -> dict[str, NDArray[np.uint8]]:
+    """Return the picture of each stage from photograph to region; the true mask is missing if there is none."""
+    rgb = read_photograph(sample.image).rgb
+    drawn, refined = segment_and_refine(segmenter, rgb)
+    masks = {"true mask": read_mask(sample.mask)} if sample.mask else {}
+    masks |= {"predicted mask": drawn, "refined mask": refined}
+    view = classifier.view(rgb, mask_or_everything(refined, rgb)[0])
+    return {
+        "photograph": _shrink(rgb),
+        **{title: _shrink(mask.astype(np.uint8) * 255) for title, mask in masks.items()},
+        "region of interest": _shrink(view),
+    }
 
 
 def draw_stages(work: ReproductionContext, found: Sequence[RowResult]) -> Iterator[ReportPicture]:
@@ -138,8 +131,8 @@ def draw_stages(work: ReproductionContext, found: Sequence[RowResult]) -> Iterat
         bundles = [work.folder.row(name or "").fold(1).run.bundle for name in (file.masks_of, file.model_of)]
         if file.masks_of is None or not all(bundle.is_dir() for bundle in bundles):
             continue
-        segmenter, classifier = (read_bundle(bundle) for bundle in bundles)
-        chain = _Chain(Segmenter.load(segmenter), Classifier.load(classifier))
+        of_masks, of_classes = map(read_bundle, bundles)
+        segmenter, classifier = Segmenter.load(of_masks), Classifier.load(of_classes)
         answers = {(one["domain"], one["image_id"]): one for one in item.images}
         tested = [one for one in read_datasets(work.crossed[file.evaluated].folders(1)) if one.split == TEST]
         tested = [one for one in tested if one.key in answers]
@@ -147,7 +140,7 @@ def draw_stages(work: ReproductionContext, found: Sequence[RowResult]) -> Iterat
         shown = [one for one in tested if one.full_name in chosen]
         labels = [_label(answers[one.key], work.paper.file.target) for one in shown]
         path = work.folder.figures / f"stages-{item.row.name}.png"
-        _draw_stages([chain.stages(one) for one in shown], labels, path)
+        _draw_stages([_stages(one, segmenter, classifier) for one in shown], labels, path)
         yield ReportPicture(f"From photograph to label: {file.title}", path, STAGES)
 
 
@@ -217,7 +210,7 @@ def draw_explanations(work: ReproductionContext, found: Sequence[RowResult]) -> 
         return
     classifier, target = Classifier.load(read_bundle(bundle)), work.paper.target_of(item.row)
     folders = work.crossed[item.row.file.evaluated].folders(1)
-    table = {(place.name, one["image_id"]): one for place in folders for one in read_table(place / TABLE)}
+    table = read_fold_tables(folders)
     said = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}
     unseen = [one for one in read_datasets(folders) if one.split in (UNTOUCHED, TEST) and one.key in said]
     apart = [one for one in unseen if one.split == UNTOUCHED] or unseen

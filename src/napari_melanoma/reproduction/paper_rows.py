@@ -46,7 +46,7 @@ from napari_melanoma.reproduction.predictions import (
     check_table_columns,
     pool_folds,
 )
-from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED
+from napari_melanoma.reproduction.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.data_checks import check_counts
 from napari_melanoma.training.data_preparation import check_table_inputs
@@ -351,17 +351,20 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
     store = work.folder.row(row.name).run.path
     segmenter = _segmenter(work, row, fold)
     subject = RowSubject(row, _bundle(work, row, fold), evaluated, learnt, target, masks, segmenter, store)
-    table = {f"{place.name}/{one['image_id']}": one for place in evaluated for one in read_table(place / TABLE)}
-    answers = {name: one.get(target, "") for name, one in table.items()}
+    table = read_fold_tables(evaluated)
+    answers = {"/".join(key): one.get(target, "") for key, one in table.items()}
     samples = [sample for sample in read_datasets(evaluated) if answers[sample.full_name] in LABELS]
     shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), answers)
     unseen = [sample for sample in samples if sample.split in (TEST, UNTOUCHED)]
     with atomic_folder(here.evaluated) as folder:
         usable = select_trainable(unseen) if row.kind.needs_masks else unseen
         found = measure_samples(work, subject, usable, (shown, folder / PICTURES), run)
-        fold_of = {name: one["fold"] for name, one in table.items()}
         rows = [
-            {**one, "fold": fold_of[f"{one['domain']}/{one['image_id']}"], "role": role_of[str(one["domain"])]}
+            {
+                **one,
+                "fold": table[str(one["domain"]), str(one["image_id"])]["fold"],
+                "role": role_of[str(one["domain"])],
+            }
             for one in found.rows
         ]
         write_table(folder / PER_IMAGE, rows)

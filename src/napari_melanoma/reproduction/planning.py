@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -33,9 +33,6 @@ from napari_melanoma.reproduction.budget import (
 )
 from napari_melanoma.reproduction.papers import Budget, Paper, Row, read_paper
 from napari_melanoma.reproduction.split import CrossValidatedRole, RoleData
-
-if TYPE_CHECKING:
-    pass
 
 
 class PlannedRow(Config):

@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
+from napari_melanoma.data.dataset import Key
 from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.data.tabular_encoding import fit_encoding, read_table_values, to_matrix
 from napari_melanoma.evaluation.tabular_baseline import fit_trees
@@ -24,7 +25,7 @@ from napari_melanoma.metrics.roc_curves import ResampledScores
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 from napari_melanoma.reproduction.image_features import make_feature_predictor
 from napari_melanoma.reproduction.papers import ImageMeasurement, Row, RowSubject
-from napari_melanoma.reproduction.split import TABLE, TRAIN, UNTOUCHED
+from napari_melanoma.reproduction.split import TABLE, TRAIN, UNTOUCHED, read_fold_tables
 from napari_melanoma.risk.comparators import fit_table_logistic
 
 if TYPE_CHECKING:
@@ -35,17 +36,18 @@ if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.lesion.segmentation import Segmenter
 
-Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its row of the table
-# Of a picture's frame, the colours in which P4 shows what was found, too much, missed, and rightly left alone.
+Rows = Mapping[Key, Mapping[str, str]]
+"""Data set and image to the row of the table."""
+# Colors of the frame of a picture, as in P4: true positive, false positive, false negative, true negative.
 FOUND, TOO_MUCH, MISSED, RIGHT = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
-FRAME = 0.04  # of the side
+FRAME = 0.04  # width of the frame, as a share of the side
 TABLE_MODELS = ("tabular", "logistic")
 LABELS = ("0", "1")  # an image of a fold has a label for the paper's target, and not always for that of a row
 
 
 def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
     """Load the predictor of a row, and return the function that measures an image."""
-    rows = _rows(subject.evaluated)
+    rows = read_fold_tables(subject.evaluated)
     if subject.row.file.predictor == "network":
         return _network_measure(subject, rows)
     return partial(_measure_without_pixels, subject, rows, _simple_predictor(subject, rows, run))
@@ -62,7 +64,7 @@ def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Calla
     return _baselines(subject)[subject.row.file.predictor]
 
 
-def _table_predictions(subject: RowSubject, rows: Rows) -> dict[tuple[str, str], float]:
+def _table_predictions(subject: RowSubject, rows: Rows) -> dict[Key, float]:
     """Predict from the table alone."""
     choices = _table_choices(subject.row)
     predict = predict_with_logistic if subject.row.file.predictor == "logistic" else predict_with_trees
@@ -76,11 +78,6 @@ def _table_choices(row: Row) -> TabularConfig:
 def check_table_columns(folders: tuple[Path, ...], row: Row, target: str) -> None:
     """Raise if the training rows lack a column that a row of the table alone uses."""
     fit_encoding(_training_rows(folders, target)[0], _table_choices(row), target)
-
-
-def _rows(folders: tuple[Path, ...]) -> dict[tuple[str, str], dict[str, str]]:
-    """Read the tables of data sets."""
-    return {(folder.name, row["image_id"]): row for folder in folders for row in read_table(folder / TABLE)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +112,7 @@ class RowPrediction:
 
 def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPrediction]]:
     """Return the predictors without a model."""
-    learnt = _rows(subject.learnt)
+    learnt = read_fold_tables(subject.learnt)
     of_set: dict[str, list[bool]] = {}
     for (domain, _), row in learnt.items():
         if row["split"] == TRAIN and row.get(subject.target) in LABELS:
@@ -247,7 +244,7 @@ def pool_folds(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, s
     the mean probability of all networks, and a majority vote of their decisions.
     """
     rows = [{**row, "part": FOLDS} for fold in folds for row in fold if row["fold"]]
-    apart: dict[tuple[str, str], list[Mapping[str, str]]] = defaultdict(list)
+    apart: dict[Key, list[Mapping[str, str]]] = defaultdict(list)
     for fold in folds:
         for row in fold:
             if not row["fold"]:
@@ -390,12 +387,8 @@ def _bootstrap_estimates(
     return found
 
 
-Key = tuple[str, str]
-TableRows = Mapping[Key, Mapping[str, str]]
-
-
 def predict_with_trees(
-    training_folders: tuple[Path, ...], evaluated: TableRows, choices: TabularConfig, target: str = "melanoma"
+    training_folders: tuple[Path, ...], evaluated: Rows, choices: TabularConfig, target: str = "melanoma"
 ) -> dict[Key, float]:
     """Fit boosted trees to the rows of the other folds, and predict every row."""
     rows, labels = _training_rows(training_folders, target)
@@ -405,7 +398,7 @@ def predict_with_trees(
 
 
 def predict_with_logistic(
-    training_folders: tuple[Path, ...], evaluated: TableRows, choices: TabularConfig, target: str
+    training_folders: tuple[Path, ...], evaluated: Rows, choices: TabularConfig, target: str
 ) -> dict[Key, float]:
     """Fit a logistic regression to the rows of the other folds, and predict every row."""
     rows, labels = _training_rows(training_folders, target)
@@ -415,6 +408,6 @@ def predict_with_logistic(
 
 def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
     """Return the training rows with a label, and their classes."""
-    rows = [row for folder in folders for row in read_table(folder / TABLE) if row["split"] == TRAIN]
-    rows = [row for row in rows if row.get(target) in LABELS]
+    rows = [row for folder in folders for row in read_table(folder / TABLE)]
+    rows = [row for row in rows if row["split"] == TRAIN and row.get(target) in LABELS]
     return rows, np.array([int(row[target]) for row in rows], np.intp)

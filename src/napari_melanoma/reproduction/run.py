@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 from napari_melanoma.core.context import SCALE_STEPS, Cancelled, Milestone, PartContext, RunContext
@@ -110,7 +109,7 @@ def _spent(work: ReproductionContext, planned: PlannedRow) -> float:
     for folder in work.folder.row(planned.name).runs:
         times = [event.get("time") for event in folder.read_events()]
         known = [float(time) for time in times if isinstance(time, int | float)]
-        gaps += [later - earlier for earlier, later in itertools.pairwise(known)]
+        gaps += [later - earlier for earlier, later in pairwise(known)]
     return (planned.fixed_s or 0.0) + sum(gap for gap in gaps if 0 < gap < SILENCE_S)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from napari_melanoma.core.paths import allow_folders
 from napari_melanoma.core.prediction_config import UNKNOWN
 from napari_melanoma.data.dataset import (
     DatasetEntry,
+    Key,
     Sample,
     iter_entries,
     make_sample,
@@ -343,6 +344,11 @@ def write_folds(folders: Mapping[str, tuple[Path, ...]], how: CrossValidationSet
                 hidden = place / f"fold-{fold}" / UNLABELLED / folder.name
                 with atomic_folder(hidden) as written:
                     _write(own, fold, (how, role), hidden, written, hide=True)
+
+
+def read_fold_tables(folders: Iterable[Path]) -> dict[Key, dict[str, str]]:
+    """Read the tables of the data sets of a fold: data set and image to row."""
+    return {(folder.name, row["image_id"]): row for folder in folders for row in read_table(folder / TABLE)}
 
 
 def read_folds(folders: Mapping[str, tuple[Path, ...]], how: CrossValidationSetup) -> dict[str, CrossValidatedRole]:
