@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.io.results import read_table
+from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.reproduction import image_features, patch_features
 from napari_melanoma.reproduction.options import ReproduceOptions
 from napari_melanoma.reproduction.run import check, reproduce
@@ -106,4 +107,11 @@ def test_the_plan_includes_a_measured_time_of_each_image(
 
 def test_without_images_random_pixels_are_timed(measured: list[float | None], tmp_path: Path) -> None:
     assert image_features.time_features((tmp_path / "none",)) >= 0
+    assert measured == [None, None]
+
+
+def test_a_scale_that_is_no_number_is_unknown(measured: list[float | None], tmp_path: Path) -> None:
+    write_rgb(tmp_path / "set/images/p0.png", np.zeros((64, 64, 3), np.uint8))
+    write_table(tmp_path / "set/dataset.csv", [{"image_id": "p0", "split": "train", "mpp_x": "coarse"}])
+    image_features.time_features((tmp_path / "set",))
     assert measured == [None, None]

@@ -14,6 +14,7 @@ from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.data.dataset import Key, Sample, read_datasets
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
+from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.reproduction.papers import RowSubject
 from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED, read_fold_tables
@@ -119,10 +120,11 @@ def _pixel_widths(folders: Iterable[Path]) -> dict[Key, str]:
     return {key: row.get("mpp_x", "") for key, row in read_fold_tables(folders).items()}
 
 
-def _measure(image: Path, mpp: str) -> dict[str, float]:
+def _measure(image: Path, mpp_text: str) -> dict[str, float]:
     from napari_melanoma.reproduction.patch_features import measure_patch_features
 
-    return measure_patch_features(read_photograph(image).rgb, float(mpp) if mpp else None)
+    mpp = read_number(mpp_text)
+    return measure_patch_features(read_photograph(image).rgb, None if np.isnan(mpp) else mpp)
 
 
 def _predict(subject: RowSubject, measured: MeasuredImages) -> dict[Key, float]:
