@@ -1,14 +1,20 @@
-"""The loop over rows: one begins only where it ends in time, at the pace of those before."""
+"""Rows start only if they will end in time, and are measured on each image."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.models.bundle import CONFIG
-from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.paper_rows import measure_samples
+from napari_melanoma.reproduction.papers import ImageMeasurement, read_paper
 from napari_melanoma.reproduction.planning import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.run import has_time
 
@@ -28,3 +34,28 @@ def test_a_row_starts_if_it_will_end_in_time(tmp_path: Path, took_s: int, time: 
     folder.events.write_text("\n".join(times) + "\n", encoding="utf-8")
     assert has_time(work, "attention-unet") is time
     assert has_time(work, "unet")  # one that has begun goes on
+
+
+def test_a_row_without_a_network_needs_no_readable_photograph(tmp_path: Path) -> None:
+    """Only the picture of the image is left out."""
+
+    def unreadable() -> np.ndarray:
+        raise UnreadableImage("the file is damaged")
+
+    rgb = np.zeros((8, 8, 3), np.uint8)
+    pictures = {"a": lambda: rgb, "b": unreadable}
+    row = SimpleNamespace(
+        file=SimpleNamespace(title="table"),
+        kind=SimpleNamespace(
+            make_measure=lambda subject, run: (
+                lambda sample: ImageMeasurement({"label": 1}, lambda: rgb, pictures[sample.image_id])
+            )
+        ),
+    )
+    work = SimpleNamespace(folder=ReproductionFolder(tmp_path))
+    samples = [Sample(name, tmp_path / f"{name}.png", None, name, "test", "set") for name in pictures]
+    shown = ({sample.full_name for sample in samples}, tmp_path / "pictures")
+    found = measure_samples(work, SimpleNamespace(row=row), samples, shown, RunContext())
+    assert [one["image_id"] for one in found.rows] == ["a", "b"]
+    assert found.failed == {}
+    assert [path.name for path in (tmp_path / "pictures").rglob("*.png")] == ["a.png"]

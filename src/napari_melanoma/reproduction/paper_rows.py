@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import PartContext, RunContext
-from napari_melanoma.core.errors import DataSetError, MelanomaError
+from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json
-from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import id_to_file_name
 from napari_melanoma.data.dataset import Sample, read_datasets, select_trainable
@@ -176,8 +177,9 @@ def measure_samples(
             continue
         found.rows.append({**{column: getattr(sample, column) for column in ABOUT}, **measured.figures})
         if name in names:
-            _save_picture(measured.picture(), _picture_path(pictures, name))
-            _save_picture(measured.photograph(), _picture_path(work.folder.photographs, name))
+            with suppress(InputError):  # rows without a network are also measured on photographs that cannot be read
+                _save_picture(measured.picture(), _picture_path(pictures, name))
+                _save_picture(measured.photograph(), _picture_path(work.folder.photographs, name))
     if not found.rows:
         raise DataSetError(f"none of {len(samples)} images could be measured: {next(iter(found.failed.values()), '')}")
     return found
@@ -449,7 +451,8 @@ class RowResult:
         """Warning about unreliable results, such as those of a model that finds nothing; empty if there is none."""
         remark = self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
         unlearned = f"not learned: {self.unlearned}" if self.unlearned else ""
-        failed = f"{len(self.failed)} images could not be measured: {format_names(self.failed)}" if self.failed else ""
+        count = format_count(len(self.failed), "image")
+        failed = f"{count} could not be measured: {format_names(self.failed)}" if self.failed else ""
         return "; ".join(filter(None, (unlearned, remark, failed)))
 
 
