@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from napari_melanoma.evaluation.clicks import Answer
+    from napari_melanoma.evaluation.clicks import ClickMasks
     from napari_melanoma.imaging.prompts import Click
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -48,8 +48,8 @@ class Obedient:
 
     name = "obedient"
 
-    def start(self, rgb: np.ndarray) -> Callable[[Sequence[Click], np.ndarray], Answer]:
-        def answer(clicks: Sequence[Click], mask: np.ndarray) -> Answer:
+    def start(self, rgb: np.ndarray) -> Callable[[Sequence[Click], np.ndarray], ClickMasks]:
+        def answer(clicks: Sequence[Click], mask: np.ndarray) -> ClickMasks:
             if clicks:
                 row, column, include = clicks[-1]
                 mask = mask | disk((row, column), 10) if include else mask & ~disk((row, column), 10)

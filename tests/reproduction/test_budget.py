@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.reproduction.budget import (
-    JUDGE_S,
+    COMPARE_S,
     MIN_EPOCHS,
     MIN_STEPS,
     RowCandidate,
@@ -69,7 +69,7 @@ def test_rows_without_a_network_of_their_own_take_the_time_of_those_of_other_row
     found = [RowCandidate(row, 100, recipe=recipes.get(row.name), folds=5) for row in rows]
     measured, _ = measure_candidates(found, 0, RunContext())
     seconds = {one.row.name: one.seconds for one in measured}
-    reading = 5 * 100 * JUDGE_S
+    reading = 5 * 100 * COMPARE_S
     assert seconds["chain-lite0"] == pytest.approx(reading + 5 * 100 * (0.5 + 0.2))
     assert seconds["cls-lite0-predicted"] == pytest.approx(reading + 5 * 100 * 0.2)
 

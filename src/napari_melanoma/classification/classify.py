@@ -15,6 +15,7 @@ from napari_melanoma.classification.prediction import (
     Contribution,
     NearestCase,
     NoveltyDistance,
+    format_rarity,
 )
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.provenance import collect_provenance
@@ -278,10 +279,10 @@ def _contradiction_warnings(
     index = int(probabilities.argmax())
     if possible[index]:
         return []
-    name, share = classes[index], f"{100 * (1 - coverage):.3g} %"
+    name = classes[index]
     return [
-        f"{name} has the highest probability, but one that is unusual for {name}: at most {share} of the known cases "
-        f"of {name} had such a low probability"
+        f"{name} has the highest probability, but one that is unusual for {name}: {format_rarity(coverage)} of the "
+        f"known cases of {name} had such a low probability"
     ]
 
 

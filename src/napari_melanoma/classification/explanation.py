@@ -35,9 +35,8 @@ ATTENTION = "attention"  # for networks with spatial attention, independent of t
 STEPS = 32  # of integrated gradients, from the baseline to the view
 BATCH_IMAGES = 8  # views per batch
 PATCH = 8  # occluded patches have an eighth of the view's side
-SMOOTHING_FRACTION = (
-    64  # integrated gradients are smoothed by a 64th of the view's side, as single pixels are not visible
-)
+# Integrated gradients are smoothed by a 64th of the view's side, because single pixels are not visible.
+SMOOTHING_FRACTION = 64
 RIM_FRACTION = 16  # baselines have the color of the outermost 16th of the view
 TOLERANCE = 1 / 32  # share of the longer side of an image: half a position of a 16 x 16 map
 COLUMNS = ("image_id", "domain", "method", "hit", "distance_px", "row", "column", "by_chance")
@@ -291,7 +290,7 @@ def _pointing_samples(datasets: Sequence[Path], options: PointingOptions) -> Ite
 
 
 def _check_size(sample: Sample, rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
-    """Refuse a mask of another image."""
+    """Raise if the mask has another size than the image."""
     if mask.shape != rgb.shape[:2]:
         raise InputError(
             f"the mask of '{sample.image_id}' has {mask.shape[0]} x {mask.shape[1]} pixels, but the image "

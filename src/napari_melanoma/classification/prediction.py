@@ -202,21 +202,16 @@ class ClassPrediction:
         For other readers, it also contains ``verdict``, ``number``, ``side``, ``inconclusive`` and
         ``out_of_distribution``.
         """
-        summary: dict[str, Any] = {
-            "verdict": self.verdict,
-            "validity": self.validity.to_json(),
-            "number": self.probability_text,
-        }
-        summary |= {
-            "side": self.threshold_text,
-            "inconclusive": self.is_inconclusive,
-            "out_of_distribution": self.is_out_of_distribution,
-        }
         configs = ("operating_point", "age_group", "options", "validity")
         values = {name: value for name, value in vars(self).items() if name not in configs}
         point = self.operating_point
         return {
-            **summary,
+            "verdict": self.verdict,
+            "validity": self.validity.to_json(),
+            "number": self.probability_text,
+            "side": self.threshold_text,
+            "inconclusive": self.is_inconclusive,
+            "out_of_distribution": self.is_out_of_distribution,
             **{name: _to_plain(value) for name, value in values.items()},
             "operating_point": point and point.model_dump(mode="json"),
             "age_group": self.age_group and self.age_group.model_dump(mode="json"),

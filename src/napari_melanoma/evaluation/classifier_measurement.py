@@ -394,7 +394,7 @@ def class_estimates(predictions: ClassPredictions) -> dict[str, Estimate]:
     """Estimate each metric with a 95 % interval, by bootstrap over patients or lesions.
 
     Returns name of ``METRICS`` to estimate; a metric that is undefined for these images, such as an AUC without
-    positives, is omitted. ``count`` is the number of images that a metric is about: the positives for sensitivity, the
+    positives, is omitted. ``count`` is the number of images that a metric refers to: the positives for sensitivity, the
     others for specificity. Multi-class metrics need three classes, ``AUC_within`` two data sets.
     """
     if not len(predictions.labels):
@@ -471,7 +471,7 @@ def _multi_class_metrics(predictions: ClassPredictions, times: NDArray[np.float6
 
 
 def _counts(predictions: ClassPredictions) -> dict[str, tuple[int, int]]:
-    """Count the images that each metric is about, and the patients or lesions behind its interval."""
+    """Count the images that each metric refers to, and the patients or lesions that its interval is based on."""
     truth, predicted = predictions.truth, predictions.scores >= predictions.threshold
     every = np.ones(len(truth), bool)
     positives, others = _count_groups(predictions.groups[truth]), _count_groups(predictions.groups[~truth])

@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 DICE_AIMS = (0.85, 0.9)
 FLOOD_TOLERANCE = 12.0  # CIE 1976 color difference
 CLICK_SHARE = 1 / 64  # radius of a click as a stroke, as a share of the shorter side
-Answer = tuple["NDArray[np.bool_]", "list[NDArray[np.bool_]]"]
+ClickMasks = tuple["NDArray[np.bool_]", "list[NDArray[np.bool_]]"]
+"""A mask, bool (row, column), and all hypotheses."""
 
 
 class ClickMethod(Protocol):
@@ -58,7 +59,7 @@ class ClickMethod(Protocol):
 
     name: str
 
-    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], Answer]:
+    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], ClickMasks]:
         """Begin with a photograph, uint8 (row, column, channel).
 
         Returns a function of all clicks so far and the last mask, bool (row, column), which returns the new mask and
@@ -67,24 +68,24 @@ class ClickMethod(Protocol):
 
 
 class PromptedClicks:
-    """A network that answers prompts; ``first``: another one, whose mask is corrected."""
+    """A network that accepts prompts; ``first``: another network, whose mask is corrected."""
 
     def __init__(self, model: PromptedSegmenter, first: ProbabilityModel | None = None) -> None:
         self._model = model
         self._first = first
         self.name = model.info.name if first is None else f"{first.info.name}, then {model.info.name}"
 
-    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], Answer]:
+    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], ClickMasks]:
         prompter = Prompter(self._model, rgb)
 
-        def answer(clicks: Sequence[Click], mask: NDArray[np.bool_]) -> Answer:
+        def segment(clicks: Sequence[Click], mask: NDArray[np.bool_]) -> ClickMasks:
             if not clicks and self._first is not None:
                 found, _ = _analyze(self._first, rgb)
                 return found, [found]
             given = prompter.segment(_to_prompts(clicks, mask if clicks else None))
             return given.best_mask, [given.mask(index) for index in range(len(given.qualities))]
 
-        return answer
+        return segment
 
 
 class RandomWalkClicks:
@@ -94,14 +95,14 @@ class RandomWalkClicks:
         self._model = model
         self.name = f"{model.info.name} and random walk"
 
-    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], Answer]:
+    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], ClickMasks]:
         first, probability = _analyze(self._model, rgb)
 
-        def answer(clicks: Sequence[Click], mask: NDArray[np.bool_]) -> Answer:
+        def segment(clicks: Sequence[Click], mask: NDArray[np.bool_]) -> ClickMasks:
             found = redraw_border(probability, rgb, mask, _to_strokes(clicks, mask.shape)) if clicks else first
             return found, [found]
 
-        return answer
+        return segment
 
 
 class FloodClicks:
@@ -109,12 +110,12 @@ class FloodClicks:
 
     name = "color flood"
 
-    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], Answer]:
+    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], ClickMasks]:
         from scipy import ndimage
 
         lab = to_lab(rgb)
 
-        def answer(clicks: Sequence[Click], mask: NDArray[np.bool_]) -> Answer:
+        def segment(clicks: Sequence[Click], mask: NDArray[np.bool_]) -> ClickMasks:
             if not clicks:
                 return mask, [mask]
             row, column, include = clicks[-1]
@@ -124,7 +125,7 @@ class FloodClicks:
             found = mask | flood if include else mask & ~flood
             return found, [found]
 
-        return answer
+        return segment
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,8 @@ class ClickTrial:
 def run_trial(method: ClickMethod, rgb: NDArray[np.uint8], truth: NDArray[np.bool_], clicks: int) -> ClickTrial:
     """Correct a mask by simulated clicks; ``truth``: bool (row, column)."""
     started = time.perf_counter()
-    answer = method.start(rgb)
-    mask, hypotheses = answer((), np.zeros_like(truth))
+    segment = method.start(rgb)
+    mask, hypotheses = segment((), np.zeros_like(truth))
     first_s = time.perf_counter() - started
     dice, given, seconds = [_dice(mask, truth)], [], []
     best = max(_dice(one, truth) for one in hypotheses)
@@ -177,7 +178,7 @@ def run_trial(method: ClickMethod, rgb: NDArray[np.uint8], truth: NDArray[np.boo
             break
         given.append(click)
         started = time.perf_counter()
-        mask, _ = answer(given, mask)
+        mask, _ = segment(given, mask)
         seconds.append(time.perf_counter() - started)
         dice.append(_dice(mask, truth))
     return ClickTrial(np.array(dice), best, first_s, float(np.mean(seconds)) if seconds else math.nan)
@@ -227,9 +228,9 @@ class ClickEvaluation:
 def evaluate_clicks(
     info: BundleInfo, datasets: Sequence[Path], out: Path, options: ClickOptions, *, run: RunContext
 ) -> ClickEvaluation:
-    """Measure a model that answers prompts, and beside it random walks and a color flood, and write the results.
+    """Measure a model that accepts prompts, and for comparison random walks and a color flood; write the results.
 
-    What was measured before an interruption is used again.
+    Images that were measured before an interruption are not measured again.
     """
     check_evaluated_datasets(datasets)
     samples = [sample for folder in datasets for sample in select_for_split(read_dataset(folder), options.split)]

@@ -176,7 +176,7 @@ def models_page(
     no_lead: str = "",
     **content: Any,  # noqa: ANN401 - the fields of Page that depend on the task
 ) -> Page:
-    """Return the content of the page; the lead is about ``metric``, or is ``no_lead`` if it was not measured."""
+    """Return the content of the page; its lead names the best model by ``metric``, or is ``no_lead`` without it."""
     names = [one.model for one in found.parts[0].standings]
     ranked = [one for one in found.parts[0].standings if metric in one.metrics]
     head = ("Images", "n", "Model", *(directed_label(name, less_is_better) for name in found.shown))
@@ -461,6 +461,7 @@ CLASS_COLUMNS = ("part", "images", "model", "metric")
 
 
 Conclude = Callable[[ModelsComparison], tuple[str, str]]
+"""Function that returns the lead of the page and the recommended next step."""
 
 
 def compare_classifiers(

@@ -322,7 +322,7 @@ class LabelEvaluation:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What the metrics are about, as JSON values."""
+        """The classes, as JSON values."""
         return {"classes": list(self.classes)}
 
 

@@ -197,7 +197,7 @@ class ClassEvaluation:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What the decisions depend on, as JSON values."""
+        """The decision threshold, as a JSON value."""
         return {"cut": self.predictions.threshold}
 
 
@@ -327,7 +327,7 @@ def _set_metrics(
     config = model.info.config.classifier
     assert config is not None
     found: dict[str, NDArray[np.bool_]] = {}
-    # Else there are no sets
+    # Without reference cases, or for other classes, there are no prediction sets.
     if model.calibration.reference is not None and predictions.classes == model.info.config.classes:
         sets = model.calibration.prediction_sets(predictions.probabilities)
         found["coverage"] = sets[np.arange(len(sets)), predictions.labels]

@@ -94,7 +94,7 @@ def describe_failure(sample: Sample, error: Exception, out: Path) -> str:
 
 @dataclass(frozen=True)
 class MeasuredItem:
-    """An image in a measuring pipeline, in the end with its metrics under each model or an error.
+    """An image in a measuring pipeline; after the last stage with its metrics under each model, or with an error.
 
     ``seen`` identifies its inputs; ``known`` metrics are those of an earlier, interrupted call.
     """

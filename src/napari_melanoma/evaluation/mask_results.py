@@ -122,7 +122,7 @@ class Evaluation:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What the decisions depend on, as JSON values."""
+        """The decision threshold, as a JSON value."""
         return {"threshold": self.threshold}
 
 

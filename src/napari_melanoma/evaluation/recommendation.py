@@ -16,7 +16,7 @@ MORE_IMAGES = {
     "JA": "Correct more masks and train again.",
     "AUC": "Hold out more images of both classes and train again.",
 }
-MAX_FACTOR = 20  # times the present number of images: asking for more than that helps no one
+MAX_FACTOR = 20  # times the present number of images; it is not useful to recommend more
 
 
 def advise(

@@ -50,7 +50,7 @@ NOT_STATED = (
 )
 LOST = (
     "'{model}' was trained with napari-melanoma but has no {file}: which images it was trained on cannot be "
-    "determined, so evaluations cannot leave them out. Get the complete bundle from where it came."
+    "determined, so evaluations cannot leave them out. Get the complete bundle from its source."
 )
 NOT_LISTED = (
     "Metrics may be too optimistic: '{model}' does not list all images that it was trained on, so those could not be "

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 # Measured on two cores: what a row costs besides its steps.
 START_S = 6.0  # network, optimizer, threshold, bundle
-JUDGE_S = 0.06  # reading a held-out image and its mask, and comparing
+COMPARE_S = 0.06  # reading a held-out image and its mask, and comparing
 ENCODE_S = 0.02  # decoding an image for the first row that is trained on it
 TABLES_S = 20.0  # figures and tables at the end
 SHARE = 0.75  # of the time is planned, since steps take longer if other programs are running
-# With fewer steps a network from nothing finds no lesion: the statistics of normalisation are still those of its start.
+# With fewer steps, a randomly initialized network finds no lesion: its normalization statistics are nearly unchanged.
 MIN_STEPS = 300
-MIN_EPOCHS = 4  # needed to choose the best epoch; rather use fewer images
+MIN_EPOCHS = 4  # needed to choose the best epoch; with fewer, the number of images is limited instead
 CPU = "cpu"
 IMAGE_LIMITS = (None, 4000, 2000, 1000, 500, 250)
 
@@ -85,7 +85,7 @@ class RowCandidate:
     def cost(self, images: int | None) -> RowCost:
         """Return the time of the row for a maximum number of images."""
         if self.pace is None:
-            return RowCost(self.once_s + self._judging_seconds, 0.0, 0)
+            return RowCost(self.once_s + self._evaluation_seconds, 0.0, 0)
         learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
         if images is not None and images < learn + tuning:
             tuning = max(1, round(tuning * images / (learn + tuning)))
@@ -99,7 +99,7 @@ class RowCandidate:
         )
 
     @property
-    def _judging_seconds(self) -> float:
+    def _evaluation_seconds(self) -> float:
         """Time of a row without training; one that predicts from the table reads no images."""
         if not self.folds:
             return START_S + self.evaluated * self._reading_s
@@ -110,7 +110,7 @@ class RowCandidate:
     def _reading_s(self) -> float:
         """Time to read a test image, and its mask if the row compares or predicts it, with networks of other rows."""
         has_masks = self.row.kind.needs_masks or self.row.file.masks == "predicted"
-        return self.others_s + (ENCODE_S if self.folds and not has_masks else JUDGE_S)
+        return self.others_s + (ENCODE_S if self.folds and not has_masks else COMPARE_S)
 
     @property
     def seconds(self) -> float:

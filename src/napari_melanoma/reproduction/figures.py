@@ -482,17 +482,17 @@ def _draw_samples(
     work: ReproductionContext, name: str, table: PaperTable, rows: Sequence[RowResult]
 ) -> Iterable[ReportPicture]:
     """Draw the predictions of the networks of a table for a few images."""
-    answers = {}
+    pictures: dict[str, dict[str, NDArray[np.uint8]]] = {}
     for item in rows:
         folder = work.folder.row(item.row.name).pictures
         if item.row.file.predictor == "network" and folder.is_dir():
             paths = sorted(folder.rglob("*.png"))
             names = (path.relative_to(folder).with_suffix("").as_posix() for path in paths)
-            answers[item.row.file.title] = dict(zip(names, (read_photograph(path).rgb for path in paths), strict=True))
-    if answers:
+            pictures[item.row.file.title] = dict(zip(names, (read_photograph(path).rgb for path in paths), strict=True))
+    if pictures:
         path = work.folder.figures / f"samples-{name}.png"
         sets = ", ".join(dict.fromkeys(set_ for images in work.crossed.values() for set_ in images.names))
-        draw_samples(answers, sets, path)
+        draw_samples(pictures, sets, path)
         positives = table.positives or work.paper.file.positives
         yield ReportPicture(f"Sample predictions: {table.title}", path, SHOWN.format(positives))
 

@@ -22,7 +22,7 @@ from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED, re
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SELECTED = 15  # as many as P3 calls biomarkers
+SELECTED = 15  # as many as P3 selects as biomarkers
 MEASURED_WITH = {"features": "patch features", "format": 1}  # other formats are measured again
 PROBE_PX = 512  # of random pixels, which are timed if there is no image yet
 

@@ -133,22 +133,22 @@ def draw_stages(work: ReproductionContext, found: Sequence[RowResult]) -> Iterat
             continue
         of_masks, of_classes = map(read_bundle, bundles)
         segmenter, classifier = Segmenter.load(of_masks), Classifier.load(of_classes)
-        answers = {(one["domain"], one["image_id"]): one for one in item.images}
+        predictions = {(one["domain"], one["image_id"]): one for one in item.images}
         tested = [one for one in read_datasets(work.crossed[file.evaluated].folders(1)) if one.split == TEST]
-        tested = [one for one in tested if one.key in answers]
-        chosen = choose_pictured(tested, {one.full_name: answers[one.key]["label"] for one in tested})
+        tested = [one for one in tested if one.key in predictions]
+        chosen = choose_pictured(tested, {key: one["label"] for key, one in predictions.items()})
         shown = [one for one in tested if one.full_name in chosen]
-        labels = [_label(answers[one.key], work.paper.file.target) for one in shown]
+        labels = [_label(predictions[one.key], work.paper.file.target) for one in shown]
         path = work.folder.figures / f"stages-{item.row.name}.png"
         _draw_stages([_stages(one, segmenter, classifier) for one in shown], labels, path)
         yield ReportPicture(f"From photograph to label: {file.title}", path, STAGES)
 
 
-def _label(answer: dict[str, str], target: str) -> str:
+def _label(prediction: dict[str, str], target: str) -> str:
     """Describe a prediction and the truth."""
-    probability = float(answer["as_trained"])
+    probability = float(prediction["as_trained"])
     names = {True: target, False: f"no {target}"}
-    return f"{names[probability >= HALF]}\n({probability:.2f})\ntrue: {names[answer['label'] == '1']}"
+    return f"{names[probability >= HALF]}\n({probability:.2f})\ntrue: {names[prediction['label'] == '1']}"
 
 
 def _draw_stages(rows: Sequence[dict[str, NDArray[np.uint8]]], labels: Sequence[str], path: Path) -> None:
@@ -211,16 +211,16 @@ def draw_explanations(work: ReproductionContext, found: Sequence[RowResult]) -> 
     classifier, target = Classifier.load(read_bundle(bundle)), work.paper.target_of(item.row)
     folders = work.crossed[item.row.file.evaluated].folders(1)
     table = read_fold_tables(folders)
-    said = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}
-    unseen = [one for one in read_datasets(folders) if one.split in (UNTOUCHED, TEST) and one.key in said]
+    probabilities = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}
+    unseen = [one for one in read_datasets(folders) if one.split in (UNTOUCHED, TEST) and one.key in probabilities]
     apart = [one for one in unseen if one.split == UNTOUCHED] or unseen
-    chosen = choose_pictured(apart, {one.full_name: table[one.key].get(target, "") for one in apart})
+    chosen = choose_pictured(apart, {key: row.get(target, "") for key, row in table.items()})
     lines: dict[str, list[GalleryImage]] = {"1": [], "0": []}
     for sample in (one for one in apart if one.full_name in chosen):
         rgb, mask = read_picture(classifier, sample)
         heat = explain(classifier, LesionInput(rgb, mask, table[sample.key]))
         shrink = max(1, max(heat.shape) // EXPLAINED_PX)
-        title = f"{sample.image_id}: {said[sample.key]:.2f}"
+        title = f"{sample.image_id}: {probabilities[sample.key]:.2f}"
         shown_image = GalleryImage(rgb[::shrink, ::shrink], heat[::shrink, ::shrink], title)
         lines[table[sample.key].get(target, "")].append(shown_image)
     shown = [GalleryRow(f"{target} {label}", images) for label, images in lines.items() if images]

@@ -18,7 +18,7 @@ from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import id_to_file_name
-from napari_melanoma.data.dataset import Sample, read_datasets, select_trainable
+from napari_melanoma.data.dataset import Key, Sample, read_datasets, select_trainable
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.sources import guess_source
 from napari_melanoma.data.splits import sample_by_name
@@ -334,11 +334,11 @@ def _table_fault(work: ReproductionContext, row: Row) -> str:
     return ""
 
 
-def choose_pictured(samples: Iterable[Sample], labels: Mapping[str, str]) -> set[str]:
+def choose_pictured(samples: Iterable[Sample], labels: Mapping[Key, str]) -> set[str]:
     """Choose the images that are shown: as many of the positive class as others."""
     sides: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
-        sides[sample.domain, labels[sample.full_name]].append(sample)
+        sides[sample.domain, labels[sample.key]].append(sample)
     return {sample.full_name for side in sides.values() for sample in sample_by_name(side, PICTURE_COUNT // 2)}
 
 
@@ -354,9 +354,9 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
     segmenter = _segmenter(work, row, fold)
     subject = RowSubject(row, _bundle(work, row, fold), evaluated, learnt, target, masks, segmenter, store)
     table = read_fold_tables(evaluated)
-    answers = {"/".join(key): one.get(target, "") for key, one in table.items()}
-    samples = [sample for sample in read_datasets(evaluated) if answers[sample.full_name] in LABELS]
-    shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), answers)
+    labels = {key: one.get(target, "") for key, one in table.items()}
+    samples = [sample for sample in read_datasets(evaluated) if labels[sample.key] in LABELS]
+    shown = choose_pictured((sample for sample in samples if sample.split in (TRAIN, TEST)), labels)
     unseen = [sample for sample in samples if sample.split in (TEST, UNTOUCHED)]
     with atomic_folder(here.evaluated) as folder:
         usable = select_trainable(unseen) if row.kind.needs_masks else unseen

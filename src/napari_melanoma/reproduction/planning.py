@@ -403,12 +403,12 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
         steps = max(1, (learn - tuning) // images_per_step(recipe))
         recipe = recipe.model_copy(update={"epochs": max(recipe.epochs, math.ceil(MIN_STEPS / steps))})
     adaptation = recipe.classification.adaptation if recipe.classification else None
-    beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
+    trains_on_two_sets = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
     if inputs := count_encoder_inputs(recipe):  # each is encoded once in all folds
         share = CACHED_SHARE if recipe.augmentation.is_off else CACHED_SHARE + AUGMENTED_SHARE
         times = share + inputs / (recipe.epochs * folds)
     else:
-        times = 1.0 + beside
+        times = 1.0 + trains_on_two_sets
     return RowCandidate(row, evaluated, learn - tuning, tuning, recipe, folds=folds, times=times)
 
 
@@ -429,7 +429,7 @@ def _fit_budget(
 
 
 def _forecast_notices(rows: Iterable[PlannedRow]) -> Iterator[str]:
-    """State what the estimates of time and memory rest on."""
+    """State how time and memory were estimated."""
     if any(row.device == CPU for row in rows):
         yield (
             "Time and memory are estimated from one step of each network on the CPU. A GPU needs about as much memory: "

@@ -117,7 +117,7 @@ def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPredictio
     for (domain, _), row in learnt.items():
         if row["split"] == TRAIN and row.get(subject.target) in LABELS:
             of_set.setdefault(domain, []).append(row.get(subject.target) == "1")
-    shares = {domain: float(np.mean(answers)) for domain, answers in of_set.items()}
+    shares = {domain: float(np.mean(labels)) for domain, labels in of_set.items()}
     return {
         "random": lambda sample: RowPrediction(_random_probability(sample.full_name)),
         "constant_negative": lambda sample: RowPrediction(0.0),
@@ -144,7 +144,7 @@ def _measure_without_pixels(
 
 
 def _predict_row(calibration: PredictionCalibration, logits: NDArray[np.float32]) -> RowPrediction:
-    """Convert the logits of one image, float32 (1, class), to a prediction, as elsewhere."""
+    """Convert the logits of one image, float32 (1, class), to a prediction, with the calibration of the network."""
     probabilities, point = calibration.probabilities(logits), calibration.operating_point()
     probability = float(probabilities[0, calibration.positive])
     as_trained = float(softmax(logits)[0, calibration.positive])
@@ -249,16 +249,16 @@ def pool_folds(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, s
         for row in fold:
             if not row["fold"]:
                 apart[row["domain"], row["image_id"]].append(row)
-    return rows + [{**answers[0], **_combine_predictions(answers), "part": UNTOUCHED} for answers in apart.values()]
+    return rows + [{**each[0], **_combine_predictions(each), "part": UNTOUCHED} for each in apart.values()]
 
 
-def _combine_predictions(answers: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def _combine_predictions(predictions: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Combine the predictions for one image; values that are missing for a network are empty."""
     found = {}
     for name in (*MEANS, *VOTES):
-        if name not in answers[0]:
+        if name not in predictions[0]:
             continue
-        cells = [answer[name] for answer in answers]
+        cells = [one[name] for one in predictions]
         mean = float(np.mean([float(cell) for cell in cells])) if all(cells) else None
         form = MEANS.get(name)
         found[name] = "" if mean is None else form.format(mean) if form else str(int(mean >= 0.5))
