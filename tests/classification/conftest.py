@@ -1,4 +1,4 @@
-"""A classifier that learnt one thing in seconds: whether a violet patch is there, and whether the patient is old."""
+"""A classifier that is trained in seconds to detect a violet patch and an old patient."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ ENCODING = TabularEncoding(
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, and the middle of its violet patch (row, column), None without one."""
+    """An image, and the center of its violet patch (row, column), None without one."""
 
     rgb: np.ndarray
     patch: tuple[float, float] | None
 
 
 def drawn(random: np.random.Generator, violet: bool, side: int = SIDE, size: int = PATCH) -> Picture:
-    """Skin-coloured noise with an uninformative green patch and, for the positive class, a violet one."""
+    """Skin-colored noise with an uninformative green patch and, for the positive class, a violet one."""
     rgb = random.integers(150, 190, (side, side, 3)).astype(np.uint8)
     for colour in ((90, 150, 90), (60, 40, 160))[: 1 + violet]:
         row, column = random.integers(0, side - size, 2)
@@ -52,13 +52,13 @@ def drawn(random: np.random.Generator, violet: bool, side: int = SIDE, size: int
 
 @pytest.fixture(scope="session")
 def picture() -> Callable[..., Picture]:
-    """A function that draws a picture."""
+    """A function that draws an image."""
     return drawn
 
 
 @pytest.fixture(scope="session")
 def classifier_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
-    """A bundle that sees the whole photograph, with reference cases; violet or old is melanoma."""
+    """A bundle for whole photographs, with reference cases; violet or old is melanoma."""
     import torch
 
     from napari_melanoma.models.zoo import build_network
@@ -83,7 +83,7 @@ def classifier_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
 
 
 def _batch(random: np.random.Generator, count: int):
-    """Images, numbers, words and answers: melanoma where there is a violet patch or the patient is old."""
+    """Images, numbers, words and labels: melanoma if there is a violet patch or the patient is old."""
     import torch
 
     violet = random.integers(0, 2, count)
@@ -108,7 +108,7 @@ def _learn(network, random: np.random.Generator) -> None:
 
 
 def _reference(network, random: np.random.Generator):
-    """What it answers about other pictures, and how these look to it."""
+    """Logits and embeddings of other images."""
     import torch
 
     from napari_melanoma.models.bundle import ReferenceCases

@@ -1,4 +1,4 @@
-"""A network's own attention as a heatmap, and how often heatmaps point at what decides."""
+"""The attention of a network as a heatmap, and the pointing game."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_depths_come_with_their_intervals(deep: Classifier, picture: Any) -> Non
 
 
 def draw(folder: Path, picture: Any, count: int = 8) -> Path:
-    """A data set of violet patches with their masks, and a picture without one."""
+    """A data set of violet patches with their masks, and an image without a patch."""
     rng = np.random.default_rng(4)
     (folder / "images").mkdir(parents=True)
     rows = []

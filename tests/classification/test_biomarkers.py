@@ -25,7 +25,7 @@ def classifier(classifier_bundle: BundleInfo) -> Classifier:
 
 
 def draw(folder: Path, picture: Any, count: int, positives: int) -> dict[str, tuple[float, float] | None]:
-    """Pictures with a violet patch, which are melanomas, and without; gives the middle of each patch."""
+    """Images with a violet patch, which are melanomas, and without; returns the center of each patch."""
     rng = np.random.default_rng(4)
     (folder / "images").mkdir(parents=True)
     rows, patches = [], {}

@@ -1,4 +1,4 @@
-"""A loaded classifier answers from image and form, batch or not, and refuses what it is not for."""
+"""A loaded classifier predicts from image and clinical metadata, alone or in a batch, and rejects other input."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ ENCODING = TabularEncoding(
 
 
 class RedModel:
-    """The redder the view, the older and the more male the patient, the likelier a melanoma."""
+    """The probability of melanoma increases with redness and age, and is higher for men."""
 
     device = "cpu"
     encoding = ENCODING
@@ -205,7 +205,7 @@ def test_more_coverage_leaves_more_classes(tmp_path, reference: ReferenceCases) 
 def test_a_dermoscopic_model_does_not_judge_what_is_probably_a_smartphone_photograph(
     tmp_path, reference: ReferenceCases, probability: float
 ) -> None:
-    """Of 60 smartphone photographs 19 were recognized with less than the certainty that a warning asks for."""
+    """19 of 60 smartphone photographs were recognized with less certainty than a warning requires."""
     model = RedModel(tmp_path, reference)
     config = model.info.config.model_copy(update={"modalities": ("dermoscopic",)})
     model.info = BundleInfo(model.info.path, config)

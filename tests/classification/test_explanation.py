@@ -1,4 +1,4 @@
-"""Heat falls on the patch that decides, wherever that is, and lies in the photograph's own pixels."""
+"""Heatmaps highlight the decisive patch, wherever it is, in pixels of the photograph."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def classifier(classifier_bundle: BundleInfo) -> Classifier:
 
 
 def middle_of(heat: np.ndarray) -> tuple[float, float]:
-    """Where the strong heat is, on average."""
+    """Mean position of high values."""
     strong = np.where(heat > 0.5, heat, 0.0)
     rows, columns = np.indices(heat.shape)
     return float((strong * rows).sum() / strong.sum()), float((strong * columns).sum() / strong.sum())
@@ -56,7 +56,7 @@ def test_heat_falls_on_the_deciding_patch(classifier: Classifier, picture, metho
 
 @pytest.mark.parametrize("method", METHODS)
 def test_heat_lies_in_the_pixels_of_the_photograph(classifier: Classifier, picture, method: str) -> None:
-    """The same view, cut from a large photograph around a mask, and seen by itself."""
+    """The same view, cropped from a large photograph around a mask, and as a photograph of its own."""
     drawn = picture(np.random.default_rng(5), True)
     rgb = np.full((300, 400, 3), 170, np.uint8)
     rgb[120:216, 250:346] = drawn.rgb
@@ -144,7 +144,7 @@ def test_box_is_clipped_at_the_image() -> None:
 
 
 def test_padding_is_seen_through(classifier: Classifier) -> None:
-    """A strided convolution with padding on one side alone looks beside its cell; how far is known."""
+    """The receptive field of a strided convolution with padding on one side is shifted by a known distance."""
     import torch
     from torch import nn
 

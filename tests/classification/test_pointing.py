@@ -1,4 +1,4 @@
-"""A heatmap points where it is strongest, and that is right in the structure or near it."""
+"""A heatmap is a hit if its maximum lies in the structure or near it."""
 
 from __future__ import annotations
 

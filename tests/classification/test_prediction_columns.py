@@ -1,4 +1,4 @@
-"""Names of the columns of an answer, and how tables with the names of before are read."""
+"""Names of the columns of a prediction, and reading of tables with earlier names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Agreement of readers: published examples, laws, and what is refused."""
+"""Agreement of readers: published examples, symmetries, and invalid input."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_exchanged_readers_give_the_mirrored_limits() -> None:
 
 
 def test_the_limits_have_the_exact_interval_of_a_quantile() -> None:
-    """The chance that the limit of so many normally distributed differences lies below its interval is 2.5 %."""
+    """The limit of normally distributed differences lies below its interval with a probability of 2.5 %."""
     from scipy.stats import nct
 
     found, root = bland_altman(SMALL, LARGE), np.sqrt(17)

@@ -1,4 +1,4 @@
-"""Distances of borders: cases that were counted by hand, other implementations, and what must hold for any pair."""
+"""Distances of borders: cases counted by hand, other implementations, and properties of any pair of masks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_border_of_a_square_and_of_a_hole() -> None:
 
 
 def test_one_far_pixel_counts_for_the_maximum_alone() -> None:
-    """Of 601 border pixels one is far away: the 95th percentile does not see it."""
+    """One of 601 border pixels is far away, which does not change the 95th percentile."""
     wide = np.zeros((200, 200), bool)
     wide[20:171, 20:171] = True
     speck = wide.copy()
@@ -72,7 +72,7 @@ def test_one_far_pixel_counts_for_the_maximum_alone() -> None:
 
 @pytest.mark.parametrize(("moved", "agreement"), [(3, 1.0), (4, 0.56)])
 def test_the_usual_tolerance_is_a_share_of_the_diagonal(moved: int, agreement: float) -> None:
-    """Of an image of 300 x 400 pixels, 3.75 pixels; 56 of 100 border pixels lie so near the other border."""
+    """3.75 pixels for an image of 300 x 400; 56 of 100 border pixels are that close to the other border."""
     reference, mask = np.zeros((2, 300, 400), bool)
     reference[100:126, 100:126] = mask[100:126, 100 + moved : 126 + moved] = True
     assert boundary_f1(mask, reference) == pytest.approx(agreement)
@@ -91,7 +91,7 @@ def test_columns() -> None:
 
 
 def test_pixels_that_are_not_square() -> None:
-    """Moved by three rows or by three columns of pixels twice as high as wide."""
+    """Masks that are shifted by three rows or columns of pixels twice as high as wide."""
     size = PixelSize(2000.0, 1000.0)
     assert boundary_metrics(rectangle(13, 10, 23, 20), SQUARE, size)["HD95_mm"] == pytest.approx(6.0)
     assert boundary_metrics(rectangle(10, 13, 20, 23), SQUARE, size)["HD95_mm"] == pytest.approx(3.0)

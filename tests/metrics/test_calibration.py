@@ -1,4 +1,4 @@
-"""Temperatures and biases that were put in come out again; the calibration error of right probabilities is chance."""
+"""Known temperatures and biases are recovered; the calibration error of exact probabilities is that of chance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MANY = 20_000
 
 
 def drawn(classes: int, bias: tuple[float, ...] = (), count: int = MANY, seed: int = 0) -> tuple:
-    """Right logits, and labels that were drawn by them."""
+    """Exact logits, and labels drawn from their probabilities."""
     random = np.random.default_rng(seed)
     logits = random.normal(size=(count, classes)) * 1.5
     chances = softmax(logits, 1.0, bias)
@@ -30,7 +30,7 @@ def drawn(classes: int, bias: tuple[float, ...] = (), count: int = MANY, seed: i
 
 
 def test_softmax_adds_up_whatever_the_size() -> None:
-    """Also logits of a thousand, which no exponential can hold."""
+    """Also for logits of 1000, whose exponential overflows."""
     chances = softmax([[1000.0, 0.0], [-1000.0, -1000.0], [0.0, np.log(3.0)]])
     np.testing.assert_allclose(chances, [[1, 0], [0.5, 0.5], [0.25, 0.75]])
 
@@ -43,13 +43,13 @@ def test_one_sigmoid_is_a_softmax_beside_zero() -> None:
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_the_temperature_that_was_put_in_is_found(classes: int, temperature: float) -> None:
-    """Logits that are too sure by a factor get it as their temperature."""
+    """If logits are too large by a factor, the temperature is this factor."""
     logits, labels = drawn(classes)
     assert fit_temperature(temperature * logits, labels) == pytest.approx(temperature, rel=0.05)
 
 
 def test_a_bias_that_was_put_in_is_found() -> None:
-    """Training with classes evenly drawn moves logits; a bias moves them back, a temperature cannot."""
+    """Balanced sampling in training shifts logits; a bias corrects that, a temperature cannot."""
     logits, labels = drawn(3, bias=(1.0, 0.0, -1.0))
     found = fit_calibration(2 * logits, labels)
     assert found.temperature == pytest.approx(2, rel=0.05)
@@ -69,7 +69,7 @@ def test_bias_mends_what_a_temperature_cannot() -> None:
 
 @pytest.mark.parametrize("labels", [[0, 1], [0] * 50, [0] * 50 + [1] * 9], ids=["two", "one class", "nine"])
 def test_few_cases_change_nothing(labels: list[int]) -> None:
-    """What would be fitted to them is noise."""
+    """A fit to them would be noise."""
     logits = np.random.default_rng(0).normal(size=(len(labels), 2))
     assert fit_temperature(logits, labels) == 1
     assert fit_calibration(logits, labels) == (1, (0, 0))
@@ -123,7 +123,7 @@ def test_calibration_stored_in_a_bundle_is_applied() -> None:
 
 
 def test_right_probabilities_have_an_error_of_chance() -> None:
-    """It falls with the number of images, and stays under what chance exceeds once in 20 times."""
+    """It decreases with the number of images, and stays below the value that chance exceeds once in 20 times."""
     for count in (300, 30_000):
         logits, labels = drawn(2, count=count, seed=1)
         chances = softmax(logits)
@@ -135,7 +135,7 @@ def test_right_probabilities_have_an_error_of_chance() -> None:
 
 
 def test_wrong_probabilities_have_an_error_beyond_chance() -> None:
-    """An answer that is always sure of what comes in 6 of 10 times is off by 0.3."""
+    """A probability of 0.9 for an outcome that occurs in 6 of 10 images has an error of 0.3."""
     chances = np.full(1000, 0.9)
     labels = np.arange(1000) % 10 < 6
     assert expected_calibration_error(chances, labels) == pytest.approx(0.3)
@@ -159,13 +159,13 @@ def test_fifteen_bins_are_usual() -> None:
 
 
 def test_error_of_one_bin_is_counted_by_hand() -> None:
-    """Two bins of two: (0.1, 0.3) with one of two, (0.7, 0.9) with both."""
+    """Two bins of two images: one positive at 0.1 and 0.3, two positives at 0.7 and 0.9."""
     assert expected_calibration_error([0.1, 0.9, 0.3, 0.7], [0, 1, 1, 1], bins=2) == pytest.approx((0.3 + 0.2) / 2)
     assert np.isnan(expected_calibration_error([], []))
 
 
 def test_reliability_of_right_probabilities_holds_the_diagonal() -> None:
-    """About 19 of 20 intervals hold what was predicted; bins are equally filled and ascend."""
+    """About 19 of 20 intervals contain the prediction; bins are ascending and have equal numbers of images."""
     logits, labels = drawn(2, count=4000, seed=2)
     points = reliability_curve(softmax(logits)[:, 1], labels == 1, bins=20)
     assert np.mean((points.low <= points.predicted) & (points.predicted <= points.high)) >= 0.85
@@ -181,7 +181,7 @@ def test_reliability_by_hand() -> None:
 
 
 def test_more_bins_than_images_are_no_empty_bins() -> None:
-    """Three images make three bins at most."""
+    """Three images have at most three bins."""
     points = reliability_curve([0.2, 0.5, 0.8], [False, True, True], bins=10)
     assert points.count.tolist() == [1, 1, 1]
     assert points.observed.tolist() == [0, 1, 1]

@@ -1,4 +1,4 @@
-"""Sets of classes hold the true one as often as was asked, by drawn cases with known truth."""
+"""Prediction sets contain the true class with the given coverage, on simulated cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RULES = ("lac", "aps", "class_conditional")
 
 
 def drawn(random: np.random.Generator, count: int, classes: int) -> tuple:
-    """Probabilities of a model that is wrong in shares and too sure, and the labels."""
+    """Overconfident probabilities with wrong class frequencies, and the labels."""
     logits = random.normal(size=(count, classes)) + np.linspace(1.0, 0.0, classes)
     truth = softmax(logits)
     labels = (random.random(count)[:, None] > truth.cumsum(axis=1)).sum(axis=1)
@@ -22,7 +22,7 @@ def drawn(random: np.random.Generator, count: int, classes: int) -> tuple:
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_the_true_class_is_covered_as_often_as_asked(rule: str, coverage: float, classes: int) -> None:
-    """Over 40 draws of 200 cases; however wrong the model, and not much oftener than asked."""
+    """Over 40 draws of 200 cases, also for an inaccurate model, and not much more often."""
     random = np.random.default_rng(0)
     found = []
     for _ in range(40):
@@ -34,7 +34,7 @@ def test_the_true_class_is_covered_as_often_as_asked(rule: str, coverage: float,
 
 
 def test_each_class_by_itself_is_covered() -> None:
-    """The rule for it covers the rare class; that of the smallest sets gives it up."""
+    """The class-conditional rule covers the rare class; that of the smallest sets does not."""
     random = np.random.default_rng(1)
 
     def rare(count: int) -> tuple:
@@ -53,21 +53,21 @@ def test_each_class_by_itself_is_covered() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_too_few_cases_rule_nothing_out(rule: str) -> None:
-    """Nine cases of each class are needed to leave out one of ten."""
+    """Nine cases of a class are needed to exclude it at a coverage of 90 %."""
     known = np.tile([0.9, 0.1], (8, 1))
     assert conformal_sets([[0.99, 0.01]], known, [0] * 8, 0.9, rule).all()
     assert conformal_sets([[0.99, 0.01]], np.zeros((0, 2)), [], 0.9, rule).all()
 
 
 def test_no_set_is_empty() -> None:
-    """A model that is right oftener than asked would leave sets empty; the likeliest class is named then."""
+    """A model with a higher accuracy than the coverage has sets of the most probable class instead of empty ones."""
     known = np.tile([0.99, 0.01], (100, 1))
     sets = conformal_sets([[0.6, 0.4]], known, [0] * 100, 0.5, "lac")
     assert sets.tolist() == [[True, False]]
 
 
 def test_the_limit_is_the_corrected_quantile() -> None:
-    """Of 9 cases at 90 %, the largest miss is the limit; of 19, the eighteenth."""
+    """At 90 %, the limit is the largest score of 9 cases, and the eighteenth of 19."""
     misses = np.arange(1, 10) / 20
     known = np.stack([1 - misses, misses], axis=1)
     sets = conformal_sets([[0.55, 0.45], [0.54, 0.46]], known, [0] * 9, 0.9, "lac")
@@ -100,7 +100,7 @@ def test_each_class_by_itself_is_the_usual_rule() -> None:
 
 
 def test_sets_grow_with_the_coverage() -> None:
-    """What cannot be ruled out at 80 % cannot be at 95 %."""
+    """A class in the set at 80 % is also in the set at 95 %."""
     random = np.random.default_rng(2)
     known, truth = drawn(random, 300, 3)
     asked, _ = drawn(random, 300, 3)

@@ -1,4 +1,4 @@
-"""Depths come back from the network's scale, intervals hold what they promise, agreement is that of known errors."""
+"""Conversion of depths, coverage of their intervals, and agreement for known errors."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_too_few_cases_give_no_interval_or_the_widest() -> None:
 @pytest.mark.parametrize(("coverage", "error"), [(0.8, 8.0), (0.81, 9.0), (0.5, 5.0), (0.95, 9.0)])
 @pytest.mark.parametrize("sd", [None, 2.0])
 def test_the_margin_is_the_corrected_quantile(coverage: float, error: float, sd: float | None) -> None:
-    """Of 9 errors, 1 to 9 mm, the one of rank (9 + 1) times the coverage, rounded up."""
+    """Of 9 errors from 1 to 9 mm, the one with rank (9 + 1) times the coverage, rounded up."""
     columns = [np.zeros(9)] if sd is None else [np.zeros(9), np.full(9, 2 * np.log(sd))]
     found = conformal_margin(np.stack(columns, axis=1), np.arange(9.0, 0, -1), DepthScale(), coverage)
     assert found == pytest.approx(error / (sd or 1))
@@ -106,7 +106,7 @@ def test_figures_of_known_errors() -> None:
 
 
 def test_figures_of_some_intervals_and_of_none() -> None:
-    """The ends belong to an interval; images of one patient are no two witnesses."""
+    """An interval includes its ends; two images of a patient are not independent."""
     true = np.array([1.0, 2.0, 3.0, 4.0])
     predicted = np.array([1.0, 2.0, 3.5, 5.5])
     depths = DepthIntervals(predicted, np.array([1.0, 1.0, 3.1, 1.0]), np.array([1.5, 2.0, 4.0, 3.9]))

@@ -1,4 +1,4 @@
-"""Difficulties of phantoms that were drawn with and without them."""
+"""Difficulty of phantoms with and without hair, other spots, red skin and cropping."""
 
 from __future__ import annotations
 

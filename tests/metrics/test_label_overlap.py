@@ -1,4 +1,4 @@
-"""Overlap of label images: counts by hand, the laws of both indices, and intervals over patients."""
+"""Overlap of label images: counts by hand, properties of both indices, and intervals over patients."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_class_that_neither_is_nor_was_found_is_left_out() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_laws(seed: int) -> None:
-    """Turning truth and answer around changes nothing; J = D / (2 - D); the same labels agree wholly."""
+    """Exchanging truth and prediction changes nothing; J = D / (2 - D); equal labels agree completely."""
     random = np.random.default_rng(seed)
     truth, found = random.integers(0, 3, (2, 40, 40))
     counts = count_class_pairs(found, truth, 3)
@@ -72,7 +72,7 @@ def test_pixels_of_all_images_are_counted_together() -> None:
 
 
 def test_few_groups_give_less_information() -> None:
-    """The same images as one group each and in pairs: pairs are fewer witnesses, and their interval is wider."""
+    """The interval of images in pairs is wider than that of independent images."""
     random = np.random.default_rng(1)
     spread = random.uniform(0.2, 1, 8)
     counts = np.array([[[100, 0], [round(100 * (1 - each)), round(100 * each)]] for each in spread for _ in range(2)])
@@ -82,7 +82,7 @@ def test_few_groups_give_less_information() -> None:
 
 
 def counts_of_accuracy(accuracy: np.ndarray) -> np.ndarray:
-    """Images of 1000 pixels of two classes, of which so many are right: their pooled accuracy is the mean."""
+    """Images of 1000 pixels of two classes with given accuracies: their pooled accuracy is the mean."""
     right = np.round(500 * accuracy)
     return np.array([[[each, 500 - each], [500 - each, each]] for each in right])
 

@@ -1,4 +1,4 @@
-"""What is unlike the training cases lies far from them; the nearest of them are found."""
+"""The distance from the training cases is large for other images; the nearest cases are found."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector, cho
 
 
 def embeddings(count: int, width: int = 40, seed: int = 0) -> np.ndarray:
-    """Correlated features with a mean, as those of a network."""
+    """Correlated features with a mean, like those of a network."""
     mixing = np.random.default_rng(99).normal(size=(width, width))
     return np.random.default_rng(seed).normal(size=(count, width)) @ mixing + 3.0
 
 
 def test_distance_is_that_of_mahalanobis_with_the_covariance_of_ledoit_and_wolf() -> None:
-    """As scikit-learn gives both, over the root of the number of features."""
+    """As computed by scikit-learn, divided by the square root of the number of features."""
     from sklearn.covariance import LedoitWolf
 
     known, asked = embeddings(60), embeddings(30, seed=1)
@@ -24,7 +24,7 @@ def test_distance_is_that_of_mahalanobis_with_the_covariance_of_ledoit_and_wolf(
 
 
 def test_others_lie_beyond_the_limit_and_their_like_within() -> None:
-    """About one of a hundred of their like is called unlike; nearly all that scatter otherwise are."""
+    """About one of a hundred similar images is out of distribution, and nearly all with another covariance."""
     novelty = MahalanobisDetector.fit(embeddings(800))
     limit = choose_distance_threshold(novelty.distance(embeddings(1000, seed=1)))
     assert np.mean(novelty.distance(embeddings(2000, seed=2)) > limit) == pytest.approx(0.01, abs=0.015)
@@ -34,7 +34,7 @@ def test_others_lie_beyond_the_limit_and_their_like_within() -> None:
 
 
 def test_directions_of_small_variance_have_the_largest_weight() -> None:
-    """Of two pictures that lie equally far from the mean, the one that differs where training cases agree is odder."""
+    """A deviation counts more along directions in which the training cases vary little."""
     known = np.random.default_rng(0).normal(size=(2000, 5)) * [0.05, 1, 1, 1, 1]
     odd, usual = MahalanobisDetector.fit(known).distance([[1.0, 0, 0, 0, 0], [0, 1.0, 0, 0, 0]])
     assert odd > 5 * usual
@@ -42,7 +42,7 @@ def test_directions_of_small_variance_have_the_largest_weight() -> None:
 
 @pytest.mark.parametrize("known", [np.ones((5, 4)), np.arange(8.0).reshape(2, 4)], ids=["all alike", "two"])
 def test_few_or_equal_cases_still_give_distances(known: np.ndarray) -> None:
-    """Finite ones."""
+    """They are finite."""
     assert np.isfinite(MahalanobisDetector.fit(known).distance(np.zeros((3, 4)))).all()
 
 
@@ -55,14 +55,14 @@ def test_one_case_is_no_spread() -> None:
 
 
 def test_the_threshold_is_a_distance_that_was_measured() -> None:
-    """The smallest that at least 99 of 100 cases do not exceed, by default; never 0."""
+    """By default the smallest distance that at least 99 of 100 cases do not exceed; never 0."""
     assert choose_distance_threshold(np.arange(1001.0)) == 990
     assert choose_distance_threshold(np.arange(5.0), 0.6) == 3
     assert 0 < choose_distance_threshold(np.zeros(5)) < 1e-9
 
 
 def test_nearest_cases_are_those_that_are_nearest() -> None:
-    """A training case is nearest to itself, the rest in the order of cosine distances from the mean."""
+    """A training case is nearest to itself, the others follow by their cosine distance relative to the mean."""
     known = embeddings(50)
     asked = np.concatenate([known[7:8], embeddings(3, seed=5)])
     found = MahalanobisDetector.fit(known.astype(np.float16)).find_nearest(asked, 5)
@@ -74,14 +74,14 @@ def test_nearest_cases_are_those_that_are_nearest() -> None:
 
 
 def test_fewer_cases_than_asked_are_all_of_them() -> None:
-    """And no image has no neighbours."""
+    """No image has no neighbors."""
     novelty = MahalanobisDetector.fit(embeddings(3))
     assert novelty.find_nearest(embeddings(2), 10).indices.shape == (2, 3)
     assert novelty.find_nearest(np.zeros((0, 40)), 2).distances.shape == (0, 2)
 
 
 def test_many_images_are_asked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the same answer."""
+    """The result is the same."""
     novelty, asked = MahalanobisDetector.fit(embeddings(50)), embeddings(20, seed=1)
     whole = novelty.find_nearest(asked, 3)
     monkeypatch.setattr("napari_melanoma.metrics.out_of_distribution.MAX_VALUES_AT_ONCE", 100)

@@ -1,4 +1,4 @@
-"""Overlap metrics against counts made by hand."""
+"""Overlap metrics compared with counts by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics of ISIC 2018 against those of TorchMetrics, image by image, with the rule of the threshold applied."""
+"""The metrics of ISIC 2018 compared with those of TorchMetrics, image by image, including the thresholded Jaccard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHAPE = (9, 11)
 
 
 def pairs() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Masks that agree by all degrees with references that have lesion and skin."""
+    """Masks with any agreement with their references, which contain lesion and skin."""
     random = np.random.default_rng(3)
     found = []
     for flipped in (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.9, 1.0):

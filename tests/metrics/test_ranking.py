@@ -1,4 +1,4 @@
-"""Areas and decision thresholds are those of scikit-learn; intervals hold the truth of drawn patients."""
+"""Areas and decision thresholds are those of scikit-learn; intervals contain the known value of simulated patients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def drawn(count: int = 300, ties: bool = False, seed: int = 0) -> tuple[np.ndarr
 
 
 def area(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None, rounds: int = 300) -> Estimate:
-    """The area with its interval, of images that stand alone by default."""
+    """The area with its interval; by default, images are independent."""
     of = np.arange(len(scores)) if groups is None else groups
     return bootstrap_statistic(
         lambda weights: ResampledScores(scores, labels.astype(bool), weights).auc(), of, rounds=rounds, bounds=(0, 1)
@@ -39,7 +39,7 @@ IMAGES = st.lists(st.tuples(st.integers(-3, 3), st.booleans(), st.integers(1, 3)
 
 @given(IMAGES.filter(lambda images: len({label for _, label, _ in images}) == 2))
 def test_areas_are_those_of_scikit_learn(images: list[tuple[int, bool, int]]) -> None:
-    """With ties and with weights; a draw without one of the classes has none."""
+    """With ties and with weights; undefined for a draw without one of the classes."""
     scores, labels, times = (np.array(column) for column in zip(*images, strict=True))
     weights = np.stack([np.ones(len(times)), times, labels * times])
     found = ResampledScores(scores.astype(float), labels, weights)
@@ -63,7 +63,7 @@ def test_an_interval_of_patients_is_wider_than_one_of_their_images() -> None:
 
 
 def test_an_interval_holds_the_truth() -> None:
-    """The AUC of two normal distributions at a distance of 1 is 0.7602; 19 of 20 intervals hold it."""
+    """The AUC of two normal distributions at a distance of 1 is 0.7602; 19 of 20 intervals contain it."""
     held = []
     for seed in range(60):
         found = area(*drawn(200, seed=seed), rounds=200)
@@ -76,7 +76,7 @@ CUTS = [(0.9, 2.0), (1.0, 1.0), (0.5, 6.0), (0.01, 10.0)]
 
 @pytest.mark.parametrize(("sensitivity", "expected"), CUTS)
 def test_threshold_reaches_the_requested_sensitivity(sensitivity: float, expected: float) -> None:
-    """Of positives with the scores 1 to 10; rounding makes no eleventh of them."""
+    """Positives have the scores 1 to 10; rounding errors do not add one."""
     scores = np.concatenate([np.arange(1.0, 11), np.full(20, 5.5)])
     labels = np.arange(30) < 10
     cut = choose_decision_threshold(scores, labels, sensitivity)
@@ -85,7 +85,7 @@ def test_threshold_reaches_the_requested_sensitivity(sensitivity: float, expecte
 
 
 def test_an_operating_point_has_sensitivity_and_specificity() -> None:
-    """Its sensitivity is at least that asked for; images of one class have none."""
+    """Its sensitivity is at least the given one; images of one class have no operating point."""
     scores, labels = drawn()
     chances = 1 / (1 + np.exp(-scores))
     point = choose_operating_point(chances, labels, 0.9)
@@ -105,14 +105,14 @@ def test_an_area_needs_an_image() -> None:
 
 
 def test_one_patient_gives_no_interval() -> None:
-    """Nor do rounds of which most have one class only."""
+    """The same if most rounds contain one class only."""
     scores, labels = drawn(20)
     assert not area(scores, labels, np.zeros(20)).has_interval
     assert not area(np.array([0.1, 0.9]), np.array([0, 1]), rounds=40).has_interval
 
 
 def test_a_mean_has_the_interval_that_means_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a figure that is a mean, the bootstrap of means is the reference; many groups take the normal interval."""
+    """For a mean, the result is that of the bootstrap of means; many groups get the normal interval."""
     from napari_melanoma.metrics.statistics import bootstrap_mean
 
     values = np.random.default_rng(0).random(80)

@@ -1,4 +1,4 @@
-"""Bootstrap intervals that know about groups."""
+"""Bootstrap intervals over groups."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from napari_melanoma.metrics.statistics import (
 
 
 def mean_of_statistic(values: list[float] | np.ndarray, groups: Any = None, **options: Any) -> Estimate:
-    """The mean, computed as any other statistic."""
+    """The mean, computed like any other statistic."""
     names = np.arange(len(values)) if groups is None else groups
     return bootstrap_statistic(partial(weighted_mean, np.asarray(values)), names, **options)
 

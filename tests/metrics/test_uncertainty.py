@@ -1,4 +1,4 @@
-"""How unsure a model is: what counts, and what must not count."""
+"""Uncertainty of a segmentation: what it depends on, and what it must not depend on."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def by_definition(scores: np.ndarray, labels: np.ndarray, asked: float) -> list[
 
 @pytest.mark.parametrize("seed", range(25))
 def test_equals_isotonic_regression_with_one_case_more(seed: int) -> None:
-    """Few cases with ties, all of one class too; at their scores, between and beyond them."""
+    """Few cases with ties, also of one class only; at their scores, between and beyond them."""
     random = np.random.default_rng(seed)
     places = int(random.integers(1, 25))
     scores = random.integers(0, places, int(random.integers(1, 40))).astype(float)
@@ -35,7 +35,7 @@ def test_equals_isotonic_regression_with_one_case_more(seed: int) -> None:
 
 
 def test_a_case_of_weight_two_is_two_cases() -> None:
-    """And one of weight none is not there."""
+    """A case with weight 0 has no effect."""
     scores, labels = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0, 1, 0, 1])
     weighted = VennAbers.fit(scores, labels, [2, 1, 0, 1])
     repeated = VennAbers.fit([0.0, 0.0, 1.0, 3.0], [0, 0, 1, 1])
@@ -70,7 +70,7 @@ def test_the_band_holds_the_truth(curve: str, cases: int) -> None:
 
 
 def test_the_band_narrows_with_cases_and_widens_with_patients() -> None:
-    """Ten images of one patient are no ten witnesses."""
+    """Ten images of one patient are not independent."""
     random = np.random.default_rng(0)
     scores = random.normal(size=1000)
     labels = random.random(1000) < CURVES["logistic"](scores)
@@ -87,7 +87,7 @@ def test_the_band_narrows_with_cases_and_widens_with_patients() -> None:
 
 
 def test_thousands_of_cases_share_places() -> None:
-    """So that they take no longer; each score still finds its place."""
+    """Bins limit the computation time; each score belongs to one of them."""
     scores = np.random.default_rng(0).permutation(5000) / 5000
     band = ProbabilityBand.fit(scores, scores > 0.5)
     assert len(band.low) == MAX_BINS

@@ -1,4 +1,4 @@
-"""Data sets of dark discs, plans of two steps without a measurement, classifiers that are written, not trained."""
+"""Data sets of dark disks, plans of two steps without measurements, and classifiers that are not trained."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COST = StepCost(0.01, 0.001, 0.005, 1, 1, "cpu", "32-true")
 
 
 def write_spots(folder: Path, count: int = 12, seed: int = 0, split: str = "") -> Path:
-    """Write a data set of dark discs on bright skin, two images a patient."""
+    """Write a data set of dark disks on bright skin, two images per patient."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:40, :48]
     for index in range(count):
@@ -43,13 +43,13 @@ def write_spots(folder: Path, count: int = 12, seed: int = 0, split: str = "") -
 
 @pytest.fixture(scope="session", name="spots")
 def spots_() -> Callable[..., Path]:
-    """What writes a data set of discs."""
+    """A function that writes a data set of disks."""
     return write_spots
 
 
 @pytest.fixture(scope="session")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a set of each kind, one that is taken only by its name, and one that nobody knows."""
+    """A folder with a data set of each role, one that is used only by name, and an unknown one."""
     folder = tmp_path_factory.mktemp("sets")
     for seed, name in enumerate(("isic2017", "dermofit", "ph2", "unknown")):
         write_spots(folder / name, seed=seed)
@@ -57,7 +57,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def patch_plan(monkeypatch: pytest.MonkeyPatch, steps: int = 2) -> None:
-    """Plan so many steps for every row; measure none, not even which precision is faster on this machine."""
+    """Plan a number of steps for every row, without measuring steps or precisions."""
     monkeypatch.setattr(step_time, "measure_step", lambda recipe: COST)
     monkeypatch.setattr(budget, "choose_size", lambda *of: BudgetSize(steps, None))
     monkeypatch.setattr("napari_melanoma.runs.train.find_precision", lambda *of: "fp32")
@@ -65,18 +65,18 @@ def patch_plan(monkeypatch: pytest.MonkeyPatch, steps: int = 2) -> None:
 
 @pytest.fixture(scope="session")
 def two_steps() -> Callable[[pytest.MonkeyPatch], None]:
-    """What patches a plan: two steps for every row, and none measured."""
+    """A function that patches a plan: two steps for every row, without measurements."""
     return patch_plan
 
 
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch, two_steps: Callable[[pytest.MonkeyPatch], None]) -> None:
-    """Two steps for every row, and none measured."""
+    """Plan two steps for every row, without measurements."""
     two_steps(monkeypatch)
 
 
 def write_moles(folder: Path, count: int = 30, seed: int = 0) -> Path:
-    """Write a data set of discs, two a patient; every third patient's are dark blue melanomas, of older people."""
+    """Write a data set of disks, two per patient; those of every third, older patient are dark blue melanomas."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:64, :64]
     table = []
@@ -98,7 +98,7 @@ def write_moles(folder: Path, count: int = 30, seed: int = 0) -> Path:
 
 @pytest.fixture(scope="session", name="moles")
 def moles_() -> Callable[..., Path]:
-    """What writes a data set of melanomas and others."""
+    """A function that writes a data set of melanomas and others."""
     return write_moles
 
 
@@ -106,7 +106,7 @@ PATIENTS = 60
 
 
 def write_patients(folder: Path, count: int = PATIENTS, seed: int = 0) -> Path:
-    """Write patients of whom thick melanomas of the old have spread, each with an image of noise; a fifth is apart."""
+    """Write patients with an image of noise; thick melanomas of old patients metastasize; a fifth is the test set."""
     rng, table = np.random.default_rng(seed), []
     for index in range(count):
         spread = index % 2
@@ -125,7 +125,7 @@ def write_patients(folder: Path, count: int = PATIENTS, seed: int = 0) -> Path:
 
 @pytest.fixture(scope="session", name="patients")
 def patients_() -> Callable[..., Path]:
-    """What writes a data set of patients with and without metastasis."""
+    """A function that writes a data set of patients with and without metastasis."""
     return write_patients
 
 
@@ -136,7 +136,7 @@ POINT = OperatingPoint(
 
 
 def write_classifier(recipe: TrainRecipe, out: Path) -> None:
-    """Write a run folder with a bundle whose weights belong to the name of its fold."""
+    """Write a run folder with a bundle whose weights depend on the name of its fold."""
     import torch
 
     assert recipe.classification is not None
@@ -200,5 +200,5 @@ def patched() -> Iterator[Callable[[TrainRecipe, Path], None]]:
 
 @pytest.fixture(scope="session", name="patched")
 def patched_() -> Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], None]]]:
-    """What lets classifiers be written instead of trained for a while."""
+    """A context in which classifiers are written instead of trained."""
     return patched

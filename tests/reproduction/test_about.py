@@ -1,4 +1,4 @@
-"""What a reproduction says: no place of this machine, which rows have no curve, and what one would do next."""
+"""Notes of a reproduction: no folders of this machine, rows without a curve, and next steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from napari_melanoma.reproduction.tables import next_steps, page_notes
 
 @pytest.fixture
 def work(tmp_path: Path) -> ReproductionContext:
-    """P2 on a set of somebody's, just begun."""
+    """P2 on a data set of a user, just begun."""
     sets = tmp_path / "somebody" / "isic2017"
     plan = ReproductionPlan(
         paper="P2",

@@ -1,4 +1,4 @@
-"""The small budget: enough steps to learn anything, the same for all rows, and the costliest wait."""
+"""The small budget: a minimum of steps, the same for all rows; the slowest rows wait."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from napari_melanoma.training.step_time import StepCost
 
 
 def candidates(learn: int, slow: dict[str, float] | None = None) -> list[RowCandidate]:
-    """The rows of P4's tables that learn, each from so many images."""
+    """The trained rows of P4's tables, each with a number of images."""
     paper, found = read_paper("P4"), []
     for row in paper.select(()):
         if row.file.learn:

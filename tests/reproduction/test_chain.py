@@ -1,4 +1,4 @@
-"""P2's chain: the networks of a fold segment and classify its test images, and neither has seen these patients."""
+"""P2's chain: the networks of a fold segment and classify its test images, and were not trained on these patients."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def options(data: Path) -> ReproduceOptions:
 
 @dataclass(frozen=True)
 class ChainRun:
-    """A finished reproduction, its folder, and the networks that segmented each picture."""
+    """A finished reproduction, its folder, and the networks that segmented each image."""
 
     found: Reproduction
     out: Path
@@ -53,7 +53,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, moles: Callable[..., Path]) -
 
 @pytest.fixture(scope="module")
 def done(data: Path, tmp_path_factory: pytest.TempPathFactory, patched: Patched) -> Iterator[ChainRun]:
-    """The chain on a tiny set, with networks that are written, and masks of the dark pixels."""
+    """The chain on a tiny data set, with untrained networks and masks of the dark pixels."""
     out, segmented_by = tmp_path_factory.mktemp("done") / "p2", defaultdict[bytes, list[Path]](list)
 
     def probability(self: Segmenter, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

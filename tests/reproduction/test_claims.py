@@ -1,4 +1,4 @@
-"""What a paper says of its own rows, held against its table and ours."""
+"""Claims of a paper about its rows, compared with its table and ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TABLE = "Its own table contradicts this: SE 92.35 compared with 67.05, AUC 77.21
 
 
 def found(name: str, skill: float) -> RowResult:
-    """A row that is right about so many images in ten."""
+    """A row with a given number of correct images in ten."""
     draw = np.random.default_rng(0).random(200)
     values = ["0.9" if (n % 2 == 1) == (draw[n] < skill) else "0.1" for n in range(200)]
     images = [
@@ -104,7 +104,7 @@ def test_an_auc_below_50_is_not_said_to_contain_it() -> None:
 
 
 def unlearned_rows(out: Path, paper: str, skills: dict[str, float], **evaluation: float) -> dict[str, str]:
-    """Write the results of rows that are right about so many images in ten, and read why they have not learned."""
+    """Write results of rows with given numbers of correct images in ten, and return why they have not learned."""
     plan = ReproductionPlan(
         paper=paper, budget="small", data={}, rows=tuple(PlannedRow(name=name, parameters=1000) for name in skills)
     )

@@ -35,7 +35,7 @@ EACH = pytest.mark.parametrize(("paper", "one"), COMPONENTS, ids=[f"{p}-{one.com
 
 
 def rows_of(paper: str, name: str) -> list[Row]:
-    """The row of this name, or all rows of a grid or search."""
+    """The row with a name, or all rows of a grid or search."""
     return [row for row in read_paper(paper).rows.values() if name in (row.name, row.grid)]
 
 

@@ -1,4 +1,4 @@
-"""Folds by patient: none on two sides, melanomas evenly, and tables without answers where none may be seen."""
+"""Folds by patient: no patient in two parts, equal shares of melanomas, and tables without labels for adaptation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROLES = {"A": Role(title="photographs", modality="dermoscopic", sources=(), used
 
 @pytest.fixture
 def dealt(tmp_path: Path, moles: Callable[..., Path]) -> Path:
-    """Three folds of a set of 24 images."""
+    """Three folds of a data set of 24 images."""
     folders = {"A": (moles(tmp_path / "moles", 24),)}
     write_folds(folders, CrossValidationSetup(ROLES, 3, tmp_path / "folds"), RunContext())
     return tmp_path

@@ -1,4 +1,4 @@
-"""Cross-validated rows from data to tables, with networks that are written instead of trained; also after a cancel."""
+"""Cross-validated rows from data to tables, with untrained networks; also after a cancellation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory, moles: Callable[..., Path]) -
 
 @pytest.fixture(scope="module")
 def done(sets: Path, tmp_path_factory: pytest.TempPathFactory, patched: Patched) -> Iterator[tuple[Reproduction, Path]]:
-    """Some rows of P1 on two tiny sets."""
+    """Some rows of P1 on two tiny data sets."""
     out = tmp_path_factory.mktemp("done") / "p1"
     with patched():
         yield reproduce(options(sets, *ROWS), out, run=RunContext()), out

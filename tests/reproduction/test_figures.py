@@ -1,4 +1,4 @@
-"""Figures of a reproduction: no point on its neighbour, colours and markers that tell rows apart, panels as needed."""
+"""Figures of a reproduction: no overlapping points, distinct colors and markers, panels as needed."""
 
 from __future__ import annotations
 

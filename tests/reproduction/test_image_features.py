@@ -1,4 +1,4 @@
-"""The row of image features: measured once, with progress; stopped, it continues; bad images are left out and named."""
+"""The row of image features: measured once, with progress, resumable; damaged images are left out and named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Patched = Callable[..., AbstractContextManager[Any]]
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float | None]]:
-    """The images that are measured, each in no time."""
+    """Scales of the images that are measured, without computing features."""
     seen: list[float | None] = []
 
     def measure(rgb: Any, mpp: float | None) -> dict[str, float]:

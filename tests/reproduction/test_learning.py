@@ -1,4 +1,4 @@
-"""The recipe of a row: from weights that a user has, and with restarts that end with a cycle."""
+"""The recipe of a row: initial weights of the user, and restarts that end with a whole cycle."""
 
 from __future__ import annotations
 

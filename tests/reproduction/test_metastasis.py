@@ -1,4 +1,4 @@
-"""P3 on a tiny cohort: folds, images kept from all of them, a control, rows of the table alone; nothing is trained."""
+"""P3 on a tiny cohort: folds, untouched images, a control, rows of the table alone; nothing is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pace of a network: measured several times, so that a busy moment does not decide."""
+"""The pace of a network is measured several times, so that a busy moment has no effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The papers: every row with its figures, every grid whole, every row a recipe, and no row before one that it needs."""
+"""The papers: results of every row, complete grids, valid recipes, and no row before one that it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of a reproduction: steps enough to learn anything, or what is missing for them."""
+"""The plan of a reproduction: a minimum of steps, or the time that is missing for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pooled figures against scikit-learn and plain sums, and intervals that know which images belong together."""
+"""Pooled metrics compared with scikit-learn and plain sums, and intervals over patients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_melanoma.reproduction.predictions import PooledPredictions, estimate
 
 
 def drawn(count: int = 200, seed: int = 0, decimals: int = 1, shift: float = 0.3) -> PooledPredictions:
-    """Answers with many equal probabilities."""
+    """Predictions with many equal probabilities."""
     rng = np.random.default_rng(seed)
     truth = rng.random(count) < 0.3
     probability = np.clip(rng.normal(0.35 + shift * truth, 0.2), 0, 1).round(decimals)

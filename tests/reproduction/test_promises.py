@@ -1,4 +1,4 @@
-"""What --check promises is what runs, for data sets that lack masks, ages, a class or labels, and for tiles."""
+"""The rows planned by --check run, for data sets that lack masks, ages, a class or labels, and for tiles."""
 
 from __future__ import annotations
 

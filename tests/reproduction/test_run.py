@@ -1,4 +1,4 @@
-"""A reproduction from data to tables: it learns, goes on after SIGKILL, names what failed, refuses another's folder."""
+"""A reproduction from data to tables: training, resuming after SIGKILL, failed rows, and other folders."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OPTIONS = ReproduceOptions(paper="P4", budget="small", minutes=1e6, rows=("trans
 def test_a_row_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spots: Callable[..., Path], two_steps: Callable[..., None]
 ) -> None:
-    """The only test that notices where nothing is learnt: discs are found after a few steps."""
+    """The only test that trains: disks are found after a few steps."""
     two_steps(monkeypatch, 24)
     options = ReproduceOptions(
         paper="P4", budget="small", minutes=1e6, rows=("unet",), data=(str(spots(tmp_path / "dermofit", 32)),)
@@ -49,7 +49,7 @@ def test_a_row_is_trained(
 def done(
     sets: Path, tmp_path_factory: pytest.TempPathFactory, two_steps: Callable[..., None]
 ) -> Iterator[tuple[Reproduction, Path]]:
-    """Experiment 2 of P4 on tiny sets."""
+    """Experiment 2 of P4 on tiny data sets."""
     out = tmp_path_factory.mktemp("done") / "p4"
     with pytest.MonkeyPatch.context() as patch:
         two_steps(patch)

@@ -1,4 +1,4 @@
-"""One split for all rows: nobody on both sides, no picture twice, a named split kept."""
+"""One split for all rows: no patient in both parts, no image twice, and the splits of a data set are used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_no_patient_or_image_is_on_both_sides(tmp_path: Path, spots: Callable[..
 
 
 def with_splits(folder: Path, names: tuple[str, ...]) -> Path:
-    """Name the split of the images of a data set, each in equal numbers."""
+    """Set the splits of the images of a data set, in equal numbers."""
     rows = read_table(folder / "dataset.csv")
     for number, row in enumerate(rows):
         row["split"] = names[number * len(names) // len(rows)]

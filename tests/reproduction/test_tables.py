@@ -1,4 +1,4 @@
-"""What a table says of rows that learnt nothing, of one patient, and of images with the same name in two sets."""
+"""Tables of rows that have not learned, of a single patient, and of images with the same name in two data sets."""
 
 from __future__ import annotations
 

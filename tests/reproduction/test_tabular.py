@@ -1,4 +1,4 @@
-"""Gradient boosting of the table alone: it learns what the table says, from the rows of other folds, and no more."""
+"""Gradient boosting on the table alone, trained on the rows of other folds only."""
 
 from __future__ import annotations
 
