@@ -77,6 +77,11 @@ def test_the_margin_is_the_corrected_quantile(coverage: float, error: float, sd:
     assert found == pytest.approx(error / (sd or 1))
 
 
+def test_rounding_errors_do_not_widen_the_margin() -> None:
+    """Of 99 errors at 55 % the fifty-fifth, although 100 * 0.55 is 55.00000000000001 in floating point."""
+    assert conformal_margin(np.zeros((99, 1)), np.arange(1.0, 100.0), DepthScale(), 0.55) == 55
+
+
 def test_intervals_by_hand() -> None:
     plain = decode_depths(np.array([[1.5], [0.2]]), DepthOutputConfig(margin=0.6))
     assert np.stack(plain, axis=1) == pytest.approx(np.array([[1.5, 0.9, 2.1], [0.2, 0.0, 0.8]]))

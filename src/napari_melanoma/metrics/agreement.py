@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from napari_melanoma.metrics.calibration import conformal_rank
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def conformal_margin(
     errors = np.sort(errors[~np.isnan(errors)])
     if len(errors) < MIN_CASES:
         return None
-    return float(errors[min(len(errors), int(np.ceil((len(errors) + 1) * coverage))) - 1])
+    return float(errors[min(len(errors), conformal_rank(len(errors), coverage)) - 1])
 
 
 def decode_depths(predicted: NDArray[np.floating], config: DepthOutputConfig) -> DepthIntervals:

@@ -361,7 +361,7 @@ def conformal_sets(
     exceeds it.
 
     ``probabilities``: float (image, class). Returns bool (image, class). With too few cases for the coverage (fewer
-    than 9 for 90 %) every class is included.
+    than 9 for 90 %) every class is included; with ``class_conditional``, each class that has too few.
     """
     array = np.asarray(probabilities, np.float64)
     known, truth = np.asarray(calibration_probabilities, np.float64), np.asarray(calibration_labels, np.int64)
@@ -395,5 +395,10 @@ def _aps_scores(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _conformal_quantile(true_scores: NDArray[np.float64], coverage: float) -> float:
     """Quantile of the true classes' scores, corrected for the new image; infinite with too few cases."""
-    rank = int(np.ceil((len(true_scores) + 1) * coverage - ROUNDING))
+    rank = conformal_rank(len(true_scores), coverage)
     return float(np.sort(true_scores)[rank - 1]) if rank <= len(true_scores) else np.inf
+
+
+def conformal_rank(cases: int, coverage: float) -> int:
+    """Return the rank of the limit among the scores of the cases, from 1; above their number if they are too few."""
+    return int(np.ceil((cases + 1) * coverage - ROUNDING))
