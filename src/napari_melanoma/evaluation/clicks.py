@@ -36,6 +36,7 @@ from napari_melanoma.imaging.scribbles import INSIDE, OUTSIDE, redraw_border
 from napari_melanoma.io.results import write_table
 from napari_melanoma.lesion.loaded_models import report_loading
 from napari_melanoma.lesion.prompting import PromptedSegmenter, Prompter, load_any_segmenter
+from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_means
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.registry import find_bundle
@@ -169,8 +170,8 @@ def run_trial(method: ClickMethod, rgb: NDArray[np.uint8], truth: NDArray[np.boo
     segment = method.start(rgb)
     mask, hypotheses = segment((), np.zeros_like(truth))
     first_s = time.perf_counter() - started
-    dice, given, seconds = [_dice(mask, truth)], [], []
-    best = max(_dice(one, truth) for one in hypotheses)
+    dice, given, seconds = [overlap_metrics(mask, truth)["DI"]], [], []
+    best = max(overlap_metrics(one, truth)["DI"] for one in hypotheses)
     for _ in range(clicks):
         click = simulate_click(truth, mask)
         if click is None:
@@ -180,7 +181,7 @@ def run_trial(method: ClickMethod, rgb: NDArray[np.uint8], truth: NDArray[np.boo
         started = time.perf_counter()
         mask, _ = segment(given, mask)
         seconds.append(time.perf_counter() - started)
-        dice.append(_dice(mask, truth))
+        dice.append(overlap_metrics(mask, truth)["DI"])
     return ClickTrial(np.array(dice), best, first_s, float(np.mean(seconds)) if seconds else math.nan)
 
 
@@ -365,11 +366,6 @@ def _analyze(model: ProbabilityModel, rgb: NDArray[np.uint8]) -> tuple[NDArray[n
     """Return the mask of an analysis, bool (row, column), and the probability of each pixel, float32."""
     probability = model.probability(rgb)
     return make_mask(probability, model.info.config.threshold, RefinementConfig()), probability
-
-
-def _dice(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    total = int(mask.sum()) + int(truth.sum())
-    return 2 * int((mask & truth).sum()) / total if total else 1.0
 
 
 def _to_prompts(clicks: Iterable[Click], previous: NDArray[np.bool_] | None) -> Prompts:
