@@ -46,7 +46,7 @@ def test_folds_are_stratified(dealt: Path) -> None:
     assert sum(counts) == 8
     assert max(counts) - min(counts) <= 2  # two images a patient
     role = read_folds({"A": (dealt / "moles",)}, CrossValidationSetup(ROLES, 3, dealt / "folds"))["A"]
-    assert (role.images, role.positives, role.groups, role.unanswered) == (24, 8, 12, 0)
+    assert (role.images, role.positives, role.groups, role.unlabeled) == (24, 8, 12, 0)
 
 
 def test_tables_contain_existing_files_and_all_columns(dealt: Path) -> None:
@@ -78,7 +78,7 @@ def test_images_without_a_label_and_duplicates_are_in_no_fold(tmp_path: Path, mo
     how = CrossValidationSetup(ROLES, 3, tmp_path / "folds")
     write_folds({"A": (folder,)}, how, RunContext())
     role = read_folds({"A": (folder,)}, how)["A"]
-    assert (role.images, role.unanswered, role.duplicates) == (22, 1, 1)
+    assert (role.images, role.unlabeled, role.duplicates) == (22, 1, 1)
     assert {row["split"] for row in tables(tmp_path)[1] if not row["fold"]} == {"no answer", "duplicate"}
 
 

@@ -681,7 +681,7 @@ td { font-variant-numeric: tabular-nums; }
 {% if steps %}<h2>Next steps</h2>
 <p class="quiet">{{ seen }}</p>
 <ul>
-{% for step in steps %}<li>{{ step.said }}: <code>{{ step.command }}</code></li>
+{% for step in steps %}<li>{{ step.text }}: <code>{{ step.command }}</code></li>
 {% endfor %}
 </ul>
 {% endif %}
@@ -693,7 +693,7 @@ td { font-variant-numeric: tabular-nums; }
 class NextStep:
     """A recommended next step and its command."""
 
-    said: str
+    text: str
     command: str
 
 

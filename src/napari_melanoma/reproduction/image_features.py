@@ -57,8 +57,8 @@ def make_feature_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sa
 
 def measure_features(subject: RowSubject, run: RunContext) -> MeasuredImages:
     """Measure the images of a row; finished ones are stored in its folder, for its other folds and after a stop."""
-    widths = _pixel_widths((*subject.learnt, *subject.evaluated))
-    samples = _used_samples((*subject.learnt, *subject.evaluated))
+    widths = _pixel_widths((*subject.trained_on, *subject.evaluated))
+    samples = _used_samples((*subject.trained_on, *subject.evaluated))
     stored = PartialResults(subject.store, MEASURED_WITH) if subject.store else None
     found = MeasuredImages()
 
@@ -139,8 +139,8 @@ def _predict(subject: RowSubject, measured: MeasuredImages) -> dict[Key, float]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    all_training = [one for one in read_datasets(subject.learnt) if one.split == TRAIN]
-    labels = {key: row.get(subject.target, "") for key, row in read_fold_tables(subject.learnt).items()}
+    all_training = [one for one in read_datasets(subject.trained_on) if one.split == TRAIN]
+    labels = {key: row.get(subject.target, "") for key, row in read_fold_tables(subject.trained_on).items()}
     training = [sample for sample in all_training if sample.key in measured.features and labels[sample.key]]
     truth = np.array([labels[sample.key] == "1" for sample in training])
     if len(np.unique(truth)) < 2:

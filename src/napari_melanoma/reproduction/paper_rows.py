@@ -73,7 +73,7 @@ def train_row(
     run: RunContext,
 ) -> None:
     """Train or resume the model of a row or of one of its folds."""
-    if place.has_learnt:
+    if place.is_trained:
         return
     begun = place.has_begun
     recipe = read_toml(place.run.config, TrainRecipe) if begun else complete()
@@ -346,13 +346,13 @@ def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunConte
     """Measure the network of a fold on the test images of all roles."""
     file, here = row.file, work.folder.row(row.name).fold(fold)
     evaluated = tuple(folder for role in file.evaluation_roles for folder in work.crossed[role].folders(fold))
-    learnt = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
+    trained_on = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
     role_of = {name: role for role in file.evaluation_roles for name in work.crossed[role].names}
     target = work.paper.target_of(row)
     masks = "predicted" if _predicts_masks(work, row) else file.masks
     store = work.folder.row(row.name).run.path
     segmenter = _segmenter(work, row, fold)
-    subject = RowSubject(row, _bundle(work, row, fold), evaluated, learnt, target, masks, segmenter, store)
+    subject = RowSubject(row, _bundle(work, row, fold), evaluated, trained_on, target, masks, segmenter, store)
     table = read_fold_tables(evaluated)
     labels = {key: one.get(target, "") for key, one in table.items()}
     samples = [sample for sample in read_datasets(evaluated) if labels[sample.key] in LABELS]

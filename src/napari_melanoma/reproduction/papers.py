@@ -525,7 +525,7 @@ class RowSubject:
     row: Row
     bundle: BundleInfo | None
     evaluated: tuple[Path, ...] = ()
-    learnt: tuple[Path, ...] = ()
+    trained_on: tuple[Path, ...] = ()
     target: str = "melanoma"
     masks: Literal["reference", "predicted"] = "reference"
     segmenter: str = SEGMENTER  # name or folder of the model that predicts masks

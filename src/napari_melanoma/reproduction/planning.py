@@ -202,7 +202,7 @@ class RowFolder:
         return bool(self.runs)
 
     @property
-    def has_learnt(self) -> bool:
+    def is_trained(self) -> bool:
         """Whether its model exists."""
         return (self.run.bundle / CONFIG).is_file()
 
@@ -256,7 +256,7 @@ class FoldFolder:
         return self.run.config.exists()
 
     @property
-    def has_learnt(self) -> bool:
+    def is_trained(self) -> bool:
         """Whether its model exists."""
         return (self.run.bundle / CONFIG).is_file()
 

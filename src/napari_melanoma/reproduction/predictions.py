@@ -68,7 +68,7 @@ def _table_predictions(subject: RowSubject, rows: Rows) -> dict[Key, float]:
     """Predict from the table alone."""
     choices = _table_choices(subject.row)
     predict = predict_with_logistic if subject.row.file.predictor == "logistic" else predict_with_trees
-    return predict(subject.learnt, rows, choices, subject.target)
+    return predict(subject.trained_on, rows, choices, subject.target)
 
 
 def _table_choices(row: Row) -> TabularConfig:
@@ -112,9 +112,9 @@ class RowPrediction:
 
 def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPrediction]]:
     """Return the predictors without a model."""
-    learnt = read_fold_tables(subject.learnt)
+    trained_on = read_fold_tables(subject.trained_on)
     of_set: dict[str, list[bool]] = {}
-    for (domain, _), row in learnt.items():
+    for (domain, _), row in trained_on.items():
         if row["split"] == TRAIN and row.get(subject.target) in LABELS:
             of_set.setdefault(domain, []).append(row.get(subject.target) == "1")
     shares = {domain: float(np.mean(labels)) for domain, labels in of_set.items()}

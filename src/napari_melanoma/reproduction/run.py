@@ -95,7 +95,7 @@ def has_time(work: ReproductionContext, name: str) -> bool:
     if plan.minutes is None or place.row(name).has_begun:
         return True
     begun = [row for row in plan.rows if place.row(row.name).has_begun]
-    trained = [row for row in begun if row.epochs and _has_learnt(work, row.name)]
+    trained = [row for row in begun if row.epochs and _is_trained(work, row.name)]
     planned = sum(row.seconds or 0.0 for row in trained)
     slower = sum(_spent(work, row) for row in trained) / planned if planned else 1.0
     evaluated = [row for row in plan.rows if row not in begun and place.row(row.name).evaluated.is_dir()]
@@ -113,10 +113,10 @@ def _spent(work: ReproductionContext, planned: PlannedRow) -> float:
     return (planned.fixed_s or 0.0) + sum(gap for gap in gaps if 0 < gap < SILENCE_S)
 
 
-def _has_learnt(work: ReproductionContext, name: str) -> bool:
+def _is_trained(work: ReproductionContext, name: str) -> bool:
     """Return whether a row is trained; for a cross-validated one, whether it was evaluated."""
     place = work.folder.row(name)
-    return place.evaluated.is_dir() if work.paper.rows[name].kind.crossed else place.has_learnt
+    return place.evaluated.is_dir() if work.paper.rows[name].kind.crossed else place.is_trained
 
 
 def _time_shortage(work: ReproductionContext, row: Row, missing: MissingRows) -> str | None:

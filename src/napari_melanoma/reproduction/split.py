@@ -283,7 +283,7 @@ class CrossValidatedRole:
     positives: int
     groups: int
     duplicates: int = 0
-    unanswered: int = 0
+    unlabeled: int = 0
     without_mask: int = 0
     untouched: int = 0
     untouched_positives: int = 0
@@ -371,7 +371,7 @@ def _role(role: str, members: Sequence[Path], how: CrossValidationSetup) -> Cros
         positives=sum(row[how.target] == "1" for row in assigned),
         groups=len({row["patient_id"] for row in assigned}),
         duplicates=splits[DUPLICATE],
-        unanswered=splits[NO_LABEL],
+        unlabeled=splits[NO_LABEL],
         without_mask=sum(not row["mask_path"] for row in assigned),
         untouched=splits[UNTOUCHED],
         untouched_positives=sum(row[how.target] == "1" for row in rows if row["split"] == UNTOUCHED),

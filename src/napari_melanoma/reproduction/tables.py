@@ -54,7 +54,7 @@ def write_tables(work: ReproductionContext, missing: Mapping[str, str]) -> list[
     tables = [table.to_markdown() for table in paper_tables(work.paper, found)]
     parts = [f"## {title(work)}", *page_notes(work, missing, found), *tables]
     if steps := next_steps(work, missing, found):
-        parts += ["### Next steps", PATH_NOTE, "\n".join(f"- {step.said}: `{step.command}`" for step in steps)]
+        parts += ["### Next steps", PATH_NOTE, "\n".join(f"- {step.text}: `{step.command}`" for step in steps)]
     write_text(out / "tables.md", "\n\n".join(parts) + "\n")
     metrics = work.paper.metrics
     figures = [column for m in metrics for column in (f"paper_{m}", m, f"{m}_low", f"{m}_high")]
@@ -338,7 +338,7 @@ def _about_folds(work: ReproductionContext) -> Iterator[str]:
     folds, rows = work.paper.file.folds, [work.paper.rows[planned.name] for planned in work.plan.rows]
     for role, images in work.crossed.items():
         what = work.paper.file.roles[role]
-        aside = [(images.duplicates, "show a picture that already exists"), (images.unanswered, "have no label")]
+        aside = [(images.duplicates, "show a picture that already exists"), (images.unlabeled, "have no label")]
         left = "".join(f"; {count} left out as they {why}" for count, why in aside if count)
         yield (
             f"{role}, {what.title}: the paper used {what.used}; here {', '.join(images.names)}, {images.images} images "
