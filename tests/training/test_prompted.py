@@ -96,6 +96,18 @@ def test_a_composed_image_shows_four_lesions_and_one_target() -> None:
     assert torch.equal(task._compose(images, masks, keys)[0], composed), "the same for the same keys"
 
 
+@pytest.mark.parametrize(("count", "composed"), [(4, True), (3, False)])
+def test_only_a_composed_image_requires_a_prompt(count: int, composed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mosaic needs four images; without one, a prompt is drawn as for any other image."""
+    required: list[bool] = []
+    monkeypatch.setattr(SimulatedUser, "begin", lambda user, *, prompted: required.append(prompted))
+    task = make_task(make_recipe(prompts={"composites": 1.0, "clicks": 1}))
+    images, masks, keys = make_batch(count)
+    assert torch.equal(task._compose(images, masks, keys)[0], images) != composed
+    task.batch_loss((images, masks, keys))
+    assert required == [composed] * count
+
+
 def test_a_user_without_chance_clicks_until_all_is_right() -> None:
     truth = np.zeros((SIDE, SIDE), bool)
     truth[20:40, 10:50] = True

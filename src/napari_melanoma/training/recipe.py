@@ -355,7 +355,8 @@ class PromptsConfig(Config):
         title="Composites (share)",
         ge=0,
         le=1,
-        description="share of images that are shown among three others, where only the prompted lesion is the target",
+        description="share of images that are shown among three others, where only the prompted lesion is the target; "
+        "none in micro-batches of fewer than four images",
     )
 
 

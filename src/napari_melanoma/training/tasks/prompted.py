@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import PromptsConfig, TrainRecipe
 
 PROMPT_SEED, TURN_SEED, COMPOSITE_SEED = 21, 22, 23
+COMPOSITE_IMAGES = 4  # images in a mosaic
 FIRST_PROMPTS = ("none", "click", "box", "stroke")
 FIRST_SHARES = (0.45, 0.3, 0.15, 0.1)
 OTHER_HYPOTHESES = 0.05  # weight of the mean over all hypotheses, so that each of them is trained
@@ -137,14 +138,17 @@ class PromptedSegmentationTask(SegmentationTask):
             return images, masks, keys
         return *self._compose(images, masks, keys), keys
 
-    def _is_composed(self, key: Sequence[int]) -> bool:
-        random = np.random.default_rng(derive_seed(self.recipe.seed, COMPOSITE_SEED, *key))
-        return bool(random.random() < self._prompts.composites)
+    def _select_composites(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Choose the images of a batch that become mosaics, bool (batch,); none if there are not three others."""
+        if len(keys) < COMPOSITE_IMAGES:
+            return np.zeros(len(keys), bool)
+        seeds = [derive_seed(self.recipe.seed, COMPOSITE_SEED, *key) for key in keys]
+        return np.array([np.random.default_rng(seed).random() for seed in seeds]) < self._prompts.composites
 
     def _compose(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Replace some images by a mosaic of themselves and three others at half size; keep only their own mask."""
-        chosen = [index for index, key in enumerate(keys) if self._is_composed(key)]
-        if len(images) < 4 or not chosen:
+        chosen = np.flatnonzero(self._select_composites(keys)).tolist()
+        if not chosen:
             return images, masks
         half = interpolate(images, scale_factor=0.5, mode="area")
         small = masks[..., ::2, ::2]
@@ -152,7 +156,8 @@ class PromptedSegmentationTask(SegmentationTask):
         images, masks = images.clone(), masks.clone()
         for index in chosen:
             random = np.random.default_rng(derive_seed(self.recipe.seed, COMPOSITE_SEED, 1, *keys[index]))
-            others = random.choice([other for other in range(len(half)) if other != index], 3, replace=False)
+            candidates = [other for other in range(len(half)) if other != index]
+            others = random.choice(candidates, COMPOSITE_IMAGES - 1, replace=False)
             masks[index] = 0
             for position, source in enumerate(random.permutation([index, *others])):
                 top, left = position // 2 * rows, position % 2 * columns
@@ -173,8 +178,8 @@ class PromptedSegmentationTask(SegmentationTask):
             SimulatedUser(mask, np.random.default_rng(seed))
             for mask, seed in zip((masks[:, 0] > 127).cpu().numpy(), seeds, strict=True)
         ]
-        for user, key in zip(users, keys, strict=True):
-            user.begin(prompted=self._is_composed(key))
+        for user, composed in zip(users, self._select_composites(keys).tolist(), strict=True):
+            user.begin(prompted=composed)
         turns = np.random.default_rng(derive_seed(self.recipe.seed, TURN_SEED, *keys[0])).integers(
             1, self._prompts.clicks, endpoint=True
         )
@@ -229,12 +234,12 @@ class PromptedSegmentationTask(SegmentationTask):
         features = self._prompted.encode(self.normalize(images))
         values = []
         for turn in range(VALIDATION_CLICKS + 1):
-            found = self._decode(features, users)
-            jaccard = _jaccard(found.best(), truth).mean()
-            dice = (2 * _jaccard(found.best(), truth) / (1 + _jaccard(found.best(), truth))).mean()
-            values.append(torch.stack([self.loss(found.best(), truth), jaccard, dice]))
+            best = self._decode(features, users).best()
+            jaccard = _jaccard(best, truth)
+            dice = 2 * jaccard / (1 + jaccard)
+            values.append(torch.stack([self.loss(best, truth), jaccard.mean(), dice.mean()]))
             if turn < VALIDATION_CLICKS:
-                correct_all(users, found.best())
+                correct_all(users, best)
         self._tuning.add(len(images), *torch.stack(values).mean(0))
 
     def on_validation_epoch_start(self) -> None:
