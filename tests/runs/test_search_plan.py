@@ -80,6 +80,11 @@ def test_numbers_are_short() -> None:
         assert float(f"{draw['learning_rate']:.4g}") == draw["learning_rate"]
 
 
+def test_numbers_with_a_step_are_on_its_grid() -> None:
+    draws = drawn(trials=20, options={"learning_rate": {"low": 1.2335, "high": 1.235, "step": 0.0005}})
+    assert {draw["learning_rate"] for draw in draws} == {1.2335, 1.234, 1.2345, 1.235}
+
+
 def test_draws_follow_from_the_seed_and_more_trials_change_none(tmp_path: Path) -> None:
     search = written(tmp_path).search
     first = draw_trials(search)
@@ -146,6 +151,8 @@ def test_a_round_trip_through_toml(tmp_path: Path) -> None:
         ({"learning_rate": {"low": 0.0, "high": 1e-3, "log": True}}, "above 0"),
         ({"learning_rate": {"low": 0.1, "high": 1, "values": [1]}}, "one of them"),
         ({"learning_rate": {"low": 0.1, "high": 1, "lgo": True}}, "unknown key"),
+        ({"learning_rate": {"low": 0.1, "high": math.inf}}, "must be finite"),
+        ({"learning_rate": {"low": math.nan, "high": 1}}, "must be finite"),
         ({}, "at least 1"),
     ],
 )

@@ -7,7 +7,7 @@ import shutil
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,8 @@ SEARCH, DRAWS, TRIALS = "search.toml", "draws.json", "trials"
 TABLE, FIGURE, BEST = "search.csv", "search.png", "best.toml"
 TRAIN_STEPS = 1000  # resolution of a trial's progress
 PENDING = "to do"
-DIGITS = 4  # significant digits of a sampled number
+DIGITS = 4  # significant digits of a number sampled without a step
+STEP_DIGITS = 12  # of a number on a grid: removes the rounding errors of the sum of its steps
 TRIES = 200  # repeated draws after which the search space counts as exhausted
 SEEDS = 2**32  # limit of numpy's seeds
 COLUMNS = 3
@@ -95,6 +96,8 @@ class SearchOption(Config):
                 raise ValueError("it has both values and a range; give one of them")
         elif self.low is None or self.high is None:
             raise ValueError("it needs low and high, or a list of values")
+        elif not (isfinite(self.low) and isfinite(self.high)):
+            raise ValueError(f"low ({self.low}) and high ({self.high}) must be finite numbers")
         elif self.low >= self.high:
             raise ValueError(f"low ({self.low}) must be below high ({self.high})")
         elif self.log and (self.low <= 0 or self.step is not None):
@@ -114,12 +117,16 @@ class SearchOption(Config):
         return FloatDistribution(float(low or 0), float(high or 0), log=self.log, step=step)
 
     def value(self, sampled: Any) -> Any:  # noqa: ANN401 - depends on the option
-        """Convert a sample of Optuna to a value of the recipe: one of ``values``, or a number with four digits."""
+        """Convert a sample of Optuna to a value of the recipe.
+
+        One of ``values``, or a number: of four significant digits, or with a step exactly on its grid.
+        """
         if self.values:
             return self.values[sampled]
         if self.low is None or self.high is None or isinstance(sampled, int):
             return sampled
-        return min(max(float(f"{sampled:.{DIGITS}g}"), float(self.low)), float(self.high))
+        digits = DIGITS if self.step is None else STEP_DIGITS
+        return min(max(float(f"{sampled:.{digits}g}"), float(self.low)), float(self.high))
 
 
 class SearchConfig(Config):
