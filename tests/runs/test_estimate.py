@@ -155,6 +155,15 @@ def test_it_is_measured_once(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatc
     assert messages == ["Measuring a step"] * 2
 
 
+def test_a_frozen_encoder_is_measured_separately() -> None:
+    values = {"data": {"datasets": ["somewhere"]}, "task": "classification"}
+    plain, frozen = (
+        TrainRecipe.parse({**values, "classification": {"freeze_encoder": freeze}}, "the test")
+        for freeze in (False, True)
+    )
+    assert module._cost_key(plain) != module._cost_key(frozen)
+
+
 def test_the_worker_estimates(recipe: TrainRecipe) -> None:
     messages: list[Progress] = []
     answer = worker.HANDLERS["estimate"]({"recipe": recipe.model_dump(mode="json")}, RunContext(messages.append))

@@ -129,7 +129,9 @@ def _cost_key(recipe: TrainRecipe) -> str:
     values = recipe.model_dump(mode="json")
     values["model"].pop("start")
     parts = {name: values[name] for name in ("model", "augmentation", "loss", "optimiser", "precision", "device")}
-    return json.dumps({**parts, "side": recipe.data.cache_size, "ema": recipe.ema_decay > 0}, sort_keys=True)
+    parts |= {"side": recipe.data.cache_size, "ema": recipe.ema_decay > 0}
+    parts |= {"frozen": recipe.classification is not None and recipe.classification.freeze_encoder}
+    return json.dumps(parts, sort_keys=True)
 
 
 def _free_mb(device: str) -> float | None:
