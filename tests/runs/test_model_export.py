@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.export import read_metadata
+from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.runs import model_export
 from napari_melanoma.runs.model_export import Int8Options, export_bundle, export_int8_bundle
 
@@ -64,6 +65,20 @@ def test_a_file_contains_the_configuration_of_its_bundle(tiny_bundle: BundleInfo
     about = json.loads(read_metadata(export_bundle(tiny_bundle, tmp_path / "tiny.pt", "torchscript")))
     assert about.pop("fingerprint") == tiny_bundle.fingerprint
     assert about == tiny_bundle.config.model_dump(mode="json")
+
+
+def test_data_sets_of_one_name_are_refused(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    """The comparison of one would replace that of the other."""
+    folders = [data_set(tmp_path / parent / "squares", 4) for parent in ("first", "second")]
+    with pytest.raises(DataSetError, match="two data sets have the name 'squares'"):
+        export_int8_bundle(tiny_bundle, tmp_path / "x.onnx", folders, Int8Options(), run=RunContext())
+
+
+@pytest.mark.parametrize("name", ["tissue-demo", "melanoma-small"])
+def test_only_lesion_masks_are_measured(name: str, tmp_path: Path) -> None:
+    """The first map of a model of several classes is not a lesion."""
+    with pytest.raises(BundleError, match="int8 is measured on lesion masks"):
+        export_int8_bundle(find_bundle(name), tmp_path / "x.onnx", [tmp_path], Int8Options(), run=RunContext())
 
 
 def test_an_int8_export_needs_photographs(tiny_bundle: BundleInfo, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
+from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
 from napari_melanoma.evaluation.mask_measurement import measure_sample
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.imaging.preprocessing import prepare_network_input
@@ -89,14 +89,16 @@ def export_int8_bundle(
 
     check_export_target(out, "onnx")
     require_export_packages("onnxruntime")
-    if info.config.task != "segmentation":
+    if not info.config.segments_one_class:
         raise BundleError(
-            f"'{info.name}' is a classifier; int8 is measured on masks, which it does not predict. Use the format onnx."
+            f"'{info.name}' predicts {', '.join(info.config.classes)}; int8 is measured on lesion masks, which it does "
+            "not predict. Use the format onnx."
         )
     if not datasets:
         raise ConfigError(
             "an export to int8 needs photographs for calibration and measurement. Name a data set: --data."
         )
+    check_dataset_names(datasets)
     split = {folder.name: _split_photographs(folder, options, len(datasets)) for folder in datasets}
     calibration = [sample for fit, _ in split.values() for sample in fit]
     network, side = _load_export_network(info), info.config.input_size
