@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
+from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.training.appearance_augmentation import YIQ, recompress
 from napari_melanoma.training.augmentation import BatchAugmentation
 from napari_melanoma.training.augmentation_config import AugmentationConfig
@@ -207,3 +208,10 @@ def test_chosen_follows_the_probability() -> None:
     assert drawn.select("blur", 0.0).tolist() == []
     assert drawn.select("blur", 0.6).tolist() == [0, 1]
     assert drawn.subset(np.array([2])).seeds == (3,)
+
+
+@pytest.mark.parametrize("scale", [(0.0, 1.0), (-1.0, 2.0), (1.0, float("inf"))])
+def test_a_magnification_is_above_0(scale: tuple[float, float]) -> None:
+    """Otherwise all pixels would be NaN, and the training would diverge."""
+    with pytest.raises(ConfigError, match="expected two magnifications above 0"):
+        AugmentationConfig.parse({"scale": scale}, "the test")

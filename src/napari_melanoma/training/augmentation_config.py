@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from napari_melanoma.core.config import Config
 
@@ -77,6 +78,13 @@ class AugmentationConfig(Config):
     )
     vignette_probability: float = Field(0, ge=0, le=1, description="dark corners, soft or sharp")
     cutout_probability: float = Field(0, ge=0, le=1, description="a square is covered, the mask is unchanged")
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 < end < inf for end in scale):
+            raise ValueError(f"expected two magnifications above 0, found {list(scale)}")
+        return scale
 
     @property
     def is_off(self) -> bool:
