@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -10,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pytest
@@ -178,6 +179,25 @@ def test_large_data_is_kept_in_several_shards(
     for place, item in enumerate(shuffled):
         assert np.array_equal(images[place], decoding._decode_image(samples[item].image, SIDE).pixels)
         assert np.array_equal(masks[place], decoding._decode_mask(samples[item].mask, SIDE).pixels)
+
+
+def test_a_file_that_changes_while_its_checksum_is_computed_is_refused(
+    fill_store: Callable[..., Filled], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise its new content would be stored under the checksum of the old one."""
+    samples, real = read_dataset(data), hashlib.file_digest
+
+    def changed(file: BinaryIO, name: str) -> Any:
+        digest = real(file, name)
+        if Path(file.name) == samples[3].image:
+            shutil.copyfile(samples[2].image, samples[3].image)
+            os.utime(samples[3].image, (MONTHS_AGO, MONTHS_AGO))
+        return digest
+
+    monkeypatch.setattr(hashlib, "file_digest", changed)
+    filled = fill_store(samples)
+    assert list(filled.faults) == [samples[3].image]
+    assert "was changed while it was read" in filled.faults[samples[3].image]
 
 
 def test_a_damaged_file_is_named_and_the_others_are_kept(fill_store: Callable[..., Filled], data: Path) -> None:

@@ -228,9 +228,9 @@ def _indexed_info(path: Path, index: CacheIndex) -> FileInfo | None:
 def _read_info(path: Path) -> FileInfo | str:
     """Read a file's checksum and the size of its image."""
     try:
+        status = path.stat()  # first, so that a later change of the file is noticed when it is decoded
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            status = path.stat()
     except FileNotFoundError:
         return "was not found"
     except OSError as error:
