@@ -7,6 +7,7 @@ import pickle
 import re
 import struct
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -19,14 +20,13 @@ import numpy as np
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.models.inference import find_norms, rescale_norms
+from napari_melanoma.models.inference import NORM_COUNTER, find_norms, rescale_norms
 from napari_melanoma.models.weights_location import DATA_SUFFIX, INDEX_SUFFIX, explain_missing, list_data_files
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-COUNTER = "num_batches_tracked"  # a counter of batch normalization, not a weight
 MIN_SHARE = 0.5  # share of the encoder's tensors; with fewer the file belongs to another network or width
 MAX_NAMED = 4
 
@@ -51,7 +51,7 @@ def load_weights_file(network: nn.Module, path: Path) -> str:
     Returns a summary for the user.
     """
     weights = read_weights(path)
-    state = {name: value for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
+    state = {name: value for name, value in network.state_dict().items() if not name.endswith(NORM_COUNTER)}
     fit = find_best_fit(weights, state)
     share, part = _matched_share(fit, state)
     if share < MIN_SHARE:
@@ -90,7 +90,7 @@ def find_best_fit(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) ->
 
 def _match_dialect(dialect: Dialect, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> WeightsFit:
     """Match names and shapes with one naming scheme."""
-    named = {name: dialect(name) for name in weights if not name.endswith(COUNTER)}
+    named = {name: dialect(name) for name in weights if not name.endswith(NORM_COUNTER)}
     source = {ours: name for name, ours in named.items() if ours is not None and ours in state}
     same = {ours: weights[name].shape == state[ours].shape for ours, name in source.items()}
     return WeightsFit(
@@ -169,7 +169,7 @@ def _load_pickle(path: Path) -> object:
 
     try:
         with _allow_numpy_scalars():
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         reason = ANSI_STYLE.sub("", str(error)).partition("\n")[0]
         raise BundleError(

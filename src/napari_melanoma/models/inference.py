@@ -24,6 +24,7 @@ Precision = Literal["bf16", "fp32"]
 log = logging.getLogger(__name__)
 
 
+NORM_COUNTER = "num_batches_tracked"  # a counter of batch normalization, not a weight
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
 
 

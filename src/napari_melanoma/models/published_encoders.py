@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.bundle import BundleInfo, load_network
-from napari_melanoma.models.inference import find_norms, rescale_norms
+from napari_melanoma.models.inference import NORM_COUNTER, find_norms, rescale_norms
 from napari_melanoma.models.zoo import find_encoder, list_architectures
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ WEIGHTS_FILE = "pytorch_model.bin"
 GATED = "gated: accept it on its page, then 'hf auth login'"
 EmbeddingReadout = Literal["pooled", "class_and_patches", "contrast"]
 TIMM_PREFIX = "model."  # prefix of timm's network in segmentation-models-pytorch and in our classifiers
-COUNTER = "num_batches_tracked"  # a counter of batch normalization, not a weight
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,9 @@ def build_foundation(encoder: FoundationEncoder) -> nn.Module:
 
 def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
     """Build an encoder as ``build_foundation`` does, with the weights of a file, in evaluation mode."""
-    network, found = build_foundation(encoder), read_weights(weights)
+    from napari_melanoma.models.checkpoint_conversion import read_pytorch
+
+    network, found = build_foundation(encoder), read_pytorch(weights)
     if encoder.readout == "class_and_patches":
         found = {f"trunk.{name}": value for name, value in found.items()}
     if encoder.readout == "contrast":
@@ -142,29 +143,6 @@ def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
         found = {own: found[names[own]] for own in network.state_dict() if own in names}
     load_all_weights(network, found, weights)
     return network.eval()
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read tensors from a file without executing code from it."""
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BundleError(f"cannot read weights from {path}: {reason}. Download or copy the file again.") from error
-    found = found.get("state_dict", found) if isinstance(found, dict) else found
-    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise BundleError(
-            f"{path} contains no named weights. Expected a state dict, as provided on the encoder's page."
-        )
-    return found
 
 
 def load_all_weights(network: nn.Module, found: dict[str, Tensor], origin: Path) -> None:
@@ -289,8 +267,8 @@ def _match_in_order(
     weights: dict[str, torch.Tensor], target: dict[str, torch.Tensor], name: str
 ) -> dict[str, torch.Tensor]:
     """Match tensors in the order of definition in both networks; the published head remains unused."""
-    expected = [key for key in target if not key.endswith("num_batches_tracked")]
-    given = [(key, value) for key, value in weights.items() if not key.endswith("num_batches_tracked")]
+    expected = [key for key in target if not key.endswith(NORM_COUNTER)]
+    given = [(key, value) for key, value in weights.items() if not key.endswith(NORM_COUNTER)]
     matched = dict(target)
     for key, (source, value) in zip(expected, given, strict=False):
         if value.shape != target[key].shape:
@@ -322,7 +300,7 @@ def load_encoder(network: nn.Module, info: BundleInfo) -> str:
         weights, norms, {name: epsilons.get(_strip_timm_prefix(name), norm.eps) for name, norm in norms.items()}
     )
     target.load_state_dict(fitted)
-    count = sum(not name.endswith(COUNTER) for name in fitted)
+    count = sum(not name.endswith(NORM_COUNTER) for name in fitted)
     return f"start: the encoder ({count} tensors) is from '{info.name}'; all other weights are random."
 
 

@@ -32,7 +32,6 @@ from napari_melanoma.models.published_encoders import (
     FoundationEncoder,
     load_all_weights,
     load_foundation,
-    read_weights,
 )
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.models.zoo import find_encoder
@@ -358,6 +357,8 @@ def _load_timm(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Modul
     """Load any network of timm as an encoder."""
     import timm
 
+    from napari_melanoma.models.checkpoint_conversion import read_pytorch
+
     bare = name.removeprefix(TIMM)
     if not timm.is_model(bare):
         raise BundleError(f"timm has no encoder named '{bare}'. Its documentation lists their names.")
@@ -367,7 +368,7 @@ def _load_timm(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Modul
     config: dict[str, Any] = cast("Any", network).pretrained_cfg
     licence = str(config.get("license") or "see the encoder's page in timm")
     if options.weights is not None:
-        own, found = network.state_dict(), read_weights(options.weights)
+        own, found = network.state_dict(), read_pytorch(options.weights)
         load_all_weights(network, {name: value for name, value in found.items() if name in own}, options.weights)
         licence = "that of the given file"
     fingerprint = hash_weights(options.weights) if options.weights else _hash_network(network)
