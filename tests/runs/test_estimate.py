@@ -187,7 +187,7 @@ def test_what_cannot_be_estimated(recipe: TrainRecipe, tmp_path: Path) -> None:
 def test_memory_of_a_gpu_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from napari_melanoma.training.step_time import release_memory
+    from napari_melanoma.training.engine import release_memory
 
     released: list[str] = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: released.append("cuda"))

@@ -10,6 +10,7 @@ from torch import nn
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import RunError
+from napari_melanoma.models import inference
 from napari_melanoma.training import engine, step_time
 from napari_melanoma.training.engine import RANKS, is_first_process, next_piece_count
 from napari_melanoma.training.recipe import TrainRecipe
@@ -29,12 +30,12 @@ Change = Callable[..., TrainRecipe]
 def test_precision(
     wish: str, has_bf16: bool, expected: str, recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(inference, "cpu_has_bf16", lambda: has_bf16)
     assert engine.choose_precision(recipe.model_copy(update={"precision": wish})) == expected
 
 
 def test_bf16_support_is_known() -> None:
-    assert engine.cpu_has_bf16() in (True, False)
+    assert inference.cpu_has_bf16() in (True, False)
 
 
 def test_a_gpu_that_is_not_there_is_refused(recipe: TrainRecipe, change: Change) -> None:
@@ -193,7 +194,7 @@ def test_the_quicker_precision_is_taken_on_a_processor(
         disturbed = 3.0 if len(tried) == 1 else 0.0
         return disturbed + (bf16_s if recipe.precision == "bf16" else 1.0), 0
 
-    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(inference, "cpu_has_bf16", lambda: has_bf16)
     monkeypatch.setattr(step_time, "time_steps", steps)
     wished = recipe.model_copy(update={"precision": wish, "device": "cpu"})
     assert step_time.find_precision(nn.Conv2d(3, 1, 1), wished) == expected
@@ -207,7 +208,7 @@ def test_where_memory_is_short_the_smaller_numbers_are_taken(
     def steps(*_: object) -> tuple[float, int]:
         raise MemoryError
 
-    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(inference, "cpu_has_bf16", lambda: True)
     monkeypatch.setattr(step_time, "time_steps", steps)
     wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
     assert step_time.find_precision(nn.Conv2d(3, 1, 1), wished) == "bf16"
@@ -223,7 +224,7 @@ def test_trials_of_the_precision_stop_when_the_run_is_cancelled(
         run.cancel()
         return 1.0, 0
 
-    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(inference, "cpu_has_bf16", lambda: True)
     monkeypatch.setattr(step_time, "time_steps", steps)
     with pytest.raises(Cancelled):
         step_time.find_precision(
@@ -233,7 +234,7 @@ def test_trials_of_the_precision_stop_when_the_run_is_cancelled(
 
 
 def test_real_steps_are_tried(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(inference, "cpu_has_bf16", lambda: True)
     wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
     network = nn.Conv2d(3, 1, 3)
     before = network.weight.clone()

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.errors import RunError, TrainingError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.processes import keep_freed_memory
-from napari_melanoma.models.inference import cpu_has_bf16, is_out_of_memory
+from napari_melanoma.models.inference import choose_device, is_out_of_memory
+from napari_melanoma.models.inference import choose_precision as fastest_precision
 from napari_melanoma.training.loader import Loaders
 from napari_melanoma.training.monitor import MEMORY_FULL
 
@@ -79,30 +80,16 @@ def choose_precision(recipe: TrainRecipe) -> str:
 
     Returns ``"bf16-mixed"`` or ``"32-true"``.
     """
-    import torch
-
-    if recipe.precision != "auto":
-        return "bf16-mixed" if recipe.precision == "bf16" else "32-true"
-    device = accelerator(recipe)
-    if device == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if device == "cpu" and cpu_has_bf16() else "32-true"
+    precision = fastest_precision(accelerator(recipe)) if recipe.precision == "auto" else recipe.precision
+    return "bf16-mixed" if precision == "bf16" else "32-true"
 
 
 def accelerator(recipe: TrainRecipe) -> str:
     """Return the type of device that a recipe trains on: ``"cuda"``, ``"mps"`` or ``"cpu"``."""
-    import torch
-
-    if recipe.device != "cpu":
-        if torch.cuda.is_available():
-            return "cuda"
-        if torch.backends.mps.is_available():
-            return "mps"
-        if recipe.device == "gpu":
-            raise RunError(
-                'device = "gpu", but torch finds no GPU. Set device = "auto", or run: napari-melanoma doctor.'
-            )
-    return "cpu"
+    device = "cpu" if recipe.device == "cpu" else choose_device()
+    if recipe.device == "gpu" and device == "cpu":
+        raise RunError('device = "gpu", but torch finds no GPU. Set device = "auto", or run: napari-melanoma doctor.')
+    return device
 
 
 def process_count(recipe: TrainRecipe) -> int:
@@ -134,10 +121,19 @@ def _fit_within_memory(task: Task, fitting: TrainingSetup, run: RunFolderContext
             raise
     else:
         return True
-    gc.collect()  # the error's frames held the tensors of the step
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory(accelerator(fitting.recipe))
     return False
+
+
+def release_memory(device: str) -> None:
+    """Return unused memory to a device, including the tensors that the frames of a handled error held."""
+    import torch
+
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
 
 
 def _fit(task: Task, fitting: TrainingSetup, run: RunFolderContext) -> None:

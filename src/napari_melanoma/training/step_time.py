@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ import psutil
 
 from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.models.inference import is_out_of_memory
-from napari_melanoma.training.engine import accelerator, choose_precision, process_count
+from napari_melanoma.training.engine import accelerator, choose_precision, process_count, release_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -140,17 +139,6 @@ def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepC
         release_memory(device)
 
 
-def release_memory(device: str) -> None:
-    """Return unused memory to a device."""
-    import torch
-
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.empty_cache()
-    elif device == "mps":
-        torch.mps.empty_cache()
-
-
 def _measure_step(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
     import torch
 
@@ -191,7 +179,7 @@ class _StepProbe:
         from napari_melanoma.training.augmentation import BatchAugmentation
         from napari_melanoma.training.losses import make_class_loss, make_loss
         from napari_melanoma.training.random_numbers import PartnerSampler
-        from napari_melanoma.training.tasks.task import OPTIMIZERS, make_idle_weight
+        from napari_melanoma.training.tasks.task import OPTIMIZERS, freeze_normalization, make_idle_weight
 
         side = recipe.data.cache_size
         smaller = (PROBE_SIDE[device] / min(recipe.model.input_size, PROBE_SIDE[device])) ** 2
@@ -201,7 +189,7 @@ class _StepProbe:
         network: nn.Module = build_network(recipe.model.architecture, recipe.model.options)
         self.network = network.to(device).to(memory_format=torch.channels_last).train()
         if recipe.model.freeze_normalisation:
-            _freeze_normalization(self.network)
+            freeze_normalization(self.network)
         self._labels = len(recipe.classes)
         self._augment = BatchAugmentation(
             recipe.augmentation, recipe.model.input_size, recipe.seed, max(1, self._labels)
@@ -262,15 +250,6 @@ def _saved_tensor_sizes() -> Iterator[dict[int, int]]:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield kept
-
-
-def _freeze_normalization(network: nn.Module) -> None:
-    """Keep the statistics of normalization fixed, as the task does."""
-    from napari_melanoma.training.tasks.task import NORMALIZATION_LAYERS
-
-    for module in network.modules():
-        if isinstance(module, NORMALIZATION_LAYERS):
-            module.eval()
 
 
 def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:

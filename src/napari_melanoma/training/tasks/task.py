@@ -80,9 +80,7 @@ class Task(LightningModule):
         """Switch to training; normalization statistics stay fixed if the recipe says so."""
         super().train(mode)
         if mode and self.recipe.model.freeze_normalisation:
-            for module in self.modules():
-                if isinstance(module, NORMALIZATION_LAYERS):
-                    module.eval()
+            freeze_normalization(self)
         return self
 
     def set_loaders(self, loaders: Loaders, pieces: int) -> None:
@@ -199,6 +197,13 @@ def make_idle_weight(network: nn.Module) -> nn.Parameter | None:
     It is added, times zero, to the loss; None if the network has weights.
     """
     return None if any(True for _ in network.parameters()) else torch.nn.Parameter(torch.zeros(()))
+
+
+def freeze_normalization(network: nn.Module) -> None:
+    """Keep the statistics of batch normalization fixed, until the network is set to training again."""
+    for module in network.modules():
+        if isinstance(module, NORMALIZATION_LAYERS):
+            module.eval()
 
 
 def make_schedule(recipe: TrainRecipe, optimizer: Optimizer, steps: int) -> LRScheduler:
