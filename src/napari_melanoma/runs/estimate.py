@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.training.bags import select_bags
 from napari_melanoma.training.engine import accelerator, choose_precision, device_name
-from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.recipe import SLIDES_PER_STEP, TrainRecipe
 
 if TYPE_CHECKING:
     from napari_melanoma.training.step_time import StepCost
@@ -156,7 +156,7 @@ def estimate_bag_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
     reading = 2 * features / READ_BYTES_S
     final = sum(tiles.values()) * (per_tile + reading)  # calibration and test
     seconds = START_S + recipe.epochs * (training_tiles + validation_tiles) * (per_tile + reading) + final
-    size = 4 if recipe.batch_size == "auto" else recipe.batch_size
+    size = SLIDES_PER_STEP if recipe.batch_size == "auto" else recipe.batch_size
     held = size * min(recipe.bags.tiles, max(tiles.values())) * features * 4 * MEMORY_BAGS / MB
     device = accelerator(recipe)
     return RunEstimate(

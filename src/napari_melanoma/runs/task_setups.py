@@ -23,7 +23,6 @@ from napari_melanoma.runs.bundling import (
     adapt_normalization,
     calibrate_config,
     choose_threshold,
-    collect_network_options,
     compute_outputs,
     create_reference,
 )
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
     from lightning.pytorch.callbacks import Callback
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunFolder
@@ -88,9 +87,6 @@ class TrainedModel:
 class TaskSetup(Protocol):
     """One of the tasks that a recipe can name."""
 
-    def network_options(self, recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-        """Return the options of the network: those of the recipe, and those that depend on the data."""
-
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
     ) -> Task:
@@ -110,11 +106,15 @@ def spread_indices(count: int, number: int) -> np.ndarray[Any, np.dtype[np.int64
     return np.unique(np.linspace(0, count - 1, min(number, count)).round().astype(np.int64))
 
 
+def _choose_sample_images(recipe: TrainRecipe, prepared: PreparedData) -> tuple[list[str], Tensor, Tensor]:
+    """Choose evenly spread validation images: their names, and uint8 images and masks of the network's size."""
+    indices = spread_indices(len(prepared.tuning), recipe.samples)
+    images, masks, _ = ValidationBatches(prepared.tuning, recipe.model.input_size)[indices]
+    return [prepared.samples.validation[index].image_id for index in indices], images, masks
+
+
 class SegmentationSetup:
     """Segmentation of lesions."""
-
-    def network_options(self, recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-        return recipe.model.options
 
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
@@ -132,11 +132,8 @@ class SegmentationSetup:
         """Draw contours on evenly chosen images."""
         from napari_melanoma.training.sample_pictures import SampleWriter
 
-        indices = spread_indices(len(prepared.tuning), recipe.samples)
-        if not len(indices):
-            return None
-        images, masks, _ = ValidationBatches(prepared.tuning, recipe.model.input_size)[indices]
-        return SampleWriter(folder, [prepared.samples.validation[index].image_id for index in indices], images, masks)
+        names, images, masks = _choose_sample_images(recipe, prepared)
+        return SampleWriter(folder, names, images, masks) if names else None
 
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: PreparedData, config: BundleConfig, run: RunContext
@@ -161,9 +158,6 @@ def compute_lesion_weight(recipe: TrainRecipe, lesion_share: float) -> float:
 class MulticlassSetup:
     """Segmentation of several classes."""
 
-    def network_options(self, recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-        return recipe.model.options
-
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
     ) -> Task:
@@ -176,12 +170,8 @@ class MulticlassSetup:
         """Draw the classes in colors on evenly chosen images."""
         from napari_melanoma.training.sample_pictures import LabelSampleWriter
 
-        indices = spread_indices(len(prepared.tuning), recipe.samples)
-        if not len(indices):
-            return None
-        images, labels, _ = ValidationBatches(prepared.tuning, recipe.model.input_size)[indices]
-        names = [prepared.samples.validation[index].image_id for index in indices]
-        return LabelSampleWriter(folder, names, images, labels, len(recipe.classes))
+        names, images, labels = _choose_sample_images(recipe, prepared)
+        return LabelSampleWriter(folder, names, images, labels, len(recipe.classes)) if names else None
 
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: PreparedData, config: BundleConfig, run: RunContext
@@ -219,10 +209,6 @@ def _count_pixels(task: Task, prepared: PreparedData, recipe: TrainRecipe, run: 
 
 class ClassificationSetup:
     """Classification of lesions."""
-
-    def network_options(self, recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-        """Add the number of classes and the shape of the patient data."""
-        return collect_network_options(recipe, prepared)
 
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
@@ -269,10 +255,6 @@ class ClassificationSetup:
 
 class BagSetup:
     """Classification of whole slides."""
-
-    def network_options(self, recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-        """Add the number of classes and the length of an embedding."""
-        return collect_network_options(recipe, prepared)
 
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData

@@ -24,7 +24,7 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import is_out_of_memory
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.risk.comparators import fit_comparators_if_metastasis
-from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
+from napari_melanoma.runs.bundling import collect_network_options, create_bundle_config, predict_masks
 from napari_melanoma.runs.starting_weights import (
     ParentModel,
     ResolvedSettings,
@@ -61,7 +61,7 @@ from napari_melanoma.training.engine import (
 )
 from napari_melanoma.training.loader import divide_step, training_loader, validation_loader
 from napari_melanoma.training.monitor import SHARED_MEMORY_FULL, explain_error, is_peer_lost, monitor_from_values
-from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.recipe import SLIDES_PER_STEP, TrainRecipe
 from napari_melanoma.training.step_time import find_batch_size, find_precision, smallest_batch_size
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ if TYPE_CHECKING:
 
 SETUPS: dict[str, TaskSetup] = {"segmentation": SegmentationSetup(), "classification": ClassificationSetup()}
 MULTICLASS, BAGS = MulticlassSetup(), BagSetup()
-SLIDES_PER_STEP = 4  # default for batch_size = "auto"
 EVENT_INTERVAL_S = 1.0
 PEER_TIMEOUT_S = 3.0
 log = logging.getLogger(__name__)
@@ -185,7 +184,7 @@ def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
     prepared = _prepare(recipe, folder, resume=work.resume, run=phase)
     _check_classes(recipe, prepared)
     setup = _find_setup(recipe)
-    network = _create_start_network(work, setup, prepared)
+    network = _create_start_network(work, prepared)
     resolved = read_resolved(folder) or _resolve_settings(work, network, prepared, phase)
     config = create_bundle_config(recipe, prepared, resolved.parent)
     if resolved.continued_model and recipe.blend < 1 and not folder.last_checkpoint.exists():
@@ -237,11 +236,11 @@ def _check_classes(recipe: TrainRecipe, prepared: PreparedData) -> None:
             )
 
 
-def _create_start_network(work: TrainingRun, setup: TaskSetup, prepared: PreparedData) -> nn.Module:
+def _create_start_network(work: TrainingRun, prepared: PreparedData) -> nn.Module:
     """Return the network with its starting weights; create it if it depends on the data."""
     if work.network is not None:
         return work.network
-    folder, options = work.folder, setup.network_options(work.recipe, prepared)
+    folder, options = work.folder, collect_network_options(work.recipe, prepared)
     weights = not folder.last_checkpoint.exists()
     return create_network(
         work.recipe, options, weights=weights, notify=lambda message: folder.append_event("notice", message=message)
@@ -274,28 +273,21 @@ def _interpolate_weights(work: TrainingRun, task: Task, parent: ParentModel) -> 
 def _resolve_settings(
     work: TrainingRun, network: nn.Module, prepared: PreparedData, run: RunContext
 ) -> ResolvedSettings:
-    """Determine the settings that the recipe left open, and store them for a resumed run and for other processes."""
-    if work.recipe.bags is not None:
-        return _resolve_slide_settings(work)
-    precision = find_precision(network, work.recipe, run)
-    recipe = work.recipe.model_copy(update={"precision": precision})
-    size = recipe.batch_size
-    if size == "auto":
+    """Determine the settings that the recipe left open, and store them for a resumed run and for other processes.
+
+    Nothing is measured for a run on slides, whose steps are fast.
+    """
+    recipe, size = work.recipe, work.recipe.batch_size
+    precision = find_precision(network, recipe, run) if recipe.bags is None else None
+    if size == "auto" and recipe.bags is not None:
+        size = SLIDES_PER_STEP
+    elif size == "auto":
+        recipe = recipe.model_copy(update={"precision": precision})
         size = find_batch_size(network, recipe, len(prepared.learn), run)
         # The stored size cannot be changed later
         check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))
         work.folder.append_event("notice", message=f"batch_size: {size} images per step are fastest on this machine.")
     resolved = ResolvedSettings(batch_size=size, pieces=recipe.pieces, precision=precision, parent=find_parent(recipe))
-    write_resolved(work.folder, resolved)
-    return resolved
-
-
-def _resolve_slide_settings(work: TrainingRun) -> ResolvedSettings:
-    """Store the settings of a run on slides; its steps are fast, so nothing is measured."""
-    size, recipe = work.recipe.batch_size, work.recipe
-    resolved = ResolvedSettings(
-        batch_size=SLIDES_PER_STEP if size == "auto" else size, pieces=recipe.pieces, precision=None, parent=None
-    )
     write_resolved(work.folder, resolved)
     return resolved
 
@@ -375,10 +367,10 @@ def _help_run(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
     with log_helper_outcome(folder):
         resolved = wait_for_resolved(folder, helper)
         prepared = _prepare(recipe, folder, resume=True, run=helper)
-        setup = _find_setup(recipe)
-        options = setup.network_options(recipe, prepared)
+        options = collect_network_options(recipe, prepared)
         network = create_network(recipe, options, weights=not folder.last_checkpoint.exists())
-        task = setup.create_task(recipe, network, create_bundle_config(recipe, prepared, resolved.parent), prepared)
+        config = create_bundle_config(recipe, prepared, resolved.parent)
+        task = _find_setup(recipe).create_task(recipe, network, config, prepared)
         fit_options = _create_fit_options(recipe, folder, prepared, resolved)
         try:
             fit(task, fit_options, helper)
@@ -486,11 +478,9 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
 
 def describe_start_overlap(recipe: TrainRecipe, run: RunContext) -> str:
     """Return a warning about test images that the starting model was trained on, or ""."""
-    return (
-        ""
-        if recipe.bags is not None
-        else start_overlap_warning(recipe, select_labeled(select_samples(recipe), recipe)[0], run)
-    )
+    if recipe.bags is not None:
+        return ""
+    return start_overlap_warning(recipe, select_labeled(select_samples(recipe), recipe)[0], run)
 
 
 def _check_devices(recipe: TrainRecipe) -> None:

@@ -317,9 +317,10 @@ def _measured_depth_input(encoding: TabularEncoding | None) -> DepthInputConfig:
     )
 
 
+SLIDES_PER_STEP = 4  # of a recipe without a batch size, or with "auto"
 BAG_RECIPE_DEFAULTS: dict[str, Any] = {
     "title": "Slide classification",
-    "batch_size": 4,
+    "batch_size": SLIDES_PER_STEP,
     "learning_rate": 5e-4,
     "epochs": 50,
     "patience": 10,
