@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, MalformedFile, SaveError
-from napari_melanoma.core.files import atomic_folder, write_json, write_text
+from napari_melanoma.core.files import atomic_file, atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.parsing import parse_error_reason, parse_json, read_limited, shorten
 from napari_melanoma.core.prediction_config import (
@@ -473,8 +473,6 @@ def read_reference(info: BundleInfo) -> ReferenceCases | None:
 
 def write_reference(folder: Path, reference: ReferenceCases) -> None:
     from safetensors.numpy import save
-
-    from napari_melanoma.core.files import atomic_file
 
     arrays = {
         name: np.ascontiguousarray(getattr(reference, name), dtype=kind) for name, (kind, _) in REFERENCE_ARRAYS.items()

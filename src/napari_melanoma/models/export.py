@@ -117,7 +117,7 @@ def save_onnx(program: ExportedProgram, path: Path, *, about: str = "{}") -> Non
     """Write a recorded network as ONNX."""
     import torch
 
-    names = [INPUT_NAME, *_list_input_names(program)[1:]]
+    names = [INPUT_NAME, *map(str, program.graph_signature.user_inputs[1:])]
     exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[OUTPUT_NAME], verbose=False)
     assert exported is not None
     exported.model.metadata_props[METADATA_FILE] = about
@@ -196,11 +196,6 @@ def _example_inputs(network: nn.Module, side: int) -> dict[str, torch.Tensor]:
     if table and table.cardinalities:
         inputs[CATEGORIES_NAME] = torch.zeros(2, len(table.cardinalities), dtype=torch.int64)
     return inputs
-
-
-def _list_input_names(program: ExportedProgram) -> list[str]:
-    """Names of the inputs of a recorded network, in order."""
-    return [str(name) for name in program.graph_signature.user_inputs]
 
 
 @contextmanager

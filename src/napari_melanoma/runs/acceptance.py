@@ -50,19 +50,12 @@ NO_RUN = (
     "{path} is not a started run: expected a run folder, found no config.toml in it. Name a finished run; list them "
     "with napari-melanoma runs list"
 )
-NO_START_SEVERAL = (
-    "{run} did not start from a model of its classes, so there is no model to compare it with. Its test results are in "
-    "its evaluation/. To compare it with another model: "
-    "napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
-)
 NO_START = (
-    "{run} did not start from a classifier, so there is no model to compare it with. Its test results are in "
+    "{run} did not start from a {model}, so there is no model to compare it with. Its test results are in "
     "its evaluation/. To compare it with another model: "
     "napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
 )
-ALONE = "The run did not start from a classifier. On {images} test images: {lead} See evaluation/."
-ALONE_SEVERAL = "On {images} test images: {lead} See evaluation/."
-SLIDES = "On {images} test slides: {lead} See evaluation/."
+ALONE = "On {count} test {items}: {lead} See evaluation/."
 NONE_LEFT = "Not compared: the models were trained on all test images, or on other images of their patients."
 MANY = "Of the {count} test images of the base data, {shown} were compared, chosen by a hash of their names."
 NEXT_STEP = "Use the new model, or discard it; the old one is kept in either case."
@@ -82,7 +75,8 @@ def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
         raise RunError(NO_RUN.format(path=run_path))
     recipe = read_toml(folder.config, TrainRecipe)
     if has_no_start(recipe, folder):
-        raise RunError((NO_START_SEVERAL if recipe.classes else NO_START).format(run=folder.path.name))
+        model = "model of its classes" if recipe.classes else "classifier"
+        raise RunError(NO_START.format(run=folder.path.name, model=model))
     old, new = find_parent_bundle(recipe, folder), _read_run_model(folder)
     found = find_test_images(recipe, folder)
     samples = list(found.samples)
@@ -133,13 +127,14 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
     folder = RunFolder(run_path)
     recipe, model = read_toml(folder.config, TrainRecipe), _read_run_model(folder)
     found: ClassEvaluation | LabelEvaluation
+    origin, items = "", "images"
     if recipe.bags is not None:
-        found, template = evaluate_bags_held_out(folder, model, run=run), SLIDES
+        found, items = evaluate_bags_held_out(folder, model, run=run), "slides"
     elif recipe.classes:
-        found, template = evaluate_labels_held_out(folder, model, run=run), ALONE_SEVERAL
+        found = evaluate_labels_held_out(folder, model, run=run)
     else:
-        found, template = evaluate_on_test_images(folder, model, run=run), ALONE
-    return template.format(images=found.images, lead=found.lead)
+        found, origin = evaluate_on_test_images(folder, model, run=run), "The run did not start from a classifier. "
+    return origin + ALONE.format(count=found.images, items=items, lead=found.lead)
 
 
 def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
@@ -178,7 +173,8 @@ def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
     except DataSetError:
         if not samples:
             raise
-        return TestImages(tuple(samples), (), (NO_BASE.format(names=_base_names(recipe)),))
+        names_of_base = ", ".join(Path(name).name for name in recipe.data.base)
+        return TestImages(tuple(samples), (), (NO_BASE.format(names=names_of_base),))
     if not samples and not of_base:
         raise RunError(
             f"{folder.path.name} has no test images, so its model cannot be evaluated. Set data.held_out_fraction, or "
@@ -205,10 +201,6 @@ def _base_test_images(recipe: TrainRecipe) -> Iterable[Sample]:
     """Return the test images of the base data, split by the rules of the recipe."""
     folders = [Path(name).expanduser() for name in recipe.data.base]
     return split_trainable(read_datasets(folders), recipe.data, recipe.seed).test
-
-
-def _base_names(recipe: TrainRecipe) -> str:
-    return ", ".join(Path(name).name for name in recipe.data.base)
 
 
 def compare_with_start(

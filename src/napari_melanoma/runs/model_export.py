@@ -138,7 +138,8 @@ def _measure_versions(
         dice: dict[str, list[float]] = {name: [] for name in models}
         for sample in run.track(measured, f"Measuring {dataset}"):
             for name, model in models.items():
-                dice[name].append(_measure_dice(sample, model))
+                metrics = measure_sample(sample, model, info.config.threshold, RefinementConfig())[1]
+                dice[name].append(metrics["DI"])
         groups = [sample.group for sample in measured]
         first, second = (
             NetworkVersion(name, sizes[name], latency[name], bootstrap_mean(values, groups, bounds=(0, 1)))
@@ -147,11 +148,6 @@ def _measure_versions(
         versions[dataset] = (first, second)
         difference[dataset] = paired_difference(dice["float"], dice["int8"], groups)
     return Int8Report(versions, difference)
-
-
-def _measure_dice(sample: Sample, model: Segmenter) -> float:
-    """Return Dice of one photograph, with the default refinement."""
-    return measure_sample(sample, model, model.info.config.threshold, RefinementConfig())[1]["DI"]
 
 
 def _measure_latency_ms(model: Segmenter) -> float:

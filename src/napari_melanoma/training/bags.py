@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,12 +26,17 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.splits import TrainingSplit, split_samples, validate_on_each_class
 from napari_melanoma.training import data_checks
-from napari_melanoma.training.data_preparation import PreparedData, TrainingDataReport, read_run_classes, write_classes
+from napari_melanoma.training.data_preparation import (
+    PreparedData,
+    TrainingDataReport,
+    read_run_classes,
+    report_data,
+    write_classes,
+)
 from napari_melanoma.training.data_selection import (
     ClassTable,
     SelectedSamples,
     check_classes,
-    class_counts,
     keep_labeled,
     read_classes,
     read_strata,
@@ -163,20 +167,7 @@ def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
 def check_bags(recipe: TrainRecipe, run: RunContext) -> TrainingDataReport:
     """Check the slides of a recipe as ``prepare_bags`` does, and write nothing."""
     found = select_bags(recipe, run)
-    parts = found.chosen.parts
-    return TrainingDataReport(
-        counts={
-            "learn": len(parts.training),
-            "tuning": len(parts.validation),
-            "held_out": len(parts.test),
-            "base": 0,
-        },
-        groups=len({sample.group for sample in (*parts.training, *parts.validation)}),
-        domains=dict(sorted(Counter(sample.domain for sample in parts.training).items())),
-        lesion_share=0.0,
-        warnings=found.notices,
-        classes=class_counts(parts.training, found.table),
-    )
+    return report_data(found.chosen, found.table, found.notices)
 
 
 def _bag_rows(found: BagSelection, run: RunContext) -> list[DataRow]:

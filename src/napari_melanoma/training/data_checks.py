@@ -34,14 +34,9 @@ def check_readable(faults: Mapping[Path, str]) -> None:
         more = f" {len(reasons) - NAMED} more files cannot be read." if len(reasons) > NAMED else ""
         raise DataSetError(
             f"{len(reasons)} of the files cannot be used. "
-            f"{' '.join(as_sentence(text) for text in reasons[:NAMED])}{more} "
+            f"{' '.join(text.removesuffix('.') + '.' for text in reasons[:NAMED])}{more} "
             "Replace the files, or remove their rows from the table."
         )
-
-
-def as_sentence(text: str) -> str:
-    """Append a full stop if it is missing."""
-    return text if text.endswith(".") else f"{text}."
 
 
 def check_stated_sizes(samples: Iterable[Sample], contents: Mapping[Path, FileInfo]) -> None:

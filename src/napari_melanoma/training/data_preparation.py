@@ -28,6 +28,7 @@ from napari_melanoma.training.data_checks import scan_files
 from napari_melanoma.training.data_selection import (
     ClassTable,
     DataSelection,
+    SelectedSamples,
     class_counts,
     decode_jobs,
     sample_files,
@@ -154,19 +155,26 @@ def check_data(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> T
     opened = PixelStore.open_locked(folder, run, preprocessing) if keep else PixelStore.open_copy(folder, preprocessing)
     with opened as store:
         found = select_data(recipe, store, run, keep=keep)
-    parts = found.chosen.parts
+    return report_data(found.chosen, found.table, found.notices, found.lesion_share)
+
+
+def report_data(
+    chosen: SelectedSamples, table: ClassTable | None, warnings: tuple[str, ...], lesion_share: float = 0.0
+) -> TrainingDataReport:
+    """Count the images or slides of each part, class and data set."""
+    parts = chosen.parts
     return TrainingDataReport(
         counts={
             "learn": len(parts.training),
             "tuning": len(parts.validation),
             "held_out": len(parts.test),
-            "base": len(found.chosen.base),
+            "base": len(chosen.base),
         },
         groups=len({sample.group for sample in (*parts.training, *parts.validation)}),
         domains=dict(sorted(Counter(sample.domain for sample in parts.training).items())),
-        lesion_share=found.lesion_share,
-        warnings=found.notices,
-        classes=class_counts(parts.training, found.table) if found.table else {},
+        lesion_share=lesion_share,
+        warnings=warnings,
+        classes=class_counts(parts.training, table) if table else {},
     )
 
 
@@ -403,7 +411,8 @@ def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe
     ``store``: receives the pixels.
     """
     kind, side = view_kind(recipe), recipe.data.cache_size
-    jobs = list({view_sha(row): _view_job(row) for row in missing_views(rows, store, recipe)}.values())
+    missing = {view_sha(row): row.sample for row in missing_views(rows, store, recipe)}
+    jobs = [ViewJob(sha, sample.image, sample.mask) for sha, sample in missing.items()]
     shape, faults = (3, side, side), dict[Path, str]()
     make = partial(_cut_view, recipe=recipe)
     done = 0
@@ -438,10 +447,6 @@ def load_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) 
         assert slot is not None
         places[item] = (shards.setdefault(slot.shard, len(shards)), slot.place) * 2
     return ViewCache(store.folder, side, tuple(shards), places)
-
-
-def _view_job(row: DataRow) -> ViewJob:
-    return ViewJob(view_sha(row), row.sample.image, row.sample.mask)
 
 
 def _cut_view(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:

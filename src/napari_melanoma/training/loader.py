@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from napari_melanoma.core.prediction_config import TabularEncoding
-    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.data.tabular_encoding import TableValues
     from napari_melanoma.training.data_preparation import PreparedData
     from napari_melanoma.training.pixel_store import PixelCache
@@ -296,15 +295,10 @@ def unlabeled_batches(prepared: PreparedData, recipe: TrainRecipe, batch_size: i
 
 
 def sampled_classes(prepared: PreparedData, by: str) -> list[str]:
-    """Return the class of each training image for balanced sampling."""
+    """Return the class of each training image for balanced sampling; unknown ones ("") form a class of their own."""
     if prepared.classes is None or by == "domain":
-        return class_names(prepared.samples.training, by)
+        return [getattr(sample, by) or "" for sample in prepared.samples.training]
     return [prepared.classes.names[label] for label in prepared.classes.learn.labels]
-
-
-def class_names(samples: Sequence[Sample], by: str) -> list[str]:
-    """Return a field of each sample for balanced sampling; unknown values ("") form a class of their own."""
-    return [getattr(sample, by) or "" for sample in samples]
 
 
 def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: ANN401 - torch expects its own classes
