@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from napari_melanoma.core.config import write_toml
@@ -84,6 +85,24 @@ def test_two_processes_stop_together_and_learn_what_one_does(
         1,
     ]  # by one process alone
     assert printed.count("Trained 'blobs'") == 1
+
+
+def test_a_cancel_command_ends_both_processes(
+    recipe_for_two: TrainRecipe, tmp_path: Path, change: Change, events: Events, live: Live
+) -> None:
+    """Only the first process reads the command; the second one must not wait for it forever."""
+    out, output = tmp_path / "two", tmp_path / "two.txt"
+    run = live(words(change(recipe_for_two, epochs=1000, patience=1000, samples=0), out), output)
+    wait_for(out, "epoch", run, output)
+    (helper,) = psutil.Process(run.pid).children()
+    RunFolder(out).write_command("cancel")
+    run.join(PATIENCE_S)
+    assert run.exitcode == 130, output.read_text()
+    helper.wait(PATIENCE_S)
+    kinds = [event["kind"] for event in events(out)]
+    assert kinds[-1] == "cancelled"
+    assert kinds.count("cancelled") == 1
+    assert "failed" not in kinds
 
 
 def wait_for(out: Path, kind: str, run: BaseProcess, output: Path) -> None:
