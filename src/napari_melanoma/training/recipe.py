@@ -608,7 +608,8 @@ class TrainRecipe(Config):
         if values.get("task") != "classification":
             if isinstance(model := values.get("model"), dict) and _answers_prompts(model.get("architecture")):
                 values = {"prompts": {}, **values}
-            return _with_multi_class_defaults(values) if values.get("classes") else values
+            classes = values.get("classes")
+            return _with_multi_class_defaults(values) if classes and isinstance(classes, list | tuple) else values
         model = values.get("model", {})
         bags = values.get("bags") is not None
         if isinstance(model, dict):
