@@ -1,12 +1,16 @@
-"""The modalities of a new bundle, and networks that diverged."""
+"""The modalities of a new bundle, networks that diverged, and the names of sample pictures."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import TrainingDiverged
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.runs.bundling import NetworkOutputs, choose_modalities
+from napari_melanoma.runs.task_setups import name_samples
 
 
 @pytest.mark.parametrize(
@@ -23,6 +27,13 @@ def test_the_modalities_include_those_of_the_training_images(
     named: tuple[str, ...], seen: list[str | None], expected: tuple[str, ...]
 ) -> None:
     assert choose_modalities(named, seen) == expected
+
+
+def test_sample_pictures_of_two_data_sets_have_different_names() -> None:
+    """Data sets may use the same ids; one picture would replace the other."""
+    images = [("first", "i1"), ("second", "i1"), ("second", "i2")]
+    samples = [Sample(name, Path("x.png"), None, name, "", domain) for domain, name in images]
+    assert name_samples(samples) == ["first/i1", "second/i1", "i2"]
 
 
 def test_outputs_that_are_not_finite_are_refused() -> None:

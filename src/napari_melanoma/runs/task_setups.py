@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.data.bags import Bag
+    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.models.blocks.bags import BagNetwork
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
     from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
@@ -110,7 +112,13 @@ def _choose_sample_images(recipe: TrainRecipe, prepared: PreparedData) -> tuple[
     """Choose evenly spread validation images: their names, and uint8 images and masks of the network's size."""
     indices = spread_indices(len(prepared.tuning), recipe.samples)
     images, masks, _ = ValidationBatches(prepared.tuning, recipe.model.input_size)[indices]
-    return [prepared.samples.validation[index].image_id for index in indices], images, masks
+    return name_samples([prepared.samples.validation[index] for index in indices]), images, masks
+
+
+def name_samples(samples: Sequence[Sample]) -> list[str]:
+    """Name images by their id, with the data set if several of them have the same id."""
+    counts = Counter(sample.image_id for sample in samples)
+    return [sample.image_id if counts[sample.image_id] == 1 else sample.full_name for sample in samples]
 
 
 class SegmentationSetup:
@@ -228,7 +236,7 @@ class ClassificationSetup:
         data = prepared.classes
         views = ValidationViews(prepared.tuning, data.tuning, prepared, recipe.model.input_size)
         batch = views[spread_indices(len(prepared.tuning), recipe.samples)]
-        names = [prepared.samples.validation[index].image_id for index in batch.keys[:, 1]]
+        names = name_samples([prepared.samples.validation[index] for index in batch.keys[:, 1]])
         return ClassSampleWriter(folder, names, batch, data.names) if names else None
 
     def finish(
