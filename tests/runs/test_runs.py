@@ -160,7 +160,7 @@ def test_incomplete_lines_are_ignored(folder: RunFolder) -> None:
     with folder.events.open("a") as events:
         events.write('not json\n[1]\n{"kind": 3}\n{"time": 1, "kind": "fail')
     with (folder.path / "metrics.csv").open("a") as table:
-        table.write("2,0.4")
+        table.write("nan,0.4,0.5\n2,0.4")
     report = read_run(folder.path)
     assert (report.state, report.epoch) == (RunState.running, 2)
 

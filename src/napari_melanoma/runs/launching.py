@@ -12,6 +12,7 @@ from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.csv_files import CsvError, read_csv_dicts
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.files import save_error
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import is_trusted
 from napari_melanoma.core.processes import (
     OUTPUT_FILE,
@@ -217,9 +218,11 @@ def _read_metrics(path: Path) -> list[dict[str, float]]:
     found = []
     for row in rows:
         try:
-            found.append({str(name): float(value) for name, value in row.items()})
+            values = {str(name): float(value) for name, value in row.items()}
         except (TypeError, ValueError):
             continue
+        if math.isfinite(values.get("epoch", 0.0)):
+            found.append(values)
     return found
 
 
@@ -254,7 +257,7 @@ def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], e
     if state is RunState.finished:
         threshold = last.get("finished", {}).get("threshold")
         at = f"; threshold {threshold:g}" if isinstance(threshold, int | float) else ""
-        return f"Finished after {done} epochs{at}."
+        return f"Finished after {format_count(done, 'epoch')}{at}."
     return _describe_progress(state, events, last, total)
 
 

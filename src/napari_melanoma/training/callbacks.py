@@ -26,6 +26,7 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import SaveError, TrainingDiverged
 from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.run_folder import PAUSE_S, RunCommand, RunFolder
 from napari_melanoma.training.monitor import PEER_LOST, divergence_message, monitor_for_recipe, monitor_from_values
 
@@ -187,7 +188,8 @@ class BestCheckpoint(Checkpoint):
         if self._waited >= self._patience:
             trainer.should_stop = True
             if trainer.is_global_zero and epoch + 1 < int(trainer.max_epochs or 1):
-                self._folder.append_event("notice", message=f"stopped early: no improvement in {self._waited} epochs.")
+                message = f"stopped early: no improvement in {format_count(self._waited, 'epoch')}."
+                self._folder.append_event("notice", message=message)
 
     def _reset_lost_best(self, trainer: Trainer) -> None:
         """Restart the search for the best epoch if its checkpoint was deleted."""
