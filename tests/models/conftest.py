@@ -1,4 +1,4 @@
-"""Four images to learn by heart, each segmenting network of the zoo after that, and the steps of a network."""
+"""Segmentation networks of the zoo that were overfitted to four images, and the operations of a network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRANSPOSED = 6  # place of this argument of a convolution
 
 @dataclass(frozen=True)
 class FourImages:
-    """What is learnt by heart: a bright square on dark noise, in four places."""
+    """Images and masks of a bright square on dark noise, at four positions."""
 
     images: Tensor
     masks: Tensor
@@ -32,7 +32,7 @@ class FourImages:
 
 @dataclass(frozen=True)
 class Learnt:
-    """A network of the zoo that has seen four images until it knew them."""
+    """A network of the zoo that was trained on four images until it reproduced their masks."""
 
     name: str
     network: nn.Module
@@ -45,12 +45,12 @@ class Learnt:
 
     @cached_property
     def shorter(self) -> nn.Module:
-        """The network with fewer blocks of one kind, where it has many: an export repeats the same steps for each."""
+        """The network with fewer of its repeated blocks, because an export repeats the same operations for each."""
         return SHORTER[self.name](self.network) if self.name in SHORTER else self.network
 
 
 def with_one_way_past(network: nn.Module) -> nn.Module:
-    """MobileNetV2 without the blocks that give what they take but one, and ReLU for ReLU6 after the first.
+    """Return MobileNetV2 with one of the blocks that keep the shape, and with ReLU instead of ReLU6 after the first.
 
     Each block takes a second to translate to ONNX, and ReLU6 most of it.
     """
@@ -67,7 +67,7 @@ def with_one_way_past(network: nn.Module) -> nn.Module:
 
 
 def with_two_blocks(network: nn.Module) -> nn.Module:
-    """SegFormer with one transformer block in the first and the last stage; all others take the same steps."""
+    """Return SegFormer with one transformer block in the first and the last stage; the others repeat its operations."""
     shorter = deepcopy(network)
     encoder = next(part for part in shorter.modules() if type(part).__name__ == "MixVisionTransformerEncoder")
     for stage, kept in ((1, 1), (2, 0), (3, 0), (4, 1)):
@@ -83,7 +83,7 @@ SHORTER: dict[str, Callable[[nn.Module], nn.Module]] = {
 
 @pytest.fixture(scope="session")
 def four_images() -> FourImages:
-    """The four."""
+    """Return the four images and masks."""
     import torch
 
     masks = torch.zeros(4, 1, SIDE, SIDE)
@@ -98,18 +98,18 @@ SEGMENTING = [name for name, known in list_architectures().items() if known.spec
 
 @pytest.fixture(scope="module", params=SEGMENTING)
 def learnt(request: pytest.FixtureRequest, four_images: FourImages) -> Learnt:
-    """Each network in turn; whoever adds one to the folder finds it here."""
+    """Each network of the zoo, found by listing its folder."""
     import torch
 
     torch.manual_seed(0)
     network = build_network(request.param, list_architectures()[request.param].spec.small)
     share_right = learn(network, four_images)
-    network.eval().half().float()  # the precision that bundles keep
+    network.eval().half().float()  # the precision of bundles
     return Learnt(request.param, network, share_right)
 
 
 def learn(network: nn.Module, four: FourImages) -> float:
-    """Train until nearly all pixels are right; a network without weights stays as it is."""
+    """Train until nearly all pixels are correct; a network without weights is unchanged."""
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -129,7 +129,7 @@ def learn(network: nn.Module, four: FourImages) -> float:
 
 @pytest.fixture(scope="module")
 def scripted(learnt: Learnt, tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
-    """The network from a TorchScript file."""
+    """Load the network of a TorchScript file."""
     path = tmp_path_factory.mktemp("scripted") / "network.pt"
     save_torchscript(learnt.network, path, side=SIDE)
     return load_exported(path)
@@ -137,7 +137,7 @@ def scripted(learnt: Learnt, tmp_path_factory: pytest.TempPathFactory) -> nn.Mod
 
 @pytest.fixture(scope="session")
 def steps_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[nn.Module], set[str]]:
-    """A function that lists the operations of a network, which may be from a TorchScript file."""
+    """Return a function that lists the operations of a network, which may come from a TorchScript file."""
 
     def listed(network: Any) -> set[str]:
         if not hasattr(network, "inlined_graph"):
@@ -150,7 +150,7 @@ def steps_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[nn.Module], 
 
 
 def steps(scripted: Any) -> set[str]:
-    """Operators of torch in a recorded network, without the variant for in-place, and without reading of sizes."""
+    """Return the operators of torch in a recorded network, without in-place variants and reading of sizes."""
     names = set()
     for node in scripted.inlined_graph.nodes():
         name = node.kind().removeprefix("aten::").removesuffix("_")

@@ -24,7 +24,7 @@ def built(**options: Any) -> Any:
     torch.manual_seed(0)
     network: Any = build_network(SPEC.name, {**SPEC.small, "tabular": TABLE, **options})
     if network.attention is not None:
-        torch.nn.init.normal_(network.attention.weigh.weight, std=0.2)  # as if it had learnt
+        torch.nn.init.normal_(network.attention.weigh.weight, std=0.2)  # as after a training
     return network.eval()
 
 
@@ -144,7 +144,7 @@ def test_a_measured_depth_counts_where_it_is_known_and_the_predicted_one_elsewhe
     maps, result = network.encode(images), network.fusion.depth
     with torch.no_grad():
         predicted = network.predict_depth(maps)[:, :1]
-        row[0, 2] = 1.0  # of the first nobody measured it
+        row[0, 2] = 1.0  # the depth of the first case is unknown
         given = result(predicted, row)
     assert float(given[0, 0]) == pytest.approx(float(predicted[0, 0]))
     assert given[1:, 0].tolist() == pytest.approx([((-1.0 * 1.5 + 2.0) - 1.0) / 2.0] * 2)

@@ -1,4 +1,4 @@
-"""What a segmentation model has learnt to see is where a classifier can start: the same maps, or a refusal."""
+"""A classifier starts from the encoder of a segmentation model: with the same maps, or with an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_melanoma.models.zoo import build_network, find_encoder
 
 
 def bundle_of(folder: Path, architecture: str, **options: Any) -> BundleInfo:
-    """A bundle whose weights and statistics no new network has."""
+    """A bundle with weights and statistics that differ from those of a new network."""
     import torch
 
     torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""A network and the file made of it give the same answer, whatever the format."""
+"""An exported file predicts the same as its network, in each format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_melanoma.models import export
 
 @pytest.fixture(scope="module")
 def network():
-    """Two layers; that every architecture of the zoo survives the same is its contract's."""
+    """Two layers; the contract tests of the zoo export every architecture."""
     import torch
     from torch import nn
 

@@ -32,7 +32,7 @@ def network_of(fusion: Fusion, table: TabularShape = TABLE, **options: Any) -> n
 
 
 def lesions(cause: Cause, seed: int) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-    """Views, numbers and words, all drawn by chance, and a label that depends on one of them alone."""
+    """Random images, numbers and categories, and a label that depends on one of them."""
     import torch
 
     drawn = torch.Generator().manual_seed(seed)
@@ -41,7 +41,7 @@ def lesions(cause: Cause, seed: int) -> tuple[tuple[Tensor, Tensor, Tensor], Ten
     images += torch.randn(COUNT, 3, 1, 1, generator=drawn)  # an uninformative tint
     numbers = torch.randn(COUNT, 2, generator=drawn)
     words = torch.randint(0, 4, (COUNT, 1), generator=drawn)
-    if cause == "image":  # stripes, in one direction or the other
+    if cause == "image":  # horizontal or vertical stripes
         stripes = torch.arange(SIDE).div(8, rounding_mode="floor").remainder(2).mul(2).sub(1).float()
         images += torch.where(label[:, None, None, None] > 0, stripes[None, None, :, None], stripes[None, None, None])
     elif cause == "number":
@@ -72,7 +72,7 @@ def share_right_after_learning(network: nn.Module, cause: Cause, steps: int = 60
 
 
 def share_right(network: nn.Module, cause: Cause, seed: int) -> float:
-    """Accuracy on unseen lesions; the network is returned to training mode."""
+    """Return the accuracy on unseen lesions; the network is set to training mode again."""
     import torch
 
     inputs, label = lesions(cause, seed=seed)

@@ -1,4 +1,4 @@
-"""The gain of an image: its features are joined smaller, those of depth and patient as they are."""
+"""The gain of image features scales them before fusion, but not those of depth and patient."""
 
 from __future__ import annotations
 

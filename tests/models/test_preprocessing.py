@@ -1,4 +1,4 @@
-"""The way into the network and back."""
+"""Conversion of photographs to network inputs, and of outputs to probability maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a classifying bundle remembers of cases survives writing, reading and adopting, and is refused where damaged."""
+"""Reference cases of a classifier are kept when a bundle is written, read and installed; damaged ones are refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONFIG = BundleConfig(
 
 @pytest.fixture
 def reference() -> ReferenceCases:
-    """Five held-back cases and three training cases."""
+    """Five validation cases and three training cases."""
     random = np.random.default_rng(0)
     return ReferenceCases(
         logits=random.normal(size=(5, 2)).astype(np.float32),
@@ -52,14 +52,14 @@ def reference() -> ReferenceCases:
 
 @pytest.fixture
 def bundle(tmp_path: Path, reference: ReferenceCases) -> BundleInfo:
-    """A bundle with them, whose network is a single layer."""
+    """A bundle with these cases, whose network is a single layer."""
     from torch import nn
 
     return write_bundle(tmp_path / "asked", CONFIG, nn.Linear(2, 2), "# asked\n", reference)
 
 
 def same(one: ReferenceCases | None, other: ReferenceCases) -> bool:
-    """Whether all that is remembered is the same."""
+    """Whether all arrays and ids are equal."""
     assert one is not None
     return all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items())
 

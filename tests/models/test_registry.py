@@ -1,4 +1,4 @@
-"""Taking a bundle into the user's model folder: a free name, nothing replaced, twice is once."""
+"""Installing a bundle: it gets an unused name, replaces nothing, and is installed only once."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_folder_that_cannot_be_written(tiny_bundle: BundleInfo) -> None:
 
 
 def _put(bundle: BundleInfo, name: str, **changes: object) -> Path:
-    """A bundle in the user's model folder, as somebody would copy it there."""
+    """A bundle that was copied into the user's model folder."""
     folder = user_models_folder() / name
     shutil.copytree(bundle.path, folder)
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -216,7 +216,7 @@ def test_a_bundle_is_no_file_and_its_weights_are(tiny_folder: Path) -> None:
 
 @pytest.fixture
 def tiny_folder(tmp_path: Path) -> Path:
-    """A folder as a bundle's."""
+    """Create a folder that looks like a bundle."""
     for name in ("config.json", "model.safetensors", "README.md"):
         (tmp_path / name).write_text(name)
     return tmp_path

@@ -1,4 +1,4 @@
-"""Official files of classifiers (timm, torchvision, fastai) lead to the encoder, and it answers as theirs does."""
+"""Official files of classifiers (timm, torchvision, fastai) are loaded into the encoder, with the same feature maps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def of_torchvision(name: str) -> nn.Module:
 
 
 def of_fastai(name: str) -> nn.Module:
-    """A ResNet as fastai cuts and completes it: body and head, each a sequence."""
+    """Return a ResNet as fastai rearranges it: body and head, each a sequence."""
     from torch import nn
 
     body = nn.Sequential(*list(of_torchvision(name).children())[:-2])
@@ -42,12 +42,12 @@ def of_fastai(name: str) -> nn.Module:
 
 
 def stages(network: Any, images: Tensor) -> Tensor:
-    """Deepest maps of a network of timm with a stem and stages."""
+    """Return the deepest maps of a network of timm with a stem and stages."""
     return network.stages(network.stem(images))
 
 
 def body(network: nn.Module, images: Tensor) -> Tensor:
-    """Deepest maps of a ResNet of torchvision: all of it but the mean and the last layer."""
+    """Return the deepest maps of a ResNet of torchvision, before its pooling."""
     for part in list(network.children())[:-2]:
         images = part(images)
     return images
@@ -55,7 +55,7 @@ def body(network: nn.Module, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Published:
-    """A file of a known form: what made it, what its network makes of images, and how many tensors of it we take."""
+    """A file of a known form: its network, the maps of that network, and the number of tensors that are used."""
 
     name: str
     suffix: str

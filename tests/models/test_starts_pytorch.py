@@ -1,4 +1,4 @@
-"""The PyTorch ports that people have: their names lead to our tensors, and nothing in their files is run."""
+"""Files of common PyTorch ports: their names match our tensors, and no code in them is executed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ XCEPTION = {"width": 0.03, "decoder_channels": 8}
 
 
 def known_values(name: str, options: dict[str, Any]) -> dict[str, Tensor]:
-    """The state of a network, every number of it another than a new network has."""
+    """Return the state of a network, in which every number differs from that of a new network."""
     state = build_network(name, options).state_dict()
     return {key: value.uniform_(0.5, 1.5) if value.is_floating_point() else value for key, value in state.items()}
 
 
 def torchvision_names(truth: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An encoder's state as torchvision's MobileNetV2 has it."""
+    """Return the state of an encoder under the names of torchvision's MobileNetV2."""
     first = {"depthwise": "0", "project.conv": "1", "project.norm": "2"}
     others = {"expand": "0", "depthwise": "1", "project.conv": "2", "project.norm": "3"}
     found = {}
@@ -45,7 +45,7 @@ def torchvision_names(truth: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def vainf(truth: Mapping[str, Tensor]) -> dict[str, Any]:
-    """VainF's file: the encoder in two parts, a head of its own, and what its training kept."""
+    """Return the content of VainF's file: the encoder in two parts, another head, and the state of its training."""
     import torch
 
     def part(name: str) -> str:
@@ -66,7 +66,7 @@ def vainf(truth: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def jfzhang_mobilenet(truth: Mapping[str, Tensor]) -> dict[str, Any]:
-    """jfzhang95's file: flat sequences, everything twice, saved in parallel training."""
+    """Return the content of jfzhang95's file: flat sequences, all tensors twice, saved in parallel training."""
     flat = {"0.0": "0", "0.1": "1", "1.0": "3", "1.1": "4", "2": "6", "3": "7"}
     flat_first = {"0.0": "0", "0.1": "1", "1": "3", "2": "4"}
     state = {}
@@ -83,19 +83,19 @@ def jfzhang_mobilenet(truth: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def units() -> Iterator[tuple[int, str]]:
-    """The blocks that ports of Xception count in a row, and our units."""
+    """Return the blocks that ports of Xception number consecutively, and our units."""
     yield from ((number, f"encoder.entry.{number - 1}") for number in (1, 2, 3))
     yield from ((number, f"encoder.middle.{number - 4}") for number in range(4, 20))
     yield 20, "encoder.exit.0"
 
 
 def tensors_of(truth: Mapping[str, Tensor], there: str, here: str) -> dict[str, Tensor]:
-    """What of one convolution or normalisation there is, renamed."""
+    """Return the tensors of one convolution or normalization under other names."""
     return {f"{there}.{tail}": truth[f"{here}.{tail}"] for tail in PARAMETERS if f"{here}.{tail}" in truth}
 
 
 def yudewang(truth: Mapping[str, Tensor]) -> dict[str, Any]:
-    """YudeWang's encoder file: three named separable convolutions a block."""
+    """Return the content of YudeWang's encoder file: three named separable convolutions per block."""
     steps = {
         "depthwise": "depthwise.conv",
         "bn1": "depthwise.norm",
@@ -123,7 +123,7 @@ def yudewang(truth: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def jfzhang_xception(truth: Mapping[str, Tensor]) -> dict[str, Any]:
-    """jfzhang95's Xception: sequences of ReLU, separable convolution, normalisation; the first has no first ReLU."""
+    """Return jfzhang95's Xception: sequences of ReLU, separable convolution, norm; the first has no first ReLU."""
     steps = {"conv1": "depthwise.conv", "bn": "depthwise.norm", "pointwise": "pointwise.conv"}
     pairs = [
         (f"{kind}{n}", f"encoder.stem.{n - 1}.{ours}")
@@ -160,7 +160,7 @@ PORTS = {
 
 
 def trunk_factor(key: str, truth: Mapping[str, Tensor]) -> Tensor | float:
-    """What takes up that the ports add 1e-5 to variances where our encoders, as the official ones, add 1e-3."""
+    """Return the factor between ports, which add 1e-5 to variances, and our encoders and the official ones (1e-3)."""
     if not (key.startswith("encoder.") and key.endswith("norm.weight")):
         return 1.0
     variance = truth[key.replace("weight", "running_var")]
@@ -201,7 +201,7 @@ def test_the_encoder_computes_what_torchvision_computes(tmp_path: Path) -> None:
 
 
 def learnt_norms(network: nn.Module) -> nn.Module:
-    """Give batch normalisation factors and statistics as learning leaves them; some variances are small."""
+    """Set batch normalization to factors and statistics as after a training; some variances are small."""
     import torch
 
     for module in network.modules():
@@ -253,7 +253,7 @@ def test_our_own_networks_start_from_each_others_files(form: str, tmp_path: Path
 
 
 class Trap:
-    """Whoever unpickles it without care leaves a trace."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints, written here by the rules of their format, are read and reach our networks by name."""
+"""TensorFlow checkpoints, written here according to their format, are read and matched to our networks by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TENSORS = {
 
 
 def varint(number: int) -> bytes:
-    """A whole number of seven bits a byte."""
+    """Encode an integer with seven bits per byte."""
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -40,14 +40,14 @@ def varint(number: int) -> bytes:
 
 
 def field(number: int, value: int | bytes) -> bytes:
-    """A field of a protocol buffer."""
+    """Encode a field of a protocol buffer."""
     if isinstance(value, int):
         return varint(number << 3) + varint(value)
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def block(entries: list[tuple[bytes, bytes]]) -> bytes:
-    """A block of a table: keys that share their beginning with the one before, restarts every 16."""
+    """Encode a block of a table, whose keys share a prefix with the previous one, with a restart every 16 entries."""
     out, restarts, last = b"", [], b""
     for index, (key, value) in enumerate(entries):
         shared = 0
@@ -64,7 +64,7 @@ def block(entries: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def table(entries: list[tuple[bytes, bytes]], *, compressed: bool = False, in_block: int = 40) -> bytes:
-    """A table: data blocks, an empty block, the index block, the footer."""
+    """Encode a table: data blocks, an empty block, the index block, the footer."""
     import imagecodecs
 
     out = b""
@@ -83,7 +83,7 @@ def table(entries: list[tuple[bytes, bytes]], *, compressed: bool = False, in_bl
 
 
 def entry(kind: int, shape: tuple[int, ...], offset: int, size: int) -> bytes:
-    """Index entry of a tensor; fields that are zero are not written."""
+    """Encode the index entry of a tensor; fields of 0 are omitted."""
     sizes = b"".join(field(2, field(1, side) if side else b"") for side in shape)
     numbers = {1: kind, 4: offset, 5: size}
     return field(2, sizes) + b"".join(field(number, value) for number, value in numbers.items() if value)
@@ -163,7 +163,7 @@ def test_a_damaged_file_is_reported_to_be_so(fault: str, tmp_path: Path) -> None
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A checkpoint in each form that it is published in."""
+    """Write a checkpoint in each form in which checkpoints are published."""
     folder = tmp_path_factory.mktemp("published")
     index = write_checkpoint(folder / "model.ckpt", TENSORS)
     (folder / "old").mkdir()
@@ -275,7 +275,7 @@ def test_an_archive_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def xception_names(middle: int) -> Iterator[tuple[str, str]]:
-    """Where the official checkpoint and our network have the same convolution."""
+    """Return the names of the same convolution in the official checkpoint and in our network."""
     flows = {"entry": [(block, 1, block - 1) for block in (1, 2, 3)], "exit": [(1, 1, 0), (2, 1, 1)]}
     flows["middle"] = [(1, unit, unit - 1) for unit in range(1, middle + 1)]
     yield from ((f"xception_65/entry_flow/conv1_{number}", f"encoder.stem.{number - 1}") for number in (1, 2))
@@ -300,7 +300,7 @@ def xception_names(middle: int) -> Iterator[tuple[str, str]]:
 
 
 def mobilenet_names() -> Iterator[tuple[str, str]]:
-    """The same for MobileNetV2 with the reduced head."""
+    """Return these names for MobileNetV2 with the reduced head."""
     yield "MobilenetV2/Conv", "encoder.stem"
     for number in range(17):
         there = f"MobilenetV2/expanded_conv{f'_{number}' if number else ''}"
@@ -324,7 +324,7 @@ NETWORKS = {
 
 
 def official_tensors(state: Mapping[str, Any], names: list[tuple[str, str]]) -> dict[str, NDArray[np.float32]]:
-    """Give a network's state under the official names and in TensorFlow's order, with 21 classes and an optimiser."""
+    """Return a network's state under the official names, in TensorFlow's order, with 21 classes and an optimizer."""
     found = {}
     for there, here in names:
         kernel, tail = state[f"{here}.conv.weight"].numpy(), "weights"

@@ -1,4 +1,4 @@
-"""The contract that every architecture of the zoo keeps; the folder is listed, so a new file is held to it at once.
+"""Contract of every architecture of the zoo; the folder is listed, so that a new file is tested automatically.
 
 What classifiers keep beyond it is in ``test_zoo_classification``.
 """
@@ -35,8 +35,8 @@ each_segmenting = pytest.mark.parametrize(
 )
 
 
-# The networks of which files of torch.export and ONNX are made, each with the steps that it is tried for; together
-# these are the steps of all.
+# The networks that are exported with torch.export and ONNX, each with the operations that it tests; together they
+# cover the operations of all networks.
 EXPORTED = {
     "segformer": {
         *("add", "batch_norm", "cat", "contiguous", "conv", "dropout", "empty", "flatten", "floor_divide"),
@@ -57,7 +57,7 @@ EXPORTED = {
 
 @pytest.fixture
 def images() -> Iterator[Any]:
-    """Three images that no network has seen, and nobody asks for gradients."""
+    """Return three images that no network was trained on; no gradients are computed."""
     import torch
 
     with torch.inference_mode():
@@ -65,7 +65,7 @@ def images() -> Iterator[Any]:
 
 
 def assert_same_answer(found: Tensor, expected: Tensor) -> None:
-    """Hold two answers equal but for the order in which sums were taken."""
+    """Compare two predictions, up to the order of summation."""
     import torch
 
     assert float(expected.abs().max()) > 0
@@ -99,7 +99,7 @@ def test_weights_are_counted_without_room_for_them(spec: ArchitectureSpec) -> No
 def test_network_has_one_output_map_per_class(spec: ArchitectureSpec) -> None:
     import torch
 
-    classes = 1 if spec.answers_prompts else 3  # prompts are about one lesion
+    classes = 1 if spec.answers_prompts else 3  # prompts refer to one lesion
     network = build_network(spec.name, {**spec.small, "classes": classes}).eval()
     with torch.inference_mode():
         assert network(torch.zeros(1, 3, 32, 32)).shape == (1, classes, 32, 32)
@@ -141,16 +141,16 @@ def test_a_torchscript_file_gives_the_same_answer(learnt: Any, scripted: Any, im
 def test_other_files_give_the_same_answer_or_consist_of_steps_that_are_tried_elsewhere(
     learnt: Any, scripted: Any, steps_of: StepsOf, images: Tensor, tmp_path: Path
 ) -> None:
-    """Recording a program and translating it take seconds, and are done step by step: each kind is tried once."""
+    """Recording and translating take seconds and treat each operation separately, so that each type is tested once."""
     steps, tried = steps_of(scripted), EXPORTED.get(learnt.name)
     if tried is None:
         assert steps <= set().union(*EXPORTED.values()), "a step that is new: add the network to EXPORTED"
-        deepcopy(learnt.network).to("meta")(images.to("meta"))  # a branch that depends on pixels has none to ask
+        deepcopy(learnt.network).to("meta")(images.to("meta"))  # a branch that depends on pixels would fail
         return
     assert tried <= (steps if learnt.shorter is learnt.network else steps_of(learnt.shorter))
     program, path = trace_network(learnt.shorter, 64), tmp_path / "network.onnx"
     expected = learnt.shorter(images)
-    assert_same_answer(program.module()(images), expected)  # that its file is the same, test_export.py knows
+    assert_same_answer(program.module()(images), expected)  # test_export.py compares its file
     save_onnx(program, path)
     assert_same_answer(load_exported(path)(images), expected)
 
@@ -161,5 +161,5 @@ def test_an_unknown_architecture_names_the_known_ones() -> None:
 
 
 def spec_of(learnt: Any) -> ArchitectureSpec:
-    """Specification of the architecture."""
+    """Return the specification of the architecture."""
     return list_architectures()[learnt.name].spec

@@ -1,4 +1,4 @@
-"""The contract that every classifier of the zoo keeps; the folder is listed, so a new file is held to it at once."""
+"""Contract of every classifier of the zoo; the folder is listed, so that a new file is tested automatically."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ each_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 
 @dataclass(frozen=True)
 class Lesions:
-    """Views and rows of a table, as a classifier takes them."""
+    """Images and table rows, as inputs of a classifier."""
 
     images: Tensor
     continuous: Tensor
@@ -47,13 +47,13 @@ class Lesions:
 
     @property
     def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """In the order of ``forward``."""
+        """Return the inputs in the order of ``forward``."""
         return self.images, self.continuous, self.categories
 
 
 @pytest.fixture
 def lesions() -> Lesions:
-    """Five that no network has seen."""
+    """Return five lesions that no network was trained on."""
     import torch
 
     drawn = torch.Generator().manual_seed(1)
@@ -66,7 +66,7 @@ def lesions() -> Lesions:
 
 
 def built(spec: ArchitectureSpec, table: TabularShape = TABLE, **options: Any) -> nn.Module:
-    """A small one with weights that depend on nothing else, its statistics not those of a new one."""
+    """Build a small network with reproducible weights, and statistics that differ from those of a new one."""
     import torch
 
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def built(spec: ArchitectureSpec, table: TabularShape = TABLE, **options: Any) -
     with torch.no_grad():
         images = torch.randn(8, 3, SIDE, SIDE)
         network(images, torch.randn(8, table.continuous), torch.ones(8, len(table.cardinalities), dtype=torch.int64))
-    return network.eval().half().float()  # the precision that bundles keep
+    return network.eval().half().float()  # the precision of bundles
 
 
 @each_spec
@@ -105,7 +105,7 @@ def test_classifying_encoded_maps_equals_the_forward_pass(spec: ArchitectureSpec
         embedded = network.embed(maps)
     assert embedded.shape == (5, maps[-1].shape[1])
     assert all(level.ndim == 4 and len(level) == 5 for level in maps)
-    assert float(embedded.std(dim=0).min()) > 0  # each picture has a place of its own
+    assert float(embedded.std(dim=0).min()) > 0  # the embeddings differ
 
 
 @each_spec
@@ -202,7 +202,7 @@ def test_survives_save_and_load_bit_for_bit(spec: ArchitectureSpec, lesions: Les
 def test_an_exported_network_gives_the_same_answer(
     spec: ArchitectureSpec, lesions: Lesions, tmp_path: Path, steps_of: StepsOf
 ) -> None:
-    """Programs are recorded and translated step by step, in seconds: those of the network with the steps of all."""
+    """Recording and translating take seconds, so that only the network with the operations of all is exported."""
     import torch
 
     network, about = built(spec), '{"temperature": 1.5}'
@@ -230,10 +230,10 @@ def test_an_exported_network_gives_the_same_answer(
 @each_spec
 @pytest.mark.parametrize("table", [NUMBERS_ALONE, TabularShape()], ids=["numbers", "image"])
 def test_fewer_columns_need_no_other_step(spec: ArchitectureSpec, table: TabularShape, steps_of: StepsOf) -> None:
-    """Files are written step by step; that those of fewer inputs have the right ones test_export.py knows."""
+    """Operations are exported separately; test_export.py checks the inputs of files with fewer columns."""
     assert steps_of(built(spec, table)) <= steps_of(built(spec))
 
 
 def spec_named(name: str) -> ArchitectureSpec:
-    """Specification of an architecture."""
+    """Return the specification of an architecture."""
     return list_architectures()[name].spec

@@ -1,4 +1,4 @@
-"""The networks of P2 and P4 that are built here: their sizes, their parts, and what the baselines answer."""
+"""The networks of P2 and P4 that are defined here: their sizes and parts, and the predictions of the baselines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIZES = [
     Size("attention_unet", 32, {"channels": 64}),
     Size("r2_unet", 6, {"channels": 16}),
     Size("attention_r2_unet", 96, {"channels": 64}),
-    # What sharing the weights between the steps would have given.
+    # The size with weights that are shared between the steps.
     Size("r2_unet", 2, {"channels": 16, "shared": True}),
     Size("attention_r2_unet", 34, {"channels": 64, "shared": True}),
 ]
@@ -75,7 +75,7 @@ def test_a_gate_weighs_by_what_the_level_below_has_found() -> None:
     with torch.inference_mode():
         weights = gate(features, signal) / features
     assert bool(((weights > 0) & (weights < 1)).all())
-    assert float(weights.std(dim=1).max()) < 1e-6  # one weight a place, for all channels
+    assert float(weights.std(dim=1).max()) < 1e-6  # one weight per position, for all channels
     assert float(weights.std()) > 0
 
 

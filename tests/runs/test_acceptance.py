@@ -46,7 +46,7 @@ def data_set(folder: Path, count: int, split: str = "") -> Path:
 
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_bundle: BundleInfo) -> TrainRecipe:
-    """Corrections, and base data, to start from the bundle with random weights."""
+    """A recipe with corrections and base data that starts from the bundle with random weights."""
     data = {
         "datasets": [str(data_set(tmp_path / "corrections", 9))],
         "base": [str(data_set(tmp_path / "known", 6, "val"))],
@@ -106,7 +106,7 @@ def test_a_run_from_scratch_is_compared_with_the_shipped_model(finished: RunFold
 
 
 def settled(folder: RunFolder, fingerprint: str) -> None:
-    """Note which weights a run started from."""
+    """Store which weights a run started from."""
     parent = {"name": "tiny", "fingerprint": fingerprint, "mean": [0] * 3, "std": [1] * 3, "threshold": 0.5}
     write_json(folder.path / "settled.json", {"batch_size": 2, "parent": parent})
 

@@ -114,7 +114,7 @@ def test_the_cost_of_a_step_is_measured_by_the_clock(recipe: TrainRecipe) -> Non
     """Each reading of the clock is a tenth of a second later than the previous one."""
     ticks = count()
     cost = measure_step(recipe, clock=lambda: next(ticks) / 10)
-    images = 16  # measured at once, because they are small
+    images = 16  # measured together, because they are small
     assert cost.image_s == pytest.approx(0.1 / images)
     assert cost.update_s == pytest.approx(0.1)
     assert cost.forward_s == pytest.approx(0.1 / images)

@@ -321,7 +321,7 @@ def test_cancelled_while_it_waits(by: str, queue: Queue) -> None:
 
 
 def test_two_processes_take_turns(tmp_path: Path) -> None:
-    """Each records when it began and ended; they do not overlap."""
+    """Each process records its start and end; they do not overlap."""
     code = """
 import sys, time
 from pathlib import Path

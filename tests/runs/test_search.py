@@ -220,7 +220,7 @@ def test_a_failed_trial_is_a_row(recipe: SearchRecipe, trainer: Trainer, tmp_pat
     assert [row["error"] for row in table(tmp_path)][1:3] == ["the loss is no number", "the GPU was lost"]
     assert [trial.state for trial in found.trials].count("failed") == 2
     trainer.calls.clear()
-    again = search(recipe, tmp_path, run=RunContext())  # a lost GPU may be back, a rate too high stays too high
+    again = search(recipe, tmp_path, run=RunContext())  # a lost GPU may be available again, a rate stays too high
     assert trainer.calls == [("trial-003", True)]
     assert [trial.state for trial in again.trials].count("failed") == 1
 
@@ -266,7 +266,7 @@ def test_rejected_folders(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path
     assert len(trainer.calls) == 5
 
 
-# A search in a process of its own, whose second training takes for ever.
+# A search in a separate process, whose second training never ends.
 ENDLESS = """
 import sys, time
 from pathlib import Path

@@ -128,7 +128,7 @@ model = [
 model.input_size = [64]
 """
     with pytest.raises(ConfigError, match="TOML"):
-        written(tmp_path, text + networks)  # TOML itself knows no list with keys below
+        written(tmp_path, text + networks)  # TOML does not allow further keys of a list
     recipe = written(tmp_path, text + networks.replace("model.input_size", '"model.input_size"'))
     found = {each.model.architecture: each.model for each in create_recipes(recipe, draw_trials(recipe.search))}
     assert found["deeplabv3plus"].options == {}

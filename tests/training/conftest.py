@@ -1,4 +1,4 @@
-"""A data set of drawn blobs and the smallest recipe that learns from it."""
+"""A data set of synthetic blobs, and the smallest recipe that trains on it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ COUNT = 24
 FEW = 48
 LESION_SIDE = 64
 HEAVY = ["napari_melanoma.runs.train", "napari_melanoma.training.tasks.segmentation", "lightning.pytorch", "timm"]
-# A word for multiprocessing, which must find by its name what a process shall do; a test module has none.
-# Lightning starts further processes by the name of the module that runs.
+# Code of a process: multiprocessing imports the target by its name, which is impossible for a test module.
+# Lightning starts further processes by the name of the main module.
 LIFE = """
 import os, sys
 from importlib.util import find_spec
@@ -46,7 +46,9 @@ def draw_blobs(folder: Path, count: int = COUNT, side: int = 48, seed: int = 0) 
     for index in range(count):
         centre, radius = rng.uniform(16, side - 16, 2), rng.uniform(7, 13)
         mask = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2
-        skin = np.kron(rng.normal(0, 12, (side // 4, side // 4)), np.ones((4, 4)))  # else all would be one picture
+        skin = np.kron(
+            rng.normal(0, 12, (side // 4, side // 4)), np.ones((4, 4))
+        )  # otherwise all would be the same picture
         rgb = np.where(mask[..., None], (90, 50, 40), (230, 190, 170)) + rng.normal(0, 6, (side, side, 3))
         rgb += np.resize(skin, (side, side))[..., None]
         Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(folder / f"images/b{index:02}.png")
@@ -66,13 +68,13 @@ def draw_blobs(folder: Path, count: int = COUNT, side: int = 48, seed: int = 0) 
 
 @pytest.fixture(scope="session")
 def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data set."""
+    """The data set of blobs."""
     return draw_blobs(tmp_path_factory.mktemp("data") / "blobs")
 
 
 @pytest.fixture
 def draw() -> Callable[..., Path]:
-    """Draw another data set of this kind into a folder."""
+    """Return a function that writes another data set of blobs to a folder."""
     return draw_blobs
 
 
@@ -98,7 +100,7 @@ def recipe(blobs: Path) -> TrainRecipe:
 
 
 def draw_lesions(folder: Path, decides: str, count: int = 96, seed: int = 0) -> Path:
-    """Write dark red or dark blue lesions of young or old patients; colour or age determines the label."""
+    """Write dark red or dark blue lesions of young or old patients; color or age determines the label."""
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
@@ -125,25 +127,25 @@ def draw_lesions(folder: Path, decides: str, count: int = 96, seed: int = 0) -> 
 
 @pytest.fixture(scope="session")
 def draw_classes() -> Callable[..., Path]:
-    """Draw another data set of two classes into a folder."""
+    """Return a function that writes another data set of two classes to a folder."""
     return draw_lesions
 
 
 @pytest.fixture(scope="session")
 def by_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The colour of the lesion is the answer; as few as a run needs."""
+    """A data set in which the color of the lesion determines the class, with as few images as a run needs."""
     return draw_lesions(tmp_path_factory.mktemp("classes") / "by-image", "image", FEW)
 
 
 @pytest.fixture(scope="session")
 def by_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The patient's age is the answer."""
+    """A data set in which the age of the patient determines the class."""
     return draw_lesions(tmp_path_factory.mktemp("classes") / "by-table", "table")
 
 
 @pytest.fixture
 def asked(by_image: Path) -> TrainRecipe:
-    """A few epochs of the smallest network."""
+    """Two epochs of the smallest classifier."""
     return TrainRecipe.parse(
         {
             "name": "classes",
@@ -174,7 +176,7 @@ Change = Callable[..., TrainRecipe]
 
 @pytest.fixture
 def change() -> Change:
-    """Change values of a recipe; those of a part are given as a dict."""
+    """Return a function that changes values of a recipe; those of a section are given as a dict."""
 
     def changed(recipe: TrainRecipe, **values: object) -> TrainRecipe:
         whole = recipe.model_dump()
@@ -187,19 +189,19 @@ def change() -> Change:
 
 @pytest.fixture
 def alone(recipe: TrainRecipe, change: Change) -> TrainRecipe:
-    """The same without images held out, so that no comparison follows."""
+    """The recipe without test images, so that no comparison follows."""
     return change(recipe, data={"held_out_split": "nobody", "held_out_fraction": 0.0})
 
 
 @pytest.fixture
 def events() -> Callable[[Path], list[dict[str, Any]]]:
-    """Read all events of a run folder; each line must be whole."""
+    """Return a function that reads all events of a run folder; each line must be complete."""
     return lambda folder: [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="session")
 def live() -> Live:
-    """Run a command in a process of its own, its output into a file; where there are forks, all share slow imports."""
+    """Return a function that runs a command in a process, with its output in a file; forks share slow imports."""
     kinds = multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
     if "forkserver" in kinds:

@@ -1,4 +1,4 @@
-"""Ways to bring two domains together: each moves features or images towards the other domain, and nothing else."""
+"""Domain adaptation: each method moves features or images towards the other domain, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_coral_by_hand() -> None:
     # Covariances diag(2, 0) and diag(0, 8): 4 + 64 over 4 * 2^2.
     assert float(coral_loss(features, domains)) == pytest.approx(68 / 16)
     shifted = features + torch.tensor([[3.0, -1]]) * domains[:, None]
-    assert float(coral_loss(shifted, domains)) == pytest.approx(68 / 16)  # of means it knows nothing
+    assert float(coral_loss(shifted, domains)) == pytest.approx(68 / 16)  # it ignores the means
 
 
 def test_coral_of_three_domains_is_the_mean_over_pairs() -> None:
@@ -183,7 +183,7 @@ def test_coral_makes_features_vary_alike() -> None:
 
 
 def classifier() -> Any:
-    """A small one that has seen images of one domain."""
+    """A small network with the statistics of images of one domain."""
     import torch
 
     torch.manual_seed(0)
@@ -335,7 +335,7 @@ def test_pseudo_labels_by_hand() -> None:
 
     odds = torch.tensor([19.0, 1 / 9, 1.5])  # of the second class: 0.95, 0.1, 0.6
     logits = torch.stack([torch.zeros(3), odds.log()], dim=1)
-    expected = -(math.log(0.95) + math.log(0.9)) / 3  # the third is not sure, and yet counts as an image
+    expected = -(math.log(0.95) + math.log(0.9)) / 3  # the third is not confident, but counts as an image
     assert float(pseudo_label_loss(logits, 0.85)) == pytest.approx(expected, rel=1e-5)
     assert float(pseudo_label_loss(logits, 0.99)) == 0
     assert float(pseudo_label_loss(logits[:0], 0.85)) == 0
@@ -349,5 +349,7 @@ def test_pseudo_labels_move_answers_away_from_the_middle() -> None:
     logits = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.1]], requires_grad=True)
     pseudo_label_loss(logits, 0.7).backward()
     assert logits.grad is not None
-    assert (logits.grad[:2].argmin(dim=1) == torch.tensor([1, 0])).all()  # what is likely becomes likelier
-    assert not logits.grad[2].any()  # of what it is not sure it learns nothing
+    assert (
+        logits.grad[:2].argmin(dim=1) == torch.tensor([1, 0])
+    ).all()  # the more probable class becomes more probable
+    assert not logits.grad[2].any()  # no gradient without confidence

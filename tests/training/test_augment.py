@@ -1,4 +1,4 @@
-"""What variation promises: image and mask move together, the key decides, and what is switched off changes nothing."""
+"""Augmentation: image and mask move together, the key determines the result, disabled options change nothing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def keys(*images: int, epoch: int = 0) -> np.ndarray:
 
 
 def batch(count: int, side: int = 80) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images of smooth colours with an off-centre ellipse, which is their mask."""
+    """Return images of smooth colors with an off-center ellipse, which is their mask."""
     rows, columns = np.mgrid[:side, :side]
     mask = ((rows - 30) ** 2 / 400 + (columns - 45) ** 2 / 200) < 1
     skin = np.stack([200 + 30 * np.sin(rows / 9), 150 + 20 * np.cos(columns / 7), 120 + rows / 4])
@@ -121,7 +121,7 @@ def test_what_becomes_of_an_image_does_not_depend_on_its_batch(seed: int, places
     augment = BatchAugmentation(AugmentationConfig(), SIDE, seed)
     together = augment(*batch(len(places)), keys(*places))
     alone = augment(*batch(1), keys(places[-1]))
-    assert (together[0][-1:] - alone[0]).abs().mean() < 0.01  # sums may be of another order
+    assert (together[0][-1:] - alone[0]).abs().mean() < 0.01  # the order of summation may differ
     assert torch.equal(together[1][-1:], alone[1])
 
 
@@ -147,7 +147,7 @@ def test_a_look_changes_the_image_and_not_the_mask(field: str) -> None:
     difference = (varied - images).abs().mean((1, 2, 3))
     assert all(0.05 < each < 40 for each in difference.tolist())
     lightened = (varied.mean((1, 2, 3)) - images.float().mean((1, 2, 3))).abs().max()
-    assert lightened < (15 if field in COVERS else 2)  # none of the others is a shift of light
+    assert lightened < (15 if field in COVERS else 2)  # no other option shifts the brightness
 
 
 @pytest.mark.parametrize("field", LOOKS)
@@ -165,7 +165,9 @@ def test_a_color_change_does_what_its_name_says(field: str) -> None:
     before, after = (torch.einsum("ij,bjyx->biyx", torch.from_numpy(YIQ), x.double()) for x in (images, varied))
     chroma = [x[:, 1:].norm(dim=1) for x in (before, after)]
     if field in ("saturation", "hue"):
-        torch.testing.assert_close(after[:, 0], before[:, 0], atol=2.0, rtol=0)  # luma stays, but where it was clipped
+        torch.testing.assert_close(
+            after[:, 0], before[:, 0], atol=2.0, rtol=0
+        )  # luma is unchanged, except where it was clipped
     if field == "hue":
         torch.testing.assert_close(chroma[1], chroma[0], atol=2.5, rtol=0)
     if field == "contrast":

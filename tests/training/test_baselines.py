@@ -1,4 +1,4 @@
-"""A network without weights goes through a run like any other: one epoch, no step, a bundle, and a forecast before."""
+"""A run of a network without weights: one epoch, no optimizer step, a bundle, and an estimate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 
 @pytest.fixture
 def baseline(alone: TrainRecipe, change: Change) -> TrainRecipe:
-    """Of many epochs, none of which could teach it anything."""
+    """A recipe of many epochs, which have no effect on a network without weights."""
     model = {"architecture": "constant_negative", "options": {}}
     return change(alone, epochs=40, batch_size="auto", samples=0, ema_decay=0.9, model=model)
 
@@ -31,7 +31,7 @@ def test_one_epoch_produces_a_bundle(baseline: TrainRecipe, tmp_path: Path) -> N
     events = RunFolder(tmp_path / "run").read_events()
     assert sum(event["kind"] == "epoch" for event in events) == 1
     bundle = read_bundle(tmp_path / "run" / "bundle")
-    assert bundle.config.provenance["tuning_jaccard"] == 0  # it finds nothing, and each image has a lesion
+    assert bundle.config.provenance["tuning_jaccard"] == 0  # it predicts no lesion, but each image has one
     assert load_network(bundle).state_dict() == {}
 
 

@@ -1,4 +1,4 @@
-"""A model between the one that a run started from and the one that it learnt."""
+"""Interpolation between the initial and the trained weights of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 
 
 def _network(value: float) -> nn.Module:
-    """A layer and a normalisation with one value everywhere."""
+    """Return a layer and a normalization, in which all values are equal."""
     network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
     with torch.no_grad():
         for parameter in network.parameters():
@@ -55,7 +55,7 @@ def test_a_start_that_has_gone_or_is_damaged_is_none(content: bytes | None, tmp_
 
 @pytest.fixture
 def start(tiny_bundle: BundleInfo, tmp_path: Path) -> Path:
-    """A bundle of one's own to start from."""
+    """A bundle in the user's folder, as initial model."""
     return Path(shutil.copytree(tiny_bundle.path, tmp_path / "start"))
 
 
@@ -90,7 +90,7 @@ def test_a_model_whose_start_is_lost_is_written_without_blending(
 
 
 def removing(*paths: Path) -> RunContext:
-    """A context that removes files and folders in the middle of a run."""
+    """Return a context that removes files and folders during a run."""
 
     def report(progress: Progress) -> None:
         if progress.message.startswith("Epoch 1 of 2:"):

@@ -1,4 +1,4 @@
-"""The store of decoded images: by content, once, whole, for as long as a run may need them."""
+"""The store of decoded images: identified by content, stored once, kept as long as a run may need them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fill_store(folder: Path, decoded: list[str]) -> Callable[..., Filled]:
-    """Bring samples into the store."""
+    """Return a function that decodes samples into the store."""
 
     def filled(samples: list[Sample], run: RunContext | None = None, owner: Path | None = None) -> Filled:
         run = run or RunContext()
@@ -135,7 +135,7 @@ def test_a_corrected_mask_decodes_one_mask(fill_store: Callable[..., Filled], da
     samples = read_dataset(data)
     before = fill_store(samples).cache.read(range(8))
     shutil.copy(samples[1].mask, samples[0].mask)
-    assert fill_store(samples).decoded == []  # the store has seen this content
+    assert fill_store(samples).decoded == []  # the content is stored already
     mask = np.asarray(Image.open(samples[2].mask)).copy()
     mask[:4] = 255
     Image.fromarray(mask).save(samples[2].mask)
@@ -270,7 +270,7 @@ def test_two_processes_fill_one_store(data: Path, folder: Path, fill_store: Call
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(data), str(folder), "-1"]
     both = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
-    assert len(shards_of(folder)) == 4  # as one process leaves it
+    assert len(shards_of(folder)) == 4  # as with one process
     assert fill_store(read_dataset(data)).decoded == []
 
 
@@ -310,7 +310,7 @@ def test_unused_cached_images_are_removed(
     kept = shards_of(folder)
     age(folder)
     fill_store(samples[4:6])
-    assert len(kept & shards_of(folder)) == 2  # those of the run, which could go on
+    assert len(kept & shards_of(folder)) == 2  # those of the run, which can be resumed
     (run / "bundle").mkdir()
     age(folder)
     fill_store(samples[6:7])
@@ -345,7 +345,7 @@ def test_pixels_that_were_cut_off_are_decoded_again(
 def test_files_that_are_only_looked_at_are_noted_many_at_once(
     data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixteen files in steps of five images and masks; what was found before a cancel is kept."""
+    """Sixteen files in shards of five images and masks; what was decoded before a cancel is kept."""
     monkeypatch.setattr(decoding, "SAVED_EVERY", 5)
     written: list[int] = []
     real = CacheIndex.add_decoded

@@ -1,4 +1,4 @@
-"""Averaged weights, means over processes, frozen statistics, time without pauses: each by itself."""
+"""Averaged weights, means over images, frozen statistics, time without pauses, and the best checkpoint."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_average_follows_the_weights_by_the_formula(warm_up: bool) -> None:
             network.num_batches_tracked.fill_(step)
         decay = min(0.9, (1 + step) / (10 + step)) if warm_up else 0.9
         expected = decay * expected + (1 - decay) * step
-        for piece in (step - 1, step):  # the first piece of a step changes nothing
+        for piece in (step - 1, step):  # the first micro-batch of a step changes nothing
             average.on_train_batch_end(SimpleNamespace(global_step=piece), network)  # type: ignore[arg-type]
     average.on_validation_epoch_start(SimpleNamespace(), network)  # type: ignore[arg-type]
     assert float(network.weight.detach()) == pytest.approx(expected, rel=1e-5)
@@ -95,7 +95,7 @@ def test_the_first_batch_with_a_bad_loss_is_remembered(recipe: TrainRecipe) -> N
 
 
 class Watch:
-    """A clock that a test turns."""
+    """A clock that is set by a test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds = 100.0
@@ -137,7 +137,7 @@ def test_the_time_left_counts_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pace.seconds_left(batches=10, validation_batches=4, passes=0) == pytest.approx(20)
     assert pace.seconds_left(batches=10, validation_batches=4, passes=3) == pytest.approx(
         20 + 3 * 4 * 2 * 0.4
-    )  # a guess
+    )  # an assumed share of a training batch
     pace.begin_validation()
     watch.turn(7)
     pace.end_validation()
@@ -163,7 +163,7 @@ def test_one_state_under_two_names(links: bool, tmp_path: Path, monkeypatch: pyt
 
 
 def keeper(folder: Path, patience: int = 3) -> Any:
-    """What keeps the best state of a run, with nobody who listens."""
+    """Return the callback that keeps the best state of a run, without a listener."""
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.training.callbacks import BestCheckpoint
@@ -174,7 +174,7 @@ def keeper(folder: Path, patience: int = 3) -> Any:
 def epochs_through(
     keep: Any, measured: list[tuple[float, float]], first: int = 0, monitor: str = "metric"
 ) -> tuple[list[int], bool]:
-    """Take epochs of (Jaccard, loss) past it: which were kept as the best, and whether it stopped."""
+    """Report epochs of (Jaccard, loss) to it; return which were kept as the best, and whether it stopped."""
     kept: list[int] = []
     keep._folder.best_checkpoint.parent.mkdir(parents=True, exist_ok=True)
     trainer = SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Evaluation after a classifier's run, on the test set, against its start or alone."""
+"""Evaluation of a classifier on the test set after its run, with or without an initial model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def learnt(recipe: TrainRecipe, out: Path) -> BundleInfo:
 
 @pytest.fixture
 def evaluated(asked: TrainRecipe, draw_classes: Callable[..., Path], tmp_path: Path, change: Change) -> TrainRecipe:
-    """One epoch that learns next to nothing; 36 images are held out."""
+    """One epoch at a tiny learning rate, with 36 test images."""
     data = draw_classes(tmp_path / "some-held-out", "image")
     lines = (data / "dataset.csv").read_text().splitlines()
     lines[61:] = [line.replace("train", "val") for line in lines[61:]]
@@ -89,7 +89,7 @@ def test_classifier_without_start_model_is_evaluated_alone(
 def change_of(
     gain: tuple[float, float], positives: int = 20, others: int = 60, sensitivity: float = 0.0
 ) -> list[DomainChange]:
-    """All images of a comparison, with so many positives, and a difference in AUC and in sensitivity."""
+    """Return the result on all images of a comparison: number of positives, difference in AUC and in sensitivity."""
     count = positives + others
     new = {
         "AUC": Estimate(0.8, 0.7, 0.9, count),

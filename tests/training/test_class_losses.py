@@ -17,7 +17,7 @@ NAMES = tuple(name for name, known in losses().items() if known.spec.task == "cl
 
 
 class Case(NamedTuple):
-    """One lesion of two classes: probabilities, shares of the answer, and each loss as computed by hand."""
+    """One lesion of two classes: probabilities, shares of the classes, and each loss as computed by hand."""
 
     name: str
     probability: tuple[float, float]
@@ -31,7 +31,7 @@ CASES = [
     Case("nearly right", (1 / 10, 9 / 10), (0, 1), math.log(10 / 9), math.log(10 / 9) / 100),
     Case("wrong", (3 / 4, 1 / 4), (0, 1), math.log(4), math.log(4) * 9 / 16),
     Case("the other class", (3 / 4, 1 / 4), (1, 0), math.log(4 / 3), math.log(4 / 3) / 16),
-    # Blended with another image: 3/4 of the answer is one class, 1/4 the other.
+    # Blended with another image: 3/4 of the label is one class, 1/4 the other.
     Case("blended", (1 / 2, 1 / 2), (3 / 4, 1 / 4), math.log(2), math.log(2) / 4),
 ]
 BY_HAND = {

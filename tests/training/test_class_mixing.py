@@ -1,4 +1,4 @@
-"""Images of a classifier are mixed with their answers, and with whom follows from their own keys alone."""
+"""Images of a classifier are mixed together with their labels; their keys alone determine the partners."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ KEYS = np.stack([np.full(8, 3), np.arange(8) + 5 * COUNT], axis=1)
 
 
 class Pixels:
-    """Images of one grey each, by which they are known again."""
+    """Images of one gray value each, which identifies them."""
 
     def __len__(self) -> int:
         return COUNT
 
     def read(self, places: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Give images and masks."""
+        """Return images and masks."""
         grey = (20 * np.asarray(places) + 10).astype(np.uint8)[:, None, None, None]
         return np.tile(grey, (1, 3, SIDE, SIDE)), np.zeros((len(grey), 1, SIDE, SIDE), np.uint8)
 
 
 def varied(recipe: TrainRecipe, keys: np.ndarray[Any, Any]) -> ClassBatch:
-    """A batch as the network gets it."""
+    """Return a batch as input of the network."""
     part = ClassPart(np.arange(COUNT) % 3, None, np.zeros(COUNT, np.int64), np.linspace(0.1, 4, COUNT))
     classes = SimpleNamespace(
         names=("a", "b", "c"), encoding=None, learn=part, unlabelled=np.zeros(0, np.int64), domains=("one",)

@@ -1,4 +1,4 @@
-"""From a recipe of a classification to batches: who is learnt from, what of them is seen, and what is taken away."""
+"""From a recipe of a classification to batches: selected images, their views and table rows, and hidden fields."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_base_data_is_refused_with_a_message(asked: TrainRecipe, change: Change)
 def test_lesions_are_cut_out_by_what_a_model_draws(
     asked: TrainRecipe, data: Path, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model segments a square in each image, whatever the masks of the data set."""
+    """The model segments a square in each image; the masks of the data set are not used."""
     drawn = np.zeros((48, 48), np.float32)
     drawn[8:24, 8:24] = 1
     monkeypatch.setattr(Segmenter, "load", lambda info: SimpleNamespace(probability=lambda rgb: drawn))

@@ -1,4 +1,4 @@
-"""A search over a classifier's options, a batch size found by itself, and the forecast, each tried by its verb."""
+"""Commands for a classifier: a search over its options, an automatic batch size, and an estimate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A classifier learns what decides and nothing else, goes on after a stop as if there was none."""
+"""A classifier is trained on the decisive input only; a resumed run equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def learnt(recipe: TrainRecipe, out: Path) -> BundleInfo:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """Learn by a recipe, the first time that a test asks for it; what it gives is only read."""
+    """Return a function that trains a recipe once for all tests, which only read its result."""
     known: dict[str, BundleInfo] = {}
 
     def found(recipe: TrainRecipe) -> BundleInfo:
@@ -48,7 +48,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 @pytest.fixture(scope="session")
 def many_by_image(draw_classes: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lesions enough to learn from; the colour is the answer."""
+    """Enough lesions for a training; their color determines the class."""
     return draw_classes(tmp_path_factory.mktemp("classes") / "many-by-image", "image")
 
 
@@ -104,7 +104,7 @@ def test_the_last_epoch_is_kept_where_asked_and_nothing_stops_early(
     bundle = learnt(recipe, tmp_path / "run")
     epochs = [event["best"] for event in events(tmp_path / "run") if event["kind"] == "epoch"]
     assert len(epochs) == 4
-    assert not epochs[-1]  # the best one is another
+    assert not epochs[-1]  # another epoch is the best
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     for name, value in load_network(bundle).state_dict().items():
         torch.testing.assert_close(value, last[f"network.{name}"], rtol=1e-2, atol=1e-2, check_dtype=False)
@@ -123,7 +123,7 @@ def test_a_bundle_remembers_cases(asked: TrainRecipe, tmp_path: Path, change: Ch
 
 
 class StopAt(RunContext):
-    """Cancels at the first report that begins so."""
+    """Return a context that cancels at the first report that starts with a text."""
 
     def __init__(self, message: str) -> None:
         super().__init__(self._on_progress)
@@ -136,7 +136,7 @@ class StopAt(RunContext):
 
 @pytest.fixture(scope="session")
 def elsewhere(draw_classes: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Lesions of another domain, whose answers nobody looks at."""
+    """Lesions of another domain, whose labels are not used."""
     folder = draw_classes(tmp_path_factory.mktemp("classes") / "elsewhere", "image", 40, seed=1)
     for path in (folder / "images").iterdir():
         Image.fromarray((np.asarray(Image.open(path)) * 0.6).astype(np.uint8)).save(path)
@@ -172,7 +172,7 @@ def test_unlabeled_domain_changes_the_trained_weights(
 def test_a_resumed_run_equals_an_uninterrupted_one(
     asked: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With averaged weights, mixed lesions, forms taken away, gradient accumulation and an adversary."""
+    """With averaged weights, MixUp, hidden fields, gradient accumulation and an adversary."""
     from napari_melanoma.training import callbacks
 
     monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)

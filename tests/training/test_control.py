@@ -1,4 +1,4 @@
-"""A run at work hears what is wished of it, takes its turn, and leaves word of whatever ended it."""
+"""A run obeys the commands of its folder, waits in the queue, and records the reason of its end."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_stop_from_outside_ends_every_phase(
 
 
 def stop_in(phase: str, run: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask for a stop, as Ctrl+C does, when a phase begins; it then asks the context that it was given."""
+    """Cancel the context when a phase begins, as Ctrl+C does."""
     place = task_setups if phase == "choose_threshold" else workflow
     real = getattr(place, phase)
 

@@ -1,4 +1,4 @@
-"""What is laid over an image: hairs, bubbles, dark corners and squares; the mask stays, but where nothing is seen."""
+"""Hairs, bubbles, dark corners and squares over an image; the mask is unchanged where the image is visible."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def chance(seed: int, count: int = 4) -> BatchRandomNumbers:
 
 
 def laid(cover: type[RandomAugmentation], drawn: BatchRandomNumbers) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cover images of even skin, all of it lesion; give them and their masks."""
+    """Cover uniform images with a mask of lesion everywhere; return both."""
     images = torch.full((len(drawn), 3, SIDE, SIDE), SKIN)
     masks = torch.full((len(drawn), 1, SIDE, SIDE), 255, dtype=torch.uint8)
     cover(AugmentationConfig(**{f"{cover.name}_probability": 1.0}))(images, masks, drawn)
@@ -56,7 +56,7 @@ def test_an_image_is_covered_alike_in_any_batch(cover: type[RandomAugmentation])
     together = laid(cover, drawn)[0]
     for place in range(4):
         assert torch.equal(laid(cover, drawn.subset(np.array([place])))[0][0], together[place])
-    assert cover is Cutout or not torch.equal(together[0], together[1])  # the mean of even skin is even
+    assert cover is Cutout or not torch.equal(together[0], together[1])  # a uniform image has no other mean
 
 
 def test_hairs_are_thin_and_darken() -> None:
@@ -69,7 +69,7 @@ def test_hairs_are_thin_and_darken() -> None:
 
 def test_bubbles_have_a_rim_brighter_and_a_ring_darker_than_the_skin() -> None:
     images, _ = laid(Bubbles, chance(1, 16))
-    assert (images.amax((1, 2, 3)) > SKIN + 10).sum() >= 12  # some lie outside
+    assert (images.amax((1, 2, 3)) > SKIN + 10).sum() >= 12  # some bubbles are outside
     assert (images.amin((1, 2, 3)) < SKIN - 10).sum() >= 12
 
 

@@ -1,4 +1,4 @@
-"""Two processes on the processor stop together, go on, and learn what one does.
+"""Two processes on the CPU stop together, can be resumed, and train the same as one process.
 
 The second is always a separate process that Lightning starts.
 """
@@ -48,7 +48,7 @@ def losses(out: Path) -> list[dict[str, float]]:
 
 @pytest.fixture
 def recipe_for_two(alone: TrainRecipe, change: Change) -> TrainRecipe:
-    """Nothing in it depends on what else is in a batch, not even what is mixed; normalisation is frozen."""
+    """A recipe in which nothing depends on the other images of a batch; normalization is frozen."""
     model, mixed = {"freeze_normalisation": True}, {"mosaic_probability": 0.3, "cutmix_probability": 0.3}
     two = change(alone, model=model, augmentation=mixed, data={"tuning_fraction": 0.3})
     return change(two, epochs=EPOCHS, patience=EPOCHS, devices=2, ema_decay=0.5)
@@ -83,7 +83,7 @@ def test_two_processes_stop_together_and_learn_what_one_does(
         1,
         *[EPOCHS] * 2,
         1,
-    ]  # by one process alone
+    ]  # written by one process only
     assert printed.count("Trained 'blobs'") == 1
 
 

@@ -1,4 +1,4 @@
-"""A depth is learnt beside the class: from those rows that have one, in one stage or two, resumed as if not stopped."""
+"""Depth as a second target: trained on the rows that have one, in one or two stages, and resumed exactly."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from napari_melanoma.training.recipe import TrainRecipe
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]
-SIDE, MM_PX = 64, 14  # pixels of a millimetre
-EVERY = 7  # one row of so many has no depth
+SIDE, MM_PX = 64, 14  # pixels per millimeter
+EVERY = 7  # one of so many rows has no depth
 OPTIONS = {"encoder": "test_efficientnet", "depth_channels": [4, 4, 8], "depth_grid": 4, "hidden": [16, 8]}
 COLUMNS = {"numbers": [{"name": "age"}], "words": [{"name": "sex"}]}
 
 
 def draw_slabs(folder: Path, count: int = 56) -> Path:
-    """Write sections with a slab below the surface: its colour is the answer, its thickness the depth."""
+    """Write sections with a slab below the surface: its color is the class, its thickness the depth."""
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     rows = []
@@ -104,14 +104,14 @@ def test_class_and_depth_are_learnt_together(deep: TrainRecipe, tmp_path: Path, 
     assert found.column == "depth_mm"
     assert found.scale.log
     assert (found.scale.mean, found.scale.std) == (config.options["depth_mean"], config.options["depth_std"])
-    assert found.mae_mm == pytest.approx(last["tuning_depth_mae_mm"], rel=0.05)  # weights are kept in half precision
+    assert found.mae_mm == pytest.approx(last["tuning_depth_mae_mm"], rel=0.05)  # weights are stored in half precision
     assert found.pearson == pytest.approx(last["tuning_depth_r"], abs=0.02)
     assert found.margin is not None
     assert 0 < found.images < config.provenance["data"]["tuning"], "some rows have no depth"
 
 
 class StopAt(RunContext):
-    """Cancels at the first report that begins so."""
+    """Return a context that cancels at the first report that starts with a text."""
 
     def __init__(self, message: str) -> None:
         super().__init__(self._on_progress)
@@ -128,7 +128,7 @@ MEASURED = {"numbers": [{"name": "age"}, {"name": "depth_mm", "missing": "unknow
 def test_a_resumed_run_equals_an_uninterrupted_one(
     deep: TrainRecipe, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In two stages, with mixed images, a spread of its own, and measured depths."""
+    """In two stages, with mixed images, predicted uncertainty, and measured depths."""
     from napari_melanoma.training import callbacks
 
     monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)

@@ -1,4 +1,4 @@
-"""How a run chooses its precision, its optimiser and schedule, how large a step may be, and who owns the folder."""
+"""Precision, device and batch size of a run, and the process that owns its folder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_processes(devices: int, nodes: int, expected: int, recipe: TrainRecipe,
     ("devices", "environment", "first"),
     [
         (1, {}, True),
-        (1, {"SLURM_PROCID": "3"}, True),  # one of several runs of a job, each on a device of its own
+        (1, {"SLURM_PROCID": "3"}, True),  # one of several runs of a job, each on another device
         (2, {}, True),
         (2, {"LOCAL_RANK": "0"}, True),
         (2, {"LOCAL_RANK": "1"}, False),
@@ -141,7 +141,7 @@ def test_a_batch_is_shared_out_evenly(
 
 
 def test_the_quickest_of_several_steps_counts(recipe: TrainRecipe) -> None:
-    """However disturbed the single steps are, the same size is found."""
+    """Disturbed measurements do not change the chosen size."""
     import random
 
     from torch import Tensor, nn
@@ -177,7 +177,7 @@ def test_a_step_is_really_tried_and_leaves_the_network_alone(recipe: TrainRecipe
     ("wish", "has_bf16", "bf16_s", "expected"),
     [
         ("auto", True, 0.5, "bf16"),
-        ("auto", True, 0.95, "fp32"),  # a twentieth is not worth it
+        ("auto", True, 0.95, "fp32"),  # a gain of a twentieth is too small
         ("auto", True, 1.6, "fp32"),
         ("auto", False, 0.5, "fp32"),
         ("bf16", True, 1.6, "bf16"),
@@ -199,7 +199,7 @@ def test_the_quicker_precision_is_taken_on_a_processor(
     wished = recipe.model_copy(update={"precision": wish, "device": "cpu"})
     assert step_time.find_precision(nn.Conv2d(3, 1, 1), wished) == expected
     assert tried == (["fp32", "bf16"] * 2 if wish == "auto" and has_bf16 else [])
-    assert step_time.find_precision(nn.Identity(), wished) in ("bf16", "fp32")  # nothing to try
+    assert step_time.find_precision(nn.Identity(), wished) in ("bf16", "fp32")  # nothing to measure
 
 
 def test_where_memory_is_short_the_smaller_numbers_are_taken(

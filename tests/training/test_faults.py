@@ -75,7 +75,7 @@ def fails(
 
 
 def at(message: str, act: Callable[[], object]) -> RunContext:
-    """A context that acts at the first report that begins so."""
+    """Return a context that calls a function at the first report that starts with a text."""
     left = [act]
 
     def report(progress: Progress) -> None:
@@ -113,7 +113,7 @@ def test_full_disk_ends_the_run_and_resume_continues_it(
 
     def save(state: object, file: Any) -> None:
         saved.append(state)
-        if len(saved) == 3:  # the start and the first epoch went well
+        if len(saved) == 3:  # the start and the first epoch were saved
             file.write(b"half")
             raise OSError(errno.ENOSPC, "No space left on device")
         real(state, file)
@@ -168,7 +168,7 @@ def test_a_removed_run_folder_fails_in_words(alone: TrainRecipe, tmp_path: Path)
 
 
 class Hungry:
-    """Lets a step of more than so many images run out of memory."""
+    """Raise an out-of-memory error in steps of more images than a limit."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int, error: Exception, epoch: int = 0) -> None:
         from napari_melanoma.training.tasks.segmentation import SegmentationTask
@@ -192,7 +192,9 @@ def test_full_memory_makes_pieces_smaller_and_the_epoch_begins_again(
     whole = train(frozen, tmp_path / "whole", resume=False, run=RunContext())
     hungry = Hungry(monkeypatch, 1, RuntimeError(FULL), 1)
     parts = train(frozen, tmp_path / "parts", resume=False, run=RunContext())
-    assert hungry.steps == [4] * 4 + [4] + [2] + [1] * 16  # an epoch, two tries, an epoch in four pieces each
+    assert (
+        hungry.steps == [4] * 4 + [4] + [2] + [1] * 16
+    )  # an epoch, two attempts, an epoch of four micro-batches per step
     recorded = [event["message"] for event in events(tmp_path / "parts") if event["kind"] == "notice"]
     full = [message for message in recorded if "memory of the computer was full" in message]
     assert [message for message in full if "2 micro-batches" in message]

@@ -38,7 +38,7 @@ def test_a_helper_may_leave_when_the_run_ends(code: int) -> None:
     with watched.watch():
         watched.processes = [child(f"raise SystemExit({code})")]
         assert watched.processes[0].wait() == code
-        time.sleep(0.05)  # looked at a few times
+        time.sleep(0.05)  # polled a few times
     assert not any("helpers" in thread.name for thread in threading.enumerate())
 
 

@@ -1,4 +1,4 @@
-"""Killed at random moments, or by SIGTERM, a run is never corrupt, goes on, and ends as if nothing had happened."""
+"""A run that is killed at random moments, or by SIGTERM, is never corrupt, and can be resumed with the same result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 
 
 def words(recipe: TrainRecipe, out: Path) -> list[str]:
-    """The command that starts a run, or goes on with it."""
+    """Return the command that starts or resumes a run."""
     resumed, config = (out / "config.toml").exists(), out / "config.toml"
     if not resumed:
         config = out.with_suffix(".toml")
@@ -39,19 +39,19 @@ def words(recipe: TrainRecipe, out: Path) -> list[str]:
 
 
 def start(live: Live, recipe: TrainRecipe, out: Path) -> BaseProcess:
-    """Give a run another life."""
+    """Start or resume a run in a new process."""
     return live(words(recipe, out), out.with_suffix(".txt"))
 
 
 def finish(live: Live, recipe: TrainRecipe, out: Path) -> None:
-    """Run to the end."""
+    """Start or resume a run, and wait until it has finished."""
     process = start(live, recipe, out)
     process.join(PATIENCE_S)
     assert process.exitcode == 0, out.with_suffix(".txt").read_text()
 
 
 def wait_for_events(process: BaseProcess, out: Path, events: int) -> None:
-    """Wait for a number of events in a life of a run, independent of the speed of the machine."""
+    """Wait for a number of events of a process, independent of the speed of the machine."""
     end = time.monotonic() + PATIENCE_S
     before = count_events(out)
     while count_events(out) - before < events and process.is_alive():
@@ -60,7 +60,7 @@ def wait_for_events(process: BaseProcess, out: Path, events: int) -> None:
 
 
 def count_events(out: Path) -> int:
-    """Count the events so far, a last one that is being written included."""
+    """Count the complete events so far."""
     path = out / "events.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
@@ -102,9 +102,9 @@ def test_killed_at_random_moments(alone: TrainRecipe, tmp_path: Path, change: Ch
 
 
 def stop_by_sigterm(live: Live, recipe: TrainRecipe, out: Path) -> None:
-    """End a life of a run as a cluster does; Windows has no SIGTERM."""
+    """End the process of a run with SIGTERM, as a cluster does; Windows has no SIGTERM."""
     process = start(live, recipe, out)
-    wait_for_events(process, out, 3)  # more than that it has started
+    wait_for_events(process, out, 3)  # more than the event that it has started
     process.terminate()
     process.join(PATIENCE_S)
     if sys.platform != "win32":
@@ -113,7 +113,7 @@ def stop_by_sigterm(live: Live, recipe: TrainRecipe, out: Path) -> None:
 
 
 def assert_same(whole: Path, killed: Path) -> None:
-    """Compare weights and figures."""
+    """Compare weights and losses of two runs."""
     networks = [load_network(read_bundle(out / "bundle")).state_dict() for out in (whole, killed)]
     away = [float((value.double() - networks[1][name].double()).abs().max()) for name, value in networks[0].items()]
     assert max(away) <= 1e-6
@@ -122,7 +122,7 @@ def assert_same(whole: Path, killed: Path) -> None:
 
 
 def assert_one_epoch_lost_at_most(out: Path) -> None:
-    """Go through the lives of a run: each begins where the one before was, or an epoch earlier."""
+    """Check that each process continued at the last finished epoch, or one epoch earlier."""
     finished = 0
     for event in RunFolder(out).read_events():
         if event["kind"] == "started":

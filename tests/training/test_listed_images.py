@@ -1,4 +1,4 @@
-"""A run writes down what it was trained and tuned on, inherits what its start was, and is evaluated on neither."""
+"""A run lists its training and validation images and those of its initial model, and is evaluated on none of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RUN = RunContext()
 
 
 def copies(source: Path, target: Path, names: list[str]) -> Path:
-    """The same pictures as a clinic might have them: re-encoded, under other names, without patients."""
+    """The same pictures as a clinic may have them: re-encoded, under other names, without patients."""
     for folder in ("images", "masks"):
         (target / folder).mkdir(parents=True)
     for name in names:
@@ -43,7 +43,7 @@ def copies(source: Path, target: Path, names: list[str]) -> Path:
 
 @pytest.fixture
 def trained(recipe: TrainRecipe, tmp_path: Path, change: Change) -> BundleInfo:
-    """A model that was trained on sixteen images, tuned on four, and has not seen four."""
+    """A model with sixteen training, four validation and four test images."""
     train(change(recipe, epochs=1), tmp_path / "run", resume=False, run=RUN, evaluate=False)
     return install_bundle(read_bundle(tmp_path / "run/bundle"))
 

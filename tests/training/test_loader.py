@@ -1,4 +1,4 @@
-"""Batches of uint8 with their keys, the same for every process, read from the store by places."""
+"""Batches of uint8 images with their keys: read from the store, and the same in every process."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_batches_repeat_with_the_epoch(recipe: TrainRecipe, prepared: PreparedDa
     import torch
 
     first, second = (training_loader(prepared, recipe, 4) for _ in range(2))
-    next(iter(first))  # draws from torch's generator in between change nothing
+    next(iter(first))  # random numbers of torch in between have no effect
     assert len(first) == len(prepared.learn) // 4
     for (images, masks, keys), (others, other_masks, other_keys) in zip(first, second, strict=True):
         assert images.dtype == masks.dtype == torch.uint8
         assert images.shape == (4, 3, 48, 48)
         assert masks.shape == (4, 1, 48, 48)
-        assert isinstance(keys, np.ndarray)  # a tensor would be sent to the GPU, and waited for
+        assert isinstance(keys, np.ndarray)  # a tensor would be moved to the GPU, which synchronizes
         assert torch.equal(images, others)
         assert torch.equal(masks, other_masks)
         assert np.array_equal(keys, other_keys)
@@ -96,7 +96,7 @@ def test_base_data_fills_its_share_of_each_batch(
     recipe = recipe.model_copy(update={"data": data})
     prepared = prepare_data(recipe, RunFolder(tmp_path / "run"), resume=False, run=RunContext())
     assert prepared.base is not None
-    assert len(prepared.base) == len(prepared.base_samples) == 8  # those of its split that is learnt from
+    assert len(prepared.base) == len(prepared.base_samples) == 8  # those of its training split
     for images, _, keys in training_loader(prepared, recipe, 4):
         places = keys[:, 1] % (len(prepared.learn) + len(prepared.base))
         from_base = places >= len(prepared.learn)
@@ -125,7 +125,7 @@ def test_workers_give_what_this_process_gives(recipe: TrainRecipe, prepared: Pre
     for (images, masks, keys), (others, other_masks, other_keys) in zip(
         ahead, training_loader(prepared, recipe, 4), strict=True
     ):
-        assert len(images) > len(keys)  # partners come along
+        assert len(images) > len(keys)  # partners follow the images
         assert torch.equal(images, others)
         assert torch.equal(masks, other_masks)
         assert np.array_equal(keys, other_keys)

@@ -1,4 +1,4 @@
-"""Losses of segmentation: values computed by hand, gradients, and what each promises of images without a lesion."""
+"""Losses of segmentation: values computed by hand, gradients, and images without a lesion."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Case(NamedTuple):
     probability: tuple[float, ...]
     target: tuple[float, ...]
     ce: float
-    dice: float  # the index, of which the losses are made
+    dice: float  # the index that the losses contain
     jaccard: float
     tversky: float
 
@@ -78,7 +78,7 @@ def test_every_loss_has_its_column() -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_value(name: str, case: Case) -> None:
     found = float(make_loss(name)(logits_of(case.probability), target_of(case.target)))
-    slack = 4e-5 if name == "focal_tversky" else 1e-9  # whose power is cut off just above nothing
+    slack = 4e-5 if name == "focal_tversky" else 1e-9  # its base is limited to a small positive number
     assert found == pytest.approx(BY_HAND[name](case), abs=slack)
 
 
@@ -132,7 +132,7 @@ def test_an_image_without_lesion_can_be_learnt(name: str) -> None:
 def test_weight_of_lesion(name: str) -> None:
     case = CASES[0]
     logits, target = logits_of(case.probability), target_of(case.target)
-    added = 2 * math.log(2) / 2 if losses()[name].spec.weighted else 0.0  # the one pixel of lesion counts three times
+    added = 2 * math.log(2) / 2 if losses()[name].spec.weighted else 0.0  # the pixel of lesion has a weight of three
     assert float(make_loss(name, 3.0)(logits, target)) == pytest.approx(BY_HAND[name](case) + added)
 
 
@@ -151,7 +151,7 @@ SEVERAL = tuple(name for name in NAMES if losses()[name].spec.multi_class)
 
 @pytest.mark.parametrize("name", SEVERAL)
 def test_several_classes_by_hand(name: str) -> None:
-    """Three pixels of three classes, each found with probability 1/2, the rest shared: an index is 2/4 and 1/3."""
+    """Three pixels of three classes, each with probability 1/2, the rest divided: the indices are 2/4 and 1/3."""
     import torch
 
     target = torch.eye(3, dtype=torch.float64).view(1, 3, 1, 3)

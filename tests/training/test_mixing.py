@@ -1,4 +1,4 @@
-"""Mosaics and patches: image and mask take the same path, partners follow from the key, and nothing else matters."""
+"""Mosaics and patches: image and mask are mixed alike, and the key alone determines the partners."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def keys(*images: int, epoch: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def masks() -> torch.Tensor:
-    """Ellipses of many sizes and places, uint8 (image, 1, row, column)."""
+    """Return ellipses of many sizes and positions, uint8 (image, 1, row, column)."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:40, :40]
     drawn = [
@@ -42,7 +42,7 @@ def masks() -> torch.Tensor:
 
 
 def vary(how: AugmentationConfig, masks: torch.Tensor, places: np.ndarray, seed: int = 0) -> list[torch.Tensor]:
-    """Vary images that equal their masks."""
+    """Augment images that equal their masks."""
     partners = PartnerSampler(how, seed, len(masks)).sample(places)
     whole = masks[np.concatenate([places[:, 1] % len(masks), partners])]
     return list(BatchAugmentation(how, SIDE, seed)(whole.repeat(1, 3, 1, 1), whole, places))
@@ -124,7 +124,7 @@ def test_a_mosaic_shows_four_images_each_in_a_corner_of_its_own() -> None:
     for one in found[:, 0]:
         corners = [one[0, 0], one[0, -1], one[-1, 0], one[-1, -1]]
         assert sorted(int(corner) for corner in corners) == [50, 100, 150, 200]
-        for corner in corners:  # rectangles that fill all, none below a tenth or above a half
+        for corner in corners:  # rectangles that fill the image, each between a tenth and a half of it
             assert 0.1 < float((one == corner).float().mean()) < 0.5
         assert set(one.unique().tolist()) == {50, 100, 150, 200}
     assert len({int(one[0, 0, 0]) for one in found}) == 4  # any of the four may be at the top left

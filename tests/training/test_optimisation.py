@@ -1,4 +1,4 @@
-"""Optimisers go downhill; schedules go through the rates that they promise, a resumed run through the same."""
+"""Optimizers reduce the loss; schedules have the documented rates, also in a resumed run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROMISES: dict[str, Callable[[list[float]], bool]] = {
 
 
 def rates_of(name: str, course: ScheduleSteps, *, stop_after: int | None = None) -> list[float]:
-    """The rates of a run; one that is stopped goes on with new objects and what a checkpoint keeps."""
+    """Return the rates of a run; a resumed one continues with new objects and the state of a checkpoint."""
     import torch
 
     from napari_melanoma.training.tasks.task import OPTIMIZERS
@@ -89,7 +89,7 @@ def test_a_step_lies_in_its_cycle(step: int, first: int, growth: float) -> None:
     done, length = position_in_cycle(step, course)
     assert 0 <= done < length
     assert length >= first
-    if step:  # the cycle goes on, or a longer one begins after its last step
+    if step:  # the cycle continues, or a longer one begins after its last step
         before, shorter = position_in_cycle(step - 1, course)
         assert (done, length) == (before + 1, shorter) or (done == 0 and before == shorter - 1 and length >= shorter)
 
@@ -101,7 +101,7 @@ def test_cycles_are_counted_in_epochs(recipe: TrainRecipe, change: Change) -> No
 
     chosen = change(recipe, schedule="cosine_restarts", epochs=12, cycle_epochs=2, cycle_growth=1.0)
     optimiser = OPTIMIZERS["sgd"]([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.1}], 0.0)
-    schedule, rates = make_schedule(chosen, optimiser, 60), []  # five steps an epoch
+    schedule, rates = make_schedule(chosen, optimiser, 60), []  # five steps per epoch
     for _ in range(60):
         rates.append(schedule.get_last_lr()[0])
         optimiser.step()

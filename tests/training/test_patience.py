@@ -11,7 +11,7 @@ from napari_melanoma.training.monitor import longest_cycle, patience_warnings
 from napari_melanoma.training.recipe import TrainRecipe
 
 LENGTHS = [
-    ((4, 4, 2), 0),  # one cycle: nothing springs back
+    ((4, 4, 2), 0),  # one cycle: no restart
     ((11, 4, 2), 0),
     ((12, 4, 2), 8),
     ((28, 4, 2), 16),
@@ -32,7 +32,7 @@ def test_longest_cycle_that_does_not_exhaust_patience(run: tuple[int, float, flo
 WARNED: list[tuple[dict[str, Any], bool]] = [
     ({"schedule": "cosine_restarts", "epochs": 28, "patience": 15}, True),
     ({"schedule": "cosine_restarts", "epochs": 28, "patience": 16}, False),
-    ({"schedule": "cosine_restarts", "epochs": 16}, False),  # what a recipe has by default
+    ({"schedule": "cosine_restarts", "epochs": 16}, False),  # the defaults of a recipe
     ({"schedule": "one_cycle", "epochs": 28, "patience": 2}, False),
 ]
 

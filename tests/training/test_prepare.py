@@ -1,4 +1,4 @@
-"""What a run learns from: checked before anything else, written down, found again when the run goes on."""
+"""The data of a run: checked first, recorded in its folder, and found again when it is resumed."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def test_a_picture_that_is_held_out_is_not_learnt_from_under_another_name(
     shutil.move(tmp_path / "again.png", learnt.image)
     prepared = prepare(recipe, run_folder)
     assert learnt not in prepared.samples.training
-    assert len(prepared.samples.training) == len(prepared.learn) == 14  # without the other image of that patient
+    assert len(prepared.samples.training) == len(prepared.learn) == 14  # without the other image of the patient
     assert len(prepared.samples.test) == 4
     assert "Removed from the training data, because the same picture, or" in events(run_folder.path)[0]["message"]
     assert learnt.image_id in events(run_folder.path)[0]["message"]
@@ -268,7 +268,7 @@ def test_a_picture_that_is_held_out_is_not_learnt_from_under_another_name(
 def test_a_helper_and_a_resumed_run_do_not_compare_pictures_again(
     of_data: TrainRecipe, run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first process has, and wrote down what came of it."""
+    """The first process has checked them, and stored the result."""
     first = prepare(of_data, run_folder)
     monkeypatch.setattr("napari_melanoma.training.data_selection.find_same_pictures", None)
     again = prepare_data(of_data, run_folder, resume=True, run=RunContext())

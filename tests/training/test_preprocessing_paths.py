@@ -1,4 +1,4 @@
-"""Whatever asks a network, in learning, tuning, a batch, a dock or a rating, feeds it photographs prepared alike."""
+"""Photographs are preprocessed in the same way for training, validation, batches, docks and evaluation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PREPARED = PreprocessingConfig(remove_hair=True, color_constancy=True, working_s
 
 
 class Recording(Segmenter):
-    """Remembers what the network is given."""
+    """Record the inputs of the network."""
 
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         self.given = list(inputs)
@@ -40,7 +40,7 @@ class Recording(Segmenter):
 
 @pytest.fixture(scope="module")
 def prepared_bundle(tiny_bundle: BundleInfo, tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
-    """A model that learnt from prepared photographs."""
+    """A model that was trained on preprocessed photographs."""
     config = tiny_bundle.config.model_copy(update={"name": "prepared", "preprocessing": PREPARED})
     return write_bundle(tmp_path_factory.mktemp("bundles") / "prepared", config, load_network(tiny_bundle), "# Card\n")
 
@@ -50,7 +50,7 @@ def photograph(tmp_path: Path) -> Path:
     """A data set of one tinted photograph with a dark line across it."""
     rows, columns = np.mgrid[:120, :160]
     rgb = np.where(np.abs(rows - columns / 2 - 20)[..., None] < 1.5, (30, 25, 20), (210, 150, 110)).astype(np.uint8)
-    rgb[::16, ::16] = (120, 180, 240)  # sparkles, which small copies blur away
+    rgb[::16, ::16] = (120, 180, 240)  # bright dots, which downsampling removes
     write_rgb(tmp_path / "data/images/one.png", rgb)
     write_mask(tmp_path / "data/masks/one.png", rows > 60)
     write_table(tmp_path / "data/dataset.csv", [{"image_id": "one"}])
@@ -58,7 +58,7 @@ def photograph(tmp_path: Path) -> Path:
 
 
 def stored(folder: Path, data: Path, side: int, preprocessing: PreprocessingConfig) -> NDArray[np.uint8]:
-    """Bring the photograph into a store and read it from there, as a training does."""
+    """Decode the photograph into a store and read it from there, as a training does."""
     run, (sample,) = RunContext(), read_dataset(data)
     with PixelStore.open_locked(folder, run, preprocessing) as store:
         contents = scan_files([sample.image, sample.mask], store.index, run).known

@@ -1,4 +1,4 @@
-"""The document describes every key of a recipe, and no other."""
+"""The documentation lists every key of a recipe; contradictory recipes are refused."""
 
 from __future__ import annotations
 

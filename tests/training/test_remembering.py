@@ -1,4 +1,4 @@
-"""A frozen encoder looks at each image once where images are shown as they are, and learning goes on as without it."""
+"""The cache of a frozen encoder: each unchanged image is encoded once, with the same result of the training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STILL = {
 
 
 class Counting(nn.Module):
-    """An encoder that counts the images it looks at."""
+    """An encoder that counts its input images."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ def test_a_cache_of_half_precision_is_another_one() -> None:
 
 
 def batch(pixels: torch.Tensor, epoch: int, *places: int) -> ClassBatch:
-    """Some images of an epoch, by their places in a data set."""
+    """Return some images of an epoch, by their indices in a data set."""
     keys, none = np.array([(epoch, place) for place in places]), torch.zeros(len(places), 0)
     masks = torch.zeros(len(places), 1, *pixels.shape[2:], dtype=torch.uint8)
     shares, nan = torch.eye(2)[torch.zeros(len(places), dtype=torch.int64)], torch.full((len(places),), torch.nan)
@@ -174,7 +174,7 @@ def batch(pixels: torch.Tensor, epoch: int, *places: int) -> ClassBatch:
 def test_an_image_has_so_many_versions_in_all_epochs_and_folds(versions: int) -> None:
     pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     seen: list[set[bytes]] = [set(), set()]
-    for seed in (1, 2):  # of two folds, in which the images have other places
+    for seed in (1, 2):  # two folds, in which the images have different indices
         run = recipe({"flip": True}, augmented_versions=versions).model_copy(update={"seed": seed})
         model = run.model.model_copy(update={"input_size": 32})
         augment = ClassAugmentation(run.model_copy(update={"model": model}))

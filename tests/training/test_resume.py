@@ -1,4 +1,4 @@
-"""A run that was stopped, anywhere and by anything, ends with exactly the weights of one that never was."""
+"""A run that was stopped at any point and resumed ends with exactly the weights of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.usefixtures("user_folders", "every_batch")
 
 @pytest.fixture
 def every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Report each batch, so that a test can act at any."""
+    """Report each batch, so that a test can stop at any of them."""
     from napari_melanoma.training import callbacks
 
     monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
 
 
 class StopAt(RunContext):
-    """Cancels at the first report that begins so."""
+    """Return a context that cancels at the first report that starts with a text."""
 
     def __init__(self, message: str) -> None:
         super().__init__(self._on_progress)
@@ -155,7 +155,7 @@ def test_a_run_without_the_choice_of_monitor_can_be_resumed(alone: TrainRecipe, 
 def test_a_run_folder_may_be_moved(stopped_once: tuple[TrainRecipe, Path], stopped: Path, tmp_path: Path) -> None:
     alone, original = stopped_once
     train(alone, tmp_path / "whole", resume=False, run=RunContext())
-    away = original.rename(original.with_name("away"))  # an absolute path into it leads nowhere
+    away = original.rename(original.with_name("away"))  # absolute paths into it are invalid now
     try:
         resume(alone, stopped)
     finally:
@@ -169,7 +169,7 @@ def test_a_run_that_had_stopped_early_does_not_learn_on(
     def fail(*_: object, **__: object) -> None:
         raise SaveError("the disk is full")
 
-    recipe = change(alone, epochs=9, patience=1, learning_rate=1e-9)  # nothing ever gets better
+    recipe = change(alone, epochs=9, patience=1, learning_rate=1e-9)  # no epoch is better than the first
     with monkeypatch.context() as patch, pytest.raises(SaveError):
         patch.setattr("napari_melanoma.runs.task_setups.write_bundle", fail)
         train(recipe, tmp_path, resume=False, run=RunContext())

@@ -1,4 +1,4 @@
-"""Which images a step learns from: the same for whoever asks, whole steps, every class or base image as promised."""
+"""The images of each step: the same in every process, in full steps, with the configured shares."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_step_has_the_requested_shares(learn: int, base: int, batch: int, sampli
     assert keys.shape == (max(1, learn // step.learn), step.step, 2)
     images = keys[..., 1] % order.total
     assert (np.sum(images >= learn, axis=1) == step.base).all()
-    assert len(np.unique(keys[..., 1])) == keys[..., 1].size  # an image that comes again is varied anew
+    assert len(np.unique(keys[..., 1])) == keys[..., 1].size  # a repeated image is augmented differently
     assert keys.min() >= 0
 
 

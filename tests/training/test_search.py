@@ -1,4 +1,4 @@
-"""A search of a real, tiny training by its verb."""
+"""The command for a search, with a tiny training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 
 @pytest.fixture
 def searched(alone: TrainRecipe) -> SearchRecipe:
-    """One epoch of losses and a schedule that no other test trains with."""
+    """One epoch with losses and a schedule that no other test uses."""
     options = {
         "loss": ["ce_log_jaccard", "focal_tversky"],
         "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True},

@@ -1,4 +1,4 @@
-"""Segmentation of several classes: what a recipe may ask, what is refused of label images; a phantom is learnt."""
+"""Segmentation of several classes: valid recipes and label images, and training on a phantom."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIDE, COUNT = 48, 24
 
 
 def draw_tiles(folder: Path, count: int = COUNT, seed: int = 0) -> Path:
-    """Write tiles that are glass above, stroma below, with a nest in it."""
+    """Write tiles with glass above and stroma below, which contains a nest."""
     rng = np.random.default_rng(seed)
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
@@ -164,7 +164,7 @@ def test_colours_are_no_labels(tiles: Path, tmp_path: Path) -> None:
 
 
 def test_augmentation_keeps_labels_whole() -> None:
-    """Nothing but classes comes out, where they were; of two classes the same as of a mask, but for ties."""
+    """The result contains only classes, at their position; two classes give the same as a mask, except for ties."""
     import torch
 
     from napari_melanoma.training.augmentation import BatchAugmentation
@@ -198,7 +198,7 @@ def test_weights_of_classes() -> None:
 
 
 class StopAt(RunContext):
-    """Cancels when an epoch begins."""
+    """Return a context that cancels when an epoch begins."""
 
     def __init__(self, message: str) -> None:
         super().__init__(self._on_progress)
@@ -282,7 +282,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
     from napari_melanoma.training import callbacks
 
-    monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)  # else an epoch may pass without a word
+    monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)  # otherwise an epoch may pass without an event
     recipe, whole = trained
     with pytest.raises(Cancelled):
         train(recipe, tmp_path / "parts", resume=False, run=StopAt("Epoch 3 of 6, "))

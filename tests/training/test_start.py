@@ -34,12 +34,12 @@ def published(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def from_file(recipe: TrainRecipe, published: Path) -> TrainRecipe:
-    """A recipe that starts from it."""
+    """A recipe that starts from this file."""
     return starting(recipe, str(published))
 
 
 def starting(recipe: TrainRecipe, start: str, **options: Any) -> TrainRecipe:
-    """A recipe with the small network that starts from something."""
+    """Return a recipe with the small network and given initial weights."""
     model = {"architecture": "deeplabv3plus_mobilenetv2", "options": {**MOBILENET, **options}, "start": start}
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=model)})
 

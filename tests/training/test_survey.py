@@ -1,4 +1,4 @@
-"""Which images a run learns from: nobody who is held out, no two data sets of one name, and each looked at once."""
+"""Selection of the training images: no patient of the test set, no two data sets of one name, no copies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def edit(folder: Path, values: Callable[[int, dict[str, str]], dict[str, str]]) 
 
 
 class CountedGroup(str):
-    """A group that counts how often it is held against another one."""
+    """A group that counts how often it is compared."""
 
     __slots__ = ()
     compared = 0
@@ -51,7 +51,7 @@ class CountedGroup(str):
 
 
 def test_no_list_of_all_images_is_searched_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Among 400,000 images that would take hours; two images are the same where their groups are."""
+    """For 400,000 images that would take hours; images are compared by their groups."""
     monkeypatch.setattr(Sample, "__eq__", lambda one, other: one.group == other.group)
     monkeypatch.setattr(CountedGroup, "compared", 0)
     samples = [Sample(f"i{n}", Path(f"i{n}"), Path("m"), CountedGroup(f"g{n}"), "", "a") for n in range(2_000)]
@@ -87,7 +87,7 @@ def test_base_data_exclude_test_patients(recipe: TrainRecipe, change: Any) -> No
 def test_a_name_in_test_and_training_data_is_reported(
     recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
 ) -> None:
-    """Patients 10 and 11 of one data set judge; the other data set has patients of these names to learn from."""
+    """Patients 10 and 11 are in the test set of one data set; the other has training patients of these names."""
     other = edit(draw(tmp_path / "other", seed=1), lambda *_: {"split": "train"})
     found = check_data(change(recipe, data={"datasets": (*recipe.data.datasets, str(other))}), RunContext())
     assert any(
@@ -132,7 +132,7 @@ def find(chosen: SelectedSamples) -> tuple[SelectedSamples, list[Duplicate]]:
 
 
 def copied(sample: Sample, path: Path) -> Path:
-    """Draw a picture a bit smaller."""
+    """Resize a picture to be slightly smaller."""
     Image.open(sample.image).resize((40, 40)).save(path)
     return path
 

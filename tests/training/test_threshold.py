@@ -1,4 +1,4 @@
-"""The threshold of a bundle: three rules on tuning images that are known pixel by pixel."""
+"""The threshold of a bundle: three rules, on validation images whose pixels are known."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PARENT = {"name": "older", "fingerprint": "0" * 64}
 
 
 class Reader:
-    """Stands for a network: the probability of a pixel is its value."""
+    """Replaces a network: the probability of a pixel is its value."""
 
     device = "cpu"
 
@@ -35,7 +35,7 @@ class Reader:
 
 
 def batches(count: int, rows_of_halo: int) -> Iterator[tuple[Tensor, Tensor, None]]:
-    """Images with three rows of lesion and some of a halo that is lesion in none; one a batch."""
+    """Return images with three rows of lesion and a halo without lesion, one per batch."""
     import torch
 
     for _ in range(count):
@@ -58,7 +58,7 @@ def chosen(recipe: TrainRecipe, *, parent: float | None, count: int = 4, halo: i
 CASES = [
     # rule, parent's threshold, images, expected threshold and Jaccard; 30 pixels of lesion, 30 of halo
     ("best", None, 4, 0.61, 1.0),
-    ("best", 0.52, 4, 0.61, 1.0),  # whatever the parent's was
+    ("best", 0.52, 4, 0.61, 1.0),  # the threshold of the parent is not used
     ("best", 0.52, 1, 0.61, 1.0),
     ("steady", None, 4, 0.61, 1.0),
     ("steady", 0.52, 4, 0.61, 1.0),  # better on every image

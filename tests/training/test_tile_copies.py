@@ -1,4 +1,4 @@
-"""Tiles of slides that show the same: glass looks alike everywhere, a copied slide is one slide."""
+"""Copied slides are found by their tiles; tiles that look alike, such as glass, are not copies."""
 
 from __future__ import annotations
 

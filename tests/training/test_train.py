@@ -1,4 +1,4 @@
-"""A training run from recipe to bundle: what it leaves, how it stops, and that resuming changes nothing."""
+"""A training run from recipe to bundle: its files, its messages, and how it is canceled."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _events(folder: Path) -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def done(recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
-    """The model of a run that is only looked at."""
+    """A finished run, which tests only read."""
     return train(recipe, tmp_path_factory.mktemp("done") / "run", resume=False, run=RunContext())
 
 
@@ -101,12 +101,12 @@ def test_cancel_through_the_folder(recipe: TrainRecipe, tmp_path: Path, monkeypa
 def test_launched_run_obeys_control_json_while_decoding(recipe: TrainRecipe, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    folder.append_event("launched")  # as the dock does, which follows the folder from then on
+    folder.append_event("launched")  # as by the dock, which reads the folder from then on
 
     with pytest.raises(Cancelled):
         train(recipe, folder.path, resume=False, run=RunContext(lambda progress: folder.write_command("cancel")))
     kinds = [event["kind"] for event in _events(folder.path)]
-    assert kinds == ["launched", "progress", "cancelled"]  # it speaks before it reads the first file
+    assert kinds == ["launched", "progress", "cancelled"]  # an event precedes the first file
     assert not folder.config.exists()
 
 

@@ -1,4 +1,4 @@
-"""Phantom bags with known truth: a few tiles decide what a slide is, and it is written down which."""
+"""Phantom bags with known truth: a few known tiles determine the class of a slide."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 FEATURES, TILES, DECIDING = 12, 48, 3
-SIGN = np.array([4.0] * 4 + [0.0] * (FEATURES - 4))  # what a deciding tile has beside noise
+SIGN = np.array([4.0] * 4 + [0.0] * (FEATURES - 4))  # added to the noise of a decisive tile
 
 Draw = Callable[..., Path]
 
@@ -66,7 +66,7 @@ def write_bag(folder: Path, embeddings: NDArray, failed: Sequence[int] = (), **h
 
 
 def draw_bag(folder: Path, positive: bool, seed: int, tiles: int = TILES, **how: Any) -> list[int]:
-    """Write a bag of noise in which, of a positive slide, a few tiles decide; gives which."""
+    """Write a bag of noise, with a few decisive tiles if the slide is positive; return their indices."""
     draw = np.random.default_rng(seed)
     embeddings = draw.normal(size=(tiles, FEATURES))
     deciding = sorted(draw.choice(tiles, DECIDING, replace=False).tolist()) if positive else []
@@ -77,7 +77,7 @@ def draw_bag(folder: Path, positive: bool, seed: int, tiles: int = TILES, **how:
 
 @cache
 def draw_once(folder: Path, positive: bool, seed: int) -> list[int]:
-    """Draw a bag that data sets get copies of: writing takes twenty times as long as copying."""
+    """Write a bag of which data sets get copies: writing takes twenty times as long as copying."""
     return draw_bag(folder, positive, seed)
 
 
@@ -110,7 +110,7 @@ def draw_cohort(tmp_path_factory: pytest.TempPathFactory) -> Draw:
 
 
 def bag_recipe(dataset: Path, **more: Any) -> TrainRecipe:
-    """A recipe that takes a second."""
+    """A recipe that trains in a second."""
     values: dict[str, Any] = {
         "name": "phantom-mil",
         "task": "classification",
@@ -133,7 +133,7 @@ def cohort(draw_cohort: Draw, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def learnt(draw_cohort: Draw, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, BundleInfo]:
-    """A data set, a run that learnt from it, and its bundle."""
+    """A data set, a run that was trained on it, and its bundle."""
     folder = tmp_path_factory.mktemp("learnt")
     data = draw_cohort(folder / "cohort", slides=60)
     bundle = train(bag_recipe(data, epochs=15), folder / "run", resume=False, run=RunContext())
@@ -149,5 +149,5 @@ def write_bag_fixture() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session", name="bag_recipe")
 def bag_recipe_fixture() -> Callable[..., TrainRecipe]:
-    """A recipe that takes a second: data set, changes."""
+    """Return a function that creates a recipe of a second from a data set and changes."""
     return bag_recipe

@@ -1,4 +1,4 @@
-"""What makes one answer of many tiles: the same in whatever order and pieces they come, and as the paper writes it."""
+"""Pooling of tiles: independent of their order and chunks, with the formula of the paper."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_bundle_gives_it_back(tmp_path: Path) -> None:
     with torch.inference_mode():
         torch.testing.assert_close(load_network(info)(tiles), asked(tiles), rtol=1e-2, atol=1e-2)
     with pytest.raises(BundleError, match="classifies whole slides from tile embeddings"):
-        require_task(info, "classification")  # no photograph is shown to it
+        require_task(info, "classification")  # it cannot be used for photographs
 
 
 @pytest.mark.parametrize("missing", ["tile", "classifier"])

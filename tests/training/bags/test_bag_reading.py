@@ -1,4 +1,4 @@
-"""Bags on the disk: read in pieces, drawn without reading all, refused where they are no embeddings or not finished."""
+"""Bags on disk: read in chunks, sampled without reading all, refused without embeddings or if unfinished."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_melanoma.data.bags import Bag
 
 Write = Callable[..., Path]
 TILES, FEATURES = 100, 4
-VALUES = np.arange(TILES, dtype=np.float32)[:, None] + np.zeros(FEATURES, np.float32)  # a tile is known by its number
+VALUES = np.arange(TILES, dtype=np.float32)[:, None] + np.zeros(FEATURES, np.float32)  # its number identifies a tile
 
 
 def test_all_tiles_come_but_those_that_failed(write_bag: Write, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_of_a_large_store_few_chunks_are_read(
     assert 20_000 / length > 6
     assert len(read) <= 3 * len(drawn)
     assert {len(one) for one in drawn} == {50}
-    assert len(set(read)) > 6  # other ones each time
+    assert len(set(read)) > 6  # different tiles each time
 
 
 def test_another_process_opens_it_again(write_bag: Write, tmp_path: Path) -> None:
@@ -112,4 +112,4 @@ def test_the_fingerprint_distinguishes_bags(write_bag: Write, tmp_path: Path) ->
     assert len({known, *(Bag.open(other).fingerprint() for other in others)}) == 4
     content = json.loads((one / "result.json").read_text())
     (one / "result.json").write_text(json.dumps({**content, "seconds": 3}))
-    assert Bag.open(one).fingerprint() == known  # what is written at the end does not count
+    assert Bag.open(one).fingerprint() == known  # the result at the end is not part of it

@@ -1,4 +1,4 @@
-"""Training on phantom bags whose truth is known: a few tiles decide, and the network must find them, or nothing."""
+"""Training on phantom bags with known truth: the network must find the few decisive tiles."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def rows_of(run: Path) -> list[dict[str, str]]:
 
 
 class StopAt(RunContext):
-    """Cancels at the first report that begins so."""
+    """Return a context that cancels at the first report that starts with a text."""
 
     def __init__(self, message: str) -> None:
         super().__init__(self._on_progress)
@@ -77,7 +77,7 @@ def test_attention_falls_on_the_tiles_that_decide(learnt: Learnt) -> None:
             mass.append(float(weights[deciding].sum()) / (len(deciding) / len(weights)))
     assert len(hits) == 30
     assert np.mean(hits) >= 0.9  # the pointing game
-    assert np.median(mass) > 3  # times what even weights would put there
+    assert np.median(mass) > 3  # times as much as with equal weights
 
 
 def test_random_labels_cannot_be_learned(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_the_bundle_records_its_encoder(learnt: Learnt) -> None:
 def whole(
     draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[TrainRecipe, Path]:
-    """A recipe of three epochs, and a run that was not stopped."""
+    """A recipe of three epochs, and a run that was not interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     data = draw_cohort(folder / "cohort", 14)
     recipe = bag_recipe(data, epochs=3, data={"datasets": [str(data)], "tuning_fraction": 0.4, "split": "all"})
@@ -149,7 +149,7 @@ def test_a_stopped_run_ends_with_the_same_weights(whole: tuple[TrainRecipe, Path
     (recipe, whole_run), stopped = whole, tmp_path / "stopped"
     with pytest.raises(Cancelled):
         train(recipe, stopped, resume=False, run=StopAt(at), evaluate=False)
-    if at.startswith("Reading"):  # before anything was begun
+    if at.startswith("Reading"):  # before the training starts
         assert not (stopped / "checkpoints").exists()
     train(recipe, stopped, resume=(stopped / "config.toml").exists(), run=RunContext(), evaluate=False)
     one, other = (load_network(read_bundle(run / "bundle")).state_dict() for run in (whole_run, stopped))
