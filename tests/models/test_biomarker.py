@@ -43,7 +43,7 @@ def row() -> Tensor:
 
 
 @pytest.mark.parametrize(("kernel", "side"), [(1, 4), (7, 4), (3, 9)])
-def test_attention_is_the_sigmoid_of_what_mean_and_maximum_say(kernel: int, side: int) -> None:
+def test_attention_is_the_sigmoid_of_mean_and_maximum(kernel: int, side: int) -> None:
     import torch
 
     from napari_melanoma.models.blocks.biomarker import SpatialAttention
@@ -85,7 +85,7 @@ def test_features_of_the_image_can_be_normalised_before_they_are_joined(images: 
     assert not any("image_norm" in name for name in built().state_dict())
 
 
-def test_the_maps_that_are_kept_are_weighed_by_the_attention_that_is_shown(images: Tensor) -> None:
+def test_the_maps_are_weighted_by_the_displayed_attention(images: Tensor) -> None:
     import torch
 
     network = built(use_depth=False)
@@ -128,7 +128,7 @@ def test_the_mean_of_the_map_is_the_depth(module: str, images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_millimetres_come_back(log: bool) -> None:
+def test_depths_are_converted_to_mm_and_back(log: bool) -> None:
     import torch
 
     network = built(depth_log=log, depth_mean=0.9, depth_std=0.4)
@@ -137,7 +137,7 @@ def test_millimetres_come_back(log: bool) -> None:
     assert float(network.to_mm(torch.tensor(-9.0))) == 0
 
 
-def test_a_measured_depth_counts_where_it_is_known_and_the_predicted_one_elsewhere(images: Tensor, row: Tensor) -> None:
+def test_a_measured_depth_replaces_the_predicted_one_if_it_is_known(images: Tensor, row: Tensor) -> None:
     import torch
 
     network = built(depth_source="measured", measured=MEASURED, depth_mean=1.0, depth_std=2.0)
@@ -157,7 +157,7 @@ def test_a_measured_depth_counts_where_it_is_known_and_the_predicted_one_elsewhe
 
 
 @pytest.mark.parametrize(("mm", "place"), [(0.0, 0), (0.74, 0), (0.75, 1), (1.04, 1), (2.0, 2), (4.05, 4), (9.0, 4)])
-def test_one_hot_depths_stand_in_the_bins_of_the_t_categories(mm: float, place: int) -> None:
+def test_one_hot_depths_use_the_bins_of_the_t_categories(mm: float, place: int) -> None:
     import torch
 
     network = built(depth_encoding="one_hot", depth_mean=1.0, depth_std=2.0)
@@ -207,7 +207,7 @@ def test_the_size_is_as_documented(encoder: str, millions: float) -> None:
 
 
 @pytest.mark.parametrize("encoder", ["test_efficientnet", "resnet18", "test_convnext"])
-def test_levels_that_are_left_off_are_not_built(encoder: str, images: Tensor) -> None:
+def test_omitted_levels_are_not_built(encoder: str, images: Tensor) -> None:
     import torch
 
     whole, less = (built(encoder=encoder, levels_left_off=count, use_depth=False) for count in (0, 1))

@@ -56,7 +56,7 @@ def test_a_changed_configuration_is_read_again(copied: Path) -> None:
     assert read_bundle(copied).config.title == "another"
 
 
-def test_missing_card_is_an_empty_one(copied: Path) -> None:
+def test_a_missing_card_is_empty(copied: Path) -> None:
     (copied / "README.md").unlink()
     assert read_bundle(copied).card == ""
 
@@ -69,7 +69,7 @@ def test_missing_file(copied: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "fault"), [("{", "cannot read"), ("[1]", "contains a list")])
-def test_config_that_is_no_object(copied: Path, text: str, fault: str) -> None:
+def test_a_config_that_is_no_object_is_refused(copied: Path, text: str, fault: str) -> None:
     (copied / "config.json").write_text(text)
     with pytest.raises(BundleError, match=fault):
         read_bundle(copied)
@@ -134,13 +134,13 @@ def test_registry_finds_by_name_and_path(copied: Path, monkeypatch: pytest.Monke
     assert "tiny" in [bundle.name for bundle in registry.list_bundles()]
 
 
-def test_registry_passes_over_a_broken_bundle(copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_registry_skips_a_damaged_bundle(copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
     (copied / "config.json").write_text("{")
     assert "tiny" not in [bundle.name for bundle in registry.list_bundles()]
 
 
-def test_registry_names_the_known(monkeypatch: pytest.MonkeyPatch, copied: Path, tmp_path: Path) -> None:
+def test_an_unknown_name_lists_the_known_bundles(monkeypatch: pytest.MonkeyPatch, copied: Path, tmp_path: Path) -> None:
     monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
     with pytest.raises(BundleError, match=r"no model named 'big' \(available: .*tiny"):
         registry.find_bundle("big")

@@ -62,7 +62,7 @@ def test_melanoma_and_naevus_of_an_unseen_look_are_distinguished() -> None:
         assert counts[other] < counts[own] / 20
 
 
-def test_noise_is_unlike_its_training(demo: BundleInfo) -> None:
+def test_noise_is_out_of_distribution(demo: BundleInfo) -> None:
     familiar = TileNoveltyDetector.from_bundle(demo, "cpu")
     assert familiar is not None
     noise = np.random.default_rng(0).integers(0, 256, (2, demo.config.input_size, demo.config.input_size, 3))

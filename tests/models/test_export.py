@@ -36,7 +36,7 @@ def exported(network, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
 
 @pytest.mark.parametrize("form", export.FORMATS)
 @pytest.mark.parametrize("count", [1, 3])
-def test_the_file_answers_as_the_network_does(exported: dict[str, Path], network, form: str, count: int) -> None:
+def test_the_file_predicts_the_same_as_the_network(exported: dict[str, Path], network, form: str, count: int) -> None:
     import torch
 
     images = torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -53,7 +53,7 @@ TABLES["image"] = TabularShape()
 
 @pytest.mark.parametrize("form", export.FORMATS)
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
-def test_the_file_takes_the_columns_that_the_network_takes(table: TabularShape, form: str, tmp_path: Path) -> None:
+def test_the_file_has_the_tabular_inputs_of_the_network(table: TabularShape, form: str, tmp_path: Path) -> None:
     import torch
     from torch import nn
 
@@ -83,12 +83,12 @@ def test_the_file_takes_the_columns_that_the_network_takes(table: TabularShape, 
 
 
 @pytest.mark.parametrize("form", export.FORMATS)
-def test_the_file_carries_what_a_program_must_know(exported: dict[str, Path], form: str) -> None:
+def test_the_file_contains_the_metadata(exported: dict[str, Path], form: str) -> None:
     assert export.read_metadata(exported[form]) == '{"threshold": 0.5}'
 
 
 @pytest.mark.parametrize("form", export.FORMATS)
-def test_the_file_names_no_folder_of_whoever_exports(exported: dict[str, Path], form: str) -> None:
+def test_the_file_contains_no_folder_name(exported: dict[str, Path], form: str) -> None:
     content = exported[form].read_bytes()
     if zipfile.is_zipfile(exported[form]):
         with zipfile.ZipFile(exported[form]) as archive:

@@ -93,11 +93,11 @@ def test_information_of_the_table_is_not_learnt_without_it() -> None:
 
 
 @pytest.mark.parametrize("fusion", WITH_IMAGE)
-def test_what_only_the_image_shows_is_learnt_with_it(fusion: Fusion) -> None:
+def test_information_of_the_image_is_learnt_with_it(fusion: Fusion) -> None:
     assert share_right_after_learning(network_of(fusion), "image") > 0.9
 
 
-def test_what_only_the_image_shows_is_not_learnt_without_it() -> None:
+def test_information_of_the_image_is_not_learnt_without_it() -> None:
     assert share_right_after_learning(network_of("tabular"), "image") < 0.75
 
 
@@ -229,7 +229,7 @@ def test_any_encoder_of_timm_gives_maps_of_images_of_any_size(encoder: str) -> N
     assert deepest.ndim == 4
 
 
-def test_maps_with_channels_last_are_turned() -> None:
+def test_maps_with_channels_last_are_transposed() -> None:
     import torch
 
     network: Any = network_of("concat", encoder="swin_s3_tiny_224").eval()
@@ -250,6 +250,6 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("options", "fault"), REFUSED, ids=str)
-def test_what_cannot_be_built_is_refused_with_a_message(options: dict[str, Any], fault: str) -> None:
+def test_impossible_options_are_refused_with_a_message(options: dict[str, Any], fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
         build_network("image_tabular", options)

@@ -15,7 +15,7 @@ OPTIONS = {
 }
 
 
-def test_features_of_the_image_are_multiplied_and_nothing_else_is() -> None:
+def test_only_image_features_are_multiplied() -> None:
     plain, small = (build_network("biomarker", {**OPTIONS, "image_gain": gain}).eval() for gain in (1.0, 0.25))
     small.load_state_dict(plain.state_dict())
     with torch.inference_mode():

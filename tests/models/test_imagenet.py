@@ -31,7 +31,7 @@ def test_missing_package_states_what_to_install(monkeypatch: pytest.MonkeyPatch)
         load_imagenet_weights(encoder, "tf_efficientnet_lite0")
 
 
-def test_no_hub_states_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_hub_the_message_lists_available_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
     def offline(*_: object, **__: object) -> None:

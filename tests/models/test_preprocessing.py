@@ -43,6 +43,6 @@ def test_restored_map_is_a_probability_of_the_photographs_size() -> None:
     assert np.isfinite(probability).all()
 
 
-def test_a_centred_border_stays_centred() -> None:
+def test_a_centered_border_stays_centered() -> None:
     logits = np.where(np.arange(64) < 32, 8.0, -8.0).astype(np.float32)[None].repeat(64, 0)
     assert np.count_nonzero(restore_size(logits, (50, 640))[25] >= 0.5) == 320

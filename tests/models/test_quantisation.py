@@ -28,7 +28,7 @@ def photographs(count: int) -> Iterator[NDArray[np.float32]]:
     return (rng.normal(size=(1, 3, 32, 32)).astype(np.float32) for _ in range(count))
 
 
-def test_the_integers_are_small_and_near(network, tmp_path: Path) -> None:
+def test_the_integer_network_is_small_and_similar(network, tmp_path: Path) -> None:
     import torch
 
     whole, integers = tmp_path / "whole.onnx", tmp_path / "integers.onnx"
@@ -42,7 +42,7 @@ def test_the_integers_are_small_and_near(network, tmp_path: Path) -> None:
     assert read_metadata(integers) == '{"threshold": 0.4}'
 
 
-def test_without_photographs_there_is_nothing_to_fit_to(network, tmp_path: Path) -> None:
+def test_calibration_needs_photographs(network, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs photographs for calibrating the range of each layer, found none"):
         export_int8(network, tmp_path / "x.onnx", iter(()), side=32)
     assert list(tmp_path.iterdir()) == []

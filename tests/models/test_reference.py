@@ -64,7 +64,7 @@ def same(one: ReferenceCases | None, other: ReferenceCases) -> bool:
     return all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items())
 
 
-def test_a_reference_survives(bundle: BundleInfo, reference: ReferenceCases) -> None:
+def test_a_reference_is_written_and_read(bundle: BundleInfo, reference: ReferenceCases) -> None:
     """Types and ids too."""
     found = read_reference(read_bundle(bundle.path))
     assert same(found, reference)
@@ -72,7 +72,7 @@ def test_a_reference_survives(bundle: BundleInfo, reference: ReferenceCases) -> 
     assert found.embedded_ids == ("ISIC_1", "ISIC_2", "öäü")
 
 
-def test_a_bundle_need_not_have_one(tmp_path: Path) -> None:
+def test_a_bundle_without_reference_has_none(tmp_path: Path) -> None:
     """Then there is none to read."""
     from torch import nn
 
@@ -81,14 +81,14 @@ def test_a_bundle_need_not_have_one(tmp_path: Path) -> None:
     assert not (info.path / REFERENCE_FILE).exists()
 
 
-def test_ids_are_there_only_where_they_were_given(tmp_path: Path, reference: ReferenceCases) -> None:
+def test_ids_are_stored_only_if_given(tmp_path: Path, reference: ReferenceCases) -> None:
     """No id of an image is in the file otherwise."""
     write_reference(tmp_path, replace(reference, embedded_ids=()))
     assert b"ISIC" not in (tmp_path / REFERENCE_FILE).read_bytes()
     assert read_reference(BundleInfo(tmp_path, CONFIG)).embedded_ids == ()
 
 
-def test_an_adopted_bundle_takes_it_along(
+def test_an_installed_bundle_keeps_its_reference(
     bundle: BundleInfo, reference: ReferenceCases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under another name too."""
@@ -96,7 +96,7 @@ def test_an_adopted_bundle_takes_it_along(
     assert same(read_reference(registry.install_bundle(bundle, "another")), reference)
 
 
-def test_a_failed_write_leaves_the_bundle_as_it_was(bundle: BundleInfo, reference: ReferenceCases) -> None:
+def test_non_finite_references_are_not_written(bundle: BundleInfo, reference: ReferenceCases) -> None:
     """Values that are not finite are refused, and nothing half-written is left."""
     from torch import nn
 
@@ -107,7 +107,7 @@ def test_a_failed_write_leaves_the_bundle_as_it_was(bundle: BundleInfo, referenc
     assert [path.name for path in bundle.path.parent.iterdir()] == ["asked"]
 
 
-def test_cases_that_do_not_fit_each_other_are_refused(reference: ReferenceCases) -> None:
+def test_arrays_of_different_lengths_are_refused(reference: ReferenceCases) -> None:
     """By count."""
     with pytest.raises(ValueError, match="5 logits, 4 labels"):
         replace(reference, labels=np.zeros(4, np.int64))
@@ -164,7 +164,7 @@ def test_patient_identifiers_are_anonymous_numbers() -> None:
     assert number_groups(["P9", "P1", "P9", "P3"]).tolist() == [0, 1, 0, 2]
 
 
-def test_what_is_remembered_keeps_the_shares_of_classes() -> None:
+def test_chosen_cases_keep_the_class_frequencies() -> None:
     """Of many at random, of few all; the rarest class keeps one."""
     labels = np.repeat([0, 1, 2], [9000, 999, 1])
     chosen = choose_training_cases(labels, max_count=1000)

@@ -35,7 +35,7 @@ def another(bundle: BundleInfo, folder: Path, **provenance: object) -> BundleInf
     return read_bundle(folder)
 
 
-def test_an_adopted_bundle_is_listed_and_found(tiny_bundle: BundleInfo) -> None:
+def test_an_installed_bundle_is_listed_and_found(tiny_bundle: BundleInfo) -> None:
     adopted = install_bundle(tiny_bundle)
     assert adopted.path == user_models_folder() / "tiny"
     assert find_bundle("tiny") == adopted
@@ -51,7 +51,7 @@ def test_a_name_that_is_taken_gets_a_number(tiny_bundle: BundleInfo, tmp_path: P
     assert find_bundle("tiny").fingerprint == tiny_bundle.fingerprint
 
 
-def test_twice_is_once(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+def test_a_bundle_is_installed_only_once(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     other = another(tiny_bundle, tmp_path / "new")
     install_bundle(tiny_bundle)
     assert install_bundle(other) == install_bundle(other) == install_bundle(install_bundle(other))
@@ -65,13 +65,13 @@ def test_the_shipped_model_keeps_its_name(tiny_bundle: BundleInfo) -> None:
 @pytest.mark.parametrize(
     ("wished", "given"), [("our clinic/2026", "our-clinic-2026"), ("../..", "model"), (" ü ", "ü")]
 )
-def test_a_name_is_one_folder(wished: str, given: str, tiny_bundle: BundleInfo) -> None:
+def test_a_name_is_a_single_folder(wished: str, given: str, tiny_bundle: BundleInfo) -> None:
     adopted = install_bundle(tiny_bundle, wished)
     assert (adopted.name, adopted.path.parent) == (given, user_models_folder())
     assert read_bundle(adopted.path).config.name == given
 
 
-def test_descent_is_kept(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+def test_the_provenance_is_kept(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     parent = {"name": "lesion-small", "fingerprint": "ab"}
     assert install_bundle(another(tiny_bundle, tmp_path / "new", parent=parent)).config.provenance["parent"] == parent
 
@@ -106,7 +106,7 @@ MADE = {"program": "napari-melanoma", "version": "9.1", "packages": {"timm": "2.
         ({"options": {"encoder": "resnet18", "of_tomorrow": 1}}, "does not support these options"),
     ],
 )
-def test_a_model_that_cannot_be_built_is_refused_and_listed_apart(
+def test_a_model_that_cannot_be_built_is_refused_and_listed_separately(
     tiny_bundle: BundleInfo, changes: dict[str, object], fault: str
 ) -> None:
     folder = _put(tiny_bundle, "tomorrow", provenance=MADE, **changes)

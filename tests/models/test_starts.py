@@ -107,7 +107,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "message"), FAULTS)
-def test_what_the_library_cannot_build_is_reported(options: dict[str, Any], message: str) -> None:
+def test_impossible_networks_of_the_library_are_reported(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_network("smp", options)
 
@@ -122,9 +122,7 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("name", "options"), PUBLISHED)
-def test_published_encoders_fit_in_their_order(
-    name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_published_encoders_match_in_order(name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
     import torch
 
@@ -172,11 +170,11 @@ def test_an_encoder_of_the_library_is_fetched_by_its_name(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("start", ["imagenet", "none", "lesion-small", "my.model-2"])
-def test_words_and_names_are_no_files(start: str) -> None:
+def test_words_and_names_are_not_files(start: str) -> None:
     assert find_weights_file(start) is None
 
 
-def test_a_file_that_is_called_as_a_model_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_the_name_of_a_model_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("lesion-small", "lesion-small.index", "imagenet", "mine"):
         Path(name).write_bytes(b"anything")
@@ -196,7 +194,7 @@ NOTES = {
 
 
 @pytest.mark.parametrize("note", NOTES)
-def test_of_several_checkpoints_the_latest_is_taken_where_it_is_known(note: str, tmp_path: Path) -> None:
+def test_the_latest_of_several_checkpoints_is_used_if_known(note: str, tmp_path: Path) -> None:
     note_text, expected = NOTES[note]
     for step in (100, 200):
         (tmp_path / f"model.ckpt-{step}.index").write_bytes(b"")
@@ -209,7 +207,7 @@ def test_of_several_checkpoints_the_latest_is_taken_where_it_is_known(note: str,
             read_weights(found)
 
 
-def test_a_bundle_is_no_file_and_its_weights_are(tiny_folder: Path) -> None:
+def test_the_weights_of_a_bundle_are_a_file_and_the_bundle_is_not(tiny_folder: Path) -> None:
     assert find_weights_file(str(tiny_folder)) is None
     assert find_weights_file(str(tiny_folder / "model.safetensors")) == tiny_folder / "model.safetensors"
 
@@ -222,7 +220,7 @@ def tiny_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_file_is_known_again_by_what_is_in_it(tmp_path: Path) -> None:
+def test_a_file_is_identified_by_its_content(tmp_path: Path) -> None:
     index, numbers = tmp_path / "model.ckpt.index", tmp_path / "model.ckpt.data-00000-of-00001"
     index.write_bytes(b"index")
     numbers.write_bytes(b"one")

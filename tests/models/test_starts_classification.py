@@ -140,7 +140,7 @@ def test_the_packages_weights_are_those_of_the_published_network(name: str) -> N
         torch.testing.assert_close(network.encode(images)[-1], expected)
 
 
-def test_where_a_hub_is_allowed_its_weights_come_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_of_the_hub_are_used_if_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
     import torch
 
@@ -161,7 +161,7 @@ def test_where_a_hub_is_allowed_its_weights_come_from_there(monkeypatch: pytest.
         torch.testing.assert_close(network.encode(images)[-1], stages(hub, images))
 
 
-def test_without_a_hub_it_states_which_weights_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_hub_the_message_names_packaged_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
     network = build_network("image_tabular", {"encoder": "resnet18"})
@@ -177,12 +177,12 @@ def test_without_a_hub_it_states_which_weights_can_be_had(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", published_encoders.PACKAGED)
-def test_packaged_weights_want_images_between_minus_one_and_one(name: str) -> None:
+def test_packaged_weights_expect_images_between_minus_one_and_one(name: str) -> None:
     assert imagenet_normalization(name) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @pytest.mark.parametrize("name", ["resnet50", "efficientformerv2_s2", "tu-resnet50", "mit_b0"])
-def test_the_papers_encoders_want_images_as_imagenet_has_them(name: str) -> None:
+def test_the_encoders_of_the_papers_expect_imagenet_normalization(name: str) -> None:
     assert imagenet_normalization(name) == IMAGENET
 
 

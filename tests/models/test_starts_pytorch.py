@@ -168,7 +168,7 @@ def trunk_factor(key: str, truth: Mapping[str, Tensor]) -> Tensor | float:
 
 
 @pytest.mark.parametrize("port", PORTS)
-def test_a_port_reaches_what_it_has_in_common_with_the_original(port: str, tmp_path: Path) -> None:
+def test_a_port_loads_all_tensors_that_it_shares_with_the_original(port: str, tmp_path: Path) -> None:
     import torch
 
     write, name, options, elsewhere = PORTS[port]
@@ -212,7 +212,7 @@ def learnt_norms(network: nn.Module) -> nn.Module:
     return network
 
 
-def test_imagenet_weights_compute_what_they_did(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imagenet_weights_give_the_same_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """timm adds another epsilon to variances than our encoder does."""
     import timm
     import torch
@@ -262,7 +262,7 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_contains_code_is_refused(tmp_path: Path) -> None:
     import torch
 
     torch.save({"state_dict": Trap(tmp_path / "ran")}, tmp_path / "trap.pth")
@@ -278,7 +278,7 @@ WEIGHTS = {f"conv{number}.weight": number for number in range(3)}
 @pytest.mark.parametrize(
     ("beside", "within"), [({"epoch": 3}, "state_dict"), ({"a": 1, "b": 2}, "model"), ({"epoch": 3}, "net")]
 )
-def test_counters_beside_the_weights_do_not_hide_them(beside: dict[str, int], within: str, tmp_path: Path) -> None:
+def test_counters_next_to_the_weights_are_ignored(beside: dict[str, int], within: str, tmp_path: Path) -> None:
     import torch
 
     weights = {name: torch.full((2,), float(value)) for name, value in WEIGHTS.items()}
@@ -287,7 +287,7 @@ def test_counters_beside_the_weights_do_not_hide_them(beside: dict[str, int], wi
     assert read_weights(tmp_path / "saved.pth").keys() == WEIGHTS.keys()
 
 
-def test_wrappers_that_wrap_themselves_come_to_an_end(tmp_path: Path) -> None:
+def test_recursive_wrappers_are_refused(tmp_path: Path) -> None:
     import torch
 
     content: dict[str, Any] = {"epoch": 3}
@@ -313,18 +313,18 @@ def test_a_file_without_weights_is_refused(content: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["noise.pth", "noise.safetensors"])
-def test_noise_is_no_file_of_weights(name: str, tmp_path: Path) -> None:
+def test_random_bytes_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(range(200)))
     with pytest.raises(BundleError, match="noise"):
         read_weights(tmp_path / name)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"no weights file .*gone\.pth was found"):
         read_weights(tmp_path / "gone.pth")
 
 
-def test_another_width_is_refused_with_what_differs(tmp_path: Path) -> None:
+def test_another_width_is_refused_with_the_difference(tmp_path: Path) -> None:
     import torch
 
     torch.save(known_values("deeplabv3plus_mobilenetv2", {**MOBILENET, "width": 0.5}), tmp_path / "wide.pth")

@@ -103,7 +103,7 @@ def write_checkpoint(prefix: Path, tensors: Mapping[str, NDArray[Any]], **how: A
 
 
 @pytest.mark.parametrize("how", [{}, {"compressed": True}, {"in_block": 2}], ids=["plain", "snappy", "small blocks"])
-def test_every_kind_of_number_comes_back(how: dict[str, Any], tmp_path: Path) -> None:
+def test_every_number_type_is_read(how: dict[str, Any], tmp_path: Path) -> None:
     step = {"global_step": np.array(40_000, np.int64)}
     many = {f"units/unit_{number}/weights": np.full(2, number, np.float32) for number in range(50)}
     found = read_tensorflow(write_checkpoint(tmp_path / "model.ckpt", {**TENSORS, **many, **step}, **how))
@@ -127,7 +127,7 @@ def test_an_archive_is_read_as_it_is_published(tmp_path: Path) -> None:
     assert read_tensorflow(archive).keys() == TENSORS.keys()
 
 
-def test_convolutions_are_turned_to_the_order_of_pytorch(tmp_path: Path) -> None:
+def test_convolutions_are_transposed_to_the_order_of_pytorch(tmp_path: Path) -> None:
     found = read_weights(write_checkpoint(tmp_path / "model.ckpt", TENSORS))
     assert found["aspp0/weights"].shape == (6, 4, 1, 1)
     assert float(found["aspp0/weights"][5, 3, 0, 0]) == TENSORS["aspp0/weights"][0, 0, 3, 5]
@@ -151,7 +151,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_damaged_file_is_reported_to_be_so(fault: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported(fault: str, tmp_path: Path) -> None:
     index = write_checkpoint(tmp_path / "model.ckpt", TENSORS)
     numbers = tmp_path / "model.ckpt.data-00000-of-00001"
     harm, message = FAULTS[fault]
@@ -178,9 +178,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("form", ["plain", "snappy", "tar.gz", "tar"])
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_whatever_happened_to_a_file_it_is_read_or_refused(
-    form: str, published: dict[str, Path], data: st.DataObject
-) -> None:
+def test_a_changed_file_is_read_or_refused(form: str, published: dict[str, Path], data: st.DataObject) -> None:
     path = published[form]
     whole = path.read_bytes()
     harmed = bytearray(whole)
@@ -350,7 +348,7 @@ def test_official_files_fill_the_encoder_of_the_full_decoder(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_official_files_reach_every_tensor_but_the_classes(name: str, tmp_path: Path) -> None:
+def test_official_files_fill_every_tensor_except_the_classes(name: str, tmp_path: Path) -> None:
     options, names = NETWORKS[name]
     truth = {
         key: value.uniform_(0.5, 1.5) if value.is_floating_point() else value

@@ -59,7 +59,7 @@ def test_every_kind_of_float_is_checked(tmp_path: Path, dtype: str, good: bytes,
         check_weights(path)
 
 
-def test_integers_of_any_bits_are_no_fault(tmp_path: Path) -> None:
+def test_integers_of_any_bits_are_accepted(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(raw("I64", b"\xff" * 16, [2]))
     check_weights(path)
@@ -94,7 +94,7 @@ def test_a_file_that_does_not_match_its_header_is_refused(bundle: Path, content:
             use(read_bundle(bundle))
 
 
-def test_the_check_is_cheap_beside_loading(bundle: Path) -> None:
+def test_the_check_is_fast_compared_with_loading(bundle: Path) -> None:
     path = bundle / "large.safetensors"
     save_file({f"w{number}": np.ones(5_000_000, np.float16) for number in range(4)}, path)
     started = time.process_time()

@@ -90,7 +90,7 @@ def test_an_unknown_option_is_refused(spec: ArchitectureSpec) -> None:
 
 
 @each_spec
-def test_weights_are_counted_without_room_for_them(spec: ArchitectureSpec) -> None:
+def test_weights_are_counted_without_allocating_them(spec: ArchitectureSpec) -> None:
     network = build_network(spec.name, spec.small)
     assert count_parameters(spec.name, spec.small) == sum(parameter.numel() for parameter in network.parameters())
 
@@ -108,7 +108,7 @@ def test_network_has_one_output_map_per_class(spec: ArchitectureSpec) -> None:
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(32, 32), (33, 47), (50, 101)])
-def test_takes_images_of_any_size(learnt: Any, rows: int, columns: int) -> None:
+def test_predicts_images_of_any_size(learnt: Any, rows: int, columns: int) -> None:
     import torch
 
     images = torch.randn(2, 3, rows, columns, generator=torch.Generator().manual_seed(2))
@@ -125,7 +125,7 @@ def test_learns_four_images_by_heart(learnt: Any) -> None:
         assert learnt.share_right == pytest.approx({"random": 0.5, "constant_negative": 0.75}[learnt.name], abs=0.02)
 
 
-def test_survives_save_and_load_bit_for_bit(learnt: Any, images: Tensor, tmp_path: Path) -> None:
+def test_is_saved_and_loaded_exactly(learnt: Any, images: Tensor, tmp_path: Path) -> None:
     config = BundleConfig(name="small", title="Small", architecture=learnt.name, options=spec_of(learnt).small)
     loaded = load_network(write_bundle(tmp_path / "small", config, learnt.network, "# small\n"))
     before, after = learnt.network.state_dict(), loaded.state_dict()
@@ -134,11 +134,11 @@ def test_survives_save_and_load_bit_for_bit(learnt: Any, images: Tensor, tmp_pat
     assert bool((loaded(images) == learnt.network(images)).all())
 
 
-def test_a_torchscript_file_gives_the_same_answer(learnt: Any, scripted: Any, images: Tensor) -> None:
+def test_a_torchscript_file_predicts_the_same(learnt: Any, scripted: Any, images: Tensor) -> None:
     assert_same_answer(scripted(images), learnt.network(images))
 
 
-def test_other_files_give_the_same_answer_or_consist_of_steps_that_are_tried_elsewhere(
+def test_other_formats_predict_the_same(
     learnt: Any, scripted: Any, steps_of: StepsOf, images: Tensor, tmp_path: Path
 ) -> None:
     """Recording and translating take seconds and treat each operation separately, so that each type is tested once."""

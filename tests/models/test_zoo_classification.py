@@ -110,7 +110,7 @@ def test_classifying_encoded_maps_equals_the_forward_pass(spec: ArchitectureSpec
 
 @each_spec
 @pytest.mark.parametrize(("rows", "columns"), [(64, 64), (65, 97), (130, 80)])
-def test_takes_images_of_any_size(spec: ArchitectureSpec, rows: int, columns: int, lesions: Lesions) -> None:
+def test_predicts_images_of_any_size(spec: ArchitectureSpec, rows: int, columns: int, lesions: Lesions) -> None:
     import torch
 
     with torch.inference_mode():
@@ -127,7 +127,7 @@ def test_has_an_encoder_that_weights_can_be_loaded_into(spec: ArchitectureSpec) 
 
 
 @each_spec
-def test_each_lesion_is_answered_by_itself(spec: ArchitectureSpec, lesions: Lesions) -> None:
+def test_each_lesion_is_predicted_independently(spec: ArchitectureSpec, lesions: Lesions) -> None:
     import torch
 
     network = built(spec)
@@ -162,7 +162,7 @@ def test_without_a_table_the_image_is_enough(spec: ArchitectureSpec, lesions: Le
 
 
 @each_spec
-def test_a_single_lesion_can_be_learnt_from(spec: ArchitectureSpec, lesions: Lesions) -> None:
+def test_a_single_lesion_can_be_trained_on(spec: ArchitectureSpec, lesions: Lesions) -> None:
     network = built(spec).train()
     network(*(given[:1] for given in lesions.inputs)).square().sum().backward()
     changed = [name for name, value in network.named_parameters() if value.grad is not None and bool(value.grad.any())]
@@ -171,7 +171,7 @@ def test_a_single_lesion_can_be_learnt_from(spec: ArchitectureSpec, lesions: Les
 
 
 @each_spec
-def test_every_weight_learns(spec: ArchitectureSpec, lesions: Lesions) -> None:
+def test_every_weight_has_a_gradient(spec: ArchitectureSpec, lesions: Lesions) -> None:
     """A weight without a gradient would stop training on several devices."""
     network = built(spec).train()
     network(*lesions.inputs).square().sum().backward()
@@ -179,7 +179,7 @@ def test_every_weight_learns(spec: ArchitectureSpec, lesions: Lesions) -> None:
 
 
 @each_spec
-def test_survives_save_and_load_bit_for_bit(spec: ArchitectureSpec, lesions: Lesions, tmp_path: Path) -> None:
+def test_is_saved_and_loaded_exactly(spec: ArchitectureSpec, lesions: Lesions, tmp_path: Path) -> None:
     import torch
 
     network = built(spec)
@@ -199,7 +199,7 @@ def test_survives_save_and_load_bit_for_bit(spec: ArchitectureSpec, lesions: Les
 
 
 @each_spec
-def test_an_exported_network_gives_the_same_answer(
+def test_an_exported_network_predicts_the_same(
     spec: ArchitectureSpec, lesions: Lesions, tmp_path: Path, steps_of: StepsOf
 ) -> None:
     """Recording and translating take seconds, so that only the network with the operations of all is exported."""
@@ -229,7 +229,7 @@ def test_an_exported_network_gives_the_same_answer(
 
 @each_spec
 @pytest.mark.parametrize("table", [NUMBERS_ALONE, TabularShape()], ids=["numbers", "image"])
-def test_fewer_columns_need_no_other_step(spec: ArchitectureSpec, table: TabularShape, steps_of: StepsOf) -> None:
+def test_fewer_columns_need_no_other_operation(spec: ArchitectureSpec, table: TabularShape, steps_of: StepsOf) -> None:
     """Operations are exported separately; test_export.py checks the inputs of files with fewer columns."""
     assert steps_of(built(spec, table)) <= steps_of(built(spec))
 

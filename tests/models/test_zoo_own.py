@@ -33,7 +33,7 @@ SIZES = [
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size.name}-{size.options}")
-def test_has_the_size_that_the_paper_gives(size: Size) -> None:
+def test_networks_have_the_sizes_of_the_paper(size: Size) -> None:
     assert count_parameters(size.name, size.options) == pytest.approx(size.millions * 1e6, rel=0.1)
 
 
@@ -65,7 +65,7 @@ def test_each_way_up_and_depth_gives_the_images_size(name: str, upsampling: str)
         assert network(torch.zeros(1, 3, 40, 32)).shape == (1, 1, 40, 32)
 
 
-def test_a_gate_weighs_by_what_the_level_below_has_found() -> None:
+def test_a_gate_weights_positions_by_the_level_below() -> None:
     import torch
 
     from napari_melanoma.models.blocks.convolutions import AttentionGate
@@ -92,7 +92,7 @@ def test_the_simple_cnn_has_three_convolutions_and_two_fully_connected_layers() 
     assert (kinds.count(nn.Conv2d), kinds.count(nn.Linear)) == (3, 2)
 
 
-def test_an_image_of_an_odd_size_is_answered_as_if_its_border_went_on() -> None:
+def test_images_of_odd_sizes_are_padded_by_their_border() -> None:
     import torch
     from torch.nn.functional import pad
 
@@ -104,7 +104,7 @@ def test_an_image_of_an_odd_size_is_answered_as_if_its_border_went_on() -> None:
         assert torch.equal(network(image), whole[..., :33, :50])
 
 
-def test_a_state_does_not_show_that_sizes_are_made_to_fit() -> None:
+def test_the_keys_of_a_state_do_not_show_the_padding() -> None:
     network = build_network("unet_p4", {"channels": 4})
     inner = network.get_submodule("network")
     assert list(network.state_dict()) == list(inner.state_dict())
@@ -115,7 +115,7 @@ def test_a_network_of_one_piece_has_no_encoder_for_pretrained_weights() -> None:
     assert find_encoder(build_network("unet_p4", {"channels": 4})) is None
 
 
-def test_the_coin_is_fair_uniform_and_of_each_image_its_own() -> None:
+def test_the_random_baseline_is_uniform_and_differs_between_images() -> None:
     import torch
 
     images = torch.randn(2, 3, 160, 200, generator=torch.Generator().manual_seed(0))
@@ -128,7 +128,7 @@ def test_the_coin_is_fair_uniform_and_of_each_image_its_own() -> None:
         assert abs(np.corrcoef(one.numpy().ravel(), two.numpy().ravel())[0, 1]) < 0.02
 
 
-def test_the_constant_answer_is_skin_at_every_threshold() -> None:
+def test_the_constant_baseline_predicts_skin_at_every_threshold() -> None:
     import torch
 
     logits = build_network("constant_negative", {})(torch.randn(2, 3, 33, 40))

@@ -60,7 +60,7 @@ def leak_after_learning(strength: float) -> tuple[float, float]:
     return float(np.mean(gaps[-50:])), right
 
 
-def test_the_reversal_gives_what_it_gets_and_turns_the_gradient_round() -> None:
+def test_the_reversal_is_the_identity_and_negates_the_gradient() -> None:
     import torch
 
     from napari_melanoma.training.domain_adaptation import reverse_gradient
@@ -90,7 +90,7 @@ def test_adversarial_training_reduces_domain_information() -> None:
     assert right > right_without - 0.1
 
 
-def test_an_adversary_without_strength_leaves_features_alone() -> None:
+def test_an_adversary_without_strength_does_not_affect_the_features() -> None:
     import torch
 
     from napari_melanoma.training.domain_adaptation import DomainAdversary
@@ -106,7 +106,7 @@ def test_an_adversary_without_strength_leaves_features_alone() -> None:
     assert all(bool(value.grad.any()) for name, value in adversary.named_parameters() if "0.bias" not in name)
 
 
-def test_the_adversary_itself_learns_to_tell_domains() -> None:
+def test_the_adversary_learns_to_distinguish_domains() -> None:
     import torch
 
     from napari_melanoma.training.domain_adaptation import DomainAdversary
@@ -149,7 +149,7 @@ def test_coral_of_three_domains_is_the_mean_over_pairs() -> None:
 
 
 @pytest.mark.parametrize("domains", [[0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 2, 3]])
-def test_without_two_domains_there_is_nothing_to_bring_together(domains: list[int]) -> None:
+def test_coral_is_zero_without_two_domains(domains: list[int]) -> None:
     import torch
 
     from napari_melanoma.training.domain_adaptation import coral_loss
@@ -162,7 +162,7 @@ def test_without_two_domains_there_is_nothing_to_bring_together(domains: list[in
     assert not bool(features.grad.any())
 
 
-def test_coral_makes_features_vary_alike() -> None:
+def test_coral_aligns_the_covariances() -> None:
     import torch
 
     from napari_melanoma.training.domain_adaptation import coral_loss
@@ -205,7 +205,7 @@ def batches_of(tint: float, count: int = 4) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def test_adabn_measures_the_domain_that_it_is_given() -> None:
+def test_adabn_measures_the_given_domain() -> None:
     import torch
 
     from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
@@ -223,7 +223,7 @@ def test_adabn_measures_the_domain_that_it_is_given() -> None:
     assert network.encoder.model.bn1.momentum == pytest.approx(classifier().encoder.model.bn1.momentum)
 
 
-def test_after_adabn_features_lie_where_those_of_the_first_domain_did() -> None:
+def test_adabn_moves_features_to_those_of_the_first_domain() -> None:
     import torch
 
     from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
@@ -238,7 +238,7 @@ def test_after_adabn_features_lie_where_those_of_the_first_domain_did() -> None:
     assert float((after - at_home).norm()) < 0.5 * float((before - at_home).norm())
 
 
-def test_adabn_takes_an_encoder_by_itself_and_keeps_its_mode() -> None:
+def test_adabn_accepts_an_encoder_and_keeps_its_mode() -> None:
     from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
 
     network = classifier().train()
@@ -248,7 +248,7 @@ def test_adabn_takes_an_encoder_by_itself_and_keeps_its_mode() -> None:
     assert all(module.training for module in network.modules())
 
 
-def test_adabn_without_images_leaves_all_as_it_was() -> None:
+def test_adabn_without_images_changes_nothing() -> None:
     import torch
 
     from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
@@ -277,7 +277,7 @@ def scenes() -> tuple[Tensor, Tensor]:
     return fine.expand(1, 3, 48, 64).to(torch.uint8), slope.expand(1, 3, 48, 64).round().to(torch.uint8)
 
 
-def test_fourier_gives_the_others_light_and_keeps_the_own_pattern() -> None:
+def test_fourier_exchanges_brightness_and_keeps_the_pattern() -> None:
     from napari_melanoma.training.domain_adaptation import swap_amplitudes
 
     image, partner = scenes()
@@ -300,7 +300,7 @@ def test_fourier_with_itself_is_the_same_image() -> None:
     torch.testing.assert_close(swap_amplitudes(image.float(), image.float(), 0.1), image.float(), atol=1e-2, rtol=0)
 
 
-def test_the_farther_fourier_reaches_the_more_is_the_others() -> None:
+def test_a_higher_frequency_limit_exchanges_more() -> None:
     import torch
 
     from napari_melanoma.training.domain_adaptation import swap_amplitudes
@@ -341,7 +341,7 @@ def test_pseudo_labels_by_hand() -> None:
     assert float(pseudo_label_loss(logits[:0], 0.85)) == 0
 
 
-def test_pseudo_labels_move_answers_away_from_the_middle() -> None:
+def test_pseudo_labels_make_predictions_more_confident() -> None:
     import torch
 
     from napari_melanoma.training.domain_adaptation import pseudo_label_loss

@@ -77,7 +77,7 @@ def test_everything_off_changes_nothing() -> None:
     assert torch.equal(varied, images.float())
 
 
-def test_where_nothing_else_varies_mirrored_images_are_themselves_to_the_last_bit() -> None:
+def test_flips_alone_keep_the_pixels_exactly() -> None:
     images, masks = batch(8, SIDE)
     mirroring = OFF.model_copy(update={"flip": True})
     varied, moved = BatchAugmentation(mirroring, SIDE, 0)(images, masks, keys(*range(8)))
@@ -117,7 +117,7 @@ def test_an_image_that_equals_its_mask_still_does_when_moved(seed: int, epoch: i
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32), places=st.lists(st.integers(0, 10**6), min_size=2, max_size=5, unique=True))
-def test_what_becomes_of_an_image_does_not_depend_on_its_batch(seed: int, places: list[int]) -> None:
+def test_the_result_for_an_image_does_not_depend_on_its_batch(seed: int, places: list[int]) -> None:
     augment = BatchAugmentation(AugmentationConfig(), SIDE, seed)
     together = augment(*batch(len(places)), keys(*places))
     alone = augment(*batch(1), keys(places[-1]))
@@ -125,7 +125,7 @@ def test_what_becomes_of_an_image_does_not_depend_on_its_batch(seed: int, places
     assert torch.equal(together[1][-1:], alone[1])
 
 
-def test_seed_epoch_and_image_decide_and_nothing_else() -> None:
+def test_the_result_depends_on_seed_epoch_and_image_only() -> None:
     first = vary(AugmentationConfig(), keys(1, 2, 3))[0]
     torch.rand(7)
     assert torch.equal(vary(AugmentationConfig(), keys(1, 2, 3))[0], first)
@@ -137,7 +137,7 @@ def test_seed_epoch_and_image_decide_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("field", LOOKS)
-def test_a_look_changes_the_image_and_not_the_mask(field: str) -> None:
+def test_appearance_changes_the_image_and_not_the_mask(field: str) -> None:
     images, masks = batch(4, SIDE)
     varied, moved = BatchAugmentation(changed(**{field: 1.0}), SIDE, 0)(images, masks, keys(0, 1, 2, 3))
     assert torch.equal(moved, masks)
@@ -197,7 +197,7 @@ def test_sharpening_is_that_of_torchvision() -> None:
     torch.testing.assert_close(varied, 255 * functional.adjust_sharpness(images / 255, 4.0), atol=1e-2, rtol=0)
 
 
-def test_chances_are_spread_evenly_and_names_do_not_share_them() -> None:
+def test_random_numbers_are_uniform_and_independent_between_names() -> None:
     numbers = draw_random_numbers(5, [(epoch, image) for epoch in range(20) for image in range(50)]).numbers
     assert numbers.shape == (1000, len(NAMES))
     np.testing.assert_allclose(numbers.mean(0), 0.5, atol=0.04)

@@ -35,7 +35,7 @@ def _network(value: float) -> nn.Module:
 
 
 @pytest.mark.parametrize(("share", "expected"), [(1.0, 3.0), (0.5, 2.0), (0.25, 1.5)])
-def test_the_share_is_that_of_what_was_learnt(share: float, expected: float, tmp_path: Path) -> None:
+def test_the_share_is_the_weight_of_the_trained_values(share: float, expected: float, tmp_path: Path) -> None:
     save_initial_weights(_network(1.0), tmp_path / "start.safetensors")
     network = _network(3.0)
     start = read_initial_weights(tmp_path / "start.safetensors")
@@ -47,7 +47,7 @@ def test_the_share_is_that_of_what_was_learnt(share: float, expected: float, tmp
 
 
 @pytest.mark.parametrize("content", [None, b"", b"half of it"])
-def test_a_start_that_has_gone_or_is_damaged_is_none(content: bytes | None, tmp_path: Path) -> None:
+def test_missing_or_damaged_initial_weights_are_not_used(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "start").write_bytes(content)
     assert read_initial_weights(tmp_path / "start") is None
@@ -60,7 +60,7 @@ def start(tiny_bundle: BundleInfo, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("lost", [["checkpoints"], ["checkpoints", "start.safetensors"]], ids=["", "kept weights"])
-def test_a_model_is_blended_with_its_start_whatever_of_the_run_was_removed(
+def test_weights_are_interpolated_even_if_files_of_the_run_were_removed(
     lost: list[str], alone: TrainRecipe, start: Path, tmp_path: Path, change: Change
 ) -> None:
     out = tmp_path / "run"
@@ -75,7 +75,7 @@ def test_a_model_is_blended_with_its_start_whatever_of_the_run_was_removed(
     assert not torch.allclose(new[name].float(), learnt[f"network.{name}"], atol=2e-3)
 
 
-def test_a_model_whose_start_is_lost_is_written_without_blending(
+def test_a_model_without_its_initial_weights_is_not_interpolated(
     alone: TrainRecipe, start: Path, tmp_path: Path, change: Change
 ) -> None:
     out = tmp_path / "run"
@@ -100,6 +100,6 @@ def removing(*paths: Path) -> RunContext:
     return RunContext(report)
 
 
-def test_without_a_bundle_to_start_from_nothing_is_blended(alone: TrainRecipe, tmp_path: Path, change: Change) -> None:
+def test_without_an_initial_bundle_nothing_is_interpolated(alone: TrainRecipe, tmp_path: Path, change: Change) -> None:
     train(change(alone, epochs=1, samples=0, blend=0.25), tmp_path / "run", resume=False, run=RunContext())
     assert not (tmp_path / "run/start.safetensors").exists()

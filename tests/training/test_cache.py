@@ -121,7 +121,7 @@ def test_pixels_are_those_of_the_files(fill_store: Callable[..., Filled], data: 
     assert abs((masks[0] > 0).mean() - (whole > 0).mean()) < 0.02
 
 
-def test_what_is_known_is_not_decoded_again(fill_store: Callable[..., Filled], data: Path, folder: Path) -> None:
+def test_known_content_is_not_decoded_again(fill_store: Callable[..., Filled], data: Path, folder: Path) -> None:
     samples = read_dataset(data)
     assert len(fill_store(samples[:6]).decoded) == 12
     before = shards_of(folder)
@@ -212,7 +212,7 @@ def test_a_damaged_file_is_named_and_the_others_are_kept(fill_store: Callable[..
     assert fill_store(samples).decoded == ["b03.png"]
 
 
-def test_a_cancelled_filling_keeps_whole_shards_alone(
+def test_a_cancelled_decoding_keeps_only_complete_shards(
     fill_store: Callable[..., Filled], data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shards, "SHARD_BYTES", 3 * SIDE * SIDE * 3)
@@ -251,7 +251,7 @@ with PixelStore.open_locked(Path(sys.argv[2]), run) as store:
 
 
 @pytest.mark.parametrize("at", [1, 4, 8, 15])
-def test_a_killed_filling_costs_no_more_than_a_shard(
+def test_a_killed_decoding_loses_at_most_one_shard(
     at: int, fill_store: Callable[..., Filled], data: Path, folder: Path
 ) -> None:
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(data), str(folder), str(at)]
@@ -318,9 +318,7 @@ def test_unused_cached_images_are_removed(
     assert sorted(fill_store(samples[:1]).decoded) == ["b00.png", "b00.png"]
 
 
-def test_pixels_that_somebody_removed_are_decoded_again(
-    fill_store: Callable[..., Filled], data: Path, folder: Path
-) -> None:
+def test_deleted_pixels_are_decoded_again(fill_store: Callable[..., Filled], data: Path, folder: Path) -> None:
     fill_store(read_dataset(data))
     for path in folder.glob("*.npy"):
         path.unlink()
@@ -328,7 +326,7 @@ def test_pixels_that_somebody_removed_are_decoded_again(
 
 
 @pytest.mark.parametrize("left", [0, 20, 4000, -1])
-def test_pixels_that_were_cut_off_are_decoded_again(
+def test_truncated_pixels_are_decoded_again(
     left: int, fill_store: Callable[..., Filled], data: Path, folder: Path
 ) -> None:
     samples = read_dataset(data)
@@ -342,9 +340,7 @@ def test_pixels_that_were_cut_off_are_decoded_again(
     assert fill_store(samples).decoded == []
 
 
-def test_files_that_are_only_looked_at_are_noted_many_at_once(
-    data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_measured_files_are_registered_in_groups(data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen files in shards of five images and masks; what was decoded before a cancel is kept."""
     monkeypatch.setattr(decoding, "SAVED_EVERY", 5)
     written: list[int] = []
@@ -383,7 +379,7 @@ def test_a_store_whose_index_is_lost_is_filled_again(
     assert len(fill_store(read_dataset(data)).decoded) == 16
 
 
-def test_joined_caches_read_as_one(fill_store: Callable[..., Filled], data: Path) -> None:
+def test_concatenated_caches_read_as_one(fill_store: Callable[..., Filled], data: Path) -> None:
     samples = read_dataset(data)
     first, second = fill_store(samples[:3]).cache, fill_store(samples[3:]).cache
     whole, joined = fill_store(samples).cache, first.concatenate(second)

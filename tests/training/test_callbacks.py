@@ -43,7 +43,7 @@ def test_the_average_follows_the_weights_by_the_formula(warm_up: bool) -> None:
     assert float(network.weight.detach()) == 30
 
 
-def test_means_count_images_not_batches() -> None:
+def test_means_are_over_images_and_not_over_batches() -> None:
     import torch
 
     from napari_melanoma.training.tasks.task import RunningMeans
@@ -66,7 +66,9 @@ def _task(recipe: TrainRecipe) -> Any:
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_frozen_statistics_stay_and_weights_still_learn(frozen: bool, recipe: TrainRecipe, change: Change) -> None:
+def test_frozen_statistics_are_constant_while_weights_are_trained(
+    frozen: bool, recipe: TrainRecipe, change: Change
+) -> None:
     import torch
 
     task = _task(change(recipe, model={"freeze_normalisation": frozen}))
@@ -81,7 +83,7 @@ def test_frozen_statistics_stay_and_weights_still_learn(frozen: bool, recipe: Tr
     assert not dropout.training
 
 
-def test_the_first_batch_with_a_bad_loss_is_remembered(recipe: TrainRecipe) -> None:
+def test_the_first_batch_with_a_bad_loss_is_recorded(recipe: TrainRecipe) -> None:
     import torch
 
     task = _task(recipe)
@@ -105,7 +107,7 @@ class Watch:
         self.seconds += seconds
 
 
-def test_a_pause_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch(monkeypatch)
     clock = PausableClock()
     began = clock.now()
@@ -116,7 +118,7 @@ def test_a_pause_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock.now() - began == pytest.approx(3)
 
 
-def test_what_is_done_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions_are_due_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch(monkeypatch)
     clock = PausableClock()
     due = []
@@ -127,7 +129,7 @@ def test_what_is_done_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock.is_due("other", 0.0)
 
 
-def test_the_time_left_counts_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_remaining_time_includes_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch(monkeypatch)
     pace = EpochTimer(PausableClock())
     pace.begin_epoch()
@@ -206,12 +208,12 @@ BEST = {
 
 
 @pytest.mark.parametrize("course", BEST)
-def test_of_equals_the_smaller_loss_is_kept(course: str, tmp_path: Path) -> None:
+def test_the_smaller_loss_breaks_a_tie(course: str, tmp_path: Path) -> None:
     measured, expected = BEST[course]
     assert epochs_through(keeper(tmp_path), measured) == (expected, False)
 
 
-def test_a_smaller_loss_does_not_make_patience_last(tmp_path: Path) -> None:
+def test_a_smaller_loss_does_not_extend_the_patience(tmp_path: Path) -> None:
     kept, stopped = epochs_through(keeper(tmp_path), [(0.5, 1 / epoch) for epoch in range(1, 9)])
     assert (kept, stopped) == ([0, 1, 2, 3], True)
 
@@ -242,7 +244,7 @@ def test_a_resumed_run_keeps_the_same_epochs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("start", "expected"), [("none", 1.0), ("lesion-small", 0.25)])
-def test_only_an_encoder_that_has_learnt_is_slowed(
+def test_only_a_pretrained_encoder_has_a_lower_rate(
     start: str, expected: float, recipe: TrainRecipe, change: Change
 ) -> None:
     from napari_melanoma.models.zoo import build_network

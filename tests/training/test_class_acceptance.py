@@ -117,13 +117,13 @@ CASES = [
 @pytest.mark.parametrize(
     ("changes", "advice", "expected_reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
-def test_what_is_advised(changes: list[DomainChange], advice: str, expected_reason: str) -> None:
+def test_the_recommendation_follows_the_auc(changes: list[DomainChange], advice: str, expected_reason: str) -> None:
     found, reason = advise_by_auc(changes, 80, "")
     assert found == advice
     assert expected_reason in reason
 
 
-def test_images_of_one_class_give_no_advice() -> None:
+def test_images_of_one_class_give_no_recommendation() -> None:
     (whole,) = change_of((0.01, 0.05))
     alone = {"specificity": whole.new["specificity"]}
     assert advise_by_auc([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (

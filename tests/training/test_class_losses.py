@@ -51,7 +51,7 @@ def logits_of(probability: tuple[float, ...]) -> Tensor:
     return rows(probability).log() + 0.7  # a constant offset has no effect
 
 
-def test_every_loss_has_its_column() -> None:
+def test_every_loss_has_an_expected_value() -> None:
     assert set(BY_HAND) == set(NAMES)
 
 
@@ -63,7 +63,7 @@ def test_value(name: str, case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_lesions_count_alike(name: str) -> None:
+def test_lesions_have_equal_weight(name: str) -> None:
     import torch
 
     one, other = CASES[1], CASES[2]
@@ -73,7 +73,7 @@ def test_lesions_count_alike(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_class_counts_as_often_as_it_weighs(name: str) -> None:
+def test_class_weights_multiply_the_loss(name: str) -> None:
     import torch
 
     loss = make_class_loss(name, torch.tensor([0.5, 3.0]))
@@ -83,7 +83,7 @@ def test_a_class_counts_as_often_as_it_weighs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_smoothing_spreads_a_share_of_the_answer(name: str) -> None:
+def test_smoothing_distributes_a_share_of_the_label(name: str) -> None:
     import torch
 
     smoothed = make_class_loss(name, label_smoothing=0.2)
@@ -110,7 +110,7 @@ def test_gradient(name: str, gamma: float) -> None:
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 @pytest.mark.parametrize("sure", [-200.0, 200.0])
 @pytest.mark.parametrize("name", NAMES)
-def test_being_sure_gives_finite_numbers(name: str, sure: float, gamma: float) -> None:
+def test_extreme_logits_give_finite_values(name: str, sure: float, gamma: float) -> None:
     import torch
 
     logits = torch.tensor([[0.0, sure], [sure, 0.0]], requires_grad=True)
@@ -158,7 +158,7 @@ def test_p2s_loss_refuses_more_classes_than_two() -> None:
         make_class_loss("bce_one")(torch.zeros(2, 3), torch.zeros(2, 3))
 
 
-def test_focal_without_focus_is_cross_entropy_and_with_it_minds_the_hard_ones() -> None:
+def test_focal_loss_weights_difficult_lesions_more() -> None:
     import torch
 
     logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))

@@ -52,7 +52,7 @@ def test_nothing_depends_on_what_else_is_in_the_batch(how: str, asked: TrainReci
 
 
 @pytest.mark.parametrize("how", ["mixup", "cutmix"])
-def test_answers_are_mixed_in_the_shares_of_the_pixels(how: str, asked: TrainRecipe, change: Change) -> None:
+def test_labels_are_mixed_in_the_shares_of_the_pixels(how: str, asked: TrainRecipe, change: Change) -> None:
     recipe = change(asked, classification={how: 0.6})
     mixing, shares = MixupSampler(recipe), varied(recipe, KEYS).shares
     chosen, partners = mixing.select(KEYS), mixing.draw_partners(KEYS, COUNT)
@@ -70,6 +70,6 @@ def test_answers_are_mixed_in_the_shares_of_the_pixels(how: str, asked: TrainRec
     assert (shares[others].max(1).values == 1).all()
 
 
-def test_without_a_wish_nothing_is_mixed(asked: TrainRecipe) -> None:
+def test_nothing_is_mixed_by_default(asked: TrainRecipe) -> None:
     assert (varied(asked, KEYS).shares.max(1).values == 1).all()
     assert len(MixupSampler(asked).draw_partners(KEYS, COUNT)) == 0

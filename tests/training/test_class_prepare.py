@@ -78,7 +78,7 @@ def prepare(recipe: TrainRecipe, folder: Path, *, resume: bool = False) -> Prepa
     return prepare_data(recipe, RunFolder(folder), resume=resume, run=RunContext())
 
 
-def test_views_answers_and_rows_belong_together(asked: TrainRecipe, tmp_path: Path) -> None:
+def test_views_labels_and_rows_match(asked: TrainRecipe, tmp_path: Path) -> None:
     prepared = prepare(asked, tmp_path / "run")
     classes = prepared.classes
     assert classes is not None
@@ -113,7 +113,7 @@ def test_a_whole_photograph_needs_no_mask(asked: TrainRecipe, data: Path, tmp_pa
         check_data(asked, RunContext())
 
 
-def test_answers_are_spread_over_learning_and_tuning(asked: TrainRecipe, tmp_path: Path) -> None:
+def test_classes_are_stratified_over_training_and_validation(asked: TrainRecipe, tmp_path: Path) -> None:
     classes = prepare(asked, tmp_path / "run").classes
     assert classes is not None
     assert [Counter(part.labels.tolist()) for part in (classes.learn, classes.tuning)] == [{0: 16, 1: 8}, {0: 5, 1: 3}]
@@ -129,7 +129,7 @@ def test_the_column_of_malignancy_gives_classes_in_words(asked: TrainRecipe, dat
     assert check_data(recipe, RunContext()).classes == {"other": 16, "malignant": 8}
 
 
-def test_columns_under_other_names_are_read_in_our_words(asked: TrainRecipe, data: Path, tmp_path: Path) -> None:
+def test_columns_under_other_names_are_harmonized(asked: TrainRecipe, data: Path, tmp_path: Path) -> None:
     edit(data, lambda _, row: {**{k: v for k, v in row.items() if k != "sex"}, "gender": row["sex"].upper()})
     classes = prepare(asked, tmp_path / "run").classes
     assert classes is not None
@@ -171,7 +171,7 @@ def test_only_training_rows_affect_the_encoding(asked: TrainRecipe, data: Path, 
 
 
 @pytest.mark.parametrize(("dropped", "share"), [({"drop_form": 0.5}, 0.5), ({"drop_field": 0.3}, 0.3)])
-def test_rows_are_taken_away_as_often_as_asked(
+def test_rows_are_hidden_with_the_configured_probability(
     dropped: dict[str, float], share: float, asked: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     recipe = change(asked, classification=dropped)
@@ -185,7 +185,7 @@ def test_rows_are_taken_away_as_often_as_asked(
     assert all((batch.categories > 0).all() for batch in validation_loader(prepared, recipe, 4))
 
 
-def test_classes_are_drawn_as_often_where_asked(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
+def test_balanced_sampling_draws_classes_equally_often(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
     recipe = change(asked, data={"sampling": "balanced"})
     loader = training_loader(prepare(recipe, tmp_path / "run"), recipe, 4)
     drawn_shares = []
@@ -214,7 +214,7 @@ def test_base_data_is_refused_with_a_message(asked: TrainRecipe, change: Change)
         change(asked, data={"base": ("elsewhere",)})
 
 
-def test_lesions_are_cut_out_by_what_a_model_draws(
+def test_views_are_cropped_by_predicted_masks(
     asked: TrainRecipe, data: Path, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model segments a square in each image; the masks of the data set are not used."""

@@ -42,7 +42,7 @@ def test_a_search_draws_options_of_a_classifier(asked: TrainRecipe, tmp_path: Pa
     assert chosen.model.options["fusion"] == summary["options"]["model.options.fusion"]
 
 
-def test_a_check_counts_and_forecasts_and_a_batch_size_is_found(
+def test_a_check_counts_and_estimates_and_a_batch_size_is_found(
     asked: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     config = tmp_path / "recipe.toml"

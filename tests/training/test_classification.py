@@ -53,7 +53,7 @@ def many_by_image(draw_classes: Draw, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize(("columns", "knows"), [(TABLE, True), (None, False)], ids=["with the table", "without"])
-def test_what_the_table_alone_decides_is_learnt_only_with_it(
+def test_information_of_the_table_requires_the_table(
     columns: dict[str, Any] | None, knows: bool, asked: TrainRecipe, by_table: Path, tmp_path: Path, change: Change
 ) -> None:
     recipe = change(
@@ -69,7 +69,7 @@ def test_what_the_table_alone_decides_is_learnt_only_with_it(
     assert auc > 0.95 if knows else auc < 0.8
 
 
-def test_what_the_image_alone_decides_is_learnt_without_a_table(
+def test_information_of_the_image_requires_no_table(
     asked: TrainRecipe, many_by_image: Path, tmp_path: Path, change: Change, events: Events
 ) -> None:
     recipe = change(
@@ -94,7 +94,7 @@ def test_what_the_image_alone_decides_is_learnt_without_a_table(
     assert {path.suffix for path in (tmp_path / "run" / "samples" / "epoch-0001").iterdir()} == {".png"}
 
 
-def test_the_last_epoch_is_kept_where_asked_and_nothing_stops_early(
+def test_the_last_epoch_can_be_kept_without_early_stopping(
     asked: TrainRecipe, many_by_image: Path, tmp_path: Path, change: Change, events: Events
 ) -> None:
     import torch
@@ -110,7 +110,7 @@ def test_the_last_epoch_is_kept_where_asked_and_nothing_stops_early(
         torch.testing.assert_close(value, last[f"network.{name}"], rtol=1e-2, atol=1e-2, check_dtype=False)
 
 
-def test_a_bundle_remembers_cases(asked: TrainRecipe, tmp_path: Path, change: Change, once: Once) -> None:
+def test_a_bundle_stores_reference_cases(asked: TrainRecipe, tmp_path: Path, change: Change, once: Once) -> None:
     bundle = learnt(change(asked, classification={"neighbours": True}), tmp_path / "run")
     reference = read_reference(bundle)
     assert reference is not None
@@ -199,7 +199,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
 
 
-def test_a_frozen_encoder_stays_as_it_is(asked: TrainRecipe, tmp_path: Path, change: Change, once: Once) -> None:
+def test_a_frozen_encoder_is_not_changed(asked: TrainRecipe, tmp_path: Path, change: Change, once: Once) -> None:
     first = once(asked)
     frozen = change(asked, model={"start": str(first.path)}, classification={"freeze_encoder": True})
     before, after = (load_network(info).state_dict() for info in (first, learnt(frozen, tmp_path / "frozen")))
@@ -232,7 +232,7 @@ def test_data_without_usable_labels_are_rejected(
         train(change(asked, classification=values), tmp_path / "run", resume=False, run=RunContext())
 
 
-def test_rows_without_an_answer_or_a_lesion_are_left_out_and_counted(
+def test_rows_without_a_class_or_a_lesion_are_excluded_and_counted(
     asked: TrainRecipe, draw_classes: Draw, tmp_path: Path, change: Change, events: Events
 ) -> None:
     data = draw_classes(tmp_path / "holes", "image", 40)

@@ -25,7 +25,7 @@ PEER = "Connection closed by peer"
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 
-def test_pause_continue_and_cancel_while_it_learns(
+def test_pause_continue_and_cancel_during_training(
     alone: TrainRecipe, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_melanoma.training import callbacks
@@ -75,7 +75,7 @@ def stop_in(phase: str, run: RunContext, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(place, phase, work)
 
 
-def test_a_stop_while_models_are_compared_keeps_the_new_one(
+def test_a_cancel_during_the_comparison_keeps_the_new_model(
     recipe: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_melanoma.runs import acceptance
@@ -104,7 +104,7 @@ def test_helper_process_ignores_control_json_and_stops_with_the_program(tmp_path
         helping.check()
 
 
-def test_a_run_that_another_process_began_meanwhile_is_refused(
+def test_a_run_that_another_process_has_started_is_refused(
     alone: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = RunFolder(tmp_path / "run")
@@ -141,7 +141,7 @@ def test_a_phase_reports_its_progress_at_intervals(tmp_path: Path, monkeypatch: 
     assert [event["done"] for event in folder.read_events()] == [1, 5, 9, 10]
 
 
-def test_the_last_word_is_the_cause_not_its_echo(tmp_path: Path) -> None:
+def test_the_final_event_states_the_cause_and_not_its_consequence(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with pytest.raises(RuntimeError), log_helper_outcome(folder):
         raise RuntimeError("CUDA error: device-side assert triggered")
@@ -170,7 +170,7 @@ def test_a_secondary_error_without_cause_is_reported(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("end", [Cancelled(), KeyboardInterrupt(), SystemExit(1)])
-def test_every_stop_is_a_cancel(end: BaseException, tmp_path: Path) -> None:
+def test_every_interruption_is_recorded_as_a_cancel(end: BaseException, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with pytest.raises(type(end)), log_outcome(folder):
         raise end

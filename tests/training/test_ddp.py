@@ -54,7 +54,7 @@ def recipe_for_two(alone: TrainRecipe, change: Change) -> TrainRecipe:
     return change(two, epochs=EPOCHS, patience=EPOCHS, devices=2, ema_decay=0.5)
 
 
-def test_two_processes_stop_together_and_learn_what_one_does(
+def test_two_processes_stop_together_and_train_the_same_as_one(
     recipe_for_two: TrainRecipe, tmp_path: Path, change: Change, events: Events, live: Live
 ) -> None:
     out, output = tmp_path / "two", tmp_path / "two.txt"

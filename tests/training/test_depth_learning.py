@@ -90,7 +90,7 @@ def metrics(run: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_class_and_depth_are_learnt_together(deep: TrainRecipe, tmp_path: Path, change: Change) -> None:
+def test_class_and_depth_are_trained_together(deep: TrainRecipe, tmp_path: Path, change: Change) -> None:
     recipe = change(deep, epochs=8, keep="last", model={"options": {**OPTIONS, "depth_log": True}})
     bundle = learnt(recipe, tmp_path / "run")
     first, *_, last = metrics(tmp_path / "run")
@@ -148,7 +148,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
 
 
-def test_the_second_stage_moves_the_head_alone(deep: TrainRecipe, tmp_path: Path, change: Change) -> None:
+def test_the_second_stage_trains_the_head_only(deep: TrainRecipe, tmp_path: Path, change: Change) -> None:
     staged = change(deep, keep="last", schedule="constant", classification={"stages": 2, "first_stage": 0.34})
     first, both = (
         load_network(learnt(change(staged, epochs=epochs), tmp_path / str(epochs))).state_dict() for epochs in (1, 3)
@@ -169,7 +169,7 @@ def test_the_depth_head_does_not_affect_the_first_stage(deep: TrainRecipe, tmp_p
     assert not all(same[name] for name in same if name.startswith("head."))
 
 
-def test_in_the_first_stage_the_image_learns_the_class_without_the_depth() -> None:
+def test_the_image_module_is_trained_without_the_depth_in_the_first_stage() -> None:
     import torch
 
     from napari_melanoma.models.zoo import build_network
@@ -186,7 +186,7 @@ def test_in_the_first_stage_the_image_learns_the_class_without_the_depth() -> No
 
 
 @pytest.mark.parametrize("loss", ["smooth_l1", "gaussian_nll"])
-def test_cases_without_a_depth_teach_none(loss: Any) -> None:
+def test_cases_without_a_depth_have_no_effect_on_it(loss: Any) -> None:
     import torch
 
     from napari_melanoma.models.zoo import build_network
@@ -208,7 +208,7 @@ def test_cases_without_a_depth_teach_none(loss: Any) -> None:
     assert nothing.requires_grad, "every weight has a gradient"
 
 
-def test_the_gaussian_loss_is_least_where_the_spread_is_the_error() -> None:
+def test_the_gaussian_loss_is_smallest_if_the_uncertainty_equals_the_error() -> None:
     import torch
 
     from napari_melanoma.models.zoo import build_network
@@ -264,7 +264,7 @@ DATA_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("values", "fault"), DATA_FAULTS.values(), ids=DATA_FAULTS.keys())
-def test_data_that_teach_no_depth_are_refused(
+def test_data_without_depths_are_refused(
     values: dict[str, Any], fault: str, deep: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     with pytest.raises(DataSetError, match=fault):

@@ -38,7 +38,7 @@ def test_bf16_support_is_known() -> None:
     assert inference.cpu_has_bf16() in (True, False)
 
 
-def test_a_gpu_that_is_not_there_is_refused(recipe: TrainRecipe, change: Change) -> None:
+def test_a_missing_gpu_is_refused(recipe: TrainRecipe, change: Change) -> None:
     import torch
 
     if torch.cuda.is_available() or torch.backends.mps.is_available():
@@ -88,7 +88,7 @@ def test_the_first_process_owns_the_folder(
     ("step", "processes", "pieces", "expected"),
     [(16, 1, 1, 2), (16, 1, 2, 4), (16, 2, 4, 8), (16, 2, 8, None), (5, 1, 1, 5), (9, 1, 1, 3), (1, 1, 1, None)],
 )
-def test_pieces_grow_until_each_is_one_image(step: int, processes: int, pieces: int, expected: int | None) -> None:
+def test_micro_batches_shrink_to_one_image(step: int, processes: int, pieces: int, expected: int | None) -> None:
     assert next_piece_count(step, processes, pieces) == expected
 
 
@@ -127,7 +127,7 @@ def test_batch_size(
 
 
 @pytest.mark.parametrize(("devices", "pieces"), [(1, 3), (2, 1), (2, 8)])
-def test_a_batch_is_shared_out_evenly(
+def test_a_batch_is_divided_evenly(
     devices: int, pieces: int, recipe: TrainRecipe, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torch import nn
@@ -140,7 +140,7 @@ def test_a_batch_is_shared_out_evenly(
     assert min(found) == max(step_time.smallest_batch_size(shared), 8 if pieces == 1 else 6)
 
 
-def test_the_quickest_of_several_steps_counts(recipe: TrainRecipe) -> None:
+def test_the_fastest_of_several_steps_counts(recipe: TrainRecipe) -> None:
     """Disturbed measurements do not change the chosen size."""
     import random
 
@@ -163,7 +163,7 @@ def test_the_quickest_of_several_steps_counts(recipe: TrainRecipe) -> None:
         assert step_time.find_batch_size(Network(3, 1, 1), recipe, 130, RunContext(), clock) == 32
 
 
-def test_a_step_is_really_tried_and_leaves_the_network_alone(recipe: TrainRecipe) -> None:
+def test_a_step_is_timed_and_does_not_change_the_network(recipe: TrainRecipe) -> None:
     import torch
     from torch import nn
 
@@ -184,7 +184,7 @@ def test_a_step_is_really_tried_and_leaves_the_network_alone(recipe: TrainRecipe
         ("fp32", True, 0.5, "fp32"),
     ],
 )
-def test_the_quicker_precision_is_taken_on_a_processor(
+def test_the_faster_precision_is_used_on_a_cpu(
     wish: str, has_bf16: bool, bf16_s: float, expected: str, recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
@@ -202,9 +202,7 @@ def test_the_quicker_precision_is_taken_on_a_processor(
     assert step_time.find_precision(nn.Identity(), wished) in ("bf16", "fp32")  # nothing to measure
 
 
-def test_where_memory_is_short_the_smaller_numbers_are_taken(
-    recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bf16_is_used_if_memory_runs_out(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
     def steps(*_: object) -> tuple[float, int]:
         raise MemoryError
 
@@ -233,7 +231,7 @@ def test_trials_of_the_precision_stop_when_the_run_is_cancelled(
     assert len(tried) == 1
 
 
-def test_real_steps_are_tried(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_steps_are_timed(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: True)
     wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
     network = nn.Conv2d(3, 1, 3)

@@ -52,7 +52,7 @@ def test_an_error_of_torch_is_explained(fault: Exception, fault_message: str) ->
 @pytest.mark.parametrize(
     "fault", [RunError("a sentence already"), RuntimeError("nobody foresaw this"), OSError(13, "no")]
 )
-def test_what_is_known_or_unknown_stays_as_it_is(fault: Exception) -> None:
+def test_other_errors_are_returned_unchanged(fault: Exception) -> None:
     assert explain_error(fault) is fault
 
 
@@ -85,7 +85,7 @@ def at(message: str, act: Callable[[], object]) -> RunContext:
     return RunContext(report)
 
 
-def test_numbers_that_are_none_end_the_run_and_keep_the_best(
+def test_non_finite_numbers_end_the_run_and_keep_the_best_epoch(
     alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_melanoma.training.tasks.segmentation import SegmentationTask
@@ -134,7 +134,7 @@ def test_events_that_cannot_be_written_end_the_run(alone: TrainRecipe, tmp_path:
     fails(alone, tmp_path, SaveError, r"cannot write .*events\.jsonl: the disk is full", at("Epoch 1 of 2:", fill))
 
 
-def test_removed_checkpoints_are_reported_and_the_run_goes_on(
+def test_removed_checkpoints_are_reported_and_the_run_continues(
     alone: TrainRecipe, tmp_path: Path, change: Change, events: Events
 ) -> None:
     recipe = change(alone, epochs=3, learning_rate=1e-9)  # no epoch is better than the first
@@ -146,7 +146,7 @@ def test_removed_checkpoints_are_reported_and_the_run_goes_on(
     assert recorded[-1]["kind"] == "finished"
 
 
-def test_checkpoints_removed_after_the_last_epoch_fail_in_words(
+def test_checkpoints_removed_after_the_last_epoch_are_reported(
     alone: TrainRecipe, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_melanoma.training import engine
@@ -162,7 +162,7 @@ def test_checkpoints_removed_after_the_last_epoch_fail_in_words(
     assert events(tmp_path)[-1]["kind"] == "failed"
 
 
-def test_a_removed_run_folder_fails_in_words(alone: TrainRecipe, tmp_path: Path) -> None:
+def test_a_removed_run_folder_is_reported(alone: TrainRecipe, tmp_path: Path) -> None:
     out = tmp_path / "run"
     fails(alone, out, SaveError, "run folder was deleted", at("Epoch 1 of 2:", lambda: shutil.rmtree(out)))
 
@@ -185,7 +185,7 @@ class Hungry:
         monkeypatch.setattr(SegmentationTask, "training_step", step)
 
 
-def test_full_memory_makes_pieces_smaller_and_the_epoch_begins_again(
+def test_full_memory_makes_micro_batches_smaller_and_restarts_the_epoch(
     alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frozen = change(alone, model={"freeze_normalisation": True}, ema_decay=0.9)
@@ -210,7 +210,7 @@ def test_full_memory_makes_pieces_smaller_and_the_epoch_begins_again(
     assert losses[1][1] == pytest.approx(losses[0][1], rel=1e-3)  # the same sum, in another order
 
 
-def test_memory_for_not_even_one_image_fails_in_words(
+def test_too_little_memory_for_one_image_is_reported(
     alone: TrainRecipe, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Hungry(monkeypatch, 0, MemoryError())

@@ -33,7 +33,7 @@ def test_a_worker_that_dies_is_reported_once() -> None:
 
 
 @pytest.mark.parametrize("code", [0, 130])
-def test_a_helper_may_leave_when_the_run_ends(code: int) -> None:
+def test_a_helper_may_exit_when_the_run_ends(code: int) -> None:
     watched = ChildProcesses(pytest.fail, poll_s=0.01, grace_s=30)
     with watched.watch():
         watched.processes = [child(f"raise SystemExit({code})")]
@@ -42,7 +42,7 @@ def test_a_helper_may_leave_when_the_run_ends(code: int) -> None:
     assert not any("helpers" in thread.name for thread in threading.enumerate())
 
 
-def test_giving_up_leaves_a_sentence_and_ends_everything(
+def test_aborting_reports_the_reason_and_ends_all_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended: list[int] = []
@@ -57,7 +57,7 @@ def test_giving_up_leaves_a_sentence_and_ends_everything(
     assert str(last["message"]) in capsys.readouterr().err
 
 
-def test_the_word_of_the_other_process_is_not_spoken_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_of_the_other_process_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.os, "_exit", lambda code: None)
     folder = RunFolder(tmp_path)
     folder.append_event("failed", message="its disk is full")

@@ -48,7 +48,7 @@ def trained(recipe: TrainRecipe, tmp_path: Path, change: Change) -> BundleInfo:
     return install_bundle(read_bundle(tmp_path / "run/bundle"))
 
 
-def test_a_run_is_not_judged_on_what_it_or_its_start_was_trained_on(
+def test_a_run_is_not_evaluated_on_its_training_images_or_those_of_its_start(
     trained: BundleInfo, recipe: TrainRecipe, blobs: Path, tmp_path: Path, change: Change, draw: Callable[..., Path]
 ) -> None:
     listed = read_training_images(trained)
@@ -77,7 +77,7 @@ def test_a_run_is_not_judged_on_what_it_or_its_start_was_trained_on(
         evaluate(Segmenter.load(child), [clinic], tmp_path / "evaluation", options, run=RUN)
 
 
-def test_corrections_of_photographs_that_the_start_was_trained_on_judge_nothing(
+def test_corrections_of_training_images_of_the_start_are_not_evaluated(
     trained: BundleInfo, recipe: TrainRecipe, blobs: Path, tmp_path: Path, change: Change
 ) -> None:
     names = [f"b{n:02}" for n in range(20)]

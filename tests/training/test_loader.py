@@ -72,7 +72,7 @@ def test_ranks_share_the_steps_of_one_process(recipe: TrainRecipe, prepared: Pre
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_tuning_images_come_once_over_all_ranks_in_as_many_batches(
+def test_validation_images_are_read_once_over_all_ranks_in_equally_many_batches(
     processes: int, recipe: TrainRecipe, prepared: PreparedData
 ) -> None:
     import torch
@@ -117,7 +117,7 @@ def test_batches_travel_to_another_process_without_their_pixels(prepared: Prepar
     assert torch.equal(here[1], there[1])
 
 
-def test_workers_give_what_this_process_gives(recipe: TrainRecipe, prepared: PreparedData) -> None:
+def test_workers_read_the_same_as_this_process(recipe: TrainRecipe, prepared: PreparedData) -> None:
     import torch
 
     recipe = recipe.model_copy(update={"augmentation": MIXED})

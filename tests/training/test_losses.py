@@ -70,7 +70,7 @@ def target_of(target: tuple[float, ...]) -> Tensor:
     return torch.tensor(target, dtype=torch.float64).view(1, 1, 1, -1)
 
 
-def test_every_loss_has_its_column() -> None:
+def test_every_loss_has_an_expected_value() -> None:
     assert set(BY_HAND) == set(NAMES)
 
 
@@ -83,7 +83,7 @@ def test_value(name: str, case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_images_count_alike(name: str) -> None:
+def test_images_have_equal_weight(name: str) -> None:
     import torch
 
     one, other = CASES[3], Case("wrong", (3 / 4,) * 4, (0,) * 4, math.log(4), 1 / 4, 1 / 4, 1 / 1.9)
@@ -108,7 +108,7 @@ def test_gradient(name: str, lesion_weight: float) -> None:
 @pytest.mark.parametrize("sure", [-200.0, 200.0])
 @pytest.mark.parametrize("lesion", [0.0, 1.0])
 @pytest.mark.parametrize("name", NAMES)
-def test_being_sure_gives_finite_numbers(name: str, lesion: float, sure: float) -> None:
+def test_extreme_logits_give_finite_values(name: str, lesion: float, sure: float) -> None:
     import torch
 
     logits = torch.full((1, 1, 64, 64), sure, requires_grad=True)
@@ -119,7 +119,7 @@ def test_being_sure_gives_finite_numbers(name: str, lesion: float, sure: float) 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_image_without_lesion_can_be_learnt(name: str) -> None:
+def test_an_image_without_lesion_has_a_gradient(name: str) -> None:
     import torch
 
     target = torch.zeros(1, 1, 4, 4)
@@ -180,7 +180,7 @@ def test_gradient_of_several_classes(name: str) -> None:
     assert torch.autograd.gradcheck(lambda x: loss(x, target), (logits,))
 
 
-def test_cross_entropy_of_several_classes_is_torchs_and_weighs_each() -> None:
+def test_cross_entropy_of_several_classes_equals_that_of_torch() -> None:
     import torch
     from torch.nn.functional import cross_entropy, one_hot
 
@@ -193,7 +193,7 @@ def test_cross_entropy_of_several_classes_is_torchs_and_weighs_each() -> None:
     assert torch.allclose(make_loss("ce", weights)(logits, target), summed, atol=1e-6)
 
 
-def test_focal_tversky_minds_what_is_missed_more() -> None:
+def test_focal_tversky_weights_missed_lesion_more() -> None:
     missed = make_loss("focal_tversky")(logits_of((0.5, 0.0)), target_of((1, 0)))
     too_much = make_loss("focal_tversky")(logits_of((1.0, 0.5)), target_of((1, 0)))
     assert float(missed) > float(too_much)

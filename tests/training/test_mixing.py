@@ -62,9 +62,7 @@ def test_an_image_that_equals_its_mask_still_does_when_mixed(
 
 @settings(max_examples=20)
 @given(seed=seeds, places=st.lists(st.integers(0, 10**6), min_size=2, max_size=5, unique=True))
-def test_what_is_mixed_into_an_image_does_not_depend_on_its_batch(
-    masks: torch.Tensor, seed: int, places: list[int]
-) -> None:
+def test_partners_of_an_image_do_not_depend_on_its_batch(masks: torch.Tensor, seed: int, places: list[int]) -> None:
     how = config(**MIXED)
     together, alone = vary(how, masks, keys(*places), seed), vary(how, masks, keys(places[-1]), seed)
     assert (together[0][-1:] - alone[0]).abs().max() < 1e-2
@@ -89,7 +87,7 @@ def test_partners_are_others_of_the_same_part(seed: int, learn: int, base: int, 
         assert partner != place or (learn, base)[int(place >= learn)] == 1
 
 
-def test_partners_are_drawn_evenly_and_anew_in_each_epoch() -> None:
+def test_partners_are_drawn_evenly_and_differ_between_epochs() -> None:
     partners = PartnerSampler(config(cutmix_probability=1), 0, 10)
     found = np.array([partners.sample(keys(0, epoch=epoch))[0] for epoch in range(900)])
     counts = np.bincount(found, minlength=10)
@@ -103,7 +101,7 @@ def test_a_mosaic_is_of_four_images_where_there_are_four() -> None:
     assert [sorted({place, *three}) for place, three in enumerate(found.tolist())] == [[0, 1, 2, 3]] * 4
 
 
-def test_nothing_is_drawn_where_nothing_is_mixed(masks: torch.Tensor) -> None:
+def test_no_partner_is_drawn_without_mixing(masks: torch.Tensor) -> None:
     how = config()
     assert not PartnerSampler(how, 0, 10)
     assert PartnerSampler(config(mosaic_probability=0.1), 0, 10)
@@ -150,7 +148,7 @@ def test_a_mosaic_of_p2_shows_four_whole_images_at_half_their_size() -> None:
         assert all(any(bool(((corner - part).abs() <= 1).all()) for corner in corners) for part in parts)
 
 
-def test_a_patch_is_a_rectangle_of_the_other_image_in_its_own_place() -> None:
+def test_a_patch_is_a_rectangle_of_the_other_image_at_the_same_position() -> None:
     how = config(cutmix_probability=1)
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 255, (16, 3, 24, 24), dtype=np.uint8))

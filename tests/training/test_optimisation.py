@@ -49,7 +49,7 @@ def rates_of(name: str, course: ScheduleSteps, *, stop_after: int | None = None)
     return rates
 
 
-def test_every_schedule_has_its_promise() -> None:
+def test_every_schedule_has_a_case() -> None:
     assert set(PROMISES) == set(NAMES)
 
 
@@ -60,7 +60,7 @@ def test_schedule(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_runs_of_few_steps_have_a_rate_for_each(name: str) -> None:
+def test_each_of_a_few_steps_has_a_rate(name: str) -> None:
     for steps in range(1, 61):
         rates = rates_of(name, ScheduleSteps(steps, min(4, steps), 2.0))
         assert len(rates) == steps
@@ -69,7 +69,7 @@ def test_runs_of_few_steps_have_a_rate_for_each(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_resumed_schedule_goes_on_to_the_last_bit(name: str) -> None:
+def test_a_resumed_schedule_continues_exactly(name: str) -> None:
     course = ScheduleSteps(28, 4, 1.5)
     assert rates_of(name, course, stop_after=9) == rates_of(name, course)
 

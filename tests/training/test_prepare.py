@@ -90,7 +90,7 @@ def test_prepared_data_match_the_split_and_the_table(of_data: TrainRecipe, run_f
     assert all(len(row["image_sha"]) == len(row["mask_sha"]) == 64 for row in rows)
 
 
-def test_fingerprint_is_of_content_and_parts_and_not_of_places(
+def test_the_fingerprint_depends_on_content_and_parts_and_not_on_paths(
     of_data: TrainRecipe, data: Path, tmp_path: Path, change: Callable[..., TrainRecipe]
 ) -> None:
     first = prepare(of_data, RunFolder(tmp_path / "first")).fingerprint
@@ -118,7 +118,7 @@ def test_a_resumed_run_keeps_the_images_it_began_with(of_data: TrainRecipe, data
         assert np.array_equal(part, expected)
 
 
-def test_what_the_store_lost_of_a_resumed_run_is_decoded_again(of_data: TrainRecipe, run_folder: RunFolder) -> None:
+def test_missing_pixels_of_a_resumed_run_are_decoded_again(of_data: TrainRecipe, run_folder: RunFolder) -> None:
     began = pixels(prepare(of_data, run_folder))
     for path in user_store_folder().glob("*.npy"):
         path.unlink()
@@ -126,7 +126,7 @@ def test_what_the_store_lost_of_a_resumed_run_is_decoded_again(of_data: TrainRec
         assert np.array_equal(part, expected)
 
 
-def test_what_is_lost_altogether_is_named(of_data: TrainRecipe, data: Path, run_folder: RunFolder) -> None:
+def test_files_that_are_lost_are_named(of_data: TrainRecipe, data: Path, run_folder: RunFolder) -> None:
     learnt = prepare(of_data, run_folder).samples.training
     for path in user_store_folder().glob("*.npy"):
         path.unlink()
@@ -138,13 +138,11 @@ def test_what_is_lost_altogether_is_named(of_data: TrainRecipe, data: Path, run_
     assert str(learnt[1].image) in str(fault.value)
 
 
-def test_a_run_that_ended_before_its_table_was_written_is_prepared_anew(
-    of_data: TrainRecipe, run_folder: RunFolder
-) -> None:
+def test_a_run_without_its_table_is_prepared_again(of_data: TrainRecipe, run_folder: RunFolder) -> None:
     assert len(prepare(of_data, run_folder, resume=True).learn) == 16
 
 
-def test_a_table_that_is_no_table_is_refused(of_data: TrainRecipe, run_folder: RunFolder) -> None:
+def test_an_invalid_table_is_refused(of_data: TrainRecipe, run_folder: RunFolder) -> None:
     run_folder.path.mkdir()
     run_folder.data.write_text("part,image_id\nlesson,b01\n")
     with pytest.raises(RunError, match=r"data\.csv.*is not readable"):
@@ -229,7 +227,7 @@ def test_faulty_data_is_reported_first(
     assert not run_folder.path.exists()
 
 
-def test_base_data_that_is_not_there_is_reported(
+def test_missing_base_data_are_reported(
     of_data: TrainRecipe, tmp_path: Path, change: Callable[..., TrainRecipe], draw: Callable[..., Path]
 ) -> None:
     with pytest.raises(DataSetError, match=r"data\.base: .* is not a data set.*leave data\.base empty"):
@@ -240,7 +238,7 @@ def test_base_data_that_is_not_there_is_reported(
 
 
 @pytest.mark.parametrize("held_out_by", ["the data", "the base data"])
-def test_a_picture_that_is_held_out_is_not_learnt_from_under_another_name(
+def test_a_test_image_under_another_name_is_not_trained_on(
     held_out_by: str,
     of_data: TrainRecipe,
     data: Path,
@@ -275,7 +273,7 @@ def test_a_helper_and_a_resumed_run_do_not_compare_pictures_again(
     assert again.samples == first.samples
 
 
-def test_a_check_counts_warns_and_leaves_no_trace(of_data: TrainRecipe, data: Path, tmp_path: Path) -> None:
+def test_a_check_counts_warns_and_writes_nothing(of_data: TrainRecipe, data: Path, tmp_path: Path) -> None:
     write_mask(data / "masks/b00.png", np.zeros((SIDE, SIDE), dtype=bool))
     before = sorted(tmp_path.rglob("*"))
     report = check_data(of_data, RunContext())

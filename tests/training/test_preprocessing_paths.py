@@ -73,7 +73,9 @@ def test_patches_are_stored_with_normalized_stain(photograph: Path, tmp_path: Pa
     assert not np.array_equal(stored(tmp_path / "store", photograph.parents[1], 64, PreprocessingConfig()), expected)
 
 
-def test_every_way_to_the_network_prepares_alike(prepared_bundle: BundleInfo, photograph: Path, tmp_path: Path) -> None:
+def test_images_are_preprocessed_alike_everywhere(
+    prepared_bundle: BundleInfo, photograph: Path, tmp_path: Path
+) -> None:
     model = Recording(prepared_bundle, load_network(prepared_bundle))
     rgb, side = read_photograph(photograph).rgb, prepared_bundle.config.input_size
     expected, plain = (
@@ -92,7 +94,7 @@ def test_every_way_to_the_network_prepares_alike(prepared_bundle: BundleInfo, ph
         assert np.array_equal(found, expected), way
 
 
-def test_prepared_images_lie_beside_the_others_in_the_store(photograph: Path, tmp_path: Path) -> None:
+def test_preprocessed_images_are_separate_entries_of_the_store(photograph: Path, tmp_path: Path) -> None:
     lit = [PreprocessingConfig(color_constancy=True, grey_power=64, working_size=size) for size in (512, 128)]
     data, ways = photograph.parents[1], (PreprocessingConfig(), PREPARED, *lit)
     first = [stored(tmp_path / "store", data, 64, way) for way in ways]
@@ -118,7 +120,7 @@ def test_start_model_with_preprocessing_requires_the_same_preprocessing(prepared
     assert parent.name == "prepared"
 
 
-def test_a_bundle_from_before_is_fed_as_before(tiny_bundle: BundleInfo) -> None:
+def test_an_older_bundle_has_the_same_input_as_before(tiny_bundle: BundleInfo) -> None:
     values = tiny_bundle.config.model_dump(exclude={"preprocessing"})
     config = type(tiny_bundle.config).parse(values, "an older bundle")
     assert replace(tiny_bundle, config=config).config.preprocessing == PreprocessingConfig()

@@ -45,7 +45,7 @@ def make_batch(count: int = 6, seed: int = 1) -> tuple[torch.Tensor, torch.Tenso
     return torch.from_numpy(images), torch.from_numpy(masks), keys
 
 
-def test_a_recipe_of_this_architecture_has_prompts_and_no_other() -> None:
+def test_only_recipes_of_this_architecture_have_prompts() -> None:
     assert make_recipe().prompts is not None
     with pytest.raises(ConfigError, match="'prompts' and an architecture that answers prompts require each other"):
         TrainRecipe.parse({"data": {"datasets": ["x"]}, "prompts": {}}, "the test")
@@ -59,7 +59,7 @@ def test_the_loss_of_a_batch_is_repeated_exactly() -> None:
     assert np.isfinite(first)
 
 
-def test_a_click_tells_which_lesion_is_meant() -> None:
+def test_a_click_selects_the_lesion() -> None:
     task = make_task(make_recipe(prompts={"composites": 0.0, "clicks": 1}))
     optimizer = torch.optim.Adam(task.parameters(), 6e-3)
     for epoch in range(45):
@@ -108,7 +108,7 @@ def test_only_a_composed_image_requires_a_prompt(count: int, composed: bool, mon
     assert required == [composed] * count
 
 
-def test_a_user_without_chance_clicks_until_all_is_right() -> None:
+def test_a_deterministic_user_clicks_until_the_mask_is_correct() -> None:
     truth = np.zeros((SIDE, SIDE), bool)
     truth[20:40, 10:50] = True
     user = SimulatedUser(truth)

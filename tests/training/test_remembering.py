@@ -39,7 +39,7 @@ class Counting(nn.Module):
         return [images, self.layer(images)]
 
 
-def test_each_image_is_looked_at_once_and_gives_the_same() -> None:
+def test_each_image_is_encoded_once_with_the_same_result() -> None:
     encoder, images = Counting().requires_grad_(False).eval(), torch.rand(6, 3, 8, 8)
     plain = encoder(images)[-1]
     cache_encoder(encoder)
@@ -51,7 +51,7 @@ def test_each_image_is_looked_at_once_and_gives_the_same() -> None:
     assert {*encoder.state_dict()} == {"layer.weight", "layer.bias"}
 
 
-def test_there_is_a_most_of_what_is_remembered() -> None:
+def test_the_size_of_the_cache_is_limited() -> None:
     encoder, images = Counting().requires_grad_(False).eval(), torch.rand(4, 3, 8, 8)
     cache_encoder(encoder, most_bytes=2 * encoder(images)[-1][0].nbytes)
     expected = encoder(images)[-1]
@@ -59,7 +59,7 @@ def test_there_is_a_most_of_what_is_remembered() -> None:
     assert encoder.looked == 4 + 4 + 2
 
 
-def test_encoders_of_the_same_weights_share_what_they_saw() -> None:
+def test_encoders_with_the_same_weights_share_a_cache() -> None:
     first, images = Counting().requires_grad_(False).eval(), torch.rand(4, 3, 8, 8)
     twin, other = deepcopy(first), Counting().requires_grad_(False).eval()
     expected = other(images)[-1]
@@ -71,7 +71,7 @@ def test_encoders_of_the_same_weights_share_what_they_saw() -> None:
     assert (first.looked, twin.looked, other.looked) == (4, 0, 8)
 
 
-def test_what_an_encoder_of_other_strides_saw_is_another_thing() -> None:
+def test_encoders_of_other_strides_have_separate_caches() -> None:
     first, images = Counting().requires_grad_(False).eval(), torch.rand(2, 3, 9, 9)
     other = deepcopy(first)
     other.layer.stride = (2, 2)
@@ -81,7 +81,7 @@ def test_what_an_encoder_of_other_strides_saw_is_another_thing() -> None:
     assert other(images)[-1].shape[-1] == 4
 
 
-def test_what_was_seen_in_use_can_be_learnt_from() -> None:
+def test_maps_cached_in_inference_can_be_trained_on() -> None:
     encoder, images = Counting().requires_grad_(False).eval(), torch.rand(2, 3, 8, 8)
     head = nn.Conv2d(4, 1, 1)
     cache_encoder(encoder)
@@ -92,7 +92,7 @@ def test_what_was_seen_in_use_can_be_learnt_from() -> None:
     assert head.weight.grad is not None
 
 
-def test_weights_that_come_after_it_was_built_are_those_that_it_is_known_by() -> None:
+def test_weights_loaded_later_identify_the_encoder() -> None:
     drawn, images = Counting().requires_grad_(False).eval(), torch.rand(2, 3, 8, 8)
     resumed, true = deepcopy(drawn), Counting().requires_grad_(False).eval()
     for encoder in (drawn, resumed, true):
@@ -115,7 +115,7 @@ def test_clearing_the_encoder_caches_empties_them() -> None:
     assert encoder.looked == 4, "there is room again"
 
 
-def test_what_was_seen_is_recalled_where_somebody_remembers() -> None:
+def test_an_existing_cache_is_reused() -> None:
     learning, images = Counting().requires_grad_(False).eval(), torch.rand(3, 3, 8, 8)
     evaluated, other = deepcopy(learning), Counting().requires_grad_(False).eval()
     cache_encoder(learning)
@@ -133,12 +133,12 @@ def recipe(augmentation: dict[str, object], **asked: object) -> TrainRecipe:
 
 
 @pytest.mark.parametrize("name", [name for name in STILL if name not in ("aspect", "flip")])
-def test_an_image_that_is_varied_is_never_the_same(name: str) -> None:
+def test_augmented_images_are_not_cached(name: str) -> None:
     varied = {**STILL, name: {"scale": (0.9, 1.0), "vertical_flip": True}.get(name, 0.1)}
     assert not AugmentationConfig.model_validate(varied).is_off
 
 
-def test_an_encoder_that_learns_or_sees_mixtures_remembers_nothing() -> None:
+def test_a_trained_encoder_or_one_with_mixed_images_has_no_cache() -> None:
     assert count_encoder_inputs(recipe(STILL)) == 1
     assert count_encoder_inputs(recipe({**STILL, "flip": True})) == 2
     assert count_encoder_inputs(recipe({})) == 0
@@ -149,7 +149,7 @@ def test_an_encoder_that_learns_or_sees_mixtures_remembers_nothing() -> None:
         recipe({}, freeze_encoder=False, augmented_versions=3)
 
 
-def test_a_cache_of_half_precision_is_another_one() -> None:
+def test_a_cache_of_half_precision_is_separate() -> None:
     encoder, images = Counting().requires_grad_(False).eval(), torch.rand(3, 3, 8, 8)
     whole, half = deepcopy(encoder), deepcopy(encoder)
     cache_encoder(whole)
@@ -171,7 +171,7 @@ def batch(pixels: torch.Tensor, epoch: int, *places: int) -> ClassBatch:
 
 
 @pytest.mark.parametrize("versions", [0, 3])
-def test_an_image_has_so_many_versions_in_all_epochs_and_folds(versions: int) -> None:
+def test_an_image_has_the_same_versions_in_all_epochs_and_folds(versions: int) -> None:
     pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     seen: list[set[bytes]] = [set(), set()]
     for seed in (1, 2):  # two folds, in which the images have different indices

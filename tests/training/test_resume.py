@@ -163,7 +163,7 @@ def test_a_run_folder_may_be_moved(stopped_once: tuple[TrainRecipe, Path], stopp
     assert_same(tmp_path / "whole", stopped)
 
 
-def test_a_run_that_had_stopped_early_does_not_learn_on(
+def test_a_run_that_was_stopped_early_is_not_continued(
     alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -180,7 +180,7 @@ def test_a_run_that_had_stopped_early_does_not_learn_on(
     assert found[-1]["kind"] == "finished"
 
 
-def test_what_a_kill_left_half_written_is_mended(alone: TrainRecipe, stopped: Path, events: Events) -> None:
+def test_incomplete_files_of_a_killed_run_are_repaired(alone: TrainRecipe, stopped: Path, events: Events) -> None:
     for name, text in (("events.jsonl", '{"time": 1, "ki'), ("metrics.csv", "1,0.4")):
         with (stopped / name).open("a") as file:
             file.write(text)
@@ -195,7 +195,7 @@ def test_resume_with_another_recipe(alone: TrainRecipe, stopped: Path, change: C
         resume(change(alone, seed=9), stopped)
 
 
-def test_what_was_open_in_a_recipe_stays_settled(
+def test_settings_left_open_in_a_recipe_are_kept(
     alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = iter((8, 2))

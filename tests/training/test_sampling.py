@@ -35,7 +35,7 @@ def test_each_epoch_is_a_permutation_of_its_own() -> None:
     assert epochs[0] == epochs[2] != epochs[1]
 
 
-def test_an_epoch_is_cut_to_whole_steps_and_leaves_out_others_each_time() -> None:
+def test_an_epoch_has_full_steps_and_omits_different_images_each_time() -> None:
     order = sampler(11, StepShares(4))
     left_out = [set(range(11)) - set(order.keys(epoch)[..., 1].ravel().tolist()) for epoch in range(20)]
     assert {len(images) for images in left_out} == {3}
@@ -81,25 +81,25 @@ def test_ranks_and_pieces_share_the_same_steps(processes: int, pieces: int) -> N
     np.testing.assert_array_equal(np.sort(together[..., 1], axis=1), np.sort(whole[..., 1], axis=1))
 
 
-def test_each_rank_sees_a_bit_of_everything() -> None:
+def test_each_rank_gets_images_of_all_sources() -> None:
     order = sampler(64, StepShares(shuffled=8, base=8), base=64, rank=Rank(0, 2))
     images = np.concatenate([keys for epoch in range(10) for keys in _epoch(order, epoch)])[:, 1] % order.total
     assert 0.4 < np.mean(images >= 64) < 0.6
 
 
-def test_a_step_that_cannot_be_shared_out_is_refused() -> None:
+def test_a_step_that_cannot_be_divided_is_refused() -> None:
     with pytest.raises(RunError, match="multiple of 4"):
         sampler(30, StepShares(6), rank=Rank(0, 2, 2))
 
 
-def test_balanced_draws_each_class_as_often() -> None:
+def test_balanced_sampling_draws_all_classes_equally_often() -> None:
     classes = ["nevus"] * 90 + ["melanoma"] * 10
     order = EpochSampler(classes, 0, divide_step(DATA.model_copy(update={"sampling": "balanced"}), 10, 100, 0), seed=0)
     images = np.concatenate([order.keys(epoch)[..., 1].ravel() for epoch in range(20)]) % 100
     assert 0.45 < np.mean(images >= 90) < 0.55
 
 
-def test_mixed_keeps_half_of_a_step_shuffled() -> None:
+def test_mixed_sampling_shuffles_half_of_a_step() -> None:
     classes = ["nevus"] * 90 + ["melanoma"] * 10
     step = divide_step(DATA.model_copy(update={"sampling": "mixed"}), 10, 100, 0)
     assert step == StepShares(shuffled=5, balanced=5)
@@ -108,7 +108,7 @@ def test_mixed_keeps_half_of_a_step_shuffled() -> None:
     assert 0.25 < np.mean(images >= 90) < 0.35
 
 
-def test_base_data_is_gone_through_before_any_of_it_comes_again() -> None:
+def test_base_images_are_repeated_only_after_all_were_used() -> None:
     order = sampler(6, StepShares(shuffled=3, base=2), base=7)
     images = np.concatenate([order.keys(epoch)[..., 1].ravel() for epoch in range(7)]) % order.total
     drawn = images[images >= 6]

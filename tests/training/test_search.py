@@ -28,7 +28,7 @@ def searched(alone: TrainRecipe) -> SearchRecipe:
     return SearchRecipe.parse({**alone.model_dump(), **fixed, "search": {"trials": 9, "options": options}}, "the test")
 
 
-def test_the_verb(searched: SearchRecipe, tmp_path: Path) -> None:
+def test_the_search_command(searched: SearchRecipe, tmp_path: Path) -> None:
     write_toml(tmp_path / "recipe.toml", searched)
     words = ["search", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "out"), "--trials", "1", "--json"]
     result = CliRunner().invoke(app, words)
@@ -46,7 +46,7 @@ def test_the_verb(searched: SearchRecipe, tmp_path: Path) -> None:
     assert json.loads(again.stdout.splitlines()[-1])["tuning_jaccard"] == summary["tuning_jaccard"]
 
 
-def test_a_recipe_without_options_is_a_wrong_command(alone: TrainRecipe, tmp_path: Path) -> None:
+def test_a_recipe_without_a_search_is_a_usage_error(alone: TrainRecipe, tmp_path: Path) -> None:
     write_toml(tmp_path / "recipe.toml", alone)
     result = CliRunner().invoke(app, ["search", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "out")])
     assert result.exit_code == 2

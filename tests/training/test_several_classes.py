@@ -101,12 +101,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
-def test_a_recipe_that_does_not_go_together(case: Refused, tmp_path: Path) -> None:
+def test_a_contradictory_recipe_is_refused(case: Refused, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=case.fault):
         recipe_of(tmp_path, **case.values)
 
 
-def test_classes_fill_in_what_follows_from_them(tmp_path: Path) -> None:
+def test_classes_determine_other_values_of_a_recipe(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path)
     assert (recipe.loss, recipe.model.options["classes"], recipe.mask_kind) == ("ce_dice", 3, "labels")
     assert TrainRecipe.parse(recipe.model_dump(mode="json"), "again") == recipe
@@ -150,7 +150,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
-def test_label_images_that_cannot_serve(case: Fault, tiles: Path, tmp_path: Path) -> None:
+def test_unusable_label_images_are_refused(case: Fault, tiles: Path, tmp_path: Path) -> None:
     data = spoilt(tiles, tmp_path / "spoilt", lambda labels: case.change(labels).astype(np.uint8), case.only)
     with pytest.raises(DataSetError, match=case.fault):
         check_data(recipe_of(data), RunContext())
@@ -236,7 +236,7 @@ def test_tissue_model_learns_phantom_tiles(trained: tuple[TrainRecipe, Path], ti
     assert (model.predict_labels(rgb) == truth).mean() > 0.85
 
 
-def test_what_is_left_beside_the_model(trained: tuple[TrainRecipe, Path]) -> None:
+def test_the_files_of_a_run_of_several_classes(trained: tuple[TrainRecipe, Path]) -> None:
     folder = trained[1]
     assert len(list((folder / "samples" / "epoch-0006").glob("*.png"))) == 2
     assert (folder / "evaluation" / "summary.html").is_file()
@@ -248,7 +248,7 @@ def test_what_is_left_beside_the_model(trained: tuple[TrainRecipe, Path]) -> Non
         compare_run(folder, run=RunContext())
 
 
-def test_a_model_that_goes_on_is_compared_with_the_old_one(
+def test_a_continued_model_is_compared_with_the_old_one(
     trained: tuple[TrainRecipe, Path], tiles: Path, tmp_path: Path
 ) -> None:
     model = {**trained[0].model.model_dump(mode="json"), "start": str(trained[1] / "bundle")}
@@ -292,7 +292,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         assert torch.equal(value, networks[1][name]), name
 
 
-def test_of_other_classes_the_encoder_alone_is_taken(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
+def test_only_the_encoder_of_a_model_of_other_classes_is_used(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
     info = bundle_of(trained)
     same, other = recipe_of(tiles), recipe_of(tiles, classes=["a", "b", "c"])
     assert same.continues_from(info.config)

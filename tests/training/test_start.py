@@ -44,7 +44,7 @@ def starting(recipe: TrainRecipe, start: str, **options: Any) -> TrainRecipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=model)})
 
 
-def test_the_weights_are_taken_and_what_does_not_fit_is_reported(from_file: TrainRecipe, published: Path) -> None:
+def test_matching_weights_are_loaded_and_others_reported(from_file: TrainRecipe, published: Path) -> None:
     import torch
 
     collected: list[str] = []
@@ -82,7 +82,7 @@ def test_a_recipe_keeps_its_own_network_with_a_file(published: Path) -> None:
     assert recipe.model.architecture == find_shipped_recipe("from-scratch").complete(["x"], "none").model.architecture
 
 
-def test_a_file_that_is_gone_is_reported_before_anything_is_written(
+def test_a_missing_file_is_reported_before_anything_is_written(
     from_file: TrainRecipe, published: Path, tmp_path: Path
 ) -> None:
     published.unlink()

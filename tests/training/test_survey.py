@@ -50,7 +50,7 @@ class CountedGroup(str):
     __hash__ = str.__hash__
 
 
-def test_no_list_of_all_images_is_searched_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_excluding_images_compares_each_group_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """For 400,000 images that would take hours; images are compared by their groups."""
     monkeypatch.setattr(Sample, "__eq__", lambda one, other: one.group == other.group)
     monkeypatch.setattr(CountedGroup, "compared", 0)
@@ -107,7 +107,7 @@ def test_two_data_sets_of_one_name_are_refused(recipe: TrainRecipe, draw: Any, c
             select_samples(change(recipe, data=data))
 
 
-def test_left_out_is_remembered_when_copies_are_found() -> None:
+def test_excluded_images_count_when_copies_are_found() -> None:
     left = Sample("x", Path("x"), Path("m"), "g", "train", "a")
     chosen = replace(SelectedSamples(TrainingSplit([], [], [])), left_out=(left,))
     assert remove_leaks(chosen, [])[0].left_out == (left,)
@@ -149,7 +149,7 @@ def two_sets(draw: Any, tmp_path: Path) -> tuple[list[Sample], list[Sample]]:
 
 
 @pytest.mark.parametrize("left_out", [False, True])
-def test_a_lesion_is_not_learnt_where_another_picture_of_it_is_judged_elsewhere(
+def test_a_lesion_in_the_test_set_of_another_data_set_is_excluded(
     two_sets: tuple[list[Sample], list[Sample]], left_out: bool
 ) -> None:
     """Image 0 of the second set is a test image; its image 1 shows the lesion of image 1 of the first set."""
@@ -165,7 +165,7 @@ def test_a_lesion_is_not_learnt_where_another_picture_of_it_is_judged_elsewhere(
     assert notice.startswith(f"{REMOVED} {1 if left_out else 3} of the images, ")
 
 
-def test_base_and_tuning_leave_their_lesion_too(two_sets: tuple[list[Sample], list[Sample]]) -> None:
+def test_base_and_validation_data_exclude_such_a_lesion_too(two_sets: tuple[list[Sample], list[Sample]]) -> None:
     first, second = two_sets
     chosen = SelectedSamples(TrainingSplit(second[2:], [first[1], first[2]], second[:1]), base=(first[0], first[4]))
     kept, notices = remove_leaks(*find(chosen))

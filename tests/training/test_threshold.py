@@ -80,11 +80,11 @@ def test_rule(
     assert found.provenance["threshold_rule"] == rule
 
 
-def test_of_equals_the_lowest_is_taken(recipe: TrainRecipe, change: Change) -> None:
+def test_the_lowest_threshold_breaks_a_tie(recipe: TrainRecipe, change: Change) -> None:
     assert chosen(change(recipe, threshold_rule="best"), parent=0.9, halo=0).threshold == 0.5
 
 
-def test_it_can_be_stopped(recipe: TrainRecipe) -> None:
+def test_the_choice_can_be_cancelled(recipe: TrainRecipe) -> None:
     run = RunContext()
     run.cancel()
     config = BundleConfig(name="new", title="New", architecture="none", provenance={"parent": None})

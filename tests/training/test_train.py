@@ -82,7 +82,7 @@ def test_the_bundle_records_its_provenance(done: BundleInfo) -> None:
     assert known["packages"]["torch"]
 
 
-def test_learns(alone: TrainRecipe, tmp_path: Path) -> None:
+def test_a_run_trains_its_network(alone: TrainRecipe, tmp_path: Path) -> None:
     longer = alone.model_copy(update={"epochs": 14, "learning_rate": 0.02})
     bundle = train(longer, tmp_path / "run", resume=False, run=RunContext())
     assert bundle.config.provenance["tuning_jaccard"] > 0.7
@@ -136,7 +136,7 @@ def test_an_unexpected_error_is_left_in_the_folder(
     assert "Traceback" in (tmp_path / "run" / "log.txt").read_text()
 
 
-def test_two_processes_never_work_in_one_folder(recipe: TrainRecipe, tmp_path: Path) -> None:
+def test_two_processes_never_run_in_the_same_folder(recipe: TrainRecipe, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with folder.locked(), pytest.raises(RunError, match="another process works"):
         train(recipe, folder.path, resume=False, run=RunContext())
@@ -192,7 +192,7 @@ def test_a_start_that_does_not_fit_is_reported_before_anything_is_written(
     assert not out.exists()
 
 
-def test_a_step_that_cannot_be_shared_out_is_reported_before_anything_is_written(
+def test_a_step_that_cannot_be_divided_is_reported_before_anything_is_written(
     alone: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     with pytest.raises(RunError, match="multiple of 3"):
@@ -207,14 +207,14 @@ def test_faulty_data_is_reported_before_anything_is_written(recipe: TrainRecipe,
     assert not (tmp_path / "run").exists()
 
 
-def test_no_patient_is_on_both_sides(done: BundleInfo) -> None:
+def test_no_patient_is_in_two_parts(done: BundleInfo) -> None:
     rows = list(csv.DictReader((done.path.parent / "data.csv").read_text().splitlines()))
     groups = {part: {row["group"] for row in rows if row["part"] == part} for part in ("learn", "tuning", "held_out")}
     assert all(groups.values())
     assert sum(len(found) for found in groups.values()) == len(set().union(*groups.values()))
 
 
-def test_imagenet_start_needs_an_encoder_it_knows(
+def test_imagenet_weights_need_a_known_encoder(
     recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import timm

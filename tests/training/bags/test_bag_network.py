@@ -62,14 +62,14 @@ def test_the_weights_are_those_of_the_paper(gated: bool) -> None:
     torch.testing.assert_close(found.embedding, found.weights @ h, rtol=1e-4, atol=1e-5)
 
 
-def test_the_mean_weighs_all_alike() -> None:
+def test_mean_pooling_has_equal_weights() -> None:
     import torch
 
     found = network(pooling="mean", heads=4).pool_chunks([torch.randn(8, SMALL["features"])])
     assert found.weights.tolist() == pytest.approx([1 / 8] * 8)
 
 
-def test_every_weight_learns() -> None:
+def test_every_weight_has_a_gradient() -> None:
     import torch
 
     asked = network(heads=2).train()
@@ -79,7 +79,7 @@ def test_every_weight_learns() -> None:
     assert lazy == []
 
 
-def test_an_empty_bag_is_no_bag() -> None:
+def test_an_empty_bag_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one tile"):
         network().pool_chunks([])
 
@@ -100,7 +100,7 @@ def config(**more: Any) -> dict[str, Any]:
     return {**values, **more}
 
 
-def test_a_bundle_gives_it_back(tmp_path: Path) -> None:
+def test_a_bundle_restores_the_network(tmp_path: Path) -> None:
     import torch
 
     asked, tiles = network(), torch.randn(30, SMALL["features"])

@@ -20,7 +20,7 @@ TILES, FEATURES = 100, 4
 VALUES = np.arange(TILES, dtype=np.float32)[:, None] + np.zeros(FEATURES, np.float32)  # its number identifies a tile
 
 
-def test_all_tiles_come_but_those_that_failed(write_bag: Write, tmp_path: Path) -> None:
+def test_all_tiles_are_read_except_failed_ones(write_bag: Write, tmp_path: Path) -> None:
     bag = Bag.open(write_bag(tmp_path / "slide", VALUES, failed=[0, 1, 2, 3, 50]))
     pieces = list(bag.iter_embeddings(4))
     found = np.concatenate(pieces)
@@ -30,7 +30,7 @@ def test_all_tiles_come_but_those_that_failed(write_bag: Write, tmp_path: Path) 
     assert max(map(len, pieces)) == 4
 
 
-def test_a_sample_is_drawn_once_each_and_follows_from_its_seed(write_bag: Write, tmp_path: Path) -> None:
+def test_a_sample_is_without_repetition_and_reproducible(write_bag: Write, tmp_path: Path) -> None:
     bag = Bag.open(write_bag(tmp_path / "slide", VALUES, failed=[7]))
     one, again, other = (bag.sample_embeddings(30, seed)[:, 0].tolist() for seed in (1, 1, 2))
     assert len(set(one)) == 30
@@ -39,7 +39,7 @@ def test_a_sample_is_drawn_once_each_and_follows_from_its_seed(write_bag: Write,
     assert len(bag.sample_embeddings(1000, 1)) == TILES - 1
 
 
-def test_of_a_large_store_few_chunks_are_read(
+def test_few_chunks_of_a_large_store_are_read(
     write_bag: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_bag(tmp_path / "slide", np.tile(VALUES, (200, 64)))  # 20,000 tiles of 512 bytes
@@ -71,13 +71,13 @@ def test_another_process_opens_it_again(write_bag: Write, tmp_path: Path) -> Non
     ],
     ids=lambda value: "" if isinstance(value, str) else str(value),
 )
-def test_what_is_no_bag_is_refused(write_bag: Write, tmp_path: Path, how: dict[str, Any], message: str) -> None:
+def test_invalid_bags_are_refused(write_bag: Write, tmp_path: Path, how: dict[str, Any], message: str) -> None:
     folder = write_bag(tmp_path / "slide", VALUES, **how)
     with pytest.raises(InputError, match=message):
         Bag.open(folder)
 
 
-def test_an_analysis_without_its_last_word_is_not_finished(write_bag: Write, tmp_path: Path) -> None:
+def test_an_analysis_without_a_result_is_not_finished(write_bag: Write, tmp_path: Path) -> None:
     folder = write_bag(tmp_path / "slide", VALUES)
     (folder / "result.json").unlink()
     with pytest.raises(InputError, match="is not finished"):
@@ -87,7 +87,7 @@ def test_an_analysis_without_its_last_word_is_not_finished(write_bag: Write, tmp
 @pytest.mark.parametrize(
     ("settings", "mpp"), [({}, 0.5), ({"tile_mpp": 1.0}, 1.0), ({"tile_um": 64.0}, 2.0)], ids=["own", "mpp", "um"]
 )
-def test_the_scale_asked_for_is_kept(write_bag: Write, tmp_path: Path, settings: dict[str, float], mpp: float) -> None:
+def test_the_requested_scale_is_kept(write_bag: Write, tmp_path: Path, settings: dict[str, float], mpp: float) -> None:
     bag = Bag.open(write_bag(tmp_path / "slide", VALUES, settings={**settings, "stain": {"method": "macenko"}}))
     assert bag.kind.tile.mpp == mpp
     assert bag.kind.tile.side_px == 32

@@ -161,7 +161,7 @@ def test_a_stopped_run_ends_with_the_same_weights(whole: tuple[TrainRecipe, Path
     assert without[0] == without[1]
 
 
-def test_embeddings_that_were_made_anew_are_not_gone_on_with(
+def test_a_run_with_changed_embeddings_is_not_resumed(
     draw_cohort: Draw, bag_recipe: MakeRecipe, write_bag: Draw, tmp_path: Path
 ) -> None:
     data = draw_cohort(tmp_path / "cohort", 14)
@@ -284,7 +284,7 @@ def test_three_classes_and_their_weights(draw_cohort: Draw, bag_recipe: MakeReci
     assert metrics(tmp_path / "run")["macro_AUC"]["count"] == 12
 
 
-def test_it_is_measured_on_other_slides(learnt: Learnt, draw_cohort: Draw, write_bag: Draw, tmp_path: Path) -> None:
+def test_it_is_evaluated_on_the_test_slides(learnt: Learnt, draw_cohort: Draw, write_bag: Draw, tmp_path: Path) -> None:
     other = draw_cohort(tmp_path / "other", 12, seed=9)
     shutil.rmtree(other / "slide_00")
     write_bag(other / "slide_00", np.zeros((48, 12)), weights="c0ffee")
@@ -304,7 +304,7 @@ def test_it_is_measured_on_other_slides(learnt: Learnt, draw_cohort: Draw, write
     assert (tmp_path / "out" / "summary.html").is_file()
 
 
-def test_it_is_not_exported_as_what_takes_pictures(learnt: Learnt, tmp_path: Path) -> None:
+def test_it_is_not_exported_as_a_model_of_images(learnt: Learnt, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="not from images"):
         export_bundle(learnt[2], tmp_path / "mil.onnx", "onnx")
 
@@ -328,7 +328,7 @@ def test_checking_estimates_the_cost(learnt: Learnt, bag_recipe: MakeRecipe) -> 
     ],
     ids=["task", "start", "network", "mixup", "none", "tiles"],
 )
-def test_what_does_not_fit_is_reported(change: dict[str, Any], message: str) -> None:
+def test_incompatible_values_are_reported(change: dict[str, Any], message: str) -> None:
     values: dict[str, Any] = {"task": "classification", "bags": {}, "data": {"datasets": ["here"]}}
     if change.get("bags", ...) is None:
         change = {"model": {"architecture": "attention_mil", "start": "none"}}
