@@ -65,7 +65,7 @@ def same(one: ReferenceCases | None, other: ReferenceCases) -> bool:
 
 
 def test_a_reference_is_written_and_read(bundle: BundleInfo, reference: ReferenceCases) -> None:
-    """Types and ids too."""
+    """Arrays keep their types, and ids their letters."""
     found = read_reference(read_bundle(bundle.path))
     assert same(found, reference)
     assert found.embeddings.dtype == np.float16
@@ -73,7 +73,6 @@ def test_a_reference_is_written_and_read(bundle: BundleInfo, reference: Referenc
 
 
 def test_a_bundle_without_reference_has_none(tmp_path: Path) -> None:
-    """Then there is none to read."""
     from torch import nn
 
     info = write_bundle(tmp_path / "asked", CONFIG, nn.Linear(2, 2), "")
@@ -82,7 +81,7 @@ def test_a_bundle_without_reference_has_none(tmp_path: Path) -> None:
 
 
 def test_ids_are_stored_only_if_given(tmp_path: Path, reference: ReferenceCases) -> None:
-    """No id of an image is in the file otherwise."""
+    """The file contains no image ids otherwise."""
     write_reference(tmp_path, replace(reference, embedded_ids=()))
     assert b"ISIC" not in (tmp_path / REFERENCE_FILE).read_bytes()
     assert read_reference(BundleInfo(tmp_path, CONFIG)).embedded_ids == ()
@@ -91,13 +90,12 @@ def test_ids_are_stored_only_if_given(tmp_path: Path, reference: ReferenceCases)
 def test_an_installed_bundle_keeps_its_reference(
     bundle: BundleInfo, reference: ReferenceCases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under another name too."""
     monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path / "mine")
     assert same(read_reference(registry.install_bundle(bundle, "another")), reference)
 
 
 def test_non_finite_references_are_not_written(bundle: BundleInfo, reference: ReferenceCases) -> None:
-    """Values that are not finite are refused, and nothing half-written is left."""
+    """The previous bundle is kept, and no temporary file is left."""
     from torch import nn
 
     broken = replace(reference, logits=np.full((5, 2), np.nan, np.float32))
@@ -108,7 +106,6 @@ def test_non_finite_references_are_not_written(bundle: BundleInfo, reference: Re
 
 
 def test_arrays_of_different_lengths_are_refused(reference: ReferenceCases) -> None:
-    """By count."""
     with pytest.raises(ValueError, match="5 logits, 4 labels"):
         replace(reference, labels=np.zeros(4, np.int64))
     with pytest.raises(ValueError, match="1 ids"):
@@ -123,7 +120,6 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_file_is_refused(bundle: BundleInfo, damage: str) -> None:
-    """With advice."""
     break_it, message = DAMAGE[damage]
     break_it(bundle.path / REFERENCE_FILE)
     with pytest.raises(BundleError, match=message) as caught:
@@ -142,7 +138,7 @@ WRONG = {
 def test_arrays_that_do_not_fit_the_bundle_are_refused(
     bundle: BundleInfo, reference: ReferenceCases, wrong: str
 ) -> None:
-    """They would make answers that mean nothing."""
+    """Predictions with such cases would be wrong."""
     change, message = WRONG[wrong]
     write_reference(bundle.path, replace(reference, **change))
     with pytest.raises(BundleError, match=message):
@@ -160,12 +156,11 @@ def test_reading_needs_no_torch(bundle: BundleInfo) -> None:
 
 
 def test_patient_identifiers_are_anonymous_numbers() -> None:
-    """In the order in which they occur first."""
     assert number_groups(["P9", "P1", "P9", "P3"]).tolist() == [0, 1, 0, 2]
 
 
 def test_chosen_cases_keep_the_class_frequencies() -> None:
-    """Of many at random, of few all; the rarest class keeps one."""
+    """Few cases are all kept; of many, a random subset with at least one of each class."""
     labels = np.repeat([0, 1, 2], [9000, 999, 1])
     chosen = choose_training_cases(labels, max_count=1000)
     assert np.bincount(labels[chosen]).tolist() == [900, 100, 1]

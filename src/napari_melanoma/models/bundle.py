@@ -344,8 +344,7 @@ def _check_fits_network(info: BundleInfo, found: dict[str, Any], network: nn.Mod
     if listed:
         raise BundleError(
             f"the weights of bundle '{info.name}' do not fit its architecture '{info.config.architecture}': expected "
-            f"{len(expected)} tensors, found {len(found)}; {'; '.join(listed)}. Download or copy "
-            "the bundle again."
+            f"{len(expected)} tensors, found {len(found)}; {'; '.join(listed)}. Download or copy the bundle again."
         )
 
 

@@ -291,8 +291,7 @@ def common_bag_kind(bags: Sequence[Bag]) -> BagKind:
         if why := explain_mismatch(bag, first.kind):
             raise DataSetError(
                 f"{bag.folder} and {first.folder} have different embeddings: {why}. Analyze all slides with one "
-                "encoder and "
-                "the same options."
+                "encoder and the same options."
             )
     return first.kind
 
@@ -319,8 +318,7 @@ def _check_counts(parts: TrainingSplit) -> None:
     if learn < 2 or not tuning:
         raise RunError(
             f"the training set has {format_count(learn, 'slide')} and the validation set {tuning}, besides the test "
-            "set; "
-            f"at least 2 and 1 are needed, and all slides of a patient stay together. {MORE_SLIDES}"
+            f"set; at least 2 and 1 are needed, and all slides of a patient stay together. {MORE_SLIDES}"
         )
 
 
@@ -330,6 +328,5 @@ def _left_out_notices(chosen: SelectedSamples) -> Iterable[str]:
         groups = sorted({sample.group for sample in chosen.left_out})
         yield (
             f"{len(chosen.left_out)} of the slides are excluded from training, because other slides of the same "
-            "patient "
-            f"are in the test set: {format_names(groups)}. Assign all slides of a patient to the same split."
+            f"patient are in the test set: {format_names(groups)}. Assign all slides of a patient to the same split."
         )

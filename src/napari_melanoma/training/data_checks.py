@@ -73,8 +73,7 @@ def _raise_for_sizes(wrong: Sequence[str]) -> None:
     if wrong:
         raise DataSetError(
             f"expected masks of the same size as their image, found {len(wrong)} of another size: "
-            f"{format_names(wrong)}. "
-            "Export these masks at the size of the image, or remove their rows from the table."
+            f"{format_names(wrong)}. Export these masks at the size of the image, or remove their rows from the table."
         )
 
 
@@ -85,8 +84,7 @@ def check_counts(parts: TrainingSplit) -> None:
     if learn + tuning >= 3 and len(groups) < 2:
         raise RunError(
             f"all {learn + tuning} images of the training and validation sets are of one patient or lesion and cannot "
-            "be "
-            "separated: expected at least two groups, one for each set. Add images of another patient, or correct "
+            "be separated: expected at least two groups, one for each set. Add images of another patient, or correct "
             "patient_id in the table."
         )
     if learn < 2 or not tuning:
@@ -155,8 +153,7 @@ def check_labels(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts], 
     )
     raise DataSetError(
         f"expected label images with the values {numbered_classes(classes)}, found others in {len(wrong)} of them: "
-        f"{listed}. "
-        f"Correct these files, or list all classes in the recipe's 'classes'.{hint}"
+        f"{listed}. Correct these files, or list all classes in the recipe's 'classes'.{hint}"
     )
 
 

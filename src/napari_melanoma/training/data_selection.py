@@ -107,8 +107,7 @@ def read_classes(
     if config.target not in columns:
         raise DataSetError(
             f"no table has a column '{config.target}' (found: {', '.join(sorted(columns))}). Set "
-            "classification.target to "
-            "the column with the class."
+            "classification.target to the column with the class."
         )
     labels = row_labels(rows, config.target)
     known = sorted({labels[sample.key] for sample in training_samples if sample.key in labels})
@@ -498,18 +497,15 @@ def _patient_warnings(chosen: SelectedSamples) -> list[str]:
         groups = {sample.group for sample in chosen.left_out}
         found.append(
             f"{len(chosen.left_out)} of the images are excluded from training, because other images of the same "
-            "patient or "
-            f"lesion are in the test set: {format_names(sorted(groups))}. Assign all images of a patient to the same "
-            "split."
+            f"patient or lesion are in the test set: {format_names(sorted(groups))}. Assign all images of a patient to "
+            "the same split."
         )
     evaluated, read = ({_owner(sample) for sample in samples} for samples in (chosen.evaluated, chosen.read))
     if shared := sorted(evaluated & read):
         found.append(
             f"{len(shared)} of the patients, lesions or images are in the test set of one data set and in the "
-            "training data "
-            f"of another, under the same name: {format_names(shared)}. If they are the same patients, assign them to "
-            "the "
-            "same split."
+            f"training data of another, under the same name: {format_names(shared)}. If they are the same patients, "
+            "assign them to the same split."
         )
     return found
 
@@ -671,6 +667,5 @@ def _leak_notice(removed: Sequence[Sample], same: Sequence[Duplicate], what: str
     return (
         f"Removed from the {what}, because the same picture, or another one of the same patient or lesion, is in the "
         f"{where} under another name: {len(removed)} of the images, "
-        f"{format_names([sample.full_name for sample in removed])}."
-        f"{matches}"
+        f"{format_names([sample.full_name for sample in removed])}.{matches}"
     )

@@ -54,8 +54,7 @@ READER_LOST = (
 )
 DIVERGED = (
     "the {what} is not a finite number any more, in {place}. Start again with a lower learning_rate (it was {rate:g})"
-    "{other}. "
-    "The best checkpoint of the finished epochs is kept."
+    "{other}. The best checkpoint of the finished epochs is kept."
 )
 ROUNDING = 1e-9
 

@@ -299,7 +299,7 @@ class CacheIndex:
             yield cls(memory)
 
     def file_info(self, path: str, size: int, mtime_ns: int) -> FileInfo | None:
-        """Return what is known of a file with this size and time; None if it is new or has changed."""
+        """Return the entry of a file with this size and time; None if it is new or has changed."""
         query = "SELECT size, mtime_ns, sha, width, height FROM files WHERE path = ? AND size = ? AND mtime_ns = ?"
         row = self.connection.execute(query, (path, size, mtime_ns)).fetchone()
         return FileInfo(*row) if row else None

@@ -257,9 +257,8 @@ def depth_mismatch(
         )
     if not predicts_depth:
         return (
-            f"classification.depth needs a network with a depth module: set "
-            f"model.architecture = '{DEPTH_NETWORK}' with "
-            "use_depth, or remove classification.depth"
+            f"classification.depth needs a network with a depth module: set model.architecture = '{DEPTH_NETWORK}' "
+            "with use_depth, or remove classification.depth"
         )
     assert options is not None
     if (depth.loss == "gaussian_nll") != options.heteroscedastic:
@@ -601,7 +600,7 @@ class TrainRecipe(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults_of_task(cls, values: Any) -> Any:  # noqa: ANN401 - whatever a file holds
+    def _defaults_of_task(cls, values: Any) -> Any:  # noqa: ANN401 - any content of a file
         """Fill in the defaults that depend on the task."""
         if not isinstance(values, dict):
             return values
@@ -718,7 +717,7 @@ class TrainRecipe(Config):
 
 
 def _answers_prompts(architecture: object) -> bool:
-    """Whether an architecture answers prompts; False for whatever is no architecture."""
+    """Whether an architecture answers prompts; False for anything but the name of one."""
     known = list_architectures().get(architecture) if isinstance(architecture, str) else None
     return known is not None and known.spec.answers_prompts
 

@@ -74,7 +74,7 @@ class SimulatedUser:
     def correct(self, probability: NDArray[np.float32]) -> None:
         """Add a click or a stroke where the mask is wrong; ``probability``: float32 (side, side)."""
         found = probability > 0.5
-        self.maps[3] = found  # as in use, where only the mask is known
+        self.maps[3] = found  # in use, only the mask is known
         if self._random is not None and self._random.random() < FIRST_SHARES[-1]:
             self._stroke(found)
         else:

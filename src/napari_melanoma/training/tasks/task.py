@@ -77,7 +77,7 @@ class Task(LightningModule):
         return ((images.float() - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training; normalization statistics stay fixed if the recipe says so."""
+        """Switch to training; the recipe may freeze the statistics of normalization."""
         super().train(mode)
         if mode and self.recipe.model.freeze_normalisation:
             freeze_normalization(self)
@@ -294,9 +294,8 @@ class _EncoderCache:
         self._bytes = 0
 
 
-_ENCODER_CACHES: dict[
-    bytes, _EncoderCache
-] = {}  # by the digest of the encoder, and precision; the most recently used last
+# By the digest of the encoder, and precision; the most recently used last.
+_ENCODER_CACHES: dict[bytes, _EncoderCache] = {}
 
 
 def _find_cache(encoder: nn.Module, most_bytes: int, *, half: bool) -> _EncoderCache:
