@@ -85,6 +85,12 @@ def test_features_of_the_image_can_be_normalised_before_they_are_joined(images: 
     assert not any("image_norm" in name for name in built().state_dict())
 
 
+def test_normalised_features_of_a_single_image_can_be_trained_on(images: Tensor) -> None:
+    """If memory is short, a step is divided into micro-batches of one image."""
+    network = built(image_normalised=True, use_depth=False, use_table=False, tabular={}).train()
+    assert network(images[:1]).isfinite().all()
+
+
 def test_the_maps_are_weighted_by_the_displayed_attention(images: Tensor) -> None:
     import torch
 

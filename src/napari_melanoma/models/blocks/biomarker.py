@@ -11,7 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from napari_melanoma.core.prediction_config import TabularShape
 from napari_melanoma.models.blocks.bags import GatedAttention
-from napari_melanoma.models.blocks.classifier import ClassifierNetwork, FusionBlock, LayeredHead, pool_maps
+from napari_melanoma.models.blocks.classifier import ClassifierNetwork, FusionBlock, LayeredHead, RowNorm, pool_maps
 from napari_melanoma.models.blocks.options import FusionConfig
 from napari_melanoma.models.blocks.timm_encoder import MeanColor, TimmEncoder
 
@@ -160,7 +160,7 @@ class BranchFusion(FusionBlock):
         self._depth_index = config.measured.place if config.depth_source == "measured" and config.measured else None
         self.depth = DepthInput(config) if config.predicts_depth and config.depth_source != "none" else None
         self.image_dropout = nn.Dropout(config.image_dropout)
-        self.image_norm = nn.BatchNorm1d(features) if config.image_normalised and self._image else nn.Identity()
+        self.image_norm = RowNorm(features) if config.image_normalised and self._image else nn.Identity()
         self._gain = config.image_gain
         self.width = self._image + shape.width + (self.depth.width if self.depth else 0)
 
