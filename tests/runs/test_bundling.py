@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from napari_melanoma.core.errors import TrainingDiverged
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.runs.bundling import NetworkOutputs, choose_modalities
+from napari_melanoma.runs.bundling import NetworkOutputs, _without_folders, choose_modalities
 from napari_melanoma.runs.task_setups import name_samples
+from napari_melanoma.training.recipe import TrainRecipe
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,20 @@ def test_the_modalities_include_those_of_the_training_images(
     named: tuple[str, ...], seen: list[str | None], expected: tuple[str, ...]
 ) -> None:
     assert choose_modalities(named, seen) == expected
+
+
+def test_the_recorded_recipe_contains_no_path(tmp_path: Path) -> None:
+    """A bundle may be published; paths contain the names of users."""
+    classification = {"features": str(tmp_path / "f.csv"), "segmenter": str(tmp_path / "model")}
+    values = {
+        "task": "classification",
+        "data": {"datasets": [str(tmp_path / "data")]},
+        "model": {"start": str(tmp_path / "weights.pth")},
+        "classification": {**classification, "adaptation": {"to": [str(tmp_path / "other")]}},
+    }
+    recorded = _without_folders(TrainRecipe.parse(values, "the test"))
+    assert str(tmp_path) not in json.dumps(recorded)
+    assert recorded["classification"]["adaptation"]["to"] == ["other"]
 
 
 def test_sample_pictures_of_two_data_sets_have_different_names() -> None:

@@ -189,12 +189,16 @@ def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: Pare
 
 
 def _without_folders(recipe: TrainRecipe) -> dict[str, Any]:
-    """Dump a recipe with folder names instead of paths."""
+    """Dump a recipe with names of folders and files instead of paths."""
     values = recipe.model_dump(mode="json")
     for key in ("datasets", "base"):
         values["data"][key] = [Path(name).name for name in values["data"][key]]
     if recipe.model.start not in START_WORDS:
         values["model"]["start"] = Path(recipe.model.start).name
+    if classification := values["classification"]:
+        for key in ("segmenter", "features"):
+            classification[key] = Path(classification[key]).name
+        classification["adaptation"]["to"] = [Path(name).name for name in classification["adaptation"]["to"]]
     return values
 
 
