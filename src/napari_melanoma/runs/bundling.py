@@ -68,10 +68,9 @@ def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, parent: Pa
             positive=options.positive, view=options.view, mirrored=options.mirrored, coverage=options.coverage
         )
         kept |= {"task": "classification", "classes": data.names, "tabular": data.encoding, "classifier": classifier}
-    if isinstance(prepared, PreparedBags) and prepared.kind is not None:
-        kept["encoder"] = prepared.kind.encoder
-    tile = prepared.kind.tile if isinstance(prepared, PreparedBags) and prepared.kind else recipe.tile
-    modalities = recipe.modalities
+    tile, modalities = recipe.tile, recipe.modalities
+    if isinstance(prepared, PreparedBags):
+        tile, kept["encoder"] = prepared.kind.tile, prepared.kind.encoder
     if tile is not None and SLIDE not in modalities:
         modalities = (*modalities, SLIDE)
     return BundleConfig(
@@ -102,7 +101,7 @@ def collect_network_options(recipe: TrainRecipe, prepared: PreparedData) -> dict
     data = prepared.classes
     if data is None:
         return recipe.model.options
-    if isinstance(prepared, PreparedBags) and prepared.kind is not None:
+    if isinstance(prepared, PreparedBags):
         return {**recipe.model.options, "classes": len(data.names), "features": prepared.kind.encoder.features}
     shape = data.encoding.shape.model_dump(mode="json") if data.encoding else {}
     options = {**recipe.model.options, "classes": len(data.names), "tabular": shape}

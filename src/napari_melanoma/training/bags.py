@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -142,7 +142,7 @@ def _class_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
 class PreparedBags(PreparedData):
     """Prepared data of a slide run; ``learn`` and ``tuning`` hold bags in the order of ``samples``."""
 
-    kind: BagKind | None = None
+    kind: BagKind = field(kw_only=True)
 
 
 def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunContext) -> PreparedBags:

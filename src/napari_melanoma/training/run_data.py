@@ -68,13 +68,8 @@ def write_data(path: Path, rows: Iterable[DataRow]) -> None:
         writer.write_row(
             [
                 *(row.part, sample.image_id, sample.domain, sample.group, sample.split, sample.diagnosis or ""),
-                *(
-                    sample.modality or "",
-                    sample.review or "",
-                    sample.image.absolute(),
-                    sample.mask.absolute() if sample.mask else "",
-                ),
-                *(row.image_sha, row.mask_sha, int(sample.synthetic)),
+                *(sample.modality or "", sample.review or "", sample.image.absolute()),
+                *(sample.mask.absolute() if sample.mask else "", row.image_sha, row.mask_sha, int(sample.synthetic)),
             ]
         )
     write_text(path, text.getvalue())

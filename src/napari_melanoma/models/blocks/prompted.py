@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -50,19 +51,8 @@ class PromptedUNet(nn.Module):
         super().__init__()
         self.encoder = encoder
         _, at_2, at_4, at_8, at_16, deepest = channels
-        fine, middle, coarse = (
-            max(8, width // 5 // 8 * 8),
-            max(8, width * 2 // 5 // 8 * 8),
-            max(8, width * 3 // 5 // 8 * 8),
-        )
-        self.prompts = nn.ModuleList(
-            [
-                _halve(PROMPT_MAPS, 16),
-                _halve(16, 32),
-                _halve(32, 48),
-                _halve(48, 64),
-            ]
-        )
+        fine, middle, coarse = (max(8, width * fifths // 5 // 8 * 8) for fifths in (1, 2, 3))
+        self.prompts = nn.ModuleList(_halve(inside, out) for inside, out in pairwise((PROMPT_MAPS, 16, 32, 48, 64)))
         self.bottom = nn.Sequential(
             make_convolution(at_16 + deepest + 64, width, side=1), make_convolution(width, width), Context(width)
         )
