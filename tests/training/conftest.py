@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.io.results import write_mask, write_table
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -35,6 +36,7 @@ from napari_melanoma.cli import app
 app({words!r}, prog_name="napari-melanoma")
 """
 Live = Callable[[list[str], Path], multiprocessing.process.BaseProcess]
+Stop = Callable[..., None]
 
 
 def draw_blobs(folder: Path, count: int = COUNT, side: int = 48, seed: int = 0) -> Path:
@@ -197,6 +199,22 @@ def alone(recipe: TrainRecipe, change: Change) -> TrainRecipe:
 def events() -> Callable[[Path], list[dict[str, Any]]]:
     """Return a function that reads all events of a run folder; each line must be complete."""
     return lambda folder: [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def stop() -> Stop:
+    """Return a function that trains a recipe, and cancels it at the first report that starts with a text."""
+
+    def stopped(recipe: TrainRecipe, out: Path, message: str, **options: bool) -> None:
+        from napari_melanoma.runs.train import train
+        from napari_melanoma.training import callbacks
+
+        run = RunContext(lambda progress: run.cancel() if progress.message.startswith(message) else None)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Cancelled):
+            patch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)  # each batch is reported
+            train(recipe, out, run=run, **{"resume": False, **options})
+
+    return stopped
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.core.context import Cancelled, Progress, RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.models.bundle import REFERENCE_FILE, BundleInfo, load_network, read_bundle, read_reference
@@ -19,6 +19,7 @@ from napari_melanoma.training.recipe import TrainRecipe
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]
+Stop = Callable[..., None]
 Draw = Callable[..., Path]
 Events = Callable[[Path], list[dict[str, Any]]]
 Once = Callable[[TrainRecipe], BundleInfo]
@@ -122,18 +123,6 @@ def test_a_bundle_stores_reference_cases(asked: TrainRecipe, tmp_path: Path, cha
     assert found.embedded_ids == ()
 
 
-class StopAt(RunContext):
-    """Return a context that cancels at the first report that starts with a text."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(self._on_progress)
-        self._message = message
-
-    def _on_progress(self, progress: Progress) -> None:
-        if progress.message.startswith(self._message):
-            self.cancel()
-
-
 @pytest.fixture(scope="session")
 def elsewhere(draw_classes: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lesions of another domain, whose labels are not used."""
@@ -170,12 +159,9 @@ def test_unlabeled_domain_changes_the_trained_weights(
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    asked: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+    asked: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change, stop: Stop
 ) -> None:
     """With averaged weights, MixUp, hidden fields, gradient accumulation and an adversary."""
-    from napari_melanoma.training import callbacks
-
-    monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
     classification = {
         "mixup": 0.4,
         "cutmix": 0.4,
@@ -188,8 +174,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     much = {"ema_decay": 0.9, "pieces": 2, "loss": "focal", "data": {"sampling": "balanced"}}
     recipe = change(asked, samples=0, classification=classification, **much)
     whole = learnt(recipe, tmp_path / "whole")
-    with pytest.raises(Cancelled):
-        train(recipe, tmp_path / "parts", resume=False, run=StopAt("Epoch 2 of 2, "))
+    stop(recipe, tmp_path / "parts", "Epoch 2 of 2, ")
     parts = train(recipe, tmp_path / "parts", resume=True, run=RunContext())
     assert parts is not None
     assert parts.config.classifier == whole.config.classifier

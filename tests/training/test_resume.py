@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.context import Cancelled, Progress, RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError, SaveError
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
 from napari_melanoma.runs.train import train
@@ -19,32 +19,9 @@ from napari_melanoma.training.recipe import TrainRecipe
 Change = Callable[..., TrainRecipe]
 Events = Callable[[Path], list[dict[str, Any]]]
 
-pytestmark = pytest.mark.usefixtures("user_folders", "every_batch")
+Stop = Callable[..., None]
 
-
-@pytest.fixture
-def every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Report each batch, so that a test can stop at any of them."""
-    from napari_melanoma.training import callbacks
-
-    monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
-
-
-class StopAt(RunContext):
-    """Return a context that cancels at the first report that starts with a text."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(self._on_progress)
-        self._message = message
-
-    def _on_progress(self, progress: Progress) -> None:
-        if progress.message.startswith(self._message):
-            self.cancel()
-
-
-def stop(recipe: TrainRecipe, out: Path, message: str, *, resume: bool = False) -> None:
-    with pytest.raises(Cancelled):
-        train(recipe, out, resume=resume, run=StopAt(message))
+pytestmark = pytest.mark.usefixtures("user_folders")
 
 
 def resume(recipe: TrainRecipe, out: Path) -> None:
@@ -70,15 +47,11 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def stopped_once(recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainRecipe, Path]:
+def stopped_once(recipe: TrainRecipe, stop: Stop, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainRecipe, Path]:
     """A recipe without test images, and a run that was stopped in its last epoch."""
-    from napari_melanoma.training import callbacks
-
     data = recipe.data.model_copy(update={"held_out_split": "nobody", "held_out_fraction": 0.0})
     alone, out = recipe.model_copy(update={"data": data}), tmp_path_factory.mktemp("stopped") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
-        stop(alone, out, "Epoch 2 of 2, ")
+    stop(alone, out, "Epoch 2 of 2, ")
     return alone, out
 
 
@@ -102,7 +75,7 @@ WITH_MUCH_TO_REMEMBER: dict[str, object] = {
 
 
 def test_resumed_run_equals_an_uninterrupted_one(
-    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events
+    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, stop: Stop
 ) -> None:
     recipe = change(alone, **WITH_MUCH_TO_REMEMBER)
     train(recipe, tmp_path / "whole", resume=False, run=RunContext())
@@ -115,7 +88,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
 
 
 def test_a_resumed_run_needs_neither_its_start_nor_its_data(
-    alone: TrainRecipe, blobs: Path, tiny_bundle: BundleInfo, tmp_path: Path, change: Change
+    alone: TrainRecipe, blobs: Path, tiny_bundle: BundleInfo, tmp_path: Path, change: Change, stop: Stop
 ) -> None:
     data = shutil.copytree(blobs, tmp_path / "data" / "blobs")
     start = shutil.copytree(tiny_bundle.path, tmp_path / "start")
@@ -131,7 +104,7 @@ def test_a_resumed_run_needs_neither_its_start_nor_its_data(
 
 
 def test_a_resumed_run_selects_its_epoch_by_the_loss(
-    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events
+    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, stop: Stop
 ) -> None:
     recipe = change(alone, monitor="loss", epochs=4, patience=2, learning_rate=0.05)
     train(recipe, tmp_path / "whole", resume=False, run=RunContext())
@@ -196,7 +169,7 @@ def test_resume_with_another_recipe(alone: TrainRecipe, stopped: Path, change: C
 
 
 def test_settings_left_open_in_a_recipe_are_kept(
-    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, monkeypatch: pytest.MonkeyPatch
+    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, stop: Stop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = iter((8, 2))
     monkeypatch.setattr("napari_melanoma.runs.train.find_batch_size", lambda *_: next(sizes))
