@@ -186,13 +186,13 @@ def test_a_run_owned_by_another_machine_is_not_changed(tmp_path: Path) -> None:
 
 
 def test_the_command_of_a_run(tmp_path: Path) -> None:
-    assert "--allow-outside" in build_command(tmp_path, resume=False, queue=False, allow_outside=True)
-    first, again = (build_command(tmp_path, resume=resume, queue=not resume) for resume in (False, True))
+    assert "--allow-outside" in build_command(tmp_path, resume=False, allow_outside=True)
+    first, again = (build_command(tmp_path, resume=resume) for resume in (False, True))
     assert first[1:] == [
         "-P", "-m", "napari_melanoma", "train", "--config", str(tmp_path / "recipe.toml"), "--out", str(tmp_path),
         "--queue", "--nice",
     ]  # fmt: skip
-    assert again[6:] == [str(tmp_path / "config.toml"), "--out", str(tmp_path), "--resume", "--nice"]
+    assert again[6:] == [str(tmp_path / "config.toml"), "--out", str(tmp_path), "--resume", "--queue", "--nice"]
 
 
 def test_a_lone_run_does_not_wait(tmp_path: Path) -> None:

@@ -422,7 +422,7 @@ def number_groups(names: ArrayLike) -> NDArray[np.int64]:
     return rank[index]
 
 
-def choose_training_cases(labels: ArrayLike, max_count: int = MAX_CASES, seed: int = 0) -> NDArray[np.int64]:
+def choose_training_cases(labels: ArrayLike, max_count: int = MAX_CASES) -> NDArray[np.int64]:
     """Choose the training cases of a bundle: all, or a random subset with the same class frequencies.
 
     Returns int64 (chosen,), ascending indices.
@@ -430,7 +430,7 @@ def choose_training_cases(labels: ArrayLike, max_count: int = MAX_CASES, seed: i
     truth = np.asarray(labels, np.int64)
     if len(truth) <= max_count:
         return np.arange(len(truth))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     chosen = []
     for label in np.unique(truth):
         members = np.flatnonzero(truth == label)

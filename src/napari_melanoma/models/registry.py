@@ -182,10 +182,9 @@ def select_classifier(bundles: Sequence[BundleInfo], modality: str | None) -> Bu
     return next((bundle for bundle in bundles if modality in bundle.config.modalities), bundles[0])
 
 
-def find_default_classifier(modality: str | None = None) -> BundleInfo | None:
-    """Return the default classifier for a type of photograph, such as ``dermoscopic``; None if none is installed."""
-    defaults = list_default_classifiers()
-    return select_classifier(defaults, modality) if defaults else None
+def find_default_classifier() -> BundleInfo | None:
+    """Return the default classifier of photographs of unknown type; None if none is installed."""
+    return next(iter(list_default_classifiers()), None)
 
 
 def find_classifiers(name_or_path: str) -> list[BundleInfo]:

@@ -67,8 +67,8 @@ def create_run_folder(name: str, folder: Path | None = None) -> Path:
             return path
 
 
-def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool = True) -> None:
-    """Start a run that continues when this process ends.
+def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
+    """Start a run that waits in the queue, and continues when this process ends.
 
     Its output is written to ``output.txt``, its state to the run folder (``read_run``).
     """
@@ -82,31 +82,20 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
     folder.append_event("launched", resumed=resume)
     try:
         outside = any(is_trusted(Path(name).expanduser()) for name in (*recipe.data.datasets, *recipe.data.base))
-        stamp = spawn_detached(build_command(out, resume=resume, queue=queue, allow_outside=outside), out / OUTPUT_FILE)
+        stamp = spawn_detached(build_command(out, resume=resume, allow_outside=outside), out / OUTPUT_FILE)
     except OSError as error:
         message = f"no process could be started: {error}"
         folder.append_event("failed", type="RunError", message=message)
         raise RunError(f"{message}. Reinstall napari-melanoma, or start the run with napari-melanoma train.") from error
     stamp.write(out / PROCESS_FILE)
-    if queue:
-        draw_ticket(out, stamp)  # here, because the child process takes seconds to reach this point
+    draw_ticket(out, stamp)  # here, because the child process takes seconds to reach this point
 
 
-def build_command(out: Path, *, resume: bool, queue: bool, allow_outside: bool = False) -> list[str]:
+def build_command(out: Path, *, resume: bool, allow_outside: bool = False) -> list[str]:
     config = out / ("config.toml" if resume else RECIPE)
-    arguments = [
-        python_executable(),
-        "-P",
-        "-m",
-        "napari_melanoma",
-        "train",
-        "--config",
-        str(config),
-        "--out",
-        str(out),
-    ]
-    arguments += [*["--resume"] * resume, *["--queue"] * queue, *["--allow-outside"] * allow_outside]
-    return [*arguments, "--nice"]
+    arguments = ["train", "--config", str(config), "--out", str(out), *["--resume"] * resume, "--queue"]
+    arguments += [*["--allow-outside"] * allow_outside, "--nice"]
+    return [python_executable(), "-P", "-m", "napari_melanoma", *arguments]
 
 
 @dataclass(frozen=True)

@@ -332,13 +332,10 @@ def _choose_size(per_image: Mapping[int, float], parts: int) -> int:
     return max(best, next((size for size in per_image if parts * size >= USUAL_BATCH), max(per_image)))
 
 
-def find_precision(
-    network: nn.Module, recipe: TrainRecipe, run: RunContext = NULL_CONTEXT, clock: Clock = time.perf_counter
-) -> Precision:
+def find_precision(network: nn.Module, recipe: TrainRecipe, run: RunContext = NULL_CONTEXT) -> Precision:
     """Choose between float32 and bfloat16.
 
-    ``clock``: returns seconds. A CPU with bfloat16 support uses it if steps of a few images take a tenth less time than
-    in float32.
+    A CPU with bfloat16 support uses it if steps of a few images take a tenth less time than in float32.
     """
     chosen: Precision = "bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32"
     trainable = any(True for _ in network.parameters())
@@ -350,7 +347,7 @@ def find_precision(
             for precision, times in seconds.items():
                 run.check()
                 tried = recipe.model_copy(update={"precision": precision})
-                times.append(time_steps(network, tried, PRECISION_IMAGES, clock)[0])
+                times.append(time_steps(network, tried, PRECISION_IMAGES, time.perf_counter)[0])
     except Exception as error:
         if not is_out_of_memory(error):
             raise
