@@ -50,7 +50,7 @@ def test_attention_is_the_sigmoid_of_mean_and_maximum(kernel: int, side: int) ->
 
     torch.manual_seed(0)
     attention, maps = SpatialAttention(kernel), torch.randn(2, 5, side, side)
-    assert float(attention.weights(maps).detach().std()) == 0, "at the start all places weigh alike"
+    assert float(attention.weights(maps).detach().std()) == 0, "all positions have the same weight at first"
     torch.nn.init.normal_(attention.weigh.weight, std=0.2)
     attention.requires_grad_(False)
     weights = attention.weights(maps)
@@ -89,6 +89,18 @@ def test_normalised_features_of_a_single_image_can_be_trained_on(images: Tensor)
     """If memory is short, a step is divided into micro-batches of one image."""
     network = built(image_normalised=True, use_depth=False, use_table=False, tabular={}).train()
     assert network(images[:1]).isfinite().all()
+
+
+def test_only_image_features_are_multiplied_by_the_gain(images: Tensor, row: Tensor) -> None:
+    import torch
+
+    plain, small = (built(image_gain=gain) for gain in (1.0, 0.25))
+    with torch.inference_mode():
+        maps = plain.encode(images)
+        whole, less = (network.fusion(maps[-1], row, None) for network in (plain, small))
+    at = plain.image_features
+    assert torch.allclose(less[:, :at], 0.25 * whole[:, :at])
+    assert torch.equal(less[:, at:], whole[:, at:])
 
 
 def test_the_maps_are_weighted_by_the_displayed_attention(images: Tensor) -> None:

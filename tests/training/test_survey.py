@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,13 @@ from napari_melanoma.data.duplicates import Duplicate
 from napari_melanoma.data.splits import TrainingSplit
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.training.data_preparation import check_data
-from napari_melanoma.training.data_selection import SelectedSamples, find_same_pictures, remove_leaks, select_samples
+from napari_melanoma.training.data_selection import (
+    SelectedSamples,
+    find_copied_slides,
+    find_same_pictures,
+    remove_leaks,
+    select_samples,
+)
 from napari_melanoma.training.pixel_store import DecodedFacts
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -174,3 +181,23 @@ def test_base_and_validation_data_exclude_such_a_lesion_too(two_sets: tuple[list
         "Removed from the training data",
         "Removed from the validation set",
     ]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Facts of an image, of which only the pixels are compared."""
+
+    pixels: str
+
+
+@pytest.mark.parametrize(("shared", "expected"), [(1, 0), (3, 3), (4, 4)])
+def test_only_slides_that_share_half_of_their_tiles_are_copies(shared, expected):
+    first = [Sample(f"a{n}", Path(f"a{n}"), None, "a", "", "d") for n in range(4)]
+    second = [Sample(f"b{n}", Path(f"b{n}"), None, "b", "", "d") for n in range(4)]
+    facts = {sample.image: Pixels(sample.image_id) for sample in first}
+    facts |= {sample.image: Pixels(f"a{n}" if n < shared else sample.image_id) for n, sample in enumerate(second)}
+    glass = [Sample(f"{g}{n}", Path(f"{g}{n}"), None, g, "", "d") for g in "ab" for n in (10, 11)]
+    facts |= {sample.image: Pixels("glass") for sample in glass}
+    first, second = [*first, *glass[:2]], [*second, *glass[2:]]
+    chosen = SimpleNamespace(parts=TrainingSplit(first, [], second), base=(), evaluated=tuple(second), left_out=())
+    assert len(find_copied_slides(chosen, facts)) == expected
