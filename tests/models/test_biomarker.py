@@ -142,7 +142,7 @@ def test_the_mean_of_the_map_is_the_depth(module: str, images: Tensor) -> None:
         predicted, own = network.predict_depth(maps), network.depth(images, network.encoder(images)[-1])
     assert predicted.shape == (3, 2)
     torch.testing.assert_close(predicted, own.mean(dim=(2, 3)))
-    assert float(maps[-1][:, -2].std()) > 0, "some places add more than others"
+    assert float(maps[-1][:, -2].std()) > 0, "the contributions of the positions differ"
 
 
 @pytest.mark.parametrize("log", [False, True])

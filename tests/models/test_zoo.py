@@ -144,7 +144,7 @@ def test_other_formats_predict_the_same(
     """Recording and translating take seconds and treat each operation separately, so that each type is tested once."""
     steps, tried = steps_of(scripted), EXPORTED.get(learnt.name)
     if tried is None:
-        assert steps <= set().union(*EXPORTED.values()), "a step that is new: add the network to EXPORTED"
+        assert steps <= set().union(*EXPORTED.values()), "an operation is new: add the network to EXPORTED"
         deepcopy(learnt.network).to("meta")(images.to("meta"))  # a branch that depends on pixels would fail
         return
     assert tried <= (steps if learnt.shorter is learnt.network else steps_of(learnt.shorter))

@@ -261,7 +261,7 @@ def test_a_discarded_model_can_be_activated(finished: RunFolder) -> None:
     report = read_run(finished.path)
     assert (report.discarded, report.activated_as) == (False, "tiny")
     discard_model(finished.path)
-    assert not read_run(finished.path).discarded, "an active model is not discarded by accident"
+    assert not read_run(finished.path).discarded, "an active model is not discarded"
 
 
 def test_no_model_to_activate(finished: RunFolder) -> None:

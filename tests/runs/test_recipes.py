@@ -43,7 +43,7 @@ def test_each_has_a_summary(shipped: ShippedRecipe) -> None:
     assert shipped.title
     assert "datasets" not in shipped.values.get("data", {})
     text = (resources.files("napari_melanoma.training") / "recipes" / f"{shipped.name}.toml").read_text()
-    assert text.startswith("# "), "a recipe begins with what it is for"
+    assert text.startswith("# "), "a recipe starts with its purpose"
 
 
 def test_the_recipe_for_corrections_is_first() -> None:
@@ -133,7 +133,7 @@ def test_fine_tuning_has_small_learning_rates() -> None:
     assert recipe.learning_rate < first.learning_rate
     assert recipe.model.freeze_normalisation
     assert 0 < recipe.ema_decay < 1
-    assert recipe.patience >= recipe.epochs, "the few tuning images are no reason to stop"
+    assert recipe.patience >= recipe.epochs, "few validation images do not stop the run"
     assert (recipe.data.base, recipe.data.base_share) == (("known",), 0.5)
 
 
@@ -190,7 +190,7 @@ def test_patches_with_a_patient_are_a_data_set_like_any_other(name: str) -> None
     shipped = find_shipped_recipe(name)
     assert not shipped.is_of_slides, "no tiles that were cut from regions"
     recipe = shipped.complete(["cohort"], "none")
-    assert recipe.modalities == ("slide",), "so that no photograph is shown to it"
+    assert recipe.modalities == ("slide",), "it must not be used for photographs"
     assert recipe.classification is not None
     assert recipe.classification.depth is not None
     assert (recipe.classification.target, recipe.classification.positive) == ("metastasis", "metastasis")

@@ -244,7 +244,7 @@ def test_alive_is_this_very_process(tmp_path: Path, gone: ProcessStamp) -> None:
     here.write(tmp_path / PROCESS_FILE)
     assert is_run_alive(tmp_path)
     write_json(tmp_path / PROCESS_FILE, {**vars(here), "created": here.created - 60})
-    assert not is_run_alive(tmp_path), "another process has got the number since"
+    assert not is_run_alive(tmp_path), "another process has this number now"
     gone.write(tmp_path / PROCESS_FILE)
     assert not is_run_alive(tmp_path)
 

@@ -45,7 +45,7 @@ class Trainer:
         self, recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, evaluate: bool, check_place: bool
     ) -> None:
         assert not evaluate, "the test set stays unseen"
-        assert not check_place, "the search has checked its own place"
+        assert not check_place, "the search has checked its own location"
         folder = RunFolder(out)
         self.calls.append((out.name, resume))
         out.mkdir(parents=True, exist_ok=True)

@@ -148,7 +148,7 @@ def test_unlabeled_domain_changes_the_trained_weights(
     plain = once(recipe)
     adapted = learnt(change(recipe, classification={"adaptation": adaptation}), tmp_path / "adapted")
     before, after = (load_network(info).state_dict() for info in (plain, adapted))
-    assert before.keys() == after.keys(), "an adversary is no part of the model"
+    assert before.keys() == after.keys(), "an adversary is not a part of the model"
     changed = {name for name, value in before.items() if not bool((value == after[name]).all())}
     if method == "adabn":
         assert changed

@@ -139,7 +139,7 @@ def test_the_second_stage_trains_the_head_only(deep: TrainRecipe, tmp_path: Path
         load_network(learnt(change(staged, epochs=epochs), tmp_path / str(epochs))).state_dict() for epochs in (1, 3)
     )
     held = {name: bool((value == both[name]).all()) for name, value in first.items()}
-    assert not any(name.startswith("_first") for name in held), "the first stage's own head is no part of the model"
+    assert not any(name.startswith("_first") for name in held), "the head of the first stage is not a part of the model"
     assert {name for name, same in held.items() if not same} == {
         name for name in held if name.startswith(("head.", "fusion."))
     }

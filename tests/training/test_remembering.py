@@ -112,7 +112,7 @@ def test_clearing_the_encoder_caches_empties_them() -> None:
     clear_encoder_caches()
     assert torch.equal(encoder(images)[-1], before)
     encoder(images)
-    assert encoder.looked == 4, "there is room again"
+    assert encoder.looked == 4, "there is space again"
 
 
 def test_an_existing_cache_is_reused() -> None:
