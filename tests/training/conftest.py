@@ -146,7 +146,7 @@ def by_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def asked(by_image: Path) -> TrainRecipe:
+def class_recipe(by_image: Path) -> TrainRecipe:
     """Two epochs of the smallest classifier."""
     return TrainRecipe.parse(
         {

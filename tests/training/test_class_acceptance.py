@@ -34,13 +34,15 @@ def learnt(recipe: TrainRecipe, out: Path) -> BundleInfo:
 
 
 @pytest.fixture
-def evaluated(asked: TrainRecipe, draw_classes: Callable[..., Path], tmp_path: Path, change: Change) -> TrainRecipe:
+def evaluated(
+    class_recipe: TrainRecipe, draw_classes: Callable[..., Path], tmp_path: Path, change: Change
+) -> TrainRecipe:
     """One epoch at a tiny learning rate, with 36 test images."""
     data = draw_classes(tmp_path / "some-held-out", "image")
     lines = (data / "dataset.csv").read_text().splitlines()
     lines[61:] = [line.replace("train", "val") for line in lines[61:]]
     (data / "dataset.csv").write_text("\n".join(lines) + "\n")
-    return change(asked, epochs=1, samples=0, learning_rate=1e-6, data={"datasets": [str(data)]})
+    return change(class_recipe, epochs=1, samples=0, learning_rate=1e-6, data={"datasets": [str(data)]})
 
 
 def test_a_classifier_is_compared_with_the_one_it_started_from(

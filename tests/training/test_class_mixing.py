@@ -42,8 +42,8 @@ def varied(recipe: TrainRecipe, keys: np.ndarray[Any, Any]) -> ClassBatch:
 
 
 @pytest.mark.parametrize("how", ["mixup", "cutmix"])
-def test_nothing_depends_on_what_else_is_in_the_batch(how: str, asked: TrainRecipe, change: Change) -> None:
-    recipe = change(asked, classification={how: 0.6})
+def test_nothing_depends_on_what_else_is_in_the_batch(how: str, class_recipe: TrainRecipe, change: Change) -> None:
+    recipe = change(class_recipe, classification={how: 0.6})
     whole, halves = varied(recipe, KEYS), [varied(recipe, KEYS[part]) for part in (slice(0, 3), slice(3, 8))]
     assert torch.equal(whole.shares, torch.cat([half.shares for half in halves]))
     assert torch.allclose(whole.images, torch.cat([half.images for half in halves]), atol=1e-3)
@@ -52,8 +52,8 @@ def test_nothing_depends_on_what_else_is_in_the_batch(how: str, asked: TrainReci
 
 
 @pytest.mark.parametrize("how", ["mixup", "cutmix"])
-def test_labels_are_mixed_in_the_shares_of_the_pixels(how: str, asked: TrainRecipe, change: Change) -> None:
-    recipe = change(asked, classification={how: 0.6})
+def test_labels_are_mixed_in_the_shares_of_the_pixels(how: str, class_recipe: TrainRecipe, change: Change) -> None:
+    recipe = change(class_recipe, classification={how: 0.6})
     mixing, shares = MixupSampler(recipe), varied(recipe, KEYS).shares
     chosen, partners = mixing.select(KEYS), mixing.draw_partners(KEYS, COUNT)
     assert 0 < len(chosen) < len(KEYS)
@@ -70,6 +70,6 @@ def test_labels_are_mixed_in_the_shares_of_the_pixels(how: str, asked: TrainReci
     assert (shares[others].max(1).values == 1).all()
 
 
-def test_nothing_is_mixed_by_default(asked: TrainRecipe) -> None:
-    assert (varied(asked, KEYS).shares.max(1).values == 1).all()
-    assert len(MixupSampler(asked).draw_partners(KEYS, COUNT)) == 0
+def test_nothing_is_mixed_by_default(class_recipe: TrainRecipe) -> None:
+    assert (varied(class_recipe, KEYS).shares.max(1).values == 1).all()
+    assert len(MixupSampler(class_recipe).draw_partners(KEYS, COUNT)) == 0

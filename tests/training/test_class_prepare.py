@@ -60,7 +60,7 @@ def data(draw: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def asked(data: Path) -> TrainRecipe:
+def class_recipe(data: Path) -> TrainRecipe:
     return TrainRecipe.parse(
         {
             "task": "classification",
@@ -78,14 +78,14 @@ def prepare(recipe: TrainRecipe, folder: Path, *, resume: bool = False) -> Prepa
     return prepare_data(recipe, RunFolder(folder), resume=resume, run=RunContext())
 
 
-def test_views_labels_and_rows_match(asked: TrainRecipe, tmp_path: Path) -> None:
-    prepared = prepare(asked, tmp_path / "run")
+def test_views_labels_and_rows_match(class_recipe: TrainRecipe, tmp_path: Path) -> None:
+    prepared = prepare(class_recipe, tmp_path / "run")
     classes = prepared.classes
     assert classes is not None
     assert classes.names == ("other", "melanoma")
     assert classes.encoding is not None
     assert classes.encoding.rows == len(prepared.learn)
-    for batch in training_loader(prepared, asked, 4):
+    for batch in training_loader(prepared, class_recipe, 4):
         for item, key in enumerate(batch.keys[:, 1] % len(prepared.learn)):
             sample = prepared.samples.training[key]
             number = int(sample.image_id.removeprefix("b"))
@@ -94,15 +94,17 @@ def test_views_labels_and_rows_match(asked: TrainRecipe, tmp_path: Path) -> None
             assert batch.continuous[item, 0] == pytest.approx((20 + number - age.mean) / age.std, abs=1e-4)
             assert sample.mask is not None
             rgb, mask = read_photograph(sample.image).rgb, read_mask(sample.mask)
-            assert asked.classification is not None
-            view = crop_view(rgb, mask, asked.classification.view, 48, NO_PREPROCESSING)
+            assert class_recipe.classification is not None
+            view = crop_view(rgb, mask, class_recipe.classification.view, 48, NO_PREPROCESSING)
             assert view is not None
             assert np.array_equal(batch.images[item].numpy(), view.image.transpose(2, 0, 1))
 
 
-def test_a_whole_photograph_needs_no_mask(asked: TrainRecipe, data: Path, tmp_path: Path, change: Change) -> None:
+def test_a_whole_photograph_needs_no_mask(
+    class_recipe: TrainRecipe, data: Path, tmp_path: Path, change: Change
+) -> None:
     shutil.rmtree(data / "masks")
-    whole = change(asked, classification={"view": {"region": "photograph"}})
+    whole = change(class_recipe, classification={"view": {"region": "photograph"}})
     began = prepare(whole, tmp_path / "run")
     assert len(began.learn) + len(began.tuning) == 32
     resumed = prepare(whole, tmp_path / "run", resume=True)
@@ -110,49 +112,51 @@ def test_a_whole_photograph_needs_no_mask(asked: TrainRecipe, data: Path, tmp_pa
     assert np.array_equal(resumed.learn.read([0, 1])[0], began.learn.read([0, 1])[0])
     assert check_data(whole, RunContext()).counts["held_out"] == 4
     with pytest.raises(DataSetError):
-        check_data(asked, RunContext())
+        check_data(class_recipe, RunContext())
 
 
-def test_classes_are_stratified_over_training_and_validation(asked: TrainRecipe, tmp_path: Path) -> None:
-    classes = prepare(asked, tmp_path / "run").classes
+def test_classes_are_stratified_over_training_and_validation(class_recipe: TrainRecipe, tmp_path: Path) -> None:
+    classes = prepare(class_recipe, tmp_path / "run").classes
     assert classes is not None
     assert [Counter(part.labels.tolist()) for part in (classes.learn, classes.tuning)] == [{0: 16, 1: 8}, {0: 5, 1: 3}]
 
 
-def test_a_check_counts_the_classes(asked: TrainRecipe) -> None:
-    assert check_data(asked, RunContext()).classes == {"other": 16, "melanoma": 8}
+def test_a_check_counts_the_classes(class_recipe: TrainRecipe) -> None:
+    assert check_data(class_recipe, RunContext()).classes == {"other": 16, "melanoma": 8}
 
 
-def test_the_column_of_malignancy_gives_classes_in_words(asked: TrainRecipe, data: Path, change: Change) -> None:
+def test_the_column_of_malignancy_gives_classes_in_words(class_recipe: TrainRecipe, data: Path, change: Change) -> None:
     edit(data, lambda place, row: {**row, "target": int(place % 3 == 0)})
-    recipe = change(asked, classification={"target": "target", "positive": "malignant"})
+    recipe = change(class_recipe, classification={"target": "target", "positive": "malignant"})
     assert check_data(recipe, RunContext()).classes == {"other": 16, "malignant": 8}
 
 
-def test_columns_under_other_names_are_harmonized(asked: TrainRecipe, data: Path, tmp_path: Path) -> None:
+def test_columns_under_other_names_are_harmonized(class_recipe: TrainRecipe, data: Path, tmp_path: Path) -> None:
     edit(data, lambda _, row: {**{k: v for k, v in row.items() if k != "sex"}, "gender": row["sex"].upper()})
-    classes = prepare(asked, tmp_path / "run").classes
+    classes = prepare(class_recipe, tmp_path / "run").classes
     assert classes is not None
     assert classes.encoding is not None
     assert sorted(classes.encoding.words[0].words) == ["female", "male"]
 
 
 @pytest.mark.parametrize("name", ["age", "age_years"])
-def test_cells_that_count_as_unknown_are_reported(asked: TrainRecipe, data: Path, tmp_path: Path, name: str) -> None:
+def test_cells_that_count_as_unknown_are_reported(
+    class_recipe: TrainRecipe, data: Path, tmp_path: Path, name: str
+) -> None:
     bad = {3: "430", 4: "old"}
     edit(data, lambda place, row: {**{k: v for k, v in row.items() if k != "age"}, name: bad.get(place, row["age"])})
-    (notice,) = [text for text in check_data(asked, RunContext()).warnings if "'age'" in text]
+    (notice,) = [text for text in check_data(class_recipe, RunContext()).warnings if "'age'" in text]
     assert notice.startswith("2 of 36 rows hold no valid number in 'age', which counts as unknown: '430' (1), 'old'")
-    classes = prepare(asked, tmp_path / "run").classes
+    classes = prepare(class_recipe, tmp_path / "run").classes
     assert classes is not None
     assert classes.encoding is not None
     assert classes.encoding.numbers[0].mean < 60
     assert classes.encoding.numbers[0].std < 20
 
 
-def test_rare_words_are_reported(asked: TrainRecipe, data: Path, change: Change) -> None:
+def test_rare_words_are_reported(class_recipe: TrainRecipe, data: Path, change: Change) -> None:
     edit(data, lambda place, row: {**row, "sex": f"word {place}" if place < 9 else row["sex"]})
-    rare = change(asked, classification={"tabular": {**TABLE, "words": [{"name": "sex", "min_count": 2}]}})
+    rare = change(class_recipe, classification={"tabular": {**TABLE, "words": [{"name": "sex", "min_count": 2}]}})
     (drawn_shares,) = [text for text in check_data(rare, RunContext()).warnings if "'sex'" in text]
     assert re.match(
         r"[4-9] of \d+ rows hold a word that fewer than 2 rows have in 'sex', which counts as unknown", drawn_shares
@@ -160,11 +164,11 @@ def test_rare_words_are_reported(asked: TrainRecipe, data: Path, change: Change)
     assert "'word " in drawn_shares
 
 
-def test_only_training_rows_affect_the_encoding(asked: TrainRecipe, data: Path, tmp_path: Path) -> None:
-    before = prepare(asked, tmp_path / "first")
+def test_only_training_rows_affect_the_encoding(class_recipe: TrainRecipe, data: Path, tmp_path: Path) -> None:
+    before = prepare(class_recipe, tmp_path / "first")
     aside = {sample.image_id for sample in (*before.samples.validation, *before.samples.test)}
     edit(data, lambda _, row: {**row, "age": 999, "sex": "other"} if row["image_id"] in aside else row)
-    after = prepare(asked, tmp_path / "second")
+    after = prepare(class_recipe, tmp_path / "second")
     assert before.classes is not None
     assert after.classes is not None
     assert after.classes.encoding == before.classes.encoding
@@ -172,9 +176,9 @@ def test_only_training_rows_affect_the_encoding(asked: TrainRecipe, data: Path, 
 
 @pytest.mark.parametrize(("dropped", "share"), [({"drop_form": 0.5}, 0.5), ({"drop_field": 0.3}, 0.3)])
 def test_rows_are_hidden_with_the_configured_probability(
-    dropped: dict[str, float], share: float, asked: TrainRecipe, tmp_path: Path, change: Change
+    dropped: dict[str, float], share: float, class_recipe: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
-    recipe = change(asked, classification=dropped)
+    recipe = change(class_recipe, classification=dropped)
     prepared = prepare(recipe, tmp_path / "run")
     gone = []
     loader = training_loader(prepared, recipe, 4)
@@ -185,8 +189,10 @@ def test_rows_are_hidden_with_the_configured_probability(
     assert all((batch.categories > 0).all() for batch in validation_loader(prepared, recipe, 4))
 
 
-def test_balanced_sampling_draws_classes_equally_often(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
-    recipe = change(asked, data={"sampling": "balanced"})
+def test_balanced_sampling_draws_classes_equally_often(
+    class_recipe: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    recipe = change(class_recipe, data={"sampling": "balanced"})
     loader = training_loader(prepare(recipe, tmp_path / "run"), recipe, 4)
     drawn_shares = []
     for epoch in range(40):
@@ -195,8 +201,8 @@ def test_balanced_sampling_draws_classes_equally_often(asked: TrainRecipe, tmp_p
     assert np.concatenate(drawn_shares).mean() == pytest.approx(0.5, abs=0.05)
 
 
-def test_processes_share_the_steps_of_one(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
-    recipe = change(asked, classification={"drop_form": 0.5})
+def test_processes_share_the_steps_of_one(class_recipe: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    recipe = change(class_recipe, classification={"drop_form": 0.5})
     prepared = prepare(recipe, tmp_path / "run")
     alone = {
         tuple(key): row.tolist()
@@ -209,20 +215,20 @@ def test_processes_share_the_steps_of_one(asked: TrainRecipe, tmp_path: Path, ch
                 assert alone[tuple(key)] == row.tolist()
 
 
-def test_base_data_is_refused_with_a_message(asked: TrainRecipe, change: Change) -> None:
+def test_base_data_is_refused_with_a_message(class_recipe: TrainRecipe, change: Change) -> None:
     with pytest.raises(ConfigError, match=r"data\.base is supported for segmentation only"):
-        change(asked, data={"base": ("elsewhere",)})
+        change(class_recipe, data={"base": ("elsewhere",)})
 
 
 def test_views_are_cropped_by_predicted_masks(
-    asked: TrainRecipe, data: Path, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+    class_recipe: TrainRecipe, data: Path, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model segments a square in each image; the masks of the data set are not used."""
     drawn = np.zeros((48, 48), np.float32)
     drawn[8:24, 8:24] = 1
     monkeypatch.setattr(Segmenter, "load", lambda info: SimpleNamespace(probability=lambda rgb: drawn))
     shutil.rmtree(data / "masks")
-    recipe = change(asked, classification={"masks": "predicted"})
+    recipe = change(class_recipe, classification={"masks": "predicted"})
     assert predict_masks(recipe, RunContext()) == 36
     assert predict_masks(recipe, RunContext()) == 0, "drawn once"
     prepared = prepare(recipe, tmp_path / "run")

@@ -27,9 +27,9 @@ def run_json(words: list[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_a_search_draws_options_of_a_classifier(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
+def test_a_search_draws_options_of_a_classifier(class_recipe: TrainRecipe, tmp_path: Path, change: Change) -> None:
     options = {"classification.class_weight": ["balanced"], "model.options.fusion": ["film", "metablock"]}
-    values = change(asked, epochs=1, samples=0).model_dump() | {"search": {"trials": 2, "options": options}}
+    values = change(class_recipe, epochs=1, samples=0).model_dump() | {"search": {"trials": 2, "options": options}}
     write_toml(tmp_path / "recipe.toml", SearchRecipe.parse(values, "the test"))
     *_, summary = run_json(["search", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "out")])
     runs = sorted((tmp_path / "out" / "trials").iterdir())
@@ -43,10 +43,10 @@ def test_a_search_draws_options_of_a_classifier(asked: TrainRecipe, tmp_path: Pa
 
 
 def test_a_check_counts_and_estimates_and_a_batch_size_is_found(
-    asked: TrainRecipe, tmp_path: Path, change: Change
+    class_recipe: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     config = tmp_path / "recipe.toml"
-    write_toml(config, change(asked, epochs=1, samples=0, batch_size="auto"))
+    write_toml(config, change(class_recipe, epochs=1, samples=0, batch_size="auto"))
     *_, checked = run_json(["train", "--check", "--config", str(config)])
     assert checked["images"]["learn"] + checked["images"]["tuning"] == 48
     assert checked["estimate"]["seconds"] > 0

@@ -55,31 +55,38 @@ def many_by_image(draw_classes: Draw, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.parametrize(("columns", "knows"), [(TABLE, True), (None, False)], ids=["with the table", "without"])
 def test_information_of_the_table_requires_the_table(
-    columns: dict[str, Any] | None, knows: bool, asked: TrainRecipe, by_table: Path, tmp_path: Path, change: Change
+    columns: dict[str, Any] | None,
+    knows: bool,
+    class_recipe: TrainRecipe,
+    by_table: Path,
+    tmp_path: Path,
+    change: Change,
 ) -> None:
     recipe = change(
-        asked,
+        class_recipe,
         epochs=6,
         learning_rate=1e-2,
         samples=0,
         data={"datasets": [str(by_table)]},
         classification={"tabular": columns},
-        model={"options": {**asked.model.options, "fusion": "concat" if columns else "none", "tabular_dropout": 0.0}},
+        model={
+            "options": {**class_recipe.model.options, "fusion": "concat" if columns else "none", "tabular_dropout": 0.0}
+        },
     )
     auc = learnt(recipe, tmp_path / "run").config.provenance["tuning_auc"]
     assert auc > 0.95 if knows else auc < 0.8
 
 
 def test_information_of_the_image_requires_no_table(
-    asked: TrainRecipe, many_by_image: Path, tmp_path: Path, change: Change, events: Events
+    class_recipe: TrainRecipe, many_by_image: Path, tmp_path: Path, change: Change, events: Events
 ) -> None:
     recipe = change(
-        asked,
+        class_recipe,
         epochs=8,
         learning_rate=1e-2,
         data={"datasets": [str(many_by_image)]},
         classification={"tabular": None},
-        model={"options": {**asked.model.options, "fusion": "none"}},
+        model={"options": {**class_recipe.model.options, "fusion": "none"}},
     )
     bundle = learnt(recipe, tmp_path / "run")
     config = bundle.config
@@ -96,12 +103,12 @@ def test_information_of_the_image_requires_no_table(
 
 
 def test_the_last_epoch_can_be_kept_without_early_stopping(
-    asked: TrainRecipe, many_by_image: Path, tmp_path: Path, change: Change, events: Events
+    class_recipe: TrainRecipe, many_by_image: Path, tmp_path: Path, change: Change, events: Events
 ) -> None:
     import torch
 
     data = {"datasets": [str(many_by_image)]}
-    recipe = change(asked, keep="last", epochs=4, patience=1, samples=0, learning_rate=0.1, data=data)
+    recipe = change(class_recipe, keep="last", epochs=4, patience=1, samples=0, learning_rate=0.1, data=data)
     bundle = learnt(recipe, tmp_path / "run")
     epochs = [event["best"] for event in events(tmp_path / "run") if event["kind"] == "epoch"]
     assert len(epochs) == 4
@@ -111,14 +118,14 @@ def test_the_last_epoch_can_be_kept_without_early_stopping(
         torch.testing.assert_close(value, last[f"network.{name}"], rtol=1e-2, atol=1e-2, check_dtype=False)
 
 
-def test_a_bundle_stores_reference_cases(asked: TrainRecipe, tmp_path: Path, change: Change, once: Once) -> None:
-    bundle = learnt(change(asked, classification={"neighbours": True}), tmp_path / "run")
+def test_a_bundle_stores_reference_cases(class_recipe: TrainRecipe, tmp_path: Path, change: Change, once: Once) -> None:
+    bundle = learnt(change(class_recipe, classification={"neighbours": True}), tmp_path / "run")
     reference = read_reference(bundle)
     assert reference is not None
     parts = bundle.config.provenance["data"]
     assert len(reference.labels) == parts["tuning"]
     assert len(reference.embedded_ids) == len(reference.embeddings) == parts["learn"]
-    found = read_reference(once(asked))
+    found = read_reference(once(class_recipe))
     assert found is not None
     assert found.embedded_ids == ()
 
@@ -141,9 +148,9 @@ METHODS = ("adversarial", "coral", "fourier", "adabn", "pseudo_labels")
 
 @pytest.mark.parametrize("method", METHODS)
 def test_unlabeled_domain_changes_the_trained_weights(
-    method: str, asked: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change, once: Once
+    method: str, class_recipe: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change, once: Once
 ) -> None:
-    recipe = change(asked, epochs=1, samples=0)
+    recipe = change(class_recipe, epochs=1, samples=0)
     adaptation = {"method": method, "to": [str(elsewhere)], "strength": 0.5, "sure": 0.51}
     plain = once(recipe)
     adapted = learnt(change(recipe, classification={"adaptation": adaptation}), tmp_path / "adapted")
@@ -159,7 +166,7 @@ def test_unlabeled_domain_changes_the_trained_weights(
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    asked: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change, stop: Stop
+    class_recipe: TrainRecipe, elsewhere: Path, tmp_path: Path, change: Change, stop: Stop
 ) -> None:
     """With averaged weights, MixUp, hidden fields, gradient accumulation and an adversary."""
     classification = {
@@ -172,7 +179,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         "adaptation": {"method": "adversarial", "to": [str(elsewhere)]},
     }
     much = {"ema_decay": 0.9, "pieces": 2, "loss": "focal", "data": {"sampling": "balanced"}}
-    recipe = change(asked, samples=0, classification=classification, **much)
+    recipe = change(class_recipe, samples=0, classification=classification, **much)
     whole = learnt(recipe, tmp_path / "whole")
     stop(recipe, tmp_path / "parts", "Epoch 2 of 2, ")
     parts = train(recipe, tmp_path / "parts", resume=True, run=RunContext())
@@ -184,9 +191,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert all(bool((value == weights[1][name]).all()) for name, value in weights[0].items())
 
 
-def test_a_frozen_encoder_is_not_changed(asked: TrainRecipe, tmp_path: Path, change: Change, once: Once) -> None:
-    first = once(asked)
-    frozen = change(asked, model={"start": str(first.path)}, classification={"freeze_encoder": True})
+def test_a_frozen_encoder_is_not_changed(class_recipe: TrainRecipe, tmp_path: Path, change: Change, once: Once) -> None:
+    first = once(class_recipe)
+    frozen = change(class_recipe, model={"start": str(first.path)}, classification={"freeze_encoder": True})
     before, after = (load_network(info).state_dict() for info in (first, learnt(frozen, tmp_path / "frozen")))
     same = {name: bool((value == after[name]).all()) for name, value in before.items()}
     assert all(same[name] for name in same if name.startswith("encoder."))
@@ -211,14 +218,14 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("values", "fault"), FAULTS.values(), ids=FAULTS.keys())
 def test_data_without_usable_labels_are_rejected(
-    values: dict[str, Any], fault: str, asked: TrainRecipe, tmp_path: Path, change: Change
+    values: dict[str, Any], fault: str, class_recipe: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     with pytest.raises((DataSetError, RunError), match=fault):
-        train(change(asked, classification=values), tmp_path / "run", resume=False, run=RunContext())
+        train(change(class_recipe, classification=values), tmp_path / "run", resume=False, run=RunContext())
 
 
 def test_rows_without_a_class_or_a_lesion_are_excluded_and_counted(
-    asked: TrainRecipe, draw_classes: Draw, tmp_path: Path, change: Change, events: Events
+    class_recipe: TrainRecipe, draw_classes: Draw, tmp_path: Path, change: Change, events: Events
 ) -> None:
     data = draw_classes(tmp_path / "holes", "image", 40)
     text = (data / "dataset.csv").read_text().splitlines()
@@ -229,7 +236,7 @@ def test_rows_without_a_class_or_a_lesion_are_excluded_and_counted(
         text[line] = ",".join(cells)
     (data / "dataset.csv").write_text("\n".join(text) + "\n")
     write_mask(data / "masks" / "c005.png", np.zeros((SIDE, SIDE), bool))
-    bundle = learnt(change(asked, epochs=1, data={"datasets": [str(data)]}), tmp_path / "run")
+    bundle = learnt(change(class_recipe, epochs=1, data={"datasets": [str(data)]}), tmp_path / "run")
     notices = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
     unanswered = next(
         message for message in notices if message.startswith("2 of 40 images have no class and are excluded")
