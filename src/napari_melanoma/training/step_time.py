@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
@@ -19,6 +19,7 @@ from napari_melanoma.training.engine import accelerator, choose_precision, proce
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from napari_melanoma.models.inference import Precision
     from napari_melanoma.training.recipe import TrainRecipe
 
 
@@ -270,7 +271,6 @@ SHARE_OF_FREE_MEMORY = 0.5  # of free main memory for a step on the CPU: with mo
 PRECISION_IMAGES = 2 * MIN_BATCH
 PRECISION_ROUNDS = 2  # alternating, so that a disturbance affects both precisions
 MIN_SPEEDUP = 1.1  # a smaller gain is not worth the lost digits
-Precision = Literal["fp32", "bf16"]
 
 
 def smallest_batch_size(recipe: TrainRecipe) -> int:
