@@ -69,7 +69,7 @@ def test_a_fault_among_the_options_of_a_network_names_the_recipe() -> None:
 
 
 def test_classes_that_are_no_list_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"my\.toml: classes"):
+    with pytest.raises(ConfigError, match=r"my\.toml: 'classes' is 3"):
         TrainRecipe.parse({"data": {"datasets": ["set"]}, "classes": 3}, "my.toml")
 
 
