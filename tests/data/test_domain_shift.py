@@ -83,6 +83,15 @@ def test_many_sources_are_each_compared_with_all_others() -> None:
     assert all(sum(shift.images) == 6 * EACH for shift in shifts)
 
 
+def test_a_source_may_be_named_all_others() -> None:
+    families, names, groups = drawn(1.0, sources=3)
+    renamed = [ALL_OTHERS if name == "s1" else name for name in names]
+    shifts, _ = measure_domain_shifts(families, renamed, groups)
+    assert {(shift.first, shift.second): shift.images for shift in shifts} == {
+        pair: (EACH, EACH) for pair in [("s0", ALL_OTHERS), ("s0", "s2"), (ALL_OTHERS, "s2")]
+    }
+
+
 def test_a_source_of_few_patients_is_named() -> None:
     families, names, groups = drawn(1.0)
     names[:4] = ["rare"] * 4

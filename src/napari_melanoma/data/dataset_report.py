@@ -284,12 +284,13 @@ def measure_domain_shifts(
     sizes = {name: len(set(members[names == name])) for name in known}
     left_out = [f"{name} ({sizes[name]} patients, lesions or images)" for name in known if sizes[name] < MIN_PATIENTS]
     enough = [name for name in known if sizes[name] >= MIN_PATIENTS]
-    pairs = (
-        list(combinations(enough, 2)) if len(enough) <= MAX_PAIRED_SOURCES else [(name, ALL_OTHERS) for name in enough]
-    )
+    if len(enough) <= MAX_PAIRED_SOURCES:
+        compared = [(first, second, [first, second]) for first, second in combinations(enough, 2)]
+    else:
+        compared = [(name, ALL_OTHERS, enough) for name in enough]
     shifts = []
-    for first, second in pairs:
-        taken = np.isin(names, enough if second == ALL_OTHERS else (first, second))
+    for first, second, taking_part in compared:
+        taken = np.isin(names, taking_part)
         parts = {family: {k: v[taken] for k, v in found.items()} for family, found in families.items()}
         shifts.append(_measure_shift(first, second, parts, names[taken] == first, members[taken], seed))
     order = [*families, ALL_FEATURES]
