@@ -349,7 +349,7 @@ def test_something_is_left_to_train_on(val: float, test: float, fits: bool) -> N
     else:
         with pytest.raises(ValueError, match="val and test together are 1: expected less than 1"):
             SplitOptions(val=val, test=test)
-    assert SplitOptions(folds=5).val_share == 0
+    assert SplitOptions(folds=5, test=0.95).val_share == 0
 
 
 @pytest.mark.parametrize(

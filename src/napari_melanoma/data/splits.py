@@ -382,7 +382,7 @@ class SplitOptions(Config):
 
     @model_validator(mode="after")
     def _check_training_share(self) -> SplitOptions:
-        if self.val + self.test >= 1:
+        if self.val_share + self.test >= 1:
             raise ValueError(f"val and test together are {self.val + self.test:g}: expected less than 1")
         if self.folds and "val" in self.model_fields_set and self.val:
             raise ValueError("folds and val exclude each other: each fold serves as validation set once. Leave val out")
