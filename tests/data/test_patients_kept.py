@@ -93,7 +93,7 @@ def test_without_patients_nothing_is_written_until_that_is_confirmed(photographs
 
 def test_a_column_that_may_be_the_patient_is_named_in_the_error(photographs: Path) -> None:
     odd = table(photographs.parent / "metadata.csv", "Patientenkennwort")
-    expected = r'map it with --map FILE \(\[columns\] Patientenkennwort = "patient_id"\)'
+    expected = r'with --map FILE\.toml \(the line Patientenkennwort = "patient_id" below \[columns\]\)'
     with pytest.raises(DataSetError, match=expected):
         masks_in(photographs, metadata=odd)
     with pytest.raises(DataSetError, match=expected):

@@ -286,10 +286,10 @@ def _describe_missing_patients(report: HarmonizeReport, option: str, unread: Seq
         )
     likely = next((theirs for theirs, ours in report.unrecognized.items() if ours == "patient_id"), "")
     if likely:
-        mapping = f'[columns] {quote_toml_key(likely)} = "patient_id"'
-        advice = f'if "{likely}" names the patient, map it with --map FILE ({mapping})'
+        mapping = f'{quote_toml_key(likely)} = "patient_id"'
+        advice = f'if "{likely}" names the patient, map it with --map FILE.toml (the line {mapping} below [columns])'
     else:
-        advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE"
+        advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE.toml"
     return (
         f"expected a column that names the patient of each image, found {listed or 'no table'}. Without it "
         f"{SPLIT_RISK}. {advice[:1].upper()}{advice[1:]}; if nothing is known of the patients, confirm with {option}."
