@@ -114,6 +114,14 @@ CASES = [
         {"diagnosis": "nevus", "nevus_type": "spitz", "nevus_growth_pattern": "compound"},
         {**NEVUS, "diagnosis_detail": "spitz nevus", "nevus_type": "spitz", "nevus_growth_pattern": "compound"},
     ),
+    Case("a unit with spaces", {"mel_mitotic_index": "3 per mm²"}, {"mitoses_per_mm2": "3"}),
+    Case("a unit with spaces around the slash", {"mitoses_per_mm2": "3 / mm^2"}, {"mitoses_per_mm2": "3"}),
+    Case(
+        "half of a unit",
+        {"mel_mitotic_index": "3 per"},
+        {"mitoses_per_mm2_as_given": "3 per"},
+        unmapped={"mitoses_per_mm2": {"3 per": 1}},
+    ),
     Case("an age of DICOM", {"PatientAge": "045Y"}, {"age": "45"}),
     Case(
         "a number that is only a bound",

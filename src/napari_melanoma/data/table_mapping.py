@@ -161,9 +161,9 @@ _UNITS = {
     "cm": "cm centimeter centimetre",
     "um": "um μm µm micron microns um/px μm/px µm/px um/pixel μm/pixel µm/pixel mpp",
     "nm": "nm",
-    "mm2": "/mm2 /mm^2 /mm² per mm2 per mm² mm-2",
+    "mm2": "/mm2 /mm^2 /mm² permm2 permm^2 permm² mm-2 mm2 mm²",
 }
-_UNIT = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings.split()} | {"per mm2": "mm2"}
+_UNIT_BY_SPELLING = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings.split()}
 
 
 class CellValue(NamedTuple):
@@ -197,7 +197,7 @@ def append_unit(text: str, unit: str) -> str:
     Other texts, and numbers with an unknown unit, are returned unchanged.
     """
     number = parse_number(text)
-    return f"{text} {unit}" if unit.lower() in _UNIT and number is not None and math.isfinite(number) else text
+    return f"{text} {unit}" if _find_unit(unit) and number is not None and math.isfinite(number) else text
 
 
 def is_convertible_unit(column: Column, unit: str) -> bool:
@@ -250,7 +250,12 @@ def _unit_factor(unit: str, written: str | None) -> float | None:
     """Return the factor from a unit to that of the column; None if it cannot be converted."""
     if not written:
         return 1.0
-    return _FACTORS.get(unit, {}).get(_UNIT.get(written.strip().lower(), ""))
+    return _FACTORS.get(unit, {}).get(_find_unit(written))
+
+
+def _find_unit(written: str) -> str:
+    """Find a unit by one of its spellings, with or without spaces; "" if it is unknown."""
+    return _UNIT_BY_SPELLING.get("".join(written.lower().split()), "")
 
 
 def is_unknown_text(text: str) -> bool:
