@@ -505,6 +505,15 @@ def test_a_damaged_archive_and_an_unknown_name_are_errors(tmp_path: Path) -> Non
         find_source("ph2").read_folder(tmp_path / "nowhere")
 
 
+def test_a_table_of_isic2017_without_a_column_for_images_is_noted(tmp_path: Path) -> None:
+    folder = laid_out(BY_NAME["isic2017"], tmp_path)
+    truth = folder / "ISIC-2017_Training_Part3_GroundTruth.csv"
+    truth.write_text("nr,melanoma,seborrheic_keratosis\n1,yes,no\n")
+    found = find_source("isic2017").read_folder(folder)
+    assert found.notes[0][1].startswith("no column names the images (found nr, melanoma, seborrheic_keratosis)")
+    assert "diagnosis" not in {record.image_id: record.values for record in found.records}["ISIC_0000001"]
+
+
 def test_blank_lines_in_a_table_are_passed_over(tmp_path: Path) -> None:
     folder = laid_out(BY_NAME["isic2016"], tmp_path)
     table = rows("ISIC_0000000,benign", "", "ISIC_0000002,malignant", " ", "")

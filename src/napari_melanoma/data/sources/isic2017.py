@@ -12,9 +12,9 @@ from napari_melanoma.data.source_records import (
     KnownRows,
     find_challenge_records,
     read_image_rows,
-    read_table_rows,
 )
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
+from napari_melanoma.data.table_mapping import parse_number
 
 SPEC = SourceSpec(
     name="isic2017",
@@ -43,14 +43,16 @@ def find(tree: SourceTree) -> list[SourceRecord]:
     known: KnownRows = {}
     for split, name in NAMES:
         part = read_image_rows(tree, rf"ISIC-2017_{name}_Data_metadata\.csv")
-        for row in read_table_rows(tree, rf"ISIC-2017_{name}_Part3_GroundTruth\.csv"):
-            part[row["image_id"]] = PackedRow({**part.get(row["image_id"], {}), **_translate_columns(row)})
+        for image_id, row in read_image_rows(tree, rf"ISIC-2017_{name}_Part3_GroundTruth\.csv").items():
+            part[image_id] = PackedRow({**part.get(image_id, {}), **_translate_columns(row)})
         known |= {image_id: row.with_defaults({"split": split}) for image_id, row in part.items()}
     return find_challenge_records(tree, PARTS, SPEC, known)
 
 
 def _translate_columns(row: Mapping[str, str]) -> dict[str, str]:
     """Translate the two columns of part 3, 0.0 or 1.0 each."""
-    melanoma, keratosis = (float(row.get(name) or 0) > 0 for name in ("melanoma", "seborrheic_keratosis"))
+    melanoma, keratosis = (
+        (parse_number(row.get(name, "")) or 0) > 0 for name in ("melanoma", "seborrheic_keratosis")
+    )
     diagnosis = "melanoma" if melanoma else "seborrheic keratosis" if keratosis else "nevus"
     return {"diagnosis": diagnosis, "melanoma": str(int(melanoma))}
