@@ -514,6 +514,15 @@ def test_a_table_of_isic2017_without_a_column_for_images_is_noted(tmp_path: Path
     assert "diagnosis" not in {record.image_id: record.values for record in found.records}["ISIC_0000001"]
 
 
+def test_an_unknown_diagnosis_of_ph2_is_not_taken_as_benign(tmp_path: Path) -> None:
+    folder = laid_out(BY_NAME["ph2"], tmp_path)
+    table = folder / "PH2Dataset/PH2_dataset.txt"
+    table.write_text(table.read_text().replace("|| Melanoma ||      2 ||", "||          ||        ||"))
+    found = {record.image_id: harmonized("ph2", record) for record in find_source("ph2").read_folder(folder).records}
+    assert "melanoma" not in found["IMD058"]
+    assert (found["IMD003"]["diagnosis"], found["IMD003"]["melanoma"]) == ("nevus", "0")
+
+
 def test_blank_lines_in_a_table_are_passed_over(tmp_path: Path) -> None:
     folder = laid_out(BY_NAME["isic2016"], tmp_path)
     table = rows("ISIC_0000000,benign", "", "ISIC_0000002,malignant", " ", "")

@@ -50,7 +50,6 @@ def _parse_table(text: str) -> Iterator[tuple[str, dict[str, str]]]:
             continue
         image_id, histology, code, *criteria = cells
         values = {"diagnosis": DIAGNOSES.get(code, ""), "clinical_diagnosis": CLINICAL.get(code, "")}
-        values |= {"melanoma": str(int(code == "2")), "histological_diagnosis": histology}
-        values |= dict(zip(CRITERIA, criteria, strict=False))
+        values |= {"histological_diagnosis": histology, **dict(zip(CRITERIA, criteria, strict=False))}
         values["colors"] = ", ".join(COLORS.get(number, number) for number in criteria[len(CRITERIA)].split())
         yield image_id, values
