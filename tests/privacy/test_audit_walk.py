@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import zipfile
 from io import BytesIO
@@ -37,6 +38,25 @@ def test_all_files_are_inspected_in_order_and_unchanged(tmp_path: Path) -> None:
 def test_names_of_folders_are_inspected(tmp_path: Path) -> None:
     (tmp_path / "visit 2021-03-04").mkdir()
     assert [(f.file, f.kind, f.example) for f in looked(tmp_path)[1]] == [("visit 2021-03-04", "date", "2***-0*-0*")]
+
+
+@pytest.mark.parametrize("folder", ["", "locked"])
+def test_a_folder_that_cannot_be_listed_is_reported(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = tmp_path / "shared"
+    (top / "locked").mkdir(parents=True)
+    scan = os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if Path(path) == top / folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    result, _ = looked(top)
+    assert result.skipped == {folder or "shared": "it cannot be read (Permission denied)"}
+    assert not result.clean
 
 
 def test_an_empty_folder_is_clean(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ SYSTEM_FILES = {
 
 @dataclass
 class AuditResult:
-    """Result of an audit: number of files, counts of findings by type, and the reasons why files were not inspected."""
+    """Result of an audit: number of files, counts of findings by type, and why files and folders were not inspected."""
 
     files: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -64,7 +64,7 @@ def audit(paths: Iterable[Path], on_finding: Callable[[PrivacyFinding], None], *
     for top in paths:
         if not top.exists():
             raise InputError(f"{top} does not exist. Name a file or folder that you want to share.")
-        for path in _walk(top):
+        for path in _walk(top, result):
             run.check()
             name = path.name if path == top else path.relative_to(top).as_posix()
             for finding in _inspect_path(path, name, result):
@@ -78,12 +78,18 @@ def audit(paths: Iterable[Path], on_finding: Callable[[PrivacyFinding], None], *
     return result
 
 
-def _walk(top: Path) -> Iterator[Path]:
-    """Yield a file, or the files and subfolders of a folder, sorted by name."""
+def _walk(top: Path, result: AuditResult) -> Iterator[Path]:
+    """Yield a file, or the files and subfolders of a folder, sorted by name; unreadable folders go to the result."""
     if not top.is_dir():
         yield top
         return
-    for parent, folders, names in os.walk(top):
+
+    def skip(error: OSError) -> None:
+        folder = Path(error.filename)
+        name = top.name if folder == top else folder.relative_to(top).as_posix()
+        result.skipped[name] = _describe_unreadable(error)
+
+    for parent, folders, names in os.walk(top, onerror=skip):
         folders.sort()
         if Path(parent) != top:
             yield Path(parent)
@@ -113,7 +119,11 @@ def _inspect_path(path: Path, name: str, result: AuditResult) -> Iterator[Privac
     except NotInspected as reason:
         result.skipped[name] = str(reason)
     except OSError as error:
-        result.skipped[name] = f"it cannot be read ({error.strerror or error})"
+        result.skipped[name] = _describe_unreadable(error)
+
+
+def _describe_unreadable(error: OSError) -> str:
+    return f"it cannot be read ({error.strerror or error})"
 
 
 TABLES = (".csv", ".tsv", ".tab")
