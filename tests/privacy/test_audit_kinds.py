@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.privacy.audit import CHUNK_BYTES, audit
+from napari_melanoma.privacy.documents import read_xml_entries
 from napari_melanoma.privacy.personal_data import KINDS, PrivacyFinding
 
 HOME = "/".join(("", "home", "amiller"))
@@ -202,6 +204,15 @@ TABLE = (
     "image_id,dob,MRN,Nombre,age,seen,note\n"
     f"a,{BORN},{RECORD},{NAME},93,04.03.2021,call anna@clinic.example\nb,,,,40,,\n"
 )
+
+
+def test_the_time_for_a_list_in_xmp_grows_with_its_length() -> None:
+    """Photoshop lists thousands of documents from which parts were pasted."""
+    count = 20_000
+    before = time.monotonic()
+    entries = list(read_xml_entries(XMP.replace(f"<r:li>{NAME}</r:li>", "<r:li>xmp.did:1</r:li>" * count), "picture"))
+    assert time.monotonic() - before < 20  # minutes if each item searches the whole tree for its parent
+    assert [(entry.where, entry.key) for entry in entries[-count:]] == [("li", "creator")] * count
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import html
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import IO, TYPE_CHECKING, Any
 
@@ -70,6 +70,7 @@ def read_xml_entries(text: str, place: EntrySource = "text", before: str = "") -
     except (ElementTree.ParseError, ValueError):
         yield from read_text_entries(text, place, before)
         return
+    parents = {child: parent for parent in root.iter() for child in parent}
     for element in root.iter():
         name = _local_name(element.tag)
         for attribute, value in element.attrib.items():
@@ -82,7 +83,7 @@ def read_xml_entries(text: str, place: EntrySource = "text", before: str = "") -
             if _EMBEDDED_XML.match(inner):
                 yield from read_xml_entries(inner, place, before)
             else:
-                key = _parent_names(root, element) if name in ("li", "Name") else name
+                key = _parent_name(parents, element) if name in ("li", "Name") else name
                 yield MetadataEntry(place, f"{before}{name}", key, inner, free=_is_free_text(key, place))
 
 
@@ -140,12 +141,11 @@ def _is_free_text(name: str, place: EntrySource) -> bool:
     return place != "text" and _WRITTEN_BY_PEOPLE.fullmatch(name) is not None
 
 
-def _parent_names(root: Any, item: Any) -> str:  # noqa: ANN401 - elements of ElementTree
-    """Return the name of the parent of an item: of an XMP list ``creator``, of a name ``Dye Name``."""
-    parents = {child: parent for parent in root.iter() for child in parent}
+def _parent_name(parents: Mapping[Element, Element], item: Element) -> str:
+    """Name an item after its parent: an item of an XMP list ``creator``, a name ``Dye Name``."""
     above = parents.get(item)
     if _local_name(item.tag) == "li":
-        above = parents.get(above)
+        above = None if above is None else parents.get(above)
         return _local_name(above.tag) if above is not None else "li"
     return f"{_local_name(above.tag) if above is not None else 'other'} Name"
 
