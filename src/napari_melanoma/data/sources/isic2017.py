@@ -51,8 +51,6 @@ def find(tree: SourceTree) -> list[SourceRecord]:
 
 def _translate_columns(row: Mapping[str, str]) -> dict[str, str]:
     """Translate the two columns of part 3, 0.0 or 1.0 each."""
-    melanoma, keratosis = (
-        (parse_number(row.get(name, "")) or 0) > 0 for name in ("melanoma", "seborrheic_keratosis")
-    )
+    melanoma, keratosis = ((parse_number(row.get(name, "")) or 0) > 0 for name in ("melanoma", "seborrheic_keratosis"))
     diagnosis = "melanoma" if melanoma else "seborrheic keratosis" if keratosis else "nevus"
     return {"diagnosis": diagnosis, "melanoma": str(int(melanoma))}
