@@ -227,6 +227,6 @@ def test_label_images_are_no_strange_masks(tmp_path: Path) -> None:
     assert not found.faults
     assert (
         "masks",
-        "1 are label images (values 0, 1, 2, 3): name their classes in a recipe's 'classes'",
+        "1 is a label image (values 0, 1, 2, 3): name the classes in a recipe's 'classes'",
     ) in found.notes
     assert not any("mask is empty" in message for _, message in found.notes)

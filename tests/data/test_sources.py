@@ -473,7 +473,7 @@ def test_a_missing_set_is_named_with_where_to_get_it(name: str, tmp_path: Path) 
     with pytest.raises(DataSetError) as caught:
         find_source(name).read_folder(tmp_path)
     message = str(caught.value)
-    for part in (spec.title, spec.layout.splitlines()[0], "notes.txt (1 files)", spec.url, spec.licence):
+    for part in (spec.title, spec.layout.splitlines()[0], "notes.txt (1 file)", spec.url, spec.licence):
         assert part in message
 
 

@@ -310,7 +310,8 @@ def _note_label_images(checks: Sequence[ImageCheck]) -> list[tuple[str, str]]:
     if not found:
         return []
     values = ", ".join(map(str, sorted({value for one in found for value in one.labels})))
-    return [("masks", f"{len(found)} are label images (values {values}): name their classes in a recipe's 'classes'")]
+    count = "1 is a label image" if len(found) == 1 else f"{len(found)} are label images"
+    return [("masks", f"{count} (values {values}): name the classes in a recipe's 'classes'")]
 
 
 def _find_unknown_reviews(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:

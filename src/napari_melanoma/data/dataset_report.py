@@ -19,6 +19,7 @@ import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.data.dataset import DatasetEntry, check_dataset_names, get_group_id, iter_entries
 from napari_melanoma.data.harmonize import Harmonizer
@@ -172,7 +173,7 @@ def format_markdown(report: DataSetReport) -> str:
     if report.in_two_splits:
         lines.append(f"{len(report.in_two_splits)} groups are in several splits, such as {report.in_two_splits[0]}.")
     if report.faults:
-        lines.append(f"{len(report.faults)} rows could not be used, such as: {report.faults[0]}")
+        lines.append(f"{format_count(len(report.faults), 'row')} could not be used, such as: {report.faults[0]}")
     for name in ("title", "licence", "url", "reference"):
         if report.origin.get(name):
             lines.append(f"{name.capitalize()}: {report.origin[name]}")

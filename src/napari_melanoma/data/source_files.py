@@ -16,7 +16,7 @@ from threading import Lock
 from typing import IO
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.tables import decode_table
 
@@ -152,7 +152,7 @@ class SourceTree:
         for file in self.files:
             parent = file.name.rpartition("/")[0]
             names.setdefault(f"{parent}/" if parent else file.name)
-        return f"{format_names(names, MAX_NAMED)} ({len(self.files)} files)" if names else "no files"
+        return f"{format_names(names, MAX_NAMED)} ({format_count(len(self.files), 'file')})" if names else "no files"
 
 
 def close_archives(files: Iterable[SourceFile]) -> None:
