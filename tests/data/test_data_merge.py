@@ -161,6 +161,13 @@ def test_a_report_describes_a_data_set(two: list[Path]) -> None:
     assert "| (not known) | 1 | 1 |" in text
 
 
+def test_a_bar_in_a_value_does_not_end_its_cell_in_the_report(tmp_path: Path) -> None:
+    rows = [{"image_id": "a", "source": "x|y", "split": "train"}, {"image_id": "b", "split": "my|test"}]
+    text = format_markdown(describe_dataset(table(tmp_path / "set", *rows), run=RunContext()))
+    assert r"| x\|y | 1 | 50.0 |" in text
+    assert r"| diagnosis | my\|test | train |" in text
+
+
 def test_a_patient_with_rows_without_split_is_in_one_split_alone(tmp_path: Path) -> None:
     rows = [{"image_id": split or "x", "patient_id": "p", "split": split} for split in ("train", "")]
     assert describe_dataset(table(tmp_path / "set", *rows), run=RunContext()).in_two_splits == ()

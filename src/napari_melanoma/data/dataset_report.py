@@ -23,6 +23,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.data.dataset import DatasetEntry, check_dataset_names, get_group_id, iter_entries
 from napari_melanoma.data.harmonize import Harmonizer
+from napari_melanoma.figures.page import markdown_row
 from napari_melanoma.io.photographs import read_image_size
 
 if TYPE_CHECKING:
@@ -184,12 +185,8 @@ def format_markdown(report: DataSetReport) -> str:
     for column, counts in report.counts.items():
         if counts:
             lines += ["", f"## {column}", "", f"| {column} | images | % |", "|---|---|---|"]
-            lines += [
-                f"| {value} | {n} | {100 * n / report.rows:.1f} |" for value, n in list(counts.items())[:MAX_VALUES]
-            ]
-            if report.missing[column]:
-                share = 100 * report.missing[column] / report.rows
-                lines.append(f"| {UNKNOWN_LABEL} | {report.missing[column]} | {share:.1f} |")
+            shown = [*list(counts.items())[:MAX_VALUES], (UNKNOWN_LABEL, report.missing[column])]
+            lines += [markdown_row([value, str(n), f"{100 * n / report.rows:.1f}"]) for value, n in shown if n]
     lines += _format_cross_table(report)
     return "\n".join((*lines, ""))
 
@@ -207,8 +204,8 @@ def _format_cross_table(report: DataSetReport) -> list[str]:
     if splits == [NO_SPLIT]:
         return []
     names = list(dict.fromkeys(name for counts in report.by_split.values() for name in counts))
-    lines = ["", "## diagnosis by split", "", f"| diagnosis | {' | '.join(splits)} |", f"|---|{'---|' * len(splits)}"]
-    return [*lines, *(f"| {n} | {' | '.join(str(report.by_split[s].get(n, 0)) for s in splits)} |" for n in names)]
+    lines = ["", "## diagnosis by split", "", markdown_row(["diagnosis", *splits]), f"|---|{'---|' * len(splits)}"]
+    return [*lines, *(markdown_row([n, *(str(report.by_split[s].get(n, 0)) for s in splits)]) for n in names)]
 
 
 def _count_by_split(rows: Sequence[Mapping[str, str]]) -> dict[str, dict[str, int]]:

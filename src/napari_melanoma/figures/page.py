@@ -142,10 +142,10 @@ class ReportTable:
             f"### {self.title}",
             "",
             *(line for text in self.introduction for line in (text, "")),
-            _markdown_row([f"{group}, {name}" if group else name for group, name in self._headings]),
+            markdown_row([f"{group}, {name}" if group else name for group, name in self._headings]),
             "|" + "|".join(" --- " for _ in self.columns) + "|",
         ]
-        lines += [_markdown_row(row) for row in self.rows]
+        lines += [markdown_row(row) for row in self.rows]
         lines += [line for note in self.notes for line in ("", note)]
         return "\n".join(lines) + "\n"
 
@@ -203,7 +203,7 @@ def _cell_attribute(texts: Sequence[str]) -> str:
     return ' class="long"' if any(len(text) > LONG for text in filled) else ""
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
     """Format a row; a vertical bar in a text would end its cell."""
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") or NOTHING for cell in cells) + " |"
 
