@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement, pairwise, product
 from pathlib import Path
@@ -76,7 +76,7 @@ def find_duplicates(
 
     Sorted by the order of the samples; the earlier sample is ``first``.
     """
-    thumbnails = load_hash_thumbnails([sample.image for sample in samples], run, use_cache=use_cache).thumbnails
+    thumbnails = load_hash_thumbnails([sample.image for sample in samples], run, use_cache=use_cache)
     pairs = find_similar_pairs(thumbnails, None if across is None else np.asarray(across), run)
     return [Duplicate(samples[pair.first], samples[pair.second], pair.likeness) for pair in sorted(pairs)]
 
@@ -271,18 +271,12 @@ def _correlate_pairs(
         yield int(candidates[index]), float(min(1.0, best[index]))
 
 
-@dataclass(frozen=True)
-class HashThumbnails:
-    """Thumbnails of files: uint8 (file, row, column), in their order; zeros for files in ``faults``."""
+def load_hash_thumbnails(paths: Sequence[Path], run: RunContext, *, use_cache: bool = True) -> NDArray[np.uint8]:
+    """Read the thumbnails of image files in threads; those of unchanged files come from the cache.
 
-    thumbnails: NDArray[np.uint8]
-    faults: dict[Path, str] = field(default_factory=dict)
-
-
-def load_hash_thumbnails(paths: Sequence[Path], run: RunContext, *, use_cache: bool = True) -> HashThumbnails:
-    """Read the thumbnails of image files in threads; those of unchanged files come from the cache."""
+    Returns uint8 (file, row=32, column=32), gray; zeros for files that cannot be read.
+    """
     thumbnails = np.zeros((len(paths), THUMBNAIL_PX, THUMBNAIL_PX), np.uint8)
-    faults: dict[Path, str] = {}
     with _open_cache(use_cache) as cache:
         for start in range(0, len(paths), FILES_PER_BATCH):
             run.check()
@@ -290,23 +284,21 @@ def load_hash_thumbnails(paths: Sequence[Path], run: RunContext, *, use_cache: b
             keys = [_file_key(path) for path in some]
             known = cache.find(keys)
             missing = [index for index, key in enumerate(keys) if key not in known]
-            read: dict[int, NDArray[np.uint8] | str] = {}
+            new: dict[bytes, NDArray[np.uint8]] = {}
             try:
                 for index, (_, thumbnail) in zip(
                     missing, map_in_threads(read_hash_thumbnail, [some[index] for index in missing], run), strict=True
                 ):
-                    read[index] = thumbnail
+                    if not isinstance(thumbnail, str):
+                        new[keys[index]] = thumbnail
             finally:
-                new = {keys[index]: thumbnail for index, thumbnail in read.items() if not isinstance(thumbnail, str)}
                 cache.save(new, used=known)
-            for index, path in enumerate(some):
-                thumbnail = read[index] if index in read else known[keys[index]]
-                if isinstance(thumbnail, str):
-                    faults[path] = thumbnail
-                else:
-                    thumbnails[start + index] = thumbnail
+            found = {**known, **new}
+            for index, key in enumerate(keys, start=start):
+                if key in found:
+                    thumbnails[index] = found[key]
             run.report(Progress(start + len(some), len(paths), "Searching for duplicate images"))
-    return HashThumbnails(thumbnails, faults)
+    return thumbnails
 
 
 def read_hash_thumbnail(path: Path) -> NDArray[np.uint8] | str:

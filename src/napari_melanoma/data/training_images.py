@@ -185,7 +185,7 @@ def hash_images(
     codes, textured = np.zeros((len(samples), BANDS), np.uint8), np.zeros(len(samples), bool)
     if photographs.any():
         chosen = np.flatnonzero(photographs)
-        thumbnails = load_hash_thumbnails([samples[index].image for index in chosen.tolist()], run).thumbnails
+        thumbnails = load_hash_thumbnails([samples[index].image for index in chosen.tolist()], run)
         codes[chosen], textured[chosen] = compute_hashes(thumbnails), has_texture(thumbnails)
     return HashedImages(samples, pixels, codes, textured)
 

@@ -551,7 +551,7 @@ def find_same_pictures(
     """
     samples, parts = _with_parts(chosen)
     found = _same_pixels(samples, facts)
-    thumbnails = load_hash_thumbnails([sample.image for sample in samples], run, use_cache=keep).thumbnails
+    thumbnails = load_hash_thumbnails([sample.image for sample in samples], run, use_cache=keep)
     compared: NDArray[np.integer] | None = None
     while True:
         pairs = sorted(find_similar_pairs(*_select_thumbnails(thumbnails, parts, compared), run))
