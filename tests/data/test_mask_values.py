@@ -191,7 +191,7 @@ def test_refused_label_images_leave_nothing_and_do_not_block_the_next_try(labels
     assert all(np.array_equal(mask, LESION) for mask in masks)
 
 
-@pytest.mark.parametrize("values", [None, ("wart",)])
+@pytest.mark.parametrize("values", [None, ("wart",), ("²",)])
 def test_an_import_of_a_folder_with_label_images_leaves_nothing(
     labels: Path, tmp_path: Path, values: tuple[str, ...] | None
 ) -> None:

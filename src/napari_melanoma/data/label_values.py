@@ -112,7 +112,7 @@ def read_nnunet_labels(folder: Path) -> dict[str, int]:
             continue
         if isinstance(labels, dict):
             pairs = [(name, value) if isinstance(value, int) else (value, name) for name, value in labels.items()]
-            return {str(name): int(value) for name, value in pairs if str(value).isdigit() and int(value) > 0}
+            return {str(name): int(value) for name, value in pairs if str(value).isdecimal() and int(value) > 0}
     return {}
 
 
@@ -165,17 +165,13 @@ def _find_only_class(names: Mapping[str, int], found: NDArray) -> int | None:
 
 def resolve_class_values(lesion: Iterable[str], names: Mapping[str, int]) -> list[int]:
     """Return the values of class numbers and names."""
-    return [_resolve_class_value(one, names) for one in lesion]
-
-
-def _resolve_class_value(value: str, names: Mapping[str, int]) -> int:
-    """Return the value of a class number or name."""
-    if value.isdigit():
-        return int(value)
-    if value not in names:
-        known = f"; the classes are {', '.join(names)}" if names else ""
-        raise DataSetError(f"'{value}' is not a value of a mask: expected numbers such as 1,2{known}")
-    return names[value]
+    values = []
+    for one in lesion:
+        if one not in names and not one.isdecimal():
+            known = f"; the classes are {', '.join(names)}" if names else ""
+            raise DataSetError(f"'{one}' is not a value of a mask: expected numbers such as 1,2{known}")
+        values.append(int(one) if one.isdecimal() else names[one])
+    return values
 
 
 def _list_values(values: Sequence[int], names: Mapping[str, int]) -> str:

@@ -178,7 +178,7 @@ def _read_cells(row: Element, words: list[str]) -> Iterator[tuple[str, str]]:
     for cell in row:
         column = re.sub(r"\d+", "", cell.get("r", ""))
         value = _cell_text(cell)
-        if cell.get("t") == "s" and value.isdigit() and int(value) < len(words):
+        if cell.get("t") == "s" and value.isdecimal() and int(value) < len(words):
             value = words[int(value)]
         yield column, value.strip()
 
