@@ -39,7 +39,7 @@ from napari_melanoma.data.table_mapping import (
     suggest_column,
     translate_diagnosis,
 )
-from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, COLUMN_NAMES, find_column
+from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, COLUMN_NAMES, FILE_COLUMNS, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.tables import iterate_rows
 
@@ -53,7 +53,6 @@ MAPPING_ADVICE = 'if it is that, name a TOML file with --map that has the line {
 MAX_COMPARED = 200  # columns with an unknown name that are compared with the known ones
 PARSER_CACHE_SIZE = 1 << 14  # results of a step: most columns have few different words
 ROWS_PER_REPORT = 5000  # rows between two progress reports
-FILE_COLUMNS = ("path", "mask_path")
 Row = Mapping[str, str]
 
 

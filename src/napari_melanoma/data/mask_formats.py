@@ -6,10 +6,11 @@ import base64
 import binascii
 import io
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -27,14 +28,16 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 
 
-class Area(Protocol):
+class Area(ABC):
     """An area that can be drawn as a mask of a photograph."""
 
+    @abstractmethod
     def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
-        """Draw the area as bool (row, column)."""
+        """Draw the area, outlined on an image of ``size``, as bool (row, column) of ``shape``."""
 
     def count_points_outside(self, size: Size) -> int:
-        """Count the points of its outline outside the image, where they are cut off; 0 for other areas."""
+        """Count the points of an outline that lie outside the image and are cut off; 0 for an area without points."""
+        return 0
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,6 @@ class RunLengthArea(Area):
         """Decode the runs."""
         return resize_mask(decode_run_lengths(self.counts, self.size), shape)
 
-    def count_points_outside(self, size: Size) -> int:
-        """Return 0: runs have no points."""
-        return 0
-
 
 @dataclass(frozen=True)
 class ImageFileArea(Area):
@@ -106,10 +105,6 @@ class ImageFileArea(Area):
             return resize_mask(read_lesion_mask(self.path, self.path.name, self.lesion_values, self.class_names), shape)
         except UnreadableImage as error:
             raise DataSetError(str(error)) from error
-
-    def count_points_outside(self, size: Size) -> int:
-        """Return 0: an image has no points."""
-        return 0
 
 
 @dataclass(frozen=True)
@@ -131,10 +126,6 @@ class EncodedPatchArea(Area):
                 top - self.top : bottom - self.top, left - self.left : right - self.left
             ]
         return resize_mask(mask, shape)
-
-    def count_points_outside(self, size: Size) -> int:
-        """Return 0: an image has no points."""
-        return 0
 
     def _decode(self) -> NDArray[np.bool_]:
         from napari_melanoma.io.pillow_images import open_undamaged

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from napari_melanoma.data.duplicates import Duplicate, find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.sources import list_sources
 from napari_melanoma.data.splits import held_back_rank
-from napari_melanoma.data.table_schema import find_column
+from napari_melanoma.data.table_schema import FILE_COLUMNS, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.discovery import is_image_file
 from napari_melanoma.io.results import write_table
@@ -47,13 +47,11 @@ COLUMN_FAMILIES = (  # a row that contradicts the preferred one in one of these 
     ("site", "sub_site", "laterality"),
 )
 ALSO_IN = "also_in"
-FILE_COLUMNS = ("path", "mask_path")
 NO_IMAGE = {"path": ""}
 FILLED_COLUMNS = (
     *("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma", "age", "sex", "site", "sub_site"),
     *("laterality", "fitzpatrick", "patient_id", "lesion_id"),
 )
-CONFLICT_COLUMNS = ("image_id", "column", "taken", "taken_from", "other", "other_from")
 PAIR_COLUMNS = ("data_set_1", "image_1", "split_1", "data_set_2", "image_2", "split_2", "likeness", "same_group")
 Row = dict[str, str]
 
@@ -78,6 +76,9 @@ class MergeConflict:
     taken_from: str
     other: str
     other_from: str
+
+
+CONFLICT_COLUMNS = tuple(field.name for field in fields(MergeConflict))
 
 
 @dataclass
@@ -143,11 +144,6 @@ def merge_rows(group: Sequence[DatasetRow]) -> tuple[Row, list[MergeConflict]]:
             elif agreed and agreed != row.get(column):
                 row[column], origins[column] = agreed, other.data_set
     return row | ({ALSO_IN: " ".join(other.data_set for other in others)} if others else {}), conflicts
-
-
-def tabulate_conflicts(conflicts: Iterable[MergeConflict]) -> Iterator[dict[str, object]]:
-    for one in conflicts:
-        yield {column: getattr(one, column) for column in CONFLICT_COLUMNS}
 
 
 def _merge_values(column: str, one: str, other: str) -> str | None:
@@ -255,7 +251,7 @@ def _write_dataset(folder: Path, taken: Sequence[_MergedRow], report: MergeRepor
         one.row = PackedRow({**unpack_row(one.row), **_target_paths(sample, name)})
     write_dataset_table(folder / "dataset.csv", [one.row for one in taken])
     write_table(folder / "left_out.csv", [tabulate_duplicate(pair) for pair in report.left_out], PAIR_COLUMNS)
-    write_table(folder / "conflicts.csv", list(tabulate_conflicts(report.conflicts)), CONFLICT_COLUMNS)
+    write_table(folder / "conflicts.csv", [asdict(one) for one in report.conflicts], CONFLICT_COLUMNS)
     counts = {"merged_from": report.rows, "rows": len(taken), "images": len(shown)}
     write_json(folder / "source.json", {**counts, "merged_with": collect_provenance()})
 

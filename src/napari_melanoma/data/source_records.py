@@ -17,10 +17,10 @@ from napari_melanoma.data.label_values import nnunet_case_name, strip_mask_suffi
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
 from napari_melanoma.data.table_mapping import escapes_folder, find_column_meanings, strip_image_suffix
+from napari_melanoma.data.table_schema import FILE_COLUMNS
 from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 
 KnownRows = dict[str, PackedRow]
-FILE_COLUMNS = ("path", "mask_path")
 MAX_LISTED = 12  # columns that a note names
 
 

@@ -72,6 +72,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("review", "text", "Review", "Review state of the mask: unreviewed, accepted, corrected, rejected."),
 )
 COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
+FILE_COLUMNS = ("path", "mask_path")
 READER_COLUMN = re.compile(r"depth_mm_reader_[1-9]\d*")
 AS_GIVEN_SUFFIX = "_as_given"  # suffix of a column: the original value that was not understood
 _BY_NAME = {column.name: column for column in COLUMNS}

@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
@@ -241,7 +240,7 @@ def _fit_words(column: WordColumn, found: Sequence[str]) -> FittedWords:
     counts = Counter(word for word in found if word)
     enough = [word for word, count in counts.items() if count >= column.min_count]
     words = sorted(enough, key=lambda word: (-counts[word], word))
-    return FittedWords(**_choice_fields(column), known=sum(counts[word] for word in words), words=tuple(words))
+    return FittedWords(**column.model_dump(), known=sum(counts[word] for word in words), words=tuple(words))
 
 
 def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
@@ -249,9 +248,9 @@ def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
     values = np.array([read_possible_number(row.get(column.name), column.name) for row in rows])
     known = values[~np.isnan(values)]
     if not known.size:
-        return FittedNumbers(**_choice_fields(column))
+        return FittedNumbers(**column.model_dump())
     return FittedNumbers(
-        **_choice_fields(column),
+        **column.model_dump(),
         known=known.size,
         mean=float(known.mean()),
         std=float(known.std()) or float(abs(known[0])) or 1.0,
@@ -266,11 +265,6 @@ def _average_by_word(values: np.ndarray, words: Sequence[str]) -> dict[str, floa
     named = np.array(words)
     groups = {word: values[(named == word) & ~np.isnan(values)] for word in sorted(set(words) - {""})}
     return {word: float(group.mean()) for word, group in groups.items() if group.size}
-
-
-def _choice_fields(column: NumberColumn | WordColumn) -> dict[str, Any]:
-    """The options of a column, which its fitted encoding stores as well."""
-    return column.model_dump()
 
 
 Row = Mapping[str, object]
@@ -396,8 +390,7 @@ def _quartiles(name: str, rows: Sequence[Row]) -> tuple[float, ...]:
     """Quartiles of the known numbers; fewer if many are equal, none if no number is known."""
     found = np.array([read_number(row.get(name)) for row in rows])
     found = found[~np.isnan(found)]
-    bounds = np.quantile(found, [0.25, 0.5, 0.75]).tolist() if found.size else []
-    return tuple(bounds[:1]) + tuple(high for low, high in pairwise(bounds) if high > low)
+    return tuple(np.unique(np.quantile(found, [0.25, 0.5, 0.75])).tolist()) if found.size else ()
 
 
 def join_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
