@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.sources import SourceRecord
 from napari_melanoma.io.tables import decode_table, parse_table_text
 
 Rows = Sequence[Mapping[str, str]]
@@ -107,6 +108,12 @@ def extract_columns(rows: Rows) -> dict[str, str]:
     return {
         name: text for name, text in (found | {"metastasis": spread, "metastasis_by": source_column}).items() if text
     }
+
+
+def make_record(name: str, patient: str, known: Mapping[str, Mapping[str, str]], slide: str = "") -> SourceRecord:
+    """Make the record of a slide of a melanoma, or of a patient, with the known facts of the patient."""
+    common = {"patient_id": patient, "modality": "wsi", "diagnosis": "melanoma", "slide": slide}
+    return SourceRecord(name, None, None, {**known.get(patient, {}), **common})
 
 
 def classify_spread(rows: Rows) -> tuple[str, str]:

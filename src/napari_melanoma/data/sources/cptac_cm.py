@@ -12,7 +12,7 @@ import re
 
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
-from napari_melanoma.data.sources._clinical import Rows, extract_columns, read_patients
+from napari_melanoma.data.sources._clinical import Rows, extract_columns, make_record, read_patients
 
 SPEC = SourceSpec(
     name="cptac-cm",
@@ -43,11 +43,8 @@ def find(tree: SourceTree) -> list[SourceRecord]:
     files = {file.stem: file.name for file in tree.files if file.suffix == ".svs" and _SLIDE.fullmatch(file.stem)}
     slide_rows = {row["slide_id"]: row for rows in patients.values() for row in rows if row.get("slide_id")}
     melanoma = {name for name, row in slide_rows.items() if _is_melanoma_row(row)}
-    known = {
-        patient: extract_columns(_select_melanoma_rows(rows))
-        for patient, rows in patients.items()
-        if _select_melanoma_rows(rows)
-    }
+    of_melanoma = {patient: _select_melanoma_rows(rows) for patient, rows in patients.items()}
+    known = {patient: extract_columns(rows) for patient, rows in of_melanoma.items() if rows}
     named = sorted(files or melanoma)
     chosen = [
         name for name in named if (name in melanoma or name not in slide_rows) and _patient_of_slide(name) in known
@@ -56,8 +53,8 @@ def find(tree: SourceTree) -> list[SourceRecord]:
         left = len(named) - len(chosen)
         tree.notes.append(("slides", f"{left} of other tissue, or of patients in no table: left out"))
     if not named:
-        return [_make_record(patient, patient, known) for patient in sorted(known)]
-    return [_make_record(name, _patient_of_slide(name), known, files.get(name, "")) for name in chosen]
+        return [make_record(patient, patient, known) for patient in sorted(known)]
+    return [make_record(name, _patient_of_slide(name), known, files.get(name, "")) for name in chosen]
 
 
 def _patient_of_slide(slide: str) -> str:
@@ -75,8 +72,3 @@ def _is_melanoma_row(row: dict[str, str]) -> bool:
 def _select_melanoma_rows(rows: Rows) -> list[dict[str, str]]:
     """Select the rows about melanomas: the archive's tables contain all tumors."""
     return [dict(row) for row in rows if row.get("tumor", row.get("tumor_code", _MELANOMA)).lower() == _MELANOMA]
-
-
-def _make_record(name: str, patient: str, known: dict[str, dict[str, str]], slide: str = "") -> SourceRecord:
-    common = {"patient_id": patient, "modality": "wsi", "diagnosis": "melanoma", "slide": slide}
-    return SourceRecord(name, None, None, {**known.get(patient, {}), **common})

@@ -12,7 +12,7 @@ import re
 
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.sources import SourceRecord, SourceSpec
-from napari_melanoma.data.sources._clinical import extract_columns, read_patients
+from napari_melanoma.data.sources._clinical import extract_columns, make_record, read_patients
 
 SPEC = SourceSpec(
     name="tcga-skcm",
@@ -52,13 +52,8 @@ def find(tree: SourceTree) -> list[SourceRecord]:
     chosen = [stem for stem, match in read.items() if match[2] == _PRIMARY and match[3] == _DIAGNOSTIC]
     if known and slides:
         _note_left_out(tree, read, chosen, known)
-        return [_make_record(stem, read[stem][1], known, slides[stem].name) for stem in sorted(chosen)]
-    return [_make_record(patient, patient, known) for patient in sorted(known)]
-
-
-def _make_record(name: str, patient: str, known: dict[str, dict[str, str]], slide: str = "") -> SourceRecord:
-    common = {"patient_id": patient, "modality": "wsi", "diagnosis": "melanoma", "slide": slide}
-    return SourceRecord(name, None, None, {**known.get(patient, {}), **common})
+        return [make_record(stem, read[stem][1], known, slides[stem].name) for stem in sorted(chosen)]
+    return [make_record(patient, patient, known) for patient in sorted(known)]
 
 
 def _note_left_out(
