@@ -23,6 +23,7 @@ from napari_melanoma.data.dataset import (
     make_sample,
     select_trainable,
 )
+from napari_melanoma.data.dataset_report import min_median_max
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, list_counts
@@ -211,11 +212,9 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
         reviews=_count_values(sample.review or NO_REVIEW for sample in samples),
         splits=table.splits,
         diagnoses=table.diagnoses,
-        shorter_side_px=tuple(int(side) for side in _min_median_max([min(shape) for shape in sides])),
-        longer_side_px=tuple(int(side) for side in _min_median_max([max(shape) for shape in sides])),
-        lesion_percent=_min_median_max(
-            [100 * one.lesion_fraction for one in checks if one.lesion_fraction is not None]
-        ),
+        shorter_side_px=tuple(int(side) for side in min_median_max([min(shape) for shape in sides])),
+        longer_side_px=tuple(int(side) for side in min_median_max([max(shape) for shape in sides])),
+        lesion_percent=min_median_max([100 * one.lesion_fraction for one in checks if one.lesion_fraction is not None]),
         faults=faults,
         notes=[
             *_note_label_images(checks),
@@ -374,10 +373,6 @@ def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[tu
 
 def _count_values(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
-
-
-def _min_median_max(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(float(np.quantile(values, q)) for q in (0.0, 0.5, 1.0)) if values else ()
 
 
 def iter_checked_rows(table: Path, check: TableChecker, run: RunContext) -> Iterator[dict[str, str]]:

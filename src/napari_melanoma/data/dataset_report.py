@@ -146,8 +146,8 @@ def describe_rows(
         counts={column: _count_values(row.get(column, "") for row in values) for column in COUNTED},
         missing={column: sum(column not in row for row in values) for column in DESCRIBED},
         by_split=_count_by_split(values),
-        age=_min_median_max([float(row["age"]) for row in values if row.get("age")]),
-        megapixels=_min_median_max([width * height / 1e6 for width, height in filter(None, sizes)]),
+        age=min_median_max([float(row["age"]) for row in values if row.get("age")]),
+        megapixels=min_median_max([width * height / 1e6 for width, height in filter(None, sizes)]),
         in_two_splits=tuple(sorted(group for group, names in splits.items() if len(names - {""}) > 1)),
         faults=tuple(faults),
         origin=dict(origin or {}),
@@ -221,7 +221,8 @@ def _count_values(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(value for value in values if value).most_common())
 
 
-def _min_median_max(values: Sequence[float]) -> tuple[float, ...]:
+def min_median_max(values: Sequence[float]) -> tuple[float, ...]:
+    """Return the smallest, median and largest value; empty if there is none."""
     return (min(values), median(values), max(values)) if values else ()
 
 

@@ -76,8 +76,7 @@ def plot_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
         axis.legend(loc="upper left", fontsize=8, frameon=False)
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("Dice index of an image")
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    _save(figure, path, dpi=150)
 
 
 def overlay_image(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -111,8 +110,7 @@ def plot_cases(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> None
         for word, (red, green, blue) in LEGEND
     ]
     figure.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+    _save(figure, path, dpi=100)
 
 
 def plot_subgroups(groups: Sequence[tuple[str, str, str, Estimate]], path: Path) -> None:
@@ -132,8 +130,7 @@ def plot_subgroups(groups: Sequence[tuple[str, str, str, Estimate]], path: Path)
     axis.set_xlabel("Jaccard index, 95 % interval")
     axis.grid(axis="x", color="#dddddd", linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    _save(figure, path, dpi=120)
 
 
 def _plot_case(axes: Sequence[Any], item: EvaluatedCase, title: str) -> None:
@@ -173,8 +170,7 @@ def plot_bland_altman(
     )
     axis.set_title(f"{len(found.means)} {items}; shaded: 95 % intervals", fontsize=9, color=GRAY, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    _save(figure, path)
 
 
 MALIGNANT_COLOR, BENIGN_COLOR = "#b35c00", "#0066a8"
@@ -208,8 +204,7 @@ def plot_area_and_probability(points: LesionPoints, unit: str, title: str, path:
     axis.set_title(title, fontsize=8, color=GRAY, loc="left", wrap=True)
     axis.legend(fontsize=8, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    _save(figure, path)
 
 
 def draw_contours(
@@ -264,8 +259,7 @@ def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
     forest.set_ylim(len(intervals) - 0.5, -0.5)
     forest.set_xlabel("new minus old, Jaccard index, 95 % interval")
     forest.spines[["top", "right"]].set_visible(False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+    _save(figure, path)
 
 
 def plot_models(
@@ -292,8 +286,7 @@ def plot_models(
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="x", color="#e4e4e0", linewidth=0.6)
     figure.legend(loc="outside upper center", ncols=len(metrics), fontsize=8, frameon=False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    _save(figure, path, dpi=120)
 
 
 def _plot_estimate(axis: Any, found: Estimate | None, row: float, color: str, label: str | None) -> None:  # noqa: ANN401
@@ -428,9 +421,9 @@ def _plot_curves(axis: Any, curves: Sequence[ClassifierCurve]) -> None:  # noqa:
     axis.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0))
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, dpi: int = 130) -> None:
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=130)
+        figure.savefig(temporary, dpi=dpi)
 
 
 DepthPairs = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
@@ -456,8 +449,7 @@ def draw_depths(panels: Mapping[str, DepthPairs], path: Path) -> None:
         left.set_title(name, fontsize=9, loc="left")
         for axes in (left, middle, right):
             axes.spines[["top", "right"]].set_visible(False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    _save(figure, path, dpi=120)
 
 
 def _plot_scatter(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.float64]) -> None:

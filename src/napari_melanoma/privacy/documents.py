@@ -160,10 +160,10 @@ def read_sheet_entries(archive: zipfile.ZipFile) -> Iterator[MetadataEntry]:
     sheets = [member for member in archive.infolist() if _SHEET.fullmatch(member.filename)]
     if not sheets:
         return
-    words = [_cell_text(item) for item in _read_part(archive, _WORDS).iter() if _local_tag(item) == "si"]
+    words = [_cell_text(item) for item in _read_part(archive, _WORDS).iter() if _local_name(item.tag) == "si"]
     for number, member in enumerate(sheets, start=1):
         titles: dict[str, str] = {}
-        for row in (item for item in _read_part(archive, member.filename).iter() if _local_tag(item) == "row"):
+        for row in (item for item in _read_part(archive, member.filename).iter() if _local_name(item.tag) == "row"):
             cells = {column: value for column, value in _read_cells(row, words) if value}
             if not titles:
                 titles = cells if len(cells) > 1 else {}
@@ -185,7 +185,7 @@ def _read_cells(row: Element, words: list[str]) -> Iterator[tuple[str, str]]:
 
 def _cell_text(item: Element) -> str:
     """Return the text of a cell, which may have several parts, without its formula."""
-    return "".join(part.text or "" for part in item.iter() if _local_tag(part) in ("t", "v"))
+    return "".join(part.text or "" for part in item.iter() if _local_name(part.tag) in ("t", "v"))
 
 
 def _read_part(archive: zipfile.ZipFile, name: str) -> Element:
@@ -200,11 +200,6 @@ def _read_part(archive: zipfile.ZipFile, name: str) -> Element:
     if b"<!ENTITY" in text:
         raise ValueError(f"{name} declares entities")
     return ElementTree.fromstring(text)
-
-
-def _local_tag(item: Element) -> str:
-    """Return the name of an element without its namespace."""
-    return item.tag.rsplit("}", 1)[-1]
 
 
 SAMPLED_CELLS = 200  # rows that are used to classify a column

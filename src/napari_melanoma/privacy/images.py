@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from napari_melanoma.io.formats import DAMAGE_ERRORS, Format
 from napari_melanoma.io.tiff import check_page_chain
 from napari_melanoma.privacy.documents import read_text_entries, read_xml_entries
-from napari_melanoma.privacy.personal_data import EntrySource, MetadataEntry
+from napari_melanoma.privacy.personal_data import EMPTY_VALUE, EntrySource, MetadataEntry
 
 if TYPE_CHECKING:
     from PIL.Image import Exif
@@ -437,6 +437,4 @@ def _read_element(element: DataElement) -> Iterator[MetadataEntry]:
 
 def _is_emptied(value: str) -> bool:
     """Whether an element was removed or replaced by a placeholder."""
-    from napari_melanoma.privacy.personal_data import EMPTY_VALUE
-
     return EMPTY_VALUE.fullmatch(value.strip()) is not None or value.startswith(("00000000", "19000101"))
