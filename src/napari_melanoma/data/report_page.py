@@ -32,6 +32,7 @@ from napari_melanoma.data.dataset_report import (
     read_report_rows,
 )
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
+from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.figures.page import ReportTable, png_uri, write_html
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.io.thumbnails import read_thumbnail
@@ -160,10 +161,9 @@ def draw_completeness(known: Mapping[str, Mapping[str, float]], path: Path) -> N
 
 def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
     """Draw the distribution of words in each source, or each of its splits, as one stacked bar each."""
-    totals: dict[str, int] = {}
+    totals = Counter[str]()
     for found in counts.values():
-        for word, count in found.items():
-            totals[word] = totals.get(word, 0) + count
+        totals.update(found)
     words = sorted((word for word in totals if word), key=lambda word: (word if word.isdigit() else "", -totals[word]))
     shown = words[:MAX_WORDS] if len(words) > MAX_WORDS + 1 else words
     figure = _new_figure(0.9 + 0.4 * len(counts) + 0.28 * ((len(shown) + 4) // 4))
@@ -385,14 +385,12 @@ def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPa
 
 def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
     """Diagnoses by source and split."""
-    bars: dict[str, Counter[str]] = {}
+    by_part: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in report.rows:
-        split = row.values.get("split")
-        name = f"{row.source}, {split}" if split else row.source
-        bars.setdefault(name, Counter())[row.values.get("diagnosis", "")] += 1
-    if all(set(found) == {""} for found in bars.values()):
+        by_part[row.source, row.values.get("split", "")][row.values.get("diagnosis", "")] += 1
+    if all(set(found) == {""} for found in by_part.values()):
         return
-    bars = dict(sorted(bars.items(), key=lambda item: (item[0].split(", ")[0], item[0])))
+    bars = {f"{source}, {split}" if split else source: found for (source, split), found in sorted(by_part.items())}
     path = folder / "classes.png"
     draw_shares(bars, path)
     splits = "" if list(report.whole.by_split) == [NO_SPLIT] else " and split"
@@ -422,8 +420,8 @@ def _sites_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPage
 
 def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
     """Distributions of image and file properties."""
-    shown = {name: values for family in list(report.features)[:2] for name, values in report.features[family].items()}
-    shown = {name: values for name, values in shown.items() if (values == values).any()}
+    measured = report.features[IMAGE] | report.features[FILE]
+    shown = {name: values for name, values in measured.items() if np.isfinite(values).any()}
     if shown:
         path = folder / "features.png"
         draw_features(shown, [row.source for row in report.sampled_rows], path)
@@ -497,9 +495,9 @@ def _describe_splits(one: str, other: str) -> str:
 
 def _count_by_source(rows: Sequence[ReportRow], column: str) -> dict[str, Counter[str]]:
     """Count the words of a column by source."""
-    bars: dict[str, Counter[str]] = {}
+    bars: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
-        bars.setdefault(row.source, Counter())[row.values.get(column, "")] += 1
+        bars[row.source][row.values.get(column, "")] += 1
     return bars
 
 
@@ -645,7 +643,8 @@ def _table_features(rows: Sequence[ReportRow]) -> Features:
     """Values of the table as numbers, and whether they are known; rare words are left out."""
     values = [row.values for row in rows]
     features = {
-        title: _parse_numbers([row.get(column, "") for row in values]) for column, title in NUMBER_COLUMNS.items()
+        title: np.array([read_number(row.get(column, "")) for row in values])
+        for column, title in NUMBER_COLUMNS.items()
     }
     missing = {f"{title} known": np.isfinite(column).astype(float) for title, column in features.items()}
     for column in WORD_COLUMNS:
@@ -655,17 +654,6 @@ def _table_features(rows: Sequence[ReportRow]) -> Features:
             if (words == word).sum() >= MIN_WORD_COUNT:
                 features[f"{column} {word}"] = np.where(words == "", np.nan, words == word)
     return {TABLE: features, MISSING: missing}
-
-
-def _parse_numbers(texts: Sequence[str]) -> NDArray[np.float64]:
-    """Parse a column of numbers; NaN where a cell is none."""
-    found = np.full(len(texts), np.nan)
-    for index, text in enumerate(texts):
-        try:
-            found[index] = float(text)
-        except ValueError:
-            continue
-    return found
 
 
 def _make_samples(rows: Sequence[ReportRow]) -> list[Sample]:
