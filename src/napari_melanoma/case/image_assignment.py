@@ -567,7 +567,8 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
     if outside.count:
         notes.append((path.name, f"{outside}. These images were not added: select them or their folder as well."))
     report = harmonizer.make_report()
-    unknown = report.describe_unrecognized("left out", "if it is that, map it in the dialog for the table's columns")
+    advice = "if they mean the same, map it in the dialog for the table's columns"
+    unknown = report.describe_unrecognized("left out", advice)
     notes += [(path.name, f"{about}: {message}.") for about, message in (*unknown, *report.describe_findings())]
     if report.rows and not named:
         notes.append((path.name, "no column contains image names: map one of its columns."))

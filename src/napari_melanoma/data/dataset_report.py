@@ -69,10 +69,10 @@ class DataSetReport:
     """Content of a data set.
 
     ``rows`` counts all of its table, ``images`` those with a file; ``counts`` gives for each column how often each
-    value occurs, the most frequent first; ``missing`` how many rows have no value there; ``by_split`` the diagnoses of
+    value occurs, the most frequent first; ``missing`` how many rows have no value in it; ``by_split`` the diagnoses of
     each split; ``age`` and ``megapixels`` the smallest, median and largest, empty if none is known;
     ``largest_group`` the number of images of the largest group; ``in_two_splits`` names groups in several splits;
-    ``faults`` what could not be read; ``origin`` source and license from ``source.json``.
+    ``faults`` describes rows that could not be read; ``origin`` has source and license from ``source.json``.
     """
 
     name: str
@@ -101,7 +101,7 @@ def describe_dataset(folder: Path, *, run: RunContext) -> DataSetReport:
 
 
 def read_report_rows(folders: Sequence[Path], *, run: RunContext) -> tuple[list[ReportRow], list[str]]:
-    """Read the rows of data sets harmonized and in their order, also those without an image."""
+    """Read the rows of data sets in their order, harmonized, including rows without an image; also returns faults."""
     check_dataset_names(folders)
     rows: list[ReportRow] = []
     faults: list[str] = []
@@ -250,7 +250,7 @@ class AucInterval:
 class DomainShift:
     """How well two sources are separated: AUC for each family of features and for all, and for single features.
 
-    ``feature_aucs`` gives the AUC of each feature alone (at least 0.5, whichever its direction), the largest first.
+    ``feature_aucs`` gives the AUC of each feature alone, at least 0.5 for either direction, the largest first.
     With many correlated features, dropping a single one changes little, so this shows more than an ablation.
     """
 
@@ -275,7 +275,7 @@ def measure_domain_shifts(
     """Measure how well sources are separated: in pairs, or each from all others if there are many.
 
     ``families``: name of a family to its features, each float (image,) with NaN where unknown. Returns the shifts,
-    those with the first family first and the best separated first, and descriptions of the sources with too few
+    sorted by their first family and then by its AUC, the largest first, and descriptions of the sources with too few
     patients.
     """
     names, members = np.asarray(sources), np.asarray(groups)
@@ -341,7 +341,7 @@ def _measure_shift(
     auc = {}
     for family, found in (*usable.items(), (ALL_FEATURES, combined)):
         table = np.column_stack(list(found.values())) if found else np.zeros((len(truth), 1))
-        known = np.isfinite(table).any(axis=1)  # an image without any value would be recognized by the imputed ones
+        known = np.isfinite(table).any(axis=1)  # imputed values alone would identify the source of an image without any
         sides = (truth[known], groups[known])
         auc[family] = bootstrap_auc(_out_of_fold_scores(table[known], *sides, seed), *sides, seed)
     alone = {name: _single_feature_auc(values, truth) for name, values in combined.items()}
@@ -350,7 +350,7 @@ def _measure_shift(
 
 
 def _single_feature_auc(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    """AUC of one feature where it is known; at least 0.5, whichever its direction."""
+    """AUC of one feature over the images where it is known; at least 0.5 for either direction."""
     known = np.isfinite(values)
     found = _weighted_auc(values[known], truth[known], np.ones(int(known.sum())))
     return max(found, 1 - found)

@@ -49,7 +49,7 @@ MALIGNANCY_COLUMNS = ("target", "melanoma")
 TEXT_SEPARATOR = " // "  # joins original texts in one cell; no known word contains it
 MAX_LISTED_WORDS = 12  # words of one column that a message lists
 MAX_LISTED_ROWS = 3  # rows that a message lists
-MAPPING_ADVICE = 'if it is that, name a TOML file with --map that has the line {key} = "{ours}" below [columns]'
+MAPPING_ADVICE = 'if they mean the same, map it with --map FILE.toml (the line {key} = "{ours}" below [columns])'
 MAX_COMPARED = 200  # columns with an unknown name that are compared with the known ones
 PARSER_CACHE_SIZE = 1 << 14  # results of a step: most columns have few different words
 ROWS_PER_REPORT = 5000  # rows between two progress reports
@@ -82,7 +82,7 @@ class HarmonizedCells:
         self.add_original(cell)
 
     def add_disagreement(self, cell: TableCell) -> None:
-        """Keep a cell that contradicts a preferred one; under its own name if that is not one of our columns."""
+        """Keep a cell that contradicts a preferred one, under the name of its column if this is not one of ours."""
         other = cell.meaning.column_name if cell.column != cell.meaning.column_name else "another column"
         self.disagreements.append(f"{cell.column} contradicts {other}")
         if find_column(cell.column):
@@ -91,7 +91,7 @@ class HarmonizedCells:
             self.other[cell.column] = cell.text
 
     def add_original(self, cell: TableCell) -> None:
-        """Keep the original of a cell: with a suffix of our column, or under its own name if the column is not ours."""
+        """Keep the original text of a cell, in ``<our column>_as_given``; in its own column if only its words are known."""
         if cell.meaning.words_only:
             self.other[cell.column] = cell.text
         elif not cell.meaning.keeps_original:
@@ -105,9 +105,9 @@ CellParser = Callable[[Iterable[TableCell], str], HarmonizedCells]
 
 
 def find_parser(column_name: str) -> tuple[str, CellParser]:
-    """Return the key and function of the parsing step of a column.
+    """Return the key and the function of the parsing step of a column; columns with one key are parsed together.
 
-    The function gets the cells, in the order of our columns and the preferred first, and the source.
+    The function gets the cells, in the order of our columns and the preferred one first, and the source.
     """
     if column_name in SITE_COLUMNS:
         return "site", parse_site_cells
@@ -131,7 +131,7 @@ def parse_column_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCel
 
 
 def parse_site_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
-    """Parse body site, sub-site and side, each of which may be given together with the others."""
+    """Parse body site, sub-site and side; one cell may give several of them."""
     outcome, known = HarmonizedCells(), NO_SITE
     for cell in cells:
         found = parse_body_site(cell.text, source)
@@ -253,7 +253,7 @@ class HarmonizeReport:
         advice_template: str = MAPPING_ADVICE,
         similar_only: bool = False,
     ) -> Iterator[tuple[str, str]]:
-        """Describe unrecognized columns, the most similar known one and how to map it: a column, and a sentence."""
+        """Describe unrecognized columns: yield a column, and a sentence with the most similar known one and advice."""
         others = []
         for theirs, ours in self.unrecognized.items():
             if ours and ours not in self.known:
@@ -265,7 +265,7 @@ class HarmonizeReport:
             yield "columns", f"not recognized and {fate}: {format_names(others, MAX_LISTED_WORDS)}"
 
     def describe_findings(self, kept_in: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
-        """Describe what a user should review: a column, and a sentence."""
+        """Describe what a user should review: yield a column and a sentence for each finding."""
         for fault, meaning in (("unmapped", "not understood"), ("impossible", "impossible")):
             for column, words in getattr(self, fault).items():
                 kept = (kept_in or {}).get(column) or (f"{column}{AS_GIVEN_SUFFIX}" if find_column(column) else column)
@@ -517,7 +517,7 @@ def _make_step(group: list[tuple[str, ColumnMeaning]], source: str) -> _ParsingS
 
 
 class HarmonizeOptions(Config):
-    """What a table is, if it cannot be detected."""
+    """Facts about a table that cannot be detected."""
 
     source: str = Field("", description="name of the public set that the table belongs to; some words differ by set")
     mapping: TableMapping = Field(
@@ -571,7 +571,7 @@ class _CsvRecords(list[str]):
 
 
 class _RowBuffer:
-    """Rows as text, a tenth of their size as values; columns first seen in a later row come last."""
+    """Rows as text, which needs a tenth of the memory of dicts; columns that first occur in a later row come last."""
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}

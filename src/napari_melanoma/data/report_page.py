@@ -109,7 +109,7 @@ def write_data_page(page: DataPage, path: Path) -> None:
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#882255", "#999933", "#f0e442")
 GRAY = "#c9ccd0"
 WIDTH = 9.0  # inches
-MAX_WORDS = 9  # of one column; the rarer ones are combined
+MAX_WORDS = 9  # words of a column that have their own color; rarer ones are combined
 OTHERS_LABEL = "others"
 MIN_AGES = 10
 AGE_BINS = np.arange(0, 101, 10)
@@ -130,12 +130,12 @@ COLOR_FEATURES = {
     "steps1_mean": "fine structure",
     "steps8_mean": "coarse structure",
 }
-"""Interpretable features of ``imaging.modality``, and their names on the page."""
+"""Features of ``imaging.modality`` that users can interpret, and their names on the page."""
 IMAGE, FILE, TABLE, MISSING = "colors and structure", "size and sharpness", "table", "missing values of the table"
 NUMBER_COLUMNS = {"age": "age", "diameter_1_mm": "diameter (mm)", "fitzpatrick": "Fitzpatrick type"}
 WORD_COLUMNS = ("sex", "site", "diagnosis")
 Features = dict[str, dict[str, "NDArray[np.float64]"]]
-"""Family to its features, each float (row,) with NaN if unknown."""
+"""Family to its features by name, each float (row,) with NaN if unknown."""
 
 
 def draw_completeness(known: Mapping[str, Mapping[str, float]], path: Path) -> None:
@@ -317,9 +317,9 @@ def _describe_comparability(report: DataSourcesReport) -> str:
         return "The sources have too few patients, lesions or images to measure how well they can be separated."
     most = report.shifts[0]
     least = [shift for shift in report.shifts if shift.family == most.family][-1]
-    text = f"{_pair_cells(most)} are separated with an AUC of {most.auc[most.family]} by {most.family} alone. "
+    text = f"{_name_pair(most)} are separated with an AUC of {most.auc[most.family]} by {most.family} alone. "
     if least is not most:
-        text += f"The most similar sources are {_pair_cells(least)} ({least.auc[least.family]}). "
+        text += f"The most similar sources are {_name_pair(least)} ({least.auc[least.family]}). "
     return text + _interpret_auc(most.auc[most.family].value)
 
 
@@ -431,7 +431,7 @@ def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[DataP
 
 
 def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
-    """How well sources are separated, and by which features."""
+    """AUC of the separation of sources, and the features that separate them."""
     if not report.shifts:
         return
     lines = [
@@ -441,10 +441,10 @@ def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPage
     if report.too_small:
         lines.append(f"Too few patients: {', '.join(report.too_small)}.")
     path = folder / "domain_shift.png"
-    draw_feature_importance({_pair_cells(shift): shift.feature_aucs for shift in report.shifts}, path)
+    draw_feature_importance({_name_pair(shift): shift.feature_aucs for shift in report.shifts}, path)
     families = [name for name in (*report.features, ALL_FEATURES) if any(name in shift.auc for shift in report.shifts)]
     rows = tuple(
-        (_pair_cells(shift), *map(str, shift.images), *(str(shift.auc[f]) if f in shift.auc else "" for f in families))
+        (_name_pair(shift), *map(str, shift.images), *(str(shift.auc[f]) if f in shift.auc else "" for f in families))
         for shift in report.shifts
     )
     columns = ("sources", "images", "against", *families)
@@ -457,12 +457,12 @@ def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPage
     )
     yield DataPageSection(
         "Features that separate sources",
-        ("AUC of single features, at least 0.5 whichever their direction.",),
+        ("AUC of each feature alone; at least 0.5, because a lower value means the opposite direction.",),
         path,
     )
 
 
-def _pair_cells(shift: DomainShift) -> str:
+def _name_pair(shift: DomainShift) -> str:
     return f"{shift.first} and {shift.second}"
 
 
@@ -484,7 +484,7 @@ def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[Dat
         )
         for p in sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.likeness))[:MAX_NAMED]
     )
-    notes = (f"The first {MAX_NAMED}; all are in report.json.",) if len(pairs) > MAX_NAMED else ()
+    notes = (f"Only the first {MAX_NAMED} are shown; report.json lists all.",) if len(pairs) > MAX_NAMED else ()
     tables = (ReportTable("Pairs", ("image", "same as", "likeness", "splits"), rows, notes=notes),) if rows else ()
     yield DataPageSection("Duplicate images", (line,), None, tables)
 

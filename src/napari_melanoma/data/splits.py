@@ -133,7 +133,7 @@ def hold_out(
 
 
 def validate_on_each_class(parts: TrainingSplit, get_class: Callable[[Sample], str]) -> TrainingSplit:
-    """Put each class with two groups or more into the validation set, which chance may not do if there are few groups.
+    """Make sure that the validation set has each class with two groups or more, which few groups may miss by chance.
 
     A class found only in the training set gives its group with the fewest images, unless that would leave another class
     without training images.
@@ -235,7 +235,7 @@ def _choose_test_groups_of_set(groups: Iterable[str], fraction: float) -> list[s
 
 
 def _apportion(sizes: dict[tuple[str, str], int], target: int, salt: str) -> dict[tuple[str, str], int]:
-    """Apportion ``target`` groups by size; the largest remainders get what division leaves."""
+    """Apportion ``target`` groups by size, each share rounded down; those left over go to the largest remainders."""
     total = sum(sizes.values())
     exact = {key: target * size / total for key, size in sizes.items()}
     shares = {key: int(value) for key, value in exact.items()}
@@ -261,9 +261,9 @@ def check_patients_named(
     unread: Sequence[str] = (),
     how: str = "",
 ) -> list[tuple[str, str]]:
-    """Raise where no row names a patient, unless the user has confirmed it.
+    """Raise if no row names a patient, unless the user has confirmed it.
 
-    Returns notes: topic, and a sentence.
+    Returns notes: a topic and a sentence each.
     """
     if 0 < named < images:
         return [("patient_id", f"{images - named} of {images} rows name no patient: {SPLIT_RISK}")]
@@ -275,7 +275,7 @@ def check_patients_named(
 
 
 def _describe_missing_patients(report: HarmonizeReport, option: str, unread: Sequence[str], how: str) -> str:
-    """Describe what was expected of the tables, what was found, and what to do."""
+    """Describe which column the tables should have, which columns were found, and what to do."""
     found = list(report.columns) + list(report.own)
     listed = format_names(found, 12)
     if unread and not listed:
@@ -321,7 +321,7 @@ class PatientLeakDetector:
                 self._columns[column][text].add(split)
 
     def describe_findings(self) -> Iterator[tuple[str, str, bool]]:
-        """Yield a column, a sentence, and whether the patients are in several splits (else a later split may do so)."""
+        """Yield a column, a sentence, and whether patients are in several splits; if not, a later split may do so."""
         for column, splits_of in self._columns.items():
             yield self._finding(column, f"the column {column}", splits_of, f'map it to patient_id ("{column}")')
         owners = group_by_name(self._names)
@@ -347,8 +347,8 @@ def group_by_name(names: Iterable[str]) -> dict[str, list[str]]:
     """Group image names with a common prefix and different last parts.
 
     Maps a prefix to its names, at least two each; of several possible prefixes those that group the most names. Empty
-    where they group fewer than a fifth, or one groups more than half: then the names follow another rule (a running
-    number). Images of the same day are not of the same patient: a prefix whose only number is a date is left out.
+    if they group fewer than a fifth, or one of them groups more than half: then the names follow another rule, such as
+    a running number. A prefix whose only number is a date is left out, as images of one day show several patients.
     """
     names = list(names)
     best: dict[str, list[str]] = {}

@@ -26,7 +26,7 @@ class PatientTable:
         if table is not None:
             rows, report = _harmonized(read_table(table))
             self._by_image = _by_image(rows, table)
-            self.unrecognized = list(report.describe_unrecognized("not used", "rename it if it is that"))
+            self.unrecognized = list(report.describe_unrecognized("not used", "if they mean the same, rename it"))
 
     def __len__(self) -> int:
         """Number of photographs in the table."""
