@@ -127,7 +127,7 @@ def read_datasets(folders: Iterable[Path]) -> list[Sample]:
 
 
 def check_dataset_names(folders: Iterable[Path]) -> None:
-    """Raise where different folders have one name: their patients could not be kept apart."""
+    """Raise if different folders have the same name: their patients could not be kept apart."""
     known: dict[str, Path] = {}
     for folder in folders:
         first = known.setdefault(folder.name, folder)
@@ -139,7 +139,7 @@ def check_dataset_names(folders: Iterable[Path]) -> None:
 
 
 def require_outside_datasets(out: Path, folders: Iterable[Path]) -> None:
-    """Refuse an output folder that is one of some data sets or lies in one, where it would mix results with data."""
+    """Raise if an output folder is a data set or lies in one: results would be mixed with data."""
     place = Path(os.path.realpath(out))
     for folder in folders:
         data = Path(os.path.realpath(folder))
@@ -166,7 +166,7 @@ def list_surrounding_datasets(folder: Path) -> list[Path]:
 
 
 def check_are_datasets(folders: Iterable[Path]) -> None:
-    """Raise where a folder is not a data set, before anything slow begins."""
+    """Raise if a folder is not a data set, before anything slow begins."""
     for folder in folders:
         find_table(folder)
 

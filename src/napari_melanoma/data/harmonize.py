@@ -91,7 +91,7 @@ class HarmonizedCells:
             self.other[cell.column] = cell.text
 
     def add_original(self, cell: TableCell) -> None:
-        """Keep the original text of a cell, in ``<our column>_as_given``; in its own column if only its words are known."""
+        """Keep the original text of a cell in ``<our column>_as_given``; in its own column if only words are used."""
         if cell.meaning.words_only:
             self.other[cell.column] = cell.text
         elif not cell.meaning.keeps_original:

@@ -284,7 +284,7 @@ def list_image_files(path: Path) -> list[Path]:
 
 
 def _select_masks(files: list[Path]) -> list[Path]:
-    """Leave out photographs where there are pairs like ``x.jpg`` and ``x_mask.png``, or folders of nnU-Net."""
+    """Leave out photographs if there are pairs such as ``x.jpg`` and ``x_mask.png``, or folders of nnU-Net."""
     labels = [file for file in files if any(LABEL_FOLDER.fullmatch(part) for part in file.parts[:-1])]
     if labels and len(labels) < len(files):
         return labels

@@ -160,7 +160,7 @@ def _read_metadata(
 
 
 def _match_rows(names: Sequence[str], known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Find the row of each photograph: by its name, ignoring case, or by that of its nnU-Net case."""
+    """Find the row of each photograph by its name or the name of its nnU-Net case, ignoring upper and lower case."""
     folded = {name.casefold(): row for name, row in known.items()}
     found = {
         name: next((row for row in (known.get(name), *map(folded.get, _name_keys(name))) if row is not None), None)

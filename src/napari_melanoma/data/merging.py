@@ -58,7 +58,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """A row with its image id and data set; of several rows about one image that of highest ``rank`` is preferred."""
+    """A row with its image id and data set; of the rows about one image that with the highest ``rank`` is preferred."""
 
     row: PackedRow
     data_set: str
@@ -203,14 +203,14 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     """Merge data sets into a new one; the originals are not changed.
 
     Columns and words are harmonized. Rows of several data sets about one image (by the name that its archive gave it)
-    become one: the row with the image, else that of the data set named first, is completed from the others. Values that
-    differ are listed in ``conflicts.csv``.
+    become one row: the row with the image, else the row of the data set named first, is completed from the others.
+    Values that differ are listed in ``conflicts.csv``.
 
-    Of a picture in several data sets one copy is kept: that of the most protected split (``test`` before ``val`` before
-    ``train``), so that no test image is trained on; else the one with a mask; else that of the data set named first.
+    If a picture is in several data sets, the copy in the most protected split is kept (``test`` before ``val`` before
+    ``train``), so that no test image is trained on; else a copy with a mask; else the copy in the data set named first.
     Its empty fields are filled in from the others, and contradictions are listed too. The pairs are listed in
-    ``left_out.csv``. Images of one name in several data sets get the data set's name as a prefix. Patients and lesions
-    keep their names: where two data sets share one, their images stay in the same split.
+    ``left_out.csv``. Images with the same name in several data sets get the data set's name as a prefix. Patients and
+    lesions keep their names: images of a name that two data sets share stay in the same split.
     """
     check_dataset_names(folders)
     require_outside_datasets(out, folders)
@@ -288,7 +288,7 @@ class _DatasetReader:
             yield origin
 
     def _check_is_image(self, entry: DatasetEntry, number: int) -> None:
-        """Raise where a row names a file that is not an image: other files are not copied."""
+        """Raise if a row names a file that is not an image: other files are not copied."""
         for column, path in (("path", entry.image), ("mask_path", entry.mask)):
             if path is not None and not is_image_file(path):
                 value = entry.row.get(column) or str(path.relative_to(self.folder))

@@ -1,4 +1,4 @@
-"""Import a public set as a data set: resumable, and complete or absent.
+"""Import a public set as a data set, which appears only when it is complete; an interrupted import continues.
 
 Tables are harmonized. A table without images becomes a data set of rows without images.
 """
@@ -51,9 +51,8 @@ class SourceImportReport:
     """The outcome of an import: images and masks that were imported, and what was not.
 
     ``found`` counts the images in the folder; ``expected`` those of the complete set, 0 if not fixed; ``resumed`` those
-    imported by an earlier attempt; ``rows`` the rows of the table, more than ``images`` where there is only a table;
-    ``left`` the rows whose images are missing although others are present. ``notes`` are remarks on the tables: topic,
-    and a sentence.
+    imported by an earlier attempt; ``rows`` the rows of the table, also without an image; ``left`` the rows whose
+    images are missing although others are present. ``faults`` and ``notes`` are sentences with the image or topic.
     """
 
     found: int
@@ -91,9 +90,9 @@ def import_source(
 ) -> SourceImportReport:
     """Import a public set, or a user's own images or table, into the new data set ``out``.
 
-    Images are copied byte for byte, masks become PNG of 0 and 255. Where the folder has a table and no image, the data
-    set has rows without images (``path`` is empty). All is collected in a hidden folder next to ``out``, which is
-    renamed once it is complete; the same command continues after a stop or a crash. An image that cannot be read, or
+    Images are copied byte for byte, masks become PNG of 0 and 255. If the folder has a table and no image, the data
+    set has rows without images (``path`` is empty). Files are collected in a hidden folder next to ``out``, which is
+    renamed when it is complete; after a stop or a crash, the same command continues. An image that cannot be read, or
     whose mask cannot be read or has another size, is left out and reported.
     """
     found = source.read_folder(folder, options.mapping)
@@ -135,7 +134,7 @@ def _check_patients(
     unread: Sequence[str],
     folder: Path,
 ) -> list[tuple[str, str]]:
-    """Raise where no patient is named for the images, before anything is copied."""
+    """Raise if no patient is named for the images, before anything is copied."""
     harmonizer = Harmonizer()
     named = sum("patient_id" in harmonizer.harmonize_row(unpack_row(record.values)) for record in records)
     if (

@@ -80,7 +80,7 @@ class TableMapping(Config):
         return found
 
     def _map_word(self, column: str, text: str) -> str:
-        """Translate a cell of a column, whose name may still be that of another source."""
+        """Translate a cell of a column, which may still have the name from another source."""
         columns = (column, *(meaning.column_name for meaning in find_column_meanings(column)))
         return next((self.words[ours][text] for ours in columns if text in self.words.get(ours, {})), text)
 
@@ -123,7 +123,7 @@ def _guess_by_name(name: str) -> str:
 
 
 def _guess_by_words(cells: Iterable[str]) -> str:
-    """Guess by the words: our first column that knows enough of the distinct words; "" if there is none."""
+    """Guess by the words: our first column whose taxonomy has enough of the distinct words; "" if there is none."""
     words = {cell.strip() for cell in cells} - {""}
     if words and all(_FILE.fullmatch(word) for word in words):
         return "image_id"
@@ -145,7 +145,7 @@ IMAGE_NAME = re.compile(
 )
 _ESCAPES_FOLDER = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(?:.*[/\\])?\.\.[/\\]")
 _NUMBER = re.compile(r"([-+]?[\d.,]*\d[\d.,]*(?:e[-+]?\d+)?)\s*([^\d]*[^\d\s][^\d]*2?)?", re.IGNORECASE)
-_FACTORS = {  # factors from a unit to that of the column
+_FACTORS = {  # unit of a column: factors from other units
     "years": {"year": 1.0, "month": 1 / 12, "week": 7 / 365.25, "day": 1 / 365.25},
     "mm": {"mm": 1.0, "cm": 10.0, "um": 0.001},
     "µm": {"um": 1.0, "nm": 0.001, "mm": 1000.0},
@@ -201,7 +201,7 @@ def append_unit(text: str, unit: str) -> str:
 
 
 def is_convertible_unit(column: Column, unit: str) -> bool:
-    """Whether numbers with this unit can be converted to that of the column."""
+    """Whether numbers with this unit can be converted to the unit of the column."""
     return bool(unit) and _unit_factor(column.unit, unit) is not None
 
 
@@ -247,7 +247,7 @@ def _parse_number_cell(column: Column, text: str) -> CellValue:
 
 
 def _unit_factor(unit: str, written: str | None) -> float | None:
-    """Return the factor from a unit to that of the column; None if it cannot be converted."""
+    """Return the factor from a written unit to the unit of a column; None if it cannot be converted."""
     if not written:
         return 1.0
     return _FACTORS.get(unit, {}).get(_find_unit(written))
@@ -427,7 +427,9 @@ _NOT_AN_ID = {"age", "sex", "gender", "history", "birth", "dob", "height", "weig
 class ColumnMeaning:
     """One of our columns to which a column of another table corresponds.
 
-    ``unit``: the unit in brackets in the name of the other column, such as ``cm``.
+    ``rank``: of several columns with one meaning the lowest is preferred; our own columns have 0. ``keeps_original``:
+    the column is also kept unchanged. ``words_only``: only known words are taken from it. ``unit``: the unit in
+    brackets in its name, such as ``cm``.
     """
 
     column_name: str
