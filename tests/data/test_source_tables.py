@@ -36,6 +36,28 @@ def test_where_images_are_there_rows_without_one_are_left(tmp_path: Path) -> Non
     assert [record.image_id for record in found.records] == ["a", "b"]
 
 
+@pytest.mark.parametrize("source", ["folder", "table"])
+def test_tables_of_one_name_in_several_folders_are_all_read(source: str, tmp_path: Path) -> None:
+    for image, patient in (("a", "P1"), ("b", "P2")):
+        (tmp_path / image).mkdir()
+        (tmp_path / image / f"{image}.jpg").write_bytes(b"picture")
+        (tmp_path / image / "metadata.csv").write_text(f"image_id,patient_id\n{image},{patient}\n")
+    found = find_source(source).read_folder(tmp_path)
+    assert {record.image_id: record.values for record in found.records} == {
+        "a": {"patient_id": "P1"},
+        "b": {"patient_id": "P2"},
+    }
+
+
+def test_a_copy_of_a_table_in_an_archive_is_not_read_again(tmp_path: Path) -> None:
+    text = "case_id,diagnosis\n1001,melanoma\n"
+    (tmp_path / "pathology.csv").write_text(text)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("pathology.csv", text)
+    found = find_source("isic2024-pathology").read_folder(tmp_path)
+    assert [record.image_id for record in found.records] == ["case_1001"]
+
+
 @pytest.mark.parametrize("name", ["fitzpatrick17k.csv", "fitzpatrick17k.csv.gz", "all.zip"])
 def test_a_table_may_be_packed_and_named_itself(name: str, tmp_path: Path) -> None:
     text = b"md5hash,label\n5e82a45bc5d78bd24ae9202d194423f8,melanoma\n"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import re
 import zipfile
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,6 +134,24 @@ class SourceTree:
             if match and folder.search(parent):
                 found.setdefault(match.group(1), file)
         return found
+
+    def find_tables(self, names: str) -> list[SourceFile]:
+        """Find tables by name, compressed or not; copies, as in an archive next to its unpacked files, are left out."""
+        pattern = re.compile(rf"({names})(?:\.gz)?", re.IGNORECASE)
+        found: dict[str, list[SourceFile]] = defaultdict(list)
+        for file in self.files:
+            if match := pattern.fullmatch(PurePosixPath(file.name).name):
+                found[match.group(1)].append(file)
+        return [file for files in found.values() for file in self._leave_out_copies(files)]
+
+    def _leave_out_copies(self, files: list[SourceFile]) -> list[SourceFile]:
+        """Keep the first of the files with the same content; a single file is not read."""
+        if len(files) < 2:
+            return files
+        first: dict[bytes, SourceFile] = {}
+        for file in files:
+            first.setdefault(hashlib.sha256(self.read_content(file)).digest(), file)
+        return list(first.values())
 
     def read_text(self, names: str) -> str | None:
         """Read the first text file of that name, such as a table; None if there is none."""

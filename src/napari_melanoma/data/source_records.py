@@ -25,11 +25,11 @@ MAX_LISTED = 12  # columns that a note names
 
 
 def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
-    """Read tables as published, in the order of their names.
+    """Read tables as published, in the order of their paths; all tables of one name in several folders are read.
 
     Yields column name to text without surrounding white space, "" if a cell is empty.
     """
-    for file in tree.find_files("", rf"({names})(?:\.gz)?").values():
+    for file in tree.find_tables(names):
         if file.archive is None:
             rows = iterate_rows(Path(file.path))
         else:
@@ -70,7 +70,7 @@ def read_image_rows(tree: SourceTree, names: str, source: str = "") -> KnownRows
     if renamed:
         tree.notes.append(("image_id", describe_renamed(renamed)))
     if nameless and not known:
-        tables = sorted({file.name for file in tree.find_files("", rf"({names})(?:\.gz)?").values()})
+        tables = sorted(file.name for file in tree.find_tables(names))
         tree.unread += tables
         shown = ", ".join(list(columns)[:MAX_LISTED])
         note = f"no column names the images (found {shown}): add a column image_id, or map one with --map FILE"

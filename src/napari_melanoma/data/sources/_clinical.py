@@ -68,7 +68,7 @@ def read_patients(tree: SourceTree, patient: str) -> dict[str, list[dict[str, st
     """
     found: dict[str, list[dict[str, str]]] = defaultdict(list)
     name = re.compile(patient)
-    for file in tree.find_files("", f"({TABLES})").values():
+    for file in tree.find_tables(TABLES):
         for row in _read_rows(tree, file):
             owner = next((cell for column, cell in row if _OWNER.match(column) and name.fullmatch(cell)), "")
             if owner:
