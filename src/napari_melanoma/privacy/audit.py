@@ -79,7 +79,7 @@ def audit(paths: Iterable[Path], on_finding: Callable[[PrivacyFinding], None], *
 
 
 def _walk(top: Path, result: AuditResult) -> Iterator[Path]:
-    """Yield a file, or the files and subfolders of a folder, sorted by name; unreadable folders go to the result."""
+    """Yield a file, or a folder with its files and subfolders, sorted by name; unreadable folders go to the result."""
     if not top.is_dir():
         yield top
         return
@@ -91,8 +91,7 @@ def _walk(top: Path, result: AuditResult) -> Iterator[Path]:
 
     for parent, folders, names in os.walk(top, onerror=skip):
         folders.sort()
-        if Path(parent) != top:
-            yield Path(parent)
+        yield Path(parent)
         links = [name for name in folders if Path(parent, name).is_symlink()]
         yield from (Path(parent, name) for name in sorted([*names, *links]))
 
