@@ -277,8 +277,8 @@ class Correction:
     """One photograph with the mask that a user accepted, corrected or rejected, and the model's mask.
 
     ``rgb`` is uint8 (row, column, channel), upright sRGB; ``mask`` and ``prediction`` are bool (row, column) of its
-    size. A diagnosis, patient, lesion or modality of None keeps the value of the data set; "" clears it. Of ``source``,
-    the file of the photograph, only the name is stored. ``clinical`` contains further columns of the harmonized table
+    size. A diagnosis, patient, lesion or modality of None keeps the value of the data set; "" clears it. ``source`` is
+    the file of the photograph; only its name is stored. ``clinical`` contains further columns of the harmonized table
     (those in ``CLINICAL``), including values that were not understood, in ``<column>_as_given``.
     """
 

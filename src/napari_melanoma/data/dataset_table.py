@@ -233,7 +233,7 @@ class SharedTable:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other writers out, also those of other processes; creates the folder if it is missing."""
+        """Lock the table against other writers, also in other processes; creates the folder if it is missing."""
         from filelock import FileLock, Timeout
 
         folder = self.path.parent

@@ -1,4 +1,4 @@
-"""Pixel values of masks from other programs: which values are lesion, and which photograph a mask belongs to."""
+"""Masks from other programs: which pixel values mark the lesion, and which photograph a mask belongs to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_LISTED = 8  # values that an error lists
 
 
 class LabelImageError(DataSetError):
-    """A mask has several values, and those of the lesion are not given."""
+    """A mask has several values, and the user has not stated which of them mark the lesion."""
 
     def __init__(self, values: Iterable[int], names: Mapping[str, int]) -> None:
         self.values, self.names = tuple(values), names
@@ -39,7 +39,7 @@ class LabelImageError(DataSetError):
 def read_lesion_mask(
     path: Path, name: str, lesion_values: LesionValues = None, names: Mapping[str, int] | None = None
 ) -> NDArray:
-    """Read which pixels of a mask that was made elsewhere are lesion.
+    """Read which pixels of a mask that was made elsewhere belong to the lesion.
 
     ``path``: PNG, BMP, JPEG, WebP or TIFF with one value or a color per pixel. Returns bool (row, column); uint8 with
     "keep".
@@ -60,7 +60,7 @@ def read_lesion_mask(
 
 
 def find_lesion(values: NDArray) -> NDArray[np.bool_] | None:
-    """Return which pixels of a mask are lesion, bool; None if its values are ambiguous.
+    """Return which pixels of a mask belong to the lesion, bool; None if its values are ambiguous.
 
     A mask has 0 outside and one other value in the lesion, or is black and white (0 to 255) with soft edges.
     """
@@ -158,7 +158,7 @@ def _as_label_image(values: NDArray, name: str) -> NDArray[np.uint8]:
 
 
 def _find_only_class(names: Mapping[str, int], found: NDArray) -> int | None:
-    """Return the only class in ``names``, if the image has no other."""
+    """Return the value of the only class in ``names``; None if there are several, or the image has other values."""
     classes = [value for name, value in names.items() if name.lower() != "ignore"]
     return classes[0] if len(classes) == 1 and set(found.tolist()) <= {0, classes[0]} else None
 
@@ -199,7 +199,7 @@ def describe_label_images(refused: Mapping[str, LabelImageError], masks: int, ke
 
 
 def parse_values(text: str | None, *, keep: bool = True) -> LesionValues:
-    """Parse which values of masks are lesion; None if the user has not chosen."""
+    """Parse which values of masks mark the lesion; None if the user has not chosen."""
     if text == "keep" and not keep:
         raise InputError(
             "--values keep is not available here: this data set stores one lesion mask an image, not classes. Expected "

@@ -26,7 +26,7 @@ MAX_NAMED = 6  # names that a message gives
 
 
 class ZipArchive:
-    """A zip file, opened at the first reading and kept open until closed; thread-safe."""
+    """A zip file, opened when it is first read and kept open until ``close``; thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,7 +59,7 @@ class ZipArchive:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Explain what Python's zip reader cannot read: passwords, Deflate64 and the like."""
+        """Explain errors of Python's zip reader, which supports no passwords and no Deflate64."""
         try:
             yield
         except RuntimeError as error:  # NotImplementedError is one
@@ -91,7 +91,7 @@ class SourceFile:
         return Path(self.path).read_bytes() if self.archive is None else self.archive.read(self.path)
 
     def open(self) -> IO[bytes]:
-        """Open the file, so that only its header can be read; a member of an archive is read completely."""
+        """Open the file, for example to read only its header; a member of an archive is read completely."""
         return Path(self.path).open("rb") if self.archive is None else io.BytesIO(self.read())
 
 

@@ -207,7 +207,7 @@ def pair_records(
 def _strip_channels(
     images: Mapping[Key, SourceFile], masks: Container[str]
 ) -> tuple[dict[Key, SourceFile], dict[str, str]]:
-    """Rename images ``x_0000`` to ``x`` where only ``x`` has a mask; also returns the case of each such file."""
+    """Rename images ``x_0000`` to ``x`` if only ``x`` has a mask; also returns the case of each renamed file."""
     found: dict[Key, SourceFile] = {}
     cases: dict[str, str] = {}
     for (folders, stem), image in images.items():
@@ -278,7 +278,7 @@ def _is_mask_folder(name: str, has_images: bool) -> bool:
 
 
 def _holds_masks(folders: Sequence[str], has_images: bool) -> bool:
-    """Whether the innermost folder that is named for images or masks is one for masks."""
+    """Whether the innermost folder named for images or masks is a folder of masks."""
     for name in reversed(folders):
         if name.lower() in _KINDS:
             return False
