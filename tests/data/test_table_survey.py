@@ -6,7 +6,8 @@ import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.check import MAX_SAMPLES, PREVIEW_ROWS, ROWS_PER_UPDATE, preview_table, survey_table
+from napari_melanoma.data.check import MAX_SAMPLES, PREVIEW_ROWS, preview_table, survey_table
+from napari_melanoma.data.harmonize import ROWS_PER_REPORT
 from napari_melanoma.data.table_mapping import TableMapping
 
 
@@ -37,11 +38,11 @@ def test_the_survey_reads_every_row(tmp_path):
 
 
 def test_the_survey_reports_and_can_be_cancelled(tmp_path):
-    path = written(tmp_path / "t.csv", ["image_id", *(f"i{n}" for n in range(3 * ROWS_PER_UPDATE))])
+    path = written(tmp_path / "t.csv", ["image_id", *(f"i{n}" for n in range(3 * ROWS_PER_REPORT))])
     seen = []
     run = RunContext(seen.append)
-    assert survey_table(path, TableMapping(), run=run).rows == 3 * ROWS_PER_UPDATE
-    assert [progress.done for progress in seen] == [ROWS_PER_UPDATE, 2 * ROWS_PER_UPDATE, 3 * ROWS_PER_UPDATE]
+    assert survey_table(path, TableMapping(), run=run).rows == 3 * ROWS_PER_REPORT
+    assert [progress.done for progress in seen] == [ROWS_PER_REPORT, 2 * ROWS_PER_REPORT, 3 * ROWS_PER_REPORT]
     run.cancel()
     with pytest.raises(Cancelled):
         survey_table(path, TableMapping(), run=run)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.provenance import array_fingerprint
@@ -26,7 +26,7 @@ from napari_melanoma.data.dataset import (
 from napari_melanoma.data.dataset_report import min_median_max
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.duplicates import find_duplicates
-from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, list_counts
+from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, list_counts, track_rows
 from napari_melanoma.data.splits import SPLIT_RISK, PatientLeakDetector
 from napari_melanoma.data.table_mapping import TableMapping, suggest_mapping
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
@@ -38,11 +38,9 @@ NO_REVIEW = "not reviewed"
 MASK_VALUE = 255  # of a mask of one lesion
 MAX_NAMED = 5  # rows without an image that a note names
 NO_VALUE = "(none)"
-ROWS_PER_REPORT = 5000  # rows between two progress reports
 MAX_NAMED_ROWS = 3  # patients or rows that a note names
 PREVIEW_ROWS = 500  # rows from which samples and guesses are taken
 MAX_SAMPLES = 4
-ROWS_PER_UPDATE = 2000  # rows between two progress reports
 Finding = tuple[str, str]
 
 
@@ -229,8 +227,8 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
 
 def _check_table(path: Path, table: TableChecker, run: RunContext) -> DataCheck:
     """Check a table that is not in a data set folder."""
-    for _ in iter_checked_rows(path, table, run):
-        pass
+    for row in track_rows(iter_table_rows(path), run, "Reading rows"):
+        table.check_row(row)
     return DataCheck(
         rows=table.report.rows,
         images=0,
@@ -375,15 +373,6 @@ def _count_values(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
-def iter_checked_rows(table: Path, check: TableChecker, run: RunContext) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table harmonized while checking them."""
-    for count, row in enumerate(iter_table_rows(table), start=1):
-        if count % ROWS_PER_REPORT == 0:
-            run.check()
-            run.report(Progress(count, None, "Reading rows"))
-        yield check.check_row(row)
-
-
 def _describe_groups(groups: Sequence[str]) -> str:
     """Count the groups that a note is about, and name a few."""
     many = len(groups) > MAX_NAMED_ROWS
@@ -420,9 +409,6 @@ def preview_table(path: Path) -> TablePreview:
 def survey_table(path: Path, mapping: TableMapping, source: str = "", *, run: RunContext) -> HarmonizeReport:
     """Harmonize a whole table without storing it, and report what was not understood."""
     harmonizer = Harmonizer(source)
-    for number, row in enumerate(iterate_rows(path), start=1):
+    for row in track_rows(iterate_rows(path), run, "Reading the table"):
         harmonizer.harmonize_row(mapping.apply(row))
-        if number % ROWS_PER_UPDATE == 0:
-            run.check()
-            run.report(Progress(number, None, "Reading the table"))
     return harmonizer.make_report()

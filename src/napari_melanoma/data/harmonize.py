@@ -52,7 +52,7 @@ MAX_LISTED_ROWS = 3  # rows that a message lists
 MAPPING_ADVICE = 'if they mean the same, map it with --map FILE.toml (the line {key} = "{ours}" below [columns])'
 MAX_COMPARED = 200  # columns with an unknown name that are compared with the known ones
 PARSER_CACHE_SIZE = 1 << 14  # results of a step: most columns have few different words
-ROWS_PER_REPORT = 5000  # rows between two progress reports
+ROWS_PER_REPORT = 2000  # rows between two progress reports
 Row = Mapping[str, str]
 
 
@@ -532,7 +532,8 @@ def harmonize_table(table: Path, out: Path, options: HarmonizeOptions, *, run: R
     harmonizer = Harmonizer(options.source)
     written = _RowBuffer()
     moved = _relative_folder(out.resolve().parent, table.resolve().parent)
-    for row in _iter_mapped_rows(table, options.mapping, run):
+    for given in track_rows(iterate_rows(table), run, "Harmonizing rows"):
+        row = options.mapping.apply(given)
         found = harmonizer.harmonize_row(row)
         for column in FILE_COLUMNS if moved != "." else ():
             if found.get(column) and not Path(found[column]).is_absolute():
@@ -554,14 +555,13 @@ def _relative_folder(start: Path, goal: Path) -> str:
         return str(goal)
 
 
-def _iter_mapped_rows(table: Path, mapping: TableMapping, run: RunContext) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table with the mapping applied."""
-    mapped = bool(mapping.columns or mapping.words)
-    for count, row in enumerate(iterate_rows(table), start=1):
+def track_rows(rows: Iterable[dict[str, str]], run: RunContext, message: str) -> Iterator[dict[str, str]]:
+    """Yield rows; after every few thousand check whether to stop, and report the progress."""
+    for count, row in enumerate(rows, start=1):
+        yield row
         if count % ROWS_PER_REPORT == 0:
             run.check()
-            run.report(Progress(count, None, "Harmonizing rows"))
-        yield mapping.apply(row) if mapped else row
+            run.report(Progress(count, None, message))
 
 
 class _CsvRecords(list[str]):

@@ -78,31 +78,13 @@ nav a { margin-right: 1rem; }
 
 
 @dataclass(frozen=True)
-class DataPageSection:
+class PageSection:
     """One section of the page: text, figure, and tables, which are collapsed if there is a figure."""
 
     title: str
     lines: tuple[str, ...] = ()
     figure: Path | None = None
     tables: tuple[ReportTable, ...] = ()
-
-
-@dataclass(frozen=True)
-class DataPage:
-    """Content of the page: title, facts in one line, warnings, summary, sections, notes."""
-
-    title: str
-    facts: str
-    lead: str
-    parts: Sequence[DataPageSection]
-    warnings: Sequence[str] = ()
-    notes: Sequence[str] = ()
-
-
-def write_data_page(page: DataPage, path: Path) -> None:
-    """Write the page with its figures embedded."""
-    parts = [{**vars(part), "picture": part.figure and png_uri(part.figure)} for part in page.parts]
-    write_html(path, PAGE_TEMPLATE, **{**vars(page), "parts": parts})
 
 
 # The color-blind safe palette of Okabe and Ito, and two colors of Tol's; gray for unknown.
@@ -286,10 +268,10 @@ def _legend_entry(color: str, label: str) -> object:
     return Patch(color=color, label=label)
 
 
-def build_page(report: DataSourcesReport, folder: Path) -> DataPage:
-    """Write the texts of a report, and draw its figures."""
+def _write_page(report: DataSourcesReport, path: Path, figures: Path) -> None:
+    """Draw the figures of a report into a folder, and write the page with its texts and embedded figures."""
     whole = report.whole
-    parts = (
+    section_makers = (
         _sources_section,
         _missing_section,
         _classes_section,
@@ -299,11 +281,14 @@ def build_page(report: DataSourcesReport, folder: Path) -> DataPage:
         _shift_section,
         _duplicates_section,
     )
-    return DataPage(
+    sections = [section for make in section_makers for section in make(report, figures)]
+    write_html(
+        path,
+        PAGE_TEMPLATE,
         title=f"Data report: {whole.name}",
         facts=f"{whole.rows} rows, {whole.images} images, {whole.masks} with a mask, {whole.patients} named patients",
         lead=_describe_comparability(report),
-        parts=[part for make in parts for part in make(report, folder)],
+        parts=[{**vars(one), "picture": one.figure and png_uri(one.figure)} for one in sections],
         warnings=_list_warnings(report),
         notes=[f"{name.capitalize()}: {whole.origin[name]}" for name in ("licence", "url") if whole.origin.get(name)],
     )
@@ -355,13 +340,13 @@ def _list_warnings(report: DataSourcesReport) -> list[str]:
     return warnings
 
 
-def _sources_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
+def _sources_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
     """Counts of each source."""
     rows = [_source_row(name, found) for name, found in report.sources.items()]
     if len(rows) > 1:
         rows.append(_source_row("all", report.whole))
     columns = ("source", "rows", "images", "masks", "patients", "lesions", "largest group", "malignant", "age, median")
-    yield DataPageSection("Sources", tables=(ReportTable("Sources", columns, tuple(rows)),))
+    yield PageSection("Sources", tables=(ReportTable("Sources", columns, tuple(rows)),))
 
 
 def _source_row(name: str, found: DataSetReport) -> tuple[str, ...]:
@@ -372,7 +357,7 @@ def _source_row(name: str, found: DataSetReport) -> tuple[str, ...]:
     return (name, *map(str, counts), malignant, f"{found.age[1]:.0f}" if found.age else "")
 
 
-def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
+def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
     """Completeness of columns by source."""
     columns = [column for column in DESCRIBED if column not in ("source", "review")]
     known = {n: {c: 1 - found.missing[c] / found.rows for c in columns} for n, found in report.sources.items()}
@@ -380,10 +365,10 @@ def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPa
     draw_completeness(known, path)
     rows = tuple((c, *(str(found.missing[c]) for found in report.sources.values())) for c in columns)
     table = ReportTable("Rows without a value, by column", ("column", *report.sources), rows)
-    yield DataPageSection("Completeness", ("Percentage of rows with a value.",), path, (table,))
+    yield PageSection("Completeness", ("Percentage of rows with a value.",), path, (table,))
 
 
-def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
+def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
     """Diagnoses by source and split."""
     by_part: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for row in report.rows:
@@ -394,10 +379,10 @@ def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPa
     path = folder / "classes.png"
     draw_shares(bars, path)
     splits = "" if list(report.whole.by_split) == [NO_SPLIT] else " and split"
-    yield DataPageSection("Classes", (), path, (_counts_table(f"Rows with each diagnosis, by source{splits}", bars),))
+    yield PageSection("Classes", (), path, (_counts_table(f"Rows with each diagnosis, by source{splits}", bars),))
 
 
-def _ages_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
+def _ages_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
     ages = {
         name: [float(r.values["age"]) for r in report.rows if r.source == name and r.values.get("age")]
         for name in report.sources
@@ -405,20 +390,20 @@ def _ages_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageS
     if any(len(known) >= MIN_AGES for known in ages.values()):
         path = folder / "ages.png"
         draw_ages(ages, path)
-        yield DataPageSection("Ages", (), path)
+        yield PageSection("Ages", (), path)
 
 
-def _sites_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
+def _sites_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
     """Body sites, sexes and skin types by source."""
     for title, column in (("Body sites", "site"), ("Sex", "sex"), ("Skin types", "fitzpatrick")):
         bars = _count_by_source(report.rows, column)
         if any(set(found) != {""} for found in bars.values()):
             path = folder / f"{column}.png"
             draw_shares(bars, path)
-            yield DataPageSection(title, (), path, (_counts_table(f"{title}: rows of each source", bars),))
+            yield PageSection(title, (), path, (_counts_table(f"{title}: rows of each source", bars),))
 
 
-def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
+def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
     """Distributions of image and file properties."""
     measured = report.features[IMAGE] | report.features[FILE]
     shown = {name: values for name, values in measured.items() if np.isfinite(values).any()}
@@ -427,10 +412,10 @@ def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[DataP
         draw_features(shown, [row.source for row in report.sampled_rows], path)
         count = int(np.any([np.isfinite(values) for values in shown.values()], axis=0).sum())
         drawn = f"Of {count} images, drawn at random from each source. {BOX_PLOT_HELP}"
-        yield DataPageSection("Image properties", (drawn,), path)
+        yield PageSection("Image properties", (drawn,), path)
 
 
-def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
+def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
     """AUC of the separation of sources, and the features that separate them."""
     if not report.shifts:
         return
@@ -452,10 +437,8 @@ def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPage
         "Logistic regression, 5 folds split by patient, intervals by bootstrap over patients. A dash means that one of "
         "the sources has no data."
     )
-    yield DataPageSection(
-        "Separation of sources", tuple(lines), None, (ReportTable("AUC", columns, rows, notes=(note,)),)
-    )
-    yield DataPageSection(
+    yield PageSection("Separation of sources", tuple(lines), None, (ReportTable("AUC", columns, rows, notes=(note,)),))
+    yield PageSection(
         "Features that separate sources",
         ("AUC of each feature alone; at least 0.5, because a lower value means the opposite direction.",),
         path,
@@ -466,7 +449,7 @@ def _name_pair(shift: DomainShift) -> str:
     return f"{shift.first} and {shift.second}"
 
 
-def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
+def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[PageSection]:
     """Duplicate pictures."""
     if report.duplicates is None:
         return
@@ -486,7 +469,7 @@ def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[Dat
     )
     notes = (f"Only the first {MAX_NAMED} are shown; report.json lists all.",) if len(pairs) > MAX_NAMED else ()
     tables = (ReportTable("Pairs", ("image", "same as", "likeness", "splits"), rows, notes=notes),) if rows else ()
-    yield DataPageSection("Duplicate images", (line,), None, tables)
+    yield PageSection("Duplicate images", (line,), None, tables)
 
 
 def _describe_splits(one: str, other: str) -> str:
@@ -576,7 +559,7 @@ def write_report(report: DataSourcesReport, out: Path) -> Path:
         "duplicates": None if report.duplicates is None else [_describe_duplicate(pair) for pair in report.duplicates],
     }
     write_json(out / "report.json", values)
-    write_data_page(build_page(report, out / "figures"), out / "report.html")
+    _write_page(report, out / "report.html", out / "figures")
     return out / "report.html"
 
 

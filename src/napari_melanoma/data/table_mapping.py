@@ -62,6 +62,8 @@ class TableMapping(Config):
         If several columns are mapped to one, the first non-empty value is used; a different value of another column
         stays under the name of that column (``other_<column>`` if it is our name).
         """
+        if not self.columns and not self.words:
+            return dict(row)
         found: dict[str, str] = {}
         differing: dict[str, str] = {}
         for theirs, text in row.items():
