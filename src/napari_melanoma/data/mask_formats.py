@@ -471,7 +471,7 @@ def _parse_shape(shape: Any, kind: str, where: str) -> Area | None:  # noqa: ANN
     if kind not in _SHAPE_TYPES:
         return None
     points = get_value(shape, "points", list, where)
-    if kind == "polygon":
+    if kind == "polygon" or (kind == "rectangle" and len(points) == 4):  # X-AnyLabeling writes all four corners
         outline = parse_ring(points, where)
         return None if outline is None else PolygonArea([[outline]])
     # Repeated, as parse_ring needs three points and checks that they are numbers

@@ -98,6 +98,7 @@ CASES = [
     ),
     Case("labelme polygon", labelme(SQUARE), DRAWN, "labelme"),
     Case("labelme rectangle", labelme([[14, 12], [4, 2]], "rectangle"), DRAWN, "labelme"),
+    Case("labelme rectangle of four corners", labelme(SQUARE, "rectangle"), DRAWN, "labelme"),
     Case(
         "labelme mask", labelme([[6, 3], [8, 4]], "mask", mask=png(np.ones((2, 3), bool))), box(3, 6, 5, 9), "labelme"
     ),
