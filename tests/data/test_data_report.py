@@ -120,6 +120,14 @@ def test_a_damaged_image_and_a_missing_one_stop_nothing(tmp_path: Path) -> None:
     assert "1 row could not be used" in page
 
 
+def test_the_sharpness_of_a_strip_is_unknown(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "one", (120, 120, 120), count=4)
+    Image.new("RGB", (8000, 16), (120, 90, 80)).save(folder / "images/i0.png")
+    found = make_data_report([folder], DataReportOptions(duplicates=False), run=RunContext())
+    sharpness = found.features["size and sharpness"]["sharpness"]
+    assert np.isnan(sharpness).tolist() == [True, False, False, False]
+
+
 def test_no_data_set_and_a_stop(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="is not a data set"):
         make_data_report([tmp_path], DataReportOptions(), run=RunContext())

@@ -613,7 +613,7 @@ def _measure_image(image: Path | None) -> dict[str, float]:
         "height": height,
         "megapixels": width * height / 1e6,
         "width to height": width / height,
-        "sharpness": float(edges.mean() / (gray.std() + 1)),
+        "sharpness": float(edges.mean() / (gray.std() + 1)) if edges.size else np.nan,  # of a strip: 1 pixel high
         "bytes per pixel": image.stat().st_size / (width * height),
     }
 
