@@ -29,14 +29,13 @@ STRENGTH = 0.5  # opacity of the colors over the photograph
 CASES = ("best", "median", "worst")
 SHOWN_PX = 260  # longer side of an image in a figure
 MAX_BARS = 60
-BIAS_COLOR, GRAY = "#3b6fa0", "#8a9097"
 SHADE = 0.15
 SIDE_PX = 320
 # Distinguishable by brightness for color-blind users; the new model has the yellow of all contours.
 OLD, NEW, REFERENCE = (214, 72, 160), (255, 221, 0), (92, 219, 240)
 DARK = (25, 25, 25)
-BLUE, ORANGE = "#3b6fa0", "#d08000"
-COLORS = ("#3b6fa0", "#d08000", "#3d8f6c", "#a8327c")
+BLUE, ORANGE, GRAY, LINE_GRAY = "#3b6fa0", "#d08000", "#8a9097", "#999999"
+COLORS = (BLUE, ORANGE, "#3d8f6c", "#a8327c")
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,7 @@ def comparison_image(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> N
 
 def plot_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
     """Draw the distribution of the Dice index in each part of the data."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 1.2 + 1.1 * len(dice)), layout="constrained")
+    figure = _create_figure(7, 1.2 + 1.1 * len(dice))
     axes = figure.subplots(len(dice), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (name, values) in zip(axes, dice.items(), strict=True):
         axis.hist(values, bins=np.linspace(0, 1, 41), color=BLUE)
@@ -93,11 +90,10 @@ def overlay_image(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], reference: ND
 
 def plot_cases(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> None:
     """Draw selected images, each next to its comparison with the reference, with a legend of the colors."""
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     rows = max(1, *(len(items) for items in cases.values()))
-    figure = Figure(figsize=(4.2 * len(cases), 0.9 + 1.75 * rows), layout="constrained")
+    figure = _create_figure(4.2 * len(cases), 0.9 + 1.75 * rows)
     axes = figure.subplots(rows, 2 * len(cases), squeeze=False)
     for axis in axes.ravel():
         axis.set_axis_off()
@@ -115,10 +111,8 @@ def plot_cases(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> None
 
 def plot_subgroups(groups: Sequence[tuple[str, str, str, Estimate]], path: Path) -> None:
     """Draw a metric of each subgroup with its interval, grouped by attribute."""
-    from matplotlib.figure import Figure
-
     shown = groups[:MAX_BARS]
-    figure = Figure(figsize=(7.5, 1.0 + 0.22 * len(shown)), layout="constrained")
+    figure = _create_figure(7.5, 1.0 + 0.22 * len(shown))
     axis = figure.subplots()
     kinds = list(dict.fromkeys((data, by) for data, by, *_ in shown))
     for row, (data, by, _, found) in enumerate(shown):
@@ -150,9 +144,7 @@ def plot_bland_altman(
     found: BlandAltman, readers: tuple[str, str], path: Path, unit: str = "mm", items: str = "slides"
 ) -> None:
     """Draw a Bland-Altman plot with bias, limits of agreement and their intervals."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    figure = _create_figure(7, 4.6)
     axis = figure.subplots()
     axis.axhline(0, color="#e4e4e0", linewidth=0.8)
     for name, one, style in (
@@ -160,8 +152,8 @@ def plot_bland_altman(
         ("bias", found.bias, "-"),
         ("lower limit", found.low, "--"),
     ):
-        axis.axhspan(one.low, one.high, color=BIAS_COLOR, alpha=SHADE, linewidth=0)
-        axis.axhline(one.mean, color=BIAS_COLOR, linestyle=style, linewidth=1.2)
+        axis.axhspan(one.low, one.high, color=BLUE, alpha=SHADE, linewidth=0)
+        axis.axhline(one.mean, color=BLUE, linestyle=style, linewidth=1.2)
         words = f"{name} {one.mean:+.2f}"
         axis.annotate(words, (1, one.mean), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8)
     axis.plot(found.means, found.differences, "o", color="#1c1f23", markersize=4, alpha=0.75)
@@ -187,9 +179,7 @@ class LesionPoints:
 
 def plot_area_and_probability(points: LesionPoints, unit: str, title: str, path: Path, *, log_axis: bool) -> None:
     """Draw lesions by area and probability: disks for malignant ones, squares for benign ones."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = _create_figure(6.4, 4.4)
     axis = figure.subplots()
     areas, probabilities, malignant = map(np.asarray, (points.areas, points.probabilities, points.malignant))
     for name, marker, color, chosen in (
@@ -236,11 +226,9 @@ def draw_contours(
 
 def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[str, Estimate], path: Path) -> None:
     """Draw each image's Jaccard index with both models, and the mean difference for each data set."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    figure = _create_figure(9, 4.2)
     scatter, forest = figure.subplots(1, 2)
-    scatter.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    scatter.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
     markers = "os^Dv*"
     for number, name in enumerate(intervals):
         pairs = np.array([(old, new) for domain, old, new in images if domain == name])
@@ -254,7 +242,7 @@ def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
     for row, found in enumerate(intervals.values()):
         forest.plot([found.low, found.high], [row, row], color=BLUE, linewidth=2)
         forest.plot([found.mean], [row], "o", color=BLUE)
-    forest.axvline(0, color="#999999", linewidth=0.8)
+    forest.axvline(0, color=LINE_GRAY, linewidth=0.8)
     forest.set_yticks(range(len(intervals)), [f"{name}\n(n = {found.count})" for name, found in intervals.items()])
     forest.set_ylim(len(intervals) - 0.5, -0.5)
     forest.set_xlabel("new minus old, Jaccard index, 95 % interval")
@@ -266,9 +254,7 @@ def plot_models(
     models: Sequence[tuple[str, Mapping[str, Estimate], Mapping[str, Estimate]]], metrics: Sequence[str], path: Path
 ) -> None:
     """Draw metrics of each model, and differences from the first."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 1.4 + 0.5 * len(models)), layout="constrained")
+    figure = _create_figure(9.5, 1.4 + 0.5 * len(models))
     values, changes = figure.subplots(1, 2, sharey=True)
     for number, metric in enumerate(metrics):
         offset = 0.22 * (number - (len(metrics) - 1) / 2)
@@ -280,7 +266,7 @@ def plot_models(
     values.set_yticks(range(len(models)), [name for name, *_ in models])
     values.set_ylim(len(models) - 0.5, -0.5)
     values.set_xlabel("mean over images, 95 % interval")
-    changes.axvline(0, color="#999999", linewidth=0.8)
+    changes.axvline(0, color=LINE_GRAY, linewidth=0.8)
     changes.set_xlabel(f"minus {models[0][0]}, paired, 95 % interval")
     for axis in (values, changes):
         axis.spines[["top", "right"]].set_visible(False)
@@ -296,7 +282,6 @@ def _plot_estimate(axis: Any, found: Estimate | None, row: float, color: str, la
         axis.plot([found.mean], [row], "o", color=color, markersize=4, label=label)
 
 
-LINE_GRAY = "#999999"
 FEW_IMAGES = 10  # images of a bin: with fewer, the share is unreliable
 STYLES = ("-", "--", "-.", ":")
 
@@ -334,9 +319,7 @@ def plot_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path)
 
     ``scores``: probability of the positive class of every image, float64 (image,).
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.2, 6.2), layout="constrained")
+    figure = _create_figure(5.2, 6.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     above.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
     plot_bins(above, bins, BLUE)
@@ -363,10 +346,8 @@ def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
 
     ``counts``: int64 (true class, predicted class).
     """
-    from matplotlib.figure import Figure
-
     side = 2.6 + 0.9 * len(classes)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    figure = _create_figure(side + 0.6, side)
     axis = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -382,9 +363,7 @@ def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
 
 def plot_bars(bars: Mapping[str, Estimate], label: str, path: Path, *, middle: float = 0.0) -> None:
     """Draw an estimate with its interval for each of several names."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 1.1 + 0.34 * len(bars)), layout="constrained")
+    figure = _create_figure(7, 1.1 + 0.34 * len(bars))
     axis = figure.subplots()
     for row, found in enumerate(bars.values()):
         axis.barh(row, found.mean - middle, left=middle, color=BLUE, alpha=0.35, height=0.6)
@@ -400,9 +379,7 @@ def plot_bars(bars: Mapping[str, Estimate], label: str, path: Path, *, middle: f
 
 def _create_square_axes() -> tuple[Figure, Any]:
     """Create a figure with one square axis of shares."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.6, 5.6), layout="constrained")
+    figure = _create_figure(5.6, 5.6)
     axis = figure.subplots()
     axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axis.set_aspect("equal")
@@ -419,6 +396,12 @@ def _plot_curves(axis: Any, curves: Sequence[ClassifierCurve]) -> None:  # noqa:
         if curve.operating_point is not None:
             axis.plot(*([value] for value in curve.operating_point), "o", color=color, markersize=6)
     axis.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0))
+
+
+def _create_figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _save(figure: Figure, path: Path, dpi: int = 130) -> None:
@@ -438,9 +421,7 @@ def draw_depths(panels: Mapping[str, DepthPairs], path: Path) -> None:
     ``panels``: name of a set to its predicted and measured depths in mm, float64 (image,) each, of three images or
     more.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 3.8 * len(panels)), layout="constrained")
+    figure = _create_figure(12, 3.8 * len(panels))
     lines = figure.subplots(len(panels), 3, squeeze=False)
     for (left, middle, right), (name, (predicted, true)) in zip(lines, panels.items(), strict=True):
         _plot_scatter(left, predicted, true)
