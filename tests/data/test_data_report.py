@@ -95,6 +95,17 @@ def test_a_table_alone_and_columns_of_others(tmp_path: Path) -> None:
     assert "One source" in page
 
 
+def test_sources_without_a_common_feature_are_not_called_similar(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        rows = [{"image_id": f"i{n}", "path": "", "patient_id": f"p{n}"} for n in range(12)]
+        write_table(tmp_path / name / "dataset.csv", rows)
+    found = make_data_report([tmp_path / "one", tmp_path / "two"], DataReportOptions(), run=RunContext())
+    page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
+    assert "The sources have no feature in common" in page
+    assert "similar in the measured features" not in page
+
+
 def test_cells_that_are_html_are_shown_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "a&b").mkdir()
     rows = [

@@ -301,6 +301,8 @@ def _describe_comparability(report: DataSourcesReport) -> str:
     if not report.shifts:
         return "The sources have too few patients, lesions or images to measure how well they can be separated."
     most = report.shifts[0]
+    if most.family == ALL_FEATURES:
+        return "The sources have no feature in common by which their separation can be measured."
     least = [shift for shift in report.shifts if shift.family == most.family][-1]
     text = f"{_name_pair(most)} are separated with an AUC of {most.auc[most.family]} by {most.family} alone. "
     if least is not most:
