@@ -159,8 +159,10 @@ class _RiskFolders:
 
     def _is_free(self, name: str, patch: Path) -> bool:
         """Whether a folder is neither used in this run nor that of a slide."""
+        if normalize_name(name) in self._used:
+            return False
         owner = read_object(self._out / name / SOURCE).get("fingerprint")
-        return normalize_name(name) not in self._used and owner in (None, open_fingerprint(patch))
+        return owner is None or owner == open_fingerprint(patch)
 
 
 def _assess_one(path: Path, folder: Path, shared: _SharedInputs, run: RunContext) -> RiskOutcome:

@@ -130,12 +130,11 @@ def regions_from_labels(
 
     ``labels``: integers (row, column): 0 for none, 1 for the first class.
     """
-    found = []
-    for number, region_class in enumerate(classes, start=1):
-        found += [
-            region_from_polygons((polygon,), region_class, reader) for polygon in cell_polygons(labels == number, place)
-        ]
-    return tuple(found)
+    return tuple(
+        region_from_polygons((polygon,), region_class, reader)
+        for number, region_class in enumerate(classes, start=1)
+        for polygon in cell_polygons(labels == number, place)
+    )
 
 
 def set_region_class(regions: Regions, ids: Collection[str], region_class: RegionClass) -> Regions:

@@ -509,9 +509,8 @@ class TileNoveltyDetector:
         ``tiles``: each uint8 (row, column, channel), at the scale of the bundle. Returns float64 (tile,), to compare
         with ``limit``.
         """
-        found = []
-        for first in range(0, len(tiles), TILES_PER_PASS):
-            found.append(self._textures(tiles[first : first + TILES_PER_PASS]))
+        starts = range(0, len(tiles), TILES_PER_PASS)
+        found = [self._textures(tiles[first : first + TILES_PER_PASS]) for first in starts]
         return self._detector.distance(np.concatenate(found)) if found else np.zeros(0)
 
     def _textures(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:

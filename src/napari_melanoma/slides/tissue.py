@@ -419,11 +419,11 @@ def find_ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[n
     ``density``: float32 (row, column, channel=3), optical density. Returns bool (row, column).
     """
     red, green, blue = np.moveaxis(density, 2, 0)
-    mean = density.mean(axis=2)
+    mean, staining = density.mean(axis=2), staining_strength(density)
     of_green = (density.max(axis=2) > 0.3) & (green < 0.75 * red) & (green < 0.9 * blue)
     of_blue = (red > 1.2 * green) & (blue < 0.45 * red)
     of_red = (blue > 0.7 * green) & (red < 0.25 * green)
-    of_black, nearly_black = staining_strength(density) < 0.22 * mean, staining_strength(density) < 0.3 * mean
+    of_black, nearly_black = staining < 0.22 * mean, staining < 0.3 * mean
     strong = (of_blue & (red > 1.2)) | (of_red & (green > 1.3)) | (of_black & (mean > 1.4))
     weak = (of_blue & (red > 0.6)) | (of_red & (green > 0.9)) | (nearly_black & (mean > 0.8))
     certain = of_green | strong
