@@ -663,9 +663,8 @@ def test_invalid_input_does_no_harm(five, photos):
     five.dock.tree.removed.emit(["I1", "L1", "L1"])
     five.dock.tree.removed.emit(["I1"])
     five.dock.editor.set_part("age", "nonsense")
-    five.dock.status.clear()
     five.dock.editor.move(["I99"], "L2")
-    assert five.status == ""
+    assert "moved" not in five.status
     five.dock.controller.open(photos)
     five.dock.controller.close()
     five.dock.controller.close()
