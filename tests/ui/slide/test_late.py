@@ -71,7 +71,7 @@ def test_depth_and_risk_are_created_after_the_dock_is_drawn(user, nothing_left, 
     _, dock = shown_viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     assert not tasks.is_idle(dock)
     assert {"depth", "risk"} & set(vars(dock.sections)) == set()
-    assert dock.findChild(QComboBox, "slide_model").count() == 0
+    assert dock.model_picker.findChild(QComboBox, "slide_model").count() == 0
     wait_until_idle(qtbot, dock.waiting)
     assert {"depth", "risk"} <= set(vars(dock.sections))
     offered = [dock.model_picker.combo.itemData(at) for at in range(dock.model_picker.combo.count())]
