@@ -379,7 +379,7 @@ def test_mitoses_are_counted_over_an_area(measuring):
     assert (len(points.data), len(area.data)) == (0, 0)
 
 
-def test_reader_name_of_regions_is_used_from_the_next_slide_on(measuring, tmp_path):
+def test_reader_name_stored_by_another_dock_is_used_from_the_next_slide_on(measuring, tmp_path):
     person = measuring
     draws(person)
     person.dock.settings.set("slide/region_reader", "Reader R")
