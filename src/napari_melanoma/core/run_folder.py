@@ -203,7 +203,7 @@ def _epoch(row: str, header: str) -> float:
 
 
 def _append(path: Path, text: str) -> None:
-    """Append complete lines, or nothing if the disk refuses some of it."""
+    """Append complete lines, or nothing if not all of them can be written."""
     try:
         with path.open("ab", buffering=0) as file:  # a buffer would write its rest once more when the file is closed
             size = file.seek(0, os.SEEK_END)

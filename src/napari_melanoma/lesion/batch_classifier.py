@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class BatchClassifier:
-    """The classification in a batch, by one model or the one for each type of photograph, loaded when first needed."""
+    """Classifies the photographs of a batch, by one model or one for each modality, loaded when first needed."""
 
     def __init__(self, bundles: Sequence[BundleInfo], options: ClassifyOptions, patient_table: PatientTable) -> None:
         self.bundles = tuple(bundles)

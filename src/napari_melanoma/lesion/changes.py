@@ -185,7 +185,7 @@ def compare_photographs(
       are not visible, are included in the interval as well;
     - each perimeter is wrong by 2 %, as counted on pixels.
 
-    They are no confidence intervals: how often they contain the true change depends on the masks. Pressure of the
+    They are not confidence intervals: how often they contain the true change depends on the masks. The pressure of the
     dermatoscope, stretched skin and focus are not included.
 
     A shift of the border is called clear only if the area or the diameter changes as well: the largest of many shifts
@@ -280,7 +280,7 @@ def _is_inside(one: _Reduced) -> bool:
 
 
 def _check_overlap(pictures: RegisteredPictures) -> str:
-    """Return a caution if the masks have little in common; raise if they have nothing."""
+    """Return a caution if the masks overlap little; raise if they do not overlap."""
     common = int((pictures.first_mask & pictures.second_mask).sum())
     if not common:
         raise MelanomaError(
