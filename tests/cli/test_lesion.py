@@ -95,7 +95,7 @@ def test_without_refinement_the_mask_is_the_thresholded_one(run, tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--click 5,5", "expected one photograph with clicks or a box, which are pixels of it, found 3"),
+        ("--click 5,5", "expected only one photograph with clicks or a box, found 3"),
         ("--click 5", "expected --click as X,Y in pixels, found '5'"),
         ("--exclude 5,b", "expected --exclude as X,Y in pixels, found '5,b'"),
         ("--click nan,5", "is nan; input should be a finite number"),

@@ -162,7 +162,7 @@ def test_options_without_effect_are_refused(
     with pytest.raises(InputError, match=r"refinement .* is not available with clicks or a box"):
         analyze_files(images[:1], tmp_path / "out", refined, run=RunContext())
     options = BatchOptions.parse({"lesion": prompts}, "test")
-    with pytest.raises(InputError, match="one photograph with clicks or a box, which are pixels of it, found 2"):
+    with pytest.raises(InputError, match="one photograph with clicks or a box, found 2"):
         analyze_files(images, tmp_path / "out", options, run=RunContext())
     options = BatchOptions.parse({"lesion": {**prompts, "model": str(tiny_bundle.path)}}, "test")
     with pytest.raises(BundleError, match="'tiny' segments without prompts"):
