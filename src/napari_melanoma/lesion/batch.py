@@ -529,8 +529,8 @@ def _check_prompts(info: BundleInfo, options: LesionOptions, photographs: int) -
 
     if photographs > 1:
         raise InputError(
-            f"expected only one photograph with clicks or a box, found {photographs}. Name one, or leave the clicks and "
-            "the box out."
+            f"expected only one photograph with clicks or a box, found {photographs}. Name one, or leave the clicks "
+            "and the box out."
         )
     if options.refinement != RefinementConfig():
         raise InputError(

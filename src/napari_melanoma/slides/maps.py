@@ -316,7 +316,9 @@ class TileBlender:
 
     def result(self) -> NDArray[np.float32]:
         """Return the blended block, float32 (channel, row, column); 0 where no tile was added."""
-        return self._sum / np.where(self._weight > 0, self._weight, 1)
+        weight = np.where(self._weight > 0, self._weight, 1)
+        blended: NDArray[np.float32] = np.divide(self._sum, weight, dtype=np.float32)
+        return blended
 
 
 def stitch_block(

@@ -23,7 +23,7 @@ from napari_melanoma.ui.slide.regions_classes import (
 from napari_melanoma.ui.slide.shape_layers import HALF, Keys, bind_keys, get_data_action, is_slide_open, to_rgba
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_extent
-from napari_melanoma.ui.widgets.dialogs import open_save_dialog
+from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -475,11 +475,10 @@ class CountSection(QObject):
         slide = self._context.slide
         if slide is None:
             return
-        title, name = "Export the measurements", f"{slide.info.name}-measurements.csv"
-        dialog = open_save_dialog(self._context.window, "measure_export_dialog", title, name, "csv", "Table (*.csv)")
-        dialog.fileSelected.connect(self.export_file)
+        title, suggested = "Export the measurements", Path(f"{slide.info.name}-measurements.csv")
+        choose_new_file(self._context.window, "measure_export_dialog", title, "Table", self._export_file, suggested)
 
-    def export_file(self, name: str) -> None:
+    def _export_file(self, path: Path) -> None:
         """Write all measurements, and the counts within all areas, as CSV."""
         slide, view = self._context.slide, self._view
         if slide is None or view is None:
@@ -497,7 +496,7 @@ class CountSection(QObject):
             counts = {text: count_within(points, classes, CountArea(one), size) for text, one in polygons.items()}
             write_measurements(path, measures, counts, size)
 
-        self.store.export(Path(name), write)
+        self.store.export(path, write)
 
 
 def _read_points(identity: str, folder: Path) -> tuple[CountState, StoredCounts]:

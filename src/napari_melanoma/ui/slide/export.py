@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QFileDialog, QMenu, QToolButton
+from qtpy.QtWidgets import QMenu, QToolButton
 
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.ui.widgets.dialogs import open_save_dialog
+from napari_melanoma.ui.widgets.dialogs import choose_file, choose_new_file
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import tool_button
 
@@ -46,6 +46,7 @@ EXPORTS = {
 # Kinds that are stored once for a slide; the others belong to the results that are shown: of the slide, or of the view.
 SLIDE_EXPORTS = ("depth", "counts", "counts-json", "risk", "synoptic", "synoptic-csv", "fhir", "report")
 IMPORT = "import"
+GEOJSON_FILTERS = ("GeoJSON (*.geojson *.json)", "All files (*)")
 DICOM = "DICOM"  # format of a slide
 NO_DEPTH = "No depth reading yet. Measure the depth in the Depth section first."
 NO_COUNTS = "Nothing has been measured or counted yet. Use the Measure section first."
@@ -89,10 +90,10 @@ class ReportExporter(QObject):
         self, name: str, title: str, suggested: str, make_work: Callable[[Path], JobFunction | None]
     ) -> None:
         """Ask for an HTML file; ``make_work`` returns the function that writes it, or None if there is nothing yet."""
-        dialog = open_save_dialog(self._context.window, name, title, suggested, "html", "HTML report (*.html)")
-        dialog.fileSelected.connect(lambda chosen: self._write(Path(chosen), make_work))
+        write = partial(self._write, make_work)
+        choose_new_file(self._context.window, name, title, "HTML report", write, Path(suggested))
 
-    def _write(self, path: Path, make_work: Callable[[Path], JobFunction | None]) -> None:
+    def _write(self, make_work: Callable[[Path], JobFunction | None], path: Path) -> None:
         if path.suffix.lower() != ".html":  # a name with another dot
             path = path.with_name(f"{path.name}.html")
         self._write_tasks.submit(f"report {path}", lambda: make_work(path))
@@ -132,31 +133,27 @@ class SlideExporter(QObject):
         slide = self._context.slide
         if slide is None:
             return
-        if kind != IMPORT:
-            title, name = EXPORTS[kind]
-            suffix = name.partition(".")[2]
-            dialog = open_save_dialog(self._context.window, "export_dialog", title, f"{slide.info.name}-{name}", suffix)
-            dialog.fileSelected.connect(partial(self._export_file, kind))
+        window = self._context.window
+        if kind == IMPORT:
+            choose_file(window, "export_dialog", "Import outlines", GEOJSON_FILTERS, self._import_file)
             return
-        dialog = QFileDialog(self._context.window, "Import outlines")
-        dialog.setObjectName("export_dialog")
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.setNameFilters(["GeoJSON (*.geojson *.json)", "All files (*)"])
-        dialog.fileSelected.connect(self._import_file)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        title, name = EXPORTS[kind]
+        format_name, _, _ = title.partition(" (")
+        write, suggested = partial(self._export_file, kind), Path(f"{slide.info.name}-{name}")
+        suffix = name.removeprefix(name.partition(".")[0])
+        choose_new_file(window, "export_dialog", title, format_name, write, suggested, suffix)
 
-    def _export_file(self, kind: str, name: str) -> None:
+    def _export_file(self, kind: str, path: Path) -> None:
         context, found, slide = self._context, self._lesions.findings, self._context.slide
         location = context.location if kind in SLIDE_EXPORTS else context.result_location
         if location is not None and slide is not None:
-            work = partial(_write_export, kind, Path(name), found, location.folder, slide.info.path)
+            work = partial(_write_export, kind, path, found, location.folder, slide.info.path)
             self._write_tasks.submit(kind, lambda: work)
 
-    def _import_file(self, name: str) -> None:
+    def _import_file(self, path: Path) -> None:
         slide = self._context.slide
         if slide is not None:
-            work = partial(_read_slide_outlines, Path(name), slide.identity, slide.size)
+            work = partial(_read_slide_outlines, path, slide.identity, slide.size)
             self._read_tasks.submit(slide.identity, lambda: work)
 
     def _on_read(self, outlines: tuple[str, FittedAnnotations]) -> None:

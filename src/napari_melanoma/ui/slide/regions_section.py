@@ -13,13 +13,15 @@ from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QMenu, QPushButto
 
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.io.results import OUTLINES
+from napari_melanoma.ui.slide.export import GEOJSON_FILTERS
 from napari_melanoma.ui.slide.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
 from napari_melanoma.ui.slide.regions_classes import CLASS_KEYS, DEFAULT_COLOR, RegionClassList
 from napari_melanoma.ui.slide.regions_layer import LINE_MODE, RegionBrush, RegionLayer, get_snap_distance
 from napari_melanoma.ui.slide.regions_list import RegionListView
-from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore, choose_export_file, choose_import_file
+from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore
 from napari_melanoma.ui.slide.regions_tools import RegionOperationPanel, RegionOperations, RegionSettings
 from napari_melanoma.ui.viewer import camera
+from napari_melanoma.ui.widgets.dialogs import choose_file, choose_new_file
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
@@ -211,10 +213,10 @@ class SlideRegionSection(QObject):
             tool.left.connect(partial(self._set_tool, "", is_left=True))
         self.store.changed.connect(self._on_changed)
         self.selection.changed.connect(self._on_selection)
-        for source in (self.store, self.layer, self.wand):
-            source.message.connect(context.status.show_message)
-        for source in (self.store, self.wand, self.operations):
-            source.failed.connect(self.failed)
+        for message in (self.store.message, self.layer.message, self.wand.message):
+            message.connect(context.status.show_message)
+        for failed in (self.store.failed, self.wand.failed, self.operations.failed):
+            failed.connect(self.failed)
         context.run_manager.results_found.connect(self._on_results_found)
         context.flush_requested.connect(self.store.flush)
 
@@ -477,16 +479,19 @@ class SlideRegionSection(QObject):
         if kind == "lesions":
             self.store.import_file(now.folder / OUTLINES, slide.size)
         else:
-            choose_import_file(self._context.window, now.folder, self._import_file)
+            window, title = self._context.window, "Regions of this slide"
+            choose_file(window, "region_import_dialog", title, GEOJSON_FILTERS, self._import_file, now.folder)
 
-    def _import_file(self, name: str) -> None:
+    def _import_file(self, path: Path) -> None:
         if self._context.slide is not None:
-            self.store.import_file(Path(name), self._context.slide.size)
+            self.store.import_file(path, self._context.slide.size)
 
     def _on_export(self) -> None:
         slide = self._context.slide
         if slide is not None:
-            choose_export_file(self._context.window, slide.info.name, lambda name: self.store.export_file(Path(name)))
+            window, title = self._context.window, "Export the regions as GeoJSON"
+            suggested = Path(f"{slide.info.name}-regions.geojson")
+            choose_new_file(window, "region_export_dialog", title, "GeoJSON", self.store.export_file, suggested)
 
     def _on_make_data_set(self) -> None:
         """Ask for the options, and cut tiles from the regions."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.ui.widgets.dialogs import open_save_dialog
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, Stamp
 
 if TYPE_CHECKING:
@@ -82,9 +80,6 @@ class RegionSelection(QObject):
             self.select(one for one in self.ids if one in known)
 
 
-GEOJSON_FILTER = "GeoJSON (*.geojson *.json)"
-
-
 def _load_regions(identity: str, folder: Path) -> tuple[RegionState, StoredRegions]:
     from napari_melanoma.slides.region_files import load_regions
 
@@ -110,19 +105,3 @@ def _write_exported_regions(regions: Regions, path: Path, run: RunContext) -> st
 
     write_geojson(path, regions)
     return f"Saved: {path}"
-
-
-def choose_import_file(window: QWidget, folder: Path, on_chosen: Callable[[str], None]) -> None:
-    """Ask for a file to read."""
-    dialog = QFileDialog(window, "Regions of this slide", str(folder), GEOJSON_FILTER)
-    dialog.setObjectName("region_import_dialog")
-    dialog.fileSelected.connect(on_chosen)
-    dialog.finished.connect(dialog.deleteLater)
-    dialog.open()
-
-
-def choose_export_file(window: QWidget, slide: str, on_chosen: Callable[[str], None]) -> None:
-    """Ask for a file to write."""
-    title, name = "Export the regions as GeoJSON", f"{slide}-regions.geojson"
-    dialog = open_save_dialog(window, "region_export_dialog", title, name, "geojson", GEOJSON_FILTER)
-    dialog.fileSelected.connect(on_chosen)

@@ -78,16 +78,24 @@ def choose_file(
 
 
 def choose_new_file(
-    parent: QWidget, name: str, title: str, kind: str, on_chosen: Callable[[Path], object], suggested: Path
+    parent: QWidget,
+    name: str,
+    title: str,
+    kind: str,
+    on_chosen: Callable[[Path], object],
+    suggested: Path,
+    suffix: str = "",
 ) -> None:
-    """Open a dialog that selects a file to write; it has the suffix of ``suggested``.
+    """Open a dialog that selects a file to write, starting in the folder of ``suggested``, if any, or the home folder.
 
-    ``kind``: name of the format, such as ``HTML report``.
+    ``kind``: name of the format, such as ``HTML report``. ``suffix``: added by Qt to a name without a dot; by default
+    that of ``suggested``, without the first part of one such as ``.ome.tif``.
     """
-    dialog = _create_file_dialog(parent, name, title, suggested.parent, on_chosen)
+    dialog = _create_file_dialog(parent, name, title, suggested.parent if suggested.is_absolute() else None, on_chosen)
+    suffix = suffix or suggested.suffix
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    dialog.setNameFilter(f"{kind} (*{suggested.suffix})")
-    dialog.setDefaultSuffix(suggested.suffix.removeprefix("."))
+    dialog.setNameFilter(f"{kind} (*{suffix})")
+    dialog.setDefaultSuffix(suffix.removeprefix("."))
     dialog.selectFile(suggested.name)
     dialog.open()
 
@@ -99,22 +107,6 @@ def _create_file_dialog(
     dialog.setObjectName(name)
     dialog.fileSelected.connect(lambda path: on_chosen(Path(path)))
     dialog.finished.connect(dialog.deleteLater)
-    return dialog
-
-
-def open_save_dialog(
-    parent: QWidget, name: str, title: str, suggested: str, suffix: str, name_filter: str = ""
-) -> QFileDialog:
-    """Open a dialog that selects a file to write; Qt adds ``suffix`` to a name without a dot."""
-    dialog = QFileDialog(parent.window(), title)
-    dialog.setObjectName(name)
-    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    if name_filter:
-        dialog.setNameFilter(name_filter)
-    dialog.setDefaultSuffix(suffix)
-    dialog.selectFile(suggested)
-    dialog.finished.connect(dialog.deleteLater)
-    dialog.open()
     return dialog
 
 
