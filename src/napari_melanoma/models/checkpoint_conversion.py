@@ -20,6 +20,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.parsing import parse_error_reason
 from napari_melanoma.models.inference import NORM_COUNTER, find_norms, rescale_norms
 from napari_melanoma.models.weights_location import DATA_SUFFIX, INDEX_SUFFIX, explain_missing, list_data_files
 
@@ -148,7 +149,6 @@ def _describe_other_shapes(fit: WeightsFit, state: Mapping[str, Tensor]) -> str:
 
 WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model", "net", "network", "weights")
 MAX_WRAPPERS = 4  # nesting depth
-ANSI_STYLE = re.compile(r"\x1b\[[0-9;]*m")  # torch formats these errors in bold
 PARALLEL_PREFIX = "module."  # of DataParallel
 
 
@@ -171,13 +171,12 @@ def _load_pickle(path: Path) -> object:
         with _allow_numpy_scalars():
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        reason = ANSI_STYLE.sub("", str(error)).partition("\n")[0]
         raise BundleError(
-            f"{path} is damaged, or contains more than weights and would execute code when loaded ({reason}). "
+            f"{path} is damaged, or contains more than weights and would execute code when loaded. "
             "If you trust the file, save only its state dict with torch.save(model.state_dict(), FILE)."
         ) from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise BundleError(f"cannot read {path}: {error}. Download or copy the file again.") from error
+        raise _unreadable(path, error) from error
 
 
 def _load_safetensors(path: Path) -> object:
@@ -187,7 +186,12 @@ def _load_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise BundleError(f"cannot read {path}: {error}. Download or copy the file again.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> BundleError:
+    reason = "it is incomplete" if isinstance(error, EOFError) else parse_error_reason(error)
+    return BundleError(f"cannot read {path}: {reason}. Download or copy the file again.")
 
 
 def _allow_numpy_scalars() -> AbstractContextManager[Any]:
@@ -245,7 +249,7 @@ def read_tensorflow(path: Path) -> dict[str, NDArray[np.float32]]:
         index, parts = _open_archive(path) if is_archive(path) else _open_folder(path)
         return dict(_iter_tensors(index, parts))
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise BundleError(f"cannot read {path}: {error}. Download or copy the file again.") from error
+        raise _unreadable(path, error) from error
     except (struct.error, IndexError, ValueError, KeyError, OverflowError) as error:
         raise BundleError(
             f"{path} is damaged, or not a TensorFlow checkpoint of format V2 (model.ckpt.index with "
