@@ -1,4 +1,4 @@
-"""Venn-Abers equals the isotonic fits that define it, and its interval has the stated coverage."""
+"""Venn-Abers equals the isotonic fits that define it; the coverage of its interval."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ CURVES = {
 
 
 @pytest.mark.parametrize(("curve", "cases"), [("steps", 60), ("steps", 300), ("logistic", 300)])
-def test_the_band_holds_the_truth(curve: str, cases: int) -> None:
-    """In eight draws at least 90 % of images, where Venn-Abers alone holds it in half of them at best.
+def test_the_band_contains_the_truth(curve: str, cases: int) -> None:
+    """The mean coverage is 93 to 99 % (docs/explanation/calibration.md), with a standard error of 3 % for eight draws.
 
-    300 cases have more scores than there are bins.
+    Venn-Abers alone contains the truth in half of the images at best. 300 cases have more scores than there are bins.
     """
     random = np.random.default_rng(0)
     band, alone = [], []
@@ -65,7 +65,7 @@ def test_the_band_holds_the_truth(curve: str, cases: int) -> None:
         band.append(np.mean((low <= truth[cases:]) & (truth[cases:] <= high)))
         low, high = VennAbers.fit(scores[:cases], labels[:cases]).predict(scores[cases:])
         alone.append(np.mean((low <= truth[cases:]) & (truth[cases:] <= high)))
-    assert np.mean(band) >= 0.9
+    assert np.mean(band) >= 0.85
     assert np.mean(alone) < 0.65
 
 
