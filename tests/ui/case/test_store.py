@@ -200,6 +200,17 @@ def test_requests_wait_for_the_save_and_none_is_lost(desk, qtbot, tmp_path):
     assert CaseStore.open_read_only(tmp_path / "case").case.patient.age == 54
 
 
+def test_a_case_that_is_closed_while_another_is_opened_stays_closed(desk, qtbot, tmp_path):
+    desk.create(tmp_path / "other")
+    qtbot.waitUntil(lambda: desk._is_opening, timeout=PATIENCE_MS)
+    desk.close()
+    wait_until_idle(qtbot)
+    assert desk.store is None
+    store = CaseStore.open(tmp_path / "other")
+    assert store.read_only == ""
+    store.close()
+
+
 def photos(folder, *names):
     """A folder of small images."""
     folder.mkdir(exist_ok=True)

@@ -38,6 +38,7 @@ class CaseController(QObject):
         self.store: CaseStore | None = None
         self.history: CaseHistory | None = None
         self._pending_store: CaseStore | None = None
+        self._is_opening = False  # whether the case that a job opens is to be used
         self.saver = CaseSaver(self, lambda: self.case)
         self.saver.save_failed.connect(self._discard_pending_store)
         self._open_jobs = LatestJobQueue(self)
@@ -68,8 +69,8 @@ class CaseController(QObject):
         self._replace_store(lambda: partial(_create_case, folder, case))
 
     def close(self) -> None:
-        """Save and close the case."""
-        self.saver.run_when_saved(partial(self._set_store, None))
+        """Save and close the case; one that is being opened is not used."""
+        self.saver.run_when_saved(self._close_store)
 
     def search_folder(self, folder: Path) -> None:
         """Search a folder for missing images."""
@@ -115,14 +116,29 @@ class CaseController(QObject):
 
     def _replace_store(self, prepare: Callable[[], JobFunction | None]) -> None:
         """Run a job that opens a case, once the current one is saved."""
-        self.saver.run_when_saved(partial(self._open_jobs.submit, "open", prepare))
+        self.saver.run_when_saved(partial(self._open_jobs.submit, "open", partial(self._start_opening, prepare)))
+
+    def _start_opening(self, prepare: Callable[[], JobFunction | None]) -> JobFunction | None:
+        self._is_opening = True
+        return prepare()
+
+    def _close_store(self) -> None:
+        self._open_jobs.drop("open")
+        self._is_opening = False
+        self._discard_pending_store()
+        self._set_store(None)
 
     def _on_opened(self, store: CaseStore) -> None:
         self._discard_pending_store()
         self._pending_store = store
-        self.saver.run_when_saved(self._set_pending_store)
+        if self._is_opening:
+            self._is_opening = False
+            self.saver.run_when_saved(self._set_pending_store)
+        else:
+            self._discard_pending_store()
 
     def _on_open_failed(self, error: Exception) -> None:
+        self._is_opening = False
         self.failed.emit(error)
         self.saver.saved.emit()  # the current case may have been closed to be opened again
 
