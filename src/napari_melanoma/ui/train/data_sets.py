@@ -198,10 +198,10 @@ class DataSetList(QWidget):
     failed = Signal(object)
 
     def __init__(
-        self, name: str, spoken: str, settings: DockSettings, icons: ThemedIcons, corrections: Path | None = None
+        self, name: str, title: str, settings: DockSettings, icons: ThemedIcons, corrections: Path | None = None
     ) -> None:
         super().__init__()
-        named(self, name, spoken)
+        named(self, name, title)
         self.setToolTip("")
         self._settings = settings
         self._icons = icons
