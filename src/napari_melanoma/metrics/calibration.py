@@ -279,7 +279,7 @@ class ProbabilityBand:
     """Interval of the positive class's probability for each score.
 
     The two probabilities of Venn-Abers describe the effect of one more case, not of other cases: in simulations the
-    truth lies between them in 16 to 54 of 100 images (steps and logistic curves, 60 to 1000 cases). Therefore cases are
+    truth lies between them in 10 to 60 of 100 images (steps and logistic curves, 60 to 1000 cases). Therefore cases are
     resampled with replacement, whole patients or lesions at a time, and the interval reaches from the 2.5th percentile
     of the lower probability to the 97.5th of the upper one. In the same simulations it contains the truth in 90 to 99
     of 100 images, on average over sets of cases; docs/explanation/calibration.md has the figures.
