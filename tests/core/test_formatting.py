@@ -25,7 +25,13 @@ def test_classes_are_shown_in_one_spelling(stored: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("count", "what", "expected"),
-    [(1, "box", "1 box"), (2, "box", "2 boxes"), (0, "class", "0 classes"), (1200, "patch", "1,200 patches")],
+    [
+        (1, "box", "1 box"),
+        (2, "box", "2 boxes"),
+        (0, "class", "0 classes"),
+        (1200, "patch", "1,200 patches"),
+        (2, "epoch", "2 epochs"),
+    ],
 )
 def test_a_count_has_the_plural_of_its_noun(count: int, what: str, expected: str) -> None:
     assert format_count(count, what) == expected

@@ -256,8 +256,7 @@ def classify(
     coverage : float, optional
         Coverage of the prediction set, between 0 and 1; by default the model's own.
     sensitivity : float, optional
-        Sensitivity for which ``threshold`` is chosen, between 0 and 1; by default the model's own. Probabilities do
-        not change.
+        Sensitivity for which ``threshold`` is chosen, between 0 and 1; by default the model's own.
     progress : callable, optional
         Called with each ``Progress``.
     **patient_data

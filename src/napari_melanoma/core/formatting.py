@@ -10,7 +10,7 @@ MAX_NAMED = 3  # names that a message lists
 
 def format_count(count: int, what: str) -> str:
     """Format a count: ``1 image``, ``2 images``, ``3 boxes``."""
-    plural = "es" if what.endswith(("s", "x", "ch", "sh")) else "s"
+    plural = "es" if what.endswith(("s", "x", "sh", "tch", "nch")) else "s"  # but epochs
     return f"{count:,} {what}{'' if count == 1 else plural}"
 
 
