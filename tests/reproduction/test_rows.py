@@ -30,7 +30,7 @@ def test_a_row_starts_if_it_will_end_in_time(tmp_path: Path, took_s: int, time: 
     folder.bundle.mkdir(parents=True)
     folder.config.touch()
     (folder.bundle / CONFIG).touch()
-    times = [json.dumps({"event": "epoch", "time": 1e9 + took_s * n / 4}) for n in range(5)]
+    times = [json.dumps({"kind": "epoch", "time": 1e9 + took_s * n / 4}) for n in range(5)]
     folder.events.write_text("\n".join(times) + "\n", encoding="utf-8")
     assert has_time(work, "attention-unet") is time
     assert has_time(work, "unet")  # one that has begun goes on

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pytest
 from PIL import Image as PillowImage
@@ -200,10 +201,19 @@ def test_requests_wait_for_the_save_and_none_is_lost(desk, qtbot, tmp_path):
     assert CaseStore.open_read_only(tmp_path / "case").case.patient.age == 54
 
 
-def test_a_case_that_is_closed_while_another_is_opened_stays_closed(desk, qtbot, tmp_path):
+def test_a_case_that_is_closed_while_another_is_opened_stays_closed(desk, qtbot, tmp_path, monkeypatch):
+    started, closed, create = Event(), Event(), CaseStore.create
+
+    def create_slowly(*arguments):
+        started.set()
+        assert closed.wait(PATIENCE_MS / 1000)
+        return create(*arguments)
+
+    monkeypatch.setattr(CaseStore, "create", create_slowly)
     desk.create(tmp_path / "other")
-    qtbot.waitUntil(lambda: desk._is_opening, timeout=PATIENCE_MS)
+    qtbot.waitUntil(started.is_set, timeout=PATIENCE_MS)
     desk.close()
+    closed.set()
     wait_until_idle(qtbot)
     assert desk.store is None
     store = CaseStore.open(tmp_path / "other")
