@@ -115,6 +115,12 @@ CASES = [
         {**NEVUS, "diagnosis_detail": "spitz nevus", "nevus_type": "spitz", "nevus_growth_pattern": "compound"},
     ),
     Case("a unit with spaces", {"mel_mitotic_index": "3 per mm²"}, {"mitoses_per_mm2": "3"}),
+    Case(
+        "an area where a density is expected",
+        {"mel_mitotic_index": "3 mm2"},
+        {"mitoses_per_mm2_as_given": "3 mm2"},
+        unmapped={"mitoses_per_mm2": {"3 mm2": 1}},
+    ),
     Case("a unit with spaces around the slash", {"mitoses_per_mm2": "3 / mm^2"}, {"mitoses_per_mm2": "3"}),
     Case(
         "half of a unit",

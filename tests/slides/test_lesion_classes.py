@@ -63,6 +63,7 @@ CASES = [
         (("Tumor", "Stroma"), "Tumor"),
         (("melanoma", "naevus"), "melanoma"),
         (("Dermis", "Metastasis", "Nevus"), "Metastasis"),
+        (("melanoma", "tumor-infiltrating lymphocytes", "peritumoral stroma"), "melanoma"),
         (("Naevus", "Background"), "Naevus"),
         (("background", "epidermis"), "epidermis"),
     ],

@@ -421,7 +421,7 @@ def _report_import(current: CommandSession, report: MaskImportReport, out: Path)
         (len(report.kept), "reviewed image", "kept (use --replace to replace them)"),
         (len(report.without_mask), "photograph", "without a mask"),
         (report.resized, "object", "scaled"),
-        (report.points_cut_off, "point", "outside their image cut off"),
+        (report.points_cut_off, "point", "outside the image cut off"),
     ):
         counts += [f"{format_count(count, what)} {outcome}"] if count else []
     text = f"{', '.join(counts)}: data set in {out}; next: napari-melanoma data check {out}"

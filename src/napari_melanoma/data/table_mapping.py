@@ -163,7 +163,7 @@ _UNITS = {
     "cm": "cm centimeter centimetre",
     "um": "um μm µm micron microns um/px μm/px µm/px um/pixel μm/pixel µm/pixel mpp",
     "nm": "nm",
-    "mm2": "/mm2 /mm^2 /mm² permm2 permm^2 permm² mm-2 mm2 mm²",
+    "mm2": "/mm2 /mm^2 /mm² permm2 permm^2 permm² mm-2",
 }
 _UNIT_BY_SPELLING = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings.split()}
 

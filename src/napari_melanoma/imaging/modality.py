@@ -71,7 +71,7 @@ def probable_modality(estimate: ModalityEstimate, stated: str | None = None) -> 
 
 
 def modality_warning(estimate: ModalityEstimate, modalities: Sequence[str], stated: str | None = None) -> str:
-    """Return a warning if photograph and segmentation model do not match; empty if the modality is uncertain."""
+    """Return a warning if photograph and segmentation model do not match; empty if that is uncertain."""
     kind = certain_modality(estimate, stated)
     if kind == "neither":
         return "This does not look like a photograph of a skin lesion: its mask may be meaningless."

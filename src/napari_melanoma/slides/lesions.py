@@ -47,7 +47,7 @@ LESION_COLUMNS = (
 
 SlideEnd = tuple[float, float]
 BENIGN_CLASSES = ("background", "dermis", "epidermis", "benign", "normal")  # never the target of a heatmap
-TARGET_WORDS = ("tumour", "tumor", "melanoma")  # parts of names of classes that lesions are detected with
+TUMOR_NAMES = ("tumor", "tumour")  # classes that lesions are detected with, besides melanoma
 MALIGNANT_CLASSES = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # parts of names of malignant classes
 UNSPECIFIC_CLASSES = ("tumour", "tumor", "lesion")  # may be malignant or benign
 
@@ -393,9 +393,11 @@ def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 def default_lesion_class(classes: Sequence[str]) -> str:
     """Return the class for detecting lesions.
 
-    The last class named tumor or melanoma, else the last one that may be malignant, else a nevus, else the last one.
+    The last class with melanoma in its name, else one named tumor, else the last one that may be malignant, else a
+    nevus, else the last one.
     """
-    named = [name for name in classes if any(word in name.lower() for word in TARGET_WORDS)]
+    melanoma = [name for name in classes if "melanoma" in name.lower()]
+    named = melanoma or [name for name in classes if name.lower() in TUMOR_NAMES]
     lesions = [name for name in classes if name.lower() not in BENIGN_CLASSES]
     suspicious = [name for name in lesions if name.lower() not in BENIGN_NAMES]
     return (named or suspicious or lesions or list(classes))[-1]

@@ -118,7 +118,9 @@ class SlideTable:
             return {}
         try:
             return {row["slide"]: dict(row) for row in read_table(self.path)}
-        except (InputError, KeyError):
+        except (InputError, KeyError) as error:
+            if isinstance(error.__cause__, OSError):  # such as of a share that is not available: the table may be good
+                raise
             backup = back_up_file(self.path)
             log.warning("%s is not a table with a column 'slide'. It is backed up as %s.", self.path, backup.name)
             return {}

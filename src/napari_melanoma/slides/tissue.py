@@ -215,7 +215,7 @@ def _find_folds(density: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple
 
 
 def _blur_widely(values: NDArray[np.float32], sigma: Sequence[float]) -> NDArray[np.float32]:
-    """Gaussian filter, as ``scipy.ndimage.gaussian_filter``, in a time that does not depend on sigma.
+    """Gaussian filter, as ``scipy.ndimage.gaussian_filter``, in a time that hardly depends on sigma.
 
     Its kernel, which ends at four sigma, is applied to the frequencies of the image mirrored at its borders.
     """

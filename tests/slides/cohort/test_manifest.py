@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import cohort_scheduler
@@ -179,6 +179,14 @@ def test_a_table_that_cannot_be_read_is_backed_up(tmp_path: Path, text: str) -> 
     SlideTable(tmp_path / "slides.csv").put_row({"slide": "two", "file": "two.svs", "status": "done"})
     assert [row["slide"] for row in read_table(tmp_path / "slides.csv")] == ["two"]
     assert [path.read_text() for path in tmp_path.glob("slides-*.csv")] == [text]
+
+
+def test_a_table_that_cannot_be_opened_is_not_replaced(tmp_path: Path) -> None:
+    table = tmp_path / "slides.csv"
+    table.mkdir()  # as good as a share that is not available
+    with pytest.raises(InputError, match=r"slides\.csv"):
+        SlideTable(table).put_row({"slide": "two", "file": "two.svs", "status": "done"})
+    assert list(tmp_path.glob("slides*")) == [table]
 
 
 def test_two_programs_keep_each_others_rows(tmp_path: Path) -> None:

@@ -192,11 +192,13 @@ def test_requests_wait_for_the_save_and_none_is_lost(desk, qtbot, tmp_path):
     called = []
     for name in ("report", "tray"):
         desk.saver.run_when_saved(partial(called.append, name))
+    for count in (1, 2):  # clicks on one button
+        desk.saver.run_when_saved(partial(called.append, count), "button")
     desk.create(tmp_path / "other")
     desk.saver.run_when_saved(partial(called.append, "again"))
     assert called == []
     wait_until_idle(qtbot, desk)
-    assert called == ["report", "tray", "again"]
+    assert called == ["report", "tray", 2, "again"]
     assert desk.store.folder.name == "other"
     assert CaseStore.open_read_only(tmp_path / "case").case.patient.age == 54
 

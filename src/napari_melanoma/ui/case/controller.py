@@ -301,7 +301,7 @@ class CaseSaver(QObject):
         self._case = case
         self._store: CaseStore | None = None
         self._saved_case: Case | None = None
-        self._after_save: list[Callable[[], None]] = []
+        self._after_save: list[tuple[str, Callable[[], None]]] = []
         tasks.idle.connect(self._advance)
         self._save_timer = DebounceTimer(self, SAVE_DELAY_MS)
         self._save_timer.timeout.connect(self.save)
@@ -338,10 +338,14 @@ class CaseSaver(QObject):
             self._saved_case = None
         self._save_jobs.submit("save", partial(self._prepare, overwrite))
 
-    def run_when_saved(self, then: Callable[[], None]) -> None:
-        """Call a function once all edits are saved, after those of earlier calls; never if saving fails."""
+    def run_when_saved(self, then: Callable[[], None], name: str = "") -> None:
+        """Call a function once all edits are saved, after those of earlier calls; never if saving fails.
+
+        It replaces one of the same ``name`` that still waits, such as after a second click on a button.
+        """
         self.flush_requested.emit()
-        self._after_save.append(then)
+        self._after_save = [waiting for waiting in self._after_save if not name or waiting[0] != name]
+        self._after_save.append((name, then))
         tasks.set_running(self, True)
         self._advance()
 
@@ -359,7 +363,7 @@ class CaseSaver(QObject):
         elif self.has_unsaved_changes:
             self.save()
         else:
-            then = self._after_save.pop(0)
+            _, then = self._after_save.pop(0)
             tasks.set_running(self, bool(self._after_save))
             then()
             self._advance()

@@ -290,14 +290,14 @@ class CaseDock(CaseControls):
             find = partial(_find_slide_results, root, tuple(image.path for _, image in case.iterate_images()))
             name = f"{store.folder.name}-report"
             ask = partial(self.report_writer.ask, (store.folder,), store.folder.parent, name, find)
-            self.controller.saver.run_when_saved(ask)
+            self.controller.saver.run_when_saved(ask, "report")
 
     def _on_tray(self) -> None:
         """Show the images of the case in the Tray, once its edits are saved; the Tray is not imported before."""
         store = self.controller.store
         if store is not None:
             tray: Any = show_dock(self.image_opener.viewer, "Tray")
-            self.controller.saver.run_when_saved(partial(tray.open, [store.folder]))
+            self.controller.saver.run_when_saved(partial(tray.open, [store.folder]), "tray")
 
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":

@@ -39,7 +39,7 @@ class CasePredictor(QObject):
         self._controller = controller
         self._client = client or acquire_worker()
         self._settings = DockSettings()
-        self._has_classifier: bool | None = None  # None until the models have been listed
+        self._has_classifier = False  # a classifier was found when the models were listed
         self._request: WorkerRequest | None = None
         self.predictions: CasePredictions | None = None
         self._file_jobs = LatestJobQueue(self)
@@ -117,7 +117,7 @@ class CasePredictor(QObject):
         selected = self._settings.classifier
         if selected not in ("", AUTOMATIC):
             return selected
-        if self._has_classifier is None:
+        if not self._has_classifier:  # one may have been installed meanwhile from the command line
             self._has_classifier = bool(list_default_classifiers())
         return AUTOMATIC if self._has_classifier else ""
 
@@ -140,7 +140,7 @@ class CasePredictor(QObject):
         if request is not None:
             request.cancel()
             self._finish_request("")
-        self._has_classifier = None  # the command line may have installed a model
+        self._has_classifier = False  # the command line may have installed a model
         self.predictions = None
         self.changed.emit()
         if store is not None:
@@ -148,7 +148,7 @@ class CasePredictor(QObject):
 
     def _on_models(self, name: str) -> None:
         """List the models again, since one was installed or removed."""
-        self._has_classifier = None
+        self._has_classifier = False
         self.changed.emit()
 
     def _on_predictions_loaded(self, found: tuple[CaseStore, CasePredictions | None]) -> None:

@@ -12,7 +12,13 @@ from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.lesion.corrections_bar import StoreStage
-from napari_melanoma.ui.lesion.reviewer import CorrectionsStore, ReviewDecision, StoredCorrection, store_result
+from napari_melanoma.ui.lesion.reviewer import (
+    CorrectionsIndex,
+    CorrectionsStore,
+    ReviewDecision,
+    StoredCorrection,
+    store_result,
+)
 from napari_melanoma.ui.viewer.photographs import get_path
 from napari_melanoma.ui.widgets.dialogs import create_question
 
@@ -166,7 +172,7 @@ class LesionCorrectionsController(QObject):
         if identity in self._storing:
             self._stored_digests[identity] = self._storing.pop(identity)
         self.corrections_store.set_stored(stored)
-        self._report_stored(f"{stored.image_id} stored as {stored.review}")
+        self._report_stored(f"{stored.image_id} stored as {stored.review}", stored.index)
         self.stored.emit(identity, stored)
 
     def _report_already_stored(self, identity: str) -> None:
@@ -175,10 +181,11 @@ class LesionCorrectionsController(QObject):
         if stored is None:
             self._controls.status.end("storing")
         else:
-            self._report_stored(f"{stored.image_id} is already stored as {stored.review}")
+            self._report_stored(f"{stored.image_id} is already stored as {stored.review}", self.corrections_store.index)
 
-    def _report_stored(self, message: str) -> None:
-        link, index = self._controls.icons.link, self.corrections_store.index
+    def _report_stored(self, message: str, index: CorrectionsIndex) -> None:
+        """Report with a link to the folder that has the photograph: another one may be selected by now."""
+        link = self._controls.icons.link
         train = f" {link('train', 'Train on them')}." if index.total else ""
         folder_link = link(index.folder.as_uri(), index.folder.name)
         self._controls.status.end(

@@ -537,7 +537,8 @@ class LesionTable(QTableView):
         """Zoom to a lesion again when its row is clicked that is selected already."""
         before = self.selected
         super().mousePressEvent(event)
-        if before == self.selected and self.indexAt(event.pos()).isValid():
+        is_left = event.button() == Qt.MouseButton.LeftButton
+        if is_left and before == self.selected and self.indexAt(event.pos()).isValid():
             self._activate_selected()
 
     def _select(self, row: int, how: QItemSelectionModel.SelectionFlag) -> None:

@@ -119,6 +119,7 @@ class TileDataMaker(QObject):
     def create_data_set(self, out: Path, options: TileDataOptions) -> None:
         """Make a data set, unless another one is being made."""
         if self._job is not None:
+            self._context.status.show_message("The previous data set is still being made or canceled. Try again soon.")
             return
         self._out = out
         job = self._job = BackgroundJob(partial(_create_tile_data, self._context.run_manager.root, out, options))

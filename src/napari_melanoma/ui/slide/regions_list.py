@@ -303,7 +303,8 @@ class RegionTable(QTableView):
         """Fly to a region again when its row is clicked that is selected already."""
         before = self.selected
         super().mousePressEvent(event)
-        if before == self.selected and self.indexAt(event.pos()).isValid():
+        is_left = event.button() == Qt.MouseButton.LeftButton
+        if is_left and before == self.selected and self.indexAt(event.pos()).isValid():
             self._on_selection()
 
     def _on_selection(self, *_: object) -> None:

@@ -51,7 +51,7 @@ def choose_folder(
     parent: QWidget, name: str, title: str, start: Path | None, on_chosen: Callable[[Path], object]
 ) -> QFileDialog:
     """Open a dialog that selects a folder, starting in ``start`` or the home folder."""
-    dialog = _create_file_dialog(parent, name, title, start, on_chosen)
+    dialog = _create_file_dialog(parent, name, title, start or Path.home(), on_chosen)
     dialog.setFileMode(QFileDialog.FileMode.Directory)
     dialog.setOption(QFileDialog.Option.ShowDirsOnly)
     dialog.open()
@@ -66,7 +66,7 @@ def choose_file(
     on_chosen: Callable[[Path], object],
     start: Path | None = None,
 ) -> None:
-    """Open a dialog that selects an existing file, starting in ``start`` or the home folder.
+    """Open a dialog that selects an existing file, starting in ``start`` or the folder used last.
 
     ``filters``: such as ``Tables (*.csv)``, the first of which is selected; none for all files.
     """
@@ -86,7 +86,7 @@ def choose_new_file(
     suggested: Path,
     suffix: str = "",
 ) -> None:
-    """Open a dialog that selects a file to write, starting in the folder of ``suggested``, if any, or the home folder.
+    """Open a dialog that selects a file to write, starting in the folder of ``suggested``, if any, or that used last.
 
     ``kind``: name of the format, such as ``HTML report``. ``suffix``: added by Qt to a name without a dot; by default
     that of ``suggested``, without the first part of one such as ``.ome.tif``.
@@ -103,7 +103,7 @@ def choose_new_file(
 def _create_file_dialog(
     parent: QWidget, name: str, title: str, start: Path | None, on_chosen: Callable[[Path], object]
 ) -> QFileDialog:
-    dialog = QFileDialog(parent.window(), title, str(start or Path.home()))
+    dialog = QFileDialog(parent.window(), title, "" if start is None else str(start))
     dialog.setObjectName(name)
     dialog.fileSelected.connect(lambda path: on_chosen(Path(path)))
     dialog.finished.connect(dialog.deleteLater)
