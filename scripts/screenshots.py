@@ -22,8 +22,9 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.launch import open_and_analyze, process_events
-from napari_melanoma.ui.viewer.camera import center_view, find_canvas, get_camera
+from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:

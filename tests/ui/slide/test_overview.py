@@ -13,7 +13,8 @@ from slide_stage import FIXTURES
 
 from napari_melanoma.slides.visited import seen_ratios
 from napari_melanoma.ui.slide.visited import COLOR, draw_visited
-from napari_melanoma.ui.viewer.camera import center_view, get_camera, get_extent, get_visible_region
+from napari_melanoma.ui.viewer.camera import get_camera, get_extent, get_visible_region
+from napari_melanoma.ui.viewer.view_memory import center_view
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 HEIGHT, WIDTH = 256, 512

@@ -19,8 +19,8 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.slides.notes import Bookmark
 from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS, ZOOM_STEP
 from napari_melanoma.ui.viewer import kinetic
-from napari_melanoma.ui.viewer.camera import center_view, find_canvas, get_camera, get_visible_region
-from napari_melanoma.ui.viewer.view_memory import is_fitted
+from napari_melanoma.ui.viewer.camera import find_canvas, get_camera, get_visible_region
+from napari_melanoma.ui.viewer.view_memory import center_view, is_fitted
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 LEFT, SHIFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.NoModifier

@@ -11,7 +11,8 @@ from slide_stage import FIXTURES
 
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.ui.slide.navigation import normalize_angle
-from napari_melanoma.ui.viewer.camera import center_view, get_visible_region, shows_whole_slide
+from napari_melanoma.ui.viewer.camera import get_visible_region, shows_whole_slide
+from napari_melanoma.ui.viewer.view_memory import center_view
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 

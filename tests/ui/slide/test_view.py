@@ -18,7 +18,8 @@ from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.ui.slide import run_manager
 from napari_melanoma.ui.slide.analysis import clip_to_slide
-from napari_melanoma.ui.viewer.camera import ViewRectangle, center_view, get_camera
+from napari_melanoma.ui.viewer.camera import ViewRectangle, get_camera
+from napari_melanoma.ui.viewer.view_memory import center_view
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 FRAME = "section view"

@@ -20,8 +20,8 @@ from napari_melanoma.ui.slide import run_manager, view_history
 from napari_melanoma.ui.slide.tissue import CORRECTED_FILE
 from napari_melanoma.ui.slide.view_history import ViewTrail, get_view
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import center_view, find_canvas
-from napari_melanoma.ui.viewer.view_memory import is_fitted
+from napari_melanoma.ui.viewer.camera import find_canvas
+from napari_melanoma.ui.viewer.view_memory import center_view, is_fitted
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 PLACES = ((100.0, 120.0, 200.0), (300.0, 150.0, 100.0), (250.0, 400.0, 60.0))

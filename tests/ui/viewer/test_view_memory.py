@@ -15,16 +15,10 @@ from slide_stage import Pathologist
 from conftest import wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.ui.slide.dock import SlideDock
-from napari_melanoma.ui.viewer.camera import (
-    center_view,
-    get_camera,
-    get_scale_bar,
-    get_visible_region,
-    shows_whole_slide,
-)
+from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar, get_visible_region, shows_whole_slide
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
-from napari_melanoma.ui.viewer.view_memory import get_current_picture
+from napari_melanoma.ui.viewer.view_memory import center_view, get_current_picture
 from napari_melanoma.ui.widgets.job import tasks
 
 user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.FIXTURES)

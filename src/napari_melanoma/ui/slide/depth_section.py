@@ -22,6 +22,7 @@ from napari_melanoma.ui.slide.export import ReportExporter
 from napari_melanoma.ui.slide.shape_layers import is_slide_open
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.viewer.view_memory import zoom_to_box
 from napari_melanoma.ui.widgets.style import add_to_section
 
 if TYPE_CHECKING:
@@ -359,7 +360,7 @@ class DepthController(QObject):
         page.store.select_proposal(index)
         (top, left), (bottom, right) = now.proposed.proposals[index].line
         box = camera.ViewRectangle(min(top, bottom), min(left, right), abs(bottom - top), abs(right - left))
-        camera.zoom_to_box(page.viewer, page.slide, box)
+        zoom_to_box(page.viewer, page.slide, box)
 
     def _on_reader(self, name: str) -> None:
         """Switch to another reader."""

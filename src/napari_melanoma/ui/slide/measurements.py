@@ -16,6 +16,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.slide.shape_layers import HALF, get_data_action, offset_label, repair_features
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
+from napari_melanoma.ui.viewer.view_memory import zoom_to_box
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, HistoryStep
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named, quiet_label, row, tool_button
 
@@ -448,7 +449,7 @@ class MeasurementSection(QObject):
     def _show_measure(self, index: int) -> None:
         if self._slide is not None:
             box = camera.ViewRectangle(*bounding_box(self.measures[index]))
-            camera.zoom_to_box(self._viewer, self._slide, box)
+            zoom_to_box(self._viewer, self._slide, box)
 
 
 DEFAULT_UM_PER_PX = 0.5  # of a scan at 20x

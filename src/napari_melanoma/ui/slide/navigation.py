@@ -27,9 +27,9 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.polygons import joint_box
 from napari_melanoma.slides.notes import Bookmark
 from napari_melanoma.ui.viewer import camera, slide_layers
-from napari_melanoma.ui.viewer.camera import ViewRectangle, center_view, get_visible_region, shows_whole_slide
+from napari_melanoma.ui.viewer.camera import ViewRectangle, get_visible_region, shows_whole_slide
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.view_memory import fit_view, is_in_view
+from napari_melanoma.ui.viewer.view_memory import center_view, fit_view, is_in_view, zoom_to_box
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.style import ThemedIcons, fill_column, named, quiet_label, row, tool_button
@@ -135,7 +135,7 @@ class SlideNavigation(QObject):
         """Zoom to polygons, in pixels of the finest level."""
         if self._slide is not None:
             box = joint_box(polygons)
-            camera.zoom_to_box(self._viewer, self._slide, ViewRectangle(box.top, box.left, box.height, box.width))
+            zoom_to_box(self._viewer, self._slide, ViewRectangle(box.top, box.left, box.height, box.width))
 
     def _on_camera(self, event: object = None) -> None:
         if not self._timer.isActive():
@@ -143,13 +143,13 @@ class SlideNavigation(QObject):
 
     def _on_position_requested(self, row: float, column: float) -> None:
         if self._slide is not None:
-            camera.center_view(self._viewer, self._slide, (row, column))
+            center_view(self._viewer, self._slide, (row, column))
 
     def _on_position_entered(self, text: str) -> None:
         if self._slide is None:
             return
         try:
-            camera.center_view(self._viewer, self._slide, parse_position(self._slide, text))
+            center_view(self._viewer, self._slide, parse_position(self._slide, text))
         except MelanomaError as error:
             self._position_error = str(error)
             self._context.status.show_message(self._position_error)
@@ -164,12 +164,12 @@ class SlideNavigation(QObject):
     def show_bookmark(self, bookmark: Bookmark) -> None:
         """Show a bookmarked view."""
         if self._slide is not None:
-            camera.center_view(self._viewer, self._slide, (bookmark.row, bookmark.column), bookmark.width_px)
+            center_view(self._viewer, self._slide, (bookmark.row, bookmark.column), bookmark.width_px)
 
     def show_tile(self, tile: SuspiciousTile) -> None:
         """Center the view on a tile."""
         if self._slide is not None:
-            camera.center_view(self._viewer, self._slide, (tile.row, tile.column), TILE_VIEWS * tile.width_px)
+            center_view(self._viewer, self._slide, (tile.row, tile.column), TILE_VIEWS * tile.width_px)
 
     def _on_scale_bar_toggled(self, on: bool) -> None:
         self._context.settings.set("slide/scale_bar", on)

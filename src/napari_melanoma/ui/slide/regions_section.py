@@ -21,6 +21,7 @@ from napari_melanoma.ui.slide.regions_list import RegionListView
 from napari_melanoma.ui.slide.regions_store import RegionSelection, RegionStore
 from napari_melanoma.ui.slide.regions_tools import RegionOperationPanel, RegionOperations, RegionSettings
 from napari_melanoma.ui.viewer import camera
+from napari_melanoma.ui.viewer.view_memory import zoom_to_box
 from napari_melanoma.ui.widgets.dialogs import choose_file, choose_new_file
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 from napari_melanoma.ui.widgets.style import (
@@ -324,7 +325,7 @@ class SlideRegionSection(QObject):
         if len(ids) == 1 and slide is not None:
             self.layer.select(ids)
             region = next(one for one in self.store.regions if one.id == ids[0])
-            camera.zoom_to_box(self._viewer, slide, _find_box(region.polygons))
+            zoom_to_box(self._viewer, slide, _find_box(region.polygons))
 
     def _on_renamed(self, region_id: str, name: str) -> None:
         from napari_melanoma.slides.regions import rename_region

@@ -15,6 +15,7 @@ from napari_melanoma.ui.slide.export import ReportExporter
 from napari_melanoma.ui.slide.risk_store import RiskRequest, RiskRequestQueue, RiskResultStore
 from napari_melanoma.ui.slide.risk_view import RUNNING, RiskView, describe_changes, describe_depth, find_risk_blocker
 from napari_melanoma.ui.viewer import camera
+from napari_melanoma.ui.viewer.view_memory import center_view, zoom_to_box
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import add_to_section
@@ -285,13 +286,13 @@ class RiskController(QObject):
         slide, stored = self._section.slide, self._section.store.result
         patches = [] if stored is None or not stored.prediction else stored.prediction["patches"]
         if slide is not None and int(index) < len(patches) and patches[int(index)].get("box"):
-            camera.zoom_to_box(self._viewer, slide, camera.ViewRectangle(*patches[int(index)]["box"]))
+            zoom_to_box(self._viewer, slide, camera.ViewRectangle(*patches[int(index)]["box"]))
 
     def _show_tile(self, tile: SuspiciousTile) -> None:
         """Center the view on a tile."""
         slide = self._section.slide
         if slide is not None:
-            camera.center_view(self._viewer, slide, (tile.row, tile.column), VIEW_TILES * tile.width_px)
+            center_view(self._viewer, slide, (tile.row, tile.column), VIEW_TILES * tile.width_px)
 
 
 ADDED_TO_CASE = "Added to the case: the lesion shows it; details are in risk/{}."

@@ -18,10 +18,10 @@ from napari_melanoma.ui.slide.channels import (
     set_channel_colormap,
 )
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import center_view, get_camera, get_view_width, get_visible_region
+from napari_melanoma.ui.viewer.camera import get_camera, get_view_width, get_visible_region
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.view_memory import get_current_picture, is_fitted, is_in_view
+from napari_melanoma.ui.viewer.view_memory import center_view, get_current_picture, is_fitted, is_in_view
 from napari_melanoma.ui.widgets.style import Connections, tool_button
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 WHOLE_BORDER = 0.03  # share of the longer side that may lie outside the view of a whole slide
-MAX_BOX_SHARE = 0.6  # largest share of the view that a box fills after zooming to it
 
 
 class ViewRectangle(NamedTuple):
@@ -78,7 +77,7 @@ def get_visible_region(viewer: Viewer, slide: ViewerSlide) -> ViewRectangle:
 
 
 def get_view_width(viewer: Viewer, slide: ViewerSlide) -> float:
-    """Return the width of the canvas in pixels of the finest level, as ``center_view`` takes it."""
+    """Return the width of the canvas in pixels of the finest level, as ``view_memory.center_view`` takes it."""
     return get_extent(viewer)[1] / slide.pixel_um[1]
 
 
@@ -129,33 +128,6 @@ def find_canvas(window: QMainWindow) -> QWidget | None:
     central = window.centralWidget()
     found: QWidget | None = None if central is None else central.findChild(QOpenGLWidget)
     return found
-
-
-def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], width_px: float | None = None) -> None:
-    """Center the view on a point; a slide that another image hides is shown first.
-
-    ``point``: (row, column) in pixels of the finest level. ``width_px``: width of the view in these pixels; unchanged
-    by default.
-    """
-    from napari_melanoma.ui.viewer.view_memory import is_in_view, show_only_picture  # which imports this module
-
-    if not is_in_view(viewer, slide.layers):
-        show_only_picture(viewer, slide.layers)
-    camera = get_camera(viewer)
-    y, x = slide.to_world(point)
-    if width_px is not None:
-        camera.zoom = viewer.canvas.size[1] / (width_px * slide.pixel_um[1])
-    camera.center = (*tuple(camera.center)[:-2], y, x)
-
-
-def zoom_to_box(viewer: Viewer, slide: ViewerSlide, box: ViewRectangle) -> None:
-    """Bring a box into view with its surroundings; a small box is magnified to at most one screen pixel per pixel.
-
-    ``box``: in pixels of the finest level.
-    """
-    height, width = viewer.canvas.size
-    wide = max(box.width, box.height * width / max(height, 1)) / MAX_BOX_SHARE
-    center_view(viewer, slide, box.center, max(wide, width))
 
 
 def format_position(slide: ViewerSlide, point: tuple[float, float]) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.viewer.camera import get_camera
 
 if TYPE_CHECKING:
     import numpy as np
@@ -289,7 +288,7 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
     scale, unit = ((1.0, 1.0), "pixel") if size is None else ((size.y_um, size.x_um), "um")
     y, x = (new / float(old) for new, old in zip(scale, image.scale[-2:], strict=True))
     translate = (y * float(image.translate[-2]), x * float(image.translate[-1]))
-    camera = get_camera(viewer)
+    camera = getattr(viewer, "scene", viewer).camera  # as ui.viewer.camera, which imports this module
     center, zoom = camera.center, camera.zoom
     image.metadata = {key: value for key, value in image.metadata.items() if key != STAND_IN_KEY}
     for layer in find_layers(viewer, image):

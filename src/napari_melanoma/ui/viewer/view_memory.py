@@ -15,9 +15,9 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.ui.viewer import photographs, slide_layers
-from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.camera import ViewRectangle, get_camera
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, is_photograph
-from napari_melanoma.ui.viewer.slide_layers import hide_slide, list_slides
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, hide_slide, list_slides
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.widgets.style import Connections
 
+MAX_BOX_SHARE = 0.6  # largest share of the view that a box fills after zooming to it
 VIEW_KEY = "napari_melanoma_view"  # in the metadata of the image's first layer, so that it is removed with the image
 FIT_SHARE = 0.95  # share of the canvas, as in napari's own fit
 MOVED_PX = 0.01  # on the screen: a view that is closer was not moved, but rounded
@@ -109,6 +110,31 @@ def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
     else:
         viewer.reset_view()
     _set_state(picture, {**_state(picture), "fitted": _current_view(viewer)})
+
+
+def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], width_px: float | None = None) -> None:
+    """Center the view on a point; a slide that another image hides is shown first.
+
+    ``point``: (row, column) in pixels of the finest level. ``width_px``: width of the view in these pixels; unchanged
+    by default.
+    """
+    if not is_in_view(viewer, slide.layers):
+        show_only_picture(viewer, slide.layers)
+    camera = get_camera(viewer)
+    y, x = slide.to_world(point)
+    if width_px is not None:
+        camera.zoom = viewer.canvas.size[1] / (width_px * slide.pixel_um[1])
+    camera.center = (*tuple(camera.center)[:-2], y, x)
+
+
+def zoom_to_box(viewer: Viewer, slide: ViewerSlide, box: ViewRectangle) -> None:
+    """Bring a box into view with its surroundings; a small box is magnified to at most one screen pixel per pixel.
+
+    ``box``: in pixels of the finest level.
+    """
+    height, width = viewer.canvas.size
+    wide = max(box.width, box.height * width / max(height, 1)) / MAX_BOX_SHARE
+    center_view(viewer, slide, box.center, max(wide, width))
 
 
 def is_fitted(viewer: Viewer, picture: Picture) -> bool:
