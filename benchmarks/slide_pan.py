@@ -1,6 +1,6 @@
 """Gaps of the event loop while a slide is dragged with the mouse and everything is shown.
 
-    python benchmarks/slide_pan.py [SLIDE...] [--side 16384] [--seconds 10] [--plain]
+    python benchmarks/slide_pan.py [SLIDE...] [--side 16384] [--seconds 10] [--window 1366x768] [--plain]
 
 Shown are the heatmap and the lesions of an analysis with the model of ``--model``, 40 regions, the overview with the
 visited area, and the display of a single stain; ``--plain`` shows the slide alone. Without a slide, a phantom is
@@ -34,7 +34,7 @@ REGIONS, CORNERS = 40, 60
 MOVE_MS = 8  # between two events of the mouse
 SPEED = 700.0  # in pixels of the canvas per second
 DRAG_S, REST_S, IDLE_S = 0.6, 0.25, 2.0
-WINDOW = (1600, 1000)
+WINDOW = "1600x1000"
 
 
 def write_results(slide: Path, root: Path, model: str) -> None:
@@ -150,7 +150,7 @@ def show_everything(dock: Any, root: Path) -> None:  # noqa: ANN401 - the Slide 
     stain.activated.emit(1)
 
 
-def measure(slide: Path, root: Path | None, seconds: float, profile: Path | None) -> bool:
+def measure(slide: Path, root: Path | None, seconds: float, size: tuple[int, int], profile: Path | None) -> bool:
     """Print the gaps at each magnification; returns whether they are within the limit."""
     import napari
     from gui_stall import Collections, Stalls, Stopwatch, stall_of, wait
@@ -164,7 +164,7 @@ def measure(slide: Path, root: Path | None, seconds: float, profile: Path | None
     with stopwatch.watching():
         viewer = napari.Viewer()
         window = viewer.window._qt_window
-        window.resize(*WINDOW)
+        window.resize(*size)
         dock, _ = open_dock(viewer)
         if root is not None:
             dock.run_manager.root = root
@@ -175,6 +175,8 @@ def measure(slide: Path, root: Path | None, seconds: float, profile: Path | None
         window.activateWindow()
         rest(IDLE_S)
         wait(tasks.is_idle)
+        canvas = viewer.window._qt_viewer.canvas.native
+        print(f"window {window.width()} x {window.height()}, canvas {canvas.width()} x {canvas.height()} pixels")
         print(
             "layers: " + ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in viewer.layers if layer.visible)
         )
@@ -225,6 +227,12 @@ def report(stalls: Any, seconds: float) -> bool:  # noqa: ANN401 - of gui_stall
     return p99["waited"] <= LIMIT_MS
 
 
+def parse_size(text: str) -> tuple[int, int]:
+    """Read width and height from a text such as 1366x768."""
+    width, height = text.split("x")
+    return int(width), int(height)
+
+
 def isolated(folder: Path) -> dict[str, str]:
     """Return an environment in which settings and data of the user are neither read nor changed."""
     names = ("CONFIG", "DATA", "CACHE", "STATE")
@@ -242,13 +250,14 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=16384, help="side of the generated slide in pixels")
     parser.add_argument("--seconds", type=float, default=10.0, help="of dragging at each magnification")
     parser.add_argument("--model", default="tile-demo", help="of the analysis")
+    parser.add_argument("--window", type=parse_size, default=WINDOW, help="its size in pixels")
     parser.add_argument("--plain", action="store_true", help="show the slide alone")
     parser.add_argument("--profile", type=Path, help="write a profile of processor time of the last slide, for pstats")
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)  # measure in this process
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
-        return int(not measure(options.slides[0], options.root, options.seconds, options.profile))
+        return int(not measure(options.slides[0], options.root, options.seconds, options.window, options.profile))
     failed = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -260,6 +269,7 @@ def main() -> int:
         for slide in slides:
             print(f"== {slide.name}", flush=True)
             command = [sys.executable, __file__, slide.resolve(), "--here", "--seconds", str(options.seconds)]
+            command += ["--window", "{}x{}".format(*options.window)]
             if not options.plain:
                 write_results(slide.resolve(), folder / "results", options.model)
                 command += ["--root", folder / "results"]
