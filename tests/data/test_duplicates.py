@@ -7,6 +7,7 @@ import io
 import os
 import sqlite3
 import time
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -119,6 +120,19 @@ def test_of_many_hashes_only_those_that_agree_in_a_band_are_compared(monkeypatch
     pairs = np.concatenate(list(find_close_pairs(codes)))
     assert pairs.tolist() == [[0, 3_999]]
     assert 0 < sum(compared) < 0.2 * len(codes) ** 2 / 2
+
+
+def test_comparing_many_pictures_needs_little_more_memory_than_their_thumbnails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(duplicates, "_CHUNK", 500)
+    many = np.zeros((10_000, 32, 32), np.uint8)
+    tracemalloc.start()
+    textured = duplicates.has_texture(many)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not textured.any()
+    assert peak < many.nbytes
 
 
 def test_a_mirror_image_is_another_picture() -> None:

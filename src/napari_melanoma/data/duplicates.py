@@ -182,10 +182,14 @@ def has_texture(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     ``thumbnails``: uint8 (image, row=32, column=32), gray. Returns bool (image,).
     """
-    varied = thumbnails.reshape(len(thumbnails), -1).std(1) >= MIN_GRAY_DEVIATION
-    along = (thumbnails[:, :, 1:] == thumbnails[:, :, :-1]).mean((1, 2))
-    down = (thumbnails[:, 1:] == thumbnails[:, :-1]).mean((1, 2))
-    return varied & ((along + down) / 2 <= MAX_EQUAL_NEIGHBORS)
+    textured = np.empty(len(thumbnails), bool)
+    for start in range(0, len(thumbnails), _CHUNK):  # numpy computes a standard deviation in float64
+        some = thumbnails[start : start + _CHUNK]
+        varied = some.reshape(len(some), -1).std(1) >= MIN_GRAY_DEVIATION
+        along = (some[:, :, 1:] == some[:, :, :-1]).mean((1, 2))
+        down = (some[:, 1:] == some[:, :-1]).mean((1, 2))
+        textured[start : start + _CHUNK] = varied & ((along + down) / 2 <= MAX_EQUAL_NEIGHBORS)
+    return textured
 
 
 def _compare_bucket(
