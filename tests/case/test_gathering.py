@@ -472,7 +472,7 @@ def test_a_day_that_is_not_understood_is_reported(tmp_path: Path) -> None:
     (tmp_path / "in" / "table.csv").write_text("image_id,date\none,03/04/2024\n")
     collected = collect_patients([tmp_path / "in"])
     assert collected.patients[0].case.images[0].taken_on == ""
-    assert any("not recognized and left out: date" in message for _, message in collected.notes)
+    assert any("not recognized (left out): date" in message for _, message in collected.notes)
 
 
 def test_a_slide_is_one_of_the_images(tmp_path: Path) -> None:

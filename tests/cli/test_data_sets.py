@@ -37,7 +37,7 @@ def test_a_folder_is_imported_split_reported_and_merged(run, folder: Path, tmp_p
     *splits, summary = [line for line in lines(result.stdout) if line["event"] != "progress"]
     assert {line["split"]: line["groups"] for line in splits} == {"train": 2, "val": 1}
     assert (summary["changed"], summary["duplicates"], summary["exit_code"]) == (4, 1, 0)
-    together = "4 images assigned to another split; 1 pair of duplicate images kept together"
+    together = "4 images assigned to a new split; 1 pair of duplicate images kept together"
     assert summary["message"] == f"{together}: one; next: napari-melanoma data check one"
 
     result = run("data", "report", "one", "--out", "one.md")

@@ -105,7 +105,7 @@ def test_unknown_columns_are_listed_with_the_most_similar_known_one(photographs:
     odd.write_text("image,patient,Gendr,shoe\n" + "\n".join(f"{name},P,f,42" for name in NAMES), encoding="utf-8")
     notes = dict(masks_in(photographs, metadata=odd).notes)
     assert "The most similar known column is sex" in notes["Gendr"]
-    assert notes["columns"] == "not recognized and left out: shoe"
+    assert notes["columns"] == "not recognized (left out): shoe"
 
 
 def test_rows_without_a_patient_are_counted(photographs: Path) -> None:

@@ -235,7 +235,7 @@ def split(
             diagnoses = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
             text = f"fold {name}: {sum(counts.values())} images ({diagnoses})"
             current.report.emit_item("fold", text, fold=int(name), diagnoses=counts)
-        text = f"{format_count(found.changed, 'image')} assigned to another split"
+        text = f"{format_count(found.changed, 'image')} assigned to a new split"
         if found.duplicates:
             text += f"; {format_count(len(found.duplicates), 'pair')} of duplicate images kept together"
         text += f": {dataset}; next: napari-melanoma data check {dataset}"

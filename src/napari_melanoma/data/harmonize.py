@@ -249,7 +249,7 @@ class HarmonizeReport:
 
     def describe_unrecognized(
         self,
-        fate: str = "kept under its own name and not used",
+        fate: str = "kept unchanged and not used",
         advice_template: str = MAPPING_ADVICE,
         similar_only: bool = False,
     ) -> Iterator[tuple[str, str]]:
@@ -262,7 +262,7 @@ class HarmonizeReport:
             else:
                 others.append(theirs)
         if others and not similar_only:
-            yield "columns", f"not recognized and {fate}: {format_names(others, MAX_LISTED_WORDS)}"
+            yield "columns", f"not recognized ({fate}): {format_names(others, MAX_LISTED_WORDS)}"
 
     def describe_findings(self, kept_in: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
         """Describe what a user should review: yield a column and a sentence for each finding."""
