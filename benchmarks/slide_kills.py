@@ -90,10 +90,6 @@ def differences(whole: Path, other: Path) -> list[str]:
     return found + [key for key in NUMBERS if contents[0][key] != contents[1][key]]
 
 
-def _is_float(array: np.ndarray) -> bool:
-    return array.dtype.kind == "f"
-
-
 def main() -> int:
     """Print one line per kill; the exit code is 1 if a result differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

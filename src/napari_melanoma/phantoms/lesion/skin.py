@@ -214,9 +214,9 @@ def make_cell_pattern(
 def _lattice(rng: np.random.Generator, reach: int, jitter: float) -> NDArray[np.float32]:
     """Displacement (y, x) and value of each cell (row, column, 3), ``reach`` cells to each side of the origin."""
     side = 2 * reach + 1
-    centres = rng.random((side, side, 3), dtype=np.float32)
-    centres[..., :2] = (centres[..., :2] - 0.5) * np.float32(2 * jitter)
-    return centres
+    centers = rng.random((side, side, 3), dtype=np.float32)
+    centers[..., :2] = (centers[..., :2] - 0.5) * np.float32(2 * jitter)
+    return centers
 
 
 def _look_up(lattice: NDArray[np.float32], y: Map, x: Map) -> CellPattern:
@@ -239,13 +239,13 @@ def _find_two_nearest(lattice: NDArray[np.float32], y: Map, x: Map) -> tuple[Map
         column = np.rint(x - shift).astype(np.int32)
         for right in (-1, 0, 1):
             i, j = np.clip(row + (down + reach), 0, last), np.clip(column + (right + reach), 0, last)
-            centre = lattice[i, j]
-            dy = y - (row + down) * np.float32(_ROW) - centre[..., 0]
-            dx = x - (column + right) - shift - centre[..., 1]
+            center = lattice[i, j]
+            dy = y - (row + down) * np.float32(_ROW) - center[..., 0]
+            dx = x - (column + right) - shift - center[..., 1]
             squared = dy * dy + dx * dx
             closer = squared < nearest
             second = np.where(closer, nearest, np.minimum(second, squared))
-            value = np.where(closer, centre[..., 2], value)
+            value = np.where(closer, center[..., 2], value)
             nearest = np.minimum(nearest, squared)
     return np.sqrt(nearest), np.sqrt(second), value
 

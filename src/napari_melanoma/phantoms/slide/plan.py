@@ -318,9 +318,9 @@ def draw_pen(rng: np.random.Generator, box: tuple[float, float, float, float]) -
     kind = rng.choice(["loop", "line", "dot"])
     if kind == "loop":
         turn = np.linspace(0, 2 * np.pi * rng.uniform(0.85, 1.05), 60) + rng.uniform(0, 6)
-        centre = left + width * rng.uniform(0.3, 0.7), top + height * rng.uniform(0.3, 0.7)
+        center = left + width * rng.uniform(0.3, 0.7), top + height * rng.uniform(0.3, 0.7)
         reach = side * rng.uniform(0.2, 0.45)
-        line = np.stack([centre[0] + 1.3 * reach * np.cos(turn), centre[1] + reach * np.sin(turn)], axis=1)
+        line = np.stack([center[0] + 1.3 * reach * np.cos(turn), center[1] + reach * np.sin(turn)], axis=1)
     else:
         start = np.array([left + width * rng.uniform(0, 1), top + height * rng.choice([0.02, 0.98])])
         length = side * (rng.uniform(0.3, 0.7) if kind == "line" else 0.02)

@@ -573,14 +573,14 @@ def make_annotations(plan: PhantomSlidePlan) -> list[Annotation]:
 
     found = []
     for section in plan.sections:
-        labelled = list(zip(section.labels, section.polygons, strict=True))
+        labeled = list(zip(section.labels, section.polygons, strict=True))
         for kind, (class_name, color) in _LAYERS.items():
-            first = next(polygon for label, polygon in labelled if label == kind)
+            first = next(polygon for label, polygon in labeled if label == kind)
             found.append(Annotation((_make_polygon(first),), class_name, color, f"{class_name} {section.index + 1}"))
         for lesion in section.lesions:
             own = tuple(
                 _make_polygon(polygon)
-                for label, polygon in labelled
+                for label, polygon in labeled
                 if label == FIRST_LESION_LABEL + lesion.request.index
             )
             class_name, color = _NAMES[lesion.request.kind]

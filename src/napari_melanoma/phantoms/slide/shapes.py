@@ -100,9 +100,9 @@ class SurfaceFrame:
         if self.curvature != 0:
             radius = 1 / self.curvature
             turn = along / abs(radius)
-            from_centre = np.abs(radius - depth)
-            u = from_centre * np.sin(turn)
-            v = radius - np.sign(radius) * from_centre * np.cos(turn)
+            from_center = np.abs(radius - depth)
+            u = from_center * np.sin(turn)
+            v = radius - np.sign(radius) * from_center * np.cos(turn)
         cosine, sine = np.cos(self.angle), np.sin(self.angle)
         return np.stack([self.x_um + u * cosine - v * sine, self.y_um + u * sine + v * cosine], axis=-1)
 
@@ -141,11 +141,11 @@ class SectionDrawing:
 
 
 def blob_outline(
-    rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float], rough: float = 0.1
+    rng: np.random.Generator, center: tuple[float, float], radii: tuple[float, float], rough: float = 0.1
 ) -> Floats:
     """Generate a rounded outline with vertices (vertex, 2) about 2 micrometers apart.
 
-    ``centre``, ``radii``: along and depth in micrometers.
+    ``center``, ``radii``: along and depth in micrometers.
     """
     count = int(np.clip(3.1 * sum(radii) / 2.5, 16, 400))
     turn = np.linspace(0, 2 * np.pi, count, endpoint=False)
@@ -154,7 +154,7 @@ def blob_outline(
         radius += rough * rng.standard_normal() / lobe**0.8 * np.cos(lobe * turn + rng.uniform(0, 2 * np.pi))
     radius = np.clip(radius, 0.45, 1.6)
     return np.stack(
-        [centre[0] + radii[0] * radius * np.cos(turn), centre[1] + radii[1] * radius * np.sin(turn)], axis=1
+        [center[0] + radii[0] * radius * np.cos(turn), center[1] + radii[1] * radius * np.sin(turn)], axis=1
     )
 
 

@@ -90,14 +90,14 @@ def draw_rete_ridges(rng: np.random.Generator, count: int) -> Floats:
     spacing = rng.uniform(80, 115)
     along = np.arange(count) * STEP_UM
     number = int(count * STEP_UM / spacing) + 3
-    centres = (np.arange(number) - 0.5 + 0.22 * rng.standard_normal(number)) * spacing
+    centers = (np.arange(number) - 0.5 + 0.22 * rng.standard_normal(number)) * spacing
     lengths = rng.uniform(28, 62) * np.clip(1 + 0.45 * rng.standard_normal(number), 0.1, 2.2)
     widths = spacing * np.clip(0.42 + 0.09 * rng.standard_normal(number), 0.24, 0.6)
     skews = 0.25 * rng.standard_normal(number)
     pegs = np.zeros(count)
-    for centre, length, width, skew in zip(centres, lengths, widths, skews, strict=True):
-        first, last = max(0, int(centre - 2 * width)), min(count, int(centre + 2 * width) + 1)
-        offset = (along[first:last] - centre) / width
+    for center, length, width, skew in zip(centers, lengths, widths, skews, strict=True):
+        first, last = max(0, int(center - 2 * width)), min(count, int(center + 2 * width) + 1)
+        offset = (along[first:last] - center) / width
         hill = smooth_bump(offset / (1 + skew * np.sign(offset)) / 1.1) ** 0.8
         pegs[first:last] = np.maximum(pegs[first:last], length * hill)
     soft = np.exp(-((np.arange(-14, 15) / 6.0) ** 2))
@@ -166,58 +166,58 @@ def add_gland(drawing: SectionDrawing, rng: np.random.Generator, at: Floats, sid
         )
 
 
-def add_sweat_gland(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+def add_sweat_gland(drawing: SectionDrawing, rng: np.random.Generator, center: tuple[float, float]) -> None:
     """Draw the coil of a sweat gland: a cluster of cross-cut tubules with a lumen."""
     count = int(rng.integers(7, 15))
     turn = 2.4 * np.arange(count) + rng.uniform(0, 6)
     reach = 46 * np.sqrt(np.arange(count) + 0.4)
     for angle, distance in zip(turn, reach, strict=True):
-        at = centre[0] + distance * np.cos(angle), centre[1] + 0.75 * distance * np.sin(angle)
+        at = center[0] + distance * np.cos(angle), center[1] + 0.75 * distance * np.sin(angle)
         radius = rng.uniform(19, 27)
         radii = radius * rng.uniform(0.9, 1.5), radius
         drawing.add(TissueKind.ECCRINE, blob_outline(rng, at, radii, 0.08), "gland", 6.5)
         drawing.add(TissueKind.LUMEN, blob_outline(rng, at, (0.3 * radii[0], 0.3 * radii[1]), 0.15))
 
 
-def add_vessel(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float], radius: float) -> None:
+def add_vessel(drawing: SectionDrawing, rng: np.random.Generator, center: tuple[float, float], radius: float) -> None:
     """Draw a vessel of a radius in micrometers: a wall with flat nuclei, and blood or an empty lumen."""
     radii = radius * rng.uniform(0.9, 2.2), radius
     wall = rng.uniform(2.5, 4.5) + 0.1 * radius
     drawing.add(
         TissueKind.WALL,
-        blob_outline(rng, centre, (radii[0] + wall, radii[1] + wall), 0.08),
+        blob_outline(rng, center, (radii[0] + wall, radii[1] + wall), 0.08),
         "endothelium",
         11 + 0.1 * radius,
         False,
     )
-    drawing.add(TissueKind.BLOOD if rng.random() < 0.6 else TissueKind.LUMEN, blob_outline(rng, centre, radii, 0.1))
+    drawing.add(TissueKind.BLOOD if rng.random() < 0.6 else TissueKind.LUMEN, blob_outline(rng, center, radii, 0.1))
 
 
-def add_nerve(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+def add_nerve(drawing: SectionDrawing, rng: np.random.Generator, center: tuple[float, float]) -> None:
     """Draw a small nerve."""
     radius = rng.uniform(18, 40)
     drawing.add(
         TissueKind.NERVE,
-        blob_outline(rng, centre, (radius * rng.uniform(1, 2.4), radius), 0.08),
+        blob_outline(rng, center, (radius * rng.uniform(1, 2.4), radius), 0.08),
         "endothelium",
         16,
         False,
     )
 
 
-def add_muscle(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+def add_muscle(drawing: SectionDrawing, rng: np.random.Generator, center: tuple[float, float]) -> None:
     """Draw a bundle of smooth muscle, such as one that raises a hair."""
     t = np.linspace(-1, 1, 30)
     length, lean = rng.uniform(180, 380), rng.uniform(-0.9, 0.9)
-    path = np.stack([centre[0] + length * t, centre[1] + length * lean * t + 18 * np.sin(3 * t)], axis=1)
+    path = np.stack([center[0] + length * t, center[1] + length * lean * t + 18 * np.sin(3 * t)], axis=1)
     drawing.add(TissueKind.MUSCLE, tube_outline(path, rng.uniform(22, 42) * np.sqrt(np.clip(1.02 - t**2, 0.01, 1))))
 
 
 def add_infiltrate(
-    drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float]
+    drawing: SectionDrawing, rng: np.random.Generator, center: tuple[float, float], radii: tuple[float, float]
 ) -> None:
     """Draw a cluster of lymphocytes."""
-    drawing.add(TissueKind.INFILTRATE, blob_outline(rng, centre, radii, 0.3))
+    drawing.add(TissueKind.INFILTRATE, blob_outline(rng, center, radii, 0.3))
 
 
 def add_scars(
