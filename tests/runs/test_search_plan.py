@@ -83,6 +83,9 @@ def test_numbers_are_short() -> None:
 def test_numbers_with_a_step_are_on_its_grid() -> None:
     draws = drawn(trials=20, options={"learning_rate": {"low": 1.2335, "high": 1.235, "step": 0.0005}})
     assert {draw["learning_rate"] for draw in draws} == {1.2335, 1.234, 1.2345, 1.235}
+    old = [{"hue": 0.0}, {"hue": 0.0333}, {"hue": 0.0667}]  # sampled with four digits, of four numbers
+    search = SearchConfig.parse({"trials": 50, "options": {"hue": {"low": 0, "high": 0.1, "step": 0.1 / 3}}}, "")
+    assert draw_trials(search, old) == [*old, {"hue": 0.1}]
 
 
 def test_draws_follow_from_the_seed_and_more_trials_change_none(tmp_path: Path) -> None:

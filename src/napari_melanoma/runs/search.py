@@ -121,12 +121,16 @@ class SearchOption(Config):
 
         One of ``values``, or a number: of four significant digits, or with a step exactly on its grid.
         """
-        if self.values:
-            return self.values[sampled]
-        if self.low is None or self.high is None or isinstance(sampled, int):
-            return sampled
-        digits = DIGITS if self.step is None else STEP_DIGITS
-        return min(max(float(f"{sampled:.{digits}g}"), float(self.low)), float(self.high))
+        return self.values[sampled] if self.values else self.round_number(sampled)
+
+    def round_number(self, value: Any) -> Any:  # noqa: ANN401 - depends on the option
+        """Round a number of a range to its four digits or its grid; another value is unchanged."""
+        if self.low is None or self.high is None or not isinstance(value, float):
+            return value
+        digits = DIGITS
+        if self.step is not None:
+            value, digits = self.low + round((value - self.low) / self.step) * self.step, STEP_DIGITS
+        return min(max(float(f"{value:.{digits}g}"), float(self.low)), float(self.high))
 
 
 class SearchConfig(Config):
@@ -316,17 +320,24 @@ def draw_trials(search: SearchConfig, previous: Sequence[dict[str, Any]] = ()) -
         # Optuna warns if the range is not a multiple of the step
         warnings.filterwarnings("ignore", "The distribution is specified by", UserWarning)
         distributions = {key: option.distribution for key, option in search.options.items()}
-    found = {json.dumps(values): values for values in previous}
-    while len(found) < search.trials:
+
+    def identify(values: Mapping[str, Any]) -> str:
+        """Identify a trial by its options, also one that was sampled when numbers with a step had four digits."""
+        return json.dumps({key: option.round_number(values.get(key)) for key, option in search.options.items()})
+
+    draws, known = list(previous), {identify(values) for values in previous}
+    while len(draws) < search.trials:
         for attempt in range(TRIES):
-            study.sampler = optuna.samplers.RandomSampler(derive_seed(search.seed, len(found), attempt) % SEEDS)
+            study.sampler = optuna.samplers.RandomSampler(derive_seed(search.seed, len(draws), attempt) % SEEDS)
             sampled = study.ask(distributions).params
             values = {key: option.value(sampled[key]) for key, option in search.options.items()}
-            if found.setdefault(json.dumps(values), values) is values:
+            if identify(values) not in known:
+                known.add(identify(values))
+                draws.append(values)
                 break
         else:
             break
-    return list(found.values())
+    return draws
 
 
 def create_recipes(recipe: SearchRecipe, draws: Sequence[dict[str, Any]]) -> list[TrainRecipe]:
