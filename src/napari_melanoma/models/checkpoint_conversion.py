@@ -20,7 +20,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.parsing import parse_error_reason
+from napari_melanoma.core.parsing import parse_error_reason, shorten
 from napari_melanoma.models.inference import NORM_COUNTER, find_norms, rescale_norms
 from napari_melanoma.models.weights_location import DATA_SUFFIX, INDEX_SUFFIX, explain_missing, list_data_files
 
@@ -150,6 +150,7 @@ def _describe_other_shapes(fit: WeightsFit, state: Mapping[str, Tensor]) -> str:
 WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model", "net", "network", "weights")
 MAX_WRAPPERS = 4  # nesting depth
 PARALLEL_PREFIX = "module."  # of DataParallel
+REFUSED_NAME = re.compile(r"\bGLOBAL ([\w.]+)")  # of a function or class, in errors of torch
 
 
 def read_pytorch(path: Path) -> dict[str, Tensor]:
@@ -171,8 +172,11 @@ def _load_pickle(path: Path) -> object:
         with _allow_numpy_scalars():
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
+        found = REFUSED_NAME.search(str(error))
+        contents = "contains more than weights"
+        fault = f"{contents} ({shorten(found[1])})" if found else f"is damaged, or {contents}"
         raise BundleError(
-            f"{path} is damaged, or contains more than weights and would execute code when loaded. "
+            f"{path} {fault} and would execute code when loaded. "
             "If you trust the file, save only its state dict with torch.save(model.state_dict(), FILE)."
         ) from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
