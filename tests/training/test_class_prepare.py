@@ -115,10 +115,17 @@ def test_a_whole_photograph_needs_no_mask(
         check_data(class_recipe, RunContext())
 
 
-def test_classes_are_stratified_over_training_and_validation(class_recipe: TrainRecipe, tmp_path: Path) -> None:
-    classes = prepare(class_recipe, tmp_path / "run").classes
-    assert classes is not None
-    assert [Counter(part.labels.tolist()) for part in (classes.learn, classes.tuning)] == [{0: 16, 1: 8}, {0: 5, 1: 3}]
+def test_classes_are_stratified_over_training_and_validation(
+    class_recipe: TrainRecipe, data: Path, tmp_path: Path
+) -> None:
+    def count(run: str) -> list[Counter[int]]:
+        classes = prepare(class_recipe, tmp_path / run).classes
+        assert classes is not None
+        return [Counter(part.labels.tolist()) for part in (classes.learn, classes.tuning)]
+
+    assert count("run") == [{0: 16, 1: 8}, {0: 5, 1: 3}]
+    edit(data, lambda _, row: {**row, "diagnosis": "melanoma" if row.pop("melanoma") == "1" else "nevus"})
+    assert count("harmonized") == [{0: 16, 1: 8}, {0: 5, 1: 3}]
 
 
 def test_a_check_counts_the_classes(class_recipe: TrainRecipe) -> None:

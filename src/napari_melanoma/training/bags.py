@@ -248,7 +248,7 @@ def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
     assert config is not None
     check_dataset_names(folders)
     samples = [sample for folder in folders for sample in bag_samples(folder)]
-    labels = read_strata(folders, config.target)
+    labels = read_strata(recipe.data.datasets, config)
 
     def label(sample: Sample) -> str:
         return labels.get(sample.key, "")

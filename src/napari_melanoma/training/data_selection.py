@@ -123,15 +123,9 @@ def read_classes(
     return ClassTable(names, {key: label for key, label in labels.items() if label in names}, rows, others)
 
 
-def read_strata(folders: Iterable[Path], target: str) -> dict[Key, str]:
+def read_strata(folders: Iterable[str], config: ClassificationConfig) -> dict[Key, str]:
     """Read the class of each labeled row, for stratified splits; keys are data set and image id."""
-    rows = {
-        (folder.name, entry.image_id): {target: entry.row.get(target, "")}
-        for folder in folders
-        for entry in iter_entries(folder)
-        if isinstance(entry, DatasetEntry)
-    }
-    return row_labels(rows, target)
+    return row_labels(_read_rows(folders, config)[0], config.target)
 
 
 def classifiable_samples(samples: Iterable[Sample], config: ClassificationConfig) -> list[Sample]:
@@ -515,12 +509,11 @@ def _owner(sample: Sample) -> str:
     return sample.group.removeprefix(f"{sample.domain}/")
 
 
-def _split(recipe: TrainRecipe, folders: Iterable[str]) -> TrainingSplit:
-    paths = [Path(folder).expanduser() for folder in folders]
-    samples = read_datasets(paths)
+def _split(recipe: TrainRecipe, folders: Sequence[str]) -> TrainingSplit:
+    samples = read_datasets([Path(folder).expanduser() for folder in folders])
     if recipe.classification is None:
         return split_trainable(samples, recipe.data, recipe.seed)
-    labels = read_strata(paths, recipe.classification.target)
+    labels = read_strata(folders, recipe.classification)
     usable = classifiable_samples(samples, recipe.classification)
 
     def label(sample: Sample) -> str:
