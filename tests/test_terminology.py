@@ -29,6 +29,7 @@ PHRASES = {
     r"\btuning (?:part|images?|set)\b": "validation set",
     r"\bcannot be had\b|\bwhat is asked\b|\bis asked about\b": "not available; requested",
     r"\bthe cut\b|\bits cut\b|\bown cut\b": "decision threshold",
+    r"\bnear by\b": "nearby",
     r"\bgoes by\b|\bwent by\b|\bin the place of\b": "uses; instead of",
 }
 SPELLINGS = {

@@ -43,7 +43,7 @@ LIMITS = """## Limitations
 - Lesions that fill the field of view are segmented only in part. Other masks tend to extend slightly beyond the border.
 - Ambiguous borders: two readers of the same image reach a Dice index of about 0.8 to 0.9.
 
-Known failures: red or sun-damaged skin, pale and diffuse borders, dense hair, ink, rulers and other nevi near by.
+Known failures: red or sun-damaged skin, pale and diffuse borders, dense hair, ink, rulers and other nevi nearby.
 """
 SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
 CLASSIFIER_MEASURED = """## Performance

@@ -90,6 +90,7 @@ def test_coarse_levels_of_a_plain_file_average_columns_and_some_rows(dtype, chan
     tifffile.imwrite(tmp_path / "a.tif", image if channels > 1 else image[..., 0], **options)
     with open_slide(tmp_path / "a.tif") as slide:
         assert [level.downsample for level in slide.info.levels] == [1, 2, 4]
+        assert channels > 1 or slide.info.channels == ("gray",)
         read = slide.read_region(2, Box(0, 0, 278, 514))
     inner = image[:1108, :2052].astype(float).reshape(277, 4, 513, 4, channels).mean(axis=(1, 3))
     jumps = np.abs(np.diff(inner, axis=1, prepend=0)) > 50  # where the picture starts again at 0

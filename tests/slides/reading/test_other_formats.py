@@ -135,6 +135,9 @@ def test_channels_of_ome_zarr_have_names_and_colours(tissue, tmp_path) -> None:
         assert slide.info.colors == ((0, 0, 255), (0, 255, 0), (255, 255, 255))
         assert slide.info.pixel_size is None
         np.testing.assert_array_equal(slide.read_region(0, WHOLE), tissue)
+    with open_slide(write_zarr(tmp_path / "b.zarr", tissue[..., :1], "0.4")) as slide:
+        ((_, keywords, _),) = make_slide_layers(slide)
+        assert (slide.info.channels, keywords["name"], keywords["colormap"]) == (("gray",), "b gray", "gray")
 
 
 @pytest.mark.parametrize("stored", [">f4", "<f8"])

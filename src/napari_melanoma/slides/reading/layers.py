@@ -169,7 +169,7 @@ def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any]
     """Layer of one channel of fluorescence."""
     levels = [LevelArray(slide, index, box, channel) for index, box in enumerate(boxes)]
     name = slide.info.channels[channel]
-    is_gray = slide.info.channels == ("grey",)
+    is_gray = slide.info.channels == ("gray",)
     limits = contrast_limits(np.asarray(levels[-1]))
     metadata = {**keywords["metadata"]["napari_melanoma"], "automatic_limits": limits}
     channel_keywords = {

@@ -458,7 +458,7 @@ def _parse_rgba_color(text: str | None) -> ColorRGB | None:
 def _default_channel_names(planes: LevelPages) -> tuple[str, ...]:
     """Names for channels without names."""
     number = len(planes.pages) if len(planes.pages) > 1 else planes.pages[0].samplesperpixel
-    return tuple(f"channel {index}" for index in range(1, number + 1)) if number > 1 else ("grey",)
+    return tuple(f"channel {index}" for index in range(1, number + 1)) if number > 1 else ("gray",)
 
 
 def _tags(page: TiffPage) -> dict[str, str]:

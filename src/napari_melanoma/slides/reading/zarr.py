@@ -171,7 +171,7 @@ def _channels(
     if number == 3 and dtype == np.uint8 and colors in ((), ((255, 0, 0), (0, 255, 0), (0, 0, 255))):
         return "brightfield", RGB, ()
     if len(stated) != number:
-        return "fluorescence", tuple(f"channel {index + 1}" for index in range(number)) if number > 1 else ("grey",), ()
+        return "fluorescence", tuple(f"channel {index + 1}" for index in range(number)) if number > 1 else ("gray",), ()
     names = tuple(str(channel.get("label") or f"channel {index}") for index, channel in enumerate(stated, start=1))
     return "fluorescence", names, colors
 
