@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,13 @@ def test_damaged_and_missing_tables_are_reported(run: Callable[..., Result], res
     assert "failed: slide0: lesions.csv cannot be read" in result.output
     assert "failed: slide1: there is no lesions.csv" in result.output
     assert "8 lesions of 2 slides" in result.output
+    shutil.copytree(results, results.parent / "more")
+    result = run("relation", "results", "more", "--out", "out")
+    assert "failed: results/slide0: lesions.csv cannot be read" in result.output
+    assert "failed: more/slide0: lesions.csv cannot be read" in result.output
+    assert result.output.count("slide4: Not valid: the image is a photograph; left out") == 2
+    slides = {row["slide"] for row in read_table(results.parent / "out/relation.csv")}
+    assert slides == {f"{folder}/slide{number}" for folder in ("results", "more") for number in (2, 3, 4)}
 
 
 @pytest.mark.parametrize("out", ["results/slide0", "results/slide0/relation", "results/../results/slide0", "link"])

@@ -177,7 +177,8 @@ def relation(
         current.after_stop = "Nothing was written."
         require_outside_results(out)
         found = relate_lesions(find_result_folders(results), include_invalid=include_invalid, run=current.run)
-        for name, error in found.failed.items():
+        for slide, error in found.failed.items():
+            name = found.names[slide]
             current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
         for note in found.notes:
             current.report.emit("warning", f"Warning: {note}", message=note)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection
+from pathlib import Path
 
 MAX_NAMED = 3  # names that a message lists
 
@@ -18,6 +20,18 @@ def format_names(names: Collection[object], max_names: int = MAX_NAMED) -> str:
     """List the first of several names: ``a, b, c and 4 more``."""
     first = ", ".join(str(name) for name in list(names)[:max_names])
     return f"{first} and {len(names) - max_names} more" if len(names) > max_names else first
+
+
+def distinct_names(paths: Collection[Path]) -> dict[Path, str]:
+    """Name paths by their last part, and those of the same name by as many of their folders as distinguish them."""
+    names, depth = {path: path.name for path in paths}, 1
+    while True:
+        counts = Counter(names.values())
+        longer = [path for path, name in names.items() if counts[name] > 1 and len(path.parts) > depth]
+        if not longer:
+            return names
+        depth += 1
+        names |= {path: Path(*path.parts[-depth:]).as_posix() for path in longer}
 
 
 def format_duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.formatting import distinct_names
 from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.figures.evaluation import LesionPoints, plot_area_and_probability
 from napari_melanoma.io.results import LESIONS, read_slide_result, write_table
@@ -31,7 +32,7 @@ COLUMNS = ("slide", "lesion", "label", "area_mm2", "area_px", "probability", "mo
 
 @dataclass(frozen=True)
 class LesionRelation:
-    """Lesions of several slides, those that are correlated, and the correlation; ``failed``: folder to reason.
+    """Lesions of several slides, those that are correlated, and the correlation; ``failed``: reason by folder.
 
     ``validity``: of each slide. ``included``: whether slides without a valid prediction are correlated as well.
     """
@@ -39,7 +40,12 @@ class LesionRelation:
     lesions: tuple[LesionRow, ...]
     validity: Mapping[Path, Validity]
     included: bool
-    failed: Mapping[str, str]
+    failed: Mapping[Path, str]
+
+    @cached_property
+    def names(self) -> Mapping[Path, str]:
+        """The name of each slide, also of failed ones; slides of the same name differ in their folders."""
+        return distinct_names([*self.validity, *self.failed])
 
     @cached_property
     def comparable(self) -> ComparableLesions[LesionRow]:
@@ -70,8 +76,10 @@ class LesionRelation:
     @property
     def notes(self) -> tuple[str, ...]:
         """What limits the correlation."""
-        invalid = {slide.name: one.headline("") for slide, one in self.validity.items() if not one.valid}
-        notes = [f"{name}: {text}{'' if self.included else '; left out'}" for name, text in invalid.items()]
+        end = "" if self.included else "; left out"
+        notes = [
+            f"{self.names[slide]}: {one.headline('')}{end}" for slide, one in self.validity.items() if not one.valid
+        ]
         if len(self.models) > 1:
             notes.append(f"{len(self.models)} different models were used: their probabilities may not be comparable")
         if self.used and self.comparable.note:
@@ -88,18 +96,18 @@ class LesionRelation:
 
 def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunContext) -> LesionRelation:
     """Read the lesions in the result folders of slides, with manual corrections."""
-    lesions, validity, failed = list[LesionRow](), dict[Path, Validity](), dict[str, str]()
+    lesions, validity, failed = list[LesionRow](), dict[Path, Validity](), dict[Path, str]()
     for folder in run.track(folders, "Reading lesions"):
         if not (folder / LESIONS).is_file():
-            failed[folder.name] = f"there is no {LESIONS}: analyze the slide with 'napari-melanoma slide'."
+            failed[folder] = f"there is no {LESIONS}: analyze the slide with 'napari-melanoma slide'."
             continue
         try:
             lesions += read_slide_lesion_rows(folder)
             validity[folder] = read_slide_validity(read_slide_result(folder))
         except InputError as error:
-            failed[folder.name] = str(error)
+            failed[folder] = str(error)
         except (KeyError, ValueError) as error:
-            failed[folder.name] = f"{LESIONS} cannot be read ({error}): restore it from a backup, or analyze again."
+            failed[folder] = f"{LESIONS} cannot be read ({error}): restore it from a backup, or analyze again."
     lesions = [one for one in lesions if one.slide in validity]
     return LesionRelation(tuple(lesions), validity, include_invalid, failed)
 
@@ -141,4 +149,4 @@ def relation_to_json(relation: LesionRelation) -> dict[str, Any]:
 def _row(lesion: LesionRow, relation: LesionRelation, used: bool) -> dict[str, object]:
     about = {name: getattr(lesion, name) for name in ("label", "area_mm2", "area_px", "probability", "model")}
     valid = relation.validity[lesion.slide].to_columns()
-    return {"slide": lesion.slide.name, "lesion": lesion.index, **about, **valid, "used": int(used)}
+    return {"slide": relation.names[lesion.slide], "lesion": lesion.index, **about, **valid, "used": int(used)}
