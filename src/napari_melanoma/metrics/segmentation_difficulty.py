@@ -39,7 +39,9 @@ class DifficultyTrait:
 
 DIFFICULTY_TRAITS: tuple[DifficultyTrait, ...] = (
     DifficultyTrait("hair_share", "hair", 0.01, True, "Share of the view covered by dark hairs"),
-    DifficultyTrait("other_spots", "other spots nearby", 1.0, True, "Dark round spots that do not belong to the lesion"),
+    DifficultyTrait(
+        "other_spots", "other spots nearby", 1.0, True, "Dark round spots that do not belong to the lesion"
+    ),
     DifficultyTrait("skin_redness", "red skin", 20.0, True, "Mean a* of the skin around the lesion"),
     DifficultyTrait(
         "contrast",
