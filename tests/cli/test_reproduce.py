@@ -52,7 +52,7 @@ def test_a_check_lists_rows_with_size_and_time(run, lines, monkeypatch: pytest.M
     assert "unet" in text
     assert "0.49M" in text
     assert "9 epochs" in text
-    assert "1.5 GB  2 min (2.5 h on CPU)" in text
+    assert "1.5 GB  2 min (2 h 30 min on CPU)" in text
     assert "from random initialization: unet" in text
     assert max(map(len, text.splitlines())) <= 100
 

@@ -129,7 +129,7 @@ def test_the_time_left_restarts_with_a_new_phase(
     report = session.create_report(as_json=False)
     for done, total in ((1, 2), (2, 2), (10, 100), (20, 100)):
         report.progress(Progress(done, total, "x"))
-    assert capsys.readouterr().err.splitlines()[-2:] == ["10/100  x", "20/100, 160 s left  x"]
+    assert capsys.readouterr().err.splitlines()[-2:] == ["10/100  x", "20/100, 3 min left  x"]
 
 
 def test_a_terminal_shows_a_bar_and_lines_above_it(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:

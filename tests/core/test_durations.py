@@ -6,7 +6,10 @@ import pytest
 
 from napari_melanoma.core.formatting import format_duration
 
-CASES = [(0.2, "0 s"), (89.4, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (90_000, "25.0 h")]
+CASES = [
+    (-0.2, "0 s"), (89.4, "89 s"), (90, "2 min"), (5369, "89 min"), (5399, "1 h 30 min"), (7220, "2 h"),
+    (35_940, "9 h 59 min"), (36_500, "10 h"), (90_000, "25 h"), (171_000, "2 days"), (300_000, "3 days"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("seconds", "message"), CASES)

@@ -23,6 +23,7 @@ from napari_melanoma.cli.options import parameter_name
 from napari_melanoma.core.context import Cancelled, Milestone, ParallelProgress, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, RunError, ScaleMissing
 from napari_melanoma.core.files import replace_non_finite
+from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.paths import OutsidePaths, allow_outside_files
 from napari_melanoma.io.photographs import accepting_damaged
@@ -229,7 +230,8 @@ def _format_time_left(progress: Progress, now: float, first: tuple[float, int]) 
     start_time, start_count = first
     if progress.total is None or not start_count < progress.done < progress.total:
         return ""
-    return f", {(now - start_time) * (progress.total - progress.done) / (progress.done - start_count):.0f} s left"
+    seconds = (now - start_time) * (progress.total - progress.done) / (progress.done - start_count)
+    return f", {format_duration(seconds)} left"
 
 
 FAILED, USAGE, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 130, 141

@@ -35,10 +35,15 @@ def distinct_names(paths: Collection[Path]) -> dict[Path, str]:
 
 
 def format_duration(seconds: float) -> str:
-    """Format a duration in seconds, minutes or hours."""
+    """Format a duration, such as ``40 s``, ``6 min``, ``2 h 10 min``, ``30 h`` or ``3 days``."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        return f"{max(0, round(seconds))} s"
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 600 and minutes % 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{hours} h" if hours < 48 else f"{round(seconds / 86400)} days"
 
 
 def format_time_ago(seconds: float) -> str:

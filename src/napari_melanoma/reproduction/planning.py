@@ -14,6 +14,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError, RunError
+from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.reproduction.budget import (
@@ -125,8 +126,8 @@ class ReproductionPlan(Config):
         epochs = sorted({row.epochs for row in self.rows if row.epochs})
         steps = max((row.steps * row.epochs for row in self.rows if row.steps and row.epochs), default=0)
         long = f", {'/'.join(map(str, epochs))} epochs (up to {steps} steps)" if epochs else ""
-        time = "" if self.seconds is None else f", about {self.seconds / 60:.0f} min"
-        most = "" if self.minutes is None else f" of at most {self.minutes:g}"
+        time = "" if self.seconds is None else f", about {format_duration(self.seconds)}"
+        most = "" if self.minutes is None else f" of at most {self.minutes:g} min"
         return f"{len(self.rows)} rows of {self.paper}, data {data}{files}{long}{time}{most}."
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.viewer.garbage import collection_paused
@@ -211,7 +212,8 @@ class LesionAnalysisQueue(QObject):
         position = self._total - len(self._pending)
         left = ""
         if self._done:
-            left = f", {(time.monotonic() - self._start_time) / self._done * (len(self._pending) + 1):.0f} s left"
+            seconds = (time.monotonic() - self._start_time) / self._done * (len(self._pending) + 1)
+            left = f", {format_duration(seconds)} left"
         message = f"{self._name}: photograph {position} of {self._total}{left}"
         self.progressed.emit(Progress(position - 1, self._total, message))
 

@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.ui.lesion.reviewer import CorrectionsStore, ReviewSettings, StoredCorrection
 from napari_melanoma.ui.review.list_model import PICTURE_PX, ReviewItems, ReviewListModel, ReviewListView
@@ -345,7 +345,9 @@ class ReviewDock(ReviewControls):
 
     def _on_finished(self, done: int, seconds: float) -> None:
         left = len(self.list_model.items.unrated())
-        message = f"{done:,} photographs rated in {seconds:.0f} s." if done != 1 else f"Rated in {seconds:.1f} s."
+        message = (
+            f"{done:,} photographs rated in {format_duration(seconds)}." if done != 1 else f"Rated in {seconds:.1f} s."
+        )
         following = f"{left:,} are not rated yet." if left else "Click one to check its mask."
         self.status.end("rating", f"{message} {following}")
         self._refresh()

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError, MelanomaError
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.ui.train.data_sets import check_is_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -25,7 +25,6 @@ NONE_HELD_OUT = "none for testing"
 DATA_OPTIONS = ("classes", "tabular")  # options of a classifier that depend on its data
 ESTIMATE_REST_MS = 900  # after the last change of the recipe, before a measurement
 MB = 1024**2
-MINUTE, HOUR, DAY = 60, 3600, 86400
 READING = "Reading the data ..."
 ESTIMATING = "estimating time and memory ..."
 REST_MS = 250  # after the last change of the controls, before the data sets are read
@@ -185,7 +184,7 @@ def format_estimate(estimate: dict[str, Any]) -> str:
     memory = (
         f"{estimate['memory_mb'] / 1024:.1f} GB" if estimate["memory_mb"] >= 100 else f"{estimate['memory_mb']:.0f} MB"
     )
-    duration = format_rough_duration(estimate["seconds"])
+    duration = format_duration(estimate["seconds"])
     return f"about {duration} on this machine ({estimate['device']}), {memory}; measured with one step"
 
 
@@ -198,18 +197,6 @@ def format_memory_warning(estimate: dict[str, Any]) -> str:
         f"The training may run out of memory ({free / 1024:.1f} GB free): close other programs, or set a smaller batch "
         "size or more gradient accumulation (pieces) under Advanced."
     )
-
-
-def format_rough_duration(seconds: float) -> str:
-    """Format a rough duration, such as ``40 s``, ``6 min``, ``2 h 10 min``, ``3 days``."""
-    if seconds < 1.5 * MINUTE:
-        return f"{max(5, 5 * round(seconds / 5))} s"
-    if seconds < HOUR:
-        return f"{round(seconds / MINUTE)} min"
-    if seconds < 1.5 * DAY:
-        tens = 10 * round(seconds / MINUTE / 10)
-        return f"{tens // 60} h {tens % 60} min" if tens % 60 else f"{tens // 60} h"
-    return f"{round(seconds / DAY)} days"
 
 
 # Fields that do not affect time and memory: changing them needs no new measurement.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.training.monitor import MONITORS
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def describe_details(report: RunReport, activity: RunActivity | None = None) -> 
         done, total = parse_number(activity.last_event, "done"), parse_number(activity.last_event, "total")
         return "" if done is None or not total else f"{done:.0f} of {total:.0f}"
     if state == "finished":
-        duration = "" if not activity.active_seconds else f" Duration: {format_seconds(activity.active_seconds)}."
+        duration = "" if not activity.active_seconds else f" Duration: {format_duration(activity.active_seconds)}."
         return f"{report.message}{duration}{_describe_validation_result(report, activity)}"
     return report.message
 
@@ -150,23 +150,12 @@ def describe_pace(step: Mapping[str, Any]) -> str:
     left, speed = parse_number(step, "eta_s"), parse_number(step, "images_per_second")
     memory, on_gpu = parse_number(step, "memory_mb"), parse_number(step, "gpu_memory_mb")
     parts = [
-        "" if left is None else f"{format_seconds(left)} left",
+        "" if left is None else f"{format_duration(left)} left",
         "" if speed is None else f"{speed:.0f} images/s" if speed >= 10 else f"{speed:.1f} images/s",
         "" if memory is None else f"{format_memory(memory)} memory",
         "" if on_gpu is None else f"{format_memory(on_gpu)} on the GPU",
     ]
     return " · ".join(part for part in parts if part)
-
-
-def format_seconds(seconds: float) -> str:
-    """Format a duration, such as ``40 s``, ``3 min``, ``1 h 20 min``."""
-    if seconds < 90:
-        return f"{max(0, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours < 10 and rest else f"{hours} h"
 
 
 def format_memory(megabytes: float) -> str:
