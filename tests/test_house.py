@@ -1,4 +1,4 @@
-"""The measures of the house: short files, functions, classes; no ``print``, no cycles; small weights."""
+"""The measures of the house: short files, functions, classes; no ``print``, cycles, private imports; small weights."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ LONGEST_FILE = 800
 LONGEST_CLASS = 400
 LONGEST_FUNCTION = 60
 LARGEST_WEIGHTS = 60e6
+PRIVATE = re.compile("_[^_]")
 
 # Home folders and mount points as they stand on one machine; a documented example writes ~ or a relative path.
 OF_ONE_MACHINE = re.compile(r"(?<![\w.~<:/-])/(?:home|Users|root|work|scratch|mnt)/\w|\b[A-Z]:\\Users\\\w")
@@ -60,6 +61,8 @@ def faults(text: str, nodes: Iterable[ast.AST]) -> Iterator[str]:
             yield f"{node.name} has {length(node)} lines"
         elif isinstance(node, ast.Name) and node.id == "print":
             yield f"print in line {node.lineno}"
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE.name):
+            yield from (f"imports {name.name} of {node.module}" for name in node.names if PRIVATE.match(name.name))
 
 
 def test_a_module_can_be_read_at_one_sitting() -> None:
@@ -71,10 +74,12 @@ def test_a_module_can_be_read_at_one_sitting() -> None:
 def test_what_counts_as_too_long() -> None:
     body = "    pass\n"
     text = f"def f():\n{body * 60}def g():\n{body * 59}class K:\n{body * 399}class L:\n{body * 398}print()\n"
+    text += "from napari_melanoma.core import _paths, paths\nfrom lightning import _launch\n"
     assert list(faults(text, ast.walk(ast.parse(text)))) == [
-        "921 lines",
+        "923 lines",
         "f has 61 lines",
         "K has 400 lines",
+        "imports _paths of napari_melanoma.core",
         "print in line 921",
     ]
 

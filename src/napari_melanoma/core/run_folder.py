@@ -350,7 +350,7 @@ def read_last_events(path: Path) -> list[dict[str, Any]]:
     list of dict
         The events in the last 64 KB of the file, in their order; empty if there are none.
     """
-    return _read_first_and_last(path / EVENTS)[1]
+    return read_start_and_last_events(path / EVENTS)[1]
 
 
 def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunState:
@@ -370,20 +370,20 @@ def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunSta
     RunState
         The state.
     """
-    kind = _last_state_event(events)
+    kind = last_state_event(events)
     if kind in FINAL_STATES:
         return FINAL_STATES[kind]
     if at_work:
         if RunFolder(path).read_command() == "cancel":
             return RunState.cancelling
         return STATE_BY_EVENT.get(kind, RunState.running) if kind else RunState.starting
-    if kind == "launched" and not (path / PROCESS_FILE).is_file() and time.time() - _event_time(events[-1]) < SPAWN_S:
+    if kind == "launched" and not (path / PROCESS_FILE).is_file() and time.time() - event_time(events[-1]) < SPAWN_S:
         return RunState.starting
     return RunState.failed if kind == "launched" else RunState.lost  # failed: it never wrote an event
 
 
-def _read_first_and_last(path: Path) -> tuple[float | None, list[dict[str, Any]]]:
-    """Time of the first event, and the last events."""
+def read_start_and_last_events(path: Path) -> tuple[float | None, list[dict[str, Any]]]:
+    """Return the time of the first event, None if unknown, and the last events of a file."""
     try:
         with path.open("rb") as events:
             head = events.read(HEAD_BYTES)
@@ -396,7 +396,7 @@ def _read_first_and_last(path: Path) -> tuple[float | None, list[dict[str, Any]]
         tail = tail.partition(b"\n")[2]
     found = _parse_events(tail[: tail.rfind(b"\n") + 1])
     begun = _parse_events(head[: head.rfind(b"\n") + 1])[:1] or found[:1]
-    return (_event_time(begun[0]) if begun else None), found
+    return (event_time(begun[0]) if begun else None), found
 
 
 def _parse_events(lines: bytes) -> list[dict[str, Any]]:
@@ -412,13 +412,14 @@ def _parse_events(lines: bytes) -> list[dict[str, Any]]:
     return events
 
 
-def _event_time(event: dict[str, Any]) -> float:
+def event_time(event: dict[str, Any]) -> float:
+    """Return the time of an event in seconds since 1970; 0 if it has none."""
     time_ = event.get("time")
     return float(time_) if isinstance(time_, int | float) else 0.0
 
 
-def _last_state_event(events: list[dict[str, Any]]) -> str:
-    """Kind of the last event that determines the state."""
+def last_state_event(events: list[dict[str, Any]]) -> str:
+    """Return the kind of the last event that determines the state, or ""."""
     kinds = (event["kind"] for event in reversed(events))
     return next(
         (kind for kind in kinds if kind in FINAL_STATES or kind in STATE_BY_EVENT or kind in RUNNING_EVENTS), ""

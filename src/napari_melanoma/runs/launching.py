@@ -28,9 +28,9 @@ from napari_melanoma.core.run_folder import (
     TAIL_BYTES,
     RunFolder,
     RunState,
-    _event_time,
-    _last_state_event,
-    _read_first_and_last,
+    event_time,
+    last_state_event,
+    read_start_and_last_events,
     run_state,
 )
 from napari_melanoma.core.run_queue import draw_ticket
@@ -148,7 +148,7 @@ def read_run(path: Path) -> RunReport:
     """
     reap_children()
     folder, recipe = RunFolder(path), _read_recipe(path)
-    first, events = _read_first_and_last(path / EVENTS)
+    first, events = read_start_and_last_events(path / EVENTS)
     at_work = is_run_alive(path)
     state = run_state(path, events, at_work)
     metrics = _read_metrics(path / "metrics.csv")
@@ -168,7 +168,7 @@ def read_run(path: Path) -> RunReport:
         metrics=metrics,
         step=step,
         started=first,
-        ended=None if at_work or not events else _event_time(events[-1]),
+        ended=None if at_work or not events else event_time(events[-1]),
         best=max(measured, key=monitor.score, default=None),
         bundle=folder.bundle if (folder.bundle / "config.json").is_file() else None,
         comparison=_read_comparison(path),
@@ -233,7 +233,7 @@ def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], e
         return f"Waiting for {count} other run{'' if count == 1 else 's'} to end.{advice}"
     if state is RunState.failed:
         output = (
-            str(last["failed"].get("message", "")) if _last_state_event(events) == "failed" else _read_output_tail(path)
+            str(last["failed"].get("message", "")) if last_state_event(events) == "failed" else _read_output_tail(path)
         )
         return output or "The process ended at start-up without output."
     if state is RunState.lost:
