@@ -15,7 +15,15 @@ import pytest
 from napari_melanoma.core import config
 from napari_melanoma.core.config import Config, read_toml
 from napari_melanoma.core.errors import ConfigError, InputError, MalformedFile
-from napari_melanoma.core.parsing import MAX_DEPTH, parse_json, parse_toml, read_json, read_object, read_toml_table
+from napari_melanoma.core.parsing import (
+    MAX_DEPTH,
+    parse_json,
+    parse_toml,
+    read_json,
+    read_object,
+    read_object_or_empty,
+    read_toml_table,
+)
 
 SOURCES = Path(__file__).parents[2] / "src" / "napari_melanoma"
 
@@ -105,6 +113,7 @@ def test_unusual_toml_is_read():
 
 def test_an_object_is_expected_where_keys_are_read(tmp_path):
     assert "contains a list, expected an object" in refusal(tmp_path / "some.json", b"[]", read_object)
+    assert [read_object_or_empty(tmp_path / name) for name in ("some.json", "gone.json", "nul\0")] == [{}] * 3
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(tmp_path):

@@ -14,8 +14,8 @@ from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.io.photographs import read_image_size
-from napari_melanoma.io.results import read_object
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.privacy.pseudonyms import SHAPE
 
@@ -77,7 +77,7 @@ def _find_result_faults(image: CaseImage) -> Iterator[str]:
 
 def _find_risk_faults(image: CaseImage) -> Iterator[str]:
     """Report that the complete risk result is missing."""
-    if image.risk is not None and not read_object(image.risk.path):
+    if image.risk is not None and not read_object_or_empty(image.risk.path):
         yield (
             f"its risk, {image.risk.path.name}, is missing or damaged: the case contains only a summary. Estimate it "
             "again in the Slide dock."

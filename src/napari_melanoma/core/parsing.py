@@ -38,6 +38,14 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_object_or_empty(path: Path) -> dict[str, Any]:
+    """Read a JSON file that contains an object; empty if it does not exist or cannot be read."""
+    try:
+        return read_object(path)
+    except (OSError, ValueError):
+        return {}
+
+
 def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Parse JSON.
 

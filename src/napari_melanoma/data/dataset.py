@@ -15,10 +15,10 @@ from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, InputError, RunError
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import PathResolver, UnsafePath, allow_outside_files, describe_invalid_id, is_file
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.table_schema import COLUMN_NAMES
-from napari_melanoma.io.results import read_object
 
 Key = tuple[str, str]  # data set and image id
 Item = TypeVar("Item")
@@ -176,7 +176,7 @@ def iter_samples(folder: Path) -> Iterator[Sample | DataSetError]:
 
     Yields the sample or the fault of each row, in the order of the table.
     """
-    synthetic = "law" in read_object(folder / COHORT_FILE)
+    synthetic = "law" in read_object_or_empty(folder / COHORT_FILE)
     for entry in iter_entries(folder):
         found = make_sample(entry, folder) if isinstance(entry, DatasetEntry) else entry
         yield replace(found, synthetic=True) if synthetic and isinstance(found, Sample) else found

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError, UnreadableImage
+from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.parsing import read_object
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
 
 if TYPE_CHECKING:
@@ -106,10 +106,7 @@ def read_nnunet_labels(folder: Path) -> dict[str, int]:
     Name to value, without the background; empty if there is no such file or it has no names.
     """
     for candidate in (folder, folder.parent):
-        try:
-            labels = read_object(candidate / "dataset.json").get("labels")
-        except (OSError, MelanomaError):
-            continue
+        labels = read_object_or_empty(candidate / "dataset.json").get("labels")
         if isinstance(labels, dict):
             pairs = [(name, value) if isinstance(value, int) else (value, name) for name, value in labels.items()]
             return {str(name): int(value) for name, value in pairs if str(value).isdecimal() and int(value) > 0}

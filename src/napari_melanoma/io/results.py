@@ -15,7 +15,7 @@ import numpy as np
 from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import atomic_file, open_regular
-from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, Format, identify_format
 
 if TYPE_CHECKING:
@@ -221,13 +221,4 @@ def _wrong_array_error(path: Path, values: NDArray, expected: str) -> Unreadable
 
 def read_slide_result(folder: Path) -> dict[str, Any]:
     """Read ``result.json`` of a slide; empty if the analysis is unfinished or the file cannot be read."""
-    return read_object(folder / RESULT)
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read an object from a JSON file; empty if it cannot be read."""
-    try:
-        content = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    return read_object_or_empty(folder / RESULT)

@@ -19,6 +19,7 @@ from napari_melanoma.core.files import (
     temporary_name,
     write_json,
 )
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.provenance import array_fingerprint, collect_provenance
 from napari_melanoma.core.validity import NOTICE, TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.imaging.masks import (
@@ -43,7 +44,7 @@ from napari_melanoma.imaging.modality import (
 from napari_melanoma.imaging.postprocessing import RefinementConfig, find_other_lesions, refine_mask, smooth_probability
 from napari_melanoma.imaging.prompts import apply_prompts
 from napari_melanoma.io.photographs import Photograph, format_damage_warning
-from napari_melanoma.io.results import RESULT, read_object, write_mask, write_probability, write_rgb, write_table
+from napari_melanoma.io.results import RESULT, write_mask, write_probability, write_rgb, write_table
 from napari_melanoma.lesion.mask_record import PromptRecord
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.segmentation import LesionPrediction, LogitModel, predict_with_flips
@@ -466,7 +467,7 @@ def save_explanation(result: LesionResult, folder: Path) -> None:
     """Add prediction and heatmap to the stored result of the same mask, and keep everything else."""
     if result.heatmap is None:
         raise ValueError("expected a result with a heatmap")
-    stored = read_object(folder / RESULT)
+    stored = read_object_or_empty(folder / RESULT)
     if not stored:
         raise SaveError(f"{folder / RESULT} is missing or damaged: analyze the photograph again to save its heatmap.")
     with atomic_file(folder / HEATMAP) as temporary:
@@ -509,7 +510,7 @@ def _result_folder(folder: Path) -> Iterator[Path]:
 
 def _list_previous_files(folder: Path) -> set[str]:
     """List the files of a previous result in a folder, also without a readable ``result.json``."""
-    content = read_object(folder / RESULT)
+    content = read_object_or_empty(folder / RESULT)
     is_complete = all((folder / name).is_file() for name in ALWAYS_WRITTEN)
     if "lesion_found" not in content and (content or not is_complete):
         return set()

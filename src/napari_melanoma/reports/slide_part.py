@@ -12,6 +12,7 @@ from napari_melanoma.case.results import risk_to_json
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.polygons import joint_area
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.depth.readings import (
@@ -23,7 +24,7 @@ from napari_melanoma.depth.readings import (
     read_depth,
     read_depth_file,
 )
-from napari_melanoma.io.results import RESULT, RISK_FILE, read_object, read_slide_result
+from napari_melanoma.io.results import RESULT, RISK_FILE, read_slide_result
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings
 from napari_melanoma.reports.page import Block, Notice, Section, Table, Text, fields
@@ -121,7 +122,7 @@ class SlidePart:
 
 def is_slide_result(folder: Path) -> bool:
     """Return whether a folder contains results, readings or a risk of a slide."""
-    return is_slide_folder(folder) or "slide" in read_object(folder / RESULT)
+    return is_slide_folder(folder) or "slide" in read_object_or_empty(folder / RESULT)
 
 
 def _belongs_to(folder: Path, slide: Path) -> bool:
@@ -129,7 +130,9 @@ def _belongs_to(folder: Path, slide: Path) -> bool:
     recorded = recorded_slide(folder)
     if recorded is not None and recorded.resolve() == slide.resolve():
         return True
-    fingerprint = read_object(folder / SOURCE).get("fingerprint") or read_object(folder / RESULT).get("fingerprint")
+    fingerprint = read_object_or_empty(folder / SOURCE).get("fingerprint") or read_object_or_empty(folder / RESULT).get(
+        "fingerprint"
+    )
     return bool(fingerprint) and fingerprint == open_fingerprint(slide)
 
 
@@ -326,7 +329,7 @@ def _risk_sections(part: SlidePart, name: str, collector: Collector) -> Iterator
             (collector.add_problem(name, "its risk is damaged, and is not shown.", str(part.folder / RISK_FILE)),),
         )
     elif part.risk is not None:
-        stored = read_object(part.risk.path) or {**risk_to_json(part.risk), "patches": [], "options": {}}
+        stored = read_object_or_empty(part.risk.path) or {**risk_to_json(part.risk), "patches": [], "options": {}}
         yield risk_section(stored, pictures=RiskPictures(note=""), personal=collector.personal)
 
 

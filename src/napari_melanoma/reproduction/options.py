@@ -12,10 +12,9 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import SCALE_STEPS, Milestone, RunContext, usable_cores
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.formatting import format_duration
-from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.parsing import parse_error_reason, read_json, read_object_or_empty
 from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names, read_dataset
 from napari_melanoma.data.sources import describe_access, guess_source, list_sources
-from napari_melanoma.io.results import read_object
 from napari_melanoma.models.weights_location import find_weights_file
 from napari_melanoma.reproduction.papers import Budget, Paper, PhantomCohort, read_paper
 from napari_melanoma.reproduction.planning import ReproductionFolder, ReproductionPlan
@@ -343,7 +342,7 @@ def phantom_notices(folders: Iterable[Path]) -> list[str]:
     """Note the data sets that are phantom cohorts, and the best possible results on them."""
     found = []
     for folder in dict.fromkeys(folders):
-        facts = read_object(folder / PHANTOM)
+        facts = read_object_or_empty(folder / PHANTOM)
         if "law" in facts:
             found.append(" ".join(filter(None, [PHANTOM_NOTICE, _best_areas_text(facts)])))
     return found

@@ -13,7 +13,8 @@ from napari_melanoma.classification.classify import explain_unused
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DiskFull, InputError, SaveError, describe_error
 from napari_melanoma.core.files import back_up_file, normalize_name, write_json
-from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_object, read_slide_result, write_table
+from napari_melanoma.core.parsing import read_object_or_empty
+from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_table
 from napari_melanoma.risk.comparators import COMPARATOR_METHODS
 from napari_melanoma.risk.contributions import PARTS
 from napari_melanoma.risk.inputs import RiskCase, case_of_patch, case_of_slide
@@ -161,7 +162,7 @@ class _RiskFolders:
         """Whether a folder is neither used in this run nor that of a slide."""
         if normalize_name(name) in self._used:
             return False
-        owner = read_object(self._out / name / SOURCE).get("fingerprint")
+        owner = read_object_or_empty(self._out / name / SOURCE).get("fingerprint")
         return owner is None or owner == open_fingerprint(patch)
 
 

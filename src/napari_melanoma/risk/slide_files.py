@@ -14,9 +14,10 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.map_placement import MapPlacement
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
-from napari_melanoma.io.results import RISK_FILE, read_object, read_slide_result
+from napari_melanoma.io.results import RISK_FILE, read_slide_result
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
 from napari_melanoma.risk.inputs import case_of_slide
 from napari_melanoma.risk.patches import DEEPEST_PATCH, LESION_PATCH
@@ -116,7 +117,7 @@ def read_network_depth(folder: Path) -> NetworkDepth | None:
 
     None if there is none, or if the file is not complete.
     """
-    found = read_object(folder / RISK_FILE)
+    found = read_object_or_empty(folder / RISK_FILE)
     if not _is_complete(found) or not found["patches"]:
         return None
     first, depth, mpp = found["patches"][0], found["depth"], found["options"].get("mpp")
@@ -141,7 +142,7 @@ def read_risk(folder: Path) -> StoredRisk:
     lesions = read_slide_result(folder).get("lesions") or ()
     harmful = [one for one in lesions if one.get("label") not in BENIGN_NAMES and one.get("seed_row_px") is not None]
     found = StoredRisk(known.depth, known.row, len(known.lines) + len(harmful))
-    prediction = read_object(folder / RISK_FILE)
+    prediction = read_object_or_empty(folder / RISK_FILE)
     if not prediction:
         fault = f"{RISK_FILE} cannot be read. Estimate the risk again." if (folder / RISK_FILE).is_file() else ""
         return replace(found, fault=fault)
@@ -166,7 +167,7 @@ def read_risk_map(folder: Path, method: str, prediction: Mapping[str, Any]) -> R
     """Read an explanation map; None if there is none for this prediction."""
     import tifffile
 
-    about = read_object(folder / RISK_FOLDER / f"{method}.json")
+    about = read_object_or_empty(folder / RISK_FOLDER / f"{method}.json")
     if about.get("of") != prediction_stamp(prediction):
         return None
     try:
@@ -207,7 +208,7 @@ def write_gallery(
 
 def read_gallery(folder: Path, prediction: Mapping[str, Any]) -> dict[str, Any]:
     """Read the positions in a slide that activate each feature most; empty if there are none for this prediction."""
-    found = read_object(folder / RISK_FOLDER / GALLERY_FILE)
+    found = read_object_or_empty(folder / RISK_FOLDER / GALLERY_FILE)
     return found if found.get("of") == prediction_stamp(prediction) else {}
 
 

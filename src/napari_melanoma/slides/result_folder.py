@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import normalize_name, save_error, write_json
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
-from napari_melanoma.io.results import HEATMAP, LESIONS, OUTLINES, RESULT, TISSUE, read_object
+from napari_melanoma.io.results import HEATMAP, LESIONS, OUTLINES, RESULT, TISSUE
 from napari_melanoma.io.slide_spec import SlideResultSpec
 from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result
 from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
@@ -108,7 +109,9 @@ def record_slide(folder: Path, slide: Path, *, record_name: bool = False) -> Non
     path = {"slide": str(slide.absolute())} if record_name else {}
     if relative := _relative_path(folder, slide):
         path["relative"] = relative
-    write_json(folder / SOURCE, {**read_object(folder / SOURCE), **path, "fingerprint": open_fingerprint(slide)})
+    write_json(
+        folder / SOURCE, {**read_object_or_empty(folder / SOURCE), **path, "fingerprint": open_fingerprint(slide)}
+    )
 
 
 def recorded_slide(folder: Path) -> Path | None:
@@ -116,7 +119,7 @@ def recorded_slide(folder: Path) -> Path | None:
 
     Returns the recorded absolute path even if the slide no longer exists; None if no slide is recorded.
     """
-    recorded = read_object(folder / SOURCE)
+    recorded = read_object_or_empty(folder / SOURCE)
     relative, path = recorded.get("relative"), recorded.get("slide")
     if isinstance(relative, str) and relative:
         found = Path(os.path.normpath(folder.absolute() / PurePosixPath(relative)))
@@ -169,7 +172,7 @@ def _candidate_names(stem: str, fingerprint: str) -> Iterator[str]:
 
 def _recorded_fingerprints(folder: Path) -> set[str]:
     """Fingerprints of the slides that a folder belongs to; empty if there are none."""
-    recorded = [read_object(folder / name).get("fingerprint", "") for name in (SOURCE, RESULT)]
+    recorded = [read_object_or_empty(folder / name).get("fingerprint", "") for name in (SOURCE, RESULT)]
     owners = {str(one) for one in (*recorded, read_notes(folder).fingerprint)} - {""}
     if (folder / STORE).is_dir():
         with suppress(InputError):
