@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
-from napari_melanoma.risk.comparators import LogisticRegression, expit
+from napari_melanoma.risk.comparators import LogisticRegression
 from napari_melanoma.risk.contributions import coalitions, shapley_shares
 from napari_melanoma.risk.patches import choose_patch_positions, patch_center
 from napari_melanoma.risk.prediction import pool_predictions

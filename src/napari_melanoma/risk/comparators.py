@@ -70,7 +70,7 @@ class ImageLogistic(Config):
 
     def predict(self, log_odds: float) -> float:
         """Return the probability of the positive class, in [0, 1]."""
-        return float(expit(self.slope * log_odds + self.intercept))
+        return float(LogisticRegression(np.array([self.slope]), self.intercept).predict([log_odds]))
 
 
 class Comparators(Config):
@@ -277,18 +277,17 @@ class LogisticRegression:
 
     def predict(self, inputs: ArrayLike) -> NDArray[np.float64]:
         """Return the probability of the positive class, float64 (case,), in [0, 1]."""
+        from scipy.special import expit
+
         return expit(self.log_odds(inputs))
-
-
-def expit(log_odds: ArrayLike) -> NDArray[np.float64]:
-    """Convert log odds into probabilities, float64 of the same shape, without overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * np.asarray(log_odds, np.float64)))
 
 
 def _fit_newton(
     matrix: NDArray[np.float64], truth: NDArray[np.float64], start: NDArray[np.float64], ridge: float
 ) -> NDArray[np.float64]:
     """Weights and intercept, float64 (input + 1,); a step is halved while it would increase the loss."""
+    from scipy.special import expit
+
     penalty = np.append(np.full(matrix.shape[1] - 1, ridge), 0.0)
     found, loss = start, _loss(matrix, truth, start, penalty)
     for _ in range(ROUNDS):
