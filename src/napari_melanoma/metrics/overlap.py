@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.imaging.masks import bounding_box, grow_box
-from napari_melanoma.metrics.statistics import Estimate, few_groups_factor
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -317,27 +317,19 @@ def _estimate_pooled(
 ) -> dict[str, Estimate]:
     """Estimate metrics of pooled counts of one or several models; all use the same groups."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
-    side = counts[0].shape[-1]
-    sums = [np.zeros((len(names), side, side), np.float64) for _ in counts]
+    shape = counts[0].shape[1:]
+    sums = [np.zeros((len(names), *shape), np.float64) for _ in counts]
     for total, table in zip(sums, counts, strict=True):
         np.add.at(total, index, table)
-    center = measured([total.sum(0) for total in sums])
-    drawn: dict[str, NDArray[np.float64]] = {}
-    if len(names) > 1:
-        random = np.random.default_rng(seed)
-        times = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=rounds)
-        drawn = measured([(times @ total.reshape(len(names), -1)).reshape(rounds, side, side) for total in sums])
-    found = {}
-    for name, value in center.items():
-        mean = float(value)
-        if np.isnan(mean):
-            continue
-        low, high = np.nan, np.nan
-        if drawn:
-            ends = np.nanpercentile(drawn[name], [2.5, 97.5])
-            low, high = np.clip(mean + few_groups_factor(len(names)) * (ends - mean), *bounds)
-        found[name] = Estimate(mean, float(low), float(high), len(counts[0]))
-    return found
+
+    def statistics(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return measured([np.tensordot(times, total, axes=1) for total in sums])
+
+    return {
+        name: Estimate(value, *bootstrap_interval(value, drawn, len(names), bounds=bounds), len(counts[0]))
+        for name, (value, drawn) in draw_statistics(statistics, range(len(names)), rounds=rounds, seed=seed).items()
+        if np.isfinite(value)
+    }
 
 
 def _pixel_sums(counts: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
