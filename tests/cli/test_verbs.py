@@ -21,6 +21,7 @@ from napari_melanoma import doctor
 from napari_melanoma.cli import app, application
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.lesion.results import SALT
+from napari_melanoma.models import DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER
 from napari_melanoma.runs import train
 
 VERBS = (
@@ -122,7 +123,10 @@ def test_models_are_listed_and_shown(run, tiny: Path, lines) -> None:
     assert (model["event"], model["name"], model["input_size"]) == ("model", "tiny", 64)
     assert summary["path"] == str(tiny)
     listed = lines(run("models", "list", "--json").stdout)
-    assert listed[-1]["count"] == sum(line["event"] == "model" for line in listed)
+    models = {line["name"]: line["modalities"] for line in listed if line["event"] == "model"}
+    assert listed[-1]["count"] == len(models)
+    classifiers = models[DEFAULT_CLASSIFIER], models[DEFAULT_PHONE_CLASSIFIER]
+    assert classifiers == (["dermoscopic"], ["macroscopic"])
 
 
 def test_architectures_are_listed_with_their_size_and_source(run, lines) -> None:

@@ -360,11 +360,14 @@ def test_cutting_tiles_can_be_canceled(annotating, tmp_path, monkeypatch):
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 9, 9))
     monkeypatch.setattr(tile_sets, "make_tile_data", never_ends)
-    person.clicks("region_data")
-    dialog = next(one for one in dock.window().findChildren(QDialog) if one.objectName() == "tile_data_dialog")
-    dialog.folder_field.setText(str(tmp_path / "tiles"))
-    dialog._on_make()
-    person.until(begun.is_set)
+    for _ in range(2):
+        person.clicks("region_data")
+        (dialog,) = (one for one in dock.window().findChildren(QDialog, "tile_data_dialog") if one.isVisible())
+        dialog.folder_field.setText(str(tmp_path / "tiles"))
+        dialog._on_make()
+        person.until(begun.is_set)
+    # The second data set, into the same folder, is refused while the first one is being made.
+    assert dock.status.text == "The previous data set is still being made or canceled. Try again soon."
     dock.status.cancel_button.click()
     person.waits()
     assert dock.status.text == "Canceled."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from napari.components import ViewerModel
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.models import AUTOMATIC, DEFAULT_BUNDLE, DEFAULT_CLASSIFIER, registry
+from napari_melanoma.models import AUTOMATIC, DEFAULT_BUNDLE, DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER, registry
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
@@ -84,8 +85,12 @@ def test_the_stored_classifier_may_depend_on_the_photograph_or_be_none(picker, l
     made = picker(ClassifierPicker)
     made.select_stored(AUTOMATIC)
     assert (made.model, listings) == (AUTOMATIC, [])
-    assert made.model_for("dermoscopic") == DEFAULT_CLASSIFIER
+    models = [DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER]
+    assert [made.model_for(modality) for modality in ("dermoscopic", "macroscopic")] == models
+    assert made.model_for(None) == DEFAULT_CLASSIFIER
+    assert [made.combo.itemText(index) for index in range(4)] == ["no prediction", "automatic", *sorted(models)]
     assert made.combo.currentText() == "automatic"
+    assert made.combo.itemData(1, Qt.ItemDataRole.ToolTipRole) == f"{' or '.join(models)}, by the type of photograph"
     none = picker(ClassifierPicker)
     none.select_stored("")
     assert (none.model, none.model_for("dermoscopic")) == ("", "")
