@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from importlib import invalidate_caches
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from napari_melanoma.data.source_import import import_source
 from napari_melanoma.io.results import read_table, write_rgb
 from napari_melanoma.models import zoo
 from napari_melanoma.models.bundle import BundleConfig
-from napari_melanoma.training import losses
+from napari_melanoma.training import losses, schedules
 from napari_melanoma.training.recipe import TrainRecipe
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/how-to/extending.md"
@@ -175,5 +176,12 @@ def test_new_public_data_set_needs_one_file(added, tmp_path):
     }
 
 
-def test_the_page_has_an_example_of_each():
+def test_the_page_has_an_example_of_each_and_the_arguments_of_all():
     assert set(EXAMPLES) == {"models/zoo", "training/losses", "data/sources"}
+    named = set(re.findall(r"`((?:build|loss|find)\(.*?\))`", PAGE.read_text(encoding="utf-8")))
+    functions = {
+        *(known.build for known in (*zoo.list_architectures().values(), *schedules.schedules().values())),
+        *(known.function for known in losses.losses().values() if not known.spec.weighted and not known.spec.focused),
+        *(known.find_records for known in sources.list_sources().values()),
+    }
+    assert named == {f"{each.__name__}({', '.join(signature(each).parameters)})" for each in functions}
