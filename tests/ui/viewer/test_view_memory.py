@@ -18,7 +18,7 @@ from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar, get_visible_region, shows_whole_slide
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
-from napari_melanoma.ui.viewer.view_memory import center_view, get_current_picture
+from napari_melanoma.ui.viewer.view_memory import center_view, get_current_picture, show_photograph
 from napari_melanoma.ui.widgets.job import tasks
 
 user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.FIXTURES)
@@ -67,6 +67,19 @@ def test_a_slide_is_fitted_at_first_and_its_view_restored(several):
         dock.picker.step(1)
         now = (*get_camera(viewer).center[-2:], get_camera(viewer).zoom)
         assert now == pytest.approx(left[dock.slide.identity])
+
+    # A slide that is rotated while a photograph is in view is restored at the same pixel.
+    layer, center = dock.slide.layers[0], get_visible_region(viewer, dock.slide).center
+    photograph = viewer.add_image(np.zeros((64, 64, 3), np.uint8), rgb=True, units=layer.units)
+    show_photograph(viewer, photograph)
+    assert not layer.visible
+    several.clicks("rotate_right")
+    dock.picker.combo.activated.emit(dock.picker.combo.currentIndex())
+    assert layer.visible
+    assert get_visible_region(viewer, dock.slide).center == pytest.approx(center)
+    assert get_camera(viewer).zoom == pytest.approx(left[dock.slide.identity][-1])
+    several.clicks("rotate_left")
+    viewer.layers.remove(photograph)
 
     # Button and key bring the slide in view.
     dock.picker.step(-1)

@@ -38,7 +38,10 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 class SavedView(NamedTuple):
-    """The view of an image: center (y, x), zoom, and the scale of the image at that time."""
+    """The view of an image: center (row, column) in its pixels, zoom, and the scale of the image at that time.
+
+    The center stays at the same pixel if the image is rotated or scaled before the view is restored.
+    """
 
     center: tuple[float, float]
     zoom: float
@@ -80,7 +83,7 @@ def restore_view(viewer: Viewer, picture: Picture) -> None:
         fit_view(viewer, picture)
         return
     y, x = (new / old for new, old in zip(_scale(picture), kept.scale, strict=True))
-    camera.center = (*tuple(camera.center)[:-2], kept.center[0] * y, kept.center[1] * x)
+    camera.center = (*tuple(camera.center)[:-2], *picture[0].data_to_world(kept.center)[-2:])
     camera.zoom = kept.zoom / (y * x) ** 0.5
 
 
@@ -89,7 +92,8 @@ def save_view(viewer: Viewer) -> None:
     camera = get_camera(viewer)
     for other in list_pictures(viewer):
         if _state(other).get("current"):
-            view = SavedView((camera.center[-2], camera.center[-1]), float(camera.zoom), _scale(other))
+            row, column = other[0].world_to_data(camera.center)[-2:]
+            view = SavedView((float(row), float(column)), float(camera.zoom), _scale(other))
             # A fitted view is not saved but fitted again, since the canvas may be resized.
             _set_state(other, {"view": None if is_fitted(viewer, other) else view, "current": False})
 
