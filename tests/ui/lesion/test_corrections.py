@@ -87,7 +87,7 @@ def test_an_untouched_mask_is_stored_once_as_accepted(analyzed, corrections):
     assert len(corrections.rows()) == 1
 
 
-def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed, corrections):
+def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed, corrections, tmp_path):
     own = analyzed.mask.copy()
     analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
     analyzed.finds(QComboBox, "diagnosis").setEditText(" blue nevus ")
@@ -119,10 +119,15 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
     (row,) = corrections.rows()
     assert row["review"] == "corrected"
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
+    # Undoing it reports the folder in which it was undone, although another one is selected meanwhile.
     analyzed.clicks("undo_correction")
+    analyzed.dock.corrections_controller.corrections_store.folder = tmp_path / "another"
     analyzed.waits()
     (row,) = corrections.rows()
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), stored)
+    assert "1 image with masks in total" in analyzed.dock.status.text
+    assert ">my corrections</a>" in analyzed.dock.status.text
+    assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
 
 
 def test_a_changed_threshold_counts_as_a_correction(analyzed, corrections):

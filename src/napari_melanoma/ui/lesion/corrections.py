@@ -184,18 +184,19 @@ class LesionCorrectionsController(QObject):
             self._report_stored(f"{stored.image_id} is already stored as {stored.review}", self.corrections_store.index)
 
     def _report_stored(self, message: str, index: CorrectionsIndex) -> None:
-        """Report with a link to the folder that has the photograph: another one may be selected by now."""
-        link = self._controls.icons.link
-        train = f" {link('train', 'Train on them')}." if index.total else ""
-        folder_link = link(index.folder.as_uri(), index.folder.name)
-        self._controls.status.end(
-            "storing", f"{message} in {folder_link}: {format_count(index.total, 'image')} with masks in total.{train}"
-        )
+        """Report with a link to training."""
+        train = f" {self._controls.icons.link('train', 'Train on them')}." if index.total else ""
+        self._controls.status.end("storing", f"{message} in {self._describe_folder(index)}{train}")
 
-    def _on_undone(self, image_id: str | None) -> None:
-        for identity in self._last_keys:
-            lesion = self._lesion(identity)
-            stored_row = {} if lesion is None else self.corrections_store.index.rows.get(lesion.image_digest, {})
+    def _describe_folder(self, index: CorrectionsIndex) -> str:
+        """Return a link to a folder and its number of images: another folder may be selected by now."""
+        folder_link = self._controls.icons.link(index.folder.as_uri(), index.folder.name)
+        return f"{folder_link}: {format_count(index.total, 'image')} with masks in total."
+
+    def _on_undone(self, image_id: str | None, index: CorrectionsIndex) -> None:
+        for identity, (*_, folder) in self._last_keys.items():
+            lesion = self._lesion(identity) if folder == index.folder else None
+            stored_row = {} if lesion is None else index.rows.get(lesion.image_digest, {})
             if lesion is not None and lesion.corrected and stored_row.get("image_id", image_id) == image_id:
                 lesion.unsaved = True  # the corrections are no longer stored elsewhere
                 self._controller.autosave.save(identity, self._controller.store)
@@ -203,8 +204,7 @@ class LesionCorrectionsController(QObject):
         self._diagnoses.clear()
         self._stored_digests.clear()
         self.update_view()
-        count = self.corrections_store.index.total
-        message = f"Undid the last change of {image_id}: {format_count(count, 'image')} with masks in total."
+        message = f"Undid the last change of {image_id} in {self._describe_folder(index)}"
         self._controls.status.show_message(message if image_id else "Nothing to undo.")
 
     def _on_failed(self, error: Exception) -> None:

@@ -87,10 +87,13 @@ class StoredCorrection:
 
 
 class CorrectionsStore(QObject):
-    """The corrections folder of a dock; reads and writes it in a thread."""
+    """The corrections folder of a dock; reads and writes it in a thread.
+
+    ``undone``: the ``image_id`` of the change, None if there was none, and the index of the folder afterwards.
+    """
 
     changed = Signal()
-    undone = Signal(object)
+    undone = Signal(object, object)
     failed = Signal(object)
 
     def __init__(self, settings: ReviewSettings, parent: QObject) -> None:
@@ -254,7 +257,7 @@ def _undo(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - as above
     def show(store: CorrectionsStore) -> None:
         store.set_index(index)
         corrections_changed().changed.emit(folder)
-        store.undone.emit(image_id)
+        store.undone.emit(image_id, index)
 
     return show
 
