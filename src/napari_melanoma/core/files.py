@@ -163,6 +163,14 @@ def normalize_name(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def is_same_folder(one: Path, other: Path) -> bool:
+    """Whether two paths are one folder, also on a disk that ignores upper and lower case."""
+    try:
+        return one == other or one.samefile(other)
+    except OSError:  # one of them does not exist
+        return False
+
+
 def _check_not_file(path: Path) -> None:
     """Raise if a folder would replace a file, which belongs to the user."""
     if not path.is_dir():

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, InputError, RunError
-from napari_melanoma.core.files import atomic_file, save_error
+from napari_melanoma.core.files import atomic_file, is_same_folder, save_error
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import PathResolver, UnsafePath, allow_outside_files, describe_invalid_id, is_file
@@ -149,14 +149,6 @@ def require_outside_datasets(out: Path, folders: Iterable[Path]) -> None:
             raise InputError(
                 f"{out} {where} the data set {folder}, which results must not change. Choose a folder outside of it."
             )
-
-
-def is_same_folder(one: Path, other: Path) -> bool:
-    """Whether two paths are one folder, also on a disk that ignores upper and lower case."""
-    try:
-        return one == other or one.samefile(other)
-    except OSError:  # one of them does not exist
-        return False
 
 
 def list_surrounding_datasets(folder: Path) -> list[Path]:

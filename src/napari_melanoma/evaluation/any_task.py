@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import is_same_folder
 from napari_melanoma.data.dataset import (
-    is_same_folder,
     list_surrounding_datasets,
     read_dataset,
     require_outside_datasets,

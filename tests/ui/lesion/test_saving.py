@@ -138,6 +138,11 @@ def test_no_report_is_written_of_a_result_that_was_replaced(home, qtbot, tmp_pat
     assert not bar.report_button.isEnabled()
     bar.set_target(second)
     assert bar.report_button.isEnabled()
+    # Names that differ in case alone are two folders, unless the disk ignores case.
+    (tmp_path / "MOLE").mkdir()
+    ignores_case = (tmp_path / "mole").exists()
+    bar.set_saved(first, tmp_path / "MOLE")
+    assert bar.report_button.isEnabled() is not ignores_case
 
 
 def kept():

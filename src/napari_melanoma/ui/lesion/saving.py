@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError, SaveError
+from napari_melanoma.core.files import is_same_folder, normalize_name
 from napari_melanoma.core.paths import is_device_name
 from napari_melanoma.ui.lesion.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -224,8 +225,7 @@ class SaveBar(QWidget):
         self._settings = settings
         self._target: SaveTarget | None = None
         self._pending_target: SaveTarget | None = None
-        self._saved_folders: dict[Path, tuple[str, str]] = {}
-        self._saved_results: dict[str, Path] = {}  # folder of each photograph
+        self._saved: dict[Path, SaveTarget] = {}  # what each folder contains; the folder that was saved last at the end
         self.button = named(QPushButton("Save"), "save", "Save", "")
         self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
         self.report_button = tool_button("lesion_report", "Report", "", "Report ...")
@@ -251,10 +251,8 @@ class SaveBar(QWidget):
 
     def set_saved(self, target: SaveTarget, folder: Path) -> None:
         """Record which result a folder contains: saving it again replaces it without confirmation."""
-        key = _folder_key(folder)
-        self._saved_folders[key] = (target.identity, target.image_digest)
-        others = {identity: other for identity, other in self._saved_results.items() if _folder_key(other) != key}
-        self._saved_results = {**others, target.identity: folder}
+        self._saved = {other: saved for other, saved in self._saved.items() if not _is_same_folder(other, folder)}
+        self._saved[folder] = target
         self._update_report_button()
 
     def save(self) -> None:
@@ -268,17 +266,23 @@ class SaveBar(QWidget):
             self._request_save(self._target, result_folder(self._settings.folder, self._target.name))
 
     def _update_report_button(self) -> None:
-        is_saved = self._target is not None and self._target.identity in self._saved_results
+        is_saved = bool(self._list_saved())
         self.report_button.setEnabled(is_saved)
         tip = "Write a report of the saved result as HTML and PDF file"
         self.report_button.setToolTip(tip if is_saved else "Save the result first: the report is written from it")
 
     def _on_report(self) -> None:
-        if self._target is not None:
-            self.report_requested.emit(self._saved_results[self._target.identity])
+        self.report_requested.emit(self._list_saved()[-1])
+
+    def _list_saved(self) -> list[Path]:
+        """List the folders that contain the result of the photograph, the last one at the end."""
+        return [
+            folder for folder, saved in self._saved.items() if self._target and saved.identity == self._target.identity
+        ]
 
     def _request_save(self, target: SaveTarget, folder: Path) -> None:
-        if folder.exists() and self._saved_folders.get(_folder_key(folder)) != (target.identity, target.image_digest):
+        contents = [saved[:2] for other, saved in self._saved.items() if _is_same_folder(other, folder)]
+        if folder.exists() and contents != [target[:2]]:
             self._confirm_replace(target, folder)
         else:
             self.save_requested.emit(target, folder)
@@ -310,6 +314,6 @@ class SaveBar(QWidget):
             self.save_requested.emit(target, folder)
 
 
-def _folder_key(folder: Path) -> Path:
-    """The same key for all spellings of a folder on a case-insensitive file system."""
-    return Path(str(folder).casefold())
+def _is_same_folder(one: Path, other: Path) -> bool:
+    """Whether two paths are one folder; only those that differ in spelling alone are compared on the disk."""
+    return normalize_name(str(one)) == normalize_name(str(other)) and is_same_folder(one, other)
