@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import current_thread, main_thread
 
 import pytest
 from fake_slides import FakeAnalysis, draw_fluorescence, draw_slide
@@ -14,7 +15,15 @@ from qtpy.QtWidgets import QApplication, QCheckBox, QMessageBox, QSlider, QToolB
 from slide_stage import FIXTURES, with_slide_dock
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.slides.notes import NOTES, LayerDisplay, SlideMeasurement, SlideView, read_notes, write_notes
+from napari_melanoma.slides.notes import (
+    NOTES,
+    LayerDisplay,
+    NotesFile,
+    SlideMeasurement,
+    SlideView,
+    read_notes,
+    write_notes,
+)
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.ui.slide import run_manager, view_history
 from napari_melanoma.ui.slide.tissue import CORRECTED_FILE
@@ -167,13 +176,20 @@ def closes_the_dock_and_opens_another(person, qtbot):
     return [other]
 
 
-def test_view_is_saved_after_a_while_when_the_dock_is_hidden_and_when_layers_are_deleted(person, slide_path):
+def test_view_is_saved_after_a_while_and_when_the_dock_is_hidden_or_deleted(person, slide_path, qtbot, monkeypatch):
     open_located(person, slide_path)
     folder = person.dock.result_location.folder
     assert not (folder / NOTES).exists()  # a slide that was only opened
     looks_at(person, *PLACES[0])
-    person.dock.hide()
-    assert stored_place(folder) == pytest.approx(PLACES[0])  # at once: the window may be about to close
+    # Hiding the dock does not wait for a slow disk.
+    threads, save = [], NotesFile.save
+    with monkeypatch.context() as patch:
+        patch.setattr(NotesFile, "save", lambda *args: (threads.append(current_thread()), save(*args))[1])
+        person.dock.hide()
+        person.waits()
+    assert len(threads) == 1
+    assert main_thread() not in threads
+    assert stored_place(folder) == pytest.approx(PLACES[0])
     person.dock.show()
     person.dock.memory._timer.setInterval(20)
     looks_at(person, *PLACES[1])
@@ -188,6 +204,12 @@ def test_view_is_saved_after_a_while_when_the_dock_is_hidden_and_when_layers_are
     write_notes(folder, replace(read_notes(folder), view=None))
     open_located(person, slide_path)
     assert is_fitted(person.viewer, tuple(person.dock.slide.layers))
+
+    # The window closes before the view was saved.
+    looks_at(person, *PLACES[1])
+    with qtbot.waitSignal(person.dock.destroyed):
+        person.viewer.window.remove_dock_widget(person.dock)
+    assert stored_place(folder) == pytest.approx(PLACES[1])
 
 
 def test_the_view_of_each_of_several_slides_is_kept(person, slide_path, tmp_path, monkeypatch):
@@ -299,6 +321,7 @@ def test_saving_the_view_keeps_what_another_window_has_saved(person, slide_path)
     write_notes(folder, replace(notes, measures=(line,), pixel_size=PixelSize(2.0, 2.0, "given"), layers=lesions))
     looks_at(person, *PLACES[0])
     person.dock.hide()
+    person.waits()
     stored = read_notes(folder)
     assert stored.view is not None
     assert (stored.measures, stored.pixel_size, stored.layers) == ((line,), PixelSize(2.0, 2.0, "given"), lesions)
@@ -309,6 +332,7 @@ def test_saving_the_view_keeps_what_another_window_has_saved(person, slide_path)
     person.waits()
     layer.visible = False
     person.dock.hide()
+    person.waits()
     assert not notes_of(person).layers["counts"].visible
 
 
@@ -337,7 +361,7 @@ def test_hidden_layers_stay_hidden(analysed, tmp_path):
     assert not analysed.finds(QCheckBox, "slide_heatmap").isChecked()
 
     # On switching, too.
-    assert not viewer.layers["section lesions"].visible
+    analysed.until(lambda: not viewer.layers["section lesions"].visible)
     open_located(analysed, draw_slide(tmp_path / "second.tif", tint=3))
     dock.picker.step(1)
     assert dock.slide.is_shown

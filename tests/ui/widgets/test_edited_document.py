@@ -182,7 +182,7 @@ def test_a_document_that_is_destroyed_writes_every_slide(qtbot):
         desk.sets(identity)
         desk.waits()
     desk.disk.full = False
-    desk.document._writer.stamps.clear()  # so that each write has a note
+    desk.document._stamps.clear()  # so that each write has a note
     with qtbot.waitSignal(desk.parent.destroyed):
         desk.parent.deleteLater()
     assert desk.disk.files == {Path("a"): "a", Path("b"): "b"}
@@ -196,7 +196,7 @@ def test_an_unexpected_error_of_one_slide_does_not_keep_others_from_being_saved(
             raise RuntimeError("unexpected")
         return write(state, stamp)
 
-    monkeypatch.setattr(desk.document._writer, "_write", fail_for_a)
+    monkeypatch.setattr(desk.document, "_write", fail_for_a)
     desk.sets("one")
     desk.opens("b")
     desk.sets("two")

@@ -456,6 +456,7 @@ class SlideDock(SlideControls):
         location = self.context.location
         folder = None if location is None else location.slide_folder or location.folder
         self.context.flush_requested.emit()
+        self.run_manager.flush_notes()
         if folder is None or not folder.is_dir():
             self._on_failed(InputError(NO_RESULTS))
         else:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import SaveError
 from napari_melanoma.slides.notes import NotesFile, SlideNotes
 from napari_melanoma.ui.viewer.garbage import collection_paused
+from napari_melanoma.ui.widgets.edited_document import LatestStateWriter
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
@@ -88,6 +88,8 @@ class SlideRunManager(QObject):
         self._search_tasks.succeeded.connect(self._on_found)
         self._search_tasks.failed.connect(self.failed)
         self._write_tasks.failed.connect(self.failed)
+        # In the queue of the searches, so that a slide that is opened again is not read before it is written.
+        self._notes = LatestStateWriter(self, self._search_tasks, _save_notes, self._on_notes_saved, self.failed.emit)
 
     @property
     def root(self) -> Path:
@@ -128,25 +130,24 @@ class SlideRunManager(QObject):
         self._write_tasks.submit(str(folder), lambda: partial(_send_command, folder, command))
 
     def save_notes(self, location: SlideResultLocation) -> None:
-        """Save bookmarks, measurements, scale and view with the results."""
-        # In the queue of the searches, so that a slide that is opened again is not read before it is written.
-        self._search_tasks.submit(f"{location.folder} notes", lambda: partial(_save_notes, location))
+        """Save bookmarks, measurements, scale and view with the results, in the background."""
+        self._notes.save(location)
 
-    def write_notes(self, location: SlideResultLocation) -> None:
-        """Save the notes now, without a thread: the window may be about to close."""
-        self._search_tasks.drop(f"{location.folder} notes")
-        try:
-            self._on_found(_save_notes(location, RunContext()))
-        except SaveError as error:
-            self.failed.emit(error)
+    def flush_notes(self) -> None:
+        """Save notes now that are not saved yet."""
+        self._notes.flush()
 
-    def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a location, running slides, or a message
+    def _on_notes_saved(self, message: str | None) -> None:
+        if message:
+            self.message.emit(message)
+
+    def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a location, running slides, or a function to call
         if isinstance(found, SlideResultLocation):
             self.results_found.emit(found)
-        elif not isinstance(found, str):
+        elif callable(found):
+            found()
+        else:
             self.running_slides_found.emit(found)
-        elif found:
-            self.message.emit(found)
 
     def _on_started(self, launch_result: tuple[SlideAnalysisRequest, str, Path]) -> None:
         self._launch_result = launch_result
@@ -290,6 +291,6 @@ def _send_command(folder: Path, command: RunCommand, run: RunContext) -> None:
         send_command(folder, command)
 
 
-def _save_notes(location: SlideResultLocation, run: RunContext) -> str:
+def _save_notes(location: SlideResultLocation) -> str:
     """Save the notes with the results; return a message for the user, empty if there is none."""
     return location.notes_file.save(location.notes)

@@ -210,7 +210,7 @@ class SlideMemory(QObject):
         events = self._viewer.layers.events
         context.connections.connect(events.inserted, self._on_inserted)
         context.connections.connect(events.removing, self._on_removing)
-        context.flush_requested.connect(self.flush)
+        context.flush_requested.connect(self.save)
         self._layer_events = Connections()
         self.destroyed.connect(self._layer_events.close)
         history.settled.connect(self._on_settled)
@@ -249,11 +249,6 @@ class SlideMemory(QObject):
         """Save what has changed, in the background."""
         if self._update_notes() and self._context.location is not None:
             self._context.run_manager.save_notes(self._context.location)
-
-    def flush(self) -> None:
-        """Save what has changed now: the window may be about to close."""
-        if self._update_notes() and self._context.location is not None:
-            self._context.run_manager.write_notes(self._context.location)
 
     def _is_restored(self, slide: ViewerSlide) -> bool:
         """Return whether the view of a slide was restored since it was opened."""

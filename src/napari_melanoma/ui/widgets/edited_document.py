@@ -157,11 +157,12 @@ class EditedDocument(SlideDocument[State]):
         write: Callable[[State, Stamp | None], StoredValue] | None = None,
     ) -> None:
         super().__init__(parent)
-        self._read = read
+        self._read, self._write = read, write
         self._slow_edit_count = 0
-        self._writer = writer = None if write is None else _LatestStateWriter(self, write)
-        if writer is not None:
-            self.destroyed.connect(lambda: writer.flush())  # the lambda keeps the writer until then
+        self._stamps: dict[Path, Stamp | None] = {}  # of the files, when they were last read or written
+        self._writer: LatestStateWriter[State, StoredValue] | None = None
+        if write is not None:
+            self._writer = LatestStateWriter(self, self.queue, self._write_state, self.show_notes, self.failed.emit)
 
     def show(self, identity: str | None) -> None:
         """Display another slide."""
@@ -241,10 +242,16 @@ class EditedDocument(SlideDocument[State]):
         if self._writer is not None:
             self._writer.save(state)
 
+    def _write_state(self, state: State) -> StoredValue:
+        """Write a state, in a thread; also after the document was destroyed."""
+        assert self._write is not None
+        stored = self._write(state, self._stamps.get(state.folder))
+        self._stamps[state.folder] = stored.stamp
+        return stored
+
     def _on_read(self, found: tuple[State, StoredValue]) -> None:
         state, stored = found
-        if self._writer is not None:
-            self._writer.stamps[state.folder] = stored.stamp
+        self._stamps[state.folder] = stored.stamp
         self.show_notes(stored)
         self.add(state)
 
@@ -254,23 +261,43 @@ class EditedDocument(SlideDocument[State]):
             self.message.emit("; ".join(stored.notes))
 
 
-class _LatestStateWriter(Generic[State]):
-    """Write the latest state of each folder, one at a time, also after the document was destroyed."""
+class StateInFolder(Protocol):
+    """What is written to a folder."""
 
-    def __init__(self, document: EditedDocument[State], write: Callable[[State, Stamp | None], StoredValue]) -> None:
-        self.stamps: dict[Path, Stamp | None] = {}
-        self._document, self._write = document, write
+    @property
+    def folder(self) -> Path:
+        """The folder of the file."""
+
+
+WrittenState, Result = TypeVar("WrittenState", bound=StateInFolder), TypeVar("Result")
+
+
+class LatestStateWriter(Generic[WrittenState, Result]):
+    """Write the latest state of each folder, one at a time, also after the owner was destroyed.
+
+    ``queue`` runs the writes in the background, and emits functions to call on the GUI thread. ``on_written`` gets the
+    result of ``write``, None if the state was written already.
+    """
+
+    def __init__(
+        self,
+        owner: QObject,
+        queue: LatestJobQueue,
+        write: Callable[[WrittenState], Result],
+        on_written: Callable[[Result | None], object],
+        on_failed: Callable[[Exception], object],
+    ) -> None:
+        self._owner, self._queue, self._write = owner, queue, write
+        self._on_written, self._on_failed = on_written, on_failed
         self._writing = Lock()
-        self._pending: dict[Path, State] = {}
+        self._pending: dict[Path, WrittenState] = {}
+        owner.destroyed.connect(lambda: self.flush())  # the lambda keeps the writer until then
 
-    def save(self, state: State) -> None:
+    def save(self, state: WrittenState) -> None:
         """Write a state in a background thread."""
         folder = state.folder
         self._pending[folder] = state
-        show_notes = self._document.show_notes
-        self._document.queue.submit(
-            f"keep {folder}", lambda: lambda run: partial(show_notes, self._write_pending(folder))
-        )
+        self._queue.submit(f"keep {folder}", lambda: lambda run: partial(self._on_written, self._write_pending(folder)))
 
     def flush(self) -> None:
         """Write pending states now, after waiting for a write in progress."""
@@ -279,28 +306,26 @@ class _LatestStateWriter(Generic[State]):
                 written, error = self._write_pending(folder), None
             except Exception as raised:  # noqa: BLE001 - any error concerns this slide only; the others are saved
                 written, error = None, raised
-            if isalive(self._document) and error is None:
-                self._document.show_notes(written)
-            elif isalive(self._document):
-                self._document.failed.emit(error)
+            if isalive(self._owner) and error is None:
+                self._on_written(written)
+            elif isalive(self._owner) and error is not None:
+                self._on_failed(error)
             elif error is not None:  # the window is closed
                 logging.getLogger(__name__).error("%s: changes were not saved: %s", folder, error)
         with self._writing:
             return
 
-    def _write_pending(self, folder: Path) -> StoredValue | None:
+    def _write_pending(self, folder: Path) -> Result | None:
         """Write the pending state of a folder; if that fails, it stays pending for the next change or the end."""
         with self._writing:
             if folder not in self._pending:
                 return None
             state = self._pending.pop(folder)
             try:
-                written = self._write(state, self.stamps.get(folder))
+                return self._write(state)
             except BaseException:
                 self._pending.setdefault(folder, state)
                 raise
-            self.stamps[folder] = written.stamp
-            return written
 
 
 def _finish(done: Callable[[], object]) -> None:
