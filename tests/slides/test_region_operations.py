@@ -255,7 +255,7 @@ REFUSED = [
     ("far apart", lambda all: subtract_regions(all, {"x", "far"}), "no overlap"),
     ("nothing in common", lambda all: intersect_regions(all, {"x", "far"}), "no area in common"),
     ("all subtracted", lambda all: subtract_regions(all, {"x", "same"}), "nothing would be left of 'x'"),
-    ("shrunk away", lambda all: grow_regions(all, {"x"}, -60, UM, SIZE), "nowhere wider than 120 µm"),
+    ("shrunk away", lambda all: grow_regions(all, {"x"}, -60, UM, SIZE), "nowhere wider than twice the distance. Shrink"),
     ("hole beside", lambda all: cut_hole(all, {"x"}, [Polygon(square(500, 500, 5))]), "no overlap"),
     ("hole nowhere", lambda all: cut_hole(all, (), [Polygon(square(500, 500, 5))]), "no region under"),
     ("hole of all", lambda all: cut_hole(all, {"x"}, [Polygon(square(-5, -5, 500))]), "nothing would be left"),

@@ -146,7 +146,7 @@ def grow_regions(
         polygons = tuple(part for polygon in grown for part in clip_polygon(polygon, size))
         if not polygons:
             raise InputError(
-                f"nothing would be left of {region_title(region)}: it is nowhere wider than {-2 * distance:g} µm. "
+                f"nothing would be left of {region_title(region)}: it is nowhere wider than twice the distance. "
                 "Shrink by less."
             )
         return replace(region, polygons=polygons)

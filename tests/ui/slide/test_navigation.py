@@ -44,6 +44,7 @@ def test_magnification_1x_is_ten_micrometers_per_pixel(person, slide_path, tmp_p
     assert get_camera(viewer).zoom == pytest.approx(2.0)  # screen pixels a micrometre: a pixel of the slide is one
     assert get_visible_region(viewer, dock.slide).center == pytest.approx(middle)
     assert person.label_text("magnification_now") == "20x"
+    assert "1x is 10 µm" in person.finds(QLabel, "magnification_now").toolTip()
     assert [step for step, button in buttons.items() if button.isChecked()] == [20]
     get_camera(viewer).zoom = 0.32
     person.until(lambda: person.label_text("magnification_now") == "3.2x")
@@ -54,6 +55,7 @@ def test_magnification_1x_is_ten_micrometers_per_pixel(person, slide_path, tmp_p
     assert not any(button.isEnabled() for button in magnifiers(person).values())
     assert "set the scale" in magnifiers(person)[4].toolTip()
     assert person.label_text("magnification_now") == ""
+    assert "µm" not in person.finds(QLabel, "magnification_now").toolTip()
     person.dock.picker.scale_button.click()
     person.dock.scale_panel._number.setValue(0.25)
     person.clicks("scale_set")

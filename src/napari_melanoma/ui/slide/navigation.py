@@ -373,7 +373,6 @@ class MagnificationButtons(QWidget):
         super().__init__()
         named(self, "magnification", "Magnification")
         self._value_label = named(quiet_label(), "magnification_now", "Magnification of the view")
-        self._value_label.setToolTip(f"Magnification of the view: 1x is {UM_AT_1X:g} µm per screen pixel")
         self._value_label.setWordWrap(False)
         self._value_label.setMinimumWidth(self._value_label.fontMetrics().horizontalAdvance("00.00x"))
         self._buttons = {
@@ -393,6 +392,8 @@ class MagnificationButtons(QWidget):
 
         ``native``: magnification at which a pixel of the slide fills one of the screen; None without a scale.
         """
+        tip = f"Magnification of the view: 1x is {UM_AT_1X:g} µm per screen pixel"
+        self._value_label.setToolTip(NO_SCALE if native is None else tip)
         for step, button in self._buttons.items():
             blocker = find_magnification_blocker(step, native)
             button.setEnabled(not blocker)
