@@ -80,6 +80,10 @@ def test_selection_survives_sorting_without_zooming(qtbot, table):
     assert flown == []
     table.selectRow(2)
     assert [one.index for one in flown] == [3]
+    # A click on the selected row zooms to its lesion again.
+    at = table.visualRect(table.table_model.index(2, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert [one.index for one in flown] == [3, 3]
 
 
 def test_new_lesions_are_sorted(qtbot, table):

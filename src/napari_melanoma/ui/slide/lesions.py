@@ -19,10 +19,11 @@ from qtpy.QtCore import (
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from qtpy.QtGui import QColor, QKeyEvent
+from qtpy.QtWidgets import QHeaderView
 
 from napari_melanoma.core.formatting import format_class
+from napari_melanoma.ui.slide.row_table import ROW_PX, VISIBLE_ROWS, RowTable
 from napari_melanoma.ui.slide.shape_layers import LineWidthUpdater, line_width
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditHistory, SlideDocument
@@ -414,14 +415,13 @@ COLUMN_TIPS = (
 )
 LARGEST_FIRST = ("p", "area", "tissue")  # on the first click
 MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # distinguishable with color vision deficiency
-VISIBLE_ROWS = 7
 
 
 class LesionTableModel(QAbstractTableModel):
     """Table model of lesions."""
 
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.lesions: tuple[SlideLesion, ...] = ()
         self.target = ""  # class of the probabilities
 
@@ -463,7 +463,7 @@ class LesionTableModel(QAbstractTableModel):
         return None
 
 
-class LesionTable(QTableView):
+class LesionTable(RowTable):
     """Table of lesions: selecting one zooms to it, several can be merged; Delete removes them."""
 
     lesion_activated = Signal(object)
@@ -471,28 +471,16 @@ class LesionTable(QTableView):
     selection_changed = Signal()
 
     def __init__(self) -> None:
-        super().__init__()
+        self.table_model = LesionTableModel()
+        super().__init__(self.table_model)
         named(self, "lesion_table", "Lesions of the slide").setToolTip("")
-        self.table_model = LesionTableModel(self)
-        self.setModel(self.table_model)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self.setShowGrid(False)
-        self.setTabKeyNavigation(False)
-        self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(22)
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         header.setSectionsClickable(True)
         header.setSortIndicatorShown(True)
-        header.setSortIndicatorClearable(True)
-        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.sortIndicatorChanged.connect(self._on_sort)
-        self.selectionModel().selectionChanged.connect(self._on_selection)
         self._lesions: tuple[SlideLesion, ...] = ()  # in the original order
-        self._silent = False
         self.show_lesions(())
 
     @property
@@ -512,7 +500,7 @@ class LesionTable(QTableView):
             if lesion.index in selected:
                 self._select(row, QItemSelectionModel.SelectionFlag.Select)
         self._silent = False
-        height = self.horizontalHeader().sizeHint().height() + 22 * min(max(len(lesions), 1), VISIBLE_ROWS) + 4
+        height = self.horizontalHeader().sizeHint().height() + ROW_PX * min(max(len(lesions), 1), VISIBLE_ROWS) + 4
         self.setFixedHeight(height)
         self.selection_changed.emit()
 
@@ -533,14 +521,6 @@ class LesionTable(QTableView):
         else:
             super().keyPressEvent(event)
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Zoom to a lesion again when its row is clicked that is selected already."""
-        before = self.selected
-        super().mousePressEvent(event)
-        is_left = event.button() == Qt.MouseButton.LeftButton
-        if is_left and before == self.selected and self.indexAt(event.pos()).isValid():
-            self._activate_selected()
-
     def _select(self, row: int, how: QItemSelectionModel.SelectionFlag) -> None:
         self.selectionModel().select(self.table_model.index(row, 0), how | QItemSelectionModel.SelectionFlag.Rows)
 
@@ -548,10 +528,9 @@ class LesionTable(QTableView):
         self.show_lesions(self._lesions)
 
     def _on_selection(self, *_: object) -> None:
-        if self._silent:
-            return
-        self.selection_changed.emit()
-        self._activate_selected()
+        if not self._silent:
+            self.selection_changed.emit()
+        super()._on_selection()
 
     def _activate_selected(self) -> None:
         chosen = self.selected

@@ -12,17 +12,17 @@ from qtpy.QtCore import (
     QItemSelection,
     QItemSelectionModel,
     QModelIndex,
-    QObject,
     QPersistentModelIndex,
     Qt,
     Signal,
 )
-from qtpy.QtGui import QColor, QKeyEvent, QKeySequence, QMouseEvent, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QTableView, QWidget
+from qtpy.QtGui import QColor, QKeyEvent, QKeySequence, QPixmap
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLineEdit, QWidget
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.slides.regions import is_locked, region_date, region_reader
 from napari_melanoma.ui.slide.regions_classes import DEFAULT_COLOR
+from napari_melanoma.ui.slide.row_table import ROW_PX, VISIBLE_ROWS, RowTable
 from napari_melanoma.ui.widgets.style import fill_column, named, theme_icon
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ COLUMN_TIPS = (
     "Reader who drew the region",
     "Date on which the region was drawn; empty if unknown",
 )
-SWATCH_PX, ROW_PX, VISIBLE_ROWS = 10, 22, 7
+SWATCH_PX = 10
 WIDTHS = {CLASS: 90, AREA: 64, READER: 46, DATE: 58}
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -95,8 +95,8 @@ class RegionTableModel(QAbstractTableModel):
 
     renamed = Signal(str, str)
 
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.rows: list[RegionRow] = []  # in the displayed order
         self.lock_icon: QIcon | None = None
         self._all: list[RegionRow] = []
@@ -222,7 +222,7 @@ class RegionTableModel(QAbstractTableModel):
         return self._swatches[color]
 
 
-class RegionTable(QTableView):
+class RegionTable(RowTable):
     """Table of regions: selecting one flies to it; F2 renames, Delete removes, Ctrl+C and Ctrl+V copy and paste.
 
     ``chosen``: ids that the user selected. ``key_pressed``: name of an action.
@@ -232,30 +232,18 @@ class RegionTable(QTableView):
     key_pressed = Signal(str)
 
     def __init__(self) -> None:
-        super().__init__()
+        self.table_model = RegionTableModel()
+        super().__init__(self.table_model)
         named(self, "region_list", "Regions of the slide").setToolTip("")
-        self.table_model = RegionTableModel(self)
-        self.setModel(self.table_model)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         triggers = QAbstractItemView.EditTrigger
         self.setEditTriggers(triggers.EditKeyPressed | triggers.DoubleClicked)
-        self.setShowGrid(False)
         self.setWordWrap(False)
-        self.setTabKeyNavigation(False)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(ROW_PX)
         header = self.horizontalHeader()
         header.setMinimumSectionSize(24)
         for column, width in WIDTHS.items():
             header.resizeSection(column, width)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
-        header.setSortIndicatorClearable(True)
-        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.setSortingEnabled(True)
-        self._silent = False
-        self.selectionModel().selectionChanged.connect(self._on_selection)
         header.sortIndicatorChanged.connect(lambda *_: self.select(self._shown))
         self._shown: tuple[str, ...] = ()
 
@@ -299,18 +287,9 @@ class RegionTable(QTableView):
         else:
             super().keyPressEvent(event)
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Fly to a region again when its row is clicked that is selected already."""
-        before = self.selected
-        super().mousePressEvent(event)
-        is_left = event.button() == Qt.MouseButton.LeftButton
-        if is_left and before == self.selected and self.indexAt(event.pos()).isValid():
-            self._on_selection()
-
-    def _on_selection(self, *_: object) -> None:
-        if not self._silent:
-            self._shown = self.selected
-            self.chosen.emit(self._shown)
+    def _activate_selected(self) -> None:
+        self._shown = self.selected
+        self.chosen.emit(self._shown)
 
 
 class RegionListView(QWidget):

@@ -1,0 +1,46 @@
+"""The table that the lists of lesions and of regions have in common: a row is a place on the slide."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QAbstractTableModel, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QAbstractItemView, QTableView
+
+ROW_PX, VISIBLE_ROWS = 22, 7
+
+
+class RowTable(QTableView):
+    """A table in which whole rows are selected, several with Ctrl or Shift; sorted by a click on a title."""
+
+    def __init__(self, model: QAbstractTableModel) -> None:
+        super().__init__()
+        self.setModel(model)
+        model.setParent(self)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(ROW_PX)
+        header = self.horizontalHeader()
+        header.setSortIndicatorClearable(True)
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        self._silent = False  # while the program selects rows
+        self.selectionModel().selectionChanged.connect(self._on_selection)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Activate a row again when it is clicked that is selected already."""
+        before = self.selectionModel().selectedRows()
+        super().mousePressEvent(event)
+        is_left = event.button() == Qt.MouseButton.LeftButton
+        if is_left and before == self.selectionModel().selectedRows() and self.indexAt(event.pos()).isValid():
+            self._activate_selected()
+
+    def _on_selection(self, *_: object) -> None:
+        if not self._silent:
+            self._activate_selected()
+
+    def _activate_selected(self) -> None:
+        """Show what the user has selected."""
+        raise NotImplementedError
