@@ -180,7 +180,7 @@ def test_separate_parts_that_the_line_does_not_cross_stay_with_the_largest():
 def test_a_line_into_a_hole_does_not_split():
     ring = (region("x", square(0, 0, 100), holes=[square(40, 40, 20)[::-1]]),)
     with pytest.raises(InputError, match="splits no region"):
-        split_regions(ring, {"x"}, np.array([(50.0, -10.0), (50.0, 50.0)]))
+        split_regions(ring, (), np.array([(50.0, -10.0), (50.0, 50.0)]))
     assert len(split_regions(ring, {"x"}, np.array([(50.0, -10.0), (50.0, 110.0)]))) == 2
 
 
@@ -250,18 +250,20 @@ def test_without_neighbors_nothing_snaps():
     assert snap_regions(before, {"x"}, 5, UM) == before
 
 
+HALF_WAY = np.array([(50.0, -5.0), (50.0, 50.0)])
 REFUSED = [
     ("one region", lambda all: unite_regions(all, {"x"}), "at least two"),
     ("far apart", lambda all: subtract_regions(all, {"x", "far"}), "no overlap"),
     ("nothing in common", lambda all: intersect_regions(all, {"x", "far"}), "no area in common"),
     ("all subtracted", lambda all: subtract_regions(all, {"x", "same"}), "nothing would be left of 'x'"),
-    ("shrunk away", lambda all: grow_regions(all, {"x"}, -60, UM, SIZE), "nowhere wider than twice the distance. Shrink"),
+    ("shrunk away", lambda all: grow_regions(all, {"x"}, -60, UM, SIZE), "wider than twice the distance. Shrink"),
     ("hole beside", lambda all: cut_hole(all, {"x"}, [Polygon(square(500, 500, 5))]), "no overlap"),
     ("hole nowhere", lambda all: cut_hole(all, (), [Polygon(square(500, 500, 5))]), "no region under"),
     ("hole of all", lambda all: cut_hole(all, {"x"}, [Polygon(square(-5, -5, 500))]), "nothing would be left"),
     ("no holes", lambda all: fill_holes(all, {"x"}), "no holes"),
     ("a dot", lambda all: split_regions(all, {"x"}, np.array([(5.0, 5.0), (5.0, 5.0)])), "no length"),
-    ("half way", lambda all: split_regions(all, {"x"}, np.array([(50.0, -5.0), (50.0, 50.0)])), "splits no region"),
+    ("half way", lambda all: split_regions(all, {"x"}, HALF_WAY), "one region is selected, 'x', .* Draw .* across it"),
+    ("beside", lambda all: split_regions(all, {"far", "shut"}, HALF_WAY), "2 regions are selected, 'far', 'shut', and"),
     ("locked", lambda all: grow_regions(all, {"shut"}, 5, UM, SIZE), "locked: 'shut'"),
     ("locked split", lambda all: split_regions(all, {"shut"}, np.array([(950.0, 0.0), (950.0, 1999.0)])), "locked"),
     ("locked union", lambda all: unite_regions(all, {"x", "shut"}), "locked"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.polygons import (
     Polygon,
     Ring,
@@ -123,7 +124,7 @@ def split_regions(regions: Regions, ids: Collection[str], line: NDArray[np.float
     chosen = _choose(candidates, ids, lambda region: len(parts[region.id]) > 1)
     split = {one.id: parts[one.id] for one in chosen if len(parts[one.id]) > 1}
     if not split:
-        raise InputError("the line splits no region. Draw it across a region, from outside to outside.")
+        raise InputError(_describe_unsplit([one for one in regions if one.id in ids]))
     require_unlocked(regions, split)
     return _replace_regions(regions, split)
 
@@ -328,6 +329,21 @@ def _split(region: Annotation, cut: Geometry) -> tuple[Annotation, ...]:
     kept = tuple(polygon for shape in (largest, *whole) for polygon in to_polygons(shape))
     split_off = [polygons for shape in others if (polygons := to_polygons(shape))]
     return replace(region, polygons=kept), *(_copy(region, polygons) for polygons in split_off)
+
+
+def _describe_unsplit(selected: Sequence[Annotation]) -> str:
+    """Return why a line splits nothing: only selected regions are split, if there are any."""
+    if not selected:
+        return "the line splits no region. Draw it across a region, from outside to outside."
+    names = format_names([region_title(one) for one in selected])
+    state, them = f"one region is selected, {names}, and the line does not split it", "it"
+    if len(selected) > 1:
+        state = f"{len(selected)} regions are selected, {names}, and the line splits none of them"
+        them = "one of them"
+    return (
+        f"{state}. Draw the line across {them}, from outside to outside, or clear the selection to split the region "
+        "under the line."
+    )
 
 
 def _union(regions: Sequence[Annotation]) -> Annotation:
