@@ -17,11 +17,11 @@ def use_tool(viewer, name, start, end=None, *, button=1, modifiers=()):
     found = [callback(layer, event) for callback in list(layer.mouse_drag_callbacks)]
     running = [one for one in found if one is not None]
     for one in running:
-        next(one)
+        next(one, None)
     if end is not None:
         event.position, event.pos, event.type = tuple(world(end)), end, "mouse_move"
         for one in running:
-            next(one)
+            next(one, None)
     event.type = "mouse_release"
     for one in running:
         next(one, None)

@@ -59,11 +59,13 @@ def test_an_untouched_mask_is_stored_once_as_accepted(analyzed, corrections):
     assert (row["model"], row["model_fingerprint"]) == (analyzed.dock.model.model, "0" * 64)
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
     assert "mole stored as accepted" in analyzed.dock.status.text
+    assert ">my corrections</a>" in analyzed.dock.status.text
     assert "1 image with masks in total" in analyzed.dock.status.text
     assert "'train'" in analyzed.dock.status.text
     assert analyzed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
-    # Storing it again only reports it, with a link to training.
+    # Storing it again only reports it, with links to the folder and to training.
     adds(analyzed)
+    assert ">my corrections</a>" in analyzed.dock.status.text
     assert "mole is already stored as accepted" in analyzed.dock.status.text
     assert "'train'" in analyzed.dock.status.text
     assert len(corrections.rows()) == 1

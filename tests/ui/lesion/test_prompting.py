@@ -47,6 +47,10 @@ def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
     assert len(person.layer("prompts").data) == 1
     assert person.lesion.corrected
     assert person.lesion.result.provenance["prompts"]["lesions"][0]["include"] == [[60.0, 120.0]]
+    for middle_or_back in (3, 4):
+        prompts(person, (60, 50), button=middle_or_back)
+        assert not person.mask[60, 50]
+        assert len(person.layer("prompts").data) == 1
     prompts(person, (60, 50))
     assert person.mask[60, 120]
     assert person.mask[60, 50]

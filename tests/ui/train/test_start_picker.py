@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from qtpy.QtWidgets import QFileDialog
@@ -38,12 +39,17 @@ def test_a_file_is_chosen_in_a_dialog(picker, weights, qtbot):
     assert picker.start == "none"  # until a file is chosen
     dialog = picker.window().findChild(QFileDialog, "start_dialog")
     with qtbot.waitSignal(picker.changed):
-        dialog.fileSelected.emit(str(weights))
-    dialog.reject()
+        dialog.selectFile(str(weights))
+        dialog.accept()
     assert picker.start == str(weights)
     assert picker.combo.currentText() == "deeplab.pth"
     assert "matching weights" in picker._hint.text()
     assert picker.bundle is None
+    # The next dialog starts in the folder used last.
+    picks(picker, CHOOSE_FILE)
+    dialog = picker.window().findChildren(QFileDialog, "start_dialog")[-1]
+    assert Path(dialog.directory().path()) == weights.parent
+    dialog.reject()
 
 
 def test_a_missing_file_is_reported(picker, weights):
