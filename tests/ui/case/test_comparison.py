@@ -17,7 +17,7 @@ from napari_melanoma.case.store import CaseStore, write_correction
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.changes import compare_photographs
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
-from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 
 from .test_case import PATIENCE_MS, Pathologist
 
@@ -246,6 +246,18 @@ def test_the_order_is_the_selected_one_only_if_the_days_do_not_prove_it(someone,
     compare(someone, "I2", "I1")  # the grown lesion first
     assert shown(viewer) == ["earlier photograph", "later photograph, registered"]
     assert is_ordered("Earlier photograph", "mole&amp;0", "Later", "mole&amp;1")
+def test_photographs_without_a_scale_are_compared_without_a_scale_bar(someone, viewer):
+    viewer.add_image(np.zeros((30, 40)), name="slide", scale=(20, 20), units=("um", "um"))
+    bar, controller = get_scale_bar(viewer), someone.dock.controller
+    bar.visible = True
+    controller.amend(set_image(controller.case, "I1", mpp_x=None, mpp_y=None))
+    someone.waits()
+    compare(someone)
+    assert not bar.visible
+    someone.clicks("comparison_leave")
+    assert bar.visible
+
+
     assert "increased" in text(someone, "comparison_table")
     assert "order" not in text(someone, "comparison_cautions")
     someone.clicks("comparison_leave")

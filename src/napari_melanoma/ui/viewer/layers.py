@@ -404,7 +404,9 @@ def make_units_consistent(viewer: Viewer) -> None:
 
 def is_scale_bar_valid(viewer: Viewer) -> bool:
     """Return whether the scale bar has the units of all visible images."""
-    shown = [layer for picture in list_pictures(viewer) for layer in picture if layer.visible]
+    pictures = [layer for picture in list_pictures(viewer) for layer in picture]
+    pictures += [layer for layer in viewer.layers if _is_ours(layer) and not _is_derived(layer)]
+    shown = [layer for layer in pictures if layer.visible]
     return all(_is_length(get_own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in shown)
 
 
@@ -436,7 +438,7 @@ def _is_ours(layer: Layer) -> bool:
 
 def _is_derived(layer: Layer) -> bool:
     """Return whether a layer was derived from an image and has the unit of that image."""
-    return layer.metadata.get(METADATA_KEY, {}).get("role", "slide") != "slide"
+    return layer.metadata.get(METADATA_KEY, {}).get("role", "slide") not in ("slide", "comparison")
 
 
 def _is_length(unit: Any) -> bool:  # noqa: ANN401 - a unit of pint, which napari depends on
