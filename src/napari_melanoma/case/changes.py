@@ -60,7 +60,7 @@ def _read(image: CaseImage) -> MeasuredPhotograph:
 
 
 def explain_incomparable(images: Sequence[CaseImage]) -> str:
-    """Return why photographs of a lesion cannot be compared; empty if they can."""
+    """Return why photographs of a lesion cannot be compared, and what to do; empty if they can."""
     kinds = {image.modality for image in images if image.modality}
     if len(images) < 2:
         return "Needs two photographs of this lesion with masks: open a photograph to segment it"

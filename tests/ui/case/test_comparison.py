@@ -228,9 +228,18 @@ def test_what_cannot_be_compared_has_a_reason(someone, case):
     view.combos[1].setCurrentIndex(0)
     view.chosen.emit()
     assert not view.compare_button.isEnabled()
-    assert "Select two different photographs" in view.compare_button.toolTip()
+    assert "Select two different photographs" in text(someone, "comparison_reason")
     view.combos[1].setCurrentIndex(1)
     view.chosen.emit()
+    assert not view.reason_label.isVisibleTo(someone.dock)
+    # Photographs without a mask cannot be chosen; the rows state the day of each.
+    controller = someone.dock.controller
+    with_mask = controller.case.find_image("I2").correction
+    controller.amend(set_correction(controller.case, "I2", None))
+    assert "open a photograph to segment it" in text(someone, "comparison_reason")
+    titles = [someone.row(item).title for item in someone.dock.tree._items()]
+    assert [title for title in titles if "20" in title] == ["dermoscopic · 2024-05-02", "dermoscopic · 2025-05-10"]
+    controller.amend(set_correction(controller.case, "I2", with_mask))
     (case / "<b>mole&1.png").unlink()
     someone.clicks("comparison_start")
     assert "mole&1.png" in someone.status

@@ -25,7 +25,7 @@ from napari_melanoma.ui.viewer.view_memory import (
 )
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import Connections, WrappedLabel, named, row, tool_button
+from napari_melanoma.ui.widgets.style import Connections, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -236,6 +236,8 @@ class ComparisonView(QWidget):
             named(NoWheelComboBox(), "comparison_second", "Second photograph", tip),
         )
         self.compare_button = named(QPushButton("Compare over time"), "comparison_start", "Compare over time")
+        self.reason_label = quiet_label()
+        self.reason_label.setObjectName("comparison_reason")
         self.cautions = NoticeLabel("comparison_cautions", "Limits of the comparison")
         self.slider = named(
             QSlider(Qt.Orientation.Horizontal), "comparison_swipe", "Border between the photographs",
@@ -272,6 +274,7 @@ class ComparisonView(QWidget):
             combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             combo.activated.connect(lambda index: self.chosen.emit())
             column.addWidget(combo)
+        column.addWidget(self.reason_label)
         column.addWidget(self.compare_button)
         column.addWidget(self._result)
         self.clear()
@@ -306,6 +309,8 @@ class ComparisonView(QWidget):
 
     def show_reason(self, reason: str) -> None:
         """Enable the button, or state why it is disabled."""
+        self.reason_label.setText(f"{reason}." if reason else "")
+        self.reason_label.setVisible(bool(reason))
         self.compare_button.setEnabled(not reason)
         self.compare_button.setToolTip(f"{reason}." if reason else COMPARE_TIP)
 

@@ -359,6 +359,5 @@ def _create_image_row(image: CaseImage, missing: Collection[str]) -> CaseRow:
     state = "missing" if is_missing else "✎ corrected" if image.correction else "analyzed" if image.results else ""
     tips = [str(image.path), *(describe_guess(origin) for name, origin in image.guesses.items() if name == "modality")]
     tips.append("The file is missing." if is_missing else "Double click or press Enter to open it.")
-    return CaseRow(
-        image.id, formatting.format_modality(image), image.path.name, state, path=image.path, tip="\n".join(tips)
-    )
+    title = " · ".join(filter(None, (formatting.format_modality(image), image.taken_on)))
+    return CaseRow(image.id, title, image.path.name, state, path=image.path, tip="\n".join(tips))
