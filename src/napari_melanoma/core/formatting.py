@@ -19,7 +19,7 @@ def format_count(count: int, what: str) -> str:
 def format_names(names: Collection[object], max_names: int = MAX_NAMED) -> str:
     """List the first of several names: ``a, b, c and 4 more``."""
     first = ", ".join(str(name) for name in list(names)[:max_names])
-    return f"{first} and {len(names) - max_names} more" if len(names) > max_names else first
+    return f"{first} and {len(names) - max_names:,} more" if len(names) > max_names else first
 
 
 def distinct_names(paths: Collection[Path]) -> dict[Path, str]:

@@ -273,6 +273,7 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.waits()
     case = CaseStore.open_read_only(photos).case
     assert five.dock.welcome.isVisibleTo(five.dock)
+    assert five.status == "P-0042 is closed."
     assert not [layer for layer in viewer.layers if "back_left" in layer.name]
 
     five.dock.importer.follow_link(f"recent:{photos}")
@@ -661,10 +662,17 @@ def test_invalid_input_does_no_harm(five, photos):
     five.dock.tree.opened.emit("I1")
     five.dock.tree.opened.emit("I1")
     five.dock.tree.removed.emit(["I1", "L1", "L1"])
+    assert "Removed from the case: 1 image, lesion 1." in five.status
     five.dock.tree.removed.emit(["I1"])
     five.dock.editor.set_part("age", "nonsense")
     five.dock.editor.move(["I99"], "L2")
     assert "moved" not in five.status
+    # An empty case says what to do, and what was removed is counted.
+    five.dock.tree.removed.emit([five.row(item).id for item in five.dock.tree._items()])
+    assert "Removed from the case: 4 images, lesion 3, lesion 2 and 3 more." in five.status
+    assert "Drop images" in five.dock.findChild(QLabel, "case_hint").text()
+    five.clicks("case_undo")
+    assert "Select a lesion" in five.dock.findChild(QLabel, "case_hint").text()
     five.dock.controller.open(photos)
     five.dock.controller.close()
     five.dock.controller.close()

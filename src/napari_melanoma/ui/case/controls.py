@@ -116,7 +116,7 @@ class CaseControls(QWidget):
         self.tray_button = tool_button("case_tray", "Tray", "Show thumbnails of all images in the Tray", "tray")
         self.lesion_page = LesionPage(self.icons, self.settings)
         self.image_page = ImagePage()
-        self.hint = quiet_label("Select a lesion to enter its site and findings, or an image.")
+        self.hint = named(quiet_label(), "case_hint", "What to do next")
         self.save_label = named(quiet_label(), "case_file", "Save state and location of the case")
         self.status = StatusLine(self.icons)
         self.icons.add(self.remove_button, "delete")
@@ -189,7 +189,7 @@ class CaseControls(QWidget):
             button.setEnabled(editable)
         self.remove_button.setEnabled(editable and is_part)
         self.open_button.setEnabled(images > 0)
-        self.open_button.setText("Open image" if images < 2 else f"Open {images} images")
+        self.open_button.setText("Open image" if images < 2 else f"Open {images:,} images")
         tip = f"Open it in the viewer with its mask ({OPEN_KEY}; Enter or double click on an image)"
         self.open_button.setToolTip(tip if images else "Select an image, or a lesion with images")
         self.tree.editable = editable
@@ -241,6 +241,8 @@ LINKS = {
 }
 
 NEW_LESION = "new"
+SELECT_HINT = "Select a lesion to enter its site and findings, or an image."
+EMPTY_HINT = "The case is empty. Drop images of the patient here, or add a lesion or images."
 OUTDATED = "Outdated: the case has changed since ({}). Open the slide and estimate again in the section Risk."
 CONFLICTING_FIELDS = "The case differs from the data used for this prediction: {}."
 SHARES = "Contribution of each part"
@@ -251,7 +253,9 @@ class LesionPage(QWidget):
 
     def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
-        self.title = named(create_heading(), "lesion_title", "Selected lesion")
+        self.title = named(WrappedLabel(), "lesion_title", "Selected lesion")
+        self.title.setProperty("loud", True)
+        self.title.setTextFormat(Qt.TextFormat.PlainText)
         self.title.setToolTip("")
         self.confirm_button = tool_button(
             "lesion_confirm", "Confirm the suggestions", "Confirm all suggested values", "confirm"
@@ -373,11 +377,12 @@ class ImagePage(QWidget):
 
 
 def create_heading() -> QElidingLabel:
-    """Create a bold plain-text title, elided if necessary."""
+    """Create a bold plain-text title, elided in the middle if necessary."""
     label = QElidingLabel()
     font = label.font()
     font.setBold(True)
     label.setFont(font)
+    label.setElideMode(Qt.TextElideMode.ElideMiddle)
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label

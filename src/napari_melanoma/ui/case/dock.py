@@ -15,7 +15,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.comparison import CaseComparison
 from napari_melanoma.ui.case.controller import CaseController
-from napari_melanoma.ui.case.controls import CaseControls
+from napari_melanoma.ui.case.controls import EMPTY_HINT, SELECT_HINT, CaseControls
 from napari_melanoma.ui.case.editing import CaseEditor, CaseMetadataSync
 from napari_melanoma.ui.case.formatting import format_notice
 from napari_melanoma.ui.case.images import CaseImageViewer
@@ -148,6 +148,9 @@ class CaseDock(CaseControls):
         store, case = self.controller.store, self.controller.case
         self.update_visibility(store is not None)
         if store is None or case is None:
+            if self.title.text():
+                self.status.show_message(f"{self.title.text()} is closed.")
+                self.title.setText("")
             self.welcome.set_recent(self.settings.recent)
             self.image_viewer.on_case_changed()
             return
@@ -197,6 +200,7 @@ class CaseDock(CaseControls):
             self.image_page.show_image(case, *found, editable)
         self.lesion_page.setVisible(lesion is not None)
         self.image_page.setVisible(found is not None)
+        self.hint.setText(SELECT_HINT if case.lesions or case.images else EMPTY_HINT)
         self.hint.setVisible(lesion is None and found is None)
         self._show_actions()
 

@@ -146,11 +146,11 @@ class CaseEditor(QObject):
             return case
 
         if parts:
-            names = format_names(
-                [f"lesion {self._lesion_number(part)}" if part in lesions else "an image" for part in parts]
-            )
-            if self._edit(remove_all, f"{names} removed"):
-                self.message.emit(f"Removed from the case: {names}. The files are kept; Ctrl+Z undoes it.")
+            names = [f"lesion {self._lesion_number(part)}" for part in parts if part in lesions]
+            images = len(parts) - len(names)
+            removed = format_names([format_count(images, "image"), *names] if images else names)
+            if self._edit(remove_all, f"{removed} removed"):
+                self.message.emit(f"Removed from the case: {removed}. The files are kept; Ctrl+Z undoes it.")
 
     def _lesion_number(self, lesion: str) -> str:
         case = self._controller.case

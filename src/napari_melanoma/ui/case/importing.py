@@ -218,7 +218,7 @@ class CaseImporter(QObject):
         first = " ".join(self._notes[0])
         if len(self._notes) == 1:
             return f" {first}"
-        return f" {html.escape(first)} {self._dock.icons.link('notes', f'All {len(self._notes)} notes')}"
+        return f" {html.escape(first)} {self._dock.icons.link('notes', f'All {len(self._notes):,} notes')}"
 
     def _on_opened(self) -> None:
         store = self._controller.store
