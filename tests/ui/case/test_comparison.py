@@ -246,15 +246,6 @@ def test_what_cannot_be_compared_has_a_reason(someone, case):
     assert someone.dock.comparison.layers is None
 
 
-def test_the_order_is_the_selected_one_only_if_the_days_do_not_prove_it(someone, viewer):
-    def is_ordered(*words):
-        places = [text(someone, "comparison_table").index(word) for word in words]
-        return places == sorted(places)
-
-    # The days prove which one is the earlier, however they are selected.
-    compare(someone, "I2", "I1")  # the grown lesion first
-    assert shown(viewer) == ["earlier photograph", "later photograph, registered"]
-    assert is_ordered("Earlier photograph", "mole&amp;0", "Later", "mole&amp;1")
 def test_photographs_without_a_scale_are_compared_without_a_scale_bar(someone, viewer):
     viewer.add_image(np.zeros((30, 40)), name="slide", scale=(20, 20), units=("um", "um"))
     bar, controller = get_scale_bar(viewer), someone.dock.controller
@@ -267,6 +258,15 @@ def test_photographs_without_a_scale_are_compared_without_a_scale_bar(someone, v
     assert bar.visible
 
 
+def test_the_order_is_the_selected_one_only_if_the_days_do_not_prove_it(someone, viewer):
+    def is_ordered(*words):
+        places = [text(someone, "comparison_table").index(word) for word in words]
+        return places == sorted(places)
+
+    # The days prove which one is the earlier, however they are selected.
+    compare(someone, "I2", "I1")  # the grown lesion first
+    assert shown(viewer) == ["earlier photograph", "later photograph, registered"]
+    assert is_ordered("Earlier photograph", "mole&amp;0", "Later", "mole&amp;1")
     assert "increased" in text(someone, "comparison_table")
     assert "order" not in text(someone, "comparison_cautions")
     someone.clicks("comparison_leave")
