@@ -173,6 +173,11 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
     assert three.shown() == []
     assert "All photographs are reviewed" in three.dock.status.text
     assert three.dock.findChild(QLabel, "counts").text() == "0 to do; 2 accepted, 1 rejected"
+    # The last one is undone in the Lesion dock.
+    three.lesion.findChild(QAbstractButton, "undo_correction").click()
+    three.waits()
+    assert three.shown() == ["a-10.png"]
+    assert three.dock.status.text == "a-10.png: to do."
 
 
 def test_masks_by_clicks_and_of_a_labels_layer_are_stored(three, corrections):

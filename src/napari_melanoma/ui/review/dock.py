@@ -203,6 +203,7 @@ class ReviewDock(ReviewControls):
         self._chosen_paths: Sequence[Path] = ()
         self._fingerprint = ""
         self._positions: dict[Path, int] = {}
+        self._reported: tuple[Path, str] | None = None  # the review state that the status line states
         self.corrections_store = CorrectionsStore(self.settings, self)
         self.rating = RatingQueue(self._client, self)
         self.opener = ReviewOpener(napari_viewer, self)
@@ -380,6 +381,7 @@ class ReviewDock(ReviewControls):
         self.corrections_store.set_stored(stored)
         total = stored.index.total
         train = f" {self.icons.link('train', 'Train on them')}." if total else ""
+        self._reported = (path, stored.review)
         self.status.show_message(
             f"{path.name}: {stored.review}. {format_count(total, 'image')} with masks in total.{train}"
         )
@@ -399,6 +401,15 @@ class ReviewDock(ReviewControls):
         self.mask_import.corrections_folder = self.corrections_store.folder
         self.list_model.items.set_reviews(self._reviews())
         self.list_view.update_order()
+        self._update_report()
+
+    def _update_report(self) -> None:
+        """Correct what the status line states of a photograph, as after an undo in the Lesion dock."""
+        path, review = self._reported or (None, "")
+        item = None if path is None else self._positions.get(path)
+        if path is not None and item is not None and (state := self.list_model.state(item)) != review:
+            self._reported = (path, state)
+            self.status.show_message(f"{path.name}: {state}.")
 
     def _on_imported(self, report: MaskImportReport) -> None:
         corrections_changed().changed.emit(self.corrections_store.folder)
