@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.discovery import SUFFIXES, find_photographs
+from napari_melanoma.io.discovery import SUFFIXES, find_images_and_tables, find_photographs
 
 FILES = [
     *("img10.jpg", "img2.JPG", "b/a.png", "b/c/deep.dcm", "b/notes.txt", "b/slide.ome.tif", "b/plain.tif"),
@@ -81,6 +81,9 @@ def test_an_empty_folder_names_the_suffixes(tmp_path) -> None:
     with pytest.raises(InputError) as caught:
         find_photographs([tmp_path])
     assert all(suffix in str(caught.value) for suffix in SUFFIXES)
+    assert str(caught.value).endswith("Check the folder.")
+    with pytest.raises(InputError, match="expected at least one photograph, slide, DICOM file or table"):
+        find_images_and_tables([tmp_path])
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import open_regular
@@ -19,6 +20,14 @@ SUFFIXES: frozenset[str] = frozenset(
 SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".qptiff", ".ome.tif", ".ome.tiff")
 TABLE_SUFFIXES = (".csv", ".tsv")
 FileFilter = Callable[[Path], bool]
+
+
+class FileKind(NamedTuple):
+    """Which files are searched for, and how messages name one of them."""
+
+    accept: FileFilter
+    name: str
+    expected: str
 
 
 def is_image_file(path: Path) -> bool:
@@ -41,7 +50,7 @@ def find_photographs(inputs: Iterable[str | Path]) -> list[Path]:
 
     Each file once, in natural order (``photo2`` before ``photo10``).
     """
-    return _find_files(inputs, _is_photograph)
+    return _find_files(inputs, FileKind(_is_photograph, "photograph", f"file ending in {', '.join(sorted(SUFFIXES))}"))
 
 
 def find_images_and_tables(inputs: Iterable[str | Path]) -> list[Path]:
@@ -49,7 +58,10 @@ def find_images_and_tables(inputs: Iterable[str | Path]) -> list[Path]:
 
     Each file once, in natural order.
     """
-    return _find_files(inputs, lambda path: _is_photograph(path) or _is_slide_or_table(path) or _is_bare_dicom(path))
+    def accept(path: Path) -> bool:
+        return _is_photograph(path) or _is_slide_or_table(path) or _is_bare_dicom(path)
+
+    return _find_files(inputs, FileKind(accept, "image", "photograph, slide, DICOM file or table (CSV) of images"))
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:
@@ -58,9 +70,9 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def _find_files(inputs: Iterable[str | Path], accept: FileFilter) -> list[Path]:
+def _find_files(inputs: Iterable[str | Path], kind: FileKind) -> list[Path]:
     """Accepted files, each once, in natural order."""
-    found = {path.resolve(): path for named in inputs for path in _expand_input(named, accept)}
+    found = {path.resolve(): path for named in inputs for path in _expand_input(named, kind)}
     if not found:
         raise InputError(
             "no photograph was specified. Specify at least one image file, folder or pattern such as photos/*.jpg."
@@ -68,8 +80,9 @@ def _find_files(inputs: Iterable[str | Path], accept: FileFilter) -> list[Path]:
     return sorted(found.values(), key=natural_key)
 
 
-def _expand_input(named: str | Path, accept: FileFilter) -> list[Path]:
+def _expand_input(named: str | Path, kind: FileKind) -> list[Path]:
     """Files of one input, at least one."""
+    accept = kind.accept
     path = Path(os.path.expanduser(named))  # noqa: PTH111 - Path.expanduser raises for a file such as ~copy.png
     if path.is_dir():
         files = list(_walk(path, accept))
@@ -82,8 +95,8 @@ def _expand_input(named: str | Path, accept: FileFilter) -> list[Path]:
         raise InputError(f"{path} does not exist. Specify an existing image file, folder or pattern.")
     if not files:
         raise InputError(
-            f"no photograph in {path}: expected at least one file ending in {', '.join(sorted(SUFFIXES))}. "
-            "Check the folder or the pattern."
+            f"no {kind.name} in {path}: expected at least one {kind.expected}. "
+            f"Check the {'folder' if path.is_dir() else 'pattern'}."
         )
     return files
 
