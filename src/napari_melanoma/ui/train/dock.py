@@ -247,7 +247,7 @@ class TrainDock(TrainControls):
             self._saving.submit(str(path), lambda: partial(_save, path, recipe))
 
     def _on_open_image(self, path: str) -> None:
-        self.opener.open([Path(path)])
+        self.opener.show(Path(path))
 
     def _on_link(self, link: str) -> None:
         if link == "folder":

@@ -277,10 +277,20 @@ class PhotographOpener(QObject):
         self._job: BackgroundJob | None = None
         self._pending: deque[JobFunction] = deque()
         self._count = 0
+        self._requested: Path | None = None
 
     def open(self, paths: Sequence[Path]) -> None:
         """Open photographs in a thread."""
         self._start(partial(_read, list(paths)))
+
+    def show(self, path: Path) -> None:
+        """Show a photograph, which is opened unless it is open; further clicks while it is read have no effect."""
+        image = photographs.find_file(self._viewer, path)
+        if image is not None:
+            show_photograph(self._viewer, image)
+        elif path != self._requested:
+            self._requested = path
+            self.open([path])
 
     def open_damaged(self, path: Path) -> None:
         """Open a photograph although it is damaged."""
@@ -352,6 +362,7 @@ class PhotographOpener(QObject):
         if self._pending:
             self._next()
             return
+        self._requested = None
         self.finished.emit(self._count)
 
 
