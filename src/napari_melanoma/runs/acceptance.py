@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 MAX_BASE_IMAGES = 500  # images show a loss to within 0.01; thousands would take as long as the training
 NO_BASE = "The base data ({names}) are no longer readable, so the performance on them was not checked."
 ACCEPTED = (
-    "Of the {total} reference masks, {count} were accepted without correction. A mask drawn by a model favors that "
-    "model; corrected masks are better evidence."
+    "Reference masks accepted without correction: {count} of {total}. A mask drawn by a model favors that model; "
+    "corrected masks are better evidence."
 )
 NO_RUN = (
     "{path} is not a started run: expected a run folder, found no config.toml in it. Name a finished run; list them "
