@@ -177,6 +177,7 @@ def test_a_folder_without_write_permission_is_read_only(folder: Path, monkeypatc
 
     monkeypatch.setattr("napari_melanoma.case.store.hold_lock", refuse)
     with CaseStore.open(folder) as store:
+        assert store.read_only.startswith("cannot write")  # messages state already that the case is read-only
         assert "no permission" in store.read_only
         assert len(store.case.lesions) == 1
 

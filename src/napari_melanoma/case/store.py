@@ -359,7 +359,7 @@ def lock_case(folder: Path) -> tuple[str, ExitStack]:
         return f"{_describe_owner(folder)} has the case open. Close it there, and open it here again.", held
     except SaveError as error:
         held.close()
-        return f"it is open read-only: {error}", ExitStack()
+        return str(error), ExitStack()
     except NotImplementedError:
         return (
             "its file system does not support locks, so two windows could overwrite each other. Copy it elsewhere.",
