@@ -143,7 +143,9 @@ def test_photographs_are_compared_and_the_layers_restored(someone, viewer):
     assert "Area, mm²" in table
     assert "increased" in table
     assert "no clear change" in table
+    assert someone.status.startswith("Compared.")
     someone.clicks("comparison_leave")
+    assert someone.status == ""
     assert state(viewer) == before
     assert someone.dock.comparison.layers is None
 

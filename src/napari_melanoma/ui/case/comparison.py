@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 BLINK_MS = 500  # each picture; 1 Hz
 STEPS = 1000  # of the slider
 SAME = "Select two different photographs"
+COMPARED = "Compared. Move the slider, or blink, to see both photographs."
 COMPARE_TIP = "Show both photographs in registration, and measure how the lesion has changed"
 REDUCED_TIP = "Off, because the system is set to reduce motion: use the slider"
 BLINK_TIP = "Show both photographs in turns, each for half a second"
@@ -103,6 +104,8 @@ class CaseComparison(QObject):
         layers, self.layers = self.layers, None
         if layers is not None:
             layers.leave()
+            if self._dock.status.text == COMPARED:
+                self._dock.status.clear()
         if self._view is not None:
             self._view.clear()
 
@@ -186,7 +189,7 @@ class CaseComparison(QObject):
         if job is not self._job or self._view is None:
             return
         self._job = None
-        self._dock.status.end("comparing", "Compared. Move the slider, or blink, to see both photographs.")
+        self._dock.status.end("comparing", COMPARED)
         self.layers = ComparisonLayers(self._viewer, found.pictures, _name_order(self._pair), self._leave_timer.start)
         self._view.show_changes(found, self._pair)
         self._on_swipe(self._view.slider.value())
