@@ -58,6 +58,7 @@ def find_images_and_tables(inputs: Iterable[str | Path]) -> list[Path]:
 
     Each file once, in natural order.
     """
+
     def accept(path: Path) -> bool:
         return _is_photograph(path) or _is_slide_or_table(path) or _is_bare_dicom(path)
 

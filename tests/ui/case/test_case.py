@@ -218,8 +218,10 @@ def test_closing_a_case_closes_its_slide(someone, tmp_path, viewer):
     viewer.open(own, plugin="napari-melanoma")
     folder = tmp_path / "P-0043"
     folder.mkdir()
-    draw_slide(folder / "back_left_1_slide.tif", tint=5)
+    slide = draw_slide(folder / "back_left_1_slide.tif", tint=5)
     someone.drops(folder)
+    pictures = someone.dock.pictures
+    someone.qtbot.waitUntil(lambda: pictures.get(slide) is not None, timeout=PATIENCE_MS)
     someone.opens(next(image.id for _, image in someone.case.iterate_images()))
     someone.qtbot.waitUntil(lambda: len(list_slides(viewer)) == 2, timeout=PATIENCE_MS)
     assert photographs.explain_no_photograph(viewer) == ""  # a slide is no photograph that went wrong

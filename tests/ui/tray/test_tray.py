@@ -255,7 +255,7 @@ def many(tmp_path, monkeypatch):
         states.extend(slide.name for slide in slides)
         return read(self, slides, run)
 
-    monkeypatch.setattr(tray_images, "read_preview", read_preview)
+    monkeypatch.setattr(thumbnails, "read_preview", read_preview)
     monkeypatch.setattr(WorkItemReader, "read", read_states)
     return tmp_path, previews, states
 
@@ -463,7 +463,7 @@ def test_the_dock_may_be_closed_while_it_reads(person, many, monkeypatch):
         proceed.wait(10)
         return np.zeros((8, 8, 3), np.uint8), ""
 
-    monkeypatch.setattr(tray_images, "read_preview", read_slowly)
+    monkeypatch.setattr(thumbnails, "read_preview", read_slowly)
     person.dock.open([folder])
     person.until(lambda: len(person.names) == MANY)
     person.list.viewport().repaint()
@@ -774,7 +774,7 @@ def test_subfolders_and_states_that_cannot_be_read_are_named(person, folder, mon
 
 def test_missing_and_unreadable_files_are_not_called_damaged(person, folder, monkeypatch):
     forbidden = [folder / "s2.tif"]
-    read, open_regular = tray_images.read_preview, thumbnails.open_regular
+    read, open_regular = thumbnails.read_preview, thumbnails.open_regular
 
     def read_preview(path, side_px):
         if path in forbidden:
@@ -786,7 +786,7 @@ def test_missing_and_unreadable_files_are_not_called_damaged(person, folder, mon
             raise PermissionError(13, "Permission denied", str(path))
         return open_regular(path)
 
-    monkeypatch.setattr(tray_images, "read_preview", read_preview)
+    monkeypatch.setattr(thumbnails, "read_preview", read_preview)
     monkeypatch.setattr(thumbnails, "open_regular", open_file)
     person.shows(folder)
     (folder / "mole.png").rename(folder / "mole.bak")

@@ -34,9 +34,7 @@ from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
     from napari_melanoma.ui.tray.images import SlideLabel, TrayContent, TrayImage
     from napari_melanoma.ui.widgets.job import JobFunction
@@ -107,7 +105,7 @@ class TrayControls(QWidget):
         self.beside_button = tool_button("tray_beside", "Show side by side", "", "side by side")
         self.label_button = tool_button("tray_label", "Show label", "", "label ...")
         self.status = StatusLine(self.icons)
-        self.thumbnails = ThumbnailLoader(2 * PICTURE_PX, self, _read_preview, CACHED_PICTURES)
+        self.thumbnails = ThumbnailLoader(2 * PICTURE_PX, self, size=CACHED_PICTURES)
         self.states = SlideStates(self.settings, self)
         self.list_model = TrayModel(self.thumbnails, self.states, self)
         self.list_view = TrayView(self.list_model, self.icons)
@@ -482,9 +480,3 @@ class TrayDock(TrayControls):
 
     def _on_reading_failed(self, error: Exception) -> None:
         self.status.show_message(describe_error(error))  # without a notification, since it is read again soon
-
-
-def _read_preview(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
-    from napari_melanoma.ui.tray.images import read_preview
-
-    return read_preview(path, side_px)

@@ -177,21 +177,6 @@ def _is_case_slide(image: CaseImage) -> bool:
     return image.modality == "wsi" or (not image.modality and is_certainly_slide(image.path))
 
 
-def read_preview(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
-    """Read a slide or photograph as thumbnail, and what is wrong with it; the file is closed again."""
-    from napari_melanoma.io.thumbnails import read_thumbnail
-    from napari_melanoma.slides.reading.opening import is_slide, open_slide
-
-    if not is_slide(path):
-        return read_thumbnail(path, side_px), ""
-    with open_slide(path) as slide:
-        rgb, damaged = slide.thumbnail_around_damage(side_px)
-        problems = [warning for warning in slide.info.warnings if "truncated" in warning]
-    if damaged:
-        problems.append(f"{len(damaged)} tiles of the overview cannot be read and are shown as stripes.")
-    return rgb, " ".join(problems)
-
-
 @dataclass(frozen=True)
 class SlideLabel:
     """The images that are stored with a slide, by their names; each uint8 (row, column, channel=3).

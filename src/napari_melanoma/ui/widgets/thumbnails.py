@@ -185,13 +185,13 @@ class ThumbnailLoader(BackgroundCache):
     """Thumbnails of images.
 
     ``read``: reads an image as uint8 (row, column, channel=3) whose longer side is about that of the square, and
-    returns it with a problem; by default a photograph.
+    returns it with a problem; by default a slide or photograph.
     """
 
     def __init__(
         self, side_px: int, parent: QObject, read: ThumbnailReader | None = None, size: int = CACHE_SIZE
     ) -> None:
-        super().__init__(partial(_read_pictures, read or _read_photograph, side_px), parent, size)
+        super().__init__(partial(_read_pictures, read, side_px), parent, size)
 
     def get(self, path: Path) -> QPixmap | None:
         """Return a thumbnail; None if it is not read yet (it is queued) or cannot be read."""
@@ -224,18 +224,29 @@ class ThumbnailLoader(BackgroundCache):
         )
 
 
-def _read_photograph(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
+def read_preview(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
+    """Read a slide or photograph as thumbnail, and what is wrong with it; the file is closed again."""
     from napari_melanoma.io.thumbnails import read_thumbnail
+    from napari_melanoma.slides.reading.opening import is_slide, open_slide
 
-    return read_thumbnail(path, side_px), ""
+    if not is_slide(path):
+        return read_thumbnail(path, side_px), ""
+    with open_slide(path) as slide:
+        rgb, damaged = slide.thumbnail_around_damage(side_px)
+        problems = [warning for warning in slide.info.warnings if "truncated" in warning]
+    if damaged:
+        problems.append(f"{len(damaged)} tiles of the overview cannot be read and are shown as stripes.")
+    return rgb, " ".join(problems)
 
 
-def _read_pictures(read: ThumbnailReader, side_px: int, paths: list[Path], run: RunContext) -> dict[Path, Thumbnail]:
+def _read_pictures(
+    read: ThumbnailReader | None, side_px: int, paths: list[Path], run: RunContext
+) -> dict[Path, Thumbnail]:
     pictures: dict[Path, Thumbnail] = {}
     for path in paths:
         run.check()
         try:
-            rgb, problem = _read_up_to_twice(read, path, side_px)
+            rgb, problem = _read_up_to_twice(read or read_preview, path, side_px)
         except Exception as error:  # noqa: BLE001 - readers of damaged files raise many kinds of errors
             pictures[path] = Thumbnail(None, describe_error(error), _find_temporary_fault(path) or "damaged")
             continue
