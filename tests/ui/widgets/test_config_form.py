@@ -470,6 +470,12 @@ def test_the_form_fits_a_narrow_dock(form, stage, qtbot):
     for widget in visible_controls(form):
         right = widget.mapTo(stage.page, widget.rect().topRight()).x()
         assert right <= stage.page.width(), widget.objectName()
+    for name in ("title", "modalities"):  # next to short labels, in a form with long ones
+        line = form.findChild(QLineEdit, name)
+        line.setText("dermoscopic, macroscopic")
+        assert line.width() >= line.fontMetrics().horizontalAdvance("dermoscopic, macrosc"), name
+    line = form.findChild(NumberBox, "weight_decay").lineEdit()
+    assert line.width() >= line.fontMetrics().horizontalAdvance("0.0001") + 8
 
 
 def visible_controls(form) -> Iterator[Any]:

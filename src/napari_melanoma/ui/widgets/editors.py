@@ -33,6 +33,8 @@ MIN_LETTERS, MAX_LETTERS = 6, 20  # width of a combo box in characters; a wider 
 LINES = 4  # height of a table of options
 TABLE_PX = 220
 MIN_WIDTH_PX = 90
+NUMBER_PX = 104  # shows 0.0001 between its arrows
+TEXT_PX = 160  # a line of text beside its label; a longer label is put above it
 WORD_PATTERN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(,|$)')
 
 
@@ -84,6 +86,7 @@ class NumberEditor(Editor):
     def __init__(self, is_integer: bool, bounds: Bounds) -> None:
         super().__init__()
         self._box = NumberBox(is_integer, bounds)
+        self._box.setMinimumWidth(NUMBER_PX)
         self._box.changed.connect(self.changed)
         self._row.addWidget(self._box, 1)
 
@@ -298,6 +301,7 @@ class TextEditor(Editor):
         super().__init__()
         self._min_length = min_length
         self._line = QLineEdit()
+        self._line.setMinimumWidth(TEXT_PX)  # else the row of a long label leaves only a few letters
         self._line.textEdited.connect(self.changed)
         self._row.addWidget(self._line, 1)
 
