@@ -13,8 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_melanoma.core import files
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.core.files import atomic_file, atomic_folder, save_error, write_json, write_text
+from napari_melanoma.core.files import (
+    atomic_file,
+    atomic_folder,
+    back_up_file,
+    save_error,
+    write_json,
+    write_text,
+)
 
 REFUSALS = [
     (errno.ENOSPC, "the disk is full. Free some space"),
@@ -112,6 +120,13 @@ def test_an_error_without_a_number_keeps_its_words(tmp_path: Path) -> None:
     assert "encoder error -2" in str(save_error(tmp_path / "mask.png", OSError("encoder error -2")))
 
 
+def test_a_path_that_is_too_long_for_windows_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory")
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert "too long, with 220 characters" in str(save_error(Path("/" + 219 * "a"), missing))
+    assert "No such file" in str(save_error(Path("/" + 19 * "a"), missing))
+
+
 def test_a_file_in_the_place_of_a_parent_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(SaveError, match="out"):
@@ -180,7 +195,7 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
     target = tmp_path / "lesion12"
     target.mkdir()
     (target / "mask.png").write_text("old")
-    rename, calls = Path.rename, []
+    rename, calls = Path.replace, []
 
     def refuse_the_second(path: Path, to: Path) -> Path:
         calls.append(path)
@@ -188,7 +203,7 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
             raise refusal(errno.EACCES)
         return rename(path, to)
 
-    monkeypatch.setattr(Path, "rename", refuse_the_second)
+    monkeypatch.setattr(Path, "replace", refuse_the_second)
     with pytest.raises(SaveError, match="no permission"), atomic_folder(target) as temporary:
         (temporary / "mask.png").write_text("new")
     assert len(calls) == 3
@@ -249,14 +264,14 @@ def in_use(number):
 
 
 def failing(method, monkeypatch, error, times):
-    """Let a way to rename fail some times; gives what it was called with."""
+    """Let a way to rename or remove fail some times; gives what it was called with."""
     right, calls = getattr(Path, method), []
 
-    def rename(self, target):
+    def rename(self, *target, **options):
         calls.append(target)
         if len(calls) <= times:
             raise error
-        return right(self, target)
+        return right(self, *target, **options)
 
     monkeypatch.setattr(Path, method, rename)
     return calls
@@ -269,25 +284,43 @@ def test_a_file_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypa
     calls = failing("replace", monkeypatch, in_use(number), 2)
     write_text(target, "new")
     assert (target.read_text(), len(calls)) == ("new", 3)
+    calls.clear()
+    assert back_up_file(target).read_text() == "new"
+    assert len(calls) == 3
+
+
+def test_a_file_that_is_being_read_is_removed_a_moment_later(tmp_path, monkeypatch):
+    target = tmp_path / "process.json"
+    target.write_text("old")
+    calls = failing("unlink", monkeypatch, in_use(32), 2)
+    files.remove_file(target)
+    assert (target.exists(), len(calls)) == (False, 3)
+
+
+def test_no_other_module_renames_without_waiting_for_readers():
+    package = Path(files.__file__).parents[1]
+    assert not [str(path) for path in package.rglob("*.py") if ".rename(" in path.read_text(encoding="utf-8")]
 
 
 def test_a_folder_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypatch):
     target = tmp_path / "lesion12"
     target.mkdir()
-    calls = failing("rename", monkeypatch, in_use(32), 2)
+    calls = failing("replace", monkeypatch, in_use(32), 2)
     with atomic_folder(target) as temporary:
         (temporary / "mask.png").write_text("new")
     assert (target / "mask.png").read_text() == "new"
     assert len(calls) == 4  # the old one is moved away at the third, the new one comes in with the fourth
 
 
-@pytest.mark.parametrize(("number", "least"), [(5, 2), (None, 1)])
-def test_what_stays_closed_is_refused_with_the_reason(tmp_path, monkeypatch, number, least):
-    monkeypatch.setattr("napari_melanoma.core.files.RENAME_TIMEOUT_S", 0.05)
+@pytest.mark.parametrize(
+    ("number", "least", "reason"), [(5, 2, "open in another program"), (None, 1, "no permission to write there")]
+)
+def test_what_stays_closed_is_refused_with_the_reason(tmp_path, monkeypatch, number, least, reason):
+    monkeypatch.setattr("napari_melanoma.core.files.IN_USE_TIMEOUT_S", 0.05)
     target = tmp_path / "control.json"
     target.write_text("old")
     calls = failing("replace", monkeypatch, in_use(number), 1000)
-    with pytest.raises(SaveError, match="no permission"):
+    with pytest.raises(SaveError, match=reason):
         write_text(target, "new")
     assert target.read_text() == "old"
     assert len(calls) == 1 if least == 1 else len(calls) >= least

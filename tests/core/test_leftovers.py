@@ -56,14 +56,14 @@ with atomic_folder(out / "IMD002") as temporary:
     time.sleep(60)
 """
 BETWEEN = """
-rename = pathlib.Path.rename
+rename = pathlib.Path.replace
 def stop_at_the_second(path, to, seen=[]):
     seen.append(path)
     if len(seen) == 2:
         print("writing", flush=True)
         time.sleep(60)
     return rename(path, to)
-pathlib.Path.rename = stop_at_the_second
+pathlib.Path.replace = stop_at_the_second
 with atomic_folder(out / "IMD002") as temporary:
     (temporary / "mask.png").write_text("new")
 """

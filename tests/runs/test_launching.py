@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -195,11 +196,18 @@ def test_the_command_of_a_run(tmp_path: Path) -> None:
     assert again[6:] == [str(tmp_path / "config.toml"), "--out", str(tmp_path), "--resume", "--queue", "--nice"]
 
 
-def test_a_lone_run_does_not_wait(tmp_path: Path) -> None:
+def test_a_lone_run_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with wait_for_turn(tmp_path / "run", run=RunContext()):
         assert len(list(queue_folder().glob("*.json"))) == 1
     assert list(queue_folder().glob("*.json")) == []
     assert RunFolder(tmp_path / "run").read_events() == []
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "in use")
+
+    monkeypatch.setattr(Path, "unlink", refuse)  # as Windows does while another run reads the ticket
+    with wait_for_turn(tmp_path / "run", run=RunContext()):
+        pass
 
 
 class Queue:

@@ -26,9 +26,11 @@ from typing import Any
 
 from napari_melanoma.core.errors import DiskFull, SaveError, UnreadableImage
 
-# Windows refuses to rename a file that is open, such as in a reader or a virus scanner.
+# Windows refuses to rename or remove a file that is open, such as in a reader or a virus scanner.
 FILE_IN_USE_ERRORS = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
-RENAME_TIMEOUT_S, RENAME_RETRY_S = 1.0, 0.02
+IN_USE_TIMEOUT_S, IN_USE_RETRY_S = 1.0, 0.02
+WINDOWS_PATH_LENGTH = 259  # characters, unless long paths are enabled in the system
+TEMPORARY_LENGTH = 60  # characters that temporary names add
 REPLACED_SUFFIX = ".old"  # suffix of a folder that was renamed before its replacement
 KEPT_NAME_BYTES = 120  # of a name, as a part of that of a temporary file; file systems allow 255 in all
 MIN_AGE_S = 86_400.0  # age at which a file of a reused process number counts as left over
@@ -57,7 +59,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        rename_with_retry(lambda: temporary.replace(path))
+        move(temporary, path)
     except OSError as error:
         raise save_error(path, error) from error
     finally:
@@ -77,8 +79,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         yield temporary
         if path.exists():
             _check_not_file(path)
-            rename_with_retry(lambda: path.rename(replaced))
-        rename_with_retry(lambda: temporary.rename(path))
+            move(path, replaced)
+        move(temporary, path)
     except OSError as error:
         raise save_error(path, error) from error
     finally:
@@ -109,23 +111,49 @@ def save_error(path: Path, error: OSError) -> SaveError:
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"cannot write {path}: the disk is full. Free some space or choose another folder.")
+    if _is_in_use(error):
+        return SaveError(
+            f"cannot write {path}: it is open in another program, or you lack the permission. Close it there and try "
+            "again, or choose a folder of your own."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return SaveError(f"cannot write {path}: no permission to write there. Choose a folder of your own.")
+    length = len(str(path.absolute()))
+    if sys.platform == "win32" and error.errno == errno.ENOENT and length + TEMPORARY_LENGTH > WINDOWS_PATH_LENGTH:
+        return SaveError(  # the error of Windows is that the folder does not exist
+            f"cannot write {path}: the path is too long, with {length} characters and about {TEMPORARY_LENGTH} more "
+            f"while writing; Windows allows {WINDOWS_PATH_LENGTH}. Choose a folder with a shorter path."
+        )
     return SaveError(f"cannot write {path}: {error.strerror or error}. Choose another folder.")
 
 
-def rename_with_retry(rename: Callable[[], object]) -> None:
-    """Rename; on Windows, retry for about a second while the file is open elsewhere."""
-    until = time.monotonic() + RENAME_TIMEOUT_S
+def move(source: Path, target: Path) -> None:
+    """Rename a file or folder, and replace a file; on Windows, retry while either is open elsewhere."""
+    _retry_while_in_use(lambda: source.replace(target))
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file if it exists; on Windows, retry while it is open elsewhere."""
+    _retry_while_in_use(lambda: path.unlink(missing_ok=True))
+
+
+def _retry_while_in_use(change: Callable[[], object]) -> None:
+    """Change a name; retry for about a second while Windows refuses it because the file is open elsewhere."""
+    until = time.monotonic() + IN_USE_TIMEOUT_S
     while True:
         try:
-            rename()
+            change()
         except PermissionError as error:
-            if getattr(error, "winerror", None) not in FILE_IN_USE_ERRORS or time.monotonic() > until:
+            if not _is_in_use(error) or time.monotonic() > until:
                 raise
-            time.sleep(RENAME_RETRY_S)
+            time.sleep(IN_USE_RETRY_S)
         else:
             return
+
+
+def _is_in_use(error: OSError) -> bool:
+    """Whether Windows may have refused a change because a file is open elsewhere."""
+    return getattr(error, "winerror", None) in FILE_IN_USE_ERRORS
 
 
 def replace_non_finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
@@ -183,7 +211,7 @@ def _restore(path: Path, replaced: Path) -> None:
         if path.exists():
             discard(replaced)
         elif replaced.exists():
-            rename_with_retry(lambda: replaced.rename(path))
+            move(replaced, path)
 
 
 def temporary_name(path: Path, suffix: str = "") -> Path:
@@ -244,7 +272,7 @@ def _restore_or_discard(path: Path) -> None:
         if not target.exists():
             if _shorten_name(found["name"], KEPT_NAME_BYTES - 4) == found["name"]:  # longer ones may be incomplete
                 with suppress(OSError):
-                    path.rename(target)
+                    move(path, target)
             return
     discard(path)
 
@@ -362,7 +390,7 @@ def back_up_file(path: Path) -> Path:
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))
     backup = next(one for name in names if not (one := path.with_name(f"{name}{path.suffix}")).exists())
     try:
-        path.replace(backup)
+        move(path, backup)
     except OSError as error:
         raise save_error(backup, error) from error
     return backup

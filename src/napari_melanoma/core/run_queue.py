@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.files import machine_id, save_error, write_json
+from napari_melanoma.core.files import machine_id, remove_file, save_error, write_json
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.processes import ProcessStamp
@@ -56,7 +56,7 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
         _wait(ticket, RunFolder(out), run, sleep)
         yield
     finally:
-        ticket.path.unlink(missing_ok=True)
+        _remove(ticket)
 
 
 def draw_ticket(out: Path, stamp: ProcessStamp) -> QueueTicket:
@@ -87,8 +87,14 @@ def tickets_before(folder: Path, number: int) -> list[QueueTicket]:
             before.append(ticket)
         else:
             log.info("the process of %s ended without releasing its turn", ticket.run)
-            ticket.path.unlink(missing_ok=True)
+            _remove(ticket)
     return before
+
+
+def _remove(ticket: QueueTicket) -> None:
+    """Remove a ticket; one that cannot be removed is valid only until its process ends."""
+    with suppress(OSError):
+        remove_file(ticket.path)
 
 
 def _wait(ticket: QueueTicket, folder: RunFolder, run: RunContext, sleep: Callable[[float], None]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage
-from napari_melanoma.core.files import save_error, temporary_name
+from napari_melanoma.core.files import move, save_error, temporary_name
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_folder, free_name, is_file, safe_name
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
@@ -416,7 +416,7 @@ class StoredImage:
             path = parent / f"{self.name}@{number}.png"
         self.new_files.append(path)
         try:
-            hidden.rename(path)
+            move(hidden, path)
         except OSError as error:
             raise save_error(path, error) from error
         return path.relative_to(self.folder).as_posix()

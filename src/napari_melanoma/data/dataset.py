@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, InputError, RunError
-from napari_melanoma.core.files import atomic_file, is_same_folder, save_error
+from napari_melanoma.core.files import atomic_file, is_same_folder, move, remove_file, save_error
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import PathResolver, UnsafePath, allow_outside_files, describe_invalid_id, is_file
@@ -335,8 +335,8 @@ def assemble_folder(out: Path, *, discard_on: type[Exception] | tuple[type[Excep
                     with suppress(OSError):  # Windows removes it on release
                         lock.unlink(missing_ok=True)
                 raise
-        lock.unlink(missing_ok=True)
-        place.rename(out)
+        remove_file(lock)
+        move(place, out)
     except OSError as error:
         raise save_error(out, error) from error
 

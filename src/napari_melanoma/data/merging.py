@@ -15,7 +15,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.files import discard, normalize_name, sweep_once, temporary_name, write_json
+from napari_melanoma.core.files import discard, move, normalize_name, sweep_once, temporary_name, write_json
 from napari_melanoma.core.paths import free_name, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import (
@@ -411,6 +411,6 @@ def _copy_files(sample: Sample, name: str, folder: Path) -> None:
             sweep_once(target.parent)
             try:
                 shutil.copy2(source, temporary)
-                temporary.replace(target)
+                move(temporary, target)
             finally:
                 discard(temporary)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from napari_melanoma.core.context import Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import DataSetError, SaveError, describe_error
-from napari_melanoma.core.files import save_error, sweep_once, temporary_name, write_json
+from napari_melanoma.core.files import move, remove_file, save_error, sweep_once, temporary_name, write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import describe_invalid_id, ids_to_file_names
@@ -123,7 +123,7 @@ def import_source(
         report.notes += harmonized.describe_findings()
         write_dataset_table(gathering / "dataset.csv", rows)
         write_json(gathering / ORIGIN_FILE, {**_describe_origin(source, report), "not_understood": harmonized.unmapped})
-        journal.path.unlink()
+        remove_file(journal.path)
     return report
 
 
@@ -283,7 +283,7 @@ def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading) -> _
             raise save_error(image, error) from error
         fault = f"cannot be read: {describe_error(error)}"
     if fault:
-        image.unlink(missing_ok=True)
+        remove_file(image)
     return _ImportedRecord(record, fault.replace(f"{folder}{os.sep}", ""), labels)
 
 
@@ -306,7 +306,7 @@ def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskRe
             return f"has {size[0]} x {size[1]} pixels, its mask {mask_size[0]} x {mask_size[1]}"
         mask = read_lesion_mask(copy, record.mask.name, masks.values, masks.names)
     finally:
-        copy.unlink()
+        remove_file(copy)
     if size not in (mask.shape, mask.shape[::-1]):  # EXIF orientation is not applied yet
         image_size = f"has {size[0]} x {size[1]} pixels" if size else "has no known size"
         return f"{image_size}, its mask {mask.shape[1]} x {mask.shape[0]}"
@@ -320,7 +320,7 @@ def _write_atomically(path: Path, content: bytes) -> None:
     temporary = temporary_name(path, path.suffix)
     sweep_once(path.parent)
     temporary.write_bytes(content)
-    temporary.replace(path)
+    move(temporary, path)
 
 
 def _image_path(record: SourceRecord, folder: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from napari_melanoma.core.errors import InputError, ResultsMismatch
-from napari_melanoma.core.files import atomic_folder, rename_with_retry, save_error, temporary_name
+from napari_melanoma.core.files import atomic_folder, move, save_error, temporary_name
 from napari_melanoma.core.parsing import parse_error_reason
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.slide_spec import DONE, NO_TISSUE, WAITING, SlideResultSpec, differing_settings
@@ -244,7 +244,7 @@ def discard_result(folder: Path) -> None:
     renamed = temporary_name(path)
     if path.exists():
         with file_errors_translated(path):
-            rename_with_retry(lambda: path.rename(renamed))
+            move(path, renamed)
             shutil.rmtree(renamed)
 
 

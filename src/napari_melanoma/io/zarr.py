@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zarr.storage import LocalStore
 
-from napari_melanoma.core.files import rename_with_retry, temporary_name
+from napari_melanoma.core.files import move, temporary_name
 from napari_melanoma.core.parsing import read_object
 from napari_melanoma.core.paths import PathResolver, UnsafePath, is_inside
 
@@ -95,7 +95,7 @@ def write_durably(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        rename_with_retry(lambda: temporary.replace(path))  # a watching window may read these files
+        move(temporary, path)  # a watching window may read these files
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

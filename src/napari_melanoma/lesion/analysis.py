@@ -14,6 +14,7 @@ from napari_melanoma.core.files import (
     atomic_file,
     atomic_folder,
     discard,
+    move,
     save_error,
     sweep_once,
     temporary_name,
@@ -499,7 +500,7 @@ def _result_folder(folder: Path) -> Iterator[Path]:
         for name in sorted((written & existing) - previous):
             raise SaveError(f"{folder / name} is not part of a lesion result and is kept. Choose another folder.")
         for name in sorted(written, key=lambda name: name == RESULT):  # the result last
-            (temporary / name).replace(folder / name)
+            move(temporary / name, folder / name)
         for name in previous - written:
             discard(folder / name)
     except OSError as error:

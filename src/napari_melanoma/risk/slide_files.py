@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import save_error, write_json
+from napari_melanoma.core.files import remove_file, save_error, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.core.parsing import read_object_or_empty
@@ -185,7 +185,7 @@ def write_risk_map(folder: Path, prediction: Mapping[str, Any], risk_map: RiskMa
     about = folder / RISK_FOLDER / f"{risk_map.method}.json"
     try:
         about.parent.mkdir(exist_ok=True)
-        about.unlink(missing_ok=True)  # so that a partial file is not mistaken for a complete one
+        remove_file(about)  # so that a partial file is not mistaken for a complete one
         tifffile.imwrite(about.with_suffix(".tif"), risk_map.values, compression="zlib", metadata=None)
     except OSError as error:
         raise save_error(about.with_suffix(".tif"), error) from error

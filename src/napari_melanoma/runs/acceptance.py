@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError
-from napari_melanoma.core.files import atomic_folder, write_json
+from napari_melanoma.core.files import atomic_folder, remove_file, write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import RunFolder
@@ -311,7 +311,7 @@ def activate_model(run: Path, name: str | None = None) -> BundleInfo:
     write_compared_card(run)
     bundle = install_bundle(read_bundle(RunFolder(run).bundle), name)
     write_json(run / ACTIVATED, {"name": bundle.name, "path": str(bundle.path), "time": round(time.time(), 3)})
-    (run / DISCARDED).unlink(missing_ok=True)
+    remove_file(run / DISCARDED)
     return bundle
 
 

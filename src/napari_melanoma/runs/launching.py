@@ -11,7 +11,7 @@ from typing import Any
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.csv_files import CsvError, read_csv_dicts
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
-from napari_melanoma.core.files import save_error
+from napari_melanoma.core.files import remove_file, save_error
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import is_trusted
 from napari_melanoma.core.processes import (
@@ -78,7 +78,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
     resume = resume and folder.config.exists()
     write_toml(out / RECIPE, recipe)
     folder.write_command("run")
-    (out / PROCESS_FILE).unlink(missing_ok=True)  # of the previous process
+    remove_file(out / PROCESS_FILE)  # of the previous process
     folder.append_event("launched", resumed=resume)
     try:
         outside = any(is_trusted(Path(name).expanduser()) for name in (*recipe.data.datasets, *recipe.data.base))

@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
+from napari_melanoma.core.files import remove_file
 from napari_melanoma.core.processes import (
     end_process,
     is_run_alive,
@@ -68,7 +69,7 @@ def launch_slide(slide: Path, out: Path, options: SlideOptions, *, force: bool =
     write_toml(folder / OPTIONS, options)
     record_slide(folder, slide, record_name=True)
     run_folder.write_command("run")
-    (folder / PROCESS_FILE).unlink(missing_ok=True)  # of the previous process
+    remove_file(folder / PROCESS_FILE)  # of the previous process
     run_folder.append_event("launched")
     try:
         stamp = spawn_detached(slide_command(slide, out, folder / OPTIONS, force=force), folder / OUTPUT)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import atomic_file, replace_non_finite, save_error, write_json
+from napari_melanoma.core.files import atomic_file, remove_file, replace_non_finite, save_error, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.validity import Validity, read_slide_validity
@@ -132,7 +132,7 @@ def back_up_corrected_lesions(folder: Path) -> str:
             return _back_up_outlines(folder, move=True)
         for name in (OUTLINES, LESIONS):
             try:
-                (folder / name).unlink(missing_ok=True)
+                remove_file(folder / name)
             except OSError as error:
                 raise save_error(folder / name, error) from error
     return ""

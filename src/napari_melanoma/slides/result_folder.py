@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.files import normalize_name, save_error, write_json
+from napari_melanoma.core.files import move, normalize_name, remove_file, save_error, write_json
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
 from napari_melanoma.io.results import HEATMAP, LESIONS, OUTLINES, RESULT, TISSUE
@@ -204,8 +204,8 @@ def back_up_result(folder: Path) -> str:
         if backed_up:
             for name in (STORE, *MOVED_FILES):
                 if (folder / name).exists():
-                    (folder / name).rename(previous / name)
-        (folder / RESULT).unlink(missing_ok=True)
+                    move(folder / name, previous / name)
+        remove_file(folder / RESULT)
     except OSError as error:
         raise save_error(folder, error) from error
     discard_result(folder)
@@ -220,7 +220,7 @@ def resume_unfinished(folder: Path, spec: SlideResultSpec) -> None:
     if not (folder / STORE).exists():
         with suppress(MelanomaError):  # other settings, or damaged
             SlideResult.open(kept).check_same_analysis(spec)
-            (kept / STORE).rename(folder / STORE)
+            move(kept / STORE, folder / STORE)
     shutil.rmtree(kept, ignore_errors=True)
 
 
@@ -233,12 +233,12 @@ def restore_previous(folder: Path) -> bool:
         if (previous / STORE).is_dir() and (folder / STORE).exists():
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
-            (folder / STORE).rename(unfinished / STORE)
+            move(folder / STORE, unfinished / STORE)
         for name in (*COPIED_FILES, *MOVED_FILES):
             if (previous / name).exists():
-                (previous / name).replace(folder / name)
+                move(previous / name, folder / name)
         if (previous / STORE).is_dir():
-            (previous / STORE).rename(folder / STORE)
+            move(previous / STORE, folder / STORE)
         shutil.rmtree(previous, ignore_errors=True)
     except OSError as error:
         raise save_error(folder, error) from error

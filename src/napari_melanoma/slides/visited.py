@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.files import atomic_file, remove_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,4 +96,4 @@ def write_visited(path: Path, visited: NDArray[np.uint8]) -> None:
         with atomic_file(path) as temporary:
             Image.fromarray(visited, "L").save(temporary, "PNG")
     else:
-        path.unlink(missing_ok=True)
+        remove_file(path)

@@ -19,7 +19,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFrame, QPushButton, QVBoxLayout
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.files import atomic_file, move, write_json
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import array_fingerprint
@@ -177,7 +177,7 @@ def adopt_recovery(found: RecoveredLesion, folder: Path) -> None:
     if found.folder != folder and found.folder.is_dir():
         remove_recovery(folder)
         with suppress(OSError):
-            found.folder.replace(folder)
+            move(found.folder, folder)
 
 
 def remove_recovery(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QMessageBox, QPushButton, QSizePolicy, QWidget
 
+from napari_melanoma.core.files import move
 from napari_melanoma.core.map_placement import MapPlacement
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
@@ -292,7 +293,7 @@ def back_up_corrected_masks(folders: Sequence[Path]) -> None:
     """Back up the corrected tissue, so that it is detected again."""
     for folder in folders:
         if (folder / CORRECTED_FILE).is_file():
-            (folder / CORRECTED_FILE).replace(folder / BACKUP_FILE)
+            move(folder / CORRECTED_FILE, folder / BACKUP_FILE)
 
 
 def _detect_tissue(slide: TiledSlide, identity: str, size: Any, method: str, run: RunContext) -> DetectedTissue:  # noqa: ANN401
