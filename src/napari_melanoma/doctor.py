@@ -5,7 +5,6 @@ Torch and Qt are checked in separate processes: they must not be loaded here, an
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any, Literal
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.core.processes import python_command
 from napari_melanoma.reports.page import Report
 from napari_melanoma.reports.pdf import INSTALL_WEASYPRINT, print_with_qt
 
@@ -195,16 +195,13 @@ CHECKS: Sequence[Callable[[], list[DoctorCheck]]] = (
 
 def run_probe(module: str) -> tuple[dict[str, Any], str]:
     """Run a module that prints one line of JSON in a separate process; return the values, and an error or ""."""
-    command = [sys.executable, "-P", "-m", module]  # -P: do not import modules of the current folder
-    utf8 = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     try:
         done = subprocess.run(
-            command,
+            python_command(module=module),
             capture_output=True,
             encoding="utf-8",
             errors="replace",
             timeout=PROBE_S,
-            env=utf8,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

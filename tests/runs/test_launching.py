@@ -190,10 +190,10 @@ def test_the_command_of_a_run(tmp_path: Path) -> None:
     assert "--allow-outside" in build_command(tmp_path, resume=False, allow_outside=True)
     first, again = (build_command(tmp_path, resume=resume) for resume in (False, True))
     assert first[1:] == [
-        "-P", "-m", "napari_melanoma", "train", "--config", str(tmp_path / "recipe.toml"), "--out", str(tmp_path),
-        "--queue", "--nice",
+        "-P", "-X", "utf8", "-m", "napari_melanoma", "train", "--config", str(tmp_path / "recipe.toml"),
+        "--out", str(tmp_path), "--queue", "--nice",
     ]  # fmt: skip
-    assert again[6:] == [str(tmp_path / "config.toml"), "--out", str(tmp_path), "--resume", "--queue", "--nice"]
+    assert again[8:] == [str(tmp_path / "config.toml"), "--out", str(tmp_path), "--resume", "--queue", "--nice"]
 
 
 def test_a_lone_run_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,3 +205,12 @@ def python_executable() -> str:
     folder = Path(sys.prefix)
     candidates = (here.with_name("python.exe"), folder / "python.exe", folder / "bin" / "python3")
     return next((str(path) for path in candidates if path.is_file()), sys.executable)
+
+
+def python_command(*arguments: str, module: str = "napari_melanoma") -> list[str]:
+    """Return the command that runs a module in a process of its own.
+
+    Modules of the current folder are not imported, and the output is UTF-8, also on Windows, where it would have the
+    code page of the system.
+    """
+    return [python_executable(), "-P", "-X", "utf8", "-m", module, *arguments]

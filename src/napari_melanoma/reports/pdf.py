@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.core.processes import NO_CONSOLE, python_executable
+from napari_melanoma.core.processes import NO_CONSOLE, python_command
 from napari_melanoma.reports.page import GENERATOR, Report, render_report
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def run_printer(job: PrintJob) -> bytes:
 def _start_printer(job: PrintJob, environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
     """Run the printer until it ends."""
     return subprocess.run(
-        [python_executable(), "-P", "-m", PRINTER],
+        python_command(module=PRINTER),
         input=json.dumps(asdict(job)).encode("utf-8"),
         env=environment,
         capture_output=True,

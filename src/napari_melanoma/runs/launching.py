@@ -17,7 +17,7 @@ from napari_melanoma.core.paths import is_trusted
 from napari_melanoma.core.processes import (
     OUTPUT_FILE,
     is_run_alive,
-    python_executable,
+    python_command,
     reap_children,
     spawn_detached,
     wait_until_ended,
@@ -95,7 +95,7 @@ def build_command(out: Path, *, resume: bool, allow_outside: bool = False) -> li
     config = out / ("config.toml" if resume else RECIPE)
     arguments = ["train", "--config", str(config), "--out", str(out), *["--resume"] * resume, "--queue"]
     arguments += [*["--allow-outside"] * allow_outside, "--nice"]
-    return [python_executable(), "-P", "-m", "napari_melanoma", *arguments]
+    return python_command(*arguments)
 
 
 @dataclass(frozen=True)

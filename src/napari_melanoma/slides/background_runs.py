@@ -13,7 +13,7 @@ from napari_melanoma.core.files import remove_file
 from napari_melanoma.core.processes import (
     end_process,
     is_run_alive,
-    python_executable,
+    python_command,
     reap_children,
     spawn_detached,
     wait_until_ended,
@@ -95,8 +95,8 @@ def cancel_slide(folder: Path) -> None:
 
 def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False) -> list[str]:
     """Return the command line of an analysis; ``options``: a TOML file of ``SlideOptions``."""
-    words = [python_executable(), "-P", "-m", "napari_melanoma", "slide", str(slide), "--out", str(out)]
-    return [*words, "--config", str(options), *["--force"] * force, "--nice"]
+    arguments = [str(slide), "--out", str(out), "--config", str(options), *["--force"] * force, "--nice"]
+    return python_command("slide", *arguments)
 
 
 def read_slide_run_status(folder: Path) -> SlideRunStatus:

@@ -75,7 +75,7 @@ def test_the_options_become_a_command_and_are_remembered_but_for_personal_data(d
     dialog.findChild(QCheckBox, "report_personal").setChecked(True)
     dialog.findChild(QPushButton, "report_save").click()
     command = dialog.options.make_command(tmp_path / "out.html")
-    assert command[3:] == [
+    assert command[5:] == [
         *("napari_melanoma", "report", str(tmp_path / "case"), "--out", str(tmp_path / "out.html")),
         *("--pdf", "--paper", "letter", "--personal", "--json"),
     ]

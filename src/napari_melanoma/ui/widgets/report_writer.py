@@ -47,12 +47,12 @@ class ReportOptions(NamedTuple):
 
     def make_command(self, out: Path) -> list[str]:
         """Return the command that writes the report."""
-        from napari_melanoma.core.processes import python_executable
+        from napari_melanoma.core.processes import python_command
 
         options = ["--pdf", "--paper", self.paper] if self.pdf else []
         options += ["--personal"] if self.personal else []
-        program = [python_executable(), "-P", "-m", "napari_melanoma", "report"]
-        return [*program, *map(str, (*self.paths, *self.find_more())), "--out", str(out), *options, "--json"]
+        paths = map(str, (*self.paths, *self.find_more()))
+        return python_command("report", *paths, "--out", str(out), *options, "--json")
 
 
 class ReportDialog(QDialog):

@@ -80,9 +80,9 @@ class WorkerClient(QObject):
             self._process.start(program, arguments)
 
     def _make_command(self) -> Sequence[str]:
-        from napari_melanoma.core.processes import python_executable
+        from napari_melanoma.core.processes import python_command
 
-        return self._command or (python_executable(), "-P", "-m", "napari_melanoma", "worker")
+        return self._command or python_command("worker")
 
     def request(self, verb: str, **arguments: Any) -> WorkerRequest:  # noqa: ANN401 - JSON
         """Send a request; requests are processed one after the other."""
