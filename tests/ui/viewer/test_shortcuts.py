@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtGui import QKeyEvent, QKeySequence, QShortcut
 from qtpy.QtWidgets import QApplication, QLineEdit, QTreeWidget, QWidget
 
 from conftest import wait_until_idle
@@ -193,6 +193,27 @@ def test_a_key_of_two_docks_acts_in_the_right_one(window, qtbot):
     docks["Slide"].setFocus()
     qtbot.keyClick(docks["Slide"], Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: pressed == ["Lesion", "Slide"])
+
+
+def test_altgr_types_into_a_text_field_where_it_is_reported_as_ctrl_alt(qapp, qtbot):
+    field, altgr = QLineEdit(), Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
+    qtbot.addWidget(field)
+    shortcuts.add_help_shortcuts(field)
+
+    def is_kept(text):
+        """Whether the field keeps Ctrl+Alt+Q from shortcuts, on a keyboard where it types this text."""
+        event = QKeyEvent(QEvent.Type.ShortcutOverride, Qt.Key.Key_Q, altgr, text)
+        event.ignore()  # as Qt sends it
+        QApplication.sendEvent(field, event)
+        return event.isAccepted()
+
+    assert not is_kept("@")
+    qapp.focusChanged.emit(None, field)
+    assert is_kept("@")
+    assert not is_kept("")
+    assert not is_kept("\x11")
+    qapp.focusChanged.emit(field, None)
+    assert not is_kept("@")
 
 
 def test_on_macos_control_replaces_alt(monkeypatch):

@@ -54,6 +54,7 @@ TEXT_FIELDS = (QLineEdit, QTextEdit, QPlainTextEdit, QAbstractSpinBox)
 IGNORED_MODIFIERS = (
     Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.MetaModifier
 )
+ALTGR_MODIFIERS = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
 PHOTOGRAPH_DOCKS = ("lesion_dock", "review_dock")
 DIALOG_NAME = "melanoma_shortcuts"
 WIDTH_PX, HEIGHT_PX = 560, 600
@@ -227,10 +228,43 @@ def focus_entered_canvas(canvas: QWidget | None) -> None:
     A click on a button or in a list leaves the focus there: the space bar would then press the button again, instead of
     moving the view with the tool that was chosen.
     """
-    focus = QApplication.focusWidget()
-    is_typing = isinstance(focus, TEXT_FIELDS) or (isinstance(focus, QComboBox) and focus.isEditable())
+    is_typing = is_text_field(QApplication.focusWidget())
     if canvas is not None and not is_typing and canvas.window().isActiveWindow():
         canvas.setFocus(Qt.FocusReason.MouseFocusReason)
+
+
+def is_text_field(widget: QWidget | None) -> bool:
+    """Return whether the user types in a widget."""
+    return isinstance(widget, TEXT_FIELDS) or (isinstance(widget, QComboBox) and widget.isEditable())
+
+
+class TypedCharacters(QObject):
+    """Let a text field receive each character, although a shortcut uses its key.
+
+    Windows reports AltGr as Ctrl+Alt: the ą of a Polish keyboard would be Ctrl+Alt+A, and the @ of a German one
+    Ctrl+Alt+Q.
+    """
+
+    def __init__(self, application: QApplication) -> None:
+        super().__init__(application)
+        application.focusChanged.connect(self._on_focus_changed)
+
+    def _on_focus_changed(self, before: QWidget | None, now: QWidget | None) -> None:
+        if is_text_field(before):
+            with suppress(RuntimeError):  # it was deleted
+                before.removeEventFilter(self)
+        if is_text_field(now):
+            now.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Keep a character from the shortcuts; return whether it was one."""
+        if event is None or event.type() != QEvent.Type.ShortcutOverride or not isinstance(event, QKeyEvent):
+            return False
+        is_character = event.modifiers() & ALTGR_MODIFIERS == ALTGR_MODIFIERS and event.text().isprintable()
+        if is_character and event.text() and sys.platform != "darwin":  # Command+Option types nothing
+            event.accept()
+            return True
+        return False
 
 
 def name_key(event: QKeyEvent) -> str:
@@ -341,6 +375,9 @@ def show_shortcuts(napari_viewer: Viewer | None = None) -> None:
 
 
 def add_help_shortcuts(dock: QWidget) -> None:
-    """Make F1 and ``?`` show the shortcut list in a dock."""
+    """Make F1 and ``?`` show the shortcut list in a dock; text fields keep the characters that are typed with AltGr."""
     for name in ("help", "help.dock"):
         add_shortcut(dock, name, lambda: show_shortcut_help(dock.window()))
+    application = QApplication.instance()
+    if application.findChild(TypedCharacters) is None:
+        TypedCharacters(application)
