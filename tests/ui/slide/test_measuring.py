@@ -91,7 +91,7 @@ def test_each_change_can_be_undone(person, slide_path):
     items = person.finds(QListWidget, "measures")
     items.setCurrentRow(0)
     items.setFocus()
-    person.qtbot.keyClick(items, Qt.Key.Key_Delete)
+    person.qtbot.keyClick(items, Qt.Key.Key_Backspace)  # the Delete key of a MacBook
     person.until(lambda: listed(person) == ["0.005 mm²"])
     assert len(layer_of(person).data) == 1
     presses(person, "measure_undo")

@@ -23,7 +23,7 @@ def moves(person, threshold):
 def removes(person, row):
     person.dock.lesion_table.clearSelection()
     person.dock.lesion_table.selectRow(row)
-    person.qtbot.keyClick(person.dock.lesion_table, Qt.Key.Key_Delete)
+    person.qtbot.keyClick(person.dock.lesion_table, Qt.Key.Key_Backspace)  # the Delete key of a MacBook
     person.waits()
 
 

@@ -16,6 +16,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.body_map.widget import DARK_COLORS
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.lesion.prediction_view import format_short_verdict, format_verdict
+from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.clinical_fields import describe_guess
 from napari_melanoma.ui.widgets.style import ThemedIcons, named
 from napari_melanoma.ui.widgets.thumbnails import MARGIN_PX, RowStyle, ThumbnailDelegate, paint_thumbnail
@@ -186,7 +187,7 @@ class CaseTree(QTreeWidget):
             item = self.currentItem()
             if item is not None:
                 self._on_double(item)
-        elif event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
+        elif is_delete_key(event):
             chosen = [_row_of_item(item).id for item in self.selectedItems() if _row_of_item(item).id != NO_LESION]
             if chosen and self.editable:
                 self.removed.emit(chosen)

@@ -26,6 +26,7 @@ from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.slide.row_table import ROW_PX, VISIBLE_ROWS, RowTable
 from napari_melanoma.ui.slide.shape_layers import LineWidthUpdater, line_width
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditHistory, SlideDocument
 from napari_melanoma.ui.widgets.job import JobFunction
 from napari_melanoma.ui.widgets.style import named
@@ -516,7 +517,7 @@ class LesionTable(RowTable):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Request removal with Delete."""
-        if event.key() == Qt.Key.Key_Delete and self.selected:
+        if is_delete_key(event) and self.selected:
             self.remove_requested.emit()
         else:
             super().keyPressEvent(event)

@@ -7,15 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtCore import QEvent, QObject, QTimer, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QListWidget, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.slide.shape_layers import HALF, get_data_action, offset_label, repair_features
 from napari_melanoma.ui.viewer import camera, slide_layers
-from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
 from napari_melanoma.ui.widgets.edited_document import DocumentState, EditedDocument, EditHistory, HistoryStep
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named, quiet_label, row, tool_button
@@ -187,7 +186,7 @@ class MeasureView(QWidget):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Handle the Delete key in the list."""
-        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress and event.key() == Qt.Key.Key_Delete:
+        if is_delete_key(event):
             self.remove_requested.emit(self.list.currentRow())
             return True
         return False

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from weakref import ref
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
-from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
@@ -28,7 +27,7 @@ from napari_melanoma.core.polygons import joint_box
 from napari_melanoma.slides.notes import Bookmark
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.camera import ViewRectangle, get_visible_region, shows_whole_slide
-from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.viewer.shortcuts import format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import center_view, fit_view, is_in_view, zoom_to_box
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
@@ -327,7 +326,7 @@ class NavigationPanel(QWidget):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Handle the Delete key in the list."""
-        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress and event.key() == Qt.Key.Key_Delete:
+        if is_delete_key(event):
             self.remove_current()
             return True
         return False

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QHBoxLayout, QListWidget, QListWidgetItem, QVBoxLayou
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionClass
+from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.dialogs import choose_color
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, tool_button
@@ -126,13 +127,13 @@ class RegionClassList(QWidget):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Handle the Delete key and digits in the list."""
-        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
-            if event.key() == Qt.Key.Key_Delete:
-                self.remove()
-                return True
-            if event.text().isdigit() and event.text() != "0":
-                self.select_class(int(event.text()))
-                return True
+        if is_delete_key(event):
+            self.remove()
+            return True
+        is_press = isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress
+        if is_press and event.text().isdigit() and event.text() != "0":
+            self.select_class(int(event.text()))
+            return True
         return False
 
     def _set_classes(self, classes: tuple[RegionClass, ...], row: int) -> None:

@@ -23,6 +23,7 @@ from napari_melanoma.core.formatting import format_class
 from napari_melanoma.slides.regions import is_locked, region_date, region_reader
 from napari_melanoma.ui.slide.regions_classes import DEFAULT_COLOR
 from napari_melanoma.ui.slide.row_table import ROW_PX, VISIBLE_ROWS, RowTable
+from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.style import fill_column, named, theme_icon
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ class RegionTable(RowTable):
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Handle the keys of the list."""
         action = ""
-        if event.key() == Qt.Key.Key_Delete:
+        if is_delete_key(event):
             action = "remove"
         elif event.matches(QKeySequence.StandardKey.Copy):
             action = "copy"

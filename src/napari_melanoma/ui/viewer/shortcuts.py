@@ -275,6 +275,12 @@ def name_key(event: QKeyEvent) -> str:
     return {"Backtab": "Shift+Tab", "Esc": "Escape"}.get(name, name)
 
 
+def is_delete_key(event: QEvent | None) -> bool:
+    """Return whether an event is a press of the Delete key, which is Backspace on the keyboard of a MacBook."""
+    is_press = isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress
+    return is_press and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
+
+
 def _activate_best_match(shortcut: QShortcut) -> None:
     """Activate the best-matching shortcut among the docks that use the same key."""
     dock = shortcut.parent()
