@@ -268,6 +268,9 @@ def test_the_view_of_each_of_several_slides_is_kept(person, slide_path, tmp_path
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.clicks("actual_pixels")
     assert place_of(person)[2] == pytest.approx(person.viewer.canvas.size[1])
+    monkeypatch.setattr(type(window), "devicePixelRatioF", lambda self: 2.0, raising=False)  # a canvas of twice as many
+    person.clicks("actual_pixels")
+    assert place_of(person)[2] == pytest.approx(2 * person.viewer.canvas.size[1])
 
 
 def test_notes_of_a_read_only_folder_are_kept_in_a_private_copy(person, slide_path, user):

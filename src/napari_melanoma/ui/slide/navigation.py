@@ -472,7 +472,8 @@ class MagnificationController(QObject):
     def show_actual_pixels(self) -> None:
         """Show each pixel of the finest level on one pixel of the screen."""
         if self._slide is not None:
-            camera.get_camera(self._viewer).zoom = 1 / self._slide.pixel_um[1]
+            window = self._context.main_window or self._context.window
+            camera.get_camera(self._viewer).zoom = 1 / (self._slide.pixel_um[1] * window.devicePixelRatioF())
             self.update_magnification()
 
 
