@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,17 @@ def test_tasks_are_done_by_one_process_or_several(tmp_path: Path, processes: int
     marks = [tmp_path / f"{number}.txt" for number in range(4)]
     assert sorted(run_tasks(Path.touch, marks, processes, RunContext())) == marks
     assert all(mark.exists() for mark in marks)
+
+
+def test_not_more_processes_are_started_than_windows_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(processes: int, *_: object) -> None:
+        raise MelanomaError(f"{processes} processes")
+
+    monkeypatch.setattr(cohort, "ProcessPoolExecutor", start)
+    for platform, count in (("linux", 96), ("win32", 61)):
+        monkeypatch.setattr(sys, "platform", platform)
+        with pytest.raises(MelanomaError, match=f"^{count} processes"):
+            list(run_tasks(print, range(100), 96, RunContext()))
 
 
 def test_errors_of_child_processes_are_raised(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -24,6 +24,7 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.processes import lower_priority
 from napari_melanoma.data.dataset import assemble_folder, write_dataset_table
 from napari_melanoma.phantoms.cohort.risk_law import (
     LAW,
@@ -346,6 +347,7 @@ def _downsample(rgb: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
 
 Task = TypeVar("Task")
 _POLL_INTERVAL_S = 0.5
+WINDOWS_PROCESSES = 61  # that a ProcessPoolExecutor can wait for; it refuses more
 
 
 def run_tasks(work: Callable[[Task], None], tasks: Sequence[Task], processes: int, run: RunContext) -> Iterator[Task]:
@@ -356,7 +358,8 @@ def run_tasks(work: Callable[[Task], None], tasks: Sequence[Task], processes: in
             work(task)
             yield task
         return
-    pool = ProcessPoolExecutor(min(processes, len(tasks)), get_context("spawn"), _initialize_worker)
+    most = WINDOWS_PROCESSES if sys.platform == "win32" else processes
+    pool = ProcessPoolExecutor(min(processes, len(tasks), most), get_context("spawn"), _initialize_worker)
     try:
         waiting = {pool.submit(work, task): task for task in tasks}
         while waiting:
@@ -377,8 +380,7 @@ def run_tasks(work: Callable[[Task], None], tasks: Sequence[Task], processes: in
 def _initialize_worker() -> None:
     """Ignore Ctrl+C, which the parent process handles, and run at low priority."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "nice"):
-        os.nice(5)
+    lower_priority()
 
 
 _PATCH_TEXT = (
