@@ -91,13 +91,14 @@ def test_tables_have_priority_over_names(photographs: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])
 def test_a_table_is_read_as_a_spreadsheet_saves_it(photographs: Path, encoding: str) -> None:
-    (photographs / "t.csv").write_bytes("Bild;Alter;Lokalisation\nIMG_1;54,5;Rücken\n".encode(encoding))
+    (photographs / "IMG_1.jpg").rename(photographs / "Fla\u0308che.jpg")  # as macOS writes it
+    (photographs / "t.csv").write_bytes("Bild;Alter;Lokalisation\nFl\u00e4che;54,5;Rücken\n".encode(encoding))
     mapping = TableMapping(columns={"Bild": "image_id", "Alter": "age", "Lokalisation": "site"})
     (patient,) = collect_patients([photographs], mapping=mapping).patients
     assert patient.case.patient.age == 54.5
     assert patient.case.find_image("I1").name == "back_left_2_dermoscopy"
     (own,) = [lesion for lesion in patient.case.lesions if lesion.guesses["site"] == "table"]
-    assert (own.site, [image.name for image in own.images]) == ("posterior torso", ["IMG_1"])
+    assert (own.site, [image.name for image in own.images]) == ("posterior torso", ["Fla\u0308che"])
 
 
 def test_a_table_alone_brings_the_images_that_it_names(photographs: Path, tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ def test_a_plain_folder_is_read(tmp_path: Path) -> None:
     assert first.mask == tmp_path / "set/masks/a.png"
 
 
+def test_files_whose_letters_macos_has_decomposed_are_found(tmp_path: Path) -> None:
+    (sample,) = read_dataset(_dataset(tmp_path, "image_id\nr\u00fccken\n", images=("ru\u0308cken",)))
+    assert sample.mask is not None
+
+
 def test_paths_of_the_table_win(tmp_path: Path) -> None:
     folder = _dataset(tmp_path, "image_id,path,mask_path\nx,images/a.png,masks/b.png\n")
     (sample,) = read_dataset(folder)

@@ -25,7 +25,7 @@ from napari_melanoma.case.model import (
     set_patient,
 )
 from napari_melanoma.core.errors import InputError, UnreadableImage
-from napari_melanoma.core.files import open_regular
+from napari_melanoma.core.files import compose_name, open_regular
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import OutsidePaths, PathResolver
 from napari_melanoma.data.harmonize import Harmonizer, harmonize_rows
@@ -513,7 +513,7 @@ class CaseTable:
     @property
     def images(self) -> list[Path]:
         """Files that the table names, by path or by name, in the order of the table."""
-        named = {row.get("image_id", "") for row in self.by_path.values()}
+        named = {compose_name(row.get("image_id", "")) for row in self.by_path.values()}
         return [*self.by_path, *(self.by_stem[n] for n in self.by_name if n in self.by_stem and n not in named)]
 
     def image_metadata(self, image: Path) -> ImageMetadata:
@@ -528,12 +528,13 @@ class CaseTable:
         return ImageMetadata.from_source("table", {"taken_on": self._find_row(image).get(ROW_DAY, "")})
 
     def _find_row(self, image: Path) -> Row:
-        return self.by_path.get(image) or ({} if image.stem in self.ambiguous else self.by_name.get(image.stem, {}))
+        name = compose_name(image.stem)
+        return self.by_path.get(image) or ({} if name in self.ambiguous else self.by_name.get(name, {}))
 
     def count_rows_without(self, images: Iterable[Path]) -> int:
         """Count the rows that do not belong to any of the images."""
         present = set(images)
-        stems = {path.stem for path in present} - self.ambiguous
+        stems = {compose_name(path.stem) for path in present} - self.ambiguous
         with_image = {id(row) for path, row in self.by_path.items() if path in present}
         with_image |= {id(row) for name, row in self.by_name.items() if name in stems}
         return self.count - len(with_image)
@@ -545,14 +546,14 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
     A file that is not a table, or has no image names, gives no rows and a note.
     """
     nearby, harmonizer, present = _list_nearby_images(path), Harmonizer(), set(images)
-    names = {image.stem for image in present.union(nearby)}
+    names = {compose_name(image.stem) for image in present.union(nearby)}
     by_name, by_path, named, notes = dict[str, Row](), dict[Path, Row](), 0, list[tuple[str, str]]()
     paths, outside = PathResolver(path.parent, allow_outside=False), OutsidePaths(path.parent)
     try:
         for given in iterate_rows(path):
             day, columns = _split_day(mapping.apply(given) if mapping else given)
             row = {**harmonizer.harmonize_row(columns), **day}
-            name = row.get("image_id") or PureWindowsPath(row.get("path", "")).stem
+            name = compose_name(row.get("image_id") or PureWindowsPath(row.get("path", "")).stem)
             named += bool(name)
             if name in names:  # of two rows for one image, the first is used
                 by_name.setdefault(name, row)
@@ -577,7 +578,7 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
     unclear = [name for name, row in by_name.items() if name in shared and id(row) not in clear]
     if unclear:
         notes.append((path.name, _format_ambiguous_names(unclear)))
-    by_stem = {file.stem: file for file in nearby}
+    by_stem = {compose_name(file.stem): file for file in nearby}
     return CaseTable(path, report.rows, by_name, by_path, by_stem, shared, tuple(notes))
 
 
@@ -618,7 +619,7 @@ def _find_ambiguous_names(files: Iterable[Path]) -> frozenset[str]:
     """Return the names that occur in several folders."""
     folders = defaultdict[str, set[Path]](set)
     for file in files:
-        folders[file.stem].add(file.parent)
+        folders[compose_name(file.stem)].add(file.parent)
     return frozenset(name for name, found in folders.items() if len(found) > 1)
 
 

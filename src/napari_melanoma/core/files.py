@@ -188,7 +188,12 @@ def open_regular(path: Path) -> BufferedReader:
 
 def normalize_name(name: str) -> str:
     """Normalize what some file systems do not distinguish: case, and composition of letters."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return compose_name(compose_name(name).casefold())
+
+
+def compose_name(name: str) -> str:
+    """Compose the letters of a file name: macOS lists "ü" as two characters, and tables contain it as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def is_same_folder(one: Path, other: Path) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, InputError, RunError
-from napari_melanoma.core.files import atomic_file, is_same_folder, move, remove_file, save_error
+from napari_melanoma.core.files import atomic_file, compose_name, is_same_folder, move, remove_file, save_error
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import PathResolver, UnsafePath, allow_outside_files, describe_invalid_id, is_file
@@ -288,15 +288,15 @@ def _find_file(row: Mapping[str, str], column: str, by_stem: Mapping[str, Path],
     """Find the file that a row names, else the one named after the image."""
     if text := row.get(column):
         return paths.resolve(text)
-    found = by_stem.get(row["image_id"])
+    found = by_stem.get(compose_name(row["image_id"]))
     return None if found is None else paths.check(found)
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:
-    """List images of a folder by their stem; empty if there is no folder."""
+    """List images of a folder by their composed stem; empty if there is no folder."""
     if not folder.is_dir():
         return {}
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    return {compose_name(one.stem): one for one in sorted(folder.iterdir()) if one.suffix.lower() in IMAGE_SUFFIXES}
 
 
 def _missing_file_error(folder: Path, what: str, path: Path | None, image_id: str) -> DataSetError:

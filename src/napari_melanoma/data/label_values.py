@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
+from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
@@ -214,8 +215,8 @@ _WORDS = re.compile(r"[ ._-]*((?:cp[ ._-])?masks?|segmentations?|seg|lesion|labe
 
 
 def strip_mask_suffix(stem: str) -> str:
-    """Return a stem in lower case without a suffix for masks, such as ``isic_0000001``."""
-    return _WORDS.sub("", stem.casefold()) or stem.casefold()
+    """Return a normalized stem without a suffix for masks, such as ``isic_0000001``."""
+    return _WORDS.sub("", normalize_name(stem)) or normalize_name(stem)
 
 
 def nnunet_case_name(stem: str) -> str:
@@ -224,16 +225,16 @@ def nnunet_case_name(stem: str) -> str:
 
 
 class ImageNames:
-    """Photographs by the names that a mask may have; case is ignored."""
+    """Photographs by the names that a mask may have; case and composition of letters are ignored."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in paths:
-            self._by_stem[path.stem.casefold()].append(path)
+            self._by_stem[normalize_name(path.stem)].append(path)
 
     def find(self, name: str) -> list[Path]:
         """Find the photographs that a name may mean; several if ambiguous, as with equal names in two folders."""
-        named = PureWindowsPath(name.casefold())
+        named = PureWindowsPath(normalize_name(name))
         plain = strip_mask_suffix(named.stem)
         stems = [named.stem, named.name, plain, f"{plain}{NNUNET_IMAGE}"]  # a stem may have a dot
         candidates = next((self._by_stem[stem] for stem in stems if stem in self._by_stem), [])
@@ -248,7 +249,7 @@ def _count_shared_parts(named: PureWindowsPath, path: Path) -> int:
     pairs = zip(reversed(named.parts), reversed(path.parts), strict=False)
     count = 0
     for one, other in pairs:
-        if one != other.casefold():
+        if one != normalize_name(other):
             break
         count += 1
     return count

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_melanoma.core import parsing
 from napari_melanoma.core.errors import DataSetError, InputError, MalformedFile, UnreadableImage
+from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.polygons import rasterize_rings
 from napari_melanoma.data.label_values import LesionValues, read_lesion_mask, read_nnunet_labels, strip_mask_suffix
 from napari_melanoma.io.formats import DAMAGE_ERRORS, MAX_PIXELS
@@ -288,8 +289,8 @@ def _select_masks(files: list[Path]) -> list[Path]:
     labels = [file for file in files if any(LABEL_FOLDER.fullmatch(part) for part in file.parts[:-1])]
     if labels and len(labels) < len(files):
         return labels
-    named = [file for file in files if strip_mask_suffix(file.stem) != file.stem.casefold()]
-    photographs = {(file.parent, file.stem.casefold()) for file in files}
+    named = [file for file in files if strip_mask_suffix(file.stem) != normalize_name(file.stem)]
+    photographs = {(file.parent, normalize_name(file.stem)) for file in files}
     pairs = any((file.parent, strip_mask_suffix(file.stem)) in photographs for file in named)
     return named if pairs else files
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, describe_error
+from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import CLINICAL, Correction, Corrections
@@ -161,7 +162,7 @@ def _read_metadata(
 
 def _match_rows(names: Sequence[str], known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """Find the row of each photograph by its name or the name of its nnU-Net case, ignoring upper and lower case."""
-    folded = {name.casefold(): row for name, row in known.items()}
+    folded = {normalize_name(name): row for name, row in known.items()}
     found = {
         name: next((row for row in (known.get(name), *map(folded.get, _name_keys(name))) if row is not None), None)
         for name in names
@@ -170,7 +171,7 @@ def _match_rows(names: Sequence[str], known: dict[str, dict[str, str]]) -> dict[
 
 
 def _name_keys(name: str) -> tuple[str, str]:
-    return name.casefold(), nnunet_case_name(name.casefold())
+    return normalize_name(name), nnunet_case_name(normalize_name(name))
 
 
 def _add_metadata(correction: Correction, row: dict[str, str]) -> Correction:

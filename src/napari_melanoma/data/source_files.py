@@ -18,6 +18,7 @@ from threading import Lock
 from typing import IO
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import compose_name
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.tables import decode_table
@@ -196,7 +197,7 @@ def _expand_file(parent: Path, prefix: str, name: str) -> Iterator[SourceFile]:
     if name.lower().endswith(".zip"):
         yield from _iter_members(Path(parent, name), f"{prefix}{name[:-4]}/")
     else:
-        yield SourceFile(f"{prefix}{name}", str(Path(parent, name)))
+        yield SourceFile(compose_name(f"{prefix}{name}"), str(Path(parent, name)))
 
 
 def _iter_members(path: Path, prefix: str) -> Iterator[SourceFile]:
@@ -204,7 +205,7 @@ def _iter_members(path: Path, prefix: str) -> Iterator[SourceFile]:
     archive = ZipArchive(path)
     for member in archive.list_members():
         if all(_is_included(part) for part in member.split("/")):
-            yield SourceFile(prefix + member, member, archive)
+            yield SourceFile(compose_name(prefix + member), member, archive)
 
 
 def _is_included(name: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES, PackedRow
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
@@ -257,7 +258,7 @@ def _separate_masks(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[K
         folders = file.name.split("/")[outer:-1]
         inner = tuple(name for name in folders if not _is_mask_folder(name, has_images) and name.lower() not in _KINDS)
         name = _nnunet_case(file) or file.stem
-        stem, plain = name.casefold(), strip_mask_suffix(name)
+        stem, plain = normalize_name(name), strip_mask_suffix(name)
         if _holds_masks(folders, has_images):
             masks.setdefault((inner, plain), file)
         elif plain != stem:

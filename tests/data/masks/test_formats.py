@@ -410,11 +410,12 @@ NAMES = [
     ("C:\\data\\b\\twice.jpg", ["b/twice.jpg"]),
     ("twice.jpg", ["a/twice.jpg", "b/twice.jpg"]),
     ("twice.png", ["a/twice.jpg", "b/twice.jpg"]),
+    ("Rücken_mask.png", ["a/ru\u0308cken.jpg"]),  # as macOS lists it
     ("none.png", []),
 ]
 
 
 @pytest.mark.parametrize(("name", "found"), NAMES)
 def test_which_photograph_a_name_means(name: str, found: list[str]) -> None:
-    paths = ["a/img_1.jpg", "a/lesion.v2.png", "a/gt.png", "a/twice.jpg", "b/twice.jpg"]
+    paths = ["a/img_1.jpg", "a/lesion.v2.png", "a/gt.png", "a/twice.jpg", "b/twice.jpg", "a/ru\u0308cken.jpg"]
     assert [path.as_posix() for path in ImageNames(map(Path, paths)).find(name)] == found
