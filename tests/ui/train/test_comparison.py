@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import math
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from fake_runs import fake_run
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt, QTimer, QUrl
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QMessageBox
 from stage import Stage
 
@@ -122,9 +124,12 @@ def test_images_that_changed_open_in_the_viewer(stage, gate, run, qtbot):
 
 
 def test_a_name_is_not_markup(stage):
-    button = ThumbnailButton(ThumbnailItem("+0.10", "a<b>c", Path("a.png")), stage.icons)
+    picture = Path("50 % of #1's.png").absolute()
+    button = ThumbnailButton(ThumbnailItem("+0.10", "a<b>c", Path("a.png"), picture), stage.icons)
     assert button.toolTip().startswith("a&lt;b&gt;c<br>")
     assert button.accessibleName() == "a<b>c"
+    (address,) = re.findall("<img src='([^']+)'", button.toolTip())
+    assert Path(QUrl(html.unescape(address)).toLocalFile()) == picture  # Qt loads only what is a local file
     button.deleteLater()
 
 

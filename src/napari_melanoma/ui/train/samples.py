@@ -52,8 +52,7 @@ class SamplePicture(QWidget):
 
     def show_image(self, image: QImage | None, shape: float, path: Path | None = None) -> None:
         self._image = image
-        enlarged = f"<br><img src='{html.escape(path.as_posix())}' width='420'>" if path is not None else ""
-        self.setToolTip(self._label_text + (enlarged if image is not None else ""))
+        self.setToolTip(self._label_text + (_enlarged(path) if image is not None else ""))
         if shape != self._shape:
             self._shape = shape
             self.updateGeometry()
@@ -322,8 +321,7 @@ class ThumbnailButton(QAbstractButton):
 
     def __init__(self, item: ThumbnailItem, icons: ThemedIcons) -> None:
         super().__init__()
-        enlarged = "" if item.picture is None else f"<br><img src='{html.escape(item.picture.as_posix())}' width='420'>"
-        tip = f"{html.escape(item.tip)}{enlarged}<br>Click to open it in the viewer"
+        tip = f"{html.escape(item.tip)}{_enlarged(item.picture)}<br>Click to open it in the viewer"
         named(self, "thumbnail", item.tip, tip)
         self.item = item
         self.image: QImage | None = None
@@ -413,3 +411,8 @@ def _read_pictures(paths: Sequence[Path | None], run: RunContext) -> dict[Path, 
     """Read the images; unreadable ones are left out."""
     found = {path: read_picture(path) for path in run.track(paths, "Reading") if path is not None}
     return {path: image for path, image in found.items() if image is not None}
+
+
+def _enlarged(picture: Path | None) -> str:
+    """Return a picture for a tooltip, as an address: Qt would take the drive of a Windows path for its scheme."""
+    return "" if picture is None else f"<br><img src='{html.escape(picture.absolute().as_uri())}' width='420'>"
