@@ -6,6 +6,7 @@ import errno
 import json
 import signal
 import sys
+from dataclasses import dataclass
 
 import pytest
 import typer
@@ -72,22 +73,30 @@ def test_the_last_line_of_json(error, code: int, status: str, text: str, capsys:
     assert output.err == (f"{text}\n" if status == "error" else "")
 
 
+@dataclass
 class ClosedStream:
     """A stream whose reader has ended."""
 
+    error: OSError
+
     def write(self, text: str) -> None:
-        raise BrokenPipeError
+        raise self.error
 
     def flush(self) -> None:
-        raise BrokenPipeError
+        raise self.error
 
 
+@pytest.mark.parametrize("closed", [BrokenPipeError(), OSError(errno.EINVAL, "Invalid argument")], ids=["", "Windows"])
 @pytest.mark.parametrize("as_json", [False, True])
 @pytest.mark.parametrize("error", [None, Cancelled()], ids=["done", "stopped"])
 def test_a_closed_output_is_not_reported_as_error(
-    error: BaseException | None, as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: BaseException | None,
+    as_json: bool,
+    closed: OSError,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys, "stdout", ClosedStream())
+    monkeypatch.setattr(sys, "stdout", ClosedStream(closed))
     assert end(error, as_json=as_json) == 141
     assert "rror" not in capsys.readouterr().err
     sys.stdout.close()

@@ -1,11 +1,14 @@
-"""Without a display, opening a window raises an explained error before Qt aborts the process."""
+"""The process of the viewer: an explained error without a display and the signals that end it."""
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from napari_melanoma.cli import application, session
 from napari_melanoma.cli.application import DISPLAYS, call_ui
 from napari_melanoma.core.errors import MelanomaError
 
@@ -16,3 +19,13 @@ def test_a_missing_display_is_explained(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(MelanomaError, match=r"no window can be opened.*xvfb-run"):
         call_ui("open", "open_viewer", [])
+
+
+def test_each_signal_that_stops_a_command_ends_the_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(session, "SIGNALS", ("SIGINT", "SIGTERM", "SIGUSR1", "SIGOTHER"))  # SIGBREAK is of Windows
+    monkeypatch.setattr(application, "import_module", lambda name: SimpleNamespace(end=lambda: None))
+    reset: dict[int, object] = {}
+    monkeypatch.setattr(signal, "signal", reset.__setitem__)
+    call_ui("launch", "end")
+    assert reset == dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGUSR1), signal.SIG_DFL)

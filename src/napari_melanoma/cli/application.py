@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, Out, examples
-from napari_melanoma.cli.session import command_session
+from napari_melanoma.cli.session import command_session, stop_signals
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 
@@ -55,7 +55,7 @@ def call_ui(module: str, function: str, *arguments: object, **named: object) -> 
             "no window can be opened: neither DISPLAY nor WAYLAND_DISPLAY is set. Log in to a desktop session, or put "
             "xvfb-run in front of the command; `napari-melanoma lesion` needs no window."
         )
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         signal.signal(number, signal.SIG_DFL)
     return getattr(import_module(f"napari_melanoma.ui.{module}"), function)(*arguments, **named)
 

@@ -196,7 +196,9 @@ def write_line(text: str, *, error: bool = False) -> None:
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # a file name may not be valid UTF-8
         stream.write(f"{text}\n")
         stream.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and error.errno != errno.EINVAL:  # that of Windows for a closed pipe
+            raise
         # Data left in the stream would fail again, with a message, when the interpreter ends.
         setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
         raise OutputClosed from None
@@ -387,14 +389,15 @@ def _configure_logging(debug: bool) -> Iterator[None]:
         log.propagate = before[1]
 
 
+def stop_signals() -> list[int]:
+    """List the signals of this system that stop a command."""
+    return [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+
+
 @contextmanager
 def _handle_signals(current: CommandSession) -> Iterator[None]:
     """Cancel the command on a signal while it runs."""
-    before = {}
-    for name in SIGNALS:
-        number = getattr(signal, name, None)
-        if number is not None:
-            before[number] = signal.signal(number, current.request_stop)
+    before = {number: signal.signal(number, current.request_stop) for number in stop_signals()}
     try:
         yield
     finally:
