@@ -1,13 +1,16 @@
-"""The process of the viewer: an explained error without a display and the signals that end it."""
+"""The process of the viewer: an explained error without a display, the signals that end it, and its environment."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from io import StringIO
 from types import SimpleNamespace
 
 import pytest
 
+from napari_melanoma import cli
 from napari_melanoma.cli import application, session
 from napari_melanoma.cli.application import DISPLAYS, call_ui
 from napari_melanoma.core.errors import MelanomaError
@@ -29,3 +32,14 @@ def test_each_signal_that_stops_a_command_ends_the_viewer(monkeypatch: pytest.Mo
     monkeypatch.setattr(signal, "signal", reset.__setitem__)
     call_ui("launch", "end")
     assert reset == dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGUSR1), signal.SIG_DFL)
+
+
+def test_what_apples_gpus_lack_is_left_to_the_processor_before_torch_is_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "ACTIVE"})
+    monkeypatch.setattr(cli, "app", lambda **_: None)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, StringIO())  # whose encoding is not changed
+    cli.main()
+    assert os.environ == {"OMP_WAIT_POLICY": "ACTIVE", "PYTORCH_ENABLE_MPS_FALLBACK": "1"}
