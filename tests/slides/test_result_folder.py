@@ -31,6 +31,8 @@ def test_the_first_one_has_the_stem_and_nothing_is_written(tmp_path: Path) -> No
     path = slide(tmp_path / "in" / "x.ome.tif")
     assert slide_folder(tmp_path / "out", path) == tmp_path / "out" / "x.ome"
     assert slide_folder(tmp_path, path.parent) == tmp_path / "in"
+    assert slide_folder(tmp_path, slide(tmp_path / "in" / "HE 12 .svs")) == tmp_path / "HE 12"  # for Windows
+    assert slide_folder(tmp_path, slide(tmp_path / "in" / "HE 12...svs")).name == "HE 12"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in"]
 
 

@@ -228,6 +228,11 @@ def describe_invalid_id(text: str) -> str:
     return ""
 
 
+def folder_name(path: Path) -> str:
+    """Name a folder after a file; Windows would drop dots and spaces at the end, and not find what is in it."""
+    return path.stem.rstrip(". ") or "image"
+
+
 def is_device_name(name: str) -> bool:
     """Whether Windows takes a file name for a device, such as ``con`` or ``LPT1.png``."""
     return _RESERVED.fullmatch(name) is not None

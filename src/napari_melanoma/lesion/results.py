@@ -18,7 +18,7 @@ from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
 from napari_melanoma.core.files import atomic_file, normalize_name, save_error, write_text
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.paths import is_inside
+from napari_melanoma.core.paths import folder_name, is_inside
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import RESULT, format_cell
 from napari_melanoma.lesion.analysis import ALWAYS_WRITTEN, BAND, HEATMAP, prediction_cells
@@ -134,7 +134,7 @@ class ResultFolders:
     def assign(self, path: Path) -> ResultTarget:
         """Choose the folder of one photograph, with its stored result; call it in a stable order."""
         source = PhotographSource.from_file(path, self._salt)
-        stem = path.stem.rstrip(". ") or "image"
+        stem = folder_name(path)
         names = [stem, f"{stem}-{_digest(path.resolve(), self._salt)[:8]}"]
         free = [name for name in names if normalize_name(name) not in self._assigned]
         stored = {name: _read_stored(self._out / name) for name in free}

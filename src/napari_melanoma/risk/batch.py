@@ -14,6 +14,7 @@ from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunCont
 from napari_melanoma.core.errors import DiskFull, InputError, SaveError, describe_error
 from napari_melanoma.core.files import back_up_file, normalize_name, write_json
 from napari_melanoma.core.parsing import read_object_or_empty
+from napari_melanoma.core.paths import folder_name
 from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_table
 from napari_melanoma.risk.comparators import COMPARATOR_METHODS
 from napari_melanoma.risk.contributions import PARTS
@@ -152,7 +153,8 @@ class _RiskFolders:
         if is_slide(path):
             folder = self._slides.folder_for(path)
         else:
-            names = chain([path.stem], (f"{path.stem}-{number}" for number in count(2)))
+            stem = folder_name(path)
+            names = chain([stem], (f"{stem}-{number}" for number in count(2)))
             folder = self._out / next(name for name in names if self._is_free(name, path))
             self._slides.reserve(folder.name)
         self._used.add(normalize_name(folder.name))

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import move, normalize_name, remove_file, save_error, write_json
 from napari_melanoma.core.parsing import read_object_or_empty
+from napari_melanoma.core.paths import folder_name
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
 from napari_melanoma.io.results import HEATMAP, LESIONS, OUTLINES, RESULT, TISSUE
 from napari_melanoma.io.slide_spec import SlideResultSpec
@@ -101,7 +102,7 @@ def slide_name(slide: Path) -> str:
     """
     if slide.is_dir():
         return image_name(slide)
-    return slide.absolute().parent.name if _is_dicom(slide) else slide.stem
+    return slide.absolute().parent.name if _is_dicom(slide) else folder_name(slide)
 
 
 def record_slide(folder: Path, slide: Path, *, record_name: bool = False) -> None:
