@@ -230,8 +230,28 @@ class DepthConvolutions(nn.Module):
         ``images``: normalized float (batch, 3, row, column). Returns float (batch, output, row, column); the mean
         over the positions is the depth.
         """
-        pooled = adaptive_avg_pool2d(self.layers(images), self.grid)
+        pooled = pool_to_grid(self.layers(images), self.grid)
         return (pooled[:, None] * self.weight).sum(dim=2) * self.grid**2 + self.bias  # the mean equals a linear layer
+
+
+def pool_to_grid(maps: Tensor, side: int) -> Tensor:
+    """Average maps (batch, channel, row, column) over the cells of a square grid, as ``adaptive_avg_pool2d``.
+
+    For cells of different sizes, which Apple's GPUs cannot pool, it is a product of matrices.
+    """
+    if all(size % side == 0 for size in maps.shape[-2:]):
+        return adaptive_avg_pool2d(maps, side)
+    rows, columns = (_cell_weights(size, side).to(maps) for size in maps.shape[-2:])
+    return torch.einsum("gr,bcrk,hk->bcgh", rows, maps, columns)
+
+
+def _cell_weights(size: int, cells: int) -> Tensor:
+    """Return the weight of each position in the mean of each cell, (cell, position)."""
+    weights = torch.zeros(cells, size)
+    for cell in range(cells):
+        first, end = cell * size // cells, -(-(cell + 1) * size // cells)
+        weights[cell, first:end] = 1 / (end - first)
+    return weights
 
 
 class DepthAttention(nn.Module):
