@@ -20,8 +20,8 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import ModelStamp, derive_result
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.lesion.review_order import UNCERTAINTY_MEASURES, score_pixels
 from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.lesion.uncertainty_ratings import UNCERTAINTY_MEASURES, score_pixels
 from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.registry import find_bundle

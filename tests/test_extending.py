@@ -13,8 +13,8 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.data import sources
+from napari_melanoma.data.dataset_import import import_source
 from napari_melanoma.data.harmonize import harmonize_rows
-from napari_melanoma.data.source_import import import_source
 from napari_melanoma.io.results import read_table, write_rgb
 from napari_melanoma.models import zoo
 from napari_melanoma.models.bundle import BundleConfig

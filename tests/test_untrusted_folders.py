@@ -16,7 +16,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.paths import UnsafePath
 from napari_melanoma.data.corrections import Correction, Corrections
-from napari_melanoma.data.source_import import SourceImportOptions, import_source
+from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo

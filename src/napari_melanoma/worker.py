@@ -206,12 +206,12 @@ def find_lesions(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
 def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Measure the uncertainty of a model for a photograph."""
-    from napari_melanoma.lesion import review_order
+    from napari_melanoma.lesion import uncertainty_ratings
 
     with report_loading(run):
         model = load_segmenter(arguments["model"])
     run.report(Progress(0, None, "Rating the photograph"))
-    return vars(review_order.rate_photograph(model, Path(arguments["image"]), arguments["how"]))
+    return vars(uncertainty_ratings.rate_photograph(model, Path(arguments["image"]), arguments["how"]))
 
 
 def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.data.dataset import read_dataset, select_for_split
+from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
 from napari_melanoma.data.label_values import parse_values, read_lesion_mask, read_nnunet_labels
 from napari_melanoma.data.mask_import import MaskImportOptions, import_masks
-from napari_melanoma.data.source_import import SourceImportOptions, import_source
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_labels, read_mask, read_table
 
@@ -241,7 +241,9 @@ def test_masks_beside_a_photograph_are_no_photographs(tmp_path: Path, name: str)
 def test_a_mask_with_a_huge_declared_size_is_refused_before_decoding(tmp_path: Path, monkeypatch) -> None:
     photograph(tmp_path / "all/x.png")
     save(tmp_path / "all/masks/x.png", np.zeros((80, 120), np.uint8))
-    monkeypatch.setattr("napari_melanoma.data.source_import.read_lesion_mask", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr(
+        "napari_melanoma.data.dataset_import.read_lesion_mask", lambda *_: pytest.fail("it was decoded")
+    )
     with pytest.raises(DataSetError, match="its mask 120 x 80"):
         options = SourceImportOptions(no_patients=True)
         import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", options, run=RunContext())

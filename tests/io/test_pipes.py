@@ -14,7 +14,7 @@ from napari_melanoma.io.pillow_images import ExifHints, read_exif
 from napari_melanoma.io.results import read_labels, read_mask
 from napari_melanoma.io.tables import detect_dialect
 from napari_melanoma.io.thumbnails import read_thumbnail
-from napari_melanoma.lesion.review_order import RatingCache
+from napari_melanoma.lesion.uncertainty_ratings import RatingCache
 from napari_melanoma.slides.reading.opening import find_slides, is_slide, open_slide
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

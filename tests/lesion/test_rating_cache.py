@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.lesion.review_order import CachedRating, RatingCache
+from napari_melanoma.lesion.uncertainty_ratings import CachedRating, RatingCache
 
 KNOWN = CachedRating(0.25, True, "f" * 64)
 

@@ -18,8 +18,8 @@ from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.lesion.batch import BatchOptions, analyze_files
-from napari_melanoma.lesion.review_order import rate_photograph
 from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.lesion.uncertainty_ratings import rate_photograph
 from napari_melanoma.models.bundle import BundleInfo, load_network, write_bundle
 from napari_melanoma.runs.starting_weights import find_parent
 from napari_melanoma.training.data_checks import scan_files

@@ -157,8 +157,8 @@ def import_(
 ) -> None:
     """Import a public set."""
     with command_session(json, debug, accept_damaged=accept_damaged) as current:
+        from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
         from napari_melanoma.data.label_values import parse_values
-        from napari_melanoma.data.source_import import SourceImportOptions, import_source
         from napari_melanoma.data.sources import NO_MAPPING, find_source
         from napari_melanoma.data.table_mapping import read_mapping
 

@@ -1,6 +1,6 @@
 """Public data sets that can be imported: one module each with ``SPEC`` and ``find(tree)``.
 
-A set is read as downloaded, unpacked or not, in its own columns and words; ``data.source_import`` harmonizes it.
+A set is read as downloaded, unpacked or not, in its own columns and words; ``data.dataset_import`` harmonizes it.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.data.mask_import import MaskImportReport
-    from napari_melanoma.lesion.review_order import CachedRating
+    from napari_melanoma.lesion.uncertainty_ratings import CachedRating
 
 
 NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (

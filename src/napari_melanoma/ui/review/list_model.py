@@ -19,7 +19,7 @@ from napari_melanoma.ui.widgets.thumbnails import MARGIN_PX, RowStyle, Thumbnail
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.lesion.review_order import CachedRating
+    from napari_melanoma.lesion.uncertainty_ratings import CachedRating
 
 PICTURE_PX, WIDTH_PX = 48, 160
 GAP_PX = 8

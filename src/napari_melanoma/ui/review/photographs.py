@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_melanoma.lesion.review_order import CachedRating
+    from napari_melanoma.lesion.uncertainty_ratings import CachedRating
     from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.ui.readers import LayerData
     from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
@@ -223,7 +223,7 @@ def list_photographs(chosen: Sequence[Path], model: str, method: str, run: RunCo
 
 def find_ratings(paths: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
     """Find the cached ratings of photographs."""
-    from napari_melanoma.lesion.review_order import RatingCache
+    from napari_melanoma.lesion.uncertainty_ratings import RatingCache
     from napari_melanoma.models.registry import find_bundle
 
     fingerprint = find_bundle(model).fingerprint
@@ -331,14 +331,14 @@ class RatingQueue(QObject):
 
 
 def _find_rating(path: Path, fingerprint: str, method: str, run: RunContext) -> CachedRating | None:
-    from napari_melanoma.lesion.review_order import RatingCache
+    from napari_melanoma.lesion.uncertainty_ratings import RatingCache
 
     run.check()
     return RatingCache().find(path, fingerprint, method)
 
 
 def _store_rating(path: Path, fingerprint: str, method: str, response: dict[str, Any], run: RunContext) -> CachedRating:
-    from napari_melanoma.lesion.review_order import CachedRating, RatingCache
+    from napari_melanoma.lesion.uncertainty_ratings import CachedRating, RatingCache
 
     rating = CachedRating(float(response["score"]), bool(response["lesion_found"]), str(response["image_sha256"]))
     RatingCache().save(path, fingerprint, method, rating)

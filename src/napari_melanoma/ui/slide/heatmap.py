@@ -188,7 +188,7 @@ class SlideHeatmapLayer(QObject):
                 layer.visible = False
 
     def _update_layer(self) -> None:
-        from napari_melanoma.slides.tiling import mask_below_threshold
+        from napari_melanoma.slides.heatmap import mask_below_threshold
 
         slide, heat, controls = self._slide, self.heatmap, self._controls
         if slide is None or heat is None:

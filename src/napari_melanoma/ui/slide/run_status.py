@@ -139,8 +139,8 @@ def _read_class_heatmap(folder: Path, result: SlideResult, target: str, *, finis
     import numpy as np
 
     from napari_melanoma.io.slide_spec import WAITING
+    from napari_melanoma.slides.heatmap import fill_waiting, find_highest_cells
     from napari_melanoma.slides.saved_results import read_lesion_maps
-    from napari_melanoma.slides.tiling import fill_waiting, find_highest_cells
 
     classes, place = result.spec.classes, result.spec.placement
     values = np.ascontiguousarray(result.probability[..., classes.index(target)])
@@ -160,7 +160,7 @@ def _read_class_heatmap(folder: Path, result: SlideResult, target: str, *, finis
 
 def _read_attention(result: SlideResult) -> HeatmapData | None:
     from napari_melanoma.data.bags import ATTENTION, normalize_attention, read_attention
-    from napari_melanoma.slides.tiling import find_highest_cells
+    from napari_melanoma.slides.heatmap import find_highest_cells
 
     weights, place = read_attention(result), result.spec.placement
     if weights is None:

@@ -16,7 +16,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.dataset import read_dataset, select_for_split
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.review_order import UNCERTAINTY_MEASURES, rate_photograph, score_pixels
+from napari_melanoma.lesion.uncertainty_ratings import UNCERTAINTY_MEASURES, rate_photograph, score_pixels
 from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 

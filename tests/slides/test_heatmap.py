@@ -1,11 +1,11 @@
-"""Maps without holes and tiles worth a look, on grids that can be worked out by hand."""
+"""The heatmap without holes, and its highest cells, on grids small enough to be calculated by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from napari_melanoma.slides.tiling import fill_waiting, find_highest_cells, mask_below_threshold
+from napari_melanoma.slides.heatmap import fill_waiting, find_highest_cells, mask_below_threshold
 
 NAN = np.nan
 

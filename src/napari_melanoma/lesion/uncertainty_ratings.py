@@ -1,4 +1,4 @@
-"""Review order of photographs by the uncertainty of a model, cached between sessions."""
+"""How uncertain a model is about each photograph, cached between sessions: the order in which they are reviewed."""
 
 from __future__ import annotations
 
