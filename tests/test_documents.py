@@ -33,10 +33,11 @@ def exists(path: str) -> bool:
     [
         ("CONTRIBUTING.md", "Where a new thing goes", 30),
         ("CONTRIBUTING.md", "Code style", 4),
-        ("docs/explanation/architecture.md", "The packages", 8),
+        ("docs/explanation/architecture.md", "The packages", 20),
         ("docs/explanation/architecture.md", "Training", 12),
         ("docs/explanation/architecture.md", "Analysis of slides", 10),
-        ("docs/explanation/architecture.md", "Decisions", 8),
+        ("docs/explanation/decisions.md", "Decisions", 8),
+        ("docs/explanation/decisions.md", "Libraries and our own code", 10),
     ],
 )
 def test_each_path_exists(page: str, heading: str, at_least: int) -> None:
