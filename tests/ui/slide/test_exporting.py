@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import tifffile
@@ -12,6 +13,7 @@ from qtpy.QtWidgets import QApplication, QLineEdit
 from slide_stage import UNSEEN
 
 from conftest import wait_until_idle
+from napari_melanoma.cli.results import EXPORT_HELP
 from napari_melanoma.core.files import write_json
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 from napari_melanoma.depth.synoptic import SynopticReport
@@ -25,8 +27,9 @@ from napari_melanoma.ui.slide.export import EXPORTS
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
-def test_menu_lists_all_export_formats():
+def test_menu_and_help_list_all_export_formats():
     assert {kind: (one.text, one.name) for kind, one in FORMATS.items()} == EXPORTS
+    assert set(FORMATS) - set(re.findall(r"[\w-]+", EXPORT_HELP)) == set()
 
 
 def exports(person, kind, path):
