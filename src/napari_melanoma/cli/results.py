@@ -21,8 +21,9 @@ EXPORT_HELP = examples(
     "Export results of slides for other programs to OUT/<slide>/: geojson (outlines for QuPath), csv and parquet (one "
     "row per lesion), tiles (one row per tile, Parquet), depth (one row per depth reading, CSV), counts and "
     "counts-json (measurements and counted points, CSV and JSON), risk (JSON), synoptic, synoptic-csv "
-    "and fhir (synoptic report as JSON, CSV and a FHIR DiagnosticReport), report (depth and risk, HTML), tif and zarr (heatmap as OME-TIFF or OME-Zarr, the latter with the lesions as "
-    "labels), mask (numbered lesions as OME-TIFF), dicom (a segmentation; DICOM slides only). "
+    "and fhir (synoptic report as JSON, CSV and a FHIR DiagnosticReport), report (depth and risk, "
+    "HTML), tif and zarr (heatmap as OME-TIFF or OME-Zarr, the latter with the lesions as labels), "
+    "mask (numbered lesions as OME-TIFF), dicom (a segmentation; DICOM slides only). "
     "Of a case, the synoptic reports of its lesions are exported. "
     "Manual corrections are included. Slides and lesions without a synoptic report, a risk or measurements are named "
     "and left out. Failures are reported and the rest is written (exit code 1, also if nothing was written).",
