@@ -20,7 +20,7 @@ def test_text_output_lists_findings_and_advice(run: Callable[..., Result], tmp_p
     assert "log.txt: line 1: a path in a file system: /h***/a******/s****/a.j**" in told.output
     assert "share only bundle/" in told.output
     assert "amiller" not in told.output
-    assert "Found in 1 files: path 1, user 1." in told.output
+    assert "Found in 1 file: path 1, user 1." in told.output
 
 
 def test_json_output_lists_findings(run: Callable[..., Result], tmp_path: Path) -> None:
