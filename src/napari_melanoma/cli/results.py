@@ -218,7 +218,8 @@ def audit(
         for name, reason in list(found.skipped.items())[: None if json else MAX_SHOWN]:
             current.report.emit("passed_over", f"not examined: {name}: {reason}", file=name, reason=reason)
         counts = ", ".join(f"{kind} {count}" for kind, count in found.counts.most_common())
-        missed = f"; {len(found.skipped)} files could not be examined" if found.skipped else ""
+        skipped = format_count(len(found.skipped), "file")
+        missed = f"; {skipped} could not be examined" if found.skipped else ""
         text = f"Found in {format_count(found.files, 'file')}: {counts or 'nothing'}{missed}."
         values = {"files": found.files, "counts": dict(found.counts), "not_looked_into": len(found.skipped)}
         current.finish(text, some_failed=not found.clean, **values)
