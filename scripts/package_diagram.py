@@ -61,9 +61,11 @@ def draw() -> str:
                 f'<rect x="{x:.1f}" y="{y + GAP}" width="{room - GAP:.1f}" height="{BOX}" rx="4" fill="#fff" '
                 'stroke="#777"/>'
             )
+            # A long name is fitted to its box, as fonts that replace Helvetica may be wider.
+            fit = f'textLength="{room - GAP - 12:.1f}" lengthAdjust="spacingAndGlyphs" ' if len(layer) > 20 else ""
             parts.append(
                 f'<text x="{x + (room - GAP) / 2:.1f}" y="{y + GAP + BOX / 2 + 5}" font-size="13" text-anchor="middle" '
-                f'fill="#222">{escape(layer.replace("|", "·"))}</text>'
+                f'{fit}fill="#222">{escape(layer.replace("|", "·"))}</text>'
             )
     y = MARGIN + len(BANDS) * ROW + 16
     parts.append(
