@@ -385,5 +385,5 @@ def add_help_shortcuts(dock: QWidget) -> None:
     for name in ("help", "help.dock"):
         add_shortcut(dock, name, lambda: show_shortcut_help(dock.window()))
     application = QApplication.instance()
-    if application.findChild(TypedCharacters) is None:
+    if isinstance(application, QApplication) and application.findChild(TypedCharacters) is None:
         TypedCharacters(application)

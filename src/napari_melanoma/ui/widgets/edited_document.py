@@ -269,7 +269,8 @@ class StateInFolder(Protocol):
         """The folder of the file."""
 
 
-WrittenState, Result = TypeVar("WrittenState", bound=StateInFolder), TypeVar("Result")
+WrittenState = TypeVar("WrittenState", bound=StateInFolder)
+Result = TypeVar("Result")
 
 
 class LatestStateWriter(Generic[WrittenState, Result]):
