@@ -289,7 +289,7 @@ FAULTS = [
         "100",
         "'100' is not allowed: expected a whole number (32 to 2048, a multiple of 32)",
     ),
-    ("name", "Model name", "", "is empty: enter some text"),
+    ("name", "Model name", "", "enter some text"),
 ]
 
 

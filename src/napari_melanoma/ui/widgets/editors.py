@@ -318,7 +318,7 @@ class TextEditor(Editor):
     @property
     def fault(self) -> str:
         """The error message if the text is too short."""
-        return "" if len(self.value) >= self._min_length else "is empty: enter some text"
+        return "" if len(self.value) >= self._min_length else "enter some text"
 
 
 class TextListEditor(TextEditor):
