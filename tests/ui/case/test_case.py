@@ -644,7 +644,11 @@ def test_images_in_a_read_only_folder_get_a_case_elsewhere(someone, photos, tmp_
     dialogs[0].reject()
     someone.waits()
     assert (someone.dock.controller.store.folder, len(someone.case.lesions)) == (tmp_path / "my  case", 3)
-    assert someone.dock.save_label.text().endswith(" in my  case/case.json")
+    label = someone.dock.save_label
+    assert label.text().endswith(" in my  case/case.json")
+    height = label.sizeHint().height()
+    label.setText(f"Saved in {'a long name ' * 9}/case.json")
+    assert label.heightForWidth(300) <= height, "the layout would jump"
 
 
 def test_a_case_that_is_not_created_is_not_announced(someone, photos, tmp_path):

@@ -117,7 +117,8 @@ class CaseControls(QWidget):
         self.lesion_page = LesionPage(self.icons, self.settings)
         self.image_page = ImagePage()
         self.hint = named(quiet_label(), "case_hint", "What to do next")
-        self.save_label = named(quiet_label(), "case_file", "Save state and location of the case")
+        self.save_label = named(_create_elided_label(), "case_file", "Save state and location of the case")
+        self.save_label.setProperty("quiet", True)
         self.status = StatusLine(self.icons)
         self.icons.add(self.remove_button, "delete")
         self._lay_out()
@@ -378,10 +379,16 @@ class ImagePage(QWidget):
 
 def create_heading() -> QElidingLabel:
     """Create a bold plain-text title, elided in the middle if necessary."""
-    label = QElidingLabel()
+    label = _create_elided_label()
     font = label.font()
     font.setBold(True)
     label.setFont(font)
+    return label
+
+
+def _create_elided_label() -> QElidingLabel:
+    """Create a plain-text label of one line, elided in the middle if necessary."""
+    label = QElidingLabel()
     label.setElideMode(Qt.TextElideMode.ElideMiddle)
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
