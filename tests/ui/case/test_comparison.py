@@ -239,9 +239,11 @@ def test_what_cannot_be_compared_has_a_reason(someone, case):
     with_mask = controller.case.find_image("I2").correction
     controller.amend(set_correction(controller.case, "I2", None))
     assert "open a photograph to segment it" in text(someone, "comparison_reason")
+    assert not view.combos[0].isVisibleTo(someone.dock)  # one photograph in both lists
     titles = [someone.row(item).title for item in someone.dock.tree._items()]
     assert [title for title in titles if "20" in title] == ["dermoscopic · 2024-05-02", "dermoscopic · 2025-05-10"]
     controller.amend(set_correction(controller.case, "I2", with_mask))
+    assert view.combos[0].isVisibleTo(someone.dock)
     (case / "<b>mole&1.png").unlink()
     someone.clicks("comparison_start")
     assert "mole&1.png" in someone.status

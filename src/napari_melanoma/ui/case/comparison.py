@@ -296,6 +296,7 @@ class ComparisonView(QWidget):
         """
         chosen = [combo.currentData() for combo in self.combos]
         for combo in self.combos:
+            combo.setVisible(len(images) > 1)
             combo.clear()
             for image in images:
                 combo.addItem(_describe_image(image), image.id)
