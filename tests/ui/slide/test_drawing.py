@@ -9,7 +9,7 @@ from fake_slides import MPP, TILE
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFrame, QWidget
+from qtpy.QtWidgets import QComboBox, QFrame, QLabel, QWidget
 from slide_stage import UNSEEN
 
 from napari_melanoma.io.results import read_table
@@ -57,6 +57,10 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     person.clicks("lesion_draw")
     panel = next(frame for frame in dock.findChildren(QFrame, "notice") if frame.isVisible())
     assert panel.accessibleName() == "Draw a lesion"
+    dock.window().resizeDocks([dock.parentWidget()], [340], Qt.Orientation.Horizontal)
+    hint = person.finds(QLabel, "draw_words")
+    person.waits()
+    assert hint.height() >= hint.heightForWidth(hint.width()), "the hint is cut off"
     assert str(person.viewer.layers[DRAWING].mode) == "add_polygon_lasso"
     goes_around(person, box(9, 9, 12, 13))
     person.until(lambda: len(person.rows()) == 3)

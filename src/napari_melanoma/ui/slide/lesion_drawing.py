@@ -15,7 +15,7 @@ from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.style import named, quiet_label, row
+from napari_melanoma.ui.widgets.style import WrappedLabel, named, row
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
@@ -54,7 +54,8 @@ class DrawingPanel(QFrame):
         self._tools = named(NoWheelComboBox(), "draw_tool", "How to draw", "How to draw")
         for mode, (text, _) in TOOLS.items():
             self._tools.addItem(text, mode)
-        self._hint_label = named(quiet_label(), "draw_words", "How to draw")
+        self._hint_label = named(WrappedLabel(), "draw_words", "How to draw")  # else it is squeezed above the table
+        self._hint_label.setProperty("quiet", True)
         self._hint_label.setToolTip("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
