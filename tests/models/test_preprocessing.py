@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from napari_melanoma.io.thumbnails import fit_input
 from napari_melanoma.models.bundle import BundleConfig
-from napari_melanoma.models.inference import restore_size, to_tensor
+from napari_melanoma.models.inference import memory_layout, restore_size, to_tensor
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (40, 90), (2000, 3000)])
@@ -29,6 +30,16 @@ def test_tensor_is_normalised_by_channel() -> None:
     tensor = to_tensor([np.full((32, 32, 3), 255, np.uint8)], config)
     assert tensor.shape == (1, 3, 32, 32)
     assert tensor[0, :, 0, 0].tolist() == pytest.approx([1.0, 1.0, 0.0])
+    assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("device", "layout"),
+    [("cpu", torch.channels_last), ("cuda:1", torch.channels_last), ("mps", torch.contiguous_format)],
+)
+def test_channels_are_last_in_memory_where_torch_handles_it(device: str, layout: torch.memory_format) -> None:
+    assert memory_layout(device) is layout
+    assert memory_layout(torch.device(device)) is layout
 
 
 def test_restored_map_is_a_probability_of_the_photographs_size() -> None:

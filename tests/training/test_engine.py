@@ -11,9 +11,12 @@ from torch import nn
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.models import inference
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training import engine, step_time
 from napari_melanoma.training.engine import RANKS, is_first_process, next_piece_count
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.tasks import task
+from napari_melanoma.training.tasks.segmentation import SegmentationTask
 
 Change = Callable[..., TrainRecipe]
 
@@ -32,6 +35,21 @@ def test_precision(
 ) -> None:
     monkeypatch.setattr(inference, "cpu_has_bf16", lambda: has_bf16)
     assert engine.choose_precision(recipe.model_copy(update={"precision": wish})) == expected
+
+
+def test_channels_are_not_last_on_apples_gpus(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, the backward pass of batch normalization fails with channels last."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3))
+    bundle = BundleConfig(name="x", title="x", architecture="x")
+    model = SegmentationTask(network, recipe, bundle)
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    monkeypatch.setattr(task, "memory_layout", lambda device: torch.contiguous_format)
+    model.to("cpu")
+    found: list[bool] = [one.is_contiguous() for one in network.parameters()]
+    for part in network:
+        part.register_forward_pre_hook(lambda part, given: found.append(given[0].is_contiguous()))
+    model(torch.zeros(2, 8, 8, 3).permute(0, 3, 1, 2))
+    assert found == [True] * 9
 
 
 def test_bf16_support_is_known() -> None:

@@ -134,7 +134,7 @@ class Classifier:
         if not views:
             return []
         with torch.inference_mode():
-            images = to_tensor(list(views), self.info.config).to(self.device)
+            images = to_tensor(list(views), self.info.config, self.device)
             found = encode_views(self.network, images, mirrored=self.config.mirrored)
             depths = predict_depth_of_views(self.network, found[0])
             deepest, embeddings = (each.float().cpu().numpy() for each in found)

@@ -121,7 +121,7 @@ def compute_evidence(
 
     log_odds = explanation_networks.ClassLogOdds(classifier.network, *classifier.table_inputs(row), target, run)
     image, cover = (
-        to_tensor([pixels], classifier.info.config).to(classifier.device) for pixels in (view.image, _cover_view(view))
+        to_tensor([pixels], classifier.info.config, classifier.device) for pixels in (view.image, _cover_view(view))
     )
     finders: dict[str, Callable[[ClassLogOdds, Tensor, Tensor], Tensor]] = {
         ATTENTION: _attention,

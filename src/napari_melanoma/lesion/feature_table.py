@@ -334,6 +334,6 @@ class Embedder:
         if not inputs:
             return np.zeros((0, 0), np.float32)
         with torch.inference_mode():
-            maps = self._encoder(to_tensor(list(inputs), self.info.config).to(self.device))
+            maps = self._encoder(to_tensor(list(inputs), self.info.config, self.device))
             deepest = maps[-1] if isinstance(maps, list | tuple) else maps
             return deepest.float().mean(dim=(2, 3)).cpu().numpy()

@@ -15,7 +15,7 @@ from napari_melanoma.imaging.masks import bounding_box, grow_box, label_componen
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.imaging.prompts import PROMPT_MAPS, Point, Prompts, apply_prompts, draw_click
 from napari_melanoma.lesion.segmentation import LesionPrediction, Segmenter
-from napari_melanoma.models.inference import restore_size, to_tensor
+from napari_melanoma.models.inference import memory_layout, restore_size, to_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ class PromptedSegmenter(Segmenter):
         import torch
 
         with torch.inference_mode():
-            return self._prompted.encode(to_tensor([square], self.info.config).to(self.device))
+            return self._prompted.encode(to_tensor([square], self.info.config, self.device))
 
     def decode(
         self, features: Sequence[Tensor], maps: NDArray[np.float32]
@@ -74,7 +74,7 @@ class PromptedSegmenter(Segmenter):
         with torch.inference_mode():
             repeated = [one.expand(len(maps), -1, -1, -1) for one in features]
             found = self._prompted.decode(
-                repeated, torch.from_numpy(maps).to(self.device, memory_format=torch.channels_last)
+                repeated, torch.from_numpy(maps).to(self.device, memory_format=memory_layout(self.device))
             )
             return found.logits.float().cpu().numpy(), found.quality.float().sigmoid().cpu().numpy()
 

@@ -12,7 +12,7 @@ import numpy as np
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.models.bundle import BundleInfo, load_network
-from napari_melanoma.models.inference import choose_device, restore_size, to_tensor
+from napari_melanoma.models.inference import choose_device, memory_layout, restore_size, to_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,11 +25,10 @@ class SegmentationModel(ABC):
     """A bundle's network for the prediction of pixels."""
 
     def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
-        import torch
 
         self.info = info
         self.device = device
-        self._network = network.to(memory_format=torch.channels_last).to(device)
+        self._network = network.to(memory_format=memory_layout(device)).to(device)
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
@@ -85,7 +84,7 @@ class Segmenter(SegmentationModel):
             side = self.info.config.input_size
             return np.zeros((0, side, side), np.float32)
         with torch.inference_mode():
-            batch = to_tensor(list(inputs), self.info.config).to(self.device)
+            batch = to_tensor(list(inputs), self.info.config, self.device)
             return self._network(batch)[:, 0].float().cpu().numpy()
 
 

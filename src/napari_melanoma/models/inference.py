@@ -54,6 +54,17 @@ def choose_precision(device: str) -> Precision:
     return "bf16" if device == "cpu" and cpu_has_bf16() else "fp32"
 
 
+def memory_layout(device: str | torch.device) -> torch.memory_format:
+    """Return the fastest memory layout of images and weights that is correct on a device: channels last or first.
+
+    With channels last, the backward pass of batch normalization fails on Apple's GPUs (PyTorch 188371), and
+    convolutions of some of the channels are wrong (PyTorch 180984).
+    """
+    import torch
+
+    return torch.contiguous_format if torch.device(device).type == "mps" else torch.channels_last
+
+
 def fold_normalization(network: nn.Module) -> nn.Module:
     """Fold each batch normalization into the preceding convolution: the same function with fewer memory accesses.
 
@@ -155,18 +166,17 @@ def rescale_norms(
     return changed
 
 
-def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig) -> torch.Tensor:
-    """Stack and normalize photographs for a bundle.
+def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig, device: str | torch.device = "cpu") -> Tensor:
+    """Stack and normalize photographs for a bundle, and move them to a device.
 
-    ``images``: uint8 (row, column, channel), all of one size. Returns float32 (batch, channel, row, column) in
-    channels_last memory.
+    ``images``: uint8 (row, column, channel), all of one size. Returns float32 (batch, channel, row, column).
     """
     import torch
 
     batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     mean = torch.tensor(config.mean).view(1, 3, 1, 1)
     std = torch.tensor(config.std).view(1, 3, 1, 1)
-    return ((batch.float() / 255.0 - mean) / std).contiguous(memory_format=torch.channels_last)
+    return ((batch.float() / 255.0 - mean) / std).to(device, memory_format=memory_layout(device))
 
 
 def restore_size(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ from napari_melanoma.models.inference import (
     choose_precision,
     fold_normalization,
     is_out_of_memory,
+    memory_layout,
     to_tensor,
 )
 from napari_melanoma.models.published_encoders import (
@@ -217,7 +218,7 @@ class TileModel:
 
         ready = fold_normalization(network)
         kind = torch.bfloat16 if precision == "bf16" else torch.float32
-        return ready.to(device=self.device, dtype=kind).to(memory_format=torch.channels_last)
+        return ready.to(device=self.device, dtype=kind).to(memory_format=memory_layout(self.device))
 
     def _normalization(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Factor and offset for a row of pixels, channels last: computing whole rows is much faster than pixels."""
@@ -240,7 +241,8 @@ class TileModel:
             rows = rows.float().mul_(self._scale).add_(self._shift)
             if self.precision == "bf16":
                 rows = rows.to(torch.bfloat16)
-            images = rows.view(size, side, side, 3).permute(0, 3, 1, 2)  # channels_last memory layout
+            images = rows.view(size, side, side, 3).permute(0, 3, 1, 2)  # channels last; a copy only for Apple's GPUs
+            images = images.contiguous(memory_format=memory_layout(self.device))
             return _name_outputs(self.info.kind, self._network(images)[:count])
 
     def _halve_batch_size(self) -> None:
@@ -523,7 +525,7 @@ class TileNoveltyDetector:
         inputs = [prepare_network_input(tile, config.input_size, config.preprocessing) for tile in tiles]
         try:
             with torch.inference_mode():
-                maps = self._encoder(to_tensor(inputs, config).to(self._device))
+                maps = self._encoder(to_tensor(inputs, config, self._device))
                 return texture_features(maps, config.input_size).cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -563,7 +565,7 @@ class TissueSegmenter(SegmentationModel):
         config = self.info.config
         prepared = prepare_network_input(rgb, config.input_size, config.preprocessing)
         with torch.inference_mode():
-            logits = self._network(to_tensor([prepared], config).to(self.device))[0].float()
+            logits = self._network(to_tensor([prepared], config, self.device))[0].float()
             if logits.shape[1:] != rgb.shape[:2]:
                 logits = torch.nn.functional.interpolate(logits[None], rgb.shape[:2], mode="bilinear")[0]
             return logits.softmax(0).cpu().numpy()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psutil
 
 from napari_melanoma.core.context import NULL_CONTEXT, RunContext
-from napari_melanoma.models.inference import is_out_of_memory
+from napari_melanoma.models.inference import is_out_of_memory, memory_layout
 from napari_melanoma.training.engine import accelerator, choose_precision, process_count, release_memory
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def time_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock)
 
     device = accelerator(recipe)
     before = psutil.Process().memory_info().rss
-    model = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).train()
+    model = copy.deepcopy(network).to(device).to(memory_format=memory_layout(device)).train()
     optimizer = torch.optim.AdamW(model.parameters())
     side, mixed = recipe.model.input_size, choose_precision(recipe) == "bf16-mixed"
-    images = torch.rand(size, 3, side, side).to(device, memory_format=torch.channels_last)
+    images = torch.rand(size, 3, side, side).to(device, memory_format=memory_layout(device))
     table_inputs = _dummy_table_inputs(model, size, device)
 
     def step() -> None:
@@ -188,7 +188,7 @@ class _StepProbe:
         self._recipe, self._device = recipe, device
         self._mixed = choose_precision(recipe) == "bf16-mixed"
         network: nn.Module = build_network(recipe.model.architecture, recipe.model.options)
-        self.network = network.to(device).to(memory_format=torch.channels_last).train()
+        self.network = network.to(device).to(memory_format=memory_layout(device)).train()
         if recipe.model.freeze_normalisation:
             freeze_normalization(self.network)
         self._labels = len(recipe.classes)
@@ -229,7 +229,7 @@ class _StepProbe:
     def _logits(self, images: Tensor) -> Tensor:
         import torch
 
-        images = (images / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        images = (images / 127.5 - 1).contiguous(memory_format=memory_layout(self._device))
         with torch.autocast(self._device, torch.bfloat16, enabled=self._mixed):
             if not self._classifies:
                 return self.network(images).float()

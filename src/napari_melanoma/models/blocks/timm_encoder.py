@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.models.inference import memory_layout
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +50,9 @@ class TimmEncoder(nn.Module):
         if self.side is not None and not (not torch.jit.is_tracing() and images.shape[-2:] == (self.side, self.side)):
             images = interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)
         maps = self.model(images)
-        return [level.permute(0, 3, 1, 2) for level in maps] if self._last else list(maps)
+        if not self._last:
+            return list(maps)
+        return [level.permute(0, 3, 1, 2).contiguous(memory_format=memory_layout(level.device)) for level in maps]
 
 
 class MeanColor(nn.Module):

@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, m
 
 from napari_melanoma.imaging.masks import bounding_box
 from napari_melanoma.imaging.prompts import PROMPT_MAPS, draw_click, simulate_click
+from napari_melanoma.models.inference import memory_layout
 from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.tasks.segmentation import SegmentationTask
 from napari_melanoma.training.tasks.task import RunningMeans
@@ -207,7 +208,8 @@ class PromptedSegmentationTask(SegmentationTask):
     def _maps(self, users: Sequence[SimulatedUser], features: list[Tensor]) -> Tensor:
         """Return the prompts so far as input of the network, on the device of the features."""
         maps = torch.from_numpy(np.stack([user.maps for user in users]))
-        return maps.to(features[0].device, memory_format=torch.channels_last)
+        device = features[0].device
+        return maps.to(device, memory_format=memory_layout(device))
 
     def _decode(self, features: list[Tensor], users: Sequence[SimulatedUser]) -> Hypotheses:
         return self._prompted.decode(features, self._maps(users, features))

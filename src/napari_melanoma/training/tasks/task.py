@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from napari_melanoma.models.inference import memory_layout
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.training.loader import Rank
 from napari_melanoma.training.random_numbers import derive_seed
@@ -49,7 +50,7 @@ class Task(LightningModule):
 
     def __init__(self, network: nn.Module, recipe: TrainRecipe, bundle: BundleConfig) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=memory_layout(self.device))
         self.recipe = recipe
         self.metrics: dict[str, float] = {}
         self.register_parameter("_idle", make_idle_weight(network))
@@ -72,9 +73,15 @@ class Task(LightningModule):
     def normalize(self, images: Tensor) -> Tensor:
         """Normalize images for the network.
 
-        ``images``: in [0, 255], (batch, 3, row, column). Returns float32 of the same shape, channels last in memory.
+        ``images``: in [0, 255], (batch, 3, row, column). Returns float32 of the same shape.
         """
-        return ((images.float() - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        return ((images.float() - self._mean) / self._std).contiguous(memory_format=memory_layout(images.device))
+
+    def to(self, *args: Any, **options: Any) -> Self:  # noqa: ANN401 - as torch declares it
+        """Move the network, and arrange its weights for the device."""
+        super().to(*args, **options)
+        self.network.to(memory_format=memory_layout(self.device))
+        return self
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training; the recipe may freeze the statistics of normalization."""
