@@ -130,8 +130,9 @@ class RegionClassList(QWidget):
         if is_delete_key(event):
             self.remove()
             return True
-        is_press = isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress
-        if is_press and event.text().isdigit() and event.text() != "0":
+        if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.KeyPress:
+            return False
+        if event.text().isdigit() and event.text() != "0":
             self.select_class(int(event.text()))
             return True
         return False

@@ -250,10 +250,10 @@ class TypedCharacters(QObject):
         application.focusChanged.connect(self._on_focus_changed)
 
     def _on_focus_changed(self, before: QWidget | None, now: QWidget | None) -> None:
-        if is_text_field(before):
+        if before is not None and is_text_field(before):
             with suppress(RuntimeError):  # it was deleted
                 before.removeEventFilter(self)
-        if is_text_field(now):
+        if now is not None and is_text_field(now):
             now.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
@@ -277,8 +277,9 @@ def name_key(event: QKeyEvent) -> str:
 
 def is_delete_key(event: QEvent | None) -> bool:
     """Return whether an event is a press of the Delete key, which is Backspace on the keyboard of a MacBook."""
-    is_press = isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress
-    return is_press and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
+    if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.KeyPress:
+        return False
+    return event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
 
 
 def _activate_best_match(shortcut: QShortcut) -> None:
