@@ -251,6 +251,7 @@ def test_the_same_reticle_on_another_lesion_is_a_caution(seed: int, is_other: bo
     found = compare_photographs(with_reticle(phantom(shape=large)), with_reticle(phantom(0.5, seed, shape=large)))
     cautions = [one for one in found.cautions if "such as a reticle" in one]
     assert len(cautions) == is_other
+    assert any(one.is_certain for one in found.changes) != is_other
 
 
 def test_a_poor_photograph_of_the_same_skin_has_no_caution() -> None:

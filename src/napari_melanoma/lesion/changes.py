@@ -71,7 +71,7 @@ class Change:
     ``before``, ``after``: the values in ``unit``; None if they have no absolute value. ``change`` and ``interval`` are
     in ``change_unit``, which is ``%`` of the value before for sizes. ``directions``: the conclusions for positive and
     negative changes. ``is_supported``: False if the change is evidence only together with another one, which is not
-    clear.
+    clear, or if the photographs may show different lesions.
     """
 
     label: str
@@ -189,7 +189,8 @@ def compare_photographs(
     dermatoscope, stretched skin and focus are not included.
 
     A shift of the border is called clear only if the area or the diameter changes as well: the largest of many shifts
-    is never 0, as borders are never drawn twice in the same way.
+    is never 0, as borders are never drawn twice in the same way. No change is called clear if the photographs may show
+    different lesions: if the texture of the skin differs, or the masks overlap little.
 
     Raises MelanomaError for photographs of different modalities, empty masks, masks of different lesions, photographs
     with too few features in common, and scales that differ by half from the registration.
@@ -202,8 +203,9 @@ def compare_photographs(
     frame = _Frame.of(*reduced, registration, is_scaled=is_scaled)
     run.check()
     pictures = frame.draw(*reduced, first.photograph.pixel_size)
+    doubts = [_check_overlap(pictures), _check_skin(pictures)]
     cautions = [_caution_of(one, name) for one, name in ((first, "first"), (second, "second"))]
-    cautions += [_check_overlap(pictures), _check_skin(pictures), frame.caution]
+    cautions += [*doubts, frame.caution]
     gains = _find_gains(pictures)
     sizes = all(_is_inside(one) for one in reduced)
     if not sizes:
@@ -211,6 +213,8 @@ def compare_photographs(
     if not gains:
         cautions.append("There is too little skin around the lesion in both photographs: colors are not compared.")
     changes = tuple(_list_changes(first, second, frame, pictures, gains, run, sizes=sizes))
+    if any(doubts):
+        changes = tuple(replace(one, is_supported=False) for one in changes)
     if gains:
         pictures = replace(pictures, second=scale_channels(pictures.second, gains[0]))
     return LesionChanges(changes, pictures, registration, tuple(filter(None, cautions)), is_scaled)
