@@ -123,13 +123,29 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
     # Undoing it reports the folder in which it was undone, although another one is selected meanwhile.
     analyzed.clicks("undo_correction")
-    analyzed.dock.corrections_controller.corrections_store.folder = tmp_path / "another"
+    bar = analyzed.dock.corrections_bar
+    bar.folder_chosen.emit(tmp_path / "another")
     analyzed.waits()
     (row,) = corrections.rows()
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), stored)
     assert "1 image with masks in total" in analyzed.dock.status.text
     assert ">my corrections</a>" in analyzed.dock.status.text
     assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
+    # So is each of several that are undone one after another, although the folder was changed and back.
+    bar.folder_chosen.emit(corrections.folder)
+    adds(analyzed)
+    analyzed.opens("another", photograph(((60, 80, 12),)))
+    analyzed.analyses()
+    analyzed.draws(analyzed.layer("mask", "another"), [(10, 100), (10, 140)])
+    adds(analyzed)
+    assert analyzed.dock.controller.store.unsaved_names() == []
+    bar.folder_chosen.emit(tmp_path / "another")
+    bar.folder_chosen.emit(corrections.folder)
+    analyzed.waits()
+    for names in (["another"], ["mole", "another"]):
+        analyzed.clicks("undo_correction")
+        analyzed.waits()
+        assert analyzed.dock.controller.store.unsaved_names() == names
 
 
 def test_a_changed_threshold_counts_as_a_correction(analyzed, corrections):

@@ -48,6 +48,7 @@ class LesionCorrectionsController(QObject):
         self._diagnoses: dict[str, str] = {}
         self._last_keys: dict[str, StoreKey] = {}
         self._stored: dict[str, StoredCorrection] = {}
+        self._folders: dict[str, Path] = {}  # where each photograph was stored last, unless that was undone
         self._storing: dict[str, str] = {}  # digest of the mask that is being stored, by photograph
         self._stored_digests: dict[str, str] = {}  # digest of the mask that was stored last
         self._confirmed_others: dict[str, tuple[str, bool]] = {}  # mask digest, and whether to include other lesions
@@ -169,6 +170,7 @@ class LesionCorrectionsController(QObject):
         if not self._diagnoses.get(identity):
             self._diagnoses.pop(identity, None)  # cleared only once, so that a later diagnosis by others is kept
         self._stored[identity] = stored
+        self._folders[identity] = stored.index.folder
         if identity in self._storing:
             self._stored_digests[identity] = self._storing.pop(identity)
         self.corrections_store.set_stored(stored)
@@ -194,10 +196,13 @@ class LesionCorrectionsController(QObject):
         return f"{folder_link}: {format_count(index.total, 'image')} with masks in total."
 
     def _on_undone(self, image_id: str | None, index: CorrectionsIndex) -> None:
-        for identity, (*_, folder) in self._last_keys.items():
-            lesion = self._lesion(identity) if folder == index.folder else None
+        for identity in [identity for identity, folder in self._folders.items() if folder == index.folder]:
+            lesion = self._lesion(identity)
             stored_row = {} if lesion is None else index.rows.get(lesion.image_digest, {})
-            if lesion is not None and lesion.corrected and stored_row.get("image_id", image_id) == image_id:
+            if stored_row.get("image_id", image_id) != image_id:
+                continue
+            del self._folders[identity]
+            if lesion is not None and lesion.corrected:
                 lesion.unsaved = True  # the corrections are no longer stored elsewhere
                 self._controller.autosave.save(identity, self._controller.store)
         self.reset()
