@@ -136,6 +136,10 @@ def test_no_report_is_written_of_a_result_that_was_replaced(home, qtbot, tmp_pat
         bar.set_saved(target, tmp_path / "mole")
     bar.set_target(first)
     assert not bar.report_button.isEnabled()
+    # An older result of the photograph in another folder is outdated: it does not take the place of the replaced one.
+    for target, folder in ((first, "older"), (first, "mole"), (second, "mole")):
+        bar.set_saved(target, tmp_path / folder)
+    assert not bar.report_button.isEnabled()
     bar.set_target(second)
     assert bar.report_button.isEnabled()
     # Names that differ in case alone are two folders, unless the disk ignores case.

@@ -225,7 +225,8 @@ class SaveBar(QWidget):
         self._settings = settings
         self._target: SaveTarget | None = None
         self._pending_target: SaveTarget | None = None
-        self._saved: dict[Path, SaveTarget] = {}  # what each folder contains; the folder that was saved last at the end
+        self._saved: dict[Path, SaveTarget] = {}  # what each folder contains
+        self._last_folders: dict[str, Path] = {}  # the folder that each photograph was saved to last
         self.button = named(QPushButton("Save"), "save", "Save", "")
         self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
         self.report_button = tool_button("lesion_report", "Report", "", "Report ...")
@@ -253,6 +254,7 @@ class SaveBar(QWidget):
         """Record which result a folder contains: saving it again replaces it without confirmation."""
         self._saved = {other: saved for other, saved in self._saved.items() if not _is_same_folder(other, folder)}
         self._saved[folder] = target
+        self._last_folders[target.identity] = folder
         self._update_report_button()
 
     def save(self) -> None:
@@ -266,19 +268,24 @@ class SaveBar(QWidget):
             self._request_save(self._target, result_folder(self._settings.folder, self._target.name))
 
     def _update_report_button(self) -> None:
-        is_saved = bool(self._list_saved())
+        is_saved = self._report_folder is not None
         self.report_button.setEnabled(is_saved)
         tip = "Write a report of the saved result as HTML and PDF file"
         self.report_button.setToolTip(tip if is_saved else "Save the result first: the report is written from it")
 
     def _on_report(self) -> None:
-        self.report_requested.emit(self._list_saved()[-1])
+        self.report_requested.emit(self._report_folder)
 
-    def _list_saved(self) -> list[Path]:
-        """List the folders that contain the result of the photograph, the last one at the end."""
-        return [
-            folder for folder, saved in self._saved.items() if self._target and saved.identity == self._target.identity
-        ]
+    @property
+    def _report_folder(self) -> Path | None:
+        """The folder that the photograph was saved to last; None if another result has replaced it there.
+
+        Folders that it was saved to earlier may contain an outdated mask.
+        """
+        identity = None if self._target is None else self._target.identity
+        folder = self._last_folders.get(str(identity))
+        saved = None if folder is None else self._saved.get(folder)
+        return folder if saved is not None and saved.identity == identity else None
 
     def _request_save(self, target: SaveTarget, folder: Path) -> None:
         contents = [saved[:2] for other, saved in self._saved.items() if _is_same_folder(other, folder)]
