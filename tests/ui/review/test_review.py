@@ -144,6 +144,13 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
     assert (row["image_id"], row["review"]) == ("b-90", "accepted")
     assert three.sees() == "c-50"
     assert three.shown() == ["c-50.png", "a-10.png"]
+    # The result is still shown after another corrections folder is selected.
+    result = three.dock.status.text
+    assert result.startswith("b-90.png: accepted.")
+    for folder in (tmp_path / "other corrections", corrections.folder):
+        three.lesion.corrections_bar.folder_chosen.emit(folder)
+        three.waits()
+        assert three.dock.status.text == result
     # All shows the review states.
     combo = three.dock.findChild(QComboBox, "filter")
     to_do = combo.currentText()
@@ -300,6 +307,12 @@ def test_a_photograph_that_can_be_read_later_is_no_longer_unreadable():
 
 
 def test_masks_from_other_software_are_imported_with_a_report(three, corrections, tmp_path, qtbot):
+    # One of the photographs was accepted, which was undone.
+    three.clicks_on("b-90.png")
+    three.presses("Alt+A")
+    three.lesion.findChild(QAbstractButton, "undo_correction").click()
+    three.waits()
+    assert three.dock.status.text == "b-90.png: to do."
     masks = tmp_path / "masks"
     masks.mkdir()
     disk = (mole(0)[..., 1] < 100).astype(np.uint8) * 255

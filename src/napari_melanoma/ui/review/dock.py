@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import Qt, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
@@ -192,6 +192,15 @@ class ReviewControls(QWidget):
         self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
 
 
+class ReportedReview(NamedTuple):
+    """The review of a photograph in a corrections folder, and the message in the status line that states it."""
+
+    path: Path
+    review: str
+    folder: Path
+    message: str
+
+
 class ReviewDock(ReviewControls):
     """Rate the photographs of a folder by uncertainty, and correct, accept or reject their masks."""
 
@@ -203,7 +212,7 @@ class ReviewDock(ReviewControls):
         self._chosen_paths: Sequence[Path] = ()
         self._fingerprint = ""
         self._positions: dict[Path, int] = {}
-        self._reported: tuple[Path, str] | None = None  # the review state that the status line states
+        self._reported: ReportedReview | None = None
         self.corrections_store = CorrectionsStore(self.settings, self)
         self.rating = RatingQueue(self._client, self)
         self.opener = ReviewOpener(napari_viewer, self)
@@ -381,21 +390,18 @@ class ReviewDock(ReviewControls):
         self.corrections_store.set_stored(stored)
         total = stored.index.total
         train = f" {self.icons.link('train', 'Train on them')}." if total else ""
-        self._reported = (path, stored.review)
-        self.status.show_message(
-            f"{path.name}: {stored.review}. {format_count(total, 'image')} with masks in total.{train}"
-        )
-        if item == self.list_view.item:
-            self._open_next(row)
+        message = f"{path.name}: {stored.review}. {format_count(total, 'image')} with masks in total.{train}"
+        self._report_review(path, stored.review, message)
+        if item == self.list_view.item and not self._open_next(row):
+            self._report_review(path, stored.review, "All photographs are reviewed.")
+            self._show_actions()
 
-    def _open_next(self, row: int) -> None:
-        """Open the next unreviewed photograph in the list, or the first one."""
+    def _open_next(self, row: int) -> bool:
+        """Open the next unreviewed photograph in the list, or the first one; return whether there is one."""
         item = self.list_model.next_unreviewed(row if self.list_model.only_unreviewed else row + 1)
         if item is not None:
             self._open_item(item)
-        else:
-            self.status.show_message("All photographs are reviewed.")
-            self._show_actions()
+        return item is not None
 
     def _on_corrections(self) -> None:
         self.mask_import.corrections_folder = self.corrections_store.folder
@@ -403,13 +409,18 @@ class ReviewDock(ReviewControls):
         self.list_view.update_order()
         self._update_report()
 
+    def _report_review(self, path: Path, review: str, message: str) -> None:
+        self.status.show_message(message)
+        self._reported = ReportedReview(path, review, self.corrections_store.folder, self.status.text)
+
     def _update_report(self) -> None:
-        """Correct what the status line states of a photograph, as after an undo in the Lesion dock."""
-        path, review = self._reported or (None, "")
-        item = None if path is None else self._positions.get(path)
-        if path is not None and item is not None and (state := self.list_model.state(item)) != review:
-            self._reported = (path, state)
-            self.status.show_message(f"{path.name}: {state}.")
+        """Correct what the status line still states of a photograph, as after an undo in the Lesion dock."""
+        reported = self._reported
+        if reported is None or (reported.message, reported.folder) != (self.status.text, self.corrections_store.folder):
+            return
+        item = self._positions.get(reported.path)
+        if item is not None and (state := self.list_model.state(item)) != reported.review:
+            self._report_review(reported.path, state, f"{reported.path.name}: {state}.")
 
     def _on_imported(self, report: MaskImportReport) -> None:
         corrections_changed().changed.emit(self.corrections_store.folder)
