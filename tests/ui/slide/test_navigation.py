@@ -33,7 +33,7 @@ def magnifiers(person):
     return {step: person.finds(QToolButton, f"magnify_{step}") for step in STEPS}
 
 
-def test_magnification_1x_is_ten_micrometers_per_pixel(person, slide_path, tmp_path):
+def test_magnification_1x_is_ten_micrometers_per_pixel(person, slide_path, tmp_path, monkeypatch):
     dock, viewer = person.dock, person.viewer
     person.opens_slides(slide_path)  # 0.5 µm a pixel: 20x
     buttons = magnifiers(person)
@@ -49,6 +49,14 @@ def test_magnification_1x_is_ten_micrometers_per_pixel(person, slide_path, tmp_p
     get_camera(viewer).zoom = 0.32
     person.until(lambda: person.label_text("magnification_now") == "3.2x")
     assert not any(button.isChecked() for button in buttons.values())
+    # On a screen with twice as many pixels as the canvas, its own pixels count, as for 1:1.
+    with monkeypatch.context() as patch:
+        patch.setattr(type(dock.window()), "devicePixelRatioF", lambda self: 2.0, raising=False)
+        for button in ("actual_pixels", "magnify_10", "magnify_20"):
+            person.clicks(button)
+            shown = "10x" if button == "magnify_10" else "20x"
+            assert person.label_text("magnification_now") == shown
+            assert get_camera(viewer).zoom == pytest.approx(float(shown[:-1]) / 20)
 
     # Without a scale there is none.
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))

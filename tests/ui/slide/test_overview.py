@@ -121,12 +121,16 @@ def seen(person):
     return seen_ratios(person.dock.visited.visited)
 
 
-def test_settled_views_are_recorded_and_kept_with_the_slide(visitor):
+def test_settled_views_are_recorded_and_kept_with_the_slide(visitor, monkeypatch):
+    window = visitor.dock.window()
+    monkeypatch.setattr(
+        type(window), "devicePixelRatioF", lambda self: 2.0, raising=False
+    )  # twice as many as the canvas
     center_view(visitor.viewer, visitor.dock.slide, (60, 60), 20)  # in passing
     looks_at(visitor, 200, 400, 40)
     area = seen(visitor)
     cell = WIDTH / area.shape[1]
-    assert area[int(200 / cell), int(400 / cell)] == pytest.approx(visitor.viewer.canvas.size[1] / 40, rel=0.1)
+    assert area[int(200 / cell), int(400 / cell)] == pytest.approx(2 * visitor.viewer.canvas.size[1] / 40, rel=0.1)
     assert area[int(60 / cell), int(60 / cell)] == 0
     assert visitor.overview._visited is not None
     path = visitor.dock.slide.info.path

@@ -83,6 +83,11 @@ class SlideContext(QObject):
         return find_main_window(self.dock)
 
     @property
+    def pixel_ratio(self) -> float:
+        """Screen pixels along each pixel of the canvas, the unit of napari's zoom and canvas size."""
+        return float((self.main_window or self.window).devicePixelRatioF())
+
+    @property
     def result_location(self) -> SlideResultLocation | None:
         """Folder of the results that are shown: of the whole slide, or of the view; None until it was found."""
         location = self.location

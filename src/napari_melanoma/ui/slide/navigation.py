@@ -35,7 +35,6 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, fill_column, named, qu
 
 if TYPE_CHECKING:
     from napari.layers import Layer
-    from napari.viewer import Viewer
     from qtpy.QtGui import QImage
 
     from napari_melanoma.core.context import RunContext
@@ -454,7 +453,7 @@ class MagnificationController(QObject):
         """Show the current magnification of the view."""
         scaled = self._slide is not None and self._slide.info.pixel_size is not None
         for buttons in self._buttons:
-            buttons.show_magnification(get_magnification(self._viewer) if scaled else None)
+            buttons.show_magnification(self._get_zoom() * UM_AT_1X if scaled else None)
 
     def _on_zoom(self, event: object = None) -> None:
         if not self._timer.isActive():
@@ -466,20 +465,20 @@ class MagnificationController(QObject):
         if blocker:
             self._context.status.show_message(f"{blocker}.")
             return
-        camera.get_camera(self._viewer).zoom = magnification / UM_AT_1X
-        self.update_magnification()
+        self._set_zoom(magnification / UM_AT_1X)
 
     def show_actual_pixels(self) -> None:
         """Show each pixel of the finest level on one pixel of the screen."""
         if self._slide is not None:
-            window = self._context.main_window or self._context.window
-            camera.get_camera(self._viewer).zoom = 1 / (self._slide.pixel_um[1] * window.devicePixelRatioF())
-            self.update_magnification()
+            self._set_zoom(1 / self._slide.pixel_um[1])
 
+    def _get_zoom(self) -> float:
+        """Return the screen pixels per micrometer."""
+        return float(camera.get_camera(self._viewer).zoom) * self._context.pixel_ratio
 
-def get_magnification(viewer: Viewer) -> float:
-    """Return the magnification of a viewer with world units of micrometers: 10 for one micrometer per screen pixel."""
-    return float(camera.get_camera(viewer).zoom) * UM_AT_1X
+    def _set_zoom(self, zoom: float) -> None:
+        camera.get_camera(self._viewer).zoom = zoom / self._context.pixel_ratio
+        self.update_magnification()
 
 
 QUARTER, FULL = 90.0, 360.0

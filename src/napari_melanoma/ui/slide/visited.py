@@ -134,7 +134,7 @@ class VisitedArea(QObject):
         from napari_melanoma.slides.visited import SeenView, add_view
 
         viewer = self._context.viewer
-        width = float(viewer.canvas.size[1])
+        width = float(viewer.canvas.size[1]) * self._context.pixel_ratio
         seen = SeenView((view.row, view.column), get_extent(viewer), slide.pixel_um, slide.angle, width)
         self.visited, self._is_changed = add_view(self.visited, slide.size, seen), True
         self._show()
