@@ -276,10 +276,14 @@ def name_key(event: QKeyEvent) -> str:
 
 
 def is_delete_key(event: QEvent | None) -> bool:
-    """Return whether an event is a press of the Delete key, which is Backspace on the keyboard of a MacBook."""
+    """Return whether an event is a press of the Delete key, which is Backspace on the keyboard of a MacBook.
+
+    With modifiers, these keys do something else: Alt+Backspace is undo on Windows, Ctrl+Delete removes a word.
+    """
     if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.KeyPress:
         return False
-    return event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
+    is_delete = event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
+    return is_delete and not event.modifiers() & IGNORED_MODIFIERS
 
 
 def _activate_best_match(shortcut: QShortcut) -> None:
