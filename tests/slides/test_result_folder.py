@@ -11,7 +11,17 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.slides.notes import SlideNotes, write_notes
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.result_folder import SlideFolderNames, open_fingerprint, record_slide, slide_folder
+from napari_melanoma.slides.result_folder import (
+    PREVIOUS,
+    UNFINISHED,
+    SlideFolderNames,
+    back_up_result,
+    discard_previous,
+    open_fingerprint,
+    record_slide,
+    restore_previous,
+    slide_folder,
+)
 from napari_melanoma.ui.slide.run_manager import _find_results
 
 
@@ -98,3 +108,40 @@ def test_results_of_a_dicom_slide_are_found_by_the_dock_and_by_the_command_line(
     assert place.folder == by_command == tmp_path / "CMU-1-Small-Region_dicom"
     assert place.view_folder == by_command / "view" / by_command.name
     assert SlideFolderNames(tmp_path).folder_for(folder) == by_command
+
+
+@pytest.mark.parametrize("refused", ["shutil.rmtree", "napari_melanoma.slides.result_folder.move"])
+def test_a_backup_that_cannot_be_removed_never_replaces_a_complete_result(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while the backup is removed, or a program has a chunk of it open on Windows."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    def remove_part(folder: Path, **_: object) -> None:
+        (folder / "result.json").unlink()  # before it was stopped
+
+    for folder, content in ((tmp_path, "new"), (tmp_path / PREVIOUS, "old"), (tmp_path / UNFINISHED, "part")):
+        (folder / "result.zarr").mkdir(parents=True)
+        (folder / "result.zarr" / "0").write_text(content, encoding="utf-8")
+        (folder / "result.json").write_text(content, encoding="utf-8")
+    with monkeypatch.context() as patched:
+        patched.setattr(refused, remove_part if refused == "shutil.rmtree" else refuse)
+        discard_previous(tmp_path)
+    assert not restore_previous(tmp_path)
+    assert (tmp_path / "result.zarr" / "0").read_text(encoding="utf-8") == "new"
+    assert not [*tmp_path.glob(f"{PREVIOUS}*"), *tmp_path.glob(f"{UNFINISHED}*")]
+    back_up_result(tmp_path)
+    assert (tmp_path / PREVIOUS / "result.zarr" / "0").read_text(encoding="utf-8") == "new"
+
+
+def test_a_backup_left_behind_is_replaced_by_that_of_the_current_result(tmp_path: Path) -> None:
+    for folder, content in ((tmp_path, "new"), (tmp_path / PREVIOUS, "old")):
+        write_json(folder / "result.json", {"fingerprint": content})
+        (folder / "result.zarr").mkdir()
+    back_up_result(tmp_path)
+    assert "new" in (tmp_path / PREVIOUS / "result.json").read_text(encoding="utf-8")
+    assert not (tmp_path / "result.zarr").exists()
+    assert restore_previous(tmp_path)
+    assert "new" in (tmp_path / "result.json").read_text(encoding="utf-8")

@@ -16,7 +16,15 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.files import move, normalize_name, remove_file, save_error, write_json
+from napari_melanoma.core.files import (
+    discard,
+    move,
+    normalize_name,
+    remove_file,
+    save_error,
+    temporary_name,
+    write_json,
+)
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import folder_name
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
@@ -193,9 +201,10 @@ def back_up_result(folder: Path) -> str:
     Returns a message on lesions that were kept under another name; empty if there are none.
     """
     previous = folder / PREVIOUS
-    finished = (folder / STORE).is_dir() and (folder / RESULT).is_file()
     try:
-        backed_up = finished and not previous.exists()
+        if _is_backup_outdated(folder):
+            _remove_folder(previous)
+        backed_up = _has_complete_result(folder) and not previous.exists()
         if backed_up:
             previous.mkdir()
             for name in COPIED_FILES:
@@ -222,17 +231,24 @@ def resume_unfinished(folder: Path, spec: SlideResultSpec) -> None:
         with suppress(MelanomaError):  # other settings, or damaged
             SlideResult.open(kept).check_same_analysis(spec)
             move(kept / STORE, folder / STORE)
-    shutil.rmtree(kept, ignore_errors=True)
+    with suppress(OSError):
+        _remove_folder(kept)
 
 
 def restore_previous(folder: Path) -> bool:
-    """Restore the backed-up result; the partial result of the replacement is kept for resuming."""
+    """Restore the backed-up result; the partial result of the replacement is kept for resuming.
+
+    Returns False if there is none, or if the replacement is complete; its backup is then removed.
+    """
     previous, unfinished = folder / PREVIOUS, folder / UNFINISHED
     if not previous.is_dir():
         return False
+    if _is_backup_outdated(folder):
+        discard_previous(folder)
+        return False
     try:
         if (previous / STORE).is_dir() and (folder / STORE).exists():
-            shutil.rmtree(unfinished, ignore_errors=True)
+            _remove_folder(unfinished)
             unfinished.mkdir()
             move(folder / STORE, unfinished / STORE)
         for name in (*COPIED_FILES, *MOVED_FILES):
@@ -240,13 +256,36 @@ def restore_previous(folder: Path) -> bool:
                 move(previous / name, folder / name)
         if (previous / STORE).is_dir():
             move(previous / STORE, folder / STORE)
-        shutil.rmtree(previous, ignore_errors=True)
+        _remove_folder(previous)
     except OSError as error:
         raise save_error(folder, error) from error
     return True
 
 
 def discard_previous(folder: Path) -> None:
-    """Remove the backed-up result after it was replaced."""
+    """Remove the backed-up result after it was replaced; if it is in use, it is removed by a later run."""
     for name in (PREVIOUS, UNFINISHED):
-        shutil.rmtree(folder / name, ignore_errors=True)
+        with suppress(OSError):
+            _remove_folder(folder / name)
+
+
+def _has_complete_result(folder: Path) -> bool:
+    return (folder / STORE).is_dir() and (folder / RESULT).is_file()
+
+
+def _is_backup_outdated(folder: Path) -> bool:
+    """Whether a complete result is in place and the backup is that of an earlier one, or was never completed.
+
+    While a result is backed up or restored, its ``result.json`` is either in the folder or in the backup.
+    """
+    previous = folder / PREVIOUS
+    is_other = (previous / RESULT).is_file() or not (previous / STORE).is_dir()
+    return previous.is_dir() and is_other and _has_complete_result(folder)
+
+
+def _remove_folder(path: Path) -> None:
+    """Remove a folder; it is renamed first, so that an interruption does not leave a part under its name."""
+    if path.is_dir():
+        renamed = temporary_name(path)
+        move(path, renamed)
+        discard(renamed)
