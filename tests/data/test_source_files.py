@@ -26,8 +26,10 @@ def laid_out(files: Mapping[str, bytes], folder: Path) -> Path:
 def test_images_of_one_name_in_two_folders_keep_their_own_masks(tmp_path: Path) -> None:
     names = ("a/images/x.jpg", "a/masks/x.png", "b/images/x.jpg", "b/images/lesion.jpg")
     files = dict.fromkeys((*names, "a/images/nu\u0308.jpg", "a/masks/n\u00fc.png"), PICTURE)  # macOS decomposes letters
+    files["metadata.csv"] = "image_id,patient_id\nnu\u0308,P1\n".encode()
     records = find_source("folder").read_folder(laid_out(files, tmp_path)).records
     found = {record.image_id: record.mask and record.mask.name for record in records}
+    assert [(record.image_id, record.values["patient_id"]) for record in records if record.values] == [("nu", "P1")]
     assert found == {"a_x": "a/masks/x.png", "b_x": None, "lesion": None, "nu": "a/masks/n\u00fc.png"}
 
 

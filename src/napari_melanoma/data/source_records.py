@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.files import normalize_name
+from napari_melanoma.core.files import compose_name, normalize_name
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES, PackedRow
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
@@ -54,7 +54,7 @@ def read_image_rows(tree: SourceTree, names: str, source: str = "") -> KnownRows
     for row in read_table_rows(tree, names):
         columns.update(dict.fromkeys(row))
         column = image_column(tuple(row), source)
-        image = strip_image_suffix(given := row.get(column, ""))
+        image = compose_name(strip_image_suffix(given := row.get(column, "")))  # as the names of files are
         if escapes_folder(given) and image != given:
             renamed[given] = image
         values = {name: text for name, text in row.items() if text and name != column and name not in FILE_COLUMNS}
