@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,9 @@ def test_a_plain_folder_is_read(tmp_path: Path) -> None:
 def test_files_whose_letters_macos_has_decomposed_are_found(tmp_path: Path) -> None:
     (sample,) = read_dataset(_dataset(tmp_path, "image_id\nr\u00fccken\n", images=("ru\u0308cken",)))
     assert sample.mask is not None
+    paths = "images/r\u00fccken.png,masks/r\u00fccken.png"
+    (tmp_path / "dataset.csv").write_text(f"image_id,path,mask_path\n1,{paths}\n", encoding="utf-8")
+    assert read_dataset(tmp_path) == [replace(sample, image_id="1", group=f"{tmp_path.name}/1")]
 
 
 def test_paths_of_the_table_win(tmp_path: Path) -> None:

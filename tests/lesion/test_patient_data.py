@@ -24,11 +24,13 @@ def test_values_that_cannot_be_parsed_are_kept() -> None:
 
 def test_a_row_counts_more_and_what_it_leaves_open_is_filled(tmp_path) -> None:
     table = tmp_path / "patients.csv"
-    table.write_text("sex,image_id,age_approx\nmale,one.jpg,70\n,two,\n", encoding="utf-8")
+    table.write_text("sex,image_id,age_approx\nmale,one.jpg,70\n,two,\nmale,nu\u0308,\n", encoding="utf-8")
     forms = PatientTable({"age": "50", "sex": "female"}, table)
     assert forms.patient_data("one") == {"age": "70", "sex": "male"}
     assert forms.patient_data("two") == forms.patient_data("three") == {"age": "50", "sex": "female"}
-    assert len(forms) == 2
+    assert forms.patient_data("n\u00fc") == forms.patient_data("nu\u0308") == {"age": "50", "sex": "male"}
+    assert forms.missing_images(["one", "n\u00fc", "three"]) == ["three"]
+    assert len(forms) == 3
 
 
 def test_a_table_that_is_none_is_refused(tmp_path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -182,6 +182,7 @@ def iter_entries(folder: Path) -> Iterator[DatasetEntry | DataSetError]:
     """
     table, paths = find_table(folder), PathResolver(folder)
     images, masks = _files_by_stem(folder / "images"), _files_by_stem(folder / "masks")
+    list_files = cache(_files_by_composed_name)
     seen: set[str] = set()
     number = 0
     for number, row in enumerate(iter_table_rows(table), start=1):
@@ -195,9 +196,9 @@ def iter_entries(folder: Path) -> Iterator[DatasetEntry | DataSetError]:
         seen.add(image_id)
         column = "path"
         try:
-            image = _find_file(row, "path", images, paths)
+            image = _find_file(row, "path", images, paths, list_files)
             column = "mask_path"
-            mask = _find_file(row, "mask_path", masks, paths)
+            mask = _find_file(row, "mask_path", masks, paths, list_files)
         except UnsafePath as error:
             fault = row_error(table, number, column, row.get(column) or image_id, str(error), OUTSIDE_ADVICE)
             yield OutsideFolderError(str(fault))
@@ -284,10 +285,20 @@ def select_for_split(samples: Iterable[Sample], split: str | None = None) -> lis
     return kept
 
 
-def _find_file(row: Mapping[str, str], column: str, by_stem: Mapping[str, Path], paths: PathResolver) -> Path | None:
-    """Find the file that a row names, else the one named after the image."""
+def _find_file(
+    row: Mapping[str, str],
+    column: str,
+    by_stem: Mapping[str, Path],
+    paths: PathResolver,
+    list_files: Callable[[Path], Mapping[str, Path]],
+) -> Path | None:
+    """Find the file that a row names, if need be with other composition of its letters, else that of the image."""
     if text := row.get(column):
-        return paths.resolve(text)
+        path = paths.resolve(text)
+        if text.isascii() or is_file(path):
+            return path
+        composed = list_files(path.parent).get(compose_name(path.name))
+        return path if composed is None else paths.check(composed)
     found = by_stem.get(compose_name(row["image_id"]))
     return None if found is None else paths.check(found)
 
@@ -297,6 +308,14 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     return {compose_name(one.stem): one for one in sorted(folder.iterdir()) if one.suffix.lower() in IMAGE_SUFFIXES}
+
+
+def _files_by_composed_name(folder: Path) -> dict[str, Path]:
+    """List a folder by composed names; empty if it cannot be listed."""
+    try:
+        return {compose_name(one.name): one for one in folder.iterdir()}
+    except OSError:
+        return {}
 
 
 def _missing_file_error(folder: Path, what: str, path: Path | None, image_id: str) -> DataSetError:

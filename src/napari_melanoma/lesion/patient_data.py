@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import compose_name
 from napari_melanoma.io.results import read_table
 
 if TYPE_CHECKING:
@@ -34,16 +35,16 @@ class PatientTable:
 
     def missing_images(self, images: Iterable[str]) -> list[str]:
         """Return the photographs without a row in the table, in order; none without a table."""
-        return [image for image in images if image not in self._by_image] if self._by_image else []
+        return [image for image in images if compose_name(image) not in self._by_image] if self._by_image else []
 
     def patient_data(self, image: str) -> PatientData:
         """Return the known clinical metadata of a photograph by column."""
-        row = {name: value for name, value in self._by_image.get(image, {}).items() if name != KEY and value}
-        return self._given | row
+        row = self._by_image.get(compose_name(image), {})
+        return self._given | {name: value for name, value in row.items() if name != KEY and value}
 
 
 def _by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:
-    found = {row[KEY]: row for row in rows if row.get(KEY)}
+    found = {compose_name(row[KEY]): row for row in rows if row.get(KEY)}
     if not found:
         if not rows:
             raise InputError(f"{table} has no rows: expected one for each image, with its '{KEY}'.")
