@@ -215,6 +215,10 @@ def test_files_of_regions_are_found_beside_slides_and_in_results(tmp_path, slide
     beside = slide_path.with_suffix(".geojson")
     write_geojson(beside, [region(0, 0, 5)])
     assert find_region_files(slide_path, []) == [beside]
+    (tmp_path / "in").mkdir()
+    spaced = tmp_path / "in" / "HE 12 .svs"
+    spaced.with_suffix(".geojson").write_bytes(beside.read_bytes())
+    assert find_region_files(spaced, []) == [spaced.with_suffix(".geojson")]
     save_regions(tmp_path / "results" / slide_path.stem, slide_path, (region(0, 0, 5),), None)
     kept = tmp_path / "results" / slide_path.stem / REGIONS
     assert find_region_files(slide_path, [tmp_path / "results", beside]) == [kept, beside]

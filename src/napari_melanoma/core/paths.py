@@ -228,9 +228,9 @@ def describe_invalid_id(text: str) -> str:
     return ""
 
 
-def folder_name(path: Path) -> str:
-    """Name a folder after a file; Windows would drop dots and spaces at the end, and not find what is in it."""
-    return path.stem.rstrip(". ") or "image"
+def folder_name(name: str) -> str:
+    """Name a folder after an image; Windows would drop dots and spaces at the end, and not find what is in it."""
+    return name.rstrip(". ") or "image"
 
 
 def is_device_name(name: str) -> bool:

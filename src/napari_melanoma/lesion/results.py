@@ -134,7 +134,7 @@ class ResultFolders:
     def assign(self, path: Path) -> ResultTarget:
         """Choose the folder of one photograph, with its stored result; call it in a stable order."""
         source = PhotographSource.from_file(path, self._salt)
-        stem = folder_name(path)
+        stem = folder_name(path.stem)
         names = [stem, f"{stem}-{_digest(path.resolve(), self._salt)[:8]}"]
         free = [name for name in names if normalize_name(name) not in self._assigned]
         stored = {name: _read_stored(self._out / name) for name in free}

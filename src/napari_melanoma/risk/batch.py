@@ -153,7 +153,7 @@ class _RiskFolders:
         if is_slide(path):
             folder = self._slides.folder_for(path)
         else:
-            stem = folder_name(path)
+            stem = folder_name(path.stem)
             names = chain([stem], (f"{stem}-{number}" for number in count(2)))
             folder = self._out / next(name for name in names if self._is_free(name, path))
             self._slides.reserve(folder.name)

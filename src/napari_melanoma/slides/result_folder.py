@@ -1,18 +1,18 @@
 """Result folders of slides: unique names, and the backup of the previous result while it is replaced.
 
-Results are written to ``OUT/<stem>``. Where that folder belongs to another slide (with the same stem, in another
-folder or format), they are written to ``OUT/<stem>-<8 hexadecimal digits>``, a hash of the content of the slide, which
-is the same in every run, also after the slide was moved, and reveals no path. Names that differ only in case or in the
-composition of letters count as equal, as on the file systems of macOS and Windows.
+Results are written to ``OUT/<stem>``, without spaces and dots at the end. Where that folder belongs to another slide
+(with the same stem, in another folder or format), they are written to ``OUT/<stem>-<8 hexadecimal digits>``, a hash of
+the content of the slide, which is the same in every run, also after the slide was moved, and reveals no path. Names
+that differ only in case or in the composition of letters count as equal, as on the file systems of macOS and Windows.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
-from itertools import count
+from itertools import count, islice
 from pathlib import Path, PurePosixPath
 
 from napari_melanoma.core.errors import InputError, MelanomaError
@@ -56,8 +56,8 @@ class SlideFolderNames:
     def folder_for(self, slide: Path) -> Path:
         """Return the folder of one slide; must be called in a stable order.
 
-        The folder with its results, else ``OUT/<stem>`` (see ``slide_name``) where that is free, else one named after
-        its content.
+        The folder with its results, else ``OUT/<stem>`` (see ``slide_name`` and ``folder_name``) where that is free,
+        else one named after its content.
         """
         name, _ = self._choose_name(slide)
         self.reserve(name)
@@ -76,10 +76,15 @@ class SlideFolderNames:
         """Choose the name of a folder, and return whether the slide is recorded in it."""
         stem = slide_name(slide)
         existing = list_folder_names(self._out) if self._existing is None else self._existing
-        if normalize_name(stem) not in {*self._used, *existing}:
-            return stem, False  # without reading the slide, which may be on a slow drive
+        if not (is_name_taken(stem, self._used) or is_name_taken(stem, existing)):
+            return folder_name(stem), False  # without reading the slide, which may be on a slow drive
         own, vacant = open_fingerprint(slide), ""
-        for name in _candidate_names(stem, own):
+        if stem != folder_name(stem):  # results of earlier versions
+            for name in map(normalize_name, islice(_candidate_names(stem, own), 2)):
+                found = existing.get(name)
+                if found and name not in self._used and own in _recorded_fingerprints(self._out / found):
+                    return found, True
+        for name in _candidate_names(folder_name(stem), own):
             if normalize_name(name) in self._used:
                 continue
             found = existing.get(normalize_name(name))
@@ -97,20 +102,25 @@ def list_folder_names(out: Path) -> dict[str, str]:
     return {normalize_name(entry.name): entry.name for entry in out.iterdir()} if out.is_dir() else {}
 
 
+def is_name_taken(stem: str, names: Container[str]) -> bool:
+    """Whether normalized names include that of a folder that may have been named after a stem."""
+    return any(normalize_name(name) in names for name in (folder_name(stem), stem))
+
+
 def slide_folder(out: Path, slide: Path) -> Path:
     """Return the result folder of a slide: ``OUT/<stem>``, or ``OUT/<stem>-<digits>`` if that is another slide's."""
     return SlideFolderNames(out).folder_for(slide)
 
 
 def slide_name(slide: Path) -> str:
-    """Name a slide for its results.
+    """Name a slide, such as in tables; files of this name belong to it, and ``folder_name`` of it names its results.
 
     The name of a folder (for an image in a Zarr folder after the name of that folder), the stem of a file, and the name
     of the enclosing folder for DICOM files.
     """
     if slide.is_dir():
         return image_name(slide)
-    return slide.absolute().parent.name if _is_dicom(slide) else folder_name(slide)
+    return slide.absolute().parent.name if _is_dicom(slide) else slide.stem
 
 
 def record_slide(folder: Path, slide: Path, *, record_name: bool = False) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_melanoma.core.context import REPORT_S, Progress
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.files import FileStamp, back_up_file, file_stamp, normalize_name
+from napari_melanoma.core.files import FileStamp, back_up_file, file_stamp
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.core.validity import Validity, read_slide_validity
@@ -22,7 +22,7 @@ from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
 from napari_melanoma.slides.lesions import LesionClass
 from napari_melanoma.slides.reading.opening import find_slides
-from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, list_folder_names, slide_name
+from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, is_name_taken, list_folder_names, slide_name
 from napari_melanoma.slides.synoptic_files import load_synoptic
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class WorkItemReader:
 
     def _find_folder(self, slide: Path, existing: Mapping[str, str]) -> Path | None:
         """Find the results of a slide; None if there are none."""
-        if normalize_name(slide_name(slide)) not in existing:
+        if not is_name_taken(slide_name(slide), existing):
             return None
         key = (slide, file_stamp(slide))
         known = self._folders.get(key)
