@@ -159,6 +159,13 @@ def test_readers_with_folders_of_their_own_come_together(tmp_path: Path) -> None
     assert {name: one.mm for name, one in gathered.slides[0].readings.items()} == {"A": 1.5, "": 2.0}
     assert list_readers(gathered) == (UNNAMED_READER, "A")
     assert "several readings" in gathered.notes[0]
+    assert gathered.notes[0].startswith("section: ")
+    write_depth(tmp_path / "other" / "section", SlideDepthReadings(fingerprint="y", readings=(reading("A", 3.0),)))
+    (tmp_path / "third" / "section").mkdir(parents=True)
+    (tmp_path / "third" / "section" / DEPTH_FILE).write_text("{", encoding="utf-8")
+    mixed = collect_readings([tmp_path])
+    assert [slide.name for slide in mixed.slides] == ["other/section", "renamed"]
+    assert [name for name, _ in mixed.failed] == ["third/section"]
     few = compare_readers(gathered, ["A", UNNAMED_READER])
     assert (few.slides, few.bland_altman) == (1, None)
 

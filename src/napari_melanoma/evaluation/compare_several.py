@@ -226,7 +226,7 @@ def check_different_evaluations(folders: Sequence[Path]) -> None:
             raise InputError(f"{folders[number]} was named twice. Name two different evaluations.")
 
 
-def distinct_names(own: Sequence[str], folders: Sequence[str]) -> list[str]:
+def distinct_model_names(own: Sequence[str], folders: Sequence[str]) -> list[str]:
     """Return distinct names of models: their own, or those of their folders if models share a name."""
     taken: list[str] = []
     for name in folders if folders and len(set(own)) < len(own) else own:
@@ -322,7 +322,7 @@ def compare_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
 
 def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[str]) -> ModelsComparison:
     """Compute the estimates and write all files, the page last."""
-    names = distinct_names([item.name for item in candidates], folders)
+    names = distinct_model_names([item.name for item in candidates], folders)
     measured = [_measured_images(item.figures) for item in candidates]
     indices = common_images(measured)
     _check_same_masks(candidates, names, indices)
@@ -569,7 +569,7 @@ def _compare_classes(
     conclude: Conclude | None = None,
 ) -> ModelsComparison:
     """Compute the estimates and write all files, the page last."""
-    names = distinct_names([item.name for item in read], folders)
+    names = distinct_model_names([item.name for item in read], folders)
     warnings = [*(w for item in read for w in item.warnings)]
     if any(dict(item.options) != dict(read[0].options) for item in read):
         warnings.insert(0, "These evaluations were made with different options; see models.json.")

@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import distinct_names, format_count
 from napari_melanoma.depth.category import t_category
 from napari_melanoma.depth.readings import (
     DEPTH_FILE,
@@ -126,27 +126,31 @@ def list_depth_models() -> tuple[str, ...]:
 def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
     """Collect the readings of slides, also of two readers with separate result folders.
 
-    Readings of slides with the same content are combined, regardless of the name of the folder.
+    Readings of slides with the same content are combined, regardless of the name of the folder. Slides are named after
+    their first folder, and those of the same name with enough of its path to distinguish them.
     """
-    slides: dict[str, SlideReadings] = {}
-    failed, notes = [], []
+    read: list[tuple[str, SlideDepthReadings]] = []
+    first: dict[str, Path] = {}
+    failed: dict[Path, str] = {}
     for folder in _own_folders(folders):
         try:
             depth = read_depth(folder)
         except InputError as error:
-            failed.append((folder.name, str(error)))
+            failed[folder] = str(error)
             continue
-        slide = slides.setdefault(
-            depth.fingerprint or folder.name, SlideReadings(folder.name, automatic=read_proposals(folder))
-        )
-        notes += _add_readings(slide, depth)
-    if not slides and not failed:
+        key = depth.fingerprint or folder.name
+        first.setdefault(key, folder)
+        read.append((key, depth))
+    if not read and not failed:
         raise InputError(
             f"no {DEPTH_FILE} in {', '.join(map(str, folders))}. Expected result folders with depth readings that were "
             "saved in the Slide dock."
         )
+    names = distinct_names([*first.values(), *failed])
+    slides = {key: SlideReadings(names[folder], automatic=read_proposals(folder)) for key, folder in first.items()}
+    notes = [note for key, depth in read for note in _add_readings(slides[key], depth)]
     ordered = sorted(slides.values(), key=lambda slide: slide.name)
-    return ReadingCollection(tuple(ordered), tuple(failed), tuple(notes))
+    return ReadingCollection(tuple(ordered), tuple((names[one], error) for one, error in failed.items()), tuple(notes))
 
 
 def _own_folders(folders: Sequence[Path]) -> list[Path]:
