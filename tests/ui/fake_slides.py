@@ -46,6 +46,12 @@ def encode_slide(mpp: float | None, side: int, tint: int) -> bytes:
     return file.getvalue()
 
 
+def draw_tiled_photograph(path: Path) -> Path:
+    """Write a gray photograph as tiled TIFF, which would be a fluorescence channel as a slide."""
+    tifffile.imwrite(path, np.tile(np.linspace(60, 200, 96, dtype=np.uint8), (160, 1)), tile=(32, 32), metadata=None)
+    return path
+
+
 LABEL_COLOR = (40, 90, 200)
 
 

@@ -8,7 +8,7 @@ from shutil import copytree
 import numpy as np
 import pytest
 from click_tool import use_tool
-from fake_slides import draw_slide
+from fake_slides import draw_slide, draw_tiled_photograph
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
@@ -182,11 +182,19 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monk
     five.clicks("case_confirm")
     assert not five.dock.confirm_button.isVisibleTo(five.dock)
     # The same folder again adds what is new.
-    PillowImage.fromarray(mole(91)).save(photos / "forearm_right_2_tile.png")
+    tiled = draw_tiled_photograph(photos / "forearm_right_2_tile.tif")
     five.drops(photos)
     assert five.status == "1 image added."
     assert (len(five.case.lesions[2].images), five.notice) == (3, "")
     assert five.dock.minimumSizeHint().width() <= 340
+    # The thumbnail of a photograph with tiles is not that of a slide, unless it is called one.
+    pictures = five.dock.pictures
+    five.qtbot.waitUntil(lambda: pictures.get(tiled) is not None, timeout=PATIENCE_MS)
+    assert pictures.get(tiled).toImage().pixelColor(40, 0).saturation() == 0
+    part = next(image for _, image in five.case.iterate_images() if image.path == tiled)
+    pictures.set_case(five.case.model_copy(update={"images": (part.model_copy(update={"modality": "wsi"}),)}))
+    five.waits()
+    assert pictures.get(tiled).toImage().pixelColor(40, 0).saturation() > 0
     # The link to a report opens it.
     opened = []
     monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)

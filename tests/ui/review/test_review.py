@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click_tool import use_tool
+from fake_slides import draw_tiled_photograph
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import Qt
@@ -107,12 +108,16 @@ def three(reviewer, tmp_path):
 
 
 @pytest.mark.both_qts
-def test_the_most_uncertain_come_first_and_are_opened_by_clicks_and_keys(three):
+def test_the_most_uncertain_come_first_and_are_opened_by_clicks_and_keys(three, tmp_path, qtbot):
     assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
     assert three.shown(WORDS_ROLE) == ["very uncertain 0.90", "very uncertain 0.50", "certain 0.10"]
     assert three.dock.findChild(QLabel, "counts").text() == "3 to do"
     assert "3 photographs rated" in three.dock.status.text
     assert three.dock.status.text.endswith("Click one to check its mask.")
+    # The thumbnail of a photograph with tiles is not that of a slide.
+    pictures, tiled = three.dock.thumbnails, draw_tiled_photograph(tmp_path / "tiled.tif")
+    qtbot.waitUntil(lambda: pictures.get(tiled) is not None, timeout=PATIENCE_MS)
+    assert pictures.get(tiled).toImage().pixelColor(40, 0).saturation() == 0
     # Every control has its names.
     controls = [*three.dock.findChildren(QAbstractButton), *three.dock.findChildren(QComboBox), three.dock.list_view]
     assert len(controls) > 10

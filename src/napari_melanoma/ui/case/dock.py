@@ -169,6 +169,7 @@ class CaseDock(CaseControls):
         case = self.controller.case
         if case is None:
             return
+        self.pictures.set_case(case)
         count = formatting.count_guesses(case)
         self.confirm_button.setText(f"{format_count(count, 'suggestion')} ✓")
         self.confirm_button.setVisible(count > 0)

@@ -36,7 +36,7 @@ from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.status_line import StatusLine, remove_option_hints, show_failure
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, form_layout, named, quiet_label, row, tool_button
-from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader
+from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader, read_photograph_thumbnail
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class ReviewControls(QWidget):
         self.welcome = FolderWelcome(self.icons)
         self.welcome.setObjectName("welcome")
         self.model = ModelPicker(self.icons)
-        self.thumbnails = ThumbnailLoader(2 * PICTURE_PX, self)
+        self.thumbnails = ThumbnailLoader(2 * PICTURE_PX, self, read_photograph_thumbnail)
         self.list_model = ReviewListModel(self.thumbnails.get, self)
         self.folder_label = quiet_label()
         self.folder_label.setObjectName("review_folder")

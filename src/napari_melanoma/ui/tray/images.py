@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.case.model import CaseImage
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.files import FileStamp
     from napari_melanoma.slides.reading.opening import FolderSearch
@@ -153,12 +152,13 @@ def _create_image(path: Path, is_slide: bool, state: str = "", case_id: str = ""
 def _list_case(folder: Path) -> TrayContent:
     """List the images of a case, in its order."""
     from napari_melanoma.case.store import CASE, CaseStore
+    from napari_melanoma.ui.case.thumbnails import is_case_slide
 
     stamp = file_stamp(folder / CASE)
     images = []
     for _, image in CaseStore.open_read_only(folder).case.iterate_images():
         state = "corrected" if image.correction is not None else "analyzed" if image.results else "not analyzed"
-        images.append(_create_image(image.path, _is_case_slide(image), state, image.id))
+        images.append(_create_image(image.path, is_case_slide(image.path, image.modality), state, image.id))
     return TrayContent((folder,), _create_title([folder]), tuple(images), "", folder, stamp)
 
 
@@ -169,12 +169,6 @@ def update_case(content: TrayContent, run: RunContext) -> TrayContent | None:
     folder = content.case_folder
     is_changed = folder is not None and file_stamp(folder / CASE) not in (None, content.case_stamp)
     return _list_case(folder) if folder is not None and is_changed else None
-
-
-def _is_case_slide(image: CaseImage) -> bool:
-    from napari_melanoma.slides.reading.opening import is_certainly_slide
-
-    return image.modality == "wsi" or (not image.modality and is_certainly_slide(image.path))
 
 
 @dataclass(frozen=True)

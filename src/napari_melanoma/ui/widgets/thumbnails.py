@@ -224,13 +224,19 @@ class ThumbnailLoader(BackgroundCache):
         )
 
 
+def read_photograph_thumbnail(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
+    """Read a photograph as thumbnail; a tiled TIFF file too, which ``read_preview`` reads as a slide."""
+    from napari_melanoma.io.thumbnails import read_thumbnail
+
+    return read_thumbnail(path, side_px), ""
+
+
 def read_preview(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
     """Read a slide or photograph as thumbnail, and what is wrong with it; the file is closed again."""
-    from napari_melanoma.io.thumbnails import read_thumbnail
     from napari_melanoma.slides.reading.opening import is_slide, open_slide
 
     if not is_slide(path):
-        return read_thumbnail(path, side_px), ""
+        return read_photograph_thumbnail(path, side_px)
     with open_slide(path) as slide:
         rgb, damaged = slide.thumbnail_around_damage(side_px)
         problems = [warning for warning in slide.info.warnings if "truncated" in warning]
