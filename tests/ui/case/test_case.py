@@ -290,8 +290,11 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.waits()
     assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
     assert not five.dock.image_opener.connected_dock.controller.store.unsaved_names()
+    five.dock.status.begin("importing", "Reading files ...")
     five.dock.controller.close()
     five.waits()
+    assert five.status == "Reading files ..."
+    five.dock.status.end("importing")
     moved = photos.rename(tmp_path / "elsewhere")
     five.drops(moved)
     again = five.case

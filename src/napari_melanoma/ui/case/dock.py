@@ -149,7 +149,8 @@ class CaseDock(CaseControls):
         self.update_visibility(store is not None)
         if store is None or case is None:
             if self.title.text():
-                self.status.show_message(f"{self.title.text()} is closed.")
+                if not self.status.is_busy:
+                    self.status.show_message(f"{self.title.text()} is closed.")
                 self.title.setText("")
             self.welcome.set_recent(self.settings.recent)
             self.image_viewer.on_case_changed()
