@@ -277,7 +277,7 @@ class PhotographOpener(QObject):
         self._job: BackgroundJob | None = None
         self._pending: deque[JobFunction] = deque()
         self._count = 0
-        self._requested: Path | None = None
+        self._requested: set[Path] = set()
 
     def open(self, paths: Sequence[Path]) -> None:
         """Open photographs in a thread."""
@@ -288,8 +288,8 @@ class PhotographOpener(QObject):
         image = photographs.find_file(self._viewer, path)
         if image is not None:
             show_photograph(self._viewer, image)
-        elif path != self._requested:
-            self._requested = path
+        elif path not in self._requested:
+            self._requested.add(path)
             self.open([path])
 
     def open_damaged(self, path: Path) -> None:
@@ -362,7 +362,7 @@ class PhotographOpener(QObject):
         if self._pending:
             self._next()
             return
-        self._requested = None
+        self._requested.clear()
         self.finished.emit(self._count)
 
 
