@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.core.formatting import format_duration, format_estimated_duration
 
 CASES = [
     (-0.2, "0 s"), (89.4, "89 s"), (90, "2 min"), (5369, "89 min"), (5399, "1 h 30 min"), (7220, "2 h"),
@@ -15,3 +15,14 @@ CASES = [
 @pytest.mark.parametrize(("seconds", "message"), CASES)
 def test_durations_have_a_readable_unit(seconds: float, message: str) -> None:
     assert format_duration(seconds) == message
+
+
+ESTIMATES = [
+    (0.3, "5 s"), (42, "40 s"), (87, "85 s"), (89.4, "2 min"), (3599, "60 min"), (3700, "60 min"),
+    (5369, "1 h 30 min"), (7980, "2 h 10 min"), (36_500, "10 h"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "message"), ESTIMATES)
+def test_estimated_durations_are_rounded(seconds: float, message: str) -> None:
+    assert format_estimated_duration(seconds) == message

@@ -11,7 +11,7 @@ from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json
 from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
-from napari_melanoma.core.formatting import format_count, format_duration
+from napari_melanoma.core.formatting import format_count, format_estimated_duration
 
 if TYPE_CHECKING:
     from napari_melanoma.runs.launching import RunReport
@@ -132,8 +132,8 @@ def _report_check(current: CommandSession, config: Path) -> None:
     needed = estimate_run(recipe, run=current.run)
     counts = ", ".join(f"{count} {PARTS[part]}" for part, count in report.counts.items())
     text = (
-        f"{config} can run. Images: {counts}. It takes at most about {format_duration(needed.seconds)} for "
-        f"{needed.epochs} epochs on {needed.device} ({needed.precision}), and {needed.memory_mb:.0f} MB of memory."
+        f"{config} can run. Images: {counts}. It takes at most about {format_estimated_duration(needed.seconds)} "
+        f"for {needed.epochs} epochs on {needed.device} ({needed.precision}), and {needed.memory_mb:.0f} MB of memory."
     )
     current.finish(text, images=report.counts, warnings=list(report.warnings), estimate=asdict(needed))
 

@@ -46,6 +46,13 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h" if hours < 48 else f"{round(seconds / 86400)} days"
 
 
+def format_estimated_duration(seconds: float) -> str:
+    """Format an estimate no more exactly than it is: to 5 s, to minutes, and to 10 min from an hour on."""
+    if seconds >= 3600:
+        return format_duration(600 * round(seconds / 600))
+    return format_duration(max(5, 5 * round(seconds / 5)) if seconds < 90 else seconds)
+
+
 def format_time_ago(seconds: float) -> str:
     """Format a time span, such as ``2 minutes ago``."""
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):

@@ -118,6 +118,8 @@ def test_the_most_uncertain_come_first_and_are_opened_by_clicks_and_keys(three, 
     pictures, tiled = three.dock.thumbnails, draw_tiled_photograph(tmp_path / "tiled.tif")
     qtbot.waitUntil(lambda: pictures.get(tiled) is not None, timeout=PATIENCE_MS)
     assert pictures.get(tiled).toImage().pixelColor(40, 0).saturation() == 0
+    three.dock._on_finished(1, 812.3)
+    assert three.dock.status.text.startswith("1 photograph rated in 14 min.")
     # Every control has its names.
     controls = [*three.dock.findChildren(QAbstractButton), *three.dock.findChildren(QComboBox), three.dock.list_view]
     assert len(controls) > 10

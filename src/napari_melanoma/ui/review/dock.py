@@ -355,9 +355,7 @@ class ReviewDock(ReviewControls):
 
     def _on_finished(self, done: int, seconds: float) -> None:
         left = len(self.list_model.items.unrated())
-        message = (
-            f"{done:,} photographs rated in {format_duration(seconds)}." if done != 1 else f"Rated in {seconds:.1f} s."
-        )
+        message = f"{format_count(done, 'photograph')} rated in {format_duration(seconds)}."
         following = f"{left:,} are not rated yet." if left else "Click one to check its mask."
         self.status.end("rating", f"{message} {following}")
         self._refresh()

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError, MelanomaError
-from napari_melanoma.core.formatting import format_count, format_duration
+from napari_melanoma.core.formatting import format_count, format_estimated_duration
 from napari_melanoma.ui.train.data_sets import check_is_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -184,7 +184,7 @@ def format_estimate(estimate: dict[str, Any]) -> str:
     memory = (
         f"{estimate['memory_mb'] / 1024:.1f} GB" if estimate["memory_mb"] >= 100 else f"{estimate['memory_mb']:.0f} MB"
     )
-    duration = format_duration(estimate["seconds"])
+    duration = format_estimated_duration(estimate["seconds"])
     return f"about {duration} on this machine ({estimate['device']}), {memory}; measured with one step"
 
 
