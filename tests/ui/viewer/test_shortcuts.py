@@ -10,7 +10,7 @@ import pytest
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent, QKeySequence, QShortcut
-from qtpy.QtWidgets import QApplication, QLineEdit, QTreeWidget, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QLineEdit, QTreeWidget, QWidget
 
 from conftest import wait_until_idle
 from napari_melanoma.ui.viewer import shortcuts
@@ -196,11 +196,14 @@ def test_a_key_of_two_docks_acts_in_the_right_one(window, qtbot):
 
 
 def test_altgr_types_into_a_text_field_where_it_is_reported_as_ctrl_alt(qapp, qtbot):
-    field, altgr = QLineEdit(), Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
-    qtbot.addWidget(field)
+    field, combo = QLineEdit(), QComboBox()
+    altgr = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
+    combo.setEditable(True)
+    for widget in (field, combo):
+        qtbot.addWidget(widget)
     shortcuts.add_help_shortcuts(field)
 
-    def is_kept(text):
+    def is_kept(text, field=field):
         """Whether the field keeps Ctrl+Alt+Q from shortcuts, on a keyboard where it types this text."""
         event = QKeyEvent(QEvent.Type.ShortcutOverride, Qt.Key.Key_Q, altgr, text)
         event.ignore()  # as Qt sends it
@@ -212,6 +215,14 @@ def test_altgr_types_into_a_text_field_where_it_is_reported_as_ctrl_alt(qapp, qt
     assert is_kept("@")
     assert not is_kept("")
     assert not is_kept("\x11")
+    field.setReadOnly(True)  # such a field receives no characters
+    assert not is_kept("@")
+    qapp.focusChanged.emit(field, combo)
+    assert is_kept("@", combo)
+    combo.lineEdit().setReadOnly(True)
+    assert not is_kept("@", combo)
+    field.setReadOnly(False)
+    qapp.focusChanged.emit(combo, field)
     qapp.focusChanged.emit(field, None)
     assert not is_kept("@")
 

@@ -238,6 +238,12 @@ def is_text_field(widget: QWidget | None) -> bool:
     return isinstance(widget, TEXT_FIELDS) or (isinstance(widget, QComboBox) and widget.isEditable())
 
 
+def _is_read_only(field: QObject | None) -> bool:
+    """Return whether a text field cannot be typed in."""
+    editor = field.lineEdit() if isinstance(field, QComboBox) else field
+    return not isinstance(editor, TEXT_FIELDS) or editor.isReadOnly()
+
+
 class TypedCharacters(QObject):
     """Let a text field receive each character, although a shortcut uses its key.
 
@@ -259,6 +265,8 @@ class TypedCharacters(QObject):
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Keep a character from the shortcuts; return whether it was one."""
         if event is None or event.type() != QEvent.Type.ShortcutOverride or not isinstance(event, QKeyEvent):
+            return False
+        if _is_read_only(watched):
             return False
         is_character = event.modifiers() & ALTGR_MODIFIERS == ALTGR_MODIFIERS and event.text().isprintable()
         if is_character and event.text() and sys.platform != "darwin":  # Command+Option types nothing
