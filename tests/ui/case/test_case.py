@@ -672,7 +672,7 @@ def test_a_case_that_is_not_created_is_not_announced(someone, photos, tmp_path):
     assert someone.status == ""
 
 
-def test_invalid_input_does_no_harm(five, photos):
+def test_invalid_input_does_no_harm(five, photos, monkeypatch):
     five.clicks("add_lesion")
     five.dock.add_lesion_button.click()
     five.dock.add_lesion_button.click()
@@ -688,6 +688,11 @@ def test_invalid_input_does_no_harm(five, photos):
     five.dock.tree.removed.emit([five.row(item).id for item in five.dock.tree._items()])
     assert "Removed from the case: 4 images, lesion 3, lesion 2 and 3 more." in five.status
     assert "Drop images" in five.dock.findChild(QLabel, "case_hint").text()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(five.dock.controller), "is_editable", False)
+        five.dock.controller.changed.emit()
+        assert five.dock.findChild(QLabel, "case_hint").text() == "The case is empty."
+    five.dock.controller.changed.emit()
     five.clicks("case_undo")
     assert "Select a lesion" in five.dock.findChild(QLabel, "case_hint").text()
     five.dock.controller.open(photos)

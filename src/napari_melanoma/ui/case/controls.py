@@ -243,7 +243,8 @@ LINKS = {
 
 NEW_LESION = "new"
 SELECT_HINT = "Select a lesion to enter its site and findings, or an image."
-EMPTY_HINT = "The case is empty. Drop images of the patient here, or add a lesion or images."
+EMPTY_NOTE = "The case is empty."
+EMPTY_HINT = f"{EMPTY_NOTE} Drop images of the patient here, or add a lesion or images."
 OUTDATED = "Outdated: the case has changed since ({}). Open the slide and estimate again in the section Risk."
 CONFLICTING_FIELDS = "The case differs from the data used for this prediction: {}."
 SHARES = "Contribution of each part"

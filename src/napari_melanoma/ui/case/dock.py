@@ -15,7 +15,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.comparison import CaseComparison
 from napari_melanoma.ui.case.controller import CaseController
-from napari_melanoma.ui.case.controls import EMPTY_HINT, SELECT_HINT, CaseControls
+from napari_melanoma.ui.case.controls import EMPTY_HINT, EMPTY_NOTE, SELECT_HINT, CaseControls
 from napari_melanoma.ui.case.editing import CaseEditor, CaseMetadataSync
 from napari_melanoma.ui.case.formatting import format_notice
 from napari_melanoma.ui.case.images import CaseImageViewer
@@ -202,7 +202,8 @@ class CaseDock(CaseControls):
             self.image_page.show_image(case, *found, editable)
         self.lesion_page.setVisible(lesion is not None)
         self.image_page.setVisible(found is not None)
-        self.hint.setText(SELECT_HINT if case.lesions or case.images else EMPTY_HINT)
+        is_empty = not case.lesions and not case.images
+        self.hint.setText((EMPTY_HINT if editable else EMPTY_NOTE) if is_empty else SELECT_HINT)
         self.hint.setVisible(lesion is None and found is None)
         self._show_actions()
 
