@@ -679,14 +679,14 @@ def test_invalid_input_does_no_harm(five, photos, monkeypatch):
     five.dock.tree.opened.emit("I1")
     five.dock.tree.opened.emit("I1")
     five.dock.tree.removed.emit(["I1", "L1", "L1"])
-    assert "Removed from the case: 1 image, lesion 1." in five.status
+    assert "Removed from the case: 1 image and 1 lesion." in five.status
     five.dock.tree.removed.emit(["I1"])
     five.dock.editor.set_part("age", "nonsense")
     five.dock.editor.move(["I99"], "L2")
     assert "moved" not in five.status
     # An empty case says what to do, and what was removed is counted.
     five.dock.tree.removed.emit([five.row(item).id for item in five.dock.tree._items()])
-    assert "Removed from the case: 4 images, lesion 3, lesion 2 and 3 more." in five.status
+    assert "Removed from the case: 4 images and 5 lesions." in five.status
     assert "Drop images" in five.dock.findChild(QLabel, "case_hint").text()
     with monkeypatch.context() as patch:
         patch.setattr(type(five.dock.controller), "is_editable", False)

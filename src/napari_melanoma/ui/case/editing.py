@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.case import model
 from napari_melanoma.case.model import Case
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_columns, site_title
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controls import NEW_LESION
@@ -146,9 +146,11 @@ class CaseEditor(QObject):
             return case
 
         if parts:
-            names = [f"lesion {self._lesion_number(part)}" for part in parts if part in lesions]
-            images = len(parts) - len(names)
-            removed = format_names([format_count(images, "image"), *names] if images else names)
+            lesion_count = sum(part in lesions for part in parts)
+            counts = {"image": len(parts) - lesion_count, "lesion": lesion_count}
+            removed = " and ".join(format_count(count, noun) for noun, count in counts.items() if count)
+            if len(parts) == lesion_count == 1:
+                removed = f"lesion {self._lesion_number(parts[0])}"
             if self._edit(remove_all, f"{removed} removed"):
                 self.message.emit(f"Removed from the case: {removed}. The files are kept; Ctrl+Z undoes it.")
 
