@@ -393,7 +393,7 @@ def make_units_consistent(viewer: Viewer) -> None:
     """Give the layers of this package units of one type: that of other layers, else lengths if any layer has them."""
     ours = [layer for layer in viewer.layers if _is_ours(layer)]
     others = [layer for layer in viewer.layers if not _is_ours(layer)]
-    decisive = others or [layer for layer in ours if not _is_derived(layer)]
+    decisive = others or [layer for layer in ours if not _takes_unit_of_image(layer)]
     kinds = [_is_length(unit) for layer in decisive for unit in get_own_units(layer)]
     if not kinds:
         return
@@ -405,7 +405,7 @@ def make_units_consistent(viewer: Viewer) -> None:
 def is_scale_bar_valid(viewer: Viewer) -> bool:
     """Return whether the scale bar has the units of all visible images."""
     pictures = [layer for picture in list_pictures(viewer) for layer in picture]
-    pictures += [layer for layer in viewer.layers if _is_ours(layer) and not _is_derived(layer)]
+    pictures += [layer for layer in viewer.layers if _is_ours(layer) and not _takes_unit_of_image(layer)]
     shown = [layer for layer in pictures if layer.visible]
     return all(_is_length(get_own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in shown)
 
@@ -425,7 +425,7 @@ def _show_unit(layer: Layer, length: bool) -> None:
             layer.units = (*layer.units[:-2], *own)
         return
     unit = "micrometer" if length else "pixel"
-    if not _is_derived(layer):
+    if not _takes_unit_of_image(layer):
         layer.metadata = {**layer.metadata, STAND_IN_KEY: {"own": own, "shown": unit}}
     if any(str(shown) != unit for shown in layer.units[-2:]):
         layer.units = (*layer.units[:-2], unit, unit)
@@ -436,8 +436,11 @@ def _is_ours(layer: Layer) -> bool:
     return bool(set(layer.metadata.get(METADATA_KEY, {})) - USER_KEYS)
 
 
-def _is_derived(layer: Layer) -> bool:
-    """Return whether a layer was derived from an image and has the unit of that image."""
+def _takes_unit_of_image(layer: Layer) -> bool:
+    """Return whether a layer has the unit of the image that it was derived from, and follows it.
+
+    The registered photographs of a comparison are derived too, but have a unit of their own, like an image.
+    """
     return layer.metadata.get(METADATA_KEY, {}).get("role", "slide") not in ("slide", "comparison")
 
 
