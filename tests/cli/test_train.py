@@ -69,7 +69,7 @@ def test_check_counts_and_estimates_and_writes_nothing(run, tmp_path: Path) -> N
     last = json.loads(result.stdout.splitlines()[-1])
     assert last["images"] == {"learn": 7, "tuning": 3, "held_out": 2, "base": 0}
     assert last["estimate"]["seconds"] == 7300
-    assert "2 h 2 min for 3 epochs on cpu" in last["message"]
+    assert "about 2 h for 3 epochs on cpu" in last["message"]
     assert sorted(path for path in tmp_path.rglob("*") if "home" not in path.parts) == before
 
 
