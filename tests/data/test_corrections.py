@@ -150,6 +150,34 @@ def test_undo_restores_exactly_and_across_sessions(folder: Path) -> None:
     assert Corrections(folder).add(drawn(0)) == "photo_0"
 
 
+@pytest.mark.parametrize("refusals", [2, 1_000])
+def test_undo_deletes_a_photograph_that_is_open_elsewhere_or_reports_it(
+    corrections: Corrections, folder: Path, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    corrections.add(drawn(0))
+    photograph, remove, calls = folder / "images" / "photo_0.png", Path.unlink, []
+
+    def refuse(path: Path, **options: bool) -> None:
+        if path == photograph:
+            calls.append(path)
+            if len(calls) <= refusals:
+                error = PermissionError(errno.EACCES, "in use")
+                error.winerror = 32  # type: ignore[attr-defined, unused-ignore]
+                raise error
+        remove(path, **options)
+
+    monkeypatch.setattr("napari_melanoma.core.files.IN_USE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    if refusals == 2:
+        assert corrections.undo() == "photo_0"
+    else:
+        with pytest.raises(SaveError, match=r"the change of 'photo_0' was undone.*photo_0\.png"):
+            corrections.undo()
+    assert photograph.exists() == (refusals > 2)
+    assert not corrections.rows()
+    assert [path.name for path in folder.rglob("*.png")] == ["photo_0.png"] * (refusals > 2)
+
+
 def test_undo_where_nothing_was_done(corrections: Corrections, folder: Path) -> None:
     assert corrections.undo() is None
     assert corrections.rows() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -145,12 +146,24 @@ def test_result_folder(tmp_path: Path) -> None:
     assert written["measurements"] == pytest.approx(result.measurements)
 
 
-def test_a_result_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_a_result_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = _analyse(_photograph((100, 150, 40)))
     save_lesion(result, tmp_path / "drawn")
     save_lesion(replace(result, roi=None), tmp_path / "drawn")
     assert not (tmp_path / "drawn" / "roi.png").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["drawn"]
+    save_lesion(result, tmp_path / "drawn")
+    (tmp_path / "drawn" / "own.txt").touch()  # the files are replaced one by one
+    remove = Path.unlink
+
+    def refuse(path: Path, **options: bool) -> None:
+        if path.name == "roi.png":
+            raise PermissionError(errno.EACCES, "in use")
+        remove(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(SaveError, match="cannot write"):  # a report would show the picture of the previous mask
+        save_lesion(replace(result, roi=None), tmp_path / "drawn")
 
 
 @pytest.mark.parametrize("content", [None, '{"lesion_fo'])

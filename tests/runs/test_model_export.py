@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
+from napari_melanoma.core.files import remove_leftovers
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.export import read_metadata
@@ -44,6 +46,23 @@ def data_set(folder: Path, count: int) -> Path:
         rows.append(f"s{index},{('train', 'val')[index % 2]}")
     (folder / "dataset.csv").write_text("\n".join(rows), encoding="utf-8")
     return folder
+
+
+def test_a_file_for_the_comparison_that_stays_open_does_not_fail_the_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_export, "export_network", lambda network, path, *_, **__: path.touch())
+    with model_export._temporary_float_file(None, tmp_path / "small.onnx", 8) as path:  # type: ignore[arg-type]
+        monkeypatch.setattr(Path, "unlink", refuse_removal)
+    assert path.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr("napari_melanoma.core.files.has_ended", lambda pid, start: True)
+    remove_leftovers(tmp_path)
+    assert not path.exists()
+
+
+def refuse_removal(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "in use")
 
 
 @pytest.mark.usefixtures("two_layers")

@@ -187,13 +187,17 @@ def test_the_place_is_that_of_the_grid() -> None:
     assert spec_of().placement.pixel_size is None
 
 
+def refuse_removal(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EACCES, "in use")
+
+
 def test_a_store_that_is_begun_again_goes_as_a_whole(
     tmp_path: Path, order: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     SlideResult.create(tmp_path, spec_of(), order)
     seen = []
 
-    def killed(path: Path) -> None:
+    def killed(path: Path, **_: object) -> None:
         seen.append(path)
         raise KeyboardInterrupt
 
@@ -206,4 +210,9 @@ def test_a_store_that_is_begun_again_goes_as_a_whole(
     monkeypatch.setattr("napari_melanoma.core.files.has_ended", lambda pid, start: True)
     RunFolder(tmp_path).repair()
     assert not seen[0].exists()
+    SlideResult.create(tmp_path, spec_of(), order)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse_removal)  # as Windows refuses it for a chunk that is being read
+        discard_result(tmp_path)
+    assert not (tmp_path / STORE).exists()
     discard_result(tmp_path)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.errors import DataSetError, InputError, SaveError
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.tabular_encoding import list_eligible_columns
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_table
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
+from napari_melanoma.slides import tile_sets
 from napari_melanoma.slides.regions import RegionClass, region_from_vertices
 from napari_melanoma.slides.tile_sets import (
     TileDataOptions,
+    TileReport,
     TileSet,
     make_tile_data,
     read_joint_tile_set,
@@ -160,6 +163,18 @@ def test_readers_who_differ_are_refused_agreed_on_or_one_of_them_counts(slide_pa
     assert any("a classifier cannot be trained" in message for _, message in one.notes)
     with pytest.raises(DataSetError, match="reader 'C' has no regions"):
         made([slide_path], tmp_path / "c", OPTIONS.model_copy(update={"readers": "C"}))
+
+
+def test_tiles_of_a_damaged_slide_that_cannot_be_removed_are_reported(tmp_path, monkeypatch):
+    def damaged(*_):
+        yield {"image_id": "a_1"}
+        raise KeyError("ImageType")
+
+    monkeypatch.setattr(tile_sets, "_write_tiles", damaged)
+    (tmp_path / "images" / "a_1.png").mkdir(parents=True)
+    slide = SimpleNamespace(path=tmp_path / "a.svs")
+    with pytest.raises(SaveError, match=r"cannot write .*a_1\.png"):
+        tile_sets._cut_all(slide, None, tmp_path, OPTIONS, TileReport(), RunContext())
 
 
 def test_a_slide_without_regions_is_named_and_the_others_go_on(slide_path, tmp_path, drawn_slide):

@@ -14,7 +14,8 @@ import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage
-from napari_melanoma.core.files import move, save_error, temporary_name
+from napari_melanoma.core.files import discard, move, remove_file, save_error, temporary_name
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_folder, free_name, is_file, safe_name
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
@@ -177,13 +178,23 @@ class Corrections:
     def _delete_new_files(self, change: CorrectionChange, table: TableFile) -> None:
         """Delete the files of a reverted change: a photograph must not be kept without consent."""
         before, after = change.before or {}, change.after or {}
+        remaining: dict[Path, OSError] = {}
         for column in FILE_FOLDERS:
             path = after.get(column)
             if path and path != before.get(column) and path not in table.index_by(column):
                 file = find_stored_file(self.folder, path)  # the history file is not trusted
-                with suppress(OSError):  # a remaining file is harmless
-                    if file is not None and file.parent.name == FILE_FOLDERS[column]:
-                        file.unlink()
+                if file is not None and file.parent.name == FILE_FOLDERS[column]:
+                    try:
+                        remove_file(file)
+                    except OSError as error:
+                        remaining[file] = error
+        if remaining:
+            reason = next(iter(remaining.values()))
+            raise SaveError(
+                f"the change of '{change.image_id}' was undone, but these files could not be deleted "
+                f"({reason.strerror or reason}): {format_names(remaining)}. Close them in other programs, then delete "
+                "them."
+            ) from reason
 
 
 class _TableDraft:
@@ -373,8 +384,7 @@ class PreparedCorrection:
     def discard(self) -> None:
         """Remove the files that were not moved into the data set."""
         for path in self.files.values():
-            with suppress(OSError):  # a remaining file is harmless
-                path.unlink(missing_ok=True)
+            discard(path)
 
 
 @dataclass(frozen=True)
@@ -439,7 +449,7 @@ def remove_on_error(new_files: list[Path]) -> Iterator[list[Path]]:
     except BaseException:
         for path in new_files:
             with suppress(OSError):  # the original error is raised
-                path.unlink(missing_ok=True)
+                remove_file(path)
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from napari_melanoma.core.errors import InputError, ResultsMismatch
-from napari_melanoma.core.files import atomic_folder, move, save_error, temporary_name
+from napari_melanoma.core.files import atomic_folder, discard, move, save_error, temporary_name
 from napari_melanoma.core.parsing import parse_error_reason
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.slide_spec import DONE, NO_TISSUE, WAITING, SlideResultSpec, differing_settings
@@ -245,7 +244,7 @@ def discard_result(folder: Path) -> None:
     if path.exists():
         with file_errors_translated(path):
             move(path, renamed)
-            shutil.rmtree(renamed)
+            discard(renamed)
 
 
 def _format_setting(settings: Mapping[str, Any], key: str) -> str:

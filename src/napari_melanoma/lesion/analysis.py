@@ -15,6 +15,7 @@ from napari_melanoma.core.files import (
     atomic_folder,
     discard,
     move,
+    remove_file,
     save_error,
     sweep_once,
     temporary_name,
@@ -502,7 +503,7 @@ def _result_folder(folder: Path) -> Iterator[Path]:
         for name in sorted(written, key=lambda name: name == RESULT):  # the result last
             move(temporary / name, folder / name)
         for name in previous - written:
-            discard(folder / name)
+            remove_file(folder / name)
     except OSError as error:
         raise save_error(folder, error) from error
     finally:

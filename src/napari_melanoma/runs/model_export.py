@@ -16,7 +16,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import discard, temporary_name, write_json
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
 from napari_melanoma.evaluation.mask_measurement import measure_sample
 from napari_melanoma.imaging.postprocessing import RefinementConfig
@@ -214,14 +214,14 @@ def _export_metadata(info: BundleInfo) -> str:
 
 
 @contextmanager
-def _temporary_float_file(network: nn.Module, folder: Path, side: int) -> Iterator[Path]:
+def _temporary_float_file(network: nn.Module, out: Path, side: int) -> Iterator[Path]:
     """Export the floating-point network as an ONNX file during the comparison."""
-    path = folder.with_name(f".{folder.stem}-float.onnx")
+    path = temporary_name(out, ".onnx")
     try:
         export_network(network, path, "onnx", side=side)
         yield path
     finally:
-        path.unlink(missing_ok=True)
+        discard(path)
 
 
 @contextmanager

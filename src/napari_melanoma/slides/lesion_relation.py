@@ -11,11 +11,12 @@ from typing import Any
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import remove_file, write_json
 from napari_melanoma.core.formatting import distinct_names
 from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.figures.evaluation import LesionPoints, plot_area_and_probability
 from napari_melanoma.io.results import LESIONS, read_slide_result, write_table
+from napari_melanoma.io.slide_store import file_errors_translated
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.scores import (
     ComparableLesions,
@@ -118,7 +119,8 @@ def write_relation(relation: LesionRelation, out: Path) -> list[Path]:
     write_table(out / TABLE, [_row(one, relation, id(one) in used) for one in relation.lesions], COLUMNS)
     write_json(out / RELATION, relation_to_json(relation))
     if not used:
-        (out / FIGURE).unlink(missing_ok=True)  # of an earlier run
+        with file_errors_translated(out / FIGURE):
+            remove_file(out / FIGURE)  # of an earlier run
         return [out / TABLE, out / RELATION]
     areas = [relation.comparable.area(one) for one in relation.used]
     points = LesionPoints(

@@ -15,7 +15,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, MelanomaError, SaveError, ScaleMissing, describe_error
-from napari_melanoma.core.files import write_json
+from napari_melanoma.core.files import remove_file, write_json
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.map_placement import MapPlacement
@@ -26,6 +26,7 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, assemble_folder, write_dataset_table
 from napari_melanoma.data.splits import find_rarest_classes, split_samples
 from napari_melanoma.io.results import write_labels, write_rgb
+from napari_melanoma.io.slide_store import file_errors_translated
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.region_files import REGIONS, find_region_files, import_regions
@@ -331,7 +332,8 @@ def _cut_all(
     except Exception as error:  # noqa: BLE001 - any error of a library concerns this slide only
         report.faults.append((one.path.name, describe_error(error)))
         for path in (folder / part / f"{row['image_id']}.png" for part in ("images", "masks") for row in rows):
-            path.unlink(missing_ok=True)
+            with file_errors_translated(path):
+                remove_file(path)
         return []
     return rows
 
