@@ -127,6 +127,14 @@ def test_a_path_that_is_too_long_for_windows_is_not_called_missing(monkeypatch: 
     assert "No such file" in str(save_error(Path("/" + 19 * "a"), missing))
 
 
+@pytest.mark.parametrize("platform", ["linux", "win32"])
+def test_a_deleted_working_folder_does_not_hide_the_error(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(os, "getcwd", refuse(errno.ENOENT))
+    missing = FileNotFoundError(errno.ENOENT, "No such file or directory")
+    assert "cannot write note.txt: No such file" in str(save_error(Path("note.txt"), missing))
+
+
 def test_a_file_in_the_place_of_a_parent_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(SaveError, match="out"):

@@ -118,13 +118,21 @@ def save_error(path: Path, error: OSError) -> SaveError:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return SaveError(f"cannot write {path}: no permission to write there. Choose a folder of your own.")
-    length = len(str(path.absolute()))
-    if sys.platform == "win32" and error.errno == errno.ENOENT and length + TEMPORARY_LENGTH > WINDOWS_PATH_LENGTH:
-        return SaveError(  # the error of Windows is that the folder does not exist
-            f"cannot write {path}: the path is too long, with {length} characters and about {TEMPORARY_LENGTH} more "
-            f"while writing; Windows allows {WINDOWS_PATH_LENGTH}. Choose a folder with a shorter path."
-        )
+    if sys.platform == "win32" and error.errno == errno.ENOENT:
+        length = _path_length(path)
+        if length + TEMPORARY_LENGTH > WINDOWS_PATH_LENGTH:  # the error of Windows is that the folder does not exist
+            return SaveError(
+                f"cannot write {path}: the path is too long, with {length} characters and about {TEMPORARY_LENGTH} "
+                f"more while writing; Windows allows {WINDOWS_PATH_LENGTH}. Choose a folder with a shorter path."
+            )
     return SaveError(f"cannot write {path}: {error.strerror or error}. Choose another folder.")
+
+
+def _path_length(path: Path) -> int:
+    """Return the number of characters of the absolute path."""
+    with suppress(OSError):  # the working folder was deleted
+        path = path.absolute()
+    return len(str(path))
 
 
 def move(source: Path, target: Path) -> None:
