@@ -18,12 +18,14 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.prediction_config import NO_PREPROCESSING
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.imaging.preprocessing import crop_view
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.runs.bundling import predict_masks
 from napari_melanoma.training.data_preparation import PreparedData, check_data, prepare_data
+from napari_melanoma.training.data_selection import read_strata
 from napari_melanoma.training.loader import Rank, training_loader, validation_loader
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -140,12 +142,33 @@ def test_the_column_of_malignancy_gives_classes_in_words(class_recipe: TrainReci
     assert check_data(recipe, RunContext()).classes == {"other": 16, "malignant": 8}
 
 
-def test_columns_under_other_names_are_harmonized(class_recipe: TrainRecipe, data: Path, tmp_path: Path) -> None:
+def test_columns_under_other_names_are_harmonized(
+    class_recipe: TrainRecipe, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     edit(data, lambda _, row: {**{k: v for k, v in row.items() if k != "sex"}, "gender": row["sex"].upper()})
+    harmonized, harmonize = [], Harmonizer.harmonize_row
+
+    def count(self: Harmonizer, row: dict[str, str]) -> dict[str, str]:
+        harmonized.append(row["image_id"])
+        return harmonize(self, row)
+
+    monkeypatch.setattr(Harmonizer, "harmonize_row", count)
     classes = prepare(class_recipe, tmp_path / "run").classes
     assert classes is not None
     assert classes.encoding is not None
     assert sorted(classes.encoding.words[0].words) == ["female", "male"]
+    assert len(harmonized) == 36  # not for the split, which needs the class only
+
+
+def test_features_are_not_joined_for_a_split_by_a_column_of_the_data_set(
+    class_recipe: TrainRecipe, data: Path, change: Change, tmp_path: Path
+) -> None:
+    config = change(class_recipe, classification={"features": str(tmp_path / "missing.csv")}).classification
+    assert config is not None
+    assert Counter(read_strata([str(data)], config).values()) == {"other": 24, "melanoma": 12}
+    edit(data, lambda _, row: {name: cell for name, cell in row.items() if name != "melanoma"})
+    with pytest.raises(DataSetError, match=r"the table of features .* does not exist"):
+        read_strata([str(data)], config)
 
 
 @pytest.mark.parametrize("name", ["age", "age_years"])

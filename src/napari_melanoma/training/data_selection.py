@@ -103,7 +103,9 @@ def read_classes(
     unlabeled: Iterable[str] = (),
 ) -> ClassTable:
     """Read the classes of data sets; without ``config.classes``, those of ``training_samples`` are used."""
-    rows, columns = _read_rows(folders, config)
+    chosen = (*config.tabular.numbers, *config.tabular.words) if config.tabular else ()
+    selected = {config.target, *(column.name for column in chosen), *([config.depth.column] if config.depth else [])}
+    rows, columns = _read_rows(folders, selected, config.features)
     if config.target not in columns:
         raise DataSetError(
             f"no table has a column '{config.target}' (found: {', '.join(sorted(columns))}). Set "
@@ -115,7 +117,7 @@ def read_classes(
     binary = set(yes_or_no).issuperset(labels.values())
     names = config.classes or (yes_or_no if binary and len(known) > 1 else tuple(known))
     _check_class_names(names, known, config)
-    unlabeled_rows, _ = _read_rows(unlabeled, config)
+    unlabeled_rows, _ = _read_rows(unlabeled, selected, config.features)
     rows |= {
         key: {name: cell for name, cell in row.items() if name != config.target} for key, row in unlabeled_rows.items()
     }
@@ -125,7 +127,7 @@ def read_classes(
 
 def read_strata(folders: Iterable[str], config: ClassificationConfig) -> dict[Key, str]:
     """Read the class of each labeled row, for stratified splits; keys are data set and image id."""
-    return row_labels(_read_rows(folders, config)[0], config.target)
+    return row_labels(_read_rows(folders, {config.target}, config.features)[0], config.target)
 
 
 def classifiable_samples(samples: Iterable[Sample], config: ClassificationConfig) -> list[Sample]:
@@ -231,16 +233,18 @@ def diagnosis_includes(words: str, name: str) -> bool:
     return name in words.lower().split()
 
 
-def _read_rows(folders: Iterable[str], config: ClassificationConfig) -> tuple[dict[Key, dict[str, str]], set[str]]:
-    """Rows reduced to the selected columns, as tables may be large, and the names of all columns."""
-    chosen = (*config.tabular.numbers, *config.tabular.words) if config.tabular else ()
-    selected = {config.target, *(column.name for column in chosen), *([config.depth.column] if config.depth else [])}
+def _read_rows(folders: Iterable[str], selected: set[str], features: str) -> tuple[dict[Key, dict[str, str]], set[str]]:
+    """Rows reduced to the selected columns, as tables may be large, and the names of all columns.
+
+    The table ``features`` is joined to a table that lacks one of the columns.
+    """
     rows: dict[Key, dict[str, str]] = {}
     columns: set[str] = set()
     for folder in (Path(name).expanduser() for name in folders):
         entries = [entry.row for entry in iter_entries(folder) if isinstance(entry, DatasetEntry)]
-        found = join_features(entries, Path(config.features).expanduser()) if config.features else entries
-        for row in found if config.features else found[:1]:  # all rows of a table have the same columns
+        joined = bool(features) and not all(selected <= row.keys() for row in entries[:1])
+        found = join_features(entries, Path(features).expanduser()) if joined else entries
+        for row in found if joined else found[:1]:  # all rows of a table have the same columns
             columns.update(row)
         reader = ColumnReader(selected)
         rows |= {(folder.name, str(row["image_id"])): reader.read({k: str(v) for k, v in row.items()}) for row in found}
