@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from napari_melanoma.cli import session
-from napari_melanoma.cli.session import command_session
+from napari_melanoma.cli.session import command_session, write_line
 from napari_melanoma.core.context import Cancelled, Progress
 from napari_melanoma.core.errors import ConfigError, MelanomaError, SaveError
 
@@ -97,8 +97,17 @@ def test_a_closed_output_is_not_reported_as_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "stdout", ClosedStream(closed))
+    if closed.errno == errno.EINVAL:
+        monkeypatch.setattr(sys, "platform", "win32")
     assert end(error, as_json=as_json) == 141
     assert "rror" not in capsys.readouterr().err
+
+
+def test_an_invalid_argument_is_a_closed_output_on_windows_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", ClosedStream(OSError(errno.EINVAL, "Invalid argument")))
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(OSError, match="Invalid argument"):
+        write_line("a line")
     sys.stdout.close()
 
 

@@ -196,8 +196,9 @@ def write_line(text: str, *, error: bool = False) -> None:
         text = text.encode(encoding, "backslashreplace").decode(encoding)  # a file name may not be valid UTF-8
         stream.write(f"{text}\n")
         stream.flush()
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError) and error.errno != errno.EINVAL:  # that of Windows for a closed pipe
+    except OSError as refused:
+        is_closed_on_windows = sys.platform == "win32" and refused.errno == errno.EINVAL
+        if not (isinstance(refused, BrokenPipeError) or is_closed_on_windows):
             raise
         # Data left in the stream would fail again, with a message, when the interpreter ends.
         setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
