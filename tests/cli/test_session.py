@@ -101,6 +101,7 @@ def test_a_closed_output_is_not_reported_as_error(
         monkeypatch.setattr(sys, "platform", "win32")
     assert end(error, as_json=as_json) == 141
     assert "rror" not in capsys.readouterr().err
+    sys.stdout.close()
 
 
 def test_an_invalid_argument_is_a_closed_output_on_windows_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +109,6 @@ def test_an_invalid_argument_is_a_closed_output_on_windows_only(monkeypatch: pyt
     monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(OSError, match="Invalid argument"):
         write_line("a line")
-    sys.stdout.close()
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
