@@ -42,6 +42,7 @@ def test_a_class_that_neither_is_nor_was_found_is_left_out() -> None:
     assert float(mean_over_classes(dice_per_class(counts))) == 1
     assert np.isnan(mean_over_classes(dice_per_class(np.zeros((3, 3)))))
     assert "DI tumour" not in estimate_label_metrics(counts[None], ["a"], CLASSES)
+    assert estimate_label_metrics(np.zeros((0, 3, 3), int), [], CLASSES) == {}
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -317,6 +317,8 @@ def _estimate_pooled(
 ) -> dict[str, Estimate]:
     """Estimate metrics of pooled counts of one or several models; all use the same groups."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
+    if not len(names):
+        return {}
     shape = counts[0].shape[1:]
     sums = [np.zeros((len(names), *shape), np.float64) for _ in counts]
     for total, table in zip(sums, counts, strict=True):
