@@ -237,10 +237,14 @@ class DepthConvolutions(nn.Module):
 def pool_to_grid(maps: Tensor, side: int) -> Tensor:
     """Average maps (batch, channel, row, column) over the cells of a square grid, as ``adaptive_avg_pool2d``.
 
-    For cells of different sizes, which Apple's GPUs cannot pool, it is a product of matrices.
+    Apple's GPUs cannot pool cells of different sizes.
     """
-    if all(size % side == 0 for size in maps.shape[-2:]):
-        return adaptive_avg_pool2d(maps, side)
+    is_even = all(size % side == 0 for size in maps.shape[-2:])
+    return adaptive_avg_pool2d(maps, side) if is_even or maps.device.type != "mps" else _multiply_by_weights(maps, side)
+
+
+def _multiply_by_weights(maps: Tensor, side: int) -> Tensor:
+    """Average maps over the cells of a square grid, as a product of matrices."""
     rows, columns = (_cell_weights(size, side).to(maps) for size in maps.shape[-2:])
     return torch.einsum("gr,bcrk,hk->bcgh", rows, maps, columns)
 
