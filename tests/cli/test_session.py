@@ -45,8 +45,8 @@ ENDS = [
         OSError(errno.ENAMETOOLONG, "File name too long", f"a/{'b' * 300}"),
         2,
         "error",
-        f"Error: the path 'a/{'b' * 58}…' is too long for the file system: 302 characters, 300 of them in one name. "
-        "Names can usually have 255. Specify a shorter path.",
+        f"Error: the path 'a/{'b' * 58}…' is too long for the file system. It has 302 characters, 300 of them in one "
+        "name; names can usually have 255. Specify a shorter path.",
     ),
     (Cancelled(), 130, "stopped", "Stopped after 2 of 5. Run the same command again to continue."),
     (KeyboardInterrupt(), 130, "stopped", "Stopped after 2 of 5. Run the same command again to continue."),

@@ -123,8 +123,18 @@ def test_an_error_without_a_number_keeps_its_words(tmp_path: Path) -> None:
 def test_a_path_that_is_too_long_for_windows_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = FileNotFoundError(errno.ENOENT, "No such file or directory")
     monkeypatch.setattr(sys, "platform", "win32")
-    assert "too long, with 220 characters" in str(save_error(Path("/" + 219 * "a"), missing))
+    assert "the path is too long. It has 220 characters, and about" in str(save_error(Path("/" + 219 * "a"), missing))
     assert "No such file" in str(save_error(Path("/" + 19 * "a"), missing))
+    assert "No such file" in str(save_error(Path("/missing/" + 219 * "a"), missing))
+
+
+@pytest.mark.parametrize(("number", "windows_number"), [(errno.ENAMETOOLONG, None), (errno.ENOENT, 206)])
+def test_a_path_that_the_system_calls_too_long(number: int, windows_number: int | None) -> None:
+    error = OSError(number, "refused")
+    error.winerror = windows_number  # type: ignore[attr-defined, unused-ignore]
+    message = str(save_error(Path(f"/a/{300 * 'b'}"), error))
+    assert "the path is too long. It has 303 characters, 300 of them in one name" in message
+    assert message.endswith("Choose a folder with a shorter path.")
 
 
 @pytest.mark.parametrize("platform", ["linux", "win32"])

@@ -22,7 +22,7 @@ import typer
 from napari_melanoma.cli.options import parameter_name
 from napari_melanoma.core.context import Cancelled, Milestone, ParallelProgress, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, RunError, ScaleMissing
-from napari_melanoma.core.files import replace_non_finite
+from napari_melanoma.core.files import exceeded_path_limit, replace_non_finite
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.paths import OutsidePaths, allow_outside_files
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 LOG_EVERY_S = 10.0
-TOO_LONG_ON_WINDOWS = 206  # ERROR_FILENAME_EXCED_RANGE
 SHOWN_OF_PATH = 60  # characters
 
 
@@ -327,26 +326,14 @@ def command_session(
         except (typer.Exit, OutputClosed):
             raise
         except OSError as error:
-            if not _is_path_too_long(error):
+            limit = exceeded_path_limit(Path(str(error.filename)), error) if error.filename else ""
+            if not limit:
                 current.finish_failed(error, FAILED)
-            current.finish_failed(InputError(_describe_long_path(error)), USAGE)
+            shown = str(error.filename)[:SHOWN_OF_PATH]
+            text = f"the path '{shown}…' is too long for the file system. {limit} Specify a shorter path."
+            current.finish_failed(InputError(text), USAGE)
         except Exception as error:  # noqa: BLE001 - the one place that reports any error to the user
             current.finish_failed(error, FAILED)
-
-
-def _is_path_too_long(error: OSError) -> bool:
-    """Whether the system refused a path because of its length."""
-    return error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == TOO_LONG_ON_WINDOWS
-
-
-def _describe_long_path(error: OSError) -> str:
-    """Describe a path that the system refused because of its length."""
-    path = Path(str(error.filename))
-    name = max(path.parts, key=len, default="")
-    return (
-        f"the path '{str(path)[:SHOWN_OF_PATH]}…' is too long for the file system: {len(str(path))} characters, "
-        f"{len(name)} of them in one name. Names can usually have 255. Specify a shorter path."
-    )
 
 
 @contextmanager

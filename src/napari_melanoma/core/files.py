@@ -28,6 +28,7 @@ from napari_melanoma.core.errors import DiskFull, SaveError, UnreadableImage
 
 # Windows refuses to rename or remove a file that is open, such as in a reader or a virus scanner.
 FILE_IN_USE_ERRORS = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
+PATH_TOO_LONG_ERROR = 206  # of Windows: ERROR_FILENAME_EXCED_RANGE
 IN_USE_TIMEOUT_S, IN_USE_RETRY_S = 1.0, 0.02
 WINDOWS_PATH_LENGTH = 259  # characters, unless long paths are enabled in the system
 TEMPORARY_LENGTH = 60  # characters that temporary names add
@@ -118,21 +119,27 @@ def save_error(path: Path, error: OSError) -> SaveError:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return SaveError(f"cannot write {path}: no permission to write there. Choose a folder of your own.")
-    if sys.platform == "win32" and error.errno == errno.ENOENT:
-        length = _path_length(path)
-        if length + TEMPORARY_LENGTH > WINDOWS_PATH_LENGTH:  # the error of Windows is that the folder does not exist
-            return SaveError(
-                f"cannot write {path}: the path is too long, with {length} characters and about {TEMPORARY_LENGTH} "
-                f"more while writing; Windows allows {WINDOWS_PATH_LENGTH}. Choose a folder with a shorter path."
-            )
+    if limit := exceeded_path_limit(path, error):
+        return SaveError(f"cannot write {path}: the path is too long. {limit} Choose a folder with a shorter path.")
     return SaveError(f"cannot write {path}: {error.strerror or error}. Choose another folder.")
 
 
-def _path_length(path: Path) -> int:
-    """Return the number of characters of the absolute path."""
+def exceeded_path_limit(path: Path, error: OSError) -> str:
+    """State the limit of the file system that the length of a path exceeds; empty if the error has another reason."""
+    if error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", None) == PATH_TOO_LONG_ERROR:
+        longest = max(map(len, path.parts), default=0)
+        return f"It has {len(str(path))} characters, {longest} of them in one name; names can usually have 255."
+    if sys.platform != "win32" or error.errno != errno.ENOENT or not path.parent.exists():
+        return ""
     with suppress(OSError):  # the working folder was deleted
         path = path.absolute()
-    return len(str(path))
+    length = len(str(path))
+    if length + TEMPORARY_LENGTH > WINDOWS_PATH_LENGTH:  # the error of Windows is that the folder does not exist
+        return (
+            f"It has {length} characters, and about {TEMPORARY_LENGTH} more while writing; Windows allows "
+            f"{WINDOWS_PATH_LENGTH}."
+        )
+    return ""
 
 
 def move(source: Path, target: Path) -> None:
