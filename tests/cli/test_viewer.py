@@ -11,9 +11,12 @@ from types import SimpleNamespace
 import pytest
 
 from napari_melanoma import cli
+from napari_melanoma.api import classification
+from napari_melanoma.api.inputs import to_run
 from napari_melanoma.cli import application, session
 from napari_melanoma.cli.application import DISPLAYS, call_ui
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.slides.cohort_cluster import _set_thread_count
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Windows and macOS have a display, or Qt finds none")
@@ -37,9 +40,18 @@ def test_each_signal_that_stops_a_command_ends_the_viewer(monkeypatch: pytest.Mo
 def test_what_apples_gpus_lack_is_left_to_the_processor_before_torch_is_imported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "ACTIVE"})
     monkeypatch.setattr(cli, "app", lambda **_: None)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=lambda count: None))
+    worker = SimpleNamespace(state=SimpleNamespace(nthreads=1))
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(get_worker=lambda: worker))
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, StringIO())  # whose encoding is not changed
-    cli.main()
-    assert os.environ == {"OMP_WAIT_POLICY": "ACTIVE", "PYTORCH_ENABLE_MPS_FALLBACK": "1"}
+    monkeypatch.setattr("napari_melanoma.lesion.loaded_models.load_classifier", lambda path: None)
+
+    def load_classifier() -> None:
+        classification._load_classifier("melanoma-small", None)  # type: ignore[arg-type]
+
+    for start in (cli.main, lambda: to_run(None), load_classifier, _set_thread_count):
+        monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "ACTIVE"})
+        start()
+        assert os.environ == {"OMP_WAIT_POLICY": "ACTIVE", "PYTORCH_ENABLE_MPS_FALLBACK": "1"}

@@ -19,6 +19,7 @@ from napari_melanoma.api.inputs import (
 )
 from napari_melanoma.api.photographs import segment
 from napari_melanoma.core.formatting import format_repr
+from napari_melanoma.core.torch_environment import prepare_torch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -315,6 +316,7 @@ def _load_classifier(model: AnyPath | BundleInfo | None, photograph: Photograph)
     from napari_melanoma.lesion.loaded_models import load_classifier
     from napari_melanoma.models.registry import find_classifier
 
+    prepare_torch()
     if model is not None:
         return load_classifier(str(to_bundle(model).path))
     modality = probable_modality(recognize_modality(photograph.rgb), photograph.modality)

@@ -18,6 +18,7 @@ from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.photographs import read_photograph as read_photograph_file
@@ -294,7 +295,8 @@ def list_warnings(validity: Validity, *warnings: str) -> tuple[str, ...]:
 
 
 def to_run(progress: ProgressCallback | None) -> RunContext:
-    """Create a run context that calls ``progress`` with each ``Progress``."""
+    """Create a run context that calls ``progress`` with each ``Progress``, and prepare torch for the run."""
+    prepare_torch()
     if progress is None:
         return RunContext()
     if not callable(progress):

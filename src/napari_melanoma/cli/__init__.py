@@ -26,6 +26,7 @@ from napari_melanoma.cli import (
     train,
 )
 from napari_melanoma.cli.options import add_verb
+from napari_melanoma.core.torch_environment import prepare_torch
 
 __all__ = ["app", "main"]
 
@@ -83,11 +84,7 @@ def _root(
 
 def main() -> None:
     """Run the command line and end the process with its exit code: 0, 1 (some inputs failed) or 2 (usage)."""
-    # Torch's threads spin while they wait: with other work on 2 cores, a forward pass took four times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # What torch has not implemented for Apple's GPUs runs on the processor instead of ending the command. Torch reads
-    # this when it is imported, and torch 2.5 lacks antialiased resizing, for example.
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    prepare_torch()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # pythonw.exe has none

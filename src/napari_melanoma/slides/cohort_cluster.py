@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from napari_melanoma.core.errors import (
     describe_error,
 )
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.slides.analysis import SharedTileModel, analyze_slide
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import record_slide
@@ -350,7 +350,7 @@ def _shared_model(options: str) -> SharedTileModel:
 
 def _set_thread_count() -> int:
     """Use as many threads as this worker was assigned, and return their number."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
+    prepare_torch()
     import torch
     from distributed import get_worker
 
