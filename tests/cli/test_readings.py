@@ -41,11 +41,12 @@ def test_json_output_contains_the_agreement(run: Callable[..., Result], results:
 
 
 def test_unreadable_results_are_reported_and_the_rest_is_processed(run: Callable[..., Result], results: Path) -> None:
-    (results / "slide0" / "depth.json").write_text("{")
+    for name in ("slide0", "slide1", "slide2"):
+        (results / name / "depth.json").write_text("{")
     result = run("readings", "results", "--out", "out")
     assert result.exit_code == 1
     assert "failed: slide0" in result.output
-    assert "6 readings of 3 slides" in result.output
+    assert "2 readings of 1 slide by" in result.output
 
 
 def test_unknown_readers_and_missing_results_are_usage_errors(run: Callable[..., Result], results: Path) -> None:

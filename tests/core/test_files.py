@@ -331,7 +331,8 @@ def test_a_folder_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("number", "least", "reason"), [(5, 2, "open in another program"), (None, 1, "no permission to write there")]
+    ("number", "least", "reason"),
+    [(5, 2, "may be open in another program: close it there"), (None, 1, "no permission to write there")],
 )
 def test_what_stays_closed_is_refused_with_the_reason(tmp_path, monkeypatch, number, least, reason):
     monkeypatch.setattr("napari_melanoma.core.files.IN_USE_TIMEOUT_S", 0.05)

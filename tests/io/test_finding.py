@@ -84,6 +84,8 @@ def test_an_empty_folder_names_the_suffixes(tmp_path) -> None:
     assert str(caught.value).endswith("Check the folder.")
     with pytest.raises(InputError, match="expected at least one photograph, slide, DICOM file or table"):
         find_images_and_tables([tmp_path])
+    with pytest.raises(InputError, match=r"^no image was specified\. Specify at least one photograph, slide, "):
+        find_images_and_tables([])
 
 
 @pytest.fixture

@@ -153,7 +153,8 @@ def readings(
             current.report.emit_item("agreement", describe_agreement(agreement), **agreement_to_json(agreement))
         count = sum(len(slide.readings) for slide in collected.slides)
         names = ", ".join(readers) or "no reader"
-        text = f"{count} readings of {len(collected.slides)} slides by {names} in {written[0]}."
+        of_slides = f"of {format_count(len(collected.slides), 'slide')}"
+        text = f"{format_count(count, 'reading')} {of_slides} by {names} in {written[0]}."
         if agreement is None and len(readers) != 1:
             text += " Select two readers with --reader to measure their agreement."
         current.finish(f"{text} Research use only.", some_failed=bool(collected.failed), out=str(out), readings=count)
@@ -187,7 +188,8 @@ def relation(
         written = write_relation(found, out)
         current.report.emit("relation", found.summary, **relation_to_json(found))
         text = (
-            f"{len(found.lesions)} lesions of {len(found.validity)} slides in {written[0]}; {written[-1].name} shows "
+            f"{format_count(len(found.lesions), 'lesion')} of {format_count(len(found.validity), 'slide')} in "
+            f"{written[0]}; {written[-1].name} shows "
         )
         text += "the correlated ones." if len(written) > 2 else "why none could be correlated."
         current.finish(f"{text} Research use only.", some_failed=bool(found.failed), out=str(out))

@@ -114,8 +114,8 @@ def save_error(path: Path, error: OSError) -> SaveError:
         return DiskFull(f"cannot write {path}: the disk is full. Free some space or choose another folder.")
     if _is_in_use(error):
         return SaveError(
-            f"cannot write {path}: it is open in another program, or you lack the permission. Close it there and try "
-            "again, or choose a folder of your own."
+            f"cannot write {path}: it may be open in another program: close it there and try again. If you have no "
+            "permission to write there, choose a folder of your own."
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return SaveError(f"cannot write {path}: no permission to write there. Choose a folder of your own.")

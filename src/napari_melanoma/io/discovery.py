@@ -76,7 +76,8 @@ def _find_files(inputs: Iterable[str | Path], kind: FileKind) -> list[Path]:
     found = {path.resolve(): path for named in inputs for path in _expand_input(named, kind)}
     if not found:
         raise InputError(
-            "no photograph was specified. Specify at least one image file, folder or pattern such as photos/*.jpg."
+            f"no {kind.name} was specified. Specify at least one {kind.expected}, a folder that contains one, or a "
+            "pattern such as photos/*.jpg."
         )
     return sorted(found.values(), key=natural_key)
 
