@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import json
 import math
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -317,7 +319,33 @@ def test_a_file_that_is_being_read_is_removed_a_moment_later(tmp_path, monkeypat
 
 def test_no_other_module_renames_without_waiting_for_readers():
     package = Path(files.__file__).parents[1]
-    assert not [str(path) for path in package.rglob("*.py") if ".rename(" in path.read_text(encoding="utf-8")]
+    found = [
+        f"{path.relative_to(package).as_posix()}: {ast.unparse(node)}"
+        for path in package.rglob("*.py")
+        if re.search(r"\.(rename|renames|replace|move)\(", text := path.read_text(encoding="utf-8"))
+        for node in ast.walk(ast.parse(text))
+        if renames_path(node)
+    ]
+    assert found == ["core/files.py: source.replace(target)"]
+
+
+def renames_path(node: ast.AST) -> bool:
+    """Whether a node calls a function or method that renames; that of texts, ``replace``, has two arguments."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        return False
+    owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+    if owner in ("os", "shutil"):
+        return node.func.attr in ("rename", "renames", "replace", "move")
+    return node.func.attr == "rename" or (node.func.attr == "replace" and len(node.args) == 1 and not node.keywords)
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["path.rename(new)", "path.replace(new)", "os.replace(one, new)", "os.rename(one, new)", "shutil.move(a, b)"],
+)
+def test_a_call_that_renames_is_recognized(call):
+    assert renames_path(ast.parse(call, mode="eval").body)
+    assert not renames_path(ast.parse("text.replace('a', 'b')", mode="eval").body)
 
 
 def test_a_folder_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypatch):

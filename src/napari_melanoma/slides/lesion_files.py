@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import atomic_file, remove_file, replace_non_finite, save_error, write_json
+from napari_melanoma.core.files import atomic_file, move, remove_file, replace_non_finite, save_error, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.validity import Validity, read_slide_validity
@@ -72,7 +72,7 @@ def write_found_lesions(folder: Path, lesions: Sequence[SlideLesion], validity: 
         with atomic_file(path) as temporary:
             write_geojson(temporary, (lesion_to_annotation(lesion, validity) for lesion in lesions))
             digest = hash_file(temporary)
-            backup_note = _back_up_outlines(folder, move=False) if previous not in ("", expected, digest) else ""
+            backup_note = _back_up_outlines(folder, keep=True) if previous not in ("", expected, digest) else ""
         write_lesions_table(folder / LESIONS, lesions, validity)
     return digest, backup_note
 
@@ -85,7 +85,7 @@ def save_lesions(
         try:
             read_lesions(folder)
         except InputError:
-            _back_up_outlines(folder, move=False)  # the unreadable file may still be repaired
+            _back_up_outlines(folder, keep=True)  # the unreadable file may still be repaired
         content = read_slide_result(folder)
         validity = read_slide_validity(content) if content else None
         write_outlines(folder / OUTLINES, lesions, validity)
@@ -129,7 +129,7 @@ def back_up_corrected_lesions(folder: Path) -> str:
         return ""
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
         if hash_file(folder / OUTLINES) != read_slide_result(folder).get("outlines"):
-            return _back_up_outlines(folder, move=True)
+            return _back_up_outlines(folder, keep=False)
         for name in (OUTLINES, LESIONS):
             try:
                 remove_file(folder / name)
@@ -181,7 +181,7 @@ def _has_corrections(lesions: Sequence[SlideLesion]) -> bool:
     return any(lesion.origin != "found" for lesion in lesions)
 
 
-def _back_up_outlines(folder: Path, *, move: bool) -> str:
+def _back_up_outlines(folder: Path, *, keep: bool) -> str:
     """Back up outlines and table under a free name; return a message."""
     number = 1
     while (folder / BACKUP_NAME.format(number)).with_suffix(".geojson").exists():
@@ -192,11 +192,11 @@ def _back_up_outlines(folder: Path, *, move: bool) -> str:
         if not source.is_file():
             continue
         try:
-            if move:
-                source.replace(kept)
-            else:
+            if keep:
                 with atomic_file(kept) as temporary:
                     temporary.write_bytes(source.read_bytes())
+            else:
+                move(source, kept)
         except OSError as error:
             raise save_error(kept, error) from error
     backup = f"{BACKUP_NAME.format(number)}.geojson"
