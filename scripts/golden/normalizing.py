@@ -23,7 +23,7 @@ PATTERNS = {
         "version": r"\b\d+\.\d+\.\d+(?:\.?(?:dev|post|rc)\d+)*(?:\+g?[0-9a-f.d]+)?\b(?!\.\d)",
         "memory": rf"\b{NUMBER} [MG]i?B (?=free|of memory|in all)|(?<=free of ){NUMBER} GB",
         "speed": rf"\b{NUMBER} (?:tiles|images|photographs)/s\b",
-        "duration": rf"\b{NUMBER} (?:ms|s|min|h(?: \d+ min)?)\b(?: left)?",
+        "duration": rf"\b{NUMBER} (?:ms|s|min|h(?: \d+ min)?|days)\b(?: left)?",
     }.items()
 }
 # Keys of JSON and TOML, and columns of CSV: the value is not compared, its presence is. Dots lead to the key.

@@ -7,8 +7,10 @@ import pytest
 from napari_melanoma.core.formatting import format_duration, format_estimated_duration
 
 CASES = [
-    (-0.2, "0 s"), (89.4, "89 s"), (90, "2 min"), (5369, "89 min"), (5399, "1 h 30 min"), (7220, "2 h"),
+    (-0.2, "0 s"), (89.4, "89 s"), (89.5, "2 min"), (90, "2 min"), (5369, "89 min"), (5399, "1 h 30 min"),
+    (7220, "2 h"),
     (35_940, "9 h 59 min"), (36_500, "10 h"), (90_000, "25 h"), (171_000, "2 days"), (300_000, "3 days"),
+    (float("inf"), "unknown"), (float("nan"), "unknown"),
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection
@@ -35,9 +36,12 @@ def distinct_names(paths: Collection[Path]) -> dict[Path, str]:
 
 
 def format_duration(seconds: float) -> str:
-    """Format a duration, such as ``40 s``, ``6 min``, ``2 h 10 min``, ``30 h`` or ``3 days``."""
+    """Format a duration, such as ``40 s``, ``6 min``, ``2 h 10 min``, ``30 h`` or ``3 days``; ``unknown`` for NaN."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    seconds = round(seconds)
     if seconds < 90:
-        return f"{max(0, round(seconds))} s"
+        return f"{max(0, seconds)} s"
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if minutes < 90:
         return f"{minutes} min"
