@@ -63,7 +63,11 @@ class Reader(Person):
         """Show folders, a case or files in the Tray, and wait for their tiles."""
         self.dock.open(list(paths))
         self.waits()
-        self.list.viewport().update()  # painted when the picture of the canvas is finished
+        self.waits_for_tiles()
+
+    def waits_for_tiles(self):
+        """Wait until the visible tiles are painted, which is when the picture of the canvas is finished."""
+        self.list.viewport().update()
         self.until(lambda: all(self.dock.thumbnails.peek(image.path) for image in self.list.list_visible()))
         self.waits()
 
@@ -279,8 +283,7 @@ def test_of_very_many_slides_only_the_visible_ones_are_read(person, many, monkey
 
     previews.clear()
     person.list.scrollToBottom()
-    person.list.viewport().repaint()
-    person.waits()
+    person.waits_for_tiles()
     visible = {image.path.name for image in person.list.list_visible()}
     assert f"s{MANY - 1:04}.svs" in visible
     assert visible <= set(previews)
