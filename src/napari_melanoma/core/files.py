@@ -152,6 +152,14 @@ def remove_file(path: Path) -> None:
     _retry_while_in_use(lambda: path.unlink(missing_ok=True))
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder if it exists; it is renamed first, so that an interruption leaves no part under its name."""
+    if path.exists():
+        renamed = temporary_name(path)
+        move(path, renamed)
+        discard(renamed)
+
+
 def _retry_while_in_use(change: Callable[[], object]) -> None:
     """Change a name; retry for about a second while Windows refuses it because the file is open elsewhere."""
     until = time.monotonic() + IN_USE_TIMEOUT_S

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from napari_melanoma.core.errors import InputError, ResultsMismatch
-from napari_melanoma.core.files import atomic_folder, discard, move, save_error, temporary_name
+from napari_melanoma.core.files import atomic_folder, remove_folder, save_error
 from napari_melanoma.core.parsing import parse_error_reason
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.slide_spec import DONE, NO_TISSUE, WAITING, SlideResultSpec, differing_settings
@@ -240,11 +240,8 @@ def discard_result(folder: Path) -> None:
     It is renamed first, so that an interruption does not leave an incomplete store.
     """
     path = folder / STORE
-    renamed = temporary_name(path)
-    if path.exists():
-        with file_errors_translated(path):
-            move(path, renamed)
-            discard(renamed)
+    with file_errors_translated(path):
+        remove_folder(path)
 
 
 def _format_setting(settings: Mapping[str, Any], key: str) -> str:

@@ -25,7 +25,6 @@ class SegmentationModel(ABC):
     """A bundle's network for the prediction of pixels."""
 
     def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
-
         self.info = info
         self.device = device
         self._network = network.to(memory_format=memory_layout(device)).to(device)

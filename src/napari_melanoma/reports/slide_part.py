@@ -130,10 +130,9 @@ def _belongs_to(folder: Path, slide: Path) -> bool:
     recorded = recorded_slide(folder)
     if recorded is not None and recorded.resolve() == slide.resolve():
         return True
-    fingerprint = read_object_or_empty(folder / SOURCE).get("fingerprint") or read_object_or_empty(folder / RESULT).get(
-        "fingerprint"
-    )
-    return bool(fingerprint) and fingerprint == open_fingerprint(slide)
+    stated = (read_object_or_empty(folder / name).get("fingerprint") for name in (SOURCE, RESULT))
+    fingerprint = next(filter(None, stated), None)
+    return fingerprint is not None and fingerprint == open_fingerprint(slide)
 
 
 def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:

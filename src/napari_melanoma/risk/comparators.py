@@ -70,7 +70,9 @@ class ImageLogistic(Config):
 
     def predict(self, log_odds: float) -> float:
         """Return the probability of the positive class, in [0, 1]."""
-        return float(LogisticRegression(np.array([self.slope]), self.intercept).predict([log_odds]))
+        from scipy.special import expit
+
+        return float(expit(self.slope * log_odds + self.intercept))
 
 
 class Comparators(Config):

@@ -16,15 +16,7 @@ from itertools import count, islice
 from pathlib import Path, PurePosixPath
 
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.files import (
-    discard,
-    move,
-    normalize_name,
-    remove_file,
-    save_error,
-    temporary_name,
-    write_json,
-)
+from napari_melanoma.core.files import move, normalize_name, remove_file, remove_folder, save_error, write_json
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import folder_name
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
@@ -213,7 +205,7 @@ def back_up_result(folder: Path) -> str:
     previous = folder / PREVIOUS
     try:
         if _is_backup_outdated(folder):
-            _remove_folder(previous)
+            remove_folder(previous)
         backed_up = _has_complete_result(folder) and not previous.exists()
         if backed_up:
             previous.mkdir()
@@ -242,7 +234,7 @@ def resume_unfinished(folder: Path, spec: SlideResultSpec) -> None:
             SlideResult.open(kept).check_same_analysis(spec)
             move(kept / STORE, folder / STORE)
     with suppress(OSError):
-        _remove_folder(kept)
+        remove_folder(kept)
 
 
 def restore_previous(folder: Path) -> bool:
@@ -258,7 +250,7 @@ def restore_previous(folder: Path) -> bool:
         return False
     try:
         if (previous / STORE).is_dir() and (folder / STORE).exists():
-            _remove_folder(unfinished)
+            remove_folder(unfinished)
             unfinished.mkdir()
             move(folder / STORE, unfinished / STORE)
         for name in (*COPIED_FILES, *MOVED_FILES):
@@ -266,7 +258,7 @@ def restore_previous(folder: Path) -> bool:
                 move(previous / name, folder / name)
         if (previous / STORE).is_dir():
             move(previous / STORE, folder / STORE)
-        _remove_folder(previous)
+        remove_folder(previous)
     except OSError as error:
         raise save_error(folder, error) from error
     return True
@@ -276,7 +268,7 @@ def discard_previous(folder: Path) -> None:
     """Remove the backed-up result after it was replaced; if it is in use, it is removed by a later run."""
     for name in (PREVIOUS, UNFINISHED):
         with suppress(OSError):
-            _remove_folder(folder / name)
+            remove_folder(folder / name)
 
 
 def _has_complete_result(folder: Path) -> bool:
@@ -291,11 +283,3 @@ def _is_backup_outdated(folder: Path) -> bool:
     previous = folder / PREVIOUS
     is_other = (previous / RESULT).is_file() or not (previous / STORE).is_dir()
     return previous.is_dir() and is_other and _has_complete_result(folder)
-
-
-def _remove_folder(path: Path) -> None:
-    """Remove a folder; it is renamed first, so that an interruption does not leave a part under its name."""
-    if path.is_dir():
-        renamed = temporary_name(path)
-        move(path, renamed)
-        discard(renamed)

@@ -288,8 +288,12 @@ class SaveBar(QWidget):
         return folder if saved is not None and saved.identity == identity else None
 
     def _request_save(self, target: SaveTarget, folder: Path) -> None:
-        contents = [saved[:2] for other, saved in self._saved.items() if _is_same_folder(other, folder)]
-        if folder.exists() and contents != [target[:2]]:
+        wanted = (target.identity, target.image_digest)
+        is_saved = any(
+            _is_same_folder(other, folder) and (saved.identity, saved.image_digest) == wanted
+            for other, saved in self._saved.items()
+        )
+        if folder.exists() and not is_saved:
             self._confirm_replace(target, folder)
         else:
             self.save_requested.emit(target, folder)

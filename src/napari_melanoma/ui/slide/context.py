@@ -34,7 +34,8 @@ class SlideContext(QObject):
     """The displayed slide and the services that every section uses; sections meet through its signals.
 
     ``run_updated``: the analysis that the dock follows has a new ``SlideRunUpdate``. ``reader_changed``: the name of
-    the reader was changed in one section. ``flush_requested``: sections must write pending changes now.
+    the reader was changed in one section. ``flush_requested``: sections apply what is being typed, and save pending
+    changes.
     """
 
     run_updated = Signal(object)
