@@ -340,7 +340,8 @@ class SlideResultView:
         self.prediction_label = named(WrappedLabel(), "slide_answer", "Prediction for the slide")
         self.warning_label = named(WrappedLabel(), "slide_cautions", "Warnings about the prediction")
         self.warning_label.setProperty("fault", True)
-        self.lesion_count_label = named(quiet_label(NO_LESIONS), "lesion_count", "Number of lesions")
+        self.lesion_count_label = named(WrappedLabel(NO_LESIONS), "lesion_count", "Number of lesions")
+        self.lesion_count_label.setProperty("quiet", True)
         self.lesion_table = LesionTable()
         self.edit_buttons = {name: tool_button(f"lesion_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
         for name in CANVAS_EDITS:

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QScrollArea,
+    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -128,6 +129,19 @@ def scroll_area(page: QWidget, name: str) -> QScrollArea:
     return scroll
 
 
+class _SectionContent(QWidget):
+    """Content of a section, which prefers the height that its wrapped texts need at its width.
+
+    superqt limits it to its preferred height; that of a plain widget assumes the width that it would prefer.
+    """
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        hint, layout = super().sizeHint(), self.layout()
+        if layout is not None and layout.hasHeightForWidth() and self.width() > 0:
+            hint.setHeight(max(hint.height(), layout.totalHeightForWidth(self.width())))
+        return hint
+
+
 def section(title: str, name: str, content: QWidget, settings: DockSettings, is_open: bool) -> QCollapsible:
     """Make a collapsible section that stores its state in the settings."""
     fold = named(QCollapsible(title), name, f"{title} section", f"Show or hide: {title}")
@@ -136,7 +150,11 @@ def section(title: str, name: str, content: QWidget, settings: DockSettings, is_
     fold.layout().setSpacing(2)
     named(fold.toggleButton(), "sectionTitle", title, f"Show or hide: {title}")
     fold.toggleButton().setStyleSheet("")
-    fold.content().layout().setContentsMargins(4, 0, 0, 4)
+    fold.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)  # superqt: no more than preferred
+    fold.content().deleteLater()
+    fold.setContent(_SectionContent())
+    QVBoxLayout(fold.content()).setContentsMargins(4, 0, 0, 4)
+    fold.content().setMaximumHeight(0)
     fold.addWidget(content)
     if settings.is_section_open(name, is_open):
         fold.expand(animate=False)

@@ -1,0 +1,61 @@
+"""Sections of docks give their content the height that it needs."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import scroll_area, section
+
+LONG = "Twelve lesions of at least 0.5 mm, three of them drawn by hand and one uncertain. " * 3
+TABLE_HEIGHT = 120
+
+
+@pytest.fixture
+def page(qtbot, home):
+    """A narrow page with a section: a text of several lines above something of a fixed height."""
+    content = QWidget()
+    column = QVBoxLayout(content)
+    text, table = QLabel(LONG), QWidget()
+    text.setWordWrap(True)
+    table.setMinimumHeight(TABLE_HEIGHT)
+    column.addWidget(text)
+    column.addWidget(table)
+    fold = section("Lesions", "lesions", content, DockSettings(), True)
+    made = QWidget()
+    QVBoxLayout(made).addWidget(fold)
+    made.layout().addStretch()
+    scroll = scroll_area(made, "scroll")
+    qtbot.addWidget(scroll)
+    scroll.resize(300, 800)
+    scroll.show()
+    qtbot.waitExposed(scroll)
+    return fold, text, table, scroll
+
+
+def is_whole(fold, text, table):
+    """Return whether the text has all its lines, and what follows ends within the section."""
+    end = table.mapTo(fold.content(), table.rect().bottomLeft()).y()
+    return (
+        text.height() >= text.heightForWidth(text.width())
+        and table.height() >= TABLE_HEIGHT
+        and end <= fold.content().height()
+    )
+
+
+def test_wrapped_text_does_not_cut_what_follows(page, qtbot):
+    fold, text, table, scroll = page
+    qtbot.waitUntil(lambda: is_whole(fold, text, table))
+    scroll.resize(220, 800)
+    qtbot.waitUntil(lambda: text.width() < 220 and is_whole(fold, text, table))
+    text.setText(2 * LONG)
+    qtbot.waitUntil(lambda: is_whole(fold, text, table))
+
+
+def test_opening_again_shows_everything(page, qtbot):
+    fold, text, table, _ = page
+    fold.collapse()
+    qtbot.waitUntil(lambda: fold.content().maximumHeight() == 0)
+    fold.expand()
+    qtbot.waitUntil(lambda: is_whole(fold, text, table))
