@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
@@ -111,6 +111,7 @@ def test_a_configuration_cannot_change_and_compares_by_content() -> None:
     assert hash(recipe) == hash(Recipe(name="a"))
 
 
+@settings(max_examples=30)
 @given(
     recipe=st.builds(
         Recipe,

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.csv_files import CsvReader, CsvWriter, escape_cell, read_csv_dicts, unescape_cell
@@ -60,6 +60,7 @@ def test_each_text_comes_back_and_none_that_is_written_is_a_formula(text: str) -
     assert not (first and first in "=+-@＝＋－＠") or re.fullmatch(r"[+-][\d.,e+-]*|[+-](inf|nan)", cell, re.I)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.lists(texts, min_size=2, max_size=2), max_size=4), st.sampled_from(",;\t|"))
 def test_rows_come_back_exactly(rows: list[list[str]], separator: str) -> None:
     text = written([*rows], separator)
@@ -72,6 +73,7 @@ def test_numbers_stay_numbers(tmp_path: Path) -> None:
     assert (tmp_path / "t.csv").read_text() == "image,depth_mm,count,seen\n'=x,-0.25,-3,false\n"
 
 
+@settings(max_examples=50)
 @given(st.lists(st.fixed_dictionaries({"=image": texts, "@remark": texts}), min_size=1, max_size=3))
 def test_a_table_of_results_comes_back_exactly(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     path = tmp_path_factory.mktemp("table") / "t.csv"

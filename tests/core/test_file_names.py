@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.files import normalize_name
@@ -112,6 +112,7 @@ def test_another_id_is_mapped(text: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,70}~[0-9a-f]{24}", id_to_file_name(text))
 
 
+@settings(max_examples=50)
 @given(names)
 def test_a_file_name_is_one_everywhere(text: str) -> None:
     name = id_to_file_name(text)
@@ -130,6 +131,7 @@ def test_different_ids_have_different_file_names(one: str, two: str) -> None:
     assert (id_to_file_name(one) == id_to_file_name(two)) == (one == two)
 
 
+@settings(max_examples=50)
 @given(st.lists(names | st.sampled_from(["a", "A", "é", "e\u0301", "É", "ß", "ss", "SS"]), max_size=12))
 def test_the_ids_of_a_set_have_names_that_no_file_system_takes_for_one(texts: list[str]) -> None:
     found = ids_to_file_names(texts)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.paths import (
@@ -75,6 +75,7 @@ def test_the_folder_itself_may_be_a_link(folder: Path, tmp_path: Path) -> None:
     assert is_inside(linked / "images" / "a.png", linked)
 
 
+@settings(max_examples=50)
 @given(st.lists(parts, min_size=1, max_size=5).map("/".join) | st.text(max_size=12))
 def test_resolved_paths_are_inside_the_folder(folder: Path, text: str) -> None:
     try:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from napari_melanoma.core.context import Cancelled, RunContext, StageLimit, map_ahead
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 5), st.integers(1, 4))
 def test_two_stages_are_a_map_in_order(items: list[int], room: int, workers: int) -> None:
     run = RunContext()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.geometry import PixelSize
@@ -17,6 +17,7 @@ def test_points_go_from_cells_to_the_slide() -> None:
     np.testing.assert_array_equal(PLACE.to_slide([(0, 0), (0.5, 0.5), (2, 1)]), [(100, 200), (324, 312), (996, 424)])
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.floats(-1e5, 1e5), st.floats(-1e5, 1e5)), min_size=1, max_size=5))
 def test_and_back(points: list[tuple[float, float]]) -> None:
     np.testing.assert_allclose(PLACE.to_slide(PLACE.to_map(points)), points, atol=1e-6)

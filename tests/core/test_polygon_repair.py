@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import polygon2mask
 
@@ -53,6 +53,7 @@ def winding(ring: Ring, point: tuple[float, float]) -> int:
     return round(float(turns.sum()) / (2 * np.pi))
 
 
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), corners=st.integers(4, 12), step=st.sampled_from([1e-6, 5.0]))
 def test_parts_are_sound_and_cover_what_the_ring_winds_around(seed: int, corners: int, step: float) -> None:
     """With wide steps, vertices lie on other vertices and edges."""
@@ -65,6 +66,7 @@ def test_parts_are_sound_and_cover_what_the_ring_winds_around(seed: int, corners
     assert all(untangle_polygon(part) == (part,) for part in parts)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(-30, 60), st.integers(-30, 60)), min_size=3, max_size=3, unique=True))
 def test_a_triangle_is_cut_at_the_slide(points: list[tuple[int, int]]) -> None:
     triangle = Polygon(tuple((float(row), float(column)) for row, column in points))

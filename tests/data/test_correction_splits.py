@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.data.corrections import Correction, Corrections, PatientSplits
@@ -90,6 +90,7 @@ def test_rows_of_an_older_table_stay_without(corrections: Corrections, tmp_path:
     assert splits(corrections) == [""] * 6 + ["train"]
 
 
+@settings(max_examples=40)
 @given(st.lists(st.sampled_from(["train", "test", ""]), max_size=60))
 def test_many_patients_to_learn_from_do_not_make_all_new_ones_judge(given_splits: list[str]) -> None:
     rows = [{"image_id": f"i{n}", "split": split} for n, split in enumerate(given_splits)]

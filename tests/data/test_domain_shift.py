@@ -113,7 +113,7 @@ def test_nothing_in_common_is_a_guess() -> None:
     assert shift.feature_aucs == ()
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=4, max_size=40))
 def test_the_area_is_that_of_scikit_learn(pairs: list[tuple[int, bool]]) -> None:
     from sklearn.metrics import roc_auc_score

@@ -165,7 +165,7 @@ choices_drawn = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(tables, tables, choices_drawn)
 def test_laws(train: list[dict[str, str]], others: list[dict[str, str]], choices: TabularConfig) -> None:
     """Each row by itself; always finite; an empty form is a row with nothing known; taken away is as never there."""
@@ -195,7 +195,7 @@ def test_laws(train: list[dict[str, str]], others: list[dict[str, str]], choices
     )
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.permutations(ROWS), st.lists(st.sampled_from([{"age": "99", "sex": "x", "site": "y"}, {}]), max_size=4))
 def test_untrained_columns_have_no_effect(train: list[dict[str, str]], others: list[dict[str, str]]) -> None:
     """Fitted on the rows of the training split of a table, whatever the other rows are and wherever they stand."""

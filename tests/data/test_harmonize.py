@@ -299,7 +299,7 @@ TABLES = st.lists(st.dictionaries(st.sampled_from(sorted(set(HEADERS))), TEXTS, 
 SOURCES = st.sampled_from(["", "pad-ufes-20", "lesion-size-2020", "fitzpatrick17k", "isic2024"])
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(TABLES, SOURCES)
 def test_harmonizing_twice_changes_nothing_and_no_row_is_lost(rows: list[dict[str, str]], source: str) -> None:
     once = harmonize_rows(rows, source)
@@ -308,7 +308,7 @@ def test_harmonizing_twice_changes_nothing_and_no_row_is_lost(rows: list[dict[st
     assert harmonize_rows(once.rows).rows == once.rows
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.dictionaries(st.sampled_from(sorted(set(HEADERS))), TEXTS, max_size=8), SOURCES)
 def test_every_cell_is_one_of_ours_or_was_kept(row: dict[str, str], source: str) -> None:
     found = harmonize_rows([row], source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.data.dataset import PackedRow, unpack_row
@@ -11,6 +11,7 @@ from napari_melanoma.data.dataset import PackedRow, unpack_row
 ROWS = st.dictionaries(st.text(max_size=3), st.text(st.characters(exclude_characters="\x1f"), max_size=4), max_size=4)
 
 
+@settings(max_examples=50)
 @given(ROWS, ROWS, ROWS)
 def test_it_is_what_it_was_made_of(own: dict[str, str], below: dict[str, str], deepest: dict[str, str]) -> None:
     row = PackedRow(own).with_defaults(below).with_defaults(deepest)

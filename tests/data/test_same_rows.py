@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.data.dataset import PackedRow
@@ -93,6 +93,7 @@ WORDS = {
 ROWS = st.lists(st.fixed_dictionaries({}, optional=WORDS), min_size=1, max_size=4)
 
 
+@settings(max_examples=50)
 @given(ROWS)
 def test_nothing_that_is_known_is_lost(rows: list[dict[str, str]]) -> None:
     row, conflicts = merge_rows(origins(*rows))
@@ -104,6 +105,7 @@ def test_nothing_that_is_known_is_lost(rows: list[dict[str, str]]) -> None:
             assert row.get(column) == text or text == "unknown" or listed or below or same
 
 
+@settings(max_examples=40)
 @given(st.fixed_dictionaries({}, optional=WORDS))
 def test_a_row_united_with_itself_stays_as_it_is(row: dict[str, str]) -> None:
     again, conflicts = merge_rows(origins(row, row))

@@ -77,6 +77,7 @@ def test_too_few_groups_leave_parts_empty(count: int, sizes: tuple[int, int, int
     assert (len(parts.training), len(parts.validation), len(parts.test)) == sizes
 
 
+@settings(max_examples=40)
 @given(st.integers(3, 60), st.data(), st.integers(0, 5), st.integers(0, 5))
 def test_added_removed_or_rejected_rows_move_no_other_group(
     count: int, data: st.DataObject, seed: int, later: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import DataSetError
@@ -20,6 +20,7 @@ def make(path: Path, text: bytes) -> TableFile:
     return TableFile.read(path)
 
 
+@settings(max_examples=50)
 @given(st.data(), LAYOUTS, st.integers(1, 4), st.integers(0, 4))
 def test_any_table_comes_back(
     tmp_path_factory, data: st.DataObject, layout: TableLayout, width: int, height: int

@@ -175,7 +175,7 @@ def test_different_classes_and_more_than_two_models_are_rejected(tmp_path: Path)
         compare_segmenters([OLD.info] * 3, [], tmp_path, ComparisonOptions(), run=RunContext())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_difference_is_antisymmetric(seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.imaging.color import illuminant_gains, shades_of_gray
@@ -19,6 +19,7 @@ def test_white_light_changes_nothing(power: float) -> None:
     assert np.array_equal(shades_of_gray(rgb, power), rgb)
 
 
+@settings(max_examples=30)
 @given(light=st.tuples(*[st.floats(0.6, 1.6)] * 3), power=st.sampled_from([1.0, 6.0]))
 def test_a_tint_is_corrected(light: tuple[float, float, float], power: float) -> None:
     tinted = np.rint(GREYS * light).astype(np.uint8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.draw import polygon2mask
@@ -51,6 +51,7 @@ def test_holes_have_contours_of_their_own() -> None:
     assert enclosed(hole) == pytest.approx(100, rel=0.02)
 
 
+@settings(max_examples=50)
 @given(arrays(bool, st.tuples(st.integers(1, 14), st.integers(1, 14))))
 def test_every_polygon_is_closed_and_the_centres_lie_on_the_right_side(mask: np.ndarray) -> None:
     found = trace_contours(mask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import binary_fill_holes
@@ -26,6 +26,7 @@ def test_an_empty_mask_has_no_box() -> None:
     assert bounding_box(np.zeros((4, 5), bool)) is None
 
 
+@settings(max_examples=40)
 @given(MASKS.filter(np.any))
 def test_the_box_holds_every_pixel_and_no_empty_edge(mask: np.ndarray) -> None:
     box = bounding_box(mask)
@@ -47,6 +48,7 @@ def test_grown(name: str, box: Box, margin: int, expected: Box) -> None:
     assert grow_box(box, margin, (50, 60)) == expected
 
 
+@settings(max_examples=40)
 @given(MASKS)
 def test_filling_agrees_with_scipy(mask: np.ndarray) -> None:
     np.testing.assert_array_equal(fill_mask_holes(mask), binary_fill_holes(mask))
@@ -72,6 +74,7 @@ def test_touching_labels_are_separated_by_one_pixel_of_the_larger_one():
     np.testing.assert_array_equal(separate_labels((labels == 3).astype(int)), labels == 3)
 
 
+@settings(max_examples=40)
 @given(arrays(np.uint8, (9, 9), elements=st.integers(0, 3)))
 def test_components_of_separated_labels_have_one_label_each(labels):
     mask = separate_labels(labels)

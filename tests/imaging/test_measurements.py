@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -96,6 +96,7 @@ def test_notches_raise_irregularity_and_lower_solidity() -> None:
     assert ragged["solidity"] < smooth["solidity"] - 0.1
 
 
+@settings(max_examples=40)
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any), st.booleans())
 def test_measurements_are_finite_or_documented_nan(mask: np.ndarray, scaled: bool) -> None:
     found = measure_lesion(mask, photograph(mask), PixelSize(10, 15) if scaled else None)

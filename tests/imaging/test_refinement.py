@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
@@ -81,6 +81,7 @@ def test_an_empty_mask_stays_empty() -> None:
     assert not refine_mask(np.zeros((5, 6), bool), RefinementConfig(), chosen=(1, 1)).any()
 
 
+@settings(max_examples=40)
 @given(arrays(bool, st.tuples(st.integers(1, 14), st.integers(1, 14))), st.booleans(), st.booleans())
 def test_refining_twice_is_refining_once(mask: np.ndarray, largest_only: bool, fill_holes: bool) -> None:
     config = RefinementConfig(largest_only=largest_only, fill_holes=fill_holes)
@@ -103,6 +104,7 @@ def test_smoothing_is_a_gaussian_also_where_it_is_computed_on_a_grid(smoothing: 
     assert np.abs(smooth - gaussian_filter(probability, smoothing * 300, mode="nearest")).max() < allowed
 
 
+@settings(max_examples=30)
 @given(
     arrays(np.float32, st.tuples(st.integers(1, 60), st.integers(1, 60)), elements=st.floats(0, 1, width=32)),
     st.floats(0, 0.1),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.geometry import Box
@@ -61,6 +61,7 @@ def rectangles(draw: st.DrawFn) -> np.ndarray:
     return drawn(tuple(slice(first, last + 1) for first, last in edges), shape=shape)
 
 
+@settings(max_examples=50)
 @given(rectangles(), st.floats(0, 2))
 def test_the_square_contains_the_lesion_and_stays_inside_where_it_can(mask: np.ndarray, margin: float) -> None:
     lesion, box = bounding_box(mask), square_around(mask, margin)
@@ -77,6 +78,7 @@ def test_the_square_contains_the_lesion_and_stays_inside_where_it_can(mask: np.n
             assert 0 <= start <= available - box.height
 
 
+@settings(max_examples=40)
 @given(rectangles(), st.floats(0, 2), st.sampled_from([0, 1]))
 def test_flip_the_mask_flip_the_square(mask: np.ndarray, margin: float, axis: int) -> None:
     box, flipped = square_around(mask, margin), square_around(np.flip(mask, axis), margin)

@@ -146,7 +146,7 @@ def test_an_inside_stroke_limits_an_outside_one() -> None:
     assert defended[112:128, 150:180].all()
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.data())
 def test_every_stroke_is_honoured_to_the_pixel(data: st.DataObject) -> None:
     shape = data.draw(st.tuples(st.integers(1, 14), st.integers(1, 14)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
@@ -100,6 +100,7 @@ def test_pixels_that_are_not_square_measure_the_same_ellipse(spacing: tuple[floa
     assert found.min_diameter == pytest.approx(2 * scale, abs=1.5 * max(spacing))
 
 
+@settings(max_examples=30)
 @given(MASKS, st.floats(0.01, 100))
 def test_lengths_scale_with_the_pixel(mask: np.ndarray, size: float) -> None:
     plain, scaled = measure_lengths(mask), measure_lengths(mask, (size, size))
@@ -109,6 +110,7 @@ def test_lengths_scale_with_the_pixel(mask: np.ndarray, size: float) -> None:
         assert getattr(scaled, name) == pytest.approx(getattr(plain, name) * size)
 
 
+@settings(max_examples=30)
 @given(MASKS, st.integers(0, 3), st.booleans())
 def test_quarter_turns_and_mirrors_change_no_length(mask: np.ndarray, turns: int, mirror: bool) -> None:
     moved = np.rot90(mask[:, ::-1] if mirror else mask, turns)
@@ -231,6 +233,7 @@ def test_fractal_dimension_is_taken_in_physical_space() -> None:
     assert 1 <= found <= 1.05
 
 
+@settings(max_examples=30)
 @given(MASKS.map(lambda mask: np.kron(mask, np.ones((9, 9), bool))))
 def test_fractal_dimension_is_that_of_a_line(mask: np.ndarray) -> None:
     found = fractal_dimension(mask)

@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.imaging.stain_view import DAB, EOSIN, HEMATOXYLIN, STAIN_VIEWS, DisplayColors, StainView
@@ -59,6 +59,7 @@ def test_brightness_contrast_and_gamma() -> None:
     assert DisplayColors(gamma=2.0).apply(gray)[0, 0, 2] == pytest.approx(64, abs=1)
 
 
+@settings(max_examples=50)
 @given(
     st.fixed_dictionaries(
         {},

@@ -5,7 +5,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
@@ -72,6 +72,7 @@ def stored(image: np.ndarray, orientation: int) -> np.ndarray:
     return image if turn is None else np.asarray(Image.fromarray(image).transpose(turn))
 
 
+@settings(max_examples=40)
 @given(st.integers(0, 9), st.integers(1, 7), st.integers(1, 7), st.integers(0, 99))
 def test_the_orientation_of_the_camera_is_undone(orientation, height, width, seed) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError, SaveError
@@ -41,6 +41,7 @@ ANNOTATIONS = st.builds(
 )
 
 
+@settings(max_examples=30)
 @given(st.lists(ANNOTATIONS, max_size=4))
 def test_annotations_survive_a_round_trip(
     tmp_path_factory: pytest.TempPathFactory, annotations: list[Annotation]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -170,6 +170,7 @@ def test_pandas_reads_numbers_as_numbers(tmp_path) -> None:
     assert bool(table["done"][0]) is True
 
 
+@settings(max_examples=50)
 @given(st.floats(-1e15, 1e15))
 def test_numbers_keep_six_digits(tmp_path_factory, value) -> None:
     path = tmp_path_factory.getbasetemp() / "number.csv"

@@ -25,7 +25,7 @@ from napari_melanoma.lesion.changes import (
 )
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 
-SHAPE = (270, 360)
+SHAPE = (192, 256)
 pytestmark = pytest.mark.usefixtures("features_found_once")
 
 
@@ -55,7 +55,7 @@ def photographed_again(
     rows, columns = one.mask.shape
     middle = SimilarityTransform(translation=(-columns / 2, -rows / 2))
     turn = SimilarityTransform(scale=zoom, rotation=np.radians(degrees))
-    whole = middle + turn + SimilarityTransform(translation=(columns / 2 + 12, rows / 2 - 8))
+    whole = middle + turn + SimilarityTransform(translation=(columns / 2 + 9, rows / 2 - 6))
     rgb = 255 * warp(one.photograph.rgb, whole.inverse, order=1, mode="constant") * np.array(light)
     mask = warp(one.mask.astype(float), whole.inverse, order=1) > 0.5
     um = one.photograph.pixel_size.x_um / zoom
@@ -68,7 +68,7 @@ def without_scale(one: MeasuredPhotograph) -> MeasuredPhotograph:
 
 
 def cropped(one: MeasuredPhotograph, top: int, left: int) -> MeasuredPhotograph:
-    inner = np.s_[top : SHAPE[0] - 30, left : SHAPE[1] - 20]
+    inner = np.s_[top : SHAPE[0] - 20, left : SHAPE[1] - 14]
     return MeasuredPhotograph(
         replace(one.photograph, rgb=np.ascontiguousarray(one.photograph.rgb[inner])), one.mask[inner]
     )
@@ -83,8 +83,8 @@ AGAIN = {
     "in another light": lambda one: photographed_again(one, light=(0.8, 0.72, 0.66)),
     "turned": lambda one: photographed_again(one, degrees=25),
     "from farther away": lambda one: photographed_again(one, zoom=0.8),
-    "cropped": lambda one: cropped(one, 25, 40),
-    "all of it": lambda one: cropped(photographed_again(one, degrees=-140, zoom=1.15, light=(0.8, 0.8, 0.9)), 10, 15),
+    "cropped": lambda one: cropped(one, 18, 28),
+    "all of it": lambda one: cropped(photographed_again(one, degrees=-140, zoom=1.15, light=(0.8, 0.8, 0.9)), 7, 10),
 }
 
 
@@ -247,7 +247,7 @@ def with_reticle(one: MeasuredPhotograph) -> MeasuredPhotograph:
 
 @pytest.mark.parametrize(("seed", "is_other"), [(1, False), (13, True)])
 def test_the_same_reticle_on_another_lesion_is_a_caution(seed: int, is_other: bool) -> None:
-    large = (360, 480)
+    large = (270, 360)
     found = compare_photographs(with_reticle(phantom(shape=large)), with_reticle(phantom(0.5, seed, shape=large)))
     cautions = [one for one in found.cautions if "such as a reticle" in one]
     assert len(cautions) == is_other
@@ -330,7 +330,7 @@ def grown_to_the_right(one: MeasuredPhotograph) -> MeasuredPhotograph:
 def with_another_lesion(one: MeasuredPhotograph, row: int, column: int) -> MeasuredPhotograph:
     """The same skin with another lesion, of which the mask is."""
     rows, columns = np.indices(SHAPE)
-    other = ((rows - row) / 15) ** 2 + ((columns - column) / 19) ** 2 < 1
+    other = ((rows - row) / 11) ** 2 + ((columns - column) / 14) ** 2 < 1
     rgb = one.photograph.rgb.copy()
     rgb[other] = (0.5 * rgb[other]).astype(np.uint8)
     return MeasuredPhotograph(replace(one.photograph, rgb=rgb), other)
@@ -355,7 +355,7 @@ def test_a_black_bar_inside_of_the_view_is_no_skin(which: int) -> None:
     marked = phantom()
     marked = replace(marked, photograph=replace(marked.photograph, rgb=marked.photograph.rgb.copy()))
     bottom = int(np.flatnonzero(marked.mask.any(axis=1))[-1])
-    marked.photograph.rgb[bottom + 11 : bottom + 41, 105:255] = 0
+    marked.photograph.rgb[bottom + 8 : bottom + 29, 75:181] = 0
     found = compare_photographs(*((marked, phantom()) if which == 0 else (phantom(), marked)))
     pictures = found.pictures  # the second in the light of the first
     usable = pictures.usable
@@ -391,16 +391,16 @@ def test_the_same_photograph_has_no_shift_and_a_smaller_lesion_one_inward() -> N
 def test_another_lesion_on_the_same_skin_is_refused_or_named() -> None:
     first = phantom()
     with pytest.raises(MelanomaError, match="the masks show different lesions"):
-        compare_photographs(first, with_another_lesion(first, 45, 45))
-    beside = np.flatnonzero(first.mask.any(axis=0))[0] - 13
+        compare_photographs(first, with_another_lesion(first, 32, 32))
+    beside = np.flatnonzero(first.mask.any(axis=0))[0] - 9
     found = compare_photographs(first, with_another_lesion(first, SHAPE[0] // 2, beside))
     assert "Do they show the same lesion?" in found.cautions[0]
 
 
 def test_another_lesion_outside_of_the_first_photograph_is_refused() -> None:
-    other = with_another_lesion(phantom(), 45, 45)
-    cut = np.ascontiguousarray(other.photograph.rgb[71:])
-    first = MeasuredPhotograph(replace(other.photograph, rgb=cut), phantom().mask[71:])
+    other = with_another_lesion(phantom(), 32, 32)
+    cut = np.ascontiguousarray(other.photograph.rgb[50:])
+    first = MeasuredPhotograph(replace(other.photograph, rgb=cut), phantom().mask[50:])
     with pytest.raises(MelanomaError, match="the masks show different lesions"):
         compare_photographs(first, other)
 
@@ -424,13 +424,13 @@ def wide_frame() -> changes._Frame:
 
 
 def test_large_photographs_are_reduced_before_they_are_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "FRAME_PX", 512)
+    monkeypatch.setattr(changes, "FRAME_PX", 256)
     sides: list[int] = []
     to_lab = changes.to_lab
     monkeypatch.setattr(changes, "to_lab", lambda rgb: (sides.append(max(rgb.shape)), to_lab(rgb))[1])
     first, grown = enlarged(phantom(), 3), enlarged(phantom(0.5), 3)
     area = change_of(compare_photographs(first, grown), "Area")
-    assert 512 <= max(sides) < 2 * 512
+    assert 256 <= max(sides) < 2 * 256
     assert area.change == pytest.approx(50, abs=2)
     plain = change_of(compare_photographs(without_scale(first), without_scale(phantom(0.5))), "Area")
     assert plain.change == pytest.approx(50, abs=2.5)

@@ -105,7 +105,7 @@ def test_shapes_that_differ_are_refused() -> None:
 masks = arrays.arrays(bool, (9, 11), elements=st.booleans())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(masks, masks)
 def test_scipy_finds_the_same_distances(mask: np.ndarray, reference: np.ndarray) -> None:
     """Every pair of border pixels, compared one by one, and scipy's own Hausdorff distance."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -51,6 +51,7 @@ def test_shapes_must_agree() -> None:
         overlap_metrics(np.zeros((2, 2), bool), np.zeros((2, 3), bool))
 
 
+@settings(max_examples=40)
 @given(arrays(np.bool_, (5, 6)), arrays(np.bool_, (5, 6)))
 def test_dice_and_jaccard_agree(mask: np.ndarray, reference: np.ndarray) -> None:
     found = overlap_metrics(mask, reference)
@@ -59,6 +60,7 @@ def test_dice_and_jaccard_agree(mask: np.ndarray, reference: np.ndarray) -> None
     assert overlap_metrics(reference, mask)["JA"] == found["JA"]
 
 
+@settings(max_examples=40)
 @given(
     arrays(np.float32, (4, 5), elements=st.floats(0, 1, width=32)),
     arrays(np.bool_, (4, 5)),

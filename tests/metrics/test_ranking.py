@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -37,6 +37,7 @@ def area(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = Non
 IMAGES = st.lists(st.tuples(st.integers(-3, 3), st.booleans(), st.integers(1, 3)), min_size=2, max_size=30)
 
 
+@settings(max_examples=30)
 @given(IMAGES.filter(lambda images: len({label for _, label, _ in images}) == 2))
 def test_areas_are_those_of_scikit_learn(images: list[tuple[int, bool, int]]) -> None:
     """With ties and with weights; undefined for a draw without one of the classes."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.metrics import statistics
@@ -284,6 +284,7 @@ def test_a_paired_difference_draws_whole_groups() -> None:
     assert alone.low > 0.02
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20))
 def test_the_other_way_round_is_the_negative(pairs: list[tuple[float, float]]) -> None:
     old, new = zip(*pairs, strict=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -56,6 +56,7 @@ def test_a_blurred_border_is_less_sure_and_nothing_found_least() -> None:
     assert max(scores) < min(faint)
 
 
+@settings(max_examples=30)
 @given(arrays(np.float32, (6, 7), elements=st.floats(0, 1, width=32)))
 def test_entropy_is_a_share(probability: np.ndarray) -> None:
     assert 0.0 <= mean_entropy(probability) <= 1.0
@@ -84,6 +85,7 @@ def test_disagreement(masks: list[np.ndarray], expected: float) -> None:
     assert mask_disagreement(masks[::-1]) == pytest.approx(expected)
 
 
+@settings(max_examples=30)
 @given(arrays(bool, (3, 5, 4)), st.randoms())
 def test_disagreement_is_a_share_and_knows_no_order(masks: np.ndarray, random) -> None:
     shuffled = random.sample(list(masks), 3)

@@ -74,7 +74,7 @@ def reports(draw: st.DrawFn) -> SynopticReport:
 PATIENTS = st.sampled_from(
     [None, CasePatient(), CasePatient(patient_id="P-7F3K2Q-9XMAB4", sex="female", age=40, note="a note")]
 )
-MANY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def invalid_words(model: BaseModel) -> Iterator[str]:

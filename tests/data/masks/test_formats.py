@@ -180,7 +180,7 @@ def exchanged(content: Any, place: tuple, value: Any) -> Any:
     return copy
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(st.data())
 def test_every_fault_in_a_file_is_described(tmp_path_factory, data: st.DataObject) -> None:
     content = data.draw(st.sampled_from([case.content for case in CASES]), "content")
@@ -317,13 +317,14 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     return [contour[:-1, ::-1] - 0.5 for contour in find_contours(np.pad(mask, 1).astype(float), 0.5)]
 
 
+@settings(max_examples=40)
 @given(masks)
 def test_polygons_bring_a_mask_back(mask: np.ndarray) -> None:
     rings = outlines(mask)
     assert np.array_equal(rasterize_rings([ring[:, ::-1] for ring in rings], mask.shape), mask)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(mask=masks, kind=st.sampled_from(["coco", "labelme", "geojson"]))
 def test_files_of_polygons_bring_a_mask_back(mask: np.ndarray, kind: str, tmp_path_factory) -> None:
     mask = mask if kind == "geojson" else fill_mask_holes(mask)  # the others have no holes
@@ -368,6 +369,7 @@ def compressed(counts: list[int]) -> str:
     return text
 
 
+@settings(max_examples=40)
 @given(masks)
 def test_run_lengths_bring_a_mask_back(mask: np.ndarray) -> None:
     counts = encoded(mask)
