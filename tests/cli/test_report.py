@@ -37,10 +37,9 @@ def test_a_pdf_is_written_beside_it(run: Run, reported: ReportedCase, tmp_path: 
 
     result = run("report", reported.folder, "--out", "report.html", "--pdf", "--paper", "letter")
     assert result.exit_code == 0, result.output
-    (tmp_path / "report.html").unlink()
-    assert run("report", reported.folder, "--out", "report.html", "--pdf", "--paper", "letter").exit_code == 0
     pages = PdfReader(tmp_path / "report.pdf").pages
     assert {(round(page.mediabox.width), round(page.mediabox.height)) for page in pages} == {(612, 792)}
+    assert 2 <= len(pages) <= 12
     for number, page in enumerate(pages, start=1):
         text = " ".join(page.extract_text().split())
         assert f"Page {number} of {len(pages)}" in text
@@ -64,7 +63,8 @@ def test_without_pango_qt_prints(
     run: Run, reported: ReportedCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.reports.pdf.load_weasyprint", without_pango)
-    for _ in range(2):  # the second time, the file is replaced
+    for _ in range(2):  # the second time, the PDF file is replaced, also without the page beside it
+        (tmp_path / "report.html").unlink(missing_ok=True)
         result = run("report", reported.folder, "--out", "report.html", "--pdf", "--json")
         assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in result.stdout.splitlines()]

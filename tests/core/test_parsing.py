@@ -148,8 +148,8 @@ def calls(function: Callable[[], object]) -> int:
     return count
 
 
-@pytest.mark.parametrize(("line", "size"), [("k{} = 1", 20_000), ("[t{}]", 20_000), ("'a key {}' = 1", 15_000)])
-def test_a_recipe_of_twenty_thousand_keys_takes_work_in_proportion_to_its_size(tmp_path, monkeypatch, line, size):
+@pytest.mark.parametrize(("line", "size"), [("k{} = 1", 4000), ("[t{}]", 4000), ("'a key {}' = 1", 4000)])
+def test_a_recipe_of_thousands_of_keys_takes_work_in_proportion_to_its_size(tmp_path, monkeypatch, line, size):
     described = []
     monkeypatch.setattr(
         config, "_describe_fault", lambda *given: described.append(given) or ("unknown key", "known: size")
@@ -197,10 +197,6 @@ def test_no_other_module_calls_the_parsers():
 
 
 def test_reading_costs_little_more_than_parsing():
-    """Of 300,000 points as a file of annotations holds them."""
-    text = json.dumps([{"type": "Feature", "points": [[x + 0.5, x * 2.25] for x in range(100)]} for _ in range(3000)])
-    started = time.process_time()
-    json.loads(text)
-    plain, started = time.process_time() - started, time.process_time()
-    parse_json(text, "points")
-    assert time.process_time() - started < 4 * plain + 0.2
+    """Of 60,000 points as a file of annotations holds them."""
+    text = json.dumps([{"type": "Feature", "points": [[x + 0.5, x * 2.25] for x in range(100)]} for _ in range(600)])
+    assert calls(lambda: parse_json(text, "points")) < 6 * 60_000

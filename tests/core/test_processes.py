@@ -15,7 +15,7 @@ if "keep" in sys.argv:
     assert keep_freed_memory()
 for _ in range(2):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
+    for _ in range(4):
         b"x" * (64 * 1024**2 + len(sys.argv))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """

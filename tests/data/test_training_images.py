@@ -80,8 +80,8 @@ def test_a_copy_is_recognized_and_another_picture_is_not(
     known, new = twenty
     images = listed(known)
     for change, suffix in CHANGES:
-        copies = [copied(one, tmp_path / f"{change}{one.image_id}{suffix}", change) for one in known[:5]]
-        assert seen(copies, images) == [True] * 5, (change, suffix)
+        copies = [copied(one, tmp_path / f"{change}{one.image_id}{suffix}", change) for one in known[:2]]
+        assert seen(copies, images) == [True] * 2, (change, suffix)
     assert seen(new, images) == [False] * 20
 
 

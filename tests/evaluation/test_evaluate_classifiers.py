@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from napari_melanoma.core.prediction_config import (
     ViewConfig,
 )
 from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs
+from napari_melanoma.evaluation import evaluate_classifiers
 from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate_classifiers import (
     ClassEvaluation,
+    draw_evaluation,
     evaluate_classifier,
     is_class_evaluation,
     read_class_evaluation,
@@ -86,6 +89,14 @@ class Darkness:
         age = make_network_inputs(values, self.encoding).continuous[:, 0]
         dark = np.array([one.embedding[0] for one in encoded]) / 32
         return np.stack([np.zeros(len(dark)), dark + age], axis=1).astype(np.float32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_figures() -> Iterator[None]:
+    """Draw no figures, which takes half of the time of an evaluation, except in the test of the files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate_classifiers, "draw_evaluation", lambda evaluation, name, folder: {})
+        yield
 
 
 @pytest.fixture
@@ -167,7 +178,8 @@ def test_figures(evaluated: Evaluated) -> None:
     assert {("sex", "male"), ("diagnosis", "nevus"), ("age", "30 to 49")} <= ways
 
 
-def test_files(model: Darkness, tmp_path: Path) -> None:
+def test_files(model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate_classifiers, "draw_evaluation", draw_evaluation)
     out = tmp_path / "out"
     found = run_it(model, out, make(tmp_path / "set"), split="val")
     about = json.loads((out / "metrics.json").read_text())

@@ -424,17 +424,17 @@ def test_a_full_disk_ends_the_run_and_keeps_finished_results(
 
 
 def test_a_cancellation_keeps_finished_results_and_no_partial_ones(tmp_path: Path, draw: Draw, model) -> None:
-    paths = [draw(tmp_path / "in" / f"{number}.png") for number in range(40)]
+    paths = [draw(tmp_path / "in" / f"{number}.png") for number in range(16)]
     run = RunContext(lambda progress: run.cancel() if progress.done == 5 else None)
     out = tmp_path / "out"
     with pytest.raises(Cancelled):
         analyze_files(paths, out, BatchOptions(batch_size=4), run=run, segmenter=model)
     done = {path.name for path in out.iterdir() if path.is_dir()}
-    assert 5 <= len(done) < 40
+    assert 5 <= len(done) < 16
     assert set(rows(out)) == done
     assert all({file.name for file in (out / name).iterdir()} == FILES for name in done)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lesion")]
-    assert counts(analyse(paths, out, model)) == (40 - len(done), len(done), 0)
+    assert counts(analyse(paths, out, model)) == (16 - len(done), len(done), 0)
 
 
 def test_progress_counts_to_the_end(photographs, tmp_path: Path, model) -> None:

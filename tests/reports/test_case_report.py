@@ -405,7 +405,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("followed")
     case, masks = add_lesion(set_patient(Case(), patient_id="P-0042"), site="torso"), []
     for number, (growth, day) in enumerate(((0.0, "2024-05-02"), (0.5, "2025-05-10")), start=1):
-        config = LesionPhantomConfig(seed=1, modality="dermoscopic", size=(270, 360), field_mm=14.0)
+        config = LesionPhantomConfig(seed=1, modality="dermoscopic", size=(192, 256), field_mm=14.0)
         lesion = config.lesion.model_copy(update={"diameter_mm": 5.0 * (1 + growth) ** 0.5, "centre": (0.5, 0.5)})
         made = lesion_phantom(config.model_copy(update={"lesion": lesion}))
         path = folder / f"Anna_Schmidt_{number}.png"
