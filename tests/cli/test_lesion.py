@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -277,12 +278,34 @@ def test_equal_stems(run, photographs: Path, tmp_path: Path) -> None:
     assert all((tmp_path / "out" / name / "mask.png").is_file() for name in rows)
 
 
+# Half of the time would be the import of torch.
+WITHOUT_NETWORK = """
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+import numpy as np
+from napari_melanoma.lesion import batch
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+
+Path("model.safetensors").write_bytes(b"weights")
+info = BundleInfo(Path(), BundleConfig(name="dark", title="Dark", architecture="none", input_size=32))
+model = SimpleNamespace(
+    info=info, device="cpu", logits=lambda inputs: (110.0 - np.stack(inputs).mean(-1, dtype=np.float32)) / 8.0
+)
+batch._find_segmenter = lambda name: info
+batch._load_segmenter = lambda info, run: model
+runpy.run_module("napari_melanoma", run_name="__main__")
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal to another process ends it on Windows")
-def test_ctrl_c_ends_cleanly(start, tiny: Path, photographs: Path, tmp_path: Path, lines) -> None:
+def test_ctrl_c_ends_cleanly(photographs: Path, tmp_path: Path, lines) -> None:
     pixels = (photographs / "p0.png").read_bytes()
     for index in range(400):
         (photographs / f"more{index:03d}.png").write_bytes(pixels)
-    process = start("lesion", photographs, "--out", "out", "--model", tiny, "--json", "--batch-size", 2)
+    command = [sys.executable, "-c", WITHOUT_NETWORK, "lesion", photographs, "--out", "out", "--json"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen([*command, "--batch-size", "2"], cwd=tmp_path, encoding="utf-8", **pipes)
     event: dict = {}
     while not event.get("done"):  # the model is loaded first
         event = json.loads(process.stdout.readline())

@@ -6,13 +6,14 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_case import PREDICTION, READERS, STAMP, ReportedCase, write_case
 
+from napari_melanoma.case import changes as case_changes
 from napari_melanoma.case.model import (
     Case,
     CaseImage,
@@ -28,7 +29,7 @@ from napari_melanoma.case.results import PREDICTIONS_FILE, collect_metadata, sav
 from napari_melanoma.case.store import CaseStore, write_correction
 from napari_melanoma.classification.classify import SAME_PICTURE
 from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.core.validity import Validity, ValidityInputs
@@ -36,6 +37,7 @@ from napari_melanoma.depth.readings import read_depth, write_depth
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb
 from napari_melanoma.lesion.analysis import LesionHeatmap, derive_result
+from napari_melanoma.lesion.changes import LesionChanges, MeasuredPhotograph, compare_photographs
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.privacy.audit import audit
@@ -61,6 +63,34 @@ NAMES = (
 )
 
 
+def fingerprint(one: MeasuredPhotograph) -> tuple[object, ...]:
+    photograph = one.photograph
+    values = (photograph.pixel_size, photograph.modality, photograph.damage)
+    return array_fingerprint(photograph.rgb), array_fingerprint(one.mask), *values
+
+
+@pytest.fixture(scope="module", autouse=True)
+def photographs_compared_once() -> Iterator[None]:
+    """Compare the same two photographs once: this takes most of the time of a report."""
+    known: dict[object, LesionChanges | MelanomaError] = {}
+
+    def compare_once(first: MeasuredPhotograph, second: MeasuredPhotograph, run: RunContext) -> LesionChanges:
+        key = fingerprint(first), fingerprint(second)
+        if key not in known:
+            try:
+                known[key] = compare_photographs(first, second, run)
+            except MelanomaError as error:
+                known[key] = error
+        found = known[key]
+        if isinstance(found, MelanomaError):
+            raise found
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(case_changes, "compare_photographs", compare_once)
+        yield
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> ReportedCase:
     return write_case(tmp_path_factory.mktemp("stored"))
@@ -79,6 +109,12 @@ def reported(stored: ReportedCase, tmp_path: Path) -> ReportedCase:
 
 def collect(*paths: Path, personal: bool = False) -> CollectedReport:
     return collect_report(paths, personal=personal, run=RunContext())
+
+
+@pytest.fixture(scope="module")
+def collected(stored: ReportedCase) -> CollectedReport:
+    """The report of the case as it was written."""
+    return collect(stored.folder, stored.results)
 
 
 def page_of(found: CollectedReport, path: Path) -> str:
@@ -127,10 +163,9 @@ def test_a_measurement_without_a_value_is_a_dash(reported: ReportedCase, tmp_pat
     assert re.search(r"Fractal dimension – [0-9.]+", text_of(found, tmp_path / "page.html"))
 
 
-def test_the_report_contains_the_whole_case(stored: ReportedCase, tmp_path: Path) -> None:
-    found = collect(stored.folder, stored.results)
-    assert not found.problems
-    text = text_of(found, tmp_path / "page.html")
+def test_the_report_contains_the_whole_case(collected: CollectedReport, tmp_path: Path) -> None:
+    assert not collected.problems
+    text = text_of(collected, tmp_path / "page.html")
     for expected in (
         "Case P-ZV1QS0-BRDZ2J 1 lesion, 3 images",
         "Age 90 or older",
@@ -165,15 +200,15 @@ def test_the_report_contains_the_whole_case(stored: ReportedCase, tmp_path: Path
         assert expected in text, expected
 
 
-def test_measurements_and_changes_follow_the_photographs(stored: ReportedCase, tmp_path: Path) -> None:
-    page = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
+def test_measurements_and_changes_follow_the_photographs(collected: CollectedReport, tmp_path: Path) -> None:
+    page = page_of(collected, tmp_path / "page.html")
     titles = re.findall(r"<h[2-4]>([^<]*)", page)
     shown = ["Image 1, dermoscopic", "Image 2, dermoscopic", "Measurements", "Change over time", "Image 3, slide"]
     assert [title for title in titles if title in shown] == shown
 
 
-def test_the_page_needs_nothing_else(stored: ReportedCase, tmp_path: Path) -> None:
-    write_report(tmp_path / "page.html", collect(stored.folder, stored.results).report)
+def test_the_page_needs_nothing_else(collected: CollectedReport, tmp_path: Path) -> None:
+    write_report(tmp_path / "page.html", collected.report)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert set(re.findall(r'(?:src|href)="([a-z]+):', page)) == {"data"}
     assert "http" not in re.sub(r'src="[^"]*"', "", page)
@@ -181,8 +216,8 @@ def test_the_page_needs_nothing_else(stored: ReportedCase, tmp_path: Path) -> No
     assert b"Exif" not in (tmp_path / "page.html").read_bytes()
 
 
-def test_nothing_personal_is_disclosed(stored: ReportedCase, tmp_path: Path) -> None:
-    text = page_of(collect(stored.folder, stored.results), tmp_path / "page.html")
+def test_nothing_personal_is_disclosed(stored: ReportedCase, collected: CollectedReport, tmp_path: Path) -> None:
+    text = page_of(collected, tmp_path / "page.html")
     assert [name for name in NAMES if re.search(rf"(?<![\w.]){re.escape(name)}", text)] == []
     assert str(stored.folder.parent) not in text
     assert audit([tmp_path / "page.html"], [].append, run=RunContext()).clean
@@ -393,10 +428,10 @@ def test_problems_of_several_cases_name_the_case(stored: ReportedCase, reported:
     assert [one.about for one in collect(reported.folder).problems] == ["Image 1"]
 
 
-def test_a_slide_without_results_says_so(stored: ReportedCase, tmp_path: Path) -> None:
+def test_a_slide_without_results_says_so(stored: ReportedCase, collected: CollectedReport, tmp_path: Path) -> None:
     sentence = "No result folder of this slide was found or specified: its analysis is not included."
     assert sentence in text_of(collect(stored.folder), tmp_path / "alone.html")
-    assert sentence not in text_of(collect(stored.folder, stored.results), tmp_path / "both.html")
+    assert sentence not in text_of(collected, tmp_path / "both.html")
 
 
 @pytest.fixture(scope="module")

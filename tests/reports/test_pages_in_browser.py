@@ -24,7 +24,6 @@ from napari_melanoma.depth.synoptic import SynopticAnswer
 from napari_melanoma.depth.synoptic_fields import FIELDS
 from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.reports.page import NOTICE, Report, write_report
-from napari_melanoma.reports.pdf import write_pdf
 from napari_melanoma.slides.synoptic_files import load_synoptic, save_synoptic
 
 BROWSER = Path(__file__).with_name("browser.py")
@@ -200,17 +199,10 @@ def test_the_browser_finds_what_is_wrong(visits: list[Visit]) -> None:
         assert found == {"color-contrast", "document-title", "html-has-lang", "image-alt"}
 
 
-@pytest.mark.parametrize("way", ["browser", "program"])
-def test_each_printed_page_is_identified_and_numbered(
-    way: str, pages: dict[str, Path], case_report: Report, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    if way == "browser":
-        request.getfixturevalue("visits")
-        path = pages[PRINTED].with_suffix(".pdf")
-    else:
-        path = tmp_path / "case.pdf"
-        write_pdf(case_report, path)
-    printed = [" ".join(page.extract_text().split()) for page in PdfReader(path).pages]
+@pytest.mark.usefixtures("visits")
+def test_each_printed_page_is_identified_and_numbered(pages: dict[str, Path]) -> None:
+    """Those that the browser prints; the program's own are the subject of tests/cli/test_report.py."""
+    printed = [" ".join(page.extract_text().split()) for page in PdfReader(pages[PRINTED].with_suffix(".pdf")).pages]
     assert 3 <= len(printed) <= 12
     for number, text in enumerate(printed, start=1):
         for expected in ("Case P-ZV1QS0-BRDZ2J", NOTICE, f"Page {number} of {len(printed)}"):
