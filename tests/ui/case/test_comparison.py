@@ -27,7 +27,7 @@ TWICE = (*GROWN[:2], (0.2, "2026-05-10", "L1"))
 
 @cache
 def grown(growth):
-    config = LesionPhantomConfig(seed=1, modality="dermoscopic", size=(300, 400), field_mm=12.0)
+    config = LesionPhantomConfig(seed=1, modality="dermoscopic", size=(120, 160), field_mm=12.0)
     traits = config.lesion.model_copy(update={"diameter_mm": 4.0 * (1 + growth) ** 0.5, "centre": (0.5, 0.5)})
     return lesion_phantom(config.model_copy(update={"lesion": traits}))
 
@@ -411,7 +411,7 @@ def test_an_opened_image_ends_the_comparison_and_is_shown_alone(someone, viewer,
 @pytest.mark.own_viewer  # readers keep their callbacks in it
 def test_a_dropped_image_ends_the_comparison_and_stays_in_view(someone, viewer, tmp_path):
     path = tmp_path / "dropped.png"
-    PillowImage.fromarray(np.full((3000, 4000, 3), 200, np.uint8)).save(path)
+    PillowImage.fromarray(np.full((600, 800, 3), 200, np.uint8)).save(path)
     someone.dock.image_viewer.open(["I1"])
     someone.waits()
     camera = get_camera(viewer)
