@@ -46,7 +46,8 @@ from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, Thumbnail, Th
 
 user = pytest.fixture(make_user)
 WHEN = "2026-01-01T10:00:00+00:00"
-MANY, FEW = 2000, 100
+MANY, FEW = 500, 100
+WINDOW = 1000, 600  # one row of tiles below the image, with space for two docks at the right
 
 
 class Reader(Person):
@@ -105,9 +106,23 @@ class Reader(Person):
 
 @pytest.fixture
 def person(user, shared_client, shown_viewer, qtbot):
-    shown_viewer.window.resize(1366, 768)
+    shown_viewer.window.resize(*WINDOW)
     dock = show_dock(shown_viewer, "Tray")
     yield Reader(shown_viewer, dock, qtbot)
+    wait_until_idle(qtbot)
+
+
+class UnseenReader(Reader):
+    """User of the Tray in a window that is not shown, where no tiles are painted and thus read."""
+
+    def waits_for_tiles(self):
+        pass
+
+
+@pytest.fixture
+def unseen_person(user, shared_client, viewer, qtbot):
+    dock = show_dock(viewer, "Tray")
+    yield UnseenReader(viewer, dock, qtbot)
     wait_until_idle(qtbot)
 
 
@@ -476,7 +491,8 @@ def test_the_dock_may_be_closed_while_it_reads(person, many, monkeypatch):
     proceed.set()
 
 
-def test_images_of_a_case_are_opened_in_the_case_dock(person, tmp_path):
+def test_images_of_a_case_are_opened_in_the_case_dock(unseen_person, tmp_path):
+    person = unseen_person
     case = write_case(tmp_path)
     person.shows(case.folder)
     assert len(person.names) == 3
@@ -495,7 +511,8 @@ def test_images_of_a_case_are_opened_in_the_case_dock(person, tmp_path):
     assert set(person.names) <= set(person.open_files)
 
 
-def test_the_slide_dock_shows_its_folder_and_the_case_dock_its_images(person, tmp_path):
+def test_the_slide_dock_shows_its_folder_and_the_case_dock_its_images(unseen_person, tmp_path):
+    person = unseen_person
     case = write_case(tmp_path)
     slide_dock = show_dock(person.viewer, "Slide")
     slide_dock.opener.open([case.slide])
@@ -522,8 +539,9 @@ def test_it_is_placed_below_the_image_and_follows_its_shape(person, folder):
     person.shows(folder)
     frame = person.dock.parentWidget()
     window = person.viewer.window._qt_window
+    window.resize(1366, 768)
     assert window.dockWidgetArea(frame) == Qt.DockWidgetArea.BottomDockWidgetArea
-    assert person.dock.width() > 800
+    person.until(lambda: person.dock.width() > 800)
     slide_dock = show_dock(person.viewer, "Slide")  # which keeps the height of the window
     person.until(lambda: slide_dock.height() > 0.8 * window.height())
     in_row = person.list.mapTo(person.dock, person.list.rect().topLeft()).x()
@@ -550,7 +568,8 @@ def two_cases(tmp_path):
     return write_case(tmp_path / "a"), write_case(tmp_path / "b")
 
 
-def test_a_case_that_could_not_be_opened_is_not_opened_later(person, two_cases, monkeypatch):
+def test_a_case_that_could_not_be_opened_is_not_opened_later(unseen_person, two_cases, monkeypatch):
+    person = unseen_person
     first, second = two_cases
     opened = []
 
@@ -573,7 +592,8 @@ def test_a_case_that_could_not_be_opened_is_not_opened_later(person, two_cases, 
     assert person.open_files == []
 
 
-def test_a_case_that_is_opened_meanwhile_stays_open(person, two_cases):
+def test_a_case_that_is_opened_meanwhile_stays_open(unseen_person, two_cases):
+    person = unseen_person
     first, second = two_cases
     controller = show_dock(person.viewer, "Case").controller
     person.shows(first.folder)
@@ -613,7 +633,7 @@ def test_many_images_are_opened_after_a_question(person, many, monkeypatch):
 
     # The memory of thumbnails is bounded.
     loader = person.dock.thumbnails
-    for image in person.dock.list_model.images[:1000]:
+    for image in person.dock.list_model.images:
         loader._on_read({image.path: Thumbnail(None)})
     assert len(loader._cache) <= CACHED_PICTURES
 
