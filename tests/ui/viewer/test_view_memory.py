@@ -21,7 +21,7 @@ from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import center_view, get_current_picture, show_photograph
 from napari_melanoma.ui.widgets.job import tasks
 
-user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.FIXTURES)
+user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.UNSEEN)
 
 
 def plain_slide(path, side, um):
@@ -55,7 +55,7 @@ def several(person, tmp_path):
     return person
 
 
-def test_a_slide_is_fitted_at_first_and_its_view_restored(several):
+def test_a_slide_is_fitted_at_first_and_its_view_restored(shown_viewer, several):
     dock, viewer = several.dock, several.viewer
     left = {}
     for number in range(3):
