@@ -73,7 +73,8 @@ class Window:
         return self._plain if self.viewer is None else self.viewer.window._qt_window
 
     def frames(self):
-        return [frame for frame in self.window.findChildren(QDockWidget) if frame.widget() and ours(frame.widget())]
+        found = self.window.findChildren(QDockWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
+        return [frame for frame in found if frame.widget() and ours(frame.widget())]
 
     def frame(self, name):
         return next(frame for frame in self.frames() if frame.widget().accessibleName() == name)
@@ -112,6 +113,11 @@ class Window:
             action.menu() for action in self.viewer.window.plugins_menu.actions() if action.text() == "Melanoma"
         )
         next(action for action in menu.actions() if action.text() == f"{name} (Melanoma)").trigger()
+        self.settle()
+
+    def shows(self, name):
+        """Show a dock as a link does."""
+        show_dock(self.viewer, name)
         self.settle()
 
     def is_in_front(self, frame):
@@ -156,7 +162,7 @@ def ours(content):
 
 def test_every_order_keeps_every_dock_within_reach(plain):
     wrong = {}
-    for order in itertools.permutations(DOCKS):
+    for order in list(itertools.permutations(DOCKS))[plain.size == SIZES["full HD"] :: 2]:  # each order at one size
         for number, name in enumerate(order, start=1):
             plain.opens_stand_in(name)
             if not plain.is_in_front(plain.frame(name)):
@@ -172,13 +178,11 @@ def test_docks_opened_by_the_menu_and_by_one_another(stage):
     first = 0 if stage.size == SIZES["laptop"] else 3
     order = DOCKS[first:] + DOCKS[:first]
     for number, name in enumerate(order, start=1):
-        stage.chooses(name) if number % 2 else show_dock(stage.viewer, name)
-        stage.settle()
+        stage.chooses(name) if number % 2 else stage.shows(name)
         assert stage.is_in_front(stage.frame(name))
         assert stage.faults(order[:number]) == []
     for name in order:  # once more: by a link, and by the menu, which hides a dock that lies behind others
-        show_dock(stage.viewer, name)
-        stage.settle()
+        stage.shows(name)
         assert stage.is_in_front(stage.frame(name))
     assert len(stage.frames()) == len(order)
     for name in order[:-1]:
@@ -206,8 +210,7 @@ def test_docks_opened_at_once_have_one_place_and_leave_the_window_as_it_is(stage
     assert stage.is_in_front(stage.frame("Case"))
     assert stage.faults(DOCKS) == []
     # A tab behind others is closed.
-    show_dock(stage.viewer, "Case")
-    stage.settle()
+    stage.shows("Case")
     stage.frame("Slide").close()  # as the menu of the window's border does
     stage.settle()
     assert stage.frame("Slide").isHidden()
