@@ -265,7 +265,6 @@ def test_the_results_of_a_missing_slide_are_in_the_report(tmp_path):
     assert _find_slide_results(tmp_path / "results", [slide]) == [tmp_path / "results" / "section"]
 
 
-@pytest.mark.both_qts
 def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.types("patient_age", "54")
     five.chooses("patient_sex", "female")

@@ -130,7 +130,6 @@ def shown(viewer):
     return [layer.name for layer in viewer.layers if layer.visible and isinstance(layer, Image | Labels)]
 
 
-@pytest.mark.both_qts
 def test_photographs_are_compared_and_the_layers_restored(someone, viewer):
     viewer.add_image(np.zeros((30, 40)), name="own")
     viewer.layers.selection.active = viewer.layers["own"]
@@ -150,7 +149,6 @@ def test_photographs_are_compared_and_the_layers_restored(someone, viewer):
     assert someone.dock.comparison.layers is None
 
 
-@pytest.mark.both_qts
 def test_no_text_covers_another_and_blinking_stops_when_the_dock_or_the_section_is_hidden(
     shown_viewer, shared_client, qtbot, case
 ):

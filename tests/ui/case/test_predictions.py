@@ -55,7 +55,6 @@ def said(person, name):
     return label.text() if label.isVisibleTo(person.dock) else ""
 
 
-@pytest.mark.both_qts
 def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     assert "Press" in said(someone, "answer_hint")
     someone.clicks("case_answer")

@@ -56,7 +56,6 @@ def test_elsewhere_programs_are_deleted_as_before(before, monkeypatch, platform)
     assert ways() == known
 
 
-@pytest.mark.both_qts
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux draws with Mesa")
 def test_new_layers_reuse_the_programs_of_closed_ones(linked, make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)

@@ -11,7 +11,6 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 
-@pytest.mark.both_qts
 @pytest.mark.parametrize(
     ("error", "message", "details"),
     [

@@ -165,7 +165,6 @@ def files(folder, *names):
     return [folder / f"{name}.png" for name in names]
 
 
-@pytest.mark.both_qts
 def test_cancel_remains_available_during_other_tasks(person, qtbot, tmp_path, monkeypatch):
     person.opens()
     person.dock.model.model = "slow-60"
