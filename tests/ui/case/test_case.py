@@ -274,6 +274,9 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.chooses("image_modality", "tbp_tile")
     five.opens("I1")
     five.draws("back_left_1_dermoscopy")
+    five.opens("I2")
+    other = five.draws("back_left_1_macro")
+    five.opens("I1")
     assert "✎ corrected" in [five.row(item).state for item in five.dock.tree._items()]
     labels = viewer.layers["back_left_1_dermoscopy mask"]
     labels.data_setitem(np.nonzero(square(labels.data.shape, slice(50, 55), slice(2, 8))), 1)
@@ -285,9 +288,12 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     assert five.status == "P-0042 is closed."
     assert not [layer for layer in viewer.layers if "back_left" in layer.name]
 
+    notification_manager.records.clear()
     five.dock.importer.follow_link(f"recent:{photos}")
     five.waits()
-    assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
+    assert [record.message for record in notification_manager.records] == []
+    for name, mask in (("back_left_1_dermoscopy", drawn), ("back_left_1_macro", other)):
+        assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
     assert not five.dock.image_opener.connected_dock.controller.store.unsaved_names()
     five.dock.status.begin("importing", "Reading files ...")
     five.dock.controller.close()
@@ -302,7 +308,7 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     assert again.find_image("I1").correction.digest == case.find_image("I1").correction.digest
 
 
-def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, viewer, qtbot):
+def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, photos, viewer, qtbot, tmp_path):
     def correction():
         return five.case.find_image("I1").correction
 
@@ -334,6 +340,13 @@ def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, viewer, qtb
     assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
     assert correction() is not None
     assert np.array_equal(read_correction(correction()), drawn)
+    # Reopening shows the mask that another program has saved meanwhile.
+    copytree(photos, tmp_path / "other")
+    five.draws("back_left_1_dermoscopy", rows=slice(50, 55))
+    copytree(tmp_path / "other", photos, dirs_exist_ok=True)
+    five.dock._on_link("again")
+    five.waits()
+    assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
 
 
 def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewer):
@@ -404,20 +417,6 @@ def test_an_invalid_value_keeps_the_guess_and_belongs_to_its_lesion(five):
     assert five.fault("lesion_diameter_1_mm")
     five.picks("L2")
     assert five.fault("lesion_diameter_1_mm") == five.dock.findChild(QLineEdit, "lesion_diameter_1_mm").text() == ""
-
-
-def test_corrected_images_are_restored(five, photos, viewer):
-    drawn = {}
-    for image, name in (("I1", "back_left_1_dermoscopy"), ("I2", "back_left_1_macro")):
-        five.opens(image)
-        drawn[name] = five.draws(name)
-    five.dock.controller.close()
-    five.waits()
-    notification_manager.records.clear()
-    five.drops(photos)
-    assert [record.message for record in notification_manager.records] == []
-    for name, mask in drawn.items():
-        assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
 
 
 def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, photos):
@@ -569,7 +568,7 @@ def test_a_second_window_is_read_only(five, photos, viewer, qtbot):
     assert (other.notice, other.dock.add_lesion_button.isEnabled()) == ("", True)
 
 
-def test_corrections_of_a_read_only_case_are_saved_later(someone, photos):
+def test_corrections_of_a_read_only_case_are_saved_later_and_kept_for_a_missing_image(someone, photos, tmp_path):
     someone.drops(photos)
     someone.opens("I1")
     someone.dock.controller.close()
@@ -582,17 +581,21 @@ def test_corrections_of_a_read_only_case_are_saved_later(someone, photos):
     someone.dock._on_link("again")
     someone.waits()
     assert np.array_equal(read_correction(someone.case.find_image("I1").correction), drawn)
-
-
-def test_reopening_shows_the_current_masks(five, photos, viewer, tmp_path):
-    five.opens("I1")
-    first = five.draws("back_left_1_dermoscopy")
-    copytree(photos, tmp_path / "other")
-    five.draws("back_left_1_dermoscopy", rows=slice(50, 55))
-    copytree(tmp_path / "other", photos, dirs_exist_ok=True)  # as another program would write it
-    five.dock._on_link("again")
-    five.waits()
-    assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, first)
+    # The image is moved to another folder.
+    someone.dock.controller.close()
+    someone.waits()
+    away = tmp_path / "away"
+    away.mkdir()
+    (photos / "back_left_1_dermoscopy.png").rename(away / "renamed.png")
+    someone.drops(photos)
+    assert "1 image not found: back_left_1_dermoscopy.png" in someone.notice
+    assert someone.case.find_image("I1").correction is not None
+    someone.opens("I1")
+    assert "was not found" in someone.status
+    someone.dock.controller.search_folder(away)
+    someone.waits()
+    assert someone.notice == ""
+    assert someone.case.find_image("I1").path == away / "renamed.png"
 
 
 def test_changes_of_another_program_are_not_overwritten(five, photos):
@@ -606,25 +609,6 @@ def test_changes_of_another_program_are_not_overwritten(five, photos):
     five.waits()
     assert five.notice == ""
     assert json.loads((photos / "case.json").read_text())["patient"]["age"] == 54
-
-
-def test_a_missing_image_keeps_its_data(five, photos, tmp_path):
-    five.opens("I1")
-    five.draws("back_left_1_dermoscopy")
-    five.dock.controller.close()
-    five.waits()
-    away = tmp_path / "away"
-    away.mkdir()
-    (photos / "back_left_1_dermoscopy.png").rename(away / "renamed.png")
-    five.drops(photos)
-    assert "1 image not found: back_left_1_dermoscopy.png" in five.notice
-    assert five.case.find_image("I1").correction is not None
-    five.opens("I1")
-    assert "was not found" in five.status
-    five.dock.controller.search_folder(away)
-    five.waits()
-    assert five.notice == ""
-    assert five.case.find_image("I1").path == away / "renamed.png"
 
 
 def test_recent_edits_are_saved_when_the_dock_is_closed(viewer, shared_client, photos, qtbot):

@@ -122,7 +122,24 @@ def test_a_key_means_one_thing_in_a_dock_and_the_same_in_others():
 
 
 @pytest.mark.both_qts
-def test_the_list_opens_from_everywhere_and_can_be_searched(window, qtbot):
+def test_a_key_of_two_docks_acts_in_the_right_one_and_the_list_opens_from_everywhere(window, qtbot):
+    viewer, docks = window
+    canvas = viewer.window._qt_viewer.canvas.native
+    pressed = []
+    for name in ("Lesion", "Slide"):
+        shortcut = next(s for s in docks[name].findChildren(QShortcut) if s.objectName() == f"{name.lower()}.analyse")
+        shortcut.activated.disconnect()
+        shortcut.activated.connect(lambda name=name: pressed.append(name))
+    viewer.add_image(np.full((60, 80, 3), 180, np.uint8), rgb=True)
+    qtbot.keyClick(canvas, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: pressed == ["Lesion"])
+    show_dock(viewer, "Slide")
+    qtbot.wait(50)
+    docks["Slide"].setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    docks["Slide"].setFocus()
+    qtbot.keyClick(docks["Slide"], Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: pressed == ["Lesion", "Slide"])
+    # The list of keys opens from everywhere, and can be searched.
     for how in ("F1 on the canvas", "F1 in the dock", "? in the dock", "menu"):
         opens_list(window, qtbot, how)
         dialogs = window[0].window._qt_window.findChildren(ShortcutHelp)
@@ -173,26 +190,6 @@ def shown_rows(tree):
     groups = [tree.topLevelItem(index) for index in range(tree.topLevelItemCount())]
     items = [(group, group.child(row)) for group in groups if not group.isHidden() for row in range(group.childCount())]
     return [(group.text(0), item.text(0), item.text(1)) for group, item in items if not item.isHidden()]
-
-
-@pytest.mark.both_qts
-def test_a_key_of_two_docks_acts_in_the_right_one(window, qtbot):
-    viewer, docks = window
-    canvas = viewer.window._qt_viewer.canvas.native
-    pressed = []
-    for name in ("Lesion", "Slide"):
-        shortcut = next(s for s in docks[name].findChildren(QShortcut) if s.objectName() == f"{name.lower()}.analyse")
-        shortcut.activated.disconnect()
-        shortcut.activated.connect(lambda name=name: pressed.append(name))
-    viewer.add_image(np.full((60, 80, 3), 180, np.uint8), rgb=True)
-    qtbot.keyClick(canvas, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: pressed == ["Lesion"])
-    show_dock(viewer, "Slide")
-    qtbot.wait(50)
-    docks["Slide"].setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    docks["Slide"].setFocus()
-    qtbot.keyClick(docks["Slide"], Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: pressed == ["Lesion", "Slide"])
 
 
 def test_altgr_types_into_a_text_field_where_it_is_reported_as_ctrl_alt(qapp, qtbot):
