@@ -23,6 +23,7 @@ from quick_napari import (
     read_attributes_directly,
     restyle_only_when_changed,
     set_dims_only_when_changed,
+    update_shortcuts_when_seen,
 )
 from reused_viewer import ReusedViewer
 from reused_worker import FAKE_WORKER, FakeWorkerClient, ReusedWorker
@@ -125,6 +126,7 @@ def nothing_read_or_written_for_each_viewer():
         parse_unit_of_pixels_once(patch)
         ignore_other_windows(patch)
         restyle_only_when_changed(patch)
+        update_shortcuts_when_seen(patch)
         if sys.platform != "win32":
             patch.setattr(canvas, "gc", SimpleNamespace(collect=lambda: gc.collect(0)), raising=False)
         yield
@@ -245,7 +247,8 @@ def empty_viewer(request, is_shown):
         yield request.getfixturevalue("make_napari_viewer")(show=is_shown)
         return
     reused = request.getfixturevalue("reused_viewer")
-    yield reused.get(is_shown, request.getfixturevalue("qtbot"))
+    is_drawn = is_shown and "undrawn" not in request.fixturenames
+    yield reused.get(is_shown, request.getfixturevalue("qtbot"), is_drawn=is_drawn)
     if hasattr(request.node, "rep_call") and not request.node.rep_call.failed:
         reused.empty()
     else:
@@ -256,6 +259,11 @@ def empty_viewer(request, is_shown):
 def viewer(client, request):
     """An empty viewer without a visible window, the same for all tests that do not make their own."""
     yield from empty_viewer(request, is_shown=False)
+
+
+@pytest.fixture
+def undrawn():
+    """Leave the canvas of ``shown_viewer`` empty, for tests about something else than drawing."""
 
 
 @pytest.fixture

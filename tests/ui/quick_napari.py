@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import types
+from contextlib import suppress
 from types import SimpleNamespace
 
 
@@ -113,12 +114,27 @@ def restyle_only_when_changed(patch):
     patch.setattr(QtViewerPushButton, "_change_selection_state", change_if_other)
 
 
-def leave_out(is_shown, patch):
-    """Leave out what no one sees in a viewer that is reused; those that a test makes itself have everything."""
-    create_controls_when_selected(patch)
-    if not is_shown:
-        create_no_visuals(patch)
-        draw_no_thumbnails(patch)
+def update_shortcuts_when_seen(patch):
+    """Keep hidden welcome screens from listing shortcuts again for each of those that a viewer binds."""
+    with suppress(ImportError):  # older versions of napari have another one
+        from napari._qt.widgets.qt_welcome import QtWelcomeWidget
+        from qtpy.compat import isalive
+
+        refresh = QtWelcomeWidget.refresh
+
+        def refresh_if_seen(screen, event=None):
+            if isalive(screen) and screen.isVisible():
+                refresh(screen, event)
+
+        patch.setattr(QtWelcomeWidget, "refresh", refresh_if_seen)
+
+
+def leave_out_drawing(patch):
+    """Leave out what no one sees on a canvas that is hidden, or in a test about something else than drawing."""
+    create_no_visuals(patch)
+    create_no_controls(patch)
+    draw_no_canvas(patch)
+    draw_no_thumbnails(patch)
 
 
 def create_controls_when_selected(patch):
@@ -143,7 +159,7 @@ def create_controls_when_selected(patch):
 
 
 def create_no_visuals(patch):
-    """Create no visuals of layers, for a canvas that is never drawn."""
+    """Create no visuals of layers, for a canvas that is not drawn."""
     from napari._qt.qt_viewer import QtViewer
     from napari._vispy.canvas import VispyCanvas
 
@@ -151,8 +167,32 @@ def create_no_visuals(patch):
     patch.setattr(VispyCanvas, "_remove_layer", lambda *_: None)
 
 
+def create_no_controls(patch):
+    """Create no controls of layers, also not of the selected one."""
+    from napari._qt.layer_controls.qt_layer_controls_container import QtLayerControlsContainer
+
+    for name in ("_add", "_remove", "_populate"):
+        patch.setattr(QtLayerControlsContainer, name, lambda *_: None)
+
+
+def draw_no_canvas(patch):
+    """Leave a canvas empty, which takes as long as there are pixels; napari's own callbacks of drawing are called.
+
+    What the mouse is at is still found by drawing.
+    """
+    from napari._vispy.canvas import NapariSceneCanvas
+
+    draw = NapariSceneCanvas._draw_scene
+
+    def draw_to_pick(canvas, *args, **kwargs):
+        if canvas.scene.picking:
+            draw(canvas, *args, **kwargs)
+
+    patch.setattr(NapariSceneCanvas, "_draw_scene", draw_to_pick)
+
+
 def draw_no_thumbnails(patch):
-    """Draw no thumbnails of layers, for a list that is never drawn; napari draws one whenever a layer changes."""
+    """Draw no thumbnails of layers, for a list that no one looks at; napari draws one whenever a layer changes."""
     from napari.layers import Image, Labels, Points, Shapes
 
     for kind in (Image, Labels, Points, Shapes):

@@ -18,7 +18,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QDialog, QDockWidget, QWidget
-from quick_napari import leave_out
+from quick_napari import create_controls_when_selected, leave_out_drawing
 
 NOT_RESTORED = {"layers", "size", "status"}  # emptied; follows the window; follows the cursor
 SHOWN_SIZE = (800, 520)  # nearly the smallest: without a GPU, drawing takes as long as there are pixels
@@ -32,14 +32,17 @@ class ReusedViewer:
         self._viewer = None
         self._is_shown = False
         self._patches = ExitStack()
+        self._patches_of_test = ExitStack()
 
-    def get(self, is_shown, qtbot):
+    def get(self, is_shown, qtbot, *, is_drawn):
         """Return an empty viewer."""
         if self._viewer is None or is_shown != self._is_shown:
             self.close()
             self._make(is_shown, qtbot)
         # Anew for each test: every viewer model of other tests stays connected to napari's settings.
         self._callbacks = {path: emitter.callbacks for path, emitter in self._emitters()}
+        if not is_drawn:
+            leave_out_drawing(self._patches_of_test.enter_context(pytest.MonkeyPatch.context()))
         return self._viewer
 
     def _make(self, is_shown, qtbot):
@@ -65,7 +68,7 @@ class ReusedViewer:
         enter(patch.object(NapariApplication, "get_app_model", return_value=app))
         enter(patch.object(StatusChecker, "start", lambda *_: None))
         enter(patch.object(QtViewer, "_get_console", lambda *_: _no_console()))
-        leave_out(is_shown, enter(pytest.MonkeyPatch.context()))
+        create_controls_when_selected(enter(pytest.MonkeyPatch.context()))
         self._viewer, self._is_shown = Viewer(show=is_shown, show_welcome_screen=False), is_shown
         self._window = self._viewer.window._qt_window
         if is_shown:
@@ -92,6 +95,8 @@ class ReusedViewer:
         for dock in added:
             self._viewer.window.remove_dock_widget(dock)
         self._qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        self._patches_of_test.close()
+        self._disconnect_other_canvases()
         self._restore()
         left = self._left()
         if left:
@@ -122,6 +127,17 @@ class ReusedViewer:
             self._window.restoreState(self._arrangement)
         if self._window.size() != self._size:
             self._window.resize(self._size)
+
+    def _disconnect_other_canvases(self):
+        """Disconnect the models of second views from napari's settings, which napari itself never does."""
+        from napari.settings import get_settings
+
+        theme = get_settings().appearance.events.theme
+        for callback in theme.callbacks:
+            owner = callback[0]() if isinstance(callback, tuple) else callback
+            is_own = callback in self._callbacks["settings.appearance.theme"]
+            if isinstance(owner, EventEmitter) and _is_canvas_or_gone(owner.source) and not is_own:
+                theme.disconnect(callback)
 
     def _left(self):
         left = [f"{path}: {value}" for path, _, _, value in self._state() if not _is_same(value, self._values[path])]
@@ -175,6 +191,7 @@ class ReusedViewer:
             self._viewer.close()
         self._viewer = self._window = self._docks = self._old_extras = None
         self._values = self._keys = self._callbacks = None
+        self._patches_of_test.close()
         self._patches.close()
         gc.unfreeze()
         self._qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
@@ -211,6 +228,10 @@ def _is_same(value, other):
         return value is other or bool(value == other)
     except ValueError:  # arrays
         return np.array_equal(value, other)
+
+
+def _is_canvas_or_gone(model):
+    return model is None or type(model).__module__ == "napari.components.canvas"
 
 
 def _key_of(callback):

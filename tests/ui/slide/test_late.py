@@ -10,7 +10,7 @@ import pytest
 from answers import add_risk, risk_answer
 from napari.layers import Layer
 from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, read_depth, write_depth
@@ -20,7 +20,7 @@ from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.widgets.job import tasks
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 FOLDS = ("worklist", "measurement", "side_by_side", "options", "depth", "risk", "regions", "correlation")
 KEPT = DepthReading(
     when="2026-01-01T10:00:00+00:00",
@@ -102,6 +102,7 @@ def test_stored_results_are_shown_and_changed_when_sections_are_first_opened(nev
     assert kept.label_text("risk_verdict").startswith("metastasis 0.30")
 
 
+@pytest.mark.usefixtures("shown_viewer")
 def test_all_sections_appear_and_disappear_with_the_slide(person, slide_path):
     dock = person.dock
     folds = [getattr(dock, f"{name}_section") for name in FOLDS]

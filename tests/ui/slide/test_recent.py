@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_slides import draw_slide
 from qtpy.QtWidgets import QLabel
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from conftest import photograph, wait_until_idle
 from napari_melanoma.core.context import RunContext
@@ -24,7 +24,7 @@ from napari_melanoma.ui.widgets.recent_files import (
 )
 from napari_melanoma.ui.widgets.settings import DockSettings
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
 def test_the_latest_path_is_the_first(home):
@@ -66,14 +66,14 @@ def follows(person, name):
 
 def test_recent_slides_are_listed_and_open(person, slide_path, tmp_path):
     label = person.finds(QLabel, "welcome_recent")
-    assert not label.isVisible()
+    assert not label.isVisibleTo(person.dock)
     odd = tmp_path / "a 'b' & 100 %.tif"
     person.opens_slides(slide_path)
     person.opens_slides(draw_slide(odd, tint=4))
     person.clicks("close_slide")
     person.clicks("close_slide")
     person.waits()
-    person.until(label.isVisible)
+    person.until(lambda: label.isVisibleTo(person.dock))
     assert list(links_of(person)) == ["clear", slide_path.name, odd.name]  # the one that was shown last is the first
     label.linkHovered.emit(links_of(person)[odd.name])
     assert label.toolTip() == str(odd)
@@ -104,7 +104,7 @@ def test_a_file_that_is_gone_can_be_removed_and_the_list_be_cleared(person, slid
     assert links_of(person)["lung.zarr/image0"].endswith(f":{folder}")
 
     follows(person, "clear")
-    assert not person.finds(QLabel, "welcome_recent").isVisible()
+    assert not person.finds(QLabel, "welcome_recent").isVisibleTo(person.dock)
     assert RecentPaths(person.dock.settings, RECENT_SLIDES).paths == []
 
 

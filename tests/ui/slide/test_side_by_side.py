@@ -12,14 +12,13 @@ from qtpy.QtWidgets import QAbstractButton, QLabel
 from scipy import ndimage
 from slide_stage import FIXTURES
 
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.slides import alignment
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
-
-# The second view connects napari's settings to itself, for as long as the viewer lives.
-pytestmark = pytest.mark.own_viewer
 
 
 def presses(person, name):
@@ -98,27 +97,27 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     person.waits()
 
 
-def write_section(path, angle=0.0, size=1.0):
+def write_section(path, angle=0.0):
     """Write a section of tissue with structure on glass, turned counterclockwise by an angle."""
     resolution = {"resolution": (1e4 / MPP, 1e4 / MPP), "resolutionunit": "CENTIMETER"}
-    tifffile.imwrite(path, draw_section(angle, size), tile=(128, 128), photometric="rgb", metadata=None, **resolution)
+    tifffile.imwrite(path, draw_section(angle), tile=(128, 128), photometric="rgb", metadata=None, **resolution)
     return path
 
 
 @functools.cache
-def draw_section(angle, size):
+def draw_section(angle):
     rng = np.random.default_rng(3)
     layers = [ndimage.gaussian_filter(rng.normal(size=(512, 512)), sigma) * sigma for sigma in (3, 6, 12, 24)]
     rows, columns = np.indices((512, 512))
-    inside = np.hypot((rows - 250) / 190, (columns - 240) / 130) / size + 0.3 * layers[3] < 1
+    inside = np.hypot((rows - 250) / 190, (columns - 240) / 130) + 0.3 * layers[3] < 1
     amount = np.where(inside, np.clip(0.5 + 0.25 * sum(layers[:3]), 0.1, 1), 0)
     amount = ndimage.rotate(amount, angle, reshape=False, order=1)
     return (255 * (1 - amount[..., None] * np.array((0.4, 0.7, 0.3)))).astype(np.uint8)
 
 
-def test_second_view_shows_results_and_scale_bar_and_other_tissue_is_not_registered(analysed, tmp_path):
+def test_second_view_shows_results_and_scale_bar_and_other_tissue_is_not_registered(analysed, tmp_path, monkeypatch):
     person, dock = analysed, analysed.dock
-    person.opens_slides(write_section(tmp_path / "he.tif", size=0.25))  # little to compare
+    person.opens_slides(draw_slide(tmp_path / "he.tif", tint=40))
     dock.side_by_side_section.toggleButton().click()
     presses(person, "beside_show")
     beside = dock.sections.side_by_side.model
@@ -134,6 +133,10 @@ def test_second_view_shows_results_and_scale_bar_and_other_tissue_is_not_registe
     assert not get_scale_bar(beside).visible
     assert not get_scale_bar(person.viewer).visible
 
+    def refuse(*_):
+        raise MelanomaError("the images do not fit together")
+
+    monkeypatch.setattr(alignment, "register_slides", refuse)
     before = beside.layers[0].affine.affine_matrix
     presses(person, "beside_register")
     person.until(lambda: "do not fit together" in dock.status.text)

@@ -13,7 +13,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QCheckBox, QMessageBox, QSlider, QToolButton
-from slide_stage import FIXTURES, with_slide_dock
+from slide_stage import UNSEEN, with_slide_dock
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.notes import (
@@ -33,7 +33,7 @@ from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.viewer.view_memory import center_view, is_fitted
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 PLACES = ((100.0, 120.0, 200.0), (300.0, 150.0, 100.0), (250.0, 400.0, 60.0))
 NO_KEY, SHIFT_ALT = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifier
 
@@ -65,6 +65,7 @@ def place_of(person):
 
 
 @pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
 def test_back_and_forward_among_settled_views(person, slide_path):
     person.opens_slides(slide_path)
     person.until(lambda: len(person.dock.view_history.trail.views) == 1)
@@ -177,6 +178,7 @@ def closes_the_dock_and_opens_another(person, qtbot):
     return [other]
 
 
+@pytest.mark.usefixtures("shown_viewer")
 def test_view_is_saved_after_a_while_and_when_the_dock_is_hidden_or_deleted(person, slide_path, monkeypatch):
     open_located(person, slide_path)
     folder = person.dock.result_location.folder
@@ -213,6 +215,7 @@ def test_view_is_saved_after_a_while_and_when_the_dock_is_hidden_or_deleted(pers
     assert stored_place(folder) == pytest.approx(PLACES[1])
 
 
+@pytest.mark.usefixtures("shown_viewer")
 def test_the_view_of_each_of_several_slides_is_kept(person, slide_path, tmp_path, monkeypatch):
     dock, second = person.dock, draw_slide(tmp_path / "second.tif", tint=3)
     # It is saved on switching.
