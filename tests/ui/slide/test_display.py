@@ -176,7 +176,7 @@ def test_channels_have_rows_instead_of_the_controls_of_brightfield(cells, slide_
     assert brightfield.isEnabled()
 
 
-def test_channels_are_shown_and_hidden(cells) -> None:
+def test_channels_are_shown_and_hidden_and_rows_follow_the_layers(cells) -> None:
     listed = channels(cells)
     listed.topLevelItem(0).setCheckState(0, Qt.CheckState.Unchecked)
     assert visible(cells) == [False, True]
@@ -198,6 +198,8 @@ def test_channels_are_shown_and_hidden(cells) -> None:
     presses(cells, "channel_only")
     assert visible(cells) == [True, False]
     assert [row[0] for row in rows(cells)] == [True, False]
+    presses(cells, "channels_all")
+    check_rows(cells)
 
 
 @pytest.mark.both_qts
@@ -231,7 +233,8 @@ def test_limits_gamma_and_color_of_the_current_channel_are_set(cells) -> None:
     assert (list(first.contrast_limits), first.gamma, get_channel_color(first)) == (others, 1, (0, 0, 255))
 
 
-def test_rows_follow_changes_in_the_layer_controls_and_removed_layers(cells) -> None:
+def check_rows(cells) -> None:
+    """Rows follow changes in the layer controls, and removed layers."""
     first, second = cells.dock.slide.layers
     first.visible, first.colormap, first.contrast_limits, first.gamma = False, "magenta", (10, 900), 0.8
     assert rows(cells)[0] == (False, "#ff00ff", "DAPI")

@@ -77,12 +77,15 @@ def test_every_option_has_a_control(everything):
     assert set(UNUSUAL["stain"]) == set(StainConfig.model_fields)
 
 
-@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
-def test_shown_options_are_returned(person, slide_path, everything, is_open):
-    dock = person.dock
+def test_shown_options_are_returned_before_and_after_the_section_is_opened(person, slide_path, everything):
     person.opens_slides(slide_path)
-    if is_open:
-        opens_fold(person)
+    check_returned_options(person.dock, everything)
+    person.dock.set_options(SlideOptions())
+    opens_fold(person)
+    check_returned_options(person.dock, everything)
+
+
+def check_returned_options(dock, everything):
     for options in (SlideOptions(), everything, SlideOptions(stain=StainConfig()), SlideOptions()):
         asked = options.model_copy(update={"model": "tiny", "lesions": dock.get_options(dock.slide.info).lesions})
         dock.set_options(asked)
@@ -91,11 +94,12 @@ def test_shown_options_are_returned(person, slide_path, everything, is_open):
     assert dock.options_section.text() == "Options  (30 changed)"
 
 
-def test_options_are_stored_and_used_by_the_analysis(person, launched, slide_path):
+def test_options_are_stored_and_used_by_the_analysis_and_invalid_ones_block_it(person, launched, slide_path):
     dock = person.dock
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
     opens_fold(person)
+    check_invalid_options(person)
     stain = person.finds(QComboBox, "slide.stain")
     assert [stain.itemText(place) for place in range(5)] == ["none", "macenko", "reinhard", "histogram", "standardise"]
     assert not person.finds(QWidget, "slide.stain.least_density").isVisibleTo(person.dock)
@@ -110,15 +114,14 @@ def test_options_are_stored_and_used_by_the_analysis(person, launched, slide_pat
     person.waits()
 
 
-def test_invalid_options_are_shown_and_block_the_analysis(person, launched, slide_path, tmp_path):
+def check_invalid_options(person):
+    """Invalid options are shown, and block the analysis."""
     dock = person.dock
-    person.opens_slides(slide_path)
     dock.model_picker.model = "tiny"
     dock.model_picker.changed.emit()
-    opens_fold(person)
     assert dock.analyze_button.isEnabled()
     line = person.finds(QLineEdit, "slide.stain_reference")
-    line.setText(str(tmp_path / "gone.png"))
+    line.setText(str(dock.slide.info.path.with_name("gone.png")))
     assert not dock.analyze_button.isEnabled()
     assert "Reference image: file not found" in dock.analyze_button.toolTip()
     assert person.finds(QLabel, "slide.stain_reference.fault").text() == "file not found"

@@ -69,7 +69,7 @@ def point_on_slide(person, at):
     return person.dock.slide.to_slide(tuple(world))
 
 
-def test_keys_work_once_a_slide_is_opened_if_the_pointer_is_on_the_image_already(person, slide_path):
+def test_keys_act_on_the_image_once_a_slide_is_opened_and_after_a_position_was_entered(person, slide_path):
     window, canvas = person.dock.window(), find_canvas(person.dock.window())
     around = next(parent for parent in window.findChildren(QWidget) if type(parent).__name__ == "QtViewer")
     window.activateWindow()
@@ -78,14 +78,13 @@ def test_keys_work_once_a_slide_is_opened_if_the_pointer_is_on_the_image_already
     person.opens_slides(slide_path)
     assert QApplication.focusWidget() is canvas
 
-
-def test_keys_act_on_the_image_after_a_position_was_entered(reader):
-    field = reader.finds(QLineEdit, "go_to")
+    focus_canvas(person)
+    field = person.finds(QLineEdit, "go_to")
     field.setFocus()
-    reader.types("go_to", "over there")
+    person.types("go_to", "over there")
     assert QApplication.focusWidget() is field  # to be corrected
-    reader.types("go_to", "0.1, 0.05")
-    assert QApplication.focusWidget() is reader.canvas
+    person.types("go_to", "0.1, 0.05")
+    assert QApplication.focusWidget() is canvas
 
 
 def test_keys_move_the_view_and_zoom(reader, monkeypatch, tmp_path):
@@ -412,7 +411,8 @@ def test_a_released_drag_glides_to_a_stop_or_until_it_is_stopped(lively):
     assert view_of(lively).center[1] >= 10 - dragged - 1
 
 
-def test_a_drag_glides_although_it_is_handled_or_drawn_late(lively, monkeypatch):
+def check_late_drag(lively, monkeypatch):
+    """A drag glides although it is handled or drawn late."""
     with monkeypatch.context() as patch:
         patch.setattr(kinetic, "perf_counter", perf_counter)
         times = iter((1.0, 1.01, 1.02, 1.03))
@@ -440,7 +440,10 @@ def test_a_drag_glides_although_it_is_handled_or_drawn_late(lively, monkeypatch)
     lively.until(lambda: camera.center[1] < 250)
 
 
-def test_what_is_no_throw_does_not_glide(lively, monkeypatch):
+def test_a_drag_that_is_late_glides_and_what_is_no_throw_does_not(lively, monkeypatch):
+    with monkeypatch.context() as patch:
+        check_late_drag(lively, patch)
+    rests(lively)
     lively.kinetic.is_reduced = True  # less motion is wanted
     drag(lively)
     assert not lively.kinetic.is_gliding

@@ -127,7 +127,8 @@ def test_the_slide_gets_the_width_of_the_window(reader):
         assert dock.body.isVisible()
 
 
-def test_everything_is_as_before_with_another_dock_in_tabs(reader):
+def test_everything_is_as_before_after_errors_and_with_another_dock_in_tabs(reader, monkeypatch):
+    check_errors(reader, monkeypatch)
     for name in ("Case", "Slide"):
         show_dock(reader.viewer, name)
     for front, how in (("Slide", "twice"), ("Slide", "button"), ("Case", "escape")):
@@ -149,12 +150,20 @@ def test_everything_is_as_before_with_another_dock_in_tabs(reader):
         assert not is_on(reader), how
         assert describe(reader) == before, how
 
+    # napari stores the layout of a closing window.
+    press(reader, Qt.Key.Key_F8)
+    assert is_on(reader)
+    assert not reader.dock.reading_mode.mode.eventFilter(reader.window, QCloseEvent())
+    reader.qtbot.wait(50)
+    assert describe(reader)["state"] == before["state"]
+
 
 def visible_docks(person):
     return {one.windowTitle() for one in person.window.findChildren(QDockWidget) if one.isVisible()}
 
 
-def test_after_an_error_and_for_a_closing_window_the_layout_is_the_usual_one(reader, monkeypatch):
+def check_errors(reader, monkeypatch):
+    """After an error in any part of the mode the layout is the usual one."""
     before = describe(reader)
 
     def fail(*_):
@@ -168,16 +177,14 @@ def test_after_an_error_and_for_a_closing_window_the_layout_is_the_usual_one(rea
         reader.qtbot.wait(50)
         assert not is_on(reader), part
         assert describe(reader) == before, part
-    press(reader, Qt.Key.Key_F8)
-    assert is_on(reader)
-    assert not reader.dock.reading_mode.mode.eventFilter(reader.window, QCloseEvent())
-    reader.qtbot.wait(50)
-    assert describe(reader)["state"] == before["state"]  # napari stores it
 
 
 @pytest.mark.both_qts
-def test_the_mode_ends_with_its_dock_and_with_its_slide(reader, slide_path):
+def test_full_screen_ends_with_the_mode_and_the_mode_with_its_dock_and_its_slide(reader, slide_path):
     frame, dock = reader.dock.parentWidget(), reader.dock
+    check_full_screen(reader)
+    focus_canvas(reader, 1366)
+
     # A floating dock joins the window, and floats again.
     frame.setFloating(True)
     reader.qtbot.wait(50)
@@ -258,10 +265,10 @@ def test_opening_another_dock_leaves_the_mode(reader):
         assert visible_docks(reader) >= {"layer list", "layer controls"}, when
 
 
-@pytest.mark.own_viewer  # the second view stays connected to napari's settings
-def test_the_second_view_stays(reader, tmp_path):
-    dock, both = reader.dock, {"Second slide", "Slide"}
+def test_the_second_view_stays_and_narrow_views_are_offered_the_width_of_the_window(reader, tmp_path, monkeypatch):
     reader.opens_slides(draw_slide(tmp_path / "second.tif", tint=20))
+    check_narrow_views(reader, monkeypatch)
+    dock, both = reader.dock, {"Second slide", "Slide"}
     focus_canvas(reader, 1700)
     for opened in ("during the mode", "before it"):
         if opened == "before it":
@@ -272,6 +279,7 @@ def test_the_second_view_stays(reader, tmp_path):
         reader.window.findChild(QAbstractButton, "beside_show").click()
         reader.qtbot.wait(300)
         if opened == "before it":
+            assert dock.status.text == ""  # in a wide window there is nothing to offer
             press(reader, Qt.Key.Key_F8)
         assert is_on(reader), opened
         assert visible_docks(reader) == both, opened
@@ -290,10 +298,9 @@ def frames(reader):
     return {one.windowTitle(): one for one in reader.window.findChildren(QDockWidget) if one.isVisible()}
 
 
-@pytest.mark.own_viewer  # the second view stays connected to napari's settings
-def test_narrow_views_are_offered_the_width_of_the_window(reader, tmp_path, monkeypatch):
+def check_narrow_views(reader, monkeypatch):
+    """Narrow views are offered the width of the window, and the mode gives it to them."""
     dock, status = reader.dock, reader.dock.status
-    reader.opens_slides(draw_slide(tmp_path / "second.tif", tint=20))
     focus_canvas(reader, 1100)
     dock.side_by_side_section.expand(animate=False)
     show = dock.findChild(QAbstractButton, "beside_show")
@@ -321,7 +328,8 @@ def test_narrow_views_are_offered_the_width_of_the_window(reader, tmp_path, monk
     reader.window.resizeDocks([second], [second.width() - 60], Qt.Orientation.Horizontal)
     reader.qtbot.wait(100)
     width = second.width()
-    for layer in dock.slide.layers:
+    hidden = dock.slide.layers
+    for layer in hidden:
         layer.visible = False
     dock.reading_mode.toggle()
     reader.qtbot.wait(2 * WIDEN_MS)
@@ -341,18 +349,13 @@ def test_narrow_views_are_offered_the_width_of_the_window(reader, tmp_path, monk
     assert (status.text, second.width()) == ("", width)
     show.click()
     reader.qtbot.wait(300)
-
-    # In a wide window there is nothing to offer.
-    focus_canvas(reader, 1600)
-    show.click()
-    reader.qtbot.wait(300)
-    assert status.text == ""
-    show.click()
-    reader.qtbot.wait(300)
+    for layer in hidden:
+        layer.visible = True
+    dock.side_by_side_section.collapse(animate=False)
 
 
-@pytest.mark.both_qts
-def test_full_screen_ends_with_the_mode_and_a_maximized_window_stays_so(reader):
+def check_full_screen(reader):
+    """Full screen ends with the mode, and a maximized window stays maximized."""
     window, maximized = reader.window, Qt.WindowState.WindowMaximized
     press(reader, Qt.Key.Key_F8)
     button = reader.dock.reading_mode.mode.toolbar.full_screen_button
@@ -377,6 +380,9 @@ def test_full_screen_ends_with_the_mode_and_a_maximized_window_stays_so(reader):
         clicks_bar(reader, "reading_full_screen")
         reader.until(lambda is_full=is_full: window.isFullScreen() == is_full)
         assert window.windowState() & maximized
+    press(reader, Qt.Key.Key_F8)
+    window.showNormal()
+    reader.qtbot.wait(100)
 
 
 def test_escape_ends_drawing_first_and_the_focus_returns_to_its_field(reader):
@@ -453,8 +459,12 @@ def test_a_tab_shows_its_section_closes_by_its_title_and_follows_the_theme(reade
         reader.viewer.theme = "dark"
 
 
-def test_the_toolbar_acts_on_the_view(reader, tmp_path):
+def test_the_toolbar_acts_on_the_view_shows_messages_and_cancels(reader, launched, tmp_path, monkeypatch):
     press(reader, Qt.Key.Key_F8)
+    check_messages(reader, monkeypatch)
+    check_cancel(reader, launched, monkeypatch)
+
+    # It acts on the view.
     mode, dock = reader.dock.reading_mode.mode, reader.dock
     clicks_bar(reader, "magnify_10")
     assert get_camera(reader.viewer).zoom == pytest.approx(1)
@@ -483,10 +493,10 @@ def test_the_toolbar_acts_on_the_view(reader, tmp_path):
     assert mode.toolbar.slide_combo.currentText() == "section.tif"
 
 
-def test_the_toolbar_shows_messages_with_links_and_cancels_what_is_running(reader, launched, monkeypatch):
+def check_cancel(reader, launched, monkeypatch):
+    """The toolbar cancels what is running."""
     canceled = []
     monkeypatch.setattr(reader.dock.opener, "cancel", lambda: canceled.append("opening"))
-    press(reader, Qt.Key.Key_F8)
     button = reader.dock.reading_mode.mode.toolbar.cancel_button
     assert not button.isVisible()
     reader.dock.status.begin("storing", "Storing ...")
@@ -510,6 +520,9 @@ def test_the_toolbar_shows_messages_with_links_and_cancels_what_is_running(reade
     reader.until(lambda: not reader.dock.run_panel.active)
     reader.waits()
 
+
+def check_messages(reader, monkeypatch):
+    """The toolbar shows messages with links, and shortens long ones."""
     opened = []
     monkeypatch.setattr("napari_melanoma.ui.slide.dock.QDesktopServices.openUrl", lambda url: opened.append(url))
     label = reader.dock.reading_mode.mode.toolbar.message_label

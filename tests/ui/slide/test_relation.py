@@ -28,10 +28,16 @@ def opens_fold(person):
     return person.finds(LesionScatterPlot, "relation_plot")
 
 
-def test_fewer_than_three_lesions_are_plotted_without_correlation(analysed):
+def test_plot_follows_the_lesions_and_fewer_than_three_have_no_correlation(analysed):
     plot = opens_fold(analysed)
     assert "at least three lesions; there are 2 lesions" in analysed.label_text("relation_words")
     assert len(plot.marks) == 2
+    analysed.dock.lesion_table.selectAll()
+    analysed.clicks("lesion_merge")
+    analysed.until(lambda: len(plot.marks) == 1)
+    analysed.waits()
+    assert "there is 1 lesion." in analysed.label_text("relation_words")
+    check_order_of_marks(plot)
 
 
 def test_without_lesions_there_is_no_correlation(person, slide_path):
@@ -97,16 +103,6 @@ def test_slides_without_a_pixel_size_are_left_out(analysed):
     assert all("mm²" in mark.description for mark in plot.marks)
 
 
-def test_plot_follows_the_lesions(analysed):
-    person, dock = analysed, analysed.dock
-    plot = opens_fold(person)
-    dock.lesion_table.selectAll()
-    person.clicks("lesion_merge")
-    person.until(lambda: len(plot.marks) == 1)
-    person.waits()
-    assert "there is 1 lesion." in person.label_text("relation_words")
-
-
 @pytest.mark.parametrize(
     ("found", "lesions", "slides", "text"),
     [
@@ -122,8 +118,8 @@ def test_describe_correlation(found, lesions, slides, text):
     assert text in describe_correlation(found, lesions, slides)
 
 
-def test_marks_are_ordered_by_area_within_the_axes(analysed):
-    plot = opens_fold(analysed)
+def check_order_of_marks(plot):
+    """Marks are ordered by area within the axes."""
     for areas in ((1.0, 2.0, 3.0), (0.001, 0.1, 40.0), (2.0, 2.0, 2.0)):  # even, wide, alike
         marks = [
             LesionMark(area, share, False, "", number)

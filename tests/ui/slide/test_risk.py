@@ -98,14 +98,6 @@ def layer(person, role):
     return slide_layers.find_layer(person.viewer, person.dock.slide, role)
 
 
-def test_section_is_created_when_it_is_opened(person, slide_path, models):
-    person.opens_slides(slide_path)
-    assert page(person).created_view is None
-    opens(person)
-    assert page(person).created_view is not None
-    assert page(person).request_queue._client is None  # no request yet
-
-
 def test_without_a_model_the_reason_is_shown(person, slide_path, tmp_path, monkeypatch):
     monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", tmp_path / "nothing ships")
     person.opens_slides(slide_path)
@@ -116,12 +108,17 @@ def test_without_a_model_the_reason_is_shown(person, slide_path, tmp_path, monke
     assert page(person).view.estimate_button.toolTip() == "Select a model that predicts metastasis."
 
 
-def test_bundle_is_selected_by_folder_and_others_are_rejected(person, slide_path, tmp_path, models):
+def test_bundle_is_selected_by_folder_once_the_section_is_opened_and_others_are_rejected(
+    person, slide_path, tmp_path, models
+):
     from answers import add_classifier
 
     other, wrong = add_risk(tmp_path / "mine", "risk-mine", phantom=False), add_classifier(tmp_path / "mine", "naevi")
     person.opens_slides(slide_path)
+    assert page(person).created_view is None
     opens(person)
+    assert page(person).created_view is not None
+    assert page(person).request_queue._client is None  # no request yet
     picker = page(person).view.model_picker
     listed = [picker.combo.itemText(index) for index in range(picker.combo.count())]
     assert listed == ["risk-test", "risk-demo", "a folder ..."]  # the user's own first, and picked
@@ -184,9 +181,10 @@ def test_invalid_depth_shows_a_reason_and_no_number(models, shared_client, perso
     assert not [one.text() for one in labels if re.search(r"0\.39|0\.35|0\.48", one.text())]
 
 
-def test_changed_inputs_are_named(waiting):
+def test_gallery_goes_to_its_tiles_and_changed_inputs_are_named(waiting):
     person = waiting
     estimates(person, age="64", sex="male")
+    check_gallery(person)
     fills_in(person, "65")
     assert "the patient data have changed" in seen(person, "risk_old")
     assert not page(person).view.map_checks["attention"].isEnabled()
@@ -207,7 +205,6 @@ def test_changed_inputs_are_named(waiting):
     assert not page(person).view.gallery.find_button.isEnabled()
 
 
-@pytest.mark.usefixtures("shown_viewer")
 def test_maps_are_placed_on_the_slide_and_saved(waiting, slide_path):
     person, roles, times = waiting, {"attention": "attention", "grad_cam": "Grad-CAM"}, {}
     folder = person.dock.result_location.folder / "risk"
@@ -241,9 +238,9 @@ def test_maps_are_placed_on_the_slide_and_saved(waiting, slide_path):
         assert not layer(person, role).visible
 
 
-def test_gallery_goes_to_its_tiles(waiting):
-    person, view = waiting, page(waiting).view
-    estimates(person)
+def check_gallery(person):
+    """The gallery goes to its tiles."""
+    view = page(person).view
     presses(person, "risk_find")
     person.waits()
     assert seen(person, "risk_feature_1_words") == "Feature 0: AUC 0.9"
@@ -258,8 +255,9 @@ def test_gallery_goes_to_its_tiles(waiting):
     assert person.sees((256 + 64, 160 + 64))
 
 
-def test_worker_errors_are_shown_and_the_next_request_succeeds(waiting, monkeypatch):
+def test_after_cancel_and_worker_errors_the_next_request_succeeds(waiting, shared_client, monkeypatch):
     person = waiting
+    check_cancel(person, shared_client)
     for age, text in (("15", "there is no tumour"), ("13", "stopped unexpectedly")):
         estimates(person, age=age)
         assert text in person.dock.status.text
@@ -276,8 +274,8 @@ def test_worker_errors_are_shown_and_the_next_request_succeeds(waiting, monkeypa
     assert person.dock.status.text == "The risk of CMU-1_dicom was estimated."
 
 
-def test_cancel_ends_the_worker_and_a_second_click_is_ignored(waiting, shared_client):
-    person = waiting
+def check_cancel(person, shared_client):
+    """Cancel ends the worker, and a second click is ignored."""
     fills_in(person, "14")
     presses(person, "risk_estimate")
     button = page(person).view.estimate_button
