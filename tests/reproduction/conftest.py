@@ -1,4 +1,4 @@
-"""Data sets of dark disks, plans of two steps without measurements, and classifiers that are not trained."""
+"""Data sets of dark disks, plans of two steps, three folds, and classifiers that are not trained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, ReferenceCases, write_bundle
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.reproduction import budget, paper_rows
-from napari_melanoma.reproduction.budget import BudgetSize
+from napari_melanoma.reproduction.budget import BudgetSize, reduce_input
+from napari_melanoma.reproduction.papers import papers, read_paper
 from napari_melanoma.training import step_time
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, write_data
@@ -56,9 +57,10 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def patch_plan(monkeypatch: pytest.MonkeyPatch, steps: int = 2) -> None:
-    """Plan a number of steps for every row, without measuring steps or precisions."""
+def patch_plan(monkeypatch: pytest.MonkeyPatch, steps: int = 2, side: int | None = None) -> None:
+    """Plan a number of steps for every row, and smaller images if a side is given, without measuring anything."""
     monkeypatch.setattr(step_time, "measure_step", lambda recipe: COST)
+    monkeypatch.setattr(paper_rows, "reduce_input", lambda recipe, size: reduce_input(recipe, side))
     monkeypatch.setattr(budget, "choose_size", lambda *of: BudgetSize(steps, None))
     monkeypatch.setattr("napari_melanoma.runs.train.find_precision", lambda *of: "fp32")
 
@@ -127,6 +129,18 @@ def write_patients(folder: Path, count: int = PATIENTS, seed: int = 0) -> Path:
 def patients_() -> Callable[..., Path]:
     """A function that writes a data set of patients with and without metastasis."""
     return write_patients
+
+
+FOLDS = 3
+
+
+@pytest.fixture(scope="module")
+def three_folds() -> Iterator[int]:
+    """Fewer folds than the papers have: what holds of three holds of five."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in papers():
+            patch.setitem(vars(read_paper(name).file), "folds", FOLDS)
+        yield FOLDS
 
 
 OPTIONS = {"encoder": "test_efficientnet", "fusion": "none", "out_features": 8}
