@@ -22,6 +22,8 @@ from napari_melanoma.api import inputs
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.io.results import write_labels, write_rgb, write_table
+from napari_melanoma.lesion.segmentation import SegmentationModel, Segmenter
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
@@ -267,6 +269,26 @@ CALLS: dict[str, tuple[Callable[[Any], object], set[str]]] = {  # a call, and th
 }
 
 
+@pytest.fixture(scope="module")
+def segmenters() -> dict[Any, Segmenter]:
+    """The segmentation models that ``loaded_once`` has loaded."""
+    return {}
+
+
+@pytest.fixture
+def loaded_once(segmenters: dict[Any, Segmenter], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load each segmentation model once: an evaluation loads it again, also if its data turn out to be missing."""
+    load = SegmentationModel.load.__func__
+
+    def load_once(cls: type[Segmenter], info: BundleInfo, *more: Any) -> Segmenter:
+        if (key := (cls, info.path, more)) not in segmenters:
+            segmenters[key] = load(cls, info, *more)
+        return segmenters[key]
+
+    monkeypatch.setattr(SegmentationModel, "load", classmethod(load_once))
+
+
+@pytest.mark.usefixtures("loaded_once")
 @pytest.mark.parametrize("call", CALLS)
 def test_nonsense_is_refused_with_an_error_of_the_package(call: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -511,6 +533,7 @@ def test_the_page_of_the_api_lists_all_names() -> None:
     assert sorted(rows) == sorted(set(nm.__all__) - {"__version__"})
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_figures, tmp_path: Path) -> None:
     found = nm.evaluate("lesion-small", data_set, tmp_path / "old", include_seen=True)
     assert found.metrics["all"]["DI"].count == 5
@@ -556,18 +579,18 @@ def test_a_slide_is_opened_analyzed_and_measured(tmp_path: Path) -> None:
     from napari_melanoma.phantoms.slide.render import write_slide
 
     path = write_slide(
-        SlidePhantomConfig(size=(1024, 1024), mpp=1.0, lesions={"breslow_mm": 0.2}), tmp_path, "slide"
+        SlidePhantomConfig(size=(640, 640), mpp=1.0, lesions={"breslow_mm": 0.2}), tmp_path, "slide"
     ).image
     with nm.open_slide(path) as slide:
-        assert slide.level_shapes[0] == (1024, 1024)
+        assert slide.level_shapes[0] == (640, 640)
         assert slide.pixel_size_um == (1.0, 1.0)
         assert slide.read(0, 0, 10, 20).shape == (10, 20, 3)
         assert max(slide.thumbnail(64).shape) == 64
-        assert repr(slide).startswith("SlideImage(name='slide', levels=((1024, 1024), ")
+        assert repr(slide).startswith("SlideImage(name='slide', levels=((640, 640), ")
         for wrong in ((0, 0, 1, 1, 99), ("0", 0, 1, 1), (0, 0, -1, 1), (0, 0, 1, None), (0, 0, 1, 1, "0")):
             with pytest.raises(nm.InputError, match=r"levels 0 to|must be an integer|a rectangle has"):
                 slide.read(*wrong)
-        assert slide.thumbnail(5000).shape == (1024, 1024, 3)  # not enlarged
+        assert slide.thumbnail(5000).shape == (640, 640, 3)  # not enlarged
         assert repr(slide.info).startswith("SlideInfo(name='slide', format=")
         assert len(repr(slide.info)) < 300
         assert "magnification" in (type(slide).info.__doc__ or "")
