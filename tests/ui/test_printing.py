@@ -45,7 +45,7 @@ REPORTS = {
 }
 
 
-@pytest.fixture(params=REPORTS)
+@pytest.fixture(scope="module", params=REPORTS)
 def document(request: pytest.FixtureRequest, qapp: object) -> Iterator[QTextDocument]:
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from click_tool import use_tool
+from lesion_stage import FIXTURES
+from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QMenu, QPushButton, QToolButton
+from qtpy.QtWidgets import QMenu, QPushButton, QToolButton
 
 from conftest import photograph
 from napari_melanoma.core.context import RunContext
@@ -20,6 +21,8 @@ from napari_melanoma.ui.lesion.adoption import LabelsSource
 from napari_melanoma.ui.lesion.adoption import read_mask as read_labels
 from napari_melanoma.ui.lesion.recovery import find_recovery
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
+
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 TWO = ((60, 45, 20), (60, 115, 20))
 
@@ -140,28 +143,25 @@ PLACES = {  # how both layers lie: shape of the labels, options of the photograp
 }
 
 
-def test_layers_are_resampled_to_the_photograph(person):
+@pytest.mark.parametrize(("shape", "photo", "labels"), PLACES.values(), ids=PLACES)
+def test_layers_are_resampled_to_the_photograph(shape, photo, labels):
     expected = np.zeros((120, 160), bool)
     expected[30:60, 40:80] = True
-    for place, (shape, photo, labels) in PLACES.items():
-        rows, columns = shape[-2:]
-        data = np.zeros(shape, np.uint8)
-        data[..., rows // 4 : rows // 2, columns // 4 : columns // 2] = 1
-        person.opens(**photo)
-        adopts(person, data, **labels)
-        assert np.array_equal(person.mask, expected), place
-        person.viewer.layers.clear()
-        person.waits()
+    rows, columns = shape[-2:]
+    data = np.zeros(shape, np.uint8)
+    data[..., rows // 4 : rows // 2, columns // 4 : columns // 2] = 1
+    source = LabelsSource.from_layers(Labels(data, **labels), Image(photograph(), rgb=True, **photo))
+    assert np.array_equal(read_labels("1", source, None, LesionOptions(), RunContext()).mask, expected)
 
 
 def test_labels_that_are_moved_are_cut_and_reported(person):
-    person.opens()
-    adopts(person, two_labels(), translate=(60, 0))
+    person.opens(scale=(20, 20), units="um", translate=(100, 100))
+    adopts(person, two_labels(), scale=(0.02, 0.02), units="mm", translate=(1.3, 0.1))
     assert person.mask[100:, 30:59].all()
     assert "3 lesions" in person.dock.status.text
     labels = np.zeros((120, 160), np.uint8)
     labels[:20, :20], labels[100:, 100:] = 1, 2
-    adopts(person, labels, name="other", translate=(60, 0))
+    adopts(person, labels, name="other", scale=(20, 20), units="um", translate=(1300, 100))
     menu = person.dock.findChild(QMenu, "labels_layers")
     assert [action.text() for action in menu.actions()] == ["other", "cells"]
     menu.actions()[0].trigger()
@@ -214,11 +214,9 @@ def test_labels_replace_a_mask_that_a_closed_dock_left(person):
     person.draws(person.layer("mask"), [(10, 100), (10, 140)])
     person.waits()
     drawn = person.mask.copy()
-    person.viewer.window.remove_dock_widget(person.dock)
-    person.dock.deleteLater()
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    person.closes()
     person.viewer.add_labels(two_labels(), name="cells")
-    _, person.dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
+    person.reopens()
     person.clicks("use_labels")
     person.waits()
     assert np.array_equal(person.mask, person.lesion.result.mask)
@@ -238,8 +236,18 @@ def test_adopted_labels_are_corrected_by_clicks(person):
     assert not person.mask[30, 125]
     assert person.lesion.result.provenance["labels_layer"]["name"] == "cells"
     assert "prompts" in person.lesion.result.provenance
+    # A click of another lesion keeps the labels.
+    person.clicks("new_lesion")
+    use_tool(person.viewer, "mole", (60, 100))
+    person.waits()
+    assert person.mask[60, 100]
+    assert person.mask[50, [45, 60]].all()
+    assert not person.mask[30, 125]
+    assert set(person.lesion.result.provenance) >= {"labels_layer", "prompts"}
+    # The labels can be used again.
     person.clicks("use_labels")
     person.waits()
     assert not person.dock.prompt_tool.button.isChecked()
     assert person.mask[30, 125]
+    assert not person.mask[60, 100]
     assert "prompts" not in person.lesion.result.provenance

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from lesion_stage import FIXTURES
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QDoubleSpinBox, QSlider, QSpinBox, QTableView
+
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 PATIENCE_MS = 60_000
 
@@ -19,7 +22,7 @@ def analyzed(person):
     return person
 
 
-def test_everything_follows_the_brush_its_undo_and_the_reset(analyzed):
+def test_everything_follows_the_brush_and_scribbles_their_undo_and_the_reset(analyzed):
     labels, slider = analyzed.layer("mask"), analyzed.finds(QSlider, "threshold_slider")
     before, model = analyzed.lesion.result, analyzed.mask.copy()
     table = analyzed.finds(QTableView, "measurements").model()
@@ -64,6 +67,30 @@ def test_everything_follows_the_brush_its_undo_and_the_reset(analyzed):
     analyzed.waits()
     assert np.array_equal(analyzed.mask, drawn)
     assert not slider.isEnabled()
+    # Scribbles update the mask, and undo reverts it.
+    analyzed.clicks("apply")
+    assert "Draw strokes" in analyzed.dock.status.text
+    before = analyzed.mask.copy()
+    analyzed.clicks("outside")
+    strokes = analyzed.layer("scribbles")
+    assert analyzed.viewer.layers.selection.active == strokes
+    assert (strokes.mode, strokes.selected_label) == ("paint", 2)
+    analyzed.draws(strokes, [(60, 60), (60, 75)], label=2, brush=5)
+    analyzed.clicks("inside")
+    analyzed.draws(strokes, [(60, 110), (60, 120)], label=1, brush=5)
+    analyzed.clicks("apply")
+    analyzed.waits()
+    assert not analyzed.mask[60, 65]
+    assert analyzed.mask[60, 115]
+    assert analyzed.lesion.corrected
+    assert analyzed.viewer.layers.selection.active == analyzed.layer("mask")
+    analyzed.layer("mask").undo()
+    analyzed.waits()
+    assert np.array_equal(analyzed.mask, before)
+    analyzed.clicks("clear")
+    assert not strokes.data.any()
+    strokes.undo()
+    assert strokes.data.any()
 
 
 def test_the_contour_follows_the_threshold_at_once_and_the_mask_after_a_pause(person, qtbot):
@@ -88,22 +115,6 @@ def test_the_contour_follows_the_threshold_at_once_and_the_mask_after_a_pause(pe
     assert person.dock.options().threshold is None
 
 
-def test_the_roi_follows_its_options_and_the_threshold_is_reset_to_the_default(analyzed, qtbot):
-    box = analyzed.lesion.result.roi.box
-    analyzed.finds(QDoubleSpinBox, "margin").setValue(50)
-    analyzed.finds(QSpinBox, "side").setValue(64)
-    analyzed.finds(QComboBox, "background").setCurrentIndex(1)
-    qtbot.waitUntil(lambda: analyzed.lesion.result.roi.image.shape == (64, 64, 3), timeout=PATIENCE_MS)
-    assert analyzed.lesion.result.roi.box.height > box.height
-    assert analyzed.lesion.result.options.roi.background == "keep"
-    assert not analyzed.lesion.corrected
-    analyzed.finds(QDoubleSpinBox, "threshold").setValue(0.7)
-    qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.7, timeout=PATIENCE_MS)
-    analyzed.clicks("threshold_reset")
-    qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.5, timeout=PATIENCE_MS)
-    assert analyzed.dock.options().threshold is None
-
-
 def clicks_on(person, point):
     """Press and release the mouse on the canvas at a pixel (row, column)."""
     from types import SimpleNamespace
@@ -121,7 +132,6 @@ def two_lesions():
     return rgb
 
 
-@pytest.mark.both_qts
 def test_a_click_selects_a_lesion(person, qapp):
     person.opens(rgb=two_lesions(), scale=(10.0, 10.0), units=("um", "um"))
     person.analyses()
@@ -151,33 +161,21 @@ def test_a_click_selects_a_lesion(person, qapp):
     assert person.viewer.mouse_drag_callbacks == callbacks
 
 
-def test_scribbles_update_the_mask_and_undo_reverts_it(analyzed):
-    analyzed.clicks("apply")
-    assert "Draw strokes" in analyzed.dock.status.text
-    before = analyzed.mask.copy()
-    analyzed.clicks("outside")
-    strokes = analyzed.layer("scribbles")
-    assert analyzed.viewer.layers.selection.active == strokes
-    assert (strokes.mode, strokes.selected_label) == ("paint", 2)
-    analyzed.draws(strokes, [(60, 60), (60, 75)], label=2, brush=5)
-    analyzed.clicks("inside")
-    analyzed.draws(strokes, [(60, 110), (60, 120)], label=1, brush=5)
-    analyzed.clicks("apply")
-    analyzed.waits()
-    assert not analyzed.mask[60, 65]
-    assert analyzed.mask[60, 115]
-    assert analyzed.lesion.corrected
-    assert analyzed.viewer.layers.selection.active == analyzed.layer("mask")
-    analyzed.layer("mask").undo()
-    analyzed.waits()
-    assert np.array_equal(analyzed.mask, before)
-    analyzed.clicks("clear")
-    assert not strokes.data.any()
-    strokes.undo()
-    assert strokes.data.any()
-
-
-def test_the_ruler_sets_the_scale_of_all_layers_and_a_stroke_during_an_analysis_is_kept(analyzed, qtbot):
+def test_the_roi_follows_its_options_and_the_scale_the_ruler_and_a_stroke_during_an_analysis_is_kept(analyzed, qtbot):
+    box = analyzed.lesion.result.roi.box
+    analyzed.finds(QDoubleSpinBox, "margin").setValue(50)
+    analyzed.finds(QSpinBox, "side").setValue(64)
+    analyzed.finds(QComboBox, "background").setCurrentIndex(1)
+    qtbot.waitUntil(lambda: analyzed.lesion.result.roi.image.shape == (64, 64, 3), timeout=PATIENCE_MS)
+    assert analyzed.lesion.result.roi.box.height > box.height
+    assert analyzed.lesion.result.options.roi.background == "keep"
+    assert not analyzed.lesion.corrected
+    analyzed.finds(QDoubleSpinBox, "threshold").setValue(0.7)
+    qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.7, timeout=PATIENCE_MS)
+    analyzed.clicks("threshold_reset")
+    qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.5, timeout=PATIENCE_MS)
+    assert analyzed.dock.options().threshold is None
+    # The ruler sets the scale of all layers.
     analyzed.clicks("ruler")
     line = analyzed.layer("ruler")
     assert line.mode == "add_line"

@@ -6,6 +6,7 @@ import getpass
 
 import numpy as np
 import pytest
+from lesion_stage import FIXTURES
 from qtpy.QtCore import QObject
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QApplication, QComboBox, QInputDialog, QLabel, QMenu, QToolButton
@@ -19,6 +20,8 @@ from napari_melanoma.ui.lesion import recovery
 from napari_melanoma.ui.lesion.corrections_bar import describe_correction
 from napari_melanoma.ui.lesion.reviewer import CorrectionsIndex, CorrectionsStore, ReviewSettings, StoredCorrection
 from napari_melanoma.ui.widgets.job import tasks
+
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 PATIENCE_MS = 60_000
 
@@ -43,7 +46,6 @@ def adds(person):
     person.waits()
 
 
-@pytest.mark.both_qts
 def test_an_untouched_mask_is_stored_once_as_accepted(analyzed, corrections):
     state = analyzed.finds(QLabel, "review_state")
     assert state.text() == "not stored"
@@ -148,26 +150,6 @@ def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed,
         assert analyzed.dock.controller.store.unsaved_names() == names
 
 
-def test_a_changed_threshold_counts_as_a_correction(analyzed, corrections):
-    analyzed.finds(QToolButton, "threshold_reset")
-    analyzed.dock.mask_controls._box.setValue(0.8)
-    analyzed.dock.mask_controller.flush()
-    analyzed.waits()
-    adds(analyzed)
-    assert corrections.rows()[0]["review"] == "corrected"
-
-
-def test_a_photograph_can_be_rejected_without_an_analysis(corrections, person):
-    image = person.opens("blurred")
-    assert not person.finds(QToolButton, "reject").parent().isHidden()
-    person.clicks("reject")
-    person.waits()
-    (row,) = corrections.rows()
-    assert (row["image_id"], row["review"]) == ("blurred", "rejected")
-    assert row["image_sha256"] == array_fingerprint(np.ascontiguousarray(image.data))
-    assert "0 images with masks in total" in person.dock.status.text
-
-
 def test_a_diagnosis_is_stored_with_its_photograph(analyzed, corrections):
     # It stays with its photograph and is offered for others.
     box = analyzed.finds(QComboBox, "diagnosis")
@@ -204,19 +186,21 @@ def test_a_diagnosis_is_stored_with_its_photograph(analyzed, corrections):
     assert (row["review"], row["diagnosis"]) == ("rejected", "melanoma")
 
 
-def test_the_reviewer_is_entered_once(analyzed, corrections, qtbot):
+def test_a_changed_threshold_is_stored_as_corrected_by_the_entered_reviewer(analyzed, corrections, tmp_path):
     menu = analyzed.finds(QToolButton, "corrections_menu").menu()
     assert isinstance(menu, QMenu)
     next(action for action in menu.actions() if action.objectName() == "reviewer").trigger()
     dialog = analyzed.dock.window().findChild(QInputDialog, "reviewer_dialog")
     dialog.setTextValue("Ana")
     dialog.accept()
+    analyzed.finds(QToolButton, "threshold_reset")
+    analyzed.dock.mask_controls._box.setValue(0.8)
+    analyzed.dock.mask_controller.flush()
+    analyzed.waits()
     adds(analyzed)
-    assert corrections.rows()[0]["reviewer"] == "Ana"
-    assert ReviewSettings().reviewer == "Ana"
-
-
-def test_an_unwritable_folder_is_reported_and_the_next_click_retries(analyzed, tmp_path):
+    (row,) = corrections.rows()
+    assert (row["review"], row["reviewer"], ReviewSettings().reviewer) == ("corrected", "Ana", "Ana")
+    # A folder that cannot be written is reported, and the next click retries.
     (tmp_path / "a file").write_text("in the way")
     analyzed.dock.corrections_controller.corrections_store.folder = tmp_path / "a file"
     analyzed.waits()
@@ -252,23 +236,35 @@ def test_the_stored_review_as_text(review, reviewer, when, words):
     assert describe_correction(row, 1_767_225_720.0) == f"in corrections: {words}"
 
 
-def test_a_rejected_photograph_keeps_its_corrected_mask(analyzed, corrections):
-    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
-    adds(analyzed)
+def test_a_photograph_is_rejected_without_an_analysis_and_keeps_a_corrected_mask(corrections, person):
+    image = person.opens("blurred")
+    assert not person.finds(QToolButton, "reject").parent().isHidden()
+    person.clicks("reject")
+    person.waits()
+    (row,) = corrections.rows()
+    assert (row["image_id"], row["review"]) == ("blurred", "rejected")
+    assert row["image_sha256"] == array_fingerprint(np.ascontiguousarray(image.data))
+    assert "0 images with masks in total" in person.dock.status.text
+    person.clicks("undo_correction")
+    person.waits()
+    # A corrected mask is kept, also if the photograph was not analyzed again.
+    person.analyses()
+    person.draws(person.layer("mask", "blurred"), [(10, 100), (10, 140)])
+    adds(person)
     (before,) = corrections.rows()
     for is_analyzed in (False, True):
-        analyzed.viewer.layers.clear()
-        analyzed.waits()
-        analyzed.opens("again")
+        person.viewer.layers.clear()
+        person.waits()
+        person.opens("again")
         if is_analyzed:
-            analyzed.analyses()
-        analyzed.clicks("reject")
-        analyzed.waits()
+            person.analyses()
+        person.clicks("reject")
+        person.waits()
         (row,) = corrections.rows()
         assert row["review"] == "rejected"
         kept = ("mask_path", "prediction_path", "model", "model_fingerprint")
         assert [row[name] for name in kept] == [before[name] for name in kept]
         assert read_mask(corrections.folder / row["mask_path"])[10, 120]
-        analyzed.clicks("undo_correction")
-        analyzed.waits()
+        person.clicks("undo_correction")
+        person.waits()
         assert corrections.rows() == [before]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from lesion_stage import FIXTURES
+from napari._qt.qt_resources import get_stylesheet
 from qtpy.QtWidgets import QAbstractButton, QDockWidget, QLabel, QScrollArea
 
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
+
 
 @pytest.fixture
 def short(window, tmp_path):
-    """A user with two photographs, one of them stored, in a dock of 340 x 380 pixels."""
+    """A user with two photographs, one of them stored, in a dock of 340 x 380 pixels that looks as in napari."""
+    window.main.setStyleSheet(get_stylesheet("dark"))
     ReviewSettings().corrections = tmp_path / "corrections"
     window.dock.corrections_controller.corrections_store.refresh()
     window.opens("a photograph with a name that is too long for one line of the dock")

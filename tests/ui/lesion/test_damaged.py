@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+from lesion_stage import FIXTURES
 from PIL import Image as PillowImage
 from qtpy.QtWidgets import QLabel, QMessageBox
 
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 
 def test_the_user_is_asked_and_the_mark_stays(person, tmp_path, qtbot):

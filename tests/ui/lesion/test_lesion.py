@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from conftest import PATIENCE_MS, photograph, wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.ui import sample_data
 from napari_melanoma.ui.lesion.dock import LesionDock
 
 DISK_AREA = np.pi * 25**2
@@ -32,7 +33,9 @@ def last_error() -> str:
     return notification_manager.records[-1].message
 
 
-def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, person, qtbot):
+def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, person, qtbot, monkeypatch):
+    draw = sample_data._layers  # of the sample, which is opened at the end
+    monkeypatch.setattr(sample_data, "_layers", lambda name, values: draw(name, values | {"size": (180, 240)}))
     assert dock.findChild(QAbstractButton, "primary") is None
     button = person.finds(QAbstractButton, "primary")
     assert not button.isVisibleTo(dock)  # nothing to work on yet
@@ -88,8 +91,8 @@ def test_analyze_segments_the_lesion_and_adds_layers(person):
     assert "mole: analyzed in" in person.dock.status.text
 
 
-def test_test_time_augmentation_gives_a_band_that_follows_the_threshold(person, qtbot):
-    person.opens()
+def test_test_time_augmentation_gives_a_band_that_follows_the_threshold_and_measurements_the_scale(person, qtbot):
+    image = person.opens()
     person.finds(QCheckBox, "flips").click()
     person.analyses()
     band = person.layer("band")
@@ -105,6 +108,13 @@ def test_test_time_augmentation_gives_a_band_that_follows_the_threshold(person, 
     person.finds(QCheckBox, "flips").click()
     person.analyses()
     assert "mole band" not in [layer.name for layer in person.viewer.layers]
+    # Measurements follow the scale of the image.
+    assert "area_mm2" not in person.lesion.result.measurements
+    image.scale, image.units = (50.0, 50.0), ("um", "um")
+    person.waits()
+    assert person.lesion.result.measurements["area_mm2"] == pytest.approx(person.mask.sum() * 0.05**2)
+    assert person.lesion.result.photograph.pixel_size == PixelSize(50.0, 50.0)
+    assert np.allclose(person.layer("mask").scale, (50.0, 50.0))
 
 
 def test_a_second_analysis_reuses_the_layers_and_a_duplicate_gets_its_own(person):
@@ -190,7 +200,6 @@ def begins_a_long_analysis(person, qtbot):
     qtbot.waitUntil(lambda: "Finding the lesion" in person.dock.status.text, timeout=20_000)
 
 
-@pytest.mark.both_qts
 def test_an_analysis_that_is_cancelled_or_fails_changes_nothing(person, client, qtbot):
     person.opens()
     # It is cancelled.
@@ -250,17 +259,6 @@ def test_options_round_trip_through_the_controls_and_are_stored(person, viewer, 
     assert second.options().flips
     second.close()
     second.deleteLater()
-
-
-def test_measurements_follow_the_scale_of_the_image(person):
-    image = person.opens()
-    person.analyses()
-    assert "area_mm2" not in person.lesion.result.measurements
-    image.scale, image.units = (50.0, 50.0), ("um", "um")
-    person.waits()
-    assert person.lesion.result.measurements["area_mm2"] == pytest.approx(person.mask.sum() * 0.05**2)
-    assert person.lesion.result.photograph.pixel_size == PixelSize(50.0, 50.0)
-    assert np.allclose(person.layer("mask").scale, (50.0, 50.0))
 
 
 def test_a_corrected_mask_is_replaced_only_after_confirmation(person):

@@ -6,6 +6,8 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
+from lesion_stage import FIXTURES
 from qtpy.QtWidgets import QLabel
 
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
@@ -13,11 +15,13 @@ from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.ui.lesion import dock as lesion_dock
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
+
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 
 
-def test_the_warning_is_visible_only_with_its_photograph(person):
-    notice = person.dock.modality_notice
+def test_the_warning_is_visible_only_with_its_photograph_and_links_to_its_file(person, monkeypatch, tmp_path):
+    notice, label = person.dock.modality_notice, person.finds(QLabel, "modality_warning")
     person.opens("lesion", lesion_phantom(LesionPhantomConfig(seed=3, size=(120, 160))).rgb)
     person.analyses()
     assert not notice.isVisibleTo(person.dock)
@@ -25,19 +29,14 @@ def test_the_warning_is_visible_only_with_its_photograph(person):
     assert not notice.isVisibleTo(person.dock)
     person.analyses()
     assert notice.isVisibleTo(person.dock)
-    assert "does not look like a photograph of a skin lesion" in person.finds(QLabel, "modality_warning").text()
+    assert "does not look like a photograph of a skin lesion" in label.text()
+    assert "href" not in label.text()
     person.dock.picker.step(-1)
     assert not notice.isVisibleTo(person.dock)
-
-
-def test_a_file_that_is_no_photograph_of_skin_is_opened_as_a_slide_by_the_link(person, monkeypatch, tmp_path):
+    # A file is opened as a slide by the link.
     shown = []
     slide_dock = SimpleNamespace(show_file=shown.append)
     monkeypatch.setattr(lesion_dock, "show_dock", lambda viewer, name: {"Slide": slide_dock}[name])
-    label = person.finds(QLabel, "modality_warning")
-    person.opens("layer", NOISE)
-    person.analyses()
-    assert "href" not in label.text()
     person.opens("section", NOISE[::-1], metadata={METADATA_KEY: {"path": str(tmp_path / "section.tif")}})
     person.analyses()
     link = re.search(r"href='([^']*)'", label.text()).group(1)

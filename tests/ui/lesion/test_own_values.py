@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from lesion_stage import FIXTURES
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlider
 
 from napari_melanoma.data.corrections import Corrections
@@ -11,6 +12,8 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.widgets.settings import DockSettings
+
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 PATIENCE_MS = 60_000
 
@@ -44,7 +47,7 @@ def state(person, name="mask_for_all_state"):
     return person.finds(QLabel, name).text()
 
 
-def test_a_threshold_applies_to_its_photograph_only(moved, corrections):
+def test_a_threshold_applies_to_its_photograph_until_it_is_used_for_all_which_can_be_reset(moved, corrections, qtbot):
     assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.5
     moved.clicks("analyse_all")
     moved.waits()
@@ -61,28 +64,7 @@ def test_a_threshold_applies_to_its_photograph_only(moved, corrections):
     moved.dock.picker.step(-1)
     assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.9
     assert state(moved) == "Threshold 0.90: for this photograph only."
-
-
-def test_options_set_before_the_analysis_are_used_for_their_photograph(person, qtbot):
-    person.opens("first", gradient())
-    person.finds(QSlider, "threshold_slider").setValue(80)
-    person.finds(QCheckBox, "smooth").click()
-    person.finds(QDoubleSpinBox, "margin").setValue(50)
-    person.opens("second", gradient(90))
-    qtbot.waitUntil(lambda: person.dock.picker.image.name == "second", timeout=PATIENCE_MS)
-    assert person.dock.options() == LesionOptions(model=person.dock.model.model)
-    person.clicks("analyse_all")
-    person.waits()
-    known = {
-        lesion.result.photograph.name: lesion.result.options for lesion in person.dock.controller.store.lesions.values()
-    }
-    assert (known["first"].threshold, known["first"].refinement.smoothing, known["first"].roi.margin) == (0.8, 0, 0.5)
-    assert (known["second"].threshold, known["second"].roi.margin) == (None, 0.1)
-
-
-def test_use_for_all_is_shown_keeps_corrections_and_can_be_reset(moved, corrections, qtbot):
-    moved.analyses()
-    moved.dock.picker.step(-1)
+    # It is used for all, and shown.
     moved.clicks("mask_for_all_use")
     moved.waits()
     assert state(moved) == "Threshold 0.90: for all photographs."
@@ -112,6 +94,23 @@ def test_use_for_all_is_shown_keeps_corrections_and_can_be_reset(moved, correcti
     moved.waits()
     assert state(moved) == "Threshold 0.80: for all photographs."
     assert np.array_equal(moved.layer("mask", "third").data, drawn)
+
+
+def test_options_set_before_the_analysis_are_used_for_their_photograph(person, qtbot):
+    person.opens("first", gradient())
+    person.finds(QSlider, "threshold_slider").setValue(80)
+    person.finds(QCheckBox, "smooth").click()
+    person.finds(QDoubleSpinBox, "margin").setValue(50)
+    person.opens("second", gradient(90))
+    qtbot.waitUntil(lambda: person.dock.picker.image.name == "second", timeout=PATIENCE_MS)
+    assert person.dock.options() == LesionOptions(model=person.dock.model.model)
+    person.clicks("analyse_all")
+    person.waits()
+    known = {
+        lesion.result.photograph.name: lesion.result.options for lesion in person.dock.controller.store.lesions.values()
+    }
+    assert (known["first"].threshold, known["first"].refinement.smoothing, known["first"].roi.margin) == (0.8, 0, 0.5)
+    assert (known["second"].threshold, known["second"].roi.margin) == (None, 0.1)
 
 
 def test_a_mask_changed_and_changed_back_is_stored_as_accepted(corrections, person, qtbot):
@@ -155,7 +154,7 @@ def during(window, qtbot):
         window.waits()
         window.opens("second", gradient(90))
         window.opens("first", gradient())
-        window.viewer.window._qt_window.activateWindow()
+        window.main.activateWindow()
         qtbot.waitUntil(lambda: window.dock.picker.image.name == "first", timeout=PATIENCE_MS)
         window.dock.model.model = "slow-0.5"
         window.clicks("primary")

@@ -48,7 +48,6 @@ def test_the_row_includes_values_without_a_field(form):
     assert form.row == {"sex": "male"}
 
 
-@pytest.mark.both_qts
 def test_entered_values_are_kept_for_another_model(form):
     form.set_encoding(ENCODING)
     form.show_row({"age": "54", "sex": "male"})

@@ -11,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from answers import add_classifier
+from lesion_stage import FIXTURES
 from napari.utils.notifications import notification_manager
 from PIL import Image
 from qtpy.QtCore import Qt
@@ -28,6 +29,8 @@ from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.lesion.prediction import STATUS_DELAY_MS
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.job import tasks
+
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 
 @pytest.fixture
@@ -76,7 +79,6 @@ def analyzed(person, name="mole", **options):
     return image
 
 
-@pytest.mark.both_qts
 def test_an_analyzed_photograph_gets_a_prediction_that_follows_the_patient_data(person):
     analyzed(person)
     before = prediction_of(person)
@@ -107,6 +109,39 @@ def test_an_analyzed_photograph_gets_a_prediction_that_follows_the_patient_data(
     types(person, "800")
     assert "expected a number from 0 to 120" in text_of(person, "patient_age_fault")
     assert prediction_of(person).probability == pytest.approx(before.probability)
+    types(person, "")
+    # A case fills the form, and its values can be edited.
+    identity = person.dock.picker.identity
+    filling = person.dock.prediction_controller.patient_data
+    filling.set_case(identity, "P-0042", {"age": "30", "sex": "female"})
+    person.waits()
+    assert person.finds(QLineEdit, "patient_age").text() == "30"
+    assert "From case P-0042." in text_of(person, "form_origin")
+    young = prediction_of(person)
+    types(person, "90")
+    assert "the case is not changed" in text_of(person, "form_origin")
+    assert prediction_of(person).probability > young.probability
+    filling.set_case(identity, "P-0042", {"age": "31", "sex": "male"})  # edited in the case
+    person.waits()
+    assert person.dock.patient.row == {"age": "90", "sex": "male"}
+    person.clicks("form_back")
+    person.waits()
+    assert person.dock.patient.row == {"age": "31", "sex": "male"}
+    # Results of a hidden photograph are hidden.
+    image, dock = person.viewer.layers["mole"], person.dock
+    parts = (dock.prediction_section.classes, dock.table, dock.mask_controls)
+    for show_again in (
+        lambda: dock.hidden_notice.linkActivated.emit("show"),
+        lambda: dock.picker.combo.activated.emit(0),
+    ):
+        assert all(part.isVisibleTo(dock) for part in parts)
+        image.visible = False  # as a slide does that is opened
+        assert not [part for part in parts if part.isVisibleTo(dock)]
+        assert text_of(person, "photograph_hidden").startswith("'mole' is hidden, and so are its results.")
+        show_again()
+        assert image.visible
+        assert all(part.isVisibleTo(dock) for part in parts)
+        assert not dock.hidden_notice.isVisibleTo(dock)
 
 
 def test_the_prediction_follows_the_mask_without_waiting_for_measurements(person, monkeypatch, qtbot):
@@ -141,9 +176,32 @@ def test_the_prediction_follows_the_mask_without_waiting_for_measurements(person
     assert early.probability > before.probability
     assert prediction_of(person) is early  # not requested again
     assert person.lesion.result.measurements["area_px"] == person.mask.sum() > area
+    # It is outdated as soon as the threshold changes.
+    monkeypatch.setattr(result_updates, "update_from_mask", derive)
+    person.layer("mask").undo()
+    person.waits()
+    section = person.dock.prediction_section
+    worker = psutil.Process(prediction_of(person).provenance["pid"])
+    worker.suspend()
+    try:
+        person.finds(QSlider, "threshold_slider").setValue(95)
+        assert not section.details.isEnabled()
+        digest = person.lesion.mask_digest
+        person.qtbot.waitUntil(lambda: person.lesion.mask_digest != digest, timeout=PATIENCE_MS)
+        person.qtbot.waitUntil(lambda: "A new one is being computed" in text_of(person, "answer_earlier"))
+        assert text_of(person, "answer_earlier").startswith("Outdated:")
+        assert not section.details.isEnabled()
+        assert section.verdict.palette().color(QPalette.ColorRole.WindowText).name() == person.dock.icons.palette.faint
+    finally:
+        worker.resume()
+    person.waits()
+    assert prediction_of(person) is not None
+    person.qtbot.waitUntil(section.details.isEnabled, timeout=PATIENCE_MS)
+    assert text_of(person, "answer_earlier") == ""
 
 
-def test_the_heatmap_is_a_layer_that_follows_the_prediction(person):
+def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, models, monkeypatch):
+    add_classifier(models, "three-model", classes=["nevus", "other", "melanoma"])
     image = analyzed(person, scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
     person.finds(QCheckBox, "heatmap").click()
     person.waits()
@@ -169,13 +227,7 @@ def test_the_heatmap_is_a_layer_that_follows_the_prediction(person):
     person.waits()
     assert layer.visible
     assert [one.name for one in person.viewer.layers] == [*names, "mole numbers"], "the stroke is a second lesion"
-
-
-def test_the_heatmap_follows_model_and_class(person, models, monkeypatch):
-    add_classifier(models, "three-model", classes=["nevus", "other", "melanoma"])
-    analyzed(person)
-    person.finds(QCheckBox, "heatmap").click()
-    person.waits()
+    chooses(person, "grad_cam", "heatmap_method")
     # Selecting the same model again reuses it.
     layer, queue, requested = person.layer("heatmap"), person.dock.prediction_controller.queue, []
     submit = queue.submit
@@ -204,27 +256,13 @@ def test_the_heatmap_follows_model_and_class(person, models, monkeypatch):
     assert combo.currentText() == "Nevus"
     chooses_model(person, "melanoma-test")
     assert person.layer("heatmap").data.max() == 1
-
-
-def test_an_unsupported_heatmap_method_is_reported_once(person):
-    analyzed(person)
-    person.finds(QCheckBox, "heatmap").click()
+    # A method that is not supported is reported once.
     chooses(person, "cam", "heatmap_method")
     assert "no map for CAM" in notification_manager.records[-1].message
     count = len(notification_manager.records)
     types(person, "60")
     assert len(notification_manager.records) == count
     assert prediction_of(person) is not None
-
-
-def test_a_worker_that_stopped_is_restarted(person, client, qtbot):
-    analyzed(person)
-    first = prediction_of(person)
-    os.kill(client.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-    qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
-    types(person, "80")
-    assert prediction_of(person).provenance["pid"] != first.provenance["pid"]
-    assert prediction_of(person).probability > first.probability
 
 
 def test_a_mask_without_lesion_is_reported_in_the_section(person):
@@ -257,10 +295,18 @@ def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
     second.deleteLater()
 
 
-def test_a_slow_prediction_is_canceled_by_the_user_its_photograph_or_the_dock(person, models, qtbot):
+def test_a_worker_that_stopped_is_restarted_and_a_slow_prediction_can_be_canceled(person, models, client, qtbot):
     add_classifier(models, "slow-model")
     analyzed(person)
     person.dock.classifier.refresh()
+    # A worker that stopped is restarted.
+    first = prediction_of(person)
+    os.kill(client.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
+    types(person, "80")
+    assert prediction_of(person).provenance["pid"] != first.provenance["pid"]
+    assert prediction_of(person).probability > first.probability
+    # A prediction is canceled by the user.
     chooses_model(person, "slow-model", wait=False)
     qtbot.waitUntil(lambda: "Loading the model" in person.dock.status.text, timeout=PATIENCE_MS)
     person.clicks("cancel")
@@ -280,7 +326,7 @@ def test_a_slow_prediction_is_canceled_by_the_user_its_photograph_or_the_dock(pe
     analyzed(person)
     chooses_model(person, "slow-model", wait=False)
     qtbot.waitUntil(lambda: not tasks.is_idle(person.dock.prediction_controller.queue), timeout=PATIENCE_MS)
-    person.viewer.window.remove_dock_widget(person.dock)
+    person.closes()
 
 
 def chooses_model(person, name, wait=True):
@@ -293,7 +339,7 @@ def chooses_model(person, name, wait=True):
         person.waits()
 
 
-def test_each_model_list_contains_the_models_for_its_task_or_none(person, viewer, shared_client):
+def test_each_model_list_contains_the_models_for_its_task_or_none(person, viewer, shared_client, home, monkeypatch):
     person.waits()  # the models are listed once the dock is drawn
     lists = {name: person.finds(QComboBox, name) for name in ("model", "classifier")}
     names = {name: [combo.itemData(place) for place in range(combo.count())] for name, combo in lists.items()}
@@ -315,6 +361,18 @@ def test_each_model_list_contains_the_models_for_its_task_or_none(person, viewer
     assert second.classifier.model == ""
     second.close()
     second.deleteLater()
+    # A hint is shown if none is installed.
+    combo = lists["classifier"]
+    person.dock.classifier.model = ""
+    for place in range(combo.count() - 1, 0, -1):
+        combo.removeItem(place)
+    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: home / "nothing")
+    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", home / "nothing")
+    person.dock.classifier.refresh()
+    person.analyses()
+    assert combo.currentText() == "none installed"
+    assert "is installed" in text_of(person, "answer_hint")
+    assert "models import" in text_of(person, "answer_hint")
 
 
 def test_the_default_classifier_follows_the_type_of_the_photograph(person, models, monkeypatch):
@@ -353,38 +411,6 @@ def test_the_default_classifier_is_selected_until_the_user_selects_another(viewe
     made.deleteLater()
 
 
-def test_results_of_a_hidden_photograph_are_hidden(person):
-    analyzed(person)
-    image, dock = person.viewer.layers["mole"], person.dock
-    parts = (dock.prediction_section.classes, dock.table, dock.mask_controls)
-    for show_again in (
-        lambda: dock.hidden_notice.linkActivated.emit("show"),
-        lambda: dock.picker.combo.activated.emit(0),
-    ):
-        assert all(part.isVisibleTo(dock) for part in parts)
-        image.visible = False  # as a slide does that is opened
-        assert not [part for part in parts if part.isVisibleTo(dock)]
-        assert text_of(person, "photograph_hidden").startswith("'mole' is hidden, and so are its results.")
-        show_again()
-        assert image.visible
-        assert all(part.isVisibleTo(dock) for part in parts)
-        assert not dock.hidden_notice.isVisibleTo(dock)
-
-
-def test_a_hint_is_shown_if_no_classifier_is_installed(home, monkeypatch, person):
-    combo = person.finds(QComboBox, "classifier")
-    person.dock.classifier.model = ""
-    for place in range(combo.count() - 1, 0, -1):
-        combo.removeItem(place)
-    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: home / "nothing")
-    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", home / "nothing")
-    person.dock.classifier.refresh()
-    analyzed(person)
-    assert combo.currentText() == "none installed"
-    assert "is installed" in text_of(person, "answer_hint")
-    assert "models import" in text_of(person, "answer_hint")
-
-
 def test_an_out_of_distribution_image_gives_a_warning(person, models):
     add_classifier(models, "unlike-model")
     person.dock.classifier.refresh()
@@ -403,48 +429,6 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     assert text_of(person, "answer_validity") == ""
     chooses_model(person, "unlike-model")
     assert not section.verdict.isVisibleTo(section)  # hidden again
-
-
-def test_a_prediction_is_outdated_as_soon_as_the_threshold_changes(person):
-    analyzed(person)
-    before, section = prediction_of(person), person.dock.prediction_section
-    worker = psutil.Process(before.provenance["pid"])
-    worker.suspend()
-    try:
-        person.finds(QSlider, "threshold_slider").setValue(95)
-        assert not section.details.isEnabled()
-        digest = person.lesion.mask_digest
-        person.qtbot.waitUntil(lambda: person.lesion.mask_digest != digest, timeout=PATIENCE_MS)
-        person.qtbot.waitUntil(lambda: "A new one is being computed" in text_of(person, "answer_earlier"))
-        assert text_of(person, "answer_earlier").startswith("Outdated:")
-        assert not section.details.isEnabled()
-        assert section.verdict.palette().color(QPalette.ColorRole.WindowText).name() == person.dock.icons.palette.faint
-    finally:
-        worker.resume()
-    person.waits()
-    assert prediction_of(person) is not None
-    person.qtbot.waitUntil(section.details.isEnabled, timeout=PATIENCE_MS)
-    assert text_of(person, "answer_earlier") == ""
-
-
-def test_a_case_fills_the_form_and_values_can_be_edited(person):
-    analyzed(person)
-    identity = person.dock.picker.identity
-    filling = person.dock.prediction_controller.patient_data
-    filling.set_case(identity, "P-0042", {"age": "30", "sex": "female"})
-    person.waits()
-    assert person.finds(QLineEdit, "patient_age").text() == "30"
-    assert "From case P-0042." in text_of(person, "form_origin")
-    young = prediction_of(person)
-    types(person, "90")
-    assert "the case is not changed" in text_of(person, "form_origin")
-    assert prediction_of(person).probability > young.probability
-    filling.set_case(identity, "P-0042", {"age": "31", "sex": "male"})  # edited in the case
-    person.waits()
-    assert person.dock.patient.row == {"age": "90", "sex": "male"}
-    person.clicks("form_back")
-    person.waits()
-    assert person.dock.patient.row == {"age": "31", "sex": "male"}
 
 
 def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):

@@ -8,12 +8,13 @@ import weakref
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QAbstractButton, QApplication, QDoubleSpinBox
+from lesion_stage import FIXTURES
+from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
 
-from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.ui.lesion import recovery
+
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 PATIENCE_MS = 60_000
 
@@ -130,40 +131,31 @@ def test_a_recovery_offer_survives_other_actions(crashed, qtbot, tmp_path):
     assert np.array_equal(crashed.mask, own)
 
 
-def reopens(person):
-    """Close the dock and open it again."""
-    person.viewer.window.remove_dock_widget(person.dock)
-    person.dock.deleteLater()
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-    _, dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
-    return type(person)(person.viewer, dock, person.qtbot)
-
-
 def test_a_reopened_dock_replaces_a_corrected_mask_only_after_confirmation(person):
     # A predicted mask is replaced without a question.
     person.opens()
     person.analyses()
-    person = reopens(person)
+    person.reopens()
     person.analyses()
     assert len(masks(person)) == 1
     strikes(person, "mole")
     assert person.lesion.corrected
     # A corrected one is not.
     drawn = person.mask.copy()
-    again = reopens(person)
-    again.clicks("primary")
-    again.answers("replace_corrections", "Cancel")
-    assert np.array_equal(again.mask, drawn)
-    again.clicks("primary")
-    again.answers("replace_corrections", "Replace")
-    again.waits()
-    assert len(masks(again)) == 1
-    assert not np.array_equal(again.mask, drawn)
-    assert np.array_equal(again.mask, again.lesion.result.mask)
-    again.layer("mask").undo()
-    again.waits()
-    assert np.array_equal(again.mask, drawn)
-    assert again.lesion.corrected
+    person.reopens()
+    person.clicks("primary")
+    person.answers("replace_corrections", "Cancel")
+    assert np.array_equal(person.mask, drawn)
+    person.clicks("primary")
+    person.answers("replace_corrections", "Replace")
+    person.waits()
+    assert len(masks(person)) == 1
+    assert not np.array_equal(person.mask, drawn)
+    assert np.array_equal(person.mask, person.lesion.result.mask)
+    person.layer("mask").undo()
+    person.waits()
+    assert np.array_equal(person.mask, drawn)
+    assert person.lesion.corrected
 
 
 def test_corrections_of_a_photograph_opened_twice_are_kept(corrected):
@@ -171,29 +163,9 @@ def test_corrections_of_a_photograph_opened_twice_are_kept(corrected):
     corrected.analyses()
     assert not corrected.dock.recovery_notice.isVisibleTo(corrected.dock)  # what the other layer keeps is its own
     recovery.save_unsaved(corrected.dock.controller.store)
-    reopens(corrected).waits()
+    corrected.reopens()
+    corrected.waits()
     assert len(kept()) == 1
-
-
-def test_a_full_disk_keeps_the_window_open(window, monkeypatch):
-    def full(*args):
-        raise SaveError("the disk is full")
-
-    def press():
-        boxes = [box for box in QApplication.topLevelWidgets() if box.objectName() == "unsaved_corrections"]
-        if boxes:
-            next(button for button in boxes[0].buttons() if "keep" in button.text()).click()
-        else:
-            QTimer.singleShot(20, press)
-
-    window.opens()
-    window.analyses()
-    strikes(window, "mole")
-    monkeypatch.setattr(recovery, "save_recovery", full)
-    QTimer.singleShot(20, press)
-    assert window.dock.close_guard.eventFilter(window.dock.close_guard.window, QEvent(QEvent.Type.Close))
-    assert "the disk is full" in window.dock.status.text
-    recovery.discard_unsaved(window.dock.controller.store)
 
 
 def blurred():
@@ -236,7 +208,7 @@ def test_undo_across_models_restores_the_model_of_the_mask(person, tmp_path):
 
 def test_few_probabilities_are_kept_for_undo(person):
     person.opens(rgb=blurred())
-    for threshold in (0.3, 0.4, 0.5, 0.6, 0.7):
+    for threshold in (0.4, 0.5, 0.6, 0.7):
         person.dock.mask_controls.set_values(threshold, person.dock.mask_controls.refinement)
         person.analyses()
     origins = person.lesion.origins

@@ -44,7 +44,6 @@ def press(person, key, modifier=Qt.KeyboardModifier.NoModifier):
     return int(person.mask.sum())
 
 
-@pytest.mark.both_qts
 def test_tab_chooses_masks_until_escape_switches_the_tool_off(clicker):
     middle = int(clicker.mask.sum())
     large = press(clicker, Qt.Key.Key_Tab)

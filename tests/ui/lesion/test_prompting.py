@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 
 import numpy as np
+import pytest
 from click_tool import use_tool
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication
+from lesion_stage import FIXTURES
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import PixelSize
@@ -22,6 +22,8 @@ from napari_melanoma.ui.lesion.recovery import find_recovery
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_identity
 from napari_melanoma.ui.widgets.job import tasks
+
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 
 def two_lesions():
@@ -39,7 +41,7 @@ def prompts(person, start, end=None, **options):
 
 
 def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
-    person.opens(rgb=two_lesions())
+    image = person.opens(rgb=two_lesions())
     person.clicks("click")
     prompts(person, (60, 120))
     assert person.mask[60, 120]
@@ -54,17 +56,29 @@ def test_a_click_segments_a_photograph_that_was_never_analyzed(person):
     prompts(person, (60, 50))
     assert person.mask[60, 120]
     assert person.mask[60, 50]
-    person.layer("mask").undo()
-    person.waits()
-    assert not person.mask[60, 50]
-    assert len(person.layer("prompts").data) == 1, "undo takes the mark of the prompt back, too"
+    # The keys undo and redo it.
+    labels = person.layer("mask")
+    assert person.viewer.layers.selection.active == labels
+    undo = labels.class_keymap["Control-Z"] if "Control-Z" in labels.class_keymap else type(labels).undo
+    for again in (True, False):
+        undo(labels)
+        person.waits()
+        assert not person.mask[60, 50]
+        assert len(person.layer("prompts").data) == 1, "undo takes the mark of the prompt back, too"
+        assert get_identity(image) == person.dock.picker.identity
+        assert not person.dock.prompt_tool.has_hypotheses, "they are those of the undone click"
+        if again:
+            labels.redo()
+            person.waits()
+            assert person.mask[60, 50]
+            assert person.dock.prompt_tool.has_hypotheses
     prompts(person, (70, 115), button=2)
     assert person.lesion.result.provenance["prompts"]["lesions"][0]["include"] == [[60.0, 120.0]]
     assert person.lesion.result.provenance["prompts"]["lesions"][0]["exclude"] == [[70.0, 115.0]]
     assert not person.mask[70, 115]
 
 
-def test_clicks_correct_an_analyzed_mask_step_by_step(person):
+def test_clicks_correct_an_analyzed_mask_step_by_step_until_another_tool_is_used(person):
     person.opens(rgb=two_lesions())
     person.analyses()
     automatic = person.mask.copy()
@@ -99,11 +113,7 @@ def test_clicks_correct_an_analyzed_mask_step_by_step(person):
     assert not person.mask[70, 115]
     assert person.mask[10, 120]
     assert person.mask[60, 120]
-
-
-def test_one_tool_is_used_at_a_time(person):
-    person.opens(rgb=two_lesions())
-    person.analyses()
+    # One tool is used at a time.
     click, choose = person.dock.prompt_tool.button, person.dock.correction_tools.buttons["choose"]
     mask = person.layer("mask")
     person.clicks("choose")
@@ -264,25 +274,6 @@ def test_the_outline_of_a_mask_at_the_border_is_not_drawn_at_the_opposite_border
     assert 0 < outlined[0] < len(drawn) - 1
 
 
-def test_the_keys_undo_and_redo_a_prompt(person):
-    image = person.opens(rgb=two_lesions())
-    person.clicks("click")
-    prompts(person, (60, 120))
-    prompts(person, (60, 50))
-    labels = person.layer("mask")
-    assert person.viewer.layers.selection.active == labels
-    undo = labels.class_keymap["Control-Z"] if "Control-Z" in labels.class_keymap else type(labels).undo
-    undo(labels)
-    person.waits()
-    assert not person.mask[60, 50]
-    assert get_identity(image) == person.dock.picker.identity
-    assert not person.dock.prompt_tool.has_hypotheses, "they are those of the undone click"
-    labels.redo()
-    person.waits()
-    assert person.mask[60, 50]
-    assert person.dock.prompt_tool.has_hypotheses
-
-
 def test_the_record_of_the_prompts_is_saved_and_follows_painting_undo_and_reset(person, tmp_path):
     person.opens(rgb=two_lesions())
     person.analyses()
@@ -323,7 +314,7 @@ def test_the_record_of_the_prompts_is_saved_and_follows_painting_undo_and_reset(
     assert person.lesion.result.provenance["prompts"] == record
 
 
-def test_recovery_keeps_the_record_of_the_prompts(person):
+def test_recovery_keeps_the_record_of_the_prompts_and_replaced_pixels_the_mask(person):
     person.opens(rgb=two_lesions())
     person.clicks("click")
     prompts(person, (60, 120))
@@ -344,6 +335,15 @@ def test_recovery_keeps_the_record_of_the_prompts(person):
     lesions = person.lesion.result.provenance["prompts"]["lesions"]
     assert [one["include"] for one in lesions] == [[[60.0, 120.0], [60.0, 50.0]]], "the next click is for the same one"
     assert not person.lesion.result.corrected_by_hand
+    # A photograph whose pixels were replaced is a new one, and its mask is kept and corrected.
+    color, image = person.lesion.result.measurements["color_difference"], person.viewer.layers["mole"]
+    image.data = np.where(two_lesions() < 100, two_lesions() + 30, two_lesions()).astype(np.uint8)
+    prompts(person, (70, 115), button=2)
+    assert not person.mask[70, 115]
+    assert person.mask[60, [50, 120]].all()
+    assert np.array_equal(person.lesion.result.photograph.rgb, image.data)
+    assert person.lesion.image_digest == array_fingerprint(image.data)
+    assert person.lesion.result.measurements["color_difference"] < color
 
 
 def test_a_mask_that_a_closed_dock_left_is_corrected(person):
@@ -352,10 +352,7 @@ def test_a_mask_that_a_closed_dock_left_is_corrected(person):
     person.draws(person.layer("mask"), [(10, 100), (10, 140)])
     person.waits()
     left = person.mask.copy()
-    person.viewer.window.remove_dock_widget(person.dock)
-    person.dock.deleteLater()
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-    _, person.dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
+    person.reopens()
     person.clicks("click")
     prompts(person, (60, 120))
     assert person.mask[60, 120]
@@ -383,33 +380,3 @@ def test_pixels_are_read_again_only_if_they_changed(tmp_path):
     assert np.array_equal(other.rgb, 255 - first.rgb)
     assert np.array_equal(np.load(prompted.array), other.rgb)
     assert prompted.history is not history
-
-
-def test_a_photograph_whose_pixels_were_replaced_is_a_new_one(person):
-    image = person.opens(rgb=two_lesions())
-    person.clicks("click")
-    prompts(person, (60, 120))
-    color = person.lesion.result.measurements["color_difference"]
-    image.data = np.where(two_lesions() < 100, two_lesions() + 30, two_lesions()).astype(np.uint8)
-    prompts(person, (60, 50))
-    assert person.mask[60, 50]
-    assert person.mask[60, 120], "the mask is kept and corrected"
-    assert np.array_equal(person.lesion.result.photograph.rgb, image.data)
-    assert person.lesion.image_digest == array_fingerprint(image.data)
-    assert person.lesion.result.measurements["color_difference"] < color
-
-
-def test_a_click_after_adopted_labels_corrects_them(person):
-    person.opens(rgb=two_lesions())
-    labels = np.zeros((120, 160), np.uint8)
-    labels[90:110, 10:30] = 1
-    person.viewer.add_labels(labels, name="cells")
-    person.waits()
-    person.clicks("use_labels")
-    person.waits()
-    person.clicks("click")
-    person.clicks("new_lesion")
-    prompts(person, (60, 120))
-    assert person.mask[100, 20]
-    assert person.mask[60, 120]
-    assert set(person.lesion.result.provenance) >= {"labels_layer", "prompts"}

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
+from lesion_stage import FIXTURES, open_dock
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
 
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.lesion import analysis
 from napari_melanoma.ui.lesion import recovery
-from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.lesion.saving import SaveBar, SaveTarget, result_folder
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
+
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 PATIENCE_MS = 60_000
 
@@ -37,7 +43,10 @@ def corrected(analyzed):
     return analyzed
 
 
-def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path, qtbot):
+def test_everything_is_saved_into_the_chosen_folder_or_the_reason_is_reported(corrected, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     out = tmp_path / "results"
     out.mkdir()
     assert "recovery.json" in kept()
@@ -66,40 +75,30 @@ def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path
     assert corrected.mask[100, 120]
     assert np.array_equal(read_mask(folder / "mask.png"), corrected.mask)
     assert len(read_table(out / "results.csv")) == 1
-
-
-def test_the_status_of_saving_ends_with_its_photograph(analyzed, tmp_path):
-    analyzed.dock.settings.folder = tmp_path
-    analyzed.clicks("save")
-    analyzed.viewer.layers.clear()
-    analyzed.waits()
-    assert not analyzed.dock.status.is_busy
-
-
-def test_an_existing_result_and_a_full_disk_are_reported(analyzed, tmp_path, monkeypatch):
-    import errno
-
-    import napari_melanoma.lesion.analysis as workflow
-
-    def full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     # An existing result is replaced only after confirmation.
-    analyzed.dock.settings.folder = tmp_path / "one"
+    corrected.dock.settings.folder = tmp_path / "one"
     (tmp_path / "one" / "mole").mkdir(parents=True)
     (tmp_path / "one" / "mole" / "note.txt").write_text("of another day")
-    analyzed.clicks("save")
-    analyzed.answers("replace_result", "Cancel")
+    corrected.clicks("save")
+    corrected.answers("replace_result", "Cancel")
     assert (tmp_path / "one" / "mole" / "note.txt").is_file()
     # A full disk leaves no partial files.
     (tmp_path / "two").mkdir()
-    monkeypatch.setattr(workflow, "write_rgb", full)
-    analyzed.dock.settings.folder = tmp_path / "two"
-    analyzed.clicks("save")
-    analyzed.waits()
+    monkeypatch.setattr(analysis, "write_rgb", full)
+    corrected.dock.settings.folder = tmp_path / "two"
+    corrected.clicks("save")
+    corrected.waits()
     assert "the disk is full" in notification_manager.records[-1].message
-    assert "the disk is full" in analyzed.dock.status.text
+    assert "the disk is full" in corrected.dock.status.text
     assert not list((tmp_path / "two").glob("**/mole*"))
+    # The status of saving ends with its photograph.
+    monkeypatch.undo()
+    (tmp_path / "three").mkdir()
+    corrected.dock.settings.folder = tmp_path / "three"
+    corrected.clicks("save")
+    corrected.viewer.layers.clear()
+    corrected.waits()
+    assert not corrected.dock.status.is_busy
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
@@ -175,8 +174,17 @@ def crashed(corrected):
     return corrected
 
 
-@pytest.mark.both_qts
-def test_corrections_are_offered_after_a_crash_and_restored(crashed, qtbot):
+def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed, qtbot, tmp_path):
+    left = shutil.copytree(recovery.recovery_root(), tmp_path / "left by the crash")
+
+    def opens_after_the_crash(name):
+        crashed.viewer.layers.clear()
+        crashed.waits()
+        shutil.rmtree(recovery.recovery_root())
+        shutil.copytree(left, recovery.recovery_root())
+        crashed.dock._searched.clear()
+        crashed.opens(name)
+
     # Nothing is offered for other pixels.
     crashed.opens(rgb=np.full((120, 160, 3), 99, np.uint8))
     crashed.waits()
@@ -200,26 +208,22 @@ def test_corrections_are_offered_after_a_crash_and_restored(crashed, qtbot):
     crashed.waits()
     assert not crashed.lesion.corrected
     assert kept() == []
-
-
-def test_an_offer_can_be_discarded(crashed, qtbot):
+    # The offer can be discarded.
+    opens_after_the_crash("mole")
     assert kept() != []
-    crashed.opens()
     button = crashed.finds(QAbstractButton, "recover_discard")
     qtbot.waitUntil(lambda: button.isVisibleTo(crashed.dock), timeout=PATIENCE_MS)
     button.click()
     crashed.waits()
     assert kept() == []
-
-
-def test_damaged_files_are_not_offered_and_old_ones_pruned(crashed):
-    next(recovery.recovery_root().glob("*/drawn.npz")).write_bytes(b"half")
+    # Damaged files are not offered.
+    next(left.glob("*/drawn.npz")).write_bytes(b"half")
     notification_manager.records.clear()
-    crashed.opens("mole again")
+    opens_after_the_crash("mole again")
     crashed.waits()
     assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
     assert list(notification_manager.records) == []
-    # A crash while they were written has left no recovery.json.
+    # A crash while they were written has left no recovery.json. Old files are pruned.
     next(recovery.recovery_root().glob("*/recovery.json")).unlink()
     recovery.prune_recoveries()
     assert kept() != []
@@ -241,16 +245,26 @@ def press(button):
 
 
 @pytest.mark.both_qts
-def test_closing_asks_about_corrections(window):
+def test_closing_asks_about_corrections(window, monkeypatch):
     window.opens()
     window.analyses()
     window.draws(window.layer("mask"), [(10, 100), (10, 140)])
     window.waits()
-    main = window.dock.close_guard.window
-    for button, is_closed, is_kept in (("Cancel", False, True), ("keep", True, True), ("Discard", True, False)):
+
+    def closes(button):
         press(button)
-        event = QEvent(QEvent.Type.Close)
-        assert window.dock.close_guard.eventFilter(main, event) is not is_closed, button
+        return not window.dock.close_guard.eventFilter(window.dock.close_guard.window, QEvent(QEvent.Type.Close))
+
+    def full(*args):
+        raise SaveError("the disk is full")
+
+    # A full disk keeps the window open.
+    with monkeypatch.context() as patch:
+        patch.setattr(recovery, "save_recovery", full)
+        assert not closes("keep")
+    assert "the disk is full" in window.dock.status.text
+    for button, is_closed, is_kept in (("Cancel", False, True), ("keep", True, True), ("Discard", True, False)):
+        assert closes(button) is is_closed, button
         assert bool(kept()) is is_kept, button
     recovery.discard_unsaved(window.dock.controller.store)
 
@@ -264,6 +278,6 @@ def test_closing_while_an_analysis_runs_leaves_nothing(window, client, qtbot):
     assert client.pid is not None  # the fixtures close the window now, and look for what is left
 
 
-def test_closing_at_once_leaves_nothing(viewer, client):
-    viewer.window.add_dock_widget(LesionDock(viewer, client), name="Lesion")
+def test_closing_at_once_leaves_nothing(viewer, client, stage):
+    open_dock(stage, viewer, client)
     assert tasks.is_idle(client)  # nothing has started yet, and the fixtures close the window now

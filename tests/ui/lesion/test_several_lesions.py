@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from lesion_stage import FIXTURES
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QSlider
 
 from conftest import photograph
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.lesion.reviewer import ReviewSettings
+
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 PATIENCE_MS = 60_000
 LARGE, SMALL = (60, 50, 25), (60, 120, 14)
@@ -34,7 +37,7 @@ def stored(corrections):
     return row["review"], read_mask(corrections.folder / row["mask_path"])
 
 
-def test_the_second_lesion_is_reported_and_outlined(two):
+def test_the_second_lesion_is_reported_and_outlined_unless_it_is_selected_or_all_are(two):
     assert "2 lesions found; showing the largest." in two.dock.status.text
     assert two.finds(QLabel, "several_lesions").text().startswith("2 lesions found; showing the largest.")
     assert not two.mask[60, 120]
@@ -53,10 +56,29 @@ def test_the_second_lesion_is_reported_and_outlined(two):
     two.finds(QCheckBox, "largest_only").click()
     two.waits()
     assert two.dock.status.text == "Something else."
+    two.finds(QCheckBox, "largest_only").click()
+    two.waits()
+    # The outlines follow the lesion that is selected.
+    two.dock.mask_controller._on_chosen((60, 120))
+    two.waits()
+    assert two.mask[60, 120]
+    assert abs(two.layer("other lesions").data[0][:, 1].mean() - 50) < 2
+    assert "showing the selected one" in two.finds(QLabel, "several_lesions").text()
+    two.finds(QCheckBox, "largest_only").click()
+    two.waits()
+    assert two.mask[60, 120]
+    assert two.mask[60, 50]
+    assert not two.layer("other lesions").data
+    assert two.finds(QLabel, "several_lesions").text() == ""
+    assert two.finds(QSlider, "threshold_slider").isEnabled()
 
 
 def test_status_line_and_selecting_end_when_another_photograph_is_shown(two):
-    two.opens("other", photograph(((60, 100, 20),)))
+    two.opens("other", photograph(((60, 100, 20), (10, 150, 2))))
+    two.analyses()
+    assert "other other lesions" not in two.viewer.layers  # a speck is none
+    assert "other: analyzed" in two.dock.status.text
+    assert "lesions found" not in two.dock.status.text
     two.dock.picker.step(1)
     two.analyses()
     assert "mole: analyzed" in two.dock.status.text
@@ -72,28 +94,6 @@ def test_status_line_and_selecting_end_when_another_photograph_is_shown(two):
     two.clicks("choose")
     two.clicks("choose")
     assert two.dock.status.text == ""
-
-
-def test_a_single_lesion_has_no_layer_of_other_lesions(person):
-    person.opens("mole", photograph((LARGE, (10, 150, 2))))
-    person.analyses()
-    assert "mole other lesions" not in person.viewer.layers
-    assert "lesions found" not in person.dock.status.text
-
-
-def test_the_outlines_follow_threshold_choice_and_largest_only(two, qtbot):
-    two.dock.mask_controller._on_chosen((60, 120))
-    two.waits()
-    assert two.mask[60, 120]
-    assert abs(two.layer("other lesions").data[0][:, 1].mean() - 50) < 2
-    assert "showing the selected one" in two.finds(QLabel, "several_lesions").text()
-    two.finds(QCheckBox, "largest_only").click()
-    two.waits()
-    assert two.mask[60, 120]
-    assert two.mask[60, 50]
-    assert not two.layer("other lesions").data
-    assert two.finds(QLabel, "several_lesions").text() == ""
-    assert two.finds(QSlider, "threshold_slider").isEnabled()
 
 
 def test_other_lesions_are_stored_as_the_user_decides(two, corrections):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from lesion_stage import FIXTURES
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -11,6 +12,8 @@ from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QScrollAr
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.ui.review.dock import ReviewDock
 from napari_melanoma.ui.widgets.job import tasks
+
+viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
 
 def drops(widget, *paths):
@@ -44,7 +47,6 @@ def pictures(place, *names):
     return [place / name for name in names]
 
 
-@pytest.mark.both_qts
 def test_photographs_can_be_dropped_anywhere_on_the_lesion_dock(window, tmp_path):
     mole = window.opens("mole")
     window.analyses()
@@ -69,12 +71,14 @@ def test_photographs_can_be_dropped_anywhere_on_the_lesion_dock(window, tmp_path
 
 
 @pytest.fixture
-def review(client, shown_viewer, qtbot, tmp_path, monkeypatch):
+def review(client, viewer, stage, qtbot, tmp_path, monkeypatch):
     """The Review dock in a window that is really shown."""
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *args, **kwargs: tmp_path / "cache")
-    made = ReviewDock(shown_viewer, client)
+    made = ReviewDock(viewer, client)
     made.settings.corrections = tmp_path / "corrections"
-    shown_viewer.window.add_dock_widget(made, name="Review", area="right")
+    stage.setCentralWidget(made)
+    stage.show()
+    qtbot.waitExposed(stage)
     yield made
     wait_until_idle(qtbot, made)
 

@@ -107,8 +107,9 @@ def three(reviewer, tmp_path):
     return reviewer
 
 
-@pytest.mark.both_qts
-def test_the_most_uncertain_come_first_and_are_opened_by_clicks_and_keys(three, tmp_path, qtbot):
+def test_the_most_uncertain_come_first_are_opened_by_clicks_and_keys_and_stay_open_if_edited(
+    three, tmp_path, qtbot, person_draws
+):
     assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
     assert three.shown(WORDS_ROLE) == ["very uncertain 0.90", "very uncertain 0.50", "certain 0.10"]
     assert three.dock.findChild(QLabel, "counts").text() == "3 to do"
@@ -142,6 +143,21 @@ def test_the_most_uncertain_come_first_and_are_opened_by_clicks_and_keys(three, 
     keys = [[s.key().toString() for s in dock.findChildren(QShortcut)] for dock in (three.dock, three.lesion)]
     assert set(keys[0]) & set(keys[1]) == {"F1", "?"}
     assert all(len(set(one)) == len(one) for one in keys)
+    # A photograph with unsaved edits stays open.
+    three.presses("Alt+PgUp")
+    person_draws(three.viewer.layers["b-90 mask"])
+    three.presses("Alt+PgDown")  # at once: the stroke has not settled
+    assert three.sees() == "c-50"
+    assert "b-90 mask" in three.layers
+    assert "b-90 stays open" in three.dock.status.text
+    drawn = three.viewer.layers["b-90 mask"].data.copy()
+    assert drawn[5, 5:50].all()
+    three.presses("Alt+PgUp")
+    assert three.sees() == "b-90"
+    assert np.array_equal(three.viewer.layers["b-90 mask"].data, drawn)
+    three.presses("Alt+A")
+    assert three.sees() == "c-50"
+    assert not [name for name in three.layers if name.startswith("b-90")]
 
 
 def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp_path, monkeypatch):
@@ -231,23 +247,6 @@ def test_masks_by_clicks_and_of_a_labels_layer_are_stored(three, corrections):
     row = corrections.rows()[2]
     assert (row["image_id"], row["review"]) == ("a-10", "corrected")
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), labels != 0)
-
-
-def test_a_photograph_with_unsaved_edits_stays_open(three, person_draws):
-    three.presses("Alt+PgDown")
-    person_draws(three.viewer.layers["b-90 mask"])
-    three.presses("Alt+PgDown")  # at once: the stroke has not settled
-    assert three.sees() == "c-50"
-    assert "b-90 mask" in three.layers
-    assert "b-90 stays open" in three.dock.status.text
-    drawn = three.viewer.layers["b-90 mask"].data.copy()
-    assert drawn[5, 5:50].all()
-    three.presses("Alt+PgUp")
-    assert three.sees() == "b-90"
-    assert np.array_equal(three.viewer.layers["b-90 mask"].data, drawn)
-    three.presses("Alt+A")
-    assert three.sees() == "c-50"
-    assert not [name for name in three.layers if name.startswith("b-90")]
 
 
 @pytest.fixture

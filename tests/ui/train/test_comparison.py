@@ -82,20 +82,18 @@ def test_each_data_set_has_its_row(gate, run):
     assert "isic2017" in gate._forest.accessibleDescription()
 
 
-@pytest.mark.parametrize(
-    ("advice", "words"),
-    [
+def test_a_recommendation_has_a_reason(gate, tmp_path):
+    for advice, words in (
         ("take over", "Recommendation: use the new model."),
         ("keep", "Recommendation: keep the old model."),
         ("cannot tell", "No recommendation: the result is inconclusive."),
-    ],
-)
-def test_a_recommendation_has_a_reason(gate, run, advice, words):
-    show(gate, run.compare(advice=advice, reason="Only 3 images could be evaluated, and at least 5 are needed."))
-    assert text(gate, "gate_advice") == words
-    assert "at least 5 are needed" in text(gate, "gate_reason")
-    assert gate.activate_button.isEnabled()
-    assert gate.discard_button.isEnabled()  # the user decides, whatever the advice
+    ):
+        run = fake_run(tmp_path, "finished", advice)
+        show(gate, run.compare(advice=advice, reason="Only 3 images could be evaluated, and at least 5 are needed."))
+        assert text(gate, "gate_advice") == words
+        assert "at least 5 are needed" in text(gate, "gate_reason")
+        assert gate.activate_button.isEnabled()
+        assert gate.discard_button.isEnabled()  # the user decides, whatever the advice
 
 
 def test_a_model_without_comparison(gate, run):
@@ -278,13 +276,14 @@ def test_one_image_has_no_interval(gate, run):
     assert interval_color(gate._forest.changes[0].difference, True) == ""
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize(("gain", "advice"), [(0.021, "take over"), (-0.099, "cannot tell")])
-def test_it_fits_a_narrow_dock(stage, gate, run, theme, gain, advice):
-    show(gate, run.compare(shown=12, gain=gain, half=0.019, advice=advice))
-    stage.viewer.theme = theme
-    assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
-    assert not gate.grab().isNull()
+def test_it_fits_a_narrow_dock(stage, gate, tmp_path):
+    for gain, advice in ((0.021, "take over"), (-0.099, "cannot tell")):
+        run = fake_run(tmp_path, "finished", advice)
+        show(gate, run.compare(shown=12, gain=gain, half=0.019, advice=advice))
+        for theme in ("dark", "light"):
+            stage.viewer.theme = theme
+            assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
+            assert not gate.grab().isNull()
 
 
 @pytest.mark.parametrize(

