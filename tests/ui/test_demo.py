@@ -23,7 +23,7 @@ def shown(shared_client, make_napari_viewer, monkeypatch):
     made = []
 
     def viewer():
-        made.append(make_napari_viewer(show=True))
+        made.append(make_napari_viewer(show=False))
         return made[-1]
 
     monkeypatch.setattr(napari, "Viewer", viewer)

@@ -9,7 +9,6 @@ import sys
 import psutil
 import pytest
 from qtpy.QtCore import Qt
-from reused_viewer import SHOWN_SIZE
 
 from conftest import FAKE_WORKER, wait_until_idle
 from napari_melanoma.training.recipe import TrainRecipe
@@ -24,14 +23,12 @@ TINY = {"encoder": "mobilenetv3_small_050", "decoder_channels": 16}
 
 
 @pytest.fixture
-def trainer(home, nothing_left, make_napari_viewer, qtbot, monkeypatch):
+def trainer(home, shown_viewer, qtbot, monkeypatch):
     """Somebody who opened the dock from napari's menu."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.setattr(train, "WorkerClient", lambda: WorkerClient([sys.executable, str(FAKE_WORKER)]))
-    viewer = make_napari_viewer(show=True)
-    viewer.window.resize(*SHOWN_SIZE)
-    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Train")
-    made = Trainer(viewer, dock, qtbot)
+    _, dock = shown_viewer.window.add_plugin_dock_widget("napari-melanoma", "Train")
+    made = Trainer(shown_viewer, dock, qtbot)
     made.waits()
     yield made
     with contextlib.suppress(RuntimeError):
