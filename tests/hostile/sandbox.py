@@ -28,6 +28,7 @@ WRITING = (
     "os.truncate",
     "os.chmod",
 )
+LIBRARIES = (sys.prefix + os.sep, sys.base_prefix + os.sep)
 
 
 class Outside(RuntimeError):  # noqa: N818 - reads as what it is where it is raised
@@ -115,8 +116,10 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
             continue
         if event in ("os.remove", "os.rmdir") and arguments[-1] != -1:  # of a tree whose removal was looked at
             continue
-        real = os.path.realpath(os.fsdecode(path))
         writes = event != "open" or _writes(arguments)
+        if not writes and os.fsdecode(path).startswith(LIBRARIES):  # imports, thousands of them
+            continue
+        real = os.path.realpath(os.fsdecode(path))
         inside = real.startswith((str(sandbox.root) + os.sep, os.path.realpath(os.environ.get("HOME", "/")) + os.sep))
         canary = real.startswith(str(sandbox.canaries) + os.sep)
         harmless = real.endswith((".pyc", "/null")) or "__pycache__" in real or real.startswith(("/proc/", "/dev/"))

@@ -217,7 +217,7 @@ def long_chain(rng: Generator, box: Sandbox) -> Case:
     one = np.zeros((4, 4, 3), np.uint8)
     with tifffile.TiffWriter(path) as tiff:
         tiff.write(rgb, photometric="rgb", tile=(TILE, TILE), compression="zlib", metadata=None)
-        for _ in range(int(rng.integers(1500, 4000))):
+        for _ in range(int(rng.integers(1000, 3000))):
             tiff.write(one, photometric="rgb", metadata=None)
     return Case(read(path), path.name, right_but_for_damage(rgb), seconds=20)
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hostile import runner, sandbox
+
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "hostile.py"
 FAMILIES = (
     *("photos", "slides", "dicom", "zarr_slides", "tables", "recipes", "cases", "bundles", "geojson"),
@@ -22,15 +24,20 @@ def test_hostile_inputs_cause_no_crash_or_wrong_result() -> None:
     assert (done.returncode, wrong) == (0, []), f"{done.stdout}\n{done.stderr}\nReplay: scripts/hostile.py --replay ID"
 
 
-def test_a_case_is_the_same_whenever_it_is_replayed(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--replay", "recipes:wrong_values:7"]
+def test_a_replayed_case_has_the_same_input_in_any_process(tmp_path: Path) -> None:
+    name = runner.Name("recipes", "wrong_values", 7)
+    command = [sys.executable, str(SCRIPT), "--replay", str(name)]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}  # where replayed cases stay
-    message = [
-        subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment).stdout
-        for _ in range(2)
-    ]
-    assert message[0].splitlines()[0] == message[1].splitlines()[0]
-    assert message[0].startswith("recipes:wrong_values:7: refused well")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.stdout.startswith(f"{name}: refused well")
+    box = sandbox.Sandbox(tmp_path / "here")
+    runner.faults_of(name.family)[name.fault](sandbox.rng_of(name.family, name.fault, name.seed), box)
+    (replayed,) = tmp_path.rglob("case-*/box/in")
+    assert contents(replayed) == contents(box.inputs) != {}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_wrong_outcome_ends_with_exit_code_1(tmp_path: Path) -> None:

@@ -168,18 +168,18 @@ def tile_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
 
 @pytest.fixture(scope="session")
 def dense_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
-    """A segmentation of tiles into four classes with random weights."""
+    """A segmentation of tiles into four classes with random weights, which a process loads without timm."""
     import torch
 
     from napari_melanoma.models.bundle import BundleConfig, write_bundle
     from napari_melanoma.models.zoo import build_network
 
     torch.manual_seed(0)
-    options = {"encoder": "test_efficientnet", "decoder_channels": 16, "classes": 4}
+    options = {"channels": 4, "depth": 1, "classes": 4}
     config = BundleConfig(
         name="tiny-tissue",
         title="Random",
-        architecture="deeplabv3plus",
+        architecture="unet_p4",
         options=options,
         input_size=64,
         classes=("background", "dermis", "epidermis", "tumour"),

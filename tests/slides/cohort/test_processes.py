@@ -1,11 +1,9 @@
-"""Slides on real processes: of this machine, and of a scheduler elsewhere whose worker is killed in the middle.
-
-Several seconds, for each worker is a process of its own that loads torch.
-"""
+"""Slides on real processes: of this machine, and of a scheduler elsewhere whose worker is killed in the middle."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -15,10 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import psutil
 import pytest
 import tifffile
+from distributed import LocalCluster
 from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
@@ -29,12 +29,22 @@ from napari_melanoma.slides.cohort_cluster import CohortJob, WorkerLost, start_c
 from napari_melanoma.slides.options import SlideOptions
 
 PATIENCE_S = 120.0
+IN_THIS_PROCESS: dict[str, Any] = {
+    "n_workers": 1,
+    "threads_per_worker": 1,
+    "processes": False,
+    "protocol": "tcp://",
+    "host": "127.0.0.1",
+    "dashboard_address": None,
+    "silence_logs": logging.CRITICAL,
+    "memory_limit": 0,
+}
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 
 @pytest.fixture
-def options(tmp_path: Path, tile_bundle: BundleInfo) -> SlideOptions:
-    return SlideOptions(model=str(tile_bundle.path), batch_size=8, precision="fp32", min_tissue=0, tile_mpp=0.25)
+def options(tmp_path: Path, dense_bundle: BundleInfo) -> SlideOptions:
+    return SlideOptions(model=str(dense_bundle.path), batch_size=8, precision="fp32", min_tissue=0, tile_mpp=0.5)
 
 
 @pytest.fixture
@@ -93,44 +103,41 @@ def test_a_process_of_this_machine_that_is_killed_is_replaced(tmp_path: Path) ->
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[str]:
-    """A scheduler and two workers in processes of their own; they are not replaced when they die."""
-    file, quiet = tmp_path / "scheduler.json", ["--no-dashboard", "--host", "127.0.0.1"]
-    dask, processes = [sys.executable, "-W", "ignore", "-m", "dask"], []
+def elsewhere(tmp_path: Path) -> Iterator[LocalCluster]:
+    """A scheduler with two workers, which are not replaced when they die: this process, and one that may be killed."""
     message = (tmp_path / "dask.txt").open("w")
-    environment = {**os.environ, "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False"}
-    for words in (
-        ["scheduler", "--port", "0", "--scheduler-file", str(file)],
-        *(
-            ["worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", "--name", n]
-            for n in ("w1", "w2")
-        ),
-    ):
-        command = [*dask, *words, *quiet]
-        processes.append(subprocess.Popen(command, stdout=message, stderr=message, env=environment, cwd=tmp_path))
-        if words[0] == "scheduler":
-            wait_for(file.exists)
-    yield str(file)
-    for process in processes:
+    with dask.config.set({"distributed.worker.memory.pause": False}), LocalCluster(**IN_THIS_PROCESS) as cluster:
+        words = ["worker", cluster.scheduler_address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", "w1"]
+        environment = {**os.environ, "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False"}
+        command = [sys.executable, "-W", "ignore", "-m", "dask", *words]
+        process = subprocess.Popen(command, stdout=message, stderr=message, env=environment, cwd=tmp_path)
+        wait_for(lambda: len(cluster.scheduler_info["workers"]) == 2, (tmp_path / "dask.txt").read_text)
+        yield cluster
         process.kill()
         process.wait()
     message.close()
 
 
+def stamp_of_other_process(out: Path) -> tuple[str, int] | None:
+    """The slide that another process than this one works on, and the id of that process."""
+    stamps = {path.parent.name: json.loads(path.read_text())["pid"] for path in out.glob("s?/process.json")}
+    return next((one for one in stamps.items() if one[1] != os.getpid()), None)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is none there")
 def test_a_scheduler_elsewhere_whose_worker_is_killed(
-    slides: Path, options: SlideOptions, tmp_path: Path, elsewhere: str
+    slides: Path, options: SlideOptions, tmp_path: Path, elsewhere: LocalCluster
 ) -> None:
     write_toml(tmp_path / "options.toml", options)
     out = tmp_path / "out"
     words = ["slide", str(slides), "--out", str(out), "--config", str(tmp_path / "options.toml"), "--json"]
-    command = [sys.executable, "-m", "napari_melanoma", *words, "--scheduler", elsewhere]
+    words += ["--scheduler", elsewhere.scheduler_address]
+    command = [sys.executable, "-m", "napari_melanoma", *words]
     lines = (tmp_path / "lines.jsonl").open("w")
     cohort = subprocess.Popen(command, stdout=lines, stderr=subprocess.STDOUT)
-    stamp = wait_for(lambda: next(out.glob("s[01]/process.json"), None), (tmp_path / "dask.txt").read_text)
-    killed = stamp.parent.name
-    os.kill(json.loads(stamp.read_text())["pid"], signal.SIGKILL)
-    second = CliRunner().invoke(app, [*words, "--scheduler", elsewhere])
+    killed, process = wait_for(lambda: stamp_of_other_process(out), (tmp_path / "dask.txt").read_text)
+    os.kill(process, signal.SIGKILL)
+    second = CliRunner().invoke(app, words)
     assert second.exit_code == 2
     assert "another process works in" in second.stderr
     assert cohort.wait(PATIENCE_S) == 1
@@ -143,7 +150,7 @@ def test_a_scheduler_elsewhere_whose_worker_is_killed(
         "s3": "done",
     }
     assert (found[killed]["attempts"], len(found[killed]["earlier"])) == (2, 1)
-    assert "its process ended without an error message (w" in found[killed]["earlier"][0]
+    assert "its process ended without an error message (w1 at 127.0.0.1" in found[killed]["earlier"][0]
     assert (found["s2"]["attempts"], "s2.tif" in found["s2"]["error"]) == (1, True)
     summary = json.loads((tmp_path / "lines.jsonl").read_text().splitlines()[-1])
     assert (summary["event"], summary["done"], summary["failed"], summary["exit_code"]) == ("summary", 3, 1, 1)
