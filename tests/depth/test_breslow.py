@@ -92,9 +92,9 @@ def drawn_phantom(mm: float, ulcerated: bool = False, rotation: float = 0.0, obl
 PHANTOMS = [
     {"mm": 0.3},
     {"mm": 0.8, "ulcerated": True},
-    {"mm": 0.9, "rotation": 130.0},
-    {"mm": 1.2, "oblique": 35.0},
-    {"mm": 2.2, "ulcerated": True, "rotation": -40.0},
+    {"mm": 0.5, "rotation": 130.0},
+    {"mm": 0.7, "oblique": 35.0},
+    {"mm": 1.4, "ulcerated": True, "rotation": -40.0},
 ]
 
 
@@ -142,7 +142,7 @@ def test_a_larger_pixel_size_makes_it_thicker(factor: float) -> None:
 
 
 def test_pixel_sizes_of_rows_and_columns_are_taken_apart() -> None:
-    drawn, before = drawn_phantom(mm=0.9, rotation=130.0), best_of_phantom(mm=0.9, rotation=130.0)
+    drawn, before = drawn_phantom(mm=0.5, rotation=130.0), best_of_phantom(mm=0.5, rotation=130.0)
     wide = MapPlacement(0, 0, 3, 1.5, PixelSize(1, 1))
     after = breslow_candidates(maps_of(np.repeat(drawn.labels, 2, axis=1)), wide)[0]
     assert after.mm == pytest.approx(before.mm, abs=0.004)

@@ -14,6 +14,8 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.alignment import register_slides
 from napari_melanoma.slides.reading.opening import open_slide
 
+SIDE = 400
+
 
 def write_slide(path: Path, amount: np.ndarray, mpp: float | None, color: tuple[float, float, float]) -> Path:
     rgb = (255 * 10 ** (-amount[..., None] * np.array(color))).astype(np.uint8)
@@ -26,9 +28,9 @@ def write_slide(path: Path, amount: np.ndarray, mpp: float | None, color: tuple[
 def amount() -> np.ndarray:
     """Tissue with structure on glass."""
     rng = np.random.default_rng(3)
-    layers = [ndimage.gaussian_filter(rng.normal(size=(600, 600)), sigma) * sigma for sigma in (4, 8, 16, 24)]
-    rows, columns = np.indices((600, 600))
-    inside = np.hypot((rows - 290) / 230, (columns - 280) / 160) + 0.3 * layers[3] < 1
+    layers = [ndimage.gaussian_filter(rng.normal(size=(SIDE, SIDE)), sigma) * sigma for sigma in (4, 8, 16, 24)]
+    rows, columns = np.indices((SIDE, SIDE))
+    inside = np.hypot((rows - 195) / 155, (columns - 185) / 110) + 0.3 * layers[3] < 1
     return np.where(inside, np.clip(0.5 + 0.25 * sum(layers[:3]), 0.1, 1), 0)
 
 
@@ -41,8 +43,8 @@ def test_another_stain_at_another_scale_is_registered(tmp_path: Path, amount: np
     with first, second:
         found = register_slides(first, second, first.info.pixel_size, given)
     unit = 2.0 if known else 1.0  # of a pixel of the first slide
-    here = np.array([(200.0, 220.0), (400.0, 300.0)])  # from the corner
-    there = np.stack([600 - here[:, 1], here[:, 0]], axis=1) / 2  # rot90 turns counterclockwise
+    here = np.array([(130.0, 150.0), (270.0, 200.0)])  # from the corner
+    there = np.stack([SIDE - here[:, 1], here[:, 0]], axis=1) / 2  # rot90 turns counterclockwise
     np.testing.assert_allclose(found.transform(there * (4.0 if known else 1.0)), here * unit, atol=1.5 * unit)
     assert found.scale == pytest.approx(1.0 if known else 2.0, rel=0.01)
     assert found.error is not None

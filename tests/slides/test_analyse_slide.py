@@ -395,7 +395,9 @@ def test_out_of_distribution_slide_is_reported(shared_data: Path, tmp_path: Path
     path = shared_data / "slides" / "CMU-1-Small-Region.svs"
     if not path.exists():
         pytest.skip("needs CMU-1-Small-Region.svs")
-    outcome = analyze_slide(path, tmp_path / "out", SlideOptions(model="tile-demo"), RunContext())
+    outcome = analyze_slide(
+        path, tmp_path / "out", SlideOptions(model="tile-demo", region=(600, 600, 1024, 1024)), RunContext()
+    )
     codes = [one["code"] for one in outcome.content["validity"]["reasons"]]
     assert codes == ["demonstration", "out_of_distribution"]
     assert outcome.content["validity"]["headline"].startswith("Not valid: not applicable to real patients.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -16,6 +16,7 @@ PLACE = MapPlacement(100.0, -40.0, 2.0, 4.0)
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
+@settings(max_examples=40)
 @given(MASKS)
 def test_the_polygons_have_the_area_of_the_mask_and_give_it_back(mask: np.ndarray) -> None:
     polygons = cell_polygons(mask, PLACE)
@@ -25,6 +26,7 @@ def test_the_polygons_have_the_area_of_the_mask_and_give_it_back(mask: np.ndarra
     assert areas == sorted(areas, reverse=True)
 
 
+@settings(max_examples=40)
 @given(MASKS)
 def test_no_ring_meets_itself_and_they_run_as_they_should(mask: np.ndarray) -> None:
     for polygon in cell_polygons(mask, PLACE):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError
@@ -105,6 +105,7 @@ def test_what_was_merged_falls_apart_again() -> None:
     assert areas(split) == {1: 120, 2: 40, 3: 24}
 
 
+@settings(max_examples=40)
 @given(st.tuples(*[st.floats(-50, 450)] * 4))
 def test_no_cell_is_lost_or_gained_by_a_split(ends: tuple[float, float, float, float]) -> None:
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -22,12 +22,14 @@ from napari_melanoma.slides.scores import correlate_area_and_probability, select
 VALUES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=20)
 
 
+@settings(max_examples=30)
 @given(VALUES.filter(lambda pairs: all(len(set(axis)) > 1 for axis in zip(*pairs, strict=True))))
 def test_it_is_the_one_of_scipy_with_ties(pairs: list[tuple[int, int]]) -> None:
     x, y = np.array(pairs, float).T
     assert spearman(x, y, np.ones((1, len(x))))[0] == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-9)
 
 
+@settings(max_examples=30)
 @given(VALUES, st.integers(0, 2**32 - 1))
 def test_a_weight_is_as_many_copies(pairs: list[tuple[int, int]], seed: int) -> None:
     x, y = np.array(pairs, float).T

@@ -118,11 +118,9 @@ def test_memory_for_not_one_tile_ends_with_what_to_do(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_looking_for_what_is_unlike_takes_smaller_parts_too(fault: str, demo_tiles: BundleInfo) -> None:
-    from napari_melanoma.models.bundle import load_network
-
-    encoder = find_encoder(load_network(demo_tiles))
-    assert encoder is not None
+def test_looking_for_what_is_unlike_takes_smaller_parts_too(
+    fault: str, demo_tiles: BundleInfo, encoder: nn.Module
+) -> None:
     tiles = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
     hungry = Hungry(encoder, most=2**62, fault=FAULTS[fault])
     familiar = TileNoveltyDetector(demo_tiles, hungry, _novelty(demo_tiles))
@@ -140,6 +138,16 @@ def demo_tiles() -> BundleInfo:
     from napari_melanoma.models.registry import find_bundle
 
     return find_bundle("tile-demo")
+
+
+@pytest.fixture(scope="module")
+def encoder(demo_tiles: BundleInfo) -> nn.Module:
+    """Its encoder."""
+    from napari_melanoma.models.bundle import load_network
+
+    found = find_encoder(load_network(demo_tiles))
+    assert found is not None
+    return found
 
 
 def _novelty(info: BundleInfo) -> MahalanobisDetector:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
@@ -76,6 +76,7 @@ def pair(one, other):
     )
 
 
+@settings(max_examples=30)
 @given(blobs(), blobs())
 def test_areas_of_union_difference_and_intersection_add_up(one, other):
     regions = pair(one, other)
@@ -99,6 +100,7 @@ def test_areas_of_union_difference_and_intersection_add_up(one, other):
         assert is_sound(left)
 
 
+@settings(max_examples=30)
 @given(blobs(), some.floats(0, math.pi), some.floats(-30, 30))
 def test_a_line_splits_without_loss(polygon, angle, offset):
     before = (Annotation((polygon,), "A", name="kept", id="x", properties={"reader": "B"}),)
@@ -119,6 +121,7 @@ def test_a_line_splits_without_loss(polygon, angle, offset):
     assert not any(a.intersects(b) for at, a in enumerate(inside) for b in inside[:at])
 
 
+@settings(max_examples=30)
 @given(blobs(), some.floats(1, 60), some.sampled_from([UM, WIDE, (0.25, 0.25)]))
 def test_growth_is_by_the_distance_in_micrometers(polygon, distance, um):
     before = (Annotation((polygon,), "A", id="x"),)
@@ -216,6 +219,7 @@ def test_a_snapped_outline_shares_the_border_of_its_neighbor(gap, um):
     assert shared * max(um) > 100
 
 
+@settings(max_examples=30)
 @given(blobs(), blobs(), some.floats(1, 15))
 def test_snapping_moves_nothing_farther_than_the_distance(one, other, distance):
     before = pair(one, other)
@@ -227,15 +231,15 @@ def test_snapping_moves_nothing_farther_than_the_distance(one, other, distance):
 
 
 def test_a_painted_outline_of_many_vertices_is_snapped():
-    turns = np.linspace(0, 2 * np.pi, 52_000, endpoint=False)
-    radius = 4000 + 2 * np.sin(900 * turns)
-    ring = tuple(zip((5000 + radius * np.sin(turns)).tolist(), (5000 + radius * np.cos(turns)).tolist(), strict=True))
+    turns = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
+    radius = 2000 + 2 * np.sin(450 * turns)
+    ring = tuple(zip((2500 + radius * np.sin(turns)).tolist(), (2500 + radius * np.cos(turns)).tolist(), strict=True))
     turns = np.linspace(0, 2 * np.pi, 500, endpoint=False)
     y, x = 240 * np.sin(turns) + 250, 240 * np.cos(turns) + 250
     others = [
         region(f"n{row}-{column}", tuple(zip((500 * row + y).tolist(), (500 * column + x).tolist(), strict=True)))
-        for row in range(20)
-        for column in range(20)
+        for row in range(10)
+        for column in range(10)
     ]
     before = (*others, region("x", ring))
     after = snap_regions(before, {"x"}, 10.0, UM)

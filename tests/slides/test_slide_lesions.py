@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -170,6 +170,7 @@ def test_without_a_scale_there_are_pixels_alone() -> None:
     assert lesion.area_px == 18 * 224**2
 
 
+@settings(max_examples=40)
 @given(arrays(np.float32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.floats(0, 1, width=32)))
 def test_lesions_are_apart_and_hold_a_certain_cell(presence: np.ndarray) -> None:
     given_maps = LesionMaps(presence, PLACE)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +16,10 @@ from napari_melanoma.depth.candidates import load_interval_models
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.models.registry import SHIPPED_FOLDER, find_bundle
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
-from napari_melanoma.phantoms.slide.render import SlidePhantomFiles, write_slide
+from napari_melanoma.phantoms.slide.render import write_slide
 from napari_melanoma.slides.analysis import analyze_slide
-from napari_melanoma.slides.depth import NO_INTERVAL, describe_depth
+from napari_melanoma.slides.depth import NO_INTERVAL, DepthMap, describe_depth, measure_slide_depth
+from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.options import SlideOptions
 
 OPTIONS = SlideOptions(model="skin-demo", batch_size=16, workers=1, precision="fp32")
@@ -28,14 +32,34 @@ PHANTOM = SlidePhantomConfig(
 )
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """The analysis of the phantom, its truth, and the map and lesions that the thickness was measured in."""
+
+    content: dict[str, Any]
+    truth: dict[str, Any]
+    found: DepthMap
+    lesions: Sequence[SlideLesion]
+
+
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> SlidePhantomFiles:
-    return write_slide(PHANTOM, tmp_path_factory.mktemp("slide"), "section")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    folder, measured = tmp_path_factory.mktemp("slide"), []
+
+    def measure(found: DepthMap, lesions: Sequence[SlideLesion], *rest: Any) -> dict[str, Any]:
+        measured.append((found, lesions))
+        return measure_slide_depth(found, lesions, *rest)
+
+    files = write_slide(PHANTOM, folder, "section")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_melanoma.slides.outputs.measure_slide_depth", measure)
+        content = analyze_slide(files.image, folder / "out", OPTIONS, RunContext()).content
+    ((found, lesions),) = measured
+    return Analysis(content, json.loads(files.truth.read_text(encoding="utf-8")), found, lesions)
 
 
-def test_phantom_slide_has_the_requested_breslow_thickness(files: SlidePhantomFiles, tmp_path: Path) -> None:
-    truth = json.loads(files.truth.read_text(encoding="utf-8"))
-    content = analyze_slide(files.image, tmp_path / "out", OPTIONS, RunContext()).content
+def test_phantom_slide_has_the_requested_breslow_thickness(analysis: Analysis) -> None:
+    content, truth = analysis.content, analysis.truth
     assert content["breslow_mm"] == pytest.approx(truth["breslow_mm"], abs=0.1)
     assert content["t_category"] == "T1a"
     low, high = content["breslow_interval_mm"]
@@ -49,14 +73,16 @@ def test_phantom_slide_has_the_requested_breslow_thickness(files: SlidePhantomFi
     assert describe_depth(content).startswith(message)
 
 
-def test_a_model_of_ones_own_gets_no_law_of_another_by_its_name(files: SlidePhantomFiles, tmp_path: Path) -> None:
+def test_the_interval_is_that_of_the_weights_whatever_the_name_of_the_model(analysis: Analysis, tmp_path: Path) -> None:
     bundle = copied(tmp_path / "skin-demo", "skin-demo")
     slightly_others(bundle / "model.safetensors")
-    content = analyze_slide(files.image, tmp_path / "out", of_bundle(bundle), RunContext()).content
-    assert content["model"]["name"] == "skin-demo"
-    assert content["breslow_mm"] == pytest.approx(0.5, abs=0.1)
+    assert analysis.found.weights == find_bundle("skin-demo").fingerprint
+    other = replace(analysis.found, weights=find_bundle(str(bundle)).fingerprint)
+    content = measure_slide_depth(other, analysis.lesions, RunContext())
+    assert content["breslow_mm"] == analysis.content["breslow_mm"]
     assert content["breslow_interval_mm"] is None
     assert NO_INTERVAL in content["depth"]["notes"]
+    assert NO_INTERVAL not in analysis.content["depth"]["notes"]
 
 
 def test_a_model_under_another_name_keeps_its_law(tmp_path: Path) -> None:
@@ -66,11 +92,6 @@ def test_a_model_under_another_name_keeps_its_law(tmp_path: Path) -> None:
 def test_each_law_is_of_a_model_that_is_shipped() -> None:
     shipped = {path.parent.name: read_bundle(path.parent).fingerprint for path in SHIPPED_FOLDER.glob("*/config.json")}
     assert set(load_interval_models()) == {shipped["skin-demo"]}
-
-
-def of_bundle(bundle: Path) -> SlideOptions:
-    """Options with the model of a folder."""
-    return OPTIONS.model_copy(update={"model": str(bundle)})
 
 
 def copied(target: Path, name: str) -> Path:

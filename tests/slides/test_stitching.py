@@ -70,6 +70,7 @@ def test_blocks_change_nothing_though_tiles_disagree(grid: TileGrid, block: int,
     assert whole.max() <= answers.max() + 1e-6
 
 
+@settings(max_examples=40)
 @given(grids(), st.integers(0, 30), st.integers(0, 30))
 def test_the_tiles_that_a_block_needs_are_those_that_reach_into_it(grid: TileGrid, top: int, left: int) -> None:
     block = Box(top, left, 5, 7)

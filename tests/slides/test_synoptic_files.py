@@ -81,7 +81,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(values=st.dictionaries(KEYS, JSON_VALUES, max_size=6))
 def test_any_content_is_read_or_reported_and_saved_unchanged(values: dict[str, object], tmp_path: Path) -> None:
     path = tmp_path / SYNOPTIC_FILE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -13,6 +13,7 @@ from napari_melanoma.slides.tiling import coarse_to_fine
 MASKS = arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
 
+@settings(max_examples=30)
 @given(MASKS, st.integers(1, 20))
 def test_each_wanted_tile_comes_once(wanted: np.ndarray, first: int) -> None:
     passes = coarse_to_fine(wanted, first)
@@ -23,6 +24,7 @@ def test_each_wanted_tile_comes_once(wanted: np.ndarray, first: int) -> None:
     assert all(len(one) for one in passes)
 
 
+@settings(max_examples=30)
 @given(MASKS.filter(np.any), st.integers(1, 20))
 def test_after_each_pass_every_block_that_holds_a_wanted_tile_has_one(wanted: np.ndarray, first: int) -> None:
     passes = coarse_to_fine(wanted, first)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import ConfigError, InputError
@@ -116,6 +116,7 @@ GRIDS = st.builds(
 )
 
 
+@settings(max_examples=30)
 @given(GRIDS)
 def test_tiles_cover_what_the_border_promises(grid: TileGrid) -> None:
     covered = np.zeros((grid.area.height + 2 * grid.side_px, grid.area.width + 2 * grid.side_px), int)
@@ -133,6 +134,7 @@ def test_tiles_cover_what_the_border_promises(grid: TileGrid) -> None:
         assert covered.sum() == inside.sum()
 
 
+@settings(max_examples=30)
 @given(GRIDS)
 def test_a_tile_is_found_at_the_centre_of_its_cell(grid: TileGrid) -> None:
     for row in range(grid.rows):
@@ -144,6 +146,7 @@ def test_a_tile_is_found_at_the_centre_of_its_cell(grid: TileGrid) -> None:
                 np.testing.assert_allclose(centre, middle, atol=grid.downsample)
 
 
+@settings(max_examples=30)
 @given(
     GRIDS.filter(lambda grid: grid.rows and grid.columns),
     st.integers(1, 9),

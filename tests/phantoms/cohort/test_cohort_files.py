@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -189,10 +190,4 @@ def test_errors_of_child_processes_are_raised(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(run_tasks(Path.unlink, [tmp_path / "a", tmp_path / "b"], 2, RunContext()))
     with pytest.raises(MelanomaError, match="--processes"):
-        list(run_tasks(_die, [0, 1], 2, RunContext()))
-
-
-def _die(number: int) -> None:
-    import os
-
-    os._exit(9)
+        list(run_tasks(os._exit, [9, 9], 2, RunContext()))

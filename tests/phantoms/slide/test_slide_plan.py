@@ -48,7 +48,7 @@ def slide_of(case: Case, seed: int) -> SlidePhantomConfig:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_thickest_part_has_the_requested_thickness(case: Case) -> None:
-    for seed in range(4):
+    for seed in range(2):
         plan = plan_slide(slide_of(case, seed))
         thickness = [lesion.breslow_um for section in plan.sections for lesion in section.lesions if lesion.breslow_um]
         assert plan.breslow_mm == pytest.approx(case.breslow_mm, abs=1e-4)

@@ -4,13 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.slides.reading import tiled as module
 from napari_melanoma.slides.reading.tiled import TileCache, cache_limit, shared_cache
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), max_size=80))
 def test_it_is_never_larger_than_it_may_be(puts: list[tuple[int, int]]) -> None:
     cache = TileCache(100)
