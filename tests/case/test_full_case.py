@@ -33,7 +33,7 @@ from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.synoptic_files import save_synoptic
 
-GROWTH = 0.5
+GROWTH, PHOTOGRAPH_PX = 0.5, (300, 400)
 SEED, BRESLOW_MM, MPP, UP_PX, REGION_PX = 1, 0.9, 1.0, 40, 200
 READERS, WHEN = ("Anna Schmidt", "Bernd Vogel"), "2026-01-0{}T10:00:00+00:00"
 PERSONAL = ("Schmidt", "Vogel", "2024", "2025-", "2026-01", "lesion_0005", "slide_0001")
@@ -98,8 +98,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> FullCase:
 
 def write_photographs(folder: Path) -> tuple[tuple[float, float], tuple[Any, ...]]:
     """Write two dermoscopic photographs of a lesion that has grown, an overview, and a table with their days."""
-    call("phantom", "lesion", "--out", folder, "--seed", 5, "--growth", GROWTH)
-    call("phantom", "lesion", "--out", folder, "--seed", 3, "--modality", "macroscopic")
+    call("phantom", "lesion", "--out", folder, "--seed", 5, "--growth", GROWTH, "--size", *PHOTOGRAPH_PX)
+    call("phantom", "lesion", "--out", folder, "--seed", 3, "--modality", "macroscopic", "--size", *PHOTOGRAPH_PX)
     names = ("lesion_0005", "lesion_0005_grown")
     truth = [json.loads((folder / f"{name}.truth.json").read_text(encoding="utf-8")) for name in names]
     um = truth[0]["pixel_size_um"]
