@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as some
 
@@ -185,7 +185,6 @@ def step(case: Case, kind: int, which: int, other: int) -> tuple[Case, int]:
 
 
 @tries(max_examples=40)
-@settings(max_examples=40)
 @given(STEPS)
 def test_edits_keep_all_images_and_cases_can_be_stored(steps: list[tuple[int, int, int]]) -> None:
     case, count, seen = small_case(), 4, set()
