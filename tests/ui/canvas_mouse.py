@@ -19,12 +19,23 @@ LEFT = Qt.MouseButton.LeftButton
 
 
 class CanvasMouse:
-    """The mouse over the canvas of a shown viewer; points are (row, column) in pixels of the displayed slide."""
+    """The mouse over the canvas of a viewer; points are (row, column) in pixels of the displayed slide.
+
+    The window may be hidden: then nothing is drawn, which takes longer than most tests.
+    """
 
     def __init__(self, person):
         self._person = person
         self.canvas = person.viewer.window._qt_viewer.canvas.native
-        self._make_room()
+        if self.canvas.isVisible():
+            self._make_room()
+        else:
+            self.canvas.resizeGL(self.canvas.width(), self.canvas.height())  # as Qt does before the first frame
+
+    def _updates(self):
+        """Let napari follow camera and layers; it does so before each frame that it draws."""
+        if not self.canvas.isVisible():
+            self._person.viewer.window._qt_viewer.canvas.on_draw(None)
 
     def _make_room(self):
         """Widen the window if docks leave so little of the canvas that what is aimed at is smaller than a pixel."""
@@ -55,6 +66,7 @@ class CanvasMouse:
         button, modifiers = Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier
         event = QMouseEvent(QEvent.Type.MouseMove, QPointF(place), whole, button, buttons, modifiers)
         QTest.qWait(MOVE_MS)
+        self._updates()
         QApplication.sendEvent(self.canvas, event)
         QTest.qWait(MOVE_MS)
 
@@ -80,8 +92,10 @@ class CanvasMouse:
         whole, phase = QPointF(self.canvas.mapToGlobal(at.toPoint())), Qt.ScrollPhase.NoScrollPhase
         turned = QPoint(0, 120 * notches)
         event = QWheelEvent(at, whole, QPoint(), turned, Qt.MouseButton.NoButton, modifiers, phase, False)
+        self._updates()
         QApplication.sendEvent(self.canvas, event)
         QTest.qWait(MOVE_MS)
+        self._updates()
 
     def presses(self, point):
         self.moves(point)

@@ -66,8 +66,7 @@ def tiles(*points):
     return [(row * TILE, column * TILE) for row, column in points]
 
 
-@pytest.mark.usefixtures("shown_viewer")
-def test_shapes_are_drawn_with_the_mouse_and_snap_to_neighbors(drawing):
+def test_shapes_drawn_with_the_mouse_become_regions_split_them_and_cut_holes(drawing):
     person, mouse = drawing, CanvasMouse(drawing)
     presses(person, "region_rectangle")
     mouse.drags(*tiles((2, 2), (6, 5)))
@@ -99,10 +98,9 @@ def test_shapes_are_drawn_with_the_mouse_and_snap_to_neighbors(drawing):
         if not on:
             presses(person, "region_undo")
 
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_a_line_splits_and_an_outline_cuts_a_hole(drawing):
-    person, mouse = drawing, CanvasMouse(drawing)
+    # A line splits a region, and an outline cuts a hole.
+    snap.setChecked(False)
+    person.dock.regions.store.apply_edit(lambda _: ())
     puts(person, (2, 2, 8, 8))
     presses(person, "region_split")
     mouse.drags(*tiles((1, 4), (9, 4)))
@@ -130,7 +128,7 @@ def test_a_line_splits_and_an_outline_cuts_a_hole(drawing):
     assert not person.finds(QAbstractButton, "region_split").isChecked()
 
 
-def test_tools_follow_each_other_and_fit_into_the_dock(drawing):
+def test_tools_follow_each_other_and_end_with_their_layer(drawing, slide_path):
     person, active, controls = drawing, drawing.viewer.layers.selection, drawing.dock.regions.controls
     order = ("rectangle", "wand", "split", "brush", "wand", "brush", "select", "wand", "hole")
     modes = {"rectangle": "add_rectangle", "split": "add_path", "hole": "add_polygon_lasso", "wand": "pick"}
@@ -162,8 +160,24 @@ def test_tools_follow_each_other_and_fit_into_the_dock(drawing):
     assert controls.sizeHint().width() <= 320
     assert controls.minimumSizeHint().width() <= 320
 
+    # A tool ends when its layer is removed; the other layers stay.
+    layers = person.viewer.layers
+    for tool in ("refine", "wand", "brush"):
+        own = starts(person, tool)
+        before = [one.name for one in layers]
+        layers.remove_selected()
+        person.waits()
+        assert [one.name for one in layers] == [name for name in before if name != own], tool
+    for tool in ("brush", "refine"):
+        layers.clear()
+        opens(person, slide_path)
+        starts(person, tool)
+        layers.clear()
+        person.waits()
+        assert [one.name for one in layers] == [], tool
 
-def test_operations_are_one_step_each(drawing):
+
+def test_operations_are_one_step_each_and_copies_have_the_size_of_their_source(drawing, tmp_path):
     person = drawing
     first, second = puts(person, (1, 1, 5, 5), (3, 3, 6, 6))
     before = regions(person)
@@ -192,6 +206,32 @@ def test_operations_are_one_step_each(drawing):
     assert "nothing would be left" in person.dock.status.text
     assert regions(person) == before
 
+    # Regions are copied between slides in their size.
+    dock = person.dock
+    dock.regions.store.apply_edit(lambda _: ())
+    person.finds(QAbstractButton, "region_paste")
+    assert "Nothing was copied" in person.finds(QAbstractButton, "region_paste").toolTip()
+    puts(person, (1, 1, 3, 3), (4, 4, 5, 6))
+    presses(person, "region_lock")
+    presses(person, "region_copy")
+    assert "2 regions copied" in dock.status.text
+    opens(person, draw_slide(tmp_path / "coarse.tif", mpp=1.0, tint=9))
+    get_camera(person.viewer).center = dock.slide.to_world((256, 256))
+    presses(person, "region_paste")
+    person.waits()
+    assert [area(one) * 1.0**2 / 1e6 for one in regions(person)] == pytest.approx([4 * MM2, 2 * MM2])
+    assert not any(map(is_locked, regions(person)))
+    assert set(dock.regions.selection.ids) == {one.id for one in regions(person)}
+    middle = np.vstack([one.polygons[0].outer for one in regions(person)])
+    np.testing.assert_allclose((middle.min(0) + middle.max(0)) / 2, (256, 256), atol=1)
+    presses(person, "region_undo")
+    assert regions(person) == ()
+
+    opens(person, draw_slide(tmp_path / "bare.tif", mpp=None, tint=20))
+    presses(person, "region_paste")
+    assert "on which they are pasted has no scale" in dock.status.text
+    assert regions(person) == ()
+
 
 def paints(person, *corners):
     """Paint a rectangle on the slide with the brush, given by two corners in tiles, and convert it to a region."""
@@ -202,7 +242,6 @@ def paints(person, *corners):
     return place
 
 
-@pytest.mark.usefixtures("shown_viewer")
 def test_painting_snaps_to_neighbors_in_one_step_and_at_its_own_zoom(drawing, tmp_path):
     person, dock = drawing, drawing.dock
     locked, changed = puts(person, (2, 2, 8, 6), (2, 10, 8, 12))
@@ -271,10 +310,10 @@ def test_the_wand_finds_the_color_that_is_clicked_on_a_rotated_slide(drawing):
     assert regions(person) == (found,)
 
 
-@pytest.mark.usefixtures("shown_viewer")
-def test_the_wand_reads_in_the_background_is_limited_and_leaves_with_its_layer(drawing, monkeypatch):
+def test_the_wand_reads_in_the_background_is_limited_and_leaves_with_its_layer(drawing, tmp_path, monkeypatch):
     person, mouse, at = drawing, CanvasMouse(drawing), tiles((6, 8))[0]
     tolerance, reach = (person.finds(QDoubleSpinBox, f"region_{name}") for name in ("tolerance", "reach"))
+    unlimited = reach.value()
     may_read, asked, read = threading.Event(), [], DisplayedWindow.read_colors
 
     def read_slowly(window):
@@ -334,44 +373,15 @@ def test_the_wand_reads_in_the_background_is_limited_and_leaves_with_its_layer(d
     person.until(lambda: PAINTING not in person.viewer.layers)
     assert not person.finds(QAbstractButton, "region_wand").isChecked()
 
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_a_tool_ends_when_its_layer_is_removed_and_other_layers_stay(drawing, slide_path):
-    person, layers = drawing, drawing.viewer.layers
-    puts(person, (4, 6, 8, 8))
-    person.viewer.add_labels(np.zeros((8, 8), np.uint8), name="above")
-    for tool in ("refine", "wand", "brush"):
-        own = starts(person, tool)
-        before = [one.name for one in layers]
-        layers.remove_selected()
-        person.waits()
-        assert [one.name for one in layers] == [name for name in before if name != own], tool
-    for tool in ("brush", "refine"):
-        layers.clear()
-        opens(person, slide_path)
-        starts(person, tool)
-        layers.clear()
-        person.waits()
-        assert [one.name for one in layers] == [], tool
-
-
-def starts(person, tool):
-    """Start a tool, and return the name of its layer."""
-    presses(person, f"region_{tool}")
-    name = person.viewer.layers.selection.active.name
-    assert name in (LAYER, PAINTING)
-    return name
-
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_the_wand_works_on_fluorescence(person, tmp_path):
+    # It works on fluorescence.
+    tolerance.setValue(before)
+    reach.setValue(unlimited)
     pixels = np.full((2, 256, 256), 100, np.uint16)
     pixels[0, 60:120, 80:160] = pixels[1, 60:120, 160:200] = 3000
     named = {"axes": "CYX", "Channel": {"Name": ["DAPI", "FITC"]}, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
     path = tmp_path / "cells.ome.tif"
     tifffile.imwrite(path, pixels, ome=True, tile=(128, 128), photometric="minisblack", metadata=named)
     opens(person, path)
-    mouse = CanvasMouse(person)
     presses(person, "region_wand")
     mouse.clicks((90, 120))
     person.until(lambda: len(regions(person)) == 1)
@@ -382,34 +392,15 @@ def test_the_wand_works_on_fluorescence(person, tmp_path):
     assert person.viewer.layers[-1].name.endswith("painting")
 
 
-def test_regions_are_copied_between_slides_in_their_size(drawing, tmp_path):
-    person, dock = drawing, drawing.dock
-    person.finds(QAbstractButton, "region_paste")
-    assert "Nothing was copied" in person.finds(QAbstractButton, "region_paste").toolTip()
-    puts(person, (1, 1, 3, 3), (4, 4, 5, 6))
-    presses(person, "region_lock")
-    presses(person, "region_copy")
-    assert "2 regions copied" in dock.status.text
-    opens(person, draw_slide(tmp_path / "coarse.tif", mpp=1.0, tint=9))
-    get_camera(person.viewer).center = dock.slide.to_world((256, 256))
-    presses(person, "region_paste")
-    person.waits()
-    assert [area(one) * 1.0**2 / 1e6 for one in regions(person)] == pytest.approx([4 * MM2, 2 * MM2])
-    assert not any(map(is_locked, regions(person)))
-    assert set(dock.regions.selection.ids) == {one.id for one in regions(person)}
-    middle = np.vstack([one.polygons[0].outer for one in regions(person)])
-    np.testing.assert_allclose((middle.min(0) + middle.max(0)) / 2, (256, 256), atol=1)
-    presses(person, "region_undo")
-    assert regions(person) == ()
-
-    opens(person, draw_slide(tmp_path / "bare.tif", mpp=None, tint=20))
-    presses(person, "region_paste")
-    assert "on which they are pasted has no scale" in dock.status.text
-    assert regions(person) == ()
+def starts(person, tool):
+    """Start a tool, and return the name of its layer."""
+    presses(person, f"region_{tool}")
+    name = person.viewer.layers.selection.active.name
+    assert name in (LAYER, PAINTING)
+    return name
 
 
-@pytest.mark.usefixtures("shown_viewer")
-def test_locked_regions_stay_when_they_are_dragged_or_deleted_on_a_rotated_slide(drawing):
+def test_locked_regions_stay_and_clicks_refine_others_on_a_rotated_slide(drawing):
     person, dock = drawing, drawing.dock
     slide_layers.set_angle(person.viewer, dock.slide, 37.0)
     mouse = CanvasMouse(person)
@@ -433,14 +424,11 @@ def test_locked_regions_stay_when_they_are_dragged_or_deleted_on_a_rotated_slide
     presses(person, "region_undo")
     assert regions(person) == before
 
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_clicks_refine_the_region_next_to_them(drawing):
-    person, dock = drawing, drawing.dock
-    slide_layers.set_angle(person.viewer, dock.slide, 37.0)
+    # Clicks refine the region next to them.
+    dock.regions.store.apply_edit(lambda _: ())
     (cut,) = puts(person, (4, 6, 8, 8))  # half of the dark lesion
     dock.regions.selection.select(())
-    mouse, true_area = CanvasMouse(person), 16 * TILE**2
+    true_area = 16 * TILE**2
     presses(person, "region_refine")
     assert "Click next to an outline" in dock.status.text
     mouse.clicks(tiles((6, 9))[0])
@@ -455,7 +443,7 @@ def test_clicks_refine_the_region_next_to_them(drawing):
     assert regions(person) == (cut,)
     presses(person, "region_redo")
 
-    mouse.clicks(tiles((14, 2))[0], Qt.MouseButton.RightButton)
+    mouse.clicks(tiles((6, 5))[0], Qt.MouseButton.RightButton)
     person.until(lambda: "not inside an outline" in dock.status.text)
     mouse.clicks(tiles((6, 8))[0])
     person.until(lambda: "already inside" in dock.status.text)
