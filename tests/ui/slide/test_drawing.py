@@ -170,24 +170,7 @@ def test_rejected_outline_stays_until_a_class_makes_it_a_lesion(analysed, monkey
     assert "Choose malignant or benign" not in dock.status.text
 
 
-def test_drawing_stops_with_its_layer_slide_or_lesions(analysed):
-    person, dock = analysed, analysed.dock
-    button = dock.edit_buttons["draw"]
-    person.clicks("lesion_draw")
-    person.viewer.layers.remove(person.viewer.layers[DRAWING])
-    assert not button.isChecked()
-    person.clicks("lesion_draw")
-    assert button.isChecked()
-    dock.results.reset()  # as another analysis does
-    assert not button.isChecked()
-    assert DRAWING not in person.viewer.layers
-    assert not button.isEnabled()
-    button.setChecked(True)
-    assert not button.isChecked()
-
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_clicks_refine_a_lesion_in_single_steps(analysed):
+def test_clicks_refine_a_lesion_in_single_steps_and_drawing_stops_with_its_layer_or_lesions(analysed):
     person, dock = analysed, analysed.dock
     mouse, before = CanvasMouse(person), dock.lesions.findings.lesions[0]
     person.clicks("lesion_refine")
@@ -212,3 +195,17 @@ def test_clicks_refine_a_lesion_in_single_steps(analysed):
     person.until(lambda: "already inside" in dock.status.text)
     person.viewer.layers.selection.active = dock.slide.layers[-1]
     assert not dock.edit_buttons["refine"].isChecked()
+
+    # Drawing stops with its layer or the lesions.
+    button = dock.edit_buttons["draw"]
+    person.clicks("lesion_draw")
+    person.viewer.layers.remove(person.viewer.layers[DRAWING])
+    assert not button.isChecked()
+    person.clicks("lesion_draw")
+    assert button.isChecked()
+    dock.results.reset()  # as another analysis does
+    assert not button.isChecked()
+    assert DRAWING not in person.viewer.layers
+    assert not button.isEnabled()
+    button.setChecked(True)
+    assert not button.isChecked()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.depth.readings import MitosisCount
@@ -13,7 +13,7 @@ from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.ui.slide.shape_layers import MAX_WIDTH_RATIO, WIDTHS
 from napari_melanoma.ui.viewer.camera import get_camera
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
 def on_screen(person, name):
@@ -28,8 +28,9 @@ def fits(person, role):
     return len(widths) > 0 and (abs(np.log(widths / WIDTHS[role])) <= np.log(MAX_WIDTH_RATIO) + 1e-6).all()
 
 
-def test_lesion_lines_have_a_constant_width_on_the_screen(analysed):
+def test_lines_have_a_constant_width_on_the_screen(analysed):
     person, dock = analysed, analysed.dock
+    # Lines of lesions and measurements.
     dock.sections.measurements.restore_measures((), dock.context.location.folder)
     dock.sections.measurements._edit((SlideMeasurement("line", ((10.0, 10.0), (10.0, 200.0))),))
     dock.sections.measurements._draw()
@@ -41,10 +42,8 @@ def test_lesion_lines_have_a_constant_width_on_the_screen(analysed):
         person.waits()
         assert (dock.lesions.findings, dock.sections.measurements.measures) == before
 
-
-def test_depth_and_region_lines_have_a_constant_width_on_the_screen(person, slide_path):
-    person.opens_slides(slide_path)
-    dock, square = person.dock, ((10.0, 10.0), (10.0, 110.0), (110.0, 110.0), (110.0, 10.0))
+    # Lines of depth and regions.
+    square = ((10.0, 10.0), (10.0, 110.0), (110.0, 110.0), (110.0, 10.0))
     depth = dock.sections.depth.store
     person.until(lambda: depth.state is not None and dock.regions.store.state is not None)
     depth.set_values(mitoses=MitosisCount(points=((20.0, 20.0),), areas=(square,)))

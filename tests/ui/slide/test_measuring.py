@@ -55,7 +55,7 @@ def kept(person):
     return read_notes(person.dock.result_location.folder).measures
 
 
-def test_lines_and_areas_are_labeled_saved_and_restored(person, slide_path):
+def test_lines_and_areas_are_labeled_saved_restored_and_undone(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     assert layer_of(person) is None
     opens_tools(person)
@@ -80,10 +80,8 @@ def test_lines_and_areas_are_labeled_saved_and_restored(person, slide_path):
     person.until(lambda: listed(person) == ["0.1 mm", "0.005 mm²"])
     assert measurements.read_measures(layer_of(person)) == (LINE, AREA)
 
-
-def test_each_change_can_be_undone(person, slide_path):
-    person.opens_slides(slide_path)
-    opens_tools(person)
+    # Each change can be undone.
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     presses(person, "measure_line")
     for measure in (LINE, AREA):
         draws(person, measure)
@@ -108,7 +106,7 @@ def test_each_change_can_be_undone(person, slide_path):
     person.until(lambda: listed(person) == ["0.005 mm²"])
 
 
-def test_measurements_are_per_slide_and_follow_the_scale(person, slide_path, tmp_path):
+def test_measurements_are_per_slide_follow_the_scale_and_are_labeled_when_finished(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     opens_tools(person)
     presses(person, "measure_line")
@@ -130,18 +128,8 @@ def test_measurements_are_per_slide_and_follow_the_scale(person, slide_path, tmp
     person.clicks("previous_slide")
     person.until(lambda: listed(person) == ["0.1 mm"])
 
-
-def corner(person, place):
-    """Click once with the tool of the layer."""
-    layer, position = layer_of(person), person.dock.slide.to_world(place)
-    at = {"position": position, "pos": np.array(place) * 10.0, "dims_displayed": (0, 1), "button": 1}
-    for kind, call in (("mouse_press", mouse_press_callbacks), ("mouse_release", mouse_release_callbacks)):
-        call(layer, read_only_mouse_event(type=kind, is_dragging=False, **at))
-
-
-def test_unfinished_shape_has_no_label_and_is_removed_with_its_tool(person, slide_path):
-    person.opens_slides(slide_path)
-    opens_tools(person)
+    # An unfinished shape has no label, and is removed with its tool.
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     presses(person, "measure_line")
     draws(person, LINE)
     person.until(lambda: listed(person) == ["0.1 mm"])
@@ -173,7 +161,15 @@ def test_unfinished_shape_has_no_label_and_is_removed_with_its_tool(person, slid
     assert float(listed(person)[1].split()[0]) == pytest.approx(np.pi * 100 * 50 * 0.25e-6, rel=0.01)
 
 
-def test_measurements_and_user_scale_are_restored(person, slide_path):
+def corner(person, place):
+    """Click once with the tool of the layer."""
+    layer, position = layer_of(person), person.dock.slide.to_world(place)
+    at = {"position": position, "pos": np.array(place) * 10.0, "dims_displayed": (0, 1), "button": 1}
+    for kind, call in (("mouse_press", mouse_press_callbacks), ("mouse_release", mouse_release_callbacks)):
+        call(layer, read_only_mouse_event(type=kind, is_dragging=False, **at))
+
+
+def test_measurements_are_restored_and_added_to_those_that_others_stored(person, slide_path, tmp_path):
     folder = slide_folder(person.dock.run_manager.root, slide_path)
     scale = PixelSize(2.0, 2.0, "given")
     write_notes(folder, SlideNotes(slide_fingerprint(slide_path), (), scale, (LINE, AREA)))  # another day
@@ -188,15 +184,46 @@ def test_measurements_and_user_scale_are_restored(person, slide_path):
     assert read_notes(folder).measures == (LINE, AREA)
     assert read_notes(folder).pixel_size == scale
 
-
-def test_measurements_of_another_results_folder_are_shown(person, slide_path, tmp_path):
-    person.opens_slides(slide_path)
+    # Those of another window are kept on switching back.
+    person.opens_slides(draw_slide(tmp_path / "first.tif", tint=9))
     person.until(lambda: person.dock.result_location is not None)
-    opens_tools(person)
+    folder = person.dock.result_location.folder
+    person.opens_slides(draw_slide(tmp_path / "second.tif", tint=3))
+    write_notes(folder, SlideNotes(measures=(AREA,)))
+    person.clicks("previous_slide")
+    person.until(lambda: person.dock.sections.measurements.measures == (AREA,))
+    person.waits()
+    assert read_notes(folder).measures == (AREA,)
+
+    # What is drawn before the notes are read is added to them.
+    late = draw_slide(tmp_path / "late.tif", tint=20)
+    folder = slide_folder(person.dock.run_manager.root, late)
+    write_notes(folder, SlideNotes(measures=(AREA,), angle=90.0))
+    found = person.dock.run_manager.results_found
+    found.disconnect(person.dock._on_results_found)  # a slow share
+    held = []
+    found.connect(held.append)
+    person.opens_slides(late)
+    person.until(lambda: bool(held))
+    presses(person, "measure_line")
+    draws(person, LINE)
+    person.dock._on_results_found(held[0])
+    assert person.dock.sections.measurements.measures == (AREA, LINE)
+    person.until(lambda: kept(person) == (AREA, LINE))
+    assert read_notes(folder).angle == 90
+    presses(person, "measure_undo")
+    person.until(lambda: kept(person) == (AREA,))
+    found.disconnect(held.append)
+    found.connect(person.dock._on_results_found)
+
+    # Those of another results folder are shown.
+    path = draw_slide(tmp_path / "last.tif", tint=30)
+    person.opens_slides(path)
+    person.until(lambda: person.dock.result_location is not None)
     presses(person, "measure_line")
     draws(person, LINE)
     person.until(lambda: kept(person) == (LINE,))
-    other = slide_folder(tmp_path / "other", slide_path)
+    other = slide_folder(tmp_path / "other", path)
     write_notes(other, SlideNotes(measures=(AREA,)))
     person.dock._on_root_chosen(tmp_path / "other")
     person.waits()
@@ -206,39 +233,6 @@ def test_measurements_of_another_results_folder_are_shown(person, slide_path, tm
     assert read_notes(other).measures == (AREA,)
 
 
-def test_what_is_drawn_before_the_notes_are_read_is_added_to_them(person, slide_path):
-    folder = slide_folder(person.dock.run_manager.root, slide_path)
-    write_notes(folder, SlideNotes(measures=(AREA,), angle=90.0))
-    found = person.dock.run_manager.results_found
-    found.disconnect(person.dock._on_results_found)  # a slow share
-    held = []
-    found.connect(held.append)
-    person.opens_slides(slide_path)
-    person.until(lambda: bool(held))
-    opens_tools(person)
-    presses(person, "measure_line")
-    draws(person, LINE)
-    person.dock._on_results_found(held[0])
-    assert person.dock.sections.measurements.measures == (AREA, LINE)
-    person.until(lambda: kept(person) == (AREA, LINE))
-    assert read_notes(folder).angle == 90
-    presses(person, "measure_undo")
-    person.until(lambda: kept(person) == (AREA,))
-
-
-def test_measurements_of_another_window_are_kept_on_switching_back(person, slide_path, tmp_path):
-    person.opens_slides(slide_path)
-    person.until(lambda: person.dock.result_location is not None)
-    folder = person.dock.result_location.folder
-    person.opens_slides(draw_slide(tmp_path / "second.tif", tint=3))
-    write_notes(folder, SlideNotes(measures=(AREA,)))
-    person.dock.picker.step(1)
-    person.until(lambda: person.dock.sections.measurements.measures == (AREA,))
-    person.waits()
-    assert read_notes(folder).measures == (AREA,)
-
-
-@pytest.mark.usefixtures("shown_viewer")
 def test_the_tool_stays_with_the_space_bar_and_an_angle_is_drawn_by_three_clicks(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)

@@ -143,29 +143,7 @@ def test_rows_show_select_and_follow_regions(listing):
     assert regions(person)[2].name == ""
 
 
-def test_rows_are_sorted_and_filtered(listing):
-    person, table = listing, table_of(listing)
-    table.sortByColumn(AREA, Qt.SortOrder.DescendingOrder)
-    assert names(person) == ["base", "", "tip"]
-    table.sortByColumn(NAME, Qt.SortOrder.DescendingOrder)
-    assert names(person) == ["tip", "base", ""]  # empty ones last
-    clicks_row(person, 0)
-    field = person.finds(QLineEdit, "region_filter")
-    person.qtbot.keyClicks(field, "epid")
-    assert names(person) == ["base"]
-    assert person.dock.regions.selection.ids == ()  # nothing unseen is deleted
-    field.clear()
-    assert len(names(person)) == 3
-    clicks_row(person, 1)
-    person.waits()
-    fit_view(person.viewer)
-    center = get_camera(person.viewer).center
-    person.qtbot.keyClicks(field, "base")
-    assert person.dock.regions.selection.ids == (regions(person)[1].id,)
-    assert get_camera(person.viewer).center == center
-
-
-def test_locked_regions_are_not_changed(listing):
+def test_locked_regions_are_not_changed_and_rows_are_sorted_and_filtered(listing):
     person, dock, table = listing, listing.dock, table_of(listing)
     clicks_row(person, 1)
     presses(person, "region_lock")
@@ -210,20 +188,28 @@ def test_locked_regions_are_not_changed(listing):
     assert regions(person) == ()
     assert not person.dock.regions.controls.region_list.isVisible()
 
-
-def test_a_region_beyond_the_drawn_ones_is_drawn_when_it_is_selected(listing):
-    person, dock = listing, listing.dock
-    many = tuple(
-        Annotation((Polygon(tuple(map(tuple, box(0, 0, 1, 1)))),), "Melanoma", id=f"r{number}") for number in range(450)
-    )
-    dock.regions.store.apply_edit(lambda regions: (*many, *regions))
+    # Rows are sorted and filtered.
+    presses(person, "region_undo")
+    assert len(regions(person)) == 3
+    table.select(())
+    table.sortByColumn(AREA, Qt.SortOrder.DescendingOrder)
+    assert names(person) == ["base", "", "tip"]
+    table.sortByColumn(NAME, Qt.SortOrder.DescendingOrder)
+    assert names(person) == ["tip", "base", ""]  # empty ones last
+    clicks_row(person, 0)
+    field = person.finds(QLineEdit, "region_filter")
+    person.qtbot.keyClicks(field, "epid")
+    assert names(person) == ["base"]
+    assert person.dock.regions.selection.ids == ()  # nothing unseen is deleted
+    field.clear()
+    assert len(names(person)) == 3
+    clicks_row(person, 1)
     person.waits()
-    assert "53 are saved, and drawn when you select them" in person.label_text("region_words")
-    table_of(person).select(())
-    clicks_row(person, 451)
-    layer = person.viewer.layers[LAYER]
-    assert len(layer.selected_data) == 1
-    assert dock.regions.layer.selected == (regions(person)[451].id,)
+    fit_view(person.viewer)
+    center = get_camera(person.viewer).center
+    person.qtbot.keyClicks(field, "base")
+    assert person.dock.regions.selection.ids == (regions(person)[1].id,)
+    assert get_camera(person.viewer).center == center
 
 
 def test_areas_are_in_pixels_without_a_scale(person, tmp_path):
@@ -246,7 +232,7 @@ def test_areas_are_in_pixels_without_a_scale(person, tmp_path):
     assert grow.isEnabled()
 
 
-def test_old_files_and_properties_of_other_programs_survive(listing):
+def test_old_properties_survive_and_a_region_beyond_the_drawn_ones_is_drawn_when_it_is_selected(listing):
     person, store = listing, listing.dock.regions.store
     old = Annotation(regions(person)[0].polygons, "Melanoma", id="old", properties={"theirs": [1, {"a": 2}]})
     store.apply_edit(lambda regions: (*regions, old))
@@ -258,6 +244,20 @@ def test_old_files_and_properties_of_other_programs_survive(listing):
     kept = read_geojson(person.dock.result_location.folder / REGIONS).annotations[3]
     assert kept == replace(old, name="new name")
     assert table_of(person).table_model.index(3, DATE).data() == ""  # no date
+
+    # A region beyond those that are drawn is drawn when it is selected.
+    dock = person.dock
+    many = tuple(
+        Annotation((Polygon(tuple(map(tuple, box(0, 0, 1, 1)))),), "Melanoma", id=f"r{number}") for number in range(450)
+    )
+    dock.regions.store.apply_edit(lambda regions: (*many, *regions))
+    person.waits()
+    assert "54 are saved, and drawn when you select them" in person.label_text("region_words")
+    table_of(person).select(())
+    clicks_row(person, 451)
+    layer = person.viewer.layers[LAYER]
+    assert len(layer.selected_data) == 1
+    assert dock.regions.layer.selected == (regions(person)[451].id,)
 
 
 def test_dates_of_earlier_years_have_the_year():

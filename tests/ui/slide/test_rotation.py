@@ -7,14 +7,14 @@ import pytest
 import tifffile
 from fake_slides import TILE
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.ui.slide.navigation import normalize_angle
 from napari_melanoma.ui.viewer.camera import get_visible_region, shows_whole_slide
 from napari_melanoma.ui.viewer.view_memory import center_view
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
 @pytest.mark.parametrize(("angle", "expected"), [(0, 0), (190, -170), (-180, 180), (180, 180), (450, 90), (-95, -95)])
@@ -41,7 +41,7 @@ def test_all_layers_rotate_together(analysed):
     assert dock.lesions.findings.lesions == before
 
 
-def test_positions_agree_with_napari_and_the_angle_is_kept(person, slide_path):
+def test_positions_agree_with_napari_the_angle_is_kept_and_the_view_fitted(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     person.until(lambda: person.dock.result_location is not None)
     folder = person.dock.result_location.folder
@@ -76,8 +76,7 @@ def test_positions_agree_with_napari_and_the_angle_is_kept(person, slide_path):
     np.testing.assert_allclose(slide.layers[0].data_to_world((10, 20)), slide.to_world((10.5, 20.5)))
     assert slide.angle == -90
 
-
-def test_view_of_the_whole_slide_is_fitted_after_rotation(person, tmp_path):
+    # A view of the whole slide is fitted after rotation.
     pixels = np.full((256, 2048, 3), (215, 150, 190), np.uint8)
     about = {"photometric": "rgb", "resolution": (20000, 20000), "resolutionunit": "CENTIMETER", "metadata": None}
     tifffile.imwrite(tmp_path / "long.tif", pixels, tile=(128, 128), **about)

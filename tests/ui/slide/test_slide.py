@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QWidget,
 )
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
@@ -35,18 +35,7 @@ from napari_melanoma.ui.viewer.camera import get_camera
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
 
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
-
-
-@pytest.mark.both_qts
-def test_empty_dock_shows_the_drop_area(person):
-    dock = person.dock
-    assert dock.welcome.isVisible()
-    assert not dock.picker.isVisible()
-    assert "Drop a slide here" in person.label_text("welcome_words")
-    assert not dock.analyze_button.isVisible()
-    controls = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
-    assert [w for kind in controls for w in dock.findChildren(kind) if ours(w) and not w.objectName()] == []
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
 def ours(widget):
@@ -133,7 +122,7 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     dock.scale_panel._length.setValue(50)
     person.clicks("scale_ruler")
     assert "0.25 µm/px (from your ruler)" in person.label_text("slide_about")
-    assert not dock.picker.warning_label.isVisible()
+    assert not dock.picker.warning_label.isVisibleTo(dock)
     assert dock.analyze_button.isEnabled()
     np.testing.assert_allclose(person.viewer.layers["bare"].scale, (0.25, 0.25))
     assert [str(unit) for unit in person.viewer.layers["bare"].units] == ["micrometer", "micrometer"]
@@ -141,7 +130,7 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     person.waits()
 
     person.viewer.layers.clear()
-    person.until(lambda: dock.welcome.isVisible())
+    person.until(lambda: dock.welcome.isVisibleTo(dock))
     person.opens_slides(path)
     person.until(lambda: "0.25" in person.label_text("slide_about"))
     person.clicks("scale")
@@ -151,8 +140,18 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
 
 
 @pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
 def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(person, launched, slide_path, tmp_path):
+    # The empty dock shows where to drop a slide.
     dock, viewer = person.dock, person.viewer
+    assert dock.welcome.isVisible()
+    assert not dock.picker.isVisible()
+    assert "Drop a slide here" in person.label_text("welcome_words")
+    assert not dock.analyze_button.isVisible()
+    controls = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
+    assert [w for kind in controls for w in dock.findChildren(kind) if ours(w) and not w.objectName()] == []
+
+    # An analysis fills the heatmap while it runs, and ends with lesions.
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
     person.analyses()
@@ -184,7 +183,7 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     assert "melanoma 0.21" in person.label_text("slide_answer")
     assert person.label_text("slide_cautions") == "trained on synthetic slides"
     assert "224 tiles" in dock.status.text
-    assert not dock.run_panel.isVisible()
+    assert not dock.run_panel.isVisibleTo(dock)
     assert heat.data[LESION].min() == pytest.approx(0.9)
 
     assert dock.tile_strip.buttons[0].text() == "0.90"
@@ -282,14 +281,14 @@ def test_reopened_results_are_found_corrected_and_undone(person, slide_path, use
     assert [row[1] for row in person.rows()] == ["malignant *", "benign *"]
 
 
-def test_analysis_is_detached_found_cancelled_and_resumed(person, launched, slide_path):
+def test_analysis_is_detached_found_cancelled_and_resumed_if_a_tile_finished(person, launched, slide_path, tmp_path):
     dock = person.dock
     person.opens_slides(slide_path)
     launched.fingerprint = dock.slide.info.fingerprint
     person.analyses()
     launched.last.works(10)
     person.clicks("run_detach")
-    assert not dock.run_panel.isVisible()
+    assert not dock.run_panel.isVisibleTo(dock)
     assert "continues in the background" in dock.status.text
 
     person.viewer.layers.clear()
@@ -309,10 +308,8 @@ def test_analysis_is_detached_found_cancelled_and_resumed(person, launched, slid
     person.until(lambda: dock.run_panel.active)
     person.waits()
 
-
-def test_an_analysis_that_was_cancelled_before_its_first_tile_cannot_be_resumed(person, launched, slide_path):
-    dock = person.dock
-    person.opens_slides(slide_path)
+    # One that was canceled before its first tile cannot be resumed.
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     launched.fingerprint = dock.slide.info.fingerprint
     person.analyses()
     person.clicks("run_cancel")
@@ -390,20 +387,7 @@ def test_corrected_tissue_is_analyzed(person, launched, slide_path):
     assert not read_mask(request.options.tissue_mask)[:, :200].any()
 
 
-def test_fluorescence_is_shown_but_not_analyzed(person, tmp_path):
-    dock = person.dock
-    person.opens_slides(draw_fluorescence(tmp_path / "stained.ome.tif"))
-    assert [layer.name.split()[-1] for layer in person.viewer.layers] == ["DAPI", "FITC"]
-    assert "2 channels" in person.label_text("slide_about")
-    dock.model_picker.model = "tiny"
-    dock.model_picker.changed.emit()
-    assert not dock.analyze_button.isEnabled()
-    assert "fluorescence" in dock.analyze_button.toolTip()
-    assert "not analyzed" in person.label_text("slide_warnings")
-    assert not dock.tissue_section.isEnabled()
-
-
-def test_invalid_input_is_reported_and_changes_nothing(person, launched, slide_path, tmp_path):
+def test_invalid_input_is_reported_and_fluorescence_not_analyzed(person, launched, slide_path, tmp_path):
     from napari_melanoma.core.errors import RunError
 
     dock, bad = person.dock, tmp_path / "letter.svs"
@@ -422,6 +406,18 @@ def test_invalid_input_is_reported_and_changes_nothing(person, launched, slide_p
     person.qtbot.mouseClick(dock.analyze_button, Qt.MouseButton.LeftButton)
     person.qtbot.mouseClick(dock.analyze_button, Qt.MouseButton.LeftButton)
     person.waits()
+
+    # Fluorescence is shown, but not analyzed.
+    person.viewer.layers.clear()
+    person.opens_slides(draw_fluorescence(tmp_path / "stained.ome.tif"))
+    assert [layer.name.split()[-1] for layer in person.viewer.layers] == ["DAPI", "FITC"]
+    assert "2 channels" in person.label_text("slide_about")
+    dock.model_picker.model = "tiny"
+    dock.model_picker.changed.emit()
+    assert not dock.analyze_button.isEnabled()
+    assert "fluorescence" in dock.analyze_button.toolTip()
+    assert "not analyzed" in person.label_text("slide_warnings")
+    assert not dock.tissue_section.isEnabled()
 
 
 def test_viewer_process_does_not_import_torch():
