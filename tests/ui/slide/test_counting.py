@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from canvas_mouse import CanvasMouse
-from fake_slides import MPP, TILE
+from fake_slides import MPP, TILE, draw_slide
 from qtpy.QtWidgets import QAbstractButton
 from slide_stage import UNSEEN
 
@@ -43,7 +43,6 @@ def within(person, area):
     return person.label_text("count_words")
 
 
-@pytest.mark.usefixtures("shown_viewer")
 def test_points_are_clicked_counted_and_restored(counting, slide_path):
     person, dock, mouse = counting, counting.dock, CanvasMouse(counting)
     view = dock.counts._view
@@ -97,30 +96,7 @@ def test_points_are_clicked_counted_and_restored(counting, slide_path):
     assert len(person.viewer.layers[LAYER].data) == 3
 
 
-def test_an_area_is_united_once_for_all_points(counting, monkeypatch):
-    person, dock = counting, counting.dock
-    made = [region_from_vertices(box(0, 0, side, side), DEFAULT_CLASSES[0]) for side in (4, 8)]
-    dock.regions.store.apply_edit(lambda _: tuple(made))
-    person.waits()
-    united = []
-
-    class Counted(counts.CountArea):
-        def __init__(self, polygons):
-            united.append(polygons)
-            super().__init__(polygons)
-
-    monkeypatch.setattr(counts, "CountArea", Counted)
-    within(person, f"{OF_CLASS}Melanoma")
-    presses(person, "count_points")
-    for number in range(1, 6):
-        person.viewer.layers[LAYER].add([9 * number, 9 * number])
-        person.until(lambda number=number: person.label_text("count_words").startswith(f"{number} point"))
-    assert len(united) == 1
-    dock.regions.store.apply_edit(lambda _: (made[0],))
-    person.until(lambda: len(united) == 2)
-
-
-def test_layer_edits_are_exported_and_followed(counting, tmp_path):
+def test_layer_edits_are_exported_and_followed_and_areas_united_once(counting, tmp_path, monkeypatch):
     person, dock = counting, counting.dock
     export = person.finds(QAbstractButton, "measure_export")
     assert not export.isEnabled()
@@ -152,3 +128,26 @@ def test_layer_edits_are_exported_and_followed(counting, tmp_path):
     assert len(layer.data) == 1
     person.viewer.layers.selection.active = dock.slide.layers[-1]
     assert not person.finds(QAbstractButton, "count_points").isChecked()
+
+    # An area is united once for all points.
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    person.until(lambda: dock.counts.store.state is not None and dock.regions.store.state is not None)
+    made = [region_from_vertices(box(0, 0, side, side), DEFAULT_CLASSES[0]) for side in (4, 8)]
+    dock.regions.store.apply_edit(lambda _: tuple(made))
+    person.waits()
+    united = []
+
+    class Counted(counts.CountArea):
+        def __init__(self, polygons):
+            united.append(polygons)
+            super().__init__(polygons)
+
+    monkeypatch.setattr(counts, "CountArea", Counted)
+    within(person, f"{OF_CLASS}Melanoma")
+    presses(person, "count_points")
+    for number in range(1, 6):
+        person.viewer.layers["other counts"].add([9 * number, 9 * number])
+        person.until(lambda number=number: person.label_text("count_words").startswith(f"{number} point"))
+    assert len(united) == 1
+    dock.regions.store.apply_edit(lambda _: (made[0],))
+    person.until(lambda: len(united) == 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from threading import Event, Timer
 
 import numpy as np
 import pytest
@@ -114,13 +113,31 @@ def proposes(folder, *depths, **more):
     write_json(folder / "result.json", content)
 
 
-def test_section_is_created_when_it_is_opened(person, slide_path):
+def test_section_is_created_when_it_is_opened_and_a_drawn_line_is_measured_saved_and_restored(person, slide_path):
     person.opens_slides(slide_path)
     assert person.dock.findChild(QLabel, "depth_head") is None
     assert line_layer(person) is None
     opens(person)
     assert person.label_text("depth_head") == "Not measured."
     assert line_layer(person) is None
+
+    # A line drawn by hand is measured, saved and restored.
+    sets_reader(person, "Reader A")
+    draws(person)
+    assert person.label_text("depth_head") == "0.20 mm   T1"
+    assert "by hand, Reader A, 20" in person.label_text("depth_origin")
+    layer = line_layer(person)
+    assert (layer.name, str(layer.mode), layer.scale.tolist()) == ("section depth", "direct", [MPP, MPP])
+    assert [text.strip() for text in layer.text.values] == ["0.20 mm"]
+    reading = kept(person, "Reader A")
+    assert (reading.method, reading.mm) == ("hand", near(0.2))
+    np.testing.assert_allclose(reading.line, (TOP, DEEP))
+
+    person.viewer.layers.clear()
+    page(person).store._states.clear()  # as tomorrow
+    person.opens_slides(slide_path)
+    person.until(lambda: person.label_text("depth_head") == "0.20 mm   T1")
+    np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
 
 
 def predicts(person, mm, *reasons, known=None, reader="", what="deepest place", **more):
@@ -141,7 +158,7 @@ def predicts(person, mm, *reasons, known=None, reader="", what="deepest place", 
 DEEPEST = "Predicted by risk-test from a patch at the deepest position: "
 
 
-def test_depth_of_a_network_is_compared_with_the_reading(measuring):
+def test_depth_of_a_network_is_compared_with_the_reading(measuring, tmp_path):
     person, label = measuring, measuring.finds(QLabel, "depth_network")
     assert not label.isVisibleTo(page(person).view)
     # The depth at a lesion is not compared.
@@ -183,9 +200,10 @@ def test_depth_of_a_network_is_compared_with_the_reading(measuring):
     predicts(person, 0.5, known=page(person).store.reading.mm, reader="Reader A", options={"mpp": 1.0})
     assert label.text() == f"{DEEPEST}0.50 mm (+0.10 mm)."
 
-
-def test_depth_of_a_network_is_not_compared_with_an_unconfirmed_proposal(measuring):
-    person, label = measuring, measuring.finds(QLabel, "depth_network")
+    # It is not compared with a proposal that no one has confirmed.
+    sets_reader(person, "")
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    person.until(lambda: page(person).store.state is not None)
     proposes(person.dock.result_location.folder, 0.2, 0.12)
     predicts(person, 0.5, known=0.2, reader=None)
     assert person.label_text("depth_head").startswith("0.20 mm")
@@ -196,26 +214,6 @@ def test_depth_of_a_network_is_not_compared_with_an_unconfirmed_proposal(measuri
     page(person).store.accept_proposal()
     assert label.text() == f"{DEEPEST}0.50 mm (+0.30 mm)."
     person.waits()
-
-
-def test_manual_line_is_measured_saved_and_restored(measuring, slide_path):
-    person = measuring
-    sets_reader(person, "Reader A")
-    draws(person)
-    assert person.label_text("depth_head") == "0.20 mm   T1"
-    assert "by hand, Reader A, 20" in person.label_text("depth_origin")
-    layer = line_layer(person)
-    assert (layer.name, str(layer.mode), layer.scale.tolist()) == ("section depth", "direct", [MPP, MPP])
-    assert [text.strip() for text in layer.text.values] == ["0.20 mm"]
-    reading = kept(person, "Reader A")
-    assert (reading.method, reading.mm) == ("hand", near(0.2))
-    np.testing.assert_allclose(reading.line, (TOP, DEEP))
-
-    person.viewer.layers.clear()
-    page(person).store._states.clear()  # as tomorrow
-    person.opens_slides(slide_path)
-    person.until(lambda: person.label_text("depth_head") == "0.20 mm   T1")
-    np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
 
 
 def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
@@ -272,10 +270,50 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     last = [one for one in kept(person).history if one.field == "mm"][-1]
     assert (last.before, last.after) == (near(0.2), near(0.1))
 
+    # The space bar moves the slide; the tool stays active until the slide is closed.
+    for tool, role in (("depth_count", "mitoses"), ("depth_area", "mitosis area"), ("depth_draw", "depth")):
+        presses(person, tool)
+        tool_layer = slide_layers.find_layer(person.viewer, person.dock.slide, role)
+        mode = tool_layer.mode
+        tool_layer.mode = "pan_zoom"  # as napari does while the space bar is held
+        tool_layer.mode = mode
+        assert person.finds(QAbstractButton, tool).isChecked()
+    mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
+    person.viewer.layers.remove(person.viewer.layers["section"])
+    person.waits()
+    assert not person.finds(QAbstractButton, "depth_draw").isChecked()
+    assert not page(person).view.isEnabled()
 
-def test_without_a_scale_the_dock_shows_how_to_set_one(person, tmp_path):
+
+def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
+    person = measuring
+    presses(person, "depth_draw")
+    layer = line_layer(person)
+    mouse_press_callbacks(layer, event(person, "mouse_press", TOP))
+    mouse_move_callbacks(layer, event(person, "mouse_move", DEEP))
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    assert page(person).store.reading.line is None
+    assert not person.finds(QAbstractButton, "depth_draw").isChecked()
+    assert str(layer.mode) == "pan_zoom"
+    draws(person, TOP, (260.0, 100.0))
+    assert person.label_text("depth_head").startswith("0.10")
+    person.clicks("previous_slide")
+    person.until(lambda: person.dock.slide.info.name == "section" and page(person).store.state is not None)
+    assert person.label_text("depth_head") == "Not measured."
+    assert len(line_layer(person).data) == 0
+
+    # The name of the reader that another dock stores is used from the next slide on.
+    draws(person)
+    person.dock.settings.set("slide/region_reader", "Reader R")
+    person.opens_slides(draw_slide(tmp_path / "third.tif", tint=20))
+    assert person.finds(QLineEdit, "depth_reader").text() == "Reader R"
+    assert line_layer(person) is None  # the line is of the slide before
+    draws(person, TOP, (260.0, 100.0))
+    assert kept(person, "Reader R").mm == near(0.1)
+
+    # Without a scale the dock shows how to set one.
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
-    opens(person)
+    person.until(lambda: page(person).store.state is not None)
     presses(person, "depth_draw")
     assert "bare has no scale" in person.dock.status.text
     assert not person.finds(QAbstractButton, "depth_draw").isChecked()
@@ -293,28 +331,10 @@ def test_without_a_scale_the_dock_shows_how_to_set_one(person, tmp_path):
     person.clicks("scale_set")
     person.until(lambda: person.label_text("depth_head").startswith("0.80 mm"))
     person.waits()
-    assert kept(person).um_per_px == (2.0, 2.0)
+    assert kept(person, "Reader R").um_per_px == (2.0, 2.0)
 
 
-def test_switching_slides_discards_an_unfinished_line(measuring, tmp_path, slide_path):
-    person = measuring
-    presses(person, "depth_draw")
-    layer = line_layer(person)
-    mouse_press_callbacks(layer, event(person, "mouse_press", TOP))
-    mouse_move_callbacks(layer, event(person, "mouse_move", DEEP))
-    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    assert page(person).store.reading.line is None
-    assert not person.finds(QAbstractButton, "depth_draw").isChecked()
-    assert str(layer.mode) == "pan_zoom"
-    draws(person, TOP, (260.0, 100.0))
-    assert person.label_text("depth_head").startswith("0.10")
-    person.clicks("previous_slide")
-    person.until(lambda: person.dock.slide.info.name == "section" and page(person).store.state is not None)
-    assert person.label_text("depth_head") == "Not measured."
-    assert len(line_layer(person).data) == 0
-
-
-def test_fields_are_saved_with_the_reader_and_written_to_a_report(measuring, tmp_path):
+def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(measuring, tmp_path):
     person = measuring
     assert not person.finds(QAbstractButton, "depth_report").isEnabled()
     sets_reader(person, "Reader A")
@@ -353,9 +373,7 @@ def test_fields_are_saved_with_the_reader_and_written_to_a_report(measuring, tmp
     assert "Reader A" in text
     assert "data:image/jpeg" in text
 
-
-def test_mitoses_are_counted_over_an_area(measuring):
-    person = measuring
+    # Mitoses are counted over an area.
     presses(person, "depth_count")
     points = slide_layers.find_layer(person.viewer, person.dock.slide, "mitoses")
     assert str(points.mode) == "add"
@@ -369,7 +387,7 @@ def test_mitoses_are_counted_over_an_area(measuring):
     person.until(lambda: "2 counted in 0.04 mm²: 50.0 per mm²" in person.label_text("depth_mitoses"))
     assert "1 outside the area" in person.label_text("depth_mitoses")
     person.waits()
-    assert kept(person).mitoses.per_mm2 == near(50.0)
+    assert kept(person, "Reader A").mitoses.per_mm2 == near(50.0)
     presses(person, "depth_hotspot")
     person.until(lambda: "in 1.00 mm²" in person.label_text("depth_mitoses"))
     assert len(area.data) == 1
@@ -379,18 +397,7 @@ def test_mitoses_are_counted_over_an_area(measuring):
     assert (len(points.data), len(area.data)) == (0, 0)
 
 
-def test_reader_name_stored_by_another_dock_is_used_from_the_next_slide_on(measuring, tmp_path):
-    person = measuring
-    draws(person)
-    person.dock.settings.set("slide/region_reader", "Reader R")
-    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    assert person.finds(QLineEdit, "depth_reader").text() == "Reader R"
-    assert line_layer(person) is None  # the line is of the slide before
-    draws(person, TOP, (260.0, 100.0))
-    assert kept(person, "Reader R").mm == near(0.1)
-
-
-def test_reading_without_a_name_gets_the_name_that_is_entered(measuring):
+def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_named_one(measuring, tmp_path):
     person = measuring
     draws(person)
     before = page(person).store.reading
@@ -424,10 +431,9 @@ def test_reading_without_a_name_gets_the_name_that_is_entered(measuring):
     field.editingFinished.emit()
     assert person.dock.status.text == "Saved."
 
-
-def test_reading_without_a_name_does_not_replace_a_named_one(measuring):
-    person = measuring
-    field = person.finds(QLineEdit, "depth_reader")
+    # A reading without a name does not replace a named one.
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    person.until(lambda: page(person).store.state is not None)
     field.setText("B")
     field.editingFinished.emit()
     draws(person)
@@ -459,7 +465,6 @@ def test_reading_without_a_name_does_not_replace_a_named_one(measuring):
     assert "was not added to the case" in person.dock.status.text
 
 
-@pytest.mark.usefixtures("shown_viewer")
 def test_second_reader_is_blinded_and_then_compared(measuring):
     person = measuring
     sets_reader(person, "Reader A")
@@ -480,8 +485,17 @@ def test_second_reader_is_blinded_and_then_compared(measuring):
     assert not compared.editable
     assert (kept(person, "Reader A").mm, kept(person, "Reader B").mm) == (near(0.2), near(0.1))
 
+    # A file that another window has written is backed up.
+    path = person.dock.result_location.folder / "depth.json"
+    path.write_text(json.dumps({"format_version": 1, "readings": [{"reader": "elsewhere", "mm": 1}]}))
+    picks(person, "depth_clark", 2)
+    person.until(lambda: "changed by another program" in person.dock.status.text)
+    assert [json.loads(one.read_text())["readings"][0]["reader"] for one in path.parent.glob("depth-*.json")] == [
+        "elsewhere"
+    ]
 
-def test_proposal_becomes_a_reading_when_accepted_or_moved(person, slide_path):
+
+def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     proposes(person.dock.result_location.folder, 0.2, 0.12)
     opens(person)
@@ -506,13 +520,12 @@ def test_proposal_becomes_a_reading_when_accepted_or_moved(person, slide_path):
     assert page(person).store.reading.mm == pytest.approx(0.2, abs=1e-3)
     assert page(person).store.reading.interval_mm is None
 
-
-def test_a_thickness_by_a_demonstration_model_is_named_as_such_until_it_is_confirmed(person, slide_path):
-    person.opens_slides(slide_path)
+    # A thickness by a demonstration model is named as such until it is confirmed.
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    person.until(lambda: page(person).store.state is not None)
     folder = person.dock.result_location.folder
     # The reason for no proposal is shown.
     proposes(folder, notes=["no epidermis lies on this slide"])
-    opens(person)
     page(person).store.reload_proposals()
     person.until(lambda: "No epidermis lies on this slide." in person.label_text("depth_found"))
     assert person.label_text("depth_head") == "Not measured."
@@ -535,7 +548,9 @@ def test_a_thickness_by_a_demonstration_model_is_named_as_such_until_it_is_confi
     assert kept(person, "Reader B").method == "hand"
 
 
-def test_model_measures_in_the_background(measuring, launched, monkeypatch):
+def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
+    measuring, launched, monkeypatch, tmp_path
+):
     person, dock = measuring, measuring.dock
     monkeypatch.setattr(depth_readings, "list_depth_models", lambda: ("skin-demo",))
     page(person).analysis.set_folder(None)
@@ -556,33 +571,18 @@ def test_model_measures_in_the_background(measuring, launched, monkeypatch):
     assert dock.run_panel.isHidden()
     person.waits()
 
-
-def test_file_written_by_another_window_is_backed_up(measuring):
-    person = measuring
-    draws(person)
-    path = person.dock.result_location.folder / "depth.json"
-    path.write_text(json.dumps({"format_version": 1, "readings": [{"reader": "elsewhere", "mm": 1}]}))
-    picks(person, "depth_clark", 2)
-    person.until(lambda: "changed by another program" in person.dock.status.text)
-    assert [json.loads(one.read_text())["readings"][0]["reader"] for one in path.parent.glob("depth-*.json")] == [
-        "elsewhere"
-    ]
-
-
-def test_the_space_bar_moves_the_slide_and_the_tool_stays_until_the_slide_is_closed(measuring):
-    person = measuring
-    for tool, role in (("depth_count", "mitoses"), ("depth_area", "mitosis area"), ("depth_draw", "depth")):
-        presses(person, tool)
-        layer = slide_layers.find_layer(person.viewer, person.dock.slide, role)
-        mode = layer.mode
-        layer.mode = "pan_zoom"  # as napari does while the space bar is held
-        layer.mode = mode
-        assert person.finds(QAbstractButton, tool).isChecked()
-    mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
-    person.viewer.layers.remove(person.viewer.layers["section"])
-    person.waits()
-    assert not person.finds(QAbstractButton, "depth_draw").isChecked()
-    assert not page(person).view.isEnabled()
+    # Those of the analysis of a slide are read when it ends.
+    other = draw_slide(tmp_path / "other.tif", tint=9)
+    person.opens_slides(other)
+    analysis = FakeAnalysis(dock.result_location.folder, other, dock.slide.info.fingerprint).begins()
+    dock.run_panel.set_folder(dock.result_location.folder)
+    person.until(lambda: dock.run_panel.active)
+    analysis.finishes()
+    content = json.loads((dock.result_location.folder / "result.json").read_text())
+    proposes(dock.result_location.folder, 0.2)
+    result = json.loads((dock.result_location.folder / "result.json").read_text())
+    write_json(dock.result_location.folder / "result.json", {**content, "depth": result["depth"]})
+    person.until(lambda: person.label_text("depth_head").startswith("0.20 mm (0.15"))
 
 
 @pytest.mark.both_qts
@@ -599,30 +599,6 @@ def test_closing_the_window_while_drawing_a_line(measuring):
     folder = person.dock.result_location.folder
     person.viewer.close()
     person.qtbot.waitUntil(lambda: read_depth(folder).reading_by("").notes == "typed at the last moment", timeout=5000)
-
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_change_during_a_write_is_saved_when_the_window_closes(measuring, monkeypatch):
-    person = measuring
-    keeper, folder, write = page(person).store, person.dock.result_location.folder, depth_readings.write_depth
-    begun, goes_on = Event(), Event()
-
-    def slow(folder, depth):
-        if not begun.is_set():
-            begun.set()
-            assert goes_on.wait(10)
-        write(folder, depth)
-
-    monkeypatch.setattr(depth_readings, "write_depth", slow)
-    keeper.set_values(clark=2)
-    person.until(begun.is_set)
-    keeper.set_values(clark=4)
-    Timer(0.1, goes_on.set).start()
-    person.viewer.close()
-    assert read_depth(folder).reading_by("").clark == 4  # no turn of Qt came after
-    wait_until_idle(person.qtbot)
-    assert read_depth(folder).reading_by("").clark == 4
-    assert list(folder.glob("depth-*.json")) == []
 
 
 def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
@@ -648,16 +624,3 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     case_dock.controller.undo()
     assert case_dock.controller.case.lesions[0].depth_mm is None
     wait_until_idle(person.qtbot)
-
-
-def test_proposals_of_a_slide_analysis_are_read_when_it_ends(measuring, slide_path):
-    person, dock = measuring, measuring.dock
-    analysis = FakeAnalysis(dock.result_location.folder, slide_path, dock.slide.info.fingerprint).begins()
-    dock.run_panel.set_folder(dock.result_location.folder)
-    person.until(lambda: dock.run_panel.active)
-    analysis.finishes()
-    content = json.loads((dock.result_location.folder / "result.json").read_text())
-    proposes(dock.result_location.folder, 0.2)
-    result = json.loads((dock.result_location.folder / "result.json").read_text())
-    write_json(dock.result_location.folder / "result.json", {**content, "depth": result["depth"]})
-    person.until(lambda: person.label_text("depth_head").startswith("0.20 mm (0.15"))

@@ -57,7 +57,7 @@ def begins_area(person, *corners):
     return layer
 
 
-def test_a_line_is_saved_although_another_slide_is_displayed_at_once(person, slide_path, tmp_path):
+def test_a_line_is_saved_although_another_slide_is_displayed_or_it_is_closed_at_once(person, slide_path, tmp_path):
     other = draw_slide(tmp_path / "other.tif")
     person.opens_slides(other)
     person.opens_slides(slide_path)
@@ -71,10 +71,8 @@ def test_a_line_is_saved_although_another_slide_is_displayed_at_once(person, sli
     assert [one.kind for one in read_notes(folder).measures] == ["line", "area"]
     assert read_notes(person.dock.result_location.folder).measures == ()
 
-
-def test_a_line_is_saved_although_its_slide_is_closed_at_once(person, slide_path):
-    person.opens_slides(slide_path)
-    opens_tools(person)
+    # Also if its slide is closed at once.
+    person.opens_slides(draw_slide(tmp_path / "third.tif", tint=9))
     folder = person.dock.result_location.folder
     draws_line(person)
     person.dock.close_slide()
@@ -82,7 +80,7 @@ def test_a_line_is_saved_although_its_slide_is_closed_at_once(person, slide_path
     assert read_notes(folder).measures == (LINE,)
 
 
-def test_an_unfinished_area_can_be_left_or_undone_and_later_moves_are_saved(person, slide_path):
+def test_an_unfinished_area_can_be_left_or_undone_and_the_brush_needs_the_slide_in_view(person, slide_path):
     person.opens_slides(slide_path)
     opens_tools(person)
     draws_line(person)
@@ -105,9 +103,7 @@ def test_an_unfinished_area_can_be_left_or_undone_and_later_moves_are_saved(pers
     layer.data = [(layer.data[0] + 50, "line")]
     person.until(lambda: person.dock.sections.measurements.measures[0].points[0] == (150.0, 150.0))
 
-
-def test_the_brush_needs_the_slide_in_view(person, slide_path):
-    person.opens_slides(slide_path)
+    # The brush needs the slide in view.
     person.dock.regions_section.expand(animate=False)
     person.waits()
     get_camera(person.viewer).center = (1e6, 1e6)

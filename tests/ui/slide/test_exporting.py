@@ -38,34 +38,20 @@ def exports(person, kind, path):
     wait_until_idle(person.qtbot, person.dock.exporter)
 
 
-def test_entries_write_files_with_the_current_lesions(analysed, tmp_path):
-    dock = analysed.dock
-    dock.lesion_table.selectRow(1)
-    analysed.clicks("lesion_remove")
-    analysed.until(lambda: len(analysed.rows()) == 1)
-    exports(analysed, "geojson", tmp_path / "out.geojson")
-    assert [one.name for one in read_geojson(tmp_path / "out.geojson").annotations] == ["lesion 1"]
-    assert "Written" in dock.status.text
-    exports(analysed, "zarr", tmp_path / "out.ome.zarr")
-    assert (tmp_path / "out.ome.zarr" / "labels" / "lesions" / "zarr.json").is_file()
-    exports(analysed, "mask", tmp_path / "out.ome.tif")
-    assert set(tifffile.imread(tmp_path / "out.ome.tif").ravel()) == {0, 1}
+def test_missing_suffix_is_added(analysed, tmp_path):
+    for kind, suffix in (("geojson", "geojson"), ("mask", "ome.tif")):
+        analysed.dock.export_button.menu().findChild(QAction, f"export_{kind}").trigger()
+        types_name(analysed, "export_dialog", tmp_path / "mine")
+        analysed.until(lambda suffix=suffix: (tmp_path / f"mine.{suffix}").is_file())
+        wait_until_idle(analysed.qtbot, analysed.dock.exporter)
 
-
-@pytest.mark.parametrize(("kind", "suffix"), [("geojson", "geojson"), ("mask", "ome.tif")])
-def test_missing_suffix_is_added(analysed, tmp_path, kind, suffix):
-    analysed.dock.export_button.menu().findChild(QAction, f"export_{kind}").trigger()
-    types_name(analysed, "export_dialog", tmp_path / "mine")
-    analysed.until(lambda: (tmp_path / f"mine.{suffix}").is_file())
-
-
-def test_missing_suffix_of_exported_regions_is_added(analysed, tmp_path):
+    # Also to exported regions.
     analysed.dock.regions_section.expand(animate=False)
     analysed.dock.regions.controls.import_requested.emit("lesions")
     analysed.waits()
     analysed.clicks("region_export")
-    types_name(analysed, "region_export_dialog", tmp_path / "mine")
-    analysed.until(lambda: (tmp_path / "mine.geojson").is_file())
+    types_name(analysed, "region_export_dialog", tmp_path / "regions")
+    analysed.until(lambda: (tmp_path / "regions.geojson").is_file())
 
 
 def types_name(person, dialog, path):
@@ -77,7 +63,13 @@ def types_name(person, dialog, path):
     person.waits()
 
 
-def test_unavailable_entries_show_what_to_do_first(analysed, tmp_path):
+def test_unavailable_entries_show_what_to_do_first_and_errors_are_shown(analysed, tmp_path):
+    # Errors are shown.
+    exports(analysed, "dicom", tmp_path / "out.dcm")
+    assert "is not a DICOM slide" in analysed.dock.status.text
+    assert not (tmp_path / "out.dcm").exists()
+
+    # Unavailable entries show what to do first.
     def entries():
         menu = analysed.dock.export_button.menu()
         menu.aboutToShow.emit()
@@ -101,20 +93,14 @@ def test_unavailable_entries_show_what_to_do_first(analysed, tmp_path):
     )
     assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom"]
 
-    # What is stored with the slide can be exported while the results of the view are shown.
+    # Stored files can be exported while the results of the view are shown.
     analysed.dock.context.is_view = True
     assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom"]
     exports(analysed, "depth", tmp_path / "readings.csv")
     assert len(read_table(tmp_path / "readings.csv")) == 1
 
 
-def test_export_errors_are_shown(analysed, tmp_path):
-    exports(analysed, "dicom", tmp_path / "out.dcm")
-    assert "is not a DICOM slide" in analysed.dock.status.text
-    assert not (tmp_path / "out.dcm").exists()
-
-
-def test_outlines_from_qupath_become_the_lesions_and_can_be_undone(analysed, tmp_path, monkeypatch):
+def test_outlines_from_qupath_become_the_lesions_and_entries_write_files_with_them(analysed, tmp_path, monkeypatch):
     messages = []
     monkeypatch.setattr("napari.utils.notifications.show_info", messages.append)
     dock, path = analysed.dock, tmp_path / "theirs.geojson"
@@ -145,11 +131,20 @@ def test_outlines_from_qupath_become_the_lesions_and_can_be_undone(analysed, tmp
     analysed.clicks("lesion_undo")
     analysed.until(lambda: dock.lesions.findings.lesions == before)
 
-
-def test_file_of_another_slide_is_rejected(analysed, tmp_path):
-    before = analysed.dock.lesions.findings.lesions
-    far = {"type": "Polygon", "coordinates": [[[9000, 0], [9010, 0], [9010, 10], [9000, 0]]]}
+    # A file of another slide is rejected.
     (tmp_path / "far.geojson").write_text(json.dumps(far))
     exports(analysed, "import", tmp_path / "far.geojson")
     assert "is on this slide" in analysed.dock.status.text
     assert analysed.dock.lesions.findings.lesions == before
+
+    # Entries write files with the current lesions.
+    dock.lesion_table.selectRow(1)
+    analysed.clicks("lesion_remove")
+    analysed.until(lambda: len(analysed.rows()) == 1)
+    exports(analysed, "geojson", tmp_path / "out.geojson")
+    assert [one.name for one in read_geojson(tmp_path / "out.geojson").annotations] == ["lesion 1"]
+    assert "Written" in dock.status.text
+    exports(analysed, "zarr", tmp_path / "out.ome.zarr")
+    assert (tmp_path / "out.ome.zarr" / "labels" / "lesions" / "zarr.json").is_file()
+    exports(analysed, "mask", tmp_path / "out.ome.tif")
+    assert set(tifffile.imread(tmp_path / "out.ome.tif").ravel()) == {0, 1}

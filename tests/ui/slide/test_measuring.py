@@ -190,7 +190,7 @@ def test_measurements_are_restored_and_added_to_those_that_others_stored(person,
     folder = person.dock.result_location.folder
     person.opens_slides(draw_slide(tmp_path / "second.tif", tint=3))
     write_notes(folder, SlideNotes(measures=(AREA,)))
-    person.clicks("previous_slide")
+    person.dock.picker.step(2)  # beyond the last slide
     person.until(lambda: person.dock.sections.measurements.measures == (AREA,))
     person.waits()
     assert read_notes(folder).measures == (AREA,)

@@ -10,7 +10,7 @@ import pytest
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QLabel, QTableView, QToolButton
-from slide_stage import FIXTURES
+from slide_stage import UNSEEN
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
@@ -24,9 +24,9 @@ from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_only
 
 FONT = Qt.ItemDataRole.FontRole
-MANY, FEW = 2000, 200
+MANY, FEW = 600, 200
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
 
 def magnifiers(person):
@@ -116,18 +116,20 @@ def listed(person):
 
 
 def opens_list(person):
-    person.dock.worklist_section.toggleButton().click()
-    button = person.finds(QToolButton, "worklist_next")
-    person.until(lambda: button.visibleRegion().boundingRect() == button.rect())  # the fold opens slowly
+    person.dock.worklist_section.expand(animate=False)
+    person.finds(QToolButton, "worklist_next")
 
 
 @pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
 def test_slides_of_the_folder_are_listed_and_opened(person, folder):
     dock = person.dock
     person.opens_slides(folder[1])
     FakeAnalysis(dock.result_location.folder, folder[1], dock.slide.info.fingerprint).begins().finishes()
     assert dock.sections.worklist._view is None  # created when the section is opened
-    opens_list(person)
+    dock.worklist_section.toggleButton().click()
+    button = person.finds(QToolButton, "worklist_next")
+    person.until(lambda: button.visibleRegion().boundingRect() == button.rect())  # the section opens slowly
     expected = [["s0.tif", "waiting"], ["s1.tif", "done with tiny"], ["s2.tif", "waiting"]]
     person.until(lambda: listed(person) == expected)
     person.waits()
@@ -170,12 +172,40 @@ def many(tmp_path, monkeypatch):
     return folder, read
 
 
-def test_only_visible_slides_of_many_are_read_again_and_the_selection_stays(person, slide_path, many):
-    folder, read = many
+@pytest.mark.usefixtures("shown_viewer")
+def test_states_of_many_slides_are_read_in_the_background_and_again_for_visible_ones(
+    person, slide_path, folder, many, monkeypatch
+):
+    large, read = many
     worklist = person.dock.sections.worklist
-    person.opens_slides(slide_path)
-    opens_list(person)
-    worklist._on_folder_chosen(folder)
+    begun = Event()
+
+    def read_forever(self, slides, run):
+        if len(slides) == MANY:
+            begun.set()
+            while True:
+                run.check()
+        return {slide: WorkItem(slide, "waiting", "waiting") for slide in slides}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkItemReader, "read", read_forever)
+        person.opens_slides(slide_path)
+        opens_list(person)
+        person.clicks("worklist_folder")
+        person.chooses_file("worklist_dialog", folder[0].parent)
+        person.until(lambda: table_of(person).model().rowCount() == 3)
+        assert worklist.folder == folder[0].parent
+        person.waits()
+        worklist._on_folder_chosen(large)
+        person.until(begun.is_set)
+        assert person.label_text("worklist_words") == f"many: {MANY:,} slides"
+        worklist._on_folder_chosen(folder[0].parent)
+        person.until(lambda: listed(person) == [[path.name, "waiting"] for path in folder])
+        person.waits()
+    assert read == []
+
+    # Only visible slides are read again, and the selection stays.
+    worklist._on_folder_chosen(large)
     person.until(lambda: person.label_text("worklist_words") == f"many: {MANY:,} waiting")
     person.waits()
     assert [len(names) for names in read if len(names) > FEW] == [MANY]  # to count them, once
@@ -190,7 +220,7 @@ def test_only_visible_slides_of_many_are_read_again_and_the_selection_stays(pers
     assert f"s{MANY - 1:04}.svs" in [name for names in read for name in names]
     assert sum(map(len, read)) < FEW
 
-    (folder / "s0000a.svs").touch()
+    (large / "s0000a.svs").touch()
     scroll = table.verticalScrollBar().value()
     worklist._next_reading = 0
     worklist.refresh()
@@ -200,34 +230,7 @@ def test_only_visible_slides_of_many_are_read_again_and_the_selection_stays(pers
     assert table.verticalScrollBar().value() == scroll
 
 
-def test_another_folder_is_listed_while_the_states_of_the_first_are_read(person, slide_path, folder, many, monkeypatch):
-    large, _ = many
-    worklist = person.dock.sections.worklist
-    begun = Event()
-
-    def read_forever(self, slides, run):
-        if len(slides) == MANY:
-            begun.set()
-            while True:
-                run.check()
-        return {slide: WorkItem(slide, "waiting", "waiting") for slide in slides}
-
-    monkeypatch.setattr(WorkItemReader, "read", read_forever)
-    person.opens_slides(slide_path)
-    opens_list(person)
-    person.clicks("worklist_folder")
-    person.chooses_file("worklist_dialog", folder[0].parent)
-    person.until(lambda: table_of(person).model().rowCount() == 3)
-    assert worklist.folder == folder[0].parent
-    person.waits()
-    worklist._on_folder_chosen(large)
-    person.until(begun.is_set)
-    assert person.label_text("worklist_words") == f"many: {MANY:,} slides"
-    worklist._on_folder_chosen(folder[0].parent)
-    person.until(lambda: listed(person) == [[path.name, "waiting"] for path in folder])
-    person.waits()
-
-
+@pytest.mark.usefixtures("shown_viewer")
 def test_a_slow_folder_is_listed_again_at_once_when_the_user_expects_it(person, folder, monkeypatch):
     person.opens_slides(folder[1])
     fake = FakeAnalysis(person.dock.result_location.folder, folder[1], person.dock.slide.info.fingerprint)

@@ -12,9 +12,9 @@ from napari_melanoma.ui.widgets.job import tasks
 PATIENCE_MS = 180_000
 
 
-def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, nothing_left, make_napari_viewer, qtbot, tmp_path):
+def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, viewer, qtbot, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    viewer, had_torch = make_napari_viewer(), "torch" in sys.modules  # by another test
+    had_torch = "torch" in sys.modules  # by another test
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     dock.opener.open([draw_slide(tmp_path / "section.tif")])
     qtbot.waitUntil(lambda: dock.result_location is not None and tasks.is_idle(dock), timeout=PATIENCE_MS)

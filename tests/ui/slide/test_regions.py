@@ -14,9 +14,10 @@ from qtpy.QtWidgets import QAbstractSpinBox, QDialog, QLineEdit, QListWidget
 from slide_stage import UNSEEN
 
 from conftest import wait_until_idle
+from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides import region_files, tile_sets
+from napari_melanoma.slides import depth_readings, region_files, tile_sets
 from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.regions import region_date
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
@@ -24,6 +25,7 @@ from napari_melanoma.ui.slide.shape_layers import HALF
 from napari_melanoma.ui.widgets.edited_document import EditHistory
 from napari_melanoma.ui.widgets.job import tasks
 
+from .test_depth import page as depth_page
 from .test_drawing import box, event
 
 REGIONS_LAYER, PAINTING = "section regions", "section painting"
@@ -70,16 +72,16 @@ def kept(person):
     return read_geojson(person.dock.result_location.folder / REGIONS).annotations
 
 
-def test_section_is_created_when_it_is_opened(person, slide_path):
+def test_section_is_created_when_it_is_opened_and_regions_are_drawn_classified_undone_and_restored(person, slide_path):
     person.opens_slides(slide_path)
     assert person.dock.findChild(QListWidget, "region_classes") is None
     person.dock.regions_section.expand(animate=False)
     assert person.finds(QListWidget, "region_classes").count() == 6
 
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_region_is_drawn_classified_undone_and_restored(annotating, slide_path):
-    person, dock = annotating, annotating.dock
+    # Regions are drawn, classified, undone and restored.
+    dock = person.dock
+    person.until(lambda: dock.regions.store.state is not None)
+    person.waits()
     person.finds(QLineEdit, "region_reader").setText("Reader A")
     person.clicks("region_add_polygon_lasso")
     assert str(person.viewer.layers[REGIONS_LAYER].mode) == "add_polygon_lasso"
@@ -122,7 +124,7 @@ def test_region_is_drawn_classified_undone_and_restored(annotating, slide_path):
     assert regions(person) == before
 
 
-def test_clicks_abandoned_polygons_and_short_strokes_leave_no_wrong_region(annotating):
+def test_only_finished_shapes_are_regions_and_follow_their_shape(annotating):
     person = annotating
     person.clicks("region_add_polygon_lasso")
     for _ in range(2):
@@ -156,14 +158,13 @@ def test_clicks_abandoned_polygons_and_short_strokes_leave_no_wrong_region(annot
     assert len(regions(person)) == 3
     assert all(one.polygons[0].area == pytest.approx(2 * TILE**2, rel=0.1) for one in regions(person))
 
-
-def test_moved_or_deleted_shapes_change_their_region(annotating):
-    person, dock = annotating, annotating.dock
-    person.clicks("region_add_polygon_lasso")
+    # Moved or deleted shapes change their region.
+    dock = person.dock
+    dock.regions.store.apply_edit(lambda _: ())
+    person.waits()
     goes_around(person, box(2, 2, 5, 5))
     goes_around(person, box(8, 8, 12, 12))
     first, second = regions(person)
-    layer = person.viewer.layers[REGIONS_LAYER]
     layer.mode = "select"
     layer.selected_data = {0}
     layer.remove_selected()
@@ -182,8 +183,7 @@ def test_moved_or_deleted_shapes_change_their_region(annotating):
     assert regions(person) == (first, second)
 
 
-@pytest.mark.usefixtures("shown_viewer")
-def test_painting_becomes_regions_of_each_class(annotating):
+def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_brush")
     layer = person.viewer.layers[PAINTING]
@@ -212,9 +212,8 @@ def test_painting_becomes_regions_of_each_class(annotating):
     person.waits()
     assert [one.class_name for one in kept(person)] == [second.name]
 
-
-def test_painting_stays_with_its_slide(annotating, tmp_path):
-    person, dock = annotating, annotating.dock
+    # What is painted stays with its slide.
+    dock.regions.store.apply_edit(lambda _: ())
     person.clicks("region_brush")
     person.viewer.layers[PAINTING].data[:200, :200] = 1
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
@@ -223,12 +222,12 @@ def test_painting_stays_with_its_slide(annotating, tmp_path):
     person.clicks("previous_slide")
     person.until(lambda: len(regions(person)) == 1)
 
-
-def test_tools_end_when_another_open_slide_is_displayed(annotating, tmp_path):
-    person, dock = annotating, annotating.dock
+    # Tools end when another open slide is displayed.
+    dock.regions.store.apply_edit(lambda _: ())
     first = dock.slide.identity
-    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    dock.picker.step(1)
     second = dock.slide.identity
+    assert second != first
     for tool in ("wand", "brush", "select"):
         for leave in (lambda: person.clicks("previous_slide"), lambda: dock.picker.select_slide(first)):
             dock.picker.select_slide(second)
@@ -259,7 +258,7 @@ def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):
         assert len(regions(person)) == (tool == "region_brush"), tool
 
 
-def test_edited_class_changes_its_regions(annotating):
+def test_edited_classes_and_imported_files_change_the_regions(annotating, tmp_path):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
@@ -273,27 +272,27 @@ def test_edited_class_changes_its_regions(annotating):
     classes.add_missing_classes(())
     assert classes.classes[0].name == "Spitz naevus"
 
-
-def test_regions_are_exported_and_imported(annotating, tmp_path):
-    person, dock = annotating, annotating.dock
-    person.clicks("region_add_polygon_lasso")
+    # Regions are exported and imported.
+    dock.regions.store.apply_edit(lambda _: ())
+    classes.select_class(1)
+    person.waits()
     goes_around(person, box(2, 2, 5, 5))
     dock.regions.store.export_file(tmp_path / "out.geojson")
     person.waits()
     assert read_geojson(tmp_path / "out.geojson").annotations == regions(person)
-    text = (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Melanoma", "Tumor").replace('"id"', '"x"')
+    text = (
+        (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Spitz naevus", "Tumor").replace('"id"', '"x"')
+    )
     (tmp_path / "other.geojson").write_text(text, encoding="utf-8")
     dock.regions.store.import_file(tmp_path / "other.geojson", dock.slide.size)
     person.waits()
-    assert [one.class_name for one in kept(person)] == ["Melanoma", "Tumor"]
+    assert [one.class_name for one in kept(person)] == ["Spitz naevus", "Tumor"]
     assert dock.regions.controls.class_list.classes[-1].name == "Tumor"
     assert dock.status.text == "1 region imported."
 
-
-def test_file_written_by_another_process_is_backed_up(annotating):
-    person, dock = annotating, annotating.dock
-    person.clicks("region_add_polygon_lasso")
-    goes_around(person, box(2, 2, 5, 5))
+    # A file that another process has written is backed up.
+    dock.regions.store.apply_edit(lambda regions: regions[:1])
+    person.waits()
     path = dock.result_location.folder / REGIONS
     path.write_text('{"type": "FeatureCollection", "features": []}', encoding="utf-8")
     goes_around(person, box(8, 8, 12, 12))
@@ -303,31 +302,43 @@ def test_file_written_by_another_process_is_backed_up(annotating):
 
 
 @pytest.mark.usefixtures("shown_viewer")
-def test_change_during_a_write_is_saved_when_the_window_closes(annotating, monkeypatch):
-    person, write = annotating, region_files.write_geojson
-    folder, begun, goes_on = person.dock.result_location.folder, Event(), Event()
+def test_changes_during_a_write_are_saved_when_the_window_closes(annotating, monkeypatch):
+    person, depth, goes_on = annotating, depth_page(annotating).store, Event()
+    folder = person.dock.result_location.folder
 
-    def slow(path, *content):
-        if not begun.is_set():
-            begun.set()
-            assert goes_on.wait(10)
-        write(path, *content)
+    def write_slowly(module, name):
+        write, begun = getattr(module, name), Event()
+
+        def slow(*content):
+            if not begun.is_set():
+                begun.set()
+                assert goes_on.wait(10)
+            write(*content)
+
+        monkeypatch.setattr(module, name, slow)
+        return begun
+
+    def stored():
+        return len(read_geojson(folder / REGIONS).annotations), read_depth(folder).reading_by("").clark
 
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 5, 5))
     goes_around(person, box(8, 8, 12, 12))
-    monkeypatch.setattr(region_files, "write_geojson", slow)
+    begun = write_slowly(region_files, "write_geojson"), write_slowly(depth_readings, "write_depth")
     person.dock.regions.store.undo()
-    person.until(begun.is_set)
+    depth.set_values(clark=2)
+    person.until(lambda: all(one.is_set() for one in begun))
     person.dock.regions.store.redo()
+    depth.set_values(clark=4)
     Timer(0.1, goes_on.set).start()
     person.viewer.close()
-    assert len(read_geojson(folder / REGIONS).annotations) == 2  # no turn of Qt came after
+    assert stored() == (2, 4)  # no turn of Qt came after
     wait_until_idle(person.qtbot)
-    assert len(read_geojson(folder / REGIONS).annotations) == 2
+    assert stored() == (2, 4)
+    assert list(folder.glob("depth-*.json")) == []
 
 
-def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path):
+def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path, monkeypatch):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
     goes_around(person, box(2, 2, 9, 9))
@@ -348,17 +359,14 @@ def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path
     assert read_tile_set(tmp_path / "tiles").tile.mpp == MPP
     assert "Train on them" in dock.status.text
 
-
-def test_cutting_tiles_can_be_canceled(annotating, tmp_path, monkeypatch):
-    person, dock, begun = annotating, annotating.dock, Event()
+    # It can be canceled.
+    begun = Event()
 
     def never_ends(*_, run):
         begun.set()
         while not Event().wait(0.01):
             run.check()
 
-    person.clicks("region_add_polygon_lasso")
-    goes_around(person, box(2, 2, 9, 9))
     monkeypatch.setattr(tile_sets, "make_tile_data", never_ends)
     for _ in range(2):
         person.clicks("region_data")

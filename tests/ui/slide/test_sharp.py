@@ -33,17 +33,9 @@ def slide_path(tmp_path):
     return tmp_path / "flat.tif"
 
 
-def test_given_pixel_size_scales_the_layer(make_napari_viewer, slide_path, notifications) -> None:
-    viewer = make_napari_viewer()
-    [layer] = show_slide(viewer, slide_path, PixelSize(0.5, 0.5))
-    assert layer in viewer.layers
-    assert layer.scale.tolist() == [0.5, 0.5]
-    assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
-    assert notifications == []
-
-
-def test_warnings_and_errors_are_notifications(make_napari_viewer, slide_path, tmp_path, notifications) -> None:
-    viewer = make_napari_viewer()
+def test_warnings_and_errors_are_notifications_and_a_given_pixel_size_is_used(
+    viewer, slide_path, tmp_path, notifications
+) -> None:
     show_slide(viewer, slide_path)
     (tmp_path / "bad.svs").write_bytes(b"no slide")
     assert show_slide(viewer, tmp_path / "bad.svs") == []
@@ -51,6 +43,15 @@ def test_warnings_and_errors_are_notifications(make_napari_viewer, slide_path, t
     assert "flat.tif: the file states no pixel size" in notifications[0][1]
     assert "bad.svs has an unknown format" in notifications[1][1]
     assert len(viewer.layers) == 1
+
+    # The pixel size that is given scales the layer.
+    viewer.layers.clear()
+    notifications.clear()
+    [layer] = show_slide(viewer, slide_path, PixelSize(0.5, 0.5))
+    assert layer in viewer.layers
+    assert layer.scale.tolist() == [0.5, 0.5]
+    assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
+    assert notifications == []
 
 
 class Picture:

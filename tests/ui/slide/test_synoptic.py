@@ -79,7 +79,7 @@ def is_shown(person, name: str) -> bool:
     return not person.finds(QWidget, name).isHidden()
 
 
-def test_answers_are_saved_with_the_slide_and_decide_the_category(reporting) -> None:
+def test_answers_are_saved_and_decide_the_category_unless_they_are_wrong(reporting, tmp_path: Path) -> None:
     person = reporting
     assert text(person, "synoptic_stage") == "No T category"
     chooses(person, "extent", "invasive melanoma")
@@ -95,9 +95,9 @@ def test_answers_are_saved_with_the_slide_and_decide_the_category(reporting) -> 
     content = json.loads((section(person).store.state.folder / SYNOPTIC_FILE).read_text(encoding="utf-8"))
     assert content["derived"]["t_category"] == "pT2a"
 
-
-def test_a_wrong_number_stays_for_correction_and_is_not_signed(reporting) -> None:
-    person = reporting
+    # A wrong number stays for correction, and is not signed.
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
+    person.until(lambda: section(person).store.state is not None)
     types(person, "synoptic_breslow", "thick")
     assert text(person, "synoptic_breslow_fault") == "Expected a number from 0 to 100 mm, found 'thick'."
     assert person.finds(QComboBox, "synoptic_breslow").currentText() == "thick"
@@ -143,7 +143,7 @@ def test_the_reading_is_suggested_and_counts_only_when_confirmed(reporting) -> N
         assert person.dock.sections.depth.store.reader == f"Reader {number}"
 
 
-def test_changes_are_undone_and_recorded(reporting) -> None:
+def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_needed(reporting, tmp_path: Path) -> None:
     person = reporting
     types(person, "synoptic_reader", "A. Reader")
     chooses(person, "procedure", "excision")
@@ -155,9 +155,9 @@ def test_changes_are_undone_and_recorded(reporting) -> None:
     assert report.value("procedure") == "punch"
     assert [one.reader for one in report.history] == ["A. Reader"] * 4
 
-
-def test_details_appear_where_they_are_needed(reporting) -> None:
-    person = reporting
+    # Details appear where they are needed.
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
+    person.until(lambda: section(person).store.state is not None)
     assert not is_shown(person, "synoptic_subtype_detail")
     chooses(person, "subtype", "other")
     assert "describe what 'other' means" in text(person, "synoptic_check")
@@ -171,7 +171,9 @@ def test_details_appear_where_they_are_needed(reporting) -> None:
     assert stored(person).answer("breslow").at_least
 
 
-def test_a_signed_report_is_locked_until_it_is_reopened(reporting) -> None:
+def test_a_signed_report_is_locked_until_it_is_reopened_and_what_is_typed_stays_with_its_slide(
+    reporting, tmp_path: Path
+) -> None:
     person = reporting
     sign = person.finds(QAbstractButton, "synoptic_sign")
     assert (sign.isEnabled(), sign.toolTip()) == (False, "Enter your name first.")
@@ -188,8 +190,31 @@ def test_a_signed_report_is_locked_until_it_is_reopened(reporting) -> None:
     assert person.finds(QComboBox, "synoptic_procedure").isEnabled()
     assert [one.field for one in stored(person).history if one.field == "signature"] == ["signature"] * 2
 
+    # What is typed stays with its slide.
+    first, signed = person.dock.slide.identity, stored(person)
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
+    person.until(lambda: section(person).store.state is not None)
+    second = person.dock.slide.identity
+    comment.setFocus()
+    comment.setPlainText("of the second slide")
+    line = person.finds(QComboBox, "synoptic_breslow").lineEdit()
+    types(person, "synoptic_breslow", "120")
+    comment.setFocus()
+    person.dock.picker.select_slide(first)
+    person.waits()
+    assert (comment.toPlainText(), line.text()) == ("Typed last", "")
+    assert not is_shown(person, "synoptic_breslow_fault")
+    assert stored(person) == signed
+    person.dock.picker.select_slide(second)
+    person.waits()
+    assert comment.toPlainText() == "of the second slide"
+    assert set(stored(person).answers) == {"comment"}
 
-def test_a_damaged_file_is_named_and_kept(person, slide_path: Path) -> None:
+
+def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
+    person, slide_path, monkeypatch, tmp_path
+) -> None:
+    # A damaged file is named and kept.
     person.opens_slides(slide_path)
     person.until(lambda: section(person).store.state is not None)
     folder = section(person).store.state.folder
@@ -203,32 +228,9 @@ def test_a_damaged_file_is_named_and_kept(person, slide_path: Path) -> None:
     assert not person.finds(QComboBox, "synoptic_procedure").isEnabled()
     assert (folder / SYNOPTIC_FILE).read_text(encoding="utf-8") == "{"
 
-
-def test_what_is_typed_stays_with_its_slide(reporting, tmp_path: Path) -> None:
-    person = reporting
-    first = person.dock.slide.identity
+    # A signed report of the case is not replaced.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
     person.until(lambda: section(person).store.state is not None)
-    second = person.dock.slide.identity
-    comment = person.finds(QPlainTextEdit, "synoptic_comment")
-    comment.setFocus()
-    comment.setPlainText("of the second slide")
-    line = person.finds(QComboBox, "synoptic_breslow").lineEdit()
-    types(person, "synoptic_breslow", "120")
-    comment.setFocus()
-    person.dock.picker.select_slide(first)
-    person.waits()
-    assert (comment.toPlainText(), line.text()) == ("", "")
-    assert not is_shown(person, "synoptic_breslow_fault")
-    assert stored(person) is None
-    person.dock.picker.select_slide(second)
-    person.waits()
-    assert comment.toPlainText() == "of the second slide"
-    assert set(stored(person).answers) == {"comment"}
-
-
-def test_a_signed_report_of_the_case_is_not_replaced(reporting, monkeypatch) -> None:
-    person = reporting
     chooses(person, "procedure", "excision")
     when = "2026-01-31T10:00:00+00:00"
     report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "B", when).sign("B", when)

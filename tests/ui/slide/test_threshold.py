@@ -27,7 +27,7 @@ def removes(person, row):
     person.waits()
 
 
-def test_manual_class_survives_every_threshold(analysed):
+def test_manual_class_survives_every_threshold_and_edits_a_change_of_class(analysed):
     person, before = analysed, analysed.rows()
     person.dock.lesion_table.selectRow(1)
     person.clicks("lesion_class")
@@ -44,6 +44,18 @@ def test_manual_class_survives_every_threshold(analysed):
     person.until(lambda: person.rows()[1][1] == "benign *")
     person.clicks("lesion_undo")
     person.until(lambda: person.rows() == before)
+
+    # Edits survive a change of class.
+    person.waits()
+    classes = person.finds(QComboBox, "slide_class")
+    first = classes.currentIndex()
+    removes(person, 1)
+    left = person.rows()
+    for index in (1 - first, first):
+        classes.setCurrentIndex(index)
+        classes.activated.emit(index)
+        person.waits()
+    person.until(lambda: [row[1:] for row in person.rows()] == [row[1:] for row in left])
 
 
 def test_removed_lesion_does_not_come_back(analysed, slide_path):
@@ -79,16 +91,3 @@ def test_thresholds_without_lesions_and_removal_of_all_are_described(analysed, s
     person.viewer.layers.clear()
     person.opens_slides(slide_path)  # another day
     person.until(lambda: person.label_text("lesion_count") == "No lesions left: 2 lesions were removed manually.")
-
-
-def test_edits_survive_a_change_of_class(analysed):
-    person = analysed
-    classes = person.finds(QComboBox, "slide_class")
-    first = classes.currentIndex()
-    removes(person, 1)
-    left = person.rows()
-    for index in (1 - first, first):
-        classes.setCurrentIndex(index)
-        classes.activated.emit(index)
-        person.waits()
-    person.until(lambda: [row[1:] for row in person.rows()] == [row[1:] for row in left])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from threading import Event
 
 import numpy as np
@@ -70,8 +71,11 @@ def tomorrow(person, launched, slide_path, monkeypatch):
     return person
 
 
-def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset(tomorrow, launched, slide_path):
+def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected_again(
+    tomorrow, launched, slide_path, tmp_path, slow_overview
+):
     person, dock = tomorrow, tomorrow.dock
+    slow_overview[1].set()
     assert LAYER not in person.viewer.layers
     assert "corrected by you" in person.label_text("tissue_words")
     person.clicks("primary")
@@ -105,8 +109,27 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset(tomorrow, l
     assert "corrected by you" not in person.label_text("tissue_words")
     assert dock.tissue_controller.get_corrected_mask(dock.slide) is None
 
+    # Detecting again replaces the correction while another slide is shown.
+    shutil.copy(folder / BACKUP_FILE, folder / CORRECTED_FILE)
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)
+    assert LAYER not in person.viewer.layers
+    person.asked.clear()
+    begun, goes_on = slow_overview
+    begun.clear()
+    goes_on.clear()
+    other, slide = draw_slide(tmp_path / "other.tif", tint=30), dock.slide
+    assert dock.tissue_controller.get_corrected_mask(slide) is not None
+    presses(person, "tissue_anew")
+    person.until(begun.is_set)
+    dock.opener.open([other])
+    person.until(lambda: dock.slide is not None and dock.slide.info.path == other)
+    goes_on.set()
+    person.waits()
+    assert len(person.asked) == 1
+    assert dock.tissue_controller.get_corrected_mask(slide) is None
 
-@pytest.mark.usefixtures("shown_viewer")
+
 def test_detection_is_cancelled_and_what_is_shown_stays(person, slide_path, monkeypatch):
     dock = person.dock
     person.opens_slides(slide_path)
@@ -169,7 +192,9 @@ def chooses_method(person, index):
     combo.activated.emit(index)
 
 
-def test_the_chosen_method_stays_when_a_first_detection_is_canceled(person, slide_path, slow_overview):
+def test_the_chosen_method_stays_when_a_first_detection_or_that_of_another_slide_is_canceled(
+    person, slide_path, tmp_path, slow_overview
+):
     begun, goes_on = slow_overview
     person.opens_slides(slide_path)
     person.dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
@@ -181,14 +206,13 @@ def test_the_chosen_method_stays_when_a_first_detection_is_canceled(person, slid
     person.waits()
     assert person.dock.tissue_section.method == "otsu"
 
-
-def test_canceling_the_detection_of_a_slide_keeps_the_method_of_another(person, slide_path, tmp_path, slow_overview):
-    begun, goes_on = slow_overview
+    # Also that of another slide, when the detection of the first is canceled.
     goes_on.set()
+    person.viewer.layers.clear()
+    person.dock.tissue_section.method_combo.setCurrentIndex(0)
     other = draw_slide(tmp_path / "other.tif", tint=30)
     person.opens_slides(other)
     person.opens_slides(slide_path)
-    person.dock.findChild(QWidget, "slide_tissue_section").expand(animate=False)
     finds_tissue(person, "tissue_find")
     begun.clear()
     goes_on.clear()
@@ -201,17 +225,3 @@ def test_canceling_the_detection_of_a_slide_keeps_the_method_of_another(person, 
     goes_on.set()
     person.waits()
     assert person.dock.tissue_section.method == "entropy"
-
-
-def test_detecting_again_replaces_the_correction_while_another_slide_is_shown(tomorrow, tmp_path, slow_overview):
-    person, dock, (begun, goes_on) = tomorrow, tomorrow.dock, slow_overview
-    other, slide = draw_slide(tmp_path / "other.tif", tint=30), dock.slide
-    assert dock.tissue_controller.get_corrected_mask(slide) is not None
-    presses(person, "tissue_anew")
-    person.until(begun.is_set)
-    dock.opener.open([other])
-    person.until(lambda: dock.slide is not None and dock.slide.info.path == other)
-    goes_on.set()
-    person.waits()
-    assert len(person.asked) == 1
-    assert dock.tissue_controller.get_corrected_mask(slide) is None

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from answers import risk_answer
-from fake_slides import FakeAnalysis
+from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtWidgets import QLabel
 from slide_stage import UNSEEN
 
@@ -34,17 +34,7 @@ def visible(part) -> list[str]:
     return [re.sub(r"<[^>]*>", "", one.text()) for one in labels]
 
 
-def test_warning_uses_the_whole_width_of_the_dock(person):
-    notice = ValidityNotice(person.dock.icons, "any")
-    notice.show_validity(DEMO, 1)
-    notice.resize(310, 400)
-    notice.show()
-    person.waits()
-    assert notice.headline_label.width() > 0.8 * notice.width()
-    notice.close()
-
-
-def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
+def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(person, slide_path):
     folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
@@ -64,14 +54,9 @@ def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
     assert dock.tile_strip.buttons[0].text() == "0.90"
     assert person.label_text("lesion_count").endswith("p: probability of melanoma.")
 
-
-def test_correlation_of_invalid_lesions_is_hidden(person, slide_path):
-    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
-    FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
-    content = json.loads((folder / "result.json").read_text())
-    write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
-    person.dock.correlation_section.expand(animate=False)
-    person.opens_slides(slide_path)
+    # So is their correlation.
+    dock.validity.show_anyway_button.click()
+    dock.correlation_section.expand(animate=False)
     person.until(lambda: person.dock.lesions.findings is not None)
     person.waits()
     assert person.label_text("relation_words").startswith("Not valid: ")
@@ -81,28 +66,9 @@ def test_correlation_of_invalid_lesions_is_hidden(person, slide_path):
     assert person.label_text("relation_words").startswith("Not valid: ")
 
 
-@pytest.mark.parametrize("found", [True, False], ids=["a thin one", "nothing"])
-def test_invalid_thickness_is_not_shown(person, slide_path, found):
-    person.opens_slides(slide_path)
-    line = {"surface": [60, 100], "deepest": [260, 100], "mm": 0.2, "interval_mm": [0.15, 0.25], "section": 0}
-    notes = [] if found else ["no invasive tumour was found in section 1"]
-    result = {"candidates": [line] if found else [], "clark_estimate": 2, "ulceration": False, "notes": notes}
-    content = {"depth": {**result, "validity": DEMO.to_json()}, "seconds": 3.0}
-    write_json(person.dock.result_location.folder / "result.json", content)
-    opens_depth(person)
-    depth_page(person).store.reload_proposals()
-    person.until(lambda: person.label_text("depth_validity").startswith(HEADLINE))
-    view = depth_page(person).view
-    texts = visible(view)
-    assert person.label_text("depth_head").startswith("Not valid: ")
-    assert not [one for one in texts if REASSURING.search(one)], texts
-    assert not view.proposal_list.isVisibleTo(view)
-    view.validity.show_anyway_button.click()
-    assert view.proposal_label.isVisibleTo(view)
-    assert view.proposal_list.isVisibleTo(view) is found
-
-
-def test_invalid_risk_is_not_shown(person):
+def test_invalid_risk_is_not_shown_in_slides_and_cases(person, tmp_path):
+    from napari_melanoma.case.store import CaseStore
+    from napari_melanoma.ui.case.controls import CaseRiskSection
     from napari_melanoma.ui.slide.risk_view import RiskView
 
     view = RiskView(person.dock.icons)
@@ -124,16 +90,8 @@ def test_invalid_risk_is_not_shown(person):
     assert view.verdict_label.text() == result["verdict"]
     view.deleteLater()
 
-
-def test_case_does_not_show_an_invalid_risk(person, tmp_path):
-    from napari_melanoma.case.store import CaseStore
-    from napari_melanoma.ui.case.controls import CaseRiskSection
-
-    result = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
-    result |= {
-        "verdict": "Risk of metastasis 0.08; metastasis cases rarely have such a low probability (at most 10 %)",
-        "validity": DEMO.to_json(),
-    }
+    # A case does not show it either.
+    result["validity"] = DEMO.to_json()
     case = add_images(add_lesion(Case()), [CaseImage(id="", path=tmp_path / "a.tif", modality="wsi")], "L1")
     with CaseStore.create(tmp_path / "P", case) as store:
         kept = save_risk(store, store.case, "I1", result)
@@ -143,3 +101,34 @@ def test_case_does_not_show_an_invalid_risk(person, tmp_path):
     texts = visible(section)
     assert texts[0].startswith(HEADLINE)
     assert not [one for one in texts if REASSURING.search(one)], texts
+
+    # The warning uses the whole width of the dock.
+    notice = ValidityNotice(person.dock.icons, "any")
+    notice.show_validity(DEMO, 1)
+    notice.resize(310, 400)
+    notice.show()
+    person.waits()
+    assert notice.headline_label.width() > 0.8 * notice.width()
+    notice.close()
+
+
+def test_invalid_thickness_is_not_shown(person, tmp_path):
+    for name, found in (("a thin one", True), ("nothing", False)):
+        person.opens_slides(draw_slide(tmp_path / f"{name}.tif", tint=9 + found))
+        line = {"surface": [60, 100], "deepest": [260, 100], "mm": 0.2, "interval_mm": [0.15, 0.25], "section": 0}
+        notes = [] if found else ["no invasive tumour was found in section 1"]
+        result = {"candidates": [line] if found else [], "clark_estimate": 2, "ulceration": False, "notes": notes}
+        content = {"depth": {**result, "validity": DEMO.to_json()}, "seconds": 3.0}
+        write_json(person.dock.result_location.folder / "result.json", content)
+        opens_depth(person)
+        depth_page(person).store.reload_proposals()
+        person.waits()
+        person.until(lambda: person.label_text("depth_validity").startswith(HEADLINE))
+        view = depth_page(person).view
+        texts = visible(view)
+        assert person.label_text("depth_head").startswith("Not valid: ")
+        assert not [one for one in texts if REASSURING.search(one)], texts
+        assert not view.proposal_list.isVisibleTo(view)
+        view.validity.show_anyway_button.click()
+        assert view.proposal_label.isVisibleTo(view)
+        assert view.proposal_list.isVisibleTo(view) is found
