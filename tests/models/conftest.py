@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import deepcopy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,43 +41,6 @@ class Learnt:
     def learns(self) -> bool:
         """Whether it has weights."""
         return any(True for _ in self.network.parameters())
-
-    @cached_property
-    def shorter(self) -> nn.Module:
-        """The network with fewer of its repeated blocks, because an export repeats the same operations for each."""
-        return SHORTER[self.name](self.network) if self.name in SHORTER else self.network
-
-
-def with_one_way_past(network: nn.Module) -> nn.Module:
-    """Return MobileNetV2 with one of the blocks that keep the shape, and with ReLU instead of ReLU6 after the first.
-
-    Each block takes a second to translate to ONNX, and ReLU6 most of it.
-    """
-    from torch import nn
-
-    shorter = deepcopy(network)
-    encoder: Any = next(part for part in shorter.modules() if type(part).__name__ == "MobileNetV2")
-    alike = [block for block in encoder.blocks if block.residual]
-    encoder.blocks = nn.Sequential(*(block for block in encoder.blocks if block not in alike[1:]))
-    clipped = [name for name, part in shorter.named_modules() if isinstance(part, nn.ReLU6)]
-    for name in clipped[1:]:
-        shorter.set_submodule(name, nn.ReLU())
-    return shorter
-
-
-def with_two_blocks(network: nn.Module) -> nn.Module:
-    """Return SegFormer with one transformer block in the first and the last stage; the others repeat its operations."""
-    shorter = deepcopy(network)
-    encoder = next(part for part in shorter.modules() if type(part).__name__ == "MixVisionTransformerEncoder")
-    for stage, kept in ((1, 1), (2, 0), (3, 0), (4, 1)):
-        setattr(encoder, f"block{stage}", getattr(encoder, f"block{stage}")[:kept])
-    return shorter
-
-
-SHORTER: dict[str, Callable[[nn.Module], nn.Module]] = {
-    "deeplabv3plus_mobilenetv2": with_one_way_past,
-    "segformer": with_two_blocks,
-}
 
 
 @pytest.fixture(scope="session")
@@ -147,6 +109,31 @@ def steps_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[nn.Module], 
         return steps(network)
 
     return listed
+
+
+@pytest.fixture(scope="session")
+def plain_encoder() -> Callable[[Sequence[int], Sequence[int]], nn.Module]:
+    """Return a function that creates an encoder with one convolution for each map: their channels and strides.
+
+    An export takes time for each layer, and most layers of an encoder repeat the same operations.
+    """
+    from torch import nn
+
+    class Levels(nn.Module):
+        def __init__(self, channels: Sequence[int], strides: Sequence[int]) -> None:
+            super().__init__()
+            self.output_stride = strides[-1]
+            self.levels = nn.ModuleList(
+                nn.Identity()  # the image
+                if stride == 1
+                else nn.Sequential(nn.Conv2d(3, count, 1, stride), nn.BatchNorm2d(count), activation())
+                for count, stride, activation in zip(channels, strides, cycle((nn.SiLU, nn.ReLU6)), strict=False)
+            )
+
+        def forward(self, images: Tensor) -> list[Tensor]:
+            return [level(images) for level in self.levels]
+
+    return Levels
 
 
 def steps(scripted: Any) -> set[str]:
