@@ -39,8 +39,8 @@ def test_it_is_small(demo: BundleInfo) -> None:
 
 def test_tissues_of_an_unseen_look_are_drawn() -> None:
     info = find_bundle("tissue-demo")
-    plan = plan_slide(SlidePhantomConfig(seed=77, size=(2048, 2048), mpp=1.0, family="test"))
-    labels = render_truth(plan, 2.0, Box(0, 0, 1024, 1024))
+    plan = plan_slide(SlidePhantomConfig(seed=77, size=(1024, 1024), mpp=1.0, family="test"))
+    labels = render_truth(plan, 2.0, Box(0, 0, 512, 512))
     rows, columns = np.nonzero(labels == 3)
     top, left = int(np.median(rows)) - 64, int(np.median(columns)) - 64
     box = Box(max(0, top), max(0, left), 128, 128)
@@ -49,8 +49,8 @@ def test_tissues_of_an_unseen_look_are_drawn() -> None:
 
 
 def test_melanoma_and_naevus_of_an_unseen_look_are_distinguished() -> None:
-    lesions = SlideLesionOptions(malignant=1, benign=1, breslow_mm=1.0)
-    plan = plan_slide(SlidePhantomConfig(seed=78, size=(2048, 4096), mpp=1.0, family="test", lesions=lesions))
+    lesions = SlideLesionOptions(malignant=1, benign=1, breslow_mm=0.9)
+    plan = plan_slide(SlidePhantomConfig(seed=78, size=(1536, 3072), mpp=1.0, family="test", lesions=lesions))
     labeller = TissueSegmenter.load(find_bundle("skin-demo"), "cpu")
     (section,) = plan.sections
     for lesion, (own, other) in zip(section.lesions, ((4, 3), (3, 4)), strict=True):

@@ -82,14 +82,18 @@ def share_right(network: nn.Module, cause: Cause, seed: int) -> float:
     return float(right.float().mean())
 
 
-@pytest.mark.parametrize("cause", ["number", "word"])
-@pytest.mark.parametrize("fusion", WITH_TABLE)
+@pytest.mark.parametrize(("fusion", "cause"), [*((name, "number") for name in WITH_TABLE), ("concat", "word")])
 def test_information_of_the_table_is_learnt_with_it(fusion: Fusion, cause: Cause) -> None:
+    """All types of fusion read the table in the same way, so that one of them learns from words."""
     assert share_right_after_learning(network_of(fusion), cause) > 0.9
 
 
-def test_information_of_the_table_is_not_learnt_without_it() -> None:
-    assert share_right_after_learning(network_of("none"), "number") < 0.75
+def test_the_table_has_no_effect_without_it() -> None:
+    import torch
+
+    network, ((images, *table), _) = network_of("none").eval(), lesions("number", seed=0)
+    with torch.inference_mode():
+        assert torch.equal(network(images, *table), network(images, *(part.flip(0) for part in table)))
 
 
 @pytest.mark.parametrize("fusion", WITH_IMAGE)
@@ -97,8 +101,12 @@ def test_information_of_the_image_is_learnt_with_it(fusion: Fusion) -> None:
     assert share_right_after_learning(network_of(fusion), "image") > 0.9
 
 
-def test_information_of_the_image_is_not_learnt_without_it() -> None:
-    assert share_right_after_learning(network_of("tabular"), "image") < 0.75
+def test_the_image_has_no_effect_without_it() -> None:
+    import torch
+
+    network, ((images, *table), _) = network_of("tabular").eval(), lesions("image", seed=0)
+    with torch.inference_mode():
+        assert torch.equal(network(images, *table), network(images.flip(0), *table))
 
 
 @pytest.mark.parametrize("fusion", WITH_TABLE)
@@ -232,8 +240,8 @@ def test_any_encoder_of_timm_gives_maps_of_images_of_any_size(encoder: str) -> N
 def test_maps_with_channels_last_are_transposed() -> None:
     import torch
 
-    network: Any = network_of("concat", encoder="swin_s3_tiny_224").eval()
-    with torch.inference_mode():
+    with torch.device("meta"):
+        network: Any = network_of("concat", encoder="swin_s3_tiny_224").eval()
         maps = network.encode(torch.randn(1, 3, 224, 224))
     assert [tuple(level.shape[1:]) for level in maps] == [(96, 56, 56), (192, 28, 28), (384, 14, 14), (768, 7, 7)]
 

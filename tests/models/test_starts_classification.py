@@ -78,11 +78,11 @@ PUBLISHED = [
         240,
     ),
     Published(
-        "resnet34",
+        "resnet18",
         ".pth",
         of_torchvision,
         body,
-        180,
+        100,
     ),
     Published("resnet18", ".pth", of_fastai, lambda network, images: network[0](images), 100, wrapped=True),
 ]
