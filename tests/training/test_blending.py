@@ -98,8 +98,3 @@ def removing(*paths: Path) -> RunContext:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     return RunContext(report)
-
-
-def test_without_an_initial_bundle_nothing_is_interpolated(alone: TrainRecipe, tmp_path: Path, change: Change) -> None:
-    train(change(alone, epochs=1, samples=0, blend=0.25), tmp_path / "run", resume=False, run=RunContext())
-    assert not (tmp_path / "run/start.safetensors").exists()

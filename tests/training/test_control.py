@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import RunError, TrainingDiverged, TrainingError
 from napari_melanoma.core.run_folder import RunFolder, RunFolderContext, SecondaryRunContext
 from napari_melanoma.runs import task_setups
@@ -120,14 +120,6 @@ def test_a_run_that_another_process_has_started_is_refused(
         train(alone, folder.path, resume=False, run=RunContext())
     assert folder.config.read_text() == "of another"
     assert folder.read_events() == []
-
-
-def test_each_epoch_is_a_milestone(alone: TrainRecipe, tmp_path: Path) -> None:
-    reports: list[Progress] = []
-    train(alone, tmp_path / "run", resume=False, run=RunContext(reports.append))
-    milestones = [report.message for report in reports if isinstance(report, Milestone)]
-    assert [message[:12] for message in milestones] == ["Epoch 1 of 2", "Epoch 2 of 2"]
-    assert "(best)" in milestones[0]
 
 
 def test_a_phase_reports_its_progress_at_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError, SaveError
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
@@ -46,22 +47,10 @@ def assert_same(one: Path, other: Path) -> None:
     assert without_seconds(one) == without_seconds(other)
 
 
-@pytest.fixture(scope="module")
-def stopped_once(recipe: TrainRecipe, stop: Stop, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainRecipe, Path]:
-    """A recipe without test images, and a run that was stopped in its last epoch."""
-    data = recipe.data.model_copy(update={"held_out_split": "nobody", "held_out_fraction": 0.0})
-    alone, out = recipe.model_copy(update={"data": data}), tmp_path_factory.mktemp("stopped") / "run"
-    stop(alone, out, "Epoch 2 of 2, ")
-    return alone, out
-
-
-@pytest.fixture
-def stopped(stopped_once: tuple[TrainRecipe, Path], tmp_path: Path) -> Path:
-    """A copy of the stopped run."""
-    return shutil.copytree(stopped_once[1], tmp_path / "stopped")
-
-
 WITH_MUCH_TO_REMEMBER: dict[str, object] = {
+    "epochs": 3,
+    "patience": 2,
+    "monitor": "loss",
     "ema_decay": 0.9,
     "precision": "bf16",
     "augmentation": {"mosaic_probability": 0.4, "cutmix_probability": 0.4, "hair_probability": 0.4},
@@ -70,6 +59,7 @@ WITH_MUCH_TO_REMEMBER: dict[str, object] = {
     "schedule": "cosine_restarts",
     "cycle_epochs": 1.5,
     "learning_rate": 0.01,
+    "blend": 0.25,
     "model": {"freeze_normalisation": True},
 }
 
@@ -79,61 +69,51 @@ def test_resumed_run_equals_an_uninterrupted_one(
 ) -> None:
     recipe = change(alone, **WITH_MUCH_TO_REMEMBER)
     train(recipe, tmp_path / "whole", resume=False, run=RunContext())
-    stop(recipe, tmp_path / "parts", "Epoch 1 of 2, ")  # before any epoch is finished
-    stop(recipe, tmp_path / "parts", "Epoch 2 of 2, ", resume=True)
+    stop(recipe, tmp_path / "parts", "Epoch 1 of 3, ")  # before any epoch is finished
+    stop(recipe, tmp_path / "parts", "Epoch 2 of 3, ", resume=True)
     resume(recipe, tmp_path / "parts")
     assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert not (tmp_path / "whole/start.safetensors").exists(), "without an initial bundle nothing is interpolated"
     started = [event for event in events(tmp_path / "parts") if event["kind"] == "started"]
     assert [(event["resumed"], event["epoch"]) for event in started] == [(False, 0), (True, 0), (True, 1)]
-
-
-def test_a_resumed_run_needs_neither_its_start_nor_its_data(
-    alone: TrainRecipe, blobs: Path, tiny_bundle: BundleInfo, tmp_path: Path, change: Change, stop: Stop
-) -> None:
-    data = shutil.copytree(blobs, tmp_path / "data" / "blobs")
-    start = shutil.copytree(tiny_bundle.path, tmp_path / "start")
-    recipe = change(alone, blend=0.6, model={"start": str(start)}, data={"datasets": [str(data)]})
-    train(recipe, tmp_path / "whole", resume=False, run=RunContext())
-    stop(recipe, tmp_path / "parts", "Epoch 1 of 2, ")
-    shutil.rmtree(start)
-    shutil.rmtree(data)
-    resume(recipe, tmp_path / "parts")
-    assert_same(tmp_path / "whole", tmp_path / "parts")
-    origins = [read_bundle(tmp_path / name / "bundle").config.provenance for name in ("whole", "parts")]
-    assert origins[0]["parent"] == origins[1]["parent"]
-
-
-def test_a_resumed_run_selects_its_epoch_by_the_loss(
-    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events, stop: Stop
-) -> None:
-    recipe = change(alone, monitor="loss", epochs=4, patience=2, learning_rate=0.05)
-    train(recipe, tmp_path / "whole", resume=False, run=RunContext())
-    stop(recipe, tmp_path / "parts", "Epoch 2 of 4, ")
-    resume(recipe, tmp_path / "parts")
-    assert_same(tmp_path / "whole", tmp_path / "parts")
     epochs = [event for event in events(tmp_path / "whole") if event["kind"] == "epoch"]
     losses = [event["tuning_loss"] for event in epochs]
+    assert len(losses) > 1
     assert [event["best"] for event in epochs] == [loss < min(losses[:n], default=1e9) for n, loss in enumerate(losses)]
 
 
-def test_a_run_without_the_choice_of_monitor_can_be_resumed(alone: TrainRecipe, stopped: Path, events: Events) -> None:
-    config = stopped / "config.toml"
+def test_a_run_of_an_older_version_that_was_killed_and_moved_is_resumed_without_its_start_and_data(
+    alone: TrainRecipe,
+    blobs: Path,
+    tiny_bundle: BundleInfo,
+    tmp_path: Path,
+    change: Change,
+    events: Events,
+    stop: Stop,
+) -> None:
+    """Its recipe has no choice of monitor, its last lines are incomplete, and no path that it wrote is valid."""
+    before, parts = tmp_path / "before", tmp_path / "parts"
+    data = shutil.copytree(blobs, before / "data" / "blobs")
+    start = shutil.copytree(tiny_bundle.path, before / "start")
+    recipe = change(alone, blend=0.6, model={"start": str(start)}, data={"datasets": [str(data)]})
+    train(recipe, tmp_path / "whole", resume=False, run=RunContext())
+    stop(recipe, before / "run", "Epoch 2 of 2, ")
+    (before / "run").rename(parts)
+    shutil.rmtree(before)
+    config = parts / "config.toml"
     text = config.read_text(encoding="utf-8")
     assert 'monitor = "metric"\n' in text
     config.write_text(text.replace('monitor = "metric"\n', ""), encoding="utf-8")
-    resume(alone, stopped)
-    assert events(stopped)[-1]["kind"] == "finished"
-
-
-def test_a_run_folder_may_be_moved(stopped_once: tuple[TrainRecipe, Path], stopped: Path, tmp_path: Path) -> None:
-    alone, original = stopped_once
-    train(alone, tmp_path / "whole", resume=False, run=RunContext())
-    away = original.rename(original.with_name("away"))  # absolute paths into it are invalid now
-    try:
-        resume(alone, stopped)
-    finally:
-        away.rename(original)
-    assert_same(tmp_path / "whole", stopped)
+    for name, line in (("events.jsonl", '{"time": 1, "ki'), ("metrics.csv", "1,0.4")):
+        with (parts / name).open("a") as file:
+            file.write(line)
+    resume(recipe, parts)
+    assert events(parts)[-1]["kind"] == "finished"
+    assert len((parts / "metrics.csv").read_text().splitlines()) == 3
+    assert {path.name for path in (parts / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert_same(tmp_path / "whole", parts)
+    origins = [read_bundle(tmp_path / name / "bundle").config.provenance for name in ("whole", "parts")]
+    assert origins[0]["parent"] == origins[1]["parent"]
 
 
 def test_a_run_that_was_stopped_early_is_not_continued(
@@ -153,19 +133,10 @@ def test_a_run_that_was_stopped_early_is_not_continued(
     assert found[-1]["kind"] == "finished"
 
 
-def test_incomplete_files_of_a_killed_run_are_repaired(alone: TrainRecipe, stopped: Path, events: Events) -> None:
-    for name, text in (("events.jsonl", '{"time": 1, "ki'), ("metrics.csv", "1,0.4")):
-        with (stopped / name).open("a") as file:
-            file.write(text)
-    resume(alone, stopped)
-    assert events(stopped)[-1]["kind"] == "finished"
-    assert len((stopped / "metrics.csv").read_text().splitlines()) == 3
-    assert {path.name for path in (stopped / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
-
-
-def test_resume_with_another_recipe(alone: TrainRecipe, stopped: Path, change: Change) -> None:
+def test_resume_with_another_recipe(alone: TrainRecipe, tmp_path: Path, change: Change) -> None:
+    write_toml(tmp_path / "config.toml", alone)
     with pytest.raises(RunError, match="another recipe"):
-        resume(change(alone, seed=9), stopped)
+        resume(change(alone, seed=9), tmp_path)
 
 
 def test_settings_left_open_in_a_recipe_are_kept(

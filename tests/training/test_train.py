@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, RunError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
@@ -34,9 +34,15 @@ def _events(folder: Path) -> list[dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def done(recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+def reports() -> list[Progress]:
+    """What the run of ``done`` reports."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def done(recipe: TrainRecipe, reports: list[Progress], tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     """A finished run, which tests only read."""
-    return train(recipe, tmp_path_factory.mktemp("done") / "run", resume=False, run=RunContext())
+    return train(recipe, tmp_path_factory.mktemp("done") / "run", resume=False, run=RunContext(reports.append))
 
 
 def test_run_folder_is_complete(done: BundleInfo) -> None:
@@ -62,6 +68,13 @@ def test_run_folder_is_complete(done: BundleInfo) -> None:
     assert not [path.name for path in out.rglob(".*") if path.name != ".lock"]
 
 
+@pytest.mark.usefixtures("done")
+def test_each_epoch_is_a_milestone(reports: list[Progress]) -> None:
+    milestones = [report.message for report in reports if isinstance(report, Milestone)]
+    assert [message[:12] for message in milestones] == ["Epoch 1 of 2", "Epoch 2 of 2"]
+    assert "(best)" in milestones[0]
+
+
 def test_the_bundle_records_its_provenance(done: BundleInfo) -> None:
     bundle = done
     assert 0.5 <= bundle.config.threshold < 1
@@ -83,7 +96,7 @@ def test_the_bundle_records_its_provenance(done: BundleInfo) -> None:
 
 
 def test_a_run_trains_its_network(alone: TrainRecipe, tmp_path: Path) -> None:
-    longer = alone.model_copy(update={"epochs": 14, "learning_rate": 0.02})
+    longer = alone.model_copy(update={"epochs": 8, "learning_rate": 0.03})
     bundle = train(longer, tmp_path / "run", resume=False, run=RunContext())
     assert bundle.config.provenance["tuning_jaccard"] > 0.7
 
@@ -144,13 +157,13 @@ def test_two_processes_never_run_in_the_same_folder(recipe: TrainRecipe, tmp_pat
 
 
 def test_a_failed_comparison_does_not_fail_the_run(
-    recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: TrainRecipe, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise BundleError("the starting model is missing")
 
     monkeypatch.setattr("napari_melanoma.runs.acceptance.compare_run", fail)
-    train(recipe, tmp_path / "run", resume=False, run=RunContext())
+    train(change(recipe, epochs=1, samples=0), tmp_path / "run", resume=False, run=RunContext())
     *_, notice, last = _events(tmp_path / "run")
     assert notice["kind"] == "notice"
     assert "is missing" in str(notice["message"])
@@ -161,7 +174,7 @@ def test_a_start_from_a_bundle_names_no_folder(
     done: BundleInfo, alone: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     first = read_bundle(shutil.copytree(done.path, tmp_path / "first"))
-    again = change(alone, model={"start": str(first.path)})
+    again = change(alone, epochs=1, model={"start": str(first.path)})
     second = train(again, tmp_path / "second", resume=False, run=RunContext())
     assert second.config.provenance["parent"] == {"name": "blobs", "fingerprint": first.fingerprint}
     assert second.config.provenance["start"] == f"blobs, weights {first.fingerprint[:12]}"
