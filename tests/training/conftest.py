@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from napari_melanoma.io.results import write_mask, write_table
 from napari_melanoma.training.recipe import TrainRecipe
 
 COUNT = 24
-FEW = 48
+FEW = 24
 LESION_SIDE = 64
 HEAVY = ["napari_melanoma.runs.train", "napari_melanoma.training.tasks.segmentation", "lightning.pytorch", "timm"]
 # Code of a process: multiprocessing imports the target by its name, which is impossible for a test module.
@@ -74,10 +75,23 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_blobs(tmp_path_factory.mktemp("data") / "blobs")
 
 
-@pytest.fixture
-def draw() -> Callable[..., Path]:
+def draw_once(draw: Callable[..., Path], drawn: Path) -> Callable[..., Path]:
+    """Return a function that writes a data set to a folder as a copy of one that was drawn once, which is faster."""
+    known: dict[str, Path] = {}
+
+    def write(folder: Path, *arguments: object, **options: object) -> Path:
+        key = repr((arguments, sorted(options.items())))
+        if key not in known:
+            known[key] = draw(drawn / str(len(known)), *arguments, **options)
+        return shutil.copytree(known[key], folder)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def draw(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that writes another data set of blobs to a folder."""
-    return draw_blobs
+    return draw_once(draw_blobs, tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture(scope="session")
@@ -128,9 +142,9 @@ def draw_lesions(folder: Path, decides: str, count: int = 96, seed: int = 0) -> 
 
 
 @pytest.fixture(scope="session")
-def draw_classes() -> Callable[..., Path]:
+def draw_classes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that writes another data set of two classes to a folder."""
-    return draw_lesions
+    return draw_once(draw_lesions, tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture(scope="session")
@@ -142,10 +156,10 @@ def by_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def by_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set in which the age of the patient determines the class."""
-    return draw_lesions(tmp_path_factory.mktemp("classes") / "by-table", "table")
+    return draw_lesions(tmp_path_factory.mktemp("classes") / "by-table", "table", 64)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def class_recipe(by_image: Path) -> TrainRecipe:
     """Two epochs of the smallest classifier."""
     return TrainRecipe.parse(
@@ -154,7 +168,7 @@ def class_recipe(by_image: Path) -> TrainRecipe:
             "task": "classification",
             "epochs": 2,
             "batch_size": 8,
-            "samples": 2,
+            "samples": 0,
             "device": "cpu",
             "precision": "fp32",
             "data": {"datasets": [str(by_image)], "tuning_fraction": 0.33, "cache_size": 64, "held_out_fraction": 0.0},
@@ -176,7 +190,7 @@ def class_recipe(by_image: Path) -> TrainRecipe:
 Change = Callable[..., TrainRecipe]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def change() -> Change:
     """Return a function that changes values of a recipe; those of a section are given as a dict."""
 
@@ -189,10 +203,10 @@ def change() -> Change:
     return changed
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def alone(recipe: TrainRecipe, change: Change) -> TrainRecipe:
-    """The recipe without test images, so that no comparison follows."""
-    return change(recipe, data={"held_out_split": "nobody", "held_out_fraction": 0.0})
+    """The recipe without sample pictures, and without test images, so that no comparison follows."""
+    return change(recipe, samples=0, data={"held_out_split": "nobody", "held_out_fraction": 0.0})
 
 
 @pytest.fixture

@@ -250,7 +250,7 @@ with PixelStore.open_locked(Path(sys.argv[2]), run) as store:
 """
 
 
-@pytest.mark.parametrize("at", [1, 4, 8, 15])
+@pytest.mark.parametrize("at", [4, 15])
 def test_a_killed_decoding_loses_at_most_one_shard(
     at: int, fill_store: Callable[..., Filled], data: Path, folder: Path
 ) -> None:

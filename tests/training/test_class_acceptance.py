@@ -33,23 +33,31 @@ def learnt(recipe: TrainRecipe, out: Path) -> BundleInfo:
     return bundle
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def evaluated(
-    class_recipe: TrainRecipe, draw_classes: Callable[..., Path], tmp_path: Path, change: Change
+    class_recipe: TrainRecipe,
+    draw_classes: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    change: Change,
 ) -> TrainRecipe:
     """One epoch at a tiny learning rate, with 36 test images."""
-    data = draw_classes(tmp_path / "some-held-out", "image")
+    data = draw_classes(tmp_path_factory.mktemp("data") / "some-held-out", "image")
     lines = (data / "dataset.csv").read_text().splitlines()
     lines[61:] = [line.replace("train", "val") for line in lines[61:]]
     (data / "dataset.csv").write_text("\n".join(lines) + "\n")
     return change(class_recipe, epochs=1, samples=0, learning_rate=1e-6, data={"datasets": [str(data)]})
 
 
+@pytest.fixture(scope="module")
+def first(evaluated: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    """The classifier of a run without an initial model."""
+    return learnt(evaluated, tmp_path_factory.mktemp("first") / "run")
+
+
 def test_a_classifier_is_compared_with_the_one_it_started_from(
-    evaluated: TrainRecipe, tmp_path: Path, change: Change
+    evaluated: TrainRecipe, first: BundleInfo, tmp_path: Path, change: Change
 ) -> None:
-    first = learnt(evaluated, tmp_path / "first")
-    better = change(evaluated, epochs=8, learning_rate=1e-2, model={"start": str(first.path)})
+    better = change(evaluated, epochs=6, learning_rate=1e-2, model={"start": str(first.path)})
     new = learnt(better, tmp_path / "second")
     found = read_run(tmp_path / "second").comparison
     assert found is not None
@@ -72,20 +80,18 @@ def test_a_classifier_is_compared_with_the_one_it_started_from(
     assert "area under the ROC curve" in card
 
 
-def test_classifier_without_start_model_is_evaluated_alone(
-    evaluated: TrainRecipe, tmp_path: Path, events: Events
-) -> None:
-    learnt(evaluated, tmp_path / "run")
-    assert not (tmp_path / "run" / "comparison").exists()
-    about = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text())
-    held_out = [row for row in read_data(tmp_path / "run" / "data.csv") if row.part == "held_out"]
+def test_classifier_without_start_model_is_evaluated_alone(first: BundleInfo, events: Events) -> None:
+    run = first.path.parent
+    assert not (run / "comparison").exists()
+    about = json.loads((run / "evaluation" / "metrics.json").read_text())
+    held_out = [row for row in read_data(run / "data.csv") if row.part == "held_out"]
     assert about["images"] == len(held_out) > 20
-    assert (tmp_path / "run" / "evaluation" / "summary.html").is_file()
-    notices = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
+    assert (run / "evaluation" / "summary.html").is_file()
+    notices = [event["message"] for event in events(run) if event["kind"] == "notice"]
     auc = about["metrics"]["all"]["AUC"]["mean"]
     assert any(f"On {len(held_out)} test images: AUC {auc:.3f}" in message for message in notices)
     with pytest.raises(RunError, match="did not start from a classifier, so there is no model to compare it with"):
-        compare_run(tmp_path / "run", run=RunContext())
+        compare_run(run, run=RunContext())
 
 
 def change_of(

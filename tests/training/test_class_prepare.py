@@ -214,7 +214,7 @@ def test_rows_are_hidden_with_the_configured_probability(
     prepared = prepare(recipe, tmp_path / "run")
     gone = []
     loader = training_loader(prepared, recipe, 4)
-    for epoch in range(40):
+    for epoch in range(20):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         gone += [batch.categories[:, 0] == 0 for batch in loader]
     assert np.concatenate(gone).mean() == pytest.approx(share, abs=0.06)
@@ -227,7 +227,7 @@ def test_balanced_sampling_draws_classes_equally_often(
     recipe = change(class_recipe, data={"sampling": "balanced"})
     loader = training_loader(prepare(recipe, tmp_path / "run"), recipe, 4)
     drawn_shares = []
-    for epoch in range(40):
+    for epoch in range(20):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         drawn_shares += [batch.shares[:, 1].numpy() for batch in loader]
     assert np.concatenate(drawn_shares).mean() == pytest.approx(0.5, abs=0.05)

@@ -48,7 +48,7 @@ def test_a_check_counts_and_estimates_and_a_batch_size_is_found(
     config = tmp_path / "recipe.toml"
     write_toml(config, change(class_recipe, epochs=1, samples=0, batch_size="auto"))
     *_, checked = run_json(["train", "--check", "--config", str(config)])
-    assert checked["images"]["learn"] + checked["images"]["tuning"] == 48
+    assert checked["images"]["learn"] + checked["images"]["tuning"] == 24
     assert checked["estimate"]["seconds"] > 0
     assert checked["estimate"]["memory_mb"] > 100
     assert checked["estimate"]["steps"] > 0

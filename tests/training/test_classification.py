@@ -64,9 +64,8 @@ def test_information_of_the_table_requires_the_table(
 ) -> None:
     recipe = change(
         class_recipe,
-        epochs=6,
-        learning_rate=1e-2,
-        samples=0,
+        epochs=4,
+        learning_rate=2e-2,
         data={"datasets": [str(by_table)]},
         classification={"tabular": columns},
         model={
@@ -78,13 +77,14 @@ def test_information_of_the_table_requires_the_table(
 
 
 def test_information_of_the_image_requires_no_table(
-    class_recipe: TrainRecipe, many_by_image: Path, tmp_path: Path, change: Change, events: Events
+    class_recipe: TrainRecipe, draw_classes: Draw, tmp_path: Path, change: Change, events: Events
 ) -> None:
     recipe = change(
         class_recipe,
-        epochs=8,
+        epochs=6,
+        samples=2,
         learning_rate=1e-2,
-        data={"datasets": [str(many_by_image)]},
+        data={"datasets": [str(draw_classes(tmp_path / "data", "image", 48))]},
         classification={"tabular": None},
         model={"options": {**class_recipe.model.options, "fusion": "none"}},
     )
@@ -133,7 +133,7 @@ def test_a_bundle_stores_reference_cases(class_recipe: TrainRecipe, tmp_path: Pa
 @pytest.fixture(scope="session")
 def elsewhere(draw_classes: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lesions of another domain, whose labels are not used."""
-    folder = draw_classes(tmp_path_factory.mktemp("classes") / "elsewhere", "image", 40, seed=1)
+    folder = draw_classes(tmp_path_factory.mktemp("classes") / "elsewhere", "image", 24, seed=1)
     for path in (folder / "images").iterdir():
         Image.fromarray((np.asarray(Image.open(path)) * 0.6).astype(np.uint8)).save(path)
     text = (folder / "dataset.csv").read_text().splitlines()

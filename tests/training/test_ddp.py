@@ -51,7 +51,7 @@ def recipe_for_two(alone: TrainRecipe, change: Change) -> TrainRecipe:
     """A recipe in which nothing depends on the other images of a batch; normalization is frozen."""
     model, mixed = {"freeze_normalisation": True}, {"mosaic_probability": 0.3, "cutmix_probability": 0.3}
     two = change(alone, model=model, augmentation=mixed, data={"tuning_fraction": 0.3})
-    return change(two, epochs=EPOCHS, patience=EPOCHS, devices=2, ema_decay=0.5)
+    return change(two, epochs=EPOCHS, patience=EPOCHS, devices=2, ema_decay=0.5, samples=4)
 
 
 def test_two_processes_stop_together_and_train_the_same_as_one(

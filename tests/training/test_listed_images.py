@@ -41,20 +41,33 @@ def copies(source: Path, target: Path, names: list[str]) -> Path:
     return target
 
 
+@pytest.fixture(scope="module")
+def trained_once(recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory, change: Change) -> Path:
+    """A run with sixteen training, four validation and four test images."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train(change(recipe, epochs=1, samples=0), folder, resume=False, run=RUN, evaluate=False)
+    return folder
+
+
 @pytest.fixture
-def trained(recipe: TrainRecipe, tmp_path: Path, change: Change) -> BundleInfo:
-    """A model with sixteen training, four validation and four test images."""
-    train(change(recipe, epochs=1), tmp_path / "run", resume=False, run=RUN, evaluate=False)
-    return install_bundle(read_bundle(tmp_path / "run/bundle"))
+def trained(trained_once: Path, user_folders: Path) -> BundleInfo:
+    """The model of that run, in the folder of the user."""
+    return install_bundle(read_bundle(trained_once / "bundle"))
 
 
 def test_a_run_is_not_evaluated_on_its_training_images_or_those_of_its_start(
-    trained: BundleInfo, recipe: TrainRecipe, blobs: Path, tmp_path: Path, change: Change, draw: Callable[..., Path]
+    trained: BundleInfo,
+    trained_once: Path,
+    recipe: TrainRecipe,
+    blobs: Path,
+    tmp_path: Path,
+    change: Change,
+    draw: Callable[..., Path],
 ) -> None:
     listed = read_training_images(trained)
     assert listed is not None
     assert listed.counts == {"images": 20, "patients": 10}
-    rows = read_data(RunFolder(tmp_path / "run").data)
+    rows = read_data(RunFolder(trained_once).data)
     names = [row.sample.image_id for row in rows if row.part in ("learn", "tuning")]
     model, options = Segmenter.load(trained), EvaluationOptions(difficulty=False)
     with pytest.raises(DataSetError, match="All 20 images are left out"):
@@ -101,4 +114,4 @@ def _from(
     start: BundleInfo, recipe: TrainRecipe, data: list[Path], change: Change, more: dict[str, object] | None = None
 ) -> TrainRecipe:
     folders = {"datasets": [str(folder) for folder in data], **(more or {})}
-    return change(recipe, epochs=1, data=folders, model={"start": start.name})
+    return change(recipe, epochs=1, samples=0, data=folders, model={"start": start.name})

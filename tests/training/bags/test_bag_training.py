@@ -16,6 +16,7 @@ from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError
 from napari_melanoma.core.paths import allow_outside_files
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.bags import Bag
 from napari_melanoma.evaluation.classifier_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate import evaluate_bags
@@ -24,6 +25,7 @@ from napari_melanoma.runs.estimate import estimate_run
 from napari_melanoma.runs.model_export import export_bundle
 from napari_melanoma.runs.train import check_recipe, train
 from napari_melanoma.slides.tile_models import BagModel
+from napari_melanoma.training.bags import prepare_bags
 from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
@@ -70,11 +72,11 @@ def test_attention_falls_on_the_tiles_that_decide(learnt: Learnt) -> None:
 
 
 def test_random_labels_cannot_be_learned(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
-    coin = np.random.default_rng(5).permutation(np.arange(60) % 2)
-    data = draw_cohort(tmp_path / "cohort", 60, label=lambda number: bool(coin[number]))
+    coin = np.random.default_rng(5).permutation(np.arange(36) % 2)
+    data = draw_cohort(tmp_path / "cohort", 36, label=lambda number: bool(coin[number]))
     train(bag_recipe(data, epochs=3), tmp_path / "run", resume=False, run=RunContext())
     found = metrics(tmp_path / "run")["AUC"]
-    assert found["count"] == 20
+    assert found["count"] == 12
     assert found["low"] <= 0.5 <= found["high"]
 
 
@@ -219,7 +221,8 @@ def test_slides_of_a_patient_stay_together(draw_cohort: Draw, bag_recipe: MakeRe
         for line in (data / "dataset.csv").read_text().splitlines()
     ]
     (data / "dataset.csv").write_text("\n".join([lines[0].replace(",,", ",split,"), *lines[1:]]))
-    train(bag_recipe(data, epochs=1), tmp_path / "run", resume=False, run=RunContext(), evaluate=False)
+    (tmp_path / "run").mkdir()
+    prepare_bags(bag_recipe(data), RunFolder(tmp_path / "run"), resume=False, run=RunContext())
     rows = rows_of(tmp_path / "run")
     parts: dict[str, set[str]] = {}
     for row in rows:
@@ -262,15 +265,15 @@ def test_the_message_about_too_few_cases_counts_slides(
 
 
 def test_three_classes_and_their_weights(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
-    data = draw_cohort(tmp_path / "cohort", 36)
+    data = draw_cohort(tmp_path / "cohort", 24)
     text = (data / "dataset.csv").read_text().splitlines()
     rare = [line.replace("naevus", "keratosis") if place % 4 == 1 else line for place, line in enumerate(text)]
     (data / "dataset.csv").write_text("\n".join(rare))
     asked = {"target": "diagnosis", "class_weight": "balanced"}
-    bundle = train(bag_recipe(data, epochs=2, classification=asked), tmp_path / "run", resume=False, run=RunContext())
+    bundle = train(bag_recipe(data, epochs=1, classification=asked), tmp_path / "run", resume=False, run=RunContext())
     assert bundle is not None
     assert bundle.config.classes == ("keratosis", "melanoma", "naevus")
-    assert metrics(tmp_path / "run")["macro_AUC"]["count"] == 12
+    assert metrics(tmp_path / "run")["macro_AUC"]["count"] == 8
 
 
 def test_it_is_evaluated_on_the_test_slides(learnt: Learnt, draw_cohort: Draw, write_bag: Draw, tmp_path: Path) -> None:
@@ -298,11 +301,12 @@ def test_it_is_not_exported_as_a_model_of_images(learnt: Learnt, tmp_path: Path)
         export_bundle(learnt[2], tmp_path / "mil.onnx", "onnx")
 
 
-def test_checking_estimates_the_cost(learnt: Learnt, bag_recipe: MakeRecipe) -> None:
-    few, many = (estimate_run(bag_recipe(learnt[0], epochs=epochs), run=RunContext()) for epochs in (1, 10_000))
+def test_checking_estimates_the_cost(whole: tuple[TrainRecipe, Path]) -> None:
+    recipe, run = whole
+    few, many = (estimate_run(recipe.model_copy(update={"epochs": epochs}), run=RunContext()) for epochs in (1, 10_000))
     assert 0 < few.seconds < many.seconds
     assert few.steps * 10_000 == many.steps
-    assert few.images == len([row for row in rows_of(learnt[1]) if row["part"] == "learn"])
+    assert few.images == len([row for row in rows_of(run) if row["part"] == "learn"])
 
 
 @pytest.mark.parametrize(
