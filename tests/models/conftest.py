@@ -1,4 +1,4 @@
-"""Segmentation networks of the zoo that were overfitted to four images, and the operations of a network."""
+"""Segmentation networks of the zoo that were overfitted to two images, and the operations of a network."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ TRANSPOSED = 6  # place of this argument of a convolution
 
 
 @dataclass(frozen=True)
-class FourImages:
-    """Images and masks of a bright square on dark noise, at four positions."""
+class TwoImages:
+    """Images and masks of a bright square on dark noise, at two positions."""
 
     images: Tensor
     masks: Tensor
@@ -31,7 +31,7 @@ class FourImages:
 
 @dataclass(frozen=True)
 class Learnt:
-    """A network of the zoo that was trained on four images until it reproduced their masks."""
+    """A network of the zoo that was trained on two images until it reproduced their masks."""
 
     name: str
     network: nn.Module
@@ -44,33 +44,33 @@ class Learnt:
 
 
 @pytest.fixture(scope="session")
-def four_images() -> FourImages:
-    """Return the four images and masks."""
+def two_images() -> TwoImages:
+    """Return the two images and masks."""
     import torch
 
-    masks = torch.zeros(4, 1, SIDE, SIDE)
-    for index in range(4):
-        masks[index, :, 8 * index : 8 * index + 32, 16:48] = 1
-    noise = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    return FourImages(0.2 * noise + 2 * masks - 1, masks)
+    masks = torch.zeros(2, 1, SIDE, SIDE)
+    for index in range(2):
+        masks[index, :, 24 * index : 24 * index + 32, 16:48] = 1
+    noise = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    return TwoImages(0.2 * noise + 2 * masks - 1, masks)
 
 
 SEGMENTING = [name for name, known in list_architectures().items() if known.spec.task == "segmentation"]
 
 
 @pytest.fixture(scope="module", params=SEGMENTING)
-def learnt(request: pytest.FixtureRequest, four_images: FourImages) -> Learnt:
+def learnt(request: pytest.FixtureRequest, two_images: TwoImages) -> Learnt:
     """Each network of the zoo, found by listing its folder."""
     import torch
 
     torch.manual_seed(0)
     network = build_network(request.param, list_architectures()[request.param].spec.small)
-    share_right = learn(network, four_images)
+    share_right = learn(network, two_images)
     network.eval().half().float()  # the precision of bundles
     return Learnt(request.param, network, share_right)
 
 
-def learn(network: nn.Module, four: FourImages) -> float:
+def learn(network: nn.Module, two: TwoImages) -> float:
     """Train until nearly all pixels are correct; a network without weights is unchanged."""
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
@@ -79,12 +79,12 @@ def learn(network: nn.Module, four: FourImages) -> float:
     optimiser = torch.optim.AdamW(weights, lr=1e-2) if weights else None
     network.train()
     for _ in range(MOST_STEPS):
-        logits = network(four.images)
-        share_right = float(((logits > 0) == four.masks.bool()).float().mean())
+        logits = network(two.images)
+        share_right = float(((logits > 0) == two.masks.bool()).float().mean())
         if share_right > BY_HEART or optimiser is None:
             break
         optimiser.zero_grad()
-        binary_cross_entropy_with_logits(logits, four.masks).backward()
+        binary_cross_entropy_with_logits(logits, two.masks).backward()
         optimiser.step()
     return share_right
 
