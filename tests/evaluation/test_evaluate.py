@@ -17,6 +17,7 @@ from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.data import partial_results
 from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
 from napari_melanoma.evaluation import mask_measurement
+from napari_melanoma.evaluation.any_task import evaluate_model
 from napari_melanoma.evaluation.evaluate import _cases, evaluate
 from napari_melanoma.evaluation.mask_measurement import describe_failure, measure_models
 from napari_melanoma.evaluation.mask_results import (
@@ -384,3 +385,11 @@ def test_an_overlay_colors_the_masks_on_gray() -> None:
 def test_comparison_colors() -> None:
     picture = comparison_image(np.array([[True, True, False, False]]), np.array([[True, False, True, False]]))
     assert picture[0].tolist() == [[255, 255, 0], [255, 0, 0], [0, 160, 0], [0, 0, 0]]
+
+
+def test_a_wrong_path_is_reported_before_the_model_is_loaded(tiny_bundle, tmp_path, monkeypatch):
+    from napari_melanoma.lesion.segmentation import Segmenter
+
+    monkeypatch.setattr(Segmenter, "load", lambda info: pytest.fail("loaded"))
+    with pytest.raises(DataSetError, match="is not a data set: expected a table"):
+        evaluate_model(tiny_bundle, [tmp_path], tmp_path.parent / "out", {}, source="the test", run=RunContext())

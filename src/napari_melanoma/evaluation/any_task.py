@@ -13,6 +13,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import is_same_folder
 from napari_melanoma.data.dataset import (
+    find_table,
     list_surrounding_datasets,
     read_dataset,
     require_outside_datasets,
@@ -82,6 +83,8 @@ def evaluate_model(
     from napari_melanoma.slides.tile_models import TissueSegmenter
 
     check_evaluation_folder(out, datasets)
+    for folder in datasets:  # a wrong path is reported before seconds are spent on loading the model
+        find_table(folder)
     task, values = evaluation_task(info), dict(options)
     if task == "masks":
         for_masks = EvaluationOptions.parse(values, source)
