@@ -34,7 +34,7 @@ class ReusedViewer:
         self._patches = ExitStack()
         self._patches_of_test = ExitStack()
 
-    def get(self, is_shown, qtbot, *, is_drawn):
+    def get(self, is_shown, qtbot, *, is_drawn=True):
         """Return an empty viewer."""
         if self._viewer is None or is_shown != self._is_shown:
             self.close()
