@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
@@ -219,7 +219,31 @@ def test_a_snapped_outline_shares_the_border_of_its_neighbor(gap, um):
     assert shared * max(um) > 100
 
 
+# Snapped to each other, two of these have sides that nearly coincide, of which GEOS makes an invalid area.
+SPIKE = (
+    (200.0, 220.0),
+    (207.22483332374307, 218.6494445880871),
+    (233.94294755463682, 237.23363978406508),
+    (332.4841671205492, 265.9692766549277),
+    (219.9146835259007, 201.84536718926603),
+    (219.23651286345637, 194.52674019855834),
+    (215.96034454560478, 187.9473072724149),
+    (210.52864325754712, 182.99565728540773),
+    (203.67499035633142, 180.34053800632196),
+    (196.3250096436686, 180.34053800632196),
+    (189.47135674245288, 182.99565728540773),
+    (184.03965545439522, 187.94730727241486),
+    (180.76348713654363, 194.52674019855834),
+    (180.0853164740993, 201.84536718926603),
+    (182.09673417289875, 208.91476711553076),
+    (186.52608712706885, 214.78017834441317),
+    (192.77516667625693, 218.6494445880871),
+)
+WIDER_SPIKE = (*SPIKE[:4], (269.70139234065243, 206.45878516243113), *SPIKE[5:])
+
+
 @settings(max_examples=30)
+@example(Polygon(SPIKE), Polygon(WIDER_SPIKE), 4.0)
 @given(blobs(), blobs(), some.floats(1, 15))
 def test_snapping_moves_nothing_farther_than_the_distance(one, other, distance):
     before = pair(one, other)

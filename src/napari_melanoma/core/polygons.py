@@ -18,6 +18,7 @@ Point = tuple[float, float]
 Ring = tuple[Point, ...]
 SLIVER = 1e-9  # square pixels left by rounding
 MIN_VERTICES = 3  # of a ring that can have an area
+ROUNDING_PX = (0.0, 1e-9, 1e-8, 1e-7, 1e-6)
 MAX_COORDINATE = 1e100  # areas of larger ones overflow
 
 
@@ -102,11 +103,24 @@ def untangle_polygon(polygon: Polygon) -> tuple[Polygon, ...]:
         polygon = replace(polygon, holes=holes)
     if shapely.is_valid(to_shape(polygon)):
         return (polygon,)
-    outer, *inner = (
-        shapely.make_valid(shapely.polygons(as_array(ring)), method="structure", keep_collapsed=False)
-        for ring in polygon.rings
-    )
+    outer, *inner = map(_untangle_ring, polygon.rings)
     return to_polygons(shapely.difference(outer, shapely.union_all(inner)))
+
+
+def _untangle_ring(ring: Ring) -> Geometry:
+    """Return the valid area that a ring encloses, by the winding number.
+
+    GEOS sometimes computes an invalid area, if sides nearly coincide; rounding the vertices first then helps.
+    """
+    import shapely
+
+    whole = shapely.polygons(as_array(ring))
+    for grid_px in ROUNDING_PX:
+        rounded = shapely.set_precision(whole, grid_px, mode="pointwise") if grid_px else whole
+        found = shapely.make_valid(rounded, method="structure", keep_collapsed=False)
+        if shapely.is_valid(found):
+            return found
+    return shapely.make_valid(whole, method="linework", keep_collapsed=True)  # valid always; a doubled part is a hole
 
 
 def clip_polygon(polygon: Polygon, size: tuple[int, int]) -> tuple[Polygon, ...]:
