@@ -17,7 +17,10 @@ def plot_one_case(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> N
 
 @pytest.fixture(scope="module", autouse=True)
 def one_case_of_each_kind() -> Iterator[None]:
-    """Draw the best, the median and the worst image only: many axes take most of the time of an evaluation."""
+    """Draw the best, the median and the worst image only: many axes take most of the time of an evaluation.
+
+    ``tests/figures/test_evaluation_figures.py`` draws several images of a kind.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metrics_files, "plot_cases", plot_one_case)
         yield
