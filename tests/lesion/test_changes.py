@@ -224,6 +224,7 @@ def _on_plain_skin(one: MeasuredPhotograph) -> np.ndarray:
 
 
 def test_the_same_ruler_beside_another_lesion_is_refused() -> None:
+    # At 192 x 256 and 240 x 320, 2 to 4 features of the rulers match, and the refusal is that of too few features.
     with pytest.raises(MelanomaError, match="A ruler in both photographs is not enough"):
         compare_photographs(phantom(ruler=True, shape=(270, 360)), phantom(0, 13, ruler=True, shape=(270, 360)))
 
@@ -334,6 +335,7 @@ def with_another_lesion(one: MeasuredPhotograph, row: int, column: int) -> Measu
 
 
 def test_a_lesion_cut_by_the_round_view_is_compared_by_color_only() -> None:
+    # If the view is shifted by a fifth, common features remain in two quarters only, and the comparison is refused.
     found = compare_photographs(in_round_view(phantom()), in_round_view(phantom(0.5), right=-SHAPE[1] // 6))
     assert SIZES.isdisjoint(one.label for one in found.changes)
     assert "not in view as a whole" in found.cautions[0]
