@@ -17,7 +17,7 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*
 
 
 @pytest.fixture(autouse=True)
-def beside_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def command_in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """An empty folder, the command line in this process, and figures that are closed at the end."""
     from matplotlib import pyplot
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sysconfig
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -35,6 +38,14 @@ def test_the_manifest_belongs_to_this_package(manifest: PluginManifest) -> None:
     assert manifest.display_name == "Melanoma"
     entry_points = metadata.entry_points(group="napari.manifest", name="napari-melanoma")
     assert {entry.value for entry in entry_points} == {"napari_melanoma:napari.yaml"}
+
+
+def test_the_installed_command_shows_its_version() -> None:
+    """Other tests run the command line in their own process or with ``python -m``."""
+    command = shutil.which("napari-melanoma", path=sysconfig.get_path("scripts"))
+    assert command is not None
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"napari-melanoma {napari_melanoma.__version__}\n"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="git on Windows checks a link out as a text file")
