@@ -51,7 +51,7 @@ TABLES = {"table": TabularShape(continuous=2, cardinalities=(3,), widths=(2,)), 
 TABLES["image"] = TabularShape()
 
 
-# A file of an image alone is that of a network without a table, which the tests above are about.
+# A file of an image alone is that of a network without a table: see the tests above.
 @pytest.mark.parametrize(
     ("table", "form"),
     [*((name, form) for name in ("table", "numbers") for form in export.FORMATS), ("image", "torchscript")],

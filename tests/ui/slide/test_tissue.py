@@ -206,7 +206,7 @@ def test_the_chosen_method_stays_when_a_first_detection_or_that_of_another_slide
     person.waits()
     assert person.dock.tissue_section.method == "otsu"
 
-    # Also that of another slide, when the detection of the first is canceled.
+    # The method that is chosen for another slide also stays when the detection in the first slide is canceled.
     goes_on.set()
     person.viewer.layers.clear()
     person.dock.tissue_section.method_combo.setCurrentIndex(0)
