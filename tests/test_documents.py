@@ -16,6 +16,7 @@ ROOT_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 DOCUMENTS = [*(REPOSITORY / name for name in ROOT_PAGES), *sorted((REPOSITORY / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\((?![a-z]+:)([^)\s#]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"`([\w.-]+/[\w./-]*|[\w-]+\.(?:py|yml|yaml|toml))`(?<!`dock\.py`)(?<!`paper\.toml`)")
+PLACEHOLDER = re.compile(r"\b(?:TODO|TBD|XXX|FIXME|TIME[A-Z])\b")
 EXAMPLE = re.compile(r"^ *```python\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 
 
@@ -74,6 +75,15 @@ def test_the_package_table_and_the_diagram_name_all_packages() -> None:
 def test_links_lead_to_files(page: Path) -> None:
     links = LINK.findall(page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_no_page_contains_a_placeholder() -> None:
+    assert [
+        f"{page.relative_to(REPOSITORY)}:{number}: {found[0]}"
+        for page in DOCUMENTS
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1)
+        for found in PLACEHOLDER.finditer(line)
+    ] == []
 
 
 def imported_names(page: Path) -> set[tuple[str, str]]:
