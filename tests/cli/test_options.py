@@ -139,7 +139,7 @@ def test_a_new_field_is_a_new_option(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--size-um", "Size; by default unknown.", "size_um"),
     ]
     assert given_by(mark, ["--no-fill", "--share", "0.5"]) == {"part": {"share": 0.5}, "fill": False}
-    with pytest.raises(TypeError, match="no option for dict"):
+    with pytest.raises(TypeError, match="no option type for dict"):
         _ = ConfigOptions("cli.example:Example").list_options()[-1].parameter
 
 

@@ -172,7 +172,7 @@ def export(
             "runs.model_export:Int8Options",
             without=("calibration",),
             names={"measured": "--images"},
-            about="for int8: ",
+            help_prefix="for int8: ",
         ),
     ],
     data: Annotated[

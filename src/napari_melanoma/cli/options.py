@@ -1,4 +1,4 @@
-"""Options of the commands: those that several share, and those generated from configurations, with their completion."""
+"""Command-line options: shared by several commands, or generated from configurations, with shell completion."""
 
 from __future__ import annotations
 
@@ -20,33 +20,41 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.config import Config
 
-Given = dict[str, Any]  # the values that were given, nested like the configuration
-MICROMETERS = ("mpp", "_um")  # ends of the names of fields in micrometers
+Given = dict[str, Any]  # option values given by the user, nested like the configuration
+MICROMETER_SUFFIXES = ("mpp", "_um")  # endings of field names with values in micrometers (mpp: per pixel)
 
 
 @dataclass(frozen=True)
 class ConfigOption:
-    """The option for a field of a configuration; ``key`` is its name, with those of the configurations around it."""
+    """Option for one field of a configuration.
+
+    ``key``: dotted path of the field, such as ``roi.side_px``; ``declaration``: option name and metavar, such as
+    ``--segmenter BUNDLE``; ``help_prefix``: start of the help text.
+    """
 
     key: str
     info: FieldInfo
     default: object
     declaration: str
-    about: str
+    help_prefix: str
 
     @property
     def parameter(self) -> Parameter:
         """The parameter of a command; its value is None if the option is not given."""
         name, _, metavar = self.declaration.partition(" ")
-        kind, choices = _option_type(self.info.annotation), None
-        if get_origin(kind) is Literal:  # checked by the configuration, as all other values
-            choices = list(map(str, get_args(kind)))
-            kind, metavar = str, f"<{'|'.join(choices)}>"
-        elif kind is Path or self.key.endswith(MICROMETERS):
-            metavar = metavar or ("FILE" if kind is Path else "UM")
+        field_type = _option_type(self.info.annotation)
+        choices = [str(choice) for choice in get_args(field_type)] if get_origin(field_type) is Literal else []
+        option_type = str if choices else field_type  # the configuration checks the choice, as all other values
+        if choices:
+            metavar = f"<{'|'.join(choices)}>"
+        elif option_type is Path:
+            metavar = metavar or "FILE"
+        elif self.key.endswith(MICROMETER_SUFFIXES):
+            metavar = metavar or "UM"
         complete = (lambda: choices) if choices else None
         option = typer.Option(name, help=self.help, metavar=metavar or None, autocompletion=complete)
-        return Parameter(self.name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+        annotation = Annotated[option_type | None, option]
+        return Parameter(self.name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
     @property
     def name(self) -> str:
@@ -61,7 +69,7 @@ class ConfigOption:
     @property
     def help(self) -> str:
         """The description of the field, with its default."""
-        text = f"{self.about}{'do not ' if self.is_negated else ''}{self.info.description or self.info.title}"
+        text = f"{self.help_prefix}{'do not ' if self.is_negated else ''}{self.info.description or self.info.title}"
         if self.default not in (None, "", ()) and not isinstance(self.default, bool):
             numbers = self.default if isinstance(self.default, tuple) else (self.default,)
             shown = (f"{part:g}" if isinstance(part, float) else str(part) for part in numbers)
@@ -71,17 +79,17 @@ class ConfigOption:
 
 
 class ConfigOptions:
-    """Mark the parameter of a command that receives the given values of a configuration.
+    """Annotation for the command parameter that receives the values given for a configuration.
 
-    Written ``Annotated[Given, ConfigOptions("slides.options:SlideOptions")]``. Every field is an option with its name,
-    also those of nested configurations. ``without``: keys without an option; ``names``: options with another name or
-    metavar, by key such as ``roi.side_px``; ``about``: start of all help texts.
+    Written ``Annotated[Given, ConfigOptions("slides.options:SlideOptions")]``. Each field becomes an option of the same
+    name, including fields of nested configurations. ``without``: keys of fields without an option; ``names``: other
+    option names or metavars, by key such as ``roi.side_px``; ``help_prefix``: start of each help text.
     """
 
     def __init__(
-        self, source: str, without: Sequence[str] = (), names: Mapping[str, str] | None = None, about: str = ""
+        self, source: str, without: Sequence[str] = (), names: Mapping[str, str] | None = None, help_prefix: str = ""
     ) -> None:
-        self.source, self.without, self.names, self.about = source, without, names or {}, about
+        self.source, self.without, self.names, self.help_prefix = source, without, names or {}, help_prefix
 
     @property
     def model(self) -> type[Config]:
@@ -94,7 +102,7 @@ class ConfigOptions:
         """List the options in the order of the fields."""
         model = self.model
         return [
-            ConfigOption(key, info, default, self.names.get(key) or _option_name(key, default), self.about)
+            ConfigOption(key, info, default, self.names.get(key) or _option_name(key, default), self.help_prefix)
             for key, info, default in self._iter_fields(model, model.model_construct(), "")
         ]
 
@@ -115,7 +123,7 @@ class ConfigOptions:
 
 
 def parameter_name(key: str) -> str:
-    """Return the name of the parameter for a field, also if the key is that of an item of its value."""
+    """Return the parameter name for a key; list indices are ignored, so ``classes.0`` becomes ``classes``."""
     return "__".join(part for part in key.split(".") if not part.isdigit())
 
 
@@ -125,7 +133,7 @@ def _option_name(key: str, default: object) -> str:
 
 
 def _option_type(annotation: Any) -> Any:  # noqa: ANN401 - a type's description
-    """Return the type of a field as typer knows it, without None."""
+    """Return the type of a field in a form that typer supports, without None."""
     parts = [part for part in get_args(annotation) if part is not NoneType]
     if get_origin(annotation) is Literal or annotation in (bool, int, float, str, Path):
         return annotation
@@ -133,46 +141,50 @@ def _option_type(annotation: Any) -> Any:  # noqa: ANN401 - a type's description
         return list[str] if parts == [str, Ellipsis] else tuple[tuple(map(_option_type, parts))]  # type: ignore[misc]
     if get_origin(annotation) is Annotated or len(parts) == 1:
         return _option_type(parts[0])
-    raise TypeError(f"no option for {annotation}: leave the field out, and add an option to the command")
+    raise TypeError(
+        f"typer has no option type for {annotation}: exclude the field with `without`, and declare the option in the "
+        "command."
+    )
 
 
-def add_verb(app: typer.Typer, name: str, verb: Callable[..., None], text: str, *, hidden: bool = False) -> None:
-    """Add a command; its line in the list of commands is the first sentence after its examples."""
+def add_verb(app: typer.Typer, name: str, command: Callable[..., None], text: str, *, hidden: bool = False) -> None:
+    """Add a command. Its short help is the first sentence after the examples in ``text``, up to a colon."""
 
-    class Verb(TyperCommand):
-        """The command; its parameters are created when they are needed."""
+    class LazyCommand(TyperCommand):
+        """Create the parameters on first use, so that listing the commands does not import every configuration."""
 
-        def get_params(self, ctx: Any) -> Any:  # noqa: ANN401 - of click, or of the copy of it in newer versions of typer
+        def get_params(self, ctx: Any) -> Any:  # noqa: ANN401 - types of click, which newer versions of typer copy
             if not self.params:
-                complete = typer.Typer(add_completion=False)
-                complete.command()(_with_options(verb))
-                command = get_command(complete)
-                self.params, self.callback = command.params, command.callback
+                throwaway_app = typer.Typer(add_completion=False)
+                throwaway_app.command()(_with_options(command))
+                complete = get_command(throwaway_app)
+                self.params, self.callback = complete.params, complete.callback
             return super().get_params(ctx)
 
     sentence = text.split("\n\n")[1].split(". ")[0].split(":")[0].rstrip(".")
-    app.command(name, cls=Verb, help=text, short_help=f"{sentence}.", hidden=hidden)(lambda: None)
+    app.command(name, cls=LazyCommand, help=text, short_help=f"{sentence}.", hidden=hidden)(lambda: None)
 
 
-def find_config_options(verb: Callable[..., None]) -> dict[str, ConfigOptions]:
+def find_config_options(command: Callable[..., None]) -> dict[str, ConfigOptions]:
     """Return the configurations of a command by the name of the parameter that receives the values."""
-    hints = get_type_hints(verb, include_extras=True)
+    hints = get_type_hints(command, include_extras=True)
     marks = ((name, mark) for name, hint in hints.items() for mark in getattr(hint, "__metadata__", ()))
     return {name: mark for name, mark in marks if isinstance(mark, ConfigOptions)}
 
 
-def _with_options(verb: Callable[..., None]) -> Callable[..., None]:
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return the command with an option for each field instead of the parameters that receive a configuration."""
-    configs = {name: mark.list_options() for name, mark in find_config_options(verb).items()}
-    hints = get_type_hints(verb, include_extras=True)
+    configs = {name: mark.list_options() for name, mark in find_config_options(command).items()}
+    hints = get_type_hints(command, include_extras=True)
     parameters: list[Parameter] = []
-    for name, parameter in signature(verb).parameters.items():
+    for name, parameter in signature(command).parameters.items():
         own = parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY)
         parameters += [option.parameter for option in configs[name]] if name in configs else [own]
 
     def call(**values: object) -> None:
+        # _gather removes the values of configurations, so that ``values`` then contains the command's other parameters
         given = {name: _gather(options, values) for name, options in configs.items()}
-        verb(**values, **given)
+        command(**values, **given)
 
     call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return call
@@ -193,27 +205,36 @@ def _gather(options: Sequence[ConfigOption], values: dict[str, Any]) -> Given:
     return given
 
 
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output, the last one a summary.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON lines to standard output; the last line is a summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 AllowOutside = Annotated[
     bool,
     typer.Option(
         "--allow-outside",
-        help="Allow data sets to name files outside their folders, and links that lead there; these files are listed.",
+        help="Allow data sets to refer to files outside their folders, directly or by links; each such folder is "
+        "reported.",
     ),
 ]
 AcceptDamaged = Annotated[
     bool,
-    typer.Option("--accept-damaged", help="Read the intact part of damaged photographs, and mark every result."),
+    typer.Option(
+        "--accept-damaged",
+        help="Read the intact part of damaged photographs; results state that the file was damaged.",
+    ),
 ]
 NoRefine = Annotated[
-    bool, typer.Option("--no-refine", help="Use the thresholded mask without smoothing, selection or filling.")
+    bool,
+    typer.Option(
+        "--no-refine",
+        help="Use the thresholded mask without smoothing, selecting the largest region, or filling holes.",
+    ),
 ]
 NoPatients = Annotated[
     bool,
     typer.Option(
         "--no-patients",
-        help="Confirm that no column names the patients. Images of a patient may then be in training and test set.",
+        help="Confirm that no column identifies the patients. Images of one patient may then be in both the training "
+        "and the test set.",
     ),
 ]
 MaskValues = Annotated[
@@ -221,8 +242,8 @@ MaskValues = Annotated[
     typer.Option(
         "--values",
         metavar="VALUES",
-        help="Values of a multi-valued mask that are lesion: values or names with commas, all (every value but 0) or "
-        "keep (as classes).",
+        help="Values of a multi-valued mask that mark the lesion: numbers or names separated by commas, 'all' (every "
+        "value except 0), or 'keep' (store them as classes).",
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Output folder; created if missing.")]
@@ -233,7 +254,7 @@ ClassifierValues = Annotated[
         "evaluation.classifier_measurement:ClassEvaluationOptions",
         without=("split", "include_seen"),
         names={"segmenter": "--segmenter BUNDLE"},
-        about="classifiers: ",
+        help_prefix="classifiers: ",
     ),
 ]
 Age = Annotated[str | None, typer.Option(help="Age of the patient in years, for the classifier.")]
