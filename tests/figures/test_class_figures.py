@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from napari_melanoma.figures.evaluation import FEW_IMAGES, plot_bins, plot_reliability
+from napari_melanoma.figures.evaluation import MIN_BIN_IMAGES, plot_bins, plot_reliability
 from napari_melanoma.metrics.calibration import Reliability, reliability_curve
 
 
@@ -18,7 +18,7 @@ def bins_of(*counts: int) -> Reliability:
 
 def test_points_of_few_images_are_faint_and_not_joined() -> None:
     axes = Figure().subplots()
-    bins = bins_of(30, FEW_IMAGES, 2, 40, FEW_IMAGES - 1)
+    bins = bins_of(30, MIN_BIN_IMAGES, 2, 40, MIN_BIN_IMAGES - 1)
     plot_bins(axes, bins, "blue")
     strong, faint, line = axes.lines
     np.testing.assert_allclose(strong.get_xdata(), bins.predicted[[0, 1, 3]])

@@ -290,12 +290,12 @@ class EvaluatedDepths:
 
     def draw(self, folder: Path) -> dict[str, str]:
         """Plot predicted over measured depths and their differences: title to file name; empty if too few are known."""
-        from napari_melanoma.figures.evaluation import draw_depths
+        from napari_melanoma.figures.evaluation import plot_depths
 
         known = ~np.isnan(self.true_mm)
         if known.sum() < MIN_CASES:
             return {}
-        draw_depths({"": (self.predicted.mm[known], self.true_mm[known])}, folder / "depth.png")
+        plot_depths({"": (self.predicted.mm[known], self.true_mm[known])}, folder / "depth.png")
         return {TITLE: "depth.png"}
 
 

@@ -340,7 +340,8 @@ def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[
     columns = ("image_id", "domain", "group", "diagnosis", *(f"{m}_{n}" for m in PER_IMAGE for n in names))
     write_table(out / "per_image.csv", _image_rows(candidates, names, indices), columns)
     whole = found.parts[0].standings
-    plot_models([(s.model, s.metrics, s.difference) for s in whole], ("JA", "DI", "BF1"), out / "figures/models.png")
+    drawn = {name: metric_label(name) for name in ("JA", "DI", "BF1")}
+    plot_models([(s.model, s.metrics, s.difference) for s in whole], drawn, out / "figures/models.png")
     write_models(found, facts, _page(found, left_out, out), out, COLUMNS)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (255, 255, 0), (255, 0, 0), (0, 160, 0)
 LEGEND = (("true positive", TRUE_POSITIVE), ("false positive", FALSE_POSITIVE), ("false negative", FALSE_NEGATIVE))
-STRENGTH = 0.5  # opacity of the colors over the photograph
+OVERLAY_OPACITY = 0.5  # of the colors over the photograph
 CASES = ("best", "median", "worst")
-SHOWN_PX = 260  # longer side of an image in a figure
-MAX_BARS = 60
-SHADE = 0.15
-SIDE_PX = 320
-# Distinguishable by brightness for color-blind users; the new model has the yellow of all contours.
-OLD, NEW, REFERENCE = (214, 72, 160), (255, 221, 0), (92, 219, 240)
+CASE_SIDE_PX = 260  # longer side of an image in a figure of cases
+MAX_SUBGROUPS = 60
+INTERVAL_OPACITY = 0.15
+CONTOUR_SIDE_PX = 320  # longer side of an image with contours
+# Of different brightness, for color-blind users; the new model has the yellow of contours in other figures.
+OLD_COLOR, NEW_COLOR, REFERENCE_COLOR = (214, 72, 160), (255, 221, 0), (92, 219, 240)
 DARK = (25, 25, 25)
 BLUE, ORANGE, GRAY, LINE_GRAY = "#3b6fa0", "#d08000", "#8a9097", "#999999"
 COLORS = (BLUE, ORANGE, "#3d8f6c", "#a8327c")
@@ -63,16 +63,16 @@ def comparison_image(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> N
 
 
 def plot_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Draw the distribution of the Dice index in each part of the data."""
+    """Draw the distribution of the Dice index in each data set."""
     figure = _create_figure(7, 1.2 + 1.1 * len(dice))
-    axes = figure.subplots(len(dice), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (name, values) in zip(axes, dice.items(), strict=True):
-        axis.hist(values, bins=np.linspace(0, 1, 41), color=BLUE)
-        axis.axvline(float(np.mean(values)), color=ORANGE, label=f"mean {np.mean(values):.3f}")
-        axis.set_title(f"{name} (n = {len(values)})", loc="left", fontsize=10)
-        axis.legend(loc="upper left", fontsize=8, frameon=False)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[-1].set_xlabel("Dice index of an image")
+    panels = figure.subplots(len(dice), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (name, values) in zip(panels, dice.items(), strict=True):
+        axes.hist(values, bins=np.linspace(0, 1, 41), color=BLUE)
+        axes.axvline(float(np.mean(values)), color=ORANGE, label=f"mean {np.mean(values):.3f}")
+        axes.set_title(f"{name} (n = {len(values)})", loc="left", fontsize=10)
+        axes.legend(loc="upper left", fontsize=8, frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel("Dice index of an image")
     _save(figure, path, dpi=150)
 
 
@@ -85,7 +85,7 @@ def overlay_image(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], reference: ND
     colors = comparison_image(mask, reference)
     gray = np.repeat(rgb.mean(axis=2, keepdims=True), 3, axis=2)
     inside = (mask | reference)[..., None]
-    return np.where(inside, (1 - STRENGTH) * gray + STRENGTH * colors, gray).astype(np.uint8)
+    return np.where(inside, (1 - OVERLAY_OPACITY) * gray + OVERLAY_OPACITY * colors, gray).astype(np.uint8)
 
 
 def plot_cases(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> None:
@@ -94,13 +94,13 @@ def plot_cases(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> None
 
     rows = max(1, *(len(items) for items in cases.values()))
     figure = _create_figure(4.2 * len(cases), 0.9 + 1.75 * rows)
-    axes = figure.subplots(rows, 2 * len(cases), squeeze=False)
-    for axis in axes.ravel():
-        axis.set_axis_off()
+    panels = figure.subplots(rows, 2 * len(cases), squeeze=False)
+    for axes in panels.ravel():
+        axes.set_axis_off()
     for column, (heading, items) in enumerate(cases.items()):
         for row, item in enumerate(items):
             title = f"{heading}: " if row == 0 else ""
-            _plot_case((axes[row, 2 * column], axes[row, 2 * column + 1]), item, title)
+            _plot_case((panels[row, 2 * column], panels[row, 2 * column + 1]), item, title)
     patches = [
         Patch(facecolor=f"#{red:02x}{green:02x}{blue:02x}", edgecolor="#666666", label=word)
         for word, (red, green, blue) in LEGEND
@@ -110,34 +110,37 @@ def plot_cases(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> None
 
 
 def plot_subgroups(groups: Sequence[tuple[str, str, str, Estimate]], path: Path) -> None:
-    """Draw a metric of each subgroup with its interval, grouped by attribute."""
-    shown = groups[:MAX_BARS]
+    """Draw the Jaccard index of each subgroup with its interval, colored by attribute; only the first 60.
+
+    ``groups``: (data set, attribute, value, estimate).
+    """
+    shown = groups[:MAX_SUBGROUPS]
     figure = _create_figure(7.5, 1.0 + 0.22 * len(shown))
-    axis = figure.subplots()
+    axes = figure.subplots()
     kinds = list(dict.fromkeys((data, by) for data, by, *_ in shown))
     for row, (data, by, _, found) in enumerate(shown):
         color = (BLUE, ORANGE)[kinds.index((data, by)) % 2]
-        axis.plot([found.low, found.high], [row, row], color=color, linewidth=1.5)
-        axis.plot([found.mean], [row], "o", color=color, markersize=4)
-    axis.set_yticks(range(len(shown)), [f"{data}, {by}: {value}" for data, by, value, _ in shown], fontsize=7)
-    axis.set_ylim(len(shown) - 0.5, -0.5)
-    axis.set_xlabel("Jaccard index, 95 % interval")
-    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
-    axis.spines[["top", "right"]].set_visible(False)
+        axes.plot([found.low, found.high], [row, row], color=color, linewidth=1.5)
+        axes.plot([found.mean], [row], "o", color=color, markersize=4)
+    axes.set_yticks(range(len(shown)), [f"{data}, {by}: {value}" for data, by, value, _ in shown], fontsize=7)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel("Jaccard index, 95 % interval")
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path, dpi=120)
 
 
-def _plot_case(axes: Sequence[Any], item: EvaluatedCase, title: str) -> None:
+def _plot_case(panels: Sequence[Axes], item: EvaluatedCase, title: str) -> None:
     """Draw a photograph and its overlay side by side."""
     from PIL import Image
 
     overlay = overlay_image(item.rgb, item.mask, item.reference)
-    for axis, picture in zip(axes, (item.rgb, overlay), strict=True):
+    for axes, picture in zip(panels, (item.rgb, overlay), strict=True):
         small = Image.fromarray(np.ascontiguousarray(picture))
-        small.thumbnail((SHOWN_PX, SHOWN_PX))
-        axis.imshow(np.asarray(small))
-    axes[0].set_title(f"{title}{item.name[:24]}", fontsize=7, loc="left")
-    axes[1].set_title(f"Dice {item.dice:.3f}", fontsize=7, loc="left")
+        small.thumbnail((CASE_SIDE_PX, CASE_SIDE_PX))
+        axes.imshow(np.asarray(small))
+    panels[0].set_title(f"{title}{item.name[:24]}", fontsize=7, loc="left")
+    panels[1].set_title(f"Dice {item.dice:.3f}", fontsize=7, loc="left")
 
 
 def plot_bland_altman(
@@ -145,23 +148,23 @@ def plot_bland_altman(
 ) -> None:
     """Draw a Bland-Altman plot with bias, limits of agreement and their intervals."""
     figure = _create_figure(7, 4.6)
-    axis = figure.subplots()
-    axis.axhline(0, color="#e4e4e0", linewidth=0.8)
+    axes = figure.subplots()
+    axes.axhline(0, color="#e4e4e0", linewidth=0.8)
     for name, one, style in (
         ("upper limit", found.high, "--"),
         ("bias", found.bias, "-"),
         ("lower limit", found.low, "--"),
     ):
-        axis.axhspan(one.low, one.high, color=BLUE, alpha=SHADE, linewidth=0)
-        axis.axhline(one.mean, color=BLUE, linestyle=style, linewidth=1.2)
+        axes.axhspan(one.low, one.high, color=BLUE, alpha=INTERVAL_OPACITY, linewidth=0)
+        axes.axhline(one.mean, color=BLUE, linestyle=style, linewidth=1.2)
         words = f"{name} {one.mean:+.2f}"
-        axis.annotate(words, (1, one.mean), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8)
-    axis.plot(found.means, found.differences, "o", color="#1c1f23", markersize=4, alpha=0.75)
-    axis.set(
+        axes.annotate(words, (1, one.mean), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8)
+    axes.plot(found.means, found.differences, "o", color="#1c1f23", markersize=4, alpha=0.75)
+    axes.set(
         xlabel=f"mean of {readers[0]} and {readers[1]} ({unit})", ylabel=f"{readers[1]} minus {readers[0]} ({unit})"
     )
-    axis.set_title(f"{len(found.means)} {items}; shaded: 95 % intervals", fontsize=9, color=GRAY, loc="left")
-    axis.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"{len(found.means)} {items}; shaded: 95 % intervals", fontsize=9, color=GRAY, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 
@@ -180,20 +183,20 @@ class LesionPoints:
 def plot_area_and_probability(points: LesionPoints, unit: str, title: str, path: Path, *, log_axis: bool) -> None:
     """Draw lesions by area and probability: disks for malignant ones, squares for benign ones."""
     figure = _create_figure(6.4, 4.4)
-    axis = figure.subplots()
+    axes = figure.subplots()
     areas, probabilities, malignant = map(np.asarray, (points.areas, points.probabilities, points.malignant))
     for name, marker, color, chosen in (
         ("malignant", "o", MALIGNANT_COLOR, malignant),
         ("benign", "s", BENIGN_COLOR, ~malignant),
     ):
         if chosen.any():
-            axis.plot(areas[chosen], probabilities[chosen], marker, color=color, markersize=5, alpha=0.75, label=name)
-    axis.set(xlabel=f"area ({unit})", ylabel="probability", ylim=(-0.03, 1.03), xscale="log" if log_axis else "linear")
+            axes.plot(areas[chosen], probabilities[chosen], marker, color=color, markersize=5, alpha=0.75, label=name)
+    axes.set(xlabel=f"area ({unit})", ylabel="probability", ylim=(-0.03, 1.03), xscale="log" if log_axis else "linear")
     if not log_axis:
-        axis.set_xlim(left=0)
-    axis.set_title(title, fontsize=8, color=GRAY, loc="left", wrap=True)
-    axis.legend(fontsize=8, frameon=False)
-    axis.spines[["top", "right"]].set_visible(False)
+        axes.set_xlim(left=0)
+    axes.set_title(title, fontsize=8, color=GRAY, loc="left", wrap=True)
+    axes.legend(fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 
@@ -202,7 +205,7 @@ def draw_contours(
     old: NDArray[np.bool_],
     new: NDArray[np.bool_],
     reference: NDArray[np.bool_],
-    side_px: int = SIDE_PX,
+    side_px: int = CONTOUR_SIDE_PX,
 ) -> NDArray[np.uint8]:
     """Draw the contours of both models and of the reference on a small photograph.
 
@@ -215,7 +218,7 @@ def draw_contours(
     size = tuple(max(1, round(length * scale)) for length in rgb.shape[1::-1])
     image = Image.fromarray(np.ascontiguousarray(rgb)).resize((size[0], size[1]), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(image)
-    for mask, color, width in ((reference, REFERENCE, 1), (old, OLD, 2), (new, NEW, 2)):
+    for mask, color, width in ((reference, REFERENCE_COLOR, 1), (old, OLD_COLOR, 2), (new, NEW_COLOR, 2)):
         lines = [[((c + 0.5) * scale - 0.5, (r + 0.5) * scale - 0.5) for r, c in line] for line in trace_contours(mask)]
         for line in lines:
             draw.line(line, fill=DARK, width=width + 2, joint="curve")
@@ -225,7 +228,11 @@ def draw_contours(
 
 
 def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[str, Estimate], path: Path) -> None:
-    """Draw each image's Jaccard index with both models, and the mean difference for each data set."""
+    """Draw the Jaccard index of each image with both models, and the mean difference in each data set.
+
+    ``images``: (data set, Jaccard index with the old model, with the new one). ``intervals``: data set to the mean of
+    new minus old.
+    """
     figure = _create_figure(9, 4.2)
     scatter, forest = figure.subplots(1, 2)
     scatter.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
@@ -235,7 +242,9 @@ def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
         scatter.plot(
             *pairs.T, markers[number % len(markers)], color=(BLUE, ORANGE)[number % 2], alpha=0.6, ms=4, label=name
         )
-    scatter.set(xlabel="Jaccard index, old model", ylabel="new model", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    scatter.set(
+        xlabel="Jaccard index, old model", ylabel="Jaccard index, new model", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
+    )
     scatter.set_aspect("equal")
     above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}  # inside the axes it would hide points
     scatter.legend(fontsize=8, frameon=False, **above)
@@ -245,50 +254,58 @@ def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
     forest.axvline(0, color=LINE_GRAY, linewidth=0.8)
     forest.set_yticks(range(len(intervals)), [f"{name}\n(n = {found.count})" for name, found in intervals.items()])
     forest.set_ylim(len(intervals) - 0.5, -0.5)
-    forest.set_xlabel("new minus old, Jaccard index, 95 % interval")
+    forest.set_xlabel("Jaccard index: new minus old model, 95 % interval")
     forest.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 
 def plot_models(
-    models: Sequence[tuple[str, Mapping[str, Estimate], Mapping[str, Estimate]]], metrics: Sequence[str], path: Path
+    models: Sequence[tuple[str, Mapping[str, Estimate], Mapping[str, Estimate]]],
+    metrics: Mapping[str, str],
+    path: Path,
 ) -> None:
-    """Draw metrics of each model, and differences from the first."""
+    """Draw metrics of each model, and differences from the first.
+
+    ``models``: (model, its estimates by metric, the differences by metric). ``metrics``: metric to its title.
+    """
     figure = _create_figure(9.5, 1.4 + 0.5 * len(models))
     values, changes = figure.subplots(1, 2, sharey=True)
-    for number, metric in enumerate(metrics):
+    for number, (metric, title) in enumerate(metrics.items()):
         offset = 0.22 * (number - (len(metrics) - 1) / 2)
         color = COLORS[number % len(COLORS)]
         for row, (_, found, difference) in enumerate(models):
-            label = metric if row == 0 else None
+            label = title if row == 0 else None
             _plot_estimate(values, found.get(metric), row + offset, color, label)
             _plot_estimate(changes, difference.get(metric), row + offset, color, None)
     values.set_yticks(range(len(models)), [name for name, *_ in models])
     values.set_ylim(len(models) - 0.5, -0.5)
     values.set_xlabel("mean over images, 95 % interval")
     changes.axvline(0, color=LINE_GRAY, linewidth=0.8)
-    changes.set_xlabel(f"minus {models[0][0]}, paired, 95 % interval")
-    for axis in (values, changes):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="x", color="#e4e4e0", linewidth=0.6)
+    changes.set_xlabel(f"difference from {models[0][0]} (paired), 95 % interval")
+    for axes in (values, changes):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", color="#e4e4e0", linewidth=0.6)
     figure.legend(loc="outside upper center", ncols=len(metrics), fontsize=8, frameon=False)
     _save(figure, path, dpi=120)
 
 
-def _plot_estimate(axis: Any, found: Estimate | None, row: float, color: str, label: str | None) -> None:  # noqa: ANN401
+def _plot_estimate(axes: Axes, found: Estimate | None, row: float, color: str, label: str | None) -> None:
     """Draw one estimate with its interval."""
     if found is not None:
-        axis.plot([found.low, found.high], [row, row], color=color, linewidth=1.8)
-        axis.plot([found.mean], [row], "o", color=color, markersize=4, label=label)
+        axes.plot([found.low, found.high], [row, row], color=color, linewidth=1.8)
+        axes.plot([found.mean], [row], "o", color=color, markersize=4, label=label)
 
 
-FEW_IMAGES = 10  # images of a bin: with fewer, the share is unreliable
+MIN_BIN_IMAGES = 10  # bins with fewer are drawn faint, because their observed share is unreliable
 STYLES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True, eq=False)
 class ClassifierCurve:
-    """A named curve: float64 (point,) each, and its operating point, if any."""
+    """A named curve.
+
+    ``x`` and ``y`` are float64 (point,); ``operating_point`` is (x, y), None if it is not drawn.
+    """
 
     name: str
     x: NDArray[np.float64]
@@ -298,19 +315,19 @@ class ClassifierCurve:
 
 def plot_roc(curves: Sequence[ClassifierCurve], path: Path) -> None:
     """Draw ROC curves with their operating points."""
-    figure, axis = _create_square_axes()
-    axis.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
-    _plot_curves(axis, curves)
-    axis.set(xlabel="1 - specificity", ylabel="sensitivity")
+    figure, axes = _create_square_axes()
+    axes.plot([0, 1], [0, 1], color=LINE_GRAY, linewidth=0.8)
+    _plot_curves(axes, curves)
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity")
     _save(figure, path)
 
 
 def plot_precision_recall(curves: Sequence[ClassifierCurve], share: float, path: Path) -> None:
-    """Draw precision-recall curves; the line is the share of the positive class."""
-    figure, axis = _create_square_axes()
-    axis.axhline(share, color=LINE_GRAY, linewidth=0.8)
-    _plot_curves(axis, curves)
-    axis.set(xlabel="sensitivity", ylabel="precision")
+    """Draw precision-recall curves, and a line at ``share``, the share of positive images."""
+    figure, axes = _create_square_axes()
+    axes.axhline(share, color=LINE_GRAY, linewidth=0.8)
+    _plot_curves(axes, curves)
+    axes.set(xlabel="sensitivity", ylabel="precision")
     _save(figure, path)
 
 
@@ -326,18 +343,18 @@ def plot_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path)
     above.set(ylabel="observed share, 95 % interval", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     below.hist(scores, bins=np.linspace(0, 1, 41), color=BLUE)
     below.set(xlabel="probability", ylabel="images")
-    for axis in (above, below):
-        axis.spines[["top", "right"]].set_visible(False)
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 
 def plot_bins(axes: Axes, bins: Reliability, color: str) -> None:
-    """Draw the points of a reliability diagram with intervals; those of few images are faint and not connected."""
-    many = bins.count >= FEW_IMAGES
+    """Draw the points of a reliability diagram with intervals; bins with few images are faint and not connected."""
+    many = bins.count >= MIN_BIN_IMAGES
     for chosen, strength in ((many, 1.0), (~many, 0.35)):
         axes.vlines(bins.predicted[chosen], bins.low[chosen], bins.high[chosen], color=color, alpha=strength)
         axes.plot(bins.predicted[chosen], bins.observed[chosen], "o", color=color, markersize=4, alpha=strength)
-    broken = np.where(many, bins.observed, np.nan)  # the line stops at a point of few images
+    broken = np.where(many, bins.observed, np.nan)  # NaN interrupts the line at bins with few images
     axes.plot(bins.predicted, broken, color=color, linewidth=1)
 
 
@@ -348,54 +365,57 @@ def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
     """
     side = 2.6 + 0.9 * len(classes)
     figure = _create_figure(side + 0.6, side)
-    axis = figure.subplots()
+    axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
         color = "white" if shares[row, column] > 0.55 else "#1c1f23"
         text = f"{counts[row, column]}\n{100 * shares[row, column]:.0f} %"
-        axis.text(column, row, text, ha="center", va="center", color=color, fontsize=10)
-    axis.set_xticks(range(len(classes)), classes, rotation=30 if len(classes) > 2 else 0)
-    axis.set_yticks(range(len(classes)), classes)
-    axis.set(xlabel="predicted", ylabel="true")
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=10)
+    axes.set_xticks(range(len(classes)), classes, rotation=30 if len(classes) > 2 else 0)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="true")
     _save(figure, path)
 
 
 def plot_bars(bars: Mapping[str, Estimate], label: str, path: Path, *, middle: float = 0.0) -> None:
-    """Draw an estimate with its interval for each of several names."""
+    """Draw estimates with their intervals, as bars that start at ``middle``.
+
+    ``bars``: name to its estimate. ``label``: of the horizontal axes.
+    """
     figure = _create_figure(7, 1.1 + 0.34 * len(bars))
-    axis = figure.subplots()
+    axes = figure.subplots()
     for row, found in enumerate(bars.values()):
-        axis.barh(row, found.mean - middle, left=middle, color=BLUE, alpha=0.35, height=0.6)
-        axis.plot([found.low, found.high], [row, row], color=BLUE, linewidth=1.8)
-        axis.plot([found.mean], [row], "o", color=BLUE, markersize=4)
-    axis.axvline(middle, color=LINE_GRAY, linewidth=0.8)
-    axis.set_yticks(range(len(bars)), list(bars))
-    axis.set_ylim(len(bars) - 0.5, -0.5)
-    axis.set_xlabel(label)
-    axis.spines[["top", "right"]].set_visible(False)
+        axes.barh(row, found.mean - middle, left=middle, color=BLUE, alpha=0.35, height=0.6)
+        axes.plot([found.low, found.high], [row, row], color=BLUE, linewidth=1.8)
+        axes.plot([found.mean], [row], "o", color=BLUE, markersize=4)
+    axes.axvline(middle, color=LINE_GRAY, linewidth=0.8)
+    axes.set_yticks(range(len(bars)), list(bars))
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.set_xlabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
 
-def _create_square_axes() -> tuple[Figure, Any]:
-    """Create a figure with one square axis of shares."""
+def _create_square_axes() -> tuple[Figure, Axes]:
+    """Create a figure with square axes, both from 0 to 1."""
     figure = _create_figure(5.6, 5.6)
-    axis = figure.subplots()
-    axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    axis.set_aspect("equal")
-    axis.grid(color="#e4e4e0", linewidth=0.6)
-    axis.spines[["top", "right"]].set_visible(False)
-    return figure, axis
+    axes = figure.subplots()
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.set_aspect("equal")
+    axes.grid(color="#e4e4e0", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
 
 
-def _plot_curves(axis: Any, curves: Sequence[ClassifierCurve]) -> None:  # noqa: ANN401
+def _plot_curves(axes: Axes, curves: Sequence[ClassifierCurve]) -> None:
     """Draw curves, distinguished by color and line style."""
     for number, curve in enumerate(curves):
         color, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
-        axis.plot(curve.x, curve.y, style, color=color, linewidth=1.6, label=curve.name)
+        axes.plot(curve.x, curve.y, style, color=color, linewidth=1.6, label=curve.name)
         if curve.operating_point is not None:
-            axis.plot(*([value] for value in curve.operating_point), "o", color=color, markersize=6)
-    axis.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0))
+            axes.plot(*([value] for value in curve.operating_point), "o", color=color, markersize=6)
+    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0))
 
 
 def _create_figure(width: float, height: float) -> Figure:
@@ -412,7 +432,7 @@ def _save(figure: Figure, path: Path, dpi: int = 130) -> None:
 DepthPairs = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
 
-def draw_depths(panels: Mapping[str, DepthPairs], path: Path) -> None:
+def plot_depths(panels: Mapping[str, DepthPairs], path: Path) -> None:
     """Draw depths, a row of three panels for each set of images.
 
     Left: predicted over measured depth. Middle: their difference over their mean with its 95 % limits (Bland and
@@ -425,7 +445,7 @@ def draw_depths(panels: Mapping[str, DepthPairs], path: Path) -> None:
     lines = figure.subplots(len(panels), 3, squeeze=False)
     for (left, middle, right), (name, (predicted, true)) in zip(lines, panels.items(), strict=True):
         _plot_scatter(left, predicted, true)
-        _plot_bland_altman(middle, predicted, true)
+        _plot_depth_differences(middle, predicted, true)
         _plot_errors(right, predicted, true)
         left.set_title(name, fontsize=9, loc="left")
         for axes in (left, middle, right):
@@ -440,7 +460,7 @@ def _plot_scatter(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.f
     axes.set(xlim=(0, most), ylim=(0, most), aspect="equal", xlabel="measured, mm", ylabel="predicted, mm")
 
 
-def _plot_bland_altman(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+def _plot_depth_differences(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.float64]) -> None:
     found = bland_altman(true, predicted)
     axes.plot(found.means, found.differences, "o", color=BLUE, markersize=3.5, alpha=0.6)
     axes.axhline(0, color=GRAY, linewidth=0.8)

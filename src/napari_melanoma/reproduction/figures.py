@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.data.table_schema import READER_COLUMN
-from napari_melanoma.figures.evaluation import draw_depths, plot_bars, plot_bins, plot_bland_altman
+from napari_melanoma.figures.evaluation import plot_bars, plot_bins, plot_bland_altman, plot_depths
 from napari_melanoma.figures.page import ReportTable, png_uri, write_html
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
@@ -623,7 +623,7 @@ def depth_pictures(found: Sequence[RowResult], folder: Path) -> list[ReportPictu
         return []
     path = folder / "depth.png"
     own = [one for one in rows if one.title == rows[0].title]
-    draw_depths({f"{one.title}: {one.where}": (one.predicted_mm, one.true_mm) for one in own}, path)
+    plot_depths({f"{one.title}: {one.where}": (one.predicted_mm, one.true_mm) for one in own}, path)
     pictures = [ReportPicture("Predicted and measured depth", path, DRAWN)]
     evaluated = own[-1]  # the untouched part, if any
     for pair in evaluated.pairs():
