@@ -156,7 +156,9 @@ def _predictions(evaluated: Sequence[tuple[DatasetEntry, str]], model: Classifie
         views = []
         for entry, _ in part:
             assert entry.image is not None
-            views.append(model.view(read_photograph(entry.image).rgb, read_mask(entry.mask) if entry.mask else None))
+            views.append(
+                model.crop_image(read_photograph(entry.image).rgb, read_mask(entry.mask) if entry.mask else None)
+            )
         encoded = model.run_encoder(views)
         metadata = [entry.row for entry, _ in part], empty[: len(part)]
         probabilities = [model.calibration.probabilities(model.run_head(encoded, rows)) for rows in metadata]

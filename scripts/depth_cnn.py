@@ -26,7 +26,7 @@ from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.figures.evaluation import draw_depths
+from napari_melanoma.figures.evaluation import plot_depths
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_slide_result, write_rgb, write_table
 from napari_melanoma.metrics.agreement import DepthIntervals, depth_metrics
@@ -79,7 +79,7 @@ def main() -> int:
     write_table(out / "cnn.csv", rows_of(slides))
     figures = {name: evaluated(one) for name, one in both.items()}
     write_json(out / "cnn.json", {where: _plain(parts) for where, parts in figures.items()})
-    draw_depths(
+    plot_depths(
         {name: (depths.mm, slides.true_mm) for name, depths in slides.predicted.items()}, out / "figures" / "cnn.png"
     )
     sys.stdout.write("\n".join(format_metrics(figures)) + "\n")
@@ -145,7 +145,7 @@ def predict(bundle: BundleInfo, patches: list[Path]) -> DepthIntervals:
     model = Classifier.load(bundle)
     parts = []
     for first in range(0, len(patches), BATCH):
-        views = [model.view(read_photograph(path).rgb, None) for path in patches[first : first + BATCH]]
+        views = [model.crop_image(read_photograph(path).rgb, None) for path in patches[first : first + BATCH]]
         depths = model.depths(model.run_encoder(views))
         assert depths is not None  # the recipes have a depth module
         parts.append(depths)

@@ -218,7 +218,7 @@ def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Classify a lesion, with uncertainty and contributions.
 
     ``arguments``: ``model``: a classifier's name or path, "" for the default one; ``image``: a ``.npy`` of uint8 (row,
-    column, channel=3); ``mask``: a ``.npy`` of bool (row, column), None for a model of whole photographs; ``row``:
+    column, channel=3); ``mask``: a ``.npy`` of bool (row, column), None for a model for whole photographs; ``row``:
     patient data by column of the harmonized table; ``modality``: of the photograph, if known; ``lesions``: a ``.npy``
     of uint8 (row, column), several lesions by number from 1; ``options``: values of
     ``classification.prediction.ClassifyOptions``. The last five may be left out. Returns ``prediction``: input of

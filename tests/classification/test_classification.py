@@ -44,7 +44,7 @@ def test_together_and_one_by_one_are_the_same(classifier: Classifier, picture) -
 
 def test_what_was_looked_at_answers_other_forms(classifier: Classifier, picture) -> None:
     rgb = picture(np.random.default_rng(13), True).rgb
-    looked = classifier.run_encoder([classifier.view(rgb, None)])
+    looked = classifier.run_encoder([classifier.crop_image(rgb, None)])
     for row in ({}, {"age": "70", "sex": "female"}):
         np.testing.assert_allclose(classifier.run_head(looked, [row]), classifier.logits([LesionInput(rgb, row=row)]))
     assert looked[0].embedding.shape == (classifier.calibration.reference.embeddings.shape[1],)
@@ -75,9 +75,9 @@ def test_a_lesion_needs_a_mask_of_its_photograph(classifier: Classifier) -> None
     cut, rgb = Classifier(info, classifier.network), np.zeros((50, 60, 3), np.uint8)
     for mask in (None, np.zeros((50, 60), bool)):
         with pytest.raises(InputError, match="no lesion to classify: 'violet' needs the crop"):
-            cut.view(rgb, mask)
+            cut.crop_image(rgb, mask)
     with pytest.raises(InputError, match="mask has 5 x 5 pixels, but the photograph 50 x 60"):
-        cut.view(rgb, np.ones((5, 5), bool))
+        cut.crop_image(rgb, np.ones((5, 5), bool))
 
 
 def test_lesion_segmentation_model_is_rejected(tiny_bundle: BundleInfo) -> None:

@@ -54,7 +54,7 @@ def asked(picture: PatchImage, form: dict[str, str], loaded: Classifier, **more:
 
 def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, FORM, loaded)
-    looked = loaded.run_encoder([loaded.view(picture.rgb, None)])
+    looked = loaded.run_encoder([loaded.crop_image(picture.rgb, None)])
     expected = loaded.calibration.probabilities(loaded.run_head(looked, [FORM]))[0, 1]
     assert answer.probability == pytest.approx(float(expected))
     assert answer.interval is not None

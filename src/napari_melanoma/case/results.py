@@ -327,7 +327,7 @@ def fuse_predictions(
     return replace(
         first,
         probabilities=tuple(probabilities[0].tolist()),
-        interval=calibration.interval(float(probabilities[0, calibration.positive])),
+        interval=calibration.interval(float(probabilities[0, calibration.positive_index])),
         possible=tuple(name for name, included in zip(first.classes, possible, strict=True) if included),
         likeness=max(likenesses, key=lambda one: one.distance, default=None),
         contributions=_mean_contributions(predictions),

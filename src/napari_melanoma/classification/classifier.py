@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class LesionInput:
     """A lesion as input of a classifier.
 
-    ``rgb`` is uint8 sRGB (row, column, channel=3); ``mask`` is bool (row, column), None for classifiers of whole
+    ``rgb`` is uint8 sRGB (row, column, channel=3); ``mask`` is bool (row, column), None for models for whole
     photographs; ``row`` is the clinical metadata in the columns of the harmonized table.
     """
 
@@ -47,15 +47,14 @@ class LesionInput:
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """The encoder's output for a view, so that a change of clinical metadata requires only the network's head.
+    """Encoder output for one lesion, stored so that changed clinical metadata require only the head.
 
-    ``deepest`` is float32 (view, channel, row, column), the maps for the head: one, or four with test-time
-    augmentation.
-    ``embedding`` is float32 (feature,), for comparing images. ``depth`` is float32 (1 or 2,), as for
-    ``metrics.agreement``; None without a depth module.
+    ``deepest_maps`` is float32 (flip, channel, row, column), the input of the head: one flip, or four with test-time
+    augmentation. ``embedding`` is float32 (feature,), for comparing images. ``depth``
+    is float32 (1 or 2,), decoded by ``metrics.agreement.decode_depths``; None without a depth module.
     """
 
-    deepest: NDArray[np.float32]
+    deepest_maps: NDArray[np.float32]
     embedding: NDArray[np.float32]
     depth: NDArray[np.float32] | None = None
 
@@ -98,10 +97,10 @@ class Classifier:
         return measure_view_offset(self.network, self.info.config.input_size, self.device)
 
     def make_view(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> ClassifierView:
-        """Crop the network's view.
+        """Crop the network's view of a photograph.
 
-        ``rgb``: uint8 sRGB (row, column, channel=3), of any size. ``mask``: bool (row, column); ignored if the
-        bundle's view is the whole photograph. Returns the network's input before normalization, and its box in the
+        ``rgb``: uint8 sRGB (row, column, channel=3), of any size. ``mask``: bool (row, column), the lesion; ignored if
+        the bundle's view is the whole photograph. Returns the image before normalization, and its box in the
         photograph.
         """
         if mask is not None and mask.shape != rgb.shape[:2]:
@@ -114,18 +113,18 @@ class Classifier:
         if found is None:
             raise InputError(
                 f"there is no lesion to classify: '{self.info.name}' needs the crop around the lesion, but the mask "
-                "is empty. Draw the lesion, or use a model of whole photographs."
+                "is empty. Draw the lesion, or use a model for whole photographs."
             )
         return found
 
-    def view(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-        """Crop the network's view, uint8 (side, side, channel=3)."""
+    def crop_image(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+        """Return only the image of ``make_view``, uint8 (side, side, channel=3)."""
         return self.make_view(rgb, mask).image
 
     def run_encoder(self, views: Sequence[NDArray[np.uint8]]) -> list[EncoderOutput]:
         """Run the encoder on a batch.
 
-        ``views``: each uint8 (side, side, channel=3), as of ``view``. Returns the outputs in this order.
+        ``views``: each uint8 (side, side, channel=3), as returned by ``crop_image``. Returns the outputs in this order.
         """
         import torch
 
@@ -135,11 +134,11 @@ class Classifier:
             return []
         with torch.inference_mode():
             images = to_tensor(list(views), self.info.config, self.device)
-            found = encode_views(self.network, images, mirrored=self.config.mirrored)
-            depths = predict_depth_of_views(self.network, found[0])
-            deepest, embeddings = (each.float().cpu().numpy() for each in found)
-        depth_outputs = [None] * len(deepest) if depths is None else list(depths.float().cpu().numpy())
-        return [EncoderOutput(*one) for one in zip(deepest, embeddings, depth_outputs, strict=True)]
+            maps, embeddings = encode_views(self.network, images, mirrored=self.config.mirrored)
+            depths = predict_depth_of_views(self.network, maps)
+        depth_outputs = [None] * len(maps) if depths is None else list(_to_numpy(depths))
+        lesions = zip(_to_numpy(maps), _to_numpy(embeddings), depth_outputs, strict=True)
+        return [EncoderOutput(*one) for one in lesions]
 
     def depths(self, encoded: Sequence[EncoderOutput]) -> DepthIntervals | None:
         """Return the predicted depths in mm, with intervals of the bundle's coverage; None without a depth module."""
@@ -156,7 +155,7 @@ class Classifier:
         return _run_head(self, encoded, encode_rows(rows, self.encoding))
 
     def run_head_on_values(self, encoded: Sequence[EncoderOutput], values: TableValues) -> NDArray[np.float32]:
-        """Run the head on encoded lesions and tabular values, some of which may have been dropped.
+        """Run the head on encoded lesions and tabular values, such as values without some columns.
 
         Returns float32 (lesion, class): logits before temperature scaling.
         """
@@ -167,7 +166,7 @@ class Classifier:
 
         Returns float32 (lesion, class): logits before temperature scaling.
         """
-        encoded = self.run_encoder([self.view(lesion.rgb, lesion.mask) for lesion in lesions])
+        encoded = self.run_encoder([self.crop_image(lesion.rgb, lesion.mask) for lesion in lesions])
         return self.run_head(encoded, [lesion.row for lesion in lesions])
 
     def table_inputs(self, row: Mapping[str, object]) -> tuple[Tensor, Tensor]:
@@ -179,10 +178,14 @@ class Classifier:
 
 
 def _to_device(device: str, inputs: TabularInputs) -> tuple[Tensor, Tensor]:
-    """Both types of inputs on a device."""
+    """Move both types of inputs to a device: (continuous, categories)."""
     import torch
 
     return torch.from_numpy(inputs.continuous).to(device), torch.from_numpy(inputs.categories).to(device)
+
+
+def _to_numpy(values: Tensor) -> NDArray[np.float32]:
+    return values.float().cpu().numpy()
 
 
 def _run_head(model: Classifier, encoded: Sequence[EncoderOutput], inputs: TabularInputs) -> NDArray[np.float32]:
@@ -193,8 +196,8 @@ def _run_head(model: Classifier, encoded: Sequence[EncoderOutput], inputs: Tabul
     if not encoded:
         return np.zeros((0, len(model.info.config.classes)), np.float32)
     with torch.inference_mode():
-        deepest = torch.from_numpy(np.stack([one.deepest for one in encoded])).to(model.device)
-        return classify_views(model.network, deepest, *_to_device(model.device, inputs)).float().cpu().numpy()
+        maps = torch.from_numpy(np.stack([one.deepest_maps for one in encoded])).to(model.device)
+        return _to_numpy(classify_views(model.network, maps, *_to_device(model.device, inputs)))
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ class PredictionCalibration:
     def __init__(self, config: ClassifierConfig, classes: tuple[str, ...], reference: ReferenceCases | None) -> None:
         self.config = config
         self.reference = reference
-        self.positive = classes.index(config.positive)
+        self.positive_index = classes.index(config.positive)
         self._points: dict[float, OperatingPoint | None] = {}
 
     @classmethod
@@ -224,20 +227,18 @@ class PredictionCalibration:
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Convert logits to calibrated probabilities.
 
-        ``logits``: (lesion, class), as of the network; finite, else ``BundleError`` is raised. Returns float64 (lesion,
-        class), each row summing to 1.
+        ``logits``: (lesion, class), as output by the network; finite, else ``BundleError`` is raised. Returns float64
+        (lesion, class), each row summing to 1.
         """
         if not np.isfinite(logits).all():
             raise BundleError(NOT_FINITE)
         return calibrate_logits(logits, self.config)
 
     def interval(self, probability: float) -> tuple[float, float] | None:
-        """Return the 95 % interval of the positive class's probability, given the number of reference cases.
+        """Return the 95 % interval of the positive class's probability; None without reference cases.
 
-        Both ends are computed from the reference cases by the Venn-Abers method, the probability by temperature and
-        bias; if it lies outside, the interval is extended to contain it.
-
-        None without reference cases.
+        The interval comes from the reference cases (Venn-Abers), the probability from temperature scaling. If the
+        probability lies outside, the interval is extended to include it.
         """
         if self._band is None:
             return None
@@ -253,12 +254,15 @@ class PredictionCalibration:
         """
         if self._reference_probabilities is None:
             return np.ones(probabilities.shape, bool)
-        known, labels = self._reference_probabilities
+        reference_probabilities, labels = self._reference_probabilities
         level = self.config.coverage if coverage is None else coverage
-        return conformal_sets(probabilities, known, labels, level, rule or self.config.set_rule)
+        return conformal_sets(probabilities, reference_probabilities, labels, level, rule or self.config.set_rule)
 
     def operating_point(self, sensitivity: float | None = None) -> OperatingPoint | None:
-        """Return the operating point of a sensitivity; None if there are too few reference cases."""
+        """Return the operating point for a target sensitivity, by default the bundle's own.
+
+        None if it is not stored, or if there are no reference cases of both classes.
+        """
         own = self.config.operating_point
         if sensitivity is None or (own is not None and own.asked == sensitivity):
             return own
@@ -267,10 +271,10 @@ class PredictionCalibration:
         return self._points[sensitivity]
 
     def distance(self, embedding: NDArray[np.float32]) -> float | None:
-        """Distance of an embedding from the training data.
+        """Return the distance of an embedding from the training data.
 
-        ``embedding``: float32 (feature,). To be compared with the bundle's ``unlike``; None if the bundle has no
-        embeddings or no such limit.
+        ``embedding``: float32 (feature,). Compare it with the bundle's out-of-distribution limit (stored as
+        ``unlike``). None without that limit, or with too few embeddings.
         """
         if self.config.unlike is None or self._novelty is None:
             return None
@@ -305,8 +309,9 @@ class PredictionCalibration:
         """Intervals for all probabilities of the positive class."""
         if self._reference_probabilities is None or self.reference is None:
             return None
-        known, labels = self._reference_probabilities
-        return ProbabilityBand.fit(known[:, self.positive], labels == self.positive, self.reference.groups)
+        reference_probabilities, labels = self._reference_probabilities
+        scores, truth = reference_probabilities[:, self.positive_index], labels == self.positive_index
+        return ProbabilityBand.fit(scores, truth, self.reference.groups)
 
     @cached_property
     def _novelty(self) -> MahalanobisDetector | None:
@@ -319,8 +324,9 @@ class PredictionCalibration:
         """Choose an operating point by the reference cases."""
         if self._reference_probabilities is None or self.reference is None:
             return None
-        known, labels = self._reference_probabilities
-        truth = labels == self.positive
+        reference_probabilities, labels = self._reference_probabilities
+        truth = labels == self.positive_index
         if truth.all() or not truth.any():
             return None
-        return choose_operating_point(known[:, self.positive], truth, sensitivity, self.reference.groups)
+        scores = reference_probabilities[:, self.positive_index]
+        return choose_operating_point(scores, truth, sensitivity, self.reference.groups)

@@ -117,7 +117,7 @@ def classify(
 ) -> ClassPrediction:
     """Classify a lesion, with the uncertainty and the explanation of the prediction.
 
-    ``mask``: bool (row, column), ignored by models of whole photographs. ``row``: clinical metadata in the columns of
+    ``mask``: bool (row, column), ignored by models for whole photographs. ``row``: clinical metadata in the columns of
     the harmonized table, ``{}`` if unknown.
     """
     lesion = encode_lesion(photograph, mask, model)
@@ -160,7 +160,7 @@ def classify_encoded(
     probabilities = calibration.probabilities(
         model.run_head_on_values([lesion.encoded] * len(variants), _stack_values(variants))
     )
-    own, of_positive = probabilities[:1], probabilities[:, calibration.positive]
+    own, of_positive = probabilities[:1], probabilities[:, calibration.positive_index]
     possible = calibration.prediction_sets(own, options.coverage, options.rule)[0]
     coverage = options.coverage or calibration.config.coverage
     nearest = calibration.nearest_cases(lesion.encoded.embedding, max(1, options.neighbours))

@@ -344,7 +344,7 @@ def activation_map(
     from napari_melanoma.classification.explanation import place_in_photograph, upsample_map
 
     view = classifier.make_view(rgb, mask)
-    coarse = classifier.run_encoder([view.image])[0].deepest[0, index]
+    coarse = classifier.run_encoder([view.image])[0].deepest_maps[0, index]
     wide = upsample_map(coarse - coarse.min(), view.image.shape[0], classifier.view_offset)
     strongest = float(wide.max())
     return place_in_photograph(wide / strongest if strongest > 0 else wide, view.box, (rgb.shape[0], rgb.shape[1]))
@@ -363,7 +363,7 @@ def _embed_pictures(
     embeddings, measured = [], []
     for sample in run.track(evaluated.samples, "Reading images"):
         rgb, mask = read_picture(classifier, sample)
-        embeddings.append(classifier.run_encoder([classifier.view(rgb, mask)])[0].embedding)
+        embeddings.append(classifier.run_encoder([classifier.crop_image(rgb, mask)])[0].embedding)
         row = evaluated.rows.get(sample.key, {})
         mpp = read_number(row.get("mpp_x"))
         measured.append(list(measure_stain(rgb, None if np.isnan(mpp) else mpp).values()))

@@ -180,7 +180,7 @@ def _file_key(path: str) -> FileKey:
 def _lesions(
     arguments: Mapping[str, Any], mask: NDArray[np.bool_] | None, model: Classifier
 ) -> list[NDArray[np.bool_]]:
-    """Return the masks of several lesions, bool (row, column); none for one lesion or a model of whole photographs."""
+    """Return the masks of several lesions, bool (row, column); none for one lesion or a model for whole photographs."""
     import numpy as np
 
     path = arguments.get("lesions")

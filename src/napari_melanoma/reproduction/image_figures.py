@@ -113,7 +113,7 @@ def _stages(sample: Sample, segmenter: Segmenter, classifier: Classifier) -> dic
     drawn, refined = segment_and_refine(segmenter, rgb)
     masks = {"true mask": read_mask(sample.mask)} if sample.mask else {}
     masks |= {"predicted mask": drawn, "refined mask": refined}
-    view = classifier.view(rgb, mask_or_everything(refined, rgb)[0])
+    view = classifier.crop_image(rgb, mask_or_everything(refined, rgb)[0])
     return {
         "photograph": _shrink(rgb),
         **{title: _shrink(mask.astype(np.uint8) * 255) for title, mask in masks.items()},

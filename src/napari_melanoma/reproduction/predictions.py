@@ -146,14 +146,14 @@ def _measure_without_pixels(
 def _predict_row(calibration: PredictionCalibration, logits: NDArray[np.float32]) -> RowPrediction:
     """Convert the logits of one image, float32 (1, class), to a prediction, with the calibration of the network."""
     probabilities, point = calibration.probabilities(logits), calibration.operating_point()
-    probability = float(probabilities[0, calibration.positive])
-    as_trained = float(softmax(logits)[0, calibration.positive])
+    probability = float(probabilities[0, calibration.positive_index])
+    as_trained = float(softmax(logits)[0, calibration.positive_index])
     above = None if point is None else probability >= point.cut
     if calibration.reference is None:
         return RowPrediction(probability, above, as_trained=as_trained)
     found = calibration.prediction_sets(probabilities)[0]
-    others = bool(np.delete(found, calibration.positive).any())
-    return RowPrediction(probability, above, (others, bool(found[calibration.positive])), as_trained)
+    others = bool(np.delete(found, calibration.positive_index).any())
+    return RowPrediction(probability, above, (others, bool(found[calibration.positive_index])), as_trained)
 
 
 def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], ImageMeasurement]:
@@ -172,7 +172,7 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
     def measure(sample: Sample) -> ImageMeasurement:
         row, rgb = rows[sample.key], read_photograph(sample.image).rgb
         mask, found = mask_of(sample, rgb)
-        encoded = classifier.run_encoder([classifier.view(rgb, mask)])
+        encoded = classifier.run_encoder([classifier.crop_image(rgb, mask)])
         prediction = _predict_row(classifier.calibration, classifier.run_head(encoded, [row]))
         columns = {**prediction.columns(row, subject.target), "no_lesion": int(not found)}
         if (depths := classifier.depths(encoded)) is not None:
@@ -180,7 +180,7 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
             columns |= {name: text for name, text in row.items() if READER_COLUMN.fullmatch(name)}
         truth = row.get(subject.target) == "1"
         return ImageMeasurement(
-            columns, lambda: rgb, lambda: _draw_frame(classifier.view(rgb, mask), truth, prediction)
+            columns, lambda: rgb, lambda: _draw_frame(classifier.crop_image(rgb, mask), truth, prediction)
         )
 
     return measure

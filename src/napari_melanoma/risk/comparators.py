@@ -239,7 +239,7 @@ def _image_log_odds(rows: Sequence[DataRow], bundle: BundleInfo, run: RunContext
     model, found = Classifier.load(bundle), [np.zeros(0)]
     for first in run.track(range(0, len(rows), BATCH_SIZE), "Predicting from the image only"):
         rows_in_batch = rows[first : first + BATCH_SIZE]
-        views = [model.view(read_photograph(row.sample.image).rgb, None) for row in rows_in_batch]
+        views = [model.crop_image(read_photograph(row.sample.image).rgb, None) for row in rows_in_batch]
         found.append(image_log_odds(model, model.run_encoder(views)))
     return np.concatenate(found)
 

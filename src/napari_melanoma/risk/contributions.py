@@ -49,8 +49,8 @@ def explain_by_part(
 def image_log_odds(model: Classifier, features: Sequence[EncoderOutput]) -> NDArray[np.float64]:
     """Return the log odds of the positive class from the image only, before calibration, float64 (patch,)."""
     logits = model.run_head(features, [{}] * len(features)).astype(np.float64)
-    rest = np.delete(logits, model.calibration.positive, axis=1)
-    return logits[:, model.calibration.positive] - np.logaddexp.reduce(rest, axis=1)
+    rest = np.delete(logits, model.calibration.positive_index, axis=1)
+    return logits[:, model.calibration.positive_index] - np.logaddexp.reduce(rest, axis=1)
 
 
 def _background_features(model: Classifier, max_count: int) -> NDArray[np.float32] | None:
@@ -72,7 +72,7 @@ def _predict_known_parts(
         logits = model.run_head([encoded], [columns])
     else:
         logits = model.run_head(_mix_features(model, encoded, known, others), [columns] * len(others))
-    return float(model.calibration.probabilities(logits)[:, model.calibration.positive].mean())
+    return float(model.calibration.probabilities(logits)[:, model.calibration.positive_index].mean())
 
 
 def _known_columns(row: TableRow, known: KnownParts) -> dict[str, object]:
@@ -86,7 +86,7 @@ def _mix_features(
     """The features of the case for known parts, those of training cases for others; each as a 1 x 1 map."""
     from napari_melanoma.classification.classifier import EncoderOutput
 
-    own, mixed = encoded.deepest.mean(axis=(0, 2, 3)), others.copy()
+    own, mixed = encoded.deepest_maps.mean(axis=(0, 2, 3)), others.copy()
     at = getattr(model.network, "image_features", len(own))  # predicted depth follows the image features
     for part, where in (("image", np.s_[:at]), ("depth", np.s_[at:])):
         if part in known:

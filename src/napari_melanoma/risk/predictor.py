@@ -68,9 +68,9 @@ def predict_risk(
     patches: Sequence[PatchImage], case: RiskCase, model: Classifier, options: RiskOptions
 ) -> RiskPrediction:
     """Predict the risk of metastasis with its interval, contributions and validity."""
-    encoded = model.run_encoder([model.view(one.rgb, None) for one in patches])
+    encoded = model.run_encoder([model.crop_image(one.rgb, None) for one in patches])
     probabilities = model.calibration.probabilities(model.run_head(encoded, [case.row] * len(encoded)))
-    each = probabilities[:, model.calibration.positive]
+    each = probabilities[:, model.calibration.positive_index]
     probability, depths = pool_predictions(each.tolist(), options.pool), model.depths(encoded)
     pair = _class_probabilities(probability, model)
     possible, config = model.calibration.prediction_sets(pair)[0], model.info.config
@@ -154,7 +154,7 @@ def _patch_notes(patches: Sequence[PatchImage]) -> tuple[str, ...]:
 
 def _class_probabilities(probability: float, model: Classifier) -> NDArray[np.float64]:
     """Probabilities of the classes, float64 (1, class); further classes share the remaining probability."""
-    count, positive = len(model.info.config.classes), model.calibration.positive
+    count, positive = len(model.info.config.classes), model.calibration.positive_index
     pair = np.full((1, count), (1 - probability) / (count - 1))
     pair[0, positive] = probability
     return pair

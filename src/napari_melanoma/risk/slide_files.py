@@ -260,7 +260,7 @@ def rank_predicted_features(
     # An embedding may end with the predicted depth, which has no map
     count = min(len(maps[0]), reference.embeddings.shape[1])
     count = min(count, getattr(model.network, "image_features", count))
-    truth = reference.embedded_labels == model.calibration.positive
+    truth = reference.embedded_labels == model.calibration.positive_index
     values = reference.embeddings[:, :count].astype(np.float64)
     try:
         ranked = rank_features(values, truth, np.arange(len(values)).astype(str), MAX_FEATURES)

@@ -72,7 +72,7 @@ def find_slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[st
     boxes = patch_boxes(prediction)
     patches, size = _read_patches(Path(arguments["slide"]), boxes)
     tracked = run.track(patches, "Computing features of the patches")
-    maps = [model.run_encoder([model.view(rgb, None)])[0].deepest[0] for rgb in tracked]
+    maps = [model.run_encoder([model.crop_image(rgb, None)])[0].deepest_maps[0] for rgb in tracked]
     return {
         "file": str(write_gallery(folder, prediction, GALLERY_NOTE, rank_predicted_features(model, maps, boxes, size)))
     }

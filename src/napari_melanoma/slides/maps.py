@@ -252,9 +252,9 @@ def _slide_model_content(bags: BagModel, found: SlidePrediction, options: SlideO
     if options.prevalence is not None:
         assert classifier.prevalence is not None
         probability = adjust_to_prevalence(
-            probability, bags.calibration.positive, classifier.prevalence, options.prevalence
+            probability, bags.calibration.positive_index, classifier.prevalence, options.prevalence
         )
-    interval = bags.calibration.interval(float(found.probability[bags.calibration.positive]))
+    interval = bags.calibration.interval(float(found.probability[bags.calibration.positive_index]))
     encoder = bags.encoder.model_dump(mode="json")
     return {
         "target": target,
@@ -265,7 +265,7 @@ def _slide_model_content(bags: BagModel, found: SlidePrediction, options: SlideO
             "positive": classifier.positive,
             "prevalence": classifier.prevalence,
             "stated_prevalence": options.prevalence,
-            "probability": float(found.probability[bags.calibration.positive]),
+            "probability": float(found.probability[bags.calibration.positive_index]),
             "interval": None if interval is None else list(interval),
             "cut": classifier.operating_point.cut if classifier.operating_point else None,
         },
