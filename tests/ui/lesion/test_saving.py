@@ -84,15 +84,15 @@ def test_everything_is_saved_into_the_chosen_folder_or_the_reason_is_reported(co
     assert (tmp_path / "one" / "mole" / "note.txt").is_file()
     # A full disk leaves no partial files.
     (tmp_path / "two").mkdir()
-    monkeypatch.setattr(analysis, "write_rgb", full)
     corrected.dock.settings.folder = tmp_path / "two"
-    corrected.clicks("save")
-    corrected.waits()
+    with monkeypatch.context() as patch:
+        patch.setattr(analysis, "write_rgb", full)
+        corrected.clicks("save")
+        corrected.waits()
     assert "the disk is full" in notification_manager.records[-1].message
     assert "the disk is full" in corrected.dock.status.text
     assert not list((tmp_path / "two").glob("**/mole*"))
     # The status of saving ends with its photograph.
-    monkeypatch.undo()
     (tmp_path / "three").mkdir()
     corrected.dock.settings.folder = tmp_path / "three"
     corrected.clicks("save")
