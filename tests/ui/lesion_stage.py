@@ -7,12 +7,15 @@ opened from napari's menu.
 
 from __future__ import annotations
 
+import gc
+
 from napari.components import ViewerModel
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 from quick_napari import draw_no_thumbnails
+from reused_viewer import Connections
 
 from conftest import Person, wait_until_idle
 from napari_melanoma.ui.lesion.dock import LesionDock
@@ -50,11 +53,14 @@ def open_dock(main, viewer, client=None):
 
 
 def viewer(client, monkeypatch):
-    """An empty viewer without a window."""
+    """An empty viewer without a window; what a closed dock leaves connected to it is an error."""
     draw_no_thumbnails(monkeypatch)
     made = ViewerModel()
+    connections = Connections(made)
     yield made
-    left = [callback for callback in made.mouse_drag_callbacks if "napari_melanoma" in callback.__module__]
+    if connections.added():
+        gc.collect()
+    left = connections.added()
     assert not left, f"left in the viewer: {left}"
 
 
@@ -64,7 +70,6 @@ def stage(viewer, nothing_left):
     main.setCentralWidget(QWidget())
     main.resize(*WINDOW_SIZE)
     yield main
-    viewer.layers.clear()
     main.hide()
     main.deleteLater()
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)

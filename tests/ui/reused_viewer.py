@@ -40,7 +40,7 @@ class ReusedViewer:
             self.close()
             self._make(is_shown, qtbot)
         # Anew for each test: every viewer model of other tests stays connected to napari's settings.
-        self._callbacks = {path: emitter.callbacks for path, emitter in self._emitters()}
+        self._connections = Connections(self._viewer)
         if not is_drawn:
             leave_out_drawing(self._patches_of_test.enter_context(pytest.MonkeyPatch.context()))
         return self._viewer
@@ -77,7 +77,6 @@ class ReusedViewer:
         self._docks = self._window.findChildren(QDockWidget)
         self._arrangement, self._size = self._window.saveState(), self._window.size()
         self._values = {path: copy(value) for path, _, _, value in self._state()}
-        self._keys = set(self._viewer.keymap)
         self._old_extras = self._extras()
 
     def empty(self):
@@ -115,8 +114,6 @@ class ReusedViewer:
     def _restore(self):
         for path, model, name, value in self._state():
             old = self._values[path]
-            if name.endswith("_callbacks"):
-                continue  # a dock removes its own
             if isinstance(value, list):
                 value[:] = old
             elif not _is_same(value, old):
@@ -135,16 +132,13 @@ class ReusedViewer:
         theme = get_settings().appearance.events.theme
         for callback in theme.callbacks:
             owner = callback[0]() if isinstance(callback, tuple) else callback
-            is_own = callback in self._callbacks["settings.appearance.theme"]
+            is_own = callback in self._connections.callbacks["settings.appearance.theme"]
             if isinstance(owner, EventEmitter) and _is_canvas_or_gone(owner.source) and not is_own:
                 theme.disconnect(callback)
 
     def _left(self):
         left = [f"{path}: {value}" for path, _, _, value in self._state() if not _is_same(value, self._values[path])]
-        for path, emitter in self._emitters():
-            old = {_key_of(callback) for callback in self._callbacks[path]}
-            left += [f"{path}: {one}" for one in emitter.callbacks if _key_of(one) not in old and not _is_harmless(one)]
-        left += [f"key {key}" for key in self._viewer.keymap if key not in self._keys]
+        left += self._connections.added()
         left += [f"layer {layer.name}" for layer in self._viewer.layers]
         return left + [one.objectName() or one for one in self._extras() if one not in self._old_extras]
 
@@ -153,28 +147,11 @@ class ReusedViewer:
         found = [one for kind in (QDialog, QShortcut) for one in self._window.findChildren(kind)]
         return [one for one in found if not type(one).__module__.startswith("napari.")]
 
-    def _models(self):
-        from napari.settings import get_settings
-
-        return (*_models_of(self._viewer, "viewer"), *_models_of(get_settings(), "settings"))
-
     def _state(self):
         """Yield path, model, name and value of everything that a test may set in the viewer or in napari's settings."""
-        for path, model in self._models():
-            for name in type(model).model_fields:
-                value = getattr(model, name)
-                if name not in NOT_RESTORED and not isinstance(value, EventedModel | EventedDict):
-                    yield f"{path}.{name}", model, name, value
-
-    def _emitters(self):
-        """Yield path and event emitter of the parts of the viewer and of napari's settings."""
-        from napari._qt.qt_main_window import _themes
-
-        layers = self._viewer.layers
-        for path, source in (*self._models(), ("layers", layers), ("selection", layers.selection), ("themes", _themes)):
-            yield path, source.events
-            for name, emitter in source.events.emitters.items():
-                yield f"{path}.{name}", emitter
+        for path, model, name, value in _values_of(self._viewer):
+            if name not in NOT_RESTORED and not _holds_callbacks(name):  # of these, a dock removes its own
+                yield path, model, name, value
 
     def discard(self):
         """Close the viewer of a test that failed."""
@@ -190,7 +167,7 @@ class ReusedViewer:
         with patch.object(self._window, "_save_current_window_settings"), suppress(RuntimeError):  # if it is deleted
             self._viewer.close()
         self._viewer = self._window = self._docks = self._old_extras = None
-        self._values = self._keys = self._callbacks = None
+        self._values = self._connections = None
         self._patches_of_test.close()
         self._patches.close()
         gc.unfreeze()
@@ -199,6 +176,26 @@ class ReusedViewer:
         left = len(QtViewer._instances)
         QtViewer._instances.clear()
         assert left == 0, "a closed viewer is still in memory"
+
+
+class Connections:
+    """Callbacks and keys of a viewer, its parts and napari's settings when this was created, and those added since."""
+
+    def __init__(self, viewer):
+        self._viewer = viewer
+        self.callbacks = {path: emitter.callbacks for path, emitter in _emitters_of(viewer)}
+        self._lists = {path: list(found) for path, found in _callback_lists_of(viewer)}
+        self._keys = set(viewer.keymap)
+
+    def added(self):
+        """Return descriptions of callbacks and keys that were added and not removed."""
+        found = [f"key {key}" for key in self._viewer.keymap if key not in self._keys]
+        for path, callbacks in _callback_lists_of(self._viewer):
+            found += [f"{path}: {one}" for one in callbacks if one not in self._lists[path]]
+        for path, emitter in _emitters_of(self._viewer):
+            old = {_key_of(callback) for callback in self.callbacks[path]}
+            found += [f"{path}: {one}" for one in emitter.callbacks if not (_key_of(one) in old or _is_harmless(one))]
+        return found
 
 
 def _no_console():
@@ -213,6 +210,43 @@ def _models_of(model, path):
     for name in type(model).model_fields:
         for key, part in _parts_of(getattr(model, name)).items():
             yield from _models_of(part, f"{path}.{name}.{key}".rstrip("."))
+
+
+def _models_with_settings(viewer):
+    """Yield path and model of the viewer and its parts, and of napari's settings."""
+    from napari.settings import get_settings
+
+    yield from _models_of(viewer, "viewer")
+    yield from _models_of(get_settings(), "settings")
+
+
+def _values_of(viewer):
+    """Yield path, model, name and plain value of all models."""
+    for path, model in _models_with_settings(viewer):
+        for name in type(model).model_fields:
+            value = getattr(model, name)
+            if not isinstance(value, EventedModel | EventedDict):
+                yield f"{path}.{name}", model, name, value
+
+
+def _callback_lists_of(viewer):
+    """Yield path and list of the callbacks of the mouse."""
+    return ((path, value) for path, _, name, value in _values_of(viewer) if _holds_callbacks(name))
+
+
+def _holds_callbacks(name):
+    return name.endswith("_callbacks")
+
+
+def _emitters_of(viewer):
+    """Yield path and event emitter of the parts of the viewer and of napari's settings."""
+    from napari._qt.qt_main_window import _themes
+
+    parts = (("layers", viewer.layers), ("selection", viewer.layers.selection), ("themes", _themes))
+    for path, source in (*_models_with_settings(viewer), *parts):
+        yield path, source.events
+        for name, emitter in source.events.emitters.items():
+            yield f"{path}.{name}", emitter
 
 
 def _parts_of(value):
