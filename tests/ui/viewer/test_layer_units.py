@@ -82,6 +82,7 @@ def warnings():
 def draw(viewer):
     """Let napari compare the units of the layers, as it does when it draws a layer that is new or has other units."""
     canvas = viewer.window._qt_viewer.canvas
+    assert hasattr(canvas, "_needs_world_units_update"), "napari compares units in another way"
     canvas._needs_world_units_update = True  # a hidden viewer has no visuals that would set it
     canvas.on_draw()
 
@@ -121,6 +122,14 @@ def analyses(someone):
 
 def kinds(viewer):
     return {str(unit) for layer in viewer.layers for unit in layer.units[-2:]}
+
+
+def test_mixed_units_give_a_warning_without_a_dock(viewer):
+    notification_manager.records.clear()
+    viewer.add_points(np.zeros((1, 2)), units=("um", "um"))
+    viewer.add_points(np.zeros((1, 2)))
+    draw(viewer)
+    assert len(warnings()) == 1
 
 
 def test_a_mixed_session_gives_no_warning_and_no_wrong_scale_bar(shown_docks, tmp_path):
