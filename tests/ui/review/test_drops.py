@@ -83,6 +83,7 @@ def review(client, viewer, stage, qtbot, tmp_path, monkeypatch):
     wait_until_idle(qtbot, made)
 
 
+@pytest.mark.both_qts
 def test_only_dropped_photographs_are_rated(review, tmp_path, qtbot):
     # A text file is refused, and nothing is rated.
     (tmp_path / "notes.txt").write_text("no photograph")
