@@ -161,7 +161,14 @@ def test_a_click_selects_a_lesion(person, qapp):
     assert person.viewer.mouse_drag_callbacks == callbacks
 
 
-def test_the_roi_follows_its_options_and_the_scale_the_ruler_and_a_stroke_during_an_analysis_is_kept(analyzed, qtbot):
+def test_roi_scale_and_mask_are_changed_after_an_analysis(analyzed, qtbot):
+    check_roi_options(analyzed, qtbot)
+    check_ruler(analyzed)
+    check_stroke_during_analysis(analyzed, qtbot)
+
+
+def check_roi_options(analyzed, qtbot):
+    """The ROI follows its options, and the mask its threshold."""
     box = analyzed.lesion.result.roi.box
     analyzed.finds(QDoubleSpinBox, "margin").setValue(50)
     analyzed.finds(QSpinBox, "side").setValue(64)
@@ -175,7 +182,10 @@ def test_the_roi_follows_its_options_and_the_scale_the_ruler_and_a_stroke_during
     analyzed.clicks("threshold_reset")
     qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.5, timeout=PATIENCE_MS)
     assert analyzed.dock.options().threshold is None
-    # The ruler sets the scale of all layers.
+
+
+def check_ruler(analyzed):
+    """The ruler sets the scale of all layers."""
     analyzed.clicks("ruler")
     line = analyzed.layer("ruler")
     assert line.mode == "add_line"
@@ -199,7 +209,10 @@ def test_the_roi_follows_its_options_and_the_scale_the_ruler_and_a_stroke_during
     analyzed.waits()
     assert np.allclose(analyzed.layer("mask").scale, (1, 1))
     assert "area_mm2" not in analyzed.lesion.result.measurements
-    # A stroke during an analysis is kept.
+
+
+def check_stroke_during_analysis(analyzed, qtbot):
+    """A stroke during an analysis is kept."""
     analyzed.dock.model.model = "slow-1"
     analyzed.clicks("primary")
     qtbot.waitUntil(lambda: "Finding the lesion" in analyzed.dock.status.text, timeout=PATIENCE_MS)

@@ -79,8 +79,16 @@ def analyzed(person, name="mole", **options):
     return image
 
 
-def test_an_analyzed_photograph_gets_a_prediction_that_follows_the_patient_data(person):
+def test_a_prediction_with_patient_data(person):
     analyzed(person)
+    check_prediction(person)
+    check_patient_data(person)
+    check_case(person)
+    check_hidden_photograph(person)
+
+
+def check_prediction(person):
+    """An analyzed photograph gets a prediction."""
     before = prediction_of(person)
     assert before.provenance["verb"] == "classify"
     low, high = before.interval
@@ -92,7 +100,11 @@ def test_an_analyzed_photograph_gets_a_prediction_that_follows_the_patient_data(
     assert person.dock.prediction_section.nearest.topLevelItemCount() == 3
     assert text_of(person, "answer_validity") == ""
     assert person.dock.prediction_section.verdict.isVisibleTo(person.dock)
-    # Patient data change it without a new forward pass.
+
+
+def check_patient_data(person):
+    """Patient data change the prediction without a new forward pass."""
+    before = prediction_of(person)
     types(person, "80")
     after = prediction_of(person)
     assert after.probability > before.probability + 0.1
@@ -110,7 +122,10 @@ def test_an_analyzed_photograph_gets_a_prediction_that_follows_the_patient_data(
     assert "expected a number from 0 to 120" in text_of(person, "patient_age_fault")
     assert prediction_of(person).probability == pytest.approx(before.probability)
     types(person, "")
-    # A case fills the form, and its values can be edited.
+
+
+def check_case(person):
+    """A case fills the form, and its values can be edited."""
     identity = person.dock.picker.identity
     filling = person.dock.prediction_controller.patient_data
     filling.set_case(identity, "P-0042", {"age": "30", "sex": "female"})
@@ -127,7 +142,10 @@ def test_an_analyzed_photograph_gets_a_prediction_that_follows_the_patient_data(
     person.clicks("form_back")
     person.waits()
     assert person.dock.patient.row == {"age": "31", "sex": "male"}
-    # Results of a hidden photograph are hidden.
+
+
+def check_hidden_photograph(person):
+    """Results of a hidden photograph are hidden."""
     image, dock = person.viewer.layers["mole"], person.dock
     parts = (dock.prediction_section.classes, dock.table, dock.mask_controls)
     for show_again in (
@@ -295,18 +313,28 @@ def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
     second.deleteLater()
 
 
-def test_a_worker_that_stopped_is_restarted_and_a_slow_prediction_can_be_canceled(person, models, client, qtbot):
+def test_predictions_can_be_interrupted(person, models, client, qtbot):
     add_classifier(models, "slow-model")
     analyzed(person)
     person.dock.classifier.refresh()
-    # A worker that stopped is restarted.
+    check_restart(person, client, qtbot)
+    check_cancel(person, qtbot)
+    check_removed_photograph(person)
+    check_closed_dock(person, qtbot)
+
+
+def check_restart(person, client, qtbot):
+    """A worker that stopped is restarted."""
     first = prediction_of(person)
     os.kill(client.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
     qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
     types(person, "80")
     assert prediction_of(person).provenance["pid"] != first.provenance["pid"]
     assert prediction_of(person).probability > first.probability
-    # A prediction is canceled by the user.
+
+
+def check_cancel(person, qtbot):
+    """The user can cancel a prediction."""
     chooses_model(person, "slow-model", wait=False)
     qtbot.waitUntil(lambda: "Loading the model" in person.dock.status.text, timeout=PATIENCE_MS)
     person.clicks("cancel")
@@ -314,14 +342,20 @@ def test_a_worker_that_stopped_is_restarted_and_a_slow_prediction_can_be_cancele
     assert "There is no prediction for this lesion" in text_of(person, "answer_hint")
     chooses_model(person, "melanoma-test")
     assert prediction_of(person) is not None
-    # The photograph is removed during its prediction.
+
+
+def check_removed_photograph(person):
+    """The photograph can be removed during its prediction."""
     chooses_model(person, "slow-model", wait=False)
     person.viewer.layers.remove(person.viewer.layers["mole"])
     person.dock.prediction_controller.queue.cancel()
     person.waits()
     assert person.dock.welcome.isVisibleTo(person.dock)
     person.viewer.layers.clear()
-    # The dock is closed during a prediction.
+
+
+def check_closed_dock(person, qtbot):
+    """The dock can be closed during a prediction."""
     chooses_model(person, "melanoma-test")
     analyzed(person)
     chooses_model(person, "slow-model", wait=False)
