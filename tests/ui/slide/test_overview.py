@@ -141,7 +141,15 @@ def check_records(visitor, patch):
     assert (seen(visitor) >= area).all()
 
 
-def test_settled_views_are_recorded_unless_the_window_is_in_the_background_or_it_is_off(visitor, user, monkeypatch):
+def test_visited_areas_are_recorded_and_cleared(visitor, user, monkeypatch):
+    check_pauses(visitor, monkeypatch)
+    check_clearing(visitor, user)
+    with monkeypatch.context() as patch:
+        check_records(visitor, patch)
+
+
+def check_pauses(visitor, monkeypatch):
+    """Nothing is recorded while the window is in the background, or while the box is not checked."""
     with monkeypatch.context() as patch:
         patch.setattr(QApplication, "activeWindow", lambda: None)
         looks_at(visitor, 200, 400, 40)
@@ -154,9 +162,11 @@ def test_settled_views_are_recorded_unless_the_window_is_in_the_background_or_it
     assert seen(visitor).any()
     visitor.finds(QCheckBox, "visited_shown").click()
     assert visitor.overview._visited is None
-
-    # The visited area can be cleared.
     visitor.finds(QCheckBox, "visited_shown").click()
+
+
+def check_clearing(visitor, user):
+    """Clearing also deletes the stored area."""
     looks_at(visitor, 200, 400, 40)
     assert seen(visitor).any()
     visitor.dock.hide()
@@ -166,8 +176,6 @@ def test_settled_views_are_recorded_unless_the_window_is_in_the_background_or_it
     assert not seen(visitor).any()
     assert not file.exists()
     assert not visitor.finds(QToolButton, "visited_clear").isEnabled()
-    with monkeypatch.context() as patch:
-        check_records(visitor, patch)
 
 
 def test_higher_magnifications_are_drawn_darker():
