@@ -160,9 +160,23 @@ def ours(content):
     return any(isinstance(child, DockPlacement) for child in content.children())
 
 
+def orders_at(size):
+    """Return half of the orders: the even permutations at one size, and the odd ones at the other.
+
+    In each half, any three docks are opened first in any order.
+    """
+    is_half_even = size == SIZES["laptop"]
+    return [order for order in itertools.permutations(DOCKS) if is_even(order) == is_half_even]
+
+
+def is_even(order):
+    swapped = [DOCKS.index(first) > DOCKS.index(second) for first, second in itertools.combinations(order, 2)]
+    return sum(swapped) % 2 == 0
+
+
 def test_every_order_keeps_every_dock_within_reach(plain):
     wrong = {}
-    for order in list(itertools.permutations(DOCKS))[plain.size == SIZES["full HD"] :: 2]:  # each order at one size
+    for order in orders_at(plain.size):
         for number, name in enumerate(order, start=1):
             plain.opens_stand_in(name)
             if not plain.is_in_front(plain.frame(name)):
