@@ -296,7 +296,7 @@ def _read_known_rows(folder: Path) -> list[LesionRow]:
 
 def read_slide_lesion_rows(folder: Path) -> list[LesionRow]:
     """Read the lesions of an analyzed slide; raises for a table that cannot be read. Unknown probabilities are NaN."""
-    model = str((read_slide_result(folder).get("model") or {}).get("name", ""))
+    model = _read_model_name(folder)
     return [
         LesionRow(
             slide=folder,
@@ -311,8 +311,14 @@ def read_slide_lesion_rows(folder: Path) -> list[LesionRow]:
     ]
 
 
+def _read_model_name(folder: Path) -> str:
+    """Read which model analyzed a slide; empty if it is unknown."""
+    return str((read_slide_result(folder).get("model") or {}).get("name", ""))
+
+
 def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[LesionRow, ...]:
-    """Convert lesions to rows, rounded as in their table, so that equal values stay equal; without the model name."""
+    """Convert the lesions of a slide to rows, rounded as in their table, so that equal values stay equal."""
+    model = _read_model_name(folder)
 
     def rounded(value: float | None) -> float:
         return float(format_cell(value) or math.nan)
@@ -320,7 +326,7 @@ def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[Lesio
     return tuple(
         LesionRow(
             folder,
-            "",
+            model,
             one.index,
             one.label,
             rounded(one.area_px),

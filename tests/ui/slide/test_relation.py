@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 
@@ -77,6 +78,7 @@ def test_interval_of_all_slides_is_over_slides(analysed):
     assert "8 lesions of 4 slides" in text
     assert text.startswith("Spearman 1.00")
     assert "over slides" in text
+    assert "different models" not in text
     assert sum(mark.index is None for mark in plot.marks) == 6
     foreign = next(mark for mark in plot.marks if mark.index is None)
     dock.lesion_table.clearSelection()
@@ -90,7 +92,8 @@ def test_slides_without_a_pixel_size_are_left_out(analysed):
     for number, scaled in enumerate((True, False)):
         folder = dock.run_manager.root / f"other{number}"
         folder.mkdir()
-        shutil.copy(person.analysis.path / "result.json", folder / "result.json")
+        content = json.loads((person.analysis.path / "result.json").read_text())
+        (folder / "result.json").write_text(json.dumps({**content, "model": {**content["model"], "name": "other"}}))
         rows = read_table(person.analysis.path / "lesions.csv")
         write_table(folder / "lesions.csv", rows if scaled else [{**row, "area_mm2": ""} for row in rows])
     plot = opens_fold(person)
@@ -99,6 +102,7 @@ def test_slides_without_a_pixel_size_are_left_out(analysed):
     text = person.label_text("relation_words")
     assert "4 lesions of 2 slides" in text
     assert "2 lesions have no area in mm² and are left out" in text
+    assert "2 different models" in text  # that of the displayed slide, and that of all others
     assert len(plot.marks) == 4
     assert all("mm²" in mark.description for mark in plot.marks)
 

@@ -336,13 +336,13 @@ def _correlate(
     slides = [str(folder)] * len(own) + [str(one.slide) for one in others]
     comparable = select_comparable_lesions([*own, *others], slides)
     found = correlate_area_and_probability(comparable)
-    marks, models = list[LesionMark](), set[str]()
+    marks = list[LesionMark]()
     for one, slide in zip(comparable.lesions, comparable.slides, strict=True):
         if slide == str(folder):
             marks.append(_make_mark(one, comparable, "", one.index))
         else:
             marks.append(_make_mark(one, comparable, f" of {one.slide.name}", None))
-            models.add(one.model)
+    models: set[str] = set() if root is None else {one.model for one in comparable.lesions if one.model}
     count = len(set(comparable.slides)) if root is not None else None
     summary = describe_correlation(found, len(marks), count)
     if comparable.note:
