@@ -332,7 +332,7 @@ def test_classifiers_have_their_own_metrics(gate, run):
     assert (text(gate, "gate_new_ECE"), text(gate, "gate_new_sensitivity")) == ("0.040", "–")
     assert [change.values_text for change in gate._forest.changes] == ["0.800 → 0.850"]
     assert gate._image_panel.isHidden()
-    assert "test AUC 0.850, +0.050 to the old" in describe_result(read_run(run.path))
+    assert "test AUC 0.850 (+0.050 vs. old model)" in describe_result(read_run(run.path))
 
 
 def test_a_classifier_without_comparison_names_its_report(gate, run):

@@ -85,7 +85,7 @@ def test_runs_are_listed_with_their_figures_the_newest_first(listed, folder):
     assert [report.name for report in runs.reports] == ["run-3", "run-2", "run-1"]
     assert said(runs, 0) == "run-3, failed after epoch 3 of 20, 3 of 20 epochs · validation Jaccard 0.750"
     assert said(runs, 1) == "run-2, epoch 4 of 20, 3 of 20 epochs · validation Jaccard 0.750"
-    assert said(runs, 2).endswith("3 of 20 epochs · test Jaccard 0.863, +0.021 to the old · in use")
+    assert said(runs, 2).endswith("3 of 20 epochs · test Jaccard 0.863 (+0.021 vs. old model) · in use")
 
 
 # Look, Resume, Remove.

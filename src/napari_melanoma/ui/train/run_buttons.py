@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_melanoma.ui.train.run_text import STOPPING
+from napari_melanoma.ui.train.run_text import CANCELING
 from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PENDING_TEXT = {
     "pause": "pausing after this batch ...",
     "run": "continuing ...",
-    "cancel": STOPPING,
+    "cancel": CANCELING,
     "resume": "resuming ...",
 }
 BUTTON_PX = 60
@@ -116,7 +116,7 @@ class RunButtons(QWidget):
             if state == "queued"
             else "End the run after this batch; finished epochs are kept, and the run can be resumed"
         )
-        _set_button(self.cancel, cancellable, tip, STOPPING if active else reason)
+        _set_button(self.cancel, cancellable, tip, CANCELING if active else reason)
         resumable = self._report is not None and self._report.state.resumable
         reason = NO_RUN if not state else "The run has finished" if state == "finished" else "The run is active"
         tip = f"Continue {self._resume_point}"

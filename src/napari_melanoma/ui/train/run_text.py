@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.training.monitor import Monitor
 
-STOPPING = "stopping ..."
+CANCELING = "canceling ..."
 LOADING, WAITING = "loading the network", "waiting for the first step"
 BEFORE_LOADING = ("Decoding images", "Reading the files")
 
@@ -23,8 +23,8 @@ BEFORE_LOADING = ("Decoding images", "Reading the files")
 class RunActivity:
     """Facts about a run that its report does not contain.
 
-    ``last_event``: the last event about its activity; ``validation_images``: size of the validation set, or None;
-    ``active_seconds``: how long it was active.
+    ``last_event``: the last event of kind ``launched``, ``started`` or ``progress``; ``validation_images``: size of the
+    validation set, or None; ``active_seconds``: how long it was active.
     """
 
     last_event: Mapping[str, Any] = field(default_factory=dict)
@@ -43,13 +43,12 @@ class RunActivity:
 
 
 def describe_activity(report: RunReport, activity: RunActivity) -> str:
-    """Describe an activity that reports no events, such as loading the network; "" for others."""
+    """Describe what a run does while it reports no progress, such as loading the network; empty otherwise."""
     last_event = activity.last_event
     if str(report.state) == "starting":
         return LOADING
-    if str(report.state) != "running" or (parse_number(report.step, "time") or 0.0) >= (
-        parse_number(last_event, "time") or 0.0
-    ):
+    has_stepped_since = (parse_number(report.step, "time") or 0.0) >= (parse_number(last_event, "time") or 0.0)
+    if str(report.state) != "running" or has_stepped_since:
         return ""
     if last_event["kind"] == "started":
         return WAITING
@@ -68,7 +67,7 @@ def describe_state(report: RunReport, activity: RunActivity | None = None) -> st
     if state == "paused":
         return f"paused in {_describe_epoch(report)}" if report.step or report.metrics else "paused"
     if state == "cancelling":
-        return STOPPING
+        return CANCELING
     if state == "finished":
         return f"finished: {_describe_test_result(report) or describe_best_epoch(report, activity)}"
     return f"{_name_state(report)} {_describe_end(report)}"
@@ -92,6 +91,7 @@ def describe_details(report: RunReport, activity: RunActivity | None = None) -> 
 
 def is_training(report: RunReport) -> bool:
     """Return whether an active run is training its epochs, not preparing or finishing."""
+    # While training, the message is such as "Epoch 4 of 20."; otherwise it is that of the last progress event.
     return not report.message or report.message.startswith("Epoch ")
 
 
@@ -117,14 +117,17 @@ def _describe_test_result(report: RunReport) -> str:
 
 
 def _describe_validation_result(report: RunReport, activity: RunActivity) -> str:
-    """Describe the validation result of the curves next to that of the comparison."""
+    """Describe the best validation result, which differs from the test result shown before it.
+
+    Empty without a comparison.
+    """
     if not _describe_test_result(report) or find_best_row(report.metrics, report.monitor) is None:
         return ""
     return f" During training, at the network's input size without refinement: {describe_best_epoch(report, activity)}."
 
 
 def find_best_row(metrics: Sequence[Mapping[str, Any]], monitor: Monitor) -> Mapping[str, Any] | None:
-    """Find the epoch with the best value of a measure, of equals that with the smallest validation loss."""
+    """Return the epoch with the best value; ties are decided by the smaller validation loss."""
     name = monitor.name
     measured = [
         row for row in metrics if parse_number(row, name) is not None and parse_number(row, "epoch") is not None
@@ -201,17 +204,17 @@ def describe_state_briefly(report: RunReport) -> str:
 
 def _name_state(report: RunReport) -> str:
     """Name a state for users; the stored names have British spelling."""
-    return {"cancelled": "canceled", "cancelling": "canceling"}.get(str(report.state), str(report.state))
+    return {"cancelled": "canceled", "cancelling": CANCELING}.get(str(report.state), str(report.state))
 
 
 def describe_result(report: RunReport) -> str:
-    """Describe the result of a run in one line, such as ``20 of 20 epochs · test Jaccard 0.863, +0.021 to the old``."""
+    """Describe the result of a run, such as ``20 of 20 epochs · test Jaccard 0.863 (+0.021 vs. old model)``."""
     epochs = f"{report.epoch} of {report.epochs} epochs" if report.epochs else f"{report.epoch} epochs"
     parts = [epochs if report.epoch or not report.state.active else ""]
     found = report.comparison
     if found is not None and found.decisive is not None:
         _, new, change = found.decisive
-        parts.append(f"test {MONITORS[found.task].title} {new.mean:.3f}, {change.mean:+.3f} to the old")
+        parts.append(f"test {MONITORS[found.task].title} {new.mean:.3f} ({change.mean:+.3f} vs. old model)")
     elif report.best is not None:
         parts.append(f"validation {report.monitor.title} {report.best:.3f}")
     if report.activated_as is not None:
