@@ -43,7 +43,10 @@ TIP = "Each mark is a lesion. Select one with a click or the arrow keys; gray ma
 
 @dataclass(frozen=True)
 class LesionMark:
-    """A lesion in the plot; ``index``: its number if it is of the displayed slide."""
+    """A lesion in the plot.
+
+    ``index``: number of the lesion on the displayed slide; None for lesions of other slides.
+    """
 
     area: float
     probability: float
@@ -63,13 +66,18 @@ class LesionScatterPlot(QWidget):
         self._icons = icons
         self.marks: tuple[LesionMark, ...] = ()
         self._unit, self._selected = "mm²", frozenset[int]()
+        self._logarithmic, self._area_limits = False, find_area_limits((), logarithmic=False)
         self.setFixedHeight(HEIGHT_PX)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         icons.changed.connect(self.update)
 
     def show_marks(self, marks: Sequence[LesionMark], unit: str) -> None:
         """Plot lesions; ``unit``: of their areas."""
+        # Marks of the displayed slide last: they are drawn on top.
         self.marks, self._unit = tuple(sorted(marks, key=lambda mark: mark.index is not None)), unit
+        areas = [mark.area for mark in marks]
+        self._logarithmic = uses_log_axis(areas)
+        self._area_limits = find_area_limits(areas, logarithmic=self._logarithmic)
         self.setAccessibleDescription("; ".join(mark.description for mark in self.marks if mark.index is not None))
         self.update()
 
@@ -80,9 +88,8 @@ class LesionScatterPlot(QWidget):
 
     def mark_position(self, mark: LesionMark) -> QPointF:
         """Return the position of a mark in the widget."""
-        axis, low, high = self._axis, *self._area_limits
-        share = (self._scale_area(mark.area) - low) / (high - low)
-        return QPointF(axis.left() + share * axis.width(), axis.bottom() - mark.probability * axis.height())
+        plot = self._plot_rect
+        return QPointF(self._area_to_x(mark.area), plot.bottom() - mark.probability * plot.height())
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Prefer the width of a dock."""
@@ -102,6 +109,7 @@ class LesionScatterPlot(QWidget):
             super().keyPressEvent(event)
             return
         step = steps[Qt.Key(event.key())]
+        # If none is selected, the right key selects the smallest lesion and the left key the largest.
         index = next((i for i, mark in enumerate(own) if mark.index in self._selected), -1 if step > 0 else 0)
         self.mark_clicked.emit(own[(index + step) % len(own)].index)
 
@@ -125,29 +133,29 @@ class LesionScatterPlot(QWidget):
             self._draw_mark(painter, mark)
 
     def _draw_axes(self, painter: QPainter) -> None:
-        palette, axis = self._icons.palette, self._axis
+        palette, plot = self._icons.palette, self._plot_rect
         painter.setPen(QPen(QColor(palette.highlight), 1))
-        painter.drawLine(axis.bottomLeft(), axis.bottomRight())
-        painter.drawLine(axis.bottomLeft(), axis.topLeft())
+        painter.drawLine(plot.bottomLeft(), plot.bottomRight())
+        painter.drawLine(plot.bottomLeft(), plot.topLeft())
         middle, right = Qt.AlignmentFlag.AlignVCenter, Qt.AlignmentFlag.AlignRight
         painter.setPen(QColor(palette.text))
         for value in (0.0, 0.5, 1.0):
-            y = axis.bottom() - value * axis.height()
+            y = plot.bottom() - value * plot.height()
             painter.drawText(QRectF(0, y - 8, LEFT_PX - 6, 16), right | middle, f"{value:g}")
         for value, x in self._ticks():
             left = min(max(0.0, x - 30), self.width() - 60.0)
-            painter.drawText(QRectF(left, axis.bottom() + 2, 60, 14), Qt.AlignmentFlag.AlignCenter, f"{value:.3g}")
+            painter.drawText(QRectF(left, plot.bottom() + 2, 60, 14), Qt.AlignmentFlag.AlignCenter, f"{value:.3g}")
         painter.setPen(QColor(palette.faint))
-        below = QRectF(LEFT_PX, self.height() - 15, axis.width(), 14)
+        below = QRectF(LEFT_PX, self.height() - 15, plot.width(), 14)
         painter.drawText(below, Qt.AlignmentFlag.AlignCenter, f"area, {self._unit}")
         painter.save()
-        painter.translate(9, axis.center().y())
+        painter.translate(9, plot.center().y())
         painter.rotate(-90)
         painter.drawText(QRectF(-80, -8, 160, 14), Qt.AlignmentFlag.AlignCenter, "probability")
         painter.restore()
 
     def _draw_mark(self, painter: QPainter, mark: LesionMark) -> None:
-        """Draw a disk if malignant, a square if benign, gray if of another slide; a ring if selected."""
+        """Draw a mark: a disk for malignant, a square for benign; gray for other slides; with a ring if selected."""
         palette, at = self._icons.palette, self.mark_position(mark)
         pair = MALIGNANT if mark.malignant else BENIGN
         color = QColor(palette.highlight if mark.index is None else pair[0] if palette.dark else pair[1])
@@ -165,9 +173,8 @@ class LesionScatterPlot(QWidget):
 
     def _ticks(self) -> list[tuple[float, float]]:
         """Return the tick values of the area axis with their positions."""
-        low, high = self._area_limits
-        axis, areas = self._axis, choose_ticks(low, high, logarithmic=self._logarithmic)
-        return [(area, axis.left() + (self._scale_area(area) - low) / (high - low) * axis.width()) for area in areas]
+        areas = choose_ticks(*self._area_limits, logarithmic=self._logarithmic)
+        return [(area, self._area_to_x(area)) for area in areas]
 
     def _find_mark(self, point: QPointF) -> LesionMark | None:
         """Return the nearest mark within reach, preferring those of the displayed slide."""
@@ -176,35 +183,38 @@ class LesionScatterPlot(QWidget):
         return min(near, key=lambda one: one[:2])[2] if near else None
 
     @property
-    def _axis(self) -> QRectF:
-        """Rectangle of the plot area."""
+    def _plot_rect(self) -> QRectF:
+        """The rectangle that the axes enclose."""
         wide, high = self.width() - LEFT_PX - MARGIN_PX, self.height() - BOTTOM_PX - MARGIN_PX
         return QRectF(LEFT_PX, MARGIN_PX, max(10, wide), high)
 
-    @property
-    def _logarithmic(self) -> bool:
-        return uses_log_axis([mark.area for mark in self.marks])
+    def _area_to_x(self, area: float) -> float:
+        """Return the position of an area along the horizontal axis."""
+        plot, (low, high) = self._plot_rect, self._area_limits
+        value = math.log10(area) if self._logarithmic else area
+        return plot.left() + (value - low) / (high - low) * plot.width()
 
-    def _scale_area(self, area: float) -> float:
-        return math.log10(area) if self._logarithmic else area
 
-    @property
-    def _area_limits(self) -> tuple[float, float]:
-        """Limits of the area axis in its own scale."""
-        areas = [mark.area for mark in self.marks] or [0.0, 1.0]
-        if not self._logarithmic:
-            return 0.0, 1.08 * max(areas)
-        low, high = math.log10(min(areas)), math.log10(max(areas))
-        return low - 0.05 * (high - low), high + 0.05 * (high - low)
+def find_area_limits(areas: Sequence[float], *, logarithmic: bool) -> tuple[float, float]:
+    """Return the limits of the axis of lesion areas: log10 values if it is logarithmic."""
+    if not logarithmic:
+        return 0.0, 1.08 * max(areas, default=1.0)
+    low, high = math.log10(min(areas)), math.log10(max(areas))
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
 def choose_ticks(low: float, high: float, *, logarithmic: bool) -> list[float]:
-    """Choose two to five tick values, each 1, 2 or 5 times a power of ten; on a logarithmic axis up to six."""
+    """Choose tick values between the limits of an axis.
+
+    On a linear axis, which starts at 0: two to five multiples of 1, 2 or 5 times a power of ten. On a logarithmic axis,
+    whose limits are log10 values: at most five powers of ten, possibly only one.
+    """
     if logarithmic:
         tens = [10.0**power for power in range(math.ceil(low), math.floor(high) + 1)]
-        return tens[:: -(-len(tens) // MAX_TICKS) or 1]
+        return tens[:: -(-len(tens) // MAX_TICKS) or 1]  # every n-th, n rounded up so that at most MAX_TICKS remain
     rough = (high - low) / (MAX_TICKS - 1)
     power = 10.0 ** math.floor(math.log10(rough))
+    # Tolerances: rounding errors must not lead to a larger step, or drop the tick at the upper limit.
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     return [number * step for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
 
@@ -216,12 +226,15 @@ def _distance(one: QPointF, other: QPointF) -> float:
 NO_LESIONS = "No lesions yet. Analyze the slide first."
 HIDDEN_TEXT = f"Not valid: see the reason above. Press '{SHOW_NUMBER}' there to show the correlation."
 ALL_SLIDES = "all slides in the results folder"
-ALL_SLIDES_TIP = "Include the lesions of all slides analyzed there; the interval is then computed over slides"
+ALL_SLIDES_TIP = (
+    "Include the lesions of all slides in this folder; "
+    "the interval is then based on differences between slides, not lesions"
+)
 
 
 @dataclass(frozen=True)
 class AreaCorrelation:
-    """Correlation in words, and the marks with the unit of their areas."""
+    """Content of the section: summary text, marks, and the unit of their areas."""
 
     summary: str
     marks: tuple[LesionMark, ...]
@@ -254,7 +267,7 @@ class CorrelationView(QWidget):
 
 
 class LesionCorrelationSection(QObject):
-    """Update the correlation with the lesions while the section is open, in a background thread."""
+    """Compute the correlation in a background thread whenever the lesions change, while the section is open."""
 
     def __init__(
         self,
@@ -331,17 +344,18 @@ def _correlate(
 
     own = lesions if root is None else lesions_to_rows(folder, lesions)
     rows = () if root is None else read_lesion_rows(root)
+    # ``folder`` may be that of a view, which lies in the folder of its slide: both are of the displayed slide.
     others = [one for one in rows if one.slide not in (folder, *folder.parents)]
     run.check()
     slides = [str(folder)] * len(own) + [str(one.slide) for one in others]
     comparable = select_comparable_lesions([*own, *others], slides)
     found = correlate_area_and_probability(comparable)
-    marks = list[LesionMark]()
-    for one, slide in zip(comparable.lesions, comparable.slides, strict=True):
-        if slide == str(folder):
-            marks.append(_make_mark(one, comparable, "", one.index))
-        else:
-            marks.append(_make_mark(one, comparable, f" of {one.slide.name}", None))
+    marks = [
+        _make_mark(one, comparable, "", one.index)
+        if slide == str(folder)
+        else _make_mark(one, comparable, f" of {one.slide.name}", None)
+        for one, slide in zip(comparable.lesions, comparable.slides, strict=True)
+    ]
     models: set[str] = set() if root is None else {one.model for one in comparable.lesions if one.model}
     count = len(set(comparable.slides)) if root is not None else None
     summary = describe_correlation(found, len(marks), count)
@@ -355,6 +369,6 @@ def _correlate(
 def _make_mark(lesion: Any, comparable: ComparableLesions[Any], where: str, index: int | None) -> LesionMark:  # noqa: ANN401 - a lesion, or a row
     area = comparable.area(lesion)
     unit = "mm²" if comparable.in_mm2 else "px"
-    probability = f"p {class_of_probability(lesion.label)} {lesion.probability:.2f}"
+    probability = f"probability of {class_of_probability(lesion.label)} {lesion.probability:.2f}"
     description = f"lesion {lesion.index}{where}: {area:.3g} {unit}, {probability}"
     return LesionMark(area, float(lesion.probability), lesion.label != "benign", description, index)
