@@ -1,4 +1,4 @@
-"""Start, resume and detach the analysis of a slide or region, its panel, and the choice between the results."""
+"""Start, resume, detach and follow the analysis of a slide or of the view, and switch between the results of both."""
 
 from __future__ import annotations
 
@@ -51,8 +51,10 @@ DETACHED_MESSAGE = "The analysis continues in the background. Press Analyze or r
 class SlideAnalysisController(QObject):
     """Pass the user's requests to the run manager, and show the state of the run.
 
-    ``view_chosen``: the view (or the whole slide) is about to be analyzed. ``started``: the region of the analysis that
-    runs now; None for the whole slide. ``not_started``: the previous results are shown again.
+    ``view_chosen``: whether the view, not the whole slide, is about to be analyzed. ``started``: the region of the
+    displayed slide that is being analyzed; None for the whole slide. ``not_started``: the user declined or the start
+    failed, so the previous results must be shown again. ``detached``: the user hid the progress of an analysis, which
+    continues.
     """
 
     view_chosen = Signal(bool)
@@ -92,24 +94,27 @@ class SlideAnalysisController(QObject):
             return
         self.view_chosen.emit(view)
         context.settings.set("slide/model", request.options.model)
-        if context.result_location is not None:  # differs from that of the request if the view was chosen
+        if context.result_location is not None:  # not that of the request if ``view_chosen`` switched the results
             self._start(replace(request, location=context.result_location), "Starting ...")
 
     def _confirm_replacing_edits(self, name: str) -> bool:
-        """Ask before an analysis detects again the lesions that were drawn or changed by hand."""
-        question = f"Detect the lesions of '{name}' again?"
-        details = "Lesions that you drew or changed are backed up in a file next to the results."
+        """Return whether the user agrees to replace lesions that were drawn or edited."""
+        question = f"Replace your lesions of '{name}'?"
+        details = (
+            "The analysis detects the lesions again and replaces those that you drew or edited. "
+            "A backup is saved next to the results."
+        )
         box = create_question(self._context.dock, "replace_lesions", question, details, "Slide")
-        box.addButton("Detect again", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
+        box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         pressed = exec_question(box)
         return pressed is not None and pressed.objectName() == "replace"
 
     def _on_resume(self) -> None:
         """Resume with the options of the run, whatever the controls show now."""
-        slide, location, status = self._context.slide, self._context.result_location, self._run_panel.run_status
-        if slide is not None and location is not None and status is not None:
-            options = status.run.options or self._make_options(slide.info)
+        slide, location, report = self._context.slide, self._context.result_location, self._run_panel.report
+        if slide is not None and location is not None and report is not None:
+            options = report.run.options or self._make_options(slide.info)
             self._start(SlideAnalysisRequest(slide.info, location, options), "Resuming ...")
 
     def _start(self, request: SlideAnalysisRequest, message: str) -> None:
@@ -146,6 +151,7 @@ class SlideAnalysisController(QObject):
         self._requested_options = None
 
     def _on_failed(self, _: Exception) -> None:
+        # Only recorded: ``changed`` follows once the start has ended, and other tasks of the manager may fail as well.
         self._failed = self._requested_options is not None
 
     def _on_changed(self) -> None:
@@ -165,14 +171,20 @@ class SlideAnalysisController(QObject):
 
 
 Region = tuple[int, int, int, int]
-FRAME_COLOR, LINES_PER_SLIDE = "cyan", 400  # line width is the longer side of the slide divided by this
-CHOICES = ("the whole slide", "the view")
-TIP = "Which results are shown; both are stored separately"
+FRAME_COLOR = "cyan"
+FRAME_WIDTH_DIVISOR = 400  # the line width is the longer side of the slide divided by this
+RESULT_CHOICES = ("the whole slide", "the view")
+RESULTS_TIP = "Which results are shown; both are stored separately"
 NOT_IN_VIEW = "no part of the slide is in view: move the view to the slide, or analyze the whole slide."
 
 
 class AnalysisRegionController(QObject):
-    """Switch between the results of the whole slide and of the view."""
+    """Switch between the results of the whole slide and of the view.
+
+    "The view" is the part of the slide that was visible when it was analyzed. ``results_switched``: other results were
+    chosen, so the displayed ones must be removed. ``changed``: the chosen results are being read; not emitted before an
+    analysis, which writes them first.
+    """
 
     results_switched = Signal()
     changed = Signal()
@@ -206,8 +218,8 @@ class AnalysisRegionController(QObject):
         if folder is not None and any(self._is_analyzed):
             self._run_panel.set_folder(folder)
 
-    def set_is_view(self, view: bool) -> None:
-        """Switch to the whole slide or to the view, before it is analyzed."""
+    def prepare_analysis(self, view: bool) -> None:
+        """Switch to the results that the next analysis will write, without following their run."""
         if view != self.is_view:
             self._switch_results(view, follow=False)
 
@@ -243,12 +255,13 @@ class AnalysisRegionController(QObject):
             return
         top, left, height, width = region
         corners = [(top, left), (top, left + width), (top + height, left + width), (top + height, left)]
+        # napari's coordinates are those of pixel centers: the edge of the slide is at -0.5.
         ring = [(r - 0.5, c - 0.5) for r, c in corners]
         layer = slide_layers.get_or_add_layer(self._viewer, slide, "view", partial(_create_frame_layer, slide))
         layer.editable = True
         layer.data = []
         layer.add_rectangles(
-            [ring], edge_width=max(slide.size) / LINES_PER_SLIDE, edge_color=FRAME_COLOR, face_color="transparent"
+            [ring], edge_width=max(slide.size) / FRAME_WIDTH_DIVISOR, edge_color=FRAME_COLOR, face_color="transparent"
         )
         layer.editable = False  # the frame shows what was analyzed
 
@@ -258,7 +271,10 @@ class AnalysisRegionController(QObject):
         return None if location is None else location.folder
 
     def _switch_results(self, view: bool, *, follow: bool = True) -> None:
-        """Show the other results, once pending edits of the lesions are saved."""
+        """Show the results of the view, or else of the whole slide.
+
+        With ``follow``, wait until pending edits of the lesions are saved, and then follow the run of these results.
+        """
         slide = self._context.slide
         if slide is None:
             return
@@ -290,8 +306,8 @@ class AnalysisRegionController(QObject):
             self._combo.setCurrentIndex(int(self.is_view))
 
     def _create_choice(self) -> QWidget:
-        self._combo = named(NoWheelComboBox(), "slide_scope", "Results of", TIP)
-        self._combo.addItems(CHOICES)
+        self._combo = named(NoWheelComboBox(), "slide_scope", "Results of", RESULTS_TIP)
+        self._combo.addItems(RESULT_CHOICES)
         self._combo.activated.connect(self._on_chosen)
         choice = row(QLabel("results of"), self._combo, stretch=1)
         buttons = self._button.parentWidget()
@@ -317,14 +333,14 @@ def clip_to_slide(view: ViewRectangle, size: tuple[int, int]) -> Region:
 def _create_frame_layer(slide: ViewerSlide) -> Shapes:
     from napari.layers import Shapes
 
-    return Shapes(ndim=2, edge_width=max(slide.size) / LINES_PER_SLIDE)
+    return Shapes(ndim=2, edge_width=max(slide.size) / FRAME_WIDTH_DIVISOR)
 
 
 STEPS = 1000  # of the progress bar
 
 
 class SlideRunPanel(QWidget):
-    """Show the state of a running analysis while it is visible, and emit the user's commands."""
+    """Follow an analysis, show its state until it has finished with results, and emit the user's commands."""
 
     command_requested = Signal(str)
     resume_requested = Signal()
@@ -335,7 +351,7 @@ class SlideRunPanel(QWidget):
     def __init__(self) -> None:
         super().__init__()
         named(self, "slide_run", "Analysis").setToolTip("")
-        self.run_status: SlideRunReport | None = None
+        self.report: SlideRunReport | None = None
         self._target = ""
         self.watch = RunWatcher(self, self._create_reader, is_running)
         self._status_label = named(WrappedLabel(), "run_state", "State of the analysis")
@@ -356,12 +372,12 @@ class SlideRunPanel(QWidget):
     @property
     def active(self) -> bool:
         """Whether the analysis is running."""
-        return self.run_status is not None and bool(self.run_status.state.active)
+        return self.report is not None and bool(self.report.state.active)
 
     def set_folder(self, folder: Path | None) -> None:
-        """Follow another folder, or the same one from the start."""
+        """Follow a folder, reading it from the start; None stops and hides the panel."""
         if folder is None or folder != self.watch.path:
-            self.run_status = None
+            self.report = None
             self.buttons.show_report(None)
             self.hide()
             self._target = ""
@@ -383,7 +399,7 @@ class SlideRunPanel(QWidget):
         return SlideRunReader(path, lambda: self._target)
 
     def _on_update(self, update: SlideRunUpdate) -> None:
-        self.run_status = update.report
+        self.report = update.report
         run = update.report.run
         self.buttons.show_report(update.report, find_resume_blocker(run))
         self.watch.expecting = bool(self.buttons.pending_text)

@@ -192,7 +192,7 @@ class SlideDock(SlideControls):
         self.export_requested.connect(self.exporter.choose_file)
         self.analyze_button.clicked.connect(lambda: self.analysis.start(view=False))
         self.analyze_view_button.clicked.connect(lambda: self.analysis.start(view=True))
-        self.analysis.view_chosen.connect(self.analysis_region.set_is_view)
+        self.analysis.view_chosen.connect(self.analysis_region.prepare_analysis)
         self.analysis.started.connect(self._on_analysis_started)
         self.analysis.not_started.connect(self.analysis_region.restore_results)
         self.analysis.detached.connect(self.refresh)
