@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 OPTIONS_SETTING, TITLE = "slide/options", "Options"
-# Options that are set elsewhere in the dock: True, or the names of nested options.
+# Options that are set elsewhere in the dock. True: the whole option; a set: only these nested options.
 EXCLUDED_FIELDS: dict[str, Any] = {
     **dict.fromkeys(("model", "mpp", "region", "tissue_mask", "lesions"), True),
     "tissue": {"method"},
     "score": {"positive"},
 }
+FIELD_PREFIX = "slide."
+NO_STAIN = "none"
 
 
 class SlideOptionsController(QObject):
@@ -83,12 +85,12 @@ class SlideOptionsController(QObject):
         self._update_title()
 
     def _parse_changed_values(self) -> SlideOptions:
-        """Return the options without those that were entered and are not valid."""
+        """Return the last valid options; the defaults if another version stored them."""
         from napari_melanoma.slides.options import SlideOptions
 
         try:
             return SlideOptions.parse(self._changed_values, "the stored options")
-        except ConfigError:  # stored by another version
+        except ConfigError:
             return SlideOptions()
 
     def _on_section_toggled(self, is_open: bool) -> None:
@@ -123,9 +125,12 @@ class SlideOptionsController(QObject):
 def get_changed_options(options: SlideOptions) -> dict[str, Any]:
     """Return the options of this section that differ from the defaults, as JSON, nested as in ``SlideOptions``."""
     dumped = options.model_dump(mode="json", exclude=EXCLUDED_FIELDS, exclude_defaults=True)
+    # Without its excluded options, a nested one may be an empty dictionary: nothing in this section was changed.
     values = {name: value for name, value in dumped.items() if value or name not in EXCLUDED_FIELDS}
-    if (values.get("stain") or {}).get("method") == "none":
+    # Without a method, stain options have no effect, as without stain options, which is the default.
+    if (values.get("stain") or {}).get("method") == NO_STAIN:
         values.pop("stain")
+    # The default method was left out, but is a change: by default, there are no stain options.
     if options.stain is not None and "stain" in values:
         values["stain"].setdefault("method", options.stain.method)
     return values
@@ -141,9 +146,7 @@ def _read_classes(model: str, run: RunContext) -> tuple[str, ...]:
         return ()
 
 
-PREFIX = "slide."
 OWN_FIELDS = ("stain", "target")  # fields with their own control in this module
-NONE = "none"
 
 
 class TargetEditor(ChoiceEditor):
@@ -191,12 +194,14 @@ class SlideOptionsForm(QWidget):
         named(self, "slide_options", "Options of the analysis").setToolTip("")
         fields = SlideOptions.model_fields
         self._target_editor = TargetEditor()
-        self._stain_field = FormField(f"{PREFIX}stain", fields["stain"], ChoiceEditor(get_args(StainMethod)), icons)
-        self._target_field = FormField(f"{PREFIX}target", fields["target"], self._target_editor, icons)
-        self._stain_form = ConfigForm(
-            StainConfig, settings, icons, lambda key: not key.endswith("method"), f"{PREFIX}stain."
+        self._stain_field = FormField(
+            f"{FIELD_PREFIX}stain", fields["stain"], ChoiceEditor(get_args(StainMethod)), icons
         )
-        self._options_form = ConfigForm(SlideOptions, settings, icons, _is_form_field, PREFIX)
+        self._target_field = FormField(f"{FIELD_PREFIX}target", fields["target"], self._target_editor, icons)
+        self._stain_form = ConfigForm(
+            StainConfig, settings, icons, lambda key: not key.endswith("method"), f"{FIELD_PREFIX}stain."
+        )
+        self._options_form = ConfigForm(SlideOptions, settings, icons, _is_form_field, FIELD_PREFIX)
         above = FormRows()
         rows = form_layout(above)
         rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -230,7 +235,7 @@ class SlideOptionsForm(QWidget):
     ) -> None:
         from napari_melanoma.imaging.stain import StainConfig
 
-        set_field(self._stain_field, NONE if options.stain is None else options.stain.method)
+        set_field(self._stain_field, NO_STAIN if options.stain is None else options.stain.method)
         set_field(self._target_field, options.target)
         set_form(self._stain_form, options.stain or StainConfig())
         set_form(self._options_form, options)
@@ -242,7 +247,7 @@ class SlideOptionsForm(QWidget):
 
     @property
     def _uses_stain(self) -> bool:
-        return bool(self._stain_field.value != NONE)
+        return bool(self._stain_field.value != NO_STAIN)
 
     def _update_stain_form(self) -> None:
         self._stain_form.setVisible(self._uses_stain)
@@ -254,6 +259,6 @@ class SlideOptionsForm(QWidget):
 
 def _is_form_field(key: str) -> bool:
     """Return whether a field has its control in the generated form."""
-    name, _, inner = key.removeprefix(PREFIX).partition(".")
-    inside = EXCLUDED_FIELDS.get(name, ())
-    return name not in OWN_FIELDS and inside is not True and inner not in inside
+    name, _, inner = key.removeprefix(FIELD_PREFIX).partition(".")
+    excluded = EXCLUDED_FIELDS.get(name, ())
+    return name not in OWN_FIELDS and excluded is not True and inner not in excluded
