@@ -69,14 +69,19 @@ class LesionAnalysisController(QObject):
         if free:
             self._start(free)
         else:
-            self._controls.status.show_message("All masks were corrected manually. No photograph was analyzed.")
+            self._controls.status.show_message(
+                "All masks were corrected manually. No photograph was analyzed. "
+                "To replace one, select its photograph and press Analyze."
+            )
 
     def _is_corrected(self, identity: str) -> bool:
         self._controller.watcher.flush()
         return self._controller.store.is_corrected(identity)
 
     def _confirm_replace(self, identity: str) -> None:
-        details = "The mask was corrected manually. Ctrl+Z on the mask layer restores it."
+        details = (
+            "The mask was corrected manually. You can restore it after the analysis with Ctrl+Z on the mask layer."
+        )
         box = create_question(self._controls, "replace_corrections", "Replace your corrections?", details)
         box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
@@ -124,7 +129,8 @@ class LesionAnalysisController(QObject):
         if self._summary is None or self._summary[0] != identity:
             return
         _, seconds, before = self._summary
-        lesion, self._summary = self._controller.store.lesions.get(identity), None
+        self._summary = None  # unless it is still displayed
+        lesion = self._controller.store.lesions.get(identity)
         if lesion is not None and self._controls.status.text == before:
             message = summarize_analysis(lesion.result, 1, seconds)
             self._controls.status.show_message(message)
@@ -138,12 +144,15 @@ def summarize_analysis(result: LesionResult, done: int, seconds: float) -> str:
         return f"{done} photographs analyzed in {seconds:.1f} s {model}."
     name = result.photograph.name
     if not result.measurements:
-        validity, advice = result.validity, "Lower the threshold or paint the lesion."
-        if validity.valid:
-            return f"{name}: {validity.headline(f'no lesion found {model}')}. {advice}"
-        return f"{name}: {validity.headline('')}. No lesion found {model}. {advice}"  # reason first
-    several = describe_other_lesions(result)
-    return f"{name}: analyzed in {seconds:.1f} s {model}.{several and ' '}{several}{_describe_band(result)}"
+        advice = "Lower the threshold or paint the lesion."
+        if result.validity.valid:
+            statement = result.validity.headline(f"no lesion found {model}")
+            return f"{name}: {statement}. {advice}"
+        # The reason comes first: "no lesion found" must not be read as a finding.
+        reason = result.validity.headline("")
+        return f"{name}: {reason}. No lesion found {model}. {advice}"
+    analyzed = f"{name}: analyzed in {seconds:.1f} s {model}."
+    return " ".join(filter(None, (analyzed, describe_other_lesions(result), _describe_band(result))))
 
 
 def _describe_band(result: LesionResult) -> str:
@@ -151,4 +160,4 @@ def _describe_band(result: LesionResult) -> str:
     if result.band is None:
         return ""
     share = result.band.sum() / max(1, (result.mask | result.band).sum())
-    return f" Predictions for the flipped images disagree on {share:.0%} of the segmented area (blue band)."
+    return f"Predictions for the flipped images disagree on {100 * share:.0f} % of the segmented area (blue band)."
