@@ -249,12 +249,12 @@ class TrayDock(TrayControls):
         self.filter_combo.activated.connect(self._on_filter)
         self.sort_combo.activated.connect(self._on_sort)
         self.list_model.counts_changed.connect(self._on_counts)
-        self.list_view.opened.connect(self._on_opened)
-        self.list_view.beside_requested.connect(self._on_beside)
+        self.list_view.open_requested.connect(self._on_opened)
+        self.list_view.side_by_side_requested.connect(self._on_side_by_side)
         self.list_view.label_requested.connect(self._on_label)
         self.list_view.selectionModel().selectionChanged.connect(self.show_actions)
         self.open_button.clicked.connect(lambda: self._on_opened(self.list_view.selected_images))
-        self.beside_button.clicked.connect(self.list_view.request_beside)
+        self.beside_button.clicked.connect(self.list_view.request_side_by_side)
         self.label_button.clicked.connect(self.list_view.request_label)
         self._case_jobs.succeeded.connect(self._on_case_changed)
         self._order_timer.timeout.connect(self._apply_order)
@@ -435,9 +435,9 @@ class TrayDock(TrayControls):
         box.setDefaultButton(box.addButton("Do not open", QMessageBox.ButtonRole.RejectRole))
         return exec_question(box) is accept
 
-    def _on_beside(self, images: list[TrayImage]) -> None:
+    def _on_side_by_side(self, slide: TrayImage) -> None:
         if self.content is not None:
-            self.opener.open_beside(images[0].path, self.content.case_folder)
+            self.opener.open_beside(slide.path, self.content.case_folder)
 
     def _on_label(self, path: Path) -> None:
         from napari_melanoma.ui.tray.images import read_label

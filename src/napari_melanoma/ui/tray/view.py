@@ -18,22 +18,25 @@ SPACING_PX = 2
 
 
 class TrayView(QListView):
-    """Shows the tiles in rows, as many in each as fit.
+    """Shows the images as tiles, in rows that fill the width.
 
     Images that are dropped on a view are opened by the docks that they belong to, not by napari's readers.
+
+    ``open_requested``: images, list of ``TrayImage``. ``side_by_side_requested``: the slide for the second view,
+    ``TrayImage``. ``label_requested``: path of the slide whose label is to be shown.
     """
 
-    opened = Signal(object)
-    beside_requested = Signal(object)
+    open_requested = Signal(object)
+    side_by_side_requested = Signal(object)
     label_requested = Signal(object)
 
-    def __init__(self, rows: TrayModel, icons: ThemedIcons) -> None:
+    def __init__(self, model: TrayModel, icons: ThemedIcons) -> None:
         super().__init__()
         named(self, "tray_list", "Slides and photographs").setToolTip("")
         self.is_dragging = False
         self._dropped_on: Literal["first", "second"] | None = None
-        self._list = rows
-        self.setModel(rows)
+        self._model = model
+        self.setModel(model)
         self.setItemDelegate(TrayDelegate(icons, self))
         self.setFlow(QListView.Flow.LeftToRight)
         self.setWrapping(True)
@@ -45,7 +48,7 @@ class TrayView(QListView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.doubleClicked.connect(lambda index: self._emit_opened([index]))
+        self.doubleClicked.connect(lambda index: self._request_opening([index]))
         icons.changed.connect(self.viewport().update)
 
     @property
@@ -56,16 +59,15 @@ class TrayView(QListView):
     @property
     def selected_slide(self) -> TrayImage | None:
         """The selected image if it is a slide and the only one."""
-        images = self.selected_images
-        return images[0] if len(images) == 1 and images[0].is_slide else None
+        return _find_single_slide(self.selected_images)
 
     def list_visible(self) -> list[TrayImage]:
         """List the images whose tiles are visible."""
         area = self.viewport().rect()
         first = self.indexAt(QPoint(SPACING_PX + 1, SPACING_PX + 1))
         found = []
-        for row in range(max(first.row(), 0), self._list.rowCount()):
-            index = self._list.index(row)
+        for row in range(max(first.row(), 0), self._model.rowCount()):
+            index = self._model.index(row)
             rect = self.visualRect(index)
             if rect.top() > area.bottom():
                 break
@@ -75,15 +77,15 @@ class TrayView(QListView):
 
     def select_path(self, path: Path | None) -> None:
         """Select the tile of a file and scroll to it, if it is shown."""
-        index = self._list.find_index(path)
+        index = self._model.find_index(path)
         if index.isValid():
             self.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
             self.scrollTo(index)
 
     def select_paths(self, paths: Sequence[Path]) -> None:
-        """Select the tiles of files as far as they are shown."""
+        """Select the tiles of those files that are shown."""
         selection = QItemSelection()
-        for index in filter(QModelIndex.isValid, map(self._list.find_index, paths)):
+        for index in filter(QModelIndex.isValid, map(self._model.find_index, paths)):
             selection.select(index, index)
         self.selectionModel().select(selection, QItemSelectionModel.SelectionFlag.ClearAndSelect)
 
@@ -92,9 +94,9 @@ class TrayView(QListView):
         if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             super().keyPressEvent(event)
         elif event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            self.request_beside()
+            self.request_side_by_side()
         else:
-            self._emit_opened(sorted(self.selectedIndexes()))
+            self._request_opening(sorted(self.selectedIndexes()))
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:  # noqa: N802 - Qt's name
         """Show what can be done with the selected images."""
@@ -103,20 +105,21 @@ class TrayView(QListView):
             self.create_menu(images).popup(event.globalPos())
 
     def create_menu(self, images: list[TrayImage]) -> QMenu:
-        """Create the menu of some images."""
+        """Create the context menu for some images."""
         menu = QMenu(self)
         menu.setObjectName("tray_menu")
         menu.aboutToHide.connect(menu.deleteLater)
-        menu.addAction("Open").triggered.connect(lambda: self.opened.emit(images))
-        if self.selected_slide is not None:
-            menu.addAction("Show side by side").triggered.connect(self.request_beside)
-            menu.addAction("Show label ...").triggered.connect(self.request_label)
+        menu.addAction("Open").triggered.connect(lambda: self.open_requested.emit(images))
+        slide = _find_single_slide(images)
+        if slide is not None:
+            menu.addAction("Show side by side").triggered.connect(lambda: self.side_by_side_requested.emit(slide))
+            menu.addAction("Show label ...").triggered.connect(lambda: self.label_requested.emit(slide.path))
         return menu
 
-    def request_beside(self) -> None:
+    def request_side_by_side(self) -> None:
         """Request the second view for the selected slide."""
         if self.selected_slide is not None:
-            self.beside_requested.emit([self.selected_slide])
+            self.side_by_side_requested.emit(self.selected_slide)
 
     def request_label(self) -> None:
         """Request the label of the selected slide."""
@@ -124,11 +127,11 @@ class TrayView(QListView):
             self.label_requested.emit(self.selected_slide.path)
 
     def startDrag(self, supported: Qt.DropAction) -> None:  # noqa: N802 - Qt's name
-        """Drag the selected images; views of this window accept them as long as this lasts."""
+        """Drag the selected images; the views of this window accept them until the drag ends."""
         indexes = sorted(self.selectedIndexes())
         drag = QDrag(self)
-        drag.setMimeData(self._list.mimeData(indexes))
-        picture = self._list.data(indexes[0], int(Qt.ItemDataRole.DecorationRole)) if indexes else None
+        drag.setMimeData(self._model.mimeData(indexes))
+        picture = self._model.data(indexes[0], int(Qt.ItemDataRole.DecorationRole)) if indexes else None
         if isinstance(picture, QPixmap):
             small = picture.scaled(PICTURE_PX, PICTURE_PX, Qt.AspectRatioMode.KeepAspectRatio)
             drag.setPixmap(small)
@@ -163,12 +166,12 @@ class TrayView(QListView):
     def _open_dropped(self, images: list[TrayImage], view: Literal["first", "second"]) -> None:
         slides = [image for image in images if image.is_slide]
         if view == "second" and slides:
-            self.beside_requested.emit(slides[:1])
+            self.side_by_side_requested.emit(slides[0])
         else:
-            self.opened.emit(images)
+            self.open_requested.emit(images)
 
     def _find_drop_targets(self) -> Iterator[QWidget]:
-        """Yield the views of the window, and what accepts drops in them."""
+        """Yield the views of the window, and the widgets in them that accept drops."""
         from napari.qt import QtViewer
 
         window: QWidget = self
@@ -178,13 +181,18 @@ class TrayView(QListView):
             yield view
             yield from (part for part in view.findChildren(QWidget) if part.acceptDrops())
 
-    def _emit_opened(self, indexes: list[QModelIndex]) -> None:
+    def _request_opening(self, indexes: list[QModelIndex]) -> None:
         images = self._images_of(indexes)
         if images:
-            self.opened.emit(images)
+            self.open_requested.emit(images)
 
     def _images_of(self, indexes: list[QModelIndex]) -> list[TrayImage]:
-        return [image for image in map(self._list.image, indexes) if image is not None]
+        return [image for image in map(self._model.image, indexes) if image is not None]
+
+
+def _find_single_slide(images: Sequence[TrayImage]) -> TrayImage | None:
+    """Return the slide if it is the only image."""
+    return images[0] if len(images) == 1 and images[0].is_slide else None
 
 
 def _is_in_dock(widget: QWidget) -> bool:
