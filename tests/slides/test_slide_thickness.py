@@ -16,7 +16,7 @@ from napari_melanoma.depth.candidates import load_interval_models
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.models.registry import SHIPPED_FOLDER, find_bundle
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
-from napari_melanoma.phantoms.slide.render import write_slide
+from napari_melanoma.phantoms.slide.render import SlidePhantomFiles, write_slide
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.depth import NO_INTERVAL, DepthMap, describe_depth, measure_slide_depth
 from napari_melanoma.slides.lesions import SlideLesion
@@ -31,6 +31,8 @@ PHANTOM = SlidePhantomConfig(
     section=SectionOptions(width_mm=1.3, depth_mm=0.75, rotation_deg=0.0),
 )
 
+ONE_TILE = (384, 512, 512, 512)  # in the section
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -43,17 +45,25 @@ class Analysis:
 
 
 @pytest.fixture(scope="module")
-def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
-    folder, measured = tmp_path_factory.mktemp("slide"), []
+def files(tmp_path_factory: pytest.TempPathFactory) -> SlidePhantomFiles:
+    return write_slide(PHANTOM, tmp_path_factory.mktemp("slide"), "section")
+
+
+@pytest.fixture(scope="module")
+def analysis(files: SlidePhantomFiles, tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    return analyze(files, tmp_path_factory.mktemp("analysis") / "out", OPTIONS)
+
+
+def analyze(files: SlidePhantomFiles, out: Path, options: SlideOptions) -> Analysis:
+    measured = []
 
     def measure(found: DepthMap, lesions: Sequence[SlideLesion], *rest: Any) -> dict[str, Any]:
         measured.append((found, lesions))
         return measure_slide_depth(found, lesions, *rest)
 
-    files = write_slide(PHANTOM, folder, "section")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_melanoma.slides.outputs.measure_slide_depth", measure)
-        content = analyze_slide(files.image, folder / "out", OPTIONS, RunContext()).content
+        content = analyze_slide(files.image, out, options, RunContext()).content
     ((found, lesions),) = measured
     return Analysis(content, json.loads(files.truth.read_text(encoding="utf-8")), found, lesions)
 
@@ -73,12 +83,16 @@ def test_phantom_slide_has_the_requested_breslow_thickness(analysis: Analysis) -
     assert describe_depth(content).startswith(message)
 
 
-def test_the_interval_is_that_of_the_weights_whatever_the_name_of_the_model(analysis: Analysis, tmp_path: Path) -> None:
+def test_the_interval_is_that_of_the_weights_whatever_the_name_of_the_model(
+    files: SlidePhantomFiles, analysis: Analysis, tmp_path: Path
+) -> None:
     bundle = copied(tmp_path / "skin-demo", "skin-demo")
     slightly_others(bundle / "model.safetensors")
     assert analysis.found.weights == find_bundle("skin-demo").fingerprint
-    other = replace(analysis.found, weights=find_bundle(str(bundle)).fingerprint)
-    content = measure_slide_depth(other, analysis.lesions, RunContext())
+    part = analyze(files, tmp_path / "out", OPTIONS.model_copy(update={"model": str(bundle), "region": ONE_TILE}))
+    assert part.content["model"]["name"] == "skin-demo"
+    assert part.found.weights == find_bundle(str(bundle)).fingerprint != analysis.found.weights
+    content = measure_slide_depth(replace(analysis.found, weights=part.found.weights), analysis.lesions, RunContext())
     assert content["breslow_mm"] == analysis.content["breslow_mm"]
     assert content["breslow_interval_mm"] is None
     assert NO_INTERVAL in content["depth"]["notes"]

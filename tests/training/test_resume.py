@@ -78,42 +78,62 @@ def test_resumed_run_equals_an_uninterrupted_one(
     assert [(event["resumed"], event["epoch"]) for event in started] == [(False, 0), (True, 0), (True, 1)]
     epochs = [event for event in events(tmp_path / "whole") if event["kind"] == "epoch"]
     losses = [event["tuning_loss"] for event in epochs]
-    assert len(losses) > 1
     assert [event["best"] for event in epochs] == [loss < min(losses[:n], default=1e9) for n, loss in enumerate(losses)]
+    assert best_score(tmp_path / "whole") == -min(losses), "the loss selects the epoch, also if it falls in each"
 
 
-def test_a_run_of_an_older_version_that_was_killed_and_moved_is_resumed_without_its_start_and_data(
-    alone: TrainRecipe,
-    blobs: Path,
-    tiny_bundle: BundleInfo,
-    tmp_path: Path,
-    change: Change,
-    events: Events,
-    stop: Stop,
+def best_score(out: Path) -> float:
+    import torch
+
+    state = torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
+    return state["BestCheckpoint"]["best"]
+
+
+def test_a_run_is_resumed_from_its_folder_alone(
+    alone: TrainRecipe, blobs: Path, tiny_bundle: BundleInfo, tmp_path: Path, change: Change, stop: Stop
 ) -> None:
-    """Its recipe has no choice of monitor, its last lines are incomplete, and no path that it wrote is valid."""
+    """The folder was moved, the initial bundle and the data were deleted, and an older version was killed in it."""
     before, parts = tmp_path / "before", tmp_path / "parts"
     data = shutil.copytree(blobs, before / "data" / "blobs")
     start = shutil.copytree(tiny_bundle.path, before / "start")
     recipe = change(alone, blend=0.6, model={"start": str(start)}, data={"datasets": [str(data)]})
     train(recipe, tmp_path / "whole", resume=False, run=RunContext())
-    stop(recipe, before / "run", "Epoch 2 of 2, ")
+    stop(recipe, before / "run", "Epoch 1 of 2, ")  # before any epoch is finished: the folder has the initial weights
     (before / "run").rename(parts)
     shutil.rmtree(before)
-    config = parts / "config.toml"
+    stop(recipe, parts, "Epoch 2 of 2, ", resume=True)
+    remove_monitor(parts)
+    add_incomplete_lines(parts)
+    resume(recipe, parts)
+    check_files(parts)
+    assert_same(tmp_path / "whole", parts)
+    check_parent(tmp_path / "whole", parts)
+
+
+def remove_monitor(out: Path) -> None:
+    """Change the recipe to that of a version without a choice of monitor."""
+    config = out / "config.toml"
     text = config.read_text(encoding="utf-8")
     assert 'monitor = "metric"\n' in text
     config.write_text(text.replace('monitor = "metric"\n', ""), encoding="utf-8")
+
+
+def add_incomplete_lines(out: Path) -> None:
     for name, line in (("events.jsonl", '{"time": 1, "ki'), ("metrics.csv", "1,0.4")):
-        with (parts / name).open("a") as file:
+        with (out / name).open("a") as file:
             file.write(line)
-    resume(recipe, parts)
-    assert events(parts)[-1]["kind"] == "finished"
-    assert len((parts / "metrics.csv").read_text().splitlines()) == 3
-    assert {path.name for path in (parts / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
-    assert_same(tmp_path / "whole", parts)
-    origins = [read_bundle(tmp_path / name / "bundle").config.provenance for name in ("whole", "parts")]
-    assert origins[0]["parent"] == origins[1]["parent"]
+
+
+def check_files(out: Path) -> None:
+    lines = (out / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["kind"] for line in lines][-1] == "finished"
+    assert len((out / "metrics.csv").read_text().splitlines()) == 3
+    assert {path.name for path in (out / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+def check_parent(one: Path, other: Path) -> None:
+    origins = [read_bundle(out / "bundle").config.provenance for out in (one, other)]
+    assert origins[0]["parent"] == origins[1]["parent"] is not None
 
 
 def test_a_run_that_was_stopped_early_is_not_continued(
