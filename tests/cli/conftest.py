@@ -6,18 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from dark_model import use_dark_model
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from napari_melanoma.cli import app
-from napari_melanoma.lesion import batch
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
+from napari_melanoma.models.bundle import BundleConfig, write_bundle
 
 Run = Callable[..., Result]
 
@@ -45,17 +44,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen]:
 @pytest.fixture
 def dark(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the shipped model with one that predicts a high probability for dark pixels."""
-    folder = tmp_path_factory.mktemp("dark")
-    (folder / "model.safetensors").write_bytes(b"weights")
-    info = BundleInfo(folder, BundleConfig(name="dark", title="Dark", architecture="none", input_size=32))
-
-    def logits(inputs: Sequence[np.ndarray]) -> np.ndarray:
-        return (110.0 - np.stack(inputs).mean(-1, dtype=np.float32)) / 8.0
-
-    monkeypatch.setattr(batch, "_find_segmenter", lambda name: info)
-    monkeypatch.setattr(
-        batch, "_load_segmenter", lambda info, run: SimpleNamespace(info=info, device="cpu", logits=logits)
-    )
+    use_dark_model(tmp_path_factory.mktemp("dark"), monkeypatch.setattr)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import dark_model
 import numpy as np
 import pytest
 import tifffile
@@ -278,40 +279,24 @@ def test_equal_stems(run, photographs: Path, tmp_path: Path) -> None:
     assert all((tmp_path / "out" / name / "mask.png").is_file() for name in rows)
 
 
-# Half of the time would be the import of torch.
-WITHOUT_NETWORK = """
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-import numpy as np
-from napari_melanoma.lesion import batch
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-
-Path("model.safetensors").write_bytes(b"weights")
-info = BundleInfo(Path(), BundleConfig(name="dark", title="Dark", architecture="none", input_size=32))
-model = SimpleNamespace(
-    info=info, device="cpu", logits=lambda inputs: (110.0 - np.stack(inputs).mean(-1, dtype=np.float32)) / 8.0
-)
-batch._find_segmenter = lambda name: info
-batch._load_segmenter = lambda info, run: model
-runpy.run_module("napari_melanoma", run_name="__main__")
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal to another process ends it on Windows")
 def test_ctrl_c_ends_cleanly(photographs: Path, tmp_path: Path, lines) -> None:
     pixels = (photographs / "p0.png").read_bytes()
     for index in range(400):
         (photographs / f"more{index:03d}.png").write_bytes(pixels)
-    command = [sys.executable, "-c", WITHOUT_NETWORK, "lesion", photographs, "--out", "out", "--json"]
+    # without a network: half of the time would be the import of torch
+    command = [sys.executable, dark_model.__file__, "lesion", photographs, "--out", "out", "--json"]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    process = subprocess.Popen([*command, "--batch-size", "2"], cwd=tmp_path, encoding="utf-8", **pipes)
-    event: dict = {}
-    while not event.get("done"):  # the model is loaded first
-        event = json.loads(process.stdout.readline())
-        assert event["event"] in ("progress", "note"), event
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=300)
+    with subprocess.Popen([*command, "--batch-size", "2"], cwd=tmp_path, encoding="utf-8", **pipes) as process:
+        try:
+            event: dict = {}
+            while not event.get("done"):  # until results are written, which must stay
+                event = json.loads(process.stdout.readline())
+                assert event["event"] in ("progress", "note"), event
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert (process.returncode, stderr) == (130, "")
     last = lines(stdout)[-1]
     assert (last["event"], last["status"], last["exit_code"]) == ("summary", "stopped", 130)

@@ -220,7 +220,7 @@ def bomb(rng: Generator, box: Sandbox) -> Case:
 
 
 def compressed_zeros(size: int) -> bytes:
-    """What zlib would compress as many zeros to, made in no time from a block that is repeated."""
+    """Zeros as compressed by zlib, built by repeating one compressed block."""
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     block = packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)
     end = packer.compress(bytes(size % 2**20)) + packer.flush()

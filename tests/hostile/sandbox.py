@@ -117,7 +117,7 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
         if event in ("os.remove", "os.rmdir") and arguments[-1] != -1:  # of a tree whose removal was looked at
             continue
         writes = event != "open" or _writes(arguments)
-        if not writes and os.fsdecode(path).startswith(LIBRARIES):  # imports, thousands of them
+        if not writes and _is_import(os.fsdecode(path), sandbox):
             continue
         real = os.path.realpath(os.fsdecode(path))
         inside = real.startswith((str(sandbox.root) + os.sep, os.path.realpath(os.environ.get("HOME", "/")) + os.sep))
@@ -127,6 +127,11 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
             sandbox.escapes.append(f"{event} outside: {real.replace(str(sandbox.root), '<sandbox>')}")
             if writes:
                 raise Outside(real)
+
+
+def _is_import(path: str, sandbox: Sandbox) -> bool:
+    """Whether a file is one of the thousands below the interpreter, which need not be resolved."""
+    return path.startswith(LIBRARIES) and ".." not in path and not str(sandbox.canaries).startswith(LIBRARIES)
 
 
 def _writes(arguments: tuple[object, ...]) -> bool:

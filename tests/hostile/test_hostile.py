@@ -44,6 +44,7 @@ def test_a_wrong_outcome_ends_with_exit_code_1(tmp_path: Path) -> None:
     """The judge itself is judged: a fault that is planted must be found."""
     code = f"""
 import sys; sys.path.insert(0, {str(SCRIPT.parents[1] / "tests")!r})
+import os
 from pathlib import Path
 from hostile import oracle, sandbox
 sandbox.watch()
@@ -64,8 +65,12 @@ tried(crash)
 tried(lambda box: 3)
 tried(lambda box: (box.canaries / "new").write_text("x"))
 tried(lambda box: (box.canaries / "important.sh").read_text(), right=lambda found: "")
+sandbox.LIBRARIES = (str(Path({str(tmp_path)!r}) / "lib") + os.sep,)
+Path({str(tmp_path)!r}, "lib").mkdir()
+tried(lambda box: open(os.path.join(sandbox.LIBRARIES[0], "..", box.root.name, "victim", "important.sh")).read(),
+      right=lambda found: "")
 tried(lambda box: (box.inputs / ".x.01234567").write_text("x"), right=lambda found: "")
 print(verdicts)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout.strip() == str(["refused well", "accepted and right", *["wrong"] * 6]), done.stderr
+    assert done.stdout.strip() == str(["refused well", "accepted and right", *["wrong"] * 7]), done.stderr

@@ -136,7 +136,7 @@ FOLDS = 3
 
 @pytest.fixture(scope="module")
 def three_folds() -> Iterator[int]:
-    """Fewer folds than the papers have: what holds of three holds of five."""
+    """Use three folds instead of five to save time."""
     with pytest.MonkeyPatch.context() as patch:
         for name in papers():
             patch.setitem(vars(read_paper(name).file), "folds", FOLDS)

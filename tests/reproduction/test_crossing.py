@@ -64,10 +64,8 @@ def test_every_image_is_predicted_once_by_a_network_not_trained_on_its_patient(
     answers = read_table(out / "evaluated/adapted/per_image.csv")
     assert len(answers) == len({(row["domain"], row["image_id"]) for row in answers}) == 2 * COUNT
     for fold in range(1, FOLDS + 1):
-        recipe, tested = (
-            read_toml(out / f"rows/adapted/fold-{fold}/config.toml", TrainRecipe),
-            {row["group"] for row in answers if row["fold"] == str(fold)},
-        )
+        recipe = read_toml(out / f"rows/adapted/fold-{fold}/config.toml", TrainRecipe)
+        tested = {row["group"] for row in answers if row["fold"] == str(fold)}
         assert tested
         for folder in recipe.data.datasets:
             with allow_outside_files():
