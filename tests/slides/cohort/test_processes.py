@@ -1,4 +1,4 @@
-"""Slides on real processes: of this machine, and of a scheduler elsewhere whose worker is killed in the middle."""
+"""Slides on real processes: of this machine, and of a running scheduler one of whose workers is killed."""
 
 from __future__ import annotations
 
@@ -103,19 +103,23 @@ def test_a_process_of_this_machine_that_is_killed_is_replaced(tmp_path: Path) ->
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[LocalCluster]:
-    """A scheduler with two workers, which are not replaced when they die: this process, and one that may be killed."""
-    message = (tmp_path / "dask.txt").open("w")
-    with dask.config.set({"distributed.worker.memory.pause": False}), LocalCluster(**IN_THIS_PROCESS) as cluster:
+def scheduler(tmp_path: Path) -> Iterator[LocalCluster]:
+    """A scheduler and a worker in threads of this process, and a worker in another one, not replaced if killed."""
+    with (
+        (tmp_path / "dask.txt").open("w") as message,
+        dask.config.set({"distributed.worker.memory.pause": False}),
+        LocalCluster(**IN_THIS_PROCESS) as cluster,
+    ):
         words = ["worker", cluster.scheduler_address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", "w1"]
         environment = {**os.environ, "DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "False"}
         command = [sys.executable, "-W", "ignore", "-m", "dask", *words]
         process = subprocess.Popen(command, stdout=message, stderr=message, env=environment, cwd=tmp_path)
-        wait_for(lambda: len(cluster.scheduler_info["workers"]) == 2, (tmp_path / "dask.txt").read_text)
-        yield cluster
-        process.kill()
-        process.wait()
-    message.close()
+        try:
+            wait_for(lambda: len(cluster.scheduler_info["workers"]) == 2, (tmp_path / "dask.txt").read_text)
+            yield cluster
+        finally:
+            process.kill()
+            process.wait()
 
 
 def stamp_of_other_process(out: Path) -> tuple[str, int] | None:
@@ -125,23 +129,26 @@ def stamp_of_other_process(out: Path) -> tuple[str, int] | None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is none there")
-def test_a_scheduler_elsewhere_whose_worker_is_killed(
-    slides: Path, options: SlideOptions, tmp_path: Path, elsewhere: LocalCluster
+def test_the_slide_of_a_killed_worker_is_analyzed_by_another_one(
+    slides: Path, options: SlideOptions, tmp_path: Path, scheduler: LocalCluster
 ) -> None:
     write_toml(tmp_path / "options.toml", options)
     out = tmp_path / "out"
     words = ["slide", str(slides), "--out", str(out), "--config", str(tmp_path / "options.toml"), "--json"]
-    words += ["--scheduler", elsewhere.scheduler_address]
+    words += ["--scheduler", scheduler.scheduler_address]
     command = [sys.executable, "-m", "napari_melanoma", *words]
-    lines = (tmp_path / "lines.jsonl").open("w")
-    cohort = subprocess.Popen(command, stdout=lines, stderr=subprocess.STDOUT)
-    killed, process = wait_for(lambda: stamp_of_other_process(out), (tmp_path / "dask.txt").read_text)
-    os.kill(process, signal.SIGKILL)
-    second = CliRunner().invoke(app, words)
-    assert second.exit_code == 2
-    assert "another process works in" in second.stderr
-    assert cohort.wait(PATIENCE_S) == 1
-    lines.close()
+    with (tmp_path / "lines.jsonl").open("w") as lines:
+        cohort = subprocess.Popen(command, stdout=lines, stderr=subprocess.STDOUT)
+    try:
+        killed, process = wait_for(lambda: stamp_of_other_process(out), (tmp_path / "dask.txt").read_text)
+        os.kill(process, signal.SIGKILL)
+        second = CliRunner().invoke(app, words)
+        assert second.exit_code == 2
+        assert "another process works in" in second.stderr
+        assert cohort.wait(PATIENCE_S) == 1
+    finally:
+        cohort.kill()
+        cohort.wait()
     found = entries(out)
     assert {name: one["state"] for name, one in found.items()} == {
         "s0": "done",
