@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +16,7 @@ import pytest
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.core.files import temporary_name
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import read_bundle
@@ -45,22 +50,22 @@ def test_a_row_is_trained(
 def done(
     sets: Path, tmp_path_factory: pytest.TempPathFactory, two_steps: Callable[..., None]
 ) -> Iterator[tuple[Reproduction, Path]]:
-    """Experiment 2 of P4 on tiny data sets; beside it, what was written before the fourth row was trained."""
+    """Experiment 2 of P4 on tiny data sets; beside it, a copy that was made while its third row was trained."""
     out = tmp_path_factory.mktemp("done") / "p4"
     events = out / "rows/transfer-d/events.jsonl"
 
     def copy(progress: Progress) -> None:
-        if not killed(out).exists() and events.exists() and b'"epoch", ' in events.read_bytes():
-            shutil.copytree(out, killed(out))
+        if not copy_of(out).exists() and events.exists() and b'"epoch", ' in events.read_bytes():
+            shutil.copytree(out, copy_of(out))
 
     with pytest.MonkeyPatch.context() as patch:
         two_steps(patch)
         yield reproduce(OPTIONS.model_copy(update={"data": (str(sets),)}), out, run=RunContext(copy)), out
 
 
-def killed(out: Path) -> Path:
-    """The files of the reproduction as they were after an epoch of a row, and as SIGKILL would leave them."""
-    return out.with_name("killed")  # as deep as the other: the split names files from there
+def copy_of(out: Path) -> Path:
+    """The folder for the files of the running reproduction, as they were after an epoch of a row."""
+    return out.with_name("running")
 
 
 @pytest.mark.usefixtures("planned")
@@ -235,7 +240,7 @@ def test_a_reproduction_can_be_cancelled(done: tuple[Reproduction, Path]) -> Non
 
 def begun(done: Path, name: str) -> Path:
     """Copy plan and split of a reproduction, and its first row, so that another one does the rest again."""
-    out = done.parent / name  # as deep as the other: the split names files from there
+    out = done.parent / name  # at the same depth, because the split stores relative paths
     for folder in ("data", "recipes", "rows/deeplab-mobilenetv2-035", "evaluated/deeplab-mobilenetv2-035"):
         shutil.copytree(done / folder, out / folder)
     shutil.copy(done / "reproduction.json", out / "reproduction.json")
@@ -243,11 +248,28 @@ def begun(done: Path, name: str) -> Path:
 
 
 @pytest.mark.usefixtures("planned")
-def test_a_killed_reproduction_is_resumed(done: tuple[Reproduction, Path]) -> None:
-    out = killed(done[1])
+def test_a_copy_of_a_running_reproduction_is_resumed(done: tuple[Reproduction, Path], tmp_path: Path) -> None:
+    # at the same depth, because the split stores relative paths
+    out = shutil.copytree(copy_of(done[1]), tmp_path / "p4")
+    with (out / "rows/transfer-d/events.jsonl").open("a") as events:
+        events.write('{"time": 1, "ki')
+    left = leave_temporary_file(out / "rows/transfer-d/metrics.csv")
     assert {path.name for path in (out / "evaluated").iterdir()} == {"deeplab-mobilenetv2-035", "transfer-m"}
     assert not (out / "rows/transfer-d/bundle").exists()
     stamp = (out / "evaluated/transfer-m/per_image.csv").stat().st_mtime_ns
     reproduce(OPTIONS, out, run=RunContext())
     assert (out / "evaluated/transfer-m/per_image.csv").stat().st_mtime_ns == stamp
     assert table_of(out) == table_of(done[1])
+    lines = (out / "rows/transfer-d/events.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["kind"] for line in lines].count("finished") == 1
+    assert not left.exists()
+
+
+def leave_temporary_file(path: Path) -> Path:
+    """Write a temporary file as a process leaves it that is killed while it writes a file."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    own = temporary_name(path, path.suffix)
+    left = own.with_name(own.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-"))
+    left.write_text("half", encoding="utf-8")
+    return left
