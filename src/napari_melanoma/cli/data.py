@@ -95,7 +95,8 @@ LesionValues = Annotated[
     str | None,
     typer.Option(
         metavar="VALUES",
-        help="Values of a multi-valued mask that are lesion: values or names with commas, or all (every value but 0).",
+        help="Values of a multi-valued mask that mark the lesion: numbers or names separated by commas, or 'all' "
+        "(every value except 0).",
     ),
 ]
 TILES_HELP = examples(
