@@ -16,6 +16,7 @@ from napari_melanoma.imaging.registration import (
 )
 
 UM = 10.0
+FINE_PX = registration.FINE_PX
 SHAPE = (300, 420)
 SMALL = (200, 280)  # enough for features
 pytestmark = pytest.mark.usefixtures("features_found_once")
@@ -108,9 +109,13 @@ def test_the_scale_is_found_where_it_is_not_known() -> None:
     assert largest_error(found, here, there) < UM
 
 
-@pytest.mark.parametrize("other", [tissue(7), np.zeros(SHAPE, np.float32)], ids=["other tissue", "empty"])
-def test_images_of_other_tissue_are_refused(other: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "FINE_PX", 256)  # every rotation is tried
+@pytest.mark.parametrize(
+    ("other", "side_px"),
+    [(tissue(7), FINE_PX), (np.zeros(SHAPE, np.float32), 256)],
+    ids=["other tissue at the real size", "empty"],
+)
+def test_images_of_other_tissue_are_refused(other: np.ndarray, side_px: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "FINE_PX", side_px)  # every rotation is tried
     with pytest.raises(MelanomaError, match=r"do not fit together: .* Set landmarks by hand"):
         register_images(tissue(6), other, (UM, UM), (UM, UM))
 
