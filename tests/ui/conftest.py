@@ -247,7 +247,7 @@ def empty_viewer(request, is_shown):
         yield request.getfixturevalue("make_napari_viewer")(show=is_shown)
         return
     reused = request.getfixturevalue("reused_viewer")
-    is_drawn = is_shown and "undrawn" not in request.fixturenames
+    is_drawn = is_shown and ("drawn" in request.fixturenames or "undrawn" not in request.fixturenames)
     yield reused.get(is_shown, request.getfixturevalue("qtbot"), is_drawn=is_drawn)
     if hasattr(request.node, "rep_call") and not request.node.rep_call.failed:
         reused.empty()
@@ -264,6 +264,11 @@ def viewer(client, request):
 @pytest.fixture
 def undrawn():
     """Leave the canvas of ``shown_viewer`` empty, for tests about something else than drawing."""
+
+
+@pytest.fixture
+def drawn(shown_viewer):
+    """Draw the layers of ``shown_viewer`` and create their controls, also where a fixture requests ``undrawn``."""
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def update_shortcuts_when_seen(patch):
 
 
 def leave_out_drawing(patch):
-    """Leave out what no one sees on a canvas that is hidden, or in a test about something else than drawing."""
+    """Leave out what the test does not inspect: visuals, layer controls, the canvas and thumbnails."""
     create_no_visuals(patch)
     create_no_controls(patch)
     draw_no_canvas(patch)
@@ -178,7 +178,7 @@ def create_no_controls(patch):
 def draw_no_canvas(patch):
     """Leave a canvas empty, which takes as long as there are pixels; napari's own callbacks of drawing are called.
 
-    What the mouse is at is still found by drawing.
+    Picking still draws the scene.
     """
     from napari._vispy.canvas import NapariSceneCanvas
 
@@ -192,7 +192,7 @@ def draw_no_canvas(patch):
 
 
 def draw_no_thumbnails(patch):
-    """Draw no thumbnails of layers, for a list that no one looks at; napari draws one whenever a layer changes."""
+    """Draw no thumbnails of layers, which the test does not inspect; napari draws one whenever a layer changes."""
     from napari.layers import Image, Labels, Points, Shapes
 
     for kind in (Image, Labels, Points, Shapes):

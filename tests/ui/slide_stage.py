@@ -106,6 +106,10 @@ class Pathologist(Person):
                     event.__wrapped__.position = self.dock.slide.to_world(end)
                     next(steps)
 
+    def sees_something(self):
+        """Draw the canvas, and return whether it has several colors."""
+        return np.ptp(self.viewer.screenshot(canvas_only=True, flash=False)[..., :3], axis=(0, 1)).any()
+
     def chooses_file(self, name, path):
         dialog = next(
             w

@@ -586,13 +586,14 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
 
 
 @pytest.mark.both_qts
-@pytest.mark.usefixtures("shown_viewer")
+@pytest.mark.usefixtures("drawn")
 def test_closing_the_window_while_drawing_a_line(measuring):
     person = measuring
     proposes(person.dock.result_location.folder, 0.2, 0.12)
     page(person).store.reload_proposals()
     person.until(lambda: "0.20 mm" in person.label_text("depth_head"))
     draws(person)
+    assert person.sees_something()
     person.finds(QPlainTextEdit, "depth_notes").setPlainText("typed at the last moment")
     presses(person, "depth_draw")
     mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))

@@ -55,6 +55,7 @@ def kept(person):
     return read_notes(person.dock.result_location.folder).measures
 
 
+@pytest.mark.usefixtures("drawn")
 def test_lines_and_areas_are_labeled_saved_restored_and_undone(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     assert layer_of(person) is None
@@ -69,6 +70,7 @@ def test_lines_and_areas_are_labeled_saved_restored_and_undone(person, slide_pat
     draws(person, AREA)
     person.until(lambda: listed(person) == ["0.1 mm", "0.005 mm²"])
     assert list(layer_of(person).features["label"]) == ["0.1 mm", "0.005 mm²"]
+    assert person.sees_something()
     presses(person, "measure_area")  # put away
     assert layer_of(person).mode == "pan_zoom"
     person.waits()

@@ -276,7 +276,7 @@ def test_painting_snaps_to_neighbors_in_one_step_and_at_its_own_zoom(drawing, tm
 
 
 @pytest.mark.both_qts
-@pytest.mark.usefixtures("shown_viewer")
+@pytest.mark.usefixtures("drawn")
 def test_the_wand_finds_the_color_that_is_clicked_on_a_rotated_slide(drawing):
     person, dock = drawing, drawing.dock
     slide_layers.set_angle(person.viewer, dock.slide, 37.0)
@@ -292,6 +292,7 @@ def test_the_wand_finds_the_color_that_is_clicked_on_a_rotated_slide(drawing):
     np.testing.assert_allclose(corners.min(0), (4 * TILE, 6 * TILE), atol=4)
     assert (found.class_name, region_reader(found)) == ("Melanoma", "")
     assert (person.viewer.layers[PAINTING].data == 0).all()
+    assert person.sees_something()
 
     tolerance = person.finds(QDoubleSpinBox, "region_tolerance").value()
     at = np.array(tiles((10, 3))[0])

@@ -140,7 +140,7 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
 
 
 @pytest.mark.both_qts
-@pytest.mark.usefixtures("shown_viewer")
+@pytest.mark.usefixtures("drawn")
 def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(person, launched, slide_path, tmp_path):
     # The empty dock shows where to drop a slide.
     dock, viewer = person.dock, person.viewer
@@ -174,10 +174,12 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     assert np.isnan(heat.data[:, -2:]).all()
     np.testing.assert_allclose(heat.scale, (TILE * MPP, TILE * MPP))
     np.testing.assert_allclose(heat.translate, [(TILE / 2 - 0.5) * MPP] * 2)
+    assert person.sees_something()
 
     launched.last.finishes()
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
+    assert person.sees_something()
     assert person.rows()[0] == ["1", "malignant", "0.90", "0.0041 mm²"]
     assert "2 found, 2 malignant" in person.label_text("lesion_count")
     assert "melanoma 0.21" in person.label_text("slide_answer")
