@@ -9,6 +9,7 @@ import gc
 from contextlib import ExitStack, suppress
 from copy import copy
 from unittest.mock import patch
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ class ReusedViewer:
             self._make(is_shown, qtbot)
         # Anew for each test: every viewer model of other tests stays connected to napari's settings.
         self._connections = Connections(self._viewer)
+        self._views = _views()
         if not is_drawn:
             leave_out_drawing(self._patches_of_test.enter_context(pytest.MonkeyPatch.context()))
         return self._viewer
@@ -86,6 +88,8 @@ class ReusedViewer:
             self.close()
             return
         self._viewer.layers.clear()  # while docks are open, as if the viewer was closed
+        self._qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        views_left = ["a second view that is not closed"] * len(_views() - self._views)
         added = [dock for dock in self._window.findChildren(QDockWidget) if dock not in self._docks]
         for dock in added:
             if dock.widget() is not None:
@@ -95,12 +99,14 @@ class ReusedViewer:
             self._viewer.window.remove_dock_widget(dock)
         self._qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
         self._patches_of_test.close()
-        self._disconnect_other_canvases()
+        self._disconnect_deleted_canvases()
         self._restore()
         left = self._left()
         if left:
             gc.collect()
+            self._disconnect_deleted_canvases()
             left = self._left()
+        left += views_left
         if left:
             self.close()
         assert not left, f"left in the viewer: {left}"
@@ -125,15 +131,14 @@ class ReusedViewer:
         if self._window.size() != self._size:
             self._window.resize(self._size)
 
-    def _disconnect_other_canvases(self):
-        """Disconnect the models of second views from napari's settings, which napari itself never does."""
+    def _disconnect_deleted_canvases(self):
+        """Disconnect the emitters of second views that are deleted from napari's settings; napari itself never does."""
         from napari.settings import get_settings
 
         theme = get_settings().appearance.events.theme
         for callback in theme.callbacks:
             owner = callback[0]() if isinstance(callback, tuple) else callback
-            is_own = callback in self._connections.callbacks["settings.appearance.theme"]
-            if isinstance(owner, EventEmitter) and _is_canvas_or_gone(owner.source) and not is_own:
+            if isinstance(owner, EventEmitter) and owner.source is None:
                 theme.disconnect(callback)
 
     def _left(self):
@@ -264,8 +269,11 @@ def _is_same(value, other):
         return np.array_equal(value, other)
 
 
-def _is_canvas_or_gone(model):
-    return model is None or type(model).__module__ == "napari.components.canvas"
+def _views():
+    """Return weak references to all canvases with layers, those of viewers included."""
+    from napari._qt.qt_viewer import QtViewer
+
+    return {ref(one) for one in QtViewer._instances if isalive(one)}
 
 
 def _key_of(callback):

@@ -39,6 +39,7 @@ def place(viewer):
 
 
 @pytest.mark.both_qts
+@pytest.mark.usefixtures("drawn")
 def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
     viewer.window._qt_window.resize(1500, 900)
@@ -115,7 +116,7 @@ def draw_section(angle):
     return (255 * (1 - amount[..., None] * np.array((0.4, 0.7, 0.3)))).astype(np.uint8)
 
 
-def test_second_view_shows_results_and_scale_bar_and_other_tissue_is_not_registered(analysed, tmp_path, monkeypatch):
+def test_second_view_shows_results_and_scale_bar_and_a_failed_registration_is_reported(analysed, tmp_path, monkeypatch):
     person, dock = analysed, analysed.dock
     person.opens_slides(draw_slide(tmp_path / "he.tif", tint=40))
     dock.side_by_side_section.toggleButton().click()
