@@ -180,7 +180,7 @@ def test_new_public_data_set_needs_one_file(added, tmp_path):
     }
 
 
-def test_the_page_has_an_example_of_each_and_the_arguments_of_all():
+def test_the_page_has_examples_of_files_and_names_the_arguments_of_their_functions():
     assert set(EXAMPLES) == {"models/zoo", "data/sources"}
     named = set(re.findall(r"`((?:build|find)\(.*?\))`", PAGE.read_text(encoding="utf-8")))
     functions = {

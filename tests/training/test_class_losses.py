@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from inspect import signature
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -181,3 +182,5 @@ def test_a_loss_is_described(name: str) -> None:
     assert spec.title
     assert any(mark in spec.reference for mark in ("doi:", "arXiv:", "section"))
     assert not spec.weighted
+    arguments = ["logits", "shares", *(["gamma"] if spec.focused else [])]
+    assert list(signature(losses()[name].function).parameters) == arguments

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from inspect import signature
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from napari_melanoma.training.losses import losses, make_loss
+from napari_melanoma.training.losses import LossSpec, list_loss, losses, make_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -205,3 +206,14 @@ def test_a_loss_is_described(name: str) -> None:
     assert spec.name == name
     assert spec.title
     assert any(mark in spec.reference for mark in ("doi:", "arXiv:", "section"))
+    assert not spec.focused
+    arguments = ["logits", "target", *(["lesion_weight"] if spec.weighted else [])]
+    assert list(signature(losses()[name].function).parameters) == arguments
+
+
+def test_two_losses_cannot_have_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_melanoma.training.losses._LISTED", losses())
+    before = losses()["bce"]
+    with pytest.raises(ValueError, match="a loss named 'bce' already exists"):
+        list_loss(LossSpec(name="bce", title="Another", reference="none"))(losses()["ce"].function)
+    assert losses()["bce"] is before

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from inspect import signature
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.schedules import ScheduleSteps, schedules
+from napari_melanoma.training.schedules import ScheduleSpec, ScheduleSteps, list_schedule, schedules
 
 NAMES = tuple(schedules())
 Change = Callable[..., TrainRecipe]
@@ -51,6 +52,23 @@ def rates_of(name: str, course: ScheduleSteps, *, stop_after: int | None = None)
 
 def test_every_schedule_has_a_case() -> None:
     assert set(PROMISES) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schedule_is_described(name: str) -> None:
+    known = schedules()[name]
+    assert known.spec.name == name
+    assert known.spec.title
+    assert known.spec.reference
+    assert list(signature(known.build).parameters) == ["optimizer", "steps"]
+
+
+def test_two_schedules_cannot_have_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_melanoma.training.schedules._LISTED", schedules())
+    before = schedules()["cosine"]
+    with pytest.raises(ValueError, match="a schedule named 'cosine' already exists"):
+        list_schedule(ScheduleSpec(name="cosine", title="Another", reference="none"))(schedules()["constant"].build)
+    assert schedules()["cosine"] is before
 
 
 @pytest.mark.parametrize("name", NAMES)

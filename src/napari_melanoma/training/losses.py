@@ -55,6 +55,8 @@ def list_loss(spec: LossSpec) -> Callable[[Function], Function]:
     """Make the decorated function available in recipes and docks by the name of its metadata."""
 
     def add(function: Function) -> Function:
+        if spec.name in _LISTED:
+            raise ValueError(f"a loss named '{spec.name}' already exists: choose another name.")
         _LISTED[spec.name] = Loss(spec, function)
         return function
 

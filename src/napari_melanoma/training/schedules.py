@@ -55,6 +55,8 @@ def list_schedule(spec: ScheduleSpec) -> Callable[[ScheduleFunction], ScheduleFu
     """Make the decorated function available in recipes and docks by the name of its metadata."""
 
     def add(build: ScheduleFunction) -> ScheduleFunction:
+        if spec.name in _LISTED:
+            raise ValueError(f"a schedule named '{spec.name}' already exists: choose another name.")
         _LISTED[spec.name] = Schedule(spec, build)
         return build
 
