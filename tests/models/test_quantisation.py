@@ -28,6 +28,15 @@ def photographs(count: int) -> Iterator[NDArray[np.float32]]:
     return (rng.normal(size=(1, 3, 32, 32)).astype(np.float32) for _ in range(count))
 
 
+def read_int8(path: Path) -> list[NDArray[np.int8]]:
+    """Read the 8-bit initializers of an ONNX file: weights, and zero points without dimensions."""
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    initializers = [to_array(each) for each in onnx.load(path).graph.initializer]
+    return [each for each in initializers if each.dtype == np.int8]
+
+
 def test_the_integer_network_is_small_and_similar(network, tmp_path: Path) -> None:
     import torch
 
@@ -40,6 +49,9 @@ def test_the_integer_network_is_small_and_similar(network, tmp_path: Path) -> No
     assert float((found - expected).abs().max()) < 0.03 * float(expected.max() - expected.min())
     assert integers.stat().st_size < 0.45 * whole.stat().st_size
     assert read_metadata(integers) == '{"threshold": 0.4}'
+    weights = [each for each in read_int8(integers) if each.ndim == 4]
+    assert len(weights) == 3
+    assert all(-64 <= each.min() <= each.max() <= 64 for each in weights), "sums of products saturate without VNNI"
 
 
 def test_calibration_needs_photographs(network, tmp_path: Path) -> None:
