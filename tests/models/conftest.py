@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 SIDE = 64
 MOST_STEPS = 80
 BY_HEART = 0.97
-TRANSPOSED = 6  # place of this argument of a convolution
+# Places of the arguments of a convolution.
+PADDING, DILATION, TRANSPOSED, GROUPS = 4, 5, 6, 8
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def steps_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[nn.Module], 
 def plain_encoder() -> Callable[[Sequence[int], Sequence[int]], nn.Module]:
     """Return a function that creates an encoder with one convolution for each map: their channels and strides.
 
-    An export takes time for each layer, and most layers of an encoder repeat the same operations.
+    An export takes time for each layer, and most layers of an encoder repeat the same operations. One convolution
+    before all maps is depthwise, dilated and padded.
     """
     from torch import nn
 
@@ -123,25 +125,47 @@ def plain_encoder() -> Callable[[Sequence[int], Sequence[int]], nn.Module]:
         def __init__(self, channels: Sequence[int], strides: Sequence[int]) -> None:
             super().__init__()
             self.output_stride = strides[-1]
+            self.depthwise = nn.Conv2d(3, 3, 3, padding=2, dilation=2, groups=3)
             self.levels = nn.ModuleList(
-                nn.Identity()  # the image
+                nn.Identity()
                 if stride == 1
                 else nn.Sequential(nn.Conv2d(3, count, 1, stride), nn.BatchNorm2d(count), activation())
                 for count, stride, activation in zip(channels, strides, cycle((nn.SiLU, nn.ReLU6)), strict=False)
             )
 
         def forward(self, images: Tensor) -> list[Tensor]:
-            return [level(images) for level in self.levels]
+            filtered = self.depthwise(images)
+            return [level(filtered) for level in self.levels]
 
     return Levels
 
 
 def steps(scripted: Any) -> set[str]:
-    """Return the operators of torch in a recorded network, without in-place variants and reading of sizes."""
+    """Return the operators of torch in a recorded network, without in-place variants and reading of sizes.
+
+    Convolutions also have names for padding, dilation and groups.
+    """
     names = set()
     for node in scripted.inlined_graph.nodes():
         name = node.kind().removeprefix("aten::").removesuffix("_")
-        if name == "_convolution":
-            name = "conv_transpose" if list(node.inputs())[TRANSPOSED].toIValue() else "conv"
         names |= {name} if node.kind().startswith("aten::") else set()
+        if name == "_convolution":
+            names = names - {name} | name_convolution(list(node.inputs()))
     return names - {"size", "Int"}
+
+
+def name_convolution(arguments: Sequence[Any]) -> set[str]:
+    """Name a convolution, and its padding, dilation and groups."""
+    name = "conv_transpose" if arguments[TRANSPOSED].toIValue() else "conv"
+    features = {
+        "padded": max(numbers_of(arguments[PADDING])) > 0,
+        "dilated": max(numbers_of(arguments[DILATION])) > 1,
+        "grouped": arguments[GROUPS].toIValue() > 1,
+    }
+    return {name, *(f"{name}_{feature}" for feature, is_used in features.items() if is_used)}
+
+
+def numbers_of(value: Any) -> list[int]:
+    """Return a list of numbers in a graph: a constant, or constructed from constants."""
+    numbers: list[int] = value.toIValue() or [each.toIValue() for each in value.node().inputs()]
+    return numbers
