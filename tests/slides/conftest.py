@@ -166,20 +166,19 @@ def tile_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny-tile", config, network, "# tiny\n")
 
 
-@pytest.fixture(scope="session")
-def dense_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
-    """A segmentation of tiles into four classes with random weights, which a process loads without timm."""
+def write_dense_bundle(path: Path, architecture: str, options: dict[str, Any]) -> BundleInfo:
+    """Write a segmentation of tiles into four classes with random weights."""
     import torch
 
     from napari_melanoma.models.bundle import BundleConfig, write_bundle
     from napari_melanoma.models.zoo import build_network
 
     torch.manual_seed(0)
-    options = {"channels": 4, "depth": 1, "classes": 4}
+    options = {**options, "classes": 4}
     config = BundleConfig(
         name="tiny-tissue",
         title="Random",
-        architecture="unet_p4",
+        architecture=architecture,
         options=options,
         input_size=64,
         classes=("background", "dermis", "epidermis", "tumour"),
@@ -187,4 +186,18 @@ def dense_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
         tile=TileConfig(mpp=0.5, side_px=64),
     )
     network = build_network(config.architecture, options)
-    return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny-tissue", config, network, "# tiny\n")
+    return write_bundle(path, config, network, "# tiny\n")
+
+
+@pytest.fixture(scope="session")
+def dense_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    """A segmentation of tiles with an encoder of timm."""
+    options = {"encoder": "test_efficientnet", "decoder_channels": 16}
+    return write_dense_bundle(tmp_path_factory.mktemp("bundles") / "tiny-tissue", "deeplabv3plus", options)
+
+
+@pytest.fixture(scope="session")
+def dense_bundle_without_timm(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    """A segmentation of tiles that a process loads without timm, which takes seconds to import."""
+    options = {"channels": 4, "depth": 1}
+    return write_dense_bundle(tmp_path_factory.mktemp("bundles") / "tiny-tissue", "unet_p4", options)

@@ -43,8 +43,9 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 
 
 @pytest.fixture
-def options(tmp_path: Path, dense_bundle: BundleInfo) -> SlideOptions:
-    return SlideOptions(model=str(dense_bundle.path), batch_size=8, precision="fp32", min_tissue=0, tile_mpp=0.5)
+def options(dense_bundle_without_timm: BundleInfo) -> SlideOptions:
+    model = str(dense_bundle_without_timm.path)
+    return SlideOptions(model=model, batch_size=8, precision="fp32", min_tissue=0, tile_mpp=0.5)
 
 
 @pytest.fixture
