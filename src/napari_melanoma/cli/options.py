@@ -44,7 +44,7 @@ class ConfigOption:
         name, _, metavar = self.declaration.partition(" ")
         field_type = _option_type(self.info.annotation)
         choices = [str(choice) for choice in get_args(field_type)] if get_origin(field_type) is Literal else []
-        option_type = str if choices else field_type  # the configuration checks the choice, as all other values
+        option_type: Any = str if choices else field_type  # the configuration checks the choice, as all other values
         if choices:
             metavar = f"<{'|'.join(choices)}>"
         elif option_type is Path:
