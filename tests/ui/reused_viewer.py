@@ -284,5 +284,6 @@ def _key_of(callback):
 def _is_harmless(callback):
     """Return whether the object of a callback is gone, or a part of napari that it creates when first needed."""
     owner = callback[0]() if isinstance(callback, tuple) else callback
-    module = getattr(owner, "__module__", "") or ""
-    return owner is None or (module.startswith(("napari.", "vispy.")) and not isinstance(owner, EventEmitter))
+    if owner is None or isinstance(owner, EventEmitter):
+        return owner is None or owner.source is None  # an emitter outlives its object
+    return (getattr(owner, "__module__", "") or "").startswith(("napari.", "vispy."))
