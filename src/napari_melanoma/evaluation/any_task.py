@@ -83,23 +83,30 @@ def evaluate_model(
     from napari_melanoma.slides.tile_models import TissueSegmenter
 
     check_evaluation_folder(out, datasets)
-    for folder in datasets:  # a wrong path is reported before seconds are spent on loading the model
-        find_table(folder)
     task, values = evaluation_task(info), dict(options)
     if task == "masks":
         for_masks = EvaluationOptions.parse(values, source)
+        _require_tables(datasets)
         with report_loading(run):
             segmenter = Segmenter.load(info)
         return evaluate(segmenter, datasets, out, for_masks, run=run)
     if task == "labels":
         for_labels = LabelEvaluationOptions.parse(values, source)
+        _require_tables(datasets)
         return evaluate_labels(TissueSegmenter.load(info), datasets, out, for_labels, run=run)
     for_classes = ClassEvaluationOptions.parse(values, source)
+    _require_tables(datasets)
     if task == "slides":
         return evaluate_bags(info, datasets, out, for_classes, run=run)
     with report_loading(run):
         classifier = Classifier.load(info)
     return evaluate_classifier(classifier, datasets, out, for_classes, run=run)
+
+
+def _require_tables(datasets: Sequence[Path]) -> None:
+    """Raise an error about a wrong path before seconds are spent on loading the model."""
+    for folder in datasets:
+        find_table(folder)
 
 
 def compare_models(
