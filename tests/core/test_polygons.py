@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from napari_melanoma.core import polygons
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, signed_area
 
@@ -37,3 +39,9 @@ def test_rings_and_arrays() -> None:
 
 def test_equal_polygons_are_equal_keys() -> None:
     assert len({Polygon(square(0, 0, 1)), Polygon(square(0, 0, 1)), Polygon(square(0, 0, 2))}) == 2
+
+
+def test_a_ring_that_cannot_be_repaired_by_its_winding_keeps_its_areas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polygons, "ROUNDING_PX", ())
+    bow_tie_with_spike = ((0.0, 0.0), (10.0, 10.0), (10.0, 0.0), (0.0, 10.0), (0.0, 30.0), (0.0, 10.0))
+    assert sum(part.area for part in polygons.untangle_polygon(Polygon(bow_tie_with_spike))) == pytest.approx(50.0)

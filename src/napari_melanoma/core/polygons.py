@@ -120,7 +120,9 @@ def _untangle_ring(ring: Ring) -> Geometry:
         found = shapely.make_valid(rounded, method="structure", keep_collapsed=False)
         if shapely.is_valid(found):
             return found
-    return shapely.make_valid(whole, method="linework", keep_collapsed=True)  # valid always; a doubled part is a hole
+    # Always valid, but a part that is surrounded twice is a hole; collapsed parts are lines, which have no area.
+    parts = shapely.get_parts(shapely.make_valid(whole, method="linework"))
+    return shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
 
 
 def clip_polygon(polygon: Polygon, size: tuple[int, int]) -> tuple[Polygon, ...]:
