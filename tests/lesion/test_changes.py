@@ -419,7 +419,9 @@ def test_no_size_decreases_by_more_than_all_of_it() -> None:
 
 def wide_frame() -> changes._Frame:
     still = (np.eye(3), np.eye(3))
-    return changes._Frame((1, 1), 1.0, still, 1.0, uncertainty=2.2, disagreement=0.0, error=0.0, is_scaled=True)
+    return changes._Frame(
+        (1, 1), 1.0, still, 1.0, magnification_error=2.2, disagreement=0.0, position_error=0.0, is_scaled=True
+    )
 
 
 def test_large_photographs_are_reduced_before_they_are_registered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,1 +1,1 @@
-"""Analysis of photographs: segmentation, measurements, results and review order."""
+"""Analysis of lesions on photographs: segmentation, measurements, results, changes over time and review order."""

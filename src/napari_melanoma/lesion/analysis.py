@@ -121,12 +121,15 @@ class ModelStamp:
 
 
 NO_MODEL = ModelStamp("", "", "", 0.5)  # for a mask that was made with another tool or by hand
-LesionMeasurements = dict[object, dict[str, float]]
-MAX_MEASURED = 256  # lesions of a photograph, earlier ones for undo included
+LesionMeasurements = dict[object, dict[str, float]]  # by mask_key and pixel size
+MAX_MEASURED = 256  # cached measurements of a photograph, including those of earlier masks, which undo restores
 
 
 def _measure(mask: NDArray[np.bool_], photograph: Photograph, measured: LesionMeasurements) -> dict[str, float]:
-    """Measure a lesion, bool (row, column), or return its earlier measurements if its pixels are the same."""
+    """Measure a lesion, bool (row, column); a mask with the same pixels as an earlier one is not measured again.
+
+    ``measured``: the earlier measurements, to which these are added.
+    """
     key = mask_key(mask), photograph.pixel_size
     values = measured.pop(key, None)
     measured[key] = values = measure_lesion(mask, photograph.rgb, photograph.pixel_size) if values is None else values
@@ -137,7 +140,10 @@ def _measure(mask: NDArray[np.bool_], photograph: Photograph, measured: LesionMe
 
 @dataclass(frozen=True)
 class LesionHeatmap:
-    """The explanation of a prediction: ``values``, float32 (row, column) in [0, 1], with method and explained class."""
+    """The explanation of a prediction: ``values``, float32 (row, column) in [0, 1].
+
+    ``method``: how it was computed. ``target``: the class that it explains.
+    """
 
     values: NDArray[np.float32]
     method: str
@@ -150,13 +156,19 @@ class LesionResult:
 
     ``probability`` is the network's output and ``smoothed`` the map that was thresholded, both float32 (row, column);
     with prompts, they are the same. ``mask`` is bool (row, column); each contour is float32 (point, 2) in (row,
-    column); without a lesion, ``roi`` is None and ``measurements`` is empty. With test-time augmentation, ``spread`` is
-    that of ``LesionPrediction``, and ``band``, bool (row, column), is the area in which the predictions disagree.
-    ``recognized`` is the estimated modality of the photograph. With a classifier, ``class_prediction`` is its
-    prediction, ``patient_data`` the clinical metadata, and ``heatmap`` its explanation. ``others``, bool (row, column),
-    are lesions outside the mask. With several lesions and a classifier, ``class_predictions`` are the predictions for
-    ``mask_parts`` and ``other_masks``. ``measured`` contains the measurements of this and of earlier masks of the
-    photograph by their pixels, so that only lesions that changed are measured.
+    column). Without a lesion, ``roi`` is None and ``measurements`` is empty. ``corrected``: whether the mask was
+    changed after the analysis, by hand or by prompts. ``others``, bool (row, column), are the lesions outside the mask.
+
+    ``spread`` and ``band`` are None without test-time augmentation: ``spread`` is that of ``LesionPrediction``, and
+    ``band``, bool (row, column), is the area in which the predictions disagree. ``recognized`` is the estimated
+    modality of the photograph.
+
+    With a classifier, ``class_prediction`` is the prediction for the mask, ``patient_data`` the clinical metadata, and
+    ``heatmap`` the explanation, if requested. If there are several lesions, ``class_predictions`` are the predictions
+    for each of ``lesion_masks``.
+
+    ``measured`` caches the measurements of the lesions in this and in earlier masks of the photograph, so that only
+    lesions that changed are measured again.
     """
 
     photograph: Photograph
@@ -183,16 +195,16 @@ class LesionResult:
 
     @cached_property
     def prompt_record(self) -> PromptRecord | None:
-        """The prompts by which the mask was made; None without prompts."""
+        """The prompts by which users made the mask in a dock; None if they used none."""
         return PromptRecord.find(self.provenance)
 
     @property
     def mask_model(self) -> ModelStamp:
-        """The model that made the mask: with prompts, the model that answered them."""
+        """The model that made the mask: if users prompted a model in a dock, that model."""
         if self.prompt_record is None:
             return self.model
-        known = {one.name for one in fields(ModelStamp)}  # a later version may have more
-        return ModelStamp(**{name: value for name, value in self.prompt_record.model.items() if name in known})
+        names = {field.name for field in fields(ModelStamp)}  # a record of a later version may have more
+        return ModelStamp(**{name: value for name, value in self.prompt_record.model.items() if name in names})
 
     @property
     def corrected_by_hand(self) -> bool:
@@ -201,7 +213,7 @@ class LesionResult:
 
     @cached_property
     def mask_parts(self) -> list[NDArray[np.bool_]]:
-        """The lesions in the mask, the largest first, each bool (row, column); specks only if they were clicked."""
+        """The lesions in the mask, the largest first, each bool (row, column); specks are included only if clicked."""
         if self.measurements.get("parts", 0) < 2:
             return [self.mask] if self.mask.any() else []
         import numpy as np
@@ -251,10 +263,10 @@ class LesionResult:
     def has_largest_in_mask(self) -> bool:
         """Whether no lesion outside the mask is larger than the mask."""
         area = self.mask.sum()
-        return all(area >= one.sum() for one in self.other_masks)
+        return all(area >= other.sum() for other in self.other_masks)
 
     def compute_properties(self) -> None:
-        """Compute the cached properties; call this in a thread, since a window that shows them would not respond."""
+        """Compute the cached properties. Call this in a thread, as the window would not respond meanwhile."""
         _ = self.other_contours, self.has_largest_in_mask
         _ = self.lesion_boxes, self.lesion_labels, self.lesion_measurements
 
@@ -271,14 +283,14 @@ class LesionResult:
     @property
     def warning(self) -> str:
         """Reasons why the result may be unreliable: damage, or an unsuitable photograph or model."""
-        fit = (
+        unsuitable = (
             ""
             if self.recognized is None
             else modality_warning(self.recognized, self.mask_model.modalities, self.photograph.modality)
         )
         damage = format_damage_warning(self.photograph.damage)
         trained = f"{TRAINED_ON_IT}." if self.mask_model.trained_on_photograph else ""
-        return " ".join(filter(None, (damage, fit, trained)))
+        return " ".join(filter(None, (damage, unsuitable, trained)))
 
     @property
     def modality(self) -> str | None:
@@ -299,7 +311,7 @@ class LesionResult:
 
     @property
     def prediction(self) -> LesionPrediction:
-        """The model's output, as input of ``derive_result``."""
+        """The model's output, from which ``derive_result`` can derive the result again."""
         return LesionPrediction(self.probability, self.spread)
 
 
@@ -323,8 +335,8 @@ def predict_lesion(
     if prompts is not None:
         from napari_melanoma.lesion.prompting import Prompter, require_prompts
 
-        found = Prompter(require_prompts(model), rgb).segment(prompts.to_prompts())
-        return found.prediction(found.best)
+        hypotheses = Prompter(require_prompts(model), rgb).segment(prompts.to_prompts())
+        return hypotheses.prediction(hypotheses.best)
     if flips:
         return predict_with_flips(cast("LogitModel", model), rgb)
     return LesionPrediction(model.probability(rgb))
@@ -339,14 +351,15 @@ def derive_result(
 ) -> LesionResult:
     """Derive mask, contour, ROI and measurements from a prediction; needs no torch.
 
-    ``prediction``: a probability alone is float32 (row, column) in [0, 1]. ``selected_point``: (row, column); the
-    lesion at this point is kept instead of the largest one. The result is empty if no lesion is found.
+    ``prediction``: the model's output, or only its probability, float32 (row, column) in [0, 1]. ``selected_point``:
+    (row, column); the lesion at this point is selected instead of the largest one. If no lesion is found, mask and
+    measurements are empty.
     """
     prediction = prediction if isinstance(prediction, LesionPrediction) else LesionPrediction(prediction)
     smoothed = smooth_prediction(prediction.probability, options)
     threshold = model.threshold if options.threshold is None else options.threshold
-    found = smoothed >= threshold
-    mask = select_lesions(found, options, selected_point, prediction.prompts)
+    above_threshold = smoothed >= threshold
+    mask = select_lesions(above_threshold, options, selected_point, prediction.prompts)
     measured: LesionMeasurements = {}
     return LesionResult(
         photograph=photograph,
@@ -362,16 +375,25 @@ def derive_result(
         spread=prediction.spread,
         band=find_uncertain_band(prediction, mask, threshold, options.refinement),
         recognized=recognize_modality(photograph.rgb),
-        others=find_others(found, mask, options),
+        others=find_others(above_threshold, mask, options),
         measured=measured,
     )
 
 
-def find_others(found: NDArray[np.bool_], mask: NDArray[np.bool_], options: LesionOptions) -> NDArray[np.bool_]:
-    """Return the lesions outside the mask, bool (row, column); none with prompts, which select the lesions."""
+def find_others(
+    above_threshold: NDArray[np.bool_], mask: NDArray[np.bool_], options: LesionOptions
+) -> NDArray[np.bool_]:
+    """Return the lesions outside the mask, bool (row, column); none with prompts, which select the lesions.
+
+    ``above_threshold``: bool (row, column), the pixels with a probability of at least the threshold.
+    """
     import numpy as np
 
-    return np.zeros_like(mask) if options.prompts is not None else find_other_lesions(found, mask, options.refinement)
+    return (
+        np.zeros_like(mask)
+        if options.prompts is not None
+        else find_other_lesions(above_threshold, mask, options.refinement)
+    )
 
 
 def smooth_prediction(probability: NDArray[np.float32], options: LesionOptions) -> NDArray[np.float32]:
@@ -384,25 +406,26 @@ def smooth_prediction(probability: NDArray[np.float32], options: LesionOptions) 
 
 
 def select_lesions(
-    found: NDArray[np.bool_],
+    above_threshold: NDArray[np.bool_],
     options: LesionOptions,
     selected_point: tuple[int, int] | None = None,
     prompts: Prompts | None = None,
 ) -> NDArray[np.bool_]:
-    """Select the lesion in a thresholded probability: by refinement, or by prompts.
+    """Select the lesion in a thresholded probability: by refinement, or by the prompts of the options.
 
-    ``found``: bool (row, column). ``selected_point``: (row, column) in the selected lesion. ``prompts``: those of the
-    options with strokes and previous mask, if there are any. Returns bool, same shape.
+    ``above_threshold``: bool (row, column), the pixels with a probability of at least the threshold.
+    ``selected_point``: (row, column) in the lesion to be selected. ``prompts``: the prompts of the options, together
+    with strokes and previous mask; by default without these. Returns bool, same shape.
     """
     if options.prompts is None:
-        return refine_mask(found, options.refinement, selected_point)
-    return apply_prompts(found, options.prompts.to_prompts() if prompts is None else prompts)
+        return refine_mask(above_threshold, options.refinement, selected_point)
+    return apply_prompts(above_threshold, options.prompts.to_prompts() if prompts is None else prompts)
 
 
 def find_uncertain_band(
     prediction: LesionPrediction, mask: NDArray[np.bool_], threshold: float, refinement: RefinementConfig
 ) -> NDArray[np.bool_] | None:
-    """Find where the predictions for the flips disagree, smoothed like the probability.
+    """Find where the predictions for the flips disagree, after the same smoothing as for the probability.
 
     ``mask``: bool (row, column), refined. Returns bool (row, column); None without test-time augmentation.
     """
@@ -418,7 +441,8 @@ def remeasure(
 ) -> LesionResult:
     """Update contour, ROI and measurements for a manually corrected mask; needs no torch.
 
-    ``mask``: bool (row, column), used without refinement.
+    ``mask``: bool (row, column), used without refinement. ``threshold``: for lesions outside the mask; by default that
+    of the result.
     """
     photograph = result.photograph
     return replace(
@@ -458,10 +482,10 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
             write_rgb(temporary / HEATMAP, _draw_heatmap(result.photograph, result.heatmap))
         if result.band is not None:
             write_mask(temporary / BAND, result.band)
-        about = describe_result(result)
-        if about["lesions"]:
-            write_lesions(temporary / "lesions.csv", cast("list[dict[str, Any]]", about["lesions"]))
-        write_json(temporary / RESULT, about)
+        content = describe_result(result)
+        if content["lesions"]:
+            write_lesions(temporary / "lesions.csv", cast("list[dict[str, Any]]", content["lesions"]))
+        write_json(temporary / RESULT, content)
     return folder
 
 
@@ -512,16 +536,16 @@ def _result_folder(folder: Path) -> Iterator[Path]:
 
 def _list_previous_files(folder: Path) -> set[str]:
     """List the files of a previous result in a folder, also without a readable ``result.json``."""
-    content = read_object_or_empty(folder / RESULT)
+    stored = read_object_or_empty(folder / RESULT)
     is_complete = all((folder / name).is_file() for name in ALWAYS_WRITTEN)
-    if "lesion_found" not in content and (content or not is_complete):
+    if "lesion_found" not in stored and (stored or not is_complete):
         return set()
-    names = RESULT_FILES if content.get("prediction") else RESULT_FILES - {HEATMAP}
+    names = RESULT_FILES if stored.get("prediction") else RESULT_FILES - {HEATMAP}
     return {name for name in names if (folder / name).is_file()}
 
 
 def describe_result(result: LesionResult) -> dict[str, object]:
-    """Return the content of ``result.json``, without names of persons and folders."""
+    """Return the content of ``result.json``, which includes no names of persons or folders."""
     photograph, roi, pixel_size = result.photograph, result.roi, result.photograph.pixel_size
     return {
         "format_version": RESULT_FORMAT,
@@ -552,7 +576,7 @@ def describe_result(result: LesionResult) -> dict[str, object]:
 
 
 def _describe_prediction(result: LesionResult) -> dict[str, object]:
-    """Return the content of ``result.json`` about the prediction of a classifier; empty without one."""
+    """Return the part of ``result.json`` about the classification; empty without a classifier."""
     if result.class_prediction is None:
         return {}
     heatmap = result.heatmap
@@ -564,9 +588,9 @@ def _describe_prediction(result: LesionResult) -> dict[str, object]:
 
 
 def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
-    """Convert a prediction of ``result.json`` to table cells.
+    """Convert a prediction of ``result.json`` to table cells by column.
 
-    Returns column to value; ``inconclusive``, ``above_threshold`` and ``out_of_distribution`` are 1 or 0.
+    ``inconclusive``, ``above_threshold`` and ``out_of_distribution`` are 1 or 0.
     """
     from napari_melanoma.classification.prediction import bound_columns, probability_columns, used_column
 
@@ -575,7 +599,7 @@ def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
     probabilities = dict(zip(prediction["classes"], prediction["probabilities"], strict=True))
     positive, point = prediction["positive"], prediction["operating_point"]
     columns, bounds = probability_columns(probabilities), bound_columns(positive, probabilities)
-    used = {one["field"]: one["value"] for one in prediction["contributions"]} | dict.fromkeys(prediction["missing"])
+    used = {part["field"]: part["value"] for part in prediction["contributions"]} | dict.fromkeys(prediction["missing"])
     return {
         **{columns[name]: value for name, value in probabilities.items()},
         **dict(zip(bounds, prediction["interval"] or (None, None), strict=True)),
@@ -615,7 +639,7 @@ def describe_lesions(result: LesionResult) -> list[dict[str, Any]]:
 
 
 def write_lesions(path: Path, lesions: list[dict[str, Any]]) -> None:
-    """Write a table with a row for each lesion."""
+    """Write a table with a row for each lesion, as described by ``describe_lesions``."""
     rows: list[Mapping[str, object]] = [
         {
             **{name: row.get(name) for name in LESION_COLUMNS},
@@ -625,8 +649,8 @@ def write_lesions(path: Path, lesions: list[dict[str, Any]]) -> None:
         for row in lesions
     ]
     measured = [name for name in MEASUREMENT_COLUMNS if any(name in row for row in rows)]
-    further = dict.fromkeys(name for row in rows for name in row if name not in (*LESION_COLUMNS, *measured))
-    write_table(path, rows, (*LESION_COLUMNS, *measured, *further))
+    other_columns = dict.fromkeys(name for row in rows for name in row if name not in (*LESION_COLUMNS, *measured))
+    write_table(path, rows, (*LESION_COLUMNS, *measured, *other_columns))
 
 
 def several_lesions_note(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Analysis of many photographs, which writes result folders and one table."""
+"""Analysis of many photographs: a pipeline that writes a result folder for each of them, and one table."""
 
 from __future__ import annotations
 
@@ -96,15 +96,22 @@ class PhotographOutcome:
     note: str = ""
     warning: str = ""
     prediction: str = ""
-    without_lesion: bool = False  # the note of an invalid prediction states only the reason
+    without_lesion: bool = False  # not always in the note: for an invalid result, it states only the reason
 
     @classmethod
     def from_row(
         cls, image: str, path: Path, status: Status, row: Mapping[str, object], warning: str = ""
     ) -> PhotographOutcome:
         """Create the outcome of a photograph from its row in the table."""
-        note, prediction, empty = str(row["note"]), prediction_text(row), not row.get("area_px")
-        return cls(image, path, status, note=note, warning=warning, prediction=prediction, without_lesion=empty)
+        return cls(
+            image,
+            path,
+            status,
+            note=str(row["note"]),
+            warning=warning,
+            prediction=prediction_text(row),
+            without_lesion=not row.get("area_px"),
+        )
 
 
 _SizedPhotograph = tuple[ResultTarget, int]  # a photograph to read, and its size in memory in bytes; 0 if unknown
@@ -114,7 +121,7 @@ _SizedPhotograph = tuple[ResultTarget, int]  # a photograph to read, and its siz
 class _ReadPhotograph:
     """A decoded photograph with the network's input: uint8 (side, side, channel)."""
 
-    place: ResultTarget
+    target: ResultTarget
     photograph: Photograph
     network_input: NDArray[np.uint8]
 
@@ -123,7 +130,7 @@ class _ReadPhotograph:
 class _PredictedPhotograph:
     """A photograph with the network's logits, float32 (side, side), and their spread over flips, (2, side, side)."""
 
-    place: ResultTarget
+    target: ResultTarget
     photograph: Photograph
     logits: NDArray[np.float32]
     spread: NDArray[np.float32] | None = None
@@ -133,13 +140,13 @@ class _PredictedPhotograph:
 class _FailedPhotograph:
     """A photograph that failed in a stage, and the error."""
 
-    place: ResultTarget
+    target: ResultTarget
     error: Exception
 
 
-def stored_row(place: ResultTarget, stored: dict[str, Any], note: str = "") -> dict[str, object]:
+def stored_row(target: ResultTarget, stored: dict[str, Any], note: str = "") -> dict[str, object]:
     """Return the table row of a stored result."""
-    return result_row(place.folder.name, place.source.file, stored, note)
+    return result_row(target.folder.name, target.source.file, stored, note)
 
 
 def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> dict[str, object]:
@@ -150,30 +157,31 @@ def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "")
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
     scale, recognized = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
     prediction = stored.get("prediction") or {}
-    about = [found for one in (stored, prediction) if (found := Validity.from_json(one.get("validity")))]
-    validity = Validity().with_reasons(*about)
-    cells = validity.to_columns() if about else dict.fromkeys(validity.to_columns())
+    validities = [Validity.from_json(part.get("validity")) for part in (stored, prediction)]
+    stated = [validity for validity in validities if validity]
+    validity = Validity().with_reasons(*stated)
+    cells = validity.to_columns() if stated else dict.fromkeys(validity.to_columns())
     count = stored.get("lesions_found")  # missing in older results
-    found_note = several_lesions_note(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
-    made = ", ".join(filter(None, (describe_mask(stored), note)))
+    lesion_note = several_lesions_note(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
+    mask_note = ", ".join(filter(None, (describe_mask(stored), note)))
     threshold = None if is_made_by_prompts(stored) else stored.get("threshold")
-    notes = (made, found_note, *map(str, stored.get("notes") or ()))
+    notes = (mask_note, lesion_note, *map(str, stored.get("notes") or ()))
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),
         _warning(stored), stored.get("damage"), *cells.values(), recognized.get("kind"),
         find_mask_model(stored).get("name"), threshold, height, width, scale.get("y"), scale.get("x"),
         count,
     )  # fmt: skip
-    measured = stored.get("measurements") or {}
-    return {**dict(zip(COLUMNS, values, strict=True)), **measured, **prediction_cells(prediction)}
+    measurements = stored.get("measurements") or {}
+    return {**dict(zip(COLUMNS, values, strict=True)), **measurements, **prediction_cells(prediction)}
 
 
 def _warning(stored: Mapping[str, Any]) -> str:
-    """Warnings about a photograph and its prediction, besides their validity."""
+    """Return the warnings of a result and of its prediction in one text."""
     prediction = stored.get("prediction") or {}
     first = str(stored.get("warning") or "")
-    # Both models may give the same warning
-    others = (str(one) for one in prediction.get("warnings") or () if str(one).rstrip(".") not in first)
+    # Segmentation model and classifier may give the same warning
+    others = (text for warning in prediction.get("warnings") or () if (text := str(warning)).rstrip(".") not in first)
     return "; ".join(dict.fromkeys(filter(None, (first, *others))))
 
 
@@ -209,21 +217,22 @@ class BatchPipeline:
         self._run = run
 
     def run(self, work: Iterable[ResultTarget]) -> Iterator[PhotographOutcome]:
-        """Analyze photographs; yields one outcome each, when its result is written.
+        """Analyze photographs; yields the outcome of each when its result is written.
 
-        The outcomes are in the order of ``work``, but a photograph that cannot be read precedes others of its batch.
+        The outcomes are in the order of ``work``, except that the outcome of a photograph that cannot be read comes
+        before those of its batch.
         """
         workers = self._options.workers or usable_cores() + EXTRA_THREADS
-        most = 2 * max(self._options.batch_size, workers)
-        to_read = StageLimit(most, STAGE_BYTES, itemgetter(1))
-        to_write = StageLimit(most, STAGE_BYTES, _held_bytes)
+        max_items = 2 * max(self._options.batch_size, workers)
+        to_read = StageLimit(max_items, STAGE_BYTES, itemgetter(1))
+        to_write = StageLimit(max_items, STAGE_BYTES, _held_bytes)
         pool = ThreadPoolExecutor(workers, thread_name_prefix="lesion")
         try:
-            sized = map_ahead(pool, _measure_size, work, StageLimit(most), self._run)
+            sized = map_ahead(pool, _measure_size, work, StageLimit(max_items), self._run)
             read = map_ahead(pool, self._read, sized, to_read, self._run)
             written = map_ahead(pool, self._write, self._predict(read), to_write, self._run)
-            for place, result in written:
-                yield self._outcome(place, result)
+            for target, result in written:
+                yield self._outcome(target, result)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -232,81 +241,81 @@ class BatchPipeline:
         from napari_melanoma.imaging.preprocessing import prepare_network_input
         from napari_melanoma.io.photographs import read_photograph
 
-        place, um = sized[0], self._options.pixel_size_um
+        target, pixel_um = sized[0], self._options.pixel_size_um
         try:
-            photograph = read_photograph(place.path)
-            if um is not None:
-                photograph = replace(photograph, pixel_size=PixelSize(um, um, "given"))
+            photograph = read_photograph(target.path)
+            if pixel_um is not None:
+                photograph = replace(photograph, pixel_size=PixelSize(pixel_um, pixel_um, "given"))
             config = self._model.info.config
             return _ReadPhotograph(
-                place, photograph, prepare_network_input(photograph.rgb, config.input_size, config.preprocessing)
+                target, photograph, prepare_network_input(photograph.rgb, config.input_size, config.preprocessing)
             )
         except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the batch continues
-            return _FailedPhotograph(place, error)
+            return _FailedPhotograph(target, error)
 
     def _predict(
         self, read: Iterable[_ReadPhotograph | _FailedPhotograph]
     ) -> Iterator[_PredictedPhotograph | _FailedPhotograph]:
         """Run the network on full batches."""
         chunk: list[_ReadPhotograph] = []
-        held = 0
+        held_bytes = 0
         for item in read:
             if isinstance(item, _FailedPhotograph):
                 yield item
                 continue
             chunk.append(item)
-            held += item.photograph.rgb.nbytes
-            if len(chunk) >= self._options.batch_size or held >= STAGE_BYTES:
+            held_bytes += item.photograph.rgb.nbytes
+            if len(chunk) >= self._options.batch_size or held_bytes >= STAGE_BYTES:
                 yield from self._predict_chunk(chunk)
-                chunk, held = [], 0
+                chunk, held_bytes = [], 0
         if chunk:
             yield from self._predict_chunk(chunk)
 
     def _predict_chunk(self, chunk: list[_ReadPhotograph]) -> Iterator[_PredictedPhotograph | _FailedPhotograph]:
-        """Run the network once; if it fails, for example out of memory, try each photograph alone."""
+        """Run the network on a batch; if it fails, for example out of memory, run it on each photograph alone."""
         self._run.check()
         try:
             predictions = self._run_network(chunk)
         except Exception as error:  # noqa: BLE001 - reported in the row of a photograph; the batch continues
             if len(chunk) == 1:
-                yield _FailedPhotograph(chunk[0].place, error)
+                yield _FailedPhotograph(chunk[0].target, error)
             else:
                 for item in chunk:
                     yield from self._predict_chunk([item])
             return
         for item, prediction in zip(chunk, predictions, strict=True):
-            yield _PredictedPhotograph(item.place, item.photograph, *prediction)
+            yield _PredictedPhotograph(item.target, item.photograph, *prediction)
 
     def _run_network(
         self, chunk: list[_ReadPhotograph]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        """Logits of each photograph and, for test-time augmentation, their extremes over the flips."""
+        """Return the logits of each photograph and, with test-time augmentation, their spread over the flips."""
         inputs, options = [item.network_input for item in chunk], self._options.lesion
         if options.prompts is not None:
             return [(self._run_with_prompts(item, options.prompts.to_prompts()), None) for item in chunk]
         if not options.flips:
             return [(logits, None) for logits in self._model.logits(inputs)]
-        found = predict_flipped_logits(self._model, inputs)
-        return [(logits, found.spread(index)) for index, logits in enumerate(found.mean)]
+        flipped = predict_flipped_logits(self._model, inputs)
+        return [(logits, flipped.spread(index)) for index, logits in enumerate(flipped.mean)]
 
     def _run_with_prompts(self, item: _ReadPhotograph, prompts: Prompts) -> NDArray[np.float32]:
-        """Logits of the best answer to prompts."""
+        """Return the logits of the best hypothesis for the prompts."""
         from napari_melanoma.lesion.prompting import require_prompts
 
         model, (height, width) = require_prompts(self._model), item.photograph.rgb.shape[:2]
-        found = model.answer(model.encode_input(item.network_input), prompts, (height, width))
-        return found.logits[found.best]
+        hypotheses = model.answer(model.encode_input(item.network_input), prompts, (height, width))
+        return hypotheses.logits[hypotheses.best]
 
     def _write(
         self, item: _PredictedPhotograph | _FailedPhotograph
     ) -> tuple[ResultTarget, dict[str, object] | Exception]:
         """Derive the result from the network's output and write it (in a thread)."""
         if isinstance(item, _FailedPhotograph):
-            return item.place, item.error
+            return item.target, item.error
         try:
-            return item.place, self._save(item)
+            return item.target, self._save(item)
         except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the batch continues
-            return item.place, error
+            return item.target, error
 
     def _save(self, item: _PredictedPhotograph) -> dict[str, object]:
         """Write the result folder of a photograph, and its row."""
@@ -317,35 +326,35 @@ class BatchPipeline:
         stamp = ModelStamp.of(self._model, item.photograph.rgb)
         result = derive_result(item.photograph, prediction, self._options.lesion, stamp)
         if self._classifier is not None:
-            result = self._classifier.classify(result, item.place.path.stem, self._run)
-        record = provenance_record(item.place.source, self._options.pixel_size_um)
-        save_lesion(replace(result, provenance={**result.provenance, **record}), item.place.folder)
-        row = stored_row(item.place, read_result(item.place.folder))
+            result = self._classifier.classify(result, item.target.path.stem, self._run)
+        record = provenance_record(item.target.source, self._options.pixel_size_um)
+        save_lesion(replace(result, provenance={**result.provenance, **record}), item.target.folder)
+        row = stored_row(item.target, read_result(item.target.folder))
         self._table.set_row(row)
         return row
 
-    def _outcome(self, place: ResultTarget, result: dict[str, object] | Exception) -> PhotographOutcome:
-        """Create the outcome of a photograph; stop if the disk is full."""
-        image = place.folder.name
+    def _outcome(self, target: ResultTarget, result: dict[str, object] | Exception) -> PhotographOutcome:
+        """Create the outcome of a photograph from its row or its error; raise if nothing can be written any more."""
+        image = target.folder.name
         if not isinstance(result, Exception):
-            return PhotographOutcome.from_row(image, place.path, "done", result, str(result["warning"]))
-        log.debug("%s failed", place.path, exc_info=result)
-        error = describe_error(result, place.path, place.folder.parent)
-        self._table.set_row(failed_row(image, place.source.file, error))
+            return PhotographOutcome.from_row(image, target.path, "done", result, str(result["warning"]))
+        log.debug("%s failed", target.path, exc_info=result)
+        error = describe_error(result, target.path, target.folder.parent)
+        self._table.set_row(failed_row(image, target.source.file, error))
         if is_unwritable(result):
             raise result
-        return PhotographOutcome(image, place.path, "failed", error=error)
+        return PhotographOutcome(image, target.path, "failed", error=error)
 
 
-def _measure_size(place: ResultTarget) -> _SizedPhotograph:
+def _measure_size(target: ResultTarget) -> _SizedPhotograph:
     """Estimate the memory for a photograph from its file header (in a thread)."""
     from napari_melanoma.io.photographs import count_pixels
 
-    return place, 3 * count_pixels(place.path)
+    return target, 3 * count_pixels(target.path)
 
 
 def _held_bytes(item: _PredictedPhotograph | _FailedPhotograph) -> int:
-    """Memory of an item in bytes."""
+    """Return the memory of a photograph between the stages."""
     return 0 if isinstance(item, _FailedPhotograph) else item.photograph.rgb.nbytes
 
 
@@ -382,16 +391,16 @@ class BatchSummary:
 
 
 def _ignore_outcome(outcome: PhotographOutcome) -> None:
-    """Ignore an outcome."""
+    pass
 
 
 def find_inputs(names: Iterable[str | Path]) -> list[Path]:
-    """List the photographs that a user specified, each file once in natural order, without own output files."""
-    found = find_photographs(names)
-    paths = [path for path in found if not is_own_output(path)]
+    """List the photographs in files and folders, each once and in natural order, without results of this program."""
+    listed = find_photographs(names)
+    paths = [path for path in listed if not is_own_output(path)]
     if not paths:
         raise InputError(
-            f"expected photographs, found only masks and results of this program, such as {found[0]}. Select "
+            f"expected photographs, found only masks and results of this program, such as {listed[0]}. Select "
             "photographs."
         )
     return paths
@@ -406,39 +415,46 @@ def analyze_files(
     segmenter: BatchModel | None = None,
     on_outcome: Callable[[PhotographOutcome], None] = _ignore_outcome,
 ) -> BatchSummary:
-    """Analyze photographs into result folders and one table; existing results are reused."""
+    """Analyze photographs into result folders and one table; existing results are reused.
+
+    ``segmenter``: a loaded model; by default, that of the options is loaded if any photograph needs it.
+    ``on_outcome``: called after each photograph.
+    """
     from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS
 
     started = time.monotonic()
     info = segmenter.info if segmenter else _find_segmenter(options.lesion.model)
-    named = options.lesion.model_copy(update={"model": info.name})  # the name, even if the user gave a path
-    options = options.model_copy(update={"lesion": named})
-    if named.prompts is not None:
-        _check_prompts(info, named, len(paths))
-    classifying = _batch_classifier(options, paths, run)
-    class_columns, renamed = (classifying.columns, classifying.renamed_columns) if classifying else ((), {})
+    lesion = options.lesion.model_copy(update={"model": info.name})  # the name, even if the user gave a path
+    options = options.model_copy(update={"lesion": lesion})
+    if lesion.prompts is not None:
+        _check_prompts(info, lesion, len(paths))
+    classifier = _batch_classifier(options, paths, run)
+    class_columns, renamed = (classifier.columns, classifier.renamed_columns) if classifier else ((), {})
     counts = _OutcomeCounter(len(paths), run, on_outcome)
-    with hold_output_lock(out), ExitStack() as last:
+    with hold_output_lock(out), ExitStack() as cleanup:
         table = ResultTable(out / TABLE, (*COLUMNS, *class_columns, *MEASUREMENT_COLUMNS), renamed)
-        last.callback(table.write)
-        work = _pending(paths, ResultFolders(out, [TABLE]), _result_settings(options, info, classifying), table, counts)
-        for first in work:  # the model is loaded only if any work is left
+        cleanup.callback(table.write)
+        work = _pending(paths, ResultFolders(out, [TABLE]), _result_settings(options, info, classifier), table, counts)
+        for first in work:  # runs at most once: the model is loaded only if a photograph is pending
             model = segmenter or _load_segmenter(info, run)
-            for outcome in BatchPipeline(model, options, classifying, table, run).run(chain([first], work)):
+            for outcome in BatchPipeline(model, options, classifier, table, run).run(chain([first], work)):
                 counts.add(outcome)
                 table.write_periodically()
     return counts.summary(table.path, time.monotonic() - started)
 
 
-def _report_missing_rows(forms: PatientTable, paths: Sequence[Path], run: RunContext) -> None:
-    """Report unrecognized columns, and photographs without a row, as a wrong image_id would remain unnoticed."""
-    for column, problem in forms.unrecognized:
+def _report_missing_rows(patient_table: PatientTable, paths: Sequence[Path], run: RunContext) -> None:
+    """Warn of unrecognized columns, and of photographs without a row, which may have a wrong image_id."""
+    for column, problem in patient_table.unrecognized:
         run.report(Milestone(0, len(paths), f"Warning: column '{column}' of the table: {problem}."))
-    missing = forms.missing_images(path.stem for path in paths)
+    missing = patient_table.missing_images(path.stem for path in paths)
     if missing:
-        some = ", ".join(missing[:MAX_NAMED]) + (" ..." if len(missing) > MAX_NAMED else "")
-        message = f"Warning: the table has no row for {len(missing)} of {len(paths)} photographs ({some}). The column "
-        run.report(Milestone(0, len(paths), f"{message}image_id must contain each file name without suffix."))
+        examples = ", ".join(missing[:MAX_NAMED]) + (" ..." if len(missing) > MAX_NAMED else "")
+        message = (
+            f"Warning: the table has no row for {len(missing)} of {len(paths)} photographs ({examples}). The column "
+            "image_id must contain each file name without suffix."
+        )
+        run.report(Milestone(0, len(paths), message))
 
 
 class _OutcomeCounter:
@@ -471,11 +487,11 @@ def _pending(
     table: ResultTable,
     counts: _OutcomeCounter,
 ) -> Iterator[ResultTarget]:
-    """Assign a folder to each photograph; count existing results, and yield the others."""
+    """Assign a folder to each photograph; count existing results, and yield photographs without one."""
     for path in paths:
         counts.run.check()
         try:
-            place = folders.assign(path)
+            target = folders.assign(path)
         except DiskFull:
             raise
         except Exception as error:  # noqa: BLE001 - any error concerns this photograph only; the batch continues
@@ -483,16 +499,16 @@ def _pending(
             table.set_row(failed_row(path.stem, path.name, message))
             counts.add(PhotographOutcome(path.stem, path, "failed", error=message))
             continue
-        if place.corrected or (settings and place.is_done(settings)):
-            row = stored_row(place, place.stored or {}, "kept" * place.corrected)
+        if target.corrected or (settings and target.is_done(settings)):
+            row = stored_row(target, target.stored or {}, "kept" * target.corrected)
             table.set_row(row)
-            counts.add(PhotographOutcome.from_row(place.folder.name, path, "skipped", row))
+            counts.add(PhotographOutcome.from_row(target.folder.name, path, "skipped", row))
         else:
-            yield replace(place, stored=None)
+            yield replace(target, stored=None)
 
 
 def _batch_classifier(options: BatchOptions, paths: Sequence[Path], run: RunContext) -> BatchClassifier | None:
-    """Find the classifiers without loading them; None if classification is off."""
+    """Create the classifier of a batch, whose models are not loaded yet; None if classification is off."""
     if options.classify is None:
         return None
     from napari_melanoma.models.registry import find_classifiers
@@ -500,20 +516,20 @@ def _batch_classifier(options: BatchOptions, paths: Sequence[Path], run: RunCont
     patient_table, bundles = PatientTable(options.form, options.metadata), find_classifiers(options.classify.model)
     _report_missing_rows(patient_table, paths, run)
     rows = (patient_table.patient_data(path.stem) for path in paths)
-    used = {column: None for bundle in bundles for column in bundle.patient_data_columns}
-    if unused := explain_unused("' or '".join(bundle.name for bundle in bundles), used, rows):
+    columns = {column: None for bundle in bundles for column in bundle.patient_data_columns}
+    if unused := explain_unused("' or '".join(bundle.name for bundle in bundles), columns, rows):
         run.report(Milestone(0, len(paths), f"Warning: {unused}"))
     return BatchClassifier(bundles, options.classify, patient_table)
 
 
 def _result_settings(
-    options: BatchOptions, info: BundleInfo, classifying: BatchClassifier | None
+    options: BatchOptions, info: BundleInfo, classifier: BatchClassifier | None
 ) -> ResultSettings | None:
-    """The settings that an existing result must match to be reused; None to replace all results."""
+    """Return the settings that an existing result must match to be reused; None to replace all results."""
     if options.force:
         return None
     model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": info.config.threshold}
-    return ResultSettings(options.lesion.model_dump(mode="json"), model, options.pixel_size_um, classifying)
+    return ResultSettings(options.lesion.model_dump(mode="json"), model, options.pixel_size_um, classifier)
 
 
 def _find_segmenter(model: str) -> BundleInfo:
@@ -523,14 +539,14 @@ def _find_segmenter(model: str) -> BundleInfo:
     return require_photograph_model(find_bundle(model), "segmentation")
 
 
-def _check_prompts(info: BundleInfo, options: LesionOptions, photographs: int) -> None:
+def _check_prompts(info: BundleInfo, options: LesionOptions, photograph_count: int) -> None:
     """Refuse prompts for several photographs, with a refinement, and for a model that does not answer them."""
     from napari_melanoma.lesion.prompting import PromptedSegmenter
 
-    if photographs > 1:
+    if photograph_count > 1:
         raise InputError(
-            f"expected only one photograph with clicks or a box, found {photographs}. Name one, or leave the clicks "
-            "and the box out."
+            f"expected only one photograph with clicks or a box, found {photograph_count}. Name one, or leave the "
+            "clicks and the box out."
         )
     if options.refinement != RefinementConfig():
         raise InputError(

@@ -1,4 +1,4 @@
-"""The classification of the photographs of a batch."""
+"""Classification of the lesions in a batch of photographs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class BatchClassifier:
-    """Classifies the photographs of a batch, by one model or one for each modality, loaded when first needed."""
+    """Classifies the photographs of a batch with one model, or with one model for each modality.
+
+    A model is loaded for the first photograph that needs it.
+    """
 
     def __init__(self, bundles: Sequence[BundleInfo], options: ClassifyOptions, patient_table: PatientTable) -> None:
         self.bundles = tuple(bundles)
@@ -43,7 +46,7 @@ class BatchClassifier:
 
     @property
     def renamed_columns(self) -> dict[str, str]:
-        """Columns with another name in older tables, mapped to their new name."""
+        """The current column names, by the names in older tables."""
         return {
             old: new
             for config in (bundle.config for bundle in self.bundles)
@@ -53,11 +56,15 @@ class BatchClassifier:
         }
 
     def options(self, bundle: BundleInfo) -> ClassifyOptions:
-        """Return the options of a model."""
+        """Return the options of the batch with the name of a model."""
         return self._options.model_copy(update={"model": bundle.name})
 
     def classify(self, result: LesionResult, image: str, run: RunContext) -> LesionResult:
-        """Classify the lesions of a photograph, with a heatmap if requested; unchanged without a lesion."""
+        """Add predictions to a result, and a heatmap if requested.
+
+        ``image``: name of the photograph in the clinical metadata. A result without a lesion is returned unchanged,
+        unless the model classifies whole photographs.
+        """
         bundle = select_classifier(self.bundles, result.modality)
         options = self.options(bundle)
         with self._lock:
@@ -79,8 +86,8 @@ class BatchClassifier:
                 from napari_melanoma.classification.explanation import explain
 
                 method, target = options.heatmap, model.config.positive
-                given = LesionInput(photograph.rgb, result.mask, patient_data)
-                heatmap = LesionHeatmap(explain(model, given, method, target, run), method, target)
+                lesion = LesionInput(photograph.rgb, result.mask, patient_data)
+                heatmap = LesionHeatmap(explain(model, lesion, method, target, run), method, target)
         return replace(
             result,
             class_prediction=prediction,
@@ -93,10 +100,11 @@ class BatchClassifier:
         """Whether a stored result has the current prediction; also True without a lesion, which needs none."""
         if not stored.get("lesion_found"):
             return True
-        found = stored.get("prediction") or {}
-        fingerprint = (found.get("model") or {}).get("fingerprint")
+        prediction = stored.get("prediction") or {}
+        fingerprint = (prediction.get("model") or {}).get("fingerprint")
+        options = prediction.get("options")
         return any(
-            fingerprint == bundle.fingerprint and found.get("options") == self.options(bundle).model_dump(mode="json")
+            fingerprint == bundle.fingerprint and options == self.options(bundle).model_dump(mode="json")
             for bundle in self.bundles
         ) and stored.get("form") == self.patient_table.patient_data(str(stored.get("image")))
 
@@ -110,11 +118,11 @@ class BatchClassifier:
 
 
 def _columns(bundle: BundleInfo) -> tuple[str, ...]:
-    """Table columns of the predictions of a model."""
+    """Return the table columns of a model's predictions."""
     config = bundle.config
     positive = config.classifier.positive if config.classifier else ""
-    fields = config.tabular.fields if config.tabular else ()
-    others = (
+    used_fields = config.tabular.fields if config.tabular else ()
+    other_columns = (
         "verdict",
         "side",
         "prediction_set",
@@ -124,4 +132,4 @@ def _columns(bundle: BundleInfo) -> tuple[str, ...]:
         "classifier",
     )
     probabilities = probability_columns(config.classes).values()
-    return (*probabilities, *bound_columns(positive, config.classes), *others, *map(used_column, fields))
+    return (*probabilities, *bound_columns(positive, config.classes), *other_columns, *map(used_column, used_fields))

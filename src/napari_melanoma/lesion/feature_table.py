@@ -1,4 +1,4 @@
-"""A table of the measurements of each lesion of a data set, compared with the other lesions of its patient."""
+"""The feature table of a data set: measurements of each lesion, compared with the patient's other lesions."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 FEATURES = "features.csv"
-# Lengths in pixels cannot be compared
-COMPARED = tuple(one.name for one in MEASUREMENTS if not one.unit.startswith("px"))
-COMPARED_BY = (DISTANCE_COLUMN, EMBEDDING_COLUMNS[0])
+# Lengths in pixels cannot be compared between photographs
+COMPARED = tuple(measurement.name for measurement in MEASUREMENTS if not measurement.unit.startswith("px"))
+COMPARISON_COLUMNS = (DISTANCE_COLUMN, EMBEDDING_COLUMNS[0])
 BATCH_IMAGES = 16  # images per batch of the network
-DIGITS = 5  # of an embedding in the intermediate file
+DIGITS = 5  # significant digits of an embedding
 Row = dict[str, Any]
 log = logging.getLogger(__name__)
 
@@ -76,8 +76,9 @@ class EmbeddingModel(Protocol):
 class FeatureReport:
     """Counts of the images of a data set.
 
-    ``faults`` are rows whose files are missing, differ in size or cannot be read, and the reason. ``patients`` counts
-    patients with any comparison.
+    ``images``: all rows. ``measured``: images with measurements. ``patients``: patients with lesions that could be
+    compared. ``faults``: pairs of an ``image_id`` that failed, or the name of the data set for a row that cannot be
+    read, and the reason.
     """
 
     images: int
@@ -90,13 +91,17 @@ class FeatureReport:
 
 @dataclass(frozen=True)
 class _FeatureItem:
-    """An image in the pipeline, with its crop until it is embedded."""
+    """An image in the pipeline.
+
+    ``stamp`` changes with the image's files and scale. ``is_stored``: whether its values are an intermediate result.
+    ``network_input``: uint8 (side, side, channel), only until the image is embedded. ``embedding``: float32 (feature,).
+    """
 
     entry: DatasetEntry
     stamp: str = ""
-    known: bool = False
-    measured: dict[str, float] | None = None
-    picture: NDArray[np.uint8] | None = None
+    is_stored: bool = False
+    measurements: dict[str, float] | None = None
+    network_input: NDArray[np.uint8] | None = None
     embedding: NDArray[np.float32] | None = None
     error: str = ""
 
@@ -108,62 +113,72 @@ def compute_features(
 
     Intermediate results are stored beside ``out`` until it is written, so that an interrupted call can be resumed.
 
-    ``folder``: the data set. Lengths in mm need ``mpp_x`` and ``mpp_y``, or files that state a scale. Returns the
-    counts and the failures.
+    ``folder``: the data set. ``out``: the table to be written. Lengths in mm need the columns ``mpp_x`` and ``mpp_y``,
+    or files that state a scale. ``model``: by default, that of the options is loaded.
     """
-    entries, with_image, wrong = _read(folder)
-    embedder = model or (_load(options.model) if options.model else None)
-    kept_in = out.with_name(f"{out.name}.unfinished")
-    kept = PartialResults(kept_in, _feature_settings(embedder, options))
+    entries, with_image, row_faults = _read_entries(folder)
+    embedder = model or (_load_embedder(options.model) if options.model else None)
+    partial_folder = out.with_name(f"{out.name}.unfinished")
+    partial_results = PartialResults(partial_folder, _feature_settings(embedder, options))
     items = []
     try:
-        found = _FeaturePipeline(folder, embedder, options, kept, run).items(with_image)
-        for done, item in enumerate(found, start=1):
+        pipeline = _FeaturePipeline(folder, embedder, options, partial_results, run)
+        for done, item in enumerate(pipeline.process(with_image), start=1):
             items.append(item)
             run.report(Progress(done, len(with_image), "Measuring"))
     finally:
-        kept.flush()
+        partial_results.flush()
     failed = [(item.entry.image_id, item.error) for item in items if item.error]
     if len(failed) == len(items):
         raise DataSetError(
             f"none of {len(items)} images could be measured. First error: '{failed[0][0]}': {failed[0][1]}"
         )
-    rows, compared = _rows(items, embedded=bool(embedder)), list_patient_columns(COMPARED, embedded=bool(embedder))
-    write_table(out, rows, ("image_id", *MEASUREMENT_COLUMNS, *compared))
-    shutil.rmtree(kept_in, ignore_errors=True)
-    return _report(entries, items, rows, [*wrong, *failed])
+    rows = _create_rows(items, embedded=bool(embedder))
+    patient_columns = list_patient_columns(COMPARED, embedded=bool(embedder))
+    write_table(out, rows, ("image_id", *MEASUREMENT_COLUMNS, *patient_columns))
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    return _create_report(entries, items, rows, [*row_faults, *failed])
 
 
-def _read(folder: Path) -> tuple[list[DatasetEntry], list[DatasetEntry], list[tuple[str, str]]]:
-    """Return the rows of a data set, the rows with an image, and the faults of other rows."""
-    found = list(iter_entries(folder))
-    entries = [entry for entry in found if isinstance(entry, DatasetEntry)]
+def _read_entries(folder: Path) -> tuple[list[DatasetEntry], list[DatasetEntry], list[tuple[str, str]]]:
+    """Return the rows of a data set, those with an image, and pairs (name, fault) for rows that cannot be read."""
+    rows = list(iter_entries(folder))
+    entries = [row for row in rows if isinstance(row, DatasetEntry)]
     with_image = [entry for entry in entries if entry.image is not None]
     if not with_image:
         raise DataSetError(f"{folder} has {len(entries)} rows without images. Expected at least one image to measure.")
-    return entries, with_image, [(folder.name, str(fault)) for fault in found if isinstance(fault, DataSetError)]
+    return entries, with_image, [(folder.name, str(row)) for row in rows if isinstance(row, DataSetError)]
 
 
 class _FeaturePipeline:
     """Processes images in stages: reading and measuring in threads, and the network."""
 
     def __init__(
-        self, folder: Path, model: EmbeddingModel | None, options: FeatureOptions, kept: PartialResults, run: RunContext
+        self,
+        folder: Path,
+        model: EmbeddingModel | None,
+        options: FeatureOptions,
+        partial_results: PartialResults,
+        run: RunContext,
     ) -> None:
-        self._folder, self._model, self._options, self._kept, self._run = folder, model, options, kept, run
+        self._folder = folder
+        self._model = model
+        self._options = options
+        self._partial_results = partial_results
+        self._run = run
 
-    def items(self, entries: Iterable[DatasetEntry]) -> Iterator[_FeatureItem]:
-        """Measure images, in order."""
+    def process(self, entries: Iterable[DatasetEntry]) -> Iterator[_FeatureItem]:
+        """Measure and embed images, in order."""
         workers = usable_cores() + EXTRA_THREADS
         pool = ThreadPoolExecutor(workers, thread_name_prefix="measuring")
         try:
             read = map_ahead(pool, self._read, entries, StageLimit(2 * workers), self._run)
             for item in read if self._model is None else self._embed(read, self._model):
-                if not (item.error or item.known):
-                    values = [item.measured or {}]
+                if not (item.error or item.is_stored):
+                    values = [item.measurements or {}]
                     if item.embedding is not None:
                         values.append({str(index): value for index, value in enumerate(_round(item.embedding))})
-                    self._kept.add(self._sample(item.entry), item.stamp, values)
+                    self._partial_results.add(self._sample(item.entry), item.stamp, values)
                 yield item
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -172,10 +187,10 @@ class _FeaturePipeline:
         """Return an intermediate result, or read and measure an image (in a thread)."""
         sample = self._sample(entry)
         stamp = f"{stamp_files(sample)} {entry.row.get('mpp_y', '')} {entry.row.get('mpp_x', '')}"
-        before = self._kept.pop(sample, stamp)
-        if before is not None:
-            embedding = np.array(list(before[1].values()), np.float32) if len(before) > 1 else None
-            return _FeatureItem(entry, stamp, known=True, measured=before[0], embedding=embedding)
+        stored = self._partial_results.pop(sample, stamp)
+        if stored is not None:  # measurements and, with a model, the embedding
+            embedding = np.array(list(stored[1].values()), np.float32) if len(stored) > 1 else None
+            return _FeatureItem(entry, stamp, is_stored=True, measurements=stored[0], embedding=embedding)
         try:
             return replace(self._measure(entry), stamp=stamp)
         except Exception as error:  # reported as a failure of this image; the others continue
@@ -193,90 +208,88 @@ class _FeaturePipeline:
                 f"{photograph.rgb.shape[1]}. A mask needs the same size as its upright image."
             )
         scale = _pixel_size(entry) or photograph.pixel_size
-        measured = {} if mask is None else measure_lesion(mask, photograph.rgb, scale)
+        measurements = {} if mask is None else measure_lesion(mask, photograph.rgb, scale)
         if self._model is None:
-            return _FeatureItem(entry, measured=measured)
+            return _FeatureItem(entry, measurements=measurements)
         roi = None if mask is None else extract_roi(photograph.rgb, mask, self._options.roi)
         config, image = self._model.info.config, photograph.rgb if roi is None else roi.image
-        return _FeatureItem(
-            entry, measured=measured, picture=prepare_network_input(image, config.input_size, config.preprocessing)
-        )
+        network_input = prepare_network_input(image, config.input_size, config.preprocessing)
+        return _FeatureItem(entry, measurements=measurements, network_input=network_input)
 
     def _embed(self, items: Iterable[_FeatureItem], model: EmbeddingModel) -> Iterator[_FeatureItem]:
-        """Embed the crops, in the thread of the caller."""
-        waiting = iter(items)
-        while some := list(islice(waiting, BATCH_IMAGES)):
+        """Embed batches of images, in the thread of the caller."""
+        remaining = iter(items)
+        while batch := list(islice(remaining, BATCH_IMAGES)):
             self._run.check()
-            pictures = [item.picture for item in some if item.picture is not None]
-            vectors = iter(model.vectors(pictures) if pictures else ())
-            for item in some:
-                if item.picture is None:
+            inputs = [item.network_input for item in batch if item.network_input is not None]
+            vectors = iter(model.vectors(inputs) if inputs else ())
+            for item in batch:
+                if item.network_input is None:
                     yield item
                 else:
-                    yield replace(item, picture=None, embedding=np.array(_round(next(vectors)), np.float32))
+                    yield replace(item, network_input=None, embedding=np.array(_round(next(vectors)), np.float32))
 
     def _sample(self, entry: DatasetEntry) -> Sample:
-        """Sample of an image, as a key of intermediate results."""
+        """Return the key of an image's intermediate results."""
         assert entry.image is not None
         return Sample(entry.image_id, entry.image, entry.mask, "", "", self._folder.name)
 
 
-def _rows(items: Sequence[_FeatureItem], *, embedded: bool) -> list[Row]:
-    """Rows of the table: measurements, and comparisons within each patient."""
-    measured = [item.measured or {} for item in items]
-    compared = measure_patient_relative(
-        [{**item.entry.row, **values} for item, values in zip(items, measured, strict=True)],
+def _create_rows(items: Sequence[_FeatureItem], *, embedded: bool) -> list[Row]:
+    """Create the rows of the table: measurements, and comparisons with the patient's other lesions."""
+    measurements = [item.measurements or {} for item in items]
+    comparisons = measure_patient_relative(
+        [{**item.entry.row, **values} for item, values in zip(items, measurements, strict=True)],
         COMPARED,
         _stack_embeddings(items) if embedded else None,
     )
     return [
         {"image_id": item.entry.image_id, **values, **relative}
-        for item, values, relative in zip(items, measured, compared, strict=True)
+        for item, values, relative in zip(items, measurements, comparisons, strict=True)
     ]
 
 
 def _stack_embeddings(items: Sequence[_FeatureItem]) -> NDArray[np.float32]:
-    """Embeddings of all images, NaN where missing, (image, feature)."""
+    """Return the embeddings of all images, float32 (image, feature); NaN for an image without one."""
     width = next((len(item.embedding) for item in items if item.embedding is not None), 0)
-    nothing = np.full(width, np.nan, np.float32)
-    return np.array([nothing if item.embedding is None else item.embedding for item in items])
+    missing = np.full(width, np.nan, np.float32)
+    return np.array([missing if item.embedding is None else item.embedding for item in items])
 
 
-def _report(
+def _create_report(
     entries: Sequence[DatasetEntry],
     items: Sequence[_FeatureItem],
     rows: Sequence[Row],
     faults: Sequence[tuple[str, str]],
 ) -> FeatureReport:
-    """Summarize the run."""
-    compared = {
+    compared_patients = {
         item.entry.row["patient_id"]
         for item, row in zip(items, rows, strict=True)
-        if not np.isnan([row[name] for name in COMPARED_BY if name in row]).all()
+        if not np.isnan([row[name] for name in COMPARISON_COLUMNS if name in row]).all()
     }
     return FeatureReport(
         images=len(entries),
-        measured=sum(bool(item.measured) for item in items),
+        measured=sum(bool(item.measurements) for item in items),
         without_mask=sum(entry.mask is None and entry.image is not None for entry in entries),
         without_image=sum(entry.image is None for entry in entries),
-        patients=len(compared),
+        patients=len(compared_patients),
         faults=tuple(faults),
     )
 
 
 def _pixel_size(entry: DatasetEntry) -> PixelSize | None:
-    """The scale that the table states."""
+    """Return the scale of an image in the table; None if it states none."""
     y_um, x_um = read_number(entry.row.get("mpp_y")), read_number(entry.row.get("mpp_x"))
     return PixelSize(y_um, x_um) if y_um > 0 and x_um > 0 else None
 
 
 def _round(embedding: NDArray[np.float32]) -> list[float]:
-    """Round an embedding, for the intermediate file and for the table, so that resuming makes no difference."""
+    """Round an embedding as in the intermediate file, so that a resumed run gives the same table."""
     return [float(f"{value:.{DIGITS}g}") for value in embedding.tolist()]
 
 
 def _feature_settings(model: EmbeddingModel | None, options: FeatureOptions) -> dict[str, object]:
-    """All settings that affect the values of an image, besides its files."""
+    """Return all settings that affect the values of an image."""
     return {
         "model": None if model is None else [model.info.fingerprint, model.device],
         "roi": options.roi.model_dump(mode="json"),
@@ -284,7 +297,7 @@ def _feature_settings(model: EmbeddingModel | None, options: FeatureOptions) -> 
     }
 
 
-def _load(name: str) -> EmbeddingModel:
+def _load_embedder(name: str) -> EmbeddingModel:
     """Load a model; torch is imported only here."""
     from napari_melanoma.models.registry import find_bundle
 
@@ -316,7 +329,7 @@ class Embedder:
         return cls(info, encoder, device or choose_device())
 
     def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed images: the mean of each deepest feature map.
+        """Embed images by the mean of each of the encoder's deepest feature maps.
 
         ``images``: each uint8 (row, column, channel), sRGB, of any size; resized to the bundle's input size. Returns
         float32 (image, feature).

@@ -1,4 +1,4 @@
-"""Models that are loaded once per process, and reports while they load."""
+"""Models for photographs that are loaded once per process, and progress messages while they load."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.lesion.segmentation import Segmenter
 
-USUAL_S = 4.0  # default for importing torch and loading a small model
-LATE_FACTOR = 1.25  # factor of the usual time after which loading is reported as slow
+DEFAULT_S = 4.0  # usual time to import torch and load a small model, if none was measured yet
+LATE_FACTOR = 1.25  # loading is reported as slow after this multiple of the usual time
 LONGEST_S = 600.0  # longer times have other causes, such as a suspended laptop
 
 
 def load_segmenter(model: str) -> Segmenter:
-    """Return a segmentation model, loaded once and again when its files change."""
+    """Return a segmentation model. It is loaded once, and again if its files change."""
     from napari_melanoma.models.registry import find_bundle, require_photograph_model
 
     folder = require_photograph_model(find_bundle(model), "segmentation").path
@@ -34,7 +34,7 @@ def load_segmenter(model: str) -> Segmenter:
 
 
 def load_classifier(model: str) -> Classifier:
-    """Return a classifier, loaded once and again when its files change, with its calibration fitted."""
+    """Return a classifier with fitted calibration. It is loaded once, and again if its files change."""
     from napari_melanoma.models.registry import find_classifier
 
     folder = find_classifier(model).path
@@ -42,13 +42,16 @@ def load_classifier(model: str) -> Classifier:
 
 
 def load_classifier_folder(folder: Path) -> Classifier:
-    """Return the classifier in a folder, for photographs or patches, loaded once and again when its files change."""
+    """Return the classifier in a folder, for photographs or patches; loaded once, and again if its files change."""
     return _classifier(folder, _file_stamps(folder))
 
 
 @contextmanager
 def report_loading(run: RunContext) -> Iterator[None]:
-    """Report that a model is being loaded; the first time in a process, with the time that this took last time."""
+    """Report that a model is being loaded.
+
+    The first time in a process, which includes the import of torch, the report states how long this took last time.
+    """
     if "torch" in sys.modules:  # the slow part is done
         run.report(Progress(0, None, "Loading the model"))
         yield
@@ -76,24 +79,24 @@ def report_loading(run: RunContext) -> Iterator[None]:
 
 
 def _last_loading_seconds() -> float:
-    """Seconds of the last loading, or the default."""
+    """Return how long loading took last time, or the default."""
     try:
-        found = read_json(_timing_file())["seconds"]
+        seconds = read_json(_timing_file())["seconds"]
     except (OSError, ValueError, KeyError, TypeError):
-        return USUAL_S
-    return float(found) if isinstance(found, int | float) and 0 < found < LONGEST_S else USUAL_S
+        return DEFAULT_S
+    return float(seconds) if isinstance(seconds, int | float) and 0 < seconds < LONGEST_S else DEFAULT_S
 
 
 def _timing_file() -> Path:
-    """File with the seconds of the last loading."""
+    """Return the file with the seconds that loading took last time."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-melanoma", appauthor=False) / "loading.json"
 
 
 @lru_cache(maxsize=2)  # so that alternating between two models stays fast
-def _segmenter(folder: Path, files: tuple[tuple[int, ...], ...]) -> Segmenter:
-    """Load the bundle of a folder; ``files`` identifies its content."""
+def _segmenter(folder: Path, stamps: tuple[tuple[int, ...], ...]) -> Segmenter:
+    """Load the bundle in a folder; ``stamps`` change with its files, so that it is then loaded again."""
     from napari_melanoma.lesion.prompting import load_any_segmenter
     from napari_melanoma.models.bundle import read_bundle
 
@@ -101,18 +104,18 @@ def _segmenter(folder: Path, files: tuple[tuple[int, ...], ...]) -> Segmenter:
 
 
 @lru_cache(maxsize=2)
-def _classifier(folder: Path, files: tuple[tuple[int, ...], ...]) -> Classifier:
-    """Load the classifier of a folder, and fit its calibration."""
+def _classifier(folder: Path, stamps: tuple[tuple[int, ...], ...]) -> Classifier:
+    """Load the classifier in a folder, and fit its calibration; ``stamps`` change with its files."""
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.models.bundle import read_bundle
 
-    found = Classifier.load(read_bundle(folder))
-    found.calibration.fit_all()
-    return found
+    classifier = Classifier.load(read_bundle(folder))
+    classifier.calibration.fit_all()
+    return classifier
 
 
 def _file_stamps(folder: Path) -> tuple[tuple[int, ...], ...]:
-    """A value that changes with the files of a bundle."""
+    """Return inode, modification time in ns and size of each file of a bundle."""
     from napari_melanoma.models.bundle import CONFIG, REFERENCE_FILE, WEIGHTS
 
     files = [path.stat() for name in (CONFIG, WEIGHTS, REFERENCE_FILE) if (path := folder / name).is_file()]

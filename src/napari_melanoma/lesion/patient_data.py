@@ -1,4 +1,4 @@
-"""Clinical metadata for photographs: from a table, and common values for all of them."""
+"""Clinical metadata of photographs, from a table and from values that apply to all of them."""
 
 from __future__ import annotations
 
@@ -18,34 +18,38 @@ PatientData = dict[str, str]
 
 
 class PatientTable:
-    """Clinical metadata for each photograph, in the columns and values of the harmonized table."""
+    """The clinical metadata of each photograph, with harmonized columns and values.
 
-    def __init__(self, given: Mapping[str, str], table: Path | None = None) -> None:
-        self._given = _harmonized([dict(given)])[0][0] if given else {}
-        self._by_image: dict[str, PatientData] = {}
+    ``common``: values for all photographs, by column; a value in the table takes precedence. ``unrecognized``: pairs of
+    a column of the table that is not used, and the problem.
+    """
+
+    def __init__(self, common: Mapping[str, str], table: Path | None = None) -> None:
+        self._common = _harmonize([dict(common)])[0][0] if common else {}
+        self._rows: dict[str, PatientData] = {}
         self.unrecognized: list[tuple[str, str]] = []
         if table is not None:
-            rows, report = _harmonized(read_table(table))
-            self._by_image = _by_image(rows, table)
+            rows, report = _harmonize(read_table(table))
+            self._rows = _index_by_image(rows, table)
             self.unrecognized = list(report.describe_unrecognized("not used", "if they mean the same, rename it"))
 
     def __len__(self) -> int:
         """Number of photographs in the table."""
-        return len(self._by_image)
+        return len(self._rows)
 
     def missing_images(self, images: Iterable[str]) -> list[str]:
-        """Return the photographs without a row in the table, in order; none without a table."""
-        return [image for image in images if compose_name(image) not in self._by_image] if self._by_image else []
+        """Return the photographs without a row in the table, in the same order; empty if there is no table."""
+        return [image for image in images if compose_name(image) not in self._rows] if self._rows else []
 
     def patient_data(self, image: str) -> PatientData:
         """Return the known clinical metadata of a photograph by column."""
-        row = self._by_image.get(compose_name(image), {})
-        return self._given | {name: value for name, value in row.items() if name != KEY and value}
+        row = self._rows.get(compose_name(image), {})
+        return self._common | {name: value for name, value in row.items() if name != KEY and value}
 
 
-def _by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:
-    found = {compose_name(row[KEY]): row for row in rows if row.get(KEY)}
-    if not found:
+def _index_by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:
+    by_image = {compose_name(row[KEY]): row for row in rows if row.get(KEY)}
+    if not by_image:
         if not rows:
             raise InputError(f"{table} has no rows: expected one for each image, with its '{KEY}'.")
         header = next(iter(rows[0]), "")
@@ -54,22 +58,27 @@ def _by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:
         raise InputError(
             f"{table} lists no photographs: expected a column '{KEY}' with the file name of each, without suffix."
         )
-    return found
+    return by_image
 
 
-def _harmonized(rows: list[dict[str, str]]) -> tuple[list[PatientData], HarmonizeReport]:
-    """Harmonized rows, with values that were not understood as given, and the report of the harmonization."""
+def _harmonize(rows: list[dict[str, str]]) -> tuple[list[PatientData], HarmonizeReport]:
+    """Return harmonized rows, and the report of the harmonization.
+
+    A value that was not recognized is kept unchanged under the name of its column.
+    """
     from napari_melanoma.data.harmonize import harmonize_rows
     from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 
-    harmonized, found = [], harmonize_rows(rows)
-    for row in found.rows:
-        kept = {
+    harmonization = harmonize_rows(rows)
+    harmonized = []
+    for row in harmonization.rows:
+        unrecognized = {
             name.removesuffix(AS_GIVEN_SUFFIX): str(value)
             for name, value in row.items()
             if name.endswith(AS_GIVEN_SUFFIX)
         }
         harmonized.append(
-            kept | {name: str(value) for name, value in row.items() if value and not name.endswith(AS_GIVEN_SUFFIX)}
+            unrecognized
+            | {name: str(value) for name, value in row.items() if value and not name.endswith(AS_GIVEN_SUFFIX)}
         )
-    return harmonized, found.report
+    return harmonized, harmonization.report

@@ -1,4 +1,4 @@
-"""The lesions of a photograph that are segmented by prompts: the prompts and pixels of each, and earlier states."""
+"""Segmentation of several lesions by prompts: the prompts and pixels of each lesion, and earlier states for undo."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from napari_melanoma.lesion.mask_record import PromptRecord
 
 OTHER = 255  # the label of pixels of the mask that belong to no prompted lesion
 MAX_LESIONS = OTHER - 1
-MAX_STEPS = 50  # of a photograph
-SQUARE = np.ones((3, 3), bool)
+MAX_STEPS = 50  # states of a photograph in its history
+NEIGHBORHOOD = np.ones((3, 3), bool)
 
 
 @dataclass(frozen=True, eq=False)
 class PromptState:
-    """The prompts of each lesion of a photograph, and its pixels.
+    """The prompts and the pixels of each lesion of a photograph.
 
-    ``labels``: uint8 (row, column): 0, the number of the lesion from 1, or ``OTHER``; different lesions do not touch.
-    ``current``: index of the lesion that was prompted last. ``proposed``: indices of lesions that the user has not
+    ``labels``: uint8 (row, column): 0 outside the mask, the index of the lesion plus 1, or ``OTHER``; different lesions
+    do not touch. ``lesions``: the prompts of each lesion; empty for a removed one. ``current``: index of the lesion
+    that was prompted last, -1 for none. ``proposed``: indices of lesions that the model proposed and the user has not
     prompted. ``locked``: bool (row, column), pixels that were changed by hand, which prompts do not change.
     """
 
@@ -39,14 +40,14 @@ class PromptState:
 
     @property
     def prompted(self) -> list[PromptOptions]:
-        """The prompts of the user, by lesion."""
+        """The user's prompts for each lesion, without proposed lesions."""
         return _without_proposed(self.lesions, self.proposed)
 
     @classmethod
     def from_record(cls, record: PromptRecord, mask: NDArray[np.bool_]) -> PromptState:
-        """Return the state of a mask, bool (row, column), without earlier states, such as a recovered one.
+        """Restore the state of a mask, bool (row, column), from its record, such as that of a recovered result.
 
-        Each part of the mask belongs to the lesion whose recorded pixel is in it, or to no prompted lesion.
+        Each part of the mask is assigned to the lesion whose recorded pixel is in it, otherwise to no prompted lesion.
         """
         parts, _ = label_components(mask)
         labels = np.where(mask, np.uint8(OTHER), np.uint8(0))
@@ -56,23 +57,23 @@ class PromptState:
         return cls(labels, record.lesions, len(record.lesions) - 1)
 
     def to_record(self, model: dict[str, Any], *, by_hand: bool) -> PromptRecord:
-        """Describe how the mask was made; ``model``: the fields of the ``ModelStamp`` that answered the prompts."""
+        """Describe how the mask was made; ``model``: the fields of the prompted model's ``ModelStamp``."""
         from scipy.ndimage import find_objects
 
-        given = [index for index, prompts in enumerate(self.lesions) if prompts != PromptOptions()]
-        user = [index for index in given if index not in self.proposed]
-        every = [*user, *(index for index in given if index in self.proposed)]
-        places = find_objects(self.labels, MAX_LESIONS)
+        remaining = [index for index, prompts in enumerate(self.lesions) if prompts != PromptOptions()]
+        prompted = [index for index in remaining if index not in self.proposed]
+        proposed = [index for index in remaining if index in self.proposed]
+        boxes = find_objects(self.labels, MAX_LESIONS)
         return PromptRecord(
             model=model,
-            lesions=tuple(self.lesions[index] for index in user),
-            pixels=tuple(self._find_pixel(index, places[index]) for index in every),
-            proposed=len(given) - len(user),
+            lesions=tuple(self.lesions[index] for index in prompted),
+            pixels=tuple(self._find_pixel(index, boxes[index]) for index in (*prompted, *proposed)),
+            proposed=len(proposed),
             by_hand=by_hand or (self.locked is not None and bool(self.locked.any())),
         )
 
     def _find_pixel(self, index: int, box: tuple[slice, slice] | None) -> tuple[int, int] | None:
-        """Return a pixel of a lesion with its bounding box; None for a lesion without pixels."""
+        """Return a pixel (row, column) of a lesion; ``box``: its bounding box, None for a lesion without pixels."""
         if box is None:
             return None
         pixels = np.argwhere(self.labels[box] == index + 1)
@@ -97,48 +98,52 @@ class PromptState:
     def add_prompt(self, prompt: PromptOptions, *, is_new: bool = False) -> PromptState:
         """Add a prompt to the lesion that it refers to, which becomes the current one.
 
-        With ``is_new``, the prompt begins another lesion. Otherwise, a click refers to the lesion at its position, or,
-        outside all lesions, to the current one, or to the nearest one if none was prompted. A box refers to the lesion
-        with the most pixels in it; an empty box begins another lesion. Raises InputError if there are too many lesions.
+        With ``is_new``, the prompt begins another lesion. Otherwise, a click refers to the lesion at its position. A
+        click outside all lesions refers to the current one, or to the nearest one if none was prompted. A box refers to
+        the lesion with the most pixels in it; a box without lesions begins another one. A click to exclude pixels of a
+        proposed lesion removes the whole lesion. Raises InputError if there are too many lesions.
         """
         if self.locked is not None and prompt.box is None:
             return replace(self, locked=self._unlock(prompt))._add(prompt, is_new=is_new)
         return self._add(prompt, is_new=is_new)
 
     def _unlock(self, prompt: PromptOptions) -> NDArray[np.bool_]:
-        """Return the locked pixels without the part that was clicked, which the prompt is to change."""
+        """Return the locked pixels without the connected part that was clicked, so that the click can change it."""
         assert self.locked is not None
-        place = self._nearest_pixel(prompt)
-        if not self.locked[place]:
+        pixel = self._nearest_pixel(prompt)
+        if not self.locked[pixel]:
             return self.locked
         parts, _ = label_components(self.locked)
-        return self.locked & (parts != parts[place])
+        return self.locked & (parts != parts[pixel])
 
     def _nearest_pixel(self, prompt: PromptOptions) -> tuple[int, int]:
-        """Return the pixel of a click, within the photograph."""
+        """Return the pixel (row, column) of the photograph that is nearest to a click."""
         row, column = (round(value) for value in (*prompt.include, *prompt.exclude)[0])
         rows, columns = self.labels.shape
         return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
 
     def _add(self, prompt: PromptOptions, *, is_new: bool) -> PromptState:
-        """Add a prompt to the lesion that it refers to."""
+        """Add a prompt, without regard to locked pixels."""
         if is_new:
             return self._begin(prompt)
-        label, place = self._find(prompt)
+        label, pixel = self._find_label(prompt)
         if label == OTHER:
             parts, _ = label_components(self.labels == OTHER)
-            return self._begin(prompt, parts == parts[place])
+            return self._begin(prompt, parts == parts[pixel])
         if label == 0:
             return self._begin(prompt)
         index = label - 1
-        is_removed = index in self.proposed and self.labels[place] == label and bool(prompt.exclude)
+        is_removed = index in self.proposed and self.labels[pixel] == label and bool(prompt.exclude)
         joined = PromptOptions() if is_removed else join_prompts(self.lesions[index], prompt)
         labels = np.where(self.labels == label, np.uint8(0), self.labels) if is_removed else self.labels
         lesions = (*self.lesions[:index], joined, *self.lesions[index + 1 :])
         return replace(self, labels=labels, lesions=lesions, current=index, proposed=self.proposed - {index})
 
     def set_mask(self, mask: NDArray[np.bool_]) -> PromptState:
-        """Replace the pixels of the current lesion; other lesions, pixels beside them and locked pixels are kept."""
+        """Replace the pixels of the current lesion.
+
+        ``mask``: bool (row, column). Pixels of other lesions, pixels beside them and locked pixels stay unchanged.
+        """
         others = self.others
         labels = np.where(others, self.labels, np.uint8(0))
         box = bounding_box(mask)
@@ -150,9 +155,10 @@ class PromptState:
         return replace(self, labels=labels)
 
     def edit(self, before: NDArray[np.bool_], after: NDArray[np.bool_]) -> PromptState:
-        """Return the state after an edit of the mask by hand, each bool (row, column); edited pixels are locked.
+        """Apply an edit of the mask by hand, and lock the edited pixels.
 
-        Each part of the mask belongs to the lesion that had most of its pixels before.
+        ``before``, ``after``: the mask, bool (row, column). Each connected part of the new mask is assigned to the
+        lesion that had most of its pixels before.
         """
         edited = before != after
         if not edited.any():
@@ -165,9 +171,10 @@ class PromptState:
         return replace(self, labels=owners[parts], locked=edited if self.locked is None else edited | self.locked)
 
     def propose(self, masks: Sequence[NDArray[np.bool_]], prompts: Sequence[PromptOptions]) -> PromptState:
-        """Add proposed lesions, each bool (row, column) with its prompt, unless half of it is already in the mask.
+        """Add lesions that the model proposes, except those of which at least half is already in the mask.
 
-        Raises InputError if there are too many lesions.
+        ``masks``: the lesions, bool (row, column). ``prompts``: a click in each of them. Raises
+        InputError if there are too many lesions.
         """
         state = self
         for mask, prompt in zip(masks, prompts, strict=True):
@@ -176,46 +183,53 @@ class PromptState:
                 state = replace(state, proposed=state.proposed | {state.current})
         return state
 
-    def _begin(self, prompt: PromptOptions, own: NDArray[np.bool_] | None = None) -> PromptState:
-        """Begin another lesion; ``own``: its pixels so far, bool (row, column)."""
+    def _begin(self, prompt: PromptOptions, pixels: NDArray[np.bool_] | None = None) -> PromptState:
+        """Begin another lesion, which becomes the current one.
+
+        ``pixels``: bool (row, column), the part of the mask that belongs to it; by default none.
+        """
         for index, prompts in enumerate(self.lesions):
             if prompts == PromptOptions() and not (self.labels == index + 1).any():  # it was removed
-                return self._set(index, prompt, own)
+                return self._begin_at(index, prompt, pixels)
         if len(self.lesions) == MAX_LESIONS:
             raise InputError(f"expected at most {MAX_LESIONS} lesions in a photograph, found more. Remove some first.")
-        return replace(self, lesions=(*self.lesions, PromptOptions()))._set(len(self.lesions), prompt, own)
+        return replace(self, lesions=(*self.lesions, PromptOptions()))._begin_at(len(self.lesions), prompt, pixels)
 
-    def _set(self, index: int, prompt: PromptOptions, own: NDArray[np.bool_] | None) -> PromptState:
-        """Set the prompt of a lesion without pixels, and its pixels; it becomes the current one."""
-        labels = self.labels if own is None else np.where(own, np.uint8(index + 1), self.labels)
+    def _begin_at(self, index: int, prompt: PromptOptions, pixels: NDArray[np.bool_] | None) -> PromptState:
+        """Set prompt and pixels of the lesion with an index, which has no pixels yet."""
+        labels = self.labels if pixels is None else np.where(pixels, np.uint8(index + 1), self.labels)
         lesions = (*self.lesions[:index], prompt, *self.lesions[index + 1 :])
         return replace(self, labels=labels, lesions=lesions, current=index)
 
-    def _find(self, prompt: PromptOptions) -> tuple[int, tuple[int, int]]:
-        """Find the label that a prompt refers to, 0 for none, and one of its pixels."""
+    def _find_label(self, prompt: PromptOptions) -> tuple[int, tuple[int, int]]:
+        """Find the label that a prompt refers to, and a pixel (row, column).
+
+        The label is 0 for none. The pixel is that of a click, or a pixel with the label.
+        """
         if prompt.box is not None:
             top, left, bottom, right = (max(0, round(value)) for value in prompt.box)
             inside = self.labels[top : bottom + 1, left : right + 1]
             label = int(np.bincount(inside.ravel(), minlength=OTHER + 1)[1:].argmax()) + 1
-            places = np.argwhere(inside == label)
-            if not len(places):
+            pixels = np.argwhere(inside == label)
+            if not len(pixels):
                 return 0, (0, 0)
-            row, column = places[len(places) // 2]
+            row, column = pixels[len(pixels) // 2]
             return label, (int(row) + top, int(column) + left)
-        place = self._nearest_pixel(prompt)
-        if self.labels[place]:
-            return int(self.labels[place]), place
+        pixel = self._nearest_pixel(prompt)
+        if self.labels[pixel]:
+            return int(self.labels[pixel]), pixel
         if self.current >= 0:
-            return self.current + 1, place
-        nearest = find_nearest_pixel(self.mask, place)
-        return (0, place) if nearest is None else (int(self.labels[nearest]), nearest)
+            return self.current + 1, pixel
+        nearest = find_nearest_pixel(self.mask, pixel)
+        return (0, pixel) if nearest is None else (int(self.labels[nearest]), nearest)
 
 
 @dataclass(frozen=True)
 class PromptStep:
-    """A compressed state, and the digest of its mask.
+    """A compressed ``PromptState``.
 
-    ``answer``: number of the model's answer from which it was made, 0 for none. ``chosen``: index of the hypothesis.
+    ``labels``, ``locked``: compressed arrays. ``digest``: that of the mask. ``answer``: number of the prediction from
+    which the mask was made, counted for each photograph from 1; 0 for none. ``chosen``: index of its hypothesis.
     """
 
     lesions: tuple[PromptOptions, ...]
@@ -229,7 +243,7 @@ class PromptStep:
 
     @property
     def prompted(self) -> list[PromptOptions]:
-        """The prompts of the user, by lesion."""
+        """The user's prompts for each lesion, without proposed lesions."""
         return _without_proposed(self.lesions, self.proposed)
 
     @classmethod
@@ -241,7 +255,7 @@ class PromptStep:
         return cls(state.lesions, state.current, state.proposed, labels, locked, digest, answer, chosen)
 
     def restore(self, shape: tuple[int, int]) -> PromptState:
-        """Return the state of a photograph of (rows, columns)."""
+        """Decompress the state; ``shape``: (rows, columns) of the photograph."""
         labels = np.frombuffer(zlib.decompress(self.labels), np.uint8).reshape(shape)
         locked = None
         if self.locked is not None:
@@ -251,30 +265,34 @@ class PromptStep:
 
 @dataclass
 class PromptHistory:
-    """The states after each prompt of a photograph, so that undo restores prompts together with the mask.
+    """The state of a photograph after each prompt, so that undo restores the prompts together with the mask.
 
-    ``current``: the state of the mask that was shown last, without edits by hand.
+    ``current``: the latest known state of the shown mask; edits by hand since then are not included.
     """
 
     steps: list[PromptStep] = field(default_factory=list)
     current: PromptStep | None = None
 
     def follow(self, digest: str) -> PromptStep | None:
-        """Make the state of the shown mask the current one, and return it; None and no change for an edited mask."""
-        known = self.find(digest)
-        self.current = known or self.current
-        return known
+        """Make the state of the shown mask the current one.
+
+        ``digest``: that of the mask. Returns the state; None if the mask has no state, as after an edit by hand, which
+        leaves the current state unchanged.
+        """
+        step = self.find(digest)
+        self.current = step or self.current
+        return step
 
     def state_of(self, mask: NDArray[np.bool_], predicted: NDArray[np.bool_] | None = None) -> PromptState:
-        """Return the state that a mask belongs to; pixels that were edited since are locked.
+        """Return the state of a mask, in which pixels that were edited since the current state are locked.
 
-        ``mask``: bool (row, column), the current mask. ``predicted``: the mask of the last analysis. If it is the
-        current mask, the state has no prompts; otherwise, differences from it count as edited if there is no state yet.
+        ``mask``: bool (row, column), the shown mask. ``predicted``: the mask of the last analysis. If both are equal,
+        the state has no prompts. If they differ and there is no state yet, the differences are locked.
         """
         shape = mask.shape[0], mask.shape[1]
-        known = self.find(array_fingerprint(mask))
-        if known is not None:
-            return known.restore(shape)
+        step = self.find(array_fingerprint(mask))
+        if step is not None:
+            return step.restore(shape)
         edited = None if predicted is None else mask != predicted
         if self.current is not None and (edited is None or edited.any()):
             last = self.current.restore(shape)
@@ -283,11 +301,11 @@ class PromptHistory:
         return PromptState(np.where(mask, np.uint8(OTHER), np.uint8(0)), locked=locked)
 
     def find(self, digest: str) -> PromptStep | None:
-        """Return the latest state whose mask has a digest; None if there is none."""
+        """Return the latest state with this digest of its mask; None if there is none."""
         return next((step for step in reversed(self.steps) if step.digest == digest), None)
 
     def add(self, state: PromptState, answer: int = 0, chosen: int = 0) -> PromptStep:
-        """Add a state, and return it compressed; the oldest states are dropped."""
+        """Add a state, and return it compressed; only the last ``MAX_STEPS`` states are kept."""
         step = PromptStep.of(state, answer, chosen)
         self.steps.append(step)
         del self.steps[:-MAX_STEPS]
@@ -299,33 +317,35 @@ def _without_proposed(lesions: Sequence[PromptOptions], proposed: frozenset[int]
 
 
 def strokes_beside(strokes: NDArray[np.uint8], others: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Remove the strokes that touch other lesions, as they were drawn for these.
+    """Remove the strokes that touch other lesions, as they were drawn for these lesions.
 
-    ``strokes``: uint8 (row, column), 0 where there is none. ``others``: bool (row, column).
+    ``strokes``: uint8 (row, column), 0 where there is none. ``others``: bool (row, column), the other lesions.
     """
     parts, _ = label_components(strokes > 0)
     return np.where(np.isin(parts, np.unique(parts[others])), np.uint8(0), strokes)
 
 
-def find_nearest_pixel(mask: NDArray[np.bool_], place: tuple[int, int]) -> tuple[int, int] | None:
-    """Find the pixel of a mask, bool (row, column), that is nearest to another pixel; None if the mask is empty.
+def find_nearest_pixel(mask: NDArray[np.bool_], pixel: tuple[int, int]) -> tuple[int, int] | None:
+    """Find the pixel (row, column) of a mask, bool (row, column), nearest to ``pixel``; None if the mask is empty.
 
     Only the nearest pixel of each row on either side is compared, which takes little time in large photographs.
     """
-    row, column = place
-    before, after = mask[:, column::-1], mask[:, column:]
-    steps = np.stack([-before.argmax(1), after.argmax(1)])
+    row, column = pixel
+    left, right = mask[:, column::-1], mask[:, column:]
+    steps = np.stack([-left.argmax(1), right.argmax(1)])
     distances = (np.arange(len(mask)) - row) ** 2 + steps**2
-    distances[~np.stack([before.any(1), after.any(1)])] = np.iinfo(distances.dtype).max
-    side, nearest = (int(index) for index in np.unravel_index(distances.argmin(), distances.shape))
-    found = nearest, column + int(steps[side, nearest])
+    distances[~np.stack([left.any(1), right.any(1)])] = np.iinfo(distances.dtype).max
+    side, nearest_row = (int(index) for index in np.unravel_index(distances.argmin(), distances.shape))
+    found = nearest_row, column + int(steps[side, nearest_row])
     return found if mask[found] else None
 
 
-def join_prompts(first: PromptOptions, more: PromptOptions) -> PromptOptions:
-    """Add prompts to others; a new box replaces the previous one."""
+def join_prompts(first: PromptOptions, second: PromptOptions) -> PromptOptions:
+    """Add prompts to earlier ones; a new box replaces the previous one."""
     return PromptOptions(
-        include=(*first.include, *more.include), exclude=(*first.exclude, *more.exclude), box=more.box or first.box
+        include=(*first.include, *second.include),
+        exclude=(*first.exclude, *second.exclude),
+        box=second.box or first.box,
     )
 
 
@@ -333,4 +353,4 @@ def _with_border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return a mask with the pixels around it, diagonal ones included; bool (row, column)."""
     from scipy.ndimage import binary_dilation
 
-    return binary_dilation(mask, SQUARE) if mask.any() else mask
+    return binary_dilation(mask, NEIGHBORHOOD) if mask.any() else mask

@@ -1,4 +1,4 @@
-"""Segmentation of a photograph by prompts: clicks, strokes, a box and the mask to be corrected."""
+"""Segmentation of a photograph by prompts: clicks, strokes, a box and a previous mask to be corrected."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.prompted import PromptedUNet
     from napari_melanoma.models.bundle import BundleInfo
 
-HALF = 0.5  # of a pixel
-GRID = 7  # clicks in a row of the grid that proposes lesions
+HALF = 0.5  # from the corner of a pixel to its center
+GRID = 7  # simulated clicks along each side of the photograph in the search for lesions
 CLICKS_PER_PASS = 7
-MIN_SHOWN = 0.2  # lesion probability in any answer from which a position between the points of the grid is clicked
-PEAK_SHARE = 48  # the least distance between such positions is the side divided by this number
+MIN_PEAK = 0.2  # lesion probability from which a maximum between the points of the grid is clicked as well
+PEAK_SHARE = 48  # the least distance between such maxima is the side of the network's input divided by this number
 MAX_PEAKS = 64
-BORDER = 2  # pixels of the network's size around a proposal in which its border is uncertain
-MAX_LOGIT = 30.0  # larger logits are the same probability
-MIN_QUALITY = 0.6  # predicted Jaccard index of a proposed lesion
-MAX_SHARE = 0.7  # share of the photograph above which a mask is no lesion on skin
-MAX_SHARED = 0.3  # share of the smaller of two proposals that both may have in common
-CONFIRMING_MARGIN = 0.5  # around a proposal that is checked, as a share of its longer side
+BORDER = 2  # pixels of the network's input around a proposal in which its border is uncertain
+MAX_LOGIT = 30.0  # larger logits give the same probability
+MIN_QUALITY = 0.6  # least predicted Jaccard index of a proposed lesion
+MAX_AREA = 0.7  # share of the photograph above which a mask is not that of a lesion
+MAX_OVERLAP = 0.3  # share of the smaller of two proposals that may overlap the other one
+CONFIRMING_MARGIN = 0.5  # around a proposal in the crop that confirms it, as a share of its longer side
 MIN_CONFIRMED = 0.75  # share of a proposal that is found without a click, and of the found lesion in the proposal
 
 
 class PromptedSegmenter(Segmenter):
-    """A bundle's network that answers prompts."""
+    """A bundle's network that segments by prompts."""
 
     @staticmethod
     def check_bundle(info: BundleInfo) -> None:
-        """Refuse a model that does not answer prompts."""
+        """Raise BundleError for a model that does not support prompts."""
         Segmenter.check_bundle(info)
         if not info.config.answers_prompts:
             raise BundleError(
@@ -54,7 +54,10 @@ class PromptedSegmenter(Segmenter):
             )
 
     def encode_input(self, square: NDArray[np.uint8]) -> list[Tensor]:
-        """Compute the features that all prompts use; ``square``: from ``prepare_network_input``."""
+        """Compute the features of a photograph, which are the same for all prompts.
+
+        ``square``: uint8 (side, side, channel), as returned by ``prepare_network_input``.
+        """
         import torch
 
         with torch.inference_mode():
@@ -65,23 +68,24 @@ class PromptedSegmenter(Segmenter):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Predict the masks for several sets of prompts for one photograph.
 
-        ``maps``: float32 (batch, map, side, side), each drawn by ``Prompts.to_maps``. Returns the logits of each
-        hypothesis, float32 (batch, hypothesis, side, side), and their predicted Jaccard indices, float32 (batch,
-        hypothesis).
+        ``features``: from ``encode_input``. ``maps``: float32 (batch, map, side, side), each set drawn by
+        ``Prompts.to_maps``. Returns the logits of each hypothesis, float32 (batch, hypothesis, side, side), and their
+        predicted Jaccard indices, float32 (batch, hypothesis).
         """
         import torch
 
         with torch.inference_mode():
-            repeated = [one.expand(len(maps), -1, -1, -1) for one in features]
-            found = self._prompted.decode(
+            repeated = [level.expand(len(maps), -1, -1, -1) for level in features]
+            output = self._prompted.decode(
                 repeated, torch.from_numpy(maps).to(self.device, memory_format=memory_layout(self.device))
             )
-            return found.logits.float().cpu().numpy(), found.quality.float().sigmoid().cpu().numpy()
+            return output.logits.float().cpu().numpy(), output.quality.float().sigmoid().cpu().numpy()
 
     def answer(self, features: Sequence[Tensor], prompts: Prompts, shape: tuple[int, int]) -> PromptedMasks:
-        """Answer prompts about a photograph of (rows, columns).
+        """Segment by prompts.
 
-        Raises InputError if a click or the box lies outside the photograph.
+        ``features``: from ``encode_input``. ``shape``: (rows, columns) of the photograph. Raises InputError if a
+        click or the box lies outside the photograph.
         """
         prompts.check(shape)
         config = self.info.config
@@ -95,9 +99,9 @@ class PromptedSegmenter(Segmenter):
 
 @dataclass(frozen=True, eq=False)
 class PromptedMasks:
-    """The hypotheses of a network for the masks that are meant by prompts.
+    """The hypotheses of a network for the mask that the prompts mean.
 
-    ``logits``: float32 (hypothesis, side, side), of the network's size. ``qualities``: float32 (hypothesis,), the
+    ``logits``: float32 (hypothesis, side, side), of the network's input size. ``qualities``: float32 (hypothesis,), the
     predicted Jaccard index of each. ``shape``: of the photograph, (rows, columns). ``threshold``: probability from
     which a pixel belongs to the lesion.
     """
@@ -110,12 +114,12 @@ class PromptedMasks:
 
     @property
     def best(self) -> int:
-        """The index of the hypothesis of the greatest predicted quality."""
+        """The index of the hypothesis with the highest predicted quality."""
         return int(self.qualities.argmax())
 
     @property
     def margins(self) -> NDArray[np.float32]:
-        """The logits above that of the threshold, float32 (hypothesis, side, side): negative outside of the lesion."""
+        """The logits minus that of the threshold, float32 (hypothesis, side, side): negative outside the lesion."""
         return self.logits - np.float32(to_logit(self.threshold))
 
     @property
@@ -124,7 +128,7 @@ class PromptedMasks:
         return [int(index) for index in np.argsort((self.margins >= 0).sum((1, 2)), kind="stable")]
 
     def probability(self, index: int) -> NDArray[np.float32]:
-        """Return the lesion probability of each pixel, float32 (row, column) in [0, 1], of the photograph's size."""
+        """Return the probability of a hypothesis, float32 (row, column) in [0, 1], of the photograph's size."""
         return restore_size(self.logits[index], self.shape)
 
     def prediction(self, index: int) -> LesionPrediction:
@@ -132,22 +136,22 @@ class PromptedMasks:
         return LesionPrediction(self.probability(index), prompts=self.prompts)
 
     def mask(self, index: int) -> NDArray[np.bool_]:
-        """Return the mask of a hypothesis, bool (row, column), in agreement with each click and stroke.
+        """Return the mask of a hypothesis, bool (row, column), which agrees with each click and stroke.
 
         The best hypothesis, which is shown first, changes a previous mask only where prompts contradict it; the others,
-        which a user selects, change it everywhere.
+        which users select, replace it.
         """
         inside = self.probability(index) >= self.threshold
         return apply_prompts(inside, self.prompts, everywhere=index != self.best)
 
     @cached_property
     def best_mask(self) -> NDArray[np.bool_]:
-        """The mask of the hypothesis of the greatest predicted quality, bool (row, column)."""
+        """The mask of the hypothesis with the highest predicted quality, bool (row, column)."""
         return self.mask(self.best)
 
 
 class Prompter:
-    """Answers prompts for one photograph; its features are computed once, for the first prompts.
+    """Segments one photograph by prompts; its features are computed once, when they are first needed.
 
     ``rgb``: uint8 (row, column, channel), sRGB, of any size.
     """
@@ -164,58 +168,58 @@ class Prompter:
         return self.model.encode_input(self._input)
 
     def encode(self) -> None:
-        """Compute the features, so that the first prompts are answered as fast as further ones."""
+        """Compute the features in advance, so that the first prompts take no longer than further ones."""
         _ = self._features
 
     def segment(self, prompts: Prompts) -> PromptedMasks:
-        """Answer prompts: all that apply, not only the last one.
+        """Segment by all prompts for a lesion, not only by the latest one.
 
         Raises InputError if a click or the box lies outside the photograph.
         """
         return self.model.answer(self._features, prompts, self.shape)
 
     def find_all(self) -> list[FoundLesion]:
-        """Propose the lesions of the photograph: the best answers to simulated clicks that do not overlap.
+        """Propose the lesions of the photograph: the best masks for simulated clicks that do not overlap.
 
-        Clicks are placed on a grid, then where any answer shows a lesion that is not proposed yet, to find lesions
-        between the points of the grid. As a click on healthy skin also gives a mask, a proposal is kept only if it is
-        also found without a click in the part of the photograph around it. Returns the most certain first.
+        Clicks are placed on a grid, then at points between the grid where a mask shows a lesion that is not proposed
+        yet. As a click on healthy skin also gives a mask, a proposal is kept only if it is also found without a click
+        in the part of the photograph around it. Returns the lesion with the highest predicted quality first.
         """
         side = self.model.info.config.input_size
         centers = ((np.arange(GRID) + HALF) * side / GRID).astype(int)
         search = _LesionSearch(self.model, self._features, self.shape)
         search.click([(int(row), int(column)) for row in centers for column in centers])
-        search.click(search.find_places())
-        return [one for one in search.found() if self._is_confirmed(one)]
+        search.click(search.find_peaks())
+        return [lesion for lesion in search.select_proposals() if self._is_confirmed(lesion)]
 
-    def _is_confirmed(self, found: FoundLesion) -> bool:
+    def _is_confirmed(self, lesion: FoundLesion) -> bool:
         """Whether a lesion is also found without a click in the part of the photograph around it."""
-        box, scale = bounding_box(found.inside), np.array(self.shape) / found.inside.shape
+        box, scale = bounding_box(lesion.inside), np.array(self.shape) / lesion.inside.shape
         assert box is not None, "the seed is inside"
         top, left = np.floor(np.array([box.top, box.left]) * scale).astype(int).tolist()
         height, width = np.ceil(np.array([box.height, box.width]) * scale).astype(int).tolist()
         part = grow_box(Box(top, left, height, width), math.ceil(CONFIRMING_MARGIN * max(height, width)), self.shape)
-        answer = Prompter(self.model, np.ascontiguousarray(self._rgb[part.slices])).segment(Prompts())
-        seen = answer.margins[answer.best] >= 0
-        steps = (np.arange(len(seen)) + HALF) / len(seen)
-        rows, columns = (part.top + steps * part.height) / scale[0], (part.left + steps * part.width) / scale[1]
-        inside = found.inside[np.ix_(rows.astype(int), columns.astype(int))]
-        labels, count = label_components(seen)
+        hypotheses = Prompter(self.model, np.ascontiguousarray(self._rgb[part.slices])).segment(Prompts())
+        mask = hypotheses.margins[hypotheses.best] >= 0
+        centers = (np.arange(len(mask)) + HALF) / len(mask)  # of the pixels of the mask, as a share of its side
+        rows, columns = (part.top + centers * part.height) / scale[0], (part.left + centers * part.width) / scale[1]
+        proposal = lesion.inside[np.ix_(rows.astype(int), columns.astype(int))]
+        labels, count = label_components(mask)
         touched = np.zeros(count + 1, bool)
-        touched[labels[inside & seen]] = True  # other lesions nearby have proposals of their own
+        touched[labels[proposal & mask]] = True  # other lesions nearby have proposals of their own
         touched[0] = False
-        seen = touched[labels]
-        pixel = math.ceil(len(seen) * max(scale[0] / part.height, scale[1] / part.width))  # of the proposal
-        if not seen.any():
+        mask = touched[labels]
+        pixel = math.ceil(len(mask) * max(scale[0] / part.height, scale[1] / part.width))  # of the proposal
+        if not mask.any():
             return False
-        return min(_share_near(seen, inside, pixel), _share_near(inside, seen, pixel)) >= MIN_CONFIRMED
+        return min(_share_near(mask, proposal, pixel), _share_near(proposal, mask, pixel)) >= MIN_CONFIRMED
 
 
 class FoundLesion(NamedTuple):
     """A proposed lesion.
 
-    ``logits``: float16 (side, side), of the network's size. ``quality``: the predicted Jaccard index. ``seed``: a pixel
-    of the photograph in it. ``inside``: bool (side, side), the part of the mask at the seed.
+    ``logits``: float16 (side, side), of the network's input size. ``quality``: the predicted Jaccard index. ``seed``:
+    a point of the photograph in the lesion. ``inside``: bool (side, side), the part of the mask at the seed.
     """
 
     logits: NDArray[np.float16]
@@ -225,7 +229,7 @@ class FoundLesion(NamedTuple):
 
 
 class _LesionSearch:
-    """Simulated clicks, several in one pass, and the lesions found by them; sizes are those of the network's input."""
+    """Simulated clicks, several in one pass, and the lesions that they find; in pixels of the network's input."""
 
     def __init__(self, model: PromptedSegmenter, features: Sequence[Tensor], shape: tuple[int, int]) -> None:
         self._model = model
@@ -234,66 +238,66 @@ class _LesionSearch:
         self._scale = np.array(shape) / self._side
         self._threshold = to_logit(model.info.config.threshold)
         self._candidates: list[FoundLesion] = []
-        self._shown = np.full((self._side, self._side), -np.inf, np.float32)  # the highest logit of any answer
+        self._highest = np.full((self._side, self._side), -np.inf, np.float32)  # the highest logit of any click
 
-    def click(self, places: Sequence[tuple[int, int]]) -> None:
-        """Click at places, each (row, column)."""
-        for start in range(0, len(places), CLICKS_PER_PASS):
-            part = places[start : start + CLICKS_PER_PASS]
-            maps = np.zeros((len(part), PROMPT_MAPS, self._side, self._side), np.float32)
-            for drawn, place in zip(maps, part, strict=True):
-                draw_click(drawn[0], *place)
-            for place, logits, qualities in zip(part, *self._model.decode(self._features, maps), strict=True):
-                for one, quality in zip(logits, qualities, strict=True):
-                    self._add(place, one, float(quality))
+    def click(self, pixels: Sequence[tuple[int, int]]) -> None:
+        """Click at pixels, each (row, column)."""
+        for start in range(0, len(pixels), CLICKS_PER_PASS):
+            batch = pixels[start : start + CLICKS_PER_PASS]
+            maps = np.zeros((len(batch), PROMPT_MAPS, self._side, self._side), np.float32)
+            for click_map, pixel in zip(maps, batch, strict=True):
+                draw_click(click_map[0], *pixel)
+            for pixel, logits, qualities in zip(batch, *self._model.decode(self._features, maps), strict=True):
+                for hypothesis, quality in zip(logits, qualities, strict=True):
+                    self._add(pixel, hypothesis, float(quality))
 
-    def _add(self, place: tuple[int, int], logits: NDArray[np.float32], quality: float) -> None:
-        """Add the part of an answer at the click."""
+    def _add(self, pixel: tuple[int, int], logits: NDArray[np.float32], quality: float) -> None:
+        """Add the part of a hypothesis at the click, if it may be a lesion."""
         mask = logits >= self._threshold
-        if mask.mean() > MAX_SHARE:
+        if mask.mean() > MAX_AREA:
             return
-        np.maximum(self._shown, logits, out=self._shown)
-        if quality >= MIN_QUALITY and mask[place]:
+        np.maximum(self._highest, logits, out=self._highest)
+        if quality >= MIN_QUALITY and mask[pixel]:
             parts, _ = label_components(mask)
-            seed = Point(*((np.array(place) + HALF) * self._scale - HALF).tolist())
-            kept = np.clip(logits, -MAX_LOGIT, MAX_LOGIT).astype(np.float16)
-            self._candidates.append(FoundLesion(kept, quality, seed, parts == parts[place]))
+            seed = Point(*((np.array(pixel) + HALF) * self._scale - HALF).tolist())
+            clipped = np.clip(logits, -MAX_LOGIT, MAX_LOGIT).astype(np.float16)
+            self._candidates.append(FoundLesion(clipped, quality, seed, parts == parts[pixel]))
 
-    def find_places(self) -> list[tuple[int, int]]:
-        """Find positions (row, column) where any answer shows a lesion that is not proposed."""
+    def find_peaks(self) -> list[tuple[int, int]]:
+        """Find pixels (row, column) where a click has shown a lesion that is not proposed."""
         from scipy.ndimage import binary_dilation
         from skimage.feature import peak_local_max
 
-        shown = self._shown.copy()
-        for one in self.found():
-            shown[binary_dilation(one.inside, iterations=BORDER)] = -np.inf
+        remaining = self._highest.copy()
+        for lesion in self.select_proposals():
+            remaining[binary_dilation(lesion.inside, iterations=BORDER)] = -np.inf
         peaks = peak_local_max(
-            shown,
+            remaining,
             min_distance=max(2, self._side // PEAK_SHARE),
-            threshold_abs=to_logit(MIN_SHOWN),
+            threshold_abs=to_logit(MIN_PEAK),
             exclude_border=False,
             num_peaks=MAX_PEAKS,
         )
         return [(int(row), int(column)) for row, column in peaks]
 
-    def found(self) -> list[FoundLesion]:
+    def select_proposals(self) -> list[FoundLesion]:
         """Return the candidates, the highest quality first, without those that overlap much with a better one."""
-        kept: list[FoundLesion] = []
+        proposals: list[FoundLesion] = []
         areas: list[int] = []
-        for one in sorted(self._candidates, key=lambda found: -found.quality):
-            area = int(one.inside.sum())
-            shared = (
-                int((one.inside & other.inside).sum()) / min(area, known)
-                for other, known in zip(kept, areas, strict=True)
+        for candidate in sorted(self._candidates, key=lambda lesion: -lesion.quality):
+            area = int(candidate.inside.sum())
+            overlaps = (
+                int((candidate.inside & proposal.inside).sum()) / min(area, proposal_area)
+                for proposal, proposal_area in zip(proposals, areas, strict=True)
             )
-            if all(share <= MAX_SHARED for share in shared):
-                kept.append(one)
+            if all(overlap <= MAX_OVERLAP for overlap in overlaps):
+                proposals.append(candidate)
                 areas.append(area)
-        return kept
+        return proposals
 
 
 def _share_near(mask: NDArray[np.bool_], other: NDArray[np.bool_], pixels: int) -> float:
-    """Return the share of a mask that is in another one or at most some pixels from it; both bool (row, column)."""
+    """Return the share of a mask that is at most some pixels away from another mask; both bool (row, column)."""
     from scipy.ndimage import distance_transform_edt
 
     return float((distance_transform_edt(~other)[mask] <= pixels).mean())
@@ -305,12 +309,12 @@ def to_logit(probability: float) -> float:
 
 
 def load_any_segmenter(info: BundleInfo) -> Segmenter:
-    """Load a segmentation model, as a ``PromptedSegmenter`` if it answers prompts."""
+    """Load a segmentation model, as a ``PromptedSegmenter`` if it supports prompts."""
     return (PromptedSegmenter if info.config.answers_prompts else Segmenter).load(info)
 
 
 def require_prompts(model: object) -> PromptedSegmenter:
-    """Return a loaded model that answers prompts; raises BundleError for another one."""
+    """Return the loaded model if it supports prompts; otherwise raise BundleError."""
     if isinstance(model, PromptedSegmenter):
         return model
     name = getattr(getattr(model, "info", None), "name", "the model")

@@ -1,4 +1,4 @@
-"""The result folders of photographs, and ``results.csv``."""
+"""The output of a batch of photographs: result folders, whether they can be reused, and ``results.csv``."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.batch_classifier import BatchClassifier
 
 RESULT_IMAGES = frozenset((*ALWAYS_WRITTEN, "roi.png"))
-RECORD = "batch"
+RECORD = "batch"  # key in the provenance of a result
 SALT = ".napari-melanoma-salt"
-_OBJECTS = (
+_OBJECT_KEYS = (
     "provenance",
     RECORD,
     "source",
@@ -43,25 +43,28 @@ _OBJECTS = (
     "prediction",
     "heatmap",
 )
-_KINDS = {
-    **dict.fromkeys(_OBJECTS, dict),
+_TYPES = {
+    **dict.fromkeys(_OBJECT_KEYS, dict),
     "image_shape": list,
     "notes": list,
     "lesions_found": int,
     "warning": str,
     "damage": str,
 }
-DEFAULT_OPTIONS = LesionOptions().model_dump(mode="json")  # options that older results lack have these values
-Salt = bytes  # random bytes known only with access to the results folder
+DEFAULT_OPTIONS = LesionOptions().model_dump(mode="json")  # for options that an older result does not state
+Salt = bytes  # random bytes in the results folder
 KEY_COLUMN = "image"
-WRITE_EVERY_S = 10.0
-UNWRITABLE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # waiting does not help
+WRITE_EVERY_S = 10.0  # least interval
+UNWRITABLE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # errors that do not pass by waiting
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PhotographSource:
-    """Identifies a photograph's file without its path: name, size, time, and a digest of its folder."""
+    """Identifies the file of a photograph without its path.
+
+    ``modified_ns``: modification time. ``place``: salted digest of the folder.
+    """
 
     file: str
     bytes: int
@@ -70,12 +73,12 @@ class PhotographSource:
 
     @classmethod
     def from_file(cls, path: Path, salt: Salt) -> PhotographSource:
-        """Describe a file: name, size, modification time and a salted digest of its folder."""
+        """Describe a file; raises InputError if it cannot be read."""
         try:
-            found = path.stat()
+            status = path.stat()
         except OSError as error:
             raise InputError(f"{path.name} cannot be read: {error.strerror}. Check that it still exists.") from error
-        return cls(path.name, found.st_size, found.st_mtime_ns, _digest(path.resolve().parent, salt))
+        return cls(path.name, status.st_size, status.st_mtime_ns, _digest(path.resolve().parent, salt))
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class ResultSettings:
     classifier: BatchClassifier | None = None
 
     def matches(self, stored: dict[str, Any]) -> bool:
-        """Whether a stored result was made with these settings; False if it does not state them."""
+        """Whether a stored result has these settings; False if it does not state them."""
         model, record = stored.get("model") or {}, _stored_record(stored)
         return (
             {**DEFAULT_OPTIONS, **(stored.get("options") or {})} == self.options
@@ -100,7 +103,7 @@ class ResultSettings:
 
 @dataclass(frozen=True)
 class ResultTarget:
-    """The result folder of a photograph, and the content of its ``result.json``, if any."""
+    """A photograph and its result folder; ``stored``: the content of the folder's ``result.json``, if any."""
 
     path: Path
     source: PhotographSource
@@ -109,15 +112,15 @@ class ResultTarget:
 
     @property
     def corrected(self) -> bool:
-        """Whether the mask of the stored result was made by clicks or corrected manually."""
+        """Whether users made the mask of the stored result by prompts, or corrected it by hand."""
         return self.stored is not None and has_user_mask(self.stored)
 
     def is_done(self, settings: ResultSettings) -> bool:
         """Whether a complete result of the same photograph and settings exists."""
         if self.stored is None or not settings.matches(self.stored):
             return False
-        was = _stored_record(self.stored).get("source") or {}
-        unchanged = was.get("bytes") == self.source.bytes and was.get("modified_ns") == self.source.modified_ns
+        source = _stored_record(self.stored).get("source") or {}
+        unchanged = source.get("bytes") == self.source.bytes and source.get("modified_ns") == self.source.modified_ns
         needed = RESULT_IMAGES if self.stored.get("lesion_found") else RESULT_IMAGES - {"roi.png"}
         return unchanged and all((self.folder / name).is_file() for name in needed)
 
@@ -132,17 +135,21 @@ class ResultFolders:
         self._existing = {normalize_name(entry.name) for entry in out.iterdir()}
 
     def assign(self, path: Path) -> ResultTarget:
-        """Choose the folder of one photograph, with its stored result; call it in a stable order."""
+        """Choose the folder of a photograph.
+
+        The folder is that of an earlier result of the photograph, otherwise a new one. If names repeat, it depends on
+        the order of the calls. Raises SaveError if both possible folders contain something else.
+        """
         source = PhotographSource.from_file(path, self._salt)
         stem = folder_name(path.stem)
         names = [stem, f"{stem}-{_digest(path.resolve(), self._salt)[:8]}"]
         free = [name for name in names if normalize_name(name) not in self._assigned]
         stored = {name: _read_stored(self._out / name) for name in free}
-        own = [name for name in free if stored[name] and _belongs_to(stored[name], path, source)]
+        reusable = [name for name in free if stored[name] and _belongs_to(stored[name], path, source)]
         vacant = [
             name for name in free if normalize_name(name) not in self._existing and not (self._out / name).exists()
         ]
-        chosen = next(iter((*own, *vacant)), None)
+        chosen = next(iter((*reusable, *vacant)), None)
         if chosen is None:
             raise SaveError(
                 f"{self._out / names[1]} exists, but contains no result of {path.name}. Move it to another folder."
@@ -152,17 +159,17 @@ class ResultFolders:
 
 
 def provenance_record(source: PhotographSource, pixel_size_um: float | None) -> dict[str, object]:
-    """The record that a batch adds to a result's provenance, so that a later run can match the photograph.
+    """Return what a batch adds to a result's provenance, so that a later run recognizes the photograph.
 
-    ``pixel_size_um``: the pixel size that the user gave.
+    ``pixel_size_um``: the pixel size in the options of the batch.
     """
     return {RECORD: {"source": asdict(source), "pixel_size_um": pixel_size_um}}
 
 
 def is_own_output(path: Path) -> bool:
-    """Whether an image is a result of an earlier run or the mask of a phantom, and not a photograph.
+    """Whether an image is part of an earlier result or the mask of a phantom, and not a photograph.
 
-    Such files occur if OUT is inside the photographs' folder, or if a folder of phantoms is selected.
+    Such images are found if results were written below the folder of the photographs, or in a folder of phantoms.
     """
     if path.name in RESULT_IMAGES | {BAND, HEATMAP}:
         return (path.parent / RESULT).is_file()
@@ -183,12 +190,12 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def _is_valid(stored: dict[str, Any]) -> bool:
-    """Whether the values that a batch reads from a result are complete and have the expected types."""
+    """Whether the values that a batch reads from a result have the expected types."""
     provenance = stored.get("provenance")
     record = provenance.get(RECORD) if isinstance(provenance, dict) else None
     source = record.get("source") if isinstance(record, dict) else None
-    found = {**stored, RECORD: record, "source": source}
-    if not all(isinstance(found.get(key), kind | None) for key, kind in _KINDS.items()):
+    values = {**stored, RECORD: record, "source": source}
+    if not all(isinstance(values.get(key), expected | None) for key, expected in _TYPES.items()):
         return False
     prediction = stored.get("prediction") or {}
     try:
@@ -199,7 +206,7 @@ def _is_valid(stored: dict[str, Any]) -> bool:
 
 
 def _read_stored(folder: Path) -> dict[str, Any] | None:
-    """Content of a folder's ``result.json``; None if it is missing or damaged."""
+    """Return the content of a folder's ``result.json``; None if it is missing or damaged."""
     if not (folder / RESULT).is_file():
         return None
     try:
@@ -210,21 +217,23 @@ def _read_stored(folder: Path) -> dict[str, Any] | None:
 
 
 def _stored_record(stored: dict[str, Any]) -> dict[str, Any]:
-    """The batch record of a result; empty if a dock wrote it."""
+    """Return the batch record of a result; empty if a dock wrote the result."""
     return (stored.get("provenance") or {}).get(RECORD) or {}
 
 
 def _belongs_to(stored: dict[str, Any] | None, path: Path, source: PhotographSource) -> bool:
-    """Whether a result is of this photograph, even if its file has changed or was moved."""
-    was = _stored_record(stored or {}).get("source")
-    if stored is None or was is None:
-        return stored is not None and _has_same_pixels(stored, path)
-    moved = (was.get("bytes"), was.get("modified_ns")) == (source.bytes, source.modified_ns)
-    return was.get("file") == source.file and (was.get("place") == source.place or moved)
+    """Whether a result is that of a photograph, even if the photograph was changed or moved (but not both)."""
+    if stored is None:
+        return False
+    stored_source = _stored_record(stored).get("source")
+    if stored_source is None:
+        return _has_same_pixels(stored, path)
+    is_unchanged = (stored_source.get("bytes"), stored_source.get("modified_ns")) == (source.bytes, source.modified_ns)
+    return stored_source.get("file") == source.file and (stored_source.get("place") == source.place or is_unchanged)
 
 
 def _has_same_pixels(stored: dict[str, Any], path: Path) -> bool:
-    """Whether a result saved by a dock has the same pixels as a photograph."""
+    """Whether a result that a dock has saved is that of a photograph with the same name and pixels."""
     from napari_melanoma.io.photographs import read_photograph
 
     if stored.get("image") != path.stem:
@@ -236,12 +245,12 @@ def _has_same_pixels(stored: dict[str, Any], path: Path) -> bool:
 
 
 def _digest(path: Path, salt: Salt) -> str:
-    """Short digest of a path, which reveals nothing without the salt."""
+    """Return a short digest of a path, from which the path cannot be guessed without the salt."""
     return hmac.digest(salt, path.as_posix().encode("utf-8", "surrogateescape"), "sha256").hex()[:12]
 
 
 def _read_salt(out: Path) -> Salt:
-    """Read the salt of a results folder, created if missing."""
+    """Read the salt of a results folder; create it if it is missing."""
     path = out / SALT
     if not path.exists():
         write_text(path, secrets.token_hex())
@@ -258,9 +267,10 @@ def is_unwritable(error: Exception) -> bool:
 
 
 class ResultTable:
-    """Rows by their ``image``; rows of earlier runs and additional columns are kept.
+    """A CSV table with one row for each ``image``; rows of earlier runs and additional columns are kept.
 
-    A row is stored as its line of CSV, which takes a tenth of the memory of a dict. ``set_row`` is thread-safe.
+    ``columns``: the first columns. ``renamed``: new column names, by the names in older tables. A row is stored as its
+    line of CSV, which takes a tenth of the memory of a dict. ``set_row`` is thread-safe.
     """
 
     def __init__(self, path: Path, columns: Iterable[str], renamed: Mapping[str, str] | None = None) -> None:
@@ -290,7 +300,7 @@ class ResultTable:
             self._own_keys.add(key)
 
     def write(self) -> None:
-        """Write all rows atomically, sorted by name; rows that another run has added are kept."""
+        """Write all rows atomically, sorted by ``image``; rows that another run has added are kept."""
         try:
             self._write()
         except (OSError, SaveError) as error:
@@ -305,7 +315,7 @@ class ResultTable:
             raise
 
     def _write(self) -> None:
-        """Write without translating errors."""
+        """Write all rows, without the messages that ``write`` gives to errors."""
         if self._file_stamp() != self._last_stamp:
             self._read()
         with self._lock:
@@ -319,7 +329,7 @@ class ResultTable:
         self._last_stamp = self._file_stamp()
 
     def write_periodically(self) -> None:
-        """Write at intervals, so that a long run can be monitored at little cost.
+        """Write if the last time was long enough ago, so that users can follow a long run at little cost.
 
         If the file cannot be written, for example while it is open in a spreadsheet, writing is retried later.
         """
@@ -337,8 +347,8 @@ class ResultTable:
 
     def _read(self) -> None:
         """Add the rows of the file, except those that this run has set."""
-        found = self._file_stamp()
-        if found is None:
+        stamp = self._file_stamp()
+        if stamp is None:
             return
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             try:
@@ -348,7 +358,7 @@ class ResultTable:
                     f"{self.path} exists, but is not a table of results: expected comma-separated UTF-8 with a column "
                     f"'{KEY_COLUMN}' ({error}). Move it to another folder, or select another output folder."
                 ) from error
-        self._last_stamp = found  # set last: an unreadable file must not be overwritten
+        self._last_stamp = stamp  # set last: an unreadable file must not be overwritten
 
     def _merge_lines(self, lines: Iterator[list[str]]) -> None:
         """Add lines of CSV, the header first."""
@@ -369,12 +379,12 @@ class ResultTable:
         return _encode([format_cell(row.get(column)) for column in self._columns])
 
     def _file_stamp(self) -> tuple[int, int] | None:
-        """A value that changes when another process writes the file; None without a file."""
+        """Return modification time (ns) and size of the file, which show if it was written; None without a file."""
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except FileNotFoundError:
             return None
-        return found.st_mtime_ns, found.st_size
+        return status.st_mtime_ns, status.st_size
 
 
 def _encode(cells: list[str]) -> str:

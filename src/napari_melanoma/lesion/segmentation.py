@@ -1,4 +1,4 @@
-"""Lesion probability maps of photographs by a bundle's network, optionally with test-time augmentation."""
+"""Prediction of lesion probability maps by a bundle's network, optionally with test-time augmentation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SegmentationModel(ABC):
-    """A bundle's network for the prediction of pixels."""
+    """A bundle's network that predicts a value for each pixel."""
 
     def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
         self.info = info
@@ -37,18 +37,20 @@ class SegmentationModel(ABC):
     @staticmethod
     @abstractmethod
     def check_bundle(info: BundleInfo) -> None:
-        """Refuse a model of another type."""
+        """Raise BundleError for a model of another type."""
 
 
 class Segmenter(SegmentationModel):
-    """A bundle's network for the lesion probability of each pixel."""
+    """A bundle's network that predicts the lesion probability of each pixel."""
 
     @staticmethod
     def check_bundle(info: BundleInfo) -> None:
-        """Refuse a model that does not segment a single lesion."""
+        """Raise BundleError for a model that does not segment exactly one class."""
         if not info.config.segments_one_class:
-            does = f"segments {', '.join(info.config.classes)}"
-            raise BundleError(f"'{info.name}' {does}, expected a lesion segmentation model, such as lesion-small.")
+            classes = ", ".join(info.config.classes)
+            raise BundleError(
+                f"'{info.name}' segments {classes}, expected a lesion segmentation model, such as lesion-small."
+            )
 
     def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the lesion probability of each pixel of a photograph.
@@ -73,9 +75,10 @@ class Segmenter(SegmentationModel):
         ]
 
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Run the network on photographs of its input size (``prepare_network_input``).
+        """Run the network on prepared photographs.
 
-        ``inputs``: each uint8 (side, side, channel). Returns float32 (batch, side, side).
+        ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``. Returns float32
+        (batch, side, side).
         """
         import torch
 
@@ -97,9 +100,10 @@ class LogitModel(Protocol):
     info: BundleInfo
 
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Run the network on photographs of its input size.
+        """Run the network on prepared photographs.
 
-        ``inputs``: each uint8 (side, side, channel). Returns float32 (batch, side, side).
+        ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``. Returns float32
+        (batch, side, side).
         """
 
 
@@ -107,7 +111,7 @@ class LogitModel(Protocol):
 class FlippedLogits:
     """The logits of a batch over all flips, float32 (batch, side, side) each, in the original orientation.
 
-    ``mean`` is the mean of the logits, ``low`` and ``high`` the smallest and largest of each pixel.
+    ``mean`` is the mean of the logits; ``low`` and ``high`` are the smallest and the largest logit of each pixel.
     """
 
     mean: NDArray[np.float32]
@@ -115,11 +119,11 @@ class FlippedLogits:
     high: NDArray[np.float32]
 
     def spread(self, index: int) -> NDArray[np.float32]:
-        """Return the extremes of one photograph, float32 (2, side, side)."""
+        """Return the smallest and the largest logits of one photograph, float32 (2, side, side)."""
         return np.stack([self.low[index], self.high[index]])
 
     def predictions(self, shapes: Sequence[tuple[int, int]]) -> list[LesionPrediction]:
-        """Resize the logits to the sizes of the photographs, in their order."""
+        """Return the prediction for each photograph; ``shapes``: their (rows, columns)."""
         return [
             LesionPrediction(restore_size(self.mean[index], shape), self.spread(index))
             for index, shape in enumerate(shapes)
@@ -131,8 +135,8 @@ class LesionPrediction:
     """A model's output for one photograph: its probability, float32 (row, column) in [0, 1].
 
     ``spread`` is float32 (2, side, side): the smallest and the largest logit of each pixel over all flips, at the
-    network's input size; None without test-time augmentation. ``prompts``: the prompts that it answers, with strokes
-    and previous mask; None without prompts, or if they are those of the options.
+    network's input size; None without test-time augmentation. ``prompts``: the prompts of the prediction, with
+    strokes and previous mask; None without prompts, or if they are those of the options.
     """
 
     probability: NDArray[np.float32]
@@ -141,13 +145,13 @@ class LesionPrediction:
 
 
 def predict_flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:
-    """Run a network on photographs and their three flips, one flip after the other.
+    """Run a network on photographs and on three flips of each.
 
     The mean over flips is test-time augmentation as in Wang et al. 2019 (doi:10.1016/j.neucom.2019.01.103); the
     extremes show where the predictions disagree. Only flips are used, as all four are exact on a pixel grid.
 
-    ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``. Returns the logits in
-    this order.
+    ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``. Returns the logits in the
+    same order.
     """
     mean = low = high = model.logits(inputs)
     for axes in FLIP_AXES[1:]:
@@ -159,10 +163,10 @@ def predict_flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]
 
 
 def predict_with_flips(model: LogitModel, rgb: NDArray[np.uint8]) -> LesionPrediction:
-    """Predict the lesion of one photograph of any size with test-time augmentation.
+    """Predict the lesion of one photograph with test-time augmentation.
 
-    ``rgb``: uint8 (row, column, channel), sRGB. Returns the probability of the mean logits, and the spread.
+    ``rgb``: uint8 (row, column, channel), sRGB, of any size. The probability is that of the mean logits.
     """
     config = model.info.config
-    found = predict_flipped_logits(model, [prepare_network_input(rgb, config.input_size, config.preprocessing)])
-    return found.predictions([(rgb.shape[0], rgb.shape[1])])[0]
+    flipped = predict_flipped_logits(model, [prepare_network_input(rgb, config.input_size, config.preprocessing)])
+    return flipped.predictions([(rgb.shape[0], rgb.shape[1])])[0]

@@ -1,4 +1,4 @@
-"""How uncertain a model is about each photograph, cached between sessions: the order in which they are reviewed."""
+"""Ratings of how uncertain a model is for a photograph, by which users order their review, and a cache of them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ ORIENTATIONS = 8  # four rotations, each also flipped
 
 @dataclass(frozen=True)
 class Rating:
-    """The uncertainty of a model for one photograph: ``score`` from 0 (certain) to 1, which also means no lesion found.
+    """The uncertainty of a model for one photograph.
 
-    ``image_sha256`` is the fingerprint of the photograph's pixels, which corrections refer to.
+    ``score`` is from 0 (certain) to 1, and 1 if no lesion was found. ``how``: the measure. ``image_sha256`` is the
+    fingerprint of the photograph's pixels, by which a correction refers to the photograph.
     """
 
     score: float
@@ -47,23 +48,23 @@ class Rating:
 
 
 def rate_photograph(model: LogitModel, path: Path, how: UncertaintyMeasure = "entropy") -> Rating:
-    """Rate the uncertainty of a model for a photograph.
+    """Rate the uncertainty of a model for a photograph. Photographs with higher scores should be reviewed first.
 
-    ``how``: the measures are defined in ``metrics.mask_uncertainty``; "disagreement" runs the network eight times.
-    Photographs with higher scores should be reviewed first.
+    ``how``: the measure, as defined in ``metrics.mask_uncertainty``; "disagreement" runs the network on eight
+    orientations of the photograph.
     """
     if how not in UNCERTAINTY_MEASURES:
         raise InputError(f"'{how}' is not a measure of uncertainty: expected {' or '.join(UNCERTAINTY_MEASURES)}.")
     rgb = read_photograph(path).rgb
-    score, found = score_pixels(model, rgb, how)
-    return Rating(score, how, found, array_fingerprint(rgb), model.info.name, model.info.fingerprint)
+    score, lesion_found = score_pixels(model, rgb, how)
+    return Rating(score, how, lesion_found, array_fingerprint(rgb), model.info.name, model.info.fingerprint)
 
 
 def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: UncertaintyMeasure) -> tuple[float, bool]:
     """Rate a decoded photograph at the network's input size.
 
-    ``rgb``: uint8 (row, column, channel), upright sRGB. Returns a score from 0 (certain) to 1 (also if no lesion was
-    found), and whether any pixel reaches the model's threshold.
+    ``rgb``: uint8 (row, column, channel), upright sRGB. Returns the score from 0 (certain) to 1, and whether any
+    pixel reaches the model's threshold; if none does, the score is 1.
     """
     config = model.info.config
     square = prepare_network_input(rgb, config.input_size, config.preprocessing)
@@ -93,22 +94,24 @@ def _orient_back(image: NDArray, orientation: int) -> NDArray:
     return back.swapaxes(0, 1) if orientation >= ORIENTATIONS // 2 else back
 
 
+# The cache
+
 TABLES = """
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, content TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ratings (
     content TEXT, model TEXT, how TEXT, score REAL, lesion_found INTEGER, image_sha256 TEXT,
     PRIMARY KEY (content, model, how)) WITHOUT ROWID;
 """
-JOINED = """
+FIND_ALL = """
 SELECT path, size, changed, score, lesion_found, image_sha256
 FROM files JOIN ratings USING (content) WHERE model = ? AND how = ?
 """
-LOCK_TIMEOUT_S = 10.0
+LOCK_TIMEOUT_S = 10.0  # for a database that another process writes
 
 
 @dataclass(frozen=True)
 class CachedRating:
-    """The cached values of a rating; ``image_sha256`` is the fingerprint of the photograph's pixels."""
+    """The cached values of a ``Rating``."""
 
     score: float
     lesion_found: bool
@@ -116,9 +119,9 @@ class CachedRating:
 
 
 class RatingCache:
-    """Ratings by file content, model fingerprint and measure.
+    """A database of ratings by file content, model fingerprint and measure.
 
-    A damaged file is created again, and without write access everything is rated again.
+    A damaged database is created again. Without write access, nothing is cached.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -129,39 +132,42 @@ class RatingCache:
         self.path = path
 
     def find(self, path: Path, model: str, how: str) -> CachedRating | None:
-        """Find the rating of a file, which is read if it has changed; None if it is not rated."""
+        """Find the rating of a file; None if it is not rated.
+
+        ``model``: fingerprint. The file is read if it has changed since its content was last identified.
+        """
         content = self._content_digest(path)
         with self._open() as database:
             key = (content, model, how)
             sql = "SELECT score, lesion_found, image_sha256 FROM ratings WHERE content = ? AND model = ? AND how = ?"
-            found = database.execute(sql, key).fetchone()
-        return None if found is None else CachedRating(found[0], bool(found[1]), found[2])
+            row = database.execute(sql, key).fetchone()
+        return None if row is None else CachedRating(row[0], bool(row[1]), row[2])
 
-    def save(self, path: Path, model: str, how: str, known: CachedRating) -> None:
-        values = (self._content_digest(path), model, how, known.score, known.lesion_found, known.image_sha256)
+    def save(self, path: Path, model: str, how: str, rating: CachedRating) -> None:
+        values = (self._content_digest(path), model, how, rating.score, rating.lesion_found, rating.image_sha256)
         self._store("ratings", values)
 
     def find_all(self, paths: Sequence[Path], model: str, how: str, *, run: RunContext) -> dict[int, CachedRating]:
-        """Find the ratings of unchanged files without reading them, by their position in ``paths``."""
+        """Find the ratings of unchanged files without reading them; returns them by the file's index in ``paths``."""
         with self._open() as database:
-            rows = {row[0]: row[1:] for row in database.execute(JOINED, (model, how))}
-        known: dict[int, CachedRating] = {}
-        for position, path in enumerate(paths if rows else ()):
-            if position % 1000 == 0:
+            rows = {row[0]: row[1:] for row in database.execute(FIND_ALL, (model, how))}
+        ratings: dict[int, CachedRating] = {}
+        for index, path in enumerate(paths if rows else ()):
+            if index % 1000 == 0:
                 run.check()
             row = rows.get(str(path))
             if row is not None and row[:2] == _stamp(path):
-                known[position] = CachedRating(row[2], bool(row[3]), row[4])
-        return known
+                ratings[index] = CachedRating(row[2], bool(row[3]), row[4])
+        return ratings
 
     def _content_digest(self, path: Path) -> str:
-        """SHA-256 of a file, cached while its size and time are unchanged."""
+        """Return the SHA-256 of a file, which is cached until size or modification time of the file change."""
         stamp = _stamp(path)
         with self._open() as database:
             sql = "SELECT content FROM files WHERE path = ? AND size = ? AND changed = ?"
-            found = database.execute(sql, (str(path), *stamp)).fetchone()
-        if found is not None:
-            return str(found[0])
+            row = database.execute(sql, (str(path), *stamp)).fetchone()
+        if row is not None:
+            return str(row[0])
         try:
             with open_regular(path) as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -174,13 +180,16 @@ class RatingCache:
         """Add or replace a row; nothing is stored without write access or on a full disk."""
         import sqlite3
 
-        places = ", ".join("?" * len(values))
+        placeholders = ", ".join("?" * len(values))
         with suppress(sqlite3.OperationalError), self._open() as database:
-            database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({places})", values)
+            database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({placeholders})", values)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """Open the database briefly, as a connection belongs to one thread; in memory if no file can be opened."""
+        """Open the database for one access, as a connection belongs to one thread.
+
+        If the file cannot be opened, it is created again; if this fails, an empty database in memory is used.
+        """
         import sqlite3
 
         try:
@@ -210,9 +219,9 @@ class RatingCache:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of a file; zeros if it is missing."""
+    """Return size and modification time (ns) of a file; zeros if it is missing."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return (0, 0)
-    return (found.st_size, found.st_mtime_ns)
+    return (status.st_size, status.st_mtime_ns)

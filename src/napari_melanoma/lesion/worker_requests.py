@@ -1,4 +1,4 @@
-"""Requests of the docks for the classification of a lesion, and for its mask by prompts."""
+"""Requests to the worker process for the classification of lesions and for their segmentation by prompts."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.prompting import PromptedSegmenter, Prompter
     from napari_melanoma.lesion.segmentation import Segmenter
 
-FileKey = tuple[str, int, int, int]
-MAX_ENCODED = 64  # lesions of a photograph, earlier ones for undo included
+FileKey = tuple[str, int, int, int]  # path, inode, modification time in ns, size
+MAX_ENCODED = 64  # cached lesions of a photograph, including earlier ones, which undo restores
 
 
 class ClassificationRequests:
-    """Classifies lesions, and the last ones again if only the clinical metadata change.
+    """Classifies lesions, and classifies the last ones again if only the clinical metadata change.
 
-    Encoded lesions of the last photograph are cached, so that only lesions whose pixels changed are encoded.
+    The encoded lesions of the last photograph are cached, so that only lesions whose pixels have changed are encoded.
     """
 
     def __init__(self, load: Callable[[str], Classifier]) -> None:
         self._load = load
         self._last_lesions: tuple[Classifier, list[EncodedLesion]] | None = None
         self._last_recognized: tuple[FileKey, ModalityEstimate] | None = None
-        self._photograph: tuple[object, ...] = ()
-        self._encoded: dict[object, EncodedLesion] = {}  # by the pixels of the lesion, of this photograph and model
+        self._photograph_key: tuple[object, ...] = ()
+        self._encoded: dict[object, EncodedLesion] = {}  # by mask_key, for this photograph and model
 
     def classify(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
-        """Encode a lesion and classify it, and each of several lesions; known ones are not encoded again."""
+        """Classify the lesion in a mask and, if there are several lesions, each of them.
+
+        Returns ``prediction`` for the whole mask, and ``lesions``, the predictions for each lesion.
+        """
         from napari_melanoma.io.photographs import Photograph
 
         options = _options(arguments)
@@ -51,14 +54,14 @@ class ClassificationRequests:
             model = self._load(arguments["model"])
         run.report(Progress(1, 2, "Measuring image features"))
         self._last_lesions = None
-        rgb, mask = _arrays(arguments)
+        rgb, mask = _read_arrays(arguments)
         photograph = Photograph(rgb, "", modality=arguments.get("modality"), damage=arguments.get("damage"))
         recognized = self._cached_recognized(arguments["image"])
-        masks = [mask, *_lesions(arguments, mask, model)]
-        known = (model, _file_key(arguments["image"]), photograph.modality, photograph.damage)
-        if known != self._photograph:
-            self._photograph, self._encoded = known, {}
-        encoded = [self._encode(photograph, one, model, recognized) for one in masks]
+        masks = [mask, *_read_lesions(arguments, mask, model)]
+        key = (model, _file_key(arguments["image"]), photograph.modality, photograph.damage)
+        if key != self._photograph_key:
+            self._photograph_key, self._encoded = key, {}
+        encoded = [self._encode(photograph, lesion, model, recognized) for lesion in masks]
         self._last_recognized = _file_key(arguments["image"]), encoded[0].recognized
         self._last_lesions = model, encoded
         return _response(encoded, arguments, model, options)
@@ -70,7 +73,7 @@ class ClassificationRequests:
         model: Classifier,
         recognized: ModalityEstimate | None,
     ) -> EncodedLesion:
-        """Encode a lesion, unless its pixels are those of an earlier one."""
+        """Encode a lesion, unless an earlier one has the same pixels."""
         key = None if mask is None else mask_key(mask)
         encoded = self._encoded.pop(key, None) or encode_lesion(photograph, mask, model, recognized)
         self._encoded[key] = encoded
@@ -79,28 +82,28 @@ class ClassificationRequests:
         return encoded
 
     def reclassify(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
-        """Classify the last lesion again."""
+        """Classify the last lesions again, with other clinical metadata or options."""
         model = self._load(arguments["model"])
         if self._last_lesions is None or self._last_lesions[0] is not model:
             raise InputError(f"'{model.info.name}' has not classified a lesion yet. Classify a lesion first.")
         return _response(self._last_lesions[1], arguments, model, _options(arguments))
 
     def explain(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
-        """Write the explanation of a prediction, and return ``heatmap``, ``method`` and ``class``."""
+        """Write the explanation of a prediction, and return its path ``heatmap``, ``method`` and ``class``."""
         import numpy as np
 
         from napari_melanoma.classification.classifier import LesionInput
         from napari_melanoma.classification.explanation import explain
 
         model = self._load(arguments["model"])
-        rgb, mask = _arrays(arguments)
+        rgb, mask = _read_arrays(arguments)
         target = arguments.get("class") or model.config.positive
         lesion = LesionInput(rgb, mask, arguments.get("row", {}))
         np.save(arguments["out"], explain(model, lesion, arguments["method"], target, run))
         return {"heatmap": arguments["out"], "method": arguments["method"], "class": target}
 
     def _cached_recognized(self, image: str) -> ModalityEstimate | None:
-        """The estimated type of the photograph, if it is the last one."""
+        """Return the estimated modality of the photograph if it is the last one."""
         return (
             self._last_recognized[1]
             if self._last_recognized is not None and self._last_recognized[0] == _file_key(image)
@@ -109,20 +112,20 @@ class ClassificationRequests:
 
 
 class PromptRequests:
-    """Answers prompts for photographs; the features of the last photograph are cached."""
+    """Segments photographs by prompts; the features of the last photograph are cached."""
 
     def __init__(self, load: Callable[[str], Segmenter]) -> None:
         self._load = load
         self._last: tuple[PromptedSegmenter, FileKey, Prompter, dict[str, Any]] | None = None
 
     def encode(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
-        """Compute the features of a photograph, and return ``model``."""
+        """Compute the features of a photograph, and return the ``model``, the fields of its stamp."""
         prompter, stamp = self._load_prompter(arguments, run)
         prompter.encode()
         return {"model": stamp}
 
     def prompt(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
-        """Write the logits of all hypotheses, and return ``qualities`` and ``model``."""
+        """Write the logits of all hypotheses for prompts, and return their ``qualities`` and the ``model``."""
         import numpy as np
 
         from napari_melanoma.imaging.prompts import PromptOptions
@@ -132,22 +135,26 @@ class PromptRequests:
             None if (path := arguments.get(name)) is None else np.load(path) for name in ("strokes", "previous")
         )
         options = PromptOptions.parse(arguments.get("options") or {}, "the prompts of a request")
-        found = prompter.segment(replace(options.to_prompts(previous), strokes=strokes))
-        np.save(arguments["out"], found.logits)
-        return {"qualities": found.qualities.tolist(), "model": stamp}
+        hypotheses = prompter.segment(replace(options.to_prompts(previous), strokes=strokes))
+        np.save(arguments["out"], hypotheses.logits)
+        return {"qualities": hypotheses.qualities.tolist(), "model": stamp}
 
     def find(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
-        """Write the logits of proposed lesions, and return ``qualities``, ``seeds`` and ``model``."""
+        """Write the logits of proposed lesions, and return their ``qualities`` and ``seeds``, and the ``model``."""
         import numpy as np
 
         prompter, stamp = self._load_prompter(arguments, run)
-        found = prompter.find_all()
+        lesions = prompter.find_all()
         side = prompter.model.info.config.input_size
-        np.save(arguments["out"], np.array([one.logits for one in found], np.float32).reshape(-1, side, side))
-        return {"qualities": [one.quality for one in found], "seeds": [one.seed for one in found], "model": stamp}
+        np.save(arguments["out"], np.array([lesion.logits for lesion in lesions], np.float32).reshape(-1, side, side))
+        return {
+            "qualities": [lesion.quality for lesion in lesions],
+            "seeds": [lesion.seed for lesion in lesions],
+            "model": stamp,
+        }
 
     def _load_prompter(self, arguments: Mapping[str, Any], run: RunContext) -> tuple[Prompter, dict[str, Any]]:
-        """Load the model, and return the prompter of the photograph and the model's stamp."""
+        """Load the model, and return the prompter of the photograph and the fields of the model's stamp."""
         from napari_melanoma.lesion.analysis import ModelStamp
         from napari_melanoma.lesion.prompting import Prompter, require_prompts
 
@@ -165,22 +172,25 @@ def _options(arguments: Mapping[str, Any]) -> ClassifyOptions:
     return ClassifyOptions.parse(arguments.get("options") or {}, "the options of a request")
 
 
-def _arrays(arguments: Mapping[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-    """Photograph and mask of a request."""
+def _read_arrays(arguments: Mapping[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """Read photograph, uint8 (row, column, channel), and mask, bool (row, column), of a request."""
     mask = arguments.get("mask")
     return read_rgb_array(Path(arguments["image"])), None if mask is None else read_mask_array(Path(mask))
 
 
 def _file_key(path: str) -> FileKey:
-    """A value that changes with the content of a file."""
-    found = Path(path).stat()
-    return path, found.st_ino, found.st_mtime_ns, found.st_size
+    """Return a key that changes with the content of a file."""
+    status = Path(path).stat()
+    return path, status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _lesions(
+def _read_lesions(
     arguments: Mapping[str, Any], mask: NDArray[np.bool_] | None, model: Classifier
 ) -> list[NDArray[np.bool_]]:
-    """Return the masks of several lesions, bool (row, column); none for one lesion or a model for whole photographs."""
+    """Read the masks of several lesions, bool (row, column) each.
+
+    Empty for a single lesion, and for a model for whole photographs.
+    """
     import numpy as np
 
     path = arguments.get("lesions")
@@ -195,6 +205,6 @@ def _lesions(
 def _response(
     lesions: Sequence[EncodedLesion], arguments: Mapping[str, Any], model: Classifier, options: ClassifyOptions
 ) -> dict[str, Any]:
-    """The predictions for the whole mask and for each of several lesions, as the worker sends them."""
-    answers = [classify_encoded(one, arguments.get("row", {}), model, options).to_json() for one in lesions]
-    return {"prediction": answers[0], "lesions": answers[1:]}
+    """Classify encoded lesions, the whole mask first, and return the response of the worker."""
+    predictions = [classify_encoded(lesion, arguments.get("row", {}), model, options).to_json() for lesion in lesions]
+    return {"prediction": predictions[0], "lesions": predictions[1:]}
