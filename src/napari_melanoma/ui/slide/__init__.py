@@ -1,1 +1,1 @@
-"""The Slide dock."""
+"""The Slide dock: viewing, reading, measuring and analyzing whole-slide images."""

@@ -1,4 +1,4 @@
-"""Start, resume, detach and follow the analysis of a slide or of the view, and switch between the results of both."""
+"""Start, resume, detach and follow the analysis of a slide or of the view; switch between the results of the two."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ DETACHED_MESSAGE = "The analysis continues in the background. Press Analyze or r
 class SlideAnalysisController(QObject):
     """Pass the user's requests to the run manager, and show the state of the run.
 
-    ``view_chosen``: whether the view, not the whole slide, is about to be analyzed. ``started``: the region of the
+    ``view_chosen``: whether the view, not the whole slide, is about to be analyzed. ``started``: the ``Region`` of the
     displayed slide that is being analyzed; None for the whole slide. ``not_started``: the user declined or the start
     failed, so the previous results must be shown again. ``detached``: the user hid the progress of an analysis, which
     continues.
@@ -94,7 +94,7 @@ class SlideAnalysisController(QObject):
             return
         self.view_chosen.emit(view)
         context.settings.set("slide/model", request.options.model)
-        if context.result_location is not None:  # not that of the request if ``view_chosen`` switched the results
+        if context.result_location is not None:  # the current one, as ``view_chosen`` may have switched the results
             self._start(replace(request, location=context.result_location), "Starting ...")
 
     def _confirm_replacing_edits(self, name: str) -> bool:
@@ -111,7 +111,7 @@ class SlideAnalysisController(QObject):
         return pressed is not None and pressed.objectName() == "replace"
 
     def _on_resume(self) -> None:
-        """Resume with the options of the run, whatever the controls show now."""
+        """Resume with the options of the run, even if the controls show others."""
         slide, location, report = self._context.slide, self._context.result_location, self._run_panel.report
         if slide is not None and location is not None and report is not None:
             options = report.run.options or self._make_options(slide.info)
@@ -151,7 +151,7 @@ class SlideAnalysisController(QObject):
         self._requested_options = None
 
     def _on_failed(self, _: Exception) -> None:
-        # Only recorded: ``changed`` follows once the start has ended, and other tasks of the manager may fail as well.
+        # ``_on_changed`` reacts to a failed start, once it has ended. Other tasks of the manager may fail as well.
         self._failed = self._requested_options is not None
 
     def _on_changed(self) -> None:
@@ -170,7 +170,7 @@ class SlideAnalysisController(QObject):
         self.detached.emit()
 
 
-Region = tuple[int, int, int, int]
+Region = tuple[int, int, int, int]  # top, left, height, width in pixels of the finest level
 FRAME_COLOR = "cyan"
 FRAME_WIDTH_DIVISOR = 400  # the line width is the longer side of the slide divided by this
 RESULT_CHOICES = ("the whole slide", "the view")
@@ -195,8 +195,8 @@ class AnalysisRegionController(QObject):
         self._run_panel, self._lesions, self._button = run_panel, lesions, button
         self._choice: QWidget | None = None
         self._combo: NoWheelComboBox | None = None
-        self._is_analyzed = (False, False)  # the whole slide; the view
-        self._pending_switch: tuple[str, bool] | None = None  # identity of the slide, and whether to show the view
+        self._is_analyzed = (False, False)  # whether there are results of the whole slide, and of the view
+        self._pending_switch: tuple[str, bool] | None = None  # identity of the slide; whether to switch to the view
         tasks.idle.connect(self._retry_switch)
 
     @property
@@ -219,7 +219,7 @@ class AnalysisRegionController(QObject):
             self._run_panel.set_folder(folder)
 
     def prepare_analysis(self, view: bool) -> None:
-        """Switch to the results that the next analysis will write, without following their run."""
+        """Switch to the results that the next analysis will write; their previous run is not shown."""
         if view != self.is_view:
             self._switch_results(view, follow=False)
 
@@ -232,12 +232,12 @@ class AnalysisRegionController(QObject):
         self._switch_results(self.is_view)
 
     def mark_started(self) -> None:
-        """Record that there will be results of the whole slide, or of the view."""
+        """Record that an analysis of the whole slide or of the view was started, so that both can be chosen."""
         self._is_analyzed = (self._is_analyzed[0] or not self.is_view, self._is_analyzed[1] or self.is_view)
         self._update_choice()
 
     def get_visible_region(self) -> Region:
-        """Return the visible part of the slide: top, left, height, width in pixels of the finest level."""
+        """Return the visible part of the slide; raise InputError if no part is visible."""
         slide = self._context.slide
         if slide is None:
             raise InputError("open a slide first.")
@@ -256,7 +256,7 @@ class AnalysisRegionController(QObject):
         top, left, height, width = region
         corners = [(top, left), (top, left + width), (top + height, left + width), (top + height, left)]
         # napari's coordinates are those of pixel centers: the edge of the slide is at -0.5.
-        ring = [(r - 0.5, c - 0.5) for r, c in corners]
+        ring = [(row - 0.5, column - 0.5) for row, column in corners]
         layer = slide_layers.get_or_add_layer(self._viewer, slide, "view", partial(_create_frame_layer, slide))
         layer.editable = True
         layer.data = []
@@ -273,7 +273,7 @@ class AnalysisRegionController(QObject):
     def _switch_results(self, view: bool, *, follow: bool = True) -> None:
         """Show the results of the view, or else of the whole slide.
 
-        With ``follow``, wait until pending edits of the lesions are saved, and then follow the run of these results.
+        With ``follow``, wait until pending edits of the lesions are applied, and then follow the run of these results.
         """
         slide = self._context.slide
         if slide is None:
@@ -297,12 +297,12 @@ class AnalysisRegionController(QObject):
             self._switch_results(pending[1])
 
     def _update_choice(self) -> None:
-        """Show the choice if both results exist."""
-        both = all(self._is_analyzed)
-        if both and self._choice is None:
+        """Show the choice if there are results of the slide and of the view."""
+        has_both = all(self._is_analyzed)
+        if has_both and self._choice is None:
             self._choice = self._create_choice()
         if self._choice is not None and self._combo is not None:
-            self._choice.setVisible(both)
+            self._choice.setVisible(has_both)
             self._combo.setCurrentIndex(int(self.is_view))
 
     def _create_choice(self) -> QWidget:
@@ -321,7 +321,7 @@ class AnalysisRegionController(QObject):
 
 
 def clip_to_slide(view: ViewRectangle, size: tuple[int, int]) -> Region:
-    """Clip a view to the slide, in whole pixels of the finest level: top, left, height, width."""
+    """Clip a view to the slide, and round it outward to whole pixels; ``size``: height and width of the slide."""
     top, left = max(0, math.floor(view.top)), max(0, math.floor(view.left))
     bottom = min(size[0], math.ceil(view.top + view.height))
     right = min(size[1], math.ceil(view.left + view.width))
@@ -340,7 +340,10 @@ STEPS = 1000  # of the progress bar
 
 
 class SlideRunPanel(QWidget):
-    """Follow an analysis, show its state until it has finished with results, and emit the user's commands."""
+    """Follow an analysis, show its state until it has finished with results, and emit the user's commands.
+
+    ``command_requested``: a ``RunCommand``. ``updated``: a ``SlideRunUpdate``. ``failed``: the exception.
+    """
 
     command_requested = Signal(str)
     resume_requested = Signal()
@@ -375,7 +378,7 @@ class SlideRunPanel(QWidget):
         return self.report is not None and bool(self.report.state.active)
 
     def set_folder(self, folder: Path | None) -> None:
-        """Follow a folder, reading it from the start; None stops and hides the panel."""
+        """Follow the analysis in a folder; None stops and hides the panel."""
         if folder is None or folder != self.watch.path:
             self.report = None
             self.buttons.show_report(None)
@@ -386,7 +389,7 @@ class SlideRunPanel(QWidget):
         self.watch.set_active(folder is not None)
 
     def set_target(self, target: str) -> None:
-        """Read the heatmap of another class."""
+        """Set the class whose heatmap is read."""
         self._target = target
         self.watch.refresh()
 

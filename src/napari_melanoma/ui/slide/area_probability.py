@@ -45,7 +45,8 @@ TIP = "Each mark is a lesion. Select one with a click or the arrow keys; gray ma
 class LesionMark:
     """A lesion in the plot.
 
-    ``index``: number of the lesion on the displayed slide; None for lesions of other slides.
+    ``area``: in the unit of the plot. ``index``: number of the lesion on the displayed slide; None for lesions of other
+    slides.
     """
 
     area: float
@@ -56,7 +57,10 @@ class LesionMark:
 
 
 class LesionScatterPlot(QWidget):
-    """Scatter plot of lesion area and probability."""
+    """Scatter plot of lesion area and probability.
+
+    ``mark_clicked``: number of the lesion that the user selected by mouse or key.
+    """
 
     mark_clicked = Signal(int)
 
@@ -72,8 +76,8 @@ class LesionScatterPlot(QWidget):
         icons.changed.connect(self.update)
 
     def show_marks(self, marks: Sequence[LesionMark], unit: str) -> None:
-        """Plot lesions; ``unit``: of their areas."""
-        # Marks of the displayed slide last: they are drawn on top.
+        """Plot lesions; ``unit``: that of their areas."""
+        # Marks of the displayed slide come last, so that they are drawn on top
         self.marks, self._unit = tuple(sorted(marks, key=lambda mark: mark.index is not None)), unit
         areas = [mark.area for mark in marks]
         self._logarithmic = uses_log_axis(areas)
@@ -122,7 +126,7 @@ class LesionScatterPlot(QWidget):
         return bool(super().event(event))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw axes and marks, those of the displayed slide on top."""
+        """Draw axes and marks."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         small = QFont(self.font())
@@ -177,10 +181,10 @@ class LesionScatterPlot(QWidget):
         return [(area, self._area_to_x(area)) for area in areas]
 
     def _find_mark(self, point: QPointF) -> LesionMark | None:
-        """Return the nearest mark within reach, preferring those of the displayed slide."""
-        near = [(mark.index is None, _distance(self.mark_position(mark), point), mark) for mark in self.marks]
-        near = [one for one in near if one[1] <= CLICK_RADIUS_PX]
-        return min(near, key=lambda one: one[:2])[2] if near else None
+        """Return the mark at a point: the nearest of the displayed slide, otherwise the nearest of other slides."""
+        distances = {mark: _distance(self.mark_position(mark), point) for mark in self.marks}
+        near = [mark for mark, distance in distances.items() if distance <= CLICK_RADIUS_PX]
+        return min(near, key=lambda mark: (mark.index is None, distances[mark]), default=None)
 
     @property
     def _plot_rect(self) -> QRectF:
@@ -196,7 +200,7 @@ class LesionScatterPlot(QWidget):
 
 
 def find_area_limits(areas: Sequence[float], *, logarithmic: bool) -> tuple[float, float]:
-    """Return the limits of the axis of lesion areas: log10 values if it is logarithmic."""
+    """Return the limits of the area axis; on a logarithmic axis as log10 of the area."""
     if not logarithmic:
         return 0.0, 1.08 * max(areas, default=1.0)
     low, high = math.log10(min(areas)), math.log10(max(areas))
@@ -206,8 +210,8 @@ def find_area_limits(areas: Sequence[float], *, logarithmic: bool) -> tuple[floa
 def choose_ticks(low: float, high: float, *, logarithmic: bool) -> list[float]:
     """Choose tick values between the limits of an axis.
 
-    On a linear axis, which starts at 0: two to five multiples of 1, 2 or 5 times a power of ten. On a logarithmic axis,
-    whose limits are log10 values: at most five powers of ten, possibly only one.
+    On a linear axis, which starts at 0, the ticks are two to five multiples of 1, 2 or 5 times a power of ten. On a
+    logarithmic axis, whose limits are log10 values, they are at most five powers of ten, possibly only one or none.
     """
     if logarithmic:
         tens = [10.0**power for power in range(math.ceil(low), math.floor(high) + 1)]
@@ -219,8 +223,8 @@ def choose_ticks(low: float, high: float, *, logarithmic: bool) -> list[float]:
     return [number * step for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
 
 
-def _distance(one: QPointF, other: QPointF) -> float:
-    return math.hypot(one.x() - other.x(), one.y() - other.y())
+def _distance(first: QPointF, second: QPointF) -> float:
+    return math.hypot(first.x() - second.x(), first.y() - second.y())
 
 
 NO_LESIONS = "No lesions yet. Analyze the slide first."
@@ -234,7 +238,7 @@ ALL_SLIDES_TIP = (
 
 @dataclass(frozen=True)
 class AreaCorrelation:
-    """Content of the section: summary text, marks, and the unit of their areas."""
+    """Content of the section: summary text, marks, and the unit of their areas (``mm²`` or ``px``)."""
 
     summary: str
     marks: tuple[LesionMark, ...]
@@ -304,8 +308,8 @@ class LesionCorrelationSection(QObject):
     def _on_lesions(self, _: object = None) -> None:
         if self._view is None or not self._section.isExpanded():
             return
-        found = self._lesions.findings
-        if found is None:
+        findings = self._lesions.findings
+        if findings is None:
             self._latest.drop("relation")
             self._view.show_correlation(AreaCorrelation(NO_LESIONS, (), ""))
             return
@@ -314,13 +318,15 @@ class LesionCorrelationSection(QObject):
             self._view.show_correlation(AreaCorrelation(HIDDEN_TEXT, (), ""))
             return
         root = self._context.run_manager.root if self._view.all_slides_check.isChecked() else None
-        self._latest.submit("relation", lambda: partial(_correlate, found.identity, found.lesions, found.folder, root))
+        work = partial(_correlate, findings.identity, findings.lesions, findings.folder, root)
+        self._latest.submit("relation", lambda: work)
 
     def _on_correlation(self, result: tuple[str, AreaCorrelation]) -> None:
+        identity, correlation = result
         slide = self._context.slide
-        is_current = slide is not None and slide.identity == result[0] and self._validity.shows_numbers
+        is_current = slide is not None and slide.identity == identity and self._validity.shows_numbers
         if self._view is not None and is_current:
-            self._view.show_correlation(result[1])
+            self._view.show_correlation(correlation)
             self._on_selection_changed()
 
     def _on_selection_changed(self) -> None:
@@ -331,7 +337,7 @@ class LesionCorrelationSection(QObject):
         """Select the lesion and zoom to it, as a click on its row does."""
         table = self._table
         table.select_lesion(index)
-        lesion = next((one for one in table.table_model.lesions if one.index == index), None)
+        lesion = next((lesion for lesion in table.table_model.lesions if lesion.index == index), None)
         if lesion is not None:
             table.lesion_activated.emit(lesion)
 
@@ -339,26 +345,30 @@ class LesionCorrelationSection(QObject):
 def _correlate(
     identity: str, lesions: Sequence[Any], folder: Path, root: Path | None, run: RunContext
 ) -> tuple[str, AreaCorrelation]:
-    """Correlate the lesions of the displayed slide, together with those of all slides below ``root`` if given."""
+    """Correlate area and probability of the lesions of a slide.
+
+    ``identity``: that of the slide, returned for comparison with the displayed slide. ``root``: the results folder, to
+    include the lesions of all slides in it.
+    """
     from napari_melanoma.slides.slide_table import lesions_to_rows, read_lesion_rows
 
     own = lesions if root is None else lesions_to_rows(folder, lesions)
     rows = () if root is None else read_lesion_rows(root)
-    # ``folder`` may be that of a view, which lies in the folder of its slide: both are of the displayed slide.
-    others = [one for one in rows if one.slide not in (folder, *folder.parents)]
+    # ``folder`` may be that of a view, which lies in the folder of its slide: both belong to the displayed slide.
+    others = [row for row in rows if row.slide not in (folder, *folder.parents)]
     run.check()
-    slides = [str(folder)] * len(own) + [str(one.slide) for one in others]
+    slides = [str(folder)] * len(own) + [str(row.slide) for row in others]
     comparable = select_comparable_lesions([*own, *others], slides)
-    found = correlate_area_and_probability(comparable)
+    correlation = correlate_area_and_probability(comparable)
     marks = [
-        _make_mark(one, comparable, "", one.index)
+        _make_mark(lesion, comparable, "", lesion.index)
         if slide == str(folder)
-        else _make_mark(one, comparable, f" of {one.slide.name}", None)
-        for one, slide in zip(comparable.lesions, comparable.slides, strict=True)
+        else _make_mark(lesion, comparable, f" of {lesion.slide.name}", None)
+        for lesion, slide in zip(comparable.lesions, comparable.slides, strict=True)
     ]
-    models: set[str] = set() if root is None else {one.model for one in comparable.lesions if one.model}
-    count = len(set(comparable.slides)) if root is not None else None
-    summary = describe_correlation(found, len(marks), count)
+    models: set[str] = set() if root is None else {lesion.model for lesion in comparable.lesions if lesion.model}
+    slide_count = len(set(comparable.slides)) if root is not None else None
+    summary = describe_correlation(correlation, len(marks), slide_count)
     if comparable.note:
         summary = f"{summary} {comparable.note}" if marks else comparable.note
     if len(models) > 1:

@@ -1,4 +1,4 @@
-"""The channels of a fluorescence slide: which are visible, and their colors, contrast limits and gamma."""
+"""Controls for the channels of a fluorescence slide: visibility, color, contrast limits and gamma."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Color
     from napari_melanoma.slides.reading.layers import LevelArray
 
-VISIBLE, COLOR, NAME = range(3)  # columns
+VISIBLE, COLOR, NAME = range(3)  # columns of the list
 VISIBLE_ROWS, ROW_PX, SWATCH_PX, NUMBER_PX = 8, 22, 14, 50
-RANGE = 4  # of the slider, in widths of the automatic limits: single bright pixels would leave no room for the others
+RANGE_FACTOR = 4  # range of the limits slider in widths of the automatic limits; the full range is often mostly empty
 GAMMA_STEPS, GAMMA_LIMITS = 100, (0.2, 2.0)  # as in napari's layer controls
-LARGEST = 1e12  # of a limit that is entered
-FLOAT_DIGITS = 3  # of the range of the limits
+MAX_LIMIT = 1e12  # largest contrast limit that can be entered
+FLOAT_DIGITS = 3  # digits of the limits of floating-point intensities, relative to their range
 HINT = "Click a color to change it. Double click a name to show that channel alone."
 KEYS = "Space: show or hide; Enter or double click: this channel alone; click the color: change it"
 
 
 def get_channel_name(layer: Image) -> str:
-    """Return the name of the channel of a layer, with its number if several have this name."""
+    """Return the name of a layer's channel, with its number if several channels have the same name."""
     level: LevelArray = layer.data[0]
     assert level.channel is not None
     names = level.slide.info.channels
@@ -64,9 +64,9 @@ def get_channel_color(layer: Image) -> Color | None:
 
 
 def get_channel_colormap(layer: Image) -> str:
-    """Return the name of the colormap of a channel in several colors; empty for a single color.
+    """Return the name of a channel's colormap, to restore it later; empty for a single color.
 
-    Empty also for a colormap that napari does not have when it starts: its name would be that of another one later.
+    Also empty for a colormap that is not among napari's own: another colormap could have the same name later.
     """
     from napari.utils.colormaps import ALL_COLORMAPS
 
@@ -75,7 +75,7 @@ def get_channel_colormap(layer: Image) -> str:
 
 
 def set_channel_colormap(layer: Image, name: str) -> bool:
-    """Display a channel in a colormap; return whether this napari has it."""
+    """Display a channel in one of napari's colormaps; return whether this version of napari has it."""
     from napari.utils.colormaps import ALL_COLORMAPS
 
     if name in ALL_COLORMAPS:
@@ -84,21 +84,21 @@ def set_channel_colormap(layer: Image, name: str) -> bool:
 
 
 def set_channel_color(layer: Image, color: Color) -> None:
-    """Display a channel in another color."""
+    """Display a channel in a color (8-bit RGB)."""
     if get_channel_color(layer) != color:
         layer.colormap = make_colormap(get_channel_name(layer), color)
 
 
 class ChannelView(QWidget):
-    """A row for each channel, and the contrast limits and gamma of the current one.
+    """A list of the channels, and controls for contrast limits and gamma of the current one.
 
-    The layers hold all values: changes are made to them, and their events update the controls.
+    All values are stored in the layers: the controls change the layers, whose events update the controls.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._layers: tuple[Image, ...] = ()
-        self._ranges: dict[int, tuple[float, float]] = {}  # of the limits, by row
+        self._ranges: dict[int, tuple[float, float]] = {}  # of the limits slider, by row
         self._events = Connections()
         self.destroyed.connect(self._events.close)
         self._create_list()
@@ -112,7 +112,7 @@ class ChannelView(QWidget):
         self.limits_slider = named(
             QDoubleRangeSlider(Qt.Orientation.Horizontal), "channel_limits", "Contrast limits of the current channel"
         )
-        self.limits_slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it has no keys; the numbers have
+        self.limits_slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it does not support keys; the number boxes do
         self.gamma_slider = named(QSlider(Qt.Orientation.Horizontal), "channel_gamma", "Gamma of the current channel")
         self.gamma_slider.setRange(*(round(limit * GAMMA_STEPS) for limit in GAMMA_LIMITS))
         self.gamma_label = named(QLabel(), "channel_gamma_value", "Value of gamma")
@@ -121,8 +121,8 @@ class ChannelView(QWidget):
         self._connect()
 
     def show_channels(self, layers: Sequence[Image]) -> None:
-        """Show the channels of a slide; the current row stays unless they have changed."""
-        if len(layers) == len(self._layers) and all(map(lambda one, other: one == other, layers, self._layers)):
+        """Show the channels of a slide; the current row stays the same unless the layers have changed."""
+        if len(layers) == len(self._layers) and all(new == old for new, old in zip(layers, self._layers, strict=True)):
             return
         self._events.close()
         self._layers, self._ranges = tuple(layers), {}
@@ -150,7 +150,7 @@ class ChannelView(QWidget):
 
     def show_only(self, index: int) -> None:
         """Show one channel alone."""
-        self._layers[index].visible = True  # before the others are hidden: a slide without channels is hidden
+        self._layers[index].visible = True  # first, because a slide without visible layers counts as hidden
         for other, layer in enumerate(self._layers):
             if other != index:
                 layer.visible = False
@@ -270,14 +270,14 @@ class ChannelView(QWidget):
         self._layers[self._index].gamma = step / GAMMA_STEPS
 
     def _on_row_event(self, event: Event) -> None:
-        for index in self._find(event):
+        for index in self._find_rows(event):
             self._update_row(index)
 
     def _on_intensity_event(self, event: Event) -> None:
-        if self._index in self._find(event):
+        if self._index in self._find_rows(event):
             self._update_current()
 
-    def _find(self, event: Event) -> list[int]:
+    def _find_rows(self, event: Event) -> list[int]:
         return [index for index, layer in enumerate(self._layers) if layer == event.source]
 
     def _update_row(self, index: int) -> None:
@@ -299,8 +299,8 @@ class ChannelView(QWidget):
         low, high = self._update_range(self._index, layer, limits)
         is_integer = np.issubdtype(layer.dtype, np.integer)
         decimals = 0 if is_integer else max(0, FLOAT_DIGITS - math.floor(math.log10(high - low)))
-        for box, limit, what in zip((self.low_box, self.high_box), limits, ("Lower", "Upper"), strict=True):
-            box.setAccessibleName(f"{what} contrast limit of {name}")
+        for box, limit, side in zip((self.low_box, self.high_box), limits, ("Lower", "Upper"), strict=True):
+            box.setAccessibleName(f"{side} contrast limit of {name}")
             with QSignalBlocker(box):
                 box.setDecimals(decimals)
                 box.setSingleStep(max(10.0**-decimals, (high - low) / 100))
@@ -314,10 +314,10 @@ class ChannelView(QWidget):
             self.gamma_slider.setValue(round(layer.gamma * GAMMA_STEPS))
 
     def _update_range(self, index: int, layer: Image, limits: tuple[float, float]) -> tuple[float, float]:
-        """Return the range of the slider: zero, some widths of the automatic limits, and the current ones."""
+        """Return the range of the slider: zero to a multiple of the automatic limits, extended by the current ones."""
         if index not in self._ranges:
             dark, bright = _automatic_limits(layer)
-            self._ranges[index] = min(0.0, dark), dark + RANGE * (bright - dark)
+            self._ranges[index] = min(0.0, dark), dark + RANGE_FACTOR * (bright - dark)
         low, high = self._ranges[index]
         self._ranges[index] = min(low, limits[0]), max(high, limits[1])
         return self._ranges[index]
@@ -328,13 +328,13 @@ def _create_limit_box(name: str) -> QDoubleSpinBox:
     box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
     box.setKeyboardTracking(False)
     box.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    box.setRange(-LARGEST, LARGEST)
+    box.setRange(-MAX_LIMIT, MAX_LIMIT)
     box.setStyleSheet(f"QDoubleSpinBox {{ min-width: {NUMBER_PX}px; padding: 1px 5px; }}")  # napari's is too wide here
     return box
 
 
 def _automatic_limits(layer: Image) -> tuple[float, float]:
-    """Return the contrast limits with which a channel was opened."""
+    """Return the contrast limits that were computed when the slide was opened."""
     low, high = layer.metadata[METADATA_KEY]["automatic_limits"]
     return low, high
 
@@ -347,7 +347,7 @@ def _color_icon(color: Color) -> QIcon:
     painter.fillRect(swatch.rect().adjusted(1, 1, -1, -1), QColor(*color))
     painter.end()
     icon = QIcon(swatch)
-    icon.addPixmap(swatch, QIcon.Mode.Selected)  # Qt would tint it
+    icon.addPixmap(swatch, QIcon.Mode.Selected)  # otherwise Qt tints it
     return icon
 
 

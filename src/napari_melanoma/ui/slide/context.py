@@ -1,4 +1,4 @@
-"""What the sections of the Slide dock share: the displayed slide, its description and case, and services."""
+"""The context that the sections of the Slide dock share: the displayed slide, its texts and case, and services."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class SlideContext(QObject):
-    """The displayed slide and the services that every section uses; sections meet through its signals.
+    """The displayed slide, and the services and signals that all sections share.
 
-    ``run_updated``: the analysis that the dock follows has a new ``SlideRunUpdate``. ``reader_changed``: the name of
-    the reader was changed in one section. ``flush_requested``: sections apply what is being typed, and save pending
-    changes.
+    ``run_updated``: a new ``SlideRunUpdate`` of the analysis that the dock follows. ``reader_changed``: the new name of
+    the reader, entered in one of the sections. ``flush_requested``: sections must apply what is being typed and save
+    pending changes.
     """
 
     run_updated = Signal(object)
@@ -59,7 +59,7 @@ class SlideContext(QObject):
         self.settings, self.icons, self.connections = settings, icons, connections
         self.status, self.waiting, self.run_manager = status, waiting, run_manager
         self.slide: ViewerSlide | None = None
-        self.location: SlideResultLocation | None = None  # of the whole slide; None until it was found
+        self.location: SlideResultLocation | None = None  # for the whole slide; None until it was found
         self.is_view = False  # whether the results of the view are shown, not those of the whole slide
 
     @property
@@ -85,12 +85,12 @@ class SlideContext(QObject):
 
     @property
     def pixel_ratio(self) -> float:
-        """Screen pixels along each pixel of the canvas, the unit of napari's zoom and canvas size."""
+        """Screen pixels along each logical pixel, which is the unit of napari's zoom and canvas size."""
         return float((self.main_window or self.window).devicePixelRatioF())
 
     @property
     def result_location(self) -> SlideResultLocation | None:
-        """Folder of the results that are shown: of the whole slide, or of the view; None until it was found."""
+        """Location of the shown results, which are those of the whole slide or of the view; None until it was found."""
         location = self.location
         if location is None or not self.is_view:
             return location
@@ -111,7 +111,7 @@ def slide_display_name(info: SlideInfo) -> str:
 
 
 def describe_slide(info: SlideInfo) -> str:
-    """Describe scale, magnification, format and size of a slide in two lines."""
+    """Describe a slide in two lines: scale, magnification and format, then its size."""
     size = info.pixel_size
     if size is None:
         scale = "no scale"
@@ -131,26 +131,27 @@ def describe_slide(info: SlideInfo) -> str:
 
 
 def list_slide_warnings(info: SlideInfo) -> list[str]:
-    """List the warnings about a slide; those about the scale end when the user sets it."""
-    others = [remove_option_hints(warning) for warning in info.warnings if warning not in info.scale_warnings]
-    doubts = [remove_option_hints(doubt) for doubt in info.scale_warnings if doubt != NOT_STATED]
-    kind = [FLUORESCENCE_NOTICE] if info.kind == "fluorescence" else []
+    """List the warnings about a slide, without those about its scale if the user has set the scale."""
+    warnings = [remove_option_hints(warning) for warning in info.warnings if warning not in info.scale_warnings]
+    if info.kind == "fluorescence":
+        warnings.append(FLUORESCENCE_NOTICE)
+    scale_warnings = [remove_option_hints(warning) for warning in info.scale_warnings if warning != NOT_STATED]
     if info.pixel_size is None:
-        return [*others, *kind, NO_SCALE, *doubts]
-    return [*others, *kind, *(() if info.pixel_size.source in SCALE_SOURCES else doubts)]
+        return [*warnings, NO_SCALE, *scale_warnings]
+    return warnings if info.pixel_size.source in SCALE_SOURCES else [*warnings, *scale_warnings]
 
 
 def add_line_breaks(text: str) -> str:
-    """Allow line breaks in a long word, so that it does not widen the dock."""
+    """Allow line breaks in long words, such as paths, so that they do not widen the dock."""
     parts = re.split(r"(?<=[._\-/\[\]:;,|=])", text)
     return "\u200b".join(
-        part[at : at + MAX_WORD_LENGTH] for part in parts for at in range(0, len(part), MAX_WORD_LENGTH)
+        part[start : start + MAX_WORD_LENGTH] for part in parts for start in range(0, len(part), MAX_WORD_LENGTH)
     )
 
 
-def is_same_slide(one: Path, other: Path | None) -> bool:
-    """Return whether two paths are the same slide; a DICOM slide is opened by a file or by its folder."""
-    return other is not None and other.absolute() in (one.absolute(), *(one.absolute() / other.name,))
+def is_same_slide(path: Path, opened: Path | None) -> bool:
+    """Return whether ``opened`` is the slide at ``path``, which may also be the folder of a DICOM slide's files."""
+    return opened is not None and opened.absolute() in (path.absolute(), path.absolute() / opened.name)
 
 
 NO_CASE = "no case is open: open one that contains this slide in the Case dock (Plugins > Melanoma > Case)."
@@ -158,7 +159,11 @@ NOT_IN_CASE = "{} is not an image of the open case: drop it on its lesion in the
 
 
 def find_open_case(context: SlideContext) -> tuple[Any, CaseImage]:
-    """Return the controller of the open case and the displayed slide's image in it, without importing the Case dock."""
+    """Return the controller of the open case, and the displayed slide's image in the case.
+
+    The Case dock is not imported. Raises InputError if no case is open, or if the case does not contain the slide or
+    is read-only.
+    """
     from napari_melanoma.reports.slide import find_case_image
 
     slide, case_dock = context.slide, context.window.findChild(QWidget, "case_dock")
@@ -179,5 +184,4 @@ def find_slide_lesion(context: SlideContext) -> CaseLesion | None:
         controller, image = find_open_case(context)
     except InputError:
         return None
-    lesions = (lesion for lesion, one in controller.case.iterate_images() if one.id == image.id)
-    return next(lesions, None)
+    return next((lesion for lesion, other in controller.case.iterate_images() if other.id == image.id), None)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows
-# Shorter than the titles of the sections.
+# Labels of tabs in the reading mode that are shorter than the titles of their sections, by title
 TAB_LABELS = {
     "Slides of a folder": "Folder",
     "File metadata": "Metadata",
@@ -73,7 +73,7 @@ class SlideWelcome(Welcome):
 
 
 class SlideControls(QWidget):
-    """The widgets of the Slide dock."""
+    """The widgets of the Slide dock; ``export_requested``: kind of the export (``export.EXPORTS``)."""
 
     export_requested = Signal(str)
 
@@ -81,7 +81,7 @@ class SlideControls(QWidget):
         super().__init__()
         named(self, "slide_dock", "Slide")
         self.setToolTip("")
-        self._is_work_visible = False  # whether the controls for a slide are shown, or about to be
+        self._is_work_visible = False  # whether the controls for a slide are shown, or will be shown shortly
         self.settings = DockSettings()
         self.connections = Connections()
         DockPlacement(self, viewer, self.connections)
@@ -160,22 +160,25 @@ class SlideControls(QWidget):
     def show_slide_controls(self, has_slide: bool) -> None:
         """Show the controls for a slide, or the drop area."""
         self.welcome.setVisible(not has_slide)
-        # A scroll bar that appears changes the width, which changes heights, which may hide the bar again.
+        # A scroll bar that appears only when needed changes width and height of the content, and may flicker.
         always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
         self.content_scroll.setVerticalScrollBarPolicy(always if has_slide else needed)
         self._set_work_visible(has_slide and not self.waiting.is_opening)
         self._files.setVisible(has_slide)
 
     def list_tabs(self) -> dict[str, tuple[QWidget, ...]]:
-        """Return the parts of the dock by their label as a tab of the reading mode."""
+        """Return the parts of the dock that each tab of the reading mode shows, by the label of the tab."""
         views, _, (validity, heatmap, lesions, *others) = self._grouped_widgets
         tabs: dict[str, tuple[QWidget, ...]] = {"Slide": (self.picker, self.scale_panel)}
-        tabs |= {TAB_LABELS.get(_title(one), _title(one)): (one,) for one in views}
+        tabs |= {TAB_LABELS.get(_title(part), _title(part)): (part,) for part in views}
         tabs |= {"Analysis": (self._groups[1],), "Results": (validity, heatmap, lesions)}
-        return tabs | {TAB_LABELS.get(_title(one), _title(one)): (one,) for one in others}
+        return tabs | {TAB_LABELS.get(_title(part), _title(part)): (part,) for part in others}
 
     def update_analyze_buttons(self, blocker: str, has_results: bool) -> None:
-        """Enable the buttons, or show why the slide cannot be analyzed."""
+        """Enable the buttons to analyze.
+
+        ``blocker``: why the slide cannot be analyzed, which disables them; empty if it can.
+        """
         self.analyze_button.setEnabled(not blocker)
         self.analyze_button.setText("Analyze again" if has_results else "Analyze")
         action = "Detect tissue, predict each tile and detect lesions, in the background"
@@ -263,7 +266,7 @@ class SlideControls(QWidget):
         )
         self._groups = tuple(column(spacing=ROWS_PX) for _ in self._grouped_widgets)
         self.icons.add_sections(
-            *(one for group in self._grouped_widgets for one in group if isinstance(one, QCollapsible))
+            *(part for group in self._grouped_widgets for part in group if isinstance(part, QCollapsible))
         )
         return column(self.picker, self.scale_panel, *self._groups, spacing=ROWS_PX)
 
@@ -284,5 +287,5 @@ class SlideControls(QWidget):
 
 
 def _title(part: QWidget) -> str:
-    """Return the title of a section."""
+    """Return the title of a section; empty for another widget."""
     return str(part.toggleButton().accessibleName()) if isinstance(part, QCollapsible) else ""

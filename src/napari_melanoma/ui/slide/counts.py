@@ -1,4 +1,4 @@
-"""Counting points by class, in the Measure section of the Slide dock: widgets, layer, file and export."""
+"""The counting tool in the Measure section of the Slide dock: widgets, points layer, stored points and export."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ if TYPE_CHECKING:
 
 ROLE: slide_layers.Role = "counts"
 CLASS_FEATURE = "class"
-MARK_UM, MARK_PX = 12.0, (9, 60)  # size of a mark on the slide, and limits on the screen
+MARK_UM, MARK_PX = 12.0, (9, 60)  # size of a mark on the slide, and its limits in pixels of the screen
+# Areas to count within; ``OF_CLASS`` precedes the name of a class of regions.
 VIEW, SLIDE, SELECTED, OF_CLASS = "view", "slide", "selected", "class "
 AREAS = {VIEW: "the view", SLIDE: "the whole slide", SELECTED: "the selected regions"}
 
@@ -70,7 +71,7 @@ COUNT_CLASSES = ClassKind(
 
 
 class CountView(QWidget):
-    """Classes, the tool, the area, and the counts."""
+    """List of classes, tool to add points, choice of the area, and the counts."""
 
     def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
@@ -95,11 +96,11 @@ class CountView(QWidget):
 
     @property
     def area(self) -> str:
-        """The selected area."""
+        """The selected area: a key of ``AREAS``, or ``OF_CLASS`` with the name of a class."""
         return str(self.area_combo.currentData() or VIEW)
 
     def show_areas(self, classes: list[str]) -> None:
-        """List the areas, with one for each class of regions."""
+        """List the areas; ``classes``: names of the classes of regions, each of which is an area."""
         from napari_melanoma.slides.counts import IN_REGIONS
 
         entries = {**AREAS, **{f"{OF_CLASS}{name}": IN_REGIONS.format(name) for name in classes}}
@@ -115,7 +116,8 @@ class CountView(QWidget):
 class CountLayer(QObject):
     """The points layer of the current slide.
 
-    ``changed`` carries all ``CountedPoints``. ``left``: the tool was changed in napari, or another layer was selected.
+    ``changed``: all ``CountedPoints`` after a change in the layer. ``left``: the user left the tool, by a change of the
+    mode in napari or by selecting another layer.
     """
 
     changed = Signal(object)
@@ -125,9 +127,9 @@ class CountLayer(QObject):
         super().__init__(parent)
         self._viewer, self._keys = viewer, dict[str, Any]()
         self._slide: ViewerSlide | None = None
-        self._is_active = self._showing = False
+        self._is_active = self._showing = False  # the tool is active; changes of the layer are those of this class
         self._next_class = ""
-        self._connected_to: Callable[[], Points | None] = lambda: None
+        self._connected_to: Callable[[], Points | None] = lambda: None  # weak reference to the layer of ``_events``
         self._events, self._viewer_events = Connections(), Connections()
         self._viewer_events.connect(viewer.layers.selection.events.active, self._on_active)
         for events in (self._events, self._viewer_events):
@@ -135,11 +137,11 @@ class CountLayer(QObject):
 
     @property
     def layer(self) -> Points | None:
-        """The layer; None if there is none."""
-        found: Points | None = None
+        """The points layer; None if the slide has none yet."""
+        layer: Points | None = None
         if self._slide is not None:
-            found = slide_layers.find_layer(self._viewer, self._slide, ROLE)
-        return found
+            layer = slide_layers.find_layer(self._viewer, self._slide, ROLE)
+        return layer
 
     def bind(self, keys: Keys) -> None:
         """Set the key bindings of the layer."""
@@ -157,14 +159,14 @@ class CountLayer(QObject):
         if slide is None or (not points and self.layer is None) or not is_slide_open(self._viewer, slide):
             return
         layer = self._ensure_layer()
-        colors = {one.name: one.color for one in classes}
+        colors = {region_class.name: region_class.color for region_class in classes}
         self._showing = True
         layer.selected_data = set()
         if points != self._read(layer):
-            layer.data = np.array([one.at for one in points], np.float64).reshape(-1, 2) - HALF
-            layer.features = {CLASS_FEATURE: np.array([one.class_name for one in points], object)}
+            layer.data = np.array([point.at for point in points], np.float64).reshape(-1, 2) - HALF
+            layer.features = {CLASS_FEATURE: np.array([point.class_name for point in points], object)}
         if points:
-            layer.border_color = [to_rgba(colors.get(one.class_name, DEFAULT_COLOR)) for one in points]
+            layer.border_color = [to_rgba(colors.get(point.class_name, DEFAULT_COLOR)) for point in points]
         layer.feature_defaults = {CLASS_FEATURE: self._next_class}
         self._showing = False
 
@@ -190,13 +192,13 @@ class CountLayer(QObject):
         layer, self._next_class = self.layer, region_class.name
         if layer is not None:
             self._showing = True
-            layer.selected_data = set()  # otherwise napari changes the selected points too
+            layer.selected_data = set()  # otherwise napari also changes the selected points
             layer.current_border_color = to_rgba(region_class.color)
             layer.feature_defaults = {CLASS_FEATURE: region_class.name}
             self._showing = False
 
     def _ensure_layer(self) -> Points:
-        """Return the layer, created if necessary."""
+        """Return the layer; create and connect it if necessary."""
         slide, previous = self._slide, self.layer
         assert slide is not None, "points are counted on slides only"
         layer: Points = slide_layers.get_or_add_layer(self._viewer, slide, ROLE, lambda: _create_layer(slide))
@@ -214,8 +216,8 @@ class CountLayer(QObject):
 
         names = layer.features[CLASS_FEATURE] if CLASS_FEATURE in layer.features else [""] * len(layer.data)
         return tuple(
-            CountedPoint(str(name), (round(float(one[-2]) + HALF, 2), round(float(one[-1]) + HALF, 2)))
-            for name, one in zip(names, layer.data, strict=True)
+            CountedPoint(str(name), (round(float(position[-2]) + HALF, 2), round(float(position[-1]) + HALF, 2)))
+            for name, position in zip(names, layer.data, strict=True)
         )
 
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
@@ -271,13 +273,13 @@ NOTHING_MEASURED = "Nothing has been measured or counted yet."
 
 @dataclass(frozen=True)
 class CountState(DocumentState["CountedPoints"]):
-    """The points of one slide. ``features``: the GeoJSON features as read, so that saving keeps their other content."""
+    """The points of one slide; ``features``: the GeoJSON features as read, so that saving keeps their other content."""
 
     features: tuple[Any, ...] = ()
 
 
 class CountStore(EditedDocument[CountState]):
-    """The counted points of slides, with export."""
+    """The counted points of the open slides: read, edited with undo, saved and exported."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent, _read_points, _write_points)
@@ -288,7 +290,7 @@ class CountStore(EditedDocument[CountState]):
         return () if self.state is None else self.state.history.current
 
     def export(self, path: Path, write: Callable[[Path], None]) -> None:
-        """Write a table in the background."""
+        """Write a table in the background; ``write``: writes it to a path."""
 
         def work(run: RunContext) -> str:
             write(path)
@@ -318,7 +320,7 @@ class CountSection(QObject):
         self.layer = CountLayer(context.viewer, self)
         steps = {"Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo}
         self.layer.bind({**{str(number): partial(self._on_key, number) for number in CLASS_KEYS}, **steps})
-        self._area: tuple[tuple[Polygon, ...], CountArea] | None = None  # polygons of the last count, and their union
+        self._area: tuple[tuple[Polygon, ...], CountArea] | None = None  # polygons of the last count; their union
         self._result_timer = DebounceTimer(self)
         self._result_timer.timeout.connect(self._show_results)
         self._connect()
@@ -348,11 +350,11 @@ class CountSection(QObject):
         self.store.show(None if slide is None else slide.identity)
 
     def _on_section_toggled(self, is_open: bool) -> None:
-        """Create the content when the section is first opened."""
+        """Create the widgets when the section is first opened."""
         if not is_open or self._view is not None:
             return
         self._view = view = CountView(self._context.settings, self._context.icons)
-        view.class_list.class_selected.connect(self._on_class)
+        view.class_list.class_selected.connect(self._on_class_selected)
         view.class_list.class_edited.connect(self._on_class_edited)
         view.tool.clicked.connect(lambda on: self._set_tool(on=on))
         view.area_combo.activated.connect(lambda _: self._show_results())
@@ -377,7 +379,7 @@ class CountSection(QObject):
 
     @property
     def _classes(self) -> tuple[RegionClass, ...]:
-        """The classes of the list; the stored ones until the list was created."""
+        """The classes in the list; before the list is created, the stored ones."""
         if self._view is not None:
             return self._view.class_list.classes
         return load_classes(self._context.settings, COUNT_CLASSES)
@@ -386,17 +388,17 @@ class CountSection(QObject):
         if self._view is not None:
             self._view.class_list.select_class(number)
 
-    def _on_class(self) -> None:
+    def _on_class_selected(self) -> None:
         if self._view is not None:
             self.layer.set_class(self._view.class_list.current)
 
-    def _on_class_edited(self, previous: RegionClass, now: RegionClass) -> None:
-        """Apply the new name of a class to its points."""
+    def _on_class_edited(self, previous: RegionClass, current: RegionClass) -> None:
+        """Give the points of a class its new name and color."""
         from napari_melanoma.slides.counts import rename_class
 
-        self.store.apply_edit(lambda points: rename_class(points, previous.name, now.name))
+        self.store.apply_edit(lambda points: rename_class(points, previous.name, current.name))
         self.layer.show(self.store.points, self._classes)
-        self._on_class()
+        self._on_class_selected()
 
     def _set_tool(self, *, on: bool) -> None:
         view = self._view
@@ -413,12 +415,12 @@ class CountSection(QObject):
             self._result_timer.start()
 
     def _update_buttons(self) -> None:
-        view, now = self._view, self.store.state
+        view, state = self._view, self.store.state
         if view is None:
             return
-        view.tool.setEnabled(now is not None)
-        view.history_buttons["undo"].setEnabled(now is not None and bool(now.history.past))
-        view.history_buttons["redo"].setEnabled(now is not None and bool(now.history.undone))
+        view.tool.setEnabled(state is not None)
+        view.history_buttons["undo"].setEnabled(state is not None and bool(state.history.past))
+        view.history_buttons["redo"].setEnabled(state is not None and bool(state.history.undone))
         has_rows = bool(self.store.points or self._measurements.measures)
         view.export_button.setEnabled(has_rows)
         view.export_button.setToolTip(
@@ -432,10 +434,10 @@ class CountSection(QObject):
             return
         from napari_melanoma.slides.counts import describe_counts
 
-        view.show_areas(list(dict.fromkeys(one.class_name for one in self._regions.regions if one.class_name)))
+        view.show_areas(list(dict.fromkeys(region.class_name for region in self._regions.regions if region.class_name)))
         text = describe_counts(self._count(view.area), len(self.store.points))
-        is_empty = view.area == SELECTED and not self._selection.ids and self.store.points
-        view.result_label.setText(NO_SELECTION if is_empty else text)
+        needs_selection = view.area == SELECTED and not self._selection.ids and self.store.points
+        view.result_label.setText(NO_SELECTION if needs_selection else text)
 
     def _find_area(self, area: str) -> tuple[Polygon, ...]:
         """Return the polygons of an area."""
@@ -450,13 +452,17 @@ class CountSection(QObject):
             height, width = map(float, slide.size)
             return (Polygon(((0.0, 0.0), (0.0, width), (height, width), (height, 0.0))),)
         ids = set(self._selection.ids)
-        chosen = [
-            one for one in regions if (one.id in ids if area == SELECTED else f"{OF_CLASS}{one.class_name}" == area)
-        ]
-        return tuple(polygon for one in chosen for polygon in one.polygons)
+        if area == SELECTED:
+            regions = [region for region in regions if region.id in ids]
+        else:
+            regions = [region for region in regions if f"{OF_CLASS}{region.class_name}" == area]
+        return tuple(polygon for region in regions for polygon in region.polygons)
 
     def _count(self, area: str) -> tuple[CountResult, ...]:
-        """Count within an area; its union is kept for the next count, because that of 1,500 regions takes 0.4 s."""
+        """Count within an area.
+
+        The union of its polygons is cached for the next count, because the union of 1,500 regions takes 0.4 s.
+        """
         from napari_melanoma.slides.counts import CountArea, count_within
 
         polygons = self._find_area(area)
@@ -468,10 +474,10 @@ class CountSection(QObject):
 
     @property
     def _class_names(self) -> list[str]:
-        return [one.name for one in self._classes]
+        return [region_class.name for region_class in self._classes]
 
     def _on_export(self) -> None:
-        """Ask for a file, and write all measurements and the counts of all areas."""
+        """Ask for the file to export to."""
         slide = self._context.slide
         if slide is None:
             return
@@ -483,7 +489,8 @@ class CountSection(QObject):
         slide, view = self._context.slide, self._view
         if slide is None or view is None:
             return
-        areas = {view.area_combo.itemData(at): view.area_combo.itemText(at) for at in range(view.area_combo.count())}
+        combo = view.area_combo
+        areas = {combo.itemData(index): combo.itemText(index) for index in range(combo.count())}
         if not self._selection.ids:
             areas.pop(SELECTED, None)
         measures, points = self._measurements.measures, self.store.points
@@ -493,7 +500,9 @@ class CountSection(QObject):
         def write(path: Path) -> None:
             from napari_melanoma.slides.counts import CountArea, count_within, write_measurements
 
-            counts = {text: count_within(points, classes, CountArea(one), size) for text, one in polygons.items()}
+            counts = {
+                text: count_within(points, classes, CountArea(outlines), size) for text, outlines in polygons.items()
+            }
             write_measurements(path, measures, counts, size)
 
         self.store.export(path, write)
@@ -502,8 +511,8 @@ class CountSection(QObject):
 def _read_points(identity: str, folder: Path) -> tuple[CountState, StoredCounts]:
     from napari_melanoma.slides.counts import read_counts
 
-    found = read_counts(folder)
-    return CountState(identity, EditHistory(found.points), folder, found.features), found
+    stored = read_counts(folder)
+    return CountState(identity, EditHistory(stored.points), folder, stored.features), stored
 
 
 def _write_points(state: CountState, stamp: Stamp | None) -> StoredCounts:

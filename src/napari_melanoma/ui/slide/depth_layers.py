@@ -1,4 +1,4 @@
-"""Layers of the Depth section: the measured line, lines to compare, and mitoses."""
+"""Layers of the Depth section: the measured line, other lines for comparison, and mitoses."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 MODEL_COLOR, READER_COLOR, COMPARED_TEXT_SIZE = "#5a5a5a", "#006b1b", 11
-LABEL_OFFSET = 6 * "\n"  # below the label of the measured line, which is close
+LABEL_OFFSET = 6 * "\n"  # moves a label below that of the measured line, which is close
 
 
 @dataclass(frozen=True)
 class ComparedDepthLine:
-    """A line with its label and color."""
+    """A line for comparison; both ends are (row, column) in pixels of the finest level."""
 
     line: Line
     label: str
@@ -46,21 +46,26 @@ class ComparedDepthLine:
 def select_compared_lines(
     depth: SlideDepthReadings, reader: str, proposed: SlideDepthProposals, hidden: Line | None
 ) -> tuple[ComparedDepthLine, ...]:
-    """Return the numbered lines of the analysis, then those of other readers once the reader has measured."""
+    """Return the lines of the analysis, numbered, and those of other readers once the reader has measured.
+
+    ``hidden``: the measured line, which is drawn in its own layer.
+    """
     own = depth.reading_by(reader)
-    model = [(one.line, str(number), MODEL_COLOR) for number, one in enumerate(proposed.proposals, start=1)]
-    others = []
+    lines = [
+        ComparedDepthLine(proposal.line, str(number), MODEL_COLOR)
+        for number, proposal in enumerate(proposed.proposals, start=1)
+    ]
     if own is not None and own.when and own.line is not None:
-        others = [
-            (one.line, one.reader or "(no name)", READER_COLOR) for one in depth.readings if one is not own and one.when
+        lines += [
+            ComparedDepthLine(reading.line, reading.reader or "(no name)", READER_COLOR)
+            for reading in depth.readings
+            if reading is not own and reading.when and reading.line is not None
         ]
-    return tuple(
-        ComparedDepthLine(line, *how) for line, *how in (*model, *others) if line is not None and line != hidden
-    )
+    return tuple(compared for compared in lines if compared.line != hidden)
 
 
 def show_compared_lines(viewer: Viewer, slide: ViewerSlide, lines: Sequence[ComparedDepthLine]) -> None:
-    """Replace the lines to compare."""
+    """Replace the lines for comparison."""
     import numpy as np
 
     layer = slide_layers.find_layer(viewer, slide, "readings")
@@ -71,11 +76,11 @@ def show_compared_lines(viewer: Viewer, slide: ViewerSlide, lines: Sequence[Comp
     layer.data = []
     if lines:
         width = line_width(viewer, slide, "readings")
-        ends = [np.array(one.line, np.float64) - HALF for one in lines]
-        layer.add_lines(ends, edge_width=width, edge_color=[one.color for one in lines])
+        ends = [np.array(compared.line, np.float64) - HALF for compared in lines]
+        layer.add_lines(ends, edge_width=width, edge_color=[compared.color for compared in lines])
         shown = [
-            f"{LABEL_OFFSET}{offset_label(data, 'line', one.label)}"
-            for data, one in zip(layer.data, lines, strict=True)
+            f"{LABEL_OFFSET}{offset_label(data, 'line', compared.label)}"
+            for data, compared in zip(layer.data, lines, strict=True)
         ]
         layer.features = {"shown": np.array(shown, object)}
         layer.refresh_text()
@@ -96,14 +101,15 @@ def _create_compared_layer() -> Shapes:
     )
 
 
-MODES = {"draw": "add_line", "move": "direct"}
+MODES = {"draw": "add_line", "move": "direct"}  # mode of napari's layer, by tool
 
 
 class DepthLineLayer(QObject):
-    """Layer of the measured line, with tools to draw and to move it.
+    """The layer of the measured line, with tools to draw and to move it.
 
-    ``line_moving``: both ends while one is dragged, in pixels of the finest level. ``line_drawn``: both ends after the
-    mouse button was released; None if the line was removed.
+    ``line_moving``: the ``Line`` while it is drawn or an end is dragged. ``line_drawn``: the ``Line`` after the mouse
+    button was released; None if it was removed. ``clicked``: the user clicked instead of drawing a line.
+    ``tool_changed``: see ``tool``, which is empty if none is active.
     """
 
     line_moving = Signal(object)
@@ -117,8 +123,8 @@ class DepthLineLayer(QObject):
         self._slide: ViewerSlide | None = None
         self.tool = self._connected_slide = ""
         self._showing = self._is_drawing = False
-        self._known_line: Line | None = None
-        self._dragged: Line | None = None  # start and end of the mouse while a line is drawn
+        self._known_line: Line | None = None  # the line that was shown last, with all digits
+        self._dragged: Line | None = None  # start and current position of the mouse while a line is drawn
         self._layer_events, self._viewer_events = Connections(), Connections()
         self._viewer_events.connect(viewer.layers.selection.events.active, self._on_active)
         self.destroyed.connect(self._viewer_events.close)
@@ -126,16 +132,16 @@ class DepthLineLayer(QObject):
 
     @property
     def layer(self) -> Shapes | None:
-        """The layer; None if there is none."""
-        found: Shapes | None = None
+        """The layer; None if the slide has none yet."""
+        layer: Shapes | None = None
         if self._slide is not None:
-            found = slide_layers.find_layer(self._viewer, self._slide, "depth")
-        return found
+            layer = slide_layers.find_layer(self._viewer, self._slide, "depth")
+        return layer
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide; an unfinished line of the previous one is ignored."""
-        same = slide is not None and self._slide is not None and slide.identity == self._slide.identity
-        if not same:
+        """Show another slide; an unfinished line on the previous one is ignored."""
+        is_same = slide is not None and self._slide is not None and slide.identity == self._slide.identity
+        if not is_same:
             self.set_tool("")
             self._layer_events.close()
             self._is_drawing, self._known_line, self._connected_slide = False, None, ""
@@ -171,7 +177,7 @@ class DepthLineLayer(QObject):
 
     def set_tool(self, tool: str) -> None:
         """Activate a tool; empty deactivates it."""
-        slide, previous, self.tool = self._slide, self.tool, ""  # events in between are not changes of the tool
+        slide, previous, self.tool = self._slide, self.tool, ""  # events until the end are not changes by the user
         if tool and slide is not None:
             layer = self._ensure_layer()
             layer.visible = True
@@ -181,11 +187,11 @@ class DepthLineLayer(QObject):
                 layer.selected_data = {0}
             layer.current_edge_color, layer.current_edge_width = LINE_COLOR, line_width(self._viewer, slide, "depth")
             self.tool = tool
-        elif previous and (mine := self.layer) is not None:
-            mine.mode = "pan_zoom"
+        elif previous and (own_layer := self.layer) is not None:
+            own_layer.mode = "pan_zoom"
             if (
                 slide is not None
-                and self._viewer.layers.selection.active == mine
+                and self._viewer.layers.selection.active == own_layer
                 and is_slide_open(self._viewer, slide)
             ):
                 self._viewer.layers.selection.active = slide.layers[-1]
@@ -193,7 +199,7 @@ class DepthLineLayer(QObject):
             self.tool_changed.emit()
 
     def _ensure_layer(self) -> Shapes:
-        """Return the layer, created if necessary."""
+        """Return the layer; create and connect it if necessary."""
         slide, previous = self._slide, self.layer
         assert slide is not None, "only slides have a depth"
         width = line_width(self._viewer, slide, "depth")
@@ -210,7 +216,7 @@ class DepthLineLayer(QObject):
         return layer
 
     def _track_drag(self, layer: Shapes, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
-        """Track where the mouse was pressed and released: napari cannot draw exactly vertical or horizontal lines."""
+        """Track the mouse while a line is drawn: napari cannot draw exactly vertical or horizontal lines."""
         slide = self._slide
         self._dragged = None
         if slide is None or layer != self.layer or self.tool != "draw":
@@ -231,7 +237,7 @@ class DepthLineLayer(QObject):
             QTimer.singleShot(0, self._emit_line)  # after napari has finished the shape
 
     def _on_moving(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Emit the ends while the mouse moves them."""
+        """Emit the line while the mouse moves an end."""
         layer = self.layer
         if self._showing or layer is None or event.source != layer or not (self._is_drawing or self.tool == "move"):
             return
@@ -240,7 +246,7 @@ class DepthLineLayer(QObject):
             self.line_moving.emit(ends)
 
     def _emit_line(self) -> None:
-        """Emit the line after the mouse button was released."""
+        """Emit the line, or that it was a click, after the mouse button was released."""
         layer, slide = self.layer, self._slide
         if layer is None or slide is None or self._is_drawing:
             return
@@ -255,7 +261,7 @@ class DepthLineLayer(QObject):
         """Update the tool when it is changed in napari's layer controls; the space bar pans with any tool."""
         mode = str(event.source.mode)
         if event.source == self.layer and self.tool and mode not in (MODES[self.tool], "pan_zoom"):
-            self.tool = next((name for name, known in MODES.items() if known == mode), "")
+            self.tool = next((tool for tool, tool_mode in MODES.items() if tool_mode == mode), "")
             self.tool_changed.emit()
 
     def _on_active(self, event: object) -> None:
@@ -265,17 +271,18 @@ class DepthLineLayer(QObject):
 
 
 POINTS_ROLE, AREA_ROLE = "mitoses", "mitosis area"
-TOOLS = {"count": (POINTS_ROLE, "add"), "area": (AREA_ROLE, "add_polygon")}
-# Size of a mark on the slide, and limits on the screen
+TOOLS = {"count": (POINTS_ROLE, "add"), "area": (AREA_ROLE, "add_polygon")}  # role and mode of the layer, by tool
+# Color of the marks, their size on the slide, and its limits in pixels of the screen
 MITOSIS_COLOR, MARK_UM, MARK_PX = "#ff9500", 14.0, (9, 60)
-CORNERS = 90
+CORNERS = 90  # of the polygon for a circle
 HOTSPOT_MM2 = 1.0
 
 
 class MitosisLayers(QObject):
-    """Layers of mitosis marks and counting areas.
+    """The layers of mitosis marks and counting areas.
 
-    ``changed``: points and areas in pixels of the finest level.
+    ``changed``: a tuple of the marks, and a tuple of the outlines of the areas; all points are (row, column) in pixels
+    of the finest level.
     """
 
     changed = Signal(object, object)
@@ -319,8 +326,8 @@ class MitosisLayers(QObject):
     def set_tool(self, tool: str) -> None:
         """Activate a tool; empty deactivates it."""
         slide, previous, self.tool = self._slide, self.tool, ""
-        if previous and previous != tool and (last := self._find_layer(TOOLS[previous][0])) is not None:
-            last.mode = "pan_zoom"
+        if previous and previous != tool and (layer := self._find_layer(TOOLS[previous][0])) is not None:
+            layer.mode = "pan_zoom"
         if tool and slide is not None:
             role, mode = TOOLS[tool]
             layer = self._ensure_layer(role)
@@ -351,12 +358,12 @@ class MitosisLayers(QObject):
         return None if self._slide is None else slide_layers.find_layer(self._viewer, self._slide, role)
 
     def _ensure_layer(self, role: Any) -> Any:  # noqa: ANN401 - a layer, by its role
-        """Return a layer, created if necessary."""
+        """Return the layer of a role; create and connect it if necessary."""
         slide, previous = self._slide, self._find_layer(role)
         assert slide is not None, "only slides have mitoses"
         width = line_width(self._viewer, slide, "mitosis area")
-        make = (lambda: _create_point_layer(slide)) if role == POINTS_ROLE else (lambda: _create_area_layer(width))
-        layer = slide_layers.get_or_add_layer(self._viewer, slide, role, make)
+        create = (lambda: _create_point_layer(slide)) if role == POINTS_ROLE else (lambda: _create_area_layer(width))
+        layer = slide_layers.get_or_add_layer(self._viewer, slide, role, create)
         if previous is None or role not in self._connected_roles:
             self._connected_roles.add(role)
             self._layer_events.connect(layer.events.data, self._on_data)
@@ -386,13 +393,15 @@ class MitosisLayers(QObject):
 
     def _points(self) -> tuple[tuple[float, float], ...]:
         layer = self._find_layer(POINTS_ROLE)
-        return () if layer is None else tuple(_round_point(one[-2:] + HALF) for one in layer.data)
+        return () if layer is None else tuple(_round_point(point[-2:] + HALF) for point in layer.data)
 
     def _areas(self) -> tuple[tuple[tuple[float, float], ...], ...]:
         layer = self._find_layer(AREA_ROLE)
         if layer is None:
             return ()
-        return tuple(tuple(_round_point(one[-2:] + HALF) for one in data) for data in layer.data if len(data) > 2)
+        return tuple(
+            tuple(_round_point(corner[-2:] + HALF) for corner in outline) for outline in layer.data if len(outline) > 2
+        )
 
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         if self._showing or event.source not in (self._find_layer(POINTS_ROLE), self._find_layer(AREA_ROLE)):
@@ -447,11 +456,11 @@ def _create_area_layer(width: float) -> Shapes:
 
 LINE_COLOR, TEXT_COLOR, TEXT_SIZE = "#0b3cff", "#00083d", 16
 TOLERANCE_PX = 1e-2  # napari stores fewer digits than a file
-CLICK_PX = 8.0  # of the screen
+CLICK_PX = 8.0  # a line shorter than this on the screen was a click
 
 
 def create_line_layer(width: float) -> Shapes:
-    """Create an empty layer; ``width``: of its line in pixels of the finest level."""
+    """Create an empty layer; ``width``: that of its line in pixels of the finest level."""
     import numpy as np
     from napari.layers import Shapes
 
@@ -468,14 +477,17 @@ def create_line_layer(width: float) -> Shapes:
 
 
 def add_line(layer: Shapes, line: Line, width: float) -> None:
-    """Add a line; ends and width in pixels of the finest level."""
+    """Add a line to a layer; ends and width are in pixels of the finest level."""
     import numpy as np
 
     layer.add_lines([np.array(line, np.float64) - HALF], edge_width=width, edge_color=LINE_COLOR)
 
 
 def read_line_ends(layer: Shapes, known: Line | None) -> Line | None:
-    """Return both ends of the last line in pixels of the finest level; None if there is no line."""
+    """Return the last line of a layer, in pixels of the finest level; None if there is no line.
+
+    ``known``: returned instead of a line that differs only by rounding.
+    """
     if not len(layer.data):
         return None
     data = layer.data[-1]
@@ -485,7 +497,7 @@ def read_line_ends(layer: Shapes, known: Line | None) -> Line | None:
 
 
 def label_line(layer: Shapes, label: str) -> None:
-    """Label the line with its length."""
+    """Set the label of the line."""
     import numpy as np
 
     shown = [offset_label(data, "line", label) for data in layer.data]
@@ -502,6 +514,6 @@ def is_click(viewer: Viewer, slide: ViewerSlide, line: Line) -> bool:
     return float(get_camera(viewer).zoom) * math.hypot(y, x) < CLICK_PX
 
 
-def _is_same_line(one: Line, other: Line) -> bool:
+def _is_same_line(first: Line, second: Line) -> bool:
     """Return whether the ends of two lines are equal within the tolerance."""
-    return all(abs(a - b) < TOLERANCE_PX for p, q in zip(one, other, strict=True) for a, b in zip(p, q, strict=True))
+    return all(abs(a - b) < TOLERANCE_PX for p, q in zip(first, second, strict=True) for a, b in zip(p, q, strict=True))

@@ -1,4 +1,4 @@
-"""The Depth section: measure the depth, edit the reading, and export it."""
+"""The Depth section of the Slide dock: measure the depth, edit the reading, and export it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MODEL_NOT_VALID = "The result of the model is not valid: see the reason in the D
 
 
 class SlideDepthSection(QObject):
-    """Synchronize layers, widgets and file of the depth; the widgets are created when the section is first opened."""
+    """Synchronize layers, widgets and file of the depth readings; the widgets are created when first needed."""
 
     failed = Signal(object)
     scale_requested = Signal()
@@ -59,7 +59,9 @@ class SlideDepthSection(QObject):
         self._slide: ViewerSlide | None = None
         self._view: DepthView | None = None
         self.analysis: DepthAnalysis | None = None
-        self._last_analysis: Any = None  # end of the slide's analysis that was read last
+        self._last_seconds: Any = (
+            None  # duration of the analysis whose proposals were read; differs for another analysis
+        )
         self.store = DepthReadingStore(self)
         keys = {
             "Control-Z": partial(self.store.step_history, "undo"),
@@ -91,12 +93,12 @@ class SlideDepthSection(QObject):
             add_to_section(self._section, view)
             self.analysis = DepthAnalysis(self._context, view.run_panel)
             self._connect(view, self.analysis)
-            now = self.store.state
-            self.analysis.set_folder(None if now is None else now.folder)
+            state = self.store.state
+            self.analysis.set_folder(None if state is None else state.folder)
         return self._view
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide, or the same with another scale."""
+        """Show another slide, or the same one with another scale."""
         is_other = slide is None or self._slide is None or slide.identity != self._slide.identity
         if self._view is not None and is_other:
             self._view.fields.notes_timer.flush()  # the notes are about the previous slide
@@ -104,7 +106,7 @@ class SlideDepthSection(QObject):
         self.mitosis_layers.set_slide(slide)
         self._slide = slide
         if is_other:
-            self._last_analysis = None
+            self._last_seconds = None
             if self.analysis is not None:
                 self.analysis.set_folder(None)
         self.store.set_slide(slide)
@@ -112,7 +114,7 @@ class SlideDepthSection(QObject):
             self._sync_reader()
 
     def _sync_reader(self) -> None:
-        """Use the name of the reader that was entered last, in any section."""
+        """Show the name of the reader that was entered in any section, and switch to the readings of this reader."""
         name = self._context.reader
         if name != self.store.reader and name.lower() != "model":
             if self._view is not None:
@@ -120,7 +122,7 @@ class SlideDepthSection(QObject):
             self.store.set_reader(name)
 
     def _show_message(self, text: str) -> None:
-        """Show a message; empty clears the last one, unless another part of the dock has replaced it."""
+        """Show a message; an empty text clears the previous one, unless another part of the dock has replaced it."""
         status = self._context.status
         if text or status.text == self._last_message:
             status.show_message(text)
@@ -171,56 +173,56 @@ class SlideDepthSection(QObject):
         self.store.flush()
 
     def _on_run_update(self, update: SlideRunUpdate) -> None:
-        """Read the proposals again when the slide's analysis has finished."""
-        now, ended = self.store.state, update.content.get("seconds")
-        if now is not None and update.path == now.folder and str(update.report.state) == "finished":
-            previous, self._last_analysis = self._last_analysis, ended
-            if previous != ended:
+        """Read the proposals again when an analysis of the slide has finished."""
+        state, seconds = self.store.state, update.content.get("seconds")
+        if state is not None and update.path == state.folder and str(update.report.state) == "finished":
+            previous, self._last_seconds = self._last_seconds, seconds
+            if previous != seconds:
                 self.store.reload_proposals()
 
-    def _on_analysis_finished(self, found: bool, valid: bool) -> None:
+    def _on_analysis_finished(self, has_proposals: bool, is_valid: bool) -> None:
         """Show the outcome of the depth analysis."""
         self._context.status.show_message(
-            MODEL_NOT_VALID if not valid else MODEL_MEASURED if found else MODEL_FOUND_NOTHING
+            MODEL_NOT_VALID if not is_valid else MODEL_MEASURED if has_proposals else MODEL_FOUND_NOTHING
         )
         self.store.reload_proposals()
 
     def _on_changed(self) -> None:
         """Show the current reading in layers and widgets."""
-        slide, now = self._slide, self.store.state
-        if slide is not None and now is not None and is_slide_open(self._viewer, slide):
+        slide, state = self._slide, self.store.state
+        if slide is not None and state is not None and is_slide_open(self._viewer, slide):
             reading = self.store.reading
-            is_number = reading.mm is not None and (reading.when or now.proposed.validity.valid)
-            self.line_layer.show(reading.line, f"{reading.mm:.2f} mm" if is_number else "")
+            shows_thickness = reading.mm is not None and (reading.when or state.proposed.validity.valid)
+            self.line_layer.show(reading.line, f"{reading.mm:.2f} mm" if shows_thickness else "")
             self.mitosis_layers.show(reading.mitoses)
             show_compared_lines(
                 self._viewer,
                 slide,
-                select_compared_lines(now.history.current, self.store.reader, now.proposed, reading.line),
+                select_compared_lines(state.history.current, self.store.reader, state.proposed, reading.line),
             )
         self._update_view()
 
     def _update_view(self) -> None:
-        """Show the current state, if the section is open or was opened."""
+        """Show the current state, if the section is open or was opened before."""
         if self._view is None and not self._section.isExpanded():
             return
         from napari_melanoma.depth import category
 
-        view, now, reading = self.view, self.store.state, self.store.reading
-        view.setEnabled(now is not None)
+        view, state, reading = self.view, self.store.state, self.store.reading
+        view.setEnabled(state is not None)
         self._show_reading(reading)
-        valid = now is None or now.proposed.validity.valid
-        unread = reading.model_copy(update={"clark": None, "clark_by": "", "ulcerated": None})
-        view.fields.show_reading(reading if valid or reading.when else unread)
-        if now is not None:
-            depth, found = now.history.current, now.proposed
-            tips = ["; ".join(one.notes) for one in found.proposals]
-            summary = category.describe_proposals(found, reading, now.selected)
-            view.show_proposals(category.format_proposals(found.proposals), tips, now.selected, summary)
-            view.validity.show_validity(found.validity, self._slide and self._slide.identity)
-            rows = category.reader_rows(depth, self.store.reader, self.store.automatic_reading, found.validity)
+        is_valid = state is None or state.proposed.validity.valid
+        without_predictions = reading.model_copy(update={"clark": None, "clark_by": "", "ulcerated": None})
+        view.fields.show_reading(reading if is_valid or reading.when else without_predictions)
+        if state is not None:
+            depth, proposed = state.history.current, state.proposed
+            tips = ["; ".join(proposal.notes) for proposal in proposed.proposals]
+            summary = category.describe_proposals(proposed, reading, state.selected)
+            view.show_proposals(category.format_proposals(proposed.proposals), tips, state.selected, summary)
+            view.validity.show_validity(proposed.validity, self._slide and self._slide.identity)
+            rows = category.reader_rows(depth, self.store.reader, self.store.automatic_reading, proposed.validity)
             view.show_readers(rows, category.describe_other_readings(depth, self.store.reader))
-            for way, steps in (("undo", now.history.past), ("redo", now.history.undone)):
+            for way, steps in (("undo", state.history.past), ("redo", state.history.undone)):
                 view.history_buttons[way].setEnabled(bool(steps))
         view.show_tool(self.line_layer.tool, has_line=reading.line is not None)
         for button in (view.report_button, view.case_button):
@@ -229,18 +231,18 @@ class SlideDepthSection(QObject):
             view.update_automatic_button(self.analysis.models, self._find_blocker())
 
     def _show_reading(self, reading: DepthReading) -> None:
-        """Show thickness, category and warnings, but not a thickness by the model that is not valid."""
+        """Show thickness, category and warnings, without an automatic thickness if the model's result is not valid."""
         from napari_melanoma.depth import category
 
         view, slide = self.view, self._slide
-        now = self.store.state
-        validity = None if now is None else now.proposed.validity
+        state = self.store.state
+        validity = None if state is None else state.proposed.validity
         view.thickness_label.setText(category.format_headline(reading, validity))
         if validity is not None and not validity.valid and not reading.when:
             reading = reading.model_copy(update={"mm": None})
         view.source_label.setText(category.describe_origin(reading))
         view.source_label.setVisible(bool(view.source_label.text()))
-        network = None if now is None else now.network
+        network = None if state is None else state.network
         text = "" if network is None else network.describe(self.store.risk_reading, self.store.size)
         view.network_label.setText(text)
         view.network_label.setVisible(network is not None)
@@ -251,7 +253,7 @@ class SlideDepthSection(QObject):
         view.warning_label.setVisible(bool(warnings))
 
     def _find_blocker(self) -> str:
-        """Return why no model can be started now; empty if one can."""
+        """Return why the depth cannot be measured automatically now; empty if it can."""
         slide = self._slide
         if slide is None or slide.info.pixel_size is None:
             return "A depth requires a scale: set it first, with the ruler next to the slide's name."
@@ -268,7 +270,7 @@ NO_LINE_VALUES: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None,
 
 
 class DepthController(QObject):
-    """Handle the controls of the section and the tools of its layers."""
+    """Handle the controls of the Depth section and the tools of its layers."""
 
     def __init__(
         self,
@@ -305,14 +307,14 @@ class DepthController(QObject):
         self._on_tool("" if self._section.line_layer.tool == "draw" else "draw")
 
     def _on_tool(self, tool: str) -> None:
-        """Activate a tool of the line; this requires a scale."""
-        page, slide = self._section, self._section.slide
+        """Activate a tool of the line, or deactivate it (empty); measuring requires a scale."""
+        section, slide = self._section, self._section.slide
         if tool and slide is not None and slide.info.pixel_size is None:
             self._update_tools()
-            page.failed.emit(ScaleMissing(NO_SCALE.format(slide.info.name)))
+            section.failed.emit(ScaleMissing(NO_SCALE.format(slide.info.name)))
             return
-        page.mitosis_layers.set_tool("")
-        page.line_layer.set_tool(tool)
+        section.mitosis_layers.set_tool("")
+        section.line_layer.set_tool(tool)
         self._update_tools()
 
     def _update_tools(self) -> None:
@@ -324,14 +326,14 @@ class DepthController(QObject):
 
     def _on_drawn(self, line: Line | None) -> None:
         """Set or clear the line of the reading, after the mouse button was released."""
-        page = self._section
+        section = self._section
         if line is None:
-            page.store.set_values(**NO_LINE_VALUES)
+            section.store.set_values(**NO_LINE_VALUES)
         else:
-            drawn = page.line_layer.tool == "draw"
-            page.store.set_line(line, drawn=drawn)
+            drawn = section.line_layer.tool == "draw"
+            section.store.set_line(line, drawn=drawn)
             if drawn:  # so that its ends can be dragged immediately
-                page.line_layer.set_tool("move")
+                section.line_layer.set_tool("move")
 
     def _on_clicked(self) -> None:
         self._context.status.show_message(CLICK_HINT)
@@ -341,37 +343,39 @@ class DepthController(QObject):
         """Show the length of the line while it is moved."""
         from napari_melanoma.depth.readings import values_for_line
 
-        page, view = self._section, self._section.created_view
+        section, view = self._section, self._section.created_view
         try:
-            moved = page.store.reading.model_copy(update=values_for_line(page.store.reading, line, page.store.size))
+            moved = section.store.reading.model_copy(
+                update=values_for_line(section.store.reading, line, section.store.size)
+            )
         except MelanomaError:
             return
-        page.line_layer.set_label(f"{moved.mm:.2f} mm")
+        section.line_layer.set_label(f"{moved.mm:.2f} mm")
         if view is not None and moved.mm:
             from napari_melanoma.depth.category import format_headline
 
             view.thickness_label.setText(format_headline(moved))
 
     def _on_proposal_selected(self, index: int) -> None:
-        """Zoom to a line of the model; it counts unless the reader has set a value."""
-        page, now = self._section, self._section.store.state
-        if now is None or page.slide is None or not 0 <= index < len(now.proposed.proposals):
+        """Select a line of the model, which is the reading unless the reader has set a value, and zoom to it."""
+        section, state = self._section, self._section.store.state
+        if state is None or section.slide is None or not 0 <= index < len(state.proposed.proposals):
             return
-        page.store.select_proposal(index)
-        (top, left), (bottom, right) = now.proposed.proposals[index].line
+        section.store.select_proposal(index)
+        (top, left), (bottom, right) = state.proposed.proposals[index].line
         box = camera.ViewRectangle(min(top, bottom), min(left, right), abs(bottom - top), abs(right - left))
-        zoom_to_box(page.viewer, page.slide, box)
+        zoom_to_box(section.viewer, section.slide, box)
 
     def _on_reader(self, name: str) -> None:
         """Switch to another reader."""
         from napari_melanoma.depth.readings import MODEL_READER
 
-        page = self._section
+        section = self._section
         if name.lower() == MODEL_READER:
             self._context.status.show_message(RESERVED_READER_NAME)
         else:
             self._context.set_reader(name)
-            page.store.set_reader(name)
+            section.store.set_reader(name)
 
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
         """Set the value of a field."""
@@ -388,35 +392,35 @@ class DepthController(QObject):
         self._section.store.refresh()
 
     def _on_ruler(self, field: str) -> None:
-        """Set a margin to the length of the measured line that is selected, or of the last one."""
+        """Set a margin to the length of the line that is selected in the Measure section, or of the last one."""
         from napari_melanoma.slides.notes import measure_shape
 
-        page, line = self._section, self._find_ruler_line()
-        if page.store.size is None:
-            page.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
+        section, line = self._section, self._find_ruler_line()
+        if section.store.size is None:
+            section.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
         elif line is None:
-            page.failed.emit(InputError(NO_RULER))
+            section.failed.emit(InputError(NO_RULER))
         else:
-            self._on_edited(field, round(measure_shape(line, page.store.size), 4))
+            self._on_edited(field, round(measure_shape(line, section.store.size), 4))
 
     def _on_mitosis_tool(self, tool: str) -> None:
-        page = self._section
+        section = self._section
         if tool == "hotspot":
             self._on_hotspot()
         else:
-            page.line_layer.set_tool("")
-            page.mitosis_layers.set_tool(tool)
+            section.line_layer.set_tool("")
+            section.mitosis_layers.set_tool(tool)
         self._update_tools()
 
     def _on_hotspot(self) -> None:
-        """Add a circle of 1 mm²; this requires a scale."""
-        page = self._section
-        if page.store.size is None:
-            page.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
+        """Set the counting area to a circle of 1 mm², which requires a scale."""
+        section = self._section
+        if section.store.size is None:
+            section.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
         else:
-            page.mitosis_layers.add_hotspot()
+            section.mitosis_layers.add_hotspot()
 
-    def _on_mitoses(self, points: Any, areas: Any) -> None:  # noqa: ANN401 - tuples of points
+    def _on_mitoses(self, points: Any, areas: Any) -> None:  # noqa: ANN401 - as emitted by MitosisLayers
         from napari_melanoma.depth.readings import count_mitoses
 
         store = self._section.store
@@ -425,7 +429,7 @@ class DepthController(QObject):
 
 
 class DepthExporter(ReportExporter):
-    """Write the report, and add the reading to the open case."""
+    """Write the report of the reading, and add the reading to the open case."""
 
     def __init__(self, context: SlideContext, store: DepthReadingStore) -> None:
         super().__init__(context, store)
@@ -442,14 +446,14 @@ class DepthExporter(ReportExporter):
             self.choose_report_file("depth_report_dialog", title, name, partial(self._make_report, slide.info))
 
     def _make_report(self, info: SlideInfo, path: Path) -> JobFunction | None:
-        now, store = self._store.state, self._store
-        if now is None:
+        state, store = self._store.state, self._store
+        if state is None:
             return None
-        readings = now.history.current, store.reading, store.automatic_reading
-        return partial(_write_report, path, info, readings, now.folder)
+        readings = state.history.current, store.reading, store.automatic_reading
+        return partial(_write_report, path, info, readings, state.folder)
 
     def _on_case(self) -> None:
-        """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the open case."""
+        """Add the reading to the lesion of the slide in the open case, and show the outcome."""
         try:
             message = self._add_to_case()
         except MelanomaError as error:
@@ -458,18 +462,19 @@ class DepthExporter(ReportExporter):
             self._context.status.show_message(message)
 
     def _add_to_case(self) -> str:
+        """Set depth, ulceration, Clark level and mitoses of the lesion, and return the message."""
         from napari_melanoma.depth.category import describe_contradiction
         from napari_melanoma.reports.slide import save_readings_to_case, set_lesion_reading
 
-        now = self._store.state
-        if now is None:
+        state = self._store.state
+        if state is None:
             raise InputError(NO_CASE)
         reading = self._store.reading
         if contradiction := describe_contradiction(reading.mm, reading.clark):
             raise InputError(f"the reading was not added to the case. {contradiction}")
         controller, image = find_open_case(self._context)
         changed = set_lesion_reading(controller.case, image.id, self._store.reading)
-        save_readings_to_case(controller.store.folder, image.id, now.history.current)
+        save_readings_to_case(controller.store.folder, image.id, state.history.current)
         controller.edit(changed, "what was read from the slide")
         return f"Added to the case, with {image.id}: depth, ulceration, Clark level and mitoses, as far as known."
 
@@ -477,11 +482,11 @@ class DepthExporter(ReportExporter):
 def _write_report(
     path: Path,
     info: SlideInfo,
-    read: tuple[SlideDepthReadings, DepthReading, DepthReading],
+    readings: tuple[SlideDepthReadings, DepthReading, DepthReading],
     folder: Path,
     run: RunContext,
 ) -> Path:
-    """Write the report, including the risk if it was estimated."""
+    """Write the report, with the risk if it was estimated; ``readings``: all, the current, and the automatic one."""
     from napari_melanoma.reports.slide import write_depth_report
 
-    return write_depth_report(path, info, *read, folder)
+    return write_depth_report(path, info, *readings, folder)

@@ -1,4 +1,4 @@
-"""Depth readings of the open slides."""
+"""The depth readings of the open slides: read from files, edited with undo, and saved."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ READER_EXISTS = "{} has measured this slide before. The reading without a name i
 
 @dataclass(frozen=True, kw_only=True)
 class DepthReadingState(DocumentState["SlideDepthReadings"]):
-    """The readings of a slide with their history, the proposals of the analysis, and the prediction of a network."""
+    """The readings of a slide with their history, the proposals of its analysis, and the prediction of a network."""
 
     proposed: SlideDepthProposals
     network: NetworkDepth | None = None  # predicted for the Risk section
@@ -34,12 +34,12 @@ class DepthReadingState(DocumentState["SlideDepthReadings"]):
 
 
 class DepthReadingStore(EditedDocument[DepthReadingState]):
-    """The readings of slides, by one reader at a time."""
+    """The depth readings of the open slides; edits are those of the current reader."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent, _load_readings, _save_readings)
         self._size: PixelSize | None = None
-        self.reader = ""
+        self.reader = ""  # empty if unknown
 
     @property
     def size(self) -> PixelSize | None:
@@ -51,30 +51,30 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         """The selected proposal of the analysis as a reading."""
         from napari_melanoma.depth.readings import DepthReading, automatic_reading
 
-        now = self.state
-        return DepthReading() if now is None else automatic_reading(now.proposed, now.selected, self.size)
+        state = self.state
+        return DepthReading() if state is None else automatic_reading(state.proposed, state.selected, self.size)
 
     @property
     def reading(self) -> DepthReading:
-        """The reading that counts: the reader's own values, else those of the analysis."""
+        """The current reading: the reader's own, or the automatic one if the reader has set no value."""
         from napari_melanoma.depth.readings import current_reading
 
-        now = self.state
+        state = self.state
         return (
             self.automatic_reading
-            if now is None
-            else current_reading(now.history.current, self.automatic_reading, self.reader)
+            if state is None
+            else current_reading(state.history.current, self.automatic_reading, self.reader)
         )
 
     @property
     def risk_reading(self) -> DepthReading:
-        """The reading with the line that the Risk section uses: the own one, else the first of the analysis."""
+        """The reading that the Risk section uses: the reader's own, else the first proposal of the analysis."""
         from napari_melanoma.depth.readings import automatic_reading
 
-        now, own = self.state, self.reading
-        if now is None or (own.when and own.mm is not None):
+        state, own = self.state, self.reading
+        if state is None or (own.when and own.mm is not None):
             return own
-        return automatic_reading(now.proposed, size=self.size).model_copy(update={"reader": self.reader})
+        return automatic_reading(state.proposed, size=self.size).model_copy(update={"reader": self.reader})
 
     def set_reader(self, reader: str) -> None:
         """Switch to another reader, who cannot undo changes of the previous one.
@@ -85,15 +85,15 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         if reader == previous:
             return
         self.message.emit("")  # the message is about the previous reader
-        for identity, one in self._states.items():
-            if previous or not one.history.past:
-                self._states[identity] = replace(one, history=EditHistory(one.history.current))
+        for identity, state in self._states.items():
+            if previous or not state.history.past:
+                self._states[identity] = replace(state, history=EditHistory(state.history.current))
             else:
-                self._assign_reader(one, reader)
+                self._assign_reader(state, reader)
         self.refresh()
 
     def _assign_reader(self, state: DepthReadingState, reader: str) -> None:
-        """Assign the reading without a name to a reader, unless that reader has a reading."""
+        """Assign the reading without a name to a reader, unless that reader already has a reading."""
         from napari_melanoma.depth.readings import rename_reader
 
         own = state.history.current.reading_by(reader)
@@ -106,7 +106,7 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         self.message.emit(READING_NAMED.format(reader))
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide, or the same with another scale, to which its readings are converted."""
+        """Show another slide, or the same one with another scale; readings are then converted to the new scale."""
         same = slide is not None and slide.identity == self._identity
         previous, self._size = self._size, None if slide is None else slide.info.pixel_size
         if same and self.size is not None and self.size != previous:
@@ -117,20 +117,20 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         self.show(None if slide is None else slide.identity)
 
     def reload_proposals(self, identity: str | None = None) -> None:
-        """Read the proposals of the analysis and the prediction of a network again, by default for the displayed slide.
+        """Read the proposals of the analysis and the prediction of a network again.
 
-        A slide that is not displayed is read again if it was read before.
+        ``identity``: the slide, by default the displayed one; without effect if the slide was not read before.
         """
-        now = self.state if identity is None else self._states.get(identity)
-        if now is not None:
-            work = partial(_load_proposals, now.folder)
-            self._submit(f"{now.identity} look", lambda: work, partial(self._on_proposals, now.identity))
+        state = self.state if identity is None else self._states.get(identity)
+        if state is not None:
+            work = partial(_load_proposals, state.folder)
+            self._submit(f"{state.identity} proposals", lambda: work, partial(self._on_proposals, state.identity))
 
     def select_proposal(self, index: int) -> None:
-        """Select another proposal; values of the reader stay."""
-        now = self.state
-        if now is not None and now.selected != index:
-            self.add(replace(now, selected=index))
+        """Select another proposal; the reader's own values are kept."""
+        state = self.state
+        if state is not None and state.selected != index:
+            self.add(replace(state, selected=index))
 
     def set_values(self, **values: Any) -> None:  # noqa: ANN401 - of any field
         """Set values of the reader as an undo step, and save them."""
@@ -145,7 +145,11 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
         self.set_values(**(values if self.reading.when else {}))
 
     def set_line(self, line: Any, *, drawn: bool = False) -> None:  # noqa: ANN401 - a Line
-        """Set the line that was moved, or drawn instead: surface and deepest point, in pixels of the finest level."""
+        """Set the line of the reading.
+
+        ``line``: the points at the surface and at the deepest cell, each (row, column) in pixels of the finest level.
+        ``drawn``: whether it is a new line, not the previous one with an end moved.
+        """
         from napari_melanoma.depth.readings import set_values, values_for_line
 
         self.apply_edit(
@@ -158,25 +162,25 @@ class DepthReadingStore(EditedDocument[DepthReadingState]):
             )
         )
 
-    def _restore(self, now: DepthReadingState, history: EditHistory[SlideDepthReadings]) -> DepthReadingState:
-        """Restore the values, and record the change in the readings."""
+    def _restore(self, state: DepthReadingState, history: EditHistory[SlideDepthReadings]) -> DepthReadingState:
+        """Restore the values of a step of the history; the readings record this as another change."""
         from napari_melanoma.depth.readings import restore_values
 
-        depth = restore_values(now.history.current, history.current, self.reader, utc_time())
-        return replace(now, history=replace(history, current=depth))
+        depth = restore_values(state.history.current, history.current, self.reader, utc_time())
+        return replace(state, history=replace(history, current=depth))
 
-    def _on_proposals(self, identity: str, found: tuple[SlideDepthProposals, NetworkDepth | None]) -> None:
-        now, (proposed, network) = self._states[identity], found
-        selected = now.selected if proposed == now.proposed else 0
-        self.add(replace(now, proposed=proposed, network=network, selected=selected))
+    def _on_proposals(self, identity: str, loaded: tuple[SlideDepthProposals, NetworkDepth | None]) -> None:
+        state, (proposed, network) = self._states[identity], loaded
+        selected = state.selected if proposed == state.proposed else 0
+        self.add(replace(state, proposed=proposed, network=network, selected=selected))
 
 
 def _load_readings(identity: str, folder: Path) -> tuple[DepthReadingState, StoredDepth]:
     from napari_melanoma.slides.depth_readings import load_depth
 
-    found = load_depth(folder)
+    stored = load_depth(folder)
     proposed, network = _read_proposals(folder)
-    return DepthReadingState(identity, EditHistory(found.depth), folder, proposed=proposed, network=network), found
+    return DepthReadingState(identity, EditHistory(stored.depth), folder, proposed=proposed, network=network), stored
 
 
 def _load_proposals(folder: Path, run: RunContext) -> tuple[SlideDepthProposals, NetworkDepth | None]:

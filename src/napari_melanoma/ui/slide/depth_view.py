@@ -1,4 +1,4 @@
-"""The widgets of the Depth section, and the depth measured with a model."""
+"""The widgets of the Depth section, and its automatic measurement of the depth in the background."""
 
 from __future__ import annotations
 
@@ -58,7 +58,11 @@ NOTES_PX, LENGTH_PX = 58, 76
 
 
 class DepthFields(QWidget):
-    """Form for ulceration, Clark level, margins, mitoses and notes; it emits edits and stores nothing."""
+    """Form for ulceration, Clark level, margins, mitoses and notes; it emits edits, but stores nothing.
+
+    ``edited``: name and value of a field of the reading. ``input_rejected``: the message. ``ruler_requested``: name of
+    the margin. ``tool_requested``: ``count``, ``area`` or ``hotspot``; empty to deactivate.
+    """
 
     edited = Signal(str, object)
     input_rejected = Signal(str)
@@ -136,7 +140,7 @@ class DepthFields(QWidget):
         return buttons
 
     def _create_length_field(self, name: str, text: str) -> tuple[QLineEdit, QWidget]:
-        """Create a field for a length in mm, and the button that takes it from the ruler."""
+        """Create a field for a length in mm, and the button that copies the length of a measured line."""
         line = named(
             QLineEdit(), f"depth_{name}", f"Margin, {text}, in mm", f"From the melanoma to the {text} edge, in mm"
         )
@@ -178,7 +182,7 @@ HINTS = {
 }
 ROW_PX, LIST_PX = 24, 66
 NO_MODEL = "No model that segments the epidermis is installed: measure manually."
-AUTOMATIC = "Segment the tissue of the whole slide with '{}' and find the thickest positions, in the background"
+AUTOMATIC_TIP = "Segment the tissue of the whole slide with '{}' and find the thickest positions, in the background"
 
 
 NETWORK_TIP = (
@@ -189,7 +193,11 @@ NETWORK_TIP = (
 
 
 class DepthView(QWidget):
-    """The widgets of the Depth section."""
+    """The widgets of the Depth section.
+
+    ``tool_requested``: ``draw`` or ``move``; empty to deactivate. ``proposal_selected``: index of the proposal.
+    ``history_requested``: ``undo`` or ``redo``. ``reader_changed``: the name.
+    """
 
     tool_requested = Signal(str)
     automatic_requested = Signal()
@@ -239,15 +247,15 @@ class DepthView(QWidget):
         self._lay_out()
         self._connect()
 
-    def show_tool(self, drawing: str, *, has_line: bool) -> None:
+    def show_tool(self, tool: str, *, has_line: bool) -> None:
         """Show the active tool, and how to use it."""
-        self.draw_button.setChecked(drawing == "draw")
-        self.move_button.setChecked(drawing == "move" and has_line)
+        self.draw_button.setChecked(tool == "draw")
+        self.move_button.setChecked(tool == "move" and has_line)
         self.move_button.setEnabled(has_line)
-        self.hint_label.setText(HINTS[drawing if drawing != "move" or has_line else ""])
+        self.hint_label.setText(HINTS[tool if tool != "move" or has_line else ""])
 
     def show_proposals(self, labels: Sequence[str], tips: Sequence[str], selected: int, summary: str) -> None:
-        """List the lines measured by the model."""
+        """List the lines measured by the model; ``tips``: tooltip of each line, empty for the default."""
         self.proposal_label.setText(summary)
         self.proposal_label.setVisible(bool(summary))
         self.proposal_list.setVisible(bool(labels))
@@ -260,13 +268,16 @@ class DepthView(QWidget):
         self.proposal_list.setCurrentRow(selected if labels else -1)
 
     def update_automatic_button(self, models: tuple[str, ...] | None, blocker: str) -> None:
-        """Enable the button, or show why no model can measure."""
+        """Enable the button, or show why no model can measure.
+
+        ``models``: names of the installed models; None until they are listed.
+        """
         blocker = blocker or (NO_MODEL if models == () else "")
         self.automatic_button.setEnabled(bool(models) and not blocker)
-        self.automatic_button.setToolTip(blocker or AUTOMATIC.format((models or ("",))[0]))
+        self.automatic_button.setToolTip(blocker or AUTOMATIC_TIP.format((models or ("",))[0]))
 
     def show_readers(self, rows: Sequence[Sequence[str]], summary: str) -> None:
-        """Show the readings of all readers."""
+        """Show the readings of all readers; ``rows``: cells in the order of ``READER_COLUMNS``."""
         self.reader_table.setRowCount(len(rows))
         for index, cells in enumerate(rows):
             for column, cell in enumerate(cells):
@@ -327,7 +338,7 @@ BACKGROUND_MESSAGE = "Measuring the depth. This continues if you close napari."
 
 
 class DepthRunReader:
-    """Read the state of a depth analysis from its folder, without its maps."""
+    """Read the state of a depth analysis from its folder, without its heatmap."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -365,9 +376,10 @@ class DepthRunPanel(SlideRunPanel):
 
 
 class DepthAnalysis(QObject):
-    """Start the depth analysis of a slide, and send it commands.
+    """Start the depth analysis of a slide, follow it, and send it commands.
 
-    ``finished``: whether there are proposals, and whether the result is valid.
+    ``finished``: whether there are proposals, and whether the result is valid. ``changed``: the models or the state of
+    the analysis. ``models``: names of the models that can measure; None until they are listed.
     """
 
     finished = Signal(bool, bool)
@@ -379,7 +391,7 @@ class DepthAnalysis(QObject):
         self._context, self._panel = context, panel
         self._job: BackgroundJob | None = None
         self._slide_folder: Path | None = None
-        self._state = ""
+        self._state = ""  # state of the followed run; empty until it was read
         self.models: tuple[str, ...] | None = None
         self._search_tasks = LatestJobQueue(self)
         self._search_tasks.succeeded.connect(self._on_run_found)
@@ -392,7 +404,7 @@ class DepthAnalysis(QObject):
 
     @property
     def active(self) -> bool:
-        """Whether it is being started, or running."""
+        """Whether the analysis is being started or running."""
         return self._job is not None or self._panel.active
 
     def set_folder(self, slide_folder: Path | None) -> None:
@@ -405,7 +417,7 @@ class DepthAnalysis(QObject):
                 self._search_tasks.submit("run", lambda: partial(_find_models_and_run, slide_folder, slide.info.path))
 
     def start(self) -> None:
-        """Start or resume the analysis, unless it is being started."""
+        """Start or resume the analysis, unless it is already being started."""
         slide, slide_folder = self._context.slide, self._slide_folder
         if self._job is not None or slide is None or slide_folder is None:
             return
@@ -417,8 +429,8 @@ class DepthAnalysis(QObject):
         self._job.start(self)
         self.changed.emit()
 
-    def _on_run_found(self, found: tuple[Path, tuple[str, ...], Path | None]) -> None:
-        slide_folder, self.models, run_folder = found
+    def _on_run_found(self, result: tuple[Path, tuple[str, ...], Path | None]) -> None:
+        slide_folder, self.models, run_folder = result
         if slide_folder == self._slide_folder and run_folder is not None:
             self._panel.set_folder(run_folder)
         self.changed.emit()
@@ -441,8 +453,8 @@ class DepthAnalysis(QObject):
             if state == "finished" and previous:
                 from napari_melanoma.depth.readings import parse_proposals
 
-                found = parse_proposals(update.content)
-                self.finished.emit(bool(found.proposals), found.validity.valid)
+                proposed = parse_proposals(update.content)
+                self.finished.emit(bool(proposed.proposals), proposed.validity.valid)
         self.changed.emit()
 
     def _on_command_requested(self, command: RunCommand) -> None:
@@ -452,7 +464,7 @@ class DepthAnalysis(QObject):
 
 
 def _find_models_and_run(slide_folder: Path, slide: Path, run: RunContext) -> tuple[Path, tuple[str, ...], Path | None]:
-    """Return the models that can measure, and the folder of an analysis that was started."""
+    """Return the given folder, the models that can measure, and the folder of an analysis that was started, if any."""
     from napari_melanoma.slides.depth_readings import depth_analysis_folder, list_depth_models
 
     folder = depth_analysis_folder(slide_folder, slide)
@@ -460,7 +472,10 @@ def _find_models_and_run(slide_folder: Path, slide: Path, run: RunContext) -> tu
 
 
 def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunContext) -> Path:
-    """Launch the analysis; results with other options are replaced, because they cannot have been edited."""
+    """Launch the analysis, and return its folder.
+
+    Results with other options are replaced without a question, because they cannot have been edited.
+    """
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status

@@ -1,4 +1,4 @@
-"""The Display section of the Slide dock: a single stain and the colors of a brightfield slide, or the channels."""
+"""The Display section of the Slide dock: stain and colors of a brightfield slide, or channels of a fluorescence one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 STEPS = 100  # of a slider on each side of its middle
-REDRAW_MS = 40  # while a slider is moved
+REDRAW_MS = 40  # interval while a slider is moved
 HINT = "Changes the display only: the analysis and the report use the colors of the scan."
 TIPS = {
     "brightness": "Add to all colors",
@@ -32,9 +32,10 @@ TIPS = {
 
 
 class DisplaySection(QObject):
-    """Apply the chosen colors to the layers of a brightfield slide, and keep them with its notes.
+    """Apply the chosen colors to the layers of a brightfield slide.
 
-    The channels of fluorescence are layers, which ``SlideMemory`` keeps.
+    ``edited``: the user changed the ``colors``, which are saved with the notes of the slide. The channels of a
+    fluorescence slide are layers, whose display ``SlideMemory`` saves.
     """
 
     edited = Signal()
@@ -56,14 +57,14 @@ class DisplaySection(QObject):
             self._view.timer.flush()
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide, or the same with another scale."""
+        """Show another slide, or the same one with another scale."""
         self.flush()
         self._slide = slide
         self.colors = DisplayColors() if slide is None else _read_colors(slide)
         self._update_view()
 
     def restore(self, colors: DisplayColors) -> None:
-        """Show the slide in the colors of its notes, unless they were changed since it was opened."""
+        """Show the slide in the colors of its notes, unless the user has changed colors since the slide was opened."""
         if self._slide is not None and _is_brightfield(self._slide) and self.colors.is_default:
             self._apply(colors)
             self._update_view()
@@ -105,7 +106,7 @@ class DisplaySection(QObject):
 
 
 class DisplayView(QWidget):
-    """The controls of the section."""
+    """The controls for a brightfield slide; ``changed``: the ``DisplayColors``."""
 
     changed = Signal(object)
 
@@ -122,9 +123,9 @@ class DisplayView(QWidget):
         self.timer = DebounceTimer(self, REDRAW_MS)
         self.timer.timeout.connect(lambda: self.changed.emit(self._colors))
         self._lay_out()
-        self.stain_combo.activated.connect(lambda _: self._set(stain=self.stain_combo.currentData()))
+        self.stain_combo.activated.connect(lambda _: self._set_values(stain=self.stain_combo.currentData()))
         for name, slider in self.sliders.items():
-            slider.valueChanged.connect(lambda value, name=name: self._set(**{name: _to_number(name, value)}))
+            slider.valueChanged.connect(lambda value, name=name: self._set_values(**{name: _to_number(name, value)}))
         self.reset_button.clicked.connect(self._on_reset)
 
     def show_colors(self, colors: DisplayColors, is_brightfield: bool) -> None:
@@ -139,7 +140,7 @@ class DisplayView(QWidget):
             widget.setEnabled(is_brightfield)
         self.reset_button.setEnabled(is_brightfield and not colors.is_default)
 
-    def _set(self, **values: Any) -> None:  # noqa: ANN401 - of any field
+    def _set_values(self, **values: Any) -> None:  # noqa: ANN401 - of any field
         self._colors = replace(self._colors, **values)
         self.reset_button.setEnabled(not self._colors.is_default)
         self.timer.start()
@@ -165,7 +166,7 @@ def _create_slider(name: str) -> QSlider:
 
 
 def _to_number(name: str, step: int) -> float:
-    """Convert a slider's position: linear for brightness, a power of the largest factor for the others."""
+    """Convert the position of a slider to its number: linear for brightness, exponential for the other factors."""
     share, highest = step / STEPS, LIMITS[name][1]
     return share * highest if name == "brightness" else float(highest**share)
 

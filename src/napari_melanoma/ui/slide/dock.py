@@ -69,9 +69,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.status_line import Task
 
 
-PRELOAD_MS = 300  # by then the dock is drawn
+PRELOAD_MS = 300  # delay, after which the dock is drawn
 
-READING_LINK = "reading"
+READING_LINK = "reading"  # link of the status line that enters the reading mode
 NO_RESULTS = "nothing is stored for this slide yet: analyze it, measure it or fill in the synoptic report first."
 
 
@@ -144,7 +144,7 @@ class SlideDock(SlideControls):
         return recent
 
     def _open_case(self, folder: Path) -> None:
-        """Open a case in the Case dock, without importing it before."""
+        """Open a case in the Case dock, which is imported only now."""
         dock: Any = show_dock(self._viewer, "Case")
         dock.controller.open(folder)
 
@@ -248,7 +248,7 @@ class SlideDock(SlideControls):
         self.context.flush_requested.emit()
 
     def refresh(self, _: object = None) -> None:
-        """Enable what is possible now, and show why the slide cannot be analyzed."""
+        """Update the controls: whether there is a slide, and whether, or why not, it can be analyzed."""
         info = None if self.slide is None else self.slide.info
         running = self.run_panel.active or self.run_manager.is_starting
         self.show_slide_controls(info is not None)
@@ -284,7 +284,7 @@ class SlideDock(SlideControls):
         )
         for part in (*parts, self.sections):
             part.set_slide(slide)
-            if self.context.slide is not slide:  # the slides were switched meanwhile, which called this method
+            if self.context.slide is not slide:  # a part switched the slide, which called this method again
                 return
         self.refresh()
         if slide is not None:
@@ -327,7 +327,7 @@ class SlideDock(SlideControls):
         self.status.show_message(f"{slide_display_name(slide.info)} is closed.")
 
     def _make_request(self, view: bool) -> SlideAnalysisRequest | None:
-        """Collect what is analyzed and how; None where nothing can be analyzed now."""
+        """Return the request for an analysis of the view or of the whole slide; None if none is possible now."""
         slide, location = self.slide, self.result_location
         if slide is None or location is None or not self.analyze_button.isEnabled():
             return None
@@ -347,12 +347,12 @@ class SlideDock(SlideControls):
         self.analysis_region.show_frame(region)
 
     def _on_options_restored(self, model: str, options: SlideOptions | None) -> None:
-        """Show with which model and options the results were made, so that "Analyze again" resumes them."""
+        """Show the model and options of the shown results, so that "Analyze again" uses them."""
         self.model_picker.model = model
         self.options_controller.set_options(options)
 
     def show_file(self, path: Path) -> None:
-        """Show a slide, which is opened unless it is open."""
+        """Show a slide; open it if necessary."""
         if not self.picker.select_file(path):
             self.opener.open([path])
 
@@ -361,8 +361,8 @@ class SlideDock(SlideControls):
         if self.slide is None or location.identity != self.slide.identity:
             return
         self.context.location = location
-        own = location.slide_folder or location.folder
-        self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {own}")
+        results_folder = location.slide_folder or location.folder
+        self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {results_folder}")
         self.navigation_panel.show_bookmarks(location.notes.bookmarks)
         self.sections.restore_notes(location)
         self.tissue_controller.set_corrected_mask(location.tissue)
@@ -371,7 +371,7 @@ class SlideDock(SlideControls):
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
         self.memory.restore(location)
-        if self.sections.measurements.measures != location.notes.measures:  # drawn before the notes were read
+        if self.sections.measurements.measures != location.notes.measures:  # some were drawn before the notes were read
             self._save_notes()
         self.analysis_region.show_results(location)
         self.refresh()
@@ -383,7 +383,7 @@ class SlideDock(SlideControls):
             self.scale_panel.stop()
 
     def _on_pixel_size(self, size: PixelSize | None) -> None:
-        """Set the pixel size that the user gave; None restores that of the file."""
+        """Set and save the pixel size that the user gave; None restores that of the file."""
         if self.slide is None:
             return
         self._set_pixel_size(size)
@@ -426,7 +426,7 @@ class SlideDock(SlideControls):
         self.refresh()
 
     def _on_running_slides(self, slides: list[tuple[Path, Path]]) -> None:
-        """Offer to open the slides that are being analyzed."""
+        """Offer to open slides that are being analyzed; ``slides``: each slide and the folder of its results."""
         open_slides = {slide.identity for slide in slide_layers.list_slides(self._viewer)}
         links = [self.icons.link(slide.as_uri(), slide.name) for slide, _ in slides if str(slide) not in open_slides]
         self.notice.setText(f"Analysis in progress: {', '.join(links)}. Click to open." if links else "")
@@ -452,7 +452,7 @@ class SlideDock(SlideControls):
             self.tissue_controller.cancel()
 
     def _on_report(self) -> None:
-        """Write a report from the stored results of the slide, after pending changes were written."""
+        """Write a report from the stored results of the slide; pending changes are stored first."""
         location = self.context.location
         folder = None if location is None else location.slide_folder or location.folder
         self.context.flush_requested.emit()
@@ -486,7 +486,7 @@ class ReadingModeSwitch(QObject):
         dock.picker.reading_button.clicked.connect(self.toggle)
         dock.sections.scale_requested.connect(self._on_scale_requested)
         dock.sections.side_by_side.narrow.connect(self._offer)
-        self._offered = ""  # in the status line
+        self._offered = ""  # the offer in the status line
 
     def toggle(self) -> None:
         """Turn the reading mode on or off."""
@@ -506,7 +506,7 @@ class ReadingModeSwitch(QObject):
             self._dock.sections.side_by_side.widen_views()
 
     def open_link(self, link: str) -> bool:
-        """Open a link of the status line if it is about the reading mode; return whether it is."""
+        """Turn the reading mode on or off if the link is that of the offer; return whether it is."""
         if link == READING_LINK:
             self.toggle()
         return link == READING_LINK
@@ -516,7 +516,10 @@ class ReadingModeSwitch(QObject):
         return self.mode is not None and self.mode.leave()
 
     def _offer(self, width: int) -> None:
-        """Offer the mode for two views that are narrow, unless the status line shows a running task."""
+        """Offer the reading mode if two views are narrow, unless the status line shows a running task.
+
+        ``width``: of each view in pixels.
+        """
         if not self._dock.status.is_busy and (self.mode is None or not self.mode.is_on):
             link = self._dock.icons.link(READING_LINK, "Enter the reading mode")
             offer = f"{link} ({format_key('slide.reading')}) to give them the width of the window."
@@ -524,7 +527,7 @@ class ReadingModeSwitch(QObject):
             self._dock.status.show_message(self._offered)
 
     def _on_scale_requested(self) -> None:
-        """Show the panel of the scale, which is hidden with its tab closed."""
+        """Open the tab with the panel of the scale, which would not be visible otherwise."""
         if self.mode is not None and self.mode.is_on:
             self.mode.tabs.open_tab("Slide")
 
@@ -539,7 +542,6 @@ class SlideSections(QObject):
     """
 
     failed = Signal(object)
-
     scale_requested = Signal()
 
     def __init__(self, context: SlideContext, controls: SlideControls) -> None:
@@ -581,7 +583,7 @@ class SlideSections(QObject):
 
     @cached_property
     def synoptic(self) -> SlideSynopticSection:
-        """The Synoptic report section, in which the reading of the depth is suggested."""
+        """The Synoptic report section, which suggests the values of the depth reading."""
         from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
 
         section = SlideSynopticSection(self._context, self._controls.synoptic_section, self.depth.store)
@@ -595,14 +597,14 @@ class SlideSections(QObject):
         return self._initialize_section(SlideRiskSection(self._context, self._controls.risk_section, self.depth.store))
 
     def flush(self) -> None:
-        """Store what was just typed or drawn, before another slide is displayed."""
+        """Store what was just entered or drawn, before another slide is displayed."""
         self.measurements.flush()
         self.display.flush()
         if "synoptic" in self.__dict__:  # created
             self.synoptic.flush()
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide, or the same with another scale."""
+        """Show another slide, or the same one with another scale."""
         self._slide = slide
         for part in (
             self.magnification,
@@ -614,11 +616,11 @@ class SlideSections(QObject):
             *self._created_sections,
         ):
             part.set_slide(slide)
-            if self._slide is not slide:  # switched meanwhile, which called this method
+            if self._slide is not slide:  # a part switched the slide, which called this method again
                 return
 
     def restore_notes(self, location: SlideResultLocation) -> None:
-        """Show what is kept in the notes of the slide."""
+        """Restore the measurements, angle, colors and alignment that are stored for the slide."""
         self.measurements.restore_measures(location.notes.measures, location.folder)
         self.rotation.restore_angle(location.notes.angle)
         self.display.restore(location.notes.colors)
@@ -631,7 +633,7 @@ class SlideSections(QObject):
             part.load(location)
 
     def _initialize_section(self, section: LazySection) -> LazySection:
-        """Connect a new section and show it the displayed slide."""
+        """Connect a new section, and let it show the displayed slide."""
         self._created_sections.append(section)
         section.failed.connect(self.failed)
         if self._slide is not None:

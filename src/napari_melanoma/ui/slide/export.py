@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.lesions import LesionEdit, LesionFindings, SlideLesions
     from napari_melanoma.ui.widgets.job import JobFunction
 
-# The same kinds as in ``reports.slide_export``, which is imported only when a file is written.
+# Entry of the menu and file name, by kind; the same kinds as in ``reports.slide_export``, which is imported later
 EXPORTS = {
     "geojson": ("Outlines for QuPath (GeoJSON)", "lesions.geojson"),
     "csv": ("Table of lesions (CSV)", "lesions.csv"),
@@ -43,22 +43,22 @@ EXPORTS = {
     "mask": ("Mask of lesions (OME-TIFF)", "lesions.ome.tif"),
     "dicom": ("Segmentation (DICOM)", "lesions.dcm"),
 }
-# Kinds that are stored once for a slide; the others belong to the results that are shown: of the slide, or of the view.
+# Kinds whose data are stored once for a slide; the others belong to the shown results, of the slide or of the view
 SLIDE_EXPORTS = ("depth", "counts", "counts-json", "risk", "synoptic", "synoptic-csv", "fhir", "report")
 IMPORT = "import"
 GEOJSON_FILTERS = ("GeoJSON (*.geojson *.json)", "All files (*)")
-DICOM = "DICOM"  # format of a slide
+DICOM_FORMAT = "DICOM"  # format of a slide
 NO_DEPTH = "No depth reading yet. Measure the depth in the Depth section first."
 NO_COUNTS = "Nothing has been measured or counted yet. Use the Measure section first."
 NO_RISK = "No risk estimate yet. Estimate the risk in the Risk section first."
 NO_SYNOPTIC = "No synoptic report yet. Fill in the form first."
-NO_PAGE = "No depth reading and no risk estimate yet. Measure or estimate one first."
+NO_REPORT = "No depth reading and no risk estimate yet. Measure or estimate one first."
 NO_DICOM = "A DICOM segmentation requires a DICOM slide. Export a mask or outlines instead."
-MAX_REMARKS = 3  # shown in full
+MAX_REMARKS = 3  # remarks about imported outlines that are shown
 
 
 def create_export_button(on_export: Callable[[str], None]) -> QToolButton:
-    """Create the button with its menu."""
+    """Create the button with its menu; ``on_export``: called with the kind of the export, or with ``IMPORT``."""
     button = tool_button("export", "Export", "Export lesions, heatmap or readings to a file", "Export")
     menu = QMenu(button)
     entries = {kind: f"{text} ..." for kind, (text, _) in EXPORTS.items()}
@@ -89,12 +89,15 @@ class ReportExporter(QObject):
     def choose_report_file(
         self, name: str, title: str, suggested: str, make_work: Callable[[Path], JobFunction | None]
     ) -> None:
-        """Ask for an HTML file; ``make_work`` returns the function that writes it, or None if there is nothing yet."""
+        """Ask for an HTML file, and write it.
+
+        ``make_work``: returns the function that writes the file, or None if there is nothing to write.
+        """
         write = partial(self._write, make_work)
         choose_new_file(self._context.window, name, title, "HTML report", write, Path(suggested))
 
     def _write(self, make_work: Callable[[Path], JobFunction | None], path: Path) -> None:
-        if path.suffix.lower() != ".html":  # a name with another dot
+        if path.suffix.lower() != ".html":  # for a name that contains another dot
             path = path.with_name(f"{path.name}.html")
         self._write_tasks.submit(f"report {path}", lambda: make_work(path))
 
@@ -103,7 +106,7 @@ class ReportExporter(QObject):
 
 
 class SlideExporter(QObject):
-    """Ask for a file, and write or read it in a background thread."""
+    """Ask for a file, and export to it or import from it in a background thread."""
 
     failed = Signal(object)
 
@@ -122,7 +125,7 @@ class SlideExporter(QObject):
         location, slide = self._context.location, self._context.slide
         if location is None or slide is None:
             return
-        blockers = find_unavailable_exports(location.folder, is_dicom=slide.info.format == DICOM)
+        blockers = find_unavailable_exports(location.folder, is_dicom=slide.info.format == DICOM_FORMAT)
         for kind in EXPORTS:
             action = self._menu.findChild(QAction, f"export_{kind}")
             action.setEnabled(kind not in blockers)
@@ -144,10 +147,10 @@ class SlideExporter(QObject):
         choose_new_file(window, "export_dialog", title, format_name, write, suggested, suffix)
 
     def _export_file(self, kind: str, path: Path) -> None:
-        context, found, slide = self._context, self._lesions.findings, self._context.slide
+        context, findings, slide = self._context, self._lesions.findings, self._context.slide
         location = context.location if kind in SLIDE_EXPORTS else context.result_location
         if location is not None and slide is not None:
-            work = partial(_write_export, kind, path, found, location.folder, slide.info.path)
+            work = partial(_write_export, kind, path, findings, location.folder, slide.info.path)
             self._write_tasks.submit(kind, lambda: work)
 
     def _import_file(self, path: Path) -> None:
@@ -157,15 +160,15 @@ class SlideExporter(QObject):
             self._read_tasks.submit(slide.identity, lambda: work)
 
     def _on_read(self, outlines: tuple[str, FittedAnnotations]) -> None:
-        """Replace the lesions by the imported outlines, and show what was changed in them."""
-        identity, found = outlines
+        """Replace the lesions by the imported outlines, and show how the outlines had to be changed."""
+        identity, imported = outlines
         slide = self._context.slide
         if slide is None or slide.identity != identity:
             return
-        self._lesions.edit(_make_import_edit(found))
-        more = len(found.changed) - MAX_REMARKS
-        remarks = [*found.changed[:MAX_REMARKS], *([f"{more} more"] if more > 0 else [])]
-        text = f"{format_count(len(found.annotations), 'outline')} imported. Undo restores the previous lesions."
+        self._lesions.edit(_make_import_edit(imported))
+        hidden_count = len(imported.changed) - MAX_REMARKS
+        remarks = [*imported.changed[:MAX_REMARKS], *([f"{hidden_count} more"] if hidden_count > 0 else [])]
+        text = f"{format_count(len(imported.annotations), 'outline')} imported. Undo restores the previous lesions."
         if not remarks:
             self._context.status.show_message(text)
             return
@@ -175,7 +178,10 @@ class SlideExporter(QObject):
 
 
 def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
-    """Return, by kind, why an export is not available yet and what to do first."""
+    """Return why exports are not available, and what to do first, by kind.
+
+    ``folder``: the results of the slide. ``is_dicom``: whether the slide is a DICOM slide.
+    """
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.depth.readings import DEPTH_FILE, read_depth
     from napari_melanoma.io.results import RISK_FILE
@@ -195,32 +201,32 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
     blockers |= {} if has_synoptic else dict.fromkeys(("synoptic", "synoptic-csv", "fhir"), NO_SYNOPTIC)
     has_counts = (folder / COUNTS).is_file() or bool(read_notes(folder).measures)
     blockers |= {} if has_counts else dict.fromkeys(("counts", "counts-json"), NO_COUNTS)
-    blockers |= {"report": NO_PAGE} if not (is_measured or has_risk) else {}
+    blockers |= {"report": NO_REPORT} if not (is_measured or has_risk) else {}
     return blockers if is_dicom else {**blockers, "dicom": NO_DICOM}
 
 
-def _make_import_edit(found: FittedAnnotations) -> LesionEdit:
+def _make_import_edit(imported: FittedAnnotations) -> LesionEdit:
     from napari_melanoma.slides.lesion_files import replace_lesions
 
-    return lambda lesions, maps, config: replace_lesions(lesions, found.annotations, maps, config)
+    return lambda lesions, maps, config: replace_lesions(lesions, imported.annotations, maps, config)
 
 
 def _read_slide_outlines(
     path: Path, identity: str, size: tuple[int, int], run: RunContext
 ) -> tuple[str, FittedAnnotations]:
-    """Read outlines for a slide."""
+    """Read outlines, fitted to a slide of a size (height, width); returned with the slide's identity."""
     from napari_melanoma.slides.lesion_files import import_outlines
 
     return identity, import_outlines(path, size)
 
 
 def _write_export(
-    kind: str, path: Path, found: LesionFindings | None, folder: Path, slide: Path, run: RunContext
+    kind: str, path: Path, findings: LesionFindings | None, folder: Path, slide: Path, run: RunContext
 ) -> str:
-    """Write one file with the lesions as in the dock; return the message."""
+    """Write a file, with the lesions as they are in the dock; return the message."""
     from napari_melanoma.io.results import read_slide_result
     from napari_melanoma.reports.slide_export import FORMATS, ExportedSlide
 
-    lesions = None if found is None else found.lesions
+    lesions = None if findings is None else findings.lesions
     FORMATS[kind].write(path, ExportedSlide(folder, lesions, read_slide_result(folder), slide, saved=False))
     return f"Written: {path}"

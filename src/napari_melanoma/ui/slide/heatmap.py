@@ -1,4 +1,4 @@
-"""The heatmap of a slide: its layer, which fills while the analysis runs, and its controls."""
+"""The heatmap of a slide: its layer, which is filled while the analysis runs, and its controls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ STEPS, DEFAULT_OPACITY, DEFAULT_THRESHOLD = 100, 60, 0.6
 
 
 class SlideHeatmapControls(QWidget):
-    """Controls for class, colors, opacity and threshold; stored in the settings."""
+    """Controls for visibility, class, colormap, opacity and threshold of the heatmap.
+
+    All but the class are stored in the settings. ``target_changed``: the selected class. ``threshold_changed``: the
+    threshold, once it is no longer being changed. ``changed``: the display of the heatmap.
+    """
 
     changed = Signal()
     target_changed = Signal(str)
@@ -82,7 +86,7 @@ class SlideHeatmapControls(QWidget):
 
     @property
     def threshold(self) -> float:
-        """Probability above which there is a lesion."""
+        """Probability from which there is a lesion."""
         return float(self.threshold_box.value())
 
     @threshold.setter
@@ -95,7 +99,7 @@ class SlideHeatmapControls(QWidget):
             control.blockSignals(False)
 
     def show_display(self, display: LayerDisplay | None) -> None:
-        """Show visibility and opacity as they were stored with a slide; None for those of the settings."""
+        """Show the visibility and opacity that were stored with a slide; None for those of the settings."""
         visible = self._settings.get("slide/heatmap", True)
         opacity = self._settings.get("slide/opacity", DEFAULT_OPACITY)
         for control in (self.visible_check, self.opacity):
@@ -112,7 +116,7 @@ class SlideHeatmapControls(QWidget):
             layer.colormap = make_transparent_colormap(self.colormap_combo.currentText())
 
     def show_classes(self, classes: tuple[str, ...], target: str) -> None:
-        """List the classes of a model."""
+        """List the classes of a model, and select one of them (``target``)."""
         if classes != self._classes:
             self._classes = classes
             self.class_combo.clear()
@@ -180,7 +184,7 @@ class SlideHeatmapLayer(QObject):
             self._update_layer()
 
     def clear(self, identity: str) -> None:
-        """Remove the heatmap of a slide that is analyzed again or was closed."""
+        """Discard the heatmap of a slide that is analyzed again or was closed; its layer, if any, is hidden."""
         self._heatmaps.pop(identity, None)
         if self._slide is not None and self._slide.identity == identity:
             layer = slide_layers.find_layer(self._viewer, self._slide, "heatmap")
@@ -197,12 +201,12 @@ class SlideHeatmapLayer(QObject):
         if controls.threshold_check.isChecked():
             values = mask_below_threshold(values, controls.threshold)
 
-        def make() -> Image:
+        def create_layer() -> Image:
             from napari.layers import Image
 
             return Image(values, contrast_limits=heat.limits)
 
-        layer = slide_layers.get_or_add_layer(self._viewer, slide, "heatmap", make, heat.placement)
+        layer = slide_layers.get_or_add_layer(self._viewer, slide, "heatmap", create_layer, heat.placement)
         if layer.data is not values:
             layer.data = values
         if tuple(layer.contrast_limits) != heat.limits:
@@ -212,12 +216,12 @@ class SlideHeatmapLayer(QObject):
 
 
 def transparent_colormap_name(name: str) -> str:
-    """Return a name for the transparent version of a colormap: napari identifies colormaps by name."""
+    """Return the name of the transparent version of a colormap; napari identifies colormaps by their names."""
     return f"{name}, clear at 0"
 
 
 def make_transparent_colormap(name: str) -> Colormap:
-    """Make low values of a colormap transparent, so that the tissue is visible there."""
+    """Return a version of a colormap in which low values are transparent, so that the tissue is visible there."""
     import numpy as np
     from napari.utils.colormaps import Colormap, ensure_colormap
 

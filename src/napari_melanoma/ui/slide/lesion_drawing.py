@@ -1,4 +1,4 @@
-"""Draw new lesions by hand, with a panel for class and tool and a layer for the outlines; refine lesions by clicks."""
+"""Draw new lesions by hand, with a panel for class and tool, and refine lesions by clicks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 CLASSES = {"": "from the model", "malignant": "malignant", "benign": "benign"}
-TOOLS = {
+TOOLS = {  # name and hint of a tool, by mode of napari's Shapes layer
     "add_polygon_lasso": (
         "freehand",
         "Hold down the mouse button, draw around the lesion, and release the button where you started.",
@@ -39,7 +39,7 @@ OUTLINE_COLOR = "yellow"
 
 
 class DrawingPanel(QFrame):
-    """Select class and tool of the next lesion."""
+    """Select the class and the drawing tool of the next lesion."""
 
     class_changed = Signal()
     tool_changed = Signal()
@@ -54,7 +54,7 @@ class DrawingPanel(QFrame):
         self._tools = named(NoWheelComboBox(), "draw_tool", "How to draw", "How to draw")
         for mode, (text, _) in TOOLS.items():
             self._tools.addItem(text, mode)
-        self._hint_label = named(WrappedLabel(), "draw_words", "How to draw")  # else it is squeezed above the table
+        self._hint_label = named(WrappedLabel(), "draw_words", "How to draw")  # unwrapped, the table squeezes it
         self._hint_label.setProperty("quiet", True)
         self._hint_label.setToolTip("")
         layout = QVBoxLayout(self)
@@ -94,7 +94,10 @@ class DrawingPanel(QFrame):
 
 
 class LesionDrawing(QObject):
-    """Turn outlines that are drawn while the button is checked into lesions; each is one undo step."""
+    """Turn outlines that are drawn while the button is checked into lesions; each is one undo step.
+
+    ``lesion_drawn``: number of the new lesion.
+    """
 
     lesion_drawn = Signal(int)
 
@@ -103,10 +106,10 @@ class LesionDrawing(QObject):
         self._context, self._viewer, self._lesions, self._button = context, context.viewer, lesions, button
         self._panel: DrawingPanel | None = None
         self._slide: ViewerSlide | None = None
-        self._known_indices: frozenset[int] | None = None  # before the outline that is being measured
+        self._previous_indices: frozenset[int] | None = None  # lesions before the outline that is being measured
         self._rejection = ""  # why the pending outline is not a lesion
         self._is_drawing = False  # whether an outline is unfinished
-        self._accepted_count = 0  # of outlines in the layer that became lesions or were rejected for good
+        self._finished_count = 0  # outlines in the layer that became lesions, or can never become one
         self._button.toggled.connect(self._on_toggled)
         lesions.changed.connect(self._on_lesions)
         lesions.failed.connect(self._on_failed)
@@ -115,11 +118,11 @@ class LesionDrawing(QObject):
 
     @property
     def layer(self) -> Shapes | None:
-        """Layer for the outlines; None if not drawing."""
-        made: Shapes | None = None
+        """The layer for the outlines; None while not drawing."""
+        layer: Shapes | None = None
         if self._slide is not None:
-            made = slide_layers.find_layer(self._viewer, self._slide, "drawing")
-        return made
+            layer = slide_layers.find_layer(self._viewer, self._slide, "drawing")
+        return layer
 
     def _on_toggled(self, on: bool) -> None:
         if on:
@@ -132,8 +135,8 @@ class LesionDrawing(QObject):
     def _confirm_stop(self) -> bool:
         """Ask before an outline that is not a lesion yet is discarded."""
         layer = self.layer
-        is_gone = layer is None or self._lesions.findings is None
-        if not self._rejection or is_gone or len(layer.data) <= self._accepted_count:
+        has_results = self._lesions.findings is not None
+        if not self._rejection or not has_results or layer is None or len(layer.data) <= self._finished_count:
             return True
         details = f"It is not a lesion yet: {self._rejection}"
         box = create_question(
@@ -151,7 +154,8 @@ class LesionDrawing(QObject):
         if slide is None or self._lesions.findings is None:
             self._button.setChecked(False)
             return
-        self._slide, self._known_indices, self._is_drawing, self._accepted_count = slide, None, False, 0
+        self._slide, self._previous_indices = slide, None
+        self._is_drawing, self._finished_count = False, 0
         if self._panel is None:
             self._panel = self._create_panel()
         layer = slide_layers.get_or_add_layer(self._viewer, slide, "drawing", self._create_layer)
@@ -204,46 +208,46 @@ class LesionDrawing(QObject):
             QTimer.singleShot(0, self._add_next_lesion)  # after napari has finished the shape
 
     def _add_next_lesion(self) -> None:
-        """Turn the first pending outline into a lesion."""
-        layer, now = self.layer, self._lesions.findings
-        if self._known_indices is not None or layer is None or now is None or self._slide is None:
+        """Turn the first outline that is not a lesion yet into one, unless this is in progress."""
+        layer, findings = self.layer, self._lesions.findings
+        if self._previous_indices is not None or layer is None or findings is None or self._slide is None:
             return
-        if not self._is_drawing and self._accepted_count:
-            layer.data, self._accepted_count = layer.data[self._accepted_count :], 0
-        if len(layer.data) - self._is_drawing <= self._accepted_count:
+        if not self._is_drawing and self._finished_count:
+            layer.data, self._finished_count = layer.data[self._finished_count :], 0
+        if len(layer.data) - self._is_drawing <= self._finished_count:
             return
         from napari_melanoma.core.polygons import Polygon, as_ring
 
         assert self._panel is not None, "the panel is created with the layer"
-        # Clip to the slide: where tissue reaches its edge, outlines are drawn beyond it.
-        outline = Polygon(as_ring((layer.data[self._accepted_count][:, -2:] + 0.5).clip(0, self._slide.size)))
+        # Clip to the slide: where tissue reaches the edge of the slide, users draw beyond it
+        outline = Polygon(as_ring((layer.data[self._finished_count][:, -2:] + 0.5).clip(0, self._slide.size)))
         if not outline.area:  # it cannot become a lesion of any class
-            self._accepted_count += 1
+            self._finished_count += 1
             self._context.status.show_message(NO_AREA)
             QTimer.singleShot(0, self._add_next_lesion)
             return
-        self._known_indices = frozenset(lesion.index for lesion in now.lesions)
+        self._previous_indices = frozenset(lesion.index for lesion in findings.lesions)
         self._lesions.edit(make_draw_edit(outline, self._panel.label))
 
-    def _on_lesions(self, found: LesionFindings | None) -> None:
-        """Continue with the next outline when one became a lesion; stop drawing if there are no results."""
-        if found is None:
+    def _on_lesions(self, findings: LesionFindings | None) -> None:
+        """Continue with the next outline when one has become a lesion; stop drawing if there are no results."""
+        if findings is None:
             self._button.setChecked(False)
             return
-        known = self._known_indices
-        new = [] if known is None else [one for one in found.lesions if one.index not in known]
+        previous = self._previous_indices
+        new = [] if previous is None else [lesion for lesion in findings.lesions if lesion.index not in previous]
         if new:
-            self._known_indices = None
+            self._previous_indices = None
             self._set_rejection("")
-            self._accepted_count += 1
+            self._finished_count += 1
             self.lesion_drawn.emit(new[-1].index)
-            self._context.status.show_message(describe_drawn_lesion(new[-1], found.target))
+            self._context.status.show_message(describe_drawn_lesion(new[-1], findings.target))
             QTimer.singleShot(0, self._add_next_lesion)
 
     def _on_failed(self, error: Exception) -> None:
         """Keep the outline: it may become a lesion of another class."""
-        if self._known_indices is not None:
-            self._known_indices = None
+        if self._previous_indices is not None:
+            self._previous_indices = None
             self._set_rejection(str(error))
 
     def _set_rejection(self, reason: str) -> None:
@@ -262,7 +266,7 @@ class LesionDrawing(QObject):
 
 
 def describe_drawn_lesion(lesion: SlideLesion, target: str) -> str:
-    """Describe a lesion that was drawn."""
+    """Describe a drawn lesion in one sentence; ``target``: the class of the probabilities."""
     facts = [lesion.label, format_area(lesion)]
     if not math.isnan(lesion.probability):
         facts.append(f"p {class_of_probability(lesion.label, target)} {lesion.probability:.2f}")
@@ -270,7 +274,7 @@ def describe_drawn_lesion(lesion: SlideLesion, target: str) -> str:
 
 
 class LesionRefinement(QObject):
-    """Refine lesions by clicks while the button is checked; each click is one undo step."""
+    """Refine the outlines of lesions by clicks while the button is checked; each click is one undo step."""
 
     def __init__(
         self, context: SlideContext, lesions: SlideLesions, table: LesionTable, button: QAbstractButton
@@ -294,6 +298,6 @@ class LesionRefinement(QObject):
             self._tool.start(slide, {"Control-Z": self._lesions.undo, "Control-Shift-Z": self._lesions.redo})
             self._context.status.show_message(CLICK_HINT)
 
-    def _on_lesions(self, found: LesionFindings | None) -> None:
-        if found is None:
+    def _on_lesions(self, findings: LesionFindings | None) -> None:
+        if findings is None:
             self._button.setChecked(False)

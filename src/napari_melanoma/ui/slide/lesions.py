@@ -1,4 +1,4 @@
-"""The lesions of the displayed slide: model with edits and undo, layer, and table."""
+"""The lesions of the displayed slide: detection, edits with undo, outlines in a layer, and the table."""
 
 from __future__ import annotations
 
@@ -44,14 +44,15 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.outline_clicks import OutlineClick
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-MAX_OUTLINES = 400  # napari becomes slow with more
+MAX_OUTLINES = 400  # drawn rings; napari becomes slow with more
 
 
 class SlideLesions(SlideDocument["LesionFindings"]):
-    """Detect, edit and save the lesions of slides, and draw them.
+    """Detect, edit, save and draw the lesions of slides.
 
-    Edits are measured on the maps of the slide, so each runs in the background, on the result of the previous one. They
-    are saved on request only, because the results are those of an analysis.
+    An edit runs in the background, because edited lesions are measured on the maps of the slide; it is applied to the
+    result of the previous edit. Unlike notes, edits are saved only on request, because they change the results of an
+    analysis. ``saved``: the folder of saved lesions.
     """
 
     saved = Signal(object)
@@ -60,10 +61,10 @@ class SlideLesions(SlideDocument["LesionFindings"]):
         super().__init__(parent)
         self._viewer = viewer
         self._slide: ViewerSlide | None = None
-        # Edited lesions of the classes that were selected before
+        # Edited lesions of classes that were selected before, by identity of the slide, folder and class
         self._other_class_findings: dict[tuple[str, Path, str], LesionFindings] = {}
-        self._folders: dict[str, Path] = {}  # folder of the results that are shown, by slide
-        self._edit_count = 0
+        self._folders: dict[str, Path] = {}  # folder of the shown results, by identity of the slide
+        self._edit_count = 0  # gives each edit its own key in the queue
         LineWidthUpdater(viewer, self)
 
     @property
@@ -77,7 +78,10 @@ class SlideLesions(SlideDocument["LesionFindings"]):
         self._display(None if slide is None else slide.identity)
 
     def find(self, folder: Path, target: str, threshold: float) -> None:
-        """Detect the lesions at a threshold; manual edits are kept, and undo restores the previous lesions."""
+        """Detect the lesions of a class at a threshold.
+
+        Manual edits are kept, and undo restores the previous lesions.
+        """
         slide = self._slide
         if slide is not None:
             self._folders[slide.identity] = folder
@@ -94,7 +98,7 @@ class SlideLesions(SlideDocument["LesionFindings"]):
             self._submit(slide.identity, prepare, self._on_found)
 
     def read(self, folder: Path, target: str, config: LesionConfig) -> None:
-        """Show the saved lesions with all edits; detect them if none were saved."""
+        """Read and show the saved lesions with all edits; if none were saved, detect the lesions."""
         slide = self._slide
         if slide is not None:
             self._folders[slide.identity] = folder
@@ -109,9 +113,9 @@ class SlideLesions(SlideDocument["LesionFindings"]):
         """Remove the lesions of a slide that was closed or is analyzed again."""
         self._states.pop(identity, None)
         self._other_class_findings = {
-            key: found for key, found in self._other_class_findings.items() if key[0] != identity
+            key: findings for key, findings in self._other_class_findings.items() if key[0] != identity
         }
-        self._folders.pop(identity, None)  # pending work is about results that are no longer shown
+        self._folders.pop(identity, None)  # so that results of pending work are ignored
         if self._slide is not None and self._slide.identity == identity:
             layer = slide_layers.find_layer(self._viewer, self._slide, "lesions")
             if layer is not None:
@@ -123,55 +127,60 @@ class SlideLesions(SlideDocument["LesionFindings"]):
         from napari_melanoma.core.polygons import points_within
 
         lesions = () if self.findings is None else self.findings.lesions
-        return next((one.index for one in lesions if points_within([point], one.polygons).any()), None)
+        return next((lesion.index for lesion in lesions if points_within([point], lesion.polygons).any()), None)
 
     def save(self) -> None:
-        """Write the lesions into the slide's folder."""
-        now = self.findings
-        if now is not None:
-            self._submit_step(f"{now.identity} save", now.identity, save_findings)
+        """Write the lesions to their results folder."""
+        findings = self.findings
+        if findings is not None:
+            self._submit_step(f"{findings.identity} save", findings.identity, save_findings)
 
     def _change(self, step: Callable[[LesionFindings], LesionFindings]) -> None:
-        now = self.findings
-        if now is not None:
+        findings = self.findings
+        if findings is not None:
             self._edit_count += 1
-            self._submit_step(f"change {self._edit_count}", now.identity, step)
+            self._submit_step(f"change {self._edit_count}", findings.identity, step)
 
     def _submit_step(self, key: str, identity: str, step: Callable[[LesionFindings], LesionFindings]) -> None:
         """Queue a step, which is applied to the result of the previous one."""
 
         def prepare() -> JobFunction | None:
-            now = self._states.get(identity)
-            return None if now is None else lambda run: step(now)
+            findings = self._states.get(identity)
+            return None if findings is None else lambda run: step(findings)
 
         self._submit(key, prepare, self._on_found)
 
-    def _restore(self, now: LesionFindings, history: EditHistory[LesionState]) -> LesionFindings:
-        return set_history(now, history)
+    def _restore(self, findings: LesionFindings, history: EditHistory[LesionState]) -> LesionFindings:
+        return set_history(findings, history)
 
-    def _on_found(self, found: LesionFindings) -> None:
-        previous = self._states.get(found.identity)
-        if self._folders.get(found.identity) != found.folder or found is previous:
+    def _on_found(self, findings: LesionFindings) -> None:
+        previous = self._states.get(findings.identity)
+        if self._folders.get(findings.identity) != findings.folder or findings is previous:
             return
-        self._states[found.identity] = found
+        self._states[findings.identity] = findings
         slide = self._slide
-        if slide is None or slide.identity != found.identity:
+        if slide is None or slide.identity != findings.identity:
             return
-        if previous is None or previous.history.current is not found.history.current:
-            _draw_outlines(self._viewer, slide, found)
-        self.changed.emit(found)
-        if found.saved and previous is not None and not previous.saved:
-            self.saved.emit(found.folder)
+        if previous is None or previous.history.current is not findings.history.current:
+            _draw_outlines(self._viewer, slide, findings)
+        self.changed.emit(findings)
+        if findings.saved and previous is not None and not previous.saved:
+            self.saved.emit(findings.folder)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LesionFindings(DocumentState["LesionState"]):
-    """The lesions of a slide with their history, and the maps that they are measured on: size of the slide, class."""
+    """The lesions of a slide with their history.
+
+    ``size``: height and width of the slide in pixels. ``target``: class of the probabilities. ``saved``: whether these
+    lesions are stored. ``is_recomputed``: whether the last step, which can be undone, was detection at another
+    threshold.
+    """
 
     size: tuple[int, int]
     target: str
     saved: bool = True
-    is_recomputed: bool = False  # whether they were just detected again, which can be undone
+    is_recomputed: bool = False
 
     @property
     def lesions(self) -> Lesions:
@@ -180,7 +189,7 @@ class LesionFindings(DocumentState["LesionState"]):
 
     @property
     def config(self) -> LesionConfig:
-        """The thresholds at which they were detected."""
+        """The thresholds at which the lesions were detected."""
         return self.history.current.config
 
     @property
@@ -188,8 +197,8 @@ class LesionFindings(DocumentState["LesionState"]):
         """Whether lesions were drawn, changed or removed manually."""
         from napari_melanoma.slides.lesion_edits import manual_lesions
 
-        now = self.history.current
-        return bool(manual_lesions(now.lesions) or now.removed)
+        current = self.history.current
+        return bool(manual_lesions(current.lesions) or current.removed)
 
     @property
     def is_corrected(self) -> bool:
@@ -197,19 +206,19 @@ class LesionFindings(DocumentState["LesionState"]):
         return not self.is_recomputed and (bool(self.history.past) or self.has_manual_edits)
 
 
-def _draw_outlines(viewer: Viewer, slide: ViewerSlide, found: LesionFindings) -> None:
+def _draw_outlines(viewer: Viewer, slide: ViewerSlide, findings: LesionFindings) -> None:
     """Replace the drawn outlines."""
     layer = slide_layers.find_layer(viewer, slide, "lesions")
     if layer is not None:
         layer.data = []
-    drawn = found.history.current.rings
-    if not drawn:
+    rings = findings.history.current.rings
+    if not rings:
         return
     layer = slide_layers.get_or_add_layer(viewer, slide, "lesions", _create_layer)
     layer.add_polygons(
-        [ring for _, _, ring in drawn],
+        [ring for _, _, ring in rings],
         edge_width=line_width(viewer, slide, "lesions"),
-        edge_color=[(BENIGN if label == "benign" else MALIGNANT).name() for _, label, _ in drawn],
+        edge_color=[(BENIGN if label == "benign" else MALIGNANT).name() for _, label, _ in rings],
         face_color="transparent",
     )
 
@@ -222,19 +231,21 @@ def _create_layer() -> Shapes:
 
 HYSTERESIS = 0.2  # a lesion extends to where the probability is this much below the threshold
 LesionEdit = Callable[["Lesions", "LesionMaps", "LesionConfig"], "Lesions"]
+LesionRing = tuple[int, str, "NDArray[np.float64]"]  # number and class of the lesion, vertices (point, 2)
 
 
 @dataclass(frozen=True)
 class LesionState:
-    """Lesions with the thresholds at which they were detected, and those that were removed manually.
+    """Lesions with the thresholds at which they were detected, and lesions that were removed manually.
 
-    ``removed`` is None if it was not computed yet, as for lesions that were read. ``rings`` are drawn.
+    ``removed`` is None if it is not known, as for lesions that were read from a file. ``rings``: what is drawn, in
+    (row, column) from the center of the first pixel.
     """
 
     lesions: Lesions
     config: LesionConfig
     removed: Lesions | None = None
-    rings: Sequence[tuple[int, str, NDArray[np.float64]]] = field(default=(), compare=False)
+    rings: Sequence[LesionRing] = field(default=(), compare=False)
 
 
 def make_lesion_config(threshold: float) -> LesionConfig:
@@ -244,8 +255,8 @@ def make_lesion_config(threshold: float) -> LesionConfig:
     return LesionConfig(high=threshold, low=max(0.0, round(threshold - HYSTERESIS, 4)))
 
 
-def _list_rings(lesions: Lesions) -> list[tuple[int, str, NDArray[np.float64]]]:
-    """List number, class and vertices of the rings to draw, in coordinates from the center of the first pixel."""
+def _list_rings(lesions: Lesions) -> list[LesionRing]:
+    """List the rings to draw: outlines and holes of lesions, at most ``MAX_OUTLINES``."""
     import numpy as np
 
     rings = (
@@ -285,26 +296,26 @@ def recompute_findings(
     previous: LesionFindings | None,
     run: RunContext,
 ) -> LesionFindings:
-    """Detect the lesions of a slide at other thresholds, and apply the manual edits to them."""
+    """Detect the lesions of a slide at other thresholds, and apply the manual edits of previous lesions to them."""
     from napari_melanoma.slides.lesion_edits import apply_edits
 
-    found = compute_findings(slide, folder, target, config, run)
+    findings = compute_findings(slide, folder, target, config, run)
     if previous is None or (previous.folder, previous.target) != (folder, target):
-        return found
-    # Apply the edits themselves, not the result at a previous threshold, where some may have had no effect.
+        return findings
+    # Start from the edited state, not from a result at another threshold, at which some edits may have had no effect
     edited = previous.history.past[-1] if previous.is_recomputed else previous.history.current
     maps = _read_lesion_maps(folder, target, slide.size)
     removed = _find_removed(edited, maps)
     if not previous.is_recomputed and not previous.is_corrected and not removed:
-        return found
-    now = _make_state(apply_edits(found.lesions, edited.lesions, removed, maps, config), config, removed)
-    known = replace(edited, removed=removed)
+        return findings
+    current = _make_state(apply_edits(findings.lesions, edited.lesions, removed, maps, config), config, removed)
     past = previous.history.past[:-1] if previous.is_recomputed else previous.history.past
-    return replace(found, history=EditHistory(now, (*past, known)), is_recomputed=True)
+    history = EditHistory(current, (*past, replace(edited, removed=removed)))
+    return replace(findings, history=history, is_recomputed=True)
 
 
 def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
-    """Return the manually removed lesions; for lesions that were read, those that detection would add."""
+    """Return the manually removed lesions; if they are not known, those that detection would add."""
     from napari_melanoma.slides.lesion_edits import removed_lesions
     from napari_melanoma.slides.lesions import find_lesions
 
@@ -316,66 +327,67 @@ def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
 def read_findings(
     slide: ViewerSlide, folder: Path, target: str, config: LesionConfig, run: RunContext
 ) -> LesionFindings:
-    """Read the saved lesions; detect them if none were saved."""
+    """Read the saved lesions; if none were saved, detect the lesions."""
     from napari_melanoma.slides.lesion_files import read_lesions
 
     lesions = read_lesions(folder)
     if lesions is None:
         return compute_findings(slide, folder, target, config, run)
     state = _make_state(lesions, config)
-    if not lesions:  # distinguish "none detected" from "all removed"
+    if not lesions:  # to distinguish "none detected" from "all removed"
         state = replace(state, removed=_find_removed(state, _read_lesion_maps(folder, target, slide.size)))
     return LesionFindings(slide.identity, EditHistory(state), folder, size=slide.size, target=target)
 
 
-def apply_edit(edit: LesionEdit, now: LesionFindings) -> LesionFindings:
-    """Edit lesions."""
+def apply_edit(edit: LesionEdit, findings: LesionFindings) -> LesionFindings:
+    """Edit lesions, as a step that can be undone."""
     from napari_melanoma.slides.lesion_edits import removed_lesions
 
-    maps = _read_lesion_maps(now.folder, now.target, now.size)
-    lesions = edit(now.lesions, maps, now.config)
-    removed = removed_lesions((*_find_removed(now.history.current, maps), *now.lesions), lesions, maps)
-    return set_history(now, now.history.push(_make_state(lesions, now.config, removed)))
+    maps = _read_lesion_maps(findings.folder, findings.target, findings.size)
+    lesions = edit(findings.lesions, maps, findings.config)
+    removed = removed_lesions((*_find_removed(findings.history.current, maps), *findings.lesions), lesions, maps)
+    return set_history(findings, findings.history.push(_make_state(lesions, findings.config, removed)))
 
 
-def set_history(now: LesionFindings, history: EditHistory[LesionState]) -> LesionFindings:
-    """Return changed lesions, which are not saved yet."""
-    return replace(now, history=history, saved=False, is_recomputed=False)
+def set_history(findings: LesionFindings, history: EditHistory[LesionState]) -> LesionFindings:
+    """Return the findings with another history; they are not saved yet."""
+    return replace(findings, history=history, saved=False, is_recomputed=False)
 
 
-def save_findings(now: LesionFindings) -> LesionFindings:
-    """Write the lesions into the slide's folder."""
+def save_findings(findings: LesionFindings) -> LesionFindings:
+    """Write the lesions to their results folder, and return the findings as saved."""
     from napari_melanoma.slides.lesion_files import save_lesions
 
-    save_lesions(now.folder, now.lesions, now.config, corrected=now.is_corrected or now.has_manual_edits)
-    return replace(now, saved=True)
+    is_corrected = findings.is_corrected or findings.has_manual_edits
+    save_lesions(findings.folder, findings.lesions, findings.config, corrected=is_corrected)
+    return replace(findings, saved=True)
 
 
 def make_merge_edit(indices: Collection[int]) -> LesionEdit:
-    """Merge lesions into one."""
+    """Return an edit that merges lesions into one."""
     from napari_melanoma.slides.lesion_edits import merge_lesions
 
-    chosen = tuple(indices)
-    return lambda lesions, maps, config: merge_lesions(lesions, chosen, maps, config)
+    selected = tuple(indices)
+    return lambda lesions, maps, config: merge_lesions(lesions, selected, maps, config)
 
 
 def make_remove_edit(indices: Collection[int]) -> LesionEdit:
-    """Remove lesions."""
+    """Return an edit that removes lesions."""
     from napari_melanoma.slides.lesion_edits import remove_lesion
 
-    chosen = tuple(indices)
-    return lambda lesions, maps, config: reduce(remove_lesion, chosen, lesions)
+    selected = tuple(indices)
+    return lambda lesions, maps, config: reduce(remove_lesion, selected, lesions)
 
 
 def make_class_edit(indices: Collection[int]) -> LesionEdit:
-    """Switch the class of lesions."""
+    """Return an edit that switches lesions between malignant and benign."""
     from napari_melanoma.slides.lesion_edits import set_lesion_class
 
-    chosen = tuple(indices)
+    selected = tuple(indices)
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
         labels = {lesion.index: lesion.label for lesion in lesions}
-        for index in chosen:
+        for index in selected:
             lesions = set_lesion_class(lesions, index, "benign" if labels[index] == "malignant" else "malignant")
         return lesions
 
@@ -383,14 +395,20 @@ def make_class_edit(indices: Collection[int]) -> LesionEdit:
 
 
 def make_split_edit(index: int, line: NDArray[np.float64]) -> LesionEdit:
-    """Split a lesion along a line of (row, column) vertices in pixels of the finest level."""
+    """Return an edit that splits a lesion along a line.
+
+    ``line``: float64 (point, 2), (row, column) vertices in pixels of the finest level.
+    """
     from napari_melanoma.slides.lesion_edits import split_lesion
 
     return lambda lesions, maps, config: split_lesion(lesions, index, line, maps, config)
 
 
 def make_draw_edit(outline: Polygon, label: str) -> LesionEdit:
-    """Add a drawn lesion; ``outline``: in pixels of the finest level."""
+    """Return an edit that adds a drawn lesion.
+
+    ``outline``: in pixels of the finest level. ``label``: ``malignant`` or ``benign``; empty to predict the class.
+    """
     from napari_melanoma.slides.lesion_edits import add_lesion
 
     lesion_class: LesionClass | None = "malignant" if label == "malignant" else "benign" if label else None
@@ -398,11 +416,11 @@ def make_draw_edit(outline: Polygon, label: str) -> LesionEdit:
 
 
 def make_refine_edit(indices: Collection[int], click: OutlineClick) -> LesionEdit:
-    """Refine the lesion that a click is in or next to, preferably one with one of the numbers."""
+    """Return an edit that refines the lesion in or next to which the user clicks; ``indices``: preferred lesions."""
     from napari_melanoma.slides.lesion_edits import refine_lesion
 
-    chosen = tuple(indices)
-    return lambda lesions, maps, config: refine_lesion(lesions, chosen, click, maps, config)
+    selected = tuple(indices)
+    return lambda lesions, maps, config: refine_lesion(lesions, selected, click, maps, config)
 
 
 AnyIndex = QModelIndex | QPersistentModelIndex
@@ -414,7 +432,7 @@ COLUMN_TIPS = (
     "Area; in mm² if the slide has a scale",
     "Share of the slide's tissue",
 )
-LARGEST_FIRST = ("p", "area", "tissue")  # on the first click
+LARGEST_FIRST = ("p", "area", "tissue")  # columns that the first click on their title sorts in descending order
 MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # distinguishable with color vision deficiency
 
 
@@ -447,7 +465,7 @@ class LesionTableModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return f"{COLUMN_TIPS[index]} (click to sort; a third click restores the order)"
         if role == Qt.ItemDataRole.InitialSortOrderRole:
-            return int(COLUMNS[index] in LARGEST_FIRST)  # of Qt's orders, as a number
+            return int(COLUMNS[index] in LARGEST_FIRST)  # Qt expects its ascending or descending order as a number
         return COLUMNS[index] if role == Qt.ItemDataRole.DisplayRole else None
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -465,7 +483,11 @@ class LesionTableModel(QAbstractTableModel):
 
 
 class LesionTable(RowTable):
-    """Table of lesions: selecting one zooms to it, several can be merged; Delete removes them."""
+    """Table of lesions; several can be selected.
+
+    ``lesion_activated``: the ``SlideLesion`` that is selected alone. ``remove_requested``: the selected lesions are to
+    be removed.
+    """
 
     lesion_activated = Signal(object)
     remove_requested = Signal()
@@ -491,7 +513,7 @@ class LesionTable(RowTable):
         return [self.table_model.lesions[row].index for row in rows]
 
     def show_lesions(self, lesions: Sequence[SlideLesion]) -> None:
-        """Show lesions in the current sort order; rows of known lesions stay selected."""
+        """Show lesions in the current sort order; lesions that were shown before stay selected."""
         selected, header = self.selected, self.horizontalHeader()
         self._silent = True
         self._lesions = tuple(lesions)
@@ -522,8 +544,8 @@ class LesionTable(RowTable):
         else:
             super().keyPressEvent(event)
 
-    def _select(self, row: int, how: QItemSelectionModel.SelectionFlag) -> None:
-        self.selectionModel().select(self.table_model.index(row, 0), how | QItemSelectionModel.SelectionFlag.Rows)
+    def _select(self, row: int, flag: QItemSelectionModel.SelectionFlag) -> None:
+        self.selectionModel().select(self.table_model.index(row, 0), flag | QItemSelectionModel.SelectionFlag.Rows)
 
     def _on_sort(self, column: int, order: Qt.SortOrder) -> None:
         self.show_lesions(self._lesions)
@@ -534,23 +556,25 @@ class LesionTable(RowTable):
         super()._on_selection()
 
     def _activate_selected(self) -> None:
-        chosen = self.selected
-        if len(chosen) == 1:
-            self.lesion_activated.emit(next(lesion for lesion in self.table_model.lesions if lesion.index == chosen[0]))
+        selected = self.selected
+        if len(selected) == 1:
+            self.lesion_activated.emit(
+                next(lesion for lesion in self.table_model.lesions if lesion.index == selected[0])
+            )
 
 
 def sort_lesions(lesions: Sequence[SlideLesion], column: int, *, descending: bool) -> tuple[SlideLesion, ...]:
-    """Sort lesions by a column."""
+    """Sort lesions by a column, unknown values last; ``column``: -1 for the original order."""
     if not 0 <= column < len(COLUMNS):
         return tuple(lesions)
     values = [
-        (one.index, one.label, one.probability, one.area_px, one.tissue_share)[column]  # as the cells show them
-        for one in lesions
+        (lesion.index, lesion.label, lesion.probability, lesion.area_px, lesion.tissue_share)[column]
+        for lesion in lesions
     ]
-    unknown = [isinstance(value, float) and math.isnan(value) for value in values]
-    known = [at for at, missing in enumerate(unknown) if not missing]
-    known.sort(key=lambda at: values[at], reverse=descending)
-    return tuple(lesions[at] for at in (*known, *(at for at, missing in enumerate(unknown) if missing)))
+    is_unknown = [isinstance(value, float) and math.isnan(value) for value in values]
+    known = [row for row, unknown in enumerate(is_unknown) if not unknown]
+    known.sort(key=lambda row: values[row], reverse=descending)
+    return tuple(lesions[row] for row in (*known, *(row for row, unknown in enumerate(is_unknown) if unknown)))
 
 
 def class_of_probability(label: str, target: str = "") -> str:
@@ -570,7 +594,7 @@ def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
         lines += [f"area {lesion.area_mm2:.3g} mm², perimeter {lesion.perimeter_mm:.3g} mm"]
     if lesion.height_mm is not None and lesion.width_mm is not None:
         lines += [f"{lesion.height_mm:.3g} x {lesion.width_mm:.3g} mm, fills {100 * lesion.extent:.0f} % of that box"]
-    return "\n".join([*lines, f"{_percent(lesion.tissue_share)} of the tissue"])
+    return "\n".join([*lines, f"{_format_percent(lesion.tissue_share)} of the tissue"])
 
 
 def format_area(lesion: SlideLesion) -> str:
@@ -580,17 +604,17 @@ def format_area(lesion: SlideLesion) -> str:
 
 def _format_cell(lesion: SlideLesion, column: int) -> str:
     """Return the text of a cell."""
-    changed = "" if lesion.origin == "found" else " *"
+    mark = "" if lesion.origin == "found" else " *"
     cells = (
         str(lesion.index),
-        format_class(lesion.label) + changed,
+        format_class(lesion.label) + mark,
         "–" if math.isnan(lesion.probability) else f"{lesion.probability:.2f}",
         format_area(lesion),
-        _percent(lesion.tissue_share),
+        _format_percent(lesion.tissue_share),
     )
     return cells[column]
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     """Format a share as percent with two significant digits."""
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

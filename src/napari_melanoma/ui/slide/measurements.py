@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
     Measures = tuple[SlideMeasurement, ...]
 
-COLOR, TEXT_SIZE = "#006b1b", 14  # dark green: differs from glass and common stains
-COLOR_ON_BLACK = "#ffe14d"  # of fluorescence, which is black where there is no signal
-LINES_PER_SLIDE = 600  # line width is the longer side of the slide divided by this
-EMPTY_FEATURES = {"label": "", "shown": "", "kind": ""}
+COLOR, TEXT_SIZE = "#006b1b", 14  # dark green, which differs from glass and common stains
+COLOR_ON_BLACK = "#ffe14d"  # for fluorescence, which is black where there is no signal
+LINE_WIDTH_DIVISOR = 600  # the line width is the longer side of the slide divided by this
+EMPTY_FEATURES = {"label": "", "shown": "", "kind": ""}  # of a shape; ``shown``: its label, moved off the line
 ANGLE_POINTS = 3  # the ends of the legs, and the vertex between them
 LINE_SHAPES = ("line", "path")
-ELLIPSE_CORNERS = 72  # the area of the polygon is 0.1 % too small
+ELLIPSE_CORNERS = 72  # corners of the polygon for an ellipse, whose area is 0.1 % too small
 
 
 def choose_color(slide: ViewerSlide) -> str:
@@ -57,7 +57,7 @@ def create_measure_layer(size: tuple[int, int], color: str) -> Shapes:
     return Shapes(
         ndim=2,
         edge_color=color,
-        edge_width=max(size) / LINES_PER_SLIDE,
+        edge_width=max(size) / LINE_WIDTH_DIVISOR,
         face_color="transparent",
         opacity=1,
         features={name: np.array([], object) for name in EMPTY_FEATURES},
@@ -73,30 +73,33 @@ def draw_measures(
     size: tuple[int, int],
     color: str,
 ) -> None:
-    """Replace the drawn measurements; ``size``: height and width of the slide in pixels."""
+    """Replace the drawn measurements; ``labels``: one for each; ``size``: height and width of the slide in pixels."""
     import numpy as np
 
     layer.data = []
     if measures:
-        kinds = {"area": "polygon", "line": "path", "angle": "path"}
+        shapes = {"area": "polygon", "line": "path", "angle": "path"}
         layer.add(
-            [np.array(one.points, np.float64) - HALF for one in measures],
-            shape_type=["line" if len(one.points) == 2 else kinds[one.kind] for one in measures],
-            edge_width=max(size) / LINES_PER_SLIDE,
+            [np.array(measure.points, np.float64) - HALF for measure in measures],
+            shape_type=["line" if len(measure.points) == 2 else shapes[measure.kind] for measure in measures],
+            edge_width=max(size) / LINE_WIDTH_DIVISOR,
             edge_color=color,
             face_color="transparent",
         )
-        layer.features = {**layer.features, "kind": np.array([one.kind for one in measures], object)}
+        layer.features = {**layer.features, "kind": np.array([measure.kind for measure in measures], object)}
     layer.selected_data = set()
     label_measures(layer, labels)
 
 
 def label_measures(layer: Shapes, labels: Sequence[str]) -> None:
-    """Label the shapes with what was measured."""
+    """Set the labels of the shapes, unless one of them is not measured yet."""
     import numpy as np
 
     if len(labels) == len(layer.data) and list(layer.features["label"]) != list(labels):
-        shown = [offset_label(*one) for one in zip(layer.data, layer.shape_type, labels, strict=True)]
+        shown = [
+            offset_label(data, shape, label)
+            for data, shape, label in zip(layer.data, layer.shape_type, labels, strict=True)
+        ]
         layer.features = {
             "label": np.array(labels, object),
             "shown": np.array(shown, object),
@@ -107,23 +110,23 @@ def label_measures(layer: Shapes, labels: Sequence[str]) -> None:
 
 
 def set_next_kind(layer: Shapes, kind: str = "") -> None:
-    """Set what the next shape measures, and leave it without a label: napari would repeat the previous one."""
+    """Set what the next shape measures, and clear its label, because napari would repeat the previous one."""
     layer.feature_defaults = {**EMPTY_FEATURES, "kind": kind}
 
 
 def read_measures(layer: Shapes) -> tuple[SlideMeasurement, ...]:
-    """Read the drawn shapes as measurements, without those of no length, area or angle."""
+    """Read the drawn shapes as measurements; shapes without length, area or angle are left out."""
     from napari_melanoma.slides.notes import SlideMeasurement, measure_shape
 
-    found = []
+    measures = []
     for data, shape, kind in zip(layer.data, layer.shape_type, layer.features["kind"], strict=True):
         corners = _ellipse_to_polygon(data) if shape == "ellipse" else data
         points = tuple((float(row) + HALF, float(column) + HALF) for row, column in corners[:, -2:])
         is_angle = kind == "angle" and len(points) == ANGLE_POINTS
-        one = SlideMeasurement("angle" if is_angle else "line" if shape in LINE_SHAPES else "area", points)
-        if measure_shape(one, None) > 0:
-            found.append(one)
-    return tuple(found)
+        measure = SlideMeasurement("angle" if is_angle else "line" if shape in LINE_SHAPES else "area", points)
+        if measure_shape(measure, None) > 0:
+            measures.append(measure)
+    return tuple(measures)
 
 
 def bounding_box(measure: SlideMeasurement) -> tuple[float, float, float, float]:
@@ -133,7 +136,7 @@ def bounding_box(measure: SlideMeasurement) -> tuple[float, float, float, float]
 
 
 def _ellipse_to_polygon(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a polygon for an ellipse that is given by the corners of its box."""
+    """Return a polygon for an ellipse, float64 (point, 2); ``corners``: those of its box, float64 (4, axes)."""
     import numpy as np
 
     box = corners[:, -2:]
@@ -149,12 +152,16 @@ HINTS = {
     "area": "Click each corner; finish with a double click or Escape.",
 }
 DEFAULT_HINT = "Saved with the results of the slide. You can move or delete shapes in the layer."
-SETTLED_MS = 150
+SETTLED_MS = 150  # without a further change of the layer, before it is read
 LIST_PX = 90
 
 
 class MeasureView(QWidget):
-    """Tools, and the list of measurements: click to go there, Delete to remove."""
+    """Tools, and the list of measurements: click to go there, Delete to remove.
+
+    ``tool_requested``: ``line``, ``area`` or ``angle``; empty to deactivate. ``measure_activated`` and
+    ``remove_requested``: index of the measurement. ``history_requested``: ``undo`` or ``redo``.
+    """
 
     tool_requested = Signal(str)
     measure_activated = Signal(int)
@@ -208,7 +215,7 @@ class MeasureView(QWidget):
 
 
 class MeasurementSection(QObject):
-    """Synchronize layer and list of the measurements, with undo."""
+    """Synchronize the layer and the list of the measurements, with undo; ``edited``: by the user."""
 
     edited = Signal()
 
@@ -219,7 +226,7 @@ class MeasurementSection(QObject):
         self._document: EditedDocument[DocumentState[Measures]] = EditedDocument(self)
         self._document.changed.connect(self._update_view)
         self._document.edited.connect(self.edited)
-        self._unsaved: dict[str, Measures] = {}  # before changes that were made without a location, by slide
+        self._unsaved: dict[str, Measures] = {}  # measurements before unsaved edits, by identity of the slide
         self._view: MeasureView | None = None
         self._tool, self._is_drawing, self._writing = "", False, False
         self._settle_timer = QTimer(self)
@@ -243,7 +250,7 @@ class MeasurementSection(QObject):
         return EditHistory(()) if self._document.state is None else self._document.state.history
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide, or the same with another scale."""
+        """Show another slide, or the same one with another scale."""
         self.flush()
         if self._tool:
             self._set_tool("")
@@ -255,36 +262,36 @@ class MeasurementSection(QObject):
             label_measures(layer, self._describe_measures())
 
     def find_ruler_line(self) -> SlideMeasurement | None:
-        """Return the line that is selected in the list, else the last one; None if no line was drawn."""
-        lines = [one for one in self.measures if one.kind == "line"]
+        """Return the line that is selected in the list, otherwise the last line; None if no line was drawn."""
+        lines = [measure for measure in self.measures if measure.kind == "line"]
         row = -1 if self._view is None else self._view.list.currentRow()
         if 0 <= row < len(self.measures) and self.measures[row].kind == "line":
             return self.measures[row]
         return lines[-1] if lines else None
 
     def restore_measures(self, measures: Measures, folder: Path) -> None:
-        """Show the measurements saved in a folder, and apply to them what was changed before they were found."""
+        """Show the measurements that are saved in a folder, with the edits that were made before they were found."""
         from napari_melanoma.slides.notes import merge_entries
 
         if self._slide is None:
             return
         identity, state = self._slide.identity, self._document.state
         self._end_shape()
-        now = merge_entries(self._unsaved.pop(identity, self.measures), self._get_drawn(), measures)
+        merged = merge_entries(self._unsaved.pop(identity, self.measures), self._get_drawn(), measures)
         if state is None or state.folder != folder:
             state = DocumentState(identity, EditHistory(measures), folder)
-        if now != state.history.current:
-            state = replace(state, history=state.history.push(now))
+        if merged != state.history.current:
+            state = replace(state, history=state.history.push(merged))
         self._document.add(state)
         self._draw()
 
-    def _record_saved(self) -> None:
-        """Record the measurements before a change that cannot be saved yet."""
+    def _record_unsaved(self) -> None:
+        """Record the measurements before the first edit that cannot be saved yet."""
         if self._slide is not None and self._context.location is None:
             self._unsaved.setdefault(self._slide.identity, self.measures)
 
     def _on_section_toggled(self, is_open: bool) -> None:
-        """Create the content when the section is first opened."""
+        """Create the widgets when the section is first opened."""
         if is_open and self._view is None:
             self._view = view = MeasureView()
             view.tool_requested.connect(self._set_tool)
@@ -307,8 +314,8 @@ class MeasurementSection(QObject):
         return found
 
     def _set_tool(self, kind: str) -> None:
-        """Activate a tool; empty deactivates it."""
-        slide, self._tool = self._slide, ""  # events in between are not changes of the tool
+        """Activate a tool, or deactivate it (empty)."""
+        slide, self._tool = self._slide, ""  # events until the end are not changes by the user
         if kind and slide is not None:
             layer = self._find_layer() or self._create_layer(slide)
             layer.visible = True
@@ -336,7 +343,7 @@ class MeasurementSection(QObject):
                 self._view.show_tool("")
 
     def _create_layer(self, slide: ViewerSlide) -> Shapes:
-        """Create the layer with all measurements."""
+        """Create the layer, and draw all measurements."""
         layer: Shapes = slide_layers.get_or_add_layer(
             self._viewer, slide, "measures", partial(create_measure_layer, slide.size, choose_color(slide))
         )
@@ -349,7 +356,7 @@ class MeasurementSection(QObject):
         return layer
 
     def _end_shape(self) -> None:
-        """End a shape that is unfinished: napari removes it if it has too few corners."""
+        """End an unfinished shape; napari removes it if it has too few corners."""
         layer = self._find_layer()
         if layer is not None and self._is_drawing:
             with layer.events.mode.blocker():
@@ -357,7 +364,7 @@ class MeasurementSection(QObject):
                 layer.mode = mode
 
     def _draw(self) -> None:
-        """Redraw all measurements, without a shape that is unfinished."""
+        """Redraw all measurements; an unfinished shape ends."""
         layer, slide = self._find_layer(), self._slide
         if slide is None:
             return
@@ -373,7 +380,7 @@ class MeasurementSection(QObject):
         from napari_melanoma.slides.notes import format_measurement
 
         size = None if self._slide is None else self._slide.info.pixel_size
-        return [format_measurement(one, size) for one in self.measures]
+        return [format_measurement(measure, size) for measure in self.measures]
 
     def _update_view(self) -> None:
         if self._view is not None:
@@ -409,34 +416,34 @@ class MeasurementSection(QObject):
         layer = self._find_layer()
         if layer is None or self._is_drawing or self._slide is None:
             return
-        now = read_measures(layer)
-        if now != self.measures:
-            self._edit(now)
-        if len(now) == len(layer.data):
+        measures = read_measures(layer)
+        if measures != self.measures:
+            self._edit(measures)
+        if len(measures) == len(layer.data):
             label_measures(layer, self._describe_measures())
         else:  # remove shapes without length, area or angle
             self._draw()
 
     def _get_drawn(self) -> Measures:
-        """Return the measurements with what was just drawn."""
+        """Return the measurements, with those that were just drawn and are not stored yet."""
         layer = self._find_layer() if self._settle_timer.isActive() and not self._is_drawing else None
         return self.measures if layer is None else read_measures(layer)
 
     def flush(self) -> None:
-        """Store what was just drawn, before another slide is displayed; an unfinished shape ends."""
+        """Store what was just drawn; an unfinished shape ends. Call this before another slide is displayed."""
         self._end_shape()
         if self._settle_timer.isActive():
             self._settle_timer.stop()
             self._read_layer()
 
     def _edit(self, measures: Measures) -> None:
-        self._record_saved()
+        self._record_unsaved()
         if self._slide is not None and self._document.state is None:
             self._document.add(DocumentState(self._slide.identity, EditHistory(())))
         self._document.apply_edit(lambda _: measures)
 
     def _step_history(self, way: HistoryStep) -> None:
-        self._record_saved()
+        self._record_unsaved()
         self._document.step_history(way)
         self._draw()
 
@@ -451,11 +458,11 @@ class MeasurementSection(QObject):
             zoom_to_box(self._viewer, self._slide, box)
 
 
-DEFAULT_UM_PER_PX = 0.5  # of a scan at 20x
+DEFAULT_UM_PER_PX = 0.5  # usual for a scan at 20x
 
 
 class SlideScalePanel(QFrame):
-    """Set the scale by micrometers per pixel, or by a line of known length.
+    """Set the scale by a number of micrometers per pixel, or by a line of known length.
 
     ``pixel_size_changed``: the ``PixelSize`` that the user set; None for that of the file.
     """
@@ -468,9 +475,9 @@ class SlideScalePanel(QFrame):
         named(self, "notice", "Scale").setToolTip("")
         self._viewer, self._settings = viewer, settings
         self._slide: ViewerSlide | None = None
-        self._number = _box("scale_number", "Micrometers per pixel", (0.01, 100.0), " µm/px", 4)
+        self._number = _create_number_box("scale_number", "Micrometers per pixel", (0.01, 100.0), " µm/px", 4)
         self._set_number = named(QPushButton("Set"), "scale_set", "Set the scale", "Use this pixel size")
-        self._length = _box("scale_length", "Length of the line", (0.1, 1e6), " µm", 1)
+        self._length = _create_number_box("scale_length", "Length of the line", (0.1, 1e6), " µm", 1)
         self._length.setValue(float(settings.get("slide/ruler_um", 1000.0)))
         self._set_line = named(
             QPushButton("Set by line"), "scale_ruler", "Set the scale by the line", "Use the last line"
@@ -496,23 +503,23 @@ class SlideScalePanel(QFrame):
         self._number.setValue(DEFAULT_UM_PER_PX if size is None else size.x_um)
         width = max(slide.size) / 400
 
-        def make() -> Shapes:
+        def create_layer() -> Shapes:
             return Shapes(ndim=2, edge_color="yellow", edge_width=width)
 
-        line = slide_layers.get_or_add_layer(self._viewer, slide, "ruler", make)
-        line.visible = True
-        line.current_edge_width, line.current_edge_color = width, "yellow"
-        self._viewer.layers.selection.active = line
-        line.mode = "add_line"
+        layer = slide_layers.get_or_add_layer(self._viewer, slide, "ruler", create_layer)
+        layer.visible = True
+        layer.current_edge_width, layer.current_edge_color = width, "yellow"
+        self._viewer.layers.selection.active = layer
+        layer.mode = "add_line"
         self.show()
 
     def stop(self) -> None:
         """Deactivate the line tool; a drawn line stays."""
-        line = None if self._slide is None else slide_layers.find_layer(self._viewer, self._slide, "ruler")
-        if line is not None:
-            line.mode = "pan_zoom"
-            if not len(line.data):
-                self._viewer.layers.remove(line)
+        layer = None if self._slide is None else slide_layers.find_layer(self._viewer, self._slide, "ruler")
+        if layer is not None:
+            layer.mode = "pan_zoom"
+            if not len(layer.data):
+                self._viewer.layers.remove(layer)
         self._slide = None
         self.hide()
 
@@ -521,11 +528,11 @@ class SlideScalePanel(QFrame):
 
     def _on_line(self) -> None:
         slide = self._slide
-        line = None if slide is None else slide_layers.find_layer(self._viewer, slide, "ruler")
+        layer = None if slide is None else slide_layers.find_layer(self._viewer, slide, "ruler")
         try:
-            if slide is None or line is None or not len(line.data):
+            if slide is None or layer is None or not len(layer.data):
                 raise ScaleMissing("there is no line yet: draw one over a known length, then set the scale.")
-            start, *_, end = line.data[-1]
+            start, *_, end = layer.data[-1]
             size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), self._length.value() / 1000)
         except MelanomaError as error:
             self.failed.emit(error)
@@ -534,7 +541,9 @@ class SlideScalePanel(QFrame):
         self.pixel_size_changed.emit(size)
 
 
-def _box(name: str, accessible_name: str, limits: tuple[float, float], suffix: str, decimals: int) -> QDoubleSpinBox:
+def _create_number_box(
+    name: str, accessible_name: str, limits: tuple[float, float], suffix: str, decimals: int
+) -> QDoubleSpinBox:
     box = named(QDoubleSpinBox(), name, accessible_name)
     box.setDecimals(decimals)
     box.setRange(*limits)

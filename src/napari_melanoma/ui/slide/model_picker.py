@@ -15,39 +15,42 @@ from napari_melanoma.ui.widgets.style import ThemedIcons
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
-OTHER = "other"
+OTHER = "other"  # data of the last entry
 OTHER_MODEL_PROMPT = (
     "Name of a published network, such as timm:resnet18 or uni, or folder of a bundle.\n"
     "Networks without classes output a feature vector for each tile, and no heatmap.\n"
     "Weights are loaded from this computer; nothing is downloaded."
 )
-ENCODER = (
+ENCODER_CARD = (
     "**{name}** is a published network that is not part of this program. It outputs a feature vector for each tile, "
     "``embedding`` in ``result.zarr``. Its weights must be on this computer; check their license first."
 )
 
 
 class ExtensibleModelPicker(ModelPicker):
-    """Combo box of installed models, with a last entry for any other one."""
+    """Combo box of installed models, with a last entry to select any other model.
 
-    other_texts = ("another model ...", "none installed: enter one")  # last entry; only entry
+    Subclasses define which models are listed, and the dialog of the last entry.
+    """
+
+    other_texts = ("another model ...", "none installed: enter one")  # text of the last entry; if it is the only one
 
     def __init__(self, icons: ThemedIcons) -> None:
         self._last_model = ""
         super().__init__(icons)
 
     def list_installed(self) -> Sequence[BundleInfo]:
-        """List the models to choose from."""
+        """Return the installed models, from which ``accepts`` selects."""
         from napari_melanoma.models.registry import list_bundles
 
         return list_bundles()
 
     def accepts(self, bundle: BundleInfo) -> bool:
-        """Return whether an installed model is listed."""
+        """Return whether a model can be selected."""
         raise NotImplementedError
 
     def find_accepted(self, name: str) -> BundleInfo | None:
-        """Find an installed model by its name or path; None if there is none, or if it is not accepted."""
+        """Find a model by its name or path; None if it is not installed or not accepted."""
         from napari_melanoma.models.registry import find_bundle
 
         try:
@@ -87,11 +90,11 @@ class ExtensibleModelPicker(ModelPicker):
         """List the installed models."""
         if self.combo.findData(OTHER) < 0:
             self.combo.addItem("", OTHER)
-        for position, bundle in enumerate(one for one in self.list_installed() if self.accepts(one)):
+        for position, bundle in enumerate(filter(self.accepts, self.list_installed())):
             if self.combo.findData(bundle.name) < 0:
                 self.combo.insertItem(min(position, self.combo.count() - 1), bundle.name, bundle.name)
-            found = self.combo.findData(bundle.name)
-            self.combo.setItemData(found, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
+            index = self.combo.findData(bundle.name)
+            self.combo.setItemData(index, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         last = self.combo.count() - 1
         self.combo.setItemText(last, self.other_texts[0] if last else self.other_texts[1])
         if self.model:
@@ -116,14 +119,14 @@ class ExtensibleModelPicker(ModelPicker):
 
 
 class SlideModelPicker(ExtensibleModelPicker):
-    """Combo box of slide models, with a last entry for any other one."""
+    """Combo box of slide models, with a last entry for published networks and other bundles."""
 
     object_names = ("slide_model", "slide_model_card")
     accessible_names = ("Slide model", "Card of the slide model")
     tip = "Model that predicts each tile"
 
     def ensure_listed(self) -> None:
-        """List the models, and select the one that was selected before, else the default."""
+        """List the models, and select the default one unless another one is selected."""
         from napari_melanoma.models import DEFAULT_TILE_MODEL
 
         if not self._is_listed:
@@ -155,6 +158,6 @@ class SlideModelPicker(ExtensibleModelPicker):
     def show_missing_card(self, error: MelanomaError) -> None:
         """Describe a published network, which has no model card."""
         if ":" in self.model or ("/" not in self.model and self.model):
-            show_model_card(self.window(), self.model, ENCODER.format(name=self.model))
+            show_model_card(self.window(), self.model, ENCODER_CARD.format(name=self.model))
         else:
             super().show_missing_card(error)

@@ -1,4 +1,4 @@
-"""Navigate on the displayed slide: overview, position, bookmarks, scale bar, magnification and rotation."""
+"""Navigation on the displayed slide: overview, position, bookmarks, scale bar, magnification and rotation."""
 
 from __future__ import annotations
 
@@ -47,13 +47,14 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
-OVERVIEW_PX, FOLLOW_MS = 640, 30
+OVERVIEW_PX = 640  # longer side of the picture in the overview
+FOLLOW_MS = 30  # interval at which the shown position follows the camera
 NOT_IN_VIEW = "The slide is not in view. Select it in the list of slides first."
-TILE_VIEWS = 4.0  # width of the view in tiles after going to one
+TILES_IN_VIEW = 4.0  # width of the view, in tiles, that is centered on a tile
 
 
 class SlideNavigation(QObject):
-    """Synchronize overview and position with the camera, and move the camera."""
+    """Show the position of the camera in the overview and as numbers, and move the camera."""
 
     failed = Signal(object)
 
@@ -98,7 +99,7 @@ class SlideNavigation(QObject):
             self._timer.start()
 
     def update_scale(self, slide: ViewerSlide) -> None:
-        """Update after a change of the slide's scale."""
+        """Update position and overview after a change of the slide's scale."""
         self._slide = slide
         self._panel.set_has_scale(slide.info.pixel_size is not None)
         self.update_rotation()
@@ -152,12 +153,12 @@ class SlideNavigation(QObject):
             self._position_error = str(error)
             self._context.status.show_message(self._position_error)
             return
-        if self._context.status.text == self._position_error:  # about the position that was entered before
+        if self._context.status.text == self._position_error:  # the message is about an earlier input
             self._context.status.show_message("")
         window = self._context.main_window
         canvas = None if window is None else camera.find_canvas(window)
         if canvas is not None:
-            canvas.setFocus()  # the next keys move the view, as they do after a click on a lesion
+            canvas.setFocus()  # so that the next keys move the view, as after a click on a lesion
 
     def show_bookmark(self, bookmark: Bookmark) -> None:
         """Show a bookmarked view."""
@@ -167,37 +168,38 @@ class SlideNavigation(QObject):
     def show_tile(self, tile: SuspiciousTile) -> None:
         """Center the view on a tile."""
         if self._slide is not None:
-            center_view(self._viewer, self._slide, (tile.row, tile.column), TILE_VIEWS * tile.width_px)
+            center_view(self._viewer, self._slide, (tile.row, tile.column), TILES_IN_VIEW * tile.width_px)
 
     def _on_scale_bar_toggled(self, on: bool) -> None:
         self._context.settings.set("slide/scale_bar", on)
         self.update_scale_bar()
 
     def update_scale_bar(self) -> None:
-        """Show or hide the scale bar; napari needs long to create the first one."""
+        """Show or hide the scale bar. The first call takes long, because napari creates the scale bar then."""
         on = self._panel.shows_scale_bar
         camera.get_scale_bar(self._viewer).visible = on and self._slide is not None
 
-    def _on_thumbnail(self, thumbnail: tuple[str, QImage]) -> None:
-        if self._slide is not None and thumbnail[0] == self._slide.identity:
-            self._overview.show_picture(thumbnail[1])
+    def _on_thumbnail(self, result: tuple[str, QImage]) -> None:
+        identity, thumbnail = result
+        if self._slide is not None and identity == self._slide.identity:
+            self._overview.show_picture(thumbnail)
 
 
 def _read_thumbnail(slide: TiledSlide, identity: str, run: RunContext) -> tuple[str, QImage]:
-    """Read a thumbnail of the slide; damaged parts are marked as in the viewer."""
+    """Read a thumbnail of a slide, in which damaged parts are marked; returned with the slide's identity."""
     from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
     return identity, to_qimage(slide.thumbnail_around_damage(OVERVIEW_PX)[0])
 
 
 class LayerRefresher(QObject):
-    """Refresh layers in the GUI thread when a worker thread reports that exact pixels are available."""
+    """Refresh layers in the GUI thread when a worker thread has loaded exact pixels."""
 
     _refresh_requested = Signal()
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         super().__init__()
-        # Docks get short-lived proxies of layers: keep the layers themselves.
+        # Docks get short-lived proxies of layers: reference the layers themselves
         self._layers = [ref(getattr(layer, "__wrapped__", layer)) for layer in layers]
         self._refresh_requested.connect(self._refresh_layers, Qt.ConnectionType.QueuedConnection)
 
@@ -206,7 +208,7 @@ class LayerRefresher(QObject):
         self._refresh_requested.emit()
 
     def _refresh_layers(self) -> None:
-        """Reload the layers; napari keeps the coarsest level as first read until the data is set."""
+        """Reload the layers; setting their data makes napari read the coarsest level again."""
         for layer in filter(None, (reference() for reference in self._layers)):
             layer.data = layer.data
             layer.refresh()
@@ -219,11 +221,14 @@ def refresh_when_loaded(slide: TiledSlide, layers: Sequence[Layer]) -> None:
     refresher.request_refresh()  # exact pixels may have arrived while the layers were created
 
 
-MAX_ROWS = 5
+MAX_ROWS = 5  # visible bookmarks
 
 
 class NavigationPanel(QWidget):
-    """Scale bar, position, and list of bookmarks: click to go there, F2 to rename, Delete to remove."""
+    """Scale bar, position, and list of bookmarks: click to go there, F2 to rename, Delete to remove.
+
+    ``position_entered``: the text. ``bookmark_activated``: the ``Bookmark``. ``bookmark_requested``: for the view.
+    """
 
     position_entered = Signal(str)
     bookmark_activated = Signal(object)
@@ -263,11 +268,11 @@ class NavigationPanel(QWidget):
 
     @property
     def shows_scale_bar(self) -> bool:
-        """Whether a scale bar is shown if there is a scale."""
+        """Whether the user wants a scale bar, which is shown if the slide has a scale."""
         return self._shows_scale_bar
 
     def set_has_scale(self, has_scale: bool) -> None:
-        """Enable what requires a scale, or show why it is disabled."""
+        """Enable the controls that require a scale, or show why they are disabled."""
         self._has_scale = has_scale
         self.position_field.setPlaceholderText("go to x, y mm" if has_scale else "go to x, y px")
         self.position_field.setToolTip(
@@ -304,9 +309,9 @@ class NavigationPanel(QWidget):
         self.list.setFixedHeight(min(len(bookmarks), MAX_ROWS) * height + (6 if bookmarks else 0))
 
     def add(self, bookmark: Bookmark) -> None:
-        """Add a bookmark with a unique name."""
-        names = {one.name for one in self._bookmarks}
-        number = next(count for count in range(1, len(names) + 2) if f"{bookmark.name} {count}" not in names)
+        """Add a bookmark; a number makes its name unique."""
+        names = {other.name for other in self._bookmarks}
+        number = next(number for number in range(1, len(names) + 2) if f"{bookmark.name} {number}" not in names)
         self.show_bookmarks((*self._bookmarks, replace(bookmark, name=f"{bookmark.name} {number}")))
         self.list.setCurrentRow(self.list.count() - 1)
         self.bookmarks_edited.emit()
@@ -354,11 +359,11 @@ class NavigationPanel(QWidget):
         self.bookmarks_edited.emit()
 
 
-UM_AT_1X = 10.0  # per screen pixel at 1x; a 20x scan has 0.5 µm per pixel
+UM_AT_1X = 10.0  # micrometers per screen pixel at 1x; a 20x scan has 0.5 µm per pixel
 STEPS = (1, 2, 4, 5, 10, 20, 40)
-TOLERANCE = 0.02  # relative: closer than this, the view counts as having a magnification
+TOLERANCE = 0.02  # relative difference below which the view has the magnification of a button
 SCANNER_TOLERANCE = 1.1  # scanners report 40x for 0.23 to 0.27 µm per pixel
-ZOOM_FOLLOW_MS = 50
+ZOOM_FOLLOW_MS = 50  # interval at which the shown magnification follows the camera
 NO_SCALE = "Magnification requires the pixel size: set the scale with the ruler button at the top"
 
 
@@ -405,7 +410,7 @@ class MagnificationButtons(QWidget):
 
 
 def find_magnification_blocker(magnification: float, native: float | None) -> str:
-    """Return why a slide cannot be magnified so much; empty if it can.
+    """Return why a slide cannot be shown at a magnification; empty if it can.
 
     ``native``: magnification at which a pixel of the slide fills one of the screen; None without a scale.
     """
@@ -415,7 +420,7 @@ def find_magnification_blocker(magnification: float, native: float | None) -> st
 
 
 class MagnificationController(QObject):
-    """Synchronize the buttons with the camera, and zoom."""
+    """Show the magnification of the view, and change it on request."""
 
     def __init__(self, context: SlideContext, buttons: MagnificationButtons) -> None:
         super().__init__(context)
@@ -437,7 +442,7 @@ class MagnificationController(QObject):
         self.update_magnification()
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide, or the same with another scale."""
+        """Show another slide, or the same one with another scale."""
         self._slide = slide
         for buttons in self._buttons:
             buttons.show_native(self._native)
@@ -451,9 +456,9 @@ class MagnificationController(QObject):
 
     def update_magnification(self) -> None:
         """Show the current magnification of the view."""
-        scaled = self._slide is not None and self._slide.info.pixel_size is not None
+        has_scale = self._slide is not None and self._slide.info.pixel_size is not None
         for buttons in self._buttons:
-            buttons.show_magnification(self._get_zoom() * UM_AT_1X if scaled else None)
+            buttons.show_magnification(self._get_zoom() * UM_AT_1X if has_scale else None)
 
     def _on_zoom(self, event: object = None) -> None:
         if not self._timer.isActive():
@@ -481,7 +486,7 @@ class MagnificationController(QObject):
         self.update_magnification()
 
 
-QUARTER, FULL = 90.0, 360.0
+QUARTER_TURN, FULL_TURN = 90.0, 360.0  # degrees
 
 
 class RotationControls(QWidget):
@@ -508,8 +513,8 @@ class RotationControls(QWidget):
         for widget in (QLabel("rotate"), left, right, self.angle):
             layout.addWidget(widget)
         layout.addStretch(1)
-        left.clicked.connect(lambda: self.angle_requested.emit(self.angle.value() - QUARTER))
-        right.clicked.connect(lambda: self.angle_requested.emit(self.angle.value() + QUARTER))
+        left.clicked.connect(lambda: self.angle_requested.emit(self.angle.value() - QUARTER_TURN))
+        right.clicked.connect(lambda: self.angle_requested.emit(self.angle.value() + QUARTER_TURN))
         self.angle.valueChanged.connect(self.angle_requested)
 
     def show_angle(self, angle: float) -> None:
@@ -520,7 +525,10 @@ class RotationControls(QWidget):
 
 
 class RotationController(QObject):
-    """Rotate the displayed slide; a view of the whole slide is fitted again, of another view the center stays."""
+    """Rotate the displayed slide about the center of the view; a view of the whole slide is fitted again.
+
+    ``rotated``: the user changed the angle, which is then saved. ``view_changed``: the slide was rotated.
+    """
 
     rotated = Signal()
     view_changed = Signal()
@@ -536,7 +544,7 @@ class RotationController(QObject):
         self._controls.setEnabled(slide is not None)
 
     def restore_angle(self, angle: float) -> None:
-        """Rotate the slide as it was saved, by an angle in degrees clockwise."""
+        """Rotate the slide to its saved angle, in degrees clockwise."""
         slide = self._context.slide
         if slide is not None and slide.angle != angle:
             self._rotate(slide, angle)
@@ -561,13 +569,13 @@ class RotationController(QObject):
 
 
 def normalize_angle(angle: float) -> float:
-    """Return an angle in degrees as one above -180 and up to 180."""
-    return FULL / 2 - (FULL / 2 - angle) % FULL
+    """Return the same angle in degrees, above -180 and up to 180."""
+    return FULL_TURN / 2 - (FULL_TURN / 2 - angle) % FULL_TURN
 
 
 NUMBER = r"[-+]?\d+(?:\.\d*)?|[-+]?\.\d+"
 POSITION_PATTERN = re.compile(rf"^\s*({NUMBER})\s*(?:,|;|\s|x)\s*({NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
-DECIMAL_COMMA_NUMBER = r"[-+]?\d+(?:[.,]\d+)?"  # as in 3,2 1,08: a comma alone then separates no numbers
+DECIMAL_COMMA_NUMBER = r"[-+]?\d+(?:[.,]\d+)?"  # as in "3,2 1,08", where a comma without a space is no separator
 DECIMAL_COMMA_PATTERN = re.compile(
     rf"^\s*({DECIMAL_COMMA_NUMBER})(?:\s*;\s*|,\s+|\s+)({DECIMAL_COMMA_NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE
 )
@@ -579,15 +587,15 @@ def parse_position(slide: ViewerSlide, text: str) -> tuple[float, float]:
     ``text``: ``x, y`` with ``mm`` (the default if the slide has a scale), ``um`` or ``px``; with decimal commas ``x;
     y``. Returns (row, column) in pixels of the finest level.
     """
-    found = POSITION_PATTERN.match(text) or DECIMAL_COMMA_PATTERN.match(text)
-    if found is None:
-        how = "mm, or in pixels: 1200, 3400 px" if slide.info.pixel_size is not None else "pixels: 1200, 3400"
-        raise InputError(f"'{text.strip()}' is not a position on the slide. Enter x, y in {how}.")
-    x, y, unit = float(found[1].replace(",", ".")), float(found[2].replace(",", ".")), found[3].lower()
-    scaled = slide.info.pixel_size is not None
-    unit = unit or ("mm" if scaled else "px")
+    match = POSITION_PATTERN.match(text) or DECIMAL_COMMA_PATTERN.match(text)
+    has_scale = slide.info.pixel_size is not None
+    if match is None:
+        example = "mm, or in pixels: 1200, 3400 px" if has_scale else "pixels: 1200, 3400"
+        raise InputError(f"'{text.strip()}' is not a position on the slide. Enter x, y in {example}.")
+    x, y, unit = float(match[1].replace(",", ".")), float(match[2].replace(",", ".")), match[3].lower()
+    unit = unit or ("mm" if has_scale else "px")
     if unit != "px":
-        if not scaled:
+        if not has_scale:
             raise InputError(f"this slide has no scale. Enter pixels, such as {x:g}, {y:g} px, or set the scale.")
         factor = 1000.0 if unit == "mm" else 1.0
         y, x = y * factor / slide.pixel_um[0], x * factor / slide.pixel_um[1]
