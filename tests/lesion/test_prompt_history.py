@@ -72,22 +72,22 @@ def test_only_the_current_lesion_changes_and_lesions_do_not_touch(two):
     wider = rectangle(5, 0, 30, 60)
     changed = two.set_mask(wider)
     assert (changed.labels[LEFT] == 1).all()
-    assert not changed.own[9:21, 4:16].any(), "a pixel remains between lesions, also at corners"
-    assert changed.own[25, 30]
+    assert not changed.current_pixels[9:21, 4:16].any(), "a pixel remains between lesions, also at corners"
+    assert changed.current_pixels[25, 30]
     assert np.array_equal(changed.set_mask(RIGHT).labels, two.labels)
 
 
 def test_the_first_click_corrects_the_part_of_a_predicted_mask_that_it_is_in():
-    state = PromptHistory().state_of(LEFT | RIGHT)
+    state = PromptHistory().restore_state(LEFT | RIGHT)
     assert set(np.unique(state.labels)) == {0, OTHER}
     corrected = state.add_prompt(exclude(15, 45))
-    assert np.array_equal(corrected.own, RIGHT)
-    assert np.array_equal(corrected.others, LEFT)
+    assert np.array_equal(corrected.current_pixels, RIGHT)
+    assert np.array_equal(corrected.other_pixels, LEFT)
     nearest = state.add_prompt(click(15, 22))
-    assert np.array_equal(nearest.own, LEFT)
+    assert np.array_equal(nearest.current_pixels, LEFT)
     new = state.add_prompt(click(15, 22), is_new=True)
-    assert not new.own.any()
-    assert np.array_equal(new.others, LEFT | RIGHT)
+    assert not new.current_pixels.any()
+    assert np.array_equal(new.other_pixels, LEFT | RIGHT)
 
 
 def test_undo_restores_prompts_and_redo_does_too(two):
@@ -95,10 +95,10 @@ def test_undo_restores_prompts_and_redo_does_too(two):
     first = PromptState(np.zeros(SHAPE, np.uint8)).add_prompt(click(15, 10)).set_mask(LEFT)
     history.add(first)
     history.add(two)
-    undone = history.state_of(LEFT)
+    undone = history.restore_state(LEFT)
     assert len(undone.lesions) == 1
     assert undone.locked is None
-    redone = history.state_of(LEFT | RIGHT)
+    redone = history.restore_state(LEFT | RIGHT)
     assert np.array_equal(redone.labels, two.labels)
     assert redone.lesions == two.lesions
 
@@ -107,7 +107,7 @@ def test_pixels_painted_after_a_prompt_are_locked_and_belong_to_its_lesion(two):
     history = PromptHistory()
     history.current = history.add(two)
     painted = (LEFT | RIGHT | rectangle(8, 5, 10, 15) | rectangle(30, 30, 34, 34)) & ~rectangle(10, 40, 12, 50)
-    state = history.state_of(painted)
+    state = history.restore_state(painted)
     assert (state.labels[8:20, 5:15] == 1).all()
     assert (state.labels[30:34, 30:34] == OTHER).all()
     after = state.add_prompt(click(15, 42)).set_mask(RIGHT)
@@ -119,8 +119,8 @@ def test_a_new_analysis_discards_prompts(two):
     history = PromptHistory()
     history.current = history.add(two)
     other = rectangle(10, 5, 30, 25)
-    assert history.state_of(other).locked is not None, "edited by hand"
-    predicted = history.state_of(other, predicted=other)
+    assert history.restore_state(other).locked is not None, "edited by hand"
+    predicted = history.restore_state(other, predicted=other)
     assert predicted.locked is None
     assert not predicted.lesions
 
@@ -129,7 +129,7 @@ def test_proposals_leave_known_lesions_and_are_removed_by_a_click(two):
     third = rectangle(28, 20, 36, 30)
     state = two.propose([LEFT, third], [click(15, 10), click(30, 25)])
     assert len(state.lesions) == 3
-    assert np.array_equal(state.own, third)
+    assert np.array_equal(state.current_pixels, third)
     removed = state.add_prompt(exclude(30, 25))
     assert not removed.mask[third].any()
     assert removed.lesions[2] == PromptOptions()
@@ -148,11 +148,11 @@ def test_an_edit_after_undo_is_compared_with_the_mask_that_undo_restored(two):
     first = PromptState(np.zeros(SHAPE, np.uint8)).add_prompt(click(15, 10)).set_mask(LEFT)
     before = history.add(first)
     history.current = history.add(two)
-    assert history.follow(before.digest) == before
+    assert history.set_current(before.digest) == before
     painted = LEFT.copy()
     painted[20, 5] = True
-    assert history.follow("of an edited mask") is None
-    state = history.state_of(painted)
+    assert history.set_current("of an edited mask") is None
+    state = history.restore_state(painted)
     assert state.lesions == first.lesions, "the prompt that was undone is not back"
     assert state.locked.sum() == 1
 

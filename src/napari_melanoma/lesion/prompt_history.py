@@ -86,14 +86,14 @@ class PromptState:
         return self.labels > 0
 
     @property
-    def own(self) -> NDArray[np.bool_]:
+    def current_pixels(self) -> NDArray[np.bool_]:
         """The pixels of the current lesion, bool (row, column)."""
         return self.labels == self.current + 1
 
     @property
-    def others(self) -> NDArray[np.bool_]:
+    def other_pixels(self) -> NDArray[np.bool_]:
         """The pixels of all other lesions, bool (row, column)."""
-        return self.mask & ~self.own
+        return self.mask & ~self.current_pixels
 
     def add_prompt(self, prompt: PromptOptions, *, is_new: bool = False) -> PromptState:
         """Add a prompt to the lesion that it refers to, which becomes the current one.
@@ -144,7 +144,7 @@ class PromptState:
 
         ``mask``: bool (row, column). Pixels of other lesions, pixels beside them and locked pixels stay unchanged.
         """
-        others = self.others
+        others = self.other_pixels
         labels = np.where(others, self.labels, np.uint8(0))
         box = bounding_box(mask)
         if box is not None:
@@ -273,7 +273,7 @@ class PromptHistory:
     steps: list[PromptStep] = field(default_factory=list)
     current: PromptStep | None = None
 
-    def follow(self, digest: str) -> PromptStep | None:
+    def set_current(self, digest: str) -> PromptStep | None:
         """Make the state of the shown mask the current one.
 
         ``digest``: that of the mask. Returns the state; None if the mask has no state, as after an edit by hand, which
@@ -283,7 +283,7 @@ class PromptHistory:
         self.current = step or self.current
         return step
 
-    def state_of(self, mask: NDArray[np.bool_], predicted: NDArray[np.bool_] | None = None) -> PromptState:
+    def restore_state(self, mask: NDArray[np.bool_], predicted: NDArray[np.bool_] | None = None) -> PromptState:
         """Return the state of a mask, in which pixels that were edited since the current state are locked.
 
         ``mask``: bool (row, column), the shown mask. ``predicted``: the mask of the last analysis. If both are equal,

@@ -314,7 +314,7 @@ class PromptController(QObject):
         """Show the prompts and hypotheses of the current mask, also of one that undo restored."""
         photograph, lesion = self._photographs.get(identity), self._controller.store.lesions.get(identity)
         image = self._controller.store.image(identity)
-        step = None if photograph is None or lesion is None else photograph.history.follow(lesion.mask_digest)
+        step = None if photograph is None or lesion is None else photograph.history.set_current(lesion.mask_digest)
         if step is not None and image is not None:
             layers.show_prompts(self._viewer, image, step.prompted)
         if identity == str(self._controls.picker.identity):
@@ -417,9 +417,9 @@ def prepare_prompt(
     if prompts == PromptOptions():
         return PreparedPrompt(before, *kind, state, "", {}, out, rest)
     arguments["options"] = prompts.model_dump(mode="json")
-    own = state.own
+    own = state.current_pixels
     given = Prompts(
-        strokes=None if current.strokes is None else strokes_beside(current.strokes, state.others),
+        strokes=None if current.strokes is None else strokes_beside(current.strokes, state.other_pixels),
         previous=own if own.any() else None,
     )
     for name, array in (("strokes", given.strokes), ("previous", given.previous)):
@@ -446,14 +446,14 @@ def prepare_encoding(
 def find_state(history: PromptHistory, mask: NDArray[np.bool_], known: AnalyzedLesion | None) -> PromptState:
     """Return the state of a mask, bool (row, column), which may have been edited, analyzed again or recovered."""
     if known is None:
-        return history.state_of(mask)
+        return history.restore_state(mask)
     record = known.result.prompt_record
     if history.current is None and record is not None:
         state = PromptState.from_record(record, mask)
         return replace(state, locked=mask != _predicted_mask(known)) if record.by_hand else state
     if not known.corrected:
-        return history.state_of(mask, mask)
-    return history.state_of(mask, _predicted_mask(known) if history.current is None else None)
+        return history.restore_state(mask, mask)
+    return history.restore_state(mask, _predicted_mask(known) if history.current is None else None)
 
 
 def _predicted_mask(known: AnalyzedLesion) -> NDArray[np.bool_]:
@@ -548,7 +548,7 @@ def change_mask(
     been edited since the state was prepared.
     """
     mask, history = current != 0, prompted.history
-    state = history.state_of(mask) if prepared is None else prepared.state.edit(prepared.before, mask)
+    state = history.restore_state(mask) if prepared is None else prepared.state.edit(prepared.before, mask)
     changed = answer.change(state)
     history.add(changed, answer.number, answer.chosen)
     record = changed.to_record(prompted.model, by_hand=known.corrected_by_hand)
