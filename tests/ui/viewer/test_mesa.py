@@ -19,7 +19,7 @@ PATCHED = [(GlirShader, "set_data"), (GlirProgram, "create"), (GlirProgram, "lin
 @pytest.fixture
 def before(monkeypatch):
     """Restore vispy's own handling of programs afterwards."""
-    ways = (mesa._compile, mesa._new, mesa._link_new, lambda program: None)
+    ways = (mesa._vispy_set_data, mesa._vispy_create, mesa._vispy_link, lambda program: None)
     for (owner, name), way in zip(PATCHED, ways, strict=True):
         monkeypatch.setattr(owner, name, way)
 
@@ -28,13 +28,13 @@ def before(monkeypatch):
 def linked(monkeypatch, before):
     """Programs that are linked again."""
     found = []
-    link = mesa._link_new
+    link = mesa._vispy_link
 
     def counted(program):
         found.append(program)
         link(program)
 
-    monkeypatch.setattr(mesa, "_link_new", counted)
+    monkeypatch.setattr(mesa, "_vispy_link", counted)
     return found
 
 

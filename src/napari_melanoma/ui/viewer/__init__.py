@@ -1,1 +1,1 @@
-"""napari's layers, camera, keyboard shortcuts and window layout."""
+"""Access to napari's viewer: layers of photographs and slides, camera, keyboard shortcuts and window layout."""

@@ -1,4 +1,4 @@
-"""Conversions between napari's camera and positions on a slide."""
+"""napari's camera: the view of a slide, movements of the view, and the window's canvas."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def get_camera(viewer: Viewer) -> Any:  # noqa: ANN401 - its class depends on na
 
 
 def get_zoom(viewer: Viewer) -> float:
-    """Return the screen pixels for each unit of the viewer; never 0."""
+    """Return the number of canvas pixels for each unit of the viewer; never 0."""
     return max(float(get_camera(viewer).zoom), 1e-12)
 
 
@@ -50,8 +50,8 @@ def shows_whole_slide(view: ViewRectangle, size: tuple[int, int]) -> bool:
     ``size``: height and width of the slide, in pixels of the finest level.
     """
     border = WHOLE_BORDER * max(size)
-    ends = (view.top + view.height, size[0]), (view.left + view.width, size[1])
-    return max(view.top, view.left) <= border and all(end >= whole - border for end, whole in ends)
+    bottom, right = view.top + view.height, view.left + view.width
+    return max(view.top, view.left) <= border and bottom >= size[0] - border and right >= size[1] - border
 
 
 def get_extent(viewer: Viewer) -> tuple[float, float]:
@@ -67,17 +67,15 @@ def get_visible_region(viewer: Viewer, slide: ViewerSlide) -> ViewRectangle:
     """
     camera = get_camera(viewer)
     row, column = slide.to_slide((float(camera.center[-2]), float(camera.center[-1])))
-    across, along = abs(math.cos(math.radians(slide.angle))), abs(math.sin(math.radians(slide.angle)))
-    tall, wide = get_extent(viewer)
-    height, width = (
-        (tall * across + wide * along) / slide.pixel_um[0],
-        (wide * across + tall * along) / slide.pixel_um[1],
-    )
+    cosine, sine = abs(math.cos(math.radians(slide.angle))), abs(math.sin(math.radians(slide.angle)))
+    view_height, view_width = get_extent(viewer)
+    height = (view_height * cosine + view_width * sine) / slide.pixel_um[0]
+    width = (view_width * cosine + view_height * sine) / slide.pixel_um[1]
     return ViewRectangle(row - height / 2, column - width / 2, height, width)
 
 
 def get_view_width(viewer: Viewer, slide: ViewerSlide) -> float:
-    """Return the width of the canvas in pixels of the finest level, as ``view_memory.center_view`` takes it."""
+    """Return the width of the view in pixels of the finest level, the unit of ``view_memory.center_view``."""
     return get_extent(viewer)[1] / slide.pixel_um[1]
 
 
@@ -90,17 +88,18 @@ def pan_view(viewer: Viewer, rows: float, columns: float) -> None:
 
 
 def zoom_about(viewer: Viewer, factor: float, point: tuple[float, float]) -> None:
-    """Zoom by a factor; what is at a point of the canvas stays there.
+    """Zoom by a factor about a point of the canvas, at which the image stays in place.
 
     ``point``: (row, column) in pixels of the canvas.
     """
     camera = get_camera(viewer)
-    before, old_zoom = tuple(camera.center), float(camera.zoom)
+    center, old_zoom = tuple(camera.center), float(camera.zoom)
     rows, columns = (
-        (at - side / 2) / old_zoom * (1 - 1 / factor) for at, side in zip(point, viewer.canvas.size, strict=True)
+        (position - side / 2) / old_zoom * (1 - 1 / factor)
+        for position, side in zip(point, viewer.canvas.size, strict=True)
     )
     camera.zoom = old_zoom * factor
-    camera.center = (*before[:-2], before[-2] + rows, before[-1] + columns)
+    camera.center = (*center[:-2], center[-2] + rows, center[-1] + columns)
 
 
 def center_on_canvas(viewer: Viewer, point: tuple[float, float]) -> None:
@@ -108,7 +107,7 @@ def center_on_canvas(viewer: Viewer, point: tuple[float, float]) -> None:
 
     ``point``: (row, column) in pixels of the canvas.
     """
-    rows, columns = (at / side - 0.5 for at, side in zip(point, viewer.canvas.size, strict=True))
+    rows, columns = (position / side - 0.5 for position, side in zip(point, viewer.canvas.size, strict=True))
     pan_view(viewer, rows, columns)
 
 
@@ -126,14 +125,14 @@ def find_canvas(window: QMainWindow) -> QWidget | None:
     from qtpy.QtOpenGLWidgets import QOpenGLWidget
 
     central = window.centralWidget()
-    found: QWidget | None = None if central is None else central.findChild(QOpenGLWidget)
-    return found
+    canvas: QWidget | None = None if central is None else central.findChild(QOpenGLWidget)
+    return canvas
 
 
 def format_position(slide: ViewerSlide, point: tuple[float, float]) -> str:
-    """Format the position of a point as x, y.
+    """Format the position of a point as x, y, such as ``3.214, 1.080 mm``; in pixels if the slide has no scale.
 
-    ``point``: (row, column) in pixels of the finest level. Returns ``3.214, 1.080 mm``; in pixels without a scale.
+    ``point``: (row, column) in pixels of the finest level.
     """
     if slide.info.pixel_size is None:
         return f"{point[1]:.0f}, {point[0]:.0f} px"

@@ -1,4 +1,4 @@
-"""The layout of this package's docks in napari's window."""
+"""The layout of this package's docks in napari's window, and how they are opened without delay."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.widgets.style import Connections
 
-MIN_WIDTH_PX = 340  # every dock works at this width and is never narrower
-MIN_HEIGHT_PX = 140  # less than a dock needs: docks stacked for a moment would otherwise enlarge the window
+MIN_WIDTH_PX = 340  # of a dock; all docks can be used at this width
+MIN_HEIGHT_PX = 140  # of a dock; less than it needs, as docks that are stacked for a moment would enlarge the window
 TWO_COLUMNS_PX = 1500  # a window this wide has room for a photograph and two docks side by side
 MIN_CANVAS_PX = 400  # width that a second column of docks leaves for the canvas
 # The Lesion dock is used together with the Review dock or the Case dock.
 SIDE_BY_SIDE_DOCKS = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
-# Areas from which a dock is placed below the image: napari's default, and where the user left it.
+# A dock with a bottom height is placed below the image if it is opened in one of these areas: napari's default area,
+# and the area below the image, where the user left it.
 BELOW_FROM = (Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea)
-DEFER_DELAY_MS = 60  # after this time an opened dock has been drawn
-PLUGIN, LESION_DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
+DEFER_DELAY_MS = 60  # time until an opened dock has been drawn
+PLUGIN, LESION_DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"  # names in the manifest
 
 
 class DockPlacement(QObject):
@@ -40,7 +41,7 @@ class DockPlacement(QObject):
     The dock becomes the front tab of another dock of this package in the same area of the window. The Lesion dock
     gets a column of its own beside the Review or the Case dock if the window is wide enough.
 
-    ``bottom_height``: of a dock that is placed below the image instead, in pixels.
+    ``bottom_height``: height in pixels of a dock that is placed below the image instead; 0 for other docks.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class DockPlacement(QObject):
         self.is_placed = False
         dock.setMinimumWidth(MIN_WIDTH_PX)
         dock.setMinimumHeight(MIN_HEIGHT_PX)
-        # Otherwise napari adds a stretch below the dock's content, a larger one for each dock opened before.
+        # Otherwise napari adds a stretch below the dock's content, which is larger for each dock that was opened before
         dock.setSizePolicy(dock.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
         dock.installEventFilter(self)
         if viewer is not None and connections is not None:
@@ -67,12 +68,12 @@ class DockPlacement(QObject):
             add_help_shortcuts(dock)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Handle the dock's new frame, and the frame being closed, hidden or shown again."""
+        """React to a new frame of the dock, and to the frame being closed, hidden or shown again."""
         kind = None if event is None else event.type()
         if watched is self._dock and kind == QEvent.Type.ParentChange:
             frame = self._dock.parentWidget()
             self._frame = frame if isinstance(frame, QDockWidget) else None
-            # Deferred: the frame is not in the window yet, or another frame may get the dock.
+            # Deferred, because the frame is not in the window yet, or the dock may be moved to another frame
             self.is_placed = False
             QTimer.singleShot(0, self._dispose if frame is None else self.place_dock)
         elif self._frame is None or watched is not self._frame:
@@ -82,14 +83,14 @@ class DockPlacement(QObject):
         elif kind == QEvent.Type.Close:
             self._closing = True
         elif kind == QEvent.Type.HideToParent:
-            # napari's menu hides an open dock even if it is a tab behind others, when the user wants to see it.
+            # napari's menu hides an open dock also if it is a tab behind others, although the user wants to see it
             if not self._in_front and not self._closing:
                 QTimer.singleShot(0, self._reopen)
             self._closing = False
         return False
 
     def _live_frame(self) -> QDockWidget | None:
-        """Return the frame; None if there is none, or if it was deleted before a deferred event is handled."""
+        """Return the frame; None if there is none, or if it was deleted before a deferred call."""
         return self._frame if isalive(self) and self._frame is not None and isalive(self._frame) else None
 
     def place_dock(self) -> None:
@@ -99,7 +100,8 @@ class DockPlacement(QObject):
         if self.is_placed or frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
             return
         self.is_placed = True
-        frame.setWindowTitle(self._dock.accessibleName() or frame.windowTitle())  # five tabs fit the least width
+        # Short titles, so that five tabs fit into the minimum width
+        frame.setWindowTitle(self._dock.accessibleName() or frame.windowTitle())
         frame.installEventFilter(self)
         frame.visibilityChanged.connect(self._on_visibility)
         self._in_front = True
@@ -114,7 +116,7 @@ class DockPlacement(QObject):
         frame.raise_()
 
     def _extend_fit(self, window: QMainWindow) -> None:
-        """Make napari's own fit command fit the visible image: by default it fits all layers, hidden ones included."""
+        """Make napari's command to fit the view fit the visible image; napari fits all layers, even hidden ones."""
         menus = [menu for entry in window.menuBar().actions() if isinstance(menu := entry.menu(), QMenu)]
         for action in (action for menu in menus for action in menu.actions()):
             if action.shortcut() == QKeySequence(FIT_KEY):
@@ -132,7 +134,7 @@ class DockPlacement(QObject):
             frame.hide()
 
     def _on_visibility(self, visible: bool) -> None:
-        """Record whether the dock is in front; when it is hidden, only after the current event."""
+        """Record whether the dock is in front; if it is no longer visible, after the current event."""
         if visible:
             self._in_front = True
         else:
@@ -143,12 +145,12 @@ class DockPlacement(QObject):
         self._in_front = frame is not None and not frame.visibleRegion().isEmpty()
 
     def _dispose(self) -> None:
-        """Delete a dock that was closed: napari removes it from its frame and leaves it without a parent."""
+        """Delete a dock that was closed, which napari leaves without frame and parent."""
         if isalive(self) and isalive(self._dock) and self._dock.parentWidget() is None:
             self._dock.deleteLater()
 
     def _reopen(self) -> None:
-        """Show a dock that was hidden while it was a tab behind others, unless it was removed or shown since."""
+        """Show a dock that was hidden while it was a tab behind others, unless it has been removed or shown since."""
         frame = self._live_frame()
         window = None if frame is None else frame.parentWidget()
         if frame is None or not isinstance(window, QMainWindow) or not frame.isHidden():
@@ -163,14 +165,17 @@ class DockPlacement(QObject):
 
 
 def place_next_to_canvas(window: QMainWindow, frame: QDockWidget) -> None:
-    """Put a dock between the canvas and the docks of this package, which keep their columns, tabs and front tabs."""
+    """Move a dock between the canvas and the docks of this package.
+
+    The docks of this package keep their columns and tabs, and the same tabs are in front.
+    """
     columns = _columns(window, frame)
-    front = [one for column in columns for one in column if not one.visibleRegion().isEmpty()]
+    front_docks = [dock for column in columns for dock in column if not dock.visibleRegion().isEmpty()]
     _add_column(window, [frame])
     for column in columns:
         _add_column(window, column)
-    for one in front:
-        one.raise_()
+    for dock in front_docks:
+        dock.raise_()
 
 
 def _place(window: QMainWindow, frame: QDockWidget) -> None:
@@ -179,18 +184,18 @@ def _place(window: QMainWindow, frame: QDockWidget) -> None:
     partners = [
         column
         for column in columns
-        if any({_dock_name(one), _dock_name(frame)} in SIDE_BY_SIDE_DOCKS for one in column)
+        if any({_dock_name(dock), _dock_name(frame)} in SIDE_BY_SIDE_DOCKS for dock in column)
     ]
     others = [column for column in columns if column not in partners]
     if partners and not others and _has_room(window):
         _add_column(window, [frame])
     elif columns:
-        # Not over a partner dock if there is another column: both are used together.
+        # Not in the column of a partner dock if there is another one: both are used together
         window.tabifyDockWidget((others or columns)[-1][-1], frame)
 
 
 def _place_below(window: QMainWindow, frame: QDockWidget, height: int) -> None:
-    """Place a dock below the image; docks at the right keep their height."""
+    """Place a dock below the image; docks on the right keep their height."""
     window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
     window.removeDockWidget(frame)
     window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, frame)
@@ -205,7 +210,7 @@ def _has_room(window: QMainWindow) -> bool:
 
 
 def _add_column(window: QMainWindow, frames: list[QDockWidget]) -> None:
-    """Move docks as tabs into a column of their own, the outermost of their area."""
+    """Move docks into a column of their own, as tabs; it becomes the outermost column of their area."""
     area = window.dockWidgetArea(frames[0])
     for frame in frames:
         window.removeDockWidget(frame)
@@ -217,38 +222,40 @@ def _add_column(window: QMainWindow, frames: list[QDockWidget]) -> None:
 
 
 def _columns(window: QMainWindow, frame: QDockWidget) -> list[list[QDockWidget]]:
-    """Return the columns of this package's docks in a frame's area, from left to right, each with its tabs."""
+    """Return the columns of this package's docks in the area of a frame, from left to right, each with its tabs."""
     columns: list[list[QDockWidget]] = []
-    for one in window.findChildren(QDockWidget):
-        if _dock_name(one) is None or not _shares_area(window, one, frame):
+    for dock in window.findChildren(QDockWidget):
+        if _dock_name(dock) is None or not _shares_area(window, dock, frame):
             continue
-        tabs = window.tabifiedDockWidgets(one)
+        tabs = window.tabifiedDockWidgets(dock)
         column = next((column for column in columns if any(tab in column for tab in tabs)), None)
         if column is None:
-            columns.append([one])
+            columns.append([dock])
         else:
-            column.append(one)
-    return sorted(columns, key=lambda column: max(one.x() for one in column))  # background tabs lie outside
+            column.append(dock)
+    # Tabs in the background lie outside the window, so the largest position is that of the front tab
+    return sorted(columns, key=lambda column: max(dock.x() for dock in column))
 
 
 def _dock_name(frame: QDockWidget) -> str | None:
-    """Return the object name of the dock in a frame; None if it is not of this package or not positioned yet."""
+    """Return the object name of the dock in a frame; None if it is not a dock of this package that has been placed."""
     dock = frame.widget()
-    ours = dock is not None and any(isinstance(child, DockPlacement) and child.is_placed for child in dock.children())
-    return dock.objectName() if dock is not None and ours else None
+    if dock is None or not any(isinstance(child, DockPlacement) and child.is_placed for child in dock.children()):
+        return None
+    return dock.objectName()
 
 
 def _shares_area(window: QMainWindow, other: QDockWidget, frame: QDockWidget) -> bool:
-    """Return whether a dock is shown in the same area of the window."""
+    """Return whether another dock is shown in the same area of the window."""
     in_area = window.dockWidgetArea(other) == window.dockWidgetArea(frame)
     return in_area and not other.isFloating() and not other.isHidden()
 
 
 class CanvasLayout(QObject):
-    """Leaves one dock beside the canvas, and restores the layout of the window as it was before.
+    """Hides all docks but one beside the canvas, and restores the previous layout of the window later.
 
-    Floating docks and docks with a canvas of their own stay. ``interrupted``: the user opened another dock, or closed
-    the remaining one, so that the layout is to be restored.
+    Floating docks and docks with a canvas of their own are not hidden. ``interrupted``: the user opened another dock or
+    closed the remaining one, so the layout must be restored.
     """
 
     interrupted = Signal()
@@ -259,12 +266,11 @@ class CanvasLayout(QObject):
         self._state, self._window_state = window.saveState(), window.windowState()
         self._focus = QApplication.focusWidget()
         self._min_size = frame.minimumSize()
-        self._title: QWidget | None = None
-        self._hidden: list[QDockWidget] = []
-        self._closed = False
-        self._known = _find_docks(window)
-        self._docks = [one for one in self._known if not one.isHidden() and not one.isFloating()]
-        self._front = [one for one in self._docks if not one.visibleRegion().isEmpty()]
+        self._title_bar: QWidget | None = None
+        self._is_closed = False  # whether the user closed the remaining dock
+        self._watched_docks = _find_docks(window)
+        self._docks = [dock for dock in self._watched_docks if not dock.isHidden() and not dock.isFloating()]
+        self._front_docks = [dock for dock in self._docks if not dock.visibleRegion().isEmpty()]
 
     def apply(self) -> None:
         """Hide the other docks, and put the remaining one to the right, without a title bar."""
@@ -273,17 +279,16 @@ class CanvasLayout(QObject):
             frame.setFloating(False)
         if window.dockWidgetArea(frame) != Qt.DockWidgetArea.RightDockWidgetArea:
             window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, frame)
-        self._title = frame.titleBarWidget()
+        self._title_bar = frame.titleBarWidget()
         frame.setTitleBarWidget(QWidget(frame))
-        frame.setMinimumSize(0, 0)  # a minimum width alone would stay that of the content before
-        for one in self._docks:
-            if one is not frame and not _has_canvas(one):
-                self._hidden.append(one)
-                _hide(one)
+        frame.setMinimumSize(0, 0)  # both sides: otherwise the minimum width stays that of the previous content
+        for dock in self._docks:
+            if dock is not frame and not _has_canvas(dock):
+                _hide(dock)
         frame.show()
         frame.raise_()
-        for part in (window, *self._known):
-            part.installEventFilter(self)
+        for watched in (window, *self._watched_docks):
+            watched.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Interrupt when the user opens another dock or closes the remaining one."""
@@ -291,8 +296,8 @@ class CanvasLayout(QObject):
         if watched is self._frame and kind == QEvent.Type.HideToParent:
             QTimer.singleShot(0, self._on_hidden)
         elif watched is self._window and kind == QEvent.Type.ChildAdded:
-            QTimer.singleShot(0, self._find_new)  # now the child is not complete
-        elif kind == QEvent.Type.ShowToParent and watched in self._known and watched is not self._frame:
+            QTimer.singleShot(0, self._find_new)  # later, because the child is not complete yet
+        elif kind == QEvent.Type.ShowToParent and watched in self._watched_docks and watched is not self._frame:
             QTimer.singleShot(0, partial(self._on_shown, watched))
         return False
 
@@ -300,67 +305,67 @@ class CanvasLayout(QObject):
         """Interrupt if a dock was added, such as one of another plugin."""
         if isalive(self) and isalive(self._window):
             for frame in _find_docks(self._window):
-                if frame not in self._known:
-                    self._known.append(frame)
+                if frame not in self._watched_docks:
+                    self._watched_docks.append(frame)
                     frame.installEventFilter(self)
                     self._on_shown(frame)
 
     def _on_shown(self, frame: QDockWidget) -> None:
-        """Interrupt if a dock takes width from the slide that it did not take before."""
+        """Interrupt if a dock that is now shown makes the canvas narrower."""
         if isalive(self) and isalive(frame) and not (frame.isHidden() or frame.isFloating() or _has_canvas(frame)):
             self.interrupt(frame)
 
     def _on_hidden(self) -> None:
         """Interrupt if the remaining dock was closed, not only moved."""
         if isalive(self) and (not isalive(self._frame) or self._frame.isHidden()):
-            self._closed = True
+            self._is_closed = True
             self.interrupted.emit()
 
     def interrupt(self, frame: QDockWidget) -> None:
-        """Restore the layout for a dock that is being opened."""
-        self._front.append(frame)
+        """Request to restore the layout, because a dock is being opened."""
+        self._front_docks.append(frame)
         self.interrupted.emit()
 
     def restore(self) -> None:
-        """Restore docks, full screen and focus; docks that were opened meanwhile stay open."""
+        """Restore docks, window state and focus; docks that were opened meanwhile stay open."""
         window, frame = self._window, self._frame
         if not isalive(self) or not isalive(window):
             return
-        for part in filter(isalive, (window, *self._known)):
-            part.removeEventFilter(self)
-        if self._title is not None and isalive(frame) and isalive(self._title):
+        for watched in filter(isalive, (window, *self._watched_docks)):
+            watched.removeEventFilter(self)
+        if self._title_bar is not None and isalive(frame) and isalive(self._title_bar):
             empty = frame.titleBarWidget()
-            frame.setTitleBarWidget(self._title)
+            frame.setTitleBarWidget(self._title_bar)
             frame.setMinimumSize(self._min_size)
             empty.deleteLater()
         if window.isFullScreen() and not self._window_state & Qt.WindowState.WindowFullScreen:
             window.setWindowState(self._window_state)
-        opened = [one for one in _find_docks(window) if one not in self._docks and not one.isHidden()]
+        opened = [dock for dock in _find_docks(window) if dock not in self._docks and not dock.isHidden()]
         window.restoreState(self._state)
-        for one in opened:
-            one.show()  # hidden again if it was closed before
-            if not one.isFloating() and _has_canvas(one):
-                place_next_to_canvas(window, one)
-        if self._closed and isalive(frame):
+        for dock in opened:
+            dock.show()  # the stored state hides a dock that was closed at the time
+            if not dock.isFloating() and _has_canvas(dock):
+                place_next_to_canvas(window, dock)
+        if self._is_closed and isalive(frame):
             frame.hide()
         focus = self._focus
         if focus is not None and isalive(focus) and focus.isVisible():
             focus.setFocus()
-        QTimer.singleShot(0, self._finish)  # docks that are shown again come to the front one after the other
+        QTimer.singleShot(0, self._finish)  # later, because each dock that is shown again comes to the front
 
     def _finish(self) -> None:
-        """Bring the docks to the front that were there."""
+        """Bring the docks to the front that were in front before, and those that are being opened."""
         if isalive(self):
-            for one in self._front:
-                if isalive(one) and not one.isHidden():
-                    one.raise_()
+            for dock in self._front_docks:
+                if isalive(dock) and not dock.isHidden():
+                    dock.raise_()
             self.deleteLater()
 
 
 def _hide(frame: QDockWidget) -> None:
-    """Hide a dock of any plugin."""
-    for docking in frame.findChildren(DockPlacement):
-        docking.hide_frame()
+    """Hide a dock of this package or of another plugin."""
+    for placement in frame.findChildren(DockPlacement):
+        placement.hide_frame()
     frame.hide()
 
 
@@ -377,24 +382,28 @@ def _has_canvas(frame: QDockWidget) -> bool:
 
 
 class DeferredWidgets(QObject):
-    """Inserts parts of a dock one by one after it was drawn, or at once if they are needed earlier."""
+    """Inserts parts of a dock one by one after the dock was drawn, so that it opens fast.
+
+    ``opened``: the dock was added to the window. ``drawn``: the dock was drawn, and parts are now inserted.
+    """
 
     opened = Signal()
     drawn = Signal()
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock)
-        self.holder = QWidget()
+        self.holder = QWidget()  # parent of parts that are not inserted yet
         self.is_opening = True
         self._pending: deque[Callable[[], object]] = deque()
         self._queue = GuiTaskQueue(self)
-        # Owned by the dock, so that it is deleted with a dock that is closed early.
+        # A child of the dock, so that it is deleted with a dock that is closed early
         self._draw_timer = QTimer(self)
         self._draw_timer.setSingleShot(True)
         self._draw_timer.timeout.connect(self._start_inserting)
         dock.destroyed.connect(self.holder.deleteLater)
 
     def add_widget(self, part: QWidget, insert: Callable[[QWidget], None]) -> None:
+        """Add a part to be inserted; ``insert``: adds it to a layout."""
         part.setParent(self.holder)
         self._pending.append(lambda: insert(part))
 
@@ -409,11 +418,11 @@ class DeferredWidgets(QObject):
         self._draw_timer.start(DEFER_DELAY_MS)
 
     def run_after(self, *functions: Callable[[], None]) -> None:
-        """Run tasks after all pending parts, each in its own turn of the event loop."""
+        """Run functions after all pending parts and tasks, each in its own turn of the event loop."""
         self._queue.add(*[self._next] * len(self._pending), *functions)
 
     def insert_all(self) -> None:
-        """Insert all pending parts now."""
+        """Insert all pending parts and run all pending tasks now."""
         while self._pending:
             self._next()
 
@@ -440,17 +449,17 @@ def show_dock(viewer: Viewer, name: str) -> QWidget | None:
 
     manifest = npe2.PluginManager.instance().get_manifest(PLUGIN)
     widgets = manifest.contributions.widgets or ()
-    make: Any = next((widget.get_callable() for widget in widgets if widget.display_name == name), None)
-    if make is None:
+    dock_class: Any = next((widget.get_callable() for widget in widgets if widget.display_name == name), None)
+    if dock_class is None:
         return None
-    docked = getattr(viewer.window, "dock_widgets", {})  # since napari 0.6.2
-    dock: QWidget | None = next((one for one in docked.values() if isinstance(one, make)), None)
+    open_docks = getattr(viewer.window, "dock_widgets", {})  # since napari 0.6.2
+    dock: QWidget | None = next((widget for widget in open_docks.values() if isinstance(widget, dock_class)), None)
     if dock is None:
-        dock = make(napari_viewer=viewer)
-        # The name that napari's menu uses: otherwise the menu would open a second dock.
+        dock = dock_class(napari_viewer=viewer)
+        # The same name as in napari's menu, which would otherwise open a second dock
         viewer.window.add_dock_widget(dock, name=f"{name} ({manifest.display_name})")
-        for docking in dock.findChildren(DockPlacement):
-            docking.place_dock()
+        for placement in dock.findChildren(DockPlacement):
+            placement.place_dock()
     frame = dock.parentWidget()
     if frame is not None:
         frame.show()

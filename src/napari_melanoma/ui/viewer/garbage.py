@@ -1,4 +1,4 @@
-"""Python's garbage collection in napari's process, during which the window does not respond."""
+"""Shorter pauses for Python's garbage collection, during which napari's window does not respond."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.widgets.style import Connections
 
-COLLECT_MS = 500  # after a change, when the user has seen its effect
+COLLECT_MS = 500  # delay after a layer was removed, so that the user sees the effect first
 
 
 class LibraryFreeze(QObject):
-    """Excludes the objects of napari and its libraries from garbage collection, which otherwise visits all of them.
+    """Excludes the objects of napari and its libraries from garbage collection.
 
-    A collection then takes a few milliseconds instead of about 100. Open docks and layers are excluded too. If such a
-    layer is removed or a dock is closed, everything is collected once, so that its memory is freed.
+    A collection then takes a few milliseconds instead of about 100. Open docks and layers are excluded as well. If such
+    a layer is removed, all objects are collected once, so that its memory is freed; if the dock is closed, objects are
+    included again until another dock excludes them.
     """
 
     def __init__(self, dock: QObject, viewer: Viewer, connections: Connections) -> None:
@@ -36,10 +37,10 @@ class LibraryFreeze(QObject):
         self._timer.setInterval(COLLECT_MS)
         self._timer.timeout.connect(self._collect)
         connections.connect(viewer.layers.events.removed, self._on_removed)
-        dock.destroyed.connect(lambda: gc.unfreeze())  # the next dock freezes again
+        dock.destroyed.connect(lambda: gc.unfreeze())
 
     def freeze(self) -> None:
-        """Exclude all objects that exist now."""
+        """Exclude all existing objects."""
         viewer = self._viewer()
         if viewer is not None:
             self._layers.update(viewer.layers)
@@ -58,7 +59,7 @@ class LibraryFreeze(QObject):
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Pause garbage collection, for example while libraries are imported, which creates hardly any garbage."""
+    """Pause garbage collection, for example during imports, which create hardly any garbage."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Show results as napari layers, and keep the units of layers consistent."""
+"""Show the results of a photograph as napari layers, and keep the units of layers consistent."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.widgets.style import Connections
 
-COLORMAP_SIZE, OPAQUE_FROM = 128, 0.35
+COLORMAP_SIZE, OPAQUE_FROM = 128, 0.35  # of the heatmap: colors, and the value from which it is opaque
 YELLOW, WHITE, BLUE, ORANGE, SKY, PURPLE = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9", "#cc79a7"
-USER_KEYS = frozenset({"photograph", "ruler"})  # metadata that images of the user or of other plugins may have, too
+USER_KEYS = frozenset({"photograph", "ruler"})  # metadata that layers of the user or of other plugins may have as well
 
 
 def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
     """Add the mask layer of a photograph; change an existing one with ``write_mask``.
 
-    ``mask``: uint8 (row, column), 0 or 1; the layer takes ownership. The layer is editable, in one color, with the
-    brush set to the lesion label.
+    ``mask``: uint8 (row, column), 0 or 1; the layer edits this array. The brush is set to the lesion label.
     """
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
     colors = DirectLabelColormap(color_dict={None: WHITE, 0: "transparent", 1: WHITE})
-    labels = Labels(mask, opacity=0.08, colormap=colors)  # a colored overlay would change the appearance of the lesion
+    # Faint and white: a colored overlay would change the appearance of the lesion
+    labels = Labels(mask, opacity=0.08, colormap=colors)
     labels.selected_label = 1
     labels.brush_size = max(3, round(min(mask.shape) / 40))
     insert_layer(viewer, image, "mask", labels)
@@ -56,59 +56,59 @@ def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
 
 
 def write_mask(labels: Labels, where: tuple[NDArray[np.intp], ...], mask: NDArray[np.bool_]) -> None:
-    """Change a mask in one step that Ctrl+Z undoes.
+    """Change the mask of a layer in one step that Ctrl+Z undoes.
 
     ``where``: rows and columns of the pixels that differ, as returned by ``numpy.nonzero``. ``mask``: bool (row,
     column), the new mask.
     """
     if not labels.visible:
-        labels.set_view_slice()  # napari cannot write into a layer that was never visible and so never sliced
+        labels.set_view_slice()  # napari cannot write into a layer that has never been visible
     labels.data_setitem(where, mask[where].astype(labels.data.dtype))
 
 
 def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float32]) -> None:
-    """Add the smoothed probability as a hidden layer, or update it.
+    """Add the smoothed probability of the lesion as a hidden layer, or update it.
 
     ``probability``: float32 (row, column) in [0, 1].
     """
     from napari.layers import Image as ImageLayer
 
-    def make() -> ImageLayer:
+    def create_layer() -> ImageLayer:
         limits = {"contrast_limits": (0.0, 1.0), "colormap": "magma", "opacity": 0.5, "visible": False}
         return ImageLayer(probability, **limits)
 
-    layer = _get_or_add_layer(viewer, image, "probability", make)
+    layer = _get_or_add_layer(viewer, image, "probability", create_layer)
     if layer.data is not probability:
         layer.data = probability
 
 
-def show_heatmap(viewer: Viewer, image: Image, heat: NDArray[np.float32], opacity: float) -> Image:
+def show_heatmap(viewer: Viewer, image: Image, heatmap: NDArray[np.float32], opacity: float) -> Image:
     """Show a class-activation heatmap in magma: more opaque for higher values, transparent near zero.
 
-    ``heat``: float32 (row, column) in [0, 1], of the photograph's size. Returns the layer, visible if the photograph
-    is.
+    ``heatmap``: float32 (row, column) in [0, 1], of the photograph's size. Returns the layer, which is visible if the
+    photograph is.
     """
     import numpy as np
     from napari.layers import Image as ImageLayer
     from napari.utils import Colormap
     from napari.utils.colormaps import ensure_colormap
 
-    def make() -> ImageLayer:
+    def create_layer() -> ImageLayer:
         steps = np.linspace(0, 1, COLORMAP_SIZE, dtype=np.float32)
         colors = ensure_colormap("magma").map(steps).copy()
         colors[:, 3] = np.minimum(1, steps / OPAQUE_FROM)
-        shown = Colormap(colors, name="magma, transparent at zero")
-        return ImageLayer(heat, contrast_limits=(0.0, 1.0), colormap=shown, opacity=opacity)
+        colormap = Colormap(colors, name="magma, transparent at zero")
+        return ImageLayer(heatmap, contrast_limits=(0.0, 1.0), colormap=colormap, opacity=opacity)
 
-    layer: Image = _get_or_add_layer(viewer, image, "heatmap", make)
-    if layer.data is not heat:
-        layer.data = heat
+    layer: Image = _get_or_add_layer(viewer, image, "heatmap", create_layer)
+    if layer.data is not heatmap:
+        layer.data = heatmap
     layer.visible = image.visible
     return layer
 
 
 def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> None:
-    """Show in blue where the predictions of the test-time augmentation disagree.
+    """Show in light blue where the predictions of the test-time augmentation disagree.
 
     ``band``: bool (row, column); None without test-time augmentation, which removes an existing layer.
     """
@@ -121,17 +121,17 @@ def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> N
             viewer.layers.remove(layer)
         return
 
-    def make() -> ImageLayer:
+    def create_layer() -> ImageLayer:
         colors = Colormap([[0.0, 0.0, 0.0, 0.0], SKY], name="uncertain band", interpolation="zero")
         return ImageLayer(band.astype("uint8"), contrast_limits=(0, 1), colormap=colors, opacity=0.6)
 
-    layer = _get_or_add_layer(viewer, image, "band", make)
+    layer = _get_or_add_layer(viewer, image, "band", create_layer)
     if (layer.data != band).any():
         layer.data = band.astype("uint8")
 
 
 def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
-    """Draw the border of the lesion in yellow.
+    """Draw the contours of the lesion in yellow.
 
     ``outlines``: each float32 (point, 2), (row, column), closed.
     """
@@ -180,7 +180,7 @@ def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: 
 
 
 def _clear(layer: Shapes) -> None:
-    """Remove all shapes, if there are any: otherwise napari and the docks would update for nothing."""
+    """Remove all shapes; an empty layer is not changed, as napari and the docks would update without need."""
     if len(layer.data):
         layer.data = []
 
@@ -191,11 +191,11 @@ def _have_equal_points(shown: Sequence[NDArray[np.floating]], outlines: Sequence
     return len(shown) == len(outlines) and all(map(np.array_equal, shown, outlines))
 
 
-def _get_or_add_layer(viewer: Viewer, image: Image, role: Role, make: Callable[[], Layer]) -> Any:  # noqa: ANN401 - by the role
-    """Return a photograph's layer of a role, added if missing."""
+def _get_or_add_layer(viewer: Viewer, image: Image, role: Role, create: Callable[[], Layer]) -> Any:  # noqa: ANN401 - by the role
+    """Return the layer of a role that was derived from a photograph; add it if it is missing."""
     layer = find_layer(viewer, image, role)
     if layer is None:
-        layer = make()
+        layer = create()
         insert_layer(viewer, image, role, layer)
     return layer
 
@@ -207,7 +207,7 @@ def line_width(image: Image) -> float:
 
 
 def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
-    """Show what is derived from a mask: contour, ROI, uncertain band, and the measurements as features of the mask."""
+    """Show everything that is derived from a mask; the measurements become features of the mask layer."""
     show_band(viewer, image, result.band)
     show_contours(viewer, image, result.contours)
     show_other_lesions(viewer, image, result)
@@ -225,39 +225,39 @@ def show_measurements(viewer: Viewer, image: Image, result: LesionResult) -> Non
 
 
 def get_scribbles_layer(viewer: Viewer, image: Image) -> Labels:
-    """Return the layer of strokes inside (1) and outside (2) the lesion, uint8 (row, column); added if missing."""
+    """Return the layer of strokes inside (1) and outside (2) the lesion, uint8 (row, column); add it if missing."""
     import numpy as np
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
-    def make() -> Labels:
+    def create_layer() -> Labels:
         shape = (image.data[0] if image.multiscale else image.data).shape[:2]
         colors = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: BLUE, 2: ORANGE})
         layer = Labels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colors)
         layer.brush_size = max(3, round(min(shape) / 100))
         return layer
 
-    return _get_or_add_layer(viewer, image, "scribbles", make)
+    return _get_or_add_layer(viewer, image, "scribbles", create_layer)
 
 
 def show_prompts(viewer: Viewer, image: Image, lesions: Sequence[PromptOptions]) -> None:
-    """Show clicks as disks, blue for the lesion and orange for what does not belong to it, and boxes."""
+    """Show clicks as disks, blue inside and orange outside the lesion, and boxes in blue."""
     import numpy as np
     from napari.layers import Shapes
 
     layer = _get_or_add_layer(viewer, image, "prompts", partial(Shapes, ndim=2, opacity=0.9))
-    reach = 4 * line_width(image)
-    shapes: list[tuple[str, NDArray[np.float64], str]] = []
+    radius = 4 * line_width(image)
+    shapes: list[tuple[str, NDArray[np.float64], str]] = []  # type, corners (4, 2) and color
     for prompts in lesions:
         for points, color in ((prompts.include, BLUE), (prompts.exclude, ORANGE)):
-            shapes += [("ellipse", _square(point, reach), color) for point in points]
+            shapes += [("ellipse", _square(point, radius), color) for point in points]
         if prompts.box is not None:
             top, left, bottom, right = prompts.box
             corners = [[top, left], [top, right], [bottom, right], [bottom, left]]
             shapes.append(("rectangle", np.array(corners), BLUE))
     colors = [color for _, _, color in shapes]
-    known = layer.metadata[METADATA_KEY].get("colors")
-    if known == colors and _have_equal_points(layer.data, [data for _, data, _ in shapes]):
+    is_drawn = layer.metadata[METADATA_KEY].get("colors") == colors
+    if is_drawn and _have_equal_points(layer.data, [data for _, data, _ in shapes]):
         return  # drawing again would block the window
     layer.editable = True
     _clear(layer)
@@ -270,32 +270,32 @@ def show_prompts(viewer: Viewer, image: Image, lesions: Sequence[PromptOptions])
     layer.editable = False
 
 
-def _square(center: tuple[float, float], reach: float) -> NDArray[np.float64]:
-    """Return the corners of a square, float64 (4, 2); ``center``: (row, column)."""
+def _square(center: tuple[float, float], radius: float) -> NDArray[np.float64]:
+    """Return the corners of the square around a circle, float64 (4, 2); ``center``: (row, column)."""
     import numpy as np
 
-    return np.array(center) + reach * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]], np.float64)
+    return np.array(center) + radius * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]], np.float64)
 
 
-SHOWN_SHARE = 0.5  # of the view that a lesion takes up when it is brought into view
+SHOWN_SHARE = 0.5  # share of the view that a lesion fills after zooming to it
 
 
 def show_box(viewer: Viewer, image: Image, box: Box) -> None:
-    """Bring a box, in pixels of the photograph, into view with its surroundings."""
+    """Zoom to a box, in pixels of the photograph, and its surroundings."""
     import numpy as np
 
     rows, columns = (
         start - 0.5 + np.array([0, length]) for start, length in ((box.top, box.height), (box.left, box.width))
     )
     corners = np.array([image.data_to_world((row, column))[-2:] for row in rows for column in columns])
-    first, last = corners.min(0), corners.max(0)  # the photograph may be rotated
+    low, high = corners.min(0), corners.max(0)  # of all corners, as the photograph may be rotated
     camera = get_camera(viewer)
-    camera.zoom = SHOWN_SHARE * float((np.array(viewer.canvas.size) / (last - first)).min())
-    camera.center = (*tuple(camera.center)[:-2], *((first + last) / 2).tolist())
+    camera.zoom = SHOWN_SHARE * float((np.array(viewer.canvas.size) / (high - low)).min())
+    camera.center = (*tuple(camera.center)[:-2], *((low + high) / 2).tolist())
 
 
 def show_numbers(viewer: Viewer, image: Image, boxes: Sequence[Box]) -> None:
-    """Number several lesions beside the upper right of their bounding boxes; one lesion has no number."""
+    """Show the number of each lesion at the upper right of its bounding box; a single lesion has no number."""
     from napari.layers import Points
 
     corners = [[float(box.top), float(box.left + box.width)] for box in boxes] if len(boxes) > 1 else []
@@ -307,51 +307,53 @@ def show_numbers(viewer: Viewer, image: Image, boxes: Sequence[Box]) -> None:
     if corners:
         texts = [str(number) for number, _ in enumerate(corners, start=1)]
         text = {"string": texts, "color": "yellow", "size": 14, "anchor": "upper_left"}
-        made = Points(corners, size=1, text=text, face_color="transparent", border_color="transparent")
-        insert_layer(viewer, image, "numbers", made)
-        made.editable = False
+        points = Points(corners, size=1, text=text, face_color="transparent", border_color="transparent")
+        insert_layer(viewer, image, "numbers", points)
+        points.editable = False
 
 
 def get_ruler_layer(viewer: Viewer, image: Image) -> Shapes:
-    """Return the layer for a line over a known length, in the photograph's pixels; added if missing."""
+    """Return the layer for a line over a known length, in the photograph's pixels; add it if it is missing."""
     from napari.layers import Shapes
 
-    def make() -> Shapes:
+    def create_layer() -> Shapes:
         layer = Shapes(ndim=2, edge_color=SKY, edge_width=1.5 * line_width(image))
         layer.current_edge_color, layer.current_edge_width = SKY, 1.5 * line_width(image)
         return layer
 
-    return _get_or_add_layer(viewer, image, "ruler", make)
+    return _get_or_add_layer(viewer, image, "ruler", create_layer)
 
 
-def add_strokes(strokes: Labels, more: NDArray[np.uint8]) -> None:
-    """Add strokes where there are none yet, in one step that Ctrl+Z undoes.
+def add_strokes(layer: Labels, strokes: NDArray[np.uint8]) -> None:
+    """Add strokes to a layer where it has none yet, in one step that Ctrl+Z undoes.
 
-    ``more``: uint8 (row, column).
+    ``strokes``: uint8 (row, column), 0 where there is none.
     """
-    where = ((more != 0) & (strokes.data == 0)).nonzero()
+    where = ((strokes != 0) & (layer.data == 0)).nonzero()
     if where[0].size:
-        strokes.data_setitem(where, more[where])
+        layer.data_setitem(where, strokes[where])
 
 
-def clear_strokes(strokes: Labels) -> None:
-    """Remove all strokes in one step that Ctrl+Z undoes."""
-    where = strokes.data.nonzero()
+def clear_strokes(layer: Labels) -> None:
+    """Remove all strokes of a layer in one step that Ctrl+Z undoes."""
+    where = layer.data.nonzero()
     if where[0].size:
-        strokes.data_setitem(where, 0)
+        layer.data_setitem(where, 0)
 
 
 class LayerUnits(QObject):
-    """Keeps the units of layers consistent, and hides the scale bar where it would be wrong.
+    """Keeps the units of layers consistent, and hides the scale bar while it would be wrong.
 
-    Layers of the user and of other plugins are not changed. Each dock has an instance; further ones have no effect.
+    napari needs layers with units of the same type, lengths or pixels. A layer of this package with units of another
+    type is shown in a substitute unit; its own is stored in its metadata. Layers of the user and of other plugins are
+    not changed. Each dock has an instance; more than one have no further effect.
     """
 
     def __init__(self, viewer: Viewer, connections: Connections, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer, self._connections = viewer, connections
-        self._hid_bar = False
-        connections.connect_first(viewer.layers.events.inserted, self._on_inserted)  # napari warns as it draws
+        self._has_hidden_bar = False
+        connections.connect_first(viewer.layers.events.inserted, self._on_inserted)  # before napari draws it and warns
         connections.connect(viewer.layers.events.removed, self._on_changed)
         get_scale_bar(viewer).events.visible.connect(self._on_visible)  # a psygnal signal, which disconnects by itself
         for layer in viewer.layers:
@@ -368,7 +370,7 @@ class LayerUnits(QObject):
         self._on_changed()
 
     def _on_units(self, event: Event) -> None:
-        """Remove a layer's substitute unit after its unit was set elsewhere."""
+        """Discard the substitute unit of a layer whose unit was set by others."""
         layer = event.source
         if STAND_IN_KEY in layer.metadata and str(layer.units[-1]) != layer.metadata[STAND_IN_KEY]["shown"]:
             remove_stand_in(layer)
@@ -379,67 +381,71 @@ class LayerUnits(QObject):
         self._on_visible()
 
     def _on_visible(self, event: Event | None = None) -> None:
-        """Hide an invalid scale bar, and show it again when it is valid, unless the user has switched it off."""
+        """Hide the scale bar while it is not valid, and show it again unless the user has switched it off."""
         bar, is_valid = get_scale_bar(self._viewer), is_scale_bar_valid(self._viewer)
         if bar.visible and not is_valid:
-            self._hid_bar = True
+            self._has_hidden_bar = True
             bar.visible = False
-        elif self._hid_bar and is_valid:
-            self._hid_bar = False
+        elif self._has_hidden_bar and is_valid:
+            self._has_hidden_bar = False
             bar.visible = DockSettings().get("slide/scale_bar", True)
 
 
 def make_units_consistent(viewer: Viewer) -> None:
-    """Give the layers of this package units of one type: that of other layers, else lengths if any layer has them."""
-    ours = [layer for layer in viewer.layers if _is_ours(layer)]
-    others = [layer for layer in viewer.layers if not _is_ours(layer)]
-    decisive = others or [layer for layer in ours if not _takes_unit_of_image(layer)]
-    kinds = [_is_length(unit) for layer in decisive for unit in get_own_units(layer)]
-    if not kinds:
+    """Show the layers of this package in units of one type, lengths or pixels.
+
+    The type is that of the layers of the user and of other plugins. Without such layers, it is lengths if any layer of
+    this package has lengths.
+    """
+    own_layers = [layer for layer in viewer.layers if _is_own_layer(layer)]
+    others = [layer for layer in viewer.layers if not _is_own_layer(layer)]
+    decisive = others or [layer for layer in own_layers if not _has_unit_of_image(layer)]
+    are_lengths = [_is_length(unit) for layer in decisive for unit in get_own_units(layer)]
+    if not are_lengths:
         return
-    length = all(kinds) if others else any(kinds)
-    for layer in ours:
-        _show_unit(layer, length)
+    is_length = all(are_lengths) if others else any(are_lengths)
+    for layer in own_layers:
+        _show_unit(layer, is_length=is_length)
 
 
 def is_scale_bar_valid(viewer: Viewer) -> bool:
-    """Return whether the scale bar has the units of all visible images."""
+    """Return whether all visible images are shown in units of the same type as their own."""
     pictures = [layer for picture in list_pictures(viewer) for layer in picture]
-    pictures += [layer for layer in viewer.layers if _is_ours(layer) and not _takes_unit_of_image(layer)]
-    shown = [layer for layer in pictures if layer.visible]
-    return all(_is_length(get_own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in shown)
+    pictures += [layer for layer in viewer.layers if _is_own_layer(layer) and not _has_unit_of_image(layer)]
+    visible = [layer for layer in pictures if layer.visible]
+    return all(_is_length(get_own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in visible)
 
 
 def remove_stand_in(layer: Layer) -> None:
-    """Remove a layer's substitute unit, before its own unit is set."""
+    """Discard the record of a layer's substitute unit, for example before its unit is set."""
     if STAND_IN_KEY in layer.metadata:
         layer.metadata = {key: value for key, value in layer.metadata.items() if key != STAND_IN_KEY}
 
 
-def _show_unit(layer: Layer, length: bool) -> None:
-    """Show a layer in its own unit if it is of the type, else in a substitute unit."""
+def _show_unit(layer: Layer, *, is_length: bool) -> None:
+    """Show a layer in its own units if these are of the type, otherwise in a substitute unit."""
     own = get_own_units(layer)
-    if all(_is_length(unit) == length for unit in own):
+    if all(_is_length(unit) == is_length for unit in own):
         if STAND_IN_KEY in layer.metadata:
             remove_stand_in(layer)
             layer.units = (*layer.units[:-2], *own)
         return
-    unit = "micrometer" if length else "pixel"
-    if not _takes_unit_of_image(layer):
+    unit = "micrometer" if is_length else "pixel"
+    if not _has_unit_of_image(layer):
         layer.metadata = {**layer.metadata, STAND_IN_KEY: {"own": own, "shown": unit}}
-    if any(str(shown) != unit for shown in layer.units[-2:]):
+    if any(str(current) != unit for current in layer.units[-2:]):
         layer.units = (*layer.units[:-2], unit, unit)
 
 
-def _is_ours(layer: Layer) -> bool:
-    """Return whether this package read or made a layer."""
+def _is_own_layer(layer: Layer) -> bool:
+    """Return whether this package read or created a layer."""
     return bool(set(layer.metadata.get(METADATA_KEY, {})) - USER_KEYS)
 
 
-def _takes_unit_of_image(layer: Layer) -> bool:
-    """Return whether a layer has the unit of the image that it was derived from, and follows it.
+def _has_unit_of_image(layer: Layer) -> bool:
+    """Return whether a layer always has the unit of the image that it was derived from.
 
-    The registered photographs of a comparison are derived too, but have a unit of their own, like an image.
+    The registered photographs of a comparison are derived as well, but have a unit of their own.
     """
     return layer.metadata.get(METADATA_KEY, {}).get("role", "slide") not in ("slide", "comparison")
 

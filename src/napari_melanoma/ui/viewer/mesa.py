@@ -1,4 +1,4 @@
-"""Work around a crash on Linux: Mesa's OpenGL drivers fail when the shader program of a closed layer is deleted."""
+"""Work around a crash on Linux, where Mesa's OpenGL drivers fail if the shader program of a layer is deleted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from vispy.gloo import gl
 from vispy.gloo.glir import GlirProgram, GlirShader
 
-Key = tuple[tuple[str, str], ...]
+ShaderKey = tuple[tuple[str, str], ...]  # class and code of each shader of a program
 
 
 def reuse_shader_programs() -> None:
@@ -27,51 +27,58 @@ def reuse_shader_programs() -> None:
         GlirProgram.delete = _release
 
 
-_compile, _new, _link_new = GlirShader.set_data, GlirProgram.create, GlirProgram.link_program
+_vispy_set_data, _vispy_create, _vispy_link = GlirShader.set_data, GlirProgram.create, GlirProgram.link_program
 
 
 class _ShaderPool:
-    """Unused programs of one OpenGL context: those without shaders, and the others by their shaders."""
+    """The unused programs of an OpenGL context.
+
+    ``empty``: programs that were never linked. ``linked``: programs by their shaders. ``variables``: the variables of
+    the programs with the same shaders, cached because a request to the driver takes long.
+    """
 
     def __init__(self) -> None:
         self.empty: list[int] = []
-        self.linked: defaultdict[Key, list[int]] = defaultdict(list)
-        self.variables: dict[Key, set[str]] = {}  # of the programs, by their shaders; asking the driver takes long
+        self.linked: defaultdict[ShaderKey, list[int]] = defaultdict(list)
+        self.variables: dict[ShaderKey, set[str]] = {}
 
     @classmethod
     def for_program(cls, program: Any) -> _ShaderPool:  # noqa: ANN401 - vispy has no types
-        """Return the pool of a program's context; it is deleted with the context."""
+        """Return the pool of a program's OpenGL context; it is deleted with the context."""
         if not hasattr(program._parser, "melanoma_programs"):
             program._parser.melanoma_programs = cls()
         pool: _ShaderPool = program._parser.melanoma_programs
         return pool
 
-    def add(self, handle: int, key: Key | None) -> None:
-        """Add a program that is no longer used; ``key``: the shaders that it was linked from."""
+    def add(self, handle: int, key: ShaderKey | None) -> None:
+        """Add an unused program; ``key``: the shaders that it was linked from, None if it was never linked."""
         (self.empty if key is None else self.linked[key]).append(handle)
 
 
 def _set_code(shader: Any, offset: int, code: str) -> None:  # noqa: ANN401
-    _compile(shader, offset, code)
+    _vispy_set_data(shader, offset, code)
     shader.melanoma_code = code
 
 
 def _create(program: Any) -> None:  # noqa: ANN401
-    _new(program)
+    _vispy_create(program)
     empty = _ShaderPool.for_program(program).empty
     if empty:
-        gl.glDeleteProgram(program._handle)  # deleting a program that was never linked is safe
+        gl.glDeleteProgram(program._handle)  # safe, as the program was never linked
         program._handle = empty.pop()
     program.melanoma_key = None
 
 
 def _link(program: Any) -> None:  # noqa: ANN401
-    """Link a program, unless it or a free one was linked from the same shaders, as napari sets them with new data."""
+    """Link a program from its shaders, or use one that was already linked from the same shaders.
+
+    This program itself may be that one, because napari sets the same shaders again with new data.
+    """
     pool, shaders = _ShaderPool.for_program(program), program._attached_shaders
     key = tuple((type(shader).__name__, getattr(shader, "melanoma_code", "")) for shader in shaders)
     free, is_linked = pool.linked[key], key == getattr(program, "melanoma_key", None)
     if not free and not is_linked:
-        _link_new(program)
+        _vispy_link(program)
         pool.variables[key] = set(program._unset_variables)
     else:
         for shader in shaders:
@@ -94,5 +101,6 @@ def _reset_variables(program: Any, variables: set[str]) -> None:  # noqa: ANN401
 
 def _release(program: Any) -> None:  # noqa: ANN401
     key = getattr(program, "melanoma_key", None)
-    if key is not None or not program._linked:  # a program linked before the first dock opened is kept, not reused
+    # Programs that were linked before the first dock was opened are neither deleted nor reused
+    if key is not None or not program._linked:
         _ShaderPool.for_program(program).add(program._handle, key)

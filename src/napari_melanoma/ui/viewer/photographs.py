@@ -1,4 +1,4 @@
-"""Photographs among the layers: their pixels and pixel size, and the layers that belong to them."""
+"""The photographs among napari's layers: their pixels, scale and identity, and the layers derived from them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 METADATA_KEY = "napari_melanoma"
-STAND_IN_KEY = "napari_melanoma_units"  # metadata key of layers shown in a substitute unit, see ui.viewer.layers
+STAND_IN_KEY = "napari_melanoma_units"  # metadata key of layers that are shown in a substitute unit (layers.LayerUnits)
 
 
 def is_photograph(layer: Layer) -> bool:
-    """Return whether a layer is a photograph: a two-dimensional RGB image that this plugin did not derive."""
+    """Return whether a layer is a photograph: a two-dimensional RGB image that is not derived from another image."""
     return bool(getattr(layer, "rgb", False)) and layer.ndim == 2 and "role" not in _plugin_metadata(layer)
 
 
@@ -34,7 +34,10 @@ def filter_photographs(layers: Iterable[Layer]) -> list[Image]:
 
 
 class LayerPhotographSource(NamedTuple):
-    """The data for reading a photograph from a layer in another thread, collected on the GUI thread."""
+    """The data of a layer, collected on the GUI thread, from which another thread can read the photograph.
+
+    ``data``: numpy, dask or zarr array (row, column, channel), RGB or RGBA.
+    """
 
     data: Any
     name: str
@@ -44,17 +47,17 @@ class LayerPhotographSource(NamedTuple):
 
     @classmethod
     def from_layer(cls, image: Image) -> LayerPhotographSource:
-        """Collect the data from a layer without copying; of a multiscale layer, the largest level."""
+        """Collect the data of a layer without copying; for a multiscale layer, those of the largest level."""
         data = image.data[0] if image.multiscale else image.data
-        about = _plugin_metadata(image)
-        return cls(data, image.name, get_pixel_size(image), about.get("modality"), about.get("damage"))
+        metadata = _plugin_metadata(image)
+        return cls(data, image.name, get_pixel_size(image), metadata.get("modality"), metadata.get("damage"))
 
     def read(self) -> Photograph:
         """Read the pixels as 8-bit RGB; call this in a thread."""
         return self.describe(_read_rgb(self.data, self.name))
 
     def describe(self, rgb: NDArray[np.uint8]) -> Photograph:
-        """Return a photograph of pixels that were read before, uint8 (row, column, channel=3)."""
+        """Return a photograph with pixels that were already read, uint8 (row, column, channel=3)."""
         from napari_melanoma.io.photographs import Photograph
 
         return Photograph(rgb, self.name, self.pixel_size, self.modality, self.damage)  # type: ignore[arg-type]
@@ -80,23 +83,24 @@ def _read_rgb(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - nump
 
 
 def get_pixel_size(layer: Layer) -> PixelSize | None:
-    """Return the pixel size from a layer's scale and units; None if the units are pixels (unknown)."""
+    """Return the pixel size from a layer's scale and units; None if the units are pixels, which means unknown."""
     y, x = (_to_micrometers(unit) for unit in get_own_units(layer))
     if y is None or x is None:
         return None
     size = PixelSize(y * float(layer.scale[-2]), x * float(layer.scale[-1]))
-    known = (_plugin_metadata(layer).get("ruler"), _plugin_metadata(layer).get("pixel_size"))
-    return next((stated for stated in known if stated is not None and stated.is_close(size)), size)
+    # The size set by a ruler or stored in the file also has a source, if it is still that of the layer
+    stored = (_plugin_metadata(layer).get("ruler"), _plugin_metadata(layer).get("pixel_size"))
+    return next((known for known in stored if known is not None and known.is_close(size)), size)
 
 
 def get_own_units(layer: Layer) -> tuple[Any, Any]:
-    """Return the actual units of a layer, which can differ from the units that napari shows."""
+    """Return the units of a layer along rows and columns, which may differ from the substitute that napari shows."""
     y, x = layer.metadata[STAND_IN_KEY]["own"] if STAND_IN_KEY in layer.metadata else layer.units[-2:]
     return y, x
 
 
 def get_pixel_aspect(layer: Layer) -> float:
-    """Return the height of a layer's pixels over their width, also if only the ratio is known."""
+    """Return the height of a layer's pixels divided by their width, which may be known without the pixel size."""
     size = get_pixel_size(layer)
     return float(layer.scale[-2] / layer.scale[-1]) if size is None else size.y_um / size.x_um
 
@@ -132,11 +136,12 @@ def describe_photograph(image: Image) -> str:
     rows, columns = get_shape(image)
     size = get_pixel_size(image)
     scale = f"{format_pixel_size(size)}/px" if size else "scale unknown"
-    about = _plugin_metadata(image)
-    damage = f"DAMAGED: {about['damage']}" if about.get("damage") else None
-    return ", ".join(part for part in (f"{columns} x {rows} px", scale, about.get("modality"), damage) if part)
+    metadata = _plugin_metadata(image)
+    damage = f"DAMAGED: {metadata['damage']}" if metadata.get("damage") else None
+    return ", ".join(part for part in (f"{columns} x {rows} px", scale, metadata.get("modality"), damage) if part)
 
 
+# The kinds of layers derived from a photograph
 Role = Literal[
     "probability",
     "heatmap",
@@ -150,7 +155,7 @@ Role = Literal[
     "numbers",
     "ruler",
 ]
-ORDER: tuple[Role, ...] = get_args(Role)  # from below to above
+ORDER: tuple[Role, ...] = get_args(Role)  # from bottom to top
 
 
 def identify_photographs(viewer: Viewer) -> list[Image]:
@@ -159,12 +164,12 @@ def identify_photographs(viewer: Viewer) -> list[Image]:
     A duplicated layer gets a new identity.
     """
     seen: set[str] = set()
-    found = filter_photographs(viewer.layers)
-    for image in found:
+    images = filter_photographs(viewer.layers)
+    for image in images:
         if get_identity(image) in (None, *seen):
             _set_plugin_metadata(image, photograph=uuid.uuid4().hex)
         seen.add(str(get_identity(image)))
-    return found
+    return images
 
 
 def find_photograph(viewer: Viewer, identity: str | None) -> Image | None:
@@ -178,13 +183,13 @@ def find_file(viewer: Viewer, path: Path) -> Image | None:
 
 
 def get_path(layer: Layer | None) -> Path | None:
-    """Return the file that a photograph or slide was read from; None for other layers, and without a layer."""
+    """Return the file that a photograph or slide was read from; None for other layers."""
     path = None if layer is None else _plugin_metadata(layer).get("path")
     return None if path is None else Path(path)
 
 
 def get_shape(image: Image) -> tuple[int, int]:
-    """Return the number of rows and columns of a photograph, of a multiscale one at full resolution."""
+    """Return the number of rows and columns of a photograph, at full resolution if it is multiscale."""
     rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
     return rows, columns
 
@@ -218,9 +223,9 @@ def list_foreign_labels(viewer: Viewer) -> list[Labels]:
 
 
 def get_model_digest(layer: Layer) -> str | None:
-    """Return the digest of the predicted mask, by which a dock recognizes a mask that was edited later.
+    """Return the digest of the predicted mask that ``set_model_digest`` has stored; None if there is none.
 
-    As stored by ``set_model_digest``.
+    A mask with another digest was edited after the prediction.
     """
     return _plugin_metadata(layer).get("made")
 
@@ -231,10 +236,10 @@ def set_model_digest(layer: Layer, digest: str) -> None:
 
 
 def insert_unselected(viewer: Viewer, index: int, layer: Layer) -> None:
-    """Insert a layer; the selection does not change."""
+    """Insert a layer without changing the selection."""
     selection = viewer.layers.selection
     selected = set(selection)
-    # napari selects the inserted layer: that would deactivate the brush, and draw the layer controls three times.
+    # napari selects the inserted layer, which would deactivate the brush and draw the layer controls three times
     with selection.events.active.blocker(), selection.events.changed.blocker():
         viewer.layers.insert(index, layer)
         selection.update(selected)
@@ -257,7 +262,7 @@ def insert_layer(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None
 
 
 def _align(layer: Layer, image: Image) -> None:
-    """Give a layer the transform of a photograph, so that equal pixels lie at equal positions."""
+    """Give a layer the transform of a photograph, so that the same pixels lie at the same position."""
     layer.scale, layer.rotate, layer.shear, layer.translate = image.scale, image.rotate, image.shear, image.translate
     layer.affine, layer.units = image.affine, image.units
 
@@ -282,27 +287,27 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
 
     ``size``: None restores the scale stored in the file, or pixels.
     """
-    about = {key: value for key, value in _plugin_metadata(image).items() if key != "ruler"}
-    image.metadata = {**image.metadata, METADATA_KEY: about if size is None else {**about, "ruler": size}}
-    size = size or about.get("pixel_size")
+    metadata = {key: value for key, value in _plugin_metadata(image).items() if key != "ruler"}
+    image.metadata = {**image.metadata, METADATA_KEY: metadata if size is None else {**metadata, "ruler": size}}
+    size = size or metadata.get("pixel_size")
     scale, unit = ((1.0, 1.0), "pixel") if size is None else ((size.y_um, size.x_um), "um")
-    y, x = (new / float(old) for new, old in zip(scale, image.scale[-2:], strict=True))
-    translate = (y * float(image.translate[-2]), x * float(image.translate[-1]))
-    camera = getattr(viewer, "scene", viewer).camera  # as ui.viewer.camera, which imports this module
+    y_factor, x_factor = (new / float(old) for new, old in zip(scale, image.scale[-2:], strict=True))
+    translate = (y_factor * float(image.translate[-2]), x_factor * float(image.translate[-1]))
+    camera = getattr(viewer, "scene", viewer).camera  # as in camera.get_camera, which must not be imported here
     center, zoom = camera.center, camera.zoom
     image.metadata = {key: value for key, value in image.metadata.items() if key != STAND_IN_KEY}
     for layer in find_layers(viewer, image):
         layer.translate = translate
         layer.scale, layer.units = scale, (unit, unit)
-    camera.center = (*center[:-2], y * center[-2], x * center[-1])
-    camera.zoom = zoom / math.sqrt(y * x)
+    camera.center = (*center[:-2], y_factor * center[-2], x_factor * center[-1])
+    camera.zoom = zoom / math.sqrt(y_factor * x_factor)
 
 
 SHOWN_WITH_PHOTOGRAPH = ("band", "mask", "contour", "other lesions", "ROI", "prompts", "numbers")
 
 
 def show_only(viewer: Viewer, image: Image) -> None:
-    """Show one photograph with its layers, and hide the others, which lie at the same position."""
+    """Show one photograph with its layers, and hide the other photographs, which lie at the same position."""
     image.visible = True
     for other in identify_photographs(viewer):
         if other != image:
@@ -315,9 +320,11 @@ def show_only(viewer: Viewer, image: Image) -> None:
 
 def explain_no_photograph(viewer: Viewer) -> str:
     """Explain why the open images are not photographs; empty if there is nothing to explain."""
-    others = [
-        one for one in viewer.layers if hasattr(one, "rgb") and get_identity(one) is None and get_role(one) is None
+    other_images = [
+        layer
+        for layer in viewer.layers
+        if hasattr(layer, "rgb") and get_identity(layer) is None and get_role(layer) is None
     ]
-    if filter_photographs(viewer.layers) or not others:
+    if filter_photographs(viewer.layers) or not other_images:
         return ""
-    return f"'{others[-1].name}' is not a color photograph: it has one channel or more than two dimensions."
+    return f"'{other_images[-1].name}' is not a color photograph: it has one channel or more than two dimensions."

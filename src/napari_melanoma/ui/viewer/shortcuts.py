@@ -43,7 +43,7 @@ CONTEXT_TEXTS = {
     "canvas": "on the image while a slide is shown, unless the selected layer uses the key",
     "tool": "on the image while the tool is on",
 }
-# Shortcuts that repeat while the key is held; others would accept several masks, or enter a mode and leave it again.
+# Shortcuts that repeat while the key is held. Others must not: they would accept several masks, or toggle a mode.
 REPEATED = frozenset(
     {
         *("lesion.next", "lesion.previous", "slide.next", "slide.previous", "slide.list_next", "slide.list_previous"),
@@ -55,16 +55,16 @@ IGNORED_MODIFIERS = (
     Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.MetaModifier
 )
 ALTGR_MODIFIERS = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier
-PHOTOGRAPH_DOCKS = ("lesion_dock", "review_dock")
+PHOTOGRAPH_DOCKS = ("lesion_dock", "review_dock")  # docks for photographs, not for slides
 DIALOG_NAME = "melanoma_shortcuts"
 WIDTH_PX, HEIGHT_PX = 560, 600
 
 
 class Shortcut(NamedTuple):
-    """A key, its action, its group in the help dialog, and where it works.
+    """A shortcut: its key, a description of its action, its group in the help dialog, and where it works.
 
-    Context ``widget``: handled by the widget itself, or by napari. Context ``canvas``: one or several keys, separated
-    by commas, which are connected while a slide is shown. Context ``tool``: the same while a tool is on.
+    Context ``widget``: the widget itself or napari handles the key. Context ``canvas``: ``key`` is one or several keys,
+    separated by commas, which work while a slide is shown. Context ``tool``: the same, while a tool is on.
     """
 
     key: str
@@ -155,14 +155,14 @@ SHORTCUTS = {
 def get_key(name: str) -> str:
     """Return the key of a shortcut on this platform, in Qt's notation.
 
-    On macOS, Control replaces Alt, since Option types characters and moves by words.
+    On macOS, Control (Qt's Meta) is added to Alt, since Option alone types characters and moves by words.
     """
-    declared = SHORTCUTS[name].key
-    return f"Meta+{declared}" if sys.platform == "darwin" and declared.startswith("Alt+") else declared
+    key = SHORTCUTS[name].key
+    return f"Meta+{key}" if sys.platform == "darwin" and key.startswith("Alt+") else key
 
 
 def list_keys(name: str) -> list[str]:
-    """List the keys of a shortcut of the canvas."""
+    """List the keys of a shortcut of the canvas or of a tool."""
     return SHORTCUTS[name].key.split(", ")
 
 
@@ -181,15 +181,15 @@ def add_shortcut(dock: QWidget, name: str, callback: Callable[[], object]) -> QS
     if SHORTCUTS[name].context == "dock":
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
     shortcut.activated.connect(callback)
-    # Two open docks may use the same key: Qt then activates neither, and reports the ambiguity to one of them.
+    # If two open docks use the same key, Qt activates neither shortcut, and reports the ambiguity to one of them
     shortcut.activatedAmbiguously.connect(partial(_activate_best_match, shortcut))
     return shortcut
 
 
 class CanvasKeys(QObject):
-    """Keys that have an effect on the canvas while a tool is on.
+    """Keys that work on the canvas while a tool is on.
 
-    An event filter handles them, since Tab does not reach napari. ``actions``: by the name of the shortcut.
+    An event filter handles them, because napari does not receive Tab. ``actions``: by the name of the shortcut.
     """
 
     def __init__(self, dock: QWidget, actions: Mapping[str, Callable[[], object]]) -> None:
@@ -223,10 +223,10 @@ class CanvasKeys(QObject):
 
 
 def focus_entered_canvas(canvas: QWidget | None) -> None:
-    """Give the keyboard focus to a canvas that the mouse pointer entered, unless the user types in a field.
+    """Give the keyboard focus to a canvas that the mouse pointer has entered, unless the user types in a field.
 
-    A click on a button or in a list leaves the focus there: the space bar would then press the button again, instead of
-    moving the view with the tool that was chosen.
+    Otherwise the focus stays on a button after a click: the space bar would press the button again instead of moving
+    the view.
     """
     is_typing = is_text_field(QApplication.focusWidget())
     if canvas is not None and not is_typing and canvas.window().isActiveWindow():
@@ -234,18 +234,18 @@ def focus_entered_canvas(canvas: QWidget | None) -> None:
 
 
 def is_text_field(widget: QWidget | None) -> bool:
-    """Return whether the user types in a widget."""
+    """Return whether a widget is a field that the user can type in."""
     return isinstance(widget, TEXT_FIELDS) or (isinstance(widget, QComboBox) and widget.isEditable())
 
 
 def _is_read_only(field: QObject | None) -> bool:
-    """Return whether a text field cannot be typed in."""
+    """Return whether a text field is read-only, or another widget."""
     editor = field.lineEdit() if isinstance(field, QComboBox) else field
     return not isinstance(editor, TEXT_FIELDS) or editor.isReadOnly()
 
 
 class TypedCharacters(QObject):
-    """Let a text field receive each character, although a shortcut uses its key.
+    """Let text fields receive characters typed with AltGr, although shortcuts use the same keys.
 
     Windows reports AltGr as Ctrl+Alt: the ą of a Polish keyboard would be Ctrl+Alt+A, and the @ of a German one
     Ctrl+Alt+Q.
@@ -255,28 +255,30 @@ class TypedCharacters(QObject):
         super().__init__(application)
         application.focusChanged.connect(self._on_focus_changed)
 
-    def _on_focus_changed(self, before: QWidget | None, now: QWidget | None) -> None:
-        if before is not None and is_text_field(before):
+    def _on_focus_changed(self, previous: QWidget | None, current: QWidget | None) -> None:
+        if previous is not None and is_text_field(previous):
             with suppress(RuntimeError):  # it was deleted
-                before.removeEventFilter(self)
-        if now is not None and is_text_field(now):
-            now.installEventFilter(self)
+                previous.removeEventFilter(self)
+        if current is not None and is_text_field(current):
+            current.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Keep a character from the shortcuts; return whether it was one."""
+        """Let the field receive a character instead of a shortcut; return whether the key was a character."""
         if event is None or event.type() != QEvent.Type.ShortcutOverride or not isinstance(event, QKeyEvent):
             return False
         if _is_read_only(watched):
             return False
         is_character = event.modifiers() & ALTGR_MODIFIERS == ALTGR_MODIFIERS and event.text().isprintable()
-        if is_character and event.text() and sys.platform != "darwin":  # Command+Option types nothing
+        if (
+            is_character and event.text() and sys.platform != "darwin"
+        ):  # on macOS, these modifiers are Command+Option, which type nothing
             event.accept()
             return True
         return False
 
 
 def name_key(event: QKeyEvent) -> str:
-    """Return a key as shortcuts of the canvas declare it; empty for keys with modifiers other than Shift."""
+    """Return a key in the notation of ``SHORTCUTS``; empty for keys with modifiers other than Shift."""
     if event.modifiers() & IGNORED_MODIFIERS:
         return ""
     name = str(QKeySequence(event.key()).toString(QKeySequence.SequenceFormat.PortableText))
@@ -295,19 +297,25 @@ def is_delete_key(event: QEvent | None) -> bool:
 
 
 def _activate_best_match(shortcut: QShortcut) -> None:
-    """Activate the best-matching shortcut among the docks that use the same key."""
+    """Activate the shortcut of the dock that matches best, among the docks that use the same key."""
     dock = shortcut.parent()
-    same = (one for one in dock.window().findChildren(QShortcut) if one.key() == shortcut.key() and one.isEnabled())
-    candidates = [one for one in same if one.objectName() in SHORTCUTS and one.parent().isVisible()]
-    max(candidates, key=lambda one: _match_score(one.parent())).activated.emit()
+    candidates = [
+        other
+        for other in dock.window().findChildren(QShortcut)
+        if other.key() == shortcut.key()
+        and other.isEnabled()
+        and other.objectName() in SHORTCUTS
+        and other.parent().isVisible()
+    ]
+    max(candidates, key=lambda candidate: _match_score(candidate.parent())).activated.emit()
 
 
 def _match_score(dock: QWidget) -> tuple[bool, bool, bool]:
-    """Rank a dock for a key: it has the focus, concerns the visible image, is in front."""
+    """Return what speaks for a dock, most important first: it has the focus, concerns the image, and is visible."""
     focus, memory = QApplication.focusWidget(), dock.findChild(ViewMemory)
     picture = None if memory is None else get_current_picture(memory.viewer)
-    about_photographs = dock.objectName() in PHOTOGRAPH_DOCKS
-    is_relevant = picture is not None and about_photographs == is_photograph(picture[0])
+    is_for_photographs = dock.objectName() in PHOTOGRAPH_DOCKS
+    is_relevant = picture is not None and is_for_photographs == is_photograph(picture[0])
     return focus is not None and dock.isAncestorOf(focus), is_relevant, not dock.visibleRegion().isEmpty()
 
 
@@ -341,18 +349,18 @@ class ShortcutHelp(QDialog):
         for widget in (self.search, self.list, self.no_match_label):
             layout.addWidget(widget)
         self.search.textChanged.connect(self._on_search)
-        room = parent.screen().availableGeometry()
+        screen = parent.screen().availableGeometry()
         self.list.resizeColumnToContents(1)
         frame = layout.contentsMargins()
         bar = self.list.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent) + 2 * self.list.frameWidth()
         needed = self.list.columnWidth(0) + self.list.columnWidth(1) + bar + frame.left() + frame.right()
-        self.resize(min(max(WIDTH_PX, needed), room.width()), min(HEIGHT_PX, room.height() - 60))
+        self.resize(min(max(WIDTH_PX, needed), screen.width()), min(HEIGHT_PX, screen.height() - 60))
 
     def _get_group(self, dock: str) -> QTreeWidgetItem:
-        """Return the heading of a dock, added if missing."""
-        found = self.list.findItems(dock, Qt.MatchFlag.MatchExactly)
-        if found:
-            return found[0]
+        """Return the heading of a dock; add it if it is missing."""
+        headings = self.list.findItems(dock, Qt.MatchFlag.MatchExactly)
+        if headings:
+            return headings[0]
         group = QTreeWidgetItem(self.list, [dock])
         group.setFirstColumnSpanned(True)
         font = group.font(0)
@@ -361,22 +369,22 @@ class ShortcutHelp(QDialog):
         return group
 
     def _on_search(self, text: str) -> None:
-        found = False
+        has_match = False
         for index in range(self.list.topLevelItemCount()):
             group = self.list.topLevelItem(index)
-            shown = 0
+            match_count = 0
             for row in range(group.childCount()):
                 item = group.child(row)
-                fits = text.strip().lower() in f"{group.text(0)} {item.text(0)} {item.text(1)}".lower()
-                item.setHidden(not fits)
-                shown += fits
-            group.setHidden(shown == 0)
-            found = found or shown > 0
-        self.no_match_label.setVisible(not found)
+                matches = text.strip().lower() in f"{group.text(0)} {item.text(0)} {item.text(1)}".lower()
+                item.setHidden(not matches)
+                match_count += matches
+            group.setHidden(match_count == 0)
+            has_match = has_match or match_count > 0
+        self.no_match_label.setVisible(not has_match)
 
 
 def show_shortcut_help(window: QWidget) -> ShortcutHelp:
-    """Show the shortcut list over a window, or bring it to the front; it is not modal."""
+    """Show the shortcut list over a window without blocking it, or bring it to the front."""
     dialog = window.findChild(ShortcutHelp, DIALOG_NAME) or ShortcutHelp(window)
     dialog.show()
     dialog.raise_()
@@ -388,13 +396,15 @@ def show_shortcut_help(window: QWidget) -> ShortcutHelp:
 def show_shortcuts(napari_viewer: Viewer | None = None) -> None:
     """Show the shortcut list over the active window; called from napari's menu."""
     windows = [window for window in QApplication.topLevelWidgets() if isinstance(window, QMainWindow)]
-    active = [window for window in windows if window.isActiveWindow()] or [one for one in windows if one.isVisible()]
+    active = [window for window in windows if window.isActiveWindow()] or [
+        window for window in windows if window.isVisible()
+    ]
     if active:
         show_shortcut_help(active[0])
 
 
 def add_help_shortcuts(dock: QWidget) -> None:
-    """Make F1 and ``?`` show the shortcut list in a dock; text fields keep the characters that are typed with AltGr."""
+    """Make F1 and ``?`` show the shortcut list in a dock, and protect AltGr characters in all text fields."""
     for name in ("help", "help.dock"):
         add_shortcut(dock, name, lambda: show_shortcut_help(dock.window()))
     application = QApplication.instance()

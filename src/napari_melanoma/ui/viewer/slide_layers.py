@@ -1,4 +1,4 @@
-"""The slides among the layers, and the layers derived from a slide; they keep its name, position and scale."""
+"""The slides among napari's layers, and the layers derived from a slide, which have its position and scale."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.reading.tiled import TiledSlide
 
+# The kinds of layers derived from a slide
 Role = Literal[
     "tissue",
     "heatmap",
@@ -39,7 +40,7 @@ Role = Literal[
     "painting",
     "clicks",
 ]
-ORDER: tuple[Role, ...] = get_args(Role)  # from below to above
+ORDER: tuple[Role, ...] = get_args(Role)  # from bottom to top
 SLIDE_IDENTITY_KEY = "slide_identity"  # in the metadata of layers derived from a slide
 
 
@@ -51,31 +52,31 @@ class ViewerSlide(NamedTuple):
     @property
     def metadata(self) -> dict[str, Any]:
         """The metadata that the reader stored in the layers."""
-        found: dict[str, Any] = self.layers[0].metadata[METADATA_KEY]
-        return found
+        metadata: dict[str, Any] = self.layers[0].metadata[METADATA_KEY]
+        return metadata
 
     @property
     def slide(self) -> TiledSlide:
         """The open slide."""
-        found: TiledSlide = self.metadata["slide"]
-        return found
+        slide: TiledSlide = self.metadata["slide"]
+        return slide
 
     @property
     def info(self) -> SlideInfo:
         """The properties of the slide, with the pixel size set by the user."""
-        found: SlideInfo = self.metadata["info"]
-        return found
+        info: SlideInfo = self.metadata["info"]
+        return info
 
     @property
     def identity(self) -> str:
-        """Identifies the slide in the viewer."""
+        """The absolute path, which identifies the slide in the viewer."""
         return str(self.info.path.absolute())
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels of the finest level."""
-        full = self.info.levels[0]
-        return full.height, full.width
+        finest = self.info.levels[0]
+        return finest.height, finest.width
 
     @property
     def pixel_um(self) -> tuple[float, float]:
@@ -106,34 +107,34 @@ class ViewerSlide(NamedTuple):
 
     @property
     def is_shown(self) -> bool:
-        """Whether the slide is shown: of a fluorescence slide, at least one channel."""
+        """Whether the slide is visible; for a fluorescence slide, whether any of its channels is."""
         return any(layer.visible for layer in self.layers)
 
     @property
     def affine(self) -> list[list[float]]:
-        """The rotation of a layer about the slide's center, 3 x 3 for (y, x, 1)."""
+        """The rotation about the center of the slide, as a 3 x 3 matrix for (y, x, 1)."""
         cosine, sine = _cosine_sine(self.angle)
         y, x = self._rotate((0.0, 0.0), self.angle)
         return [[cosine, sine, y], [-sine, cosine, x], [0.0, 0.0, 1.0]]
 
-    def _rotate(self, at: tuple[float, float], angle: float) -> tuple[float, float]:
-        """Rotate a position in the viewer about the center of the slide."""
+    def _rotate(self, position: tuple[float, float], angle: float) -> tuple[float, float]:
+        """Rotate a position (y, x) in the viewer about the center of the slide, in degrees clockwise."""
         if not angle:
-            return at
+            return position
         cosine, sine = _cosine_sine(angle)
         middle = (self.size[0] - 1) / 2 * self.pixel_um[0], (self.size[1] - 1) / 2 * self.pixel_um[1]
-        y, x = at[0] - middle[0], at[1] - middle[1]
+        y, x = position[0] - middle[0], position[1] - middle[1]
         return middle[0] + cosine * y + sine * x, middle[1] - sine * y + cosine * x
 
 
 def list_slides(viewer: Viewer) -> list[ViewerSlide]:
     """List the slides of a viewer, in layer order."""
-    found: dict[str, list[Image]] = {}
+    layers_by_path: dict[str, list[Image]] = {}
     for layer in viewer.layers:
-        about = layer.metadata.get(METADATA_KEY, {})
-        if about.get("role") == "slide" and "slide" in about:
-            found.setdefault(str(about.get("path")), []).append(layer)
-    return [ViewerSlide(tuple(layers)) for layers in found.values()]
+        metadata = layer.metadata.get(METADATA_KEY, {})
+        if metadata.get("role") == "slide" and "slide" in metadata:
+            layers_by_path.setdefault(str(metadata.get("path")), []).append(layer)
+    return [ViewerSlide(tuple(layers)) for layers in layers_by_path.values()]
 
 
 def find_slide_identity(viewer: Viewer, layer: Layer | None) -> str | None:
@@ -143,8 +144,8 @@ def find_slide_identity(viewer: Viewer, layer: Layer | None) -> str | None:
     for slide in list_slides(viewer):
         if any(layer == own for own in slide.layers):
             return slide.identity
-    made: str | None = layer.metadata.get(METADATA_KEY, {}).get(SLIDE_IDENTITY_KEY)
-    return made
+    identity: str | None = layer.metadata.get(METADATA_KEY, {}).get(SLIDE_IDENTITY_KEY)
+    return identity
 
 
 def find_layer(viewer: Viewer, slide: ViewerSlide, role: Role) -> Any:  # noqa: ANN401 - the kind of layer goes with the role
@@ -165,9 +166,10 @@ def find_layers(viewer: Viewer, identity: str) -> list[Layer]:
 def get_or_add_layer(
     viewer: Viewer, slide: ViewerSlide, role: Role, make: Callable[[], Layer], placement: MapPlacement | None = None
 ) -> Any:  # noqa: ANN401
-    """Return the layer of a role; if missing, it is inserted above the slide, and the selection does not change.
+    """Return the layer of a role; if it is missing, insert it above the slide without changing the selection.
 
-    ``placement``: position of the map's cells; by default, coordinates are pixels of the slide's finest level.
+    ``make``: creates the layer. ``placement``: position of the cells of a map; by default, the coordinates of the layer
+    are pixels of the slide's finest level.
     """
     layer = find_layer(viewer, slide, role)
     if layer is None:
@@ -187,8 +189,8 @@ def set_placement(slide: ViewerSlide, layer: Layer, placement: MapPlacement | No
     ``placement``: None if the layer's coordinates are pixels of the finest level.
     """
     layer.metadata = {**layer.metadata, METADATA_KEY: {**layer.metadata[METADATA_KEY], "place": placement}}
-    at = None if placement is None else replace(placement, pixel_size=slide.info.pixel_size)
-    scale, translate = (slide.pixel_um, (0.0, 0.0)) if at is None else (at.scale, at.translate)
+    scaled = None if placement is None else replace(placement, pixel_size=slide.info.pixel_size)
+    scale, translate = (slide.pixel_um, (0.0, 0.0)) if scaled is None else (scaled.scale, scaled.translate)
     if tuple(layer.scale) != tuple(scale):
         layer.scale = scale
     if tuple(layer.translate) != tuple(translate):
@@ -204,16 +206,16 @@ def set_pixel_size(viewer: Viewer, slide: ViewerSlide, size: PixelSize | None) -
     ``size``: micrometers per pixel of the finest level, with its source; None restores the scale in the file.
     """
     new_size = slide.slide.info.pixel_size if size is None else size
-    before = slide.pixel_um
+    old_um = slide.pixel_um
     info = replace(slide.info, pixel_size=new_size)
     unit = "pixel" if new_size is None else "um"
     for layer in slide.layers:
-        at = [float(step) / one for step, one in zip(layer.translate, before, strict=True)]
-        about = {**layer.metadata[METADATA_KEY], "info": info, "pixel_size": new_size}
-        kept = {key: value for key, value in layer.metadata.items() if key != STAND_IN_KEY}
-        layer.metadata = {**kept, METADATA_KEY: about}
-        layer.scale = slide.pixel_um
-        layer.translate = [step * one for step, one in zip(at, slide.pixel_um, strict=True)]
+        offset_px = [float(offset) / um for offset, um in zip(layer.translate, old_um, strict=True)]
+        plugin_metadata = {**layer.metadata[METADATA_KEY], "info": info, "pixel_size": new_size}
+        other_metadata = {key: value for key, value in layer.metadata.items() if key != STAND_IN_KEY}
+        layer.metadata = {**other_metadata, METADATA_KEY: plugin_metadata}
+        layer.scale = slide.pixel_um  # the new one, now that the metadata have changed
+        layer.translate = [offset * um for offset, um in zip(offset_px, slide.pixel_um, strict=True)]
         layer.units = (unit, unit)
         _apply_rotation(slide, layer)
     for layer in find_layers(viewer, slide.identity):
@@ -232,7 +234,7 @@ def set_angle(viewer: Viewer, slide: ViewerSlide, angle: float) -> None:
 
 
 def _apply_rotation(slide: ViewerSlide, layer: Layer) -> None:
-    """Rotate a layer like its slide."""
+    """Give a layer the rotation of its slide."""
     import numpy as np
 
     affine = np.array(slide.affine)
@@ -246,11 +248,11 @@ def _cosine_sine(angle: float) -> tuple[float, float]:
     return quarters.get(angle % 360) or (math.cos(math.radians(angle)), math.sin(math.radians(angle)))
 
 
-HIDDEN_KEY = "was_visible"  # in the metadata of a layer whose slide is hidden
+HIDDEN_KEY = "was_visible"  # metadata key of a layer whose slide is hidden
 
 
 def show_only(viewer: Viewer, slide: ViewerSlide) -> None:
-    """Show one slide and hide the others, with all derived layers; select the slide."""
+    """Show one slide and hide the others, each with its derived layers; select the slide."""
     for other in list_slides(viewer):
         if other.identity != slide.identity:
             hide_slide(viewer, other)
@@ -261,7 +263,7 @@ def show_only(viewer: Viewer, slide: ViewerSlide) -> None:
 
 
 def hide_slide(viewer: Viewer, slide: ViewerSlide) -> None:
-    """Hide a slide with all derived layers; those that were visible are shown again with the slide."""
+    """Hide a slide with its derived layers; layers that are visible now are shown again with the slide."""
     layers = list_own_layers(viewer, slide)
     for layer in layers if slide.is_shown else ():
         layer.metadata = {**layer.metadata, METADATA_KEY: {**layer.metadata[METADATA_KEY], HIDDEN_KEY: layer.visible}}
@@ -280,20 +282,20 @@ def list_own_layers(viewer: Viewer, slide: ViewerSlide) -> list[Layer]:
 
 
 def close_slides(viewer: Viewer, paths: Iterable[Path]) -> None:
-    """Close slides; their annotations are kept in their own folders."""
+    """Remove slides with their derived layers; their annotations remain stored in the results folders."""
     identities = {str(path.absolute()) for path in paths}
     for slide in [slide for slide in list_slides(viewer) if slide.identity in identities]:
         if find_slide_identity(viewer, viewer.layers.selection.active) == slide.identity:
-            viewer.layers.selection.active = slide.layers[-1]  # ends the tools while the slide is open
+            viewer.layers.selection.active = slide.layers[-1]  # deactivates tools, which requires the open slide
         for layer in slide.layers:
             viewer.layers.remove(layer)
-        for layer in find_layers(viewer, slide.identity):  # without those that were removed with the slide
+        for layer in find_layers(viewer, slide.identity):  # some may have been removed together with the slide
             if layer in viewer.layers:
                 viewer.layers.remove(layer)
 
 
 def read_slide_layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
-    """Open a slide as layer data; not on the GUI thread."""
+    """Open a slide, and return its layer data; call this in a thread."""
     from napari_melanoma.slides.reading.layers import make_slide_layers
     from napari_melanoma.slides.reading.opening import open_slide
 
@@ -301,7 +303,7 @@ def read_slide_layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
 
 
 def _insert(viewer: Viewer, slide: ViewerSlide, layer: Layer, role: Role) -> None:
-    """Insert a layer above its slide and the layers of lower roles; the selection does not change."""
+    """Insert a layer above its slide and the derived layers of lower roles, without changing the selection."""
     below = ORDER[: ORDER.index(role)]
     layer.visible = layer.visible and slide.is_shown
     top = max(

@@ -1,4 +1,4 @@
-"""Save and restore the view of each photograph and slide, and open photographs."""
+"""The view of each photograph and slide, which is saved and restored; and the opening of photographs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import Connections
 
 MAX_BOX_SHARE = 0.6  # largest share of the view that a box fills after zooming to it
-VIEW_KEY = "napari_melanoma_view"  # in the metadata of the image's first layer, so that it is removed with the image
-FIT_SHARE = 0.95  # share of the canvas, as in napari's own fit
-MOVED_PX = 0.01  # on the screen: a view that is closer was not moved, but rounded
+VIEW_KEY = "napari_melanoma_view"  # metadata key of the image's first layer, with its view and state
+FIT_SHARE = 0.95  # share of the canvas that a fitted image fills, as in napari
+MOVED_PX = 0.01  # smaller movements on the screen are rounding errors
 FIT_KEY = "Ctrl+0"  # napari's key for fitting all layers
-Picture = tuple["Layer", ...]
-LayerData = tuple[Any, dict[str, Any], str]
+Picture = tuple["Layer", ...]  # the layers of a photograph or slide
+LayerData = tuple[Any, dict[str, Any], str]  # data, attributes and type of a layer, as napari's readers return
 
 
 class SavedView(NamedTuple):
@@ -49,64 +49,64 @@ class SavedView(NamedTuple):
 
 
 def list_pictures(viewer: Viewer) -> list[Picture]:
-    """List the photographs and slides of a viewer.
+    """List the photographs and slides of a viewer in layer order.
 
-    Returns the layers of each: one, or one for each channel of a slide; in the order of the layer list.
+    Returns the layers of each: a single one, or one for each channel of a fluorescence slide.
     """
     slides: list[Picture] = [tuple(slide.layers) for slide in list_slides(viewer)]
-    found = [*slides, *((layer,) for layer in viewer.layers if is_photograph(layer))]
-    return sorted(found, key=lambda picture: viewer.layers.index(picture[0]))
+    pictures = [*slides, *((layer,) for layer in viewer.layers if is_photograph(layer))]
+    return sorted(pictures, key=lambda picture: viewer.layers.index(picture[0]))
 
 
 def get_current_picture(viewer: Viewer) -> Picture | None:
-    """Return the image that the view belongs to: the one shown last if it is visible, else the topmost visible one."""
-    shown = [picture for picture in list_pictures(viewer) if any(layer.visible for layer in picture)]
-    current = next((picture for picture in shown if _state(picture).get("current")), None)
-    return current or (shown[-1] if shown else None)
+    """Return the image that the view belongs to: the image shown last, or the topmost one if that is not visible."""
+    visible = [picture for picture in list_pictures(viewer) if any(layer.visible for layer in picture)]
+    current = next((picture for picture in visible if _state(picture).get("current")), None)
+    return current or (visible[-1] if visible else None)
 
 
 def is_in_view(viewer: Viewer, picture: Picture) -> bool:
-    """Return whether the view belongs to an image, and not to another one that is shown instead."""
+    """Return whether the view belongs to an image, or no image is visible; False if another image is shown."""
     current = get_current_picture(viewer)
     return current is None or picture[0] in current
 
 
 def restore_view(viewer: Viewer, picture: Picture) -> None:
-    """Move the camera to an image: to its saved view, or to all of it; nothing happens if it is the current image."""
+    """Move the camera to the saved view of an image, or fit the image; no effect if it is already the current one."""
     if _state(picture).get("current"):
         return
     camera = get_camera(viewer)
     save_view(viewer)
-    kept: SavedView | None = _state(picture).get("view")
+    saved: SavedView | None = _state(picture).get("view")
     _set_state(picture, {**_state(picture), "current": True})
-    if kept is None:
+    if saved is None:
         fit_view(viewer, picture)
         return
-    y, x = (new / old for new, old in zip(_scale(picture), kept.scale, strict=True))
-    camera.center = (*tuple(camera.center)[:-2], *picture[0].data_to_world(kept.center)[-2:])
-    camera.zoom = kept.zoom / (y * x) ** 0.5
+    y, x = (new / old for new, old in zip(_scale(picture), saved.scale, strict=True))
+    camera.center = (*tuple(camera.center)[:-2], *picture[0].data_to_world(saved.center)[-2:])
+    camera.zoom = saved.zoom / (y * x) ** 0.5
 
 
 def save_view(viewer: Viewer) -> None:
-    """Save the view of the current image, which is then no longer the current one."""
+    """Save the view of the current image; afterwards, no image is the current one."""
     camera = get_camera(viewer)
-    for other in list_pictures(viewer):
-        if _state(other).get("current"):
-            row, column = other[0].world_to_data(camera.center)[-2:]
-            view = SavedView((float(row), float(column)), float(camera.zoom), _scale(other))
-            # A fitted view is not saved but fitted again, since the canvas may be resized.
-            _set_state(other, {"view": None if is_fitted(viewer, other) else view, "current": False})
+    for picture in list_pictures(viewer):
+        if _state(picture).get("current"):
+            row, column = picture[0].world_to_data(camera.center)[-2:]
+            view = SavedView((float(row), float(column)), float(camera.zoom), _scale(picture))
+            # A fitted view is not saved: the image is fitted again, since the canvas may have another size then
+            _set_state(picture, {"view": None if is_fitted(viewer, picture) else view, "current": False})
 
 
 def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
-    """Fit one image to the view, ignoring other layers."""
+    """Fit an image, by default the current one, to the view; other layers are ignored."""
     picture = picture or get_current_picture(viewer)
     if picture is None:
         return
     if viewer.dims.ndisplay == 2 and hasattr(viewer, "canvas"):
         # reset_view(layers=...) fails if another layer has more dimensions (napari 0.9).
         corners = np.concatenate([np.asarray(layer.extent.world)[:, -2:] for layer in picture])
-        half = np.array(_scale(picture)) / 2  # extents end at pixel centers
+        half = np.array(_scale(picture)) / 2  # napari's extents end at pixel centers
         low, high = corners.min(axis=0) - half, corners.max(axis=0) + half
         camera = get_camera(viewer)
         camera.center = (*tuple(camera.center)[:-2], *(float(middle) for middle in (low + high) / 2))
@@ -117,7 +117,7 @@ def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
 
 
 def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], width_px: float | None = None) -> None:
-    """Center the view on a point; a slide that another image hides is shown first.
+    """Center the view on a point of a slide, which is shown first if another image is in view.
 
     ``point``: (row, column) in pixels of the finest level. ``width_px``: width of the view in these pixels; unchanged
     by default.
@@ -132,33 +132,33 @@ def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], 
 
 
 def zoom_to_box(viewer: Viewer, slide: ViewerSlide, box: ViewRectangle) -> None:
-    """Bring a box into view with its surroundings; a small box is magnified to at most one screen pixel per pixel.
+    """Zoom to a box and its surroundings, up to one screen pixel for each pixel of the finest level.
 
     ``box``: in pixels of the finest level.
     """
     height, width = viewer.canvas.size
-    wide = max(box.width, box.height * width / max(height, 1)) / MAX_BOX_SHARE
-    center_view(viewer, slide, box.center, max(wide, width))
+    view_width = max(box.width, box.height * width / max(height, 1)) / MAX_BOX_SHARE
+    center_view(viewer, slide, box.center, max(view_width, width))
 
 
 def is_fitted(viewer: Viewer, picture: Picture) -> bool:
-    """Return whether an image is in view as it was fitted, neither moved nor zoomed since."""
+    """Return whether the view was neither moved nor zoomed since an image was fitted to it."""
     fitted: tuple[tuple[float, ...], float] | None = _state(picture).get("fitted")
     if fitted is None:
         return False
-    (center, zoom), (now, now_zoom) = fitted, _current_view(viewer)
-    is_near = all(abs(one - other) * zoom < MOVED_PX for one, other in zip(center, now, strict=True))
-    return is_near and math.isclose(zoom, now_zoom, rel_tol=1e-6)
+    (fitted_center, fitted_zoom), (center, zoom) = fitted, _current_view(viewer)
+    is_near = all(abs(a - b) * fitted_zoom < MOVED_PX for a, b in zip(fitted_center, center, strict=True))
+    return is_near and math.isclose(fitted_zoom, zoom, rel_tol=1e-6)
 
 
 def show_only(viewer: Viewer, image: Image) -> None:
-    """Show one photograph, and hide the others and the slides, which lie at the same position."""
+    """Show one photograph, and hide other photographs and all slides, which lie at the same position."""
     photographs.show_only(viewer, image)
     hide_other_pictures(viewer, (image,))
 
 
 def show_only_picture(viewer: Viewer, picture: Picture) -> None:
-    """Show one photograph or slide, and hide the others."""
+    """Show one photograph or slide, and hide all others."""
     if is_photograph(picture[0]):
         show_only(viewer, picture[0])
         return
@@ -169,7 +169,7 @@ def show_only_picture(viewer: Viewer, picture: Picture) -> None:
 
 
 def hide_other_pictures(viewer: Viewer, picture: Picture) -> None:
-    """Hide all slides for a photograph, or all photographs for a slide."""
+    """Hide all slides if the image is a photograph, or all photographs if it is a slide."""
     if is_photograph(picture[0]):
         for slide in list_slides(viewer):
             hide_slide(viewer, slide)
@@ -180,9 +180,9 @@ def hide_other_pictures(viewer: Viewer, picture: Picture) -> None:
 
 
 class ViewMemory(QObject):
-    """Changes the view when another image is shown from a dock, the layer list or a newly opened file.
+    """Restores the view of an image when it is shown from a dock or the layer list, or opened.
 
-    Each dock has an instance; further ones have no effect.
+    Each dock has an instance; more than one have no further effect.
     """
 
     def __init__(self, viewer: Viewer, connections: Connections, parent: QObject) -> None:
@@ -202,40 +202,42 @@ class ViewMemory(QObject):
         self._connections.connect(layer.events.visible, self._on_visible)
 
     def _on_inserted(self, event: Event) -> None:
-        """Show an image that was read from a file, unless it is a further channel of an open slide.
+        """Show an image that was read from a file, unless it is another channel of an open slide.
 
-        Other photographs are hidden: a larger one would be visible behind the new one.
+        For a photograph, other images are hidden, as a larger one would be visible behind it.
         """
         self._watch_layer(event.value)
         if METADATA_KEY not in event.value.metadata:
             return  # a layer of the user may be an overlay
         for picture in list_pictures(self.viewer):
-            new = any(layer == event.value for layer in picture)
-            if new and event.value.visible and "view" not in _state(picture):
+            is_new = any(layer == event.value for layer in picture)
+            if is_new and event.value.visible and "view" not in _state(picture):
                 restore_view(self.viewer, picture)
                 if is_photograph(event.value):
                     show_only(self.viewer, event.value)
 
     def _on_size(self, size: object = None) -> None:
-        """Fit the image again after a change of the canvas size, unless the view was moved since it was fitted."""
+        """Fit the image again after a change of the canvas size, unless the view was changed since the last fit."""
         shown = get_current_picture(self.viewer)
         if shown is not None and is_fitted(self.viewer, shown):
             fit_view(self.viewer, shown)
 
     def _on_visible(self, event: Event | None = None) -> None:
-        """Restore the view of another image that became visible."""
+        """Restore the view of the current image, if another image was the current one before."""
         shown = get_current_picture(self.viewer)
         if shown is not None:
             restore_view(self.viewer, shown)
 
 
 def _current_view(viewer: Viewer) -> tuple[tuple[float, ...], float]:
+    """Return center and zoom of the camera."""
     return tuple(get_camera(viewer).center), float(get_camera(viewer).zoom)
 
 
 def _state(picture: Picture) -> dict[str, Any]:
-    found: dict[str, Any] = picture[0].metadata.get(VIEW_KEY, {})
-    return found
+    """Return the state of an image: its saved ``view``, whether it is ``current``, and its view when ``fitted``."""
+    state: dict[str, Any] = picture[0].metadata.get(VIEW_KEY, {})
+    return state
 
 
 def _set_state(picture: Picture, state: dict[str, Any]) -> None:
@@ -249,8 +251,8 @@ def _scale(picture: Picture) -> tuple[float, float]:
 def show_photograph(viewer: Viewer, image: Image) -> None:
     """Show one photograph and hide the others; select its mask, and restore its view.
 
-    A selected layer of this photograph, or of no photograph, stays selected. If it is of this photograph, the view
-    does not change either, since the user may have zoomed in.
+    If a layer of this photograph is selected, neither selection nor view change, since the user may have zoomed in. If
+    a layer that belongs to no photograph is selected, it stays selected.
     """
     show_only(viewer, image)
     active = viewer.layers.selection.active
@@ -264,7 +266,11 @@ def show_photograph(viewer: Viewer, image: Image) -> None:
 
 
 class PhotographOpener(QObject):
-    """Opens photographs and the sample, one request after the other."""
+    """Opens photographs and the sample, one request after the other.
+
+    ``progressed``: a ``Progress``. ``failed``: the exception. ``finished``: number of opened layers, after the last
+    request.
+    """
 
     started = Signal()
     progressed = Signal(object)
@@ -280,11 +286,11 @@ class PhotographOpener(QObject):
         self._requested: set[Path] = set()
 
     def open(self, paths: Sequence[Path]) -> None:
-        """Open photographs in a thread."""
+        """Open photographs, which are read in a thread."""
         self._start(partial(_read, list(paths)))
 
     def show(self, path: Path) -> None:
-        """Show a photograph, which is opened unless it is open; further clicks while it is read have no effect."""
+        """Show a photograph; open it first if it is not open and not already being opened."""
         image = photographs.find_file(self._viewer, path)
         if image is not None:
             show_photograph(self._viewer, image)
@@ -293,7 +299,7 @@ class PhotographOpener(QObject):
             self.open([path])
 
     def open_damaged(self, path: Path) -> None:
-        """Open a photograph although it is damaged."""
+        """Open a photograph even though it is damaged."""
         self._start(partial(_read, [path], accept_damaged=True))
 
     def open_sample(self) -> None:
@@ -317,7 +323,7 @@ class PhotographOpener(QObject):
         self.open([Path(name) for name in names])
 
     def cancel(self) -> None:
-        """Cancel pending requests; open layers stay."""
+        """Cancel all requests; layers that are already open stay."""
         self._pending.clear()
         if self._job is not None:
             self._job.cancel()
@@ -337,10 +343,10 @@ class PhotographOpener(QObject):
         self._job.finished.connect(self._on_finished)
         self._job.start(self)
 
-    def _on_read(self, found: tuple[list[LayerData], list[Exception]]) -> None:
+    def _on_read(self, result: tuple[list[LayerData], list[Exception]]) -> None:
         from napari.layers import Layer
 
-        layers, errors = found
+        layers, errors = result
         for data, attributes, kind in layers:
             added = self._viewer.add_layer(Layer.create(data, attributes, kind))
             show_only(self._viewer, added)
@@ -351,11 +357,11 @@ class PhotographOpener(QObject):
             else:
                 self.failed.emit(error)
 
-    def _confirm_damaged(self, found: _DamagedPhotograph) -> None:
-        """Ask whether to open a damaged photograph; the window stays responsive."""
+    def _confirm_damaged(self, photograph: _DamagedPhotograph) -> None:
+        """Ask whether to open a damaged photograph."""
         dock = self.parent()
         assert isinstance(dock, QWidget)
-        confirm_open_damaged(dock, found.path, found.damage, partial(self.open_damaged, found.path))
+        confirm_open_damaged(dock, photograph.path, photograph.damage, partial(self.open_damaged, photograph.path))
 
     def _on_finished(self) -> None:
         self._job = None
@@ -386,8 +392,8 @@ def confirm_open_damaged(
     box.open()
 
 
-class _DamagedPhotograph(Exception):  # noqa: N818 - passed along with errors, never raised
-    """A damaged photograph that is opened if the user accepts the missing part."""
+class _DamagedPhotograph(Exception):  # noqa: N818 - returned with errors, never raised
+    """A damaged photograph, which is opened only if the user agrees."""
 
     def __init__(self, path: Path, damage: str) -> None:
         super().__init__(damage)
@@ -397,7 +403,7 @@ class _DamagedPhotograph(Exception):  # noqa: N818 - passed along with errors, n
 def _read(
     paths: list[Path], run: RunContext, *, accept_damaged: bool = False
 ) -> tuple[list[LayerData], list[Exception]]:
-    """Read photographs; returns the layers, and the errors of unreadable files."""
+    """Read photographs; return their layers, and the errors of files that cannot be read."""
     from napari_melanoma.core.errors import DamagedImage, MelanomaError
     from napari_melanoma.io.discovery import find_photographs
     from napari_melanoma.ui.readers import read_layers
