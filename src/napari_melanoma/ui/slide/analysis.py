@@ -210,7 +210,7 @@ class AnalysisRegionController(QObject):
         self._update_choice()
 
     def show_results(self, location: SlideResultLocation) -> None:
-        """Show the results of the whole slide, else those of the view."""
+        """Show results that were found: those of the whole slide, or those of the view if there are no others."""
         self._is_analyzed = (location.is_analyzed, location.is_view_analyzed)
         self._context.is_view = location.is_view_analyzed and not location.is_analyzed
         self._update_choice()

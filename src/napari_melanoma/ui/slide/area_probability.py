@@ -160,20 +160,20 @@ class LesionScatterPlot(QWidget):
 
     def _draw_mark(self, painter: QPainter, mark: LesionMark) -> None:
         """Draw a mark: a disk for malignant, a square for benign; gray for other slides; with a ring if selected."""
-        palette, at = self._icons.palette, self.mark_position(mark)
-        pair = MALIGNANT if mark.malignant else BENIGN
-        color = QColor(palette.highlight if mark.index is None else pair[0] if palette.dark else pair[1])
+        palette, center = self._icons.palette, self.mark_position(mark)
+        colors = MALIGNANT if mark.malignant else BENIGN
+        color = QColor(palette.highlight if mark.index is None else colors[0] if palette.dark else colors[1])
         size = 2.5 if mark.index is None else 4.0
         painter.setPen(QPen(QColor(palette.background), 1))
         painter.setBrush(color)
         if mark.malignant:
-            painter.drawEllipse(at, size, size)
+            painter.drawEllipse(center, size, size)
         else:
-            painter.drawRect(QRectF(at.x() - size, at.y() - size, 2 * size, 2 * size))
+            painter.drawRect(QRectF(center.x() - size, center.y() - size, 2 * size, 2 * size))
         if mark.index is not None and mark.index in self._selected:
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(QColor(palette.text), 1.5))
-            painter.drawEllipse(at, 8, 8)
+            painter.drawEllipse(center, 8, 8)
 
     def _ticks(self) -> list[tuple[float, float]]:
         """Return the tick values of the area axis with their positions."""

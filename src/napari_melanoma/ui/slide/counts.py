@@ -79,7 +79,9 @@ class CountView(QWidget):
         tip = "Click on the slide to add a point of the selected class; napari's select tool moves and deletes points"
         self.tool = tool_button("count_points", "Count points", tip, "count", checkable=True)
         tips = {"undo": ("↶", "Undo the last change of the points"), "redo": ("↷", "Redo")}
-        self.history_buttons = {way: tool_button(f"count_{way}", tip, tip, text) for way, (text, tip) in tips.items()}
+        self.history_buttons = {
+            step: tool_button(f"count_{step}", tip, tip, text) for step, (text, tip) in tips.items()
+        }
         tip = "Write lengths, areas, angles and counts as a table (CSV)"
         self.export_button = tool_button("measure_export", "Export the measurements", tip, "Export ...")
         tip = "Area within which points are counted, for the number per mm²"
@@ -359,8 +361,8 @@ class CountSection(QObject):
         view.tool.clicked.connect(lambda on: self._set_tool(on=on))
         view.area_combo.activated.connect(lambda _: self._show_results())
         view.export_button.clicked.connect(self._on_export)
-        for way, button in view.history_buttons.items():
-            button.clicked.connect(lambda _=False, way=way: self.store.step_history(way))
+        for step, button in view.history_buttons.items():
+            button.clicked.connect(lambda _=False, step=step: self.store.step_history(step))
         add_to_section(self._section, view)
         self._context.icons.apply()
         self._on_changed()

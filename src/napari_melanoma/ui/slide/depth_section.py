@@ -59,9 +59,7 @@ class SlideDepthSection(QObject):
         self._slide: ViewerSlide | None = None
         self._view: DepthView | None = None
         self.analysis: DepthAnalysis | None = None
-        self._last_seconds: Any = (
-            None  # duration of the analysis whose proposals were read; differs for another analysis
-        )
+        self._last_seconds: Any = None  # duration of the slide's analysis that was read last, to notice another one
         self.store = DepthReadingStore(self)
         keys = {
             "Control-Z": partial(self.store.step_history, "undo"),
@@ -222,8 +220,8 @@ class SlideDepthSection(QObject):
             view.validity.show_validity(proposed.validity, self._slide and self._slide.identity)
             rows = category.reader_rows(depth, self.store.reader, self.store.automatic_reading, proposed.validity)
             view.show_readers(rows, category.describe_other_readings(depth, self.store.reader))
-            for way, steps in (("undo", state.history.past), ("redo", state.history.undone)):
-                view.history_buttons[way].setEnabled(bool(steps))
+            for step, values in (("undo", state.history.past), ("redo", state.history.undone)):
+                view.history_buttons[step].setEnabled(bool(values))
         view.show_tool(self.line_layer.tool, has_line=reading.line is not None)
         for button in (view.report_button, view.case_button):
             button.setEnabled(bool(reading.when))

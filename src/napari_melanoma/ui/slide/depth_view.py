@@ -234,7 +234,9 @@ class DepthView(QWidget):
         self.validity = ValidityNotice(icons, "depth", self.proposal_label, self.proposal_list, row(self.accept_button))
         self.fields = DepthFields()
         steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
-        self.history_buttons = {way: tool_button(f"depth_{way}", tip, tip, text) for way, (text, tip) in steps.items()}
+        self.history_buttons = {
+            step: tool_button(f"depth_{step}", tip, tip, text) for step, (text, tip) in steps.items()
+        }
         tip = "Saved with your readings; each reader has separate readings"
         self.reader_field = named(QLineEdit(reader), "depth_reader", "Your name as a reader", tip)
         self.reader_field.setPlaceholderText("your name")
@@ -293,8 +295,8 @@ class DepthView(QWidget):
         self.automatic_button.clicked.connect(self.automatic_requested)
         self.accept_button.clicked.connect(self.proposal_accepted)
         self.proposal_list.itemClicked.connect(lambda item: self.proposal_selected.emit(self.proposal_list.row(item)))
-        for way, button in self.history_buttons.items():
-            button.clicked.connect(lambda _=False, way=way: self.history_requested.emit(way))
+        for step, button in self.history_buttons.items():
+            button.clicked.connect(lambda _=False, step=step: self.history_requested.emit(step))
         self.reader_field.editingFinished.connect(lambda: self.reader_changed.emit(self.reader_field.text().strip()))
 
     def _lay_out(self) -> None:

@@ -538,7 +538,8 @@ LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection", "S
 class SlideSections(QObject):
     """Create the sections and pass them the displayed slide.
 
-    Depth and risk take long to import: they are created after the dock is drawn, or when they are first needed.
+    The sections of depth, synoptic report and risk take long to import, so they are created after the dock was drawn,
+    or when they are first needed.
     """
 
     failed = Signal(object)

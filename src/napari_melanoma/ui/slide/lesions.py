@@ -572,9 +572,9 @@ def sort_lesions(lesions: Sequence[SlideLesion], column: int, *, descending: boo
         for lesion in lesions
     ]
     is_unknown = [isinstance(value, float) and math.isnan(value) for value in values]
-    known = [row for row, unknown in enumerate(is_unknown) if not unknown]
-    known.sort(key=lambda row: values[row], reverse=descending)
-    return tuple(lesions[row] for row in (*known, *(row for row, unknown in enumerate(is_unknown) if unknown)))
+    sorted_rows = [row for row, unknown in enumerate(is_unknown) if not unknown]
+    sorted_rows.sort(key=lambda row: values[row], reverse=descending)
+    return tuple(lesions[row] for row in (*sorted_rows, *(row for row, unknown in enumerate(is_unknown) if unknown)))
 
 
 def class_of_probability(label: str, target: str = "") -> str:

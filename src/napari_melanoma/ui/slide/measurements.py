@@ -177,7 +177,7 @@ class MeasureView(QWidget):
         }
         steps = {"undo": ("↶", "Undo the last change of the measurements"), "redo": ("↷", "Redo")}
         self.history_buttons = {
-            way: tool_button(f"measure_{way}", tip, tip, text) for way, (text, tip) in steps.items()
+            step: tool_button(f"measure_{step}", tip, tip, text) for step, (text, tip) in steps.items()
         }
         self.hint_label = named(quiet_label(DEFAULT_HINT), "measure_words", "How to measure")
         tip = "Click to go there, Delete to remove"
@@ -186,8 +186,8 @@ class MeasureView(QWidget):
         fill_column(self, row(*self.tools.values(), *self.history_buttons.values()), self.hint_label, self.list)
         for kind, button in self.tools.items():
             button.clicked.connect(lambda on, kind=kind: self.tool_requested.emit(kind if on else ""))
-        for way, button in self.history_buttons.items():
-            button.clicked.connect(lambda _=False, way=way: self.history_requested.emit(way))
+        for step, button in self.history_buttons.items():
+            button.clicked.connect(lambda _=False, step=step: self.history_requested.emit(step))
         self.list.itemClicked.connect(lambda item: self.measure_activated.emit(self.list.row(item)))
         self.list.installEventFilter(self)
 
@@ -308,10 +308,10 @@ class MeasurementSection(QObject):
         self._set_tool("" if self._tool == kind else kind)
 
     def _find_layer(self) -> Shapes | None:
-        found: Shapes | None = None
+        layer: Shapes | None = None
         if self._slide is not None:
-            found = slide_layers.find_layer(self._viewer, self._slide, "measures")
-        return found
+            layer = slide_layers.find_layer(self._viewer, self._slide, "measures")
+        return layer
 
     def _set_tool(self, kind: str) -> None:
         """Activate a tool, or deactivate it (empty)."""
@@ -442,9 +442,9 @@ class MeasurementSection(QObject):
             self._document.add(DocumentState(self._slide.identity, EditHistory(())))
         self._document.apply_edit(lambda _: measures)
 
-    def _step_history(self, way: HistoryStep) -> None:
+    def _step_history(self, step: HistoryStep) -> None:
         self._record_unsaved()
-        self._document.step_history(way)
+        self._document.step_history(step)
         self._draw()
 
     def _remove_measure(self, index: int) -> None:
