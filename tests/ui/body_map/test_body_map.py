@@ -275,7 +275,7 @@ def test_the_site_under_the_mouse_is_shown(body, qtbot):
 
 @pytest.mark.parametrize("ink", [DARK_COLORS, LIGHT_COLORS], ids=["dark", "light"])
 def test_selected_highlighted_and_marked_sites_are_distinguishable(ink):
-    skin, chosen, hover, mark = (lab(color) for color in (ink.skin, ink.chosen, ink.hover, ink.mark))
+    skin, chosen, hover, mark = (lab(color) for color in (ink.skin, ink.selected, ink.hover, ink.mark))
     assert np.linalg.norm(skin - chosen) > 30
     assert np.linalg.norm(skin - hover) > 10
     assert abs(mark[2] - chosen[2]) > 60  # orange from blue: no kind of color blindness confuses them

@@ -1,4 +1,4 @@
-"""The body chart: its sites, the positions of their marks, and their names."""
+"""The body chart: the arrangement of its drawings, and the sites on them with positions for marks."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from napari_melanoma.ui.body_map.drawings import (
 from napari_melanoma.ui.body_map.outlines import BodyDrawing, BodyRegion, Point
 
 WIDTH, HEIGHT = 340.0, 516.0
-# Shares of a drawing's width, for a whole body and for a detail: half width of the midline, and offset of a side.
+# Half the width of the midline, and offset of a mark to a side, as shares of the drawing's width: for a drawing of the
+# whole body, and for a detail
 MIDLINE_SHARES, SIDE_SHARES = (0.02, 0.08), (0.045, 0.18)
-# The drawing for the mark of a site that is in several drawings
+# A mark is shown in the first of these drawings that contains the site
 DRAWING_PREFERENCE = (
     "face",
     "mouth",
@@ -38,12 +39,12 @@ DRAWING_PREFERENCE = (
     "soles",
     "toes",
 )
-INSIDE_SHARE = 0.75  # of the largest distance to the border in a region; points beyond it count as well inside
-NEIGHBOR_OFFSETS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+INSIDE_SHARE = 0.75  # a point is well inside a site from this share of the largest distance to the site's border
+NEIGHBOR_OFFSETS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # (row, column)
 NO_SITE: SiteKey = ("", "")
-# Unpaired sites for which a click also sets the side
+# Unpaired sites that are so broad that a click also sets the side
 BROAD_SITES = ("scalp", "forehead", "face", "lip", "chin", "nape")
-# The site where a whole region is marked; other regions are spread over too many sites.
+# The site at which a lesion is marked if only the region is known; other regions contain too many sites
 REGION_SITES = {
     "head/neck": "face",
     "upper extremity": "upper arm",
@@ -56,7 +57,7 @@ REGION_SITES = {
 
 @dataclass(frozen=True)
 class ChartSpot:
-    """A region in one of the drawings of the chart."""
+    """A site in one of the drawings of the chart; ``anchor``: a point well inside, for marks."""
 
     drawing: str
     region: BodyRegion
@@ -68,7 +69,7 @@ class ChartSpot:
         return self.region.body_site
 
     def with_laterality(self, laterality: str) -> ChartSpot:
-        """Return the same spot with another laterality."""
+        """Return this spot with another laterality."""
         return replace(self, region=replace(self.region, laterality=laterality))
 
 
@@ -79,7 +80,7 @@ class ChartTransform:
     scale: float
     corner: QPointF
 
-    def to_sheet(self, point: QPointF) -> QPointF:
+    def to_chart(self, point: QPointF) -> QPointF:
         """Convert a point in the widget, in pixels, to the chart."""
         return (point - self.corner) * (1 / self.scale)
 
@@ -90,75 +91,77 @@ class ChartTransform:
 
 @dataclass(frozen=True)
 class BodyChart:
-    """The drawings of the chart; at full size, one unit is one pixel."""
+    """The drawings, arranged on a chart; at full size, one unit is one pixel."""
 
     drawings: tuple[BodyDrawing, ...]
     size: QSizeF
 
     def fit(self, width: float, height: float) -> ChartTransform:
-        """Fit the chart into a widget of a size in pixels."""
+        """Return the transform that fits the chart into a widget; ``width``, ``height``: in pixels."""
         scale = max(min(width / self.size.width(), height / self.size.height()), 1e-3)
         size = self.size * scale
         return ChartTransform(scale, QPointF((width - size.width()) / 2, (height - size.height()) / 2))
 
     def find_spot(self, point: QPointF) -> ChartSpot | None:
-        """Return the site at a point; None outside of the body.
+        """Return the spot at a point of the chart; None outside the body.
 
-        An unpaired broad site gets the laterality of the point.
+        In a broad unpaired site, the spot has the laterality of the point.
         """
         for drawing in self.drawings:
             region = drawing.find_region(point) if drawing.frame.contains(point) else None
             if region is not None:
                 spot = self.spots[drawing.name, *region.body_site]
-                return spot.with_laterality(_side(drawing, point)) if region.site in BROAD_SITES else spot
+                return spot.with_laterality(_find_side(drawing, point)) if region.site in BROAD_SITES else spot
         return None
 
     def find_site(self, site: str, laterality: str) -> ChartSpot | None:
-        """Return the spot for a mark of a site; None if the position is ambiguous, such as an arm of unknown side."""
-        word = REGION_SITES.get(site, site)
+        """Return the spot at which a site is marked; None if it is ambiguous, such as for an arm of unknown side."""
+        site = REGION_SITES.get(site, site)
         side = MIDLINE if laterality in ("", UNKNOWN) else laterality
-        found = [self.spots.get((name, word, side)) for name in DRAWING_PREFERENCE]
-        if word in MIDLINE_SITES and laterality in (LEFT, RIGHT):
-            found += [self._spot_on_side((name, word, MIDLINE), laterality) for name in DRAWING_PREFERENCE]
-        return next((spot for spot in found if spot is not None), None)
+        spots = [self.spots.get((name, site, side)) for name in DRAWING_PREFERENCE]
+        if site in MIDLINE_SITES and laterality in (LEFT, RIGHT):
+            spots += [self._spot_on_side((name, site, MIDLINE), laterality) for name in DRAWING_PREFERENCE]
+        return next((spot for spot in spots if spot is not None), None)
 
     def _spot_on_side(self, key: tuple[str, str, str], laterality: str) -> ChartSpot | None:
-        """An unpaired site with its anchor on one side, if it extends that far."""
+        """Return the spot of an unpaired site with its anchor moved to one side, as far as the site extends."""
         spot = self.spots.get(key)
         if spot is None:
             return None
-        drawing = next(each for each in self.drawings if each.name == spot.drawing)
-        step = (
-            SIDE_SHARES[drawing.is_detail] * drawing.frame.width() * (1 if drawing.sides[1:] == (laterality,) else -1)
-        )
-        points = (QPointF(spot.anchor.x() + share * step, spot.anchor.y()) for share in (1.0, 0.5))
-        reached = (
+        drawing = next(drawing for drawing in self.drawings if drawing.name == spot.drawing)
+        direction = 1 if drawing.sides[1:] == (laterality,) else -1
+        offset = direction * SIDE_SHARES[drawing.is_detail] * drawing.frame.width()
+        points = (QPointF(spot.anchor.x() + share * offset, spot.anchor.y()) for share in (1.0, 0.5))
+        points_in_site = (
             point for point in points if (region := drawing.find_region(point)) and region.body_site == spot.body_site
         )
-        return replace(spot, anchor=next(reached, spot.anchor)).with_laterality(laterality)
+        return replace(spot, anchor=next(points_in_site, spot.anchor)).with_laterality(laterality)
 
     def find_neighbor(self, spot: ChartSpot, direction: Point) -> ChartSpot:
-        """Return the nearest spot in a direction, counting lateral distance twice; the same one if there is none."""
+        """Return the nearest spot in a direction, or the same spot if there is none; lateral distance counts twice.
+
+        ``direction``: a unit vector (x, y).
+        """
 
         def distance(other: ChartSpot) -> float:
-            away = other.anchor - spot.anchor
-            ahead = away.x() * direction[0] + away.y() * direction[1]
-            aside = abs(away.x() * direction[1]) + abs(away.y() * direction[0])
-            return ahead + 2 * aside if ahead > 0.5 and aside < 3 * ahead else inf
+            offset = other.anchor - spot.anchor
+            forward = offset.x() * direction[0] + offset.y() * direction[1]
+            lateral = abs(offset.x() * direction[1]) + abs(offset.y() * direction[0])
+            return forward + 2 * lateral if forward > 0.5 and lateral < 3 * forward else inf
 
         nearest = min(self.spots.values(), key=distance)
         return nearest if distance(nearest) < inf else spot
 
     @cached_property
     def spots(self) -> dict[tuple[str, str, str], ChartSpot]:
-        """All regions by drawing, site and laterality."""
-        return {(spot.drawing, *spot.body_site): spot for drawing in self.drawings for spot in _spots(drawing)}
+        """All spots by drawing, site and laterality."""
+        return {(spot.drawing, *spot.body_site): spot for drawing in self.drawings for spot in _list_spots(drawing)}
 
 
 @lru_cache(maxsize=1)
 def get_chart() -> BodyChart:
-    """Return the chart, with its drawings arranged."""
-    rooms = (
+    """Return the chart, which is created once."""
+    placements = (
         (draw_front(), QRectF(4, 20, 160, 350)),
         (draw_back(), QRectF(176, 20, 160, 350)),
         (draw_face(), QRectF(4, 396, 88, 116)),
@@ -167,49 +170,52 @@ def get_chart() -> BodyChart:
         (draw_hands(), QRectF(142, 396, 108, 98)),
         (draw_soles(), QRectF(262, 396, 74, 98)),
     )
-    return BodyChart(tuple(_fit_drawing(drawing, room) for drawing, room in rooms), QSizeF(WIDTH, HEIGHT))
+    return BodyChart(tuple(_fit_drawing(drawing, area) for drawing, area in placements), QSizeF(WIDTH, HEIGHT))
 
 
-def _side(drawing: BodyDrawing, point: QPointF) -> str:
-    """The side of the patient at a point."""
-    away = (point.x() - drawing.frame.center().x()) / drawing.frame.width()
-    if abs(away) < MIDLINE_SHARES[drawing.is_detail] or not drawing.sides:
+def _find_side(drawing: BodyDrawing, point: QPointF) -> str:
+    """Return the laterality of a point in a drawing."""
+    offset = (point.x() - drawing.frame.center().x()) / drawing.frame.width()
+    if abs(offset) < MIDLINE_SHARES[drawing.is_detail] or not drawing.sides:
         return MIDLINE
-    return drawing.sides[int(away > 0)]
+    return drawing.sides[int(offset > 0)]
 
 
-def _fit_drawing(drawing: BodyDrawing, room: QRectF) -> BodyDrawing:
+def _fit_drawing(drawing: BodyDrawing, area: QRectF) -> BodyDrawing:
     """Scale a drawing into a rectangle, aligned at the top center."""
     frame = drawing.frame
-    scale = min(room.width() / frame.width(), room.height() / frame.height())
-    by = QTransform.fromTranslate(room.center().x(), room.y()).scale(scale, scale)
-    by.translate(-frame.center().x(), -frame.y())
-    return drawing.transformed(by)
+    scale = min(area.width() / frame.width(), area.height() / frame.height())
+    transform = QTransform.fromTranslate(area.center().x(), area.y()).scale(scale, scale)
+    transform.translate(-frame.center().x(), -frame.y())
+    return drawing.transformed(transform)
 
 
-def _spots(drawing: BodyDrawing) -> Iterator[ChartSpot]:
-    """Yield the sites of a drawing, each once."""
-    first = {region.body_site: region for region in reversed(list(drawing.regions))}
+def _list_spots(drawing: BodyDrawing) -> Iterator[ChartSpot]:
+    """Yield the spot of each site in a drawing."""
+    first_regions = {region.body_site: region for region in reversed(list(drawing.regions))}
     for site_key, anchor in find_anchors(drawing).items():
-        yield ChartSpot(drawing.name, first[site_key], anchor)
+        yield ChartSpot(drawing.name, first_regions[site_key], anchor)
 
 
 def find_anchors(drawing: BodyDrawing) -> dict[SiteKey, QPointF]:
-    """Find a point well inside each site of a drawing, in coordinates of the drawing and in drawing order."""
+    """Find a point well inside each visible site of a drawing, in the coordinates of the drawing."""
     scale = 2.0 if drawing.is_detail else 1.0  # pixels per unit; details have small sites
     frame = drawing.frame
     site_keys = list(dict.fromkeys(region.body_site for region in drawing.regions))
-    found = _find_inner_pixels(_paint_labels(drawing, site_keys, scale))
+    pixels = _find_inner_pixels(_paint_labels(drawing, site_keys, scale))
     return {
         site_key: QPointF((column + 0.5) / scale + frame.x() - 1, (row + 0.5) / scale + frame.y() - 1)
         for number, site_key in enumerate(site_keys, start=1)
-        if number in found
-        for row, column in [found[number]]
+        if number in pixels
+        for row, column in [pixels[number]]
     }
 
 
 def _paint_labels(drawing: BodyDrawing, site_keys: list[SiteKey], scale: float) -> NDArray[np.int32]:
-    """Paint the number of its site, from 1, into each pixel; a margin of one unit is 0: (row, column)."""
+    """Return the number of the site at each pixel, int32 (row, column); 0 outside the body and in a margin of one unit.
+
+    ``scale``: pixels per unit of the drawing.
+    """
     frame = drawing.frame
     picture = QImage(int(frame.width() * scale) + 4, int(frame.height() * scale) + 4, QImage.Format.Format_RGB32)
     picture.fill(0)
@@ -221,37 +227,42 @@ def _paint_labels(drawing: BodyDrawing, site_keys: list[SiteKey], scale: float) 
         for region in reversed(part.regions):
             painter.fillPath(region.shape, QColor(site_keys.index(region.body_site) + 1))
     painter.end()
-    return _pixels(picture)
+    return _read_pixels(picture)
 
 
-def _pixels(picture: QImage) -> NDArray[np.int32]:
-    """The painted numbers: (row, column)."""
+def _read_pixels(picture: QImage) -> NDArray[np.int32]:
+    """Return the painted numbers, int32 (row, column)."""
     bits = picture.constBits()
-    if hasattr(bits, "setsize"):
+    if hasattr(bits, "setsize"):  # in PyQt
         bits.setsize(picture.sizeInBytes())
-    words = np.frombuffer(bits, np.uint32).reshape(picture.height(), picture.bytesPerLine() // 4)
-    return (words[:, : picture.width()] & 0xFFFFFF).astype(np.int32)
+    colors = np.frombuffer(bits, np.uint32).reshape(picture.height(), picture.bytesPerLine() // 4)
+    return (colors[:, : picture.width()] & 0xFFFFFF).astype(np.int32)
 
 
 def _find_inner_pixels(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
-    """Find a central pixel well inside each label: (row, column)."""
-    depth, kept = np.zeros(labels.shape, np.int32), labels > 0
-    same = [labels[1:-1, 1:-1] == labels[1 + a : a - 1 or None, 1 + b : b - 1 or None] for a, b in NEIGHBOR_OFFSETS]
-    while kept.any():
-        depth[kept] += 1
-        inner = kept[1:-1, 1:-1].copy()
-        for alike, (a, b) in zip(same, NEIGHBOR_OFFSETS, strict=True):
-            inner &= alike & kept[1 + a : a - 1 or None, 1 + b : b - 1 or None]
-        kept = np.zeros_like(kept)
-        kept[1:-1, 1:-1] = inner
+    """Find a central pixel (row, column) that is well inside the area of each label.
+
+    The areas are eroded step by step to get the distance of each pixel to the border.
+    """
+    distance, remaining = np.zeros(labels.shape, np.int32), labels > 0
+    has_same_label = [
+        labels[1:-1, 1:-1] == labels[1 + dy : dy - 1 or None, 1 + dx : dx - 1 or None] for dy, dx in NEIGHBOR_OFFSETS
+    ]
+    while remaining.any():
+        distance[remaining] += 1
+        inner = remaining[1:-1, 1:-1].copy()
+        for is_same, (dy, dx) in zip(has_same_label, NEIGHBOR_OFFSETS, strict=True):
+            inner &= is_same & remaining[1 + dy : dy - 1 or None, 1 + dx : dx - 1 or None]
+        remaining = np.zeros_like(remaining)
+        remaining[1:-1, 1:-1] = inner
     rows, columns = np.nonzero(labels)
     order = np.argsort(labels[rows, columns], kind="stable")
     numbers, starts = np.unique(labels[rows, columns][order], return_index=True)
-    found = {}
-    for number, mine in zip(numbers, np.split(order, starts[1:]), strict=True):
-        depths = depth[rows[mine], columns[mine]]
-        inside = mine[depths >= INSIDE_SHARE * depths.max()]
-        away = (rows[inside] - rows[inside].mean()) ** 2 + (columns[inside] - columns[inside].mean()) ** 2
-        nearest = inside[np.argmin(away)]
-        found[int(number)] = int(rows[nearest]), int(columns[nearest])
-    return found
+    pixels = {}
+    for number, indices in zip(numbers, np.split(order, starts[1:]), strict=True):
+        distances = distance[rows[indices], columns[indices]]
+        inside = indices[distances >= INSIDE_SHARE * distances.max()]
+        from_center = (rows[inside] - rows[inside].mean()) ** 2 + (columns[inside] - columns[inside].mean()) ** 2
+        central = inside[np.argmin(from_center)]
+        pixels[int(number)] = int(rows[central]), int(columns[central])
+    return pixels

@@ -1,4 +1,4 @@
-"""The drawings of the body map: the body from the front and behind, and face, mouth, hands, soles and toes enlarged."""
+"""The drawings of the body map: the body from front and back, and details of face, mouth, hands, soles and toes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ from napari_melanoma.ui.body_map.outlines import (
     unite_paths,
 )
 
+# Points are in SVG notation: "x,y x,y ...", with x = 0 on the midline and y downward. Most shapes are drawn at positive
+# x and completed by their mirror image.
 _FRONT_FOOT = "27.6,389 31.6,393.4 34.2,397 32.6,399.4 24,399.6 17.6,398.6 16.2,393"
-_FRONT_TOES = (
+_FRONT_TOES = (  # root, tip, and the widths there
     ((19.6, 396), (19.4, 399.8), (5.4, 5.2)),
     ((24.2, 397), (24.5, 400.6), (4.2, 3.8)),
     ((27.6, 396.8), (28.2, 400), (3.9, 3.5)),
@@ -67,7 +69,7 @@ def draw_front() -> BodyDrawing:
 
 
 def _front_lines() -> QPainterPath:
-    """Strong lines: face, nipples, navel."""
+    """Draw the strong lines: face, nipples, navel."""
     face = draw_lines(
         *("4.2,22.2 8,20.6 13,21.8", "4.6,26.6 8.4,25 12.4,26.6", "4.6,26.6 8.6,28 12.4,26.6"),
         *("2.2,27 2.6,33 3.8,36.6 1.4,38", "0,43.7 3,43.3 6,43.4", "0,46.9 1.8,46.8 3.4,46.2"),
@@ -78,7 +80,7 @@ def _front_lines() -> QPainterPath:
 
 
 def _front_creases() -> QPainterPath:
-    """Faint lines: collarbone, ribs, groin, kneecap, shin, ankle, palm, toenails."""
+    """Draw the faint lines: collarbone, ribs, groin, kneecap, shin, ankle, palm, toenails."""
     return draw_lines(
         "3.4,69.8 9,71.8 20,71.6 29,75 34.6,79.6",
         "9.6,57.4 8,62.6 4.2,68.6",
@@ -99,7 +101,7 @@ def _front_creases() -> QPainterPath:
 
 
 def _front_head() -> list[BodyRegion]:
-    """The sites of the head; the face has a separate drawing."""
+    """Create the sites of the head; the face is a single site here, as it has its own drawing."""
     hairline = "-30,18 -17.6,16.6 -11,10.4 0,8.6 11,10.4 17.6,16.6 30,18"
     brows = "-30,22.6 -12,21.2 0,22.8 12,21.2 30,22.6"
     scalp, forehead = (curve(edge, "30,-9 -30,-9") for edge in (hairline, brows))
@@ -141,7 +143,7 @@ def _front_arm() -> list[SiteShape]:
 
 
 def _arm(hand: SiteShape) -> list[SiteShape]:
-    """Sites from the shoulder to the fingers, with the side of the hand that is seen."""
+    """Create the sites from the shoulder to the fingers; ``hand``: the visible side of the hand."""
     return [
         ("elbow", limb_segment((53.4, 145), (57.4, 161.4), 14, 1.6)),
         ("wrist", limb_segment((69.9, 199.4), (72.6, 208.6), 11, 1.2)),
@@ -185,7 +187,7 @@ def draw_back() -> BodyDrawing:
 
 
 def _back_creases() -> QPainterPath:
-    """Scapula, dimples, gluteal cleft, popliteal fossa, calf, Achilles tendon, knuckles."""
+    """Draw the faint lines: scapula, dimples, gluteal cleft, popliteal fossa, calf, Achilles tendon, knuckles."""
     return draw_lines(
         "0,193 0.1,203 0,213.4",
         "0.3,196 0.3,212",
@@ -290,7 +292,7 @@ def _sides_of_neck() -> QPainterPath:
 
 
 def _face_sites() -> list[BodyRegion]:
-    """The sites of the face: eyelids, nose and lips first, the cheeks are the rest."""
+    """Create the sites of the face; the cheeks are what the sites before them leave."""
     scalp = curve(_HAIRLINE, "60,-9 -60,-9")
     brow = curve("-40,51 -30,50.4 -19,46.8 -8,50.6 0,55 8,50.6 19,46.8 30,50.4 40,51", "40,0 -40,0")
     nose = close_half_outline("0,53.6 4.8,56 5.6,66 9.6,76 12,82.6 10.6,88.6 5,91.6 0,92.4")
@@ -308,8 +310,8 @@ def _face_sites() -> list[BodyRegion]:
 
 
 def _face_lines() -> QPainterPath:
-    """Eyes, nose and mouth."""
-    drawn = draw_lines(
+    """Draw the strong lines: eyes, nose and mouth."""
+    lines = draw_lines(
         "8,51.2 13,48.5 20,47.3 26.8,48.7 31.4,51.6",
         "9.8,60.6 14,56.6 20,55 26.4,57 31,61",
         "16.9,56.4 16.4,59.8 17.6,63.4",
@@ -321,11 +323,11 @@ def _face_lines() -> QPainterPath:
         "0,104.6 4.4,103.8 9.6,104.4 15.6,103.8",
         "0,111 5,110.6 10.4,108.2 15.6,103.8",
     )
-    return unite_paths(drawn, ellipse((20.3, 59.6), 2.2, 2.2))
+    return unite_paths(lines, ellipse((20.3, 59.6), 2.2, 2.2))
 
 
 def _face_creases() -> QPainterPath:
-    """Eyelid crease, bridge of the nose, folds beside nose and chin, inner ear, neck muscles."""
+    """Draw the faint lines: eyelid crease, bridge of the nose, folds at nose and chin, inner ear, neck muscles."""
     return draw_lines(
         "10.6,56.2 18.8,52.6 29,56.4",
         "6.4,55 5.2,64 6.6,73.6",
@@ -349,7 +351,7 @@ _FINGERS: tuple[Digit, ...] = (
     ((41, 50), (45.8, 11), (9, 6.8)),
     ((45, 80), (62.4, 51.6), (12, 8)),
 )
-_JOINTS = (0.4, 0.72)
+_JOINTS = (0.4, 0.72)  # positions along a finger, as shares of its length
 _SOLE = (
     "26,100 33.6,97.4 37,89 36,75 37.4,60 41.4,46 42.8,34 39.8,25 31,20.6 20,19 12,22 9.2,32 11.4,46 "
     "16.6,59 18,72 16.2,86 18.8,96.6"
@@ -424,30 +426,38 @@ def _both(shapes: list[QPainterPath]) -> QPainterPath:
 
 
 def _nail(digit: Digit, width: float, back: float) -> QPainterPath:
-    """Draw the nail at the tip of a finger; ``width``: share of the finger's width."""
-    root, tip, (_, across) = digit
-    return capsule(_between(root, tip, 1 - back), _between(root, tip, 1.03), (across * width, across * width))
+    """Draw the nail at the tip of a digit.
+
+    ``width``: share of the digit's width. ``back``: how far the nail begins before the tip, as a share of the length.
+    """
+    root, tip, (_, tip_width) = digit
+    return capsule(_between(root, tip, 1 - back), _between(root, tip, 1.03), (tip_width * width, tip_width * width))
 
 
 def _rim(digit: Digit) -> QPainterPath:
-    """Draw the free edge of a finger."""
-    root, tip, (first, last) = digit
+    """Draw the free edge of a digit."""
+    root, tip, (root_width, tip_width) = digit
     x, y = unit_vector(root, tip)
-    start, end = _between(root, tip, 0.3), _between(root, tip, 1 + 0.5 * last / math.dist(root, tip))
-    sides = [(at[0] + side * y, at[1] - side * x) for at, side in ((start, first / 2), (tip, last / 2))]
-    others = [(at[0] + side * y, at[1] - side * x) for at, side in ((tip, -last / 2), (start, -first / 2))]
-    return curve([*sides, end, *others], closed=False)
+    start, end = _between(root, tip, 0.3), _between(root, tip, 1 + 0.5 * tip_width / math.dist(root, tip))
+
+    def offset(point: Point, distance: float) -> Point:
+        return point[0] + distance * y, point[1] - distance * x
+
+    first_side = [offset(start, root_width / 2), offset(tip, tip_width / 2)]
+    second_side = [offset(tip, -tip_width / 2), offset(start, -root_width / 2)]
+    return curve([*first_side, end, *second_side], closed=False)
 
 
 def _joint(digit: Digit, share: float) -> QPainterPath:
-    """Draw the crease across a finger at a share of its length."""
-    root, tip, (first, last) = digit
-    along = unit_vector(root, tip)
-    half = 0.3 * (first + share * (last - first))
+    """Draw the crease across a digit at a share of its length."""
+    root, tip, (root_width, tip_width) = digit
+    axis = unit_vector(root, tip)
+    half = 0.3 * (root_width + share * (tip_width - root_width))
     x, y = _between(root, tip, share)
-    ends = [(x - half * along[1], y + half * along[0]), (x + half * along[1], y - half * along[0])]
-    return curve([ends[0], (x + 1.1 * along[0], y + 1.1 * along[1]), ends[1]], closed=False)
+    start, end = (x - half * axis[1], y + half * axis[0]), (x + half * axis[1], y - half * axis[0])
+    return curve([start, (x + 1.1 * axis[0], y + 1.1 * axis[1]), end], closed=False)
 
 
 def _between(start: Point, end: Point, share: float) -> Point:
+    """Return the point at a share of the way from one point to another."""
     return start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])

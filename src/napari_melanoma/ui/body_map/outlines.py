@@ -1,4 +1,4 @@
-"""Curves, outlines and data classes of the body map's drawings."""
+"""Building blocks of the body map's drawings: curves, outlines of the body, and the classes of a drawing."""
 
 from __future__ import annotations
 
@@ -14,46 +14,47 @@ from qtpy.QtGui import QPainterPath, QTransform
 from napari_melanoma.data.body_sites import LEFT, MIDLINE, RIGHT, SiteKey
 
 Point = tuple[float, float]
-Run = str | Sequence[Point]  # points as in SVG: "0,0 10,2.5 20,0"
-ROUNDNESS = 0.35  # 1/3 gives the least curvature
+Run = str | Sequence[Point]  # points of a smooth curve, also as in SVG: "0,0 10,2.5 20,0"
+ROUNDNESS = 0.35  # length of a handle as a share of its segment; 1/3 gives the least curvature
 MIRROR = QTransform.fromScale(-1, 1)
 SiteShape = tuple[str, QPainterPath]  # a site and its shape before clipping
 
 
 def curve(*runs: Run, closed: bool = True) -> QPainterPath:
-    """Draw a curve through points, smooth within a run and with corners between runs.
+    """Draw a curve through points, which is smooth within a run and has corners between runs.
 
-    Cubic curves with tangents parallel to the line between the neighboring points, after Catmull and Rom (1974). The
-    handle length depends only on the distance to the next point, which avoids overshooting between close points.
+    At each point, the tangent of the cubic curve is parallel to the line between the neighboring points, as in Catmull
+    and Rom (1974). The length of a handle depends only on the distance to the next point, which avoids overshooting
+    between close points.
     """
-    pieces = [points_of(run) for run in runs]
+    pieces = [parse_points(run) for run in runs]
     first = pieces[0]
     path = QPainterPath(QPointF(*first[0]))
     if len(pieces) == 1 and closed:
-        _follow(path, [first[-1], *first, first[0], first[1]])
+        _append_curves(path, [first[-1], *first, first[0], first[1]])
     else:
         for number, points in enumerate(pieces):
             if number:
                 path.lineTo(QPointF(*points[0]))
-            _follow(path, [points[0], *points, points[-1]])
+            _append_curves(path, [points[0], *points, points[-1]])
     if closed:
         path.closeSubpath()
     return path
 
 
-def points_of(run: Run) -> list[Point]:
+def parse_points(run: Run) -> list[Point]:
     """Return the points of a run."""
     if isinstance(run, str):
         return [(float(x), float(y)) for x, y in (point.split(",") for point in run.split())]
     return list(run)
 
 
-def _follow(path: QPainterPath, points: Sequence[Point]) -> None:
-    """Append curves from the second point to the last but one."""
+def _append_curves(path: QPainterPath, points: Sequence[Point]) -> None:
+    """Append smooth curves from the second point to the last but one; the outer points only set tangents."""
     for before, start, end, after in zip(points, points[1:], points[2:], points[3:], strict=False):
         length = math.dist(start, end)
-        leaving = _tangent(before, start, end, length)
-        arriving = _tangent(start, end, after, length)
+        leaving = _find_handle(before, end, length)
+        arriving = _find_handle(start, after, length)
         path.cubicTo(
             QPointF(start[0] + leaving[0], start[1] + leaving[1]),
             QPointF(end[0] - arriving[0], end[1] - arriving[1]),
@@ -61,26 +62,26 @@ def _follow(path: QPainterPath, points: Sequence[Point]) -> None:
         )
 
 
-def _tangent(before: Point, at: Point, after: Point, length: float) -> Point:
-    """The handle of a curve at a point, for a segment of some length; at an end, it points along the segment."""
-    across = math.dist(before, after)
-    share = ROUNDNESS * length / across if across else 0.0
+def _find_handle(before: Point, after: Point, length: float) -> Point:
+    """Return the handle (x, y) at the point between two neighbors, for a segment of some length."""
+    distance = math.dist(before, after)
+    share = ROUNDNESS * length / distance if distance else 0.0
     return share * (after[0] - before[0]), share * (after[1] - before[1])
 
 
 def capsule(start: Point, end: Point, widths: Point) -> QPainterPath:
-    """Draw a tapered shape with round ends, such as a finger."""
-    at = _relative_to_axis(start, end)
-    first, last = widths[0] / 2, widths[1] / 2
-    near = [at(start, 0, first), at(start, -first * 0.7, first * 0.7), at(start, -first, 0)]
-    near += [at(start, -first * 0.7, -first * 0.7), at(start, 0, -first)]
-    far = [at(end, 0, -last), at(end, last * 0.7, -last * 0.7), at(end, last, 0)]
-    far += [at(end, last * 0.7, last * 0.7), at(end, 0, last)]
-    return curve([*near, *far])
+    """Draw a tapered shape with round ends, such as a finger; ``widths``: at its start and end."""
+    offset = _relative_to_axis(start, end)
+    first, last = widths[0] / 2, widths[1] / 2  # radii
+    start_points = [offset(start, 0, first), offset(start, -first * 0.7, first * 0.7), offset(start, -first, 0)]
+    start_points += [offset(start, -first * 0.7, -first * 0.7), offset(start, 0, -first)]
+    end_points = [offset(end, 0, -last), offset(end, last * 0.7, -last * 0.7), offset(end, last, 0)]
+    end_points += [offset(end, last * 0.7, last * 0.7), offset(end, 0, last)]
+    return curve([*start_points, *end_points])
 
 
 def unit_vector(start: Point, end: Point) -> Point:
-    """Return the direction from one point to another."""
+    """Return the direction (x, y) from one point to another, of length 1."""
     length = math.dist(start, end)
     return (end[0] - start[0]) / length, (end[1] - start[1]) / length
 
@@ -88,7 +89,7 @@ def unit_vector(start: Point, end: Point) -> Point:
 def _relative_to_axis(start: Point, end: Point) -> Callable[[Point, float, float], Point]:
     """Return the function that moves a point by distances along an axis and across it."""
     x, y = unit_vector(start, end)
-    return lambda at, forward, aside: (at[0] + forward * x - aside * y, at[1] + forward * y + aside * x)
+    return lambda point, along, across: (point[0] + along * x - across * y, point[1] + along * y + across * x)
 
 
 def ellipse(center: Point, width: float, height: float) -> QPainterPath:
@@ -104,8 +105,8 @@ def mirror_path(path: QPainterPath) -> QPainterPath:
 
 
 def close_half_outline(half: Run) -> QPainterPath:
-    """Complete half an outline, which begins and ends on the midline, with its mirror image."""
-    points = points_of(half)
+    """Draw a symmetric outline; ``half``: one half of it, which begins and ends on the midline."""
+    points = parse_points(half)
     return curve(points[:-1] + [(-x, y) for x, y in reversed(points)][:-1])
 
 
@@ -138,10 +139,13 @@ def _is_clockwise(path: QPainterPath) -> bool:
 
 
 def limb_segment(start: Point, end: Point, half: float, bow: float = 0.0) -> QPainterPath:
-    """Draw a segment of a limb between two cuts across its axis."""
-    at = _relative_to_axis(start, end)
-    first = [at(start, 0, -half), at(start, bow, 0), at(start, 0, half)]
-    last = [at(end, 0, half), at(end, bow, 0), at(end, 0, -half)]
+    """Draw a segment of a limb between two cuts across its axis.
+
+    ``half``: half the length of the cuts. ``bow``: how far the middle of each cut is moved along the axis.
+    """
+    offset = _relative_to_axis(start, end)
+    first = [offset(start, 0, -half), offset(start, bow, 0), offset(start, 0, half)]
+    last = [offset(end, 0, half), offset(end, bow, 0), offset(end, 0, -half)]
     return curve(first, last)
 
 
@@ -195,24 +199,27 @@ def finger_outlines() -> list[QPainterPath]:
 
 
 def trunk_outline(foot: str) -> QPainterPath:
-    """Draw the symmetric outline of the body without head, fingers and toes."""
+    """Draw the symmetric outline of the body without head, fingers and toes; ``foot``: the points of one foot."""
     leg = f"{_SIDE} {foot} {_LEG_INSIDE}"
-    right = [points_of(run) for run in (_NECK, _ARM_OUTSIDE, _PALM, _PALM_INSIDE, _ARM_INSIDE, leg)]
+    right = [parse_points(run) for run in (_NECK, _ARM_OUTSIDE, _PALM, _PALM_INSIDE, _ARM_INSIDE, leg)]
     left = [[(-x, y) for x, y in reversed(run)] for run in reversed(right)]
     return curve(*right, *left)
 
 
 def body_edge(foot: str) -> QPainterPath:
-    """Draw the visible edge of the body: without the roots of the fingers and the neck under the head."""
-    beside_thumb = _PALM.rpartition(" ")[0]
+    """Draw the edge of the body that is shaded, without the roots of the fingers and the neck under the head."""
+    palm_edge = _PALM.rpartition(" ")[0]  # without the point at the fingers
     return add_mirror_image(
-        draw_lines(_ARM_OUTSIDE, beside_thumb, f"{_PALM_INSIDE} {_ARM_INSIDE}", f"{_SIDE} {foot} {_LEG_INSIDE}")
+        draw_lines(_ARM_OUTSIDE, palm_edge, f"{_PALM_INSIDE} {_ARM_INSIDE}", f"{_SIDE} {foot} {_LEG_INSIDE}")
     )
 
 
 @dataclass(frozen=True)
 class BodyRegion:
-    """A site on one side: the part of its shape within the body part and not covered by previous regions."""
+    """A site on one side of the body.
+
+    The region is the part of ``shape`` that lies within its body part and is not covered by previous regions.
+    """
 
     site: str
     laterality: str
@@ -226,7 +233,11 @@ class BodyRegion:
 
 @dataclass(frozen=True)
 class BodyPart:
-    """A part of a drawing; the first region that contains a point counts, ``shade`` is the shaded edge."""
+    """A part of a drawing, such as the head.
+
+    ``path``: its outline. ``regions``: its sites; a point belongs to the first region that contains it. ``shade``: the
+    edge that is shaded.
+    """
 
     path: QPainterPath
     regions: tuple[BodyRegion, ...]
@@ -238,17 +249,18 @@ class BodyPart:
             return None
         return next((region for region in self.regions if region.shape.contains(point)), None)
 
-    def transformed(self, by: QTransform) -> BodyPart:
-        """Return the transformed part."""
-        regions = tuple(replace(region, shape=by.map(region.shape)) for region in self.regions)
-        return BodyPart(by.map(self.path), regions, by.map(self.shade))
+    def transformed(self, transform: QTransform) -> BodyPart:
+        """Return the part after a transform."""
+        regions = tuple(replace(region, shape=transform.map(region.shape)) for region in self.regions)
+        return BodyPart(transform.map(self.path), regions, transform.map(self.shade))
 
 
 @dataclass(frozen=True)
 class BodyDrawing:
-    """One view: parts from back to front, strong lines such as eyelids, and faint ones such as creases.
+    """One view of the body, or a detail of it.
 
-    ``sides``: the sides of the patient on the left and on the right of the drawing.
+    ``parts``: from back to front. ``lines``: strong lines, such as eyelids. ``creases``: faint lines, such as those of
+    the palm. ``sides``: the sides of the patient on the left and on the right of the drawing; empty if none is marked.
     """
 
     name: str
@@ -259,10 +271,10 @@ class BodyDrawing:
     sides: tuple[str, str] | tuple[()] = ("right", "left")
     is_detail: bool = True
 
-    def transformed(self, by: QTransform) -> BodyDrawing:
-        """Return the transformed drawing."""
-        parts = tuple(part.transformed(by) for part in self.parts)
-        return replace(self, parts=parts, lines=by.map(self.lines), creases=by.map(self.creases))
+    def transformed(self, transform: QTransform) -> BodyDrawing:
+        """Return the drawing after a transform."""
+        parts = tuple(part.transformed(transform) for part in self.parts)
+        return replace(self, parts=parts, lines=transform.map(self.lines), creases=transform.map(self.creases))
 
     @cached_property
     def frame(self) -> QRectF:
@@ -279,17 +291,17 @@ class BodyDrawing:
 
     def find_region(self, point: QPointF) -> BodyRegion | None:
         """Return the region at a point; None if the point is outside."""
-        found = (part.find_region(point) for part in reversed(self.parts))
-        return next((region for region in found if region is not None), None)
+        regions = (part.find_region(point) for part in reversed(self.parts))
+        return next((region for region in regions if region is not None), None)
 
 
 def midline_regions(*shapes: SiteShape) -> list[BodyRegion]:
-    """Make regions on the midline."""
+    """Create regions on the midline."""
     return [BodyRegion(site, MIDLINE, shape) for site, shape in shapes]
 
 
 def paired_regions(shapes: Sequence[SiteShape], positive: str) -> list[BodyRegion]:
-    """Make regions of one side, followed by their mirror images."""
+    """Create regions of one side, followed by their mirror images; ``positive``: the laterality at positive x."""
     negative = RIGHT if positive == LEFT else LEFT
     return [BodyRegion(site, positive, shape) for site, shape in shapes] + [
         BodyRegion(site, negative, mirror_path(shape)) for site, shape in shapes

@@ -1,4 +1,4 @@
-"""The body map widget: select the site of a lesion, and show marks of lesions."""
+"""The body map widget, on which users select the site of a lesion and see the marks of all lesions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from napari_melanoma.ui.body_map.outlines import BodyDrawing, BodyPart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import PRIMARY, Palette, ThemedIcons, named, quiet_label, row, tool_button
 
-MARK_PX, MAX_MARK_PX = 15.0, 24.0  # diameters; marks grow less than the chart, to be readable on a small one
+MARK_PX, MAX_MARK_PX = 15.0, 24.0  # diameters of a mark on a chart at full size or smaller, and at most
 ARROWS: dict[int, tuple[float, float]] = {
     Qt.Key.Key_Left: (-1, 0),
     Qt.Key.Key_Right: (1, 0),
@@ -43,12 +43,16 @@ ARROWS: dict[int, tuple[float, float]] = {
 }
 SELECT_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space)
 SHADES = ((15, 12), (10.5, 14), (7, 16), (4, 18), (1.8, 22))  # width and opacity of the strokes along the edge
-SIDE_PX = 92  # leaves room for the site in a narrow dock
+SIDE_PX = 92  # largest width of the combo box of the side, which leaves room for the site in a narrow dock
 SITE_HINT = "Click the site of the lesion."
 
 
 class BodyCanvas(QWidget):
-    """The canvas with front, back and details of the body."""
+    """The canvas with the chart and the marks of lesions.
+
+    ``site_chosen``, ``site_hovered``: site and laterality; empty if no site is highlighted. ``lesion_chosen``: identity
+    of the mark.
+    """
 
     site_chosen = Signal(str, str)
     site_hovered = Signal(str, str)
@@ -77,35 +81,35 @@ class BodyCanvas(QWidget):
 
     @property
     def mark_px(self) -> float:
-        """Diameter of a mark, in pixels."""
+        """Diameter of a mark in pixels; it grows less than the chart."""
         return min(MAX_MARK_PX, max(MARK_PX, MARK_PX * self._fit.scale**0.5))
 
     def set_site(self, body_site: SiteKey) -> None:
-        """Show a site as selected without emitting signals."""
+        """Show a site as selected, without emitting a signal."""
         self._site = body_site
         self.update()
 
     def set_marks(self, marks: Sequence[BodyMark], current: str) -> None:
-        """Set the marks and the current one."""
+        """Show other marks; ``current``: identity of the mark of the current lesion."""
         self._marks = {mark.identity: mark for mark in marks}
         self._current = current
         self._mark_positions = None
         self.update()
 
     def mark_positions(self) -> dict[str, QPointF]:
-        """Return the positions of the marks by identity, in pixels; marks without a site on the chart are left out."""
+        """Return the positions of the marks in pixels, by identity; marks that are not on the chart are left out."""
         if self._mark_positions is None:
             self._mark_positions = self._place_marks()
         return self._mark_positions
 
     def _place_marks(self) -> dict[str, QPointF]:
         spots = {mark.identity: self.chart.find_site(mark.site, mark.laterality) for mark in self._marks.values()}
-        found = {identity: self._fit.to_widget(spot.anchor) for identity, spot in spots.items() if spot is not None}
-        points = spread_points([(point.x(), point.y()) for point in found.values()], self.mark_px)
-        return {identity: QPointF(*point) for identity, point in zip(found, points, strict=True)}
+        anchors = {identity: self._fit.to_widget(spot.anchor) for identity, spot in spots.items() if spot is not None}
+        points = spread_points([(anchor.x(), anchor.y()) for anchor in anchors.values()], self.mark_px)
+        return {identity: QPointF(*point) for identity, point in zip(anchors, points, strict=True)}
 
     def spot_position(self, spot: ChartSpot) -> QPointF:
-        """Return a point well inside a site, in pixels of the widget."""
+        """Return the position of a spot, in pixels of the widget."""
         return self._fit.to_widget(spot.anchor)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
@@ -137,10 +141,10 @@ class BodyCanvas(QWidget):
         painter.save()
         painter.translate(self._fit.corner)
         painter.scale(self._fit.scale, self._fit.scale)
-        chosen = self._sites_within(self._site)
-        pointed = self._sites_within(self._hovered.body_site if self._hovered else NO_SITE)
+        selected = self._sites_within(self._site)
+        hovered = self._sites_within(self._hovered.body_site if self._hovered else NO_SITE)
         for drawing in self.chart.drawings:
-            paint_drawing(painter, drawing, colors, chosen, pointed)
+            paint_drawing(painter, drawing, colors, selected, hovered)
             paint_title(painter, drawing, colors)
         painter.restore()
         for identity, point in self.mark_positions().items():
@@ -150,7 +154,7 @@ class BodyCanvas(QWidget):
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Highlight the site under the mouse."""
-        self._set_hovered(self.chart.find_spot(self._fit.to_sheet(event.position())))
+        self._set_hovered(self.chart.find_spot(self._fit.to_chart(event.position())))
         clickable = self._hovered is not None or self._mark_at(event.position()) is not None
         self.setCursor(Qt.CursorShape.PointingHandCursor if clickable else Qt.CursorShape.ArrowCursor)
 
@@ -160,19 +164,19 @@ class BodyCanvas(QWidget):
         self._set_hovered(None)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Select the lesion whose mark was clicked, else the site."""
+        """Select the lesion whose mark was clicked, otherwise the site."""
         if event.button() != Qt.MouseButton.LeftButton:
             return
         mark = self._mark_at(event.position())
-        spot = self.chart.find_spot(self._fit.to_sheet(event.position()))
-        if mark is not None and mark.identity != self._current:  # the current mark does not cover its site
+        spot = self.chart.find_spot(self._fit.to_chart(event.position()))
+        if mark is not None and mark.identity != self._current:  # a click on the current mark selects the site below it
             self.lesion_chosen.emit(mark.identity)
         elif spot is not None:
             self._choose(spot)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Move to the next site in a direction, or select the current one."""
-        key = event.key()  # any code point, such as that of a Cyrillic letter, which is not a Qt.Key
+        key = event.key()  # may be any code point, such as that of a Cyrillic letter, which is not a Qt.Key
         if key in ARROWS:
             self._set_hovered(self.chart.find_neighbor(self._start_spot(), ARROWS[key]))
         elif key in SELECT_KEYS and self._hovered is not None:
@@ -199,19 +203,16 @@ class BodyCanvas(QWidget):
         return super().event(event)
 
     def _sites_within(self, whole: SiteKey) -> set[SiteKey]:
-        """The sites on the chart that belong to a site."""
+        """Return the sites on the chart that are or belong to a site."""
         return {spot.body_site for spot in self.chart.spots.values() if is_site_within(spot.body_site, whole)}
 
     def _show_tip(self, event: QHelpEvent) -> None:
         mark = self._mark_at(QPointF(event.pos()))
-        spot = self.chart.find_spot(self._fit.to_sheet(QPointF(event.pos())))
-        text = (
-            (mark.title or site_title(mark.site, mark.laterality))
-            if mark
-            else site_title(*spot.body_site)
-            if spot
-            else ""
-        )
+        spot = self.chart.find_spot(self._fit.to_chart(QPointF(event.pos())))
+        if mark is not None:
+            text = mark.title or site_title(mark.site, mark.laterality)
+        else:
+            text = "" if spot is None else site_title(*spot.body_site)
         QToolTip.showText(event.globalPos(), text, self)
 
     def _choose(self, spot: ChartSpot) -> None:
@@ -220,9 +221,9 @@ class BodyCanvas(QWidget):
         self.site_chosen.emit(*spot.body_site)
 
     def _start_spot(self) -> ChartSpot:
-        """The start of keyboard navigation: the highlighted site, else the selected one, else the first."""
-        chosen = self.chart.find_site(*self._site)
-        return self._hovered or chosen or next(iter(self.chart.spots.values()))
+        """Return where keyboard navigation starts: at the highlighted, the selected or the first site."""
+        selected = self.chart.find_site(*self._site)
+        return self._hovered or selected or next(iter(self.chart.spots.values()))
 
     def _set_hovered(self, spot: ChartSpot | None) -> None:
         if spot == self._hovered:
@@ -236,8 +237,8 @@ class BodyCanvas(QWidget):
     def _mark_at(self, point: QPointF) -> BodyMark | None:
         """Find the topmost mark at a point."""
         for identity, position in reversed(self.mark_positions().items()):
-            away = position - point
-            if away.x() ** 2 + away.y() ** 2 <= (self.mark_px / 2) ** 2:
+            offset = position - point
+            if offset.x() ** 2 + offset.y() ** 2 <= (self.mark_px / 2) ** 2:
                 return self._marks[identity]
         return None
 
@@ -248,7 +249,7 @@ class BodyCanvas(QWidget):
 
 @dataclass(frozen=True)
 class ChartColors:
-    """Colors of the drawing for one theme."""
+    """Colors of chart and marks for one theme."""
 
     skin: str
     edge: str
@@ -258,8 +259,8 @@ class ChartColors:
     crease: str
     hover: str
     text: str
-    chosen: str
-    mark: str = "#e69f00"  # of Okabe and Ito, distinguishable from the blue with color blindness
+    selected: str
+    mark: str = "#e69f00"  # from the palette of Okabe and Ito, distinguishable from blue with color vision deficiency
     current: str = "#f0e442"
     mark_edge: str = "#1c1300"
 
@@ -273,7 +274,7 @@ LIGHT_COLORS = ChartColors(
 
 
 def get_chart_colors(palette: Palette) -> ChartColors:
-    """Return the colors for a dark or light theme."""
+    """Return the colors for the theme of a palette."""
     return DARK_COLORS if palette.dark else LIGHT_COLORS
 
 
@@ -281,15 +282,15 @@ def paint_drawing(
     painter: QPainter,
     drawing: BodyDrawing,
     colors: ChartColors,
-    chosen: Collection[SiteKey],
-    pointed: Collection[SiteKey],
+    selected: Collection[SiteKey],
+    hovered: Collection[SiteKey],
 ) -> None:
-    """Paint one drawing."""
+    """Paint a drawing, with selected and highlighted sites."""
     for part in drawing.parts:
         painter.strokePath(part.path, QPen(QColor(colors.edge), 1.7))
         painter.save()
         painter.setClipPath(part.path)
-        _paint_sites(painter, part, colors, chosen, pointed)
+        _paint_sites(painter, part, colors, selected, hovered)
         for width, opacity in SHADES:
             color = QColor(colors.shade)
             color.setAlpha(opacity)
@@ -322,47 +323,47 @@ def _round_pen(color: QColor, width: float) -> QPen:
 
 
 def _paint_sites(
-    painter: QPainter, part: BodyPart, colors: ChartColors, chosen: Collection[SiteKey], pointed: Collection[SiteKey]
+    painter: QPainter, part: BodyPart, colors: ChartColors, selected: Collection[SiteKey], hovered: Collection[SiteKey]
 ) -> None:
     """Fill the sites in reverse order, so that earlier ones cover later ones."""
     painter.fillPath(part.path, QColor(colors.skin))
     border = QPen(QColor(colors.border), 0.55)
     for region in reversed(part.regions):
-        fill = (
-            colors.chosen
-            if region.body_site in chosen
-            else colors.hover
-            if region.body_site in pointed
-            else colors.skin
-        )
+        if region.body_site in selected:
+            fill = colors.selected
+        else:
+            fill = colors.hover if region.body_site in hovered else colors.skin
         painter.fillPath(region.shape, QColor(fill))
         painter.strokePath(region.shape, border)
 
 
-def paint_mark(painter: QPainter, at: QPointF, across: float, label: str, colors: ChartColors, current: bool) -> None:
-    """Paint the numbered mark of a lesion, in pixels."""
-    half = across / 2 - 1
-    painter.setPen(QPen(QColor(colors.mark_edge), 2.4 if current else 1.2))
-    painter.setBrush(QColor(colors.current if current else colors.mark))
-    painter.drawEllipse(at, half, half)
+def paint_mark(
+    painter: QPainter, center: QPointF, diameter: float, label: str, colors: ChartColors, is_current: bool
+) -> None:
+    """Paint the labeled mark of a lesion; ``center`` and ``diameter`` in pixels."""
+    radius = diameter / 2 - 1
+    painter.setPen(QPen(QColor(colors.mark_edge), 2.4 if is_current else 1.2))
+    painter.setBrush(QColor(colors.current if is_current else colors.mark))
+    painter.drawEllipse(center, radius, radius)
     font = QFont(painter.font())
-    font.setPixelSize(round(across * (0.62 if len(label) < 2 else 0.54 if len(label) == 2 else 0.42)))
+    font.setPixelSize(round(diameter * (0.62 if len(label) < 2 else 0.54 if len(label) == 2 else 0.42)))
     font.setBold(True)
     painter.setFont(font)
     painter.setPen(QColor(colors.mark_edge))
-    painter.drawText(QRectF(at.x() - across, at.y() - half, 2 * across, 2 * half), Qt.AlignmentFlag.AlignCenter, label)
+    area = QRectF(center.x() - diameter, center.y() - radius, 2 * diameter, 2 * radius)
+    painter.drawText(area, Qt.AlignmentFlag.AlignCenter, label)
 
 
-def paint_cursor(painter: QPainter, at: QPointF, colors: ChartColors) -> None:
-    """Paint the keyboard cursor, in pixels."""
+def paint_cursor(painter: QPainter, center: QPointF, colors: ChartColors) -> None:
+    """Paint the keyboard cursor; ``center`` in pixels."""
     painter.setBrush(Qt.BrushStyle.NoBrush)
     painter.setPen(QPen(QColor(colors.line), 1.6))
-    painter.drawEllipse(at, 3.2, 3.2)
+    painter.drawEllipse(center, 3.2, 3.2)
 
 
 @dataclass(frozen=True)
 class BodyMark:
-    """A lesion on the chart: identity, label of its mark, site, laterality and tooltip."""
+    """The mark of a lesion: identity of the lesion, label, site, laterality and tooltip (``title``)."""
 
     identity: str
     label: str
@@ -372,7 +373,10 @@ class BodyMark:
 
 
 class BodyMap(QWidget):
-    """Shows the sites of lesions, and lets the user select the site of one."""
+    """Shows the sites of lesions, and lets the user select the site of the current lesion.
+
+    ``site_chosen``: site and laterality. ``lesion_chosen``: identity of the mark.
+    """
 
     site_chosen = Signal(str, str)
     lesion_chosen = Signal(str)
@@ -390,7 +394,7 @@ class BodyMap(QWidget):
         self._side_combo = named(NoWheelComboBox(), "body_side", "Side", "Side of the patient's body")
         self._unknown_button = tool_button("body_unknown", "Site unknown", "Set the site to unknown", "Unknown")
         self._missing_label = quiet_label()
-        self._build()
+        self._lay_out()
         self.canvas.site_chosen.connect(self._on_clicked)
         self.canvas.lesion_chosen.connect(self.lesion_chosen)
         self.canvas.site_hovered.connect(self._on_hovered)
@@ -405,24 +409,24 @@ class BodyMap(QWidget):
         return self._site
 
     def set_site(self, site: str, laterality: str = "") -> None:
-        """Show a site as selected without emitting signals."""
+        """Show a site as selected, without emitting a signal."""
         self._site = (site, laterality)
         self._show()
 
     def set_lesions(self, marks: Sequence[BodyMark], current: str = "") -> None:
-        """Show lesions as numbered marks."""
+        """Show lesions as marks; ``current``: identity of the current lesion."""
         self._marks = tuple(marks)
         self.canvas.set_marks(self._marks, current)
         self._show_missing_marks()
 
-    def _build(self) -> None:
+    def _lay_out(self) -> None:
         bold = QFont(self.font())
         bold.setBold(True)
         for word in ("", *list_site_words()):
             self._site_combo.addItem(site_title(word), word)
             if word in load_taxonomy("site").words:
                 self._site_combo.setItemData(self._site_combo.count() - 1, bold, Qt.ItemDataRole.FontRole)
-        for side, text in (("", "side unknown"), *((each, each) for each in load_taxonomy("laterality").words[:-1])):
+        for side, text in (("", "side unknown"), *((word, word) for word in load_taxonomy("laterality").words[:-1])):
             self._side_combo.addItem(text, side)
         self._site_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._side_combo.setMaximumWidth(SIDE_PX)
@@ -443,10 +447,14 @@ class BodyMap(QWidget):
 
     def _show_missing_marks(self) -> None:
         """List the lesions that are not on the chart."""
-        drawn = self.canvas.mark_positions()
-        apart = [f"{m.label} ({site_title(m.site, m.laterality)})" for m in self._marks if m.identity not in drawn]
-        self._missing_label.setText(f"Not on the chart: {', '.join(apart)}" if apart else "")
-        self._missing_label.setVisible(bool(apart))
+        positions = self.canvas.mark_positions()
+        missing = [
+            f"{mark.label} ({site_title(mark.site, mark.laterality)})"
+            for mark in self._marks
+            if mark.identity not in positions
+        ]
+        self._missing_label.setText(f"Not on the chart: {', '.join(missing)}" if missing else "")
+        self._missing_label.setVisible(bool(missing))
 
     def _choose(self, body_site: SiteKey) -> None:
         self._site = body_site
@@ -454,8 +462,8 @@ class BodyMap(QWidget):
         self.site_chosen.emit(*body_site)
 
     def _on_hovered(self, site: str, laterality: str) -> None:
-        chosen = site_title(*self._site) if self._site[0] else SITE_HINT
-        self._site_label.setText(site_title(site, laterality) if site else chosen)
+        selected = site_title(*self._site) if self._site[0] else SITE_HINT
+        self._site_label.setText(site_title(site, laterality) if site else selected)
 
     def _on_clicked(self, site: str, laterality: str) -> None:
         self._choose((site, laterality))
