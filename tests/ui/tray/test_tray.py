@@ -39,7 +39,7 @@ from napari_melanoma.ui.tray import dock as tray_dock
 from napari_melanoma.ui.tray import images as tray_images
 from napari_melanoma.ui.tray.dock import CACHED_PICTURES
 from napari_melanoma.ui.tray.images import list_images, read_label
-from napari_melanoma.ui.tray.model import FILTERS, SHOWN_ROLE, SORT_KEYS, TRAY_FORMAT, WORDS_ROLE
+from napari_melanoma.ui.tray.model import DISPLAYED_ROLE, FILTERS, SORT_KEYS, STATE_TEXT_ROLE, TRAY_FORMAT
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.widgets import thumbnails
 from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, Thumbnail, ThumbnailLoader
@@ -345,7 +345,7 @@ def test_images_are_opened_with_keyboard_and_mouse(person, folder):
     person.waits_for_all()
     assert person.open_files == ["s2.tif"]
     model = person.dock.list_model
-    assert model.data(model.index(0), SHOWN_ROLE)  # the tile of the image in view is marked
+    assert model.data(model.index(0), DISPLAYED_ROLE)  # the tile of the image in view is marked
 
     # A double click opens a photograph in the Lesion dock.
     person.dock.name_field.clear()
@@ -496,7 +496,7 @@ def test_images_of_a_case_are_opened_in_the_case_dock(unseen_person, tmp_path):
     case = write_case(tmp_path)
     person.shows(case.folder)
     assert len(person.names) == 3
-    assert [person.dock.list_model.index(row).data(WORDS_ROLE) for row in range(2)] == ["analyzed"] * 2
+    assert [person.dock.list_model.index(row).data(STATE_TEXT_ROLE) for row in range(2)] == ["analyzed"] * 2
     person.selects(person.names[0])
     person.dock.open_button.click()
     person.waits_for_all()
@@ -523,7 +523,7 @@ def test_the_slide_dock_shows_its_folder_and_the_case_dock_its_images(unseen_per
     assert person.dock.content.chosen == (case.slide.parent,)
     assert person.dock.content.case_folder is None
     model = person.dock.list_model
-    assert [row for row in range(model.rowCount()) if model.index(row).data(SHOWN_ROLE)] == [
+    assert [row for row in range(model.rowCount()) if model.index(row).data(DISPLAYED_ROLE)] == [
         person.names.index("section.tif")
     ]
     case_dock = show_dock(person.viewer, "Case")
@@ -859,5 +859,5 @@ def test_the_states_of_a_case_follow_its_file(person, tmp_path):
         store.save(set_image(store.case, "I1", results=()))
     person.dock._refresh_visible()
     model = person.dock.list_model
-    person.until(lambda: model.index(0).data(WORDS_ROLE) == "not analyzed")
-    assert model.index(1).data(WORDS_ROLE) == "analyzed"
+    person.until(lambda: model.index(0).data(STATE_TEXT_ROLE) == "not analyzed")
+    assert model.index(1).data(STATE_TEXT_ROLE) == "analyzed"

@@ -1,4 +1,4 @@
-"""The Tray: thumbnails of the slides and photographs of a folder or a case, to open them."""
+"""The dock of the Tray: thumbnails of the slides and photographs of a folder or a case, and controls to open them."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.status_line import Task
 
 RECENT_FOLDERS, SORT_SETTING = "tray/recent", "tray/sort"
-HEIGHT_PX, PANEL_PX = 236, 300
+HEIGHT_PX, PANEL_PX = 236, 300  # height of the dock below the image, and width of its controls beside the tiles
 CACHED_PICTURES = 300
 NO_MATCH = "No image matches. Clear the name, or choose 'all'."
 NO_IMAGE = "The case has no images yet. Add them in the Case dock, then press ⟳."
 MAX_OPENED = 20  # images that are opened together without a question
-FREEZE_MS = 300  # by then the dock is drawn
+FREEZE_MS = 300  # delay, after which the dock is drawn
 REFRESH_MS = 3000  # interval of reading the states of visible slides
 OPEN_KEY, BESIDE_KEY, FIND_KEY, REFRESH_KEY = (
     format_key(f"tray.{name}") for name in ("open", "beside", "find", "refresh")
@@ -62,8 +62,8 @@ class TrayWelcome(Welcome):
         named(self, "welcome", "Drop a folder here", "A folder of slides and photographs, a case, or single files")
         self.layout().setContentsMargins(12, 12, 12, 12)
 
-    def set_slide_folder(self, folder: Path | None) -> None:
-        """Offer the folder of the open slide."""
+    def set_image_folder(self, folder: Path | None) -> None:
+        """Offer the folder of the displayed image."""
         if folder != self._folder:
             self._folder = folder
             self._update_text()
@@ -72,7 +72,7 @@ class TrayWelcome(Welcome):
         """Write the text in the colors of the theme."""
         links = [self._icons.link("choose", "choose one")]
         if self._folder is not None:
-            links.append(f"show {self._icons.link('slide', f'that of the open slide, {self._folder.name}')}")
+            links.append(f"show {self._icons.link('slide', f'the folder of the open image, {self._folder.name}')}")
         self._label.setText(
             "<p style='font-size: 14pt'>Drop a folder of slides and photographs, or a case, here,</p>"
             f"<p style='font-size: 11pt'>or {', or '.join(links)}.</p>"
@@ -116,7 +116,7 @@ class TrayControls(QWidget):
         self.icons.apply()
 
     def _lay_out(self) -> None:
-        """Place the controls on the left of the tiles in a wide dock, else above them."""
+        """Lay out controls and tiles; ``resizeEvent`` places the controls beside or above the tiles."""
         panel = QWidget()
         column = QVBoxLayout(panel)
         column.setContentsMargins(0, 0, 0, 0)
@@ -144,15 +144,18 @@ class TrayControls(QWidget):
         self._box.addWidget(tiles, 1)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Place the controls as the shape of the dock requires."""
+        """Place the controls beside the tiles in a wide dock, otherwise above them."""
         super().resizeEvent(event)
         is_wide = self.width() >= 2 * MIN_WIDTH_PX
-        self._panel.setFixedWidth(PANEL_PX) if is_wide else self._panel.setMaximumWidth(self.width())
+        if is_wide:
+            self._panel.setFixedWidth(PANEL_PX)
+        else:
+            self._panel.setMaximumWidth(self.width())
         direction = QBoxLayout.Direction.LeftToRight if is_wide else QBoxLayout.Direction.TopToBottom
         self._box.setDirection(direction)
         margins = self._box.contentsMargins()
         needed = self._panel.minimumSizeHint().height() + margins.top() + margins.bottom() if is_wide else 0
-        self.setMinimumHeight(max(MIN_HEIGHT_PX, needed))  # beside the tiles, the controls are not scrolled
+        self.setMinimumHeight(max(MIN_HEIGHT_PX, needed))  # controls beside the tiles do not scroll
 
     def show_content(self, content: TrayContent | None) -> None:
         """Show the tiles, or the start page."""
@@ -172,14 +175,14 @@ class TrayControls(QWidget):
             button.setVisible(has_content)
 
     def show_counts(self, total: int, shown: int) -> None:
-        """Show the number of images, and why there are none."""
+        """Show the number of images, and why no tile is shown."""
         text = format_count(total, "image")
         self.count_label.setText(text if shown == total else f"{shown:,} of {text}")
         self.empty_label.setText(NO_MATCH if total else NO_IMAGE)
         self.empty_label.setVisible(shown == 0 and self.welcome.isHidden())
 
     def show_actions(self) -> None:
-        """Enable what can be done with the selected images, and explain it."""
+        """Enable the buttons that apply to the selected images, and set their tooltips."""
         count, is_slide = len(self.list_view.selected_images), self.list_view.selected_slide is not None
         self.open_button.setEnabled(count > 0)
         self.open_button.setText("Open" if count < 2 else f"Open {count:,}")
@@ -286,7 +289,7 @@ class TrayDock(TrayControls):
         job.succeeded.connect(lambda _: self.status.end(task))
         job.succeeded.connect(on_success)
         job.failed.connect(partial(self._on_job_failed, task))
-        self.destroyed.connect(job.cancel)  # after which it emits nothing that would need the dock
+        self.destroyed.connect(job.cancel)  # a canceled job emits no signals to the deleted dock
         job.start(self)
 
     def _cancel(self, task: Task) -> None:
@@ -300,7 +303,7 @@ class TrayDock(TrayControls):
         if self.content is not None:
             self.thumbnails.clear()
             self.states.clear()
-            self.list_view.viewport().update()  # requests what is visible
+            self.list_view.viewport().update()  # requests the data of visible tiles
             self.open(self.content.chosen)
 
     def choose_folder(self) -> None:
@@ -314,7 +317,7 @@ class TrayDock(TrayControls):
         self._refresh_timer.start()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
-        """Stop reading."""
+        """Stop reading thumbnails and states."""
         super().hideEvent(event)
         self._refresh_timer.stop()
         self._cancel("reading")
@@ -322,7 +325,7 @@ class TrayDock(TrayControls):
             cache.drop_requests()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Go from the name to the tiles with Enter or the down key, and clear it with Escape."""
+        """In the name field, go to the tiles with Enter or the down key, and clear the name with Escape."""
         if event.type() == QEvent.Type.KeyPress and watched is self.name_field:
             assert isinstance(event, QKeyEvent)
             if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Down):
@@ -336,7 +339,7 @@ class TrayDock(TrayControls):
         return bool(super().eventFilter(watched, event))
 
     def _refresh_visible(self) -> None:
-        """Read the states of what is visible, and files that were not available."""
+        """Read the states of visible slides, thumbnails that could not be read, and the case if it has changed."""
         from napari_melanoma.ui.tray.images import update_case
 
         visible = self.list_view.list_visible()
@@ -370,8 +373,8 @@ class TrayDock(TrayControls):
             self.status.show_message(content.problem)
         self._on_viewer()
         if is_new:
-            shown = self._find_shown()
-            self.list_view.select_path(content.images[0].path if shown is None and content.images else shown)
+            displayed = self._find_displayed_file()
+            self.list_view.select_path(content.images[0].path if displayed is None and content.images else displayed)
         self._read_all_states()
 
     def _on_job_failed(self, task: Task, error: Exception) -> None:
@@ -393,14 +396,14 @@ class TrayDock(TrayControls):
         self._update_order()
 
     def _update_order(self) -> None:
-        """Filter and sort, and scroll to the first selected image."""
+        """Filter and sort the images, and scroll to the first selected one."""
         self._apply_order()
         for index in sorted(self.list_view.selectedIndexes())[:1]:
             self.list_view.scrollTo(index)
         self._read_all_states()
 
     def _apply_order(self) -> None:
-        """Filter and sort; selected images stay selected."""
+        """Filter and sort the images; selected images stay selected."""
         selected = [image.path for image in self.list_view.selected_images]
         if self.list_model.update_order():
             self.list_view.select_paths(selected)
@@ -409,13 +412,15 @@ class TrayDock(TrayControls):
 
     def _read_all_states(self) -> None:
         """Read the states of all slides if filter or order depend on them."""
-        missing = [one.path for one in self.list_model.images if one.is_slide and self.states.peek(one.path) is None]
+        missing = [
+            image.path for image in self.list_model.images if image.is_slide and self.states.peek(image.path) is None
+        ]
         if missing and self.list_model.needs_states:
             work = self.states.prepare(missing)
             self._start("finding", "Reading the states of the slides ...", work, self._on_all_states)
 
-    def _on_all_states(self, found: ReadStates) -> None:
-        self.states.add(found)
+    def _on_all_states(self, states: ReadStates) -> None:
+        self.states.add(states)
         self._update_order()
 
     def _on_counts(self) -> None:
@@ -426,7 +431,7 @@ class TrayDock(TrayControls):
             self.opener.open(images, self.content.case_folder)
 
     def _may_open(self, count: int) -> bool:
-        """Ask before many images are opened."""
+        """Return whether images may be opened; ask the user if there are many."""
         if count <= MAX_OPENED:
             return True
         details = "This may take a while and much memory."
@@ -451,32 +456,32 @@ class TrayDock(TrayControls):
         if self.isVisible():
             LabelDialog(label, self.window()).show()
 
-    def _find_shown(self) -> Path | None:
-        """Return the file of the image in view."""
+    def _find_displayed_file(self) -> Path | None:
+        """Return the file of the image in view; None if there is none."""
         picture = get_current_picture(self._viewer)
         return None if picture is None else get_path(picture[0])
 
     def _on_viewer(self, event: object = None) -> None:
         """Mark the image in view."""
-        shown = self._find_shown()
-        self.list_model.set_shown(shown)
-        self.welcome.set_slide_folder(None if shown is None else shown.parent)
+        displayed = self._find_displayed_file()
+        self.list_model.set_displayed(displayed)
+        self.welcome.set_image_folder(None if displayed is None else displayed.parent)
 
     def _on_dropped(self, paths: list[Path]) -> None:
-        if not self.list_view.is_dragging:  # its own tiles
+        if not self.list_view.is_dragging:  # not for the tiles of this list
             self.open(paths)
 
     def _on_link(self, link: str) -> None:
-        shown = self._find_shown()
+        displayed = self._find_displayed_file()
         if self.recent.follow_link(link):
             return
         if link == "choose":
             self.choose_folder()
-        elif link == "slide" and shown is not None:
-            self.open([shown.parent])
+        elif link == "slide" and displayed is not None:
+            self.open([displayed.parent])
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)
 
     def _on_reading_failed(self, error: Exception) -> None:
-        self.status.show_message(describe_error(error))  # without a notification, since it is read again soon
+        self.status.show_message(describe_error(error))  # no notification, since reading is tried again soon

@@ -1,4 +1,4 @@
-"""The images of the Tray, read in threads: those of folders or of a case, their previews, and labels of slides."""
+"""Search for the images of the Tray in folders or a case, and reading of slide labels; called in threads."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     from napari_melanoma.core.files import FileStamp
     from napari_melanoma.slides.reading.opening import FolderSearch
 
-PREVIEW = "thumbnail"  # an associated image that shows the tissue once more
+PREVIEW = "thumbnail"  # name of the image in a slide's file that shows the tissue, not the label
 
 
 @dataclass(frozen=True)
 class TrayImage:
-    """A slide or a photograph; ``modified`` is the time of its file in seconds, ``name_key`` sorts by name.
+    """A slide or a photograph.
 
-    ``state``, ``case_id``: of an image of a case: whether it was analyzed, and its id.
+    ``modified``: modification time of the file in seconds, 0 if the file is missing. ``name_key``: key to sort by name.
+    For an image of a case, ``state`` is ``not analyzed``, ``analyzed`` or ``corrected``, and ``case_id`` its id in the
+    case; both are empty otherwise.
     """
 
     path: Path
@@ -44,9 +46,10 @@ class TrayImage:
 
 @dataclass(frozen=True)
 class TrayContent:
-    """What the user chose with its name, and the images in it; ``problem``: which folders could not be read.
+    """The images that the user chose.
 
-    ``case_folder`` is None for folders that are not a case; ``case_stamp``: the version of the case.
+    ``chosen``: the selected files and folders. ``title``: their name. ``problem``: which folders could not be read.
+    ``case_folder``: folder of the case; None for other folders and files. ``case_stamp``: changes with the case.
     """
 
     chosen: tuple[Path, ...]
@@ -58,7 +61,10 @@ class TrayContent:
 
 
 def list_images(chosen: Sequence[Path], run: RunContext) -> TrayContent:
-    """List the images of a case, or the slides and photographs in files and folders with their subfolders."""
+    """List the images of a case, or the slides and photographs among files and in folders with their subfolders.
+
+    Raises InputError if files and folders contain no image; a case may be empty.
+    """
     from napari_melanoma.case.store import CASE
     from napari_melanoma.slides.reading.opening import FolderSearch
 
@@ -67,16 +73,16 @@ def list_images(chosen: Sequence[Path], run: RunContext) -> TrayContent:
         return _list_case(paths[0])
     search = FolderSearch(run, _has_image_name)
     images: dict[Path, TrayImage] = {}
-    reported = monotonic()
+    last_report = monotonic()
     for path in paths:
         for number, image in enumerate(_find_images(path, search, run)):
             run.check()
             if image is not None:
                 images[image.path] = image
-            if monotonic() - reported > REPORT_S:
+            if monotonic() - last_report > REPORT_S:
                 message = f"Searching for images: {len(images):,} in {format_count(number + 1, 'file')}"
                 run.report(Progress(len(images), None, message))
-                reported = monotonic()
+                last_report = monotonic()
     problem = _describe_unreadable(search.unreadable)
     if not images:
         raise InputError(
@@ -87,12 +93,12 @@ def list_images(chosen: Sequence[Path], run: RunContext) -> TrayContent:
 
 
 def _create_title(chosen: Sequence[Path]) -> str:
-    """Name what was chosen."""
+    """Return the name of a single choice, or the numbers of folders and files."""
     if len(chosen) == 1:
         return chosen[0].name or str(chosen[0])
     folders = sum(path.is_dir() for path in chosen)
     counts = ((folders, "folder"), (len(chosen) - folders, "file"))
-    return " and ".join(format_count(count, what) for count, what in counts if count)
+    return " and ".join(format_count(count, noun) for count, noun in counts if count)
 
 
 def _describe_unreadable(folders: Sequence[Path]) -> str:
@@ -101,26 +107,26 @@ def _describe_unreadable(folders: Sequence[Path]) -> str:
 
 
 def _find_images(path: Path, search: FolderSearch, run: RunContext) -> Iterator[TrayImage | None]:
-    """Yield each file of a folder, or a single one: its image, or None for another file.
+    """Yield the image of each file at a path and below it, or None for a file that is not listed.
 
-    Pictures in result folders of photographs are left out.
+    Other files than slides and photographs are not listed, nor are pictures in the result folders of photographs.
     """
     from napari_melanoma.io.results import RESULT
     from napari_melanoma.slides.reading.opening import is_slide
 
     if not path.exists():
         raise InputError(f"{path} does not exist. Choose an existing folder, slide or photograph.")
-    slide = is_slide(path, run)
-    if slide or path.is_file():
-        yield _create_image(path, slide) if slide or _is_photograph(path) else None
+    is_chosen_slide = is_slide(path, run)
+    if is_chosen_slide or path.is_file():
+        yield _create_image(path, is_chosen_slide) if is_chosen_slide or _is_photograph(path) else None
         return
     result_folders: dict[Path, bool] = {}
-    for found, slide in search.walk(path):
-        parent = found.parent
-        if parent not in result_folders:
-            result_folders[parent] = (parent / RESULT).is_file()
-        is_image = slide or (_has_image_name(found) and not result_folders[parent])
-        yield _create_image(found, slide) if is_image else None
+    for file, file_is_slide in search.walk(path):
+        folder = file.parent
+        if folder not in result_folders:
+            result_folders[folder] = (folder / RESULT).is_file()
+        is_image = file_is_slide or (_has_image_name(file) and not result_folders[folder])
+        yield _create_image(file, file_is_slide) if is_image else None
 
 
 def _has_image_name(path: Path) -> bool:
@@ -128,7 +134,7 @@ def _has_image_name(path: Path) -> bool:
 
 
 def _is_photograph(path: Path) -> bool:
-    """Whether a file that was chosen itself is a photograph, by its name or its content."""
+    """Return whether a file that the user chose is a photograph, by its name or its content."""
     if _has_image_name(path):
         return True
     try:
@@ -143,14 +149,14 @@ def _create_image(path: Path, is_slide: bool, state: str = "", case_id: str = ""
 
     try:
         modified = path.stat().st_mtime
-    except OSError:  # of a case, whose images may have been moved
+    except OSError:  # an image of a case may have been moved
         modified = 0.0
     name = image_name(path)
     return TrayImage(path, name, is_slide, modified, state, case_id, (natural_key(Path(name)), str(path)))
 
 
 def _list_case(folder: Path) -> TrayContent:
-    """List the images of a case, in its order."""
+    """List the images of a case in the order of the case."""
     from napari_melanoma.case.store import CASE, CaseStore
     from napari_melanoma.ui.case.thumbnails import is_case_slide
 
@@ -173,9 +179,9 @@ def update_case(content: TrayContent, run: RunContext) -> TrayContent | None:
 
 @dataclass(frozen=True)
 class SlideLabel:
-    """The images that are stored with a slide, by their names; each uint8 (row, column, channel=3).
+    """The label and other images in the file of a slide.
 
-    ``problems``: which of them cannot be read.
+    ``images``: each uint8 (row, column, channel=3), by name. ``problems``: images that cannot be read, and why.
     """
 
     path: Path
@@ -184,7 +190,7 @@ class SlideLabel:
 
 
 def read_label(path: Path, run: RunContext) -> SlideLabel:
-    """Read the label and other images of a slide, except a thumbnail of the tissue; nothing is stored."""
+    """Read the label and other images in the file of a slide, except the thumbnail; nothing is stored."""
     from napari_melanoma.slides.reading.opening import open_slide
 
     images: dict[str, NDArray[np.uint8]] = {}

@@ -1,4 +1,4 @@
-"""The list of images in the Tray: its model, which filters and sorts them, and the painting of its tiles."""
+"""The list of images in the Tray: the model, which filters and sorts them, and the delegate, which paints tiles."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, ThumbnailLoader
 
 PICTURE_PX, TILE_PX = 112, 132
-LINES = 2  # of text below the picture
+LINES = 2  # lines of text below the picture
 TRAY_FORMAT = "application/x-napari-melanoma-tray"  # marks a drag that began in the Tray
 STATE_ROLE = int(Qt.ItemDataRole.UserRole) + 1
 FAULT_ROLE = int(Qt.ItemDataRole.UserRole) + 2
-SHOWN_ROLE = int(Qt.ItemDataRole.UserRole) + 3
-WORDS_ROLE = int(Qt.ItemDataRole.UserRole) + 4
+DISPLAYED_ROLE = int(Qt.ItemDataRole.UserRole) + 3
+STATE_TEXT_ROLE = int(Qt.ItemDataRole.UserRole) + 4
 NO_INDEX = QModelIndex()
 NOT_ANALYZED = "not analyzed"
 STATE_MARKS = {"running": "▶", "stopped": "■", "done": "✓", "failed": "✕", "signed": "✎", NOT_ANALYZED: "○"}
@@ -35,17 +35,23 @@ SORT_KEYS = ("name", "status", "date")
 
 
 class ImageState(NamedTuple):
-    """State of an image (empty if unknown), its text on the tile, and details such as the reason for a failure."""
+    """The state of an image.
+
+    ``state``: one of ``STATE_ORDER``; empty if unknown. ``text``: on the tile. ``details``: such as the reason for a
+    failure.
+    """
 
     state: str = ""
-    words: str = ""
+    text: str = ""
     details: str = ""
 
 
 class TrayModel(QAbstractListModel):
     """List model of the images of a folder or a case, one per row.
 
-    Thumbnails and states are requested when a row is painted. ``states``: cache of the work items of slides.
+    Thumbnails and states are requested when a row is painted. ``states``: cache of the ``WorkItem`` of each slide.
+    ``counts_changed``: the number of rows. Set ``images``, ``text`` (part of the name), ``kind`` (one of ``FILTERS``)
+    and ``sort_key``, then call ``update_order``.
     """
 
     counts_changed = Signal()
@@ -57,7 +63,7 @@ class TrayModel(QAbstractListModel):
         self._thumbnails, self._states = thumbnails, states
         self._rows: list[TrayImage] = []
         self._row_by_path: dict[Path, int] = {}
-        self._shown: Path | None = None
+        self._displayed: Path | None = None  # file of the image in view
         for cache in (thumbnails, states):
             cache.value_read.connect(self.update_row)
 
@@ -66,7 +72,7 @@ class TrayModel(QAbstractListModel):
         return 0 if parent.isValid() else len(self._rows)
 
     def data(self, index: QModelIndex, role: int = int(Qt.ItemDataRole.DisplayRole)) -> Any:  # noqa: ANN401 - by role
-        """Return the data of a row; only what is painted is read from files."""
+        """Return the data of a row; thumbnail and state are read from files only when the row is painted."""
         image = self.image(index)
         if image is None:
             return None
@@ -78,12 +84,12 @@ class TrayModel(QAbstractListModel):
             if image.is_slide:
                 self._states.request(image.path)
             return self.get_state(image).state
-        if role == WORDS_ROLE:
-            return self.get_state(image).words
+        if role == STATE_TEXT_ROLE:
+            return self.get_state(image).text
         if role == FAULT_ROLE:
             return self._thumbnails.get_fault(image.path)
-        if role == SHOWN_ROLE:
-            return image.path == self._shown
+        if role == DISPLAYED_ROLE:
+            return image.path == self._displayed
         if role == Qt.ItemDataRole.ToolTipRole:
             return "\n".join(filter(None, (str(image.path), self._describe(image))))
         if role == Qt.ItemDataRole.AccessibleTextRole:
@@ -92,15 +98,15 @@ class TrayModel(QAbstractListModel):
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
         """Make images selectable and draggable."""
-        usable = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemNeverHasChildren
-        return usable | Qt.ItemFlag.ItemIsDragEnabled if index.isValid() else Qt.ItemFlag.NoItemFlags
+        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemNeverHasChildren
+        return flags | Qt.ItemFlag.ItemIsDragEnabled if index.isValid() else Qt.ItemFlag.NoItemFlags
 
     def mimeTypes(self) -> list[str]:  # noqa: N802 - Qt's name
         """Return the formats of dragged images."""
         return ["text/uri-list", TRAY_FORMAT]
 
     def mimeData(self, indexes: Sequence[QModelIndex]) -> QMimeData:  # noqa: N802 - Qt's name
-        """Return the files of images that are dragged."""
+        """Return the files of dragged images, marked as those of the Tray."""
         images = [image for image in map(self.image, sorted(indexes)) if image is not None]
         data = QMimeData()
         data.setUrls([QUrl.fromLocalFile(str(image.path)) for image in images])
@@ -108,7 +114,7 @@ class TrayModel(QAbstractListModel):
         return data
 
     def supportedDragActions(self) -> Qt.DropAction:  # noqa: N802 - Qt's name
-        """Copy only: files are never moved."""
+        """Allow copying only: files are never moved."""
         return Qt.DropAction.CopyAction
 
     def image(self, index: QModelIndex) -> TrayImage | None:
@@ -121,7 +127,7 @@ class TrayModel(QAbstractListModel):
         return self.index(row) if row >= 0 else QModelIndex()
 
     def get_state(self, image: TrayImage) -> ImageState:
-        """Return the state of an image; empty if not known yet, and without ``state`` for a photograph of a folder."""
+        """Return the state of an image; it is empty for a slide until it is read, and for photographs of a folder."""
         if not image.is_slide:
             state = "done" if image.state in ("analyzed", "corrected") else image.state
             return ImageState(state, image.state or "photograph", image.state)
@@ -130,8 +136,10 @@ class TrayModel(QAbstractListModel):
             return ImageState()
         if item.state == "waiting":
             return ImageState(NOT_ANALYZED, NOT_ANALYZED, NOT_ANALYZED)
-        words = item.description if item.state in ("running", "stopped") else item.state  # with the progress
-        return ImageState(item.state, words, item.description)
+        text = (
+            item.description if item.state in ("running", "stopped") else item.state
+        )  # the description has the progress
+        return ImageState(item.state, text, item.description)
 
     @property
     def needs_states(self) -> bool:
@@ -150,12 +158,12 @@ class TrayModel(QAbstractListModel):
         self.counts_changed.emit()
         return True
 
-    def set_shown(self, path: Path | None) -> None:
-        """Mark the image that is in view."""
-        if path != self._shown:
-            before, self._shown = self._shown, path
-            for one in filter(None, (before, path)):
-                self.update_row(one)
+    def set_displayed(self, path: Path | None) -> None:
+        """Mark the file of the image in view."""
+        if path != self._displayed:
+            previous, self._displayed = self._displayed, path
+            for changed in filter(None, (previous, path)):
+                self.update_row(changed)
 
     def update_row(self, path: Path) -> None:
         """Repaint the row of a file."""
@@ -195,7 +203,7 @@ class TrayDelegate(ThumbnailDelegate):
 
     def paint_row(self, painter: QPainter, row_rect: QRect, index: QModelIndex, style: RowStyle) -> None:
         """Paint a slide or photograph with its name and state; a frame marks the image in view."""
-        fault, is_shown = index.data(FAULT_ROLE), index.data(SHOWN_ROLE)
+        fault, is_displayed = index.data(FAULT_ROLE), index.data(DISPLAYED_ROLE)
         square = QRect(0, row_rect.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
         square.moveLeft(row_rect.center().x() - PICTURE_PX // 2)
         warning = QColor("white") if style.selected else QColor(self._icons.palette.fault)
@@ -204,14 +212,14 @@ class TrayDelegate(ThumbnailDelegate):
             _paint_whole(painter, square, picture)
         else:
             _paint_empty(painter, square, fault, style.faint, warning)
-        if is_shown:
+        if is_displayed:
             painter.setPen(QPen(QColor("white" if style.selected else PRIMARY), 2))
             painter.drawRect(square.adjusted(-2, -2, 2, 2))
         state = index.data(STATE_ROLE)
-        words = f"! {fault}" if fault else f"{STATE_MARKS.get(state, '')} {index.data(WORDS_ROLE)}".strip()
-        text = row_rect.adjusted(MARGIN_PX, PICTURE_PX + 2 * MARGIN_PX, -MARGIN_PX, 0)
+        state_line = f"! {fault}" if fault else f"{STATE_MARKS.get(state, '')} {index.data(STATE_TEXT_ROLE)}".strip()
+        text_area = row_rect.adjusted(MARGIN_PX, PICTURE_PX + 2 * MARGIN_PX, -MARGIN_PX, 0)
         colors = (style.text, warning if fault or state == "failed" else style.faint)
-        _paint_lines(painter, text, (index.data(), words), colors, is_bold=is_shown)
+        _paint_lines(painter, text_area, (index.data(), state_line), colors, is_bold=is_displayed)
 
 
 def _paint_whole(painter: QPainter, square: QRect, picture: QPixmap) -> None:
@@ -223,17 +231,17 @@ def _paint_whole(painter: QPainter, square: QRect, picture: QPixmap) -> None:
     painter.drawPixmap(target, picture)
 
 
-def _paint_empty(painter: QPainter, square: QRect, words: str, frame: QColor, warning: QColor) -> None:
-    """Paint the frame of a thumbnail that is not read yet or cannot be read."""
-    painter.setPen(warning if words else frame)
+def _paint_empty(painter: QPainter, square: QRect, fault: str, frame: QColor, warning: QColor) -> None:
+    """Paint the frame of a thumbnail that is not read yet (no ``fault``) or cannot be read."""
+    painter.setPen(warning if fault else frame)
     painter.drawRoundedRect(square.adjusted(0, 0, -1, -1), 3, 3)
-    painter.drawText(square, int(Qt.AlignmentFlag.AlignCenter), words)
+    painter.drawText(square, int(Qt.AlignmentFlag.AlignCenter), fault)
 
 
 def _paint_lines(
     painter: QPainter, area: QRect, lines: tuple[str, str], colors: tuple[QColor, QColor], *, is_bold: bool
 ) -> None:
-    """Paint name and state below each other."""
+    """Paint name and state below each other, shortened to the width of the area."""
     font = painter.font()
     font.setBold(is_bold)
     painter.setFont(font)

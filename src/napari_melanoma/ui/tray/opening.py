@@ -1,4 +1,4 @@
-"""Open the images of the Tray in the docks that they belong to."""
+"""Open the images of the Tray in the docks for them, and show the label of a slide."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.tray.images import SlideLabel, TrayImage
 
-LABEL_PX = 420
+LABEL_PX = 420  # largest side of a picture in the dialog
 LABEL_NOTICE = "A label may identify the patient. It is read from the file for this window, and not stored."
-ALONE = "Open another slide first: the second view shows a slide next to it."
+NO_FIRST_SLIDE = "Open another slide first: the second view shows a slide next to it."
 
 
 class TrayOpener(QObject):
@@ -38,9 +38,10 @@ class TrayOpener(QObject):
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._case_docks: WeakSet[QWidget] = WeakSet()  # whose signals are connected
-        self._case_request: tuple[Path, list[str]] | None = None  # folder and images of a case that is being opened
-        self._second: tuple[Any, str, str] | None = None  # dock, second and first slide, while the second is opened
+        self._connected_docks: WeakSet[QWidget] = WeakSet()  # Case docks whose signals are connected
+        self._case_request: tuple[Path, list[str]] | None = None  # folder of a case that is being opened, and image ids
+        # Slide dock, and identities of second and first slide, while the second slide is being opened
+        self._side_by_side_request: tuple[Any, str, str] | None = None
 
     def open(self, images: Sequence[TrayImage], case_folder: Path | None) -> None:
         """Open images; the first one is shown."""
@@ -49,34 +50,38 @@ class TrayOpener(QObject):
             return
         for image in reversed(images):
             if image.is_slide:
-                self._show("Slide").show_file(image.path)
+                self._show_dock("Slide").show_file(image.path)
             else:
                 self._open_photograph(image.path)
 
     def open_beside(self, path: Path, case_folder: Path | None) -> None:
-        """Show a slide in the second view, next to the displayed one; a slide of the open case is closed with it."""
-        dock, identity = self._show("Slide"), str(path.absolute())
+        """Show a slide in the second view, next to the displayed slide.
+
+        ``case_folder``: the case that the slide belongs to, if any. If it is open, the Case dock closes the slide with
+        the case.
+        """
+        dock, identity = self._show_dock("Slide"), str(path.absolute())
         case_dock = self._find_case_dock()
         if case_folder is not None and case_dock is not None and _is_open_case(case_dock, case_folder):
             case_dock.image_viewer.add_slide(path)
         if dock.slide is None or dock.slide.identity == identity:
             dock.show_file(path)
-            self.message.emit(ALONE)
+            self.message.emit(NO_FIRST_SLIDE)
         elif self._is_open(identity):
             dock.sections.side_by_side.show(identity)
         else:
-            self._second = (dock, identity, dock.slide.identity)
+            self._side_by_side_request = (dock, identity, dock.slide.identity)
             dock.opener.finished.connect(self._on_second_opened)
             dock.opener.open([path])
 
-    def _show(self, name: str) -> Any:  # noqa: ANN401 - a dock, by its name
+    def _show_dock(self, name: str) -> Any:  # noqa: ANN401 - a dock, by its name
         return show_dock(self._viewer, name)
 
     def _is_open(self, identity: str) -> bool:
         return any(slide.identity == identity for slide in list_slides(self._viewer))
 
     def _open_photograph(self, path: Path) -> None:
-        dock = self._show("Lesion")
+        dock = self._show_dock("Lesion")
         image = photographs.find_file(self._viewer, path)
         if image is None:
             dock.opener.open([path])
@@ -85,13 +90,13 @@ class TrayOpener(QObject):
 
     def _open_from_case(self, ids: list[str], folder: Path) -> None:
         """Open images with their masks in the Case dock, which opens the case first if needed."""
-        dock = self._show("Case")
+        dock = self._show_dock("Case")
         if _is_open_case(dock, folder):
             self._drop_case_request()
             dock.image_viewer.open(ids)
             return
-        if dock not in self._case_docks:
-            self._case_docks.add(dock)
+        if dock not in self._connected_docks:
+            self._connected_docks.add(dock)
             dock.controller.opened.connect(self._on_case_opened)
             dock.controller.failed.connect(self._drop_case_request)
         self._case_request = (folder, ids)
@@ -112,9 +117,9 @@ class TrayOpener(QObject):
             dock.image_viewer.open(request[1])
 
     def _on_second_opened(self, count: int) -> None:
-        """Show the first slide again, and the opened one next to it, unless it could not be opened."""
-        if self._second is not None:
-            (dock, identity, first), self._second = self._second, None
+        """Show the first slide again, and the second one next to it, unless it could not be opened."""
+        if self._side_by_side_request is not None:
+            (dock, identity, first), self._side_by_side_request = self._side_by_side_request, None
             dock.opener.finished.disconnect(self._on_second_opened)
             if self._is_open(identity) and self._is_open(first):
                 dock.picker.select_slide(first)
@@ -127,7 +132,7 @@ def _is_open_case(dock: Any, folder: Path) -> bool:  # noqa: ANN401 - the Case d
 
 
 class LabelDialog(QDialog):
-    """Shows the label of a slide and the other images in its file, which are dropped when it is closed."""
+    """Shows the label and other images in the file of a slide; nothing is kept after it is closed."""
 
     def __init__(self, label: SlideLabel, parent: QWidget) -> None:
         super().__init__(parent)

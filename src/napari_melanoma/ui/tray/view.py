@@ -1,4 +1,4 @@
-"""The tiles of the Tray: keys, menu, and dragging them onto the views."""
+"""The view of the Tray's tiles: keys, context menu, and dragging of images onto the views of slides."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SPACING_PX = 2
 class TrayView(QListView):
     """Shows the images as tiles, in rows that fill the width.
 
-    Images that are dropped on a view are opened by the docks that they belong to, not by napari's readers.
+    Images that are dropped on a view of napari are opened by the docks for them, not by napari's readers.
 
-    ``open_requested``: images, list of ``TrayImage``. ``side_by_side_requested``: the slide for the second view,
-    ``TrayImage``. ``label_requested``: path of the slide whose label is to be shown.
+    ``open_requested``: a list of ``TrayImage``. ``side_by_side_requested``: the ``TrayImage`` of the slide for the
+    second view. ``label_requested``: path of the slide whose label is to be shown.
     """
 
     open_requested = Signal(object)
@@ -34,7 +34,7 @@ class TrayView(QListView):
         super().__init__()
         named(self, "tray_list", "Slides and photographs").setToolTip("")
         self.is_dragging = False
-        self._dropped_on: Literal["first", "second"] | None = None
+        self._dropped_on: Literal["first", "second"] | None = None  # the view on which images were dropped
         self._model = model
         self.setModel(model)
         self.setItemDelegate(TrayDelegate(icons, self))
@@ -54,7 +54,7 @@ class TrayView(QListView):
     @property
     def selected_images(self) -> list[TrayImage]:
         """The selected images, in the order of the rows."""
-        return self._images_of(sorted(self.selectedIndexes()))
+        return self._get_images(sorted(self.selectedIndexes()))
 
     @property
     def selected_slide(self) -> TrayImage | None:
@@ -65,15 +65,15 @@ class TrayView(QListView):
         """List the images whose tiles are visible."""
         area = self.viewport().rect()
         first = self.indexAt(QPoint(SPACING_PX + 1, SPACING_PX + 1))
-        found = []
+        indexes = []
         for row in range(max(first.row(), 0), self._model.rowCount()):
             index = self._model.index(row)
             rect = self.visualRect(index)
             if rect.top() > area.bottom():
                 break
             if rect.intersects(area):
-                found.append(index)
-        return self._images_of(found)
+                indexes.append(index)
+        return self._get_images(indexes)
 
     def select_path(self, path: Path | None) -> None:
         """Select the tile of a file and scroll to it, if it is shown."""
@@ -83,7 +83,7 @@ class TrayView(QListView):
             self.scrollTo(index)
 
     def select_paths(self, paths: Sequence[Path]) -> None:
-        """Select the tiles of those files that are shown."""
+        """Select the tiles of files; files without a tile are ignored."""
         selection = QItemSelection()
         for index in filter(QModelIndex.isValid, map(self._model.find_index, paths)):
             selection.select(index, index)
@@ -99,7 +99,7 @@ class TrayView(QListView):
             self._request_opening(sorted(self.selectedIndexes()))
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:  # noqa: N802 - Qt's name
-        """Show what can be done with the selected images."""
+        """Show the menu for the selected images."""
         images = self.selected_images
         if images:
             self.create_menu(images).popup(event.globalPos())
@@ -146,12 +146,12 @@ class TrayView(QListView):
             self.is_dragging = False
             for target in targets:
                 target.removeEventFilter(self)
-        dropped, self._dropped_on = self._dropped_on, None
-        if dropped is not None:  # only now: opening may show a dialog, which waits for the end of the drag
-            self._open_dropped(self._images_of(indexes), dropped)
+        view, self._dropped_on = self._dropped_on, None
+        if view is not None:  # after the end of the drag, because opening may show a dialog
+            self._open_dropped(self._get_images(indexes), view)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Accept images of this list on a view, and open what is dropped there."""
+        """Accept images of this list on a view, and record on which view they are dropped."""
         if event.type() not in (QEvent.Type.DragEnter, QEvent.Type.DragMove, QEvent.Type.Drop):
             return bool(super().eventFilter(watched, event))
         assert isinstance(event, QDropEvent)
@@ -175,18 +175,18 @@ class TrayView(QListView):
         from napari.qt import QtViewer
 
         window: QWidget = self
-        while (parent := window.parentWidget()) is not None:  # window() of a floating dock is only its own frame
+        while (parent := window.parentWidget()) is not None:  # window() of a floating dock would be only its own frame
             window = parent
         for view in window.findChildren(QtViewer):
             yield view
             yield from (part for part in view.findChildren(QWidget) if part.acceptDrops())
 
     def _request_opening(self, indexes: list[QModelIndex]) -> None:
-        images = self._images_of(indexes)
+        images = self._get_images(indexes)
         if images:
             self.open_requested.emit(images)
 
-    def _images_of(self, indexes: list[QModelIndex]) -> list[TrayImage]:
+    def _get_images(self, indexes: list[QModelIndex]) -> list[TrayImage]:
         return [image for image in map(self._model.image, indexes) if image is not None]
 
 
@@ -196,7 +196,7 @@ def _find_single_slide(images: Sequence[TrayImage]) -> TrayImage | None:
 
 
 def _is_in_dock(widget: QWidget) -> bool:
-    """Whether a view is in a dock, as the second view is; the first is the center of the window."""
+    """Return whether a view is in a dock, as the second view is; the first one is the center of the window."""
     parent: QWidget | None = widget
     while parent is not None and not isinstance(parent, QDockWidget):
         parent = parent.parentWidget()
