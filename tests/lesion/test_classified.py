@@ -158,6 +158,30 @@ def test_each_type_of_photograph_gets_its_default_classifier(
     assert rows(tmp_path / "out")["b"]["classifier"] == "derm"
 
 
+def test_a_result_without_a_lesion_is_classified_by_a_model_for_whole_photographs(
+    tmp_path: Path, model, draw, teller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {**CONFIG, "classifier": {"positive": "melanoma", "view": {"region": "photograph"}}}
+    (teller.folder / "config.json").write_text(json.dumps(config))
+    view = ViewConfig(region="photograph")
+    monkeypatch.setattr(
+        batch_classifier.BatchClassifier,
+        "_load",
+        lambda _, bundle: SimpleNamespace(config=SimpleNamespace(view=view), info=bundle),
+    )
+    path = draw(tmp_path / "none.png", 0)
+
+    def go(options: BatchOptions):
+        return analyze_files([path], tmp_path / "out", options, run=RunContext(), segmenter=model)
+
+    go(BatchOptions(workers=1))
+    options = BatchOptions(workers=1, classify=ClassifyOptions(model=str(teller.folder)))
+    assert go(options).done == 1
+    assert rows(tmp_path / "out")["none"]["probability_melanoma"] != ""
+    assert go(options).skipped == 1
+    assert teller.asked == ["none"]
+
+
 def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, model, draw, teller) -> None:
     path = draw(tmp_path / "one.png")
     wrong = BatchOptions(classify=ClassifyOptions(model="lesion-small"))

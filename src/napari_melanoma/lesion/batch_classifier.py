@@ -97,8 +97,8 @@ class BatchClassifier:
         )
 
     def matches(self, stored: Mapping[str, Any]) -> bool:
-        """Whether a stored result has the current prediction; also True without a lesion, which needs none."""
-        if not stored.get("lesion_found"):
+        """Whether a stored result has the current prediction, or needs none because it contains no lesion."""
+        if not stored.get("lesion_found") and self._needs_lesion(stored):
             return True
         prediction = stored.get("prediction") or {}
         fingerprint = (prediction.get("model") or {}).get("fingerprint")
@@ -107,6 +107,12 @@ class BatchClassifier:
             fingerprint == bundle.fingerprint and options == self.options(bundle).model_dump(mode="json")
             for bundle in self.bundles
         ) and stored.get("form") == self.patient_table.patient_data(str(stored.get("image")))
+
+    def _needs_lesion(self, stored: Mapping[str, Any]) -> bool:
+        """Return whether the model for a stored result classifies lesions, not whole photographs."""
+        modality = stored.get("modality") or (stored.get("looks_like") or {}).get("kind")
+        config = select_classifier(self.bundles, modality).config.classifier
+        return config is None or config.view.region == "roi"
 
     def _load(self, bundle: BundleInfo) -> Classifier:
         """Load a model; torch is imported only here."""
