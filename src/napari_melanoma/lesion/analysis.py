@@ -387,13 +387,11 @@ def find_others(
 
     ``above_threshold``: bool (row, column), the pixels with a probability of at least the threshold.
     """
+    if options.prompts is None:
+        return find_other_lesions(above_threshold, mask, options.refinement)
     import numpy as np
 
-    return (
-        np.zeros_like(mask)
-        if options.prompts is not None
-        else find_other_lesions(above_threshold, mask, options.refinement)
-    )
+    return np.zeros_like(mask)
 
 
 def smooth_prediction(probability: NDArray[np.float32], options: LesionOptions) -> NDArray[np.float32]:

@@ -191,7 +191,7 @@ def failed_row(image: str, file: str, error: str) -> dict[str, object]:
 
 
 def describe_error(error: Exception, path: Path, out: Path) -> str:
-    """Describe the error of a photograph in one line, without folders.
+    """Describe the error of a photograph in one line, without the names of folders.
 
     Errors of other libraries include their type.
     """

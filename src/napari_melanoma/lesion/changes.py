@@ -55,10 +55,8 @@ INTERVALS = (
     "alone is no evidence of growth: it is clear only if the area or the diameter changes as well."
 )
 RELATIVE_SIZES = "The photographs do not both have a scale: sizes are relative to the first one, after registration."
-
-
 Values = Mapping[str, float]  # measurements by name
-Item = TypeVar("Item")
+Item = TypeVar("Item")  # a photograph, or its pixels
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from napari_melanoma.io.results import read_table
 if TYPE_CHECKING:
     from napari_melanoma.data.harmonize import HarmonizeReport
 
-KEY = "image_id"
+KEY_COLUMN = "image_id"
 PatientData = dict[str, str]
 
 
@@ -44,19 +44,20 @@ class PatientTable:
     def patient_data(self, image: str) -> PatientData:
         """Return the known clinical metadata of a photograph by column."""
         row = self._rows.get(compose_name(image), {})
-        return self._common | {name: value for name, value in row.items() if name != KEY and value}
+        return self._common | {name: value for name, value in row.items() if name != KEY_COLUMN and value}
 
 
 def _index_by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:
-    by_image = {compose_name(row[KEY]): row for row in rows if row.get(KEY)}
+    by_image = {compose_name(row[KEY_COLUMN]): row for row in rows if row.get(KEY_COLUMN)}
     if not by_image:
         if not rows:
-            raise InputError(f"{table} has no rows: expected one for each image, with its '{KEY}'.")
+            raise InputError(f"{table} has no rows: expected one for each image, with its '{KEY_COLUMN}'.")
         header = next(iter(rows[0]), "")
         if ";" in header:
             raise InputError(f"the columns of {table} are separated by semicolons. Save it as CSV with commas.")
         raise InputError(
-            f"{table} lists no photographs: expected a column '{KEY}' with the file name of each, without suffix."
+            f"{table} lists no photographs: expected a column '{KEY_COLUMN}' with the file name of each, without "
+            "suffix."
         )
     return by_image
 

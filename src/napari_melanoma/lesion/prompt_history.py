@@ -123,7 +123,7 @@ class PromptState:
         return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
 
     def _add(self, prompt: PromptOptions, *, is_new: bool) -> PromptState:
-        """Add a prompt, without regard to locked pixels."""
+        """Add a prompt, after the pixels that it may change were unlocked."""
         if is_new:
             return self._begin(prompt)
         label, pixel = self._find_label(prompt)
@@ -173,8 +173,8 @@ class PromptState:
     def propose(self, masks: Sequence[NDArray[np.bool_]], prompts: Sequence[PromptOptions]) -> PromptState:
         """Add lesions that the model proposes, except those of which at least half is already in the mask.
 
-        ``masks``: the lesions, bool (row, column). ``prompts``: a click in each of them. Raises
-        InputError if there are too many lesions.
+        ``masks``: the lesions, bool (row, column). ``prompts``: a click in each of them. Raises InputError if there are
+        too many lesions.
         """
         state = self
         for mask, prompt in zip(masks, prompts, strict=True):
@@ -274,10 +274,10 @@ class PromptHistory:
     current: PromptStep | None = None
 
     def set_current(self, digest: str) -> PromptStep | None:
-        """Make the state of the shown mask the current one.
+        """Make the state of the shown mask the current one, and return it.
 
-        ``digest``: that of the mask. Returns the state; None if the mask has no state, as after an edit by hand, which
-        leaves the current state unchanged.
+        ``digest``: that of the mask. If the mask has no state, as after an edit by hand, the current state stays, and
+        None is returned.
         """
         step = self.find(digest)
         self.current = step or self.current
@@ -336,8 +336,8 @@ def find_nearest_pixel(mask: NDArray[np.bool_], pixel: tuple[int, int]) -> tuple
     distances = (np.arange(len(mask)) - row) ** 2 + steps**2
     distances[~np.stack([left.any(1), right.any(1)])] = np.iinfo(distances.dtype).max
     side, nearest_row = (int(index) for index in np.unravel_index(distances.argmin(), distances.shape))
-    found = nearest_row, column + int(steps[side, nearest_row])
-    return found if mask[found] else None
+    nearest = nearest_row, column + int(steps[side, nearest_row])
+    return nearest if mask[nearest] else None
 
 
 def join_prompts(first: PromptOptions, second: PromptOptions) -> PromptOptions:

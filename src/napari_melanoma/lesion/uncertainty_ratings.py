@@ -47,20 +47,20 @@ class Rating:
     model_fingerprint: str
 
 
-def rate_photograph(model: LogitModel, path: Path, how: UncertaintyMeasure = "entropy") -> Rating:
+def rate_photograph(model: LogitModel, path: Path, measure: UncertaintyMeasure = "entropy") -> Rating:
     """Rate the uncertainty of a model for a photograph. Photographs with higher scores should be reviewed first.
 
-    ``how``: the measure, as defined in ``metrics.mask_uncertainty``; "disagreement" runs the network on eight
-    orientations of the photograph.
+    ``measure``: as defined in ``metrics.mask_uncertainty``; "disagreement" runs the network on eight orientations of
+    the photograph.
     """
-    if how not in UNCERTAINTY_MEASURES:
-        raise InputError(f"'{how}' is not a measure of uncertainty: expected {' or '.join(UNCERTAINTY_MEASURES)}.")
+    if measure not in UNCERTAINTY_MEASURES:
+        raise InputError(f"'{measure}' is not a measure of uncertainty: expected {' or '.join(UNCERTAINTY_MEASURES)}.")
     rgb = read_photograph(path).rgb
-    score, lesion_found = score_pixels(model, rgb, how)
-    return Rating(score, how, lesion_found, array_fingerprint(rgb), model.info.name, model.info.fingerprint)
+    score, lesion_found = score_pixels(model, rgb, measure)
+    return Rating(score, measure, lesion_found, array_fingerprint(rgb), model.info.name, model.info.fingerprint)
 
 
-def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: UncertaintyMeasure) -> tuple[float, bool]:
+def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], measure: UncertaintyMeasure) -> tuple[float, bool]:
     """Rate a decoded photograph at the network's input size.
 
     ``rgb``: uint8 (row, column, channel), upright sRGB. Returns the score from 0 (certain) to 1, and whether any
@@ -68,7 +68,7 @@ def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: UncertaintyMeas
     """
     config = model.info.config
     square = prepare_network_input(rgb, config.input_size, config.preprocessing)
-    orientations = range(ORIENTATIONS if how == "disagreement" else 1)
+    orientations = range(ORIENTATIONS if measure == "disagreement" else 1)
     outputs = model.logits([np.ascontiguousarray(_orient(square, orientation)) for orientation in orientations])
     probabilities = [
         _orient_back(_sigmoid(output), orientation) for orientation, output in zip(orientations, outputs, strict=True)
@@ -76,7 +76,7 @@ def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: UncertaintyMeas
     masks = [probability >= config.threshold for probability in probabilities]
     if not masks[0].any():
         return 1.0, False
-    return (mask_disagreement(masks) if how == "disagreement" else mean_entropy(probabilities[0])), True
+    return (mask_disagreement(masks) if measure == "disagreement" else mean_entropy(probabilities[0])), True
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -131,26 +131,35 @@ class RatingCache:
             path = user_cache_path("napari-melanoma", appauthor=False) / "ratings.sqlite"
         self.path = path
 
-    def find(self, path: Path, model: str, how: str) -> CachedRating | None:
+    def find(self, path: Path, fingerprint: str, measure: str) -> CachedRating | None:
         """Find the rating of a file; None if it is not rated.
 
-        ``model``: fingerprint. The file is read if it has changed since its content was last identified.
+        ``fingerprint``: that of the model. The file is read if it has changed since its content was last identified.
         """
         content = self._content_digest(path)
         with self._open() as database:
-            key = (content, model, how)
+            key = (content, fingerprint, measure)
             sql = "SELECT score, lesion_found, image_sha256 FROM ratings WHERE content = ? AND model = ? AND how = ?"
             row = database.execute(sql, key).fetchone()
         return None if row is None else CachedRating(row[0], bool(row[1]), row[2])
 
-    def save(self, path: Path, model: str, how: str, rating: CachedRating) -> None:
-        values = (self._content_digest(path), model, how, rating.score, rating.lesion_found, rating.image_sha256)
+    def save(self, path: Path, fingerprint: str, measure: str, rating: CachedRating) -> None:
+        values = (
+            self._content_digest(path),
+            fingerprint,
+            measure,
+            rating.score,
+            rating.lesion_found,
+            rating.image_sha256,
+        )
         self._store("ratings", values)
 
-    def find_all(self, paths: Sequence[Path], model: str, how: str, *, run: RunContext) -> dict[int, CachedRating]:
+    def find_all(
+        self, paths: Sequence[Path], fingerprint: str, measure: str, *, run: RunContext
+    ) -> dict[int, CachedRating]:
         """Find the ratings of unchanged files without reading them; returns them by the file's index in ``paths``."""
         with self._open() as database:
-            rows = {row[0]: row[1:] for row in database.execute(FIND_ALL, (model, how))}
+            rows = {row[0]: row[1:] for row in database.execute(FIND_ALL, (fingerprint, measure))}
         ratings: dict[int, CachedRating] = {}
         for index, path in enumerate(paths if rows else ()):
             if index % 1000 == 0:

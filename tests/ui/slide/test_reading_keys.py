@@ -352,7 +352,7 @@ def lively(reader, monkeypatch):
     """A reader on a system that does not ask for less motion."""
     reader.clock = Clock()
     monkeypatch.setattr(kinetic, "perf_counter", reader.clock)
-    monkeypatch.setattr(kinetic, "_time_of", lambda event: reader.clock())
+    monkeypatch.setattr(kinetic, "_get_time", lambda event: reader.clock())
     monkeypatch.setattr(kinetic, "MAX_WAITS", 10_000)
     reader.kinetic = reader.dock.reading_keys.kinetic
     reader.until(lambda: not reader.kinetic.is_reduced)
@@ -416,7 +416,7 @@ def check_late_drag(lively, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(kinetic, "perf_counter", perf_counter)
         times = iter((1.0, 1.01, 1.02, 1.03))
-        patch.setattr(kinetic, "_time_of", lambda event: next(times))
+        patch.setattr(kinetic, "_get_time", lambda event: next(times))
         canvas, middle = lively.canvas, lively.canvas.rect().center()
         QTest.mousePress(canvas, LEFT, NONE, middle)
         for share in (0.5, 1.0):

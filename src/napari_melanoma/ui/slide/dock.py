@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.options import SlideOptions
+    from napari_melanoma.ui.slide.analysis import Region
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.depth_section import SlideDepthSection
     from napari_melanoma.ui.slide.reading_mode import ReadingMode
@@ -341,7 +342,7 @@ class SlideDock(SlideControls):
             reset_lesions=findings is not None and findings.is_corrected,
         )
 
-    def _on_analysis_started(self, region: tuple[int, int, int, int] | None) -> None:
+    def _on_analysis_started(self, region: Region | None) -> None:
         self.results.reset()
         self.analysis_region.mark_started()
         self.analysis_region.show_frame(region)

@@ -129,10 +129,10 @@ def read_measures(layer: Shapes) -> tuple[SlideMeasurement, ...]:
     return tuple(measures)
 
 
-def bounding_box(measure: SlideMeasurement) -> tuple[float, float, float, float]:
-    """Return the bounding box: top, left, height and width in pixels of the finest level."""
+def bounding_box(measure: SlideMeasurement) -> camera.ViewRectangle:
+    """Return the bounding box of a measurement."""
     rows, columns = zip(*measure.points, strict=True)
-    return min(rows), min(columns), max(rows) - min(rows), max(columns) - min(columns)
+    return camera.ViewRectangle(min(rows), min(columns), max(rows) - min(rows), max(columns) - min(columns))
 
 
 def _ellipse_to_polygon(corners: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -454,8 +454,7 @@ class MeasurementSection(QObject):
 
     def _show_measure(self, index: int) -> None:
         if self._slide is not None:
-            box = camera.ViewRectangle(*bounding_box(self.measures[index]))
-            zoom_to_box(self._viewer, self._slide, box)
+            zoom_to_box(self._viewer, self._slide, bounding_box(self.measures[index]))
 
 
 DEFAULT_UM_PER_PX = 0.5  # usual for a scan at 20x

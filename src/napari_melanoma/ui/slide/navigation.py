@@ -393,7 +393,7 @@ class MagnificationButtons(QWidget):
     def show_native(self, native: float | None) -> None:
         """Enable the magnifications up to that of the scan.
 
-        ``native``: magnification at which a pixel of the slide fills one of the screen; None without a scale.
+        ``native``: magnification at which a pixel of the slide fills a pixel of the screen; None without a scale.
         """
         tip = f"Magnification of the view: 1x is {UM_AT_1X:g} µm per screen pixel"
         self._value_label.setToolTip(NO_SCALE if native is None else tip)
@@ -412,7 +412,7 @@ class MagnificationButtons(QWidget):
 def find_magnification_blocker(magnification: float, native: float | None) -> str:
     """Return why a slide cannot be shown at a magnification; empty if it can.
 
-    ``native``: magnification at which a pixel of the slide fills one of the screen; None without a scale.
+    ``native``: magnification at which a pixel of the slide fills a pixel of the screen; None without a scale.
     """
     if native is None:
         return NO_SCALE
@@ -450,7 +450,7 @@ class MagnificationController(QObject):
 
     @property
     def _native(self) -> float | None:
-        """Magnification at which a pixel of the slide fills one of the screen; None without a scale."""
+        """Magnification at which a pixel of the slide fills a pixel of the screen; None without a scale."""
         size = None if self._slide is None else self._slide.info.pixel_size
         return None if size is None else UM_AT_1X / size.x_um
 

@@ -120,14 +120,14 @@ class KineticPanning(QObject):
             self._sample(event)
 
     def _sample(self, event: QMouseEvent) -> None:
-        now, position = _time_of(event), event.position()
+        now, position = _get_time(event), event.position()
         self._samples.append((now, position.y(), position.x()))
         while len(self._samples) > 2 and now - self._samples[0][0] > SAMPLE_S:  # at least two, even if drawing is slow
             self._samples.popleft()
 
     def _on_release(self, event: QMouseEvent) -> None:
         """Start to glide if the mouse was moving."""
-        now, start = _time_of(event), self._start
+        now, start = _get_time(event), self._start
         samples = list(self._samples)
         self._samples.clear()
         if len(samples) < 2 or now - samples[-1][0] > REST_S or not get_camera(self._viewer).mouse_pan:
@@ -171,13 +171,13 @@ class KineticPanning(QObject):
         self._expected = tuple(camera.center)
 
 
-def _time_of(event: QMouseEvent) -> float:
+def _get_time(event: QMouseEvent) -> float:
     """Return when the mouse moved, in seconds; the event may be handled later, while the view is drawn."""
     return event.timestamp() / 1000 if event.timestamp() else perf_counter()
 
 
 def is_motion_reduced() -> bool | None:
-    """Return whether Qt was asked to reduce motion; None if this version of Qt has no such setting."""
+    """Return whether Qt reports reduced motion, or a style without animations; None if it does not report it."""
     hints = getattr(QGuiApplication.styleHints(), "accessibility", lambda: None)()
     preference = getattr(hints, "motionPreference", None)
     if preference is not None:

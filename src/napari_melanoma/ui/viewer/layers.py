@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 from napari_melanoma.ui.viewer.photographs import (
     METADATA_KEY,
-    STAND_IN_KEY,
+    SUBSTITUTE_UNIT_KEY,
     Role,
     find_layer,
     get_own_units,
@@ -372,8 +372,9 @@ class LayerUnits(QObject):
     def _on_units(self, event: Event) -> None:
         """Discard the substitute unit of a layer whose unit was set by others."""
         layer = event.source
-        if STAND_IN_KEY in layer.metadata and str(layer.units[-1]) != layer.metadata[STAND_IN_KEY]["shown"]:
-            remove_stand_in(layer)
+        substitute = layer.metadata.get(SUBSTITUTE_UNIT_KEY)
+        if substitute is not None and str(layer.units[-1]) != substitute["shown"]:
+            discard_substitute_unit(layer)
         self._on_changed()
 
     def _on_changed(self, event: Event | None = None) -> None:
@@ -416,23 +417,23 @@ def is_scale_bar_valid(viewer: Viewer) -> bool:
     return all(_is_length(get_own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in visible)
 
 
-def remove_stand_in(layer: Layer) -> None:
+def discard_substitute_unit(layer: Layer) -> None:
     """Discard the record of a layer's substitute unit, for example before its unit is set."""
-    if STAND_IN_KEY in layer.metadata:
-        layer.metadata = {key: value for key, value in layer.metadata.items() if key != STAND_IN_KEY}
+    if SUBSTITUTE_UNIT_KEY in layer.metadata:
+        layer.metadata = {key: value for key, value in layer.metadata.items() if key != SUBSTITUTE_UNIT_KEY}
 
 
 def _show_unit(layer: Layer, *, is_length: bool) -> None:
     """Show a layer in its own units if these are of the type, otherwise in a substitute unit."""
     own = get_own_units(layer)
     if all(_is_length(unit) == is_length for unit in own):
-        if STAND_IN_KEY in layer.metadata:
-            remove_stand_in(layer)
+        if SUBSTITUTE_UNIT_KEY in layer.metadata:
+            discard_substitute_unit(layer)
             layer.units = (*layer.units[:-2], *own)
         return
     unit = "micrometer" if is_length else "pixel"
     if not _has_unit_of_image(layer):
-        layer.metadata = {**layer.metadata, STAND_IN_KEY: {"own": own, "shown": unit}}
+        layer.metadata = {**layer.metadata, SUBSTITUTE_UNIT_KEY: {"own": own, "shown": unit}}
     if any(str(current) != unit for current in layer.units[-2:]):
         layer.units = (*layer.units[:-2], unit, unit)
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 METADATA_KEY = "napari_melanoma"
-STAND_IN_KEY = "napari_melanoma_units"  # metadata key of layers that are shown in a substitute unit (layers.LayerUnits)
+# Metadata key of layers that are shown in a substitute unit, see ``layers.LayerUnits``
+SUBSTITUTE_UNIT_KEY = "napari_melanoma_units"
 
 
 def is_photograph(layer: Layer) -> bool:
@@ -95,7 +96,7 @@ def get_pixel_size(layer: Layer) -> PixelSize | None:
 
 def get_own_units(layer: Layer) -> tuple[Any, Any]:
     """Return the units of a layer along rows and columns, which may differ from the substitute that napari shows."""
-    y, x = layer.metadata[STAND_IN_KEY]["own"] if STAND_IN_KEY in layer.metadata else layer.units[-2:]
+    y, x = layer.metadata[SUBSTITUTE_UNIT_KEY]["own"] if SUBSTITUTE_UNIT_KEY in layer.metadata else layer.units[-2:]
     return y, x
 
 
@@ -268,7 +269,7 @@ def _align(layer: Layer, image: Image) -> None:
 
 
 def rename_layers(viewer: Viewer, image: Image) -> None:
-    """Rename the layers derived from a photograph after it."""
+    """Update the names of the layers derived from a photograph that was renamed."""
     for layer in find_layers(viewer, image):
         role = get_role(layer)
         if role is not None:
@@ -295,7 +296,7 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
     translate = (y_factor * float(image.translate[-2]), x_factor * float(image.translate[-1]))
     camera = getattr(viewer, "scene", viewer).camera  # as in camera.get_camera, which must not be imported here
     center, zoom = camera.center, camera.zoom
-    image.metadata = {key: value for key, value in image.metadata.items() if key != STAND_IN_KEY}
+    image.metadata = {key: value for key, value in image.metadata.items() if key != SUBSTITUTE_UNIT_KEY}
     for layer in find_layers(viewer, image):
         layer.translate = translate
         layer.scale, layer.units = scale, (unit, unit)

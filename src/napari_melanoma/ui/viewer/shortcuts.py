@@ -268,13 +268,13 @@ class TypedCharacters(QObject):
             return False
         if _is_read_only(watched):
             return False
-        is_character = event.modifiers() & ALTGR_MODIFIERS == ALTGR_MODIFIERS and event.text().isprintable()
-        if (
-            is_character and event.text() and sys.platform != "darwin"
-        ):  # on macOS, these modifiers are Command+Option, which type nothing
+        if sys.platform == "darwin":  # where these modifiers are Command+Option, which type nothing
+            return False
+        has_altgr = event.modifiers() & ALTGR_MODIFIERS == ALTGR_MODIFIERS
+        is_character = has_altgr and bool(event.text()) and event.text().isprintable()
+        if is_character:
             event.accept()
-            return True
-        return False
+        return is_character
 
 
 def name_key(event: QKeyEvent) -> str:
@@ -311,7 +311,7 @@ def _activate_best_match(shortcut: QShortcut) -> None:
 
 
 def _match_score(dock: QWidget) -> tuple[bool, bool, bool]:
-    """Return what speaks for a dock, most important first: it has the focus, concerns the image, and is visible."""
+    """Return the rank of a dock for a key: whether it has the focus, concerns the image in view, and is visible."""
     focus, memory = QApplication.focusWidget(), dock.findChild(ViewMemory)
     picture = None if memory is None else get_current_picture(memory.viewer)
     is_for_photographs = dock.objectName() in PHOTOGRAPH_DOCKS

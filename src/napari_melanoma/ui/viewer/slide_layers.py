@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from napari_melanoma.ui.viewer.photographs import METADATA_KEY, STAND_IN_KEY, insert_unselected
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY, SUBSTITUTE_UNIT_KEY, insert_unselected
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -212,7 +212,7 @@ def set_pixel_size(viewer: Viewer, slide: ViewerSlide, size: PixelSize | None) -
     for layer in slide.layers:
         offset_px = [float(offset) / um for offset, um in zip(layer.translate, old_um, strict=True)]
         plugin_metadata = {**layer.metadata[METADATA_KEY], "info": info, "pixel_size": new_size}
-        other_metadata = {key: value for key, value in layer.metadata.items() if key != STAND_IN_KEY}
+        other_metadata = {key: value for key, value in layer.metadata.items() if key != SUBSTITUTE_UNIT_KEY}
         layer.metadata = {**other_metadata, METADATA_KEY: plugin_metadata}
         layer.scale = slide.pixel_um  # the new one, now that the metadata have changed
         layer.translate = [offset * um for offset, um in zip(offset_px, slide.pixel_um, strict=True)]
