@@ -109,7 +109,7 @@ def _front_head() -> list[BodyRegion]:
 
 
 def _front_midline() -> list[BodyRegion]:
-    """Sites on the midline of the trunk."""
+    """Create the sites on the midline of the trunk."""
     sternum = curve("-4.6,67 4.6,67", "4.6,67 4.2,100 3.8,124", "0,127 -3.8,124")
     belly = curve("-3.8,123.6 3.8,123.6", "3.8,123.6 4.3,150 4.2,199", "-4.2,199 -4.3,150 -3.8,123.6")
     shield = curve("0,196.2 5.6,197.8 7.4,202.6 4.8,211 0,220 -4.8,211 -7.4,202.6 -5.6,197.8")
@@ -117,7 +117,7 @@ def _front_midline() -> list[BodyRegion]:
 
 
 def _front_torso() -> list[SiteShape]:
-    """Neck, shoulder and trunk at positive x."""
+    """Create the sites of neck, shoulder and trunk at positive x."""
     neck = curve("0,40 30,40", "30,62 13,61.4 7,66 0,68.6")
     armpit = curve("35.6,93 39.4,100 41.2,108 39.6,115 35.4,118 32.2,113 31.8,105 33,98")
     shoulder = curve(
@@ -137,7 +137,7 @@ def _front_torso() -> list[SiteShape]:
 
 
 def _front_arm() -> list[SiteShape]:
-    """Sites from the shoulder to the fingers."""
+    """Create the sites from the shoulder to the fingers."""
     knuckles = curve("60,226 69,227.4 76,229 83,227 84.6,218 82,209 90,200", "40,190 40,226")
     return _arm(("palm", knuckles))
 
@@ -155,7 +155,7 @@ def _arm(hand: SiteShape) -> list[SiteShape]:
 
 
 def _front_leg() -> list[SiteShape]:
-    """Sites from the groin to the toes."""
+    """Create the sites from the groin to the toes."""
     toes = curve("10,395.4 20,395 28,395 33,392.6 40,388", "40,410 10,410")
     return [
         ("knee", limb_segment((20, 277.4), (20.6, 305.4), 19.8, 3)),
@@ -209,7 +209,7 @@ def _back_creases() -> QPainterPath:
 
 
 def _back_midline() -> list[BodyRegion]:
-    """Sites on the midline."""
+    """Create the sites on the midline."""
     nape = curve("-30,40 30,40", "30,62 18,65.6 8,67.8 0,70.4 -8,67.8 -18,65.6 -30,62")
     upper = curve("-4.2,60 4.2,60", "4.2,60 3.8,100 3.8,131", "3.8,131 -3.8,131", "-3.8,131 -3.8,100 -4.2,60")
     lower = curve("-3.8,120 3.8,120", "3.8,120 4,160 5.6,186", "0,190 -5.6,186", "-5.6,186 -4,160 -3.8,120")
@@ -219,7 +219,7 @@ def _back_midline() -> list[BodyRegion]:
 
 
 def _back_torso() -> list[SiteShape]:
-    """Shoulder, back and buttock at positive x."""
+    """Create the sites of shoulder, back and buttock at positive x."""
     shoulder = curve(
         "8,67.8 18,69.6 28,73.2 36,79.6 38.6,90 37,100 34,108",
         "36,106 45,112.4 60,111",
@@ -239,13 +239,13 @@ def _back_torso() -> list[SiteShape]:
 
 
 def _back_arm() -> list[SiteShape]:
-    """Sites from the shoulder to the fingers."""
+    """Create the sites from the shoulder to the fingers."""
     knuckles = curve("60,224.6 68,226 74,228.4 80,228.6 85,226.6 83.4,218 81.6,209 90,200", "40,190 40,224.6")
     return _arm(("hand", knuckles))
 
 
 def _back_leg() -> list[SiteShape]:
-    """Sites from the buttock to the heel."""
+    """Create the sites from the buttock to the heel."""
     return [
         ("knee", limb_segment((20, 277.4), (20.6, 305.4), 19.8, 3)),
         ("ankle", limb_segment((21.2, 367), (21.4, 385), 18, 2)),
@@ -292,7 +292,7 @@ def _sides_of_neck() -> QPainterPath:
 
 
 def _face_sites() -> list[BodyRegion]:
-    """Create the sites of the face; the cheeks are what the sites before them leave."""
+    """Create the sites of the face; the cheeks are the area that the sites before them leave free."""
     scalp = curve(_HAIRLINE, "60,-9 -60,-9")
     brow = curve("-40,51 -30,50.4 -19,46.8 -8,50.6 0,55 8,50.6 19,46.8 30,50.4 40,51", "40,0 -40,0")
     nose = close_half_outline("0,53.6 4.8,56 5.6,66 9.6,76 12,82.6 10.6,88.6 5,91.6 0,92.4")
@@ -428,7 +428,8 @@ def _both(shapes: list[QPainterPath]) -> QPainterPath:
 def _nail(digit: Digit, width: float, back: float) -> QPainterPath:
     """Draw the nail at the tip of a digit.
 
-    ``width``: share of the digit's width. ``back``: how far the nail begins before the tip, as a share of the length.
+    ``width``: share of the digit's width. ``back``: where the nail begins, as a share of the length from the
+    tip back to the root; negative beyond the tip.
     """
     root, tip, (_, tip_width) = digit
     return capsule(_between(root, tip, 1 - back), _between(root, tip, 1.03), (tip_width * width, tip_width * width))

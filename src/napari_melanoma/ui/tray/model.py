@@ -136,9 +136,8 @@ class TrayModel(QAbstractListModel):
             return ImageState()
         if item.state == "waiting":
             return ImageState(NOT_ANALYZED, NOT_ANALYZED, NOT_ANALYZED)
-        text = (
-            item.description if item.state in ("running", "stopped") else item.state
-        )  # the description has the progress
+        shows_progress = item.state in ("running", "stopped")
+        text = item.description if shows_progress else item.state
         return ImageState(item.state, text, item.description)
 
     @property
