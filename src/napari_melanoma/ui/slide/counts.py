@@ -455,10 +455,10 @@ class CountSection(QObject):
             return (Polygon(((0.0, 0.0), (0.0, width), (height, width), (height, 0.0))),)
         ids = set(self._selection.ids)
         if area == SELECTED:
-            regions = [region for region in regions if region.id in ids]
+            chosen = [region for region in regions if region.id in ids]
         else:
-            regions = [region for region in regions if f"{OF_CLASS}{region.class_name}" == area]
-        return tuple(polygon for region in regions for polygon in region.polygons)
+            chosen = [region for region in regions if f"{OF_CLASS}{region.class_name}" == area]
+        return tuple(polygon for region in chosen for polygon in region.polygons)
 
     def _count(self, area: str) -> tuple[CountResult, ...]:
         """Count within an area.
