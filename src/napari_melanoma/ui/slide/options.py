@@ -1,4 +1,4 @@
-"""The Options section of the Slide dock: options of the analysis, stored in the settings."""
+"""The Options section of the Slide dock: options of the analysis that have no control elsewhere in the dock."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ NO_STAIN = "none"
 
 
 class SlideOptionsController(QObject):
-    """Hold the options, also before the section is opened; its title shows how many differ from the defaults."""
+    """Provide and store the options; the form is created when the section is first opened.
+
+    The title of the section shows how many options differ from the defaults.
+    """
 
     changed = Signal()
 
@@ -56,7 +59,7 @@ class SlideOptionsController(QObject):
 
     @property
     def error(self) -> str:
-        """Why the options are not valid; empty if they are."""
+        """Message about invalid options; empty if all are valid."""
         if self._form is None:
             return ""
         if self._form.errors:
@@ -68,7 +71,10 @@ class SlideOptionsController(QObject):
         return ""
 
     def get_options(self) -> SlideOptions:
-        """Return the shown options, with defaults for those that are set elsewhere in the dock."""
+        """Return the shown options, with defaults for those that are set elsewhere in the dock.
+
+        Raise ``ConfigError`` if the shown options are not valid.
+        """
         from napari_melanoma.slides.options import SlideOptions
 
         if self._form is None:
@@ -85,7 +91,7 @@ class SlideOptionsController(QObject):
         self._update_title()
 
     def _parse_changed_values(self) -> SlideOptions:
-        """Return the last valid options; the defaults if another version stored them."""
+        """Return the last valid options; the defaults if this version cannot read the stored ones."""
         from napari_melanoma.slides.options import SlideOptions
 
         try:
@@ -125,12 +131,12 @@ class SlideOptionsController(QObject):
 def get_changed_options(options: SlideOptions) -> dict[str, Any]:
     """Return the options of this section that differ from the defaults, as JSON, nested as in ``SlideOptions``."""
     dumped = options.model_dump(mode="json", exclude=EXCLUDED_FIELDS, exclude_defaults=True)
-    # Without its excluded options, a nested one may be an empty dictionary: nothing in this section was changed.
+    # A nested group of options is empty if only options that are excluded here were changed.
     values = {name: value for name, value in dumped.items() if value or name not in EXCLUDED_FIELDS}
-    # Without a method, stain options have no effect, as without stain options, which is the default.
+    # With the method "none", the other stain options have no effect, so nothing differs from the default.
     if (values.get("stain") or {}).get("method") == NO_STAIN:
         values.pop("stain")
-    # The default method was left out, but is a change: by default, there are no stain options.
+    # exclude_defaults has removed a default method, but stain options with any method differ from the default: none.
     if options.stain is not None and "stain" in values:
         values["stain"].setdefault("method", options.stain.method)
     return values
@@ -146,7 +152,7 @@ def _read_classes(model: str, run: RunContext) -> tuple[str, ...]:
         return ()
 
 
-OWN_FIELDS = ("stain", "target")  # fields with their own control in this module
+OWN_FIELDS = ("stain", "target")  # fields with controls of their own in this module, not generated ones
 
 
 class TargetEditor(ChoiceEditor):
@@ -171,13 +177,13 @@ class TargetEditor(ChoiceEditor):
 
     def set_classes(self, classes: Sequence[str]) -> None:
         """List the classes of a model; a selected class that is not among them stays."""
-        chosen = self.value
+        selected = self.value
         self._combo.blockSignals(True)
         self._combo.clear()
         for name in ("", *classes):
             self._combo.addItem(self._title(name), name)
         self._combo.blockSignals(False)
-        self.value = chosen
+        self.value = selected
 
 
 class SlideOptionsForm(QWidget):
@@ -202,20 +208,20 @@ class SlideOptionsForm(QWidget):
             StainConfig, settings, icons, lambda key: not key.endswith("method"), f"{FIELD_PREFIX}stain."
         )
         self._options_form = ConfigForm(SlideOptions, settings, icons, _is_form_field, FIELD_PREFIX)
-        above = FormRows()
-        rows = form_layout(above)
+        top_rows = FormRows()
+        rows = form_layout(top_rows)
         rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         for field in (self._target_field, self._stain_field):
             rows.addRow(field.label, field)
             field.changed.connect(self._on_changed)
-        fill_column(self, above, self._stain_form, self._options_form, spacing=5)
+        fill_column(self, top_rows, self._stain_form, self._options_form, spacing=5)
         self._stain_form.changed.connect(self._on_changed)
         self._options_form.changed.connect(self._on_changed)
         self._apply(SlideOptions(), FormField.set_default, ConfigForm.set_defaults)
 
     @property
     def errors(self) -> list[str]:
-        """Errors in the fields, a sentence each."""
+        """Messages about invalid fields, one sentence each."""
         return [*(self._stain_form.faults if self._uses_stain else []), *self._options_form.faults]
 
     def values(self) -> dict[str, Any]:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 MAX_HEIGHT_PX = 160
-MIN_FRAME_PX = 7.0  # of the frame, so that it stays visible
-STEP = 0.5  # of the view, for an arrow key
+MIN_FRAME_PX = 7.0  # minimum side of the frame around the view, so that it stays visible
+STEP = 0.5  # share of the view by which an arrow key moves it
 FRAME, HALO = QColor("#f0c000"), QColor(0, 0, 0, 160)
-ARROWS = {
+ARROWS = {  # directions (rows, columns)
     Qt.Key.Key_Left: (0, -1),
     Qt.Key.Key_Right: (0, 1),
     Qt.Key.Key_Up: (-1, 0),
@@ -51,7 +51,7 @@ class Overview(QWidget):
         self._size = (1, 1)
         self._pixel_size = (1.0, 1.0)
         self._angle = 0.0
-        self._view: tuple[tuple[float, float], tuple[float, float]] | None = None  # center and extent
+        self._view: tuple[tuple[float, float], tuple[float, float]] | None = None  # center and extent, as in show_view
         self.setCursor(Qt.CursorShape.CrossCursor)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -59,13 +59,13 @@ class Overview(QWidget):
         self.setSizePolicy(policy)
 
     def show_slide(self, slide: ViewerSlide | None) -> None:
-        """Reserve the space for another slide; its thumbnail follows."""
+        """Show an empty area with the size of another slide; its thumbnail is set by ``show_picture``."""
         self._image, self._view, self._visited = None, None, None
         self._size = (1, 1) if slide is None else slide.size
         self.show_placement(slide)
 
     def show_placement(self, slide: ViewerSlide | None) -> None:
-        """Show the slide with its pixel size, rotated as in the view."""
+        """Update the pixel size and the rotation, which change the shape of the overview."""
         self._pixel_size = (1.0, 1.0) if slide is None else slide.pixel_um
         self._angle = 0.0 if slide is None else slide.angle
         self.updateGeometry()
@@ -93,13 +93,13 @@ class Overview(QWidget):
             self.update()
 
     def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
-        """Return that the height depends on the width."""
+        """Return True: the height depends on the width."""
         return True
 
     def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
-        """Keep the aspect ratio of the rotated slide, up to a maximum height."""
-        tall, wide = self._rotated_extent()
-        return max(40, min(MAX_HEIGHT_PX, round(width * tall / wide)))
+        """Return the height that keeps the aspect ratio of the rotated slide, up to a maximum."""
+        slide_height, slide_width = self._rotated_extent()
+        return max(40, min(MAX_HEIGHT_PX, round(width * slide_height / slide_width)))
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Prefer the width of a dock."""
@@ -119,8 +119,8 @@ class Overview(QWidget):
             painter.drawImage(whole, self._visited)
         painter.resetTransform()
         if self._view is not None:
-            room = self._transform().mapRect(whole).adjusted(1, 1, -1, -1)
-            frame = self._frame(*self._view).intersected(room)
+            bounds = self._transform().mapRect(whole).adjusted(1, 1, -1, -1)
+            frame = self._frame_rect(*self._view).intersected(bounds)
             for color, width in ((HALO, 4.0), (FRAME, 2.0)):
                 painter.setPen(QPen(color, width))
                 painter.drawRect(frame)
@@ -144,29 +144,29 @@ class Overview(QWidget):
         if step is None or self._view is None:
             super().keyPressEvent(event)
             return
-        (row, column), (tall, wide) = self._view
+        (row, column), (height, width) = self._view
         scale = self._scale()
-        move = QPointF(STEP * step[1] * wide * scale, STEP * step[0] * tall * scale)
+        move = QPointF(STEP * step[1] * width * scale, STEP * step[0] * height * scale)
         self._request_position(self._transform().map(QPointF(column, row)) + move)
 
-    def _request_position(self, at: QPointF) -> None:
-        """Request the position on the slide that is shown at a point of the widget."""
+    def _request_position(self, point: QPointF) -> None:
+        """Request a view of the slide position that is shown at a point of the widget."""
         if self._size != (1, 1):
-            on_slide = self._transform().inverted()[0].map(at)
+            on_slide = self._transform().inverted()[0].map(point)
             self.position_requested.emit(
                 min(max(on_slide.y(), 0.0), float(self._size[0])), min(max(on_slide.x(), 0.0), float(self._size[1]))
             )
 
     def _rotated_extent(self) -> tuple[float, float]:
         """Return height and width of the rotated slide in the unit of the pixel size."""
-        tall, wide = (count * side for count, side in zip(self._size, self._pixel_size, strict=True))
-        across, along = abs(math.cos(math.radians(self._angle))), abs(math.sin(math.radians(self._angle)))
-        return tall * across + wide * along, wide * across + tall * along
+        height, width = (count * side for count, side in zip(self._size, self._pixel_size, strict=True))
+        cosine, sine = abs(math.cos(math.radians(self._angle))), abs(math.sin(math.radians(self._angle)))
+        return height * cosine + width * sine, width * cosine + height * sine
 
     def _scale(self) -> float:
-        """Return the pixels of the widget for each unit of the pixel size: the whole slide is shown."""
-        tall, wide = self._rotated_extent()
-        return min(self.width() / wide, self.height() / tall)
+        """Return the number of widget pixels per unit of the pixel size with which the whole slide fits."""
+        height, width = self._rotated_extent()
+        return min(self.width() / width, self.height() / height)
 
     def _transform(self) -> QTransform:
         """Return the transform from (column, row) in pixels of the finest level to the widget."""
@@ -179,29 +179,29 @@ class Overview(QWidget):
             .translate(-self._size[1] / 2, -self._size[0] / 2)
         )
 
-    def _frame(self, center: tuple[float, float], extent: tuple[float, float]) -> QRectF:
-        """Return the frame of a view, with a minimum size."""
+    def _frame_rect(self, center: tuple[float, float], extent: tuple[float, float]) -> QRectF:
+        """Return the frame around a view in widget pixels, with a minimum size."""
         height, width = (max(MIN_FRAME_PX, side * self._scale()) for side in extent)
-        at = self._transform().map(QPointF(center[1], center[0]))
-        return QRectF(at.x() - width / 2, at.y() - height / 2, width, height)
+        middle = self._transform().map(QPointF(center[1], center[0]))
+        return QRectF(middle.x() - width / 2, middle.y() - height / 2, width, height)
 
 
-COLUMNS, SIDE_PX = 5, 52
-READ_PX = 104  # for high-density screens
+COLUMNS, SIDE_PX = 5, 52  # of the grid of thumbnails; side of a thumbnail
+READ_PX = 104  # side in which thumbnails are read, for high-density screens
 
 
 class TileStrip(QWidget):
     """Buttons with thumbnails of tiles, which are read in a background thread."""
 
-    tile_clicked = Signal(object)
+    tile_clicked = Signal(object)  # SuspiciousTile
 
     def __init__(self) -> None:
         super().__init__()
         named(self, "tiles", "Most suspicious tiles").setToolTip("")
         self.buttons: list[QToolButton] = []
         self._tiles: tuple[SuspiciousTile, ...] = ()
-        self._values = True
-        self._identity: str | None = None  # of the slide
+        self._shows_values = True
+        self._identity: str | None = None  # of the slide whose tiles are shown
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._grid = QGridLayout(self)
@@ -218,7 +218,7 @@ class TileStrip(QWidget):
         if identity != self._identity:
             self._identity = identity
             for button in self.buttons:
-                button.setIcon(QIcon())  # not a thumbnail of another slide while those of this one are read
+                button.setIcon(QIcon())  # do not show the previous thumbnails while the new ones are read
         self._tiles = tiles
         while len(self.buttons) < len(tiles):
             self._add_button()
@@ -231,15 +231,15 @@ class TileStrip(QWidget):
 
     def show_values(self, shown: bool) -> None:
         """Show or hide the values below the thumbnails."""
-        self._values = shown
+        self._shows_values = shown
         for button, tile in zip(self.buttons, self._tiles, strict=False):
             self._update_button(button, tile)
 
     def _update_button(self, button: QToolButton, tile: SuspiciousTile) -> None:
-        """Show the value of a tile, which is the mean over its area."""
-        button.setText(f"{tile.value:.2f}" if self._values else "")
-        button.setAccessibleName(f"Tile with {tile.value:.2f}" if self._values else "Tile")
-        value = f"Mean over the tile {tile.value:.3f}. " if self._values else ""
+        """Show the value of a tile: the mean over its area."""
+        button.setText(f"{tile.value:.2f}" if self._shows_values else "")
+        button.setAccessibleName(f"Tile with {tile.value:.2f}" if self._shows_values else "Tile")
+        value = f"Mean over the tile {tile.value:.3f}. " if self._shows_values else ""
         button.setToolTip(f"{value}Click to go there")
 
     def _add_button(self) -> None:
@@ -258,8 +258,8 @@ class TileStrip(QWidget):
         if index < len(self._tiles):
             self.tile_clicked.emit(self._tiles[index])
 
-    def _on_read(self, found: tuple[tuple[SuspiciousTile, ...], list[QImage | None]]) -> None:
-        tiles, images = found
+    def _on_read(self, tiles_and_images: tuple[tuple[SuspiciousTile, ...], list[QImage | None]]) -> None:
+        tiles, images = tiles_and_images
         if tiles != self._tiles:
             return
         for button, image in zip(self.buttons, images, strict=False):
@@ -269,7 +269,7 @@ class TileStrip(QWidget):
 def _read_tile_images(
     slide: TiledSlide, tiles: tuple[SuspiciousTile, ...], run: RunContext
 ) -> tuple[tuple[SuspiciousTile, ...], list[QImage | None]]:
-    """Read the thumbnails; None for a damaged tile."""
+    """Read the thumbnails of tiles; return the tiles with one image each, None for a tile that cannot be read."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.reading.slide import resize_rgb
 

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
 
 class PixelTool(QObject):
-    """A tool whose layer is active while it works. ``left``: another layer was selected."""
+    """Base class of mouse tools that work while their Labels layer is the active layer.
+
+    ``left``: another layer was selected, or the layer of the tool was removed.
+    """
 
     left = Signal()
 
@@ -50,17 +53,17 @@ class PixelTool(QObject):
     @property
     def layer(self) -> Labels | None:
         """The layer; None if the tool is not active."""
-        found: Labels | None = None
-        if self._slide is not None:
-            found = slide_layers.find_layer(self._viewer, self._slide, self._role)
-        return found
+        if self._slide is None:
+            return None
+        layer: Labels | None = slide_layers.find_layer(self._viewer, self._slide, self._role)
+        return layer
 
     def add_layer(self, slide: ViewerSlide, keys: Keys) -> Labels:
-        """Activate the tool, and return its layer; the keys work while it is active."""
+        """Add and select the layer of the tool, and bind keys to it."""
         slide = _with_all_channels(self._viewer, slide)
         placement = MapPlacement(0.0, 0.0, 1.0, 1.0, slide.info.pixel_size)
         layer: Labels = slide_layers.get_or_add_layer(self._viewer, slide, self._role, _create_layer, placement)
-        self._slide = None  # events in between are not changes by the user
+        self._slide = None  # so that selecting the layer here does not emit left
         self._viewer.layers.selection.active = layer
         layer.mode = "pick"  # a mode that neither pans nor paints; the space bar pans
         layer.mouse_drag_callbacks.append(self._on_press)
@@ -80,9 +83,9 @@ class PixelTool(QObject):
         raise NotImplementedError
 
     def _on_removing(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Deactivate the tool when its layer was removed elsewhere: the layer must not be removed a second time.
+        """Deactivate the tool if its layer is being removed elsewhere, since it must not be removed a second time.
 
-        In a window, napari selects another layer before the removed one has left the list.
+        In a window, napari selects another layer before it takes the removed layer off the list.
         """
         if self._slide is not None and self._viewer.layers[event.index] == self.layer:
             self._slide = None
@@ -103,7 +106,11 @@ def _create_layer() -> Labels:
 
 @dataclass(frozen=True)
 class DisplayedWindow:
-    """A part of a level of a slide, and how its channels are displayed; None for a color slide."""
+    """A part of one level of a slide, with the display settings of its channels.
+
+    ``box``: in pixels of the level. ``displays``: None for a color slide, else one entry per channel, which is None for
+    a hidden channel.
+    """
 
     slide: TiledSlide
     level: int
@@ -112,9 +119,9 @@ class DisplayedWindow:
     displays: tuple[ChannelDisplay | None, ...] | None
 
     def read_colors(self) -> NDArray[np.uint8]:
-        """Read the displayed colors, uint8 (row, column, channel=3), in any thread.
+        """Read the displayed colors, uint8 (row, column, channel=3); may be called in any thread.
 
-        Channels of fluorescence are merged as their layers show them.
+        Fluorescence channels are merged as in the viewer.
         """
         from napari_melanoma.slides.region_wand import merge_channels
 
@@ -125,25 +132,28 @@ class DisplayedWindow:
 def find_window(
     viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], reach: tuple[float, float], max_cells: int
 ) -> DisplayedWindow:
-    """Find the part of the displayed level that is in view and in reach of a point; coarser if that is large.
+    """Return the part of the view around a point, at the displayed level or at a coarser one.
 
-    ``point``, ``reach``: (row, column) in pixels of the finest level.
+    ``point``: (row, column) in pixels of the finest level. ``reach``: greatest distance from the point along rows and
+    columns, in the same pixels. ``max_cells``: a coarser level is used if the part has more pixels than this.
     """
     level, box = _find_box(viewer, slide, point, reach, max_cells)
     down = slide.info.levels[level].downsample
     placement = MapPlacement(box.top * down, box.left * down, down, down, slide.info.pixel_size)
-    displays = None if slide.layers[0].rgb else tuple(_display_of(layer) for layer in slide.layers)
+    displays = None if slide.layers[0].rgb else tuple(_get_channel_display(layer) for layer in slide.layers)
     return DisplayedWindow(slide.slide, level, box, placement, displays)
 
 
 def _with_all_channels(viewer: Viewer, slide: ViewerSlide) -> ViewerSlide:
-    """Return the slide with the layers of all channels, which napari adds one by one after the slide was shown."""
-    return next((one for one in slide_layers.list_slides(viewer) if one.identity == slide.identity), slide)
+    """Return the slide with the layers of all its channels: napari adds them one by one, so ``slide`` may lack some."""
+    slides = slide_layers.list_slides(viewer)
+    return next((current for current in slides if current.identity == slide.identity), slide)
 
 
 def _find_box(
     viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], reach: tuple[float, float], max_cells: int
 ) -> tuple[int, Box]:
+    """Return the level and the box of ``find_window``, the box in pixels of the level."""
     view, size = get_visible_region(viewer, slide), slide.size
     top, left = max(0.0, view.top, point[0] - reach[0]), max(0.0, view.left, point[1] - reach[1])
     bottom = min(float(size[0]), view.top + view.height, point[0] + reach[0])
@@ -160,8 +170,8 @@ def _find_box(
         level += 1
 
 
-def _display_of(layer: Image) -> ChannelDisplay | None:
-    """Return how a channel is displayed; None for a hidden one."""
+def _get_channel_display(layer: Image) -> ChannelDisplay | None:
+    """Return the display settings of a channel; None if it is hidden."""
     import numpy as np
 
     from napari_melanoma.slides.region_wand import ChannelDisplay
@@ -173,22 +183,22 @@ def _display_of(layer: Image) -> ChannelDisplay | None:
     return ChannelDisplay((float(low), float(high)), float(layer.gamma), colors)
 
 
-MAX_CELLS = 2_000_000  # of the area that is read: takes 0.2 s
+MAX_CELLS = 2_000_000  # pixels that the wand reads at most; takes 0.2 s
 NOTHING_FOUND = "Hardly any color around this point is similar enough. Increase the tolerance, or zoom in."
-TOLERANCE_PER_PX = 0.15  # for each pixel of the screen by which the mouse is dragged
+TOLERANCE_PER_PX = 0.15  # for each screen pixel by which the mouse is dragged
 TOLERANCE_PER_NOTCH = 2.0  # for each notch of the mouse wheel
 
 
 class RegionWand(PixelTool):
-    """Find areas of similar color with the mouse.
+    """Magic wand: find areas of similar color with the mouse.
 
-    While the tool is active, its layer shows the area that is found. The window does not wait for it: the slide may be
-    on a slow drive. ``found``: its polygons. ``tolerance_changed``: by dragging or the wheel.
+    The layer shows the area while the mouse button is held. Pixels are read in a background job, since the slide may be
+    on a slow drive. ``area_found``: the button was released. ``tolerance_changed``: by dragging or by the mouse wheel.
     """
 
-    found = Signal(object)
+    area_found = Signal(object)  # tuple[Polygon, ...], in pixels of the finest level
     tolerance_changed = Signal(float)
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
     message = Signal(str)
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
@@ -196,7 +206,7 @@ class RegionWand(PixelTool):
         self._press: _Press | None = None
         self.tolerance, self.reach = 0.0, 0.0
         self._queue = LatestJobQueue(self)
-        self._queue.succeeded.connect(self._on_found)
+        self._queue.succeeded.connect(self._on_result)
         self._queue.failed.connect(self._on_failed)
 
     def start(self, slide: ViewerSlide, region_class: RegionClass, keys: Keys) -> None:
@@ -206,7 +216,7 @@ class RegionWand(PixelTool):
         self.set_class(region_class)
 
     def set_class(self, region_class: RegionClass) -> None:
-        """Show what is found in the color of a class."""
+        """Show the area in the color of a class."""
         from napari.utils.colormaps import DirectLabelColormap
 
         layer = self.layer
@@ -215,7 +225,7 @@ class RegionWand(PixelTool):
             layer.colormap = DirectLabelColormap(color_dict=colors)
 
     def _on_wheel(self, layer: Labels, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Change the tolerance while Shift is held; napari does not zoom then."""
+        """Change the tolerance if Shift is held, when napari does not zoom."""
         if "Shift" in event.modifiers:
             notches = float(sum(event.delta))  # with Shift, some systems report the wheel as horizontal
             self.tolerance = _clip_tolerance(self.tolerance + TOLERANCE_PER_NOTCH * notches)
@@ -227,21 +237,21 @@ class RegionWand(PixelTool):
         if slide is None or str(layer.mode) != "pick" or event.button != 1:
             return
         start, tolerance = float(event.pos[0]), self.tolerance
-        press = self._press = _Press(self._find_flood(slide, slide.to_slide(tuple(event.position[-2:]))), tolerance)
+        press = self._press = _Press(self._prepare_flood(slide, slide.to_slide(tuple(event.position[-2:]))), tolerance)
         self._queue.submit(press.key, press.preview)
         yield
         while event.type == "mouse_move":
-            now = _clip_tolerance(tolerance + TOLERANCE_PER_PX * (float(event.pos[0]) - start))
-            if now != press.tolerance:
-                press.tolerance = now
-                self.tolerance_changed.emit(now)
+            dragged = _clip_tolerance(tolerance + TOLERANCE_PER_PX * (float(event.pos[0]) - start))
+            if dragged != press.tolerance:
+                press.tolerance = dragged
+                self.tolerance_changed.emit(dragged)
                 self._queue.submit(press.key, press.preview)
             yield
         self.tolerance = press.tolerance
         self._queue.submit(press.key, press.finish)
 
-    def _find_flood(self, slide: ViewerSlide, point: tuple[float, float]) -> Callable[[], ColorFlood]:
-        """Return a function that reads the colors around a point within the view; it may run in any thread."""
+    def _prepare_flood(self, slide: ViewerSlide, point: tuple[float, float]) -> Callable[[], ColorFlood]:
+        """Return a function that reads the colors around a point; it may be called in any thread."""
         reach, pixel_um = self.reach, slide.pixel_um
         window = find_window(self._viewer, slide, point, (reach / pixel_um[0], reach / pixel_um[1]), MAX_CELLS)
 
@@ -258,19 +268,19 @@ class RegionWand(PixelTool):
         self._queue.cancel()
         super().stop()
 
-    def _on_found(self, found: _Preview | tuple[Polygon, ...]) -> None:
-        """Show the area while the button is held, and emit it afterwards."""
+    def _on_result(self, result: _Preview | tuple[Polygon, ...]) -> None:
+        """Show a preview, or emit the polygons of the final area."""
         layer, slide = self.layer, self._slide
-        if isinstance(found, tuple):
+        if isinstance(result, tuple):
             if layer is not None and not self._queue.busy:
                 _clear(layer)
-            if found:
-                self.found.emit(found)
+            if result:
+                self.area_found.emit(result)
             else:
                 self.message.emit(NOTHING_FOUND)
-        elif layer is not None and slide is not None and found.press is self._press:
-            slide_layers.set_placement(slide, layer, found.placement)
-            layer.data = found.mask
+        elif layer is not None and slide is not None and result.press is self._press:
+            slide_layers.set_placement(slide, layer, result.placement)
+            layer.data = result.mask
 
     def _on_failed(self, error: Exception) -> None:
         layer = self.layer
@@ -280,9 +290,9 @@ class RegionWand(PixelTool):
 
 
 class _Press:
-    """A press of the button, with the jobs that find the area around its point; they run one at a time.
+    """A press of the mouse button: its current tolerance, and the jobs that find the area around the pressed point.
 
-    ``tolerance``: is changed by dragging.
+    The jobs share the colors that the first one reads; they must run one at a time.
     """
 
     def __init__(self, read: Callable[[], ColorFlood], tolerance: float) -> None:
@@ -300,14 +310,14 @@ class _Press:
         return find
 
     def finish(self) -> JobFunction:
-        """Return the job that finds the outlines of the area at the current tolerance."""
+        """Return the job that finds the polygons of the area at the current tolerance."""
         tolerance = self.tolerance
         return lambda run: self._flood().polygons(tolerance)
 
 
 @dataclass(frozen=True)
 class _Preview:
-    """The area that is shown while the button is held: uint8 (row, column), 1 in the area."""
+    """The area that is shown while the button is held. ``mask``: uint8 (row, column), 1 in the area."""
 
     press: _Press
     placement: MapPlacement
@@ -321,13 +331,12 @@ def _clip_tolerance(tolerance: float) -> float:
 
 
 def _clear(layer: Labels) -> None:
-    """Show nothing."""
     import numpy as np
 
     layer.data = np.zeros((1, 1), np.uint8)
 
 
-WINDOW_PX = 512  # side of the area that is read around a click, in pixels of the displayed level
+WINDOW_PX = 512  # side of the square that is read around a click, in pixels of the displayed level
 REACH_PX = 120.0  # in pixels of the screen: a click at a greater distance from all outlines has no effect
 DRAG_PX = 6.0  # in pixels of the screen: longer drags are not clicks
 RIGHT_BUTTON = 2
@@ -337,9 +346,9 @@ CLICK_HINT = (
 
 
 class OutlineClickTool(PixelTool):
-    """Emit the clicks on a slide with the displayed pixels around them. ``clicked``: an ``OutlineClick``."""
+    """Emit clicks on a slide, with the displayed pixels around them."""
 
-    clicked = Signal(object)
+    clicked = Signal(object)  # OutlineClick
 
     def start(self, slide: ViewerSlide, keys: Keys) -> None:
         """Activate the tool."""
@@ -351,10 +360,10 @@ class OutlineClickTool(PixelTool):
         if slide is None or str(layer.mode) != "pick":
             return
         include = event.button != RIGHT_BUTTON and "Shift" not in event.modifiers
-        point, pressed, distance = slide.to_slide(tuple(event.position[-2:])), tuple(event.pos), 0.0
+        point, start, distance = slide.to_slide(tuple(event.position[-2:])), tuple(event.pos), 0.0
         yield
         while event.type == "mouse_move":
-            distance = max(abs(float(now) - float(then)) for now, then in zip(event.pos, pressed, strict=True))
+            distance = max(abs(float(now) - float(then)) for now, then in zip(event.pos, start, strict=True))
             yield
         if distance <= DRAG_PX:
             self.clicked.emit(self._make_click(slide, point, include=include))

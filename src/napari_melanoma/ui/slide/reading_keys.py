@@ -1,7 +1,7 @@
 """Keys and mouse on the canvas while a slide is shown.
 
-An event filter handles them, since Tab and "+" do not reach napari. A key that the active layer uses itself is left to
-it, such as the classes of regions and the modes of Labels, Shapes and Points.
+A Qt event filter on the canvas handles them, since Tab and "+" do not reach napari. Keys that are bound to the active
+layer are not handled here, such as the digits for classes of regions and the modes of Labels, Shapes and Points.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.regions_store import RegionStore
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-QUARTER, WHOLE = 0.25, 1.0  # of the view
-DIRECTIONS = ((0, -1), (0, 1), (-1, 0), (1, 0))  # left, right, up, down, as the keys are declared
+QUARTER, WHOLE = 0.25, 1.0  # shares of the view by which keys pan
+# Directions (rows, columns), in the order of the keys in the shortcuts: left, right, up, down.
+DIRECTIONS = ((0, -1), (0, 1), (-1, 0), (1, 0))
 MAGNIFICATIONS = (2, 4, 10, 20, 40)
 ZOOM_STEP = 2**0.5
 VIEW_STEPS = {Qt.MouseButton.BackButton: -1, Qt.MouseButton.ForwardButton: 1}
@@ -42,7 +43,7 @@ VIEW_STEPS = {Qt.MouseButton.BackButton: -1, Qt.MouseButton.ForwardButton: 1}
 class ReadingKeys(QObject):
     """Handle keys and mouse on the canvas while a slide is shown.
 
-    ``view_step_requested``: a button of the mouse was pressed for the previous (-1) or next (1) view.
+    ``view_step_requested``: the Back (-1) or Forward (1) button of the mouse was pressed.
     """
 
     view_step_requested = Signal(int)
@@ -70,7 +71,7 @@ class ReadingKeys(QObject):
         self._watch_canvas()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Handle a key or the mouse; return whether it was handled."""
+        """Handle a key or mouse event; return whether Qt should ignore it from now on."""
         if event is None or self._slide is None:
             return False
         kind = event.type()
@@ -88,14 +89,14 @@ class ReadingKeys(QObject):
         return False
 
     def _list_actions(self, magnification: MagnificationController) -> dict[str, Callable[[], object]]:
-        """Return the action of each key."""
+        """Return the actions by key; an action that returns False leaves its key to napari."""
         actions: dict[str, Callable[[], object]] = {}
         for name, share in (("slide.pan", QUARTER), ("slide.page", WHOLE)):
             for key, (rows, columns) in zip(list_keys(name), DIRECTIONS, strict=True):
                 actions[key] = partial(pan_view, self._viewer, share * rows, share * columns)
         for key, step in zip(list_keys("slide.magnify"), MAGNIFICATIONS, strict=True):
             actions[key] = partial(magnification.magnify, step)
-        others: dict[str, Callable[[], object]] = {
+        named_actions: dict[str, Callable[[], object]] = {
             "slide.zoom_in": partial(self._zoom, ZOOM_STEP),
             "slide.zoom_out": partial(self._zoom, 1 / ZOOM_STEP),
             "slide.actual_pixels": magnification.show_actual_pixels,
@@ -104,12 +105,12 @@ class ReadingKeys(QObject):
             "slide.previous_stop": partial(self._stops.step, -1),
             "slide.leave_reading": self._leave_reading,
         }
-        for name, action in others.items():
+        for name, action in named_actions.items():
             actions |= dict.fromkeys(list_keys(name), action)
         return actions
 
     def _watch_canvas(self) -> None:
-        """Follow the canvas of the window that the dock is in."""
+        """Watch the canvas of the window that contains the dock."""
         window = self._context.main_window
         canvas = find_canvas(window) if self._slide is not None and window is not None else None
         if canvas is not self._canvas:
@@ -122,13 +123,13 @@ class ReadingKeys(QObject):
         self.kinetic.watch(canvas)
         focus = QApplication.focusWidget()
         if canvas is not None and focus is not None and focus.isAncestorOf(canvas):
-            # As after napari has started: if the pointer is on the image already, it does not enter it.
+            # When napari has just started, the pointer may be on the canvas already: there is no enter event.
             canvas.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _on_key(self, event: QKeyEvent) -> bool:
         name, slide = self._name_key(event), self._slide
         active = self._viewer.layers.selection.active
-        if name not in self.actions or (active is not None and self._is_used(active, name)):
+        if name not in self.actions or (active is not None and self._is_bound(active, name)):
             return False
         if name not in list_keys("slide.leave_reading") and (slide is None or not slide.is_shown):
             return False  # the reading mode can be left also while a photograph hides the slide
@@ -142,8 +143,8 @@ class ReadingKeys(QObject):
         is_shifted = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier) and with_shift in self.actions
         return with_shift if is_shifted else name
 
-    def _is_used(self, layer: Layer, key: str) -> bool:
-        """Return whether a layer uses a key itself; keys of the slide's own image layers are not left to them."""
+    def _is_bound(self, layer: Layer, key: str) -> bool:
+        """Return whether a key is bound to a layer; the bindings of the slide's own image layers do not count."""
         from napari.layers import Image
         from napari.utils.key_bindings import coerce_keybinding
 
@@ -158,20 +159,19 @@ class ReadingKeys(QObject):
         """Zoom at the mouse pointer, or at the center if the pointer is not on the canvas."""
         canvas = self._canvas
         if canvas is not None:
-            at = canvas.mapFromGlobal(QCursor.pos())
-            is_inside = canvas.rect().contains(at)
-            zoom_about(
-                self._viewer, factor, (at.y(), at.x()) if is_inside else (canvas.height() / 2, canvas.width() / 2)
-            )
+            pointer = canvas.mapFromGlobal(QCursor.pos())
+            is_inside = canvas.rect().contains(pointer)
+            center = canvas.height() / 2, canvas.width() / 2
+            zoom_about(self._viewer, factor, (pointer.y(), pointer.x()) if is_inside else center)
 
     def _on_double_click(self, event: QMouseEvent) -> bool:
-        """Center the view, unless a tool is active, for which a double click has another meaning."""
+        """Center the view at the pointer, unless a tool is active, where a double click has another meaning."""
         active: Any = self._viewer.layers.selection.active
         is_plain = event.button() == Qt.MouseButton.LeftButton and not event.modifiers()
         if not is_plain or not (active is None or str(active.mode) == "pan_zoom"):
             return False
-        at: QPointF = event.position()
-        center_on_canvas(self._viewer, (at.y(), at.x()))
+        pointer: QPointF = event.position()
+        center_on_canvas(self._viewer, (pointer.y(), pointer.x()))
         return True
 
     def _is_on_slide(self, world: tuple[float, float]) -> bool:
@@ -179,11 +179,11 @@ class ReadingKeys(QObject):
         slide = self._slide
         if slide is None or not slide.is_shown:
             return False
-        return all(0 <= at <= side for at, side in zip(slide.to_slide(world), slide.size, strict=True))
+        return all(0 <= coordinate <= side for coordinate, side in zip(slide.to_slide(world), slide.size, strict=True))
 
 
 class SlideStops(QObject):
-    """Go from lesion to lesion, then from region to region, then through the bookmarks, and start again."""
+    """Step through the stops on a slide, in a circle: its lesions, then its regions, then its bookmarks."""
 
     def __init__(
         self,
@@ -200,19 +200,19 @@ class SlideStops(QObject):
         table.lesion_activated.connect(self._on_lesion)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Start again on another slide."""
+        """Start at the first stop of another slide."""
         self._current = None
 
-    def step(self, by: int) -> bool:
+    def step(self, direction: int) -> bool:
         """Go to the next (1) or previous (-1) stop; return False if there is none."""
         stops = self._list_stops()
         if not stops:
             return False
         keys = list(stops)
         if self._current in stops:
-            index = (keys.index(self._current) + by) % len(keys)
+            index = (keys.index(self._current) + direction) % len(keys)
         else:
-            index = 0 if by > 0 else len(keys) - 1
+            index = 0 if direction > 0 else len(keys) - 1
         self._current = keys[index]
         show, text = stops[keys[index]]
         show()
@@ -223,7 +223,7 @@ class SlideStops(QObject):
         return True
 
     def _list_stops(self) -> dict[tuple[str, object], tuple[Callable[[], object], str]]:
-        """Return what shows each stop, with its name, by kind and identity."""
+        """Return for each stop, by kind and identity, the function that shows it and its name."""
         findings, navigation = self._lesions.findings, self._navigation
         stops: dict[tuple[str, object], tuple[Callable[[], object], str]] = {}
         for lesion in () if findings is None else findings.lesions:
@@ -241,5 +241,5 @@ class SlideStops(QObject):
         self._navigation.show_lesion(lesion)
         self._table.select_lesion(lesion.index)
 
-    def _on_lesion(self, lesion: Any) -> None:  # noqa: ANN401 - a signal's value
+    def _on_lesion(self, lesion: SlideLesion) -> None:
         self._current = ("Lesion", lesion.index)

@@ -1,4 +1,4 @@
-"""The reading mode: the slide fills the window, with a slim toolbar above it and the sections as tabs at the side."""
+"""The reading mode: the slide fills the window, with a toolbar above it and the sections as tabs beside it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.navigation import MagnificationController
     from napari_melanoma.ui.slide.view_history import ViewHistory
 
-NAME_PX = 190  # of the list of slides
+NAME_PX = 190  # width of the list of slides
 ICON_PX = 16
 NO_SLIDE = "The reading mode requires a slide. Open one first: drop it on the Slide dock, or follow 'open one'."
 NOT_SHOWN = "The reading mode requires a slide in view. Select one in the list of slides first."
@@ -49,7 +49,7 @@ NO_WINDOW = "The reading mode requires the viewer's window. Move the Slide dock 
 class ReadingMode(WindowGuard):
     """Enter and leave the reading mode.
 
-    ``bookmark_requested`` and ``ruler_requested``: their buttons of the toolbar were pressed.
+    ``bookmark_requested`` and ``ruler_requested``: the button of the toolbar was pressed.
     """
 
     bookmark_requested = Signal()
@@ -58,7 +58,7 @@ class ReadingMode(WindowGuard):
     def __init__(self, controls: SlideControls, magnification: MagnificationController, history: ViewHistory) -> None:
         super().__init__(controls)
         self._controls, self._context = controls, controls.context
-        self._undo: ExitStack | None = None  # leaves the mode when it is closed; None while the mode is off
+        self._undo: ExitStack | None = None  # closing it leaves the mode; None while the mode is off
         self.tabs = SectionTabs(controls)
         self.toolbar = ReadingToolbar(controls, magnification, history)
         self.toolbar.bookmark_button.clicked.connect(lambda: self.bookmark_requested.emit())
@@ -74,7 +74,7 @@ class ReadingMode(WindowGuard):
         return self._undo is not None
 
     def enter(self) -> None:
-        """Enter the mode, or show why that is not possible; after an error, the window is as it was."""
+        """Enter the mode, or show why that is not possible; if an error occurs, the window is restored."""
         window, frame, slide = self._context.main_window, self._controls.parentWidget(), self._context.slide
         if self.is_on:
             return
@@ -98,7 +98,7 @@ class ReadingMode(WindowGuard):
         self.watch()
         canvas = find_canvas(window)
         if canvas is not None:
-            for part in (self.toolbar, self.tabs):  # otherwise a click there would give the keys to the window
+            for part in (self.toolbar, self.tabs):  # otherwise a click would take the focus from the canvas
                 part.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
                 part.setFocusProxy(canvas)
             canvas.setFocus()
@@ -117,7 +117,7 @@ class ReadingMode(WindowGuard):
         return True
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Follow full screen, which napari's menu turns on and off, too."""
+        """Update the full-screen button: full screen can also be changed in napari's menu."""
         if event.type() == QEvent.Type.WindowStateChange and watched is self.window:
             self.toolbar.full_screen_button.setChecked(watched.isFullScreen())
         return super().eventFilter(watched, event)
@@ -128,13 +128,13 @@ class ReadingMode(WindowGuard):
 
     def _on_full_screen(self, on: bool) -> None:
         window = self._context.main_window
-        if window is not None:  # showNormal() would end a maximized window
+        if window is not None:  # showNormal() would also undo maximizing
             full = Qt.WindowState.WindowFullScreen
             window.setWindowState(window.windowState() | full if on else window.windowState() & ~full)
 
 
 class ReadingToolbar(QToolBar):
-    """The slide, magnifications, views, tools and messages in one row."""
+    """Toolbar of the reading mode: slides, magnifications, views, tools and status messages in one row."""
 
     def __init__(self, controls: SlideControls, magnification: MagnificationController, history: ViewHistory) -> None:
         super().__init__("Reading mode", controls.waiting.holder)  # deleted with the dock
@@ -189,23 +189,23 @@ class ReadingToolbar(QToolBar):
         self.show()
 
     def remove_from(self, window: QMainWindow) -> None:
-        """Remove the toolbar from the window, and keep it for the next time."""
+        """Remove the toolbar from the window without deleting it."""
         window.removeToolBar(self)
         self.setParent(self._controls.waiting.holder)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Follow the dock's buttons that cancel."""
+        """Update the Cancel button when one of the Cancel buttons in the dock is enabled or disabled."""
         if event is not None and event.type() == QEvent.Type.EnabledChange and watched in self._cancel_buttons:
             self._show_cancel()
         return False
 
     def _create_slide_list(self) -> NoWheelComboBox:
-        """Create a list of the same slides as that of the dock."""
+        """Create a list with the same slides as the list in the dock."""
         picker = self._controls.picker
         combo = named(NoWheelComboBox(), "reading_slide", "Slide", picker.combo.toolTip())
         combo.setFixedWidth(NAME_PX)
         combo.activated.connect(lambda index: picker.select_slide(combo.itemData(index)))
-        # A model that both shared would be deleted before one of them.
+        # Not one shared model: it would be deleted before the second list.
         for changed in (picker.combo.model().rowsInserted, picker.combo.model().rowsRemoved):
             changed.connect(self._show_slides)
         picker.combo.currentIndexChanged.connect(self._show_slides)
@@ -229,7 +229,7 @@ class ReadingToolbar(QToolBar):
             self.addWidget(widget)
         for part in self.findChildren(QWidget):
             if part.focusPolicy() & Qt.FocusPolicy.ClickFocus:
-                part.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys to the image
+                part.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keyboard focus on the canvas
 
     def _show_slides(self) -> None:
         combo = self._controls.picker.combo
@@ -243,19 +243,19 @@ class ReadingToolbar(QToolBar):
         self._view_buttons.show_history(self._history)
 
     def _show_message(self, message: str) -> None:
-        has_link = "<a href=" in message  # eliding would count and cut its tags
+        has_link = "<a href=" in message  # eliding would count its tags as text, and cut them
         self.message_label.setElideMode(Qt.TextElideMode.ElideNone if has_link else Qt.TextElideMode.ElideRight)
         self.message_label.setText(message)
         self.message_label.setToolTip(message)
 
     def _show_cancel(self) -> None:
-        """Show the button while one of the dock's can be pressed."""
+        """Show the Cancel button while one of those in the dock is enabled."""
         button = self._find_cancel()
         self._cancel_action.setVisible(button is not None)
         self.cancel_button.setToolTip("" if button is None else button.toolTip())
 
     def _find_cancel(self) -> QAbstractButton | None:
-        """Return the dock's button that cancels what is running; None if nothing can be canceled."""
+        """Return the enabled Cancel button of the dock; None if nothing can be canceled."""
         return next((button for button in self._cancel_buttons if button.isEnabled()), None)
 
     def _on_cancel(self) -> None:
@@ -267,11 +267,11 @@ class ReadingToolbar(QToolBar):
         self.setStyleSheet(self._controls.styleSheet())
 
 
-MIN_SLIDE_PX = 800  # width that an open tab leaves for the canvas; in a narrower window it lies over the canvas
+MIN_SLIDE_PX = 800  # width of the canvas beside an open tab; if the window is too narrow, the tab covers its edge
 
 
 class SectionTabs(QWidget):
-    """Replaces the content of the dock by a column of tabs; a click on one shows its part of the dock beside it."""
+    """Column of tabs that replaces the content of the dock; a click on a tab shows its part of the dock."""
 
     def __init__(self, controls: SlideControls) -> None:
         super().__init__(controls.waiting.holder)  # deleted with the dock
@@ -280,8 +280,8 @@ class SectionTabs(QWidget):
         self._tabs = controls.list_tabs()
         self._window: QMainWindow | None = None
         self._current = ""
-        self._moved: list[tuple[QWidget, QBoxLayout, int]] = []  # parts of the open tab, with their place in the dock
-        self._expanded: QCollapsible | None = None  # a section that was collapsed before its tab was opened
+        self._moved: list[tuple[QWidget, QBoxLayout, int]] = []  # widgets, their layouts and indices in the dock
+        self._expanded: QCollapsible | None = None  # section to collapse again when its tab is closed
         page = QWidget()
         self._column = QVBoxLayout(page)
         self._column.setContentsMargins(6, 6, 6, 6)
@@ -296,11 +296,11 @@ class SectionTabs(QWidget):
         for button in self.buttons.values():
             layout.addWidget(button)
         layout.addStretch(1)
-        around = QVBoxLayout(self)
-        around.setContentsMargins(0, 0, 0, 6)
-        around.addWidget(scroll_area(strip, "tab_strip"), 1)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 6)
+        outer.addWidget(scroll_area(strip, "tab_strip"), 1)
         self._notice = named(quiet_label(NOTICE_OF_USE), "tab_notice", "Research use only")
-        around.addWidget(self._notice)
+        outer.addWidget(self._notice)
         for parts in self._tabs.values():
             if len(parts) == 1 and isinstance(parts[0], QCollapsible):
                 parts[0].toggled.connect(partial(self._on_section_toggled, parts[0]))
@@ -349,7 +349,7 @@ class SectionTabs(QWidget):
             self._place_body()
 
     def close_tab(self) -> None:
-        """Put the parts of the open tab back into the dock."""
+        """Move the widgets of the open tab back into the dock."""
         label, self._current = self._current, ""
         if not label:
             return
@@ -362,7 +362,7 @@ class SectionTabs(QWidget):
         self._moved.clear()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Follow the size of the window."""
+        """Place the open tab again when the window is resized."""
         if event is not None and event.type() == QEvent.Type.Resize and self._current:
             self._place_body()
         return False
@@ -384,7 +384,7 @@ class SectionTabs(QWidget):
         self._scroll.verticalScrollBar().setValue(0)
 
     def _place_body(self) -> None:
-        """Show the open tab beside the canvas if there is room, otherwise over its edge."""
+        """Show the open tab beside the canvas if the window is wide enough, otherwise over the edge of the canvas."""
         controls, window = self._controls, self._window
         if window is None:
             return
@@ -403,11 +403,11 @@ class SectionTabs(QWidget):
         if isinstance(frame, QDockWidget):
             window.resizeDocks([frame], [width], Qt.Orientation.Horizontal)
         body.setVisible(is_open)
-        self._notice.setVisible(not is_open)  # below an open tab is another one
+        self._notice.setVisible(not is_open)  # the content of an open tab shows the notice itself
         body.raise_()
 
     def _on_section_toggled(self, section: QCollapsible, is_open: bool) -> None:
-        """Close the tab of a section that is collapsed by its own title."""
+        """Close the open tab when its section is collapsed by a click on the title."""
         if not is_open and self._current and section in self._tabs[self._current]:
             self._expanded = None if self._expanded is section else self._expanded
             self.close_tab()
@@ -415,7 +415,7 @@ class SectionTabs(QWidget):
 
     def _create_button(self, label: str) -> QToolButton:
         button = tool_button(f"tab_{label}", label, f"Show or hide: {label}", label, checkable=True)
-        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keys to the image
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keyboard focus on the canvas
         button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         button.clicked.connect(lambda: self.toggle(label))
         return button
@@ -425,18 +425,18 @@ class SectionTabs(QWidget):
         return max(button.sizeHint().width() for button in self.buttons.values()) + 22
 
     def _apply_style(self) -> None:
-        """Style the open tab over the canvas as it is in the dock."""
+        """Give an open tab that covers the canvas the style of the dock."""
         if self._window is not None and self._controls.body.parentWidget() is not self._controls:
             self._set_style(self._controls.styleSheet())
 
     def _set_style(self, style: str) -> None:
-        """Style the content; Qt takes 100 ms, also for a style that it has."""
+        """Set the style sheet if it differs: Qt takes 100 ms even for the same one."""
         if self._controls.body.styleSheet() != style:
             self._controls.body.setStyleSheet(style)
 
 
 def _move(part: QWidget, layout: QBoxLayout, index: int) -> None:
-    """Move a widget into a layout; one that is hidden stays so."""
+    """Move a widget into a layout; a hidden widget stays hidden."""
     is_hidden = part.isHidden()
     layout.insertWidget(index, part)
     part.setVisible(not is_hidden)

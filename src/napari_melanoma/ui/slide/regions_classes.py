@@ -1,4 +1,4 @@
-"""The lists of classes for regions and for counted points: names, colors and keys."""
+"""A list widget of classes with names, colors and keys, used for regions and for counted points."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassKind:
-    """A kind of classes: its setting and defaults, and the texts of its list.
+    """What the classes are for: their setting and defaults, and the texts of the list.
 
-    ``use``: what the selected class is for. ``kept``: what keeps a class that is removed from the list.
+    ``name``: part of object names. ``use``: first sentence of the tooltip. ``members``: plural noun for the objects
+    that have these classes.
     """
 
     setting: str
@@ -34,15 +35,15 @@ class ClassKind:
     name: str
     title: str
     use: str
-    kept: str
+    members: str
 
 
 REGION_CLASSES = ClassKind(
     "slide/region_classes", DEFAULT_CLASSES, "region", "Classes of regions", "Class of what you draw", "regions"
 )
-DEFAULT_COLOR: Color = (255, 255, 0)  # of regions and points without a known class
+DEFAULT_COLOR: Color = (255, 255, 0)  # of regions without a color, and of points whose class is not in the list
 CLASS_KEYS = range(1, 10)  # digits that select the first classes
-VISIBLE_ROWS, SQUARE = 6, 20
+VISIBLE_ROWS, SQUARE = 6, 20  # SQUARE: side of a color icon in pixels
 NEW_CLASS_NAME = "New class"
 NEW_CLASS_COLORS: tuple[Color, ...] = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0), (204, 121, 167))
 
@@ -51,7 +52,7 @@ class RegionClassList(QWidget):
     """List of classes: click selects, F2 renames, double click changes the color, Delete removes."""
 
     class_selected = Signal()
-    class_edited = Signal(object, object)
+    class_edited = Signal(object, object)  # RegionClass before and after
 
     def __init__(self, settings: DockSettings, icons: ThemedIcons, kind: ClassKind = REGION_CLASSES) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class RegionClassList(QWidget):
         remove = tool_button(
             f"remove_{kind.name}_class",
             "Remove the class from the list",
-            f"Remove the class from the list; {kind.kept} keep their class",
+            f"Remove the class from the list; {kind.members} keep their class",
         )
         icons.add(add, "plus")
         icons.add(remove, "delete_shape")
@@ -101,16 +102,16 @@ class RegionClassList(QWidget):
             self.list.setCurrentRow(number - 1)
 
     def add_missing_classes(self, classes: Sequence[RegionClass]) -> None:
-        """Add classes that are not in the list."""
-        known = {one.name for one in self._classes}
-        new = {one.name: one for one in classes if one.name and one.name not in known}
+        """Add those classes whose names are not in the list."""
+        listed = {one.name for one in self._classes}
+        new = {one.name: one for one in classes if one.name and one.name not in listed}
         if new:
             self._set_classes((*self._classes, *new.values()), self.list.currentRow())
 
     def add_named_classes(self, names: Iterable[str]) -> None:
-        """Add classes that are not in the list, in new colors."""
-        known = {one.name for one in self._classes}
-        new = [name for name in dict.fromkeys(names) if name not in known]
+        """Add classes by name, unless they are in the list, and assign colors to them."""
+        listed = {one.name for one in self._classes}
+        new = [name for name in dict.fromkeys(names) if name not in listed]
         colors = [NEW_CLASS_COLORS[number % len(NEW_CLASS_COLORS)] for number in range(len(new))]
         self.add_missing_classes([*map(RegionClass, new, colors)])
 
@@ -145,9 +146,9 @@ class RegionClassList(QWidget):
     def _update_list(self, row: int) -> None:
         self.list.blockSignals(True)
         self.list.clear()
-        for number, one in enumerate(self._classes, start=1):
-            icon = _class_icon(one.color, str(number) if number in CLASS_KEYS else "")
-            item = QListWidgetItem(icon, format_class(one.name))
+        for number, region_class in enumerate(self._classes, start=1):
+            icon = _class_icon(region_class.color, str(number) if number in CLASS_KEYS else "")
+            item = QListWidgetItem(icon, format_class(region_class.name))
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
             self.list.addItem(item)
         self.list.setCurrentRow(row)
@@ -155,11 +156,11 @@ class RegionClassList(QWidget):
         rows = min(VISIBLE_ROWS, len(self._classes))
         self.list.setFixedHeight(rows * max(SQUARE + 2, self.list.sizeHintForRow(0)) + 2 * self.list.frameWidth())
 
-    def _edit_class(self, row: int, now: RegionClass) -> None:
+    def _edit_class(self, row: int, edited: RegionClass) -> None:
         previous = self._classes[row]
-        if now != previous:
-            self._set_classes((*self._classes[:row], now, *self._classes[row + 1 :]), self.list.currentRow())
-            self.class_edited.emit(previous, now)
+        if edited != previous:
+            self._set_classes((*self._classes[:row], edited, *self._classes[row + 1 :]), self.list.currentRow())
+            self.class_edited.emit(previous, edited)
 
     def _on_row(self, row: int) -> None:
         self.class_selected.emit()
@@ -168,7 +169,7 @@ class RegionClassList(QWidget):
         row, name = self.list.row(item), item.text().strip()
         other_names = {one.name for index, one in enumerate(self._classes) if index != row}
         if name == format_class(self._classes[row].name):
-            return  # the stored name may be spelled differently
+            return  # the list shows a formatted name: the stored one may be spelled differently
         if not name or name in {*other_names, *map(format_class, other_names)}:
             self._update_list(row)  # restore the name
         else:
@@ -189,16 +190,16 @@ class RegionClassList(QWidget):
 
 
 def load_classes(settings: DockSettings, kind: ClassKind) -> tuple[RegionClass, ...]:
-    """Load the stored classes, or the defaults."""
-    found = []
-    for one in settings.get(kind.setting, list[object]()):
-        if isinstance(one, list) and len(one) == 4 and isinstance(one[0], str):
-            found.append(RegionClass(one[0], (int(one[1]), int(one[2]), int(one[3]))))
-    return tuple(found) or kind.defaults
+    """Load the stored classes; the defaults if there are none."""
+    classes = []
+    for entry in settings.get(kind.setting, list[object]()):
+        if isinstance(entry, list) and len(entry) == 4 and isinstance(entry[0], str):  # name, red, green, blue
+            classes.append(RegionClass(entry[0], (int(entry[1]), int(entry[2]), int(entry[3]))))
+    return tuple(classes) or kind.defaults
 
 
 def _class_icon(color: Color, digit: str) -> QIcon:
-    """Draw a colored square with the key in it."""
+    """Draw a colored square with a digit in it: the key that selects the class."""
     picture = QPixmap(2 * SQUARE, 2 * SQUARE)
     picture.fill(QColor(*color))
     painter = QPainter(picture)

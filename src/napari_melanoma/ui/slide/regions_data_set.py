@@ -1,4 +1,4 @@
-"""Make a data set of tiles from annotated regions: dialog, and background job with progress."""
+"""Make a data set of tiles from annotated regions: the dialog, and the background job."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 FORM_FIELDS = ("mpp", "tile_px", "share", "classes", "rest", "readers", "held_out", "most")
 FOLDER_SETTING, OPTIONS_SETTING = "slide/tiles_folder", "slide/tile_options"
-MAX_NOTES = 3  # notes that fit in the status line
+MAX_NOTES = 3  # notes about single slides that the status line shows
 TRAIN_LINK = "train-tiles"
 
 
 class TileDataDialog(QDialog):
     """Dialog for the folder and the options of a data set of tiles."""
 
-    options_accepted = Signal(object, object)
+    options_accepted = Signal(object, object)  # Path of the folder, TileDataOptions
 
     def __init__(self, context: SlideContext) -> None:
         from napari_melanoma.slides.tile_sets import TileDataOptions
@@ -41,10 +41,11 @@ class TileDataDialog(QDialog):
         named(self, "tile_data_dialog", "Make a data set of tiles").setWindowTitle("Make a data set of tiles")
         self.setToolTip("")
         folder = Path(self._settings.get(FOLDER_SETTING, str(context.run_manager.root.parent / "tiles")))
-        self.folder_field = named(QLineEdit(str(_unused_folder(folder))), "tile_data_folder", "Folder of the data set")
+        unused = _find_unused_folder(folder)
+        self.folder_field = named(QLineEdit(str(unused)), "tile_data_folder", "Folder of the data set")
         browse = tool_button("tile_data_browse", "Choose the folder", "Choose the folder for the data set", "...")
         self.form = ConfigForm(TileDataOptions, self._settings, context.icons, FORM_FIELDS.__contains__)
-        self.form.set_defaults(_load_options(self._settings.get(OPTIONS_SETTING, dict[str, object]())))
+        self.form.set_defaults(_parse_options(self._settings.get(OPTIONS_SETTING, dict[str, object]())))
         self._error_label = named(quiet_label(), "tile_data_fault", "Errors in the options")
         self._error_label.setProperty("fault", True)
         self._error_label.hide()
@@ -68,7 +69,7 @@ class TileDataDialog(QDialog):
         buttons.rejected.connect(self.reject)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Ignore Return, which ends the input of a number, unless a button has the focus."""
+        """Ignore Return, which users press after typing a number: it must not start the data set."""
         if event is not None and event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             super().keyPressEvent(event)
 
@@ -78,7 +79,7 @@ class TileDataDialog(QDialog):
             "tile_data_folder_dialog",
             "Folder for the data set",
             Path(self.folder_field.text()).parent,
-            lambda folder: self.folder_field.setText(str(_unused_folder(folder / "tiles"))),
+            lambda folder: self.folder_field.setText(str(_find_unused_folder(folder / "tiles"))),
         )
 
     def _on_make(self) -> None:
@@ -100,7 +101,7 @@ class TileDataDialog(QDialog):
 class TileDataMaker(QObject):
     """Make data sets of tiles, one at a time."""
 
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
 
     def __init__(self, context: SlideContext) -> None:
         super().__init__(context)
@@ -117,7 +118,7 @@ class TileDataMaker(QObject):
         dialog.open()
 
     def create_data_set(self, out: Path, options: TileDataOptions) -> None:
-        """Make a data set, unless another one is being made."""
+        """Start making a data set, unless another one is being made."""
         if self._job is not None:
             self._context.status.show_message("The previous data set is still being made or canceled. Try again soon.")
             return
@@ -135,10 +136,10 @@ class TileDataMaker(QObject):
         link = self._context.icons.link
         classes = ", ".join(f"{name} {count}" for name, count in report.classes.items() if name)
         notes = [f"{subject}: {note}" for subject, note in (*report.faults, *report.notes)]
-        more = f" ({len(notes) - MAX_NOTES} more)" if len(notes) > MAX_NOTES else ""
+        omitted = f" ({len(notes) - MAX_NOTES} more)" if len(notes) > MAX_NOTES else ""
         counts = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
         text = f"{counts}: {classes}. {link(TRAIN_LINK, 'Train on them')}. "
-        self._context.status.show_message(text + ". ".join(notes[:MAX_NOTES]) + more)
+        self._context.status.show_message(text + ". ".join(notes[:MAX_NOTES]) + omitted)
 
     def _on_finished(self) -> None:
         self._job = None
@@ -150,7 +151,7 @@ class TileDataMaker(QObject):
             self._context.status.end("cutting", "Canceled.")
 
     def open_link(self, link: str) -> bool:
-        """Open the Train dock with the data set if the link is about it."""
+        """Open the Train dock with the data set if a link of the status line asks for it; return whether it does."""
         if link != TRAIN_LINK or self._out is None:
             return False
         from napari_melanoma.ui.viewer.docking import show_dock
@@ -161,8 +162,8 @@ class TileDataMaker(QObject):
         return True
 
 
-def _load_options(values: dict[str, object]) -> TileDataOptions:
-    """Load the stored options, or the defaults if another version stored them."""
+def _parse_options(values: dict[str, object]) -> TileDataOptions:
+    """Return the stored options; the defaults if this version cannot read them."""
     from napari_melanoma.slides.tile_sets import TileDataOptions
 
     try:
@@ -171,7 +172,7 @@ def _load_options(values: dict[str, object]) -> TileDataOptions:
         return TileDataOptions()
 
 
-def _unused_folder(folder: Path) -> Path:
+def _find_unused_folder(folder: Path) -> Path:
     """Return a folder that does not exist yet, numbered if necessary."""
     stem, number, unused = folder.name.rstrip("0123456789").rstrip("-") or "tiles", 1, folder
     while unused.exists():
@@ -186,8 +187,9 @@ def _create_tile_data(root: Path, out: Path, options: TileDataOptions, run: RunC
     from napari_melanoma.slides.region_files import find_annotated_slides
     from napari_melanoma.slides.tile_sets import make_tile_data
 
-    found = dict(find_annotated_slides(root))
-    if not found:
+    region_files = dict(find_annotated_slides(root))  # by slide
+    if not region_files:
         raise InputError(f"no annotated slide was found in {root}, or the slides were moved: draw regions first.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    return make_tile_data(list(found), sorted({path.parent.parent for path in found.values()}), out, options, run=run)
+    results = sorted({path.parent.parent for path in region_files.values()})
+    return make_tile_data(list(region_files), results, out, options, run=run)

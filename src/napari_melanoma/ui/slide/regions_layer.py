@@ -1,4 +1,4 @@
-"""Layers of the Regions section: regions as shapes, and a brush."""
+"""Layers of the Regions section: a Shapes layer of the regions, and a Labels layer to paint on."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.regions import RegionClass, Regions
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-RING_FEATURE = "ring"  # feature of a shape: index of its outline; -1 for a new one
+RING_FEATURE = "ring"  # feature of a shape: index of its outline; -1 for a new shape
 SELECT_MODES = ("select", "direct", "vertex_insert", "vertex_remove")
 LINE_MODE = "add_path"
-MOST_SHOWN_FIRST = 100  # selected regions that are drawn if there are too many for all
-SNAP_PX = 8.0  # of the screen: outlines that are closer are snapped
-FILL_OPACITY = 0.12  # of the fill
+MOST_SHOWN_FIRST = 100  # up to this number, selected regions are shown even if there are too many to show all
+SNAP_PX = 8.0  # in screen pixels: outlines that are closer to each other are snapped
+FILL_OPACITY = 0.12
 
 
 class RegionLayer(QObject):
     """Shapes layer of the regions of one slide.
 
-    ``line_drawn``: vertices (vertex, 2) in pixels of the finest level. ``selection_changed``: ids of the regions that
-    the user selected on the slide. ``left``: the active tool was changed in napari, or another layer was selected.
+    ``selection_changed``: the user selected regions on the slide. ``left``: the user changed the tool in napari, or
+    selected another layer.
     """
 
-    changed = Signal(object)
-    line_drawn = Signal(object)
-    selection_changed = Signal(object)
+    changed = Signal(object)  # ShapesState
+    line_drawn = Signal(object)  # array (vertex, 2) of (row, column) in pixels of the finest level
+    selection_changed = Signal(object)  # tuple of the ids of regions
     left = Signal()
     message = Signal(str)
 
@@ -67,23 +67,23 @@ class RegionLayer(QObject):
         self._slide: ViewerSlide | None = None
         self._outlines: tuple[RegionOutline, ...] = ()
         self._keys: Keys = {}
-        self._is_drawing = self._showing = False
+        self._is_drawing = self._is_updating = False
         self._events, self._viewer_events = Connections(), Connections()
         self._viewer_events.connect(viewer.layers.selection.events.active, self._on_active)
         self.destroyed.connect(self._viewer_events.close)
         self._regions: Regions = ()
-        self._mode = "pan_zoom"  # that a tool has set
-        self._line: list[tuple[float, float]] = []  # drawn last
+        self._mode = "pan_zoom"  # mode of the active tool
+        self._line: list[tuple[float, float]] = []  # the latest line, (row, column) in data coordinates of the layer
         self._emit_timer = DebounceTimer(self, 0)  # napari must have finished the shape
         self._emit_timer.timeout.connect(self._emit_shapes)
 
     @property
     def layer(self) -> Shapes | None:
-        """The layer; None if there is none."""
-        found: Shapes | None = None
-        if self._slide is not None:
-            found = slide_layers.find_layer(self._viewer, self._slide, "regions")
-        return found
+        """The Shapes layer of the slide; None if there is none."""
+        if self._slide is None:
+            return None
+        layer: Shapes | None = slide_layers.find_layer(self._viewer, self._slide, "regions")
+        return layer
 
     @property
     def outlines(self) -> tuple[RegionOutline, ...]:
@@ -95,7 +95,7 @@ class RegionLayer(QObject):
         """Ids of the regions whose shapes are selected."""
         layer = self.layer
         rings = [] if layer is None else layer.features[RING_FEATURE].fillna(-1).astype(int).tolist()
-        # While napari removes shapes, features and selection differ.
+        # While napari removes shapes, selected_data may contain indices of shapes that have no features any more.
         keys = [] if layer is None else [rings[index] for index in layer.selected_data if index < len(rings)]
         return tuple({self._outlines[key].ring_key[0]: None for key in keys if 0 <= key < len(self._outlines)})
 
@@ -104,52 +104,52 @@ class RegionLayer(QObject):
         self._keys = keys
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Switch to another slide; the layer of the previous one stays."""
+        """Switch to another slide; the layer of the previous slide stays."""
         self._slide, self._outlines, self._is_drawing = slide, (), False
         self._regions, self._mode = (), "pan_zoom"
 
     def show(self, regions: Regions, first: Collection[str] = ()) -> None:
-        """Replace the shown regions; those with the ids ``first`` are shown even if there are too many for all."""
+        """Replace the shown regions; if there are too many, those with the ids ``first`` take precedence."""
         slide, self._regions = self._slide, regions
         if slide is None or (not regions and self.layer is None) or not is_slide_open(self._viewer, slide):
             return
-        self._showing = True
+        self._is_updating = True
         try:
             layer = self._ensure_layer()
             self._outlines = region_outlines(regions, slide.size, first)
-            colors = {one.id: one.color or DEFAULT_COLOR for one in regions}
+            colors = {region.id: region.color or DEFAULT_COLOR for region in regions}
             layer.selected_data = set()
             layer.data = []
             if self._outlines:
-                drawn = [to_rgba(colors[one.ring_key[0]]) for one in self._outlines]
-                faint = [(*color[:3], FILL_OPACITY) for color in drawn]
-                outlines = [one.vertices - HALF for one in self._outlines]
+                edge_colors = [to_rgba(colors[outline.ring_key[0]]) for outline in self._outlines]
+                fill_colors = [(*color[:3], FILL_OPACITY) for color in edge_colors]
+                vertices = [outline.vertices - HALF for outline in self._outlines]
                 width = line_width(self._viewer, slide, "regions")
-                layer.add_polygons(outlines, edge_width=width, edge_color=drawn, face_color=faint)
+                layer.add_polygons(vertices, edge_width=width, edge_color=edge_colors, face_color=fill_colors)
             layer.features = {RING_FEATURE: list(range(len(self._outlines)))}
             layer.feature_defaults = {RING_FEATURE: -1}
         finally:
-            self._showing = False
+            self._is_updating = False
 
-    def select(self, regions: Collection[str]) -> None:
-        """Select the shapes of regions, by their ids, unless shapes are being drawn."""
+    def select(self, ids: Collection[str]) -> None:
+        """Select the shapes of the regions with these ids, unless a drawing tool is active."""
         layer = self.layer
         if layer is None or layer.mode not in (*SELECT_MODES, "pan_zoom"):
             return
         shown = {one.ring_key[0] for one in self._outlines}
-        if len(regions) <= MOST_SHOWN_FIRST and not shown.issuperset(regions):
-            self.show(self._regions, regions)
-        self._showing = True
-        layer.selected_data = {index for index, one in enumerate(self._outlines) if one.ring_key[0] in regions}
-        self._showing = False
+        if len(ids) <= MOST_SHOWN_FIRST and not shown.issuperset(ids):
+            self.show(self._regions, ids)
+        self._is_updating = True
+        layer.selected_data = {index for index, one in enumerate(self._outlines) if one.ring_key[0] in ids}
+        self._is_updating = False
 
     def set_mode(self, mode: str, region_class: RegionClass) -> None:
-        """Activate a tool."""
+        """Activate the tool of a mode of the Shapes layer; "pan_zoom" for no tool."""
         if self._slide is None or not is_slide_open(self._viewer, self._slide):
             return
         layer = self._ensure_layer()
         layer.visible = True
-        self._mode = "pan_zoom"  # events in between are not changes by the user
+        self._mode = "pan_zoom"  # so that selecting the layer here does not emit left
         self._viewer.layers.selection.active = layer
         layer.mode = mode
         self._mode = mode
@@ -159,17 +159,17 @@ class RegionLayer(QObject):
         """Draw new shapes in the color of a class."""
         layer, slide = self.layer, self._slide
         if layer is not None and slide is not None:
-            self._showing = True
-            layer.selected_data = set()  # else napari changes the selected shapes too
+            self._is_updating = True
+            layer.selected_data = set()  # otherwise napari would recolor the selected shapes
             color = to_rgba(region_class.color)
             layer.current_edge_color, layer.current_face_color = color, (*color[:3], FILL_OPACITY)
             layer.current_edge_width = line_width(self._viewer, slide, "regions")
-            self._showing = False
+            self._is_updating = False
 
     def _ensure_layer(self) -> Shapes:
-        """Return the layer, created if necessary."""
+        """Return the Shapes layer of the slide; create it if necessary."""
         slide, previous = self._slide, self.layer
-        assert slide is not None, "only slides have regions"
+        assert slide is not None, "the layer requires a slide"
         layer: Shapes = slide_layers.get_or_add_layer(self._viewer, slide, "regions", _create_layer)
         if previous is None:
             layer.features = {RING_FEATURE: []}
@@ -185,13 +185,13 @@ class RegionLayer(QObject):
         return layer
 
     def _on_highlight(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """Emit the selection that the user made; drawing tools select what they draw."""
+        """Emit the selection of a selecting tool; drawing tools select the shape that is being drawn."""
         layer = self.layer
-        if not self._showing and layer is not None and layer.mode in SELECT_MODES:
+        if not self._is_updating and layer is not None and layer.mode in SELECT_MODES:
             self.selection_changed.emit(self.selected)
 
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        """React to a change of the tool in napari's layer controls; the space bar pans with any tool."""
+        """React to another mode in napari's layer controls, except pan_zoom, which the space bar sets for a moment."""
         if self._mode != "pan_zoom" and str(event.source.mode) not in (self._mode, "pan_zoom"):
             self._mode = "pan_zoom"
             self.left.emit()
@@ -203,7 +203,7 @@ class RegionLayer(QObject):
             self.left.emit()
 
     def _track_line(self, layer: Shapes, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
-        """Record a line: napari drops its last vertices."""
+        """Record a line while it is drawn, since napari drops its last vertices."""
         if str(layer.mode) != LINE_MODE:
             return
         self._line = [layer.world_to_data(event.position)[-2:]]
@@ -214,7 +214,7 @@ class RegionLayer(QObject):
         self._line.append(layer.world_to_data(event.position)[-2:])
 
     def _emit_line(self, layer: Shapes) -> None:
-        """Emit the line that was drawn, or clicked vertex by vertex."""
+        """Emit the recorded line, or the last shape if the line was not drawn but clicked vertex by vertex."""
         import numpy as np
 
         line = np.array(self._line, np.float64)
@@ -223,7 +223,7 @@ class RegionLayer(QObject):
         self.line_drawn.emit(line + HALF)
 
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
-        if self._showing:
+        if self._is_updating:
             return
         action = get_data_action(event)
         if action == "adding":
@@ -245,7 +245,7 @@ class RegionLayer(QObject):
         self.changed.emit(ShapesState(vertices, list(layer.shape_type), keys))
 
     def _to_slide(self, data: NDArray[np.floating], key: int) -> NDArray[np.float64]:
-        """Return vertices in slide pixels; for an unchanged shape exactly those that were shown."""
+        """Return the vertices of a shape in slide pixels; for an unchanged shape, exactly those of its outline."""
         import numpy as np
 
         vertices = np.asarray(data, np.float64)[:, -2:]
@@ -257,7 +257,7 @@ class RegionLayer(QObject):
 
 
 def get_snap_distance(viewer: Viewer) -> float:
-    """Return how close outlines must be to be snapped at the current zoom, in the unit of the pixel size."""
+    """Return the distance within which outlines are snapped at the current zoom, in the unit of the pixel size."""
     return SNAP_PX / get_zoom(viewer)
 
 
@@ -267,16 +267,16 @@ def _create_layer() -> Shapes:
     return Shapes(ndim=2)
 
 
-CELLS = 1024  # along the longer side of the view: about one screen pixel each
-BRUSH_CELLS = 30
+CELLS = 1024  # of the painting, along the longer side of the view: about one per screen pixel
+BRUSH_CELLS = 30  # diameter of the brush
 
 
 @dataclass(frozen=True, eq=False)
 class Painting:
     """Painted labels, uint8 (row, column), 1 for the first of ``classes``, and their placement.
 
-    ``snap_distance``: how close outlines must be to be snapped at the zoom that was painted at, in the unit
-    of ``pixel_um``, the height and width of a pixel of the finest level.
+    ``pixel_um``: height and width of a pixel of the finest level. ``snap_distance``: outlines are snapped within this
+    distance, in the same unit; it depends on the zoom at which the user painted.
     """
 
     labels: NDArray[np.uint8]
@@ -287,12 +287,9 @@ class Painting:
 
 
 class RegionBrush(QObject):
-    """Paint classes on the view in a Labels layer.
+    """Paint classes on the view in a Labels layer."""
 
-    ``painted``: a ``Painting``.
-    """
-
-    painted = Signal(object)
+    painted = Signal(object)  # Painting
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
@@ -300,32 +297,32 @@ class RegionBrush(QObject):
         self._slide: ViewerSlide | None = None
         self._placement: MapPlacement | None = None
         self._snap_distance = 0.0
-        self._classes: list[RegionClass] = []  # that may be painted; the list in the dock may change meanwhile
+        self._classes: list[RegionClass] = []  # by label - 1; the list in the dock may change while the brush is active
 
     @property
     def layer(self) -> Labels | None:
-        """The layer; None if the brush is not active."""
-        found: Labels | None = None
-        if self._slide is not None:
-            found = slide_layers.find_layer(self._viewer, self._slide, "painting")
-        return found
+        """The Labels layer; None if the brush is not active."""
+        if self._slide is None:
+            return None
+        layer: Labels | None = slide_layers.find_layer(self._viewer, self._slide, "painting")
+        return layer
 
     def start(self, slide: ViewerSlide, classes: Sequence[RegionClass], keys: Keys) -> bool:
         """Add an empty Labels layer over the view; return False if no part of the slide is in view."""
         self._slide = slide
-        placement, shape = _visible_grid(self._viewer, slide)
+        placement, shape = _cover_view(self._viewer, slide)
         if min(shape) < 1:
             self._slide = None
             return False
 
-        def make() -> Labels:
+        def create_layer() -> Labels:
             import numpy as np
             from napari.layers import Labels
 
             return Labels(np.zeros(shape, np.uint8), opacity=0.45)
 
         self._classes = list(classes)
-        layer: Labels = slide_layers.get_or_add_layer(self._viewer, slide, "painting", make, placement)
+        layer: Labels = slide_layers.get_or_add_layer(self._viewer, slide, "painting", create_layer, placement)
         self._placement, self._snap_distance = placement, get_snap_distance(self._viewer)
         layer.colormap = self._make_colormap()
         layer.brush_size = BRUSH_CELLS
@@ -334,21 +331,21 @@ class RegionBrush(QObject):
         layer.mode = "paint"
         return True
 
-    def set_class(self, one: RegionClass) -> None:
-        """Paint with another class, which may be new."""
+    def set_class(self, region_class: RegionClass) -> None:
+        """Paint with another class, which need not be one of those passed to ``start``."""
         layer = self.layer
         if layer is None:
             return
-        if one not in self._classes:
-            self._classes.append(one)
+        if region_class not in self._classes:
+            self._classes.append(region_class)
             layer.colormap = self._make_colormap()
-        layer.selected_label = self._classes.index(one) + 1
+        layer.selected_label = self._classes.index(region_class) + 1
 
-    def replace_class(self, previous: RegionClass, now: RegionClass) -> None:
-        """Show what was painted with a class that has another name or color now."""
+    def replace_class(self, previous: RegionClass, edited: RegionClass) -> None:
+        """Apply the new name or color of a class to the pixels that were painted with it."""
         layer = self.layer
         if layer is not None and previous in self._classes:
-            self._classes[self._classes.index(previous)] = now
+            self._classes[self._classes.index(previous)] = edited
             layer.colormap = self._make_colormap()
 
     def _make_colormap(self) -> DirectLabelColormap:
@@ -361,7 +358,7 @@ class RegionBrush(QObject):
         return DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", **colors})
 
     def finish(self) -> None:
-        """Emit what was painted, and remove the layer."""
+        """Remove the layer, and emit the painting unless it is empty."""
         import numpy as np
 
         layer, placement, slide = self.layer, self._placement, self._slide
@@ -374,12 +371,12 @@ class RegionBrush(QObject):
             self.painted.emit(Painting(labels, tuple(self._classes), placement, self._snap_distance, slide.pixel_um))
 
 
-def _visible_grid(viewer: Viewer, slide: ViewerSlide) -> tuple[MapPlacement, tuple[int, int]]:
-    """Return placement and shape of a grid over the view, in whole cells of at least a pixel."""
+def _cover_view(viewer: Viewer, slide: ViewerSlide) -> tuple[MapPlacement, tuple[int, int]]:
+    """Return placement and shape (rows, columns) of a grid over the view, whose cells measure whole pixels."""
     view = get_visible_region(viewer, slide)
     top, left = max(0.0, view.top), max(0.0, view.left)
     bottom, right = min(float(slide.size[0]), view.top + view.height), min(float(slide.size[1]), view.left + view.width)
     step = max(1, round(max(bottom - top, right - left) / CELLS))
-    first = int(top // step * step), int(left // step * step)
-    shape = int(-((first[0] - bottom) // step)), int(-((first[1] - right) // step))
-    return MapPlacement(float(first[0]), float(first[1]), float(step), float(step), slide.info.pixel_size), shape
+    corner = int(top // step * step), int(left // step * step)
+    shape = int(-((corner[0] - bottom) // step)), int(-((corner[1] - right) // step))
+    return MapPlacement(float(corner[0]), float(corner[1]), float(step), float(step), slide.info.pixel_size), shape

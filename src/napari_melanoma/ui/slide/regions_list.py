@@ -1,4 +1,4 @@
-"""The list of the regions of a slide: sorting, filter, selection, and names."""
+"""The list of the regions of a slide: a table that can be sorted and filtered, and in which regions are renamed."""
 
 from __future__ import annotations
 
@@ -50,22 +50,25 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 
 @dataclass(frozen=True)
 class RegionRow:
-    """A region with what its row shows; ``date``: in ISO 8601, empty if unknown."""
+    """A region, with its measured area and the date when it was drawn.
+
+    ``area_px``: in pixels of the finest level. ``date``: year-month-day (ISO 8601) in local time, empty if unknown.
+    """
 
     region: Annotation
     area_px: float
     date: str
 
     @classmethod
-    def of(cls, region: Annotation) -> RegionRow:
-        """Measure a region."""
+    def measure(cls, region: Annotation) -> RegionRow:
+        """Measure the area of a region, and read its date."""
         drawn = region_date(region)
         day = "" if drawn is None else drawn.astimezone().date().isoformat()
         return cls(region, sum(polygon.area for polygon in region.polygons), day)
 
     @property
     def short_date(self) -> str:
-        """Day and month, or month and year of an earlier year: a full date does not fit."""
+        """Day and month in the current year, else month and year: a full date does not fit into the column."""
         if not self.date:
             return ""
         year, month, day = map(int, self.date.split("-"))
@@ -78,18 +81,18 @@ class RegionRow:
         return self.region.name, format_class(self.region.class_name), region_reader(self.region)
 
     def sort_key(self, column: int) -> tuple[bool, object]:
-        """Return the key of a column; empty cells are last."""
+        """Return the key by which a column is sorted; empty cells are last."""
         name, class_name, reader = (text.casefold() for text in self.texts)
         value = (name, class_name, self.area_px, reader, self.date)[column]
         return value == "", value
 
     def matches(self, text: str) -> bool:
-        """Return whether name, class, reader or date contain a text in lower case."""
+        """Return whether the name, class, reader or date contains ``text``, which must be in lower case."""
         return any(text in one.casefold() for one in (*self.texts, self.date))
 
 
 class RegionTableModel(QAbstractTableModel):
-    """Table model of regions, which sorts and filters by itself: thousands of regions stay quick.
+    """Table model of regions that sorts and filters its own rows, which stays fast with thousands of regions.
 
     ``renamed``: id and new name of a region.
     """
@@ -102,21 +105,23 @@ class RegionTableModel(QAbstractTableModel):
         self.lock_icon: QIcon | None = None
         self._all: list[RegionRow] = []
         self._pixel_size: PixelSize | None = None
-        self._filter, self._column, self._descending = "", -1, False
+        self._filter, self._column, self._descending = "", -1, False  # column -1: not sorted
         self._swatches: dict[Color, QPixmap] = {}
 
     def set_regions(self, regions: Regions, pixel_size: PixelSize | None) -> None:
-        """Replace the regions; rows of unchanged ones are not measured again."""
-        known = {row.region.id: row for row in self._all}
+        """Replace the regions; unchanged ones are not measured again."""
+        previous_rows = {row.region.id: row for row in self._all}
         self._pixel_size = pixel_size
         self._all = [
-            row if (row := known.get(one.id)) is not None and row.region is one else RegionRow.of(one)
-            for one in regions
+            row
+            if (row := previous_rows.get(region.id)) is not None and row.region is region
+            else RegionRow.measure(region)
+            for region in regions
         ]
         self._arrange()
 
     def set_filter(self, text: str) -> None:
-        """Show only the regions that contain a text."""
+        """Show only the regions whose name, class, reader or date contains a text."""
         self._filter = text.strip().casefold()
         self._arrange()
 
@@ -132,16 +137,16 @@ class RegionTableModel(QAbstractTableModel):
 
     @property
     def count(self) -> int:
-        """Number of regions, also of those that are not shown."""
+        """Number of regions, including those that the filter hides."""
         return len(self._all)
 
     def find_rows(self, ids: Collection[str]) -> list[int]:
-        """Return the rows of regions that are shown."""
-        chosen = set(ids)
-        return [number for number, row in enumerate(self.rows) if row.region.id in chosen] if chosen else []
+        """Return the row numbers of regions, without those that the filter hides."""
+        wanted = set(ids)
+        return [number for number, row in enumerate(self.rows) if row.region.id in wanted] if wanted else []
 
     def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
-        """Return the number of regions."""
+        """Return the number of displayed regions."""
         return 0 if parent.isValid() else len(self.rows)
 
     def columnCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
@@ -155,16 +160,16 @@ class RegionTableModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return f"{COLUMN_TIPS[index]} (click to sort; a third click restores the order)"
         if role == Qt.ItemDataRole.InitialSortOrderRole:
-            return int(index == AREA)  # the largest first, as a number of Qt's orders
+            return int(index == AREA)  # Qt.SortOrder as an integer: the largest area first
         titles = ("name", "class", "px²" if self._pixel_size is None else "mm²", "reader", "date")
         return titles[index] if role == Qt.ItemDataRole.DisplayRole else None
 
     def flags(self, index: AnyIndex) -> Qt.ItemFlag:
         """Allow names to be edited, unless the region is locked."""
-        found = super().flags(index)
+        flags = super().flags(index)
         if index.isValid() and index.column() == NAME and not is_locked(self.rows[index.row()].region):
-            found |= Qt.ItemFlag.ItemIsEditable
-        return found
+            flags |= Qt.ItemFlag.ItemIsEditable
+        return flags
 
     def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Return text, icon, alignment or tooltip of a cell."""
@@ -183,7 +188,7 @@ class RegionTableModel(QAbstractTableModel):
         return None
 
     def setData(self, index: AnyIndex, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:  # noqa: N802 - Qt's name
-        """Request another name."""
+        """Emit a request to rename the region; the row shows the new name when the regions are replaced."""
         if role != Qt.ItemDataRole.EditRole or index.column() != NAME:
             return False
         region = self.rows[index.row()].region
@@ -224,13 +229,13 @@ class RegionTableModel(QAbstractTableModel):
 
 
 class RegionTable(RowTable):
-    """Table of regions: selecting one flies to it; F2 renames, Delete removes, Ctrl+C and Ctrl+V copy and paste.
+    """Table of regions. F2 renames, Delete removes, Ctrl+C and Ctrl+V copy and paste.
 
-    ``chosen``: ids that the user selected. ``key_pressed``: name of an action.
+    ``chosen``: the user selected other rows.
     """
 
-    chosen = Signal(object)
-    key_pressed = Signal(str)
+    chosen = Signal(object)  # tuple of the ids of regions
+    key_pressed = Signal(str)  # "remove", "copy" or "paste"
 
     def __init__(self) -> None:
         self.table_model = RegionTableModel()
@@ -245,8 +250,8 @@ class RegionTable(RowTable):
             header.resizeSection(column, width)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         self.setSortingEnabled(True)
-        header.sortIndicatorChanged.connect(lambda *_: self.select(self._shown))
-        self._shown: tuple[str, ...] = ()
+        header.sortIndicatorChanged.connect(lambda *_: self.select(self._selected_ids))
+        self._selected_ids: tuple[str, ...] = ()
 
     @property
     def selected(self) -> tuple[str, ...]:
@@ -256,12 +261,12 @@ class RegionTable(RowTable):
 
     def select(self, ids: Collection[str]) -> None:
         """Select rows, and scroll to the first of them."""
-        self._silent, self._shown = True, tuple(ids)
-        chosen = QItemSelection()
+        self._silent, self._selected_ids = True, tuple(ids)
+        selection = QItemSelection()
         rows = self.table_model.find_rows(ids)
         for row in rows:
-            chosen.select(self.table_model.index(row, 0), self.table_model.index(row, DATE))
-        self.selectionModel().select(chosen, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+            selection.select(self.table_model.index(row, 0), self.table_model.index(row, DATE))
+        self.selectionModel().select(selection, QItemSelectionModel.SelectionFlag.ClearAndSelect)
         if rows:
             self.scrollTo(self.table_model.index(rows[0], NAME))
             self.selectionModel().setCurrentIndex(
@@ -275,7 +280,7 @@ class RegionTable(RowTable):
             self.scrollTo(self.table_model.index(row, NAME))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Handle the keys of the list."""
+        """Emit the action of a key."""
         action = ""
         if is_delete_key(event):
             action = "remove"
@@ -289,17 +294,17 @@ class RegionTable(RowTable):
             super().keyPressEvent(event)
 
     def _activate_selected(self) -> None:
-        self._shown = self.selected
-        self.chosen.emit(self._shown)
+        self._selected_ids = self.selected
+        self.chosen.emit(self._selected_ids)
 
 
 class RegionListView(QWidget):
     """The table with the field that filters it; hidden while there are no regions.
 
-    ``filtered``: ids of the selected regions that are still listed.
+    ``filtered``: the filter has changed, which may have deselected regions.
     """
 
-    filtered = Signal(object)
+    filtered = Signal(object)  # tuple of the ids of the regions that are still selected
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -316,7 +321,7 @@ class RegionListView(QWidget):
         self.hide()
 
     def show_regions(self, regions: Regions, pixel_size: PixelSize | None, selected: Collection[str]) -> None:
-        """Show regions in the current order."""
+        """Show regions with the current sorting and filter."""
         model = self.table.table_model
         self._update_rows(lambda: model.set_regions(regions, pixel_size), selected)
         self.table.setColumnHidden(READER, not model.has_readers)
@@ -325,11 +330,12 @@ class RegionListView(QWidget):
         self.setVisible(bool(regions))
 
     def _on_filter(self, text: str) -> None:
-        """Filter the rows; selected regions that are hidden are deselected, so that nothing unseen is changed."""
+        """Filter the rows, and deselect hidden regions, so that users do not change regions that they cannot see."""
         self._update_rows(lambda: self.table.table_model.set_filter(text), self.table.selected)
         self.filtered.emit(self.table.selected)
 
     def _update_rows(self, change: Callable[[], None], selected: Collection[str]) -> None:
+        """Change the rows of the model without changing scroll position and selection."""
         position = self.table.verticalScrollBar().value()
         change()
         self.table.verticalScrollBar().setValue(position)

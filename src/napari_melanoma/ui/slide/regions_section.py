@@ -1,4 +1,4 @@
-"""The Regions section of the Slide dock: its widgets, and the edits of the regions."""
+"""The Regions section of the Slide dock: its widgets, and the controller that edits the regions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-TOOLS = {
+TOOLS = {  # text, icon and tooltip
     "rectangle": ("rectangle", "rectangle", "Drag from corner to corner; Shift draws a square"),
     "ellipse": ("ellipse", "ellipse", "Drag from corner to corner of its box; Shift draws a circle"),
     "add_polygon": ("polygon", "polygon", "Click each corner; finish with a double click or Escape"),
@@ -58,9 +58,9 @@ TOOLS = {
     "refine": ("refine", "picker", CLICK_HINT),
     "hole": ("hole", "erase", "Draw around what is not part of the selected region, or of the one below"),
 }
-DRAWN_OPERATIONS = ("split", "hole", "refine")
+DRAWN_OPERATIONS = ("split", "hole", "refine")  # tools that change existing regions
 TOOL_ROWS = (("rectangle", "ellipse", "add_polygon"), ("add_polygon_lasso", "brush", "wand"))
-EDITS = {
+EDITS = {  # text and tooltip
     "class": ("class", "Assign the class that is selected in the list to the selected regions"),
     "remove": ("remove", "Delete the selected regions (Delete)"),
     "undo": ("↶", "Undo the last change of the regions (Ctrl+Z on the canvas)"),
@@ -75,7 +75,7 @@ IMPORTS = {"file": "From a file (GeoJSON) ...", "lesions": "The lesions detected
 class RegionControls(QWidget):
     """The widgets of the Regions section."""
 
-    import_requested = Signal(str)
+    import_requested = Signal(str)  # key of IMPORTS
 
     def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
@@ -122,10 +122,14 @@ class RegionControls(QWidget):
             button.setChecked(tool == name)
         self.settings_view.show_wand(visible=name == "wand")
 
-    def update_enabled(self, ready: bool, available: dict[str, bool]) -> None:
-        """Enable what is possible; disabled buttons say why in their tooltips."""
-        for each in (*self.tools.values(), self.import_button):
-            each.setEnabled(ready)
+    def update_enabled(self, is_loaded: bool, available: dict[str, bool]) -> None:
+        """Enable the buttons that are possible, and explain in the tooltips why others are disabled.
+
+        ``is_loaded``: the regions of the slide have been loaded. ``available``: by the keys of ``EDITS``, and "any":
+        there are regions.
+        """
+        for button in (*self.tools.values(), self.import_button):
+            button.setEnabled(is_loaded)
         reasons = {"undo": "Nothing to undo.", "redo": "Nothing to redo."}
         for name, button in self.edit_buttons.items():
             _enable(button, EDITS[name][1], "" if available.get(name, False) else reasons.get(name, NO_REGIONS))
@@ -163,7 +167,7 @@ def _create_tool_button(name: str, icons: ThemedIcons) -> QToolButton:
 
 
 NOT_IN_VIEW = "The slide is not in view: press Home to show it, then select the brush again."
-MODES = {
+MODES = {  # of the Shapes layer, for the tools that use it
     "rectangle": "add_rectangle",
     "ellipse": "add_ellipse",
     "add_polygon": "add_polygon",
@@ -177,13 +181,13 @@ MODES = {
 class SlideRegionSection(QObject):
     """Synchronize layer, widgets and file of the regions; the widgets are created when the section is first opened."""
 
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
 
     def __init__(self, context: SlideContext, section: QCollapsible) -> None:
         super().__init__(context)
         self._context, self._viewer = context, context.viewer
         self._controls: RegionControls | None = None
-        self._tool = ""
+        self._tool = ""  # key of TOOLS; empty if no tool is active
         self.data_set_maker: TileDataMaker | None = None
         self.store = RegionStore(self)
         self.selection = RegionSelection(self)
@@ -207,7 +211,7 @@ class SlideRegionSection(QObject):
         self.layer.line_drawn.connect(lambda line: self.store.apply_edit(self.operations.make_split_edit(line)))
         self.layer.selection_changed.connect(self.selection.select)
         self.brush.painted.connect(self._on_painted)
-        self.wand.found.connect(self._on_wand_found)
+        self.wand.area_found.connect(self._on_wand_found)
         self.wand.tolerance_changed.connect(lambda value: self.controls.settings_view.tolerance.setValue(value))
         self.clicks.clicked.connect(self._on_refining_click)
         for tool in (self.layer, self.wand, self.clicks):
@@ -260,18 +264,18 @@ class SlideRegionSection(QObject):
         self.store.show(None if slide is None else slide.identity)
 
     def update_scale(self) -> None:
-        """Show areas in the scale that the user has set."""
+        """Update the areas in the list after the user has set the scale of the slide."""
         self._update_controls()
 
     def open_link(self, link: str) -> bool:
-        """Open a link of the status line if it is about regions; return whether it is."""
+        """Open a link of the status line if it concerns regions; return whether it does."""
         return self.data_set_maker is not None and self.data_set_maker.open_link(link)
 
     def _on_results_found(self, location: SlideResultLocation) -> None:
         self.store.load(location.identity, location.folder)
 
     def _on_changed(self) -> None:
-        self.selection.keep_existing(self.store.regions)
+        self.selection.remove_missing(self.store.regions)
         if self.store.state is not None:
             self.layer.show(self.store.regions, self.selection.ids)
             self.layer.select(self.selection.ids)
@@ -282,10 +286,10 @@ class SlideRegionSection(QObject):
             self._update_controls()
 
     def _update_controls(self) -> None:
-        """Show the current state, if the section is open or was opened."""
+        """Show the current state, unless the section has never been opened."""
         if self._controls is None and not self._section.isExpanded():
             return
-        controls, now, regions, slide = self.controls, self.store.state, self.store.regions, self._context.slide
+        controls, state, regions, slide = self.controls, self.store.state, self.store.regions, self._context.slide
         controls.class_list.add_missing_classes(_list_classes(regions))
         controls.summary_label.setText(
             _describe_regions(regions, len({one.ring_key[0] for one in self.layer.outlines}))
@@ -293,10 +297,10 @@ class SlideRegionSection(QObject):
         pixel_size = None if slide is None else slide.info.pixel_size
         controls.region_list.show_regions(regions, pixel_size, self.selection.ids)
         controls.settings_view.set_unit("px" if pixel_size is None else "µm")
-        enabled = dict.fromkeys(("class", "remove", "any"), bool(regions))
-        enabled |= {"undo": now is not None and bool(now.history.past)}
-        enabled |= {"redo": now is not None and bool(now.history.undone)}
-        controls.update_enabled(now is not None, enabled)
+        available = dict.fromkeys(("class", "remove", "any"), bool(regions))
+        available |= {"undo": state is not None and bool(state.history.past)}
+        available |= {"redo": state is not None and bool(state.history.undone)}
+        controls.update_enabled(state is not None, available)
         self._update_operations()
 
     def _update_operations(self) -> None:
@@ -316,10 +320,10 @@ class SlideRegionSection(QObject):
             self._update_operations()
 
     def _on_chosen(self, ids: tuple[str, ...]) -> None:
-        """Select the regions of rows, also on the slide; fly to a single one. The tool stays."""
+        """Select the regions of the selected rows on the slide, and zoom to a single one; keep the active tool."""
         slide = self._context.slide
         if ids and not self._tool and slide is not None and self._viewer.layers.selection.active in slide.layers:
-            # napari highlights shapes of the active layer only
+            # napari highlights selected shapes in the active layer only
             self.layer.set_mode("pan_zoom", self.controls.class_list.current)
         self.selection.select(ids)
         if len(ids) == 1 and slide is not None:
@@ -340,18 +344,18 @@ class SlideRegionSection(QObject):
         self.controls.class_list.select_class(number)
 
     def _on_class(self) -> None:
-        """Draw with the selected class."""
+        """Draw new regions with the selected class."""
         self.layer.set_class(self.controls.class_list.current)
         self.layer.select(self.selection.ids)
         self.brush.set_class(self.controls.class_list.current)
         self.wand.set_class(self.controls.class_list.current)
 
-    def _on_class_edited(self, previous: RegionClass, now: RegionClass) -> None:
-        """Apply the new name or color of a class to its regions."""
+    def _on_class_edited(self, previous: RegionClass, edited: RegionClass) -> None:
+        """Apply the new name or color of a class to its regions and to the current painting."""
         from napari_melanoma.slides.regions import edit_class
 
-        self.store.apply_edit(lambda regions: edit_class(regions, previous.name, now))
-        self.brush.replace_class(previous, now)
+        self.store.apply_edit(lambda regions: edit_class(regions, previous.name, edited))
+        self.brush.replace_class(previous, edited)
         self._on_class()
 
     def _on_tool(self, name: str) -> None:
@@ -359,7 +363,10 @@ class SlideRegionSection(QObject):
         self._set_tool(name if self.controls.tools[name].isChecked() else "")
 
     def _set_tool(self, name: str, *, is_left: bool = False) -> None:
-        """Activate a tool; empty deactivates it. ``is_left``: the user left it in napari, whose mode stays."""
+        """Activate a tool, or only deactivate the previous one if ``name`` is empty.
+
+        ``is_left``: the user left the tool by a choice in napari, whose mode must not be changed.
+        """
         previous, self._tool = self._tool, name
         if previous == "brush":
             self.brush.finish()
@@ -394,36 +401,36 @@ class SlideRegionSection(QObject):
         view = self.controls.settings_view
         self.wand.tolerance, self.wand.reach = view.tolerance.value(), view.reach.value()
 
-    def _on_shapes(self, now: ShapesState) -> None:
-        """Apply edits of the shapes to the regions."""
+    def _on_shapes(self, shapes: ShapesState) -> None:
+        """Apply changes of the Shapes layer to the regions; with the hole tool, cut the new shape out."""
         from napari_melanoma.slides.regions import apply_shape_edits
 
         region_class, reader = self.controls.class_list.current, self.controls.reader_name
         outlines = self.layer.outlines
-        if self._tool == "hole" and now.keys and now.keys[-1] < 0:
-            self.store.apply_edit(self.operations.make_hole_edit(now.vertices[-1], now.kinds[-1]))
+        if self._tool == "hole" and shapes.keys and shapes.keys[-1] < 0:
+            self.store.apply_edit(self.operations.make_hole_edit(shapes.vertices[-1], shapes.kinds[-1]))
             return
 
-        def draw(regions: Regions) -> Regions:
-            found, drawn = apply_shape_edits(regions, outlines, now, region_class, reader)
-            return self._snap(found, {one.id for one in drawn}, *self._nearness)
+        def edit(regions: Regions) -> Regions:
+            edited, drawn = apply_shape_edits(regions, outlines, shapes, region_class, reader)
+            return self._snap(edited, {region.id for region in drawn}, *self._snap_settings)
 
-        self._add(draw)
+        self._add(edit)
 
     def _on_painted(self, painting: Painting) -> None:
-        """Add what was painted, also on a slide that is no longer in view."""
+        """Convert a painting to regions; the view may have moved since."""
         from napari_melanoma.slides.regions import regions_from_labels
 
         reader = self.controls.reader_name
         new = regions_from_labels(painting.labels, painting.placement, painting.classes, reader)
-        nearness = painting.snap_distance, painting.pixel_um
-        self._add(lambda regions: self._snap((*regions, *new), {one.id for one in new}, *nearness))
+        snap_settings = painting.snap_distance, painting.pixel_um
+        self._add(lambda regions: self._snap((*regions, *new), {region.id for region in new}, *snap_settings))
 
     def _on_wand_found(self, polygons: tuple[Polygon, ...]) -> None:
         from napari_melanoma.slides.regions import region_from_polygons
 
         new = region_from_polygons(polygons, self.controls.class_list.current, self.controls.reader_name)
-        self._add(lambda regions: self._snap((*regions, new), {new.id}, *self._nearness))
+        self._add(lambda regions: self._snap((*regions, new), {new.id}, *self._snap_settings))
 
     def _on_refining_click(self, click: OutlineClick) -> None:
         from napari_melanoma.slides.region_operations import refine_region
@@ -431,21 +438,21 @@ class SlideRegionSection(QObject):
         self.store.apply_slow_edit(partial(refine_region, ids=self.selection.ids, click=click))
 
     def _add(self, edit: Callable[[Regions], Regions]) -> None:
-        """Apply an edit that may add regions, and scroll to the last of them in the list."""
-        known = {one.id for one in self.store.regions}
+        """Apply an edit that may add regions, and scroll to the last new region in the list."""
+        previous = {one.id for one in self.store.regions}
         self.store.apply_edit(edit)
-        new = [one.id for one in self.store.regions if one.id not in known]
+        new = [one.id for one in self.store.regions if one.id not in previous]
         if new:
             self.controls.region_list.table.scroll_to(new[-1])
 
     @property
-    def _nearness(self) -> tuple[float, tuple[float, float]]:
-        """How close outlines must be to be snapped in the current view, and the pixel size in the same unit."""
+    def _snap_settings(self) -> tuple[float, tuple[float, float]]:
+        """Distance within which outlines are snapped, and pixel height and width in the same unit."""
         slide = self._context.slide
         return get_snap_distance(self._viewer), (1.0, 1.0) if slide is None else slide.pixel_um
 
     def _snap(self, regions: Regions, drawn: set[str], distance: float, pixel_um: tuple[float, float]) -> Regions:
-        """Snap drawn regions to their neighbors if the user has chosen it."""
+        """Snap the regions with the ids ``drawn`` to their neighbors if the user has enabled snapping."""
         if not drawn or not self.controls.settings_view.snap.isChecked():
             return regions
         from napari_melanoma.slides.region_operations import snap_regions
@@ -465,7 +472,7 @@ class SlideRegionSection(QObject):
         self.store.apply_edit(lambda regions: remove_regions(regions, selected))
 
     def _require_selection(self) -> tuple[str, ...]:
-        """Return the ids of the selected regions; show how to select if there are none."""
+        """Return the ids of the selected regions; if there are none, show a message that explains how to select."""
         selected = self.selection.ids
         if not selected:
             self._context.status.show_message(
@@ -474,14 +481,14 @@ class SlideRegionSection(QObject):
         return selected
 
     def _on_import(self, kind: str) -> None:
-        now, slide = self.store.state, self._context.slide
-        if now is None or slide is None:
+        state, slide = self.store.state, self._context.slide
+        if state is None or slide is None:
             return
         if kind == "lesions":
-            self.store.import_file(now.folder / OUTLINES, slide.size)
+            self.store.import_file(state.folder / OUTLINES, slide.size)
         else:
             window, title = self._context.window, "Regions of this slide"
-            choose_file(window, "region_import_dialog", title, GEOJSON_FILTERS, self._import_file, now.folder)
+            choose_file(window, "region_import_dialog", title, GEOJSON_FILTERS, self._import_file, state.folder)
 
     def _import_file(self, path: Path) -> None:
         if self._context.slide is not None:
@@ -495,7 +502,7 @@ class SlideRegionSection(QObject):
             choose_new_file(window, "region_export_dialog", title, "GeoJSON", self.store.export_file, suggested)
 
     def _on_make_data_set(self) -> None:
-        """Ask for the options, and cut tiles from the regions."""
+        """Open the dialog that makes a data set of tiles."""
         if self.data_set_maker is None:
             from napari_melanoma.ui.slide.regions_data_set import TileDataMaker
 
@@ -505,14 +512,14 @@ class SlideRegionSection(QObject):
 
 
 def _describe_regions(regions: Regions, shown: int) -> str:
-    """Describe the number of regions by class."""
+    """Return the numbers of regions by class; ``shown``: how many regions are drawn on the slide."""
     if not regions:
         return NO_REGIONS
     counts = Counter(format_class(region.class_name) or "without a class" for region in regions)
     classes = ", ".join(f"{name} {count}" for name, count in counts.most_common())
     hidden = len(regions) - shown
-    more = f" {hidden:,} are saved, and drawn when you select them." if hidden > 0 else ""
-    return f"{format_count(len(regions), 'region')}: {classes}.{more}"
+    note = f" {hidden:,} are saved, and drawn when you select them." if hidden > 0 else ""
+    return f"{format_count(len(regions), 'region')}: {classes}.{note}"
 
 
 def _find_box(polygons: tuple[Polygon, ...]) -> camera.ViewRectangle:
@@ -527,5 +534,5 @@ def _list_classes(regions: Regions) -> tuple[RegionClass, ...]:
     """List the classes of the regions."""
     from napari_melanoma.slides.regions import RegionClass
 
-    found = {one.class_name: one.color or DEFAULT_COLOR for one in regions if one.class_name}
-    return tuple(RegionClass(name, color) for name, color in found.items())
+    colors = {region.class_name: region.color or DEFAULT_COLOR for region in regions if region.class_name}
+    return tuple(RegionClass(name, color) for name, color in colors.items())

@@ -1,4 +1,4 @@
-"""Regions of the open slides: read, edited with undo, selected, saved, imported and exported."""
+"""Store of the regions of the open slides, with undo, import and export, and the selection of regions."""
 
 from __future__ import annotations
 
@@ -21,44 +21,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RegionState(DocumentState["Regions"]):
-    """The regions of one slide; ``unread``: the other features of their file, which are kept."""
+    """The regions of one slide. ``unread``: features of the file that are no regions; saving writes them back."""
 
     unread: tuple[Any, ...] = ()
 
 
 class RegionStore(EditedDocument[RegionState]):
-    """The regions of slides, with import and export."""
+    """Load, edit and save the regions of slides, and import and export them as files."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent, _load_regions, _save_regions)
 
     @property
     def regions(self) -> Regions:
-        """The current regions; none until they were read."""
-        now = self.state
-        return () if now is None else now.history.current
+        """The current regions of the slide; empty until they have been loaded."""
+        return () if self.state is None else self.state.history.current
 
     def import_file(self, path: Path, size: tuple[int, int]) -> None:
         """Add the regions of a file; ``size``: height and width of the slide in pixels of the finest level."""
-        now = self.state
-        if now is not None:
-            work = partial(_read_imported_regions, path, size, now.history.current)
-            self._submit(f"import {path}", lambda: work, partial(self._on_imported, now.identity))
+        state = self.state
+        if state is not None:
+            work = partial(_read_imported_regions, path, size, state.history.current)
+            self._submit(f"import {path}", lambda: work, partial(self._on_imported, state.identity))
 
     def export_file(self, path: Path) -> None:
-        """Export the regions to a file."""
+        """Write the regions to a GeoJSON file."""
         work = partial(_write_exported_regions, self.regions, path)
         self._submit(f"export {path}", lambda: work, self.message.emit)
 
-    def _on_imported(self, identity: str, found: StoredRegions) -> None:
+    def _on_imported(self, identity: str, imported: StoredRegions) -> None:
         if self.state is not None and self.state.identity == identity:
-            self.apply_edit(lambda regions: (*regions, *found.regions))
-            count = format_count(len(found.regions), "region")
-            self.message.emit("; ".join((f"{count} imported", *found.notes)) + ".")
+            self.apply_edit(lambda regions: (*regions, *imported.regions))
+            count = format_count(len(imported.regions), "region")
+            self.message.emit("; ".join((f"{count} imported", *imported.notes)) + ".")
 
 
 class RegionSelection(QObject):
-    """The selected regions, by their ids, which the list, the layer and the operations share."""
+    """The ids of the selected regions, shared by the list, the layer and the operations."""
 
     changed = Signal()
 
@@ -67,24 +66,24 @@ class RegionSelection(QObject):
         self.ids: tuple[str, ...] = ()
 
     def select(self, ids: Iterable[str]) -> None:
-        """Select other regions."""
-        chosen = tuple(dict.fromkeys(ids))
-        if set(chosen) != set(self.ids):
-            self.ids = chosen
+        """Replace the selection."""
+        selected = tuple(dict.fromkeys(ids))
+        if set(selected) != set(self.ids):
+            self.ids = selected
             self.changed.emit()
 
-    def keep_existing(self, regions: Regions) -> None:
+    def remove_missing(self, regions: Regions) -> None:
         """Deselect regions that no longer exist."""
         if self.ids:
-            known = {one.id for one in regions}
-            self.select(one for one in self.ids if one in known)
+            existing = {region.id for region in regions}
+            self.select(region_id for region_id in self.ids if region_id in existing)
 
 
 def _load_regions(identity: str, folder: Path) -> tuple[RegionState, StoredRegions]:
     from napari_melanoma.slides.region_files import load_regions
 
-    found = load_regions(folder)
-    return RegionState(identity, EditHistory(found.regions), folder, found.unread), replace(found, notes=())
+    stored = load_regions(folder)
+    return RegionState(identity, EditHistory(stored.regions), folder, stored.unread), replace(stored, notes=())
 
 
 def _save_regions(state: RegionState, stamp: Stamp | None) -> StoredRegions:
@@ -93,10 +92,10 @@ def _save_regions(state: RegionState, stamp: Stamp | None) -> StoredRegions:
     return save_regions(state.folder, Path(state.identity), state.history.current, stamp, state.unread)
 
 
-def _read_imported_regions(path: Path, size: tuple[int, int], known: Regions, run: RunContext) -> StoredRegions:
+def _read_imported_regions(path: Path, size: tuple[int, int], existing: Regions, run: RunContext) -> StoredRegions:
     from napari_melanoma.slides.region_files import import_regions
 
-    return import_regions(path, size, known)
+    return import_regions(path, size, existing)
 
 
 def _write_exported_regions(regions: Regions, path: Path, run: RunContext) -> str:

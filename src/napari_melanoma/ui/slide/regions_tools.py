@@ -1,4 +1,4 @@
-"""Operations on the selected regions: union, holes, growth, splitting, locking, copying; their buttons and settings."""
+"""Operations on the selected regions, such as union, growth and copying, with their buttons and settings."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ REACH_SETTING, SNAP_SETTING = "slide/region_wand_reach_um", "slide/region_snap"
 
 @dataclass(frozen=True)
 class Operation:
-    """A button: its text, what it does, and how many regions must be selected."""
+    """A button: its text, its tooltip, and how many regions must at least be selected."""
 
     text: str
     tip: str
-    selected: int = 1
+    min_selected: int = 1
 
 
 OPERATIONS = {
@@ -54,7 +54,10 @@ OPERATIONS = {
     "paste": Operation("paste", "Paste the copied regions at the center of the view, in their size (Ctrl+V)", 0),
 }
 UNLOCK = Operation("unlock", "Allow changes of the selected regions again")
-SELECT_SOME = {1: "Select regions in the list first.", 2: "Select two or more regions in the list first (Ctrl+click)."}
+SELECTION_HINTS = {  # by the number of regions that an operation requires
+    1: "Select regions in the list first.",
+    2: "Select two or more regions in the list first (Ctrl+click).",
+}
 NOTHING_COPIED = "Nothing was copied yet: select regions and press copy."
 NEEDS_SCALE = "The slide has no scale, so that distances are unknown. Set it with Scale, the ruler above."
 
@@ -106,14 +109,15 @@ class RegionSettings(QWidget):
 
 
 class RegionOperationPanel(QWidget):
-    """Buttons of the operations; disabled ones say why in their tooltips."""
+    """Buttons of the operations; the tooltip of a disabled button explains why it is disabled."""
 
-    requested = Signal(str)
+    requested = Signal(str)  # key of OPERATIONS
 
     def __init__(self, settings: DockSettings) -> None:
         super().__init__()
         self.buttons = {
-            name: tool_button(f"region_{name}", one.tip, one.tip, one.text) for name, one in OPERATIONS.items()
+            name: tool_button(f"region_{name}", operation.tip, operation.tip, operation.text)
+            for name, operation in OPERATIONS.items()
         }
         tip = "Distance by which grow and shrink move outlines"
         self.distance = named(QDoubleSpinBox(), "region_distance", "Distance to grow or shrink", tip)
@@ -132,11 +136,11 @@ class RegionOperationPanel(QWidget):
             button.clicked.connect(lambda _=False, name=name: self.requested.emit(name))
 
     def update_enabled(self, selected: int, *, all_locked: bool, can_paste: bool, has_scale: bool) -> None:
-        """Enable what is possible for the selected regions."""
+        """Enable the operations that are possible; ``selected``: number of selected regions."""
         lock = UNLOCK if all_locked else OPERATIONS["lock"]
         self.buttons["lock"].setText(lock.text)
         for name, operation in {**OPERATIONS, "lock": lock}.items():
-            blocker = SELECT_SOME[operation.selected] if selected < operation.selected else ""
+            blocker = SELECTION_HINTS[operation.min_selected] if selected < operation.min_selected else ""
             if name == "paste":
                 blocker = "" if can_paste else NOTHING_COPIED
             elif name in ("grow", "shrink") and not has_scale:
@@ -148,7 +152,7 @@ class RegionOperationPanel(QWidget):
 
 @dataclass(frozen=True)
 class CopiedRegions:
-    """Regions that were copied, in pixels of their slide."""
+    """Copied regions, in pixels of the finest level of their slide. ``identity``: of that slide."""
 
     regions: Regions
     identity: str
@@ -158,7 +162,7 @@ class CopiedRegions:
 class RegionOperations(QObject):
     """Apply operations to the selected regions, each as one undo step."""
 
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
 
     def __init__(self, context: SlideContext, store: RegionStore, selection: RegionSelection) -> None:
         super().__init__(context)
@@ -166,7 +170,7 @@ class RegionOperations(QObject):
         self.copied: CopiedRegions | None = None
 
     @property
-    def chosen(self) -> Regions:
+    def selected(self) -> Regions:
         """The selected regions."""
         ids = set(self._selection.ids)
         return tuple(one for one in self._store.regions if one.id in ids)
@@ -174,10 +178,10 @@ class RegionOperations(QObject):
     @property
     def all_locked(self) -> bool:
         """Whether all selected regions are locked."""
-        return bool(chosen := self.chosen) and all(map(is_locked, chosen))
+        return bool(selected := self.selected) and all(map(is_locked, selected))
 
     def run(self, name: str, distance_um: float, reader: str) -> None:
-        """Run the operation of a button."""
+        """Run the operation of a button on the selected regions. ``reader``: of pasted regions; empty if unknown."""
         if name == "copy":
             self._copy()
         elif name == "paste":
@@ -186,13 +190,13 @@ class RegionOperations(QObject):
             self._store.apply_edit(edit)
 
     def make_split_edit(self, line: NDArray[np.float64]) -> RegionEdit:
-        """Return the edit that splits regions along a line; ``line``: in pixels of the finest level."""
+        """Return the edit that splits regions along a line, (vertex, 2) in pixels of the finest level."""
         from napari_melanoma.slides.region_operations import split_regions
 
         return partial(split_regions, ids=self._selection.ids, line=line)
 
     def make_hole_edit(self, vertices: NDArray[np.float64], kind: str) -> RegionEdit:
-        """Return the edit that cuts a drawn shape out of regions."""
+        """Return the edit that cuts a drawn shape out of regions. ``kind``: napari's type of the shape."""
         from napari_melanoma.core.polygons import Polygon, as_ring
         from napari_melanoma.slides.region_operations import cut_hole
         from napari_melanoma.slides.regions import shape_outline
@@ -209,8 +213,8 @@ class RegionOperations(QObject):
         if slide is None or not ids:
             return None
         pixel_um, size = slide.pixel_um, slide.size
-        screen_pixel = 1 / get_zoom(self._context.viewer)
-        signed = -distance_um if name == "shrink" else distance_um
+        screen_pixel = 1 / get_zoom(self._context.viewer)  # in the unit of pixel_um
+        signed_distance = -distance_um if name == "shrink" else distance_um
         edits: dict[str, RegionEdit] = {
             "union": partial(region_operations.unite_regions, ids=ids),
             "subtract": partial(region_operations.subtract_regions, ids=ids),
@@ -219,18 +223,18 @@ class RegionOperations(QObject):
             "simplify": partial(region_operations.simplify_regions, ids=ids, tolerance=screen_pixel, pixel_um=pixel_um),
             "lock": partial(set_locked, ids=ids, locked=not self.all_locked),
         }
-        grow = partial(region_operations.grow_regions, ids=ids, distance=signed, pixel_um=pixel_um, size=size)
+        grow = partial(region_operations.grow_regions, ids=ids, distance=signed_distance, pixel_um=pixel_um, size=size)
         return edits.get(name, grow)
 
     def _copy(self) -> None:
-        slide, chosen = self._context.slide, self.chosen
-        if slide is not None and chosen:
-            self.copied = CopiedRegions(chosen, slide.identity, slide.info.pixel_size)
-            self._selection.changed.emit()  # paste is possible now
-            self._context.status.show_message(f"{format_count(len(chosen), 'region')} copied.")
+        slide, selected = self._context.slide, self.selected
+        if slide is not None and selected:
+            self.copied = CopiedRegions(selected, slide.identity, slide.info.pixel_size)
+            self._selection.changed.emit()  # enables the paste button
+            self._context.status.show_message(f"{format_count(len(selected), 'region')} copied.")
 
     def _paste(self, reader: str) -> None:
-        """Paste at the center of the view, in the size in micrometers."""
+        """Paste the copied regions at the center of the view; on another slide, in the same size in micrometers."""
         from napari_melanoma.slides.region_operations import pixel_ratio, place_copies, sign_copies
 
         slide, copied = self._context.slide, self.copied
@@ -246,6 +250,6 @@ class RegionOperations(QObject):
             return
         self._store.apply_edit(lambda regions: (*regions, *pasted))
         self._selection.select(one.id for one in pasted)
-        lost = len(copied.regions) - len(pasted)
-        note = f" {format_count(lost, 'region')} outside the slide left out." if lost else ""
+        omitted = len(copied.regions) - len(pasted)
+        note = f" {format_count(omitted, 'region')} outside the slide left out." if omitted else ""
         self._context.status.show_message(f"{format_count(len(pasted), 'region')} pasted.{note}")

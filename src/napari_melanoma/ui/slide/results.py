@@ -1,4 +1,4 @@
-"""Show and correct the results of an analysis: heatmap, tiles, prediction and lesions, with their widgets."""
+"""The results of an analysis in the Slide dock: heatmap, tiles, prediction and lesions, which users can correct."""
 
 from __future__ import annotations
 
@@ -59,14 +59,13 @@ FINAL_STATES = ("finished", "failed", "cancelled", "lost")
 
 
 class SlideResultController(QObject):
-    """Show the results in the folder of a slide as layers and rows, and handle edits of the lesions.
+    """Show the results of the displayed slide as layers and table rows, and handle edits of the lesions.
 
-    ``region_changed``: the region of the results, None for the whole slide. ``options_restored``: model and options of
-    previous results.
+    ``options_restored``: results of an earlier session are shown, which were computed with these options.
     """
 
-    region_changed = Signal(object)
-    options_restored = Signal(str, object)
+    region_changed = Signal(object)  # region of the results, as in SlideOptions; None for the whole slide
+    options_restored = Signal(str, object)  # name of the model; SlideOptions, None if they cannot be read
 
     def __init__(
         self,
@@ -79,8 +78,8 @@ class SlideResultController(QObject):
         self._context, self._viewer, self._view = context, context.viewer, view
         self._heatmap_layer, self._lesions = heatmap_layer, lesions
         self._slide: ViewerSlide | None = None
-        self.content: Mapping[str, Any] = {}
-        self._state = ""
+        self.content: Mapping[str, Any] = {}  # of result.json; empty while there is none
+        self._state = ""  # of the last run update
         self._splitting = False
         context.run_updated.connect(self._on_run_update)
         view.heatmap_controls.target_changed.connect(self._find_lesions)
@@ -102,12 +101,12 @@ class SlideResultController(QObject):
             view.edit_buttons[name].clicked.connect(slot)
         self._refinement = LesionRefinement(context, lesions, view.lesion_table, view.edit_buttons["refine"])
         self._callback = self._on_press
-        callbacks, mine = self._viewer.mouse_drag_callbacks, self._callback
-        callbacks.append(mine)
-        context.dock.destroyed.connect(partial(_remove_callback, callbacks, mine))
+        callbacks = self._viewer.mouse_drag_callbacks
+        callbacks.append(self._callback)
+        context.dock.destroyed.connect(partial(_remove_callback, callbacks, self._callback))
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide, so far without results."""
+        """Show another slide, without results until they have been read."""
         self._slide = slide
         self.content, self._state = {}, ""
         self._splitting = False
@@ -117,7 +116,7 @@ class SlideResultController(QObject):
         self._update_visible_parts()
 
     def reset(self) -> None:
-        """Remove the results that are shown, because another analysis has started or other results follow."""
+        """Remove the shown results, because an analysis has started or other results will be shown."""
         self.content, self._state = {}, ""
         if self._slide is not None:
             self._heatmap_layer.clear(self._slide.identity)
@@ -134,7 +133,7 @@ class SlideResultController(QObject):
         state = str(run.state)
         is_new = state != self._state or update.content != self.content
         previous_state, self._state = self._state, state
-        # While an analysis runs, the content is still that of the previous one.
+        # While an analysis runs, the folder still contains the result.json of the previous analysis.
         self.content = {} if run.state.active else update.content
         if update.heatmap is not None:
             self._heatmap_layer.set_heatmap(update.heatmap)
@@ -152,7 +151,7 @@ class SlideResultController(QObject):
             self._context.status.show_message(message)
         elif was_running:
             self._context.status.show_message("")
-        if self.content and not was_running:  # so that "Analyze again" uses the same model and options
+        if self.content and not was_running:  # repeating the analysis uses the same model and options
             model = str((self.content.get("model") or {}).get("name", ""))
             self.options_restored.emit(model, _read_options(update))
         options = _read_options(update)
@@ -173,22 +172,22 @@ class SlideResultController(QObject):
         if heat is not None and heat.is_probability and location is not None:
             self._lesions.find(location.folder, target, self._view.heatmap_controls.threshold)
 
-    def _on_lesions(self, found: LesionFindings | None) -> None:
-        """Show the lesions as rows."""
+    def _on_lesions(self, findings: LesionFindings | None) -> None:
+        """List the lesions, summarize them, and save them if they were corrected."""
         view = self._view
-        lesions = () if found is None else found.lesions
-        view.lesion_table.table_model.target = "" if found is None else found.target
+        lesions = () if findings is None else findings.lesions
+        view.lesion_table.table_model.target = "" if findings is None else findings.target
         view.lesion_table.show_lesions(lesions)
         self._update_visible_parts()
-        if found is not None:
+        if findings is not None:
             counts = Counter(lesion.label for lesion in lesions)
             all_classified = counts["malignant"] + counts["benign"] == len(lesions)
             malignant = f", {counts['malignant']} malignant" if all_classified else ""
             areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
             area = f", {sum(areas):.3g} mm² in total" if areas else ""
-            counted = f"{len(lesions)} found{malignant}{area}. p: probability of {format_class(found.target)}."
-            view.lesion_count_label.setText(counted if lesions else _describe_no_lesions(found))
-            if found.is_corrected and not found.saved:
+            summary = f"{len(lesions)} found{malignant}{area}. p: probability of {format_class(findings.target)}."
+            view.lesion_count_label.setText(summary if lesions else _describe_no_lesions(findings))
+            if findings.is_corrected and not findings.saved:
                 self._lesions.save()  # edits are saved at once, a changed threshold only on request
         self._update_buttons()
 
@@ -197,34 +196,34 @@ class SlideResultController(QObject):
         self._context.status.show_message(f"Saved in {icons.link(folder.as_uri(), folder.name)}.")
 
     def _update_buttons(self) -> None:
-        """Enable the edits that are possible for the selected rows."""
-        view, found = self._view, self._lesions.findings
+        """Enable the buttons that are possible, such as edits of the selected rows."""
+        view, findings = self._view, self._lesions.findings
         count = len(view.lesion_table.selected)
         enabled = {
-            "draw": found is not None,
-            "refine": found is not None,
+            "draw": findings is not None,
+            "refine": findings is not None,
             "merge": count > 1,
             "split": count == 1,
             "class": count > 0,
             "remove": count > 0,
-            "undo": found is not None and bool(found.history.past),
-            "redo": found is not None and bool(found.history.undone),
+            "undo": findings is not None and bool(findings.history.past),
+            "redo": findings is not None and bool(findings.history.undone),
         }
         for name, on in enabled.items():
             view.edit_buttons[name].setEnabled(on)
-        unsaved = found is not None and not found.saved
+        unsaved = findings is not None and not findings.saved
         view.save_button.setEnabled(unsaved)
-        blocker = "Analyze the slide first" if found is None else "All changes are saved"
-        where = "" if found is None else f" into {found.folder}"
-        view.save_button.setToolTip(f"Save the lesions{where} ({SAVE_KEY})" if unsaved else blocker)
-        view.export_button.setEnabled(found is not None or bool(self.content))
+        blocker = "Analyze the slide first" if findings is None else "All changes are saved"
+        target = "" if findings is None else f" into {findings.folder}"
+        view.save_button.setToolTip(f"Save the lesions{target} ({SAVE_KEY})" if unsaved else blocker)
+        view.export_button.setEnabled(findings is not None or bool(self.content))
 
     def _update_visible_parts(self) -> None:
-        heat, found = self._heatmap_layer.heatmap, self._lesions.findings
-        self._view.show_parts(has_heatmap=heat is not None, has_lesions=found is not None)
+        heat, findings = self._heatmap_layer.heatmap, self._lesions.findings
+        self._view.show_parts(has_heatmap=heat is not None, has_lesions=findings is not None)
 
     def _show_prediction(self) -> None:
-        """Show the prediction for the slide and its warnings."""
+        """Show the prediction for the slide, its validity and its warnings."""
         view = self._view
         text, warnings = describe_prediction(self.content), [str(one) for one in self.content.get("warnings", ())]
         validity = read_slide_validity(self.content) if self.content else None
@@ -245,7 +244,7 @@ class SlideResultController(QObject):
         self._context.status.show_message("Press the mouse button on one side of the lesion, release it on the other.")
 
     def _on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
-        """Select the row of a lesion that is clicked, or split the selected one along a drawn line."""
+        """Select the row of a clicked lesion, or split the selected lesion along the line that is dragged."""
         slide = self._slide
         if slide is None or event.button != 1:
             return
@@ -269,6 +268,7 @@ class SlideResultController(QObject):
                 self._view.lesion_table.select_lesion(index)
 
     def _split_lesion(self, line: list[tuple[float, float]]) -> None:
+        """Split the selected lesion; ``line``: (row, column) in pixels of the finest level."""
         import numpy as np
 
         self._splitting = False
@@ -277,17 +277,17 @@ class SlideResultController(QObject):
             self._lesions.edit(make_split_edit(selected[0], np.array(line)))
 
 
-def _describe_no_lesions(found: LesionFindings) -> str:
+def _describe_no_lesions(findings: LesionFindings) -> str:
     """Describe why there is no lesion: none was detected, or all were removed."""
-    count = len(found.history.current.removed or ())
+    count = len(findings.history.current.removed or ())
     removed = "1 lesion was" if count == 1 else f"{count} lesions were"
-    if found.is_corrected and count:
+    if findings.is_corrected and count:
         return f"No lesions left: {removed} removed manually."
     return f"No lesion at this threshold; {removed} removed manually." if count else "No lesion at this threshold."
 
 
 def _read_lesion_config(content: Mapping[str, Any]) -> LesionConfig:
-    """Return the thresholds of the detected lesions; the defaults if another version wrote them."""
+    """Return the configuration with which lesions were detected; the defaults if this version cannot read it."""
     from napari_melanoma.slides.lesions import LesionConfig
 
     try:
@@ -297,7 +297,7 @@ def _read_lesion_config(content: Mapping[str, Any]) -> LesionConfig:
 
 
 def _read_options(update: SlideRunUpdate) -> SlideOptions | None:
-    """Return the options of the results; None if another version wrote them."""
+    """Return the options of the analysis; None if this version cannot read them."""
     from napari_melanoma.slides.options import SlideOptions
 
     if update.report.run.options is not None:
@@ -308,14 +308,14 @@ def _read_options(update: SlideRunUpdate) -> SlideOptions | None:
         return None
 
 
-def _remove_callback(callbacks: list[Any], mine: Any) -> None:  # noqa: ANN401 - napari's list of functions
+def _remove_callback(callbacks: list[Any], callback: Any) -> None:  # noqa: ANN401 - napari's list of functions
     """Remove the callback of a dock that was closed."""
-    if mine in callbacks:
-        callbacks.remove(mine)
+    if callback in callbacks:
+        callbacks.remove(callback)
 
 
 SAVE_KEY = format_key("slide.save")
-EDITS = {
+EDITS = {  # text and tooltip
     "draw": ("draw", f"Draw a new lesion on the slide; press again to stop ({format_key('slide.draw')})"),
     "refine": ("refine", f"{CLICK_HINT} ({format_key('slide.click')})"),
     "merge": ("merge", "Merge the selected lesions into one"),
@@ -325,13 +325,13 @@ EDITS = {
     "undo": ("undo", "Undo the last change of the lesions"),
     "redo": ("redo", "Redo the last change that was undone"),
 }
-CANVAS_EDITS = ("draw", "refine")  # tools that stay active
+CANVAS_EDITS = ("draw", "refine")  # tools, which stay active until their button is pressed again
 NO_LESIONS = "No lesions yet. Analyze the slide first."
 NO_HEATMAP = "No results yet. The heatmap appears here and is refined while the analysis runs."
 
 
 class SlideResultView:
-    """Create the widgets of the results, and show or hide them."""
+    """The widgets of the results."""
 
     def __init__(self, icons: ThemedIcons, settings: DockSettings, on_export: Callable[[str], None]) -> None:
         self.heatmap_controls = SlideHeatmapControls(settings)
@@ -358,7 +358,7 @@ class SlideResultView:
         self._lesion_table_area = column(self.lesion_table)
 
     def create_sections(self, settings: DockSettings) -> tuple[QWidget, ...]:
-        """Create the parts of the dock that hold the widgets, from top to bottom."""
+        """Arrange the widgets in the sections of the dock, which are returned from top to bottom."""
         heatmap = column(self._no_heatmap_label, self._heatmap_area)
         lesions = column(
             self.warning_label,
@@ -373,7 +373,7 @@ class SlideResultView:
         )
 
     def show_parts(self, *, has_heatmap: bool, has_lesions: bool) -> None:
-        """Show the widgets for which there is something to show."""
+        """Show the widgets of the results that exist."""
         self._no_heatmap_label.setVisible(not has_heatmap)
         self._heatmap_area.setVisible(has_heatmap)
         self.lesion_table.setVisible(has_lesions)
@@ -384,14 +384,14 @@ class SlideResultView:
             self.lesion_count_label.setText(NO_LESIONS)
 
     def _set_predictions_visible(self, visible: bool) -> None:
-        """Show the predicted numbers, or hide them where they are not valid."""
+        """Show the predicted numbers; hide them if they are not valid."""
         self._lesion_table_area.setVisible(visible)
         self.lesion_count_label.setVisible(visible)
         self.tile_strip.show_values(visible)
 
 
 def describe_outcome(run: SlideRunStatus, content: Mapping[str, Any]) -> str:
-    """Describe the outcome of an analysis in a sentence: slide, number of tiles, time and model."""
+    """Describe the outcome of an analysis: slide, number of tiles, time and model, or why there is no result."""
     if str(run.state) in ("failed", "cancelled") or not content:
         return run.message
     tiles, seconds = content.get("tiles_done", 0), float(content.get("seconds") or 0.0)
@@ -405,23 +405,23 @@ def describe_prediction(content: Mapping[str, Any]) -> str:
     if not target or content.get("probability") is None:
         return ""
     if "attention" in scores:
-        shown = f"{format_class(target)} {float(content['probability']):.2f}"
-        return f"{shown}, attention over all tiles{_describe_prevalence(content)}"
+        prediction = f"{format_class(target)} {float(content['probability']):.2f}"
+        return f"{prediction}, attention over all tiles{_describe_prevalence(content)}"
     method = ((content.get("options") or {}).get("score") or {}).get("method", "mean")
-    others = [
+    other_scores = [
         f"{name.replace('_', ' ')} {values[target]:.2f}"
         for name, values in scores.items()
         if name != method and target in values
     ]
     text = f"{format_class(target)} {float(content['probability']):.2f}, {method.replace('_', ' ')} of all tiles"
-    return f"{text} ({', '.join(others)})" if others else text
+    return f"{text} ({', '.join(other_scores)})" if other_scores else text
 
 
 def _describe_prevalence(content: Mapping[str, Any]) -> str:
-    """Describe to which prevalence a prediction was adjusted, and its value before."""
+    """Describe the prevalence to which a prediction was adjusted, and the prediction without the adjustment."""
     calibration = content.get("calibration") or {}
     stated = calibration.get("stated_prevalence")
     if stated is None or calibration.get("probability") is None:
         return ""
-    without = f"{calibration.get('positive')} {calibration['probability']:.2f} without"
-    return f", at a stated prevalence of {stated:g} ({without})"
+    unadjusted = f"{calibration.get('positive')} {calibration['probability']:.2f} without"
+    return f", at a stated prevalence of {stated:g} ({unadjusted})"

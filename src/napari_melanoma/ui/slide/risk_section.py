@@ -1,4 +1,4 @@
-"""The Risk section of the Slide dock."""
+"""The Risk section of the Slide dock: its coordination, the controller of its widgets, and the export."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 ESTIMATE_FIRST = "Estimate the risk first."
-RELOAD_MS = 150  # after the last change of a depth reading
+RELOAD_MS = 150  # delay after the last change of a depth reading
 
 
 class SlideRiskSection(QObject):
     """Synchronize widgets, layers and files of the risk; the widgets are created when the section is first opened."""
 
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
 
     def __init__(self, context: SlideContext, section: QCollapsible, depth_store: DepthReadingStore) -> None:
         super().__init__(context)
@@ -46,12 +46,12 @@ class SlideRiskSection(QObject):
         self._slide: ViewerSlide | None = None
         self._folder: Path | None = None
         self._view: RiskView | None = None
-        self._last_analysis: Any = None  # end of the slide's analysis that was read last
-        self.visible_maps: dict[str, set[str]] = {}  # maps to show, by slide
+        self._last_analysis: Any = None  # "seconds" of the last finished analysis whose results were read
+        self.visible_maps: dict[str, set[str]] = {}  # methods of the maps to show, by identity of the slide
         self.store, self.request_queue = RiskResultStore(self), RiskRequestQueue(context.dock)
         self.controller, self._exporter = RiskController(self, context), RiskExporter(context, self.store)
         self._reload_timer = DebounceTimer(self, RELOAD_MS)
-        self._is_outdated = False
+        self._is_outdated = False  # a depth reading was changed after the results were read
         tasks.idle.connect(self._reload_when_idle)
         self.store.changed.connect(self.update_view)
         self.request_queue.started.connect(partial(context.status.begin, "answering"))
@@ -85,7 +85,7 @@ class SlideRiskSection(QObject):
 
     @property
     def folder(self) -> Path | None:
-        """Folder of the slide's results; None until it was found."""
+        """Folder of the slide's results; None until it has been found."""
         return self._folder
 
     @property
@@ -95,7 +95,7 @@ class SlideRiskSection(QObject):
 
     @property
     def created_view(self) -> RiskView | None:
-        """The widgets; None before they were created."""
+        """The widgets; None if the section has never been opened."""
         return self._view
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
@@ -106,19 +106,19 @@ class SlideRiskSection(QObject):
         self.store.set_slide(slide)
 
     def schedule_reload(self) -> None:
-        """Read the results again after a depth reading was written."""
+        """Read the results again after a changed depth reading has been written."""
         if self._view is not None:
             self._is_outdated = True
             tasks.set_running(self, True)
             self._reload_timer.start()
 
     def _read_results(self) -> None:
-        """Read the stored results, if the widgets were created."""
+        """Read the stored results, unless the section has never been opened."""
         if self._view is not None and self._slide is not None and self._folder is not None:
             self.store.read(self._slide.identity, self._folder)
 
     def update_view(self) -> None:
-        """Show the current inputs and results."""
+        """Update the widgets to the current inputs and results."""
         view, stored = self._view, self.store.result
         if view is None:
             return
@@ -128,7 +128,7 @@ class SlideRiskSection(QObject):
         self.update_prediction()
 
     def update_prediction(self) -> None:
-        """Show the prediction, and whether its inputs have changed since."""
+        """Show the prediction, and which of its inputs have changed."""
         view = self._view
         if view is None:
             return
@@ -138,7 +138,7 @@ class SlideRiskSection(QObject):
         self._update_explanations("" if prediction and not outdated else ESTIMATE_FIRST)
 
     def _update_explanations(self, blocker: str) -> None:
-        """Show the requested maps and the gallery, and whether they can be requested."""
+        """Show the visible maps and the gallery; ``blocker``: why neither can be requested, empty if they can."""
         from napari_melanoma.ui.slide.risk_store import show_maps
 
         view, slide, stored = self._view, self._slide, self.store.result
@@ -153,12 +153,13 @@ class SlideRiskSection(QObject):
         view.gallery.update_find_button(blocker or (RUNNING if self._is_pending("biomarkers") else ""))
 
     def _get_prediction(self) -> tuple[Mapping[str, Any], str]:
-        """Return the prediction for the slide, and which inputs have changed since."""
+        """Return the prediction for the slide, empty if there is none, and a notice about changed inputs."""
         view, stored = self._view, self.store.result
         if view is None or stored is None or not stored.prediction:
             return {}, ""
         bundle = view.model_picker.bundle
         fingerprint = "" if bundle is None else bundle.fingerprint
+        # Without a model there is no form to compare with.
         row = stored.prediction["known"] if bundle is None else view.patient_form.row
         return stored.prediction, describe_changes(stored.prediction, fingerprint, row, stored.depth)
 
@@ -173,12 +174,12 @@ class SlideRiskSection(QObject):
 
     def _on_section_toggled(self, is_open: bool) -> None:
         if is_open:
-            self.view.setVisible(True)  # created now, if necessary
+            self.view.setVisible(True)  # creates the widgets when the section is first opened
             self.update_view()
 
     def _on_request_finished(self, request: RiskRequest, message: str) -> None:
         """Read the result, even of a slide that is no longer displayed."""
-        self._context.status.end("answering", message or None)  # an error stays visible
+        self._context.status.end("answering", message or None)  # None: an error message stays visible
         identity = str(request.slide.absolute())
         if not message:
             self.visible_maps.get(identity, set()).discard(request.kind)
@@ -191,16 +192,16 @@ class SlideRiskSection(QObject):
             self.request_queue.cancel()
 
     def load(self, location: SlideResultLocation) -> None:
-        """Read the stored results."""
+        """Read the stored results from the folder that was found for the slide."""
         if self._slide is not None and self._slide.identity == location.identity:
             self._folder = location.slide_folder or location.folder
             self._read_results()
 
     def _on_run_update(self, update: SlideRunUpdate) -> None:
-        """Read the results again when the slide's analysis has finished."""
-        ended = update.content.get("seconds")
-        if update.path == self._folder and str(update.report.state) == "finished" and ended != self._last_analysis:
-            self._last_analysis = ended
+        """Read the results again when an analysis of the slide has finished."""
+        seconds = update.content.get("seconds")
+        if update.path == self._folder and str(update.report.state) == "finished" and seconds != self._last_analysis:
+            self._last_analysis = seconds
             self._read_results()
 
     def _reload_when_idle(self) -> None:
@@ -211,18 +212,17 @@ class SlideRiskSection(QObject):
 
 
 MODEL_SETTING = "slide/risk_model"
-VIEW_TILES = 3  # width of the view in tiles after going to one
+VIEW_TILES = 3  # width of the view, in tiles, when a tile is shown
 
 
 class RiskController(QObject):
-    """Handle the controls of the section."""
+    """Handle the widgets of the section."""
 
     def __init__(self, section: SlideRiskSection, context: SlideContext) -> None:
         super().__init__(section)
         self._section, self._context, self._viewer = section, context, context.viewer
 
     def connect_signals(self, view: RiskView) -> None:
-        """Connect the widgets."""
         view.model_picker.changed.connect(self._on_model)
         view.model_picker.failed.connect(self._section.failed)
         view.patient_form.edited.connect(self._on_edited)
@@ -235,22 +235,23 @@ class RiskController(QObject):
 
     def _request(self, kind: str, **arguments: Any) -> None:  # noqa: ANN401 - as JSON holds it
         """Submit a request for the displayed slide."""
-        page = self._section
-        if page.created_view is not None and page.slide is not None and page.folder is not None:
-            parameters = {"model": page.created_view.model_picker.model, **arguments}
-            page.request_queue.submit(
-                RiskRequest(kind, page.slide.info.path, slide_display_name(page.slide.info), page.folder, parameters)
+        section = self._section
+        if section.created_view is not None and section.slide is not None and section.folder is not None:
+            parameters = {"model": section.created_view.model_picker.model, **arguments}
+            info = section.slide.info
+            section.request_queue.submit(
+                RiskRequest(kind, info.path, slide_display_name(info), section.folder, parameters)
             )
-            page.update_view()
+            section.update_view()
 
     def _on_edited(self) -> None:
-        """Store what was typed; the form is not updated, because it may have the focus."""
+        """Store the edited patient data; the form is not updated, because the user may still be typing."""
         if self._section.created_view is not None:
             self._section.store.set_patient_data(self._section.created_view.patient_form.row)
             self._section.update_prediction()
 
     def _on_model(self) -> None:
-        """Update after another model was selected, or the list has changed."""
+        """Update the section after another model was selected, or the list of models has changed."""
         view = self._section.created_view
         if view is not None:
             self._context.settings.set(MODEL_SETTING, view.model_picker.model)
@@ -258,31 +259,31 @@ class RiskController(QObject):
             self._section.update_view()
 
     def _on_estimate(self) -> None:
-        page, slide = self._section, self._section.slide
-        if page.created_view is None or slide is None or page.find_blocker():
+        section, slide = self._section, self._section.slide
+        if section.created_view is None or slide is None or section.find_blocker():
             return
-        page.depth_store.flush()  # include the latest reading
+        section.depth_store.flush()  # include the latest reading
         size = slide.info.pixel_size
         mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
         self._request(
             "risk",
-            row=page.created_view.patient_form.row,
-            options={"model": page.created_view.model_picker.model, "mpp": mpp},
+            row=section.created_view.patient_form.row,
+            options={"model": section.created_view.model_picker.model, "mpp": mpp},
         )
 
     def _on_map(self, name: str, on: bool) -> None:
-        """Show a map, computed if necessary, or hide it."""
-        page, stored = self._section, self._section.store.result
-        if page.slide is None or stored is None:
+        """Show a map, which is computed if necessary, or hide it."""
+        section, stored = self._section, self._section.store.result
+        if section.slide is None or stored is None:
             return
-        visible = page.visible_maps.setdefault(page.slide.identity, set())
+        visible = section.visible_maps.setdefault(section.slide.identity, set())
         visible.add(name) if on else visible.discard(name)
         if on and name not in {one.method for one in stored.maps}:
             self._request(name, method=name)
-        page.update_view()
+        section.update_view()
 
     def _show_patch(self, index: str) -> None:
-        """Zoom to a patch that was used for the prediction."""
+        """Zoom to a patch that was used for the prediction; ``index``: its number in the prediction, as in the link."""
         slide, stored = self._section.slide, self._section.store.result
         patches = [] if stored is None or not stored.prediction else stored.prediction["patches"]
         if slide is not None and int(index) < len(patches) and patches[int(index)].get("box"):
@@ -299,14 +300,13 @@ ADDED_TO_CASE = "Added to the case: the lesion shows it; details are in risk/{}.
 
 
 class RiskExporter(ReportExporter):
-    """Write the report, and add the prediction to the open case."""
+    """Write the report on depth and risk, and add the prediction to the open case."""
 
     def __init__(self, context: SlideContext, store: RiskResultStore) -> None:
         super().__init__(context, store)
         self._store = store
 
     def connect_signals(self, view: RiskView) -> None:
-        """Connect the buttons."""
         view.case_button.clicked.connect(self._on_case)
         view.report_button.clicked.connect(self._on_report)
 
@@ -319,7 +319,6 @@ class RiskExporter(ReportExporter):
             )
 
     def _on_case(self) -> None:
-        """Add the prediction to the open case."""
         try:
             name = self._add_to_case()
         except MelanomaError as error:
@@ -328,21 +327,20 @@ class RiskExporter(ReportExporter):
             self._context.status.show_message(ADDED_TO_CASE.format(name))
 
     def _add_to_case(self) -> str:
-        """Write the prediction into the case, and return the name of its file."""
+        """Add the prediction to the open case, and return the name of the file in the case folder."""
         from napari_melanoma.case.results import save_risk
 
         stored = self._store.result
         if stored is None:
             raise InputError(NO_CASE)
         controller, image = find_open_case(self._context)
-        changed = save_risk(controller.store, controller.case, image.id, stored.prediction)
-        controller.edit(changed, "the risk of a slide")
-        written = changed.find_image(image.id).risk
-        return "" if written is None else written.path.name
+        case = save_risk(controller.store, controller.case, image.id, stored.prediction)
+        controller.edit(case, "the risk of a slide")
+        saved_risk = case.find_image(image.id).risk
+        return "" if saved_risk is None else saved_risk.path.name
 
 
 def _write_report(path: Path, folder: Path, info: SlideInfo, run: RunContext) -> Path:
-    """Write the report."""
     from napari_melanoma.reports.slide import write_slide_report
 
     return write_slide_report(path, folder, info.path, scale=info.pixel_size)

@@ -1,4 +1,4 @@
-"""Requests, results and map layers of the Risk section."""
+"""Background work of the Risk section: requests to the worker process, stored results, and map layers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,11 @@ WORKER_COMMANDS = {"risk": "predict_slide_risk", "biomarkers": "find_slide_bioma
 
 @dataclass(frozen=True, eq=False)
 class RiskRequest:
-    """A request to the worker process: ``risk``, ``attention``, ``grad_cam`` or ``biomarkers``."""
+    """A request to the worker process.
+
+    ``kind``: ``risk``, ``attention``, ``grad_cam`` or ``biomarkers``. ``folder``: of the slide's results.
+    ``arguments``: other arguments of the worker's command.
+    """
 
     kind: str
     slide: Path
@@ -55,12 +59,12 @@ class RiskRequest:
 
 
 class RiskRequestQueue(QObject):
-    """Send one request at a time to the worker, which writes the results next to the slides' other results."""
+    """Send one request at a time to the worker, which writes its results to the folder of the slide."""
 
-    started = Signal(str)
-    progressed = Signal(object)
-    finished = Signal(object, str)
-    failed = Signal(object)
+    started = Signal(str)  # a message
+    progressed = Signal(object)  # Progress
+    finished = Signal(object, str)  # RiskRequest; a message, empty after an error or when canceled
+    failed = Signal(object)  # the exception
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -69,7 +73,7 @@ class RiskRequestQueue(QObject):
         self._waiting: deque[RiskRequest] = deque()
         self._current: RiskRequest | None = None
         self._worker_request: WorkerRequest | None = None
-        self._message = ""
+        self._message = ""  # of success; empty until the current request has succeeded
 
     def is_pending(self, kind: str, folder: Path) -> bool:
         """Return whether a request is running or waiting."""
@@ -77,21 +81,21 @@ class RiskRequestQueue(QObject):
         return any(one.kind == kind and one.folder == folder for one in pending)
 
     def submit(self, request: RiskRequest) -> None:
-        """Submit a request, unless the same one is pending."""
+        """Submit a request, unless one of this kind is pending for the folder."""
         if not self.is_pending(request.kind, request.folder):
             self._waiting.append(request)
-            self._next()
+            self._send_next()
 
     def cancel(self) -> None:
-        """Cancel all requests; the worker is stopped if one is running."""
+        """Cancel all requests, including the running one, whose worker is stopped."""
         waiting, running = tuple(self._waiting), self._worker_request
         self._waiting.clear()
-        for one in waiting:
-            self.finished.emit(one, "")
+        for request in waiting:
+            self.finished.emit(request, "")
         if running is not None:
             running.cancel()
 
-    def _next(self) -> None:
+    def _send_next(self) -> None:
         if self._current is not None or not self._waiting:
             return
         request = self._current = self._waiting.popleft()
@@ -122,22 +126,22 @@ class RiskRequestQueue(QObject):
         tasks.set_running(self, False)
         if request is not None:
             self.finished.emit(request, self._message)
-        self._next()
+        self._send_next()
 
 
-RiskReadResult = tuple[str, Path, "StoredRisk"]
+RiskReadResult = tuple[str, Path, "StoredRisk"]  # identity of the slide, folder, results
 
 
 class RiskResultStore(QObject):
-    """Read the stored results of slides, and hold the patient data of each."""
+    """The stored risk results and the patient data of slides."""
 
     changed = Signal()
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._slide: ViewerSlide | None = None
-        self._results: dict[str, tuple[Path, StoredRisk]] = {}
+        self._results: dict[str, tuple[Path, StoredRisk]] = {}  # folder and results by slide
         self._patient_data = PatientRows()
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
@@ -146,29 +150,29 @@ class RiskResultStore(QObject):
 
     @property
     def result(self) -> StoredRisk | None:
-        """Stored results of the displayed slide; None until they were read."""
-        found = None if self._slide is None else self._results.get(self._slide.identity)
-        return None if found is None else found[1]
+        """Stored results of the displayed slide; None until they have been read."""
+        entry = None if self._slide is None else self._results.get(self._slide.identity)
+        return None if entry is None else entry[1]
 
     @property
     def folder(self) -> Path | None:
-        """Folder of these results; None until they were read."""
-        found = None if self._slide is None else self._results.get(self._slide.identity)
-        return None if found is None else found[0]
+        """Folder of the results of the displayed slide; None until they have been read."""
+        entry = None if self._slide is None else self._results.get(self._slide.identity)
+        return None if entry is None else entry[0]
 
     @property
     def patient_data(self) -> Row:
-        """Patient data of the slide."""
+        """Patient data of the displayed slide, by field."""
         return {} if self._slide is None else self._patient_data.row(self._slide.identity, self._slide.layers[0])
 
     @property
     def case_name(self) -> str:
-        """Name of the slide's case; empty if it is in none."""
+        """Name of the case that contains the slide; empty if the open case does not contain it."""
         return "" if self._slide is None else self._patient_data.case(self._slide.identity)
 
     @property
     def is_edited(self) -> bool:
-        """Whether the patient data were edited here."""
+        """Whether the patient data were edited in the dock."""
         return self._slide is not None and self._patient_data.has_edits(self._slide.layers[0])
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
@@ -186,24 +190,24 @@ class RiskResultStore(QObject):
             self._patient_data.set_row(self._slide.identity, self._slide.layers[0], patient_data)
 
     def restore_case_data(self) -> None:
-        """Restore the patient data of the case."""
+        """Discard the edits of the patient data, so that those of the case are used."""
         if self._slide is not None:
             self._patient_data.remove(self._slide.identity, self._slide.layers[0])
             self.changed.emit()
 
-    def _on_read(self, found: RiskReadResult) -> None:
-        identity, folder, stored = found
+    def _on_read(self, result: RiskReadResult) -> None:
+        identity, folder, stored = result
         self._results[identity] = folder, stored
         if self._slide is None or self._slide.identity != identity:
             return
-        known = stored.prediction.get("known") or {}
-        if known and not self.case_name and not self.is_edited:  # as used for the prediction
-            row = {str(name): str(cell) for name, cell in known.items() if name not in DEPTH_SECTION_FIELDS}
+        predicted_from = stored.prediction.get("known") or {}
+        if predicted_from and not self.case_name and not self.is_edited:  # show the data that the prediction used
+            row = {str(name): str(cell) for name, cell in predicted_from.items() if name not in DEPTH_SECTION_FIELDS}
             self._patient_data.set_row(identity, self._slide.layers[0], row)
         self.changed.emit()
 
     def _on_cases(self) -> None:
-        """Use the patient data of the open case."""
+        """Use the patient data of the open case, if it contains the slide."""
         if self._slide is not None:
             case, row = case_rows().find(self._slide.info.path)
             self._patient_data.set_case(self._slide.identity, case, row)
@@ -211,7 +215,6 @@ class RiskResultStore(QObject):
 
 
 def _read_result(identity: str, folder: Path, run: RunContext) -> RiskReadResult:
-    """Read the stored results of a slide."""
     from napari_melanoma.risk.slide_files import read_risk
 
     return identity, folder, read_risk(folder)
@@ -223,29 +226,30 @@ OPACITY = 0.6
 
 
 def show_maps(viewer: Viewer, slide: ViewerSlide, maps: Mapping[str, RiskMap], visible: Mapping[str, bool]) -> None:
-    """Show the available maps that are checked, and hide the others."""
+    """Show the available maps that are to be visible, and hide the others; both arguments are keyed by method."""
     for name, role in ROLES.items():
-        found, layer = maps.get(name), slide_layers.find_layer(viewer, slide, role)
-        if found is None or not visible.get(name, False):
+        risk_map, layer = maps.get(name), slide_layers.find_layer(viewer, slide, role)
+        if risk_map is None or not visible.get(name, False):
             if layer is not None:
                 layer.visible = False
             continue
-        known, layer = layer is not None, _ensure_map_layer(viewer, slide, found)
-        if layer.data is not found.values:
-            layer.data = found.values
-        if not known:  # later changes of the appearance stay
+        is_new, layer = layer is None, _ensure_map_layer(viewer, slide, risk_map)
+        if layer.data is not risk_map.values:
+            layer.data = risk_map.values
+        if is_new:  # do not discard the appearance that the user chose for an existing layer
             layer.opacity = OPACITY
             layer.colormap = make_transparent_colormap(COLORMAPS[name])
         layer.visible = slide.is_shown
 
 
 def _ensure_map_layer(viewer: Viewer, slide: ViewerSlide, risk_map: RiskMap) -> Image:
-    """Return the layer of a map, created if necessary; NaN, outside the patches, is transparent."""
+    """Return the layer of a map; create it if necessary."""
 
-    def make() -> Image:
+    def create_layer() -> Image:
         from napari.layers import Image
 
         return Image(risk_map.values, contrast_limits=(0.0, 1.0))
 
-    made: Image = slide_layers.get_or_add_layer(viewer, slide, ROLES[risk_map.method], make, risk_map.placement)
-    return made
+    role, placement = ROLES[risk_map.method], risk_map.placement
+    layer: Image = slide_layers.get_or_add_layer(viewer, slide, role, create_layer, placement)
+    return layer

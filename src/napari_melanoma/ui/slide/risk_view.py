@@ -1,4 +1,4 @@
-"""The widgets and texts of the Risk section, with the selection of its model."""
+"""The widgets and texts of the Risk section, including the selection of the model."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
-PARTS = {"image": "Slide", "depth": "Depth", "patient": "Patient"}
+INPUTS = {"image": "Slide", "depth": "Depth", "patient": "Patient"}
 METHODS = {"breslow": "Breslow alone", "clark": "Clark alone", "image": "Image alone"}
-SHOWN_CHANGE = 0.005  # half of the last displayed digit
+MIN_SHARE = 0.005  # half of the last displayed digit; smaller contributions are shown as 0
 
 
 def make_risk_bars(prediction: Mapping[str, Any]) -> list[Bar]:
-    """Return the bar of the probability, with its interval as a whisker."""
+    """Return the bar of the probability, with its interval as a whisker. ``prediction``: as in risk.json."""
     value, ends = float(prediction["probability"]), prediction.get("interval")
     interval = "" if not ends else f" ({ends[0]:.2f} to {ends[1]:.2f})"
     tip = f"{str(prediction.get('positive', 'metastasis')).capitalize()}: probability {value:.3f}{interval}"
@@ -46,7 +46,7 @@ def make_risk_bars(prediction: Mapping[str, Any]) -> list[Bar]:
 
 
 def make_share_bars(prediction: Mapping[str, Any]) -> tuple[list[Bar], float]:
-    """Return a bar for the contribution of each input, and the limit of the symmetric scale."""
+    """Return a bar for the contribution of each input, and the end of the scale, which is symmetric around 0."""
     shares = prediction.get("shares") or {}
     rows = [
         Bar(
@@ -55,7 +55,7 @@ def make_share_bars(prediction: Mapping[str, Any]) -> tuple[list[Bar], float]:
             float(shares[name]),
             tip=f"{title}: {shares[name]:+.3f} of the probability",
         )
-        for name, title in PARTS.items()
+        for name, title in INPUTS.items()
         if name in shares
     ]
     return rows, max((abs(float(share)) for share in shares.values()), default=0.0) * 1.1 + MIN_CHANGE_SCALE
@@ -64,11 +64,11 @@ def make_share_bars(prediction: Mapping[str, Any]) -> tuple[list[Bar], float]:
 def make_method_bars(prediction: Mapping[str, Any]) -> list[Bar]:
     """Return a row for each other method, without a bar if it has no prediction."""
     rows = []
-    for name, one in prediction["beside"].items():
-        value, title = one.get("probability"), str(one.get("title", ""))
+    for name, method in prediction["beside"].items():
+        value, title = method.get("probability"), str(method.get("title", ""))
         if value is None:
             rows.append(
-                Bar(METHODS.get(name, title), "not available", faint=True, tip=f"{title}: {one.get('why', '')}")
+                Bar(METHODS.get(name, title), "not available", faint=True, tip=f"{title}: {method.get('why', '')}")
             )
         else:
             rows.append(Bar(METHODS.get(name, title), f"{value:.2f}", float(value), tip=f"{title}: {value:.3f}"))
@@ -77,10 +77,10 @@ def make_method_bars(prediction: Mapping[str, Any]) -> list[Bar]:
 
 def _format_share(share: float) -> str:
     """Format a contribution to the probability, such as ``+0.12``."""
-    return "0" if abs(share) < SHOWN_CHANGE else f"{share:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return "0" if abs(share) < MIN_SHARE else f"{share:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-FEATURES_SHOWN_FIRST = 5  # the others on request
+FEATURES_SHOWN_FIRST = 5  # users can expand the list to all features
 FIND = "Find the most predictive features, and the regions of this slide with the highest activation of each"
 NO_ACTIVATION = ". No activation on this slide."
 TOO_FEW_CASES = "The model stores too few training cases to rank its features."
@@ -100,10 +100,10 @@ class FeatureStrip(TileStrip):
 
 
 class RiskFeatureGallery(QWidget):
-    """A row of thumbnails for each feature, created when it is shown."""
+    """A row of thumbnails for each feature; rows are created when they are first shown."""
 
     features_requested = Signal()
-    tile_clicked = Signal(object)
+    tile_clicked = Signal(object)  # SuspiciousTile
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,12 +122,12 @@ class RiskFeatureGallery(QWidget):
         self.show_features(None, {})
 
     def update_find_button(self, blocker: str) -> None:
-        """Enable the button, or show why it is disabled."""
+        """Enable the button, or show in its tooltip why it is disabled."""
         self.find_button.setEnabled(not blocker and not self._content)
         self.find_button.setToolTip(blocker or FIND)
 
     def show_features(self, slide: ViewerSlide | None, content: Mapping[str, Any]) -> None:
-        """Show the features of a slide."""
+        """Show the stored features of a slide; ``content`` is empty if they have not been computed."""
         self._slide, self._content = slide, content
         self._update_rows()
 
@@ -143,7 +143,7 @@ class RiskFeatureGallery(QWidget):
             if is_shown:
                 boxes: list[Any] = shown[index].get("places") or []
                 label.setText(f"{shown[index].get('title', '')}{'' if boxes else NO_ACTIVATION}")
-                strip.show_tiles(self._slide, tuple([_make_tile(one, boxes[0]["value"]) for one in boxes]))
+                strip.show_tiles(self._slide, tuple([_make_tile(box, boxes[0]["value"]) for box in boxes]))
         note = str(self._content.get("note", "")) if features else TOO_FEW_CASES
         self.note_label.setText(note if self._content else "")
         self.note_label.setVisible(bool(self._content))
@@ -163,7 +163,7 @@ class RiskFeatureGallery(QWidget):
 
 
 def _make_tile(box: Mapping[str, Any], maximum: float) -> SuspiciousTile:
-    """Return a tile whose value is relative to the highest activation."""
+    """Return the tile of a stored box; its value is relative to the highest activation."""
     top, left, height, width = (float(side) for side in box["box"])
     return SuspiciousTile(float(box["value"]) / float(maximum), top + height / 2, left + width / 2, height, width)
 
@@ -171,7 +171,7 @@ def _make_tile(box: Mapping[str, Any], maximum: float) -> SuspiciousTile:
 ESTIMATE = "Predict the risk from the deepest regions, the thickness and the patient data, in the background"
 TO_CASE = "Add this prediction to the case that is open in the Case dock"
 REPORT = "Save a report on depth and risk, with the computed maps"
-MAPS = {
+MAPS = {  # text and tooltip, by method
     "attention": ("attention", "Attention of the network, whatever it predicts; the maximum is 1"),
     "grad_cam": ("Grad-CAM", "Evidence for metastasis within each patch; the maximum of each patch is 1"),
 }
@@ -180,7 +180,7 @@ MAPS = {
 class RiskView(QWidget):
     """The widgets of the Risk section."""
 
-    map_toggled = Signal(str, bool)
+    map_toggled = Signal(str, bool)  # method of the map, whether to show it
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -214,7 +214,7 @@ class RiskView(QWidget):
             box.clicked.connect(lambda on=False, name=name: self.map_toggled.emit(name, on))
 
     def show_model(self, bundle: BundleInfo | None) -> None:
-        """Show the inputs and the limits of the selected model."""
+        """Show the patient data that the selected model uses, and warn if it was trained on synthetic patients."""
         self.no_model_label.setText("" if bundle is not None else NONE_INSTALLED)
         self.no_model_label.setVisible(bundle is None)
         self.phantom_notice.set_text(
@@ -225,7 +225,7 @@ class RiskView(QWidget):
             self.patient_form.set_encoding(exclude_fields(bundle.config.tabular, DEPTH_SECTION_FIELDS))
 
     def update_estimate_button(self, blocker: str, error: str) -> None:
-        """Enable the button, or show why the risk cannot be estimated."""
+        """Enable the button, or show why the risk cannot be estimated; ``error``: of stored files, empty if none."""
         self.estimate_button.setEnabled(not blocker)
         self.estimate_button.setToolTip(blocker or ESTIMATE)
         text = error or ("" if blocker in (RUNNING, NO_MODEL) else blocker)
@@ -233,7 +233,7 @@ class RiskView(QWidget):
         self.blocker_label.setVisible(bool(text))
 
     def show_prediction(self, prediction: Mapping[str, Any], outdated: str) -> None:
-        """Show a prediction; ``outdated``: which inputs have changed since."""
+        """Show a prediction, empty for none; ``outdated``: notice about changed inputs, empty if none have changed."""
         self._result_area.setVisible(bool(prediction))
         self.outdated_notice.set_text(outdated if prediction else "")
         if not prediction:
@@ -259,7 +259,7 @@ class RiskView(QWidget):
         self.caution_notice.set_text(list_cautions(prediction))
 
     def show_explanations(self, blocker: str, visible: Mapping[str, bool]) -> None:
-        """Show which maps are visible, and whether one can be requested."""
+        """Check the visible maps; ``blocker``: why other maps cannot be requested, empty if they can."""
         for name, box in self.map_checks.items():
             box.setChecked(visible.get(name, False))
             box.setEnabled(not blocker or visible.get(name, False))
@@ -292,7 +292,7 @@ class RiskView(QWidget):
 
 
 def _create_line_label(name: str, accessible_name: str, *, quiet: bool = False) -> WrappedLabel:
-    """Create a label that wraps."""
+    """Create a label whose text wraps."""
     label = named(WrappedLabel(), name, accessible_name)
     label.setProperty("quiet", quiet)
     label.setToolTip("")
@@ -306,14 +306,14 @@ def _create_title_label(text: str) -> WrappedLabel:
     return label
 
 
-# Set in the Depth section
+# Fields of the patient data that are set in the Depth section, not in the form
 DEPTH_SECTION_FIELDS = ("depth_mm", "clark", "ulceration", "mitoses_per_mm2")
 NONE_INSTALLED = (
     "No model that predicts metastasis is installed, and this program contains none for real patients, because there "
     "are no public slides for training. Train one in the Train dock with the recipe <i>risk-small</i>, on your own "
     "patches or, to try it out, on a phantom cohort; or choose the folder of a bundle above."
 )
-NO_PLACE = "The melanoma is not located yet: analyze the slide, or measure the thickness in the Depth section."
+NOT_LOCATED = "The melanoma is not located yet: analyze the slide, or measure the thickness in the Depth section."
 NO_SCALE = "Patches have a size in millimeters: set the scale first, with the ruler next to the slide's name."
 NOT_BRIGHTFIELD = "The models were trained on brightfield stains."
 NO_MODEL = "Select a model that predicts metastasis."
@@ -334,12 +334,12 @@ def find_risk_blocker(info: SlideInfo | None, model: str, result: StoredRisk | N
     if not model:
         return NO_MODEL
     if not result.n_patches:
-        return NO_PLACE
+        return NOT_LOCATED
     return RUNNING if running else ""
 
 
 def describe_depth(depth: RiskDepth) -> str:
-    """Describe which thickness the next estimate will use."""
+    """Describe the thickness that the next estimate will use."""
     if depth.mm is None:
         return "Depth: not measured (see the Depth section). The network uses its own prediction from the slide."
     description = depth.description
@@ -360,7 +360,7 @@ def explain_missing_methods(prediction: Mapping[str, Any]) -> str:
 
 
 def describe_patches(prediction: Mapping[str, Any], link: Callable[[str, str], str]) -> str:
-    """Describe the patches that were used for the prediction."""
+    """Describe the patches that were used for the prediction. ``link``: returns a link from its target and its text."""
     patches, side = prediction["patches"], prediction["options"].get("patch_mm", 3.0)
     depths = [one["depth_mm"] for one in patches if one.get("depth_mm") is not None]
     links = [
@@ -371,7 +371,7 @@ def describe_patches(prediction: Mapping[str, Any], link: Callable[[str, str], s
 
 
 def list_cautions(prediction: Mapping[str, Any]) -> str:
-    """List the warnings about a prediction, a line each."""
+    """List the warnings about a prediction, one per line."""
     missing = [field_title(str(name)).lower() for name in prediction.get("missing") or ()]
     lines = [f"Unknown: {', '.join(missing)}."] if missing else []
     warnings = [str(one) for one in prediction.get("warnings") or ()]
@@ -380,15 +380,18 @@ def list_cautions(prediction: Mapping[str, Any]) -> str:
 
 
 def describe_changes(prediction: Mapping[str, Any], fingerprint: str, row: Mapping[str, str], depth: RiskDepth) -> str:
-    """Describe which inputs have changed since a prediction; empty if none have."""
+    """Describe which inputs differ from those of a prediction; empty if none do.
+
+    ``fingerprint``: of the selected model, empty if none is selected. ``row``: the current patient data.
+    """
     changes = []
     if fingerprint and fingerprint != prediction["model"]["fingerprint"]:
         changes.append("the model has changed")
-    known = {name: cell for name, cell in prediction["known"].items() if name not in DEPTH_SECTION_FIELDS}
-    if {name: cell for name, cell in row.items() if cell} != known:
+    used_row = {name: cell for name, cell in prediction["known"].items() if name not in DEPTH_SECTION_FIELDS}
+    if {name: cell for name, cell in row.items() if cell} != used_row:
         changes.append("the patient data have changed")
-    used = prediction["depth"]
-    used_mm = None if used.get("source") == "predicted" else used.get("mm")
+    used_depth = prediction["depth"]
+    used_mm = None if used_depth.get("source") == "predicted" else used_depth.get("mm")
     if used_mm != depth.mm:
         changes.append("the depth has changed")
     return OUTDATED.format(" and ".join(changes)) if changes else ""
@@ -398,7 +401,7 @@ POSITIVE = "metastasis"
 
 
 class RiskModelPicker(ExtensibleModelPicker):
-    """Combo box of installed models that predict metastasis, with a last entry for any other one."""
+    """Combo box of the installed models that predict metastasis; the last entry opens a bundle from a folder."""
 
     object_names = ("risk_model", "risk_model_card")
     accessible_names = ("Risk model", "Card of the risk model")
@@ -407,7 +410,7 @@ class RiskModelPicker(ExtensibleModelPicker):
     other_texts = ("a folder ...", "none installed: choose a folder")
 
     def list_installed(self) -> Sequence[BundleInfo]:
-        """List the models, the user's own first: those of this program are for demonstration."""
+        """List the installed models, those of the user first: the models of this program are for demonstration."""
         from napari_melanoma.models.registry import SHIPPED_FOLDER
 
         return sorted(super().list_installed(), key=lambda bundle: bundle.path.parent == SHIPPED_FOLDER)
@@ -419,12 +422,12 @@ class RiskModelPicker(ExtensibleModelPicker):
 
     def display_name(self, name: str) -> str | None:
         """Return the name of a model in the list; None if it does not predict metastasis."""
-        found = self.find_accepted(name)
-        return None if found is None else found.name
+        bundle = self.find_accepted(name)
+        return None if bundle is None else bundle.name
 
     @property
     def bundle(self) -> BundleInfo | None:
-        """The selected model; None if there is none, or it was removed."""
+        """The selected model; None if none is selected, or it has been removed."""
         return self.find_accepted(self.model) if self.model else None
 
     def refresh(self) -> None:
@@ -435,21 +438,21 @@ class RiskModelPicker(ExtensibleModelPicker):
             self._last_model = self.model
 
     def _on_models(self, name: str) -> None:
-        """List the installed models, and select a risk model that was activated."""
+        """Update the list after a model was installed or activated, and select an activated risk model."""
         self.refresh()
         if name and self.can_use(name):
             self.model = name
         self.changed.emit()
 
     def open_other_dialog(self) -> None:
-        """Ask for the folder of a bundle."""
+        """Open a dialog to choose the folder of a bundle."""
         dialog = choose_folder(
             self, "risk_bundle_dialog", "Folder of a bundle that predicts metastasis", None, self._on_folder
         )
         dialog.rejected.connect(self._restore_selection)
 
     def _on_folder(self, folder: Path) -> None:
-        """Use a bundle from a folder, if it predicts metastasis."""
+        """Select the bundle in a folder, if it predicts metastasis."""
         from napari_melanoma.risk.predictor import find_risk_model
 
         name = str(folder)
@@ -468,7 +471,7 @@ class RiskModelPicker(ExtensibleModelPicker):
 
 
 def exclude_fields(encoding: TabularEncoding | None, excluded: tuple[str, ...]) -> TabularEncoding | None:
-    """Remove the fields of the clinical metadata that are set elsewhere in the dock."""
+    """Return an encoding of clinical metadata without some of its fields."""
     if encoding is None:
         return None
     numbers = tuple(column for column in encoding.numbers if column.name not in excluded)

@@ -1,4 +1,4 @@
-"""The table that the lists of lesions and of regions have in common: a row is a place on the slide."""
+"""Base class of the tables of lesions and of regions, whose rows are positions on the slide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ ROW_PX, VISIBLE_ROWS = 22, 7
 
 
 class RowTable(QTableView):
-    """A table in which whole rows are selected, several with Ctrl or Shift; sorted by a click on a title."""
+    """Table whose rows are selected as a whole; a click on a column title sorts it, the third click restores the order.
+
+    Subclasses implement ``_activate_selected``.
+    """
 
     def __init__(self, model: QAbstractTableModel) -> None:
         super().__init__()
@@ -26,11 +29,11 @@ class RowTable(QTableView):
         header = self.horizontalHeader()
         header.setSortIndicatorClearable(True)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        self._silent = False  # while the program selects rows
+        self._silent = False  # True while rows are selected by code, which must not activate them
         self.selectionModel().selectionChanged.connect(self._on_selection)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Activate a row again when it is clicked that is selected already."""
+        """Activate the selected rows again if the click does not change the selection."""
         before = self.selectionModel().selectedRows()
         super().mousePressEvent(event)
         is_left = event.button() == Qt.MouseButton.LeftButton
@@ -42,5 +45,5 @@ class RowTable(QTableView):
             self._activate_selected()
 
     def _activate_selected(self) -> None:
-        """Show what the user has selected."""
+        """Show the rows that the user has selected."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Find, start and control the analyses of slides, in background threads."""
+"""Find the results of slides, save their notes, and start and control their analyses, in background threads."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 ROOT_SETTING, VIEW_FOLDER, DEPTH_FOLDER = "slide/folder", "view", "depth"
-PRIVATE_NOTES = "slide-notes"  # copies of notes that cannot be written next to the results
-# Where running analyses are searched below the root folder
+PRIVATE_NOTES = "slide-notes"  # folder for notes that cannot be written next to the results
+# Patterns, relative to the root folder, of the folders in which an analysis may be running
 RUN_FOLDER_PATTERNS = (
     "*",
     "*/*",
-    *(f"{at}/{within}/*" for within in (VIEW_FOLDER, DEPTH_FOLDER) for at in ("*", "*/*")),
+    *(f"{slide}/{inner}/*" for inner in (VIEW_FOLDER, DEPTH_FOLDER) for slide in ("*", "*/*")),
 )
 
 
@@ -39,26 +39,30 @@ class SlideResultLocation:
     """Folders of the results of a slide, with its notes and corrected tissue, and whether it was analyzed."""
 
     identity: str
-    out: Path
+    out: Path  # output folder that contains ``folder``
     folder: Path
     notes: SlideNotes
-    notes_file: NotesFile = field(compare=False)  # from which ``notes`` were read
+    notes_file: NotesFile = field(compare=False)  # file of ``notes``
     is_analyzed: bool
-    view_folder: Path  # results of the view, within the slide's own folder
+    view_folder: Path  # results of an analysis of the view only; in the slide's own folder
     is_view_analyzed: bool = False
-    tissue: NDArray[np.bool_] | None = field(default=None, compare=False)  # (row, column) of the whole slide
+    tissue: NDArray[np.bool_] | None = field(default=None, compare=False)  # corrected; (row, column) of the whole slide
     tissue_error: str = ""  # why the corrected tissue cannot be read
-    slide_folder: Path | None = None  # the slide's own folder, even if ``folder`` is that of the view
+    slide_folder: Path | None = None  # the slide's own folder, also while ``folder`` is ``view_folder``
 
     @property
     def view_out(self) -> Path:
-        """Output folder of the view, as ``launch_slide`` takes it."""
+        """Output folder that contains ``view_folder``."""
         return self.view_folder.parent
 
 
 @dataclass(frozen=True)
 class SlideAnalysisRequest:
-    """A requested analysis: slide, folders, options, corrected tissue, and what happens to previous results."""
+    """A requested analysis.
+
+    ``tissue``: corrected, bool (row, column) of the whole slide. ``force``: replace previous results that were computed
+    with other options. ``reset_lesions``: back up corrected lesions, so that the detected ones are used.
+    """
 
     info: SlideInfo
     location: SlideResultLocation
@@ -71,29 +75,30 @@ class SlideAnalysisRequest:
 class SlideRunManager(QObject):
     """Find the results of slides, and start and control the processes that compute them."""
 
-    results_found = Signal(object)
-    started = Signal(object)
-    options_differ = Signal(object, str)
-    running_slides_found = Signal(object)
+    results_found = Signal(object)  # SlideResultLocation
+    started = Signal(object)  # Path of the results
+    options_differ = Signal(object, str)  # SlideAnalysisRequest, the difference from previous results
+    running_slides_found = Signal(object)  # list of pairs: Path of the slide, Path of its results
     message = Signal(str)
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
     changed = Signal()
 
     def __init__(self, parent: QObject, settings: DockSettings) -> None:
         super().__init__(parent)
         self._settings = settings
         self._job: BackgroundJob | None = None
-        self._launch_result: tuple[SlideAnalysisRequest, str, Path] | None = None
+        self._launch_result: LaunchResult | None = None
         self._search_tasks, self._write_tasks = LatestJobQueue(self), LatestJobQueue(self)
         self._search_tasks.succeeded.connect(self._on_found)
         self._search_tasks.failed.connect(self.failed)
         self._write_tasks.failed.connect(self.failed)
-        # In the queue of the searches, so that a slide that is opened again is not read before it is written.
+        # Notes are written in the queue of the searches, so that those of a slide that is opened again are not read
+        # before they have been written.
         self._notes = LatestStateWriter(self, self._search_tasks, _save_notes, self._on_notes_saved, self.failed.emit)
 
     @property
     def root(self) -> Path:
-        """Folder for results: the one that the user chose, else the default."""
+        """Folder for the results of all slides."""
         return find_results_root(self._settings)
 
     @root.setter
@@ -110,7 +115,7 @@ class SlideRunManager(QObject):
         self._search_tasks.submit(identity, lambda: work)
 
     def find_running_slides(self) -> None:
-        """Find the slides that are being analyzed, open or not."""
+        """Find the slides that are being analyzed, whether they are open or not."""
         work = partial(_find_running_slides, self.root)
         self._search_tasks.submit("running", lambda: work)
 
@@ -126,34 +131,34 @@ class SlideRunManager(QObject):
         self.changed.emit()
 
     def send_command(self, folder: Path, command: RunCommand) -> None:
-        """Send a running analysis the command to continue, pause or cancel."""
+        """Send a command, such as pause or cancel, to a running analysis."""
         self._write_tasks.submit(str(folder), lambda: partial(_send_command, folder, command))
 
     def save_notes(self, location: SlideResultLocation) -> None:
-        """Save bookmarks, measurements, scale and view with the results, in the background."""
+        """Save the notes of a slide, such as bookmarks, measurements, scale and view, in the background."""
         self._notes.save(location)
 
     def flush_notes(self) -> None:
-        """Save notes now that are not saved yet."""
+        """Save pending notes now."""
         self._notes.flush()
 
     def _on_notes_saved(self, message: str | None) -> None:
         if message:
             self.message.emit(message)
 
-    def _on_found(self, found: Any) -> None:  # noqa: ANN401 - a location, running slides, or a function to call
-        if isinstance(found, SlideResultLocation):
-            self.results_found.emit(found)
-        elif callable(found):
-            found()
+    def _on_found(self, result: Any) -> None:  # noqa: ANN401 - location, running slides, or the end of saving
+        if isinstance(result, SlideResultLocation):
+            self.results_found.emit(result)
+        elif callable(result):  # from the writer of notes
+            result()
         else:
-            self.running_slides_found.emit(found)
+            self.running_slides_found.emit(result)
 
-    def _on_started(self, launch_result: tuple[SlideAnalysisRequest, str, Path]) -> None:
+    def _on_started(self, launch_result: LaunchResult) -> None:
         self._launch_result = launch_result
 
     def _on_finished(self) -> None:
-        """Emit the result after the job has ended, so that a slot may start the next one."""
+        """Emit the result once the job has ended, so that a slot can start the next analysis."""
         self._job, result, self._launch_result = None, self._launch_result, None
         self.changed.emit()
         if result is not None:
@@ -166,7 +171,7 @@ class SlideRunManager(QObject):
 
 @collection_paused()
 def preload(run: RunContext) -> None:
-    """Import in the background what opening a slide needs."""
+    """Import the modules that are required to open a slide; run it in a background thread."""
     from importlib import import_module
 
     for name in (
@@ -186,9 +191,9 @@ def preload(run: RunContext) -> None:
 
 
 def find_results_root(settings: DockSettings) -> Path:
-    """Return the folder for results of slides: the one that the user chose, else the default."""
-    chosen = settings.get(ROOT_SETTING, "")
-    return Path(chosen) if chosen and Path(chosen).is_dir() else get_user_folder("slides")
+    """Return the folder for results of slides: the folder that the user chose if it exists, else the default."""
+    selected = settings.get(ROOT_SETTING, "")
+    return Path(selected) if selected and Path(selected).is_dir() else get_user_folder("slides")
 
 
 def get_user_folder(name: str) -> Path:
@@ -199,15 +204,15 @@ def get_user_folder(name: str) -> Path:
 
 
 def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -> SlideResultLocation:
-    """Find the folder of a slide's results, and read its notes."""
+    """Find the folders of a slide's results, and read its notes and corrected tissue."""
     from napari_melanoma.slides.result_folder import slide_folder
 
     folder = slide_folder(root, info.path)
-    # Its name differs from the folder's where the folder is named by the slide's content.
+    # Not folder / VIEW_FOLDER / folder.name: the two names may differ, since some folders are named by content.
     view = slide_folder(folder / VIEW_FOLDER, info.path)
     tissue, error = _read_corrected_mask((folder, view))
-    private = slide_folder(get_user_folder(PRIVATE_NOTES), info.path)
-    file = NotesFile(folder, private)
+    private_folder = slide_folder(get_user_folder(PRIVATE_NOTES), info.path)
+    file = NotesFile(folder, private_folder)
     return SlideResultLocation(
         identity,
         root,
@@ -224,7 +229,7 @@ def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -
 
 
 def _read_corrected_mask(folders: tuple[Path, Path]) -> tuple[NDArray[np.bool_] | None, str]:
-    """Return the corrected tissue, or why it cannot be read: the slide is shown in both cases."""
+    """Return the corrected tissue, None if there is none, and an error message if it cannot be read."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.ui.slide.tissue import read_corrected_mask
 
@@ -241,7 +246,7 @@ def _is_analyzed(folder: Path) -> bool:
 
 
 def _find_running_slides(root: Path, run: RunContext) -> list[tuple[Path, Path]]:
-    """Slides that are being analyzed, with the folders of their results."""
+    """Return the slides that are being analyzed, with the folders of their results."""
     from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.background_runs import read_slide_run_status
 
@@ -250,8 +255,14 @@ def _find_running_slides(root: Path, run: RunContext) -> list[tuple[Path, Path]]
     return [(report.slide, report.folder) for report in reports if report.slide is not None and report.state.active]
 
 
-def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> tuple[SlideAnalysisRequest, str, Path]:
-    """Launch an analysis, unless the existing results were made with other options."""
+LaunchResult = tuple[SlideAnalysisRequest, str, Path]  # request, difference in options, folder of the results
+
+
+def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchResult:
+    """Launch an analysis, unless there are results that were computed with other options.
+
+    In that case, return the difference in words, else an empty text.
+    """
     from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
     from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
@@ -267,7 +278,7 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> tuple[Sl
     request = replace(request, options=options)
     if difference:
         return request, difference, location.folder
-    if request.reset_lesions and not request.force:  # the folder of a finished analysis is otherwise left unchanged
+    if request.reset_lesions and not request.force:  # otherwise a finished analysis would remain unchanged
         back_up_corrected_lesions(location.folder)
     if options.tissue_mask is None:
         back_up_corrected_masks((location.slide_folder or location.folder, location.view_folder))
@@ -276,7 +287,7 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> tuple[Sl
 
 
 def _save_fingerprint(location: SlideResultLocation, info: SlideInfo) -> None:
-    """Record from the start to which slide the results belong."""
+    """Store the fingerprint of the slide in the notes, which identifies the slide from the start of the analysis."""
     file = NotesFile(location.folder)
     file.save(replace(file.read(), fingerprint=info.fingerprint))
 

@@ -1,4 +1,4 @@
-"""State and results of an analysis, read from its folder in a background thread, and texts of its progress."""
+"""State and results of an analysis, as read from its folder in a background thread, and texts about its progress."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.reading.slide import SlideInfo
 
-MAX_TILES = 5
-MAX_SIDE_PX = 2048  # of a displayed heatmap; larger ones block the window
+MAX_TILES = 5  # suspicious tiles to show
+MAX_SIDE_PX = 2048  # of a displayed heatmap; a larger one would block the window
 
 
 @dataclass(frozen=True)
 class SuspiciousTile:
-    """A suspicious tile: its value, and its center, height and width in pixels of the finest level."""
+    """A suspicious tile: its mean value, and its center, height and width in pixels of the finest level."""
 
     value: float
     row: float
@@ -40,7 +40,8 @@ class SuspiciousTile:
 class HeatmapData:
     """Heatmap of one class.
 
-    ``values``: float32 (row, column); NaN where there is no tissue. Pending tiles have the value of their neighbors.
+    ``values``: float32 (row, column); NaN where there is no tissue. Tiles that have not been analyzed yet have the
+    value of their neighbors. ``limits``: of the color scale.
     """
 
     values: NDArray[np.float32]
@@ -54,7 +55,11 @@ class HeatmapData:
 
 @dataclass(frozen=True)
 class SlideRunUpdate:
-    """State and results read from the folder of a slide; ``heatmap`` is None if it is unchanged or unknown."""
+    """State and results read from the folder of a slide.
+
+    ``heatmap``: None if it is unchanged or there is none. ``content``: of result.json. ``events``: always
+    empty, required by the watcher of runs.
+    """
 
     path: Path
     report: SlideRunReport
@@ -65,7 +70,7 @@ class SlideRunUpdate:
 
 @dataclass(frozen=True)
 class SlideRunReport:
-    """State of an analysis, with the properties that ``RunButtons`` requires."""
+    """State of an analysis, with the properties that the buttons of a run require."""
 
     run: SlideRunStatus
 
@@ -81,7 +86,7 @@ class SlideRunReport:
 
 
 class SlideRunReader:
-    """Read the folder of one slide repeatedly; used by one thread at a time."""
+    """Read the folder of one slide repeatedly; not thread-safe. ``target``: returns the class of the heatmap."""
 
     def __init__(self, path: Path, target: Callable[[], str]) -> None:
         self.path = path
@@ -89,7 +94,7 @@ class SlideRunReader:
         self._last_stamp: tuple[object, ...] = ()
 
     def read_new(self, run: RunContext) -> SlideRunUpdate:
-        """Read the state, and the heatmap if it has changed."""
+        """Read the state and result.json, and the heatmap if it has changed."""
         from napari_melanoma.io.results import read_slide_result
         from napari_melanoma.slides.background_runs import read_slide_run_status
 
@@ -105,12 +110,12 @@ class SlideRunReader:
 
 
 def is_running(report: SlideRunReport) -> bool:
-    """Return whether the analysis is running, so that its state may change."""
+    """Return whether the analysis is active, that is, its state may still change."""
     return bool(report.state.active)
 
 
 def needs_run_panel(update: SlideRunUpdate) -> bool:
-    """Return whether there is something to show or to press: not once the analysis has finished with results."""
+    """Return whether the run panel is needed; it is not when the analysis has ended and its results are shown."""
     state = str(update.report.state)
     return state != "finished" and (state != "lost" or not update.content)
 
@@ -118,7 +123,8 @@ def needs_run_panel(update: SlideRunUpdate) -> bool:
 def read_heatmap(folder: Path, target: str, content: Mapping[str, Any]) -> HeatmapData | None:
     """Read the heatmap of one class, even while it is being computed.
 
-    None if there are no values. For a model of whole slides it is the attention, relative to the maximum.
+    Return None if there are no values. A model that classifies whole slides has no heatmap of classes; the attention is
+    returned instead, relative to its maximum.
     """
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.io.slide_store import SlideResult
@@ -131,7 +137,7 @@ def read_heatmap(folder: Path, target: str, content: Mapping[str, Any]) -> Heatm
             return _read_attention(result)
         target = target if target in classes else default_target(classes, content)
         return _read_class_heatmap(folder, result, target, finished=bool(content))
-    except InputError:  # it is being written at this moment
+    except InputError:  # the store is just being created, or cannot be read
         return None
 
 
@@ -142,32 +148,33 @@ def _read_class_heatmap(folder: Path, result: SlideResult, target: str, *, finis
     from napari_melanoma.slides.heatmap import fill_waiting, find_highest_cells
     from napari_melanoma.slides.saved_results import read_lesion_maps
 
-    classes, place = result.spec.classes, result.spec.placement
+    classes, placement = result.spec.classes, result.spec.placement
     values = np.ascontiguousarray(result.probability[..., classes.index(target)])
     if not np.isfinite(values).any():
         return None
-    tiles = tuple(_make_tile(values, place, at) for at in find_highest_cells(values, MAX_TILES))
-    shown, shown_place = fill_waiting(values, result.state == WAITING), place
+    tiles = tuple(_make_tile(values, placement, cell) for cell in find_highest_cells(values, MAX_TILES))
+    shown, shown_placement = fill_waiting(values, result.state == WAITING), placement
     if finished and result.spec.kind == "dense":
         maps = read_lesion_maps(folder, target)
-        shown, shown_place = _downsample_map(np.where(np.isfinite(maps.presence), maps.target, np.nan), maps.placement)
+        target_map = np.where(np.isfinite(maps.presence), maps.target, np.nan)
+        shown, shown_placement = _downsample_map(target_map, maps.placement)
     limits = (0.0, 1.0)
     if result.spec.kind == "regression":
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
         limits = (low, max(high, low + 1e-6))
-    return HeatmapData(shown, shown_place, target, classes, limits, tiles, result.spec.kind != "regression")
+    return HeatmapData(shown, shown_placement, target, classes, limits, tiles, result.spec.kind != "regression")
 
 
 def _read_attention(result: SlideResult) -> HeatmapData | None:
     from napari_melanoma.data.bags import ATTENTION, normalize_attention, read_attention
     from napari_melanoma.slides.heatmap import find_highest_cells
 
-    weights, place = read_attention(result), result.spec.placement
+    weights, placement = read_attention(result), result.spec.placement
     if weights is None:
         return None
     values = normalize_attention(weights)
-    tiles = tuple(_make_tile(values, place, at) for at in find_highest_cells(values, MAX_TILES))
-    return HeatmapData(values, place, ATTENTION, (ATTENTION,), (0.0, 1.0), tiles, is_probability=False)
+    tiles = tuple(_make_tile(values, placement, cell) for cell in find_highest_cells(values, MAX_TILES))
+    return HeatmapData(values, placement, ATTENTION, (ATTENTION,), (0.0, 1.0), tiles, is_probability=False)
 
 
 def _make_tile(values: NDArray[np.float32], placement: MapPlacement, cell: tuple[int, int]) -> SuspiciousTile:
@@ -176,7 +183,7 @@ def _make_tile(values: NDArray[np.float32], placement: MapPlacement, cell: tuple
 
 
 def _downsample_map(values: NDArray[np.float32], placement: MapPlacement) -> tuple[NDArray[np.float32], MapPlacement]:
-    """Subsample a map that is too large to display."""
+    """Subsample a map if it is too large to display."""
     import numpy as np
 
     from napari_melanoma.core.map_placement import MapPlacement
@@ -191,7 +198,7 @@ def _downsample_map(values: NDArray[np.float32], placement: MapPlacement) -> tup
 
 
 def _store_created_at(folder: Path) -> float:
-    """Return when the result store was created: each analysis creates a new one."""
+    """Return the time when the result store was created, which differs for each analysis; 0 if there is none."""
     try:
         return (folder / "result.zarr" / "zarr.json").stat().st_mtime
     except OSError:

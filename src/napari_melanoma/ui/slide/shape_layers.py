@@ -1,4 +1,4 @@
-"""Shared parts of the layers drawn on a slide: keys, colors, freehand repair, labels, and line width."""
+"""Functions for the layers that users draw on a slide: keys, colors, labels, lasso strokes and line widths."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Color
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-HALF = 0.5  # napari counts from the center of the first pixel
+HALF = 0.5  # in napari, the center of the first pixel is (0, 0); on a slide, its outer corner is
 Keys = Mapping[str, Callable[[], None]]
 
 
 def bind_keys(layer: Layer, keys: Keys) -> None:
-    """Bind keys while a layer is the active one."""
+    """Bind keys, which work while the layer is active."""
     for key, action in keys.items():
         layer.bind_key(key, lambda _, action=action: action(), overwrite=True)
 
 
 def get_data_action(event: Any) -> str:  # noqa: ANN401 - napari's event
-    """Return the change of a layer's data that an event reports: ``adding``, ``added``, ``changed``, ``removed`` ..."""
+    """Return how an event says that the data of a layer changed: ``adding``, ``added``, ``changed``, ``removed`` ..."""
     return str(getattr(event.action, "value", event.action))
 
 
@@ -44,23 +44,23 @@ def to_rgba(color: Color) -> tuple[float, float, float, float]:
 
 def is_slide_open(viewer: Viewer, slide: ViewerSlide) -> bool:
     """Return whether a slide is still open in the viewer."""
-    return any(own in viewer.layers for own in slide.layers)
+    return any(layer in viewer.layers for layer in slide.layers)
 
 
 def remove_tool_layer(viewer: Viewer, slide: ViewerSlide, layer: Layer) -> None:
-    """Remove the layer of a tool; if it was active and the slide is still displayed, the slide becomes active."""
+    """Remove the layer of a tool; if it was active and the slide is still displayed, select the slide's last layer."""
     was_active = viewer.layers.selection.active == layer
     viewer.layers.remove(layer)
     if was_active and slide.is_shown and is_slide_open(viewer, slide):
         viewer.layers.selection.active = slide.layers[-1]
 
 
-MAX_FLAT_SLOPE = 0.15  # flatter lines have their label above, steeper ones at the side
+MAX_FLAT_SLOPE = 0.15  # flatter lines have their label above, steeper lines at their right
 LABEL_PADDING = " " * 24  # moves a centered label to the right of the line
 
 
 def offset_label(data: NDArray[np.float64], kind: str, label: str) -> str:
-    """Pad the label of a line with blanks or a line break, so that the line does not cross it."""
+    """Pad the label of a line with spaces or a line break, so that the line does not cross it."""
     if kind != "line":
         return label
     height, width = abs(data[-1] - data[0])[-2:]
@@ -68,17 +68,17 @@ def offset_label(data: NDArray[np.float64], kind: str, label: str) -> str:
 
 
 LASSO = "add_polygon_lasso"
-MIN_STROKE_AREA_PX2 = 30.0  # on the screen; smaller strokes are ignored
+MIN_STROKE_AREA_PX2 = 30.0  # in screen pixels; strokes around a smaller area are ignored
 HINT = "Nothing was drawn: hold the mouse button, draw around the area, and release it where you started."
 
 
 def complete_lasso_strokes(layer: Shapes, show_message: Callable[[str], None]) -> None:
-    """End every lasso stroke when the mouse button is released."""
+    """End each lasso stroke when the mouse button is released; show a hint if nothing was drawn."""
     layer.mouse_drag_callbacks.append(_LassoStrokes(show_message).track_stroke)
 
 
 def repair_features(layer: Shapes) -> None:
-    """Remove features of shapes that napari removed because they have too few corners."""
+    """Remove the features of shapes that napari has removed because they had too few corners."""
     if len(layer.features) > len(layer.data):
         layer.features = layer.features.iloc[: len(layer.data)]
 
@@ -95,8 +95,8 @@ class _LassoStrokes:
         """Record one stroke, from the press to the release."""
         if str(layer.mode) != LASSO:
             return
-        self._end()  # of the previous stroke, if the next press precedes the event loop
-        before = len(layer.data)
+        self._end()  # the previous stroke, if the button is pressed before the event loop has ended it
+        n_before = len(layer.data)
         data, screen = [layer.world_to_data(event.position)], [event.pos]
         yield
         while event.type == "mouse_move":
@@ -105,36 +105,40 @@ class _LassoStrokes:
             yield
         data.append(layer.world_to_data(event.position))
         screen.append(event.pos)
-        self._pending_end = partial(self._finish, layer, before, data, screen)
-        QTimer.singleShot(0, self._end)  # after napari's own lasso
+        self._pending_end = partial(self._finish, layer, n_before, data, screen)
+        QTimer.singleShot(0, self._end)  # after napari has handled the release
 
     def _end(self) -> None:
-        ending, self._pending_end = self._pending_end, None
-        if ending is not None:
-            ending()
+        finish, self._pending_end = self._pending_end, None
+        if finish is not None:
+            finish()
 
-    def _finish(self, layer: Shapes, before: int, data: list[Any], screen: list[Any]) -> None:
-        """Complete or drop what napari left unfinished."""
+    def _finish(self, layer: Shapes, n_before: int, data: list[Any], screen: list[Any]) -> None:
+        """Complete or drop a shape that napari left unfinished.
+
+        ``n_before``: number of shapes before the stroke. ``data``, ``screen``: positions of the mouse during the
+        stroke, in data coordinates and in screen pixels.
+        """
         import numpy as np
 
         from napari_melanoma.core.polygons import as_ring, signed_area
 
         if str(layer.mode) != LASSO:
             return
-        if len(layer.data) > before and layer.shape_type[-1] == "path":
-            with layer.events.mode.blocker():  # in this mode napari drops a path of two points
+        if len(layer.data) > n_before and layer.shape_type[-1] == "path":
+            with layer.events.mode.blocker():  # in the mode "add_path", napari drops a path of two points
                 layer.mode = "add_path"
                 layer.mode = LASSO
         repair_features(layer)
-        if len(layer.data) == before and abs(signed_area(as_ring(np.asarray(screen, float)))) >= MIN_STROKE_AREA_PX2:
+        if len(layer.data) == n_before and abs(signed_area(as_ring(np.asarray(screen, float)))) >= MIN_STROKE_AREA_PX2:
             layer.add_polygons([np.asarray(data, float)[:, -2:]])
-        drawn = len(layer.data) > before
+        drawn = len(layer.data) > n_before
         if self._hinted or not drawn:
             self._show_message("" if drawn else HINT)
         self._hinted = not drawn
 
 
-WIDTHS: dict[slide_layers.Role, float] = {  # in pixels of the screen
+WIDTHS: dict[slide_layers.Role, float] = {  # of lines, in screen pixels
     "lesions": 2.0,
     "measures": 2.0,
     "drawing": 2.0,
@@ -143,11 +147,11 @@ WIDTHS: dict[slide_layers.Role, float] = {  # in pixels of the screen
     "readings": 2.5,
     "depth": 2.5,
 }
-MAX_WIDTH_RATIO = 1.6  # lines that are wider or thinner by more than this factor are redrawn
+MAX_WIDTH_RATIO = 1.6  # line widths that are wrong by more than this factor are updated
 
 
 def line_width(viewer: Viewer, slide: ViewerSlide, role: slide_layers.Role) -> float:
-    """Return a visible but thin line width in pixels of the finest level."""
+    """Return the line width, in pixels of the finest level, that matches ``WIDTHS`` at the current zoom."""
     return float(min(WIDTHS[role] / (get_zoom(viewer) * min(slide.pixel_um)), max(slide.size) / 100))
 
 
@@ -176,12 +180,12 @@ class LineWidthUpdater(QObject):
 
 
 def _set_line_width(layer: Shapes, width: float, *, drawn: bool) -> None:
-    """Set the line width of a layer if it differs much; ``drawn`` False: only for shapes that are drawn next."""
-    now = float(layer.edge_width[0]) if drawn and len(layer.data) else float(layer.current_edge_width)
-    if width / MAX_WIDTH_RATIO < now < width * MAX_WIDTH_RATIO:
+    """Set the line width of a layer if it differs much; ``drawn``: also of the shapes that were drawn before."""
+    current = float(layer.edge_width[0]) if drawn and len(layer.data) else float(layer.current_edge_width)
+    if width / MAX_WIDTH_RATIO < current < width * MAX_WIDTH_RATIO:
         return
     with layer.events.data.blocker():
         if drawn and len(layer.data):
             layer.edge_width = width
-        if not layer.selected_data:  # else napari changes the selected shapes too, which counts as an edit
+        if not layer.selected_data:  # otherwise napari changes the selected shapes too, which counts as an edit
             layer.current_edge_width = width

@@ -1,4 +1,4 @@
-"""The Side by side section of the Slide dock: a second slide in its own view."""
+"""The Side by side section of the Slide dock: a second slide in a second view, and its registration."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ ALIGN = (
 )
 LANDMARKS = "Click the same structure in both views, in the same order: {} of at least 2. Press landmarks again to end."
 REGISTERING = "Registering the slides ..."
-WIDEN_MS = 100
-NARROW_PX = 400  # width of a view below which more room is offered
+WIDEN_MS = 100  # delay after which Qt has laid out the docks
+NARROW_PX = 400  # a view below this width is too narrow
 SIDE_AREAS = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea
-OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # of the second slide
+OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # layers that the second view shows too
 NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
 
-
+# Identity and pixel size of the first slide, identity and pixel size of the second: what an alignment depends on.
 Pair = tuple[str, "PixelSize | None", str, "PixelSize | None"]
 
 
@@ -103,25 +103,29 @@ class SideBySideView(QWidget):
         self.slide_combo.setCurrentIndex(max(0, self.slide_combo.findData(identity)))
         self.show_button.setEnabled(bool(slides))
 
-    def show_state(self, on: bool, can_link: bool, alignment: str) -> None:
-        """Enable what is possible; ``on``: whether the second view is open; ``alignment``: how the slides fit."""
+    def show_state(self, is_open: bool, can_link: bool, alignment: str) -> None:
+        """Enable the controls that are possible.
+
+        ``is_open``: the second view is open. ``can_link``: both slides have a scale, or neither. ``alignment``:
+        description of the alignment, empty if there is none.
+        """
         self.link_check.setEnabled(can_link)
         for button in (self.align_button, self.register_button, self.landmark_button):
-            button.setEnabled(on and can_link)
-        self.reset_button.setEnabled(on and can_link and bool(alignment))
-        self.hint_label.setText((alignment or ALIGN if can_link else NO_SCALE) if on else HINT)
+            button.setEnabled(is_open and can_link)
+        self.reset_button.setEnabled(is_open and can_link and bool(alignment))
+        self.hint_label.setText((alignment or ALIGN if can_link else NO_SCALE) if is_open else HINT)
 
 
 class SideBySideController(QObject):
     """Create the second view, and synchronize the cameras.
 
-    The layers of the second slide are transformed into the coordinates of the first view, so that both cameras are the
-    same. Coordinates of a slide are (y, x) in µm, or pixels without a scale, from the center of its first pixel.
-    ``narrow``: the width of each view in pixels, if it is too small.
+    The layers of the second slide are transformed into the coordinates of the first view, so that both cameras have the
+    same center and zoom. Coordinates of a slide are (y, x) in µm, or in pixels without a scale, from the center of its
+    first pixel. ``narrow``: the views are too narrow.
     """
 
-    failed = Signal(object)
-    narrow = Signal(int)
+    failed = Signal(object)  # the exception
+    narrow = Signal(int)  # width of each view in pixels
 
     def __init__(self, context: SlideContext, section: QCollapsible, style_heatmap: Callable[[Image], None]) -> None:
         super().__init__(context)
@@ -131,33 +135,33 @@ class SideBySideController(QObject):
         connections.connect(viewer.events.theme, self._on_theme)
         self._view: SideBySideView | None = None
         self._slide: ViewerSlide | None = None
-        self._model: Any = None  # the second view, with its canvas and dock widget
+        self._model: Any = None  # napari's model of the second view, with its canvas and dock widget
         self._canvas: Any = None
         self._dock_widget: Any = None
         self._other_identity = ""
-        self._width = 0  # of the dock before the second view was opened
-        self._moving = False
+        self._dock_width = 0  # before the second view was opened; 0 if the dock was floating
+        self._moving = False  # True while this class sets the cameras
         self._matrix: NDArray[np.float64] | None = None  # from coordinates of the second slide to those of the first
-        self._alignment = ""  # how well the slides fit
-        self._pair: Pair | None = None  # for which the alignment is valid
+        self._alignment = ""  # description of the alignment, or of the current step; empty if there is none
+        self._pair: Pair | None = None  # slides for which the matrix is valid
         self._landmarks: Landmarks | None = None
         self._jobs = LatestJobQueue(self)
         self._jobs.succeeded.connect(self._on_registered)
         self._jobs.failed.connect(self._on_registration_failed)
         for events in (get_camera(viewer).events.center, get_camera(viewer).events.zoom):
-            connections.connect(events, self._on_first)
+            connections.connect(events, self._on_first_camera)
         for emitter in (viewer.layers.events.inserted, viewer.layers.events.removed):
             connections.connect(emitter, self._on_layers)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
     @property
-    def model(self) -> Any:  # noqa: ANN401 - napari moved it
+    def model(self) -> Any:  # noqa: ANN401 - its module differs between versions of napari
         """Napari's model of the second view; None if it is closed."""
         return self._model
 
     def show(self, identity: str) -> None:
-        """Show an open slide in the second view."""
+        """Show an open slide in the second view, which is opened if necessary."""
         self._section.expand(animate=False)
         assert self._view is not None  # created with the section
         self._view.slide_combo.setCurrentIndex(self._view.slide_combo.findData(identity))
@@ -174,9 +178,9 @@ class SideBySideController(QObject):
         self._refresh()
 
     def update_rotation(self) -> None:
-        """Turn the second view with the first."""
+        """Rotate the second view like the first."""
         self._transform_layers()
-        self._on_first()
+        self._on_first_camera()
 
     def _on_section_toggled(self, is_open: bool) -> None:
         """Create the content when the section is first opened."""
@@ -188,7 +192,7 @@ class SideBySideController(QObject):
             view.registration_requested.connect(self._on_registration_requested)
             view.reset_requested.connect(self._on_reset)
             view.landmarks_toggled.connect(self._on_landmarks)
-            view.link_toggled.connect(self._on_first)
+            view.link_toggled.connect(self._on_first_camera)
             add_to_section(self._section, view)
             self._refresh()
 
@@ -207,7 +211,7 @@ class SideBySideController(QObject):
             self._view.show_button.setChecked(False)
         elif self._model is not None:
             self._view.slide_combo.setCurrentIndex(self._view.slide_combo.findData(self._other_identity))
-        self._view.show_state(self._model is not None, self._model is None or self._same_unit(), self._alignment)
+        self._view.show_state(self._model is not None, self._model is None or self._have_same_unit(), self._alignment)
 
     def _on_shown(self, on: bool) -> None:
         if on and self._model is None:
@@ -217,19 +221,19 @@ class SideBySideController(QObject):
         self._refresh()
 
     def _open_view(self) -> None:
-        """Open the second view."""
+        """Open the second view, and show the selected slide in it."""
         from napari.components.viewer_model import ViewerModel
         from napari.qt import QtViewer
 
-        own = _find_frame(self._context.dock)
-        self._width = 0 if own is None or own.isFloating() else own.width()
+        frame = _find_frame(self._context.dock)
+        self._dock_width = 0 if frame is None or frame.isFloating() else frame.width()
         self._model = ViewerModel()
         self._model.theme = self._viewer.theme
         self._canvas = QtViewer(self._model)
         self._dock_widget = self._viewer.window.add_dock_widget(self._canvas, name="Second slide", area="right")
         self._arrange_views()
         for events in (get_camera(self._model).events.center, get_camera(self._model).events.zoom):
-            events.connect(self._on_second)
+            events.connect(self._on_second_camera)
         self._show_other_slide()
 
     def _on_theme(self, event: object) -> None:
@@ -238,38 +242,37 @@ class SideBySideController(QObject):
 
     def _arrange_views(self) -> None:
         """Place the second view between the first and the dock, with the same width."""
-        window, own = self._context.window, _find_frame(self._context.dock)
-        frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
-        if isinstance(window, QMainWindow) and own is not None and frames and not own.isFloating():
-            place_next_to_canvas(window, frames[0])
-            QTimer.singleShot(WIDEN_MS, self._share_width)
+        window, own_frame = self._context.window, _find_frame(self._context.dock)
+        view_frames = [one for one in window.findChildren(QDockWidget) if one.isAncestorOf(self._canvas)]
+        if isinstance(window, QMainWindow) and own_frame is not None and view_frames and not own_frame.isFloating():
+            place_next_to_canvas(window, view_frames[0])
+            QTimer.singleShot(WIDEN_MS, self._equalize_widths)
 
     def _restore_dock_width(self) -> None:
         """Restore the width of the dock, which Qt widens when the second view is closed."""
-        window, own = self._context.window, _find_frame(self._context.dock)
-        if isinstance(window, QMainWindow) and own is not None and self._width and self._model is None:
-            window.resizeDocks([own], [self._width], Qt.Orientation.Horizontal)
+        window, frame = self._context.window, _find_frame(self._context.dock)
+        if isinstance(window, QMainWindow) and frame is not None and self._dock_width and self._model is None:
+            window.resizeDocks([frame], [self._dock_width], Qt.Orientation.Horizontal)
 
     def widen_views(self) -> None:
-        """Give both views the same width if one is narrow, once Qt has laid them out."""
-        QTimer.singleShot(WIDEN_MS, partial(self._share_width, NARROW_PX))
+        """Give both views the same width if one of them is too narrow, once Qt has laid them out."""
+        QTimer.singleShot(WIDEN_MS, partial(self._equalize_widths, NARROW_PX))
 
-    def _share_width(self, limit: int | None = None) -> None:
+    def _equalize_widths(self, limit: int | None = None) -> None:
         window = self._context.window
         frames = [one for one in window.findChildren(QDockWidget) if self._canvas and one.isAncestorOf(self._canvas)]
-        width = _share_width(window, frames[0], limit) if isinstance(window, QMainWindow) and frames else None
+        width = _equalize_widths(window, frames[0], limit) if isinstance(window, QMainWindow) and frames else None
         if width is not None and width < NARROW_PX:
             self.narrow.emit(width)
 
     def _close_view(self) -> None:
-        """Close the second view."""
         if self._model is None:
             return
         self._end_landmarks()
         model, self._model, self._other_identity = self._model, None, ""
         self._matrix, self._alignment = None, ""
         for events in (get_camera(model).events.center, get_camera(model).events.zoom):
-            events.disconnect(self._on_second)
+            events.disconnect(self._on_second_camera)
         self._viewer.window.remove_dock_widget(self._dock_widget)
         model.layers.clear()
         self._canvas.close()
@@ -278,21 +281,21 @@ class SideBySideController(QObject):
         QTimer.singleShot(WIDEN_MS, self._restore_dock_width)
 
     def _get_pair(self) -> Pair | None:
-        """Return what an alignment depends on: identities and pixel sizes of both slides."""
+        """Return the two slides and their scales; None if the second view shows no slide."""
         other = self._find_other_slide()
         if self._slide is None or other is None:
             return None
         return (self._slide.identity, self._slide.info.pixel_size, other.identity, other.info.pixel_size)
 
     def _show_other_slide(self) -> None:
-        """Show the chosen slide."""
+        """Show the slide that is selected in the list in the second view."""
         identity = None if self._view is None else self._view.slide_combo.currentData()
         if identity is not None and self._model is not None:
             self._other_identity = identity
             self._rebuild()
 
     def _rebuild(self) -> None:
-        """Show the second slide, read from the same open file, with its current scale and without an alignment."""
+        """Copy the layers of the second slide with its current scale, and restore its saved alignment."""
         slide = self._find_other_slide()
         if slide is None or self._model is None:
             return
@@ -306,11 +309,11 @@ class SideBySideController(QObject):
         self.set_scale_bar(self._context.settings.get("slide/scale_bar", True))
         self._model.reset_view()
         self._moving = False
-        self._on_first()
+        self._on_first_camera()
         self.restore_alignment()
 
     def _copy_overlays(self) -> None:
-        """Copy heatmap and lesions of the second slide that are not shown yet."""
+        """Copy heatmap and lesions of the second slide, unless the second view shows them already."""
         slide = self._find_other_slide()
         if slide is None or self._model is None:
             return
@@ -322,13 +325,13 @@ class SideBySideController(QObject):
         self.update_heatmap()
 
     def _find_other_slide(self) -> ViewerSlide | None:
-        """Return the second slide; None if none is shown."""
+        """Return the slide in the second view; None if there is none."""
         return next(
             (one for one in slide_layers.list_slides(self._viewer) if one.identity == self._other_identity), None
         )
 
     def update_heatmap(self) -> None:
-        """Style the second view's heatmap as the controls of the dock do."""
+        """Apply the settings in the dock to the heatmap of the second view."""
         slide = self._find_other_slide()
         layer = None if slide is None or self._model is None else slide_layers.find_layer(self._model, slide, "heatmap")
         if layer is not None:
@@ -344,7 +347,7 @@ class SideBySideController(QObject):
         self._show_other_slide()
         self._refresh()
 
-    def _same_unit(self) -> bool:
+    def _have_same_unit(self) -> bool:
         """Return whether both slides have a scale, or neither."""
         other = self._find_other_slide()
         if self._slide is None or self._model is None or other is None:
@@ -353,28 +356,28 @@ class SideBySideController(QObject):
 
     def _is_linked(self) -> bool:
         linked = self._view is not None and self._view.link_check.isChecked()
-        return self._model is not None and linked and not self._moving and self._same_unit()
+        return self._model is not None and linked and not self._moving and self._have_same_unit()
 
-    def _on_first(self, event: object = None) -> None:
+    def _on_first_camera(self, event: object = None) -> None:
         """Move the second view with the first."""
         if self._is_linked():
             self._copy_camera(get_camera(self._viewer), get_camera(self._model))
 
-    def _on_second(self, event: object = None) -> None:
+    def _on_second_camera(self, event: object = None) -> None:
         """Move the first view with the second."""
         if self._is_linked():
             self._copy_camera(get_camera(self._model), get_camera(self._viewer))
 
-    def _copy_camera(self, leader: Any, follower: Any) -> None:  # noqa: ANN401 - napari moved cameras
+    def _copy_camera(self, source: Any, target: Any) -> None:  # noqa: ANN401 - its module differs between versions
         self._moving = True
         try:
-            follower.zoom = leader.zoom
-            follower.center = (*follower.center[:-2], *leader.center[-2:])
+            target.zoom = source.zoom
+            target.center = (*target.center[:-2], *source.center[-2:])
         finally:
             self._moving = False
 
     def _reset_alignment(self) -> None:
-        """Show the second slide with its own rotation, as long as it is not registered."""
+        """Remove the alignment: show the second slide with the rotation that it has as a slide of its own."""
         import numpy as np
 
         self._end_landmarks()
@@ -399,28 +402,30 @@ class SideBySideController(QObject):
             self._landmarks.layers[0].affine = np.array(self._slide.affine)
 
     def _set_alignment(self, matrix: NDArray[np.float64], text: str) -> None:
-        """Transform the second slide, and show the same position in both views."""
+        """Apply an alignment to the second slide, and show the same position in both views."""
         self._matrix, self._alignment = matrix, text
         self._transform_layers()
         self._copy_camera(get_camera(self._viewer), get_camera(self._model))
         self._refresh()
 
     def restore_alignment(self) -> None:
-        """Show the registration that was saved with the first slide, unless there is a newer one."""
+        """Apply the alignment that is saved with the first slide, unless there is a newer one."""
         import numpy as np
 
         is_newer = bool(self._alignment) or self._landmarks is not None
-        saved = None if is_newer or self._model is None else _find_saved(self._context, self._find_other_slide())
+        if is_newer or self._model is None:
+            return
+        saved = _find_saved_alignment(self._context, self._find_other_slide())
         if saved is not None:
-            error = "" if saved.error is None else f"; remaining error {saved.error:.2g} {_unit_of(self._slide)}"
+            error = "" if saved.error is None else f"; remaining error {saved.error:.2g} {_get_unit(self._slide)}"
             self._set_alignment(np.array(saved.matrix), f"Registered earlier{error}. Press reset to discard it.")
 
     def _on_reset(self) -> None:
-        """Discard the registration."""
+        """Discard the alignment, including the saved one."""
         other = self._find_other_slide()
         if self._model is not None and other is not None:
             self._reset_alignment()
-            _change_saved(self._context, other, None)
+            _replace_saved_alignment(self._context, other, None)
             self._refresh()
 
     def _on_aligned(self) -> None:
@@ -429,13 +434,13 @@ class SideBySideController(QObject):
 
         if self._model is None or self._view is None or self._slide is None or self._matrix is None:
             return
-        first, second = (get_camera(one).center[-2:] for one in (self._viewer, self._model))
+        first, second = (get_camera(viewer).center[-2:] for viewer in (self._viewer, self._model))
         shift = np.eye(3)
         shift[:2, 2] = np.subtract(first, second)
-        own = np.array(self._slide.affine)
-        moved = f"{shift[1, 2]:.4g}, {shift[0, 2]:.4g} {_unit_of(self._slide)} (x, y)"
+        affine = np.array(self._slide.affine)
+        moved = f"{shift[1, 2]:.4g}, {shift[0, 2]:.4g} {_get_unit(self._slide)} (x, y)"
         text = f"Aligned: the second slide was shifted by {moved}."
-        self._set_alignment(np.linalg.inv(own) @ shift @ own @ self._matrix, text)
+        self._set_alignment(np.linalg.inv(affine) @ shift @ affine @ self._matrix, text)
         _save_alignment(self._context, self._find_other_slide(), self._matrix)
         self._view.link_check.setChecked(True)
 
@@ -449,13 +454,13 @@ class SideBySideController(QObject):
         work = partial(_register, self._slide.slide, other.slide, pair)
         self._jobs.submit("register", lambda: work)
 
-    def _on_registered(self, found: tuple[Pair, Registration]) -> None:
-        pair, registration = found
+    def _on_registered(self, pair_and_registration: tuple[Pair, Registration]) -> None:
+        pair, registration = pair_and_registration
         other = self._find_other_slide()
         if self._view is None or self._slide is None or other is None or pair != self._get_pair():
-            return  # another slide or scale meanwhile, or the second view was closed
+            return  # a slide or scale has changed since the request, or the second view was closed
         matrix = _shift_to_centers(registration.matrix, self._slide, other)
-        self._set_alignment(matrix, _describe(registration, _unit_of(self._slide)))
+        self._set_alignment(matrix, _describe(registration, _get_unit(self._slide)))
         _save_alignment(self._context, other, self._matrix, registration.error)
         self._view.link_check.setChecked(True)
 
@@ -464,12 +469,12 @@ class SideBySideController(QObject):
         self.failed.emit(error)
 
     def _on_landmarks(self, on: bool) -> None:
-        """Begin or end setting landmarks."""
+        """Start or stop setting landmarks."""
         other = self._find_other_slide()
         if not on or self._model is None or self._view is None or self._slide is None or other is None:
             self._end_landmarks()
             return
-        self._view.link_check.setChecked(False)  # each view is moved to its structures
+        self._view.link_check.setChecked(False)  # each view is moved to a structure by itself
         pictures = (self._slide.layers[0], self._model.layers[0])
         self._landmarks = Landmarks(self, (self._viewer, self._model), pictures)
         self._landmarks.changed.connect(self._on_landmarks_changed)
@@ -477,7 +482,10 @@ class SideBySideController(QObject):
         self._refresh()
 
     def _on_landmarks_changed(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> None:
-        """Register the slides by the landmarks that are set in both views."""
+        """Register the slides when both views have the same number of landmarks, at least two.
+
+        ``first``, ``second``: as in ``Landmarks.changed``.
+        """
         from napari_melanoma.imaging.registration import register_landmarks
 
         count = min(len(first), len(second))
@@ -491,11 +499,11 @@ class SideBySideController(QObject):
         except MelanomaError as error:
             self.failed.emit(error)
         else:
-            self._set_alignment(registration.matrix, _describe(registration, _unit_of(self._slide)))
+            self._set_alignment(registration.matrix, _describe(registration, _get_unit(self._slide)))
             _save_alignment(self._context, self._find_other_slide(), self._matrix, registration.error)
 
     def _end_landmarks(self) -> None:
-        """Remove the landmarks; the views move together again if the slides were registered by them."""
+        """Remove the landmarks, and let the views move together again."""
         landmarks, self._landmarks = self._landmarks, None
         if landmarks is None or self._view is None:
             return
@@ -509,16 +517,13 @@ class SideBySideController(QObject):
 
 
 LANDMARK_COLOR = "#ffe100"
-LANDMARK_PX = 14  # on the screen
+LANDMARK_PX = 14  # in screen pixels
 
 
 class Landmarks(QObject):
-    """Landmarks, which are the same structures clicked in two views: a layer of numbered points in each.
+    """Landmarks: points on the same structures in two views, numbered in a Points layer in each view."""
 
-    ``changed``: positions in both layers, (point, axis=2) in the coordinates of their data.
-    """
-
-    changed = Signal(object, object)
+    changed = Signal(object, object)  # first and second positions, float (point, axis=2): (y, x) in data coordinates
 
     def __init__(self, parent: QObject, viewers: tuple[Any, Any], pictures: tuple[Layer, Layer]) -> None:
         super().__init__(parent)
@@ -545,7 +550,7 @@ class Landmarks(QObject):
 
 
 def _add_landmark_layer(viewer: Any, picture: Layer) -> Points:  # noqa: ANN401 - a viewer or its model
-    """Add an empty layer in the coordinates of a slide, without its pixel size."""
+    """Add an empty layer with the coordinates of a slide, (y, x) in µm, or in pixels without a scale."""
     from napari.layers import Points
 
     layer = Points(
@@ -569,7 +574,7 @@ def _add_landmark_layer(viewer: Any, picture: Layer) -> Points:  # noqa: ANN401 
 
 
 def _number_landmarks(layer: Points) -> None:
-    """Number the points in their order."""
+    """Number the points from 1 on, in their order."""
     numbers = [float(number) for number in range(1, len(layer.data) + 1)]
     if list(layer.features["number"]) != numbers:
         layer.features = {"number": numbers}
@@ -577,17 +582,17 @@ def _number_landmarks(layer: Points) -> None:
 
 
 def _find_frame(dock: QWidget) -> QDockWidget | None:
-    """Return the dock widget that holds a dock."""
-    own = dock.parent()
-    while own is not None and not isinstance(own, QDockWidget):
-        own = own.parent()
-    return own
+    """Return the QDockWidget that contains a dock of this package."""
+    ancestor = dock.parent()
+    while ancestor is not None and not isinstance(ancestor, QDockWidget):
+        ancestor = ancestor.parent()
+    return ancestor
 
 
-def _share_width(window: QMainWindow, frame: QDockWidget, limit: int | None) -> int | None:
-    """Give a dock and the canvas beside it the same width, and return it.
+def _equalize_widths(window: QMainWindow, frame: QDockWidget, limit: int | None) -> int | None:
+    """Give a dock and the canvas next to it the same width, and return that width.
 
-    None if they stay as they are, since they do not lie side by side, or none is narrower than ``limit``.
+    Do nothing and return None if they are not side by side, or if both are at least ``limit`` pixels wide.
     """
     canvas = window.centralWidget()
     if canvas is None or frame.isFloating() or window.dockWidgetArea(frame) not in SIDE_AREAS:
@@ -600,8 +605,8 @@ def _share_width(window: QMainWindow, frame: QDockWidget, limit: int | None) -> 
     return width
 
 
-def _add_copy(model: Any, layer: Layer) -> None:  # noqa: ANN401 - napari moved it
-    """Show a copy of a layer in the second view."""
+def _add_copy(model: Any, layer: Layer) -> None:  # noqa: ANN401 - its module differs between versions of napari
+    """Add a visible copy of a layer to the second view; the data are shared."""
     from napari.layers import Layer
 
     copy = Layer.create(*layer.as_layer_data_tuple())
@@ -609,12 +614,12 @@ def _add_copy(model: Any, layer: Layer) -> None:  # noqa: ANN401 - napari moved 
     model.add_layer(copy)
 
 
-def _unit_of(slide: ViewerSlide | None) -> str:
+def _get_unit(slide: ViewerSlide | None) -> str:
     return "px" if slide is None or slide.info.pixel_size is None else "µm"
 
 
-def _find_saved(context: SlideContext, other: ViewerSlide | None) -> SlideAlignment | None:
-    """Return the registration that is saved with the displayed slide, if the scale of both slides is the same."""
+def _find_saved_alignment(context: SlideContext, other: ViewerSlide | None) -> SlideAlignment | None:
+    """Return the saved alignment with another slide; None if the scale of either slide has changed since."""
     slide, location = context.slide, context.location
     if slide is None or other is None or location is None or location.identity != slide.identity:
         return None
@@ -625,21 +630,21 @@ def _find_saved(context: SlideContext, other: ViewerSlide | None) -> SlideAlignm
 def _save_alignment(
     context: SlideContext, other: ViewerSlide | None, matrix: NDArray[np.float64] | None, error: float | None = None
 ) -> None:
-    """Save the registration of another slide with the displayed one."""
+    """Save the alignment of another slide in the notes of the displayed one."""
     from napari_melanoma.slides.notes import SlideAlignment
 
     slide = context.slide
     if slide is not None and other is not None and matrix is not None:
         rows = tuple(map(tuple, matrix.tolist()))
-        _change_saved(context, other, SlideAlignment(rows, (*slide.pixel_um, *other.pixel_um), error))
+        _replace_saved_alignment(context, other, SlideAlignment(rows, (*slide.pixel_um, *other.pixel_um), error))
 
 
-def _change_saved(context: SlideContext, other: ViewerSlide, alignment: SlideAlignment | None) -> None:
-    """Save the registration of another slide with the displayed one, or remove it."""
+def _replace_saved_alignment(context: SlideContext, other: ViewerSlide, alignment: SlideAlignment | None) -> None:
+    """Replace the alignment of another slide in the notes of the displayed one; None removes it."""
     slide, location, key = context.slide, context.location, other.info.fingerprint
     if slide is None or location is None or location.identity != slide.identity or not key:
         return
-    alignments = {one: saved for one, saved in location.notes.alignments.items() if one != key}
+    alignments = {other_key: saved for other_key, saved in location.notes.alignments.items() if other_key != key}
     alignments |= {} if alignment is None else {key: alignment}
     notes = replace(location.notes, alignments=alignments, fingerprint=slide.info.fingerprint)
     context.location = replace(location, notes=notes)
@@ -647,26 +652,26 @@ def _change_saved(context: SlideContext, other: ViewerSlide, alignment: SlideAli
 
 
 def _shift_to_centers(matrix: NDArray[np.float64], first: ViewerSlide, second: ViewerSlide) -> NDArray[np.float64]:
-    """Convert a matrix between positions from outer corners to one between coordinates, from pixel centers."""
+    """Convert a matrix for positions that count from the outer corners to one that counts from pixel centers."""
     import numpy as np
 
-    found = matrix.copy()
-    found[:2, 2] += found[:2, :2] @ np.divide(second.pixel_um, 2) - np.divide(first.pixel_um, 2)
-    return found
+    shifted = matrix.copy()
+    shifted[:2, 2] += shifted[:2, :2] @ np.divide(second.pixel_um, 2) - np.divide(first.pixel_um, 2)
+    return shifted
 
 
 def _describe(registration: Registration, unit: str) -> str:
     """Describe a registration with its error."""
-    what = [f"turned by {round(registration.rotation)}°"]
-    what += ["mirrored"] if registration.is_flipped else []
-    what += [f"scaled by {registration.scale:.3g}"] if abs(registration.scale - 1) > 0.001 else []
+    changes = [f"turned by {round(registration.rotation)}°"]
+    changes += ["mirrored"] if registration.is_flipped else []
+    changes += [f"scaled by {registration.scale:.3g}"] if abs(registration.scale - 1) > 0.001 else []
     source = f"{registration.count} landmarks"
     if registration.method == "images":
         source = f"{registration.count} of {registration.tried} parts of the tissue"
     error = "its error is known from three landmarks on"
     if registration.error is not None:
         error = f"remaining error {registration.error:.2g} {unit}"
-    return f"Registered by {source}: {', '.join(what)}; {error}."
+    return f"Registered by {source}: {', '.join(changes)}; {error}."
 
 
 def _register(first: TiledSlide, second: TiledSlide, pair: Pair, run: RunContext) -> tuple[Pair, Registration]:

@@ -1,4 +1,4 @@
-"""Select the slide to display, show its metadata, and open slides."""
+"""Widgets to select the displayed slide and to show its metadata, and the opener of slides."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.style import Connections
 
-# Sizes of levels and images that are listed anyway
+# Properties that are not listed: sizes of levels and associated images, which are shown in other rows
 REDUNDANT_PROPERTIES = ("openslide.level", "openslide.associated", "openslide.region")
 
 
 class SlidePicker(QWidget):
-    """Combo box of the open slides, with buttons for previous, next, fit, scale and closing."""
+    """Combo box of the open slides, with buttons such as previous, next, fit, scale, reading mode and close."""
 
     changed = Signal()
     scale_toggled = Signal(bool)
@@ -64,7 +64,7 @@ class SlidePicker(QWidget):
     def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
         super().__init__()
         self._viewer, self._connections = viewer, connections
-        self._current_slide: tuple[object, ...] | None = None
+        self._current_slide: tuple[object, ...] | None = None  # what identifies the shown slide, see update_description
         next_key, previous_key = format_key("slide.next"), format_key("slide.previous")
         tip = f"Select a slide: it is shown, the others are hidden ({next_key}, {previous_key})"
         self.combo = named(NoWheelComboBox(), "slide", "Slide", tip)
@@ -79,8 +79,8 @@ class SlidePicker(QWidget):
         for button, icon in ((self._previous, "left_arrow"), (self._next, "right_arrow"), (self.scale_button, "line")):
             icons.add(button, icon)
         close_key = format_key("slide.close")
-        reading = f"Reading mode: the slide fills the window ({format_key('slide.reading')})"
-        self.reading_button = tool_button("reading_mode", "Reading mode", reading)
+        tip = f"Reading mode: the slide fills the window ({format_key('slide.reading')})"
+        self.reading_button = tool_button("reading_mode", "Reading mode", tip)
         icons.add(self.reading_button, "pop_out")
         self.close_button = tool_button(
             "close_slide", "Close", f"Close the slide; all edits are kept ({close_key})", "✕"
@@ -114,14 +114,14 @@ class SlidePicker(QWidget):
         identity = self.combo.currentData()
         return next((one for one in slide_layers.list_slides(self._viewer) if one.identity == identity), None)
 
-    def step(self, by: int) -> None:
-        """Go to the next or previous slide."""
+    def step(self, direction: int) -> None:
+        """Show the next (1) or previous (-1) slide, starting again at the other end of the list."""
         if self.combo.count():
-            self.combo.setCurrentIndex((self.combo.currentIndex() + by) % self.combo.count())
+            self.combo.setCurrentIndex((self.combo.currentIndex() + direction) % self.combo.count())
             self._show_selected()
 
     def select_slide(self, identity: str) -> None:
-        """Show a slide that is open."""
+        """Show an open slide."""
         index = self.combo.findData(identity)
         if index >= 0:
             self.combo.setCurrentIndex(index)
@@ -137,30 +137,30 @@ class SlidePicker(QWidget):
         return False
 
     def refresh(self) -> None:
-        """List the open slides; a new one is selected, else the selection stays."""
+        """List the open slides, and select a new slide if there is one."""
         slides = slide_layers.list_slides(self._viewer)
-        known = [self.combo.itemData(index) for index in range(self.combo.count())]
-        new = [slide.identity for slide in slides if slide.identity not in known]
+        listed = [self.combo.itemData(index) for index in range(self.combo.count())]
+        new = [slide.identity for slide in slides if slide.identity not in listed]
         selected = previous = self.combo.currentData()
-        if [slide.identity for slide in slides] != known:
+        if [slide.identity for slide in slides] != listed:
             self.combo.clear()
             for slide in slides:
                 self.combo.addItem(slide_display_name(slide.info), slide.identity)
                 self.combo.setItemData(self.combo.count() - 1, slide.identity, Qt.ItemDataRole.ToolTipRole)
-        left = [slide.identity for slide in slides]
-        selected = new[-1] if new else selected if selected in left else next(reversed(left), None)
+        identities = [slide.identity for slide in slides]
+        selected = new[-1] if new else selected if selected in identities else next(reversed(identities), None)
         self.combo.setCurrentIndex(self.combo.findData(selected))
         for slide in slides:
             if slide.identity in new:
                 for layer in slide.layers:
                     self._connections.connect(layer.events.visible, self._on_visible)
                 refresh_when_loaded(slide.slide, slide.layers)
-        if new or (previous is not None and previous not in left):
+        if new or (previous is not None and previous not in identities):
             self._show_selected()
         self.update_description()
 
     def update_description(self) -> None:
-        """Show description and warnings of the selected slide."""
+        """Show description and warnings of the selected slide, and emit ``changed`` if it is another slide."""
         slide = self.slide
         info = None if slide is None else slide.info
         self._description_label.setText("" if info is None else describe_slide(info))
@@ -174,10 +174,10 @@ class SlidePicker(QWidget):
         self.fit_button.setEnabled(slide is not None)
         self.reading_button.setEnabled(slide is not None)
         self.close_button.setEnabled(slide is not None)
-        # A slide that was closed and opened again has new layers; those of further channels are added one by one.
-        now = None if slide is None else (slide.identity, slide.slide, len(slide.layers))
-        if now != self._current_slide:
-            self._current_slide = now
+        # Also update for a slide that was closed and opened again, and when napari adds another channel.
+        current = None if slide is None else (slide.identity, slide.slide, len(slide.layers))
+        if current != self._current_slide:
+            self._current_slide = current
             self.scale_button.setChecked(False)
             self.changed.emit()
 
@@ -190,12 +190,12 @@ class SlidePicker(QWidget):
         if index >= 0 and index != self.combo.currentIndex():
             self.combo.setCurrentIndex(index)
             slide = self.slide
-            if slide is not None and not slide.is_shown:  # its results are about to be shown
+            if slide is not None and not slide.is_shown:  # the dock is about to show its results
                 self._show_selected()
             self.update_description()
 
     def _on_visible(self, event: Event) -> None:
-        """Select the visible slide if the selected one was hidden."""
+        """Select the only visible slide if the selected slide was hidden."""
         slide = self.slide
         if slide is None or slide.is_shown:
             return
@@ -214,7 +214,7 @@ class SlidePicker(QWidget):
 
 
 class SlideMetadataLabel(WrappedLabel):
-    """Metadata of the file in two columns, without anything that could identify the patient."""
+    """Metadata of the file in two columns; names, but does not show, images that may identify the patient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -255,7 +255,7 @@ SUFFIXES = (
 class SlideOpener(PhotographOpener):
     """Open slides and the sample slide, one request after the other."""
 
-    already_open = Signal(str)
+    already_open = Signal(str)  # path of the last of the requested slides, if all were open
 
     def open(self, paths: Sequence[Path]) -> None:
         self._start(partial(_load_slides, list(paths)))
@@ -275,9 +275,9 @@ class SlideOpener(PhotographOpener):
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def _on_read(self, found: tuple[list[LayerData], list[Exception]]) -> None:
-        """Add the slides that are not open yet: layers of a slide added twice would count as its channels."""
-        layers, errors = found
+    def _on_read(self, layers_and_errors: tuple[list[LayerData], list[Exception]]) -> None:
+        """Add slides that are not open: the layers of a slide that is added twice would count as more channels."""
+        layers, errors = layers_and_errors
         open_slides = {slide.identity for slide in list_slides(self._viewer)}
         paths = [str(attributes["metadata"][METADATA_KEY]["path"]) for _, attributes, _ in layers]
         new = [layer for layer, path in zip(layers, paths, strict=True) if path not in open_slides]
@@ -287,20 +287,20 @@ class SlideOpener(PhotographOpener):
 
 
 def _load_slides(paths: list[Path], run: RunContext) -> tuple[list[LayerData], list[Exception]]:
-    """Open what can be opened, and return the errors of the rest."""
+    """Read the layers of slides, also of those in folders; return them with the errors of files that failed."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.reading.opening import find_slides, is_slide
     from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
 
     layers: list[tuple[Any, dict[str, Any], str]] = []
     errors: list[Exception] = []
-    named: list[Path] = []
+    files: list[Path] = []
     for path in paths:
         try:
-            named += find_slides([path]) if path.is_dir() and not is_slide(path) else [path]
+            files += find_slides([path]) if path.is_dir() and not is_slide(path) else [path]
         except MelanomaError as error:
             errors.append(error)
-    for path in run.track(named, "Opening"):
+    for path in run.track(files, "Opening"):
         try:
             layers += read_slide_layers(path)
         except MelanomaError as error:

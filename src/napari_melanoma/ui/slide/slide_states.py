@@ -1,4 +1,4 @@
-"""The states of slides, for the lists of the Slide dock and the Tray."""
+"""Cache of the analysis states of slides, for the worklist of the Slide dock and for the Tray."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ CACHED_STATES = 100_000
 
 
 class ReadStates(NamedTuple):
-    """States of many slides by their results in ``root``, and when their reading has started."""
+    """States of many slides.
+
+    ``root``: folder for results from which they were read. ``started``: when the reading has started, as
+    ``time.monotonic``.
+    """
 
     root: Path
     started: float
@@ -30,7 +34,7 @@ class ReadStates(NamedTuple):
 
 
 class SlideStates(BackgroundCache):
-    """Work items of slides by their results in the folder for results, which may change."""
+    """States of slides (``WorkItem``), read from the folder for results; they are cleared when that folder changes."""
 
     def __init__(self, settings: DockSettings, parent: QObject) -> None:
         super().__init__(self._read_items, parent, CACHED_STATES)
@@ -40,29 +44,32 @@ class SlideStates(BackgroundCache):
         self._read_at: dict[Path, float] = {}
 
     def refresh(self, paths: Iterable[Path]) -> None:
-        """Read states again; the cached ones remain until then, unless they are of another folder for results."""
+        """Read states again; until then, the cached ones remain available."""
         self._update_root()
         super().refresh(paths)
 
     def prepare(self, slides: Sequence[Path]) -> JobFunction:
-        """Return a function that reads the states of many slides in a thread, for ``add``."""
+        """Return a function that reads the states of many slides in a thread; pass its result to ``add``."""
         return partial(self._read_all, self._update_root(), monotonic(), slides)
 
-    def add(self, found: ReadStates) -> None:
-        """Add the states of many slides, unless they are of another folder for results or newer ones were read."""
-        if found.root == self._update_root():
+    def add(self, states: ReadStates) -> None:
+        """Add the states of many slides, except those that are outdated.
+
+        States are outdated if the folder for results has changed since, or if a newer state of the slide was read.
+        """
+        if states.root == self._update_root():
             self.put(
-                {slide: item for slide, item in found.items.items() if self._read_at.get(slide, 0.0) <= found.started}
+                {slide: item for slide, item in states.items.items() if self._read_at.get(slide, 0.0) <= states.started}
             )
 
     def clear(self) -> None:
-        """Remove all states and requests, and find the results of all slides again."""
+        """Remove all states and requests; the folders of results are searched again."""
         self._reader = None
         self._read_at.clear()
         super().clear()
 
     def _update_root(self) -> Path:
-        """Return the folder for results; states and requests of another one are removed."""
+        """Return the current folder for results; remove all states and requests if it has changed."""
         from napari_melanoma.ui.slide.run_manager import find_results_root
 
         root = find_results_root(self._settings)
@@ -80,9 +87,9 @@ class SlideStates(BackgroundCache):
         return ReadStates(root, started, reader.read(slides, run))
 
     def _read_items(self, slides: Sequence[Path], run: RunContext) -> Mapping[Path, WorkItem]:
-        """Read the states of some slides, in a thread; ``clear`` cancels it when the folder for results changes."""
+        """Read the states of some slides; ``clear`` cancels this job when the folder for results changes."""
         root = self._root
-        assert root is not None  # set by the request
+        assert root is not None  # set when the states are requested
         return self._read_all(root, monotonic(), slides, run).items
 
     def _on_read(self, values: Mapping[Path, WorkItem]) -> None:

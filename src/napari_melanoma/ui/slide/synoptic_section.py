@@ -1,4 +1,4 @@
-"""The Synoptic report section of the Slide dock: a form that is saved with the slide."""
+"""The Synoptic report section of the Slide dock: a form whose content is saved with the slide."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
 
 
 class SynopticStore(EditedDocument["SynopticState"]):
-    """The synoptic reports of slides; values of the depth reading and of the case are suggested in them."""
+    """Load, edit and save the synoptic reports of slides, with suggestions from the depth reading and from the case."""
 
     def __init__(self, context: SlideContext, depth: DepthReadingStore) -> None:
         super().__init__(context, _load, _save)
@@ -45,18 +45,18 @@ class SynopticStore(EditedDocument["SynopticState"]):
 
     @property
     def report(self) -> SynopticReport:
-        """The report with suggestions for what is not filled in."""
+        """The report of the displayed slide, with suggestions for empty fields."""
         from napari_melanoma.depth.synoptic import SynopticReport
 
-        now = self.state
-        return SynopticReport() if now is None else self._suggest(now.history.current)
+        state = self.state
+        return SynopticReport() if state is None else self._suggest(state.history.current)
 
     def set_answer(self, name: str, answer: SynopticAnswer | None) -> None:
-        """Set a field as an undo step, and save it."""
+        """Set or clear (None) a field, as one undo step."""
         self.apply_edit(lambda report: self._suggest(report).set_answer(name, answer, self.reader, utc_time()))
 
     def confirm(self, name: str = "") -> None:
-        """Confirm a suggested answer, or all."""
+        """Confirm the suggested answer of a field, or all suggestions if ``name`` is empty."""
         names = (name,) if name else ()
         self.apply_edit(lambda report: self._suggest(report).confirm(*names, reader=self.reader, when=utc_time()))
 
@@ -65,35 +65,35 @@ class SynopticStore(EditedDocument["SynopticState"]):
         self.apply_edit(lambda report: self._suggest(report).sign(self.reader, utc_time()))
 
     def reopen(self) -> None:
-        """Unlock the report."""
+        """Unlock a signed report."""
         self.apply_edit(lambda report: report.reopen(self.reader, utc_time()))
 
     def _suggest(self, report: SynopticReport) -> SynopticReport:
-        """Suggest values of the slide's depth reading and of its lesion in the open case."""
-        slide, proposed = self._context.slide, self._depth.state
+        """Fill empty fields with suggestions from the slide's depth reading and from its lesion in the open case."""
+        slide, depth_state = self._context.slide, self._depth.state
         if slide is None or slide.identity != self._identity:
-            return report  # another slide is being displayed
+            return report  # the dock is switching to another slide
         lesion = find_slide_lesion(self._context)
-        if proposed is None or proposed.identity != self._identity:
+        if depth_state is None or depth_state.identity != self._identity:
             return report.prefill(None, lesion)
-        return report.prefill(self._depth.reading, lesion, proposed.proposed.validity)
+        return report.prefill(self._depth.reading, lesion, depth_state.proposed.validity)
 
-    def _restore(self, now: SynopticState, history: EditHistory[SynopticReport]) -> SynopticState:
-        """Restore the answers, and record the change; a signature is not undone."""
-        restored = now.history.current.restore(history.current, self.reader, utc_time())
-        return replace(now, history=replace(history, current=restored))
+    def _restore(self, state: SynopticState, history: EditHistory[SynopticReport]) -> SynopticState:
+        """Restore the answers of an earlier state, and record this change; undo does not remove a signature."""
+        restored = state.history.current.restore(history.current, self.reader, utc_time())
+        return replace(state, history=replace(history, current=restored))
 
 
 class SlideSynopticSection(QObject):
     """Synchronize the form and the file; the form is created when the section is first opened."""
 
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
 
     def __init__(self, context: SlideContext, section: QCollapsible, depth: DepthReadingStore) -> None:
         super().__init__(context)
         self._context, self._section = context, section
         self._view: SynopticView | None = None
-        self._shown = ""  # identity of the slide whose report the form shows
+        self._shown_identity = ""  # of the slide whose report the form shows
         self.store = SynopticStore(context, depth)
         self.store.changed.connect(self._update_view)
         self.store.message.connect(context.status.show_message)
@@ -113,8 +113,8 @@ class SlideSynopticSection(QObject):
             view.form.confirm_requested.connect(self.store.confirm)
             view.form.sign_requested.connect(self.store.sign)
             view.form.reopen_requested.connect(self.store.reopen)
-            for way, button in view.history_buttons.items():
-                button.clicked.connect(lambda _=False, way=way: self.store.step_history(way))
+            for direction, button in view.history_buttons.items():
+                button.clicked.connect(lambda _=False, direction=direction: self.store.step_history(direction))
             view.form.reader_entered.connect(self._context.set_reader)
             view.case_button.clicked.connect(self._on_case)
         return self._view
@@ -128,7 +128,7 @@ class SlideSynopticSection(QObject):
         self.store.load(location.identity, location.slide_folder or location.folder)
 
     def flush(self) -> None:
-        """Store what is being typed for the displayed slide."""
+        """Store the field that is being edited, for the displayed slide."""
         if self._view is not None:
             self._view.form.flush()
 
@@ -137,26 +137,24 @@ class SlideSynopticSection(QObject):
             self._update_view()
 
     def _flush_pending(self) -> None:
-        """Write pending changes: the window may be about to close."""
+        """Store and save pending changes, since the window may be about to close."""
         self.flush()
         self.store.flush()
 
     def _update_view(self, changed: object = None) -> None:
-        """Show the report, if the section is open or was opened."""
+        """Show the report, unless the section has never been opened."""
         if self._view is None and not self._section.isExpanded():
             return
-        view, now = self.view, self.store.state
-        shown, self._shown = self._shown, "" if now is None else now.identity
-        view.form.show_report(
-            self.store.report, self.store.reader, is_editable=now is not None, is_other=shown != self._shown
-        )
-        signed = now is not None and now.history.current.is_signed
-        for way, steps in (("undo", now and now.history.past), ("redo", now and now.history.undone)):
-            view.history_buttons[way].setEnabled(bool(steps) and not signed)
-        view.case_button.setEnabled(now is not None and bool(now.history.current.answers))
+        view, state = self.view, self.store.state
+        previous, self._shown_identity = self._shown_identity, "" if state is None else state.identity
+        is_other = previous != self._shown_identity
+        view.form.show_report(self.store.report, self.store.reader, is_editable=state is not None, is_other=is_other)
+        signed = state is not None and state.history.current.is_signed
+        for direction, steps in (("undo", state and state.history.past), ("redo", state and state.history.undone)):
+            view.history_buttons[direction].setEnabled(bool(steps) and not signed)
+        view.case_button.setEnabled(state is not None and bool(state.history.current.answers))
 
     def _on_case(self) -> None:
-        """Copy the report to the slide's lesion in the open case."""
         try:
             message = self._add_to_case()
         except MelanomaError as error:
@@ -165,25 +163,26 @@ class SlideSynopticSection(QObject):
             self._context.status.show_message(message)
 
     def _add_to_case(self) -> str:
+        """Copy the report to the slide's lesion in the open case; return a message for the user."""
         from napari_melanoma.case.model import set_lesion
 
-        now = self.store.state
-        if now is None or not now.history.current.answers:
+        state = self.store.state
+        if state is None or not state.history.current.answers:
             raise InputError(EMPTY_REPORT)
         controller, image = find_open_case(self._context)
         lesion = find_slide_lesion(self._context)
         if lesion is None:
             raise InputError("the slide belongs to no lesion of the open case: drop it on its lesion in the Case dock.")
-        is_other = lesion.synoptic is not None and lesion.synoptic.answers != now.history.current.answers
+        is_other = lesion.synoptic is not None and lesion.synoptic.answers != state.history.current.answers
         if is_other and lesion.synoptic is not None and lesion.synoptic.is_signed:
             raise InputError("the lesion has a signed synoptic report in the case. Reopen it in the Case dock first.")
-        controller.edit(set_lesion(controller.case, lesion.id, synoptic=now.history.current), "the synoptic report")
+        controller.edit(set_lesion(controller.case, lesion.id, synoptic=state.history.current), "the synoptic report")
         replaced = " It replaces the previous one; Undo in the Case dock restores it." if is_other else ""
         return f"Added to the case, with the lesion of {image.id}: the synoptic report.{replaced}"
 
 
 class SynopticView(QWidget):
-    """The widgets of the section: the form, undo and redo, and the transfer to the case."""
+    """The widgets of the section: the form, buttons for undo and redo, and a button that copies it to the case."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,7 +191,7 @@ class SynopticView(QWidget):
         self.form = SynopticForm()
         steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
         self.history_buttons = {
-            way: tool_button(f"synoptic_{way}", tip, tip, text) for way, (text, tip) in steps.items()
+            name: tool_button(f"synoptic_{name}", tip, tip, text) for name, (text, tip) in steps.items()
         }
         for button in self.history_buttons.values():
             self.form.reader_row.layout().addWidget(button)
@@ -204,8 +203,8 @@ class SynopticView(QWidget):
 def _load(identity: str, folder: Path) -> tuple[SynopticState, StoredSynoptic]:
     from napari_melanoma.slides.synoptic_files import read_stored_synoptic
 
-    found = read_stored_synoptic(folder)
-    return DocumentState(identity, EditHistory(found.report), folder), found
+    stored = read_stored_synoptic(folder)
+    return DocumentState(identity, EditHistory(stored.report), folder), stored
 
 
 def _save(state: SynopticState, stamp: Stamp | None) -> StoredSynoptic:

@@ -1,4 +1,4 @@
-"""The Tissue section of the Slide dock: detect tissue, and correct it in a layer."""
+"""The Tissue section of the Slide dock: detection of tissue, manual correction in a layer, and the corrected files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ CORRECTED_TEXT = "{:.0f} % of the slide, corrected by you. The analysis uses thi
 
 @dataclass(frozen=True)
 class DetectedTissue:
-    """Detected tissue: mask bool (row, column), its share of the slide, warnings, and the method."""
+    """Detected tissue of a slide.
+
+    ``mask``: bool (row, column) of the whole slide. ``share``: of the slide that is tissue, 0 to 1.
+    """
 
     identity: str
     mask: NDArray[np.bool_]
@@ -53,13 +56,13 @@ class DetectedTissue:
 
 
 class TissueSection(QWidget):
-    """Controls for the method, and the share of tissue.
+    """The widgets: the method of detection, its buttons, and a summary.
 
-    ``method_changed``: the previous method, after the user has chosen another one.
+    ``method_changed``: the user has selected another method.
     """
 
     edit_requested = Signal()
-    method_changed = Signal(str)
+    method_changed = Signal(str)  # the previous method
     reset_requested = Signal()
 
     def __init__(self) -> None:
@@ -79,24 +82,24 @@ class TissueSection(QWidget):
         self._summary_label = named(quiet_label(NOT_DETECTED), "tissue_words", "Summary of the tissue")
         self._summary_label.setToolTip("")
         fill_column(self, row(self.method_combo, self.edit_button, stretch=0), self._summary_label, self.reset_button)
-        self._chosen = self.method
+        self._previous_method = self.method
         self.method_combo.activated.connect(self._on_method)
         self.edit_button.clicked.connect(self.edit_requested)
         self.reset_button.clicked.connect(self.reset_requested)
 
     @property
     def method(self) -> str:
-        """Method that distinguishes tissue from glass."""
+        """The selected method of detection."""
         return str(self.method_combo.currentData())
 
     @method.setter
     def method(self, method: str) -> None:
         self.method_combo.setCurrentIndex(max(0, self.method_combo.findData(method)))
-        self._chosen = self.method
+        self._previous_method = self.method
 
     def _on_method(self) -> None:
-        before, self._chosen = self._chosen, self.method
-        self.method_changed.emit(before)
+        previous, self._previous_method = self._previous_method, self.method
+        self.method_changed.emit(previous)
 
     def set_summary(self, summary: str) -> None:
         """Show a summary of the tissue."""
@@ -104,21 +107,18 @@ class TissueSection(QWidget):
 
 
 class TissueController(QObject):
-    """Detect the tissue of slides, show it, and track manual corrections.
+    """Detect the tissue of slides, show it, and track manual corrections."""
 
-    ``finished``: the detection has ended, with a message.
-    """
-
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
     started = Signal()
-    finished = Signal(str)
+    finished = Signal(str)  # a message; empty after an error
 
     def __init__(self, viewer: Viewer, section: TissueSection) -> None:
         super().__init__(section)
         self._viewer, self._section = viewer, section
         self._detected: dict[str, DetectedTissue] = {}
-        self._corrected_masks: dict[str, NDArray[np.bool_]] = {}  # from a previous analysis
-        self._methods_before: dict[str, str] = {}  # methods before the user chose another one, by slide
+        self._corrected_masks: dict[str, NDArray[np.bool_]] = {}  # of previous analyses, by slide
+        self._previous_methods: dict[str, str] = {}  # by slide, while the tissue is detected with another method
         self._slide: ViewerSlide | None = None
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_detected)
@@ -130,14 +130,14 @@ class TissueController(QObject):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide."""
         self._slide = slide
-        found = None if slide is None else self._detected.get(slide.identity)
-        if found is not None:
-            self._section.method = found.method
+        detected = None if slide is None else self._detected.get(slide.identity)
+        if detected is not None:
+            self._section.method = detected.method
         self._section.setEnabled(slide is not None and slide.info.kind == "brightfield")
         self._update_section()
 
     def set_corrected_mask(self, mask: NDArray[np.bool_] | None) -> None:
-        """Use the tissue that was corrected for a previous analysis.
+        """Use the corrected tissue of a previous analysis, unless the tissue layer exists.
 
         ``mask``: bool (row, column) of the whole slide; None if it was not corrected.
         """
@@ -154,16 +154,16 @@ class TissueController(QObject):
         """Return the corrected tissue, bool (row, column) of the whole slide; None if it was not corrected."""
         import numpy as np
 
-        layer, found = slide_layers.find_layer(self._viewer, slide, "tissue"), self._detected.get(slide.identity)
+        layer, detected = slide_layers.find_layer(self._viewer, slide, "tissue"), self._detected.get(slide.identity)
         if layer is None:
             return self._corrected_masks.get(slide.identity)
-        drawn = np.asarray(layer.data) != 0
-        return None if found is not None and np.array_equal(drawn, found.mask) else drawn
+        mask = np.asarray(layer.data) != 0
+        return None if detected is not None and np.array_equal(mask, detected.mask) else mask
 
     def cancel(self) -> None:
-        """Stop detecting; what was detected before stays, with its method."""
+        """Cancel the detection; previously detected tissue remains, and the previous method is selected again."""
         self._latest.cancel()
-        methods, self._methods_before = self._methods_before, {}
+        methods, self._previous_methods = self._previous_methods, {}
         if self._slide is not None and self._slide.identity in methods:
             self._restore_method(self._slide, methods[self._slide.identity])
         self.finished.emit("Canceled.")
@@ -189,8 +189,8 @@ class TissueController(QObject):
         if slide is not None and (self.get_corrected_mask(slide) is None or self._confirm_replacing()):
             self._detect(slide)
 
-    def _on_method(self, before: str) -> None:
-        """Detect by the other method if tissue is shown, after confirmation if it was corrected."""
+    def _on_method(self, previous: str) -> None:
+        """Detect the tissue with the new method if tissue is shown, after confirmation if it was corrected."""
         slide = self._slide
         if slide is None:
             return
@@ -200,17 +200,18 @@ class TissueController(QObject):
         ):
             return
         if self.get_corrected_mask(slide) is not None and not self._confirm_replacing():
-            self._restore_method(slide, before)
+            self._restore_method(slide, previous)
             return
-        self._methods_before.setdefault(slide.identity, before)
+        self._previous_methods.setdefault(slide.identity, previous)
         self._detect(slide)
 
-    def _restore_method(self, slide: ViewerSlide, before: str) -> None:
-        """Show the method that detected the shown tissue, or ``before`` if the tissue is of a previous analysis."""
-        found = self._detected.get(slide.identity)
-        self._section.method = before if found is None else found.method
+    def _restore_method(self, slide: ViewerSlide, previous: str) -> None:
+        """Select the method of the shown tissue, or ``previous`` if that tissue comes from an earlier analysis."""
+        detected = self._detected.get(slide.identity)
+        self._section.method = previous if detected is None else detected.method
 
     def _confirm_replacing(self) -> bool:
+        """Ask whether the corrections may be discarded; return the answer."""
         box = create_question(
             self._section, "replace_tissue", "Detect the tissue again?", "Your corrections will be lost.", "Slide"
         )
@@ -224,30 +225,31 @@ class TissueController(QObject):
         work = partial(_detect_tissue, slide.slide, slide.identity, slide.info.pixel_size, self._section.method)
         self._latest.submit(slide.identity, lambda: work)
 
-    def _on_detected(self, found: DetectedTissue) -> None:
+    def _on_detected(self, detected: DetectedTissue) -> None:
+        """Show the detected tissue; if another slide is displayed by now, only update an existing layer."""
         self.finished.emit("Tissue detected.")
-        self._detected[found.identity] = found
-        self._corrected_masks.pop(found.identity, None)
+        self._detected[detected.identity] = detected
+        self._corrected_masks.pop(detected.identity, None)
         slide = self._slide
-        if slide is not None and slide.identity == found.identity:
-            self._show_mask(slide, found.mask)
+        if slide is not None and slide.identity == detected.identity:
+            self._show_mask(slide, detected.mask)
             self._update_section()
             return
-        other = next((one for one in slide_layers.list_slides(self._viewer) if one.identity == found.identity), None)
+        other = next((one for one in slide_layers.list_slides(self._viewer) if one.identity == detected.identity), None)
         layer = None if other is None else slide_layers.find_layer(self._viewer, other, "tissue")
         if layer is not None:
-            layer.data = found.mask.astype("uint8")
+            layer.data = detected.mask.astype("uint8")
 
     def _show_mask(self, slide: ViewerSlide, mask: NDArray[np.bool_]) -> None:
         from napari.layers import Labels
         from napari.utils.colormaps import DirectLabelColormap
 
-        def make() -> Labels:
+        def create_layer() -> Labels:
             colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: "#2f9e6e"})
             return Labels(mask.astype("uint8"), opacity=0.35, colormap=colormap)
 
         placement = MapPlacement.from_thumbnail(mask.shape, slide.size, slide.info.pixel_size)
-        layer = slide_layers.get_or_add_layer(self._viewer, slide, "tissue", make, placement)
+        layer = slide_layers.get_or_add_layer(self._viewer, slide, "tissue", create_layer, placement)
         layer.data = mask.astype("uint8")
         layer.visible = True
         layer.selected_label, layer.brush_size = 1, max(10, max(mask.shape) // 60)
@@ -259,18 +261,18 @@ class TissueController(QObject):
 
     def _update_section(self) -> None:
         slide = self._slide
-        found = None if slide is None else self._detected.get(slide.identity)
+        detected = None if slide is None else self._detected.get(slide.identity)
         corrected = None if slide is None else self._corrected_masks.get(slide.identity)
-        self._section.reset_button.setVisible(corrected is not None or found is not None)
+        self._section.reset_button.setVisible(corrected is not None or detected is not None)
         if slide is not None and slide.info.kind != "brightfield":
             self._section.set_summary("Tissue is detected on brightfield slides only.")
         elif corrected is not None:
             self._section.set_summary(CORRECTED_TEXT.format(100 * corrected.mean()))
-        elif found is None:
+        elif detected is None:
             self._section.set_summary(NOT_DETECTED)
         else:
-            summary = f"{100 * found.share:.0f} % of the slide. Paint or erase in the layer to correct it."
-            self._section.set_summary("\n".join((summary, *found.warnings)))
+            summary = f"{100 * detected.share:.0f} % of the slide. Paint or erase in the layer to correct it."
+            self._section.set_summary("\n".join((summary, *detected.warnings)))
 
 
 def write_corrected_mask(folder: Path, mask: NDArray[np.bool_]) -> Path:
@@ -282,7 +284,7 @@ def write_corrected_mask(folder: Path, mask: NDArray[np.bool_]) -> Path:
 
 
 def read_corrected_mask(folders: Sequence[Path]) -> NDArray[np.bool_] | None:
-    """Read the tissue that was corrected last, bool (row, column) of the whole slide; None if there is none."""
+    """Read the latest corrected tissue in some folders, as ``write_corrected_mask`` saves it; None if there is none."""
     from napari_melanoma.io.results import read_mask
 
     paths = [folder / CORRECTED_FILE for folder in folders if (folder / CORRECTED_FILE).is_file()]
@@ -290,14 +292,14 @@ def read_corrected_mask(folders: Sequence[Path]) -> NDArray[np.bool_] | None:
 
 
 def back_up_corrected_masks(folders: Sequence[Path]) -> None:
-    """Back up the corrected tissue, so that it is detected again."""
+    """Back up the corrected tissue in some folders, so that the next analysis detects the tissue again."""
     for folder in folders:
         if (folder / CORRECTED_FILE).is_file():
             move(folder / CORRECTED_FILE, folder / BACKUP_FILE)
 
 
 def _detect_tissue(slide: TiledSlide, identity: str, size: Any, method: str, run: RunContext) -> DetectedTissue:  # noqa: ANN401
-    """Detect the tissue as the analysis does."""
+    """Detect the tissue as the analysis does. ``size``: PixelSize of the slide, None if unknown."""
     from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 
     overview = read_overview(slide)

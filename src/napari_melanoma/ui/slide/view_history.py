@@ -1,4 +1,4 @@
-"""The views of a slide: back and forward among them, and the last one restored when the slide is opened again."""
+"""The history of the views of a slide, and the memory that restores view and layers when it is opened again."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.run_manager import SlideResultLocation
     from napari_melanoma.ui.viewer.slide_layers import Role, ViewerSlide
 
-SETTLE_MS = 300  # a view that is not moved for this time is recorded
-SAVE_MS = 5000
-MAX_VIEWS = 100  # of a slide
-TOLERANCE = 1e-3  # of the width of the view: closer views are the same
-# Layers that appear with the slide; others are shown on request, and so are visible when they appear.
-REMEMBERED: tuple[Role, ...] = (
+SETTLE_MS = 300  # a view is recorded when it has not moved for this time
+SAVE_MS = 5000  # delay after the last change
+MAX_VIEWS = 100  # recorded for one slide
+TOLERANCE = 1e-3  # relative to the width of a view: views that differ by less are the same
+# Roles of layers whose display is stored; other layers are added on request, and must be visible then.
+REMEMBERED_ROLES: tuple[Role, ...] = (
     "heatmap",
     "lesions",
     "regions",
@@ -54,13 +54,13 @@ REMEMBERED: tuple[Role, ...] = (
 
 @dataclass
 class ViewTrail:
-    """Views of one slide, and the number of the current one."""
+    """Recorded views of one slide, and the index of the current one, -1 if there is none."""
 
     views: list[SlideView] = field(default_factory=list)
     current: int = -1
 
     def add(self, view: SlideView) -> None:
-        """Add a view after the current one, instead of those that followed it."""
+        """Add a view after the current one, and remove the views that followed it."""
         if self.views and is_same_view(view, self.views[self.current]):
             return
         self.views[self.current + 1 :] = [view]
@@ -69,7 +69,7 @@ class ViewTrail:
 
 
 def is_same_view(one: SlideView, other: SlideView) -> bool:
-    """Return whether two views differ by less than a user can see."""
+    """Return whether two views differ by less than users can see."""
     differences = one.row - other.row, one.column - other.column, one.width_px - other.width_px
     return max(map(abs, differences)) <= TOLERANCE * max(one.width_px, other.width_px)
 
@@ -78,7 +78,7 @@ class ViewButtons(QWidget):
     """Buttons for 1:1, the previous and the next view."""
 
     actual_pixels_requested = Signal()
-    step_requested = Signal(int)
+    step_requested = Signal(int)  # -1: previous view, 1: next view
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,23 +94,23 @@ class ViewButtons(QWidget):
             -1: tool_button("view_back", "Previous view", f"Previous view ({back}, or the mouse's back button)", "←"),
             1: tool_button("view_forward", "Next view", f"Next view ({forward}, or the mouse's forward button)", "→"),
         }
-        for by, button in self._buttons.items():
-            button.clicked.connect(lambda _=False, by=by: self.step_requested.emit(by))
+        for direction, button in self._buttons.items():
+            button.clicked.connect(lambda _=False, direction=direction: self.step_requested.emit(direction))
             layout.addWidget(button)
 
     def show_history(self, history: ViewHistory) -> None:
-        """Enable the buttons that have a view to go to."""
-        for by, button in self._buttons.items():
-            button.setEnabled(history.can_step(by))
+        """Enable the buttons for which there is a view."""
+        for direction, button in self._buttons.items():
+            button.setEnabled(history.can_step(direction))
 
 
 class ViewHistory(QObject):
-    """Record the views of the displayed slide once they have settled, and go back and forward among them.
+    """Record the views of the displayed slide, and step back and forward through them.
 
-    ``settled``: a view that was not moved for a moment.
+    ``settled``: the view has not moved for ``SETTLE_MS``.
     """
 
-    settled = Signal(object)
+    settled = Signal(object)  # SlideView
     changed = Signal()
 
     def __init__(self, context: SlideContext) -> None:
@@ -139,20 +139,20 @@ class ViewHistory(QObject):
             self._timer.start()
         self.changed.emit()
 
-    def can_step(self, by: int) -> bool:
+    def can_step(self, direction: int) -> bool:
         """Return whether there is a previous (-1) or next (1) view."""
-        return 0 <= self.trail.current + by < len(self.trail.views)
+        return 0 <= self.trail.current + direction < len(self.trail.views)
 
-    def step(self, by: int) -> None:
+    def step(self, direction: int) -> None:
         """Show the previous (-1) or next (1) view, unless another image is in view."""
         self.settle()
-        if self._slide is not None and is_in_view(self._viewer, self._slide.layers) and self.can_step(by):
-            self.trail.current += by
+        if self._slide is not None and is_in_view(self._viewer, self._slide.layers) and self.can_step(direction):
+            self.trail.current += direction
             show_view(self._context, self.trail.views[self.trail.current])
             self.changed.emit()
 
     def settle(self) -> None:
-        """Record the current view now if it was moved."""
+        """Record the current view now, if it has moved since the last recorded one."""
         if self._timer.isActive():
             self._timer.stop()
             self._on_settled()
@@ -165,7 +165,7 @@ class ViewHistory(QObject):
         slide = self._slide
         shown = get_current_picture(self._viewer)
         if slide is None or shown is None or not any(layer == slide.layers[0] for layer in shown):
-            return  # the view is that of another image
+            return  # another image is in view
         view = get_view(self._context, slide)
         self.trail.add(view)
         self.changed.emit()
@@ -185,23 +185,24 @@ def show_view(context: SlideContext, view: SlideView) -> None:
 
 
 def _name_slide_layer(layer: Image) -> str:
-    """Return the name of a layer of the slide itself in the notes: of fluorescence, that of its channel."""
+    """Return the key in the notes for an image layer of a slide, which contains the name of a fluorescence channel."""
     return "slide 1" if layer.rgb else f"channel {get_channel_name(layer)}"
 
 
 class SlideMemory(QObject):
-    """Keep view and display of the layers of each slide in its notes, and restore them when it is opened again."""
+    """Save the view and the display of the layers in the notes of a slide, and restore them when it is opened again."""
 
     def __init__(self, context: SlideContext, history: ViewHistory, heatmap: SlideHeatmapControls) -> None:
         super().__init__(context)
         self._context, self._viewer, self._heatmap = context, context.viewer, heatmap
         self._slide: ViewerSlide | None = None
-        self._opened: dict[str, ref[TiledSlide]] = {}  # the open file whose view was restored, by slide
+        self._opened: dict[str, ref[TiledSlide]] = {}  # open files whose display was restored, by slide
         self._view: SlideView | None = None  # last settled view; None for the whole slide
-        self._initial: dict[str, LayerDisplay] = {}  # as the layers appeared
-        self._removed: dict[str, LayerDisplay] = {}  # as the layers were before they were removed
-        self._pending: dict[str, LayerDisplay] = {}  # of layers that have not appeared yet
-        # The colormap that is shown instead of one that this napari does not have, and its name
+        # By the keys of the layers in the notes:
+        self._initial: dict[str, LayerDisplay] = {}  # when the layers were added
+        self._removed: dict[str, LayerDisplay] = {}  # when the layers were removed
+        self._pending: dict[str, LayerDisplay] = {}  # stored displays of layers that have not been added yet
+        # The colormap that is shown instead of a stored one that this napari lacks, and the name of the stored one
         self._missing: WeakKeyDictionary[Layer, tuple[object, str]] = WeakKeyDictionary()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -216,7 +217,7 @@ class SlideMemory(QObject):
         history.settled.connect(self._on_settled)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide; call ``save`` for the previous one before."""
+        """Show another slide; call ``save`` first, for the previous one."""
         self._slide = slide
         self._timer.stop()
         self._view = None
@@ -228,7 +229,7 @@ class SlideMemory(QObject):
                 self._layer_events.connect(emitter, self._on_display)
 
     def restore(self, location: SlideResultLocation) -> None:
-        """Show a slide as it was, once after it was opened; the view only if it was not moved meanwhile."""
+        """Restore the display of a slide once after it was opened; the view only if the user has not moved it."""
         slide, notes = self._slide, location.notes
         if slide is None:
             return
@@ -251,12 +252,12 @@ class SlideMemory(QObject):
             self._context.run_manager.save_notes(self._context.location)
 
     def _is_restored(self, slide: ViewerSlide) -> bool:
-        """Return whether the view of a slide was restored since it was opened."""
+        """Return whether a slide has been restored since it was opened."""
         opened = self._opened.get(slide.identity)
         return opened is not None and opened() is slide.slide
 
     def _update_notes(self) -> bool:
-        """Update the notes to the last settled view and the display of the layers; return whether they have changed."""
+        """Update the notes to the current view and display of layers; return whether they have changed."""
         context, slide = self._context, self._slide
         self._timer.stop()
         if slide is None or context.location is None or not self._is_restored(slide):
@@ -281,19 +282,19 @@ class SlideMemory(QObject):
             self._timer.start()
 
     def _on_display(self, event: Event) -> None:
-        """Save the display of a channel when it has not changed for a while."""
+        """Schedule saving after a change of the display of a channel."""
         self._timer.start()
 
     def _key(self, layer: Layer) -> str:
-        """Return the name of a layer in the notes; empty for one that is not remembered."""
+        """Return the key of a layer in the notes; empty for a layer whose display is not stored."""
         assert self._slide is not None
         if any(layer == own for own in self._slide.layers):
             return _name_slide_layer(layer)
         role = layer.metadata.get(METADATA_KEY, {}).get("role", "")
-        return role if role in REMEMBERED else ""
+        return role if role in REMEMBERED_ROLES else ""
 
     def _describe(self, layer: Layer) -> LayerDisplay:
-        """Return how a layer is displayed while its slide is shown."""
+        """Return the display of a layer, with its visibility while its slide is shown."""
         assert self._slide is not None
         visible = layer.visible if self._slide.is_shown else slide_layers.was_visible(layer)
         display = LayerDisplay(bool(visible), float(layer.opacity))
@@ -305,12 +306,12 @@ class SlideMemory(QObject):
             return display
         color, colormap = get_channel_color(layer), get_channel_colormap(layer)
         shown, missing = self._missing.get(layer, (None, ""))
-        if layer.colormap is shown:  # the user has chosen no other
+        if layer.colormap is shown:  # the user has not selected another colormap
             color, colormap = None, missing
         return replace(display, gamma=float(layer.gamma), color=color, colormap=colormap)
 
     def _apply(self, layer: Layer) -> None:
-        """Display a layer as it was stored, once."""
+        """Apply the stored display to a layer, the first time it is added."""
         slide = self._slide
         if slide is None or layer not in self._viewer.layers:
             return
@@ -328,17 +329,17 @@ class SlideMemory(QObject):
         elif display.colormap and layer in slide.layers and not set_channel_colormap(layer, display.colormap):
             self._missing[layer] = layer.colormap, display.colormap
         is_selected = layer == self._viewer.layers.selection.active and layer not in slide.layers
-        if slide.is_shown and not is_selected:  # a tool may just have been chosen
+        if slide.is_shown and not is_selected:  # the layer of a tool that was just selected stays visible
             layer.visible = display.visible
 
     def _on_inserted(self, event: Event) -> None:
-        """Display a layer of the slide as it was stored, once the code that adds the layer has set its display."""
+        """Apply the stored display to a layer of the slide, after the code that adds the layer has set its own."""
         layer = event.value
         if self._slide is not None and self._is_own(layer):
             QTimer.singleShot(0, lambda: self._apply(layer))
 
     def _on_removing(self, event: Event) -> None:
-        """Remember how a layer of the slide was displayed."""
+        """Record the display of a layer of the slide; save the notes when the slide is closed."""
         layer = self._viewer.layers[event.index]
         if self._slide is not None and self._is_own(layer):
             key = self._key(layer)

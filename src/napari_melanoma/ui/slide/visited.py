@@ -1,4 +1,4 @@
-"""Show on the overview which parts of the slide were seen, at which magnification."""
+"""The visited area: record which parts of a slide were seen, at which magnification, and show it on the overview."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 SHOWN_SETTING = "slide/visited"
-FOLDER = "visited-slides"  # in the user's own data: results are shared, what a reader has seen is not
-NATIVE_WITHOUT_SCALE = 40.0  # magnification of a pixel for each pixel of the screen, if the scale is unknown
-# Opacity, of 255, from a magnification on; below the first, a view of the whole slide would cover everything
+FOLDER = "visited-slides"  # in the user's own data folder: unlike results, the visited area is private
+NATIVE_WITHOUT_SCALE = 40.0  # magnification that is assumed for 1:1 if the scale is unknown
+# Magnifications with the opacity (0 to 255) from there on. Nothing is drawn below the first, since otherwise a view of
+# the whole slide would mark everything as visited.
 OPACITIES = ((2.0, 25), (5.0, 55), (10.0, 90), (20.0, 125))
-COLOR = (0, 158, 115)  # differs from stains, also with color vision deficiency
+COLOR = (0, 158, 115)  # distinct from stains, also for readers with a color vision deficiency
 
 
 class VisitedControls(QWidget):
@@ -59,14 +60,14 @@ class VisitedControls(QWidget):
         self._clear.clicked.connect(lambda: self.clear_requested.emit())
 
     def show_state(self, has_area: bool) -> None:
-        """Enable what is possible."""
+        """Enable the button that clears the area if there is one."""
         self._clear.setEnabled(has_area)
 
 
 class VisitedArea(QObject):
-    """Record the settled views of each slide, show them on the overview, and keep them in the user's own data."""
+    """Record the settled views of each slide in a map, show it on the overview, and save it."""
 
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
 
     def __init__(
         self, context: SlideContext, history: ViewHistory, overview: Overview, controls: VisitedControls
@@ -74,7 +75,7 @@ class VisitedArea(QObject):
         super().__init__(context)
         self._context, self._overview, self._controls = context, overview, controls
         self._slide: ViewerSlide | None = None
-        self.visited: NDArray[np.uint8] | None = None  # None until it was read
+        self.visited: NDArray[np.uint8] | None = None  # the map, (row, column); None until it has been read
         self._is_changed = False
         self._queue = LatestJobQueue(self)
         self._queue.succeeded.connect(self._on_read)
@@ -86,7 +87,7 @@ class VisitedArea(QObject):
         context.flush_requested.connect(self.save)
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide; the map of the previous one is saved."""
+        """Show another slide, and save the map of the previous one."""
         if slide is not None and self._slide is not None and slide.slide is self._slide.slide:
             self._slide = slide
             return
@@ -94,7 +95,7 @@ class VisitedArea(QObject):
         self._slide, self.visited = slide, None
         self._show()
         if slide is not None and slide.info.fingerprint:
-            work = partial(_read, slide.identity, _get_path(slide), slide.size)
+            work = partial(_read_visited, slide.identity, _get_map_path(slide), slide.size)
             self._queue.submit("read", lambda: work)
 
     def clear(self) -> None:
@@ -105,20 +106,21 @@ class VisitedArea(QObject):
             self.save()
 
     def save(self) -> None:
-        """Save the map now, if it has changed: it is small, and the window may be about to close."""
+        """Save the map now if it has changed: it is small, and the window may be about to close."""
         if self._slide is None or self.visited is None or not self._is_changed:
             return
         from napari_melanoma.slides.visited import write_visited
 
         self._is_changed = False
         try:
-            write_visited(_get_path(self._slide), self.visited)
+            write_visited(_get_map_path(self._slide), self.visited)
         except (OSError, SaveError) as error:
             self.failed.emit(error)
 
-    def _on_read(self, found: tuple[str, NDArray[np.uint8]]) -> None:
-        if self._slide is not None and found[0] == self._slide.identity:
-            self.visited, self._is_changed = found[1], False
+    def _on_read(self, identity_and_map: tuple[str, NDArray[np.uint8]]) -> None:
+        identity, visited = identity_and_map
+        if self._slide is not None and identity == self._slide.identity:
+            self.visited, self._is_changed = visited, False
             self._show()
 
     def _on_toggled(self, on: bool) -> None:
@@ -126,7 +128,7 @@ class VisitedArea(QObject):
         self._show()
 
     def _on_settled(self, view: SlideView) -> None:
-        """Add a settled view, if napari is the active program."""
+        """Add a settled view to the map if the area is shown and napari is the active program."""
         slide = self._slide
         is_on = self._controls.shown_check.isChecked() and QApplication.activeWindow() is not None
         if slide is None or self.visited is None or not is_on:
@@ -140,7 +142,7 @@ class VisitedArea(QObject):
         self._show()
 
     def _show(self) -> None:
-        """Draw the map on the overview."""
+        """Show the map on the overview, or remove it."""
         visited = self.visited if self.visited is not None and self.visited.any() else None
         self._controls.show_state(visited is not None)
         if visited is None or not self._controls.shown_check.isChecked():
@@ -150,15 +152,15 @@ class VisitedArea(QObject):
 
     @property
     def _native(self) -> float:
-        """Magnification at which a pixel of the slide fills one of the screen."""
+        """Magnification at which one pixel of the slide fills one screen pixel."""
         size = None if self._slide is None else self._slide.info.pixel_size
         return NATIVE_WITHOUT_SCALE if size is None else UM_AT_1X / size.x_um
 
 
 def draw_visited(visited: NDArray[np.uint8], native: float) -> QImage:
-    """Draw a map: the higher the magnification, the darker.
+    """Draw a map as a transparent image, which is darker where the magnification was higher.
 
-    ``visited``: uint8 (row, column). ``native``: magnification of a screen pixel for each pixel of the finest level.
+    ``visited``: uint8 (row, column). ``native``: magnification at which one pixel of the slide fills one screen pixel.
     """
     import numpy as np
 
@@ -174,12 +176,12 @@ def draw_visited(visited: NDArray[np.uint8], native: float) -> QImage:
     return QImage(pixels.tobytes(), width, height, 4 * width, QImage.Format.Format_RGBA8888).copy()
 
 
-def _get_path(slide: ViewerSlide) -> Path:
-    """Return the file of a slide's map, named by its content."""
+def _get_map_path(slide: ViewerSlide) -> Path:
+    """Return the file of a slide's map, named by the fingerprint of its content."""
     return get_user_folder(FOLDER) / f"{slide.info.fingerprint}.png"
 
 
-def _read(identity: str, path: Path, size: tuple[int, int], run: RunContext) -> tuple[str, NDArray[np.uint8]]:
+def _read_visited(identity: str, path: Path, size: tuple[int, int], run: RunContext) -> tuple[str, NDArray[np.uint8]]:
     from napari_melanoma.slides.visited import read_visited
 
     return identity, read_visited(path, size)

@@ -1,4 +1,4 @@
-"""The Worklist section of the Slide dock: the slides of a folder and the state of their analyses."""
+"""The Worklist section of the Slide dock: the slides in a folder with the state of their analyses."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 FOLDER_SETTING = "slide/worklist"
 REFRESH_MS = 3000
-READING_SHARE = 0.05  # of the time, at most: an analyzed slide takes 1 ms, so 5,000 of them 5 s
-MAX_INTERVAL_S = 60.0  # of reading the folder, also if that is slow
+READING_SHARE = 0.05  # of the time that may be spent on reading: 5,000 analyzed slides take 5 s
+MAX_INTERVAL_S = 60.0  # between readings of the folder, however slow they are
 HEIGHT = 170
 COLUMNS = ("slide", "state")
 NEXT_KEY, PREVIOUS_KEY = format_key("slide.list_next"), format_key("slide.list_previous")
@@ -46,7 +46,7 @@ NO_INDEX = QModelIndex()
 
 
 class WorklistModel(QAbstractTableModel):
-    """Rows over the slides of a folder; the state of a row is requested when it is painted."""
+    """Table model of the slides in a folder; the state of a slide is requested when its row is painted."""
 
     def __init__(self, states: SlideStates, parent: QObject) -> None:
         super().__init__(parent)
@@ -64,7 +64,7 @@ class WorklistModel(QAbstractTableModel):
 
     @property
     def counts(self) -> str:
-        """Number of slides in each state; of all slides until all states are known."""
+        """Number of slides in each state; only the total number until all states are known."""
         items: list[WorkItem | None] = [self._states.peek(slide) for slide in self.slides]
         if None in items:
             return format_count(len(items), "slide")
@@ -72,7 +72,7 @@ class WorklistModel(QAbstractTableModel):
         return ", ".join(f"{count:,} {state}" for state, count in counts.items()) or "no slides"
 
     def set_slides(self, slides: tuple[Path, ...]) -> None:
-        """List other slides."""
+        """Replace the listed slides."""
         self.beginResetModel()
         self.slides, self._rows = slides, {slide: line for line, slide in enumerate(slides)}
         self._current_row = self._find_current_row()
@@ -80,13 +80,13 @@ class WorklistModel(QAbstractTableModel):
 
     def set_current(self, slide: Path | None) -> None:
         """Highlight the displayed slide."""
-        before, self._current = self._current_row, slide
+        previous_row, self._current = self._current_row, slide
         self._current_row = self._find_current_row()
-        for line in {before, self._current_row} - {-1}:
+        for line in {previous_row, self._current_row} - {-1}:
             self.dataChanged.emit(self.index(line, 0), self.index(line, 0))
 
     def update_states(self) -> None:
-        """Show the states that were read of all slides."""
+        """Repaint the states of all slides after they were read."""
         if self.slides:
             self.dataChanged.emit(self.index(0, 1), self.index(len(self.slides) - 1, 1))
 
@@ -125,9 +125,9 @@ class WorklistModel(QAbstractTableModel):
         return "" if item is None else item.description
 
     def _find_current_row(self) -> int:
-        known = -1 if self._current is None else self._rows.get(self._current, -1)
-        if known >= 0:
-            return known
+        line = -1 if self._current is None else self._rows.get(self._current, -1)
+        if line >= 0:
+            return line
         return next((line for line, slide in enumerate(self.slides) if is_same_slide(slide, self._current)), -1)
 
     def _on_state_read(self, slide: Path) -> None:
@@ -137,9 +137,9 @@ class WorklistModel(QAbstractTableModel):
 
 
 class WorklistView(QWidget):
-    """Table of slides, with the name of the folder above it."""
+    """Table of slides, with the name of the folder above it and buttons below it."""
 
-    slide_chosen = Signal(object)
+    slide_chosen = Signal(object)  # Path
     folder_requested = Signal()
     tray_requested = Signal()
 
@@ -159,7 +159,7 @@ class WorklistView(QWidget):
         fill_column(self, self.folder_label, self.table, self._create_buttons())
         for opened in (self.table.clicked, self.table.activated):
             opened.connect(lambda index: self._choose_row(index.row()))
-        self._label_timer = QTimer(self)  # all slides are counted once for many rows
+        self._label_timer = QTimer(self)  # counts the slides once after changes of many rows
         self._label_timer.setSingleShot(True)
         self._label_timer.setInterval(0)
         self._label_timer.timeout.connect(self._update_label)
@@ -179,13 +179,13 @@ class WorklistView(QWidget):
         return row(previous_button, next_button, folder_button, tray_button)
 
     def show_slides(self, folder: Path, slides: tuple[Path, ...]) -> None:
-        """Show the slides of a folder; the selected one stays selected and in view."""
+        """Show the slides of a folder; the selected slide stays selected and in view."""
         if folder != self._folder or slides != self.model.slides:
             selected, scroll = self.table.currentIndex().row(), self.table.verticalScrollBar().value()
-            kept = self.model.slides[selected] if selected >= 0 else None
+            selected_slide = self.model.slides[selected] if selected >= 0 else None
             self.model.set_slides(slides)
-            if kept is not None and kept in slides:
-                self.table.setCurrentIndex(self.model.index(slides.index(kept), 0))
+            if selected_slide is not None and selected_slide in slides:
+                self.table.setCurrentIndex(self.model.index(slides.index(selected_slide), 0))
                 self.table.verticalScrollBar().setValue(scroll)
             else:
                 self._select_current()
@@ -202,9 +202,9 @@ class WorklistView(QWidget):
         first, last = (self.table.rowAt(y) for y in (0, self.table.viewport().height() - 1))
         return list(self.model.slides[first : last + 1 if last >= 0 else None]) if first >= 0 else []
 
-    def choose_adjacent(self, by: int) -> None:
-        """Choose the next or previous slide; the first one if the displayed slide is not in the folder."""
-        self._choose_row(self.model.current_row + by if self.model.current_row >= 0 else 0)
+    def choose_adjacent(self, direction: int) -> None:
+        """Choose the next (1) or previous (-1) slide, or the first if the displayed slide is not in the folder."""
+        self._choose_row(self.model.current_row + direction if self.model.current_row >= 0 else 0)
 
     def _choose_row(self, line: int) -> None:
         if 0 <= line < len(self.model.slides):
@@ -224,13 +224,13 @@ class WorklistView(QWidget):
 class SlideWorklist(QObject):
     """Fill the section when it is first opened, and refresh it while it is visible.
 
-    The states of visible slides are read every few seconds. The folder and the states of all its slides, which are
-    counted, are read as often if that is quick, and else at longer intervals, but at once when the section is opened, a
-    folder is chosen or an analysis has ended.
+    The states of the visible rows are read every few seconds. The folder and the states of all its slides, which the
+    label counts, are read as often only if that is fast, else at longer intervals (see ``READING_SHARE``). They are
+    read at once when the section is opened, a folder is chosen or an analysis has ended.
     """
 
-    failed = Signal(object)
-    slide_requested = Signal(object)
+    failed = Signal(object)  # the exception
+    slide_requested = Signal(object)  # Path
 
     def __init__(self, context: SlideContext, section: QCollapsible) -> None:
         super().__init__(context)
@@ -239,8 +239,8 @@ class SlideWorklist(QObject):
         self._states = SlideStates(context.settings, self)
         self._states.failed.connect(lambda error: context.status.show_message(describe_error(error)))
         self._source: tuple[Path, Path] | None = None  # folder of slides, and folder for results
-        self._next_reading = 0.0
-        self._requested = 0.0  # when an immediate reading of the folder was requested last
+        self._next_reading = 0.0  # time of the next reading of the folder, as time.monotonic
+        self._requested = 0.0  # time of the last request to read the folder at once
         self._is_analyzing = False
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(lambda finish: finish())
@@ -248,18 +248,18 @@ class SlideWorklist(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self.refresh)
-        for name, by in (("slide.list_next", 1), ("slide.list_previous", -1)):
-            add_shortcut(context.dock, name, partial(self._step, by))
+        for name, direction in (("slide.list_next", 1), ("slide.list_previous", -1)):
+            add_shortcut(context.dock, name, partial(self._step, direction))
         context.run_updated.connect(self._on_run_updated)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
     @property
     def folder(self) -> Path | None:
-        """Folder that was chosen, else that of the displayed slide."""
-        chosen = self._context.settings.get(FOLDER_SETTING, "")
-        if chosen and Path(chosen).is_dir():
-            return Path(chosen)
+        """The folder that the user chose, else the folder of the displayed slide."""
+        selected = self._context.settings.get(FOLDER_SETTING, "")
+        if selected and Path(selected).is_dir():
+            return Path(selected)
         slide = self._context.slide
         return None if slide is None else slide.info.path.absolute().parent
 
@@ -270,7 +270,7 @@ class SlideWorklist(QObject):
             self.refresh()
 
     def refresh(self) -> None:
-        """Read the states of visible slides if the section is visible, and the folder if it is time for that."""
+        """Read the states of the visible rows, or the whole folder if that is due, while the section is visible."""
         folder, view = self.folder, self._view
         if view is None or folder is None or not (self._section.isVisible() and self._section.isExpanded()):
             return
@@ -285,22 +285,23 @@ class SlideWorklist(QObject):
         self._read("list", partial(_list_slides, folder), partial(self._on_listed, view, folder))
 
     def _refresh_folder(self) -> None:
-        """Read the folder now, or after the reading that is running."""
+        """Read the folder now, or as soon as the current reading has finished."""
         self._next_reading, self._requested = 0.0, monotonic()
         self.refresh()
 
     def _read(self, key: str, work: JobFunction, on_success: Callable[[Any], None]) -> None:
-        """Read in a thread; then call a function with the result, in this thread."""
+        """Run ``work`` in a background thread, then pass its result to ``on_success`` in this thread."""
         self._latest.submit(key, lambda: lambda run: partial(on_success, work(run)))
 
-    def _on_listed(self, view: WorklistView, folder: Path, found: tuple[tuple[Path, ...], float]) -> None:
+    def _on_listed(self, view: WorklistView, folder: Path, slides_and_start: tuple[tuple[Path, ...], float]) -> None:
         """Show the slides, and read the states of all of them."""
-        slides, started = found
+        slides, started = slides_and_start
         view.show_slides(folder, slides)
         self._read("states", self._states.prepare(slides), partial(self._on_states, view, started))
 
-    def _on_states(self, view: WorklistView, started: float, found: ReadStates) -> None:
-        self._states.add(found)
+    def _on_states(self, view: WorklistView, started: float, states: ReadStates) -> None:
+        """Show the states, and schedule the next reading unless one was requested since ``started``."""
+        self._states.add(states)
         view.model.update_states()
         if self._requested <= started:
             self._next_reading = monotonic() + min(MAX_INTERVAL_S, (monotonic() - started) / READING_SHARE)
@@ -326,15 +327,15 @@ class SlideWorklist(QObject):
         else:
             self._timer.stop()
 
-    def _step(self, by: int) -> None:
+    def _step(self, direction: int) -> None:
         if self._view is not None:
-            self._view.choose_adjacent(by)
+            self._view.choose_adjacent(direction)
 
     def _choose_folder(self) -> None:
         choose_folder(self._context.window, "worklist_dialog", "Folder of slides", self.folder, self._on_folder_chosen)
 
     def _show_tray(self) -> None:
-        """Show the folder in the Tray, without importing it before."""
+        """Show the folder in the Tray dock, which is opened if necessary."""
         dock: Any = show_dock(self._context.viewer, "Tray")
         if self.folder is not None:
             dock.open([self.folder])
@@ -345,7 +346,7 @@ class SlideWorklist(QObject):
 
 
 def _list_slides(folder: Path, run: RunContext) -> tuple[tuple[Path, ...], float]:
-    """List the slides of a folder; return also when this was started, after the first import."""
+    """Return the slides of a folder, and the time when reading them started, not counting imports."""
     from napari_melanoma.slides.slide_table import list_work_slides
 
     started = monotonic()
