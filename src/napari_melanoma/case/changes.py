@@ -1,4 +1,4 @@
-"""Photographs of a lesion of a case that can be compared over time."""
+"""Choose photographs of a lesion in a case, and compare them over time."""
 
 from __future__ import annotations
 
@@ -25,34 +25,35 @@ class ImagePair:
 
 
 def list_photographs(lesion: CaseLesion) -> tuple[CaseImage, ...]:
-    """Return the photographs of a lesion that have a mask, the earliest first, those without a day last."""
+    """Return the photographs of a lesion that have a mask, the earliest first and those without a day last."""
     photographs = (image for image in lesion.images if not image.is_slide and (image.correction or image.current))
     return tuple(sorted(photographs, key=lambda image: (not image.taken_on, image.taken_on)))
 
 
 def list_follow_ups(lesion: CaseLesion) -> tuple[ImagePair, ...]:
     """Return the first and the last photograph of each modality, if they were taken on different days."""
-    found: dict[str, list[CaseImage]] = {}
+    by_modality: dict[str, list[CaseImage]] = {}
     for image in list_photographs(lesion):
         if image.taken_on:
-            found.setdefault(image.modality, []).append(image)
-    return tuple(ImagePair(own[0], own[-1]) for own in found.values() if own[0].taken_on != own[-1].taken_on)
+            by_modality.setdefault(image.modality, []).append(image)
+    pairs = [ImagePair(images[0], images[-1]) for images in by_modality.values()]
+    return tuple(pair for pair in pairs if pair.first.taken_on != pair.second.taken_on)
 
 
 def compare_images(pair: ImagePair, run: RunContext) -> LesionChanges:
     """Read and compare two photographs, as ``compare_photographs`` does.
 
-    Raises InputError if a file is missing or damaged, or has no mask.
+    Raise ``InputError`` if a file is missing or unreadable, or if an image has no mask.
     """
     run.check()
-    first = _read(pair.first)
+    first = _read_measured(pair.first)
     run.check()
-    second = _read(pair.second)
+    second = _read_measured(pair.second)
     run.check()
     return compare_photographs(first, second, run)
 
 
-def _read(image: CaseImage) -> MeasuredPhotograph:
+def _read_measured(image: CaseImage) -> MeasuredPhotograph:
     photograph, mask = read_case_photograph(image, accept_damaged=True), read_case_mask(image)
     if mask is None:
         raise InputError(f"{image.path.name} has no mask. Open it from the case to segment the lesion.")
@@ -61,7 +62,7 @@ def _read(image: CaseImage) -> MeasuredPhotograph:
 
 def explain_incomparable(images: Sequence[CaseImage]) -> str:
     """Return why photographs of a lesion cannot be compared, and what to do; empty if they can."""
-    kinds = {image.modality for image in images if image.modality}
+    modalities = {image.modality for image in images if image.modality}
     if len(images) < 2:
         return "Needs two photographs of this lesion with masks: open a photograph to segment it"
-    return "The photographs have different modalities: select two of the same" if len(kinds) > 1 else ""
+    return "The photographs have different modalities: select two of the same" if len(modalities) > 1 else ""

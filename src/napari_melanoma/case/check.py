@@ -1,4 +1,4 @@
-"""Check a case: missing or inconsistent images, corrections and results, and open questions."""
+"""Check a case for missing or inconsistent images, corrections and results, and for open questions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from napari_melanoma.privacy.pseudonyms import SHAPE
 
 @dataclass(frozen=True)
 class CaseCheckResult:
-    """A case, its ``faults``, which should be corrected, and its ``notes``; each is (subject, message)."""
+    """A checked case.
+
+    ``faults``: should be corrected. ``notes``: open questions and other remarks. Both are pairs (subject, message).
+    """
 
     case: Case
     faults: tuple[Note, ...]
@@ -30,7 +33,7 @@ class CaseCheckResult:
 
 
 def check_case(folder: Path, *, run: RunContext | None = None) -> CaseCheckResult:
-    """Check a case without writing anything."""
+    """Check the case in a folder without changing it."""
     run = run or RunContext()
     store = CaseStore.open_read_only(folder)
     case, faults = store.case, list(store.missing.items())
@@ -44,7 +47,7 @@ def check_case(folder: Path, *, run: RunContext | None = None) -> CaseCheckResul
 
 
 def _find_image_faults(image: CaseImage) -> Iterator[str]:
-    """Yield the faults of an existing image and its correction."""
+    """Yield the faults of an existing image and of its corrected mask."""
     size = None
     try:
         if image.content and content_digest(image.path) != image.content:
@@ -62,7 +65,7 @@ def _find_image_faults(image: CaseImage) -> Iterator[str]:
     except MelanomaError as error:
         yield str(error)
         return
-    if size is not None and sorted(size) != sorted((width, height)):  # an image may be rotated
+    if size is not None and sorted(size) != sorted((width, height)):  # sorted: the header may rotate an image
         yield f"its corrected mask has {width} x {height} pixels, the image {size[0]} x {size[1]}: draw it again."
 
 
@@ -76,7 +79,7 @@ def _find_result_faults(image: CaseImage) -> Iterator[str]:
 
 
 def _find_risk_faults(image: CaseImage) -> Iterator[str]:
-    """Report that the complete risk result is missing."""
+    """Yield a fault if the file with the complete risk prediction of a slide is missing."""
     if image.risk is not None and not read_object_or_empty(image.risk.path):
         yield (
             f"its risk, {image.risk.path.name}, is missing or damaged: the case contains only a summary. Estimate it "
@@ -85,7 +88,7 @@ def _find_risk_faults(image: CaseImage) -> Iterator[str]:
 
 
 def _find_duplicate_ids(case: Case) -> Iterator[Note]:
-    """Yield the ids that occur twice, for example in a file that was edited by hand."""
+    """Yield the ids that occur several times, for example in a file that was edited by hand."""
     ids = [lesion.id for lesion in case.lesions] + [image.id for _, image in case.iterate_images()]
     for name, count in Counter(ids).items():
         if count > 1:
@@ -93,7 +96,7 @@ def _find_duplicate_ids(case: Case) -> Iterator[Note]:
 
 
 def _list_notes(case: Case) -> Iterator[Note]:
-    """Yield open questions and other notes."""
+    """Yield open questions and other remarks."""
     yield from _note_unconfirmed(case)
     patient_id = case.patient.patient_id
     if patient_id and not SHAPE.fullmatch(patient_id):
@@ -106,13 +109,13 @@ def _list_notes(case: Case) -> Iterator[Note]:
     for _, image in case.iterate_images():
         if image.results and image.current is None:
             yield image.id, "no result belongs to the current mask: save it again."
-    kept = [key for part in _list_parts(case) for key in part.more] + list(case.more)
-    if kept:
-        yield "case", f"keys of another version are preserved: {', '.join(dict.fromkeys(kept))}."
+    unknown_keys = [key for part in _list_parts(case) for key in part.more] + list(case.more)
+    if unknown_keys:
+        yield "case", f"keys of another version are preserved: {', '.join(dict.fromkeys(unknown_keys))}."
 
 
 def _note_unconfirmed(case: Case) -> Iterator[Note]:
-    """Count the guesses that are not confirmed."""
+    """Yield the number of suggested values that no user has confirmed."""
     guesses = sum(len(part.guesses) for part in _list_parts(case))
     if guesses:
         yield "case", f"{format_count(guesses, 'suggested value')} not confirmed."

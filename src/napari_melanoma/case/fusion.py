@@ -1,7 +1,7 @@
-"""The predictions for one lesion side by side: from photographs, from a slide, and with the data of the patient.
+"""The predictions for one lesion from its photographs and from its slide, side by side.
 
-Predictions are combined only by a model that was calibrated for its parts: a classifier of photographs, which also
-reads patient data, and a risk model, which reads slide, thickness and patient data. No model combines both.
+The predictions are not combined into one value. That would require a model that was calibrated on both: the classifiers
+use photographs and patient data, the risk models use slide, thickness and patient data.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from napari_melanoma.case.results import CaseLesionPrediction
 
 OUTDATED = "Outdated: the case has changed since"
-SHARES = {"image": "Slide", "depth": "Thickness", "patient": "Patient data"}
+SHARE_NAMES = {"image": "Slide", "depth": "Thickness", "patient": "Patient data"}
 
 
 @dataclass(frozen=True)
 class PartPrediction:
-    """What one part of a case predicts.
+    """One row of the comparison: a prediction, the same without some inputs, or the contribution of an input.
 
-    ``value``: the probability with its interval, or why there is none. ``effect``: the change of the combined
-    probability by this part; empty if it is unknown. ``is_valid``: whether the value may be used further.
+    ``part``: the inputs. ``outcome``: the predicted class. ``value``: the probability with its interval, or why there
+    is none; empty for a contribution. ``effect``: the change of the probability by the input; empty if there is none.
+    ``is_valid``: whether the value is valid for this patient.
     """
 
     part: str
@@ -37,7 +38,7 @@ class PartPrediction:
 
 @dataclass(frozen=True)
 class FusedCase:
-    """The parts of a lesion, and why they have no common value."""
+    """The predictions for a lesion from photographs and slide, and the reason why they have no combined value."""
 
     parts: tuple[PartPrediction, ...]
     reason: str
@@ -46,14 +47,17 @@ class FusedCase:
 def fuse_lesion(
     case: Case, lesion: CaseLesion, prediction: CaseLesionPrediction | None, *, is_current: bool
 ) -> FusedCase | None:
-    """List the predictions for a lesion from photographs and slide; None unless there are both."""
+    """List the predictions for a lesion from photographs and slide; None unless there are both.
+
+    ``prediction``: from the photographs. ``is_current``: whether its inputs are unchanged.
+    """
     latest = latest_risk(lesion)
     if prediction is None or latest is None:
         return None
     image, risk = latest
-    changed = bool(find_changed_fields(case, lesion, image, risk))
-    photographs = _photograph_parts(prediction, is_current=is_current)
-    slide = _slide_parts(risk, is_current=not changed)
+    has_changed = bool(find_changed_fields(case, lesion, image, risk))
+    photographs = _list_photograph_parts(prediction, is_current=is_current)
+    slide = _list_slide_parts(risk, is_current=not has_changed)
     unusable = [parts[0].part.lower() for parts in (photographs, slide) if not parts[0].is_valid]
     if unusable:
         reason = f"the prediction from {' and that from '.join(unusable)} is not valid or outdated"
@@ -63,11 +67,11 @@ def fuse_lesion(
     return FusedCase((*photographs, *slide), f"Photographs and slide have no combined value: {reason}.")
 
 
-def _photograph_parts(found: CaseLesionPrediction, *, is_current: bool) -> tuple[PartPrediction, ...]:
+def _list_photograph_parts(lesion_prediction: CaseLesionPrediction, *, is_current: bool) -> tuple[PartPrediction, ...]:
     """Return the prediction from the photographs, and the effect of the patient data on it."""
-    prediction = found.prediction
+    prediction = lesion_prediction.prediction
     outcome = format_class(prediction.positive)
-    name = format_count(len(found.image_ids), "photograph").capitalize()
+    name = format_count(len(lesion_prediction.image_ids), "photograph").capitalize()
     if not (prediction.validity.valid and is_current):
         value = prediction.validity.headline("") or OUTDATED
         return (PartPrediction(name, outcome, value, is_valid=False),)
@@ -77,13 +81,13 @@ def _photograph_parts(found: CaseLesionPrediction, *, is_current: bool) -> tuple
         whole = PartPrediction(whole.part, outcome, value, is_valid=False)
     if not prediction.contributions:
         return (whole,)
-    alone = prediction.from_image
-    effect = f"{prediction.probability - alone:+.2f}"
-    return (whole, PartPrediction("Without patient data", outcome, f"{alone:.2f}", effect))
+    image_only = prediction.from_image
+    effect = f"{prediction.probability - image_only:+.2f}"
+    return (whole, PartPrediction("Without patient data", outcome, f"{image_only:.2f}", effect))
 
 
-def _slide_parts(risk: CaseRisk, *, is_current: bool) -> tuple[PartPrediction, ...]:
-    """Return the risk from slide, thickness and patient data, and the effect of each part."""
+def _list_slide_parts(risk: CaseRisk, *, is_current: bool) -> tuple[PartPrediction, ...]:
+    """Return the risk from slide, thickness and patient data, the baseline, and the contribution of each input."""
     validity, outcome = risk.known_validity, "metastasis"
     name = "Slide, thickness and patient data"
     if not (validity.valid and is_current):
@@ -91,13 +95,12 @@ def _slide_parts(risk: CaseRisk, *, is_current: bool) -> tuple[PartPrediction, .
     value = validity.headline(_format_value(risk.probability, risk.interval))
     whole = PartPrediction(name, outcome, value, is_valid=not validity.demonstration)
     shares = (
-        PartPrediction(f"Contribution: {SHARES.get(part, part).lower()}", outcome, "", f"{share:+.2f}")
+        PartPrediction(f"Contribution: {SHARE_NAMES.get(part, part).lower()}", outcome, "", f"{share:+.2f}")
         for part, share in risk.shares.items()
     )
     if risk.without is None:
         return (whole, *shares)
-    difference = f"{risk.probability - risk.without:+.2f}"
-    return (whole, PartPrediction("Without patient data", outcome, f"{risk.without:.2f}", difference), *shares)
+    return (whole, PartPrediction("Baseline without any data of this case", outcome, f"{risk.without:.2f}"), *shares)
 
 
 def _format_value(value: float, interval: tuple[float, float] | None) -> str:

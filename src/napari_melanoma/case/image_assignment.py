@@ -1,4 +1,4 @@
-"""Assign images to the lesions of a case from their names, headers and tables."""
+"""Collect metadata about images from file names, headers and tables, and assign images to the lesions of a case."""
 
 from __future__ import annotations
 
@@ -40,24 +40,25 @@ from napari_melanoma.io.pillow_images import ExifHints, read_exif
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
-CASE_FIELDS = ("patient_id", "path")  # columns that a case fills in itself: the pseudonym and the path of the file
-DERMATOSCOPES = (
+CASE_FIELDS = ("patient_id", "path")  # fields of a case that no table sets: the pseudonym and the path of the file
+DERMATOSCOPES = (  # words in the EXIF name of a camera
     *("dermlite", "fotofinder", "medicam", "molemax", "dermoscope", "dermatoscope", "dermascope", "heine", "illuco"),
     *("dermengine", "molescope", "dermoscan"),
 )
 TOTAL_BODY = ("vectra", "wb360")
 DAY_SOURCES: Mapping[Origin, str] = {"table": "the table", "exif": "the camera", "dicom": "the DICOM header"}
 Row = dict[str, str]
-Note = tuple[str, str]
+Note = tuple[str, str]  # subject, such as the name of a file, and message
 MAX_NAMED = 3  # names that a message lists
 IMAGE_FOLDERS = ("", "images")  # relative to a table that contains no paths
 
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """Metadata of one image; ``patient`` and ``lesion`` are their original names, which are never stored.
+    """Metadata of one image.
 
-    ``cells`` maps our columns to text, and ``origins`` the columns and the two names to their source.
+    ``patient``, ``lesion``: their names in the source; that of the patient is never stored. ``cells``: values by column
+    of the harmonized table. ``origins``: sources of the columns, and of the names as "patient" and "lesion".
     """
 
     patient: str = ""
@@ -69,40 +70,40 @@ class ImageMetadata:
     def from_source(
         cls, origin: Origin, cells: Mapping[str, str], *, patient: str = "", lesion: str = ""
     ) -> ImageMetadata:
-        """Create metadata from one source."""
-        known = {name: text for name, text in cells.items() if text and (name != "taken_on" or _is_day(text))}
+        """Create metadata from one source; empty cells and invalid dates are left out."""
+        filled = {name: text for name, text in cells.items() if text and (name != "taken_on" or _is_day(text))}
         names = {"patient": patient, "lesion": lesion}
-        present = (*known, *(name for name, text in names.items() if text))
-        return cls(patient, lesion, known, dict.fromkeys(present, origin))
+        present = (*filled, *(name for name, text in names.items() if text))
+        return cls(patient, lesion, filled, dict.fromkeys(present, origin))
 
     def select(self, kind: type[CasePart]) -> tuple[dict[str, str], dict[str, Origin]]:
-        """Return the cells of a patient, a lesion or an image, and their origins, by field."""
-        found = {name: text for name, text in self.cells.items() if name in _allowed_fields(kind)}
-        return found, {name: self.origins[name] for name in found}
+        """Return the cells that are fields of a patient, a lesion or an image, and their origins."""
+        cells = {name: text for name, text in self.cells.items() if name in _allowed_fields(kind)}
+        return cells, {name: self.origins[name] for name in cells}
 
 
 def merge_metadata(sources: Iterable[ImageMetadata]) -> ImageMetadata:
     """Merge the metadata of several sources for one image; the first source of a value takes precedence.
 
-    A body site is taken as a whole from the first source that contains one; its side may come from another source.
+    Site and sub-site are taken from the same source; the side may come from another one.
     """
-    facts = ImageMetadata()
-    for more in sources:
-        cells = {name: text for name, text in more.cells.items() if _is_addition(facts, name)}
-        names = {name: origin for name, origin in more.origins.items() if name not in more.cells}
-        origins = {name: more.origins[name] for name in cells} | names | dict(facts.origins)
-        facts = ImageMetadata(
-            facts.patient or more.patient, facts.lesion or more.lesion, cells | dict(facts.cells), origins
+    merged = ImageMetadata()
+    for source in sources:
+        cells = {name: text for name, text in source.cells.items() if _is_addition(merged, name)}
+        names = {name: origin for name, origin in source.origins.items() if name not in source.cells}
+        origins = {name: source.origins[name] for name in cells} | names | dict(merged.origins)
+        merged = ImageMetadata(
+            merged.patient or source.patient, merged.lesion or source.lesion, cells | dict(merged.cells), origins
         )
-    return facts
+    return merged
 
 
 def describe_day_conflict(sources: Iterable[ImageMetadata]) -> str:
-    """Describe that tables and the header give an image different days, the first of which is used; "" if not."""
+    """Describe that sources contain different days for an image, of which the first is used; empty if they agree."""
     days: dict[str, Origin] = {}
-    for one in sources:
-        if "taken_on" in one.cells:
-            days.setdefault(one.cells["taken_on"], one.origins["taken_on"])
+    for source in sources:
+        if "taken_on" in source.cells:
+            days.setdefault(source.cells["taken_on"], source.origins["taken_on"])
     if len(days) < 2:
         return ""
     used, *others = (f"{day} ({DAY_SOURCES.get(origin, origin)})" for day, origin in days.items())
@@ -111,27 +112,27 @@ def describe_day_conflict(sources: Iterable[ImageMetadata]) -> str:
 
 @cache
 def _allowed_fields(kind: type[CasePart]) -> frozenset[str]:
-    """Return the fields that a table may set; its columns ``id``, ``note`` and ``label`` have other meanings."""
+    """Return the fields of a part that a table may set: those that are named like a column, and ``taken_on``."""
     columns = {name for name in kind.model_fields if find_column(name)} - set(CASE_FIELDS)
     return frozenset(columns | (kind.model_fields.keys() & {"taken_on"}))
 
 
 def _is_day(text: str) -> bool:
-    """Whether a text is a date of the form YYYY-MM-DD."""
+    """Return whether a text is a date of the form YYYY-MM-DD."""
     try:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
 
 
-def _is_addition(facts: ImageMetadata, name: str) -> bool:
-    """Whether another source may add a column: no sub-site of another site than the known one."""
-    return name not in facts.cells and not (name == "sub_site" and "site" in facts.cells)
+def _is_addition(metadata: ImageMetadata, name: str) -> bool:
+    """Return whether another source may add a column; it must not add a sub-site to a known site."""
+    return name not in metadata.cells and not (name == "sub_site" and "site" in metadata.cells)
 
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image without an id, and its metadata."""
+    """An image that has no id yet, and its metadata."""
 
     image: CaseImage
     metadata: ImageMetadata = field(default_factory=ImageMetadata)
@@ -139,36 +140,33 @@ class FoundImage:
 
 @dataclass(frozen=True)
 class FilingResult:
-    """A case with added images, and notes for the user: (subject, message)."""
+    """A case with added images, and notes for the user."""
 
     case: Case
     notes: tuple[Note, ...] = ()
 
 
 def file_images(case: Case, found: Iterable[FoundImage]) -> FilingResult:
-    """Add images to a case; all values are added as guesses, and known values are not replaced.
+    """Add images to a case; all their values are added as guesses, and known values are not replaced.
 
-    An image is assigned to the lesion with its label, or without a label to the lesion at its body site, which is added
-    if missing. Without either it stays unassigned. Images that are already in the case, by content or path, are left
-    out. Contradictions and omissions are in the notes.
+    An image is assigned to the lesion with its label, or if it has no label, to the lesion at its body site; a missing
+    lesion is added. An image with neither remains unassigned. Images that are in the case already, by content or path,
+    are left out. The notes list contradictions and omissions.
     """
     filing = _CaseFiling(case)
-    for one in found:
-        filing.add(one)
+    for image in found:
+        filing.add(image)
     return filing.finish()
 
 
 def is_other_patient(case: Case, patient_name: str) -> bool:
-    """Return whether files name another patient than the case.
-
-    False if either is unknown. The pseudonym of a case whose patient had no name differs from all others.
-    """
-    ours = case.patient.patient_id
-    return bool(patient_name and ours) and ours not in (patient_name, pseudonym(patient_name))
+    """Return whether files name another patient than the case; False if either is unknown."""
+    patient_id = case.patient.patient_id
+    return bool(patient_name and patient_id) and patient_id not in (patient_name, pseudonym(patient_name))
 
 
 class _CaseFiling:
-    """Collects images by lesion, and adds them to a case together."""
+    """Collect images by lesion, and add them to a case together."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -176,32 +174,32 @@ class _CaseFiling:
         self.known_content = {image.content: image.path for _, image in case.iterate_images() if image.content}
         self.paths = {image.path for _, image in case.iterate_images()}
         self.other_patient_count = 0
-        self.pending: dict[str, list[CaseImage]] = {"": []}
+        self.pending: dict[str, list[CaseImage]] = {"": []}  # by the id of the lesion; "" for unassigned images
 
     def add(self, found: FoundImage) -> None:
-        """Find the lesion of an image, and fill in metadata of lesion and patient."""
-        image, facts = found.image, found.metadata
-        known = self.known_content.get(image.content) if image.content else None
-        if known is not None:
-            if known != image.path:
-                self.notes.append((image.path.name, f"was left out: it is identical to {known.name}."))
+        """Find or add the lesion of an image, and fill in metadata of lesion and patient."""
+        image, metadata = found.image, found.metadata
+        duplicate = self.known_content.get(image.content) if image.content else None
+        if duplicate is not None:
+            if duplicate != image.path:
+                self.notes.append((image.path.name, f"was left out: it is identical to {duplicate.name}."))
             return
         if image.path in self.paths:
             self.notes.append((image.path.name, "was left out: it is in the case already, but the file has changed."))
             return
         self.known_content[image.content] = image.path
         self.paths.add(image.path)
-        self.other_patient_count += is_other_patient(self.case, facts.patient)
-        self._update_patient(image.name, facts)
-        lesion_id = self._find_or_add_lesion(image.name, facts)
-        cells, origins = facts.select(CaseImage)
+        self.other_patient_count += is_other_patient(self.case, metadata.patient)
+        self._update_patient(image.name, metadata)
+        lesion_id = self._find_or_add_lesion(image.name, metadata)
+        cells, origins = metadata.select(CaseImage)
         if lesion_id:
-            origins["lesion"] = facts.origins.get("lesion", facts.origins.get("site", "name"))
+            origins["lesion"] = metadata.origins.get("lesion", metadata.origins.get("site", "name"))
         filled = CaseImage.parse({**dict(image), **cells, "guesses": origins}, image.name)
         self.pending.setdefault(lesion_id, []).append(filled)
 
     def finish(self) -> FilingResult:
-        """Add the images."""
+        """Add the collected images to the case."""
         case = self.case
         for lesion_id, images in self.pending.items():
             case = add_images(case, images, lesion_id)
@@ -215,62 +213,63 @@ class _CaseFiling:
             )
         return FilingResult(case, tuple(dict.fromkeys(self.notes)))
 
-    def _update_patient(self, about: str, facts: ImageMetadata) -> None:
+    def _update_patient(self, subject: str, metadata: ImageMetadata) -> None:
         """Fill in unknown fields of the patient."""
-        fresh, origins = self._new_values(about, self.case.patient, *facts.select(CasePatient))
-        if fresh:
-            self.case = set_patient(self.case, **fresh, guesses={**self.case.patient.guesses, **origins})
+        values, origins = self._select_new_values(subject, self.case.patient, *metadata.select(CasePatient))
+        if values:
+            self.case = set_patient(self.case, **values, guesses={**self.case.patient.guesses, **origins})
 
-    def _find_or_add_lesion(self, about: str, facts: ImageMetadata) -> str:
-        """Find or add the lesion of an image; returns its id, or ""."""
-        cells, origins = facts.select(CaseLesion)
-        if not facts.lesion and not _site_from_cells(cells).site:
+    def _find_or_add_lesion(self, subject: str, metadata: ImageMetadata) -> str:
+        """Return the id of the lesion of an image, which is added if necessary; empty for an unassigned image."""
+        cells, origins = metadata.select(CaseLesion)
+        if not metadata.lesion and not _site_from_cells(cells).site:
             return ""
-        known = next((lesion for lesion in self.case.lesions if self._fits(lesion, facts, cells, origins)), None)
-        if known is None:
-            self.case = add_lesion(self.case, **cells, label=facts.lesion, guesses=origins)
+        lesion = next((lesion for lesion in self.case.lesions if self._fits(lesion, metadata, cells, origins)), None)
+        if lesion is None:
+            self.case = add_lesion(self.case, **cells, label=metadata.lesion, guesses=origins)
             return self.case.lesions[-1].id
-        if merge_body_sites(_site_of_lesion(known), _site_from_cells(cells)) is None:
-            other, own = _format_site(_site_from_cells(cells)), _format_site(_site_of_lesion(known))
-            self.notes.append((about, f"contains the site {other}; the known site {own} is kept."))
+        if merge_body_sites(_site_of_lesion(lesion), _site_from_cells(cells)) is None:
+            new_site, known_site = _format_site(_site_from_cells(cells)), _format_site(_site_of_lesion(lesion))
+            self.notes.append((subject, f"contains the site {new_site}; the known site {known_site} is kept."))
             cells = {name: text for name, text in cells.items() if name not in BodySite._fields}
-        fresh, new_origins = self._new_values(about, known, cells, origins)
-        if fresh:
-            self.case = set_lesion(self.case, known.id, **fresh, guesses={**known.guesses, **new_origins})
-        return known.id
+        values, new_origins = self._select_new_values(subject, lesion, cells, origins)
+        if values:
+            self.case = set_lesion(self.case, lesion.id, **values, guesses={**lesion.guesses, **new_origins})
+        return lesion.id
 
     def _fits(
-        self, lesion: CaseLesion, facts: ImageMetadata, cells: Mapping[str, str], origins: Mapping[str, Origin]
+        self, lesion: CaseLesion, metadata: ImageMetadata, cells: Mapping[str, str], origins: Mapping[str, Origin]
     ) -> bool:
-        """Whether an image shows a lesion: same label and compatible site, or no label and the same site.
+        """Return whether an image is assumed to show a lesion.
 
-        Tables and headers contain only the region, where a patient may have many lesions: then a second image of the
-        same modality belongs to another lesion.
+        It has the same label, or if it has none, the lesion has no label and the same site. If the label was guessed
+        from a file name, the sites must be compatible. Tables and headers contain only the region of the body, where a
+        patient may have several lesions: a second image with the same modality is assigned to another lesion there.
         """
         site = _site_of_lesion(lesion)
-        if facts.lesion:
-            is_sure = facts.origins["lesion"] != "name"
-            return lesion.label == facts.lesion and (
-                is_sure or merge_body_sites(site, _site_from_cells(cells)) is not None
+        if metadata.lesion:
+            is_certain = metadata.origins["lesion"] != "name"
+            return lesion.label == metadata.lesion and (
+                is_certain or merge_body_sites(site, _site_from_cells(cells)) is not None
             )
         if lesion.label or site != _site_from_cells(cells):
             return False
         modalities = {image.modality for image in (*lesion.images, *self.pending.get(lesion.id, ()))}
-        return origins.get("site", "name") == "name" or facts.cells.get("modality", "") not in modalities
+        return origins.get("site", "name") == "name" or metadata.cells.get("modality", "") not in modalities
 
-    def _new_values(
-        self, about: str, part: CasePart, cells: Mapping[str, str], origins: Mapping[str, Origin]
+    def _select_new_values(
+        self, subject: str, part: CasePart, cells: Mapping[str, str], origins: Mapping[str, Origin]
     ) -> tuple[dict[str, object], dict[str, Origin]]:
-        """Return the values that are new for a patient or lesion; contradictions are added to the notes."""
+        """Return the values that a patient or lesion lacks, and their origins; add notes about contradictions."""
         for name, text in cells.items():
-            if part.cell(name) not in ("", text) and not _is_less_exact_site(name, text, part):
-                self.notes.append((about, f"contains {name} {text}; the known value {part.cell(name)} is kept."))
-        fresh = {name: text for name, text in cells.items() if not part.cell(name)}
-        return dict(fresh), {name: origins[name] for name in fresh}
+            if part.cell(name) not in ("", text) and not _is_compatible_site(name, text, part):
+                self.notes.append((subject, f"contains {name} {text}; the known value {part.cell(name)} is kept."))
+        values = {name: text for name, text in cells.items() if not part.cell(name)}
+        return dict(values), {name: origins[name] for name in values}
 
 
-def _is_less_exact_site(name: str, text: str, part: CasePart) -> bool:
-    """Whether a site is compatible with the known one, but less specific."""
+def _is_compatible_site(name: str, text: str, part: CasePart) -> bool:
+    """Return whether a field is the site, and a value does not contradict the known site."""
     return name == "site" and merge_body_sites(BodySite(part.cell("site")), BodySite(text)) is not None
 
 
@@ -284,12 +283,12 @@ def _format_site(site: BodySite) -> str:
 
 
 def _site_from_cells(cells: Mapping[str, str]) -> BodySite:
-    """Return the body site in some cells."""
+    """Return the body site in the cells of a lesion."""
     return BodySite(*(cells.get(name, "") for name in BodySite._fields))
 
 
 def read_header_metadata(path: Path) -> tuple[ImageMetadata, ...]:
-    """Read the metadata in the header of a file, with the origin ``dicom`` or ``exif``."""
+    """Read the metadata in the DICOM or EXIF header of an image; raise ``UnreadableImage`` if there is no image."""
     try:
         with open_regular(path) as file:
             if identify_format(file.read(HEAD_BYTES)) == "DICOM":
@@ -301,6 +300,7 @@ def read_header_metadata(path: Path) -> tuple[ImageMetadata, ...]:
 
 
 def _read_dicom_metadata(header: DicomHeader) -> ImageMetadata:
+    """Return the metadata of a DICOM header, with pseudonyms of patient and lesion."""
     if not header.has_image:
         raise UnreadableImage("it contains no image.")
     if header.shows in AUXILIARY_IMAGES:
@@ -319,22 +319,22 @@ def _read_dicom_metadata(header: DicomHeader) -> ImageMetadata:
 
 
 def _read_exif_metadata(hints: ExifHints) -> ImageMetadata:
-    """Return the metadata of the EXIF header; some cameras and lenses take only one type of image."""
+    """Return the metadata of an EXIF header; the modality is known if the camera takes only one type of image."""
     modality = "dermoscopic" if any(word in hints.camera for word in DERMATOSCOPES) else ""
     modality = modality or ("tbp_tile" if any(word in hints.camera for word in TOTAL_BODY) else "")
     return ImageMetadata.from_source("exif", {"modality": modality, "taken_on": hints.taken_on})
 
 
-MAX_PHRASE_WORDS = 5  # words that are looked up together
-MIN_SITE_LETTERS = 3  # of a word that may name a body site; abbreviations of sides and modalities are ambiguous
-LARGEST_NUMBER, MAX_DIGITS = 99, 3  # of a lesion; larger numbers are counters of cameras
+MAX_PHRASE_WORDS = 5  # words of a name that are looked up together
+MIN_SITE_LETTERS = 3  # of a phrase that may name a body site; shorter ones are ambiguous
+LARGEST_NUMBER, MAX_DIGITS = 99, 3  # of a lesion number; larger numbers are counters of cameras
 IMAGE_DAY_COLUMNS = (
     *("taken_on", "date_taken", "image_date", "photo_date", "acquisition_date", "aufnahmedatum", "opnamedatum"),
 )
 """Names of columns for the day on which an image was taken, in lower case, in the order of their precedence."""
 ROW_DAY_COLUMNS = ("exam_date", "study_date", "data_exame", "date_examen", "date", "datum", "fecha", "data")
-"""Names of columns for a day that may also be that of a visit, a biopsy or an entry: the camera's day is better."""
-ROW_DAY = "row_day"  # key of such a day in a row
+"""Names of columns for a day that may also be that of a visit, a biopsy or an entry: a header takes precedence."""
+ROW_DAY = "row_day"  # key for a day of ROW_DAY_COLUMNS in a harmonized row
 EARLIEST_DAY = "1995"  # earlier dates, before digital photography, are dates of birth
 _PAD_UFES = re.compile(r"(PAT_\d+)_(\d+)_\d+")
 _PATIENT = re.compile(
@@ -346,11 +346,11 @@ _PATIENT = re.compile(
 _MONTH_AND_DAY = r"(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])"
 _DAY = re.compile(rf"(?<!\d)((?:19|20)\d\d)([-_.]?){_MONTH_AND_DAY}(?!\d)")
 _DAY_FIRST = re.compile(r"(?<!\d)(0?[1-9]|[12]\d|3[01])\.(0?[1-9]|1[0-2])\.((?:19|20)\d\d)(?!\d)")
-_NO_LESION = re.compile(
+_NOT_LESION_NUMBER = re.compile(
     r"(?<!\d)(?:[01]?\d|2[0-3])(?P<part>[-_.:])[0-5]\d(?P=part)[0-5]\d(?!\d)"  # a time
     r"|(?<!\d)\d{1,2}[-_.]\d{1,2}[-_.](?:19|20)\d\d(?!\d)"  # a date with ambiguous order
     r"|(?<!\d)\d+(?:[.,]\d+)?(?:x|mm|cm|[uµ]m|px|y|yo|yrs?|years?|jahre?|anos|años|ans|anni|jaar)(?![^\W\d_])"
-    r"|(?<!\d)\d+of\d+(?!\d)|(?<![^\W\d_])v\d+(?!\d)"  # one of several, a version
+    r"|(?<!\d)\d+of\d+(?!\d)|(?<![^\W\d_])v\d+(?!\d)"  # one of several files; a version
     r"|\(\d+\)$",  # a copy, or one of many renamed files
     re.IGNORECASE,
 )
@@ -377,11 +377,11 @@ LESION_WORDS = frozenset(
 COUNTER_WORDS = frozenset(
     ("img", "dsc", "dscn", "dscf", "pxl", "isic", "image", "photo", "pic", "picture", "scan", "frame", "foto", "view")
 )
-IGNORED_WORDS = frozenset(("photo", "photograph", "slide", "side", "mid"))  # words in names that have other meanings
+IGNORED_WORDS = frozenset(("photo", "photograph", "slide", "side", "mid"))  # not looked up as modality or site
 
 
 def parse_name_metadata(path: PurePath) -> ImageMetadata:
-    """Guess metadata from the names of a file and its folders."""
+    """Guess metadata from the names of a file and its folders; inner names take precedence."""
     is_slide = path.name.lower().endswith(SLIDE_SUFFIXES)
     kind = ImageMetadata.from_source("name", {"modality": "wsi" if is_slide else ""})
     stem = path.name.split(".")[0] if is_slide else path.stem
@@ -390,117 +390,128 @@ def parse_name_metadata(path: PurePath) -> ImageMetadata:
 
 @dataclass
 class _FileNameWords:
-    """The words of a name, and the indices of those that have been interpreted."""
+    """The words of a file name, and the indices of those that have been interpreted."""
 
     words: list[str]
     used: set[int] = field(default_factory=set)
 
     def phrases(self) -> Iterator[tuple[range, str]]:
-        """Yield adjacent words that are neither interpreted nor numbers, the longest phrases first."""
+        """Yield indices and text of phrases of words that are neither interpreted nor numbers, the longest first."""
         for length in range(min(MAX_PHRASE_WORDS, len(self.words)), 0, -1):
             for start in range(len(self.words) - length + 1):
                 indices = range(start, start + length)
-                if self.used.isdisjoint(indices) and not any(self.words[n].isdigit() for n in indices):
-                    yield indices, " ".join(self.words[n] for n in indices)
+                if self.used.isdisjoint(indices) and not any(self.words[index].isdigit() for index in indices):
+                    yield indices, " ".join(self.words[index] for index in indices)
 
     def numbers(self) -> Iterator[tuple[int, int]]:
-        """Yield index and value of numbers that are not interpreted and may be lesion numbers."""
-        for n, word in enumerate(self.words):
-            if word.isdecimal() and n not in self.used and len(word) <= MAX_DIGITS and int(word) <= LARGEST_NUMBER:
-                yield n, int(word)
+        """Yield index and value of numbers that are not interpreted and are small enough for lesion numbers."""
+        for index, word in enumerate(self.words):
+            if index in self.used or not word.isdecimal() or len(word) > MAX_DIGITS:
+                continue
+            if int(word) <= LARGEST_NUMBER:
+                yield index, int(word)
 
 
 def _parse_name(name: str) -> ImageMetadata:
+    """Guess metadata from the name of one file or folder."""
     cells: dict[str, str] = {}
     patient, lesion, rest = _parse_patient(name)
     cells["taken_on"], rest = _parse_day(rest)
-    rest = _NO_LESION.sub(" ", rest)
+    rest = _NOT_LESION_NUMBER.sub(" ", rest)
     if numbered := _LESION.search(rest):
         lesion = lesion or numbered.group(1)
         rest = rest.replace(numbered.group(), " ", 1)
-    reading = _FileNameWords(_WORD.findall(_CAMEL.sub(" ", rest)))
-    lesion = lesion or _parse_lesion_number(reading)
-    end, cells["modality"] = _parse_modality(reading)
-    found = _parse_site(reading)
-    cells |= found._asdict()
-    if not lesion and (found != NO_SITE or cells["modality"]):
-        lesion = next((str(number) for n, number in reading.numbers() if n < end), "")
+    name_words = _FileNameWords(_WORD.findall(_CAMEL.sub(" ", rest)))
+    lesion = lesion or _parse_lesion_number(name_words)
+    modality_index, cells["modality"] = _parse_modality(name_words)
+    site = _parse_site(name_words)
+    cells |= site._asdict()
+    if not lesion and (site != NO_SITE or cells["modality"]):
+        # A number after the modality counts images, not lesions.
+        lesion = next((str(number) for index, number in name_words.numbers() if index < modality_index), "")
     return ImageMetadata.from_source("name", cells, patient=patient, lesion=lesion.lstrip("0"))
 
 
 def _parse_patient(name: str) -> tuple[str, str, str]:
-    """Return the patient and, in names of PAD-UFES-20, the lesion; and the rest of the name."""
-    if pad := _PAD_UFES.fullmatch(name):
-        return pad.group(1), pad.group(2), ""
-    found = _PATIENT.search(name)
-    return (found.group(), "", name.replace(found.group(), " ", 1)) if found else ("", "", name)
+    """Return patient, lesion and the rest of a name; only names of PAD-UFES-20 contain a lesion here."""
+    if pad_ufes := _PAD_UFES.fullmatch(name):
+        return pad_ufes.group(1), pad_ufes.group(2), ""
+    match = _PATIENT.search(name)
+    return (match.group(), "", name.replace(match.group(), " ", 1)) if match else ("", "", name)
 
 
 def _parse_day(name: str) -> tuple[str, str]:
-    """Return the date in a name, the latest of several because one may be a date of birth, and the rest of the name."""
-    days = ["-".join(found.group(1, 3, 4)) for found in _DAY.finditer(name)]
+    """Return the date in a name, empty if there is none, and the rest of the name.
+
+    Of several dates, the latest is returned, because another one may be a date of birth.
+    """
+    days = ["-".join(match.group(1, 3, 4)) for match in _DAY.finditer(name)]
     days += [f"{year}-{month:>02}-{day:>02}" for day, month, year in _DAY_FIRST.findall(name)]
     rest = _DAY_FIRST.sub(" ", _DAY.sub(" ", name))
     return max((day for day in days if day >= EARLIEST_DAY), default=""), rest
 
 
-def _parse_lesion_number(reading: _FileNameWords) -> str:
-    """Return the number after a word for lesion; counters of cameras are skipped."""
+def _parse_lesion_number(name_words: _FileNameWords) -> str:
+    """Return the number after a word for lesion, empty if there is none; mark counters of cameras as interpreted."""
     lesion = ""
-    for n, word in enumerate(reading.words[:-1]):
-        if not reading.words[n + 1].isdigit():
+    for index, word in enumerate(name_words.words[:-1]):
+        if not name_words.words[index + 1].isdigit():
             continue
         if word.lower() in LESION_WORDS and not lesion:
-            lesion = reading.words[n + 1]
-            reading.used |= {n, n + 1}
+            lesion = name_words.words[index + 1]
+            name_words.used |= {index, index + 1}
         elif word.lower() in COUNTER_WORDS:
-            reading.used |= {n, n + 1}
+            name_words.used |= {index, index + 1}
     return lesion
 
 
-def _parse_modality(reading: _FileNameWords) -> tuple[int, str]:
-    """Return the index of the modality in a name, and the modality; a number after it counts images, not lesions."""
-    for indices, phrase in reading.phrases():
-        found = None if phrase.lower() in IGNORED_WORDS else load_taxonomy("modality").translate(phrase)
-        if found and found != UNKNOWN:
-            reading.used |= set(indices)
-            return indices.start, found
-    return len(reading.words), ""
+def _parse_modality(name_words: _FileNameWords) -> tuple[int, str]:
+    """Return the index of the first word of the modality, and the modality; the number of words if there is none."""
+    for indices, phrase in name_words.phrases():
+        modality = None if phrase.lower() in IGNORED_WORDS else load_taxonomy("modality").translate(phrase)
+        if modality and modality != UNKNOWN:
+            name_words.used |= set(indices)
+            return indices.start, modality
+    return len(name_words.words), ""
 
 
-def _parse_site(reading: _FileNameWords) -> BodySite:
+def _parse_site(name_words: _FileNameWords) -> BodySite:
     """Return the body site from all phrases that name one and do not contradict each other."""
-    known = NO_SITE
+    site = NO_SITE
     sides = {
         side
-        for n, word in enumerate(reading.words)
-        if _is_unambiguous((n,), reading.words) and (side := _parse_side(word))
+        for index, word in enumerate(name_words.words)
+        if _is_unambiguous((index,), name_words.words) and (side := _parse_side(word))
     }
-    for indices, phrase in list(reading.phrases()):
-        if not reading.used.isdisjoint(indices) or phrase.lower() in IGNORED_WORDS or len(phrase) < MIN_SITE_LETTERS:
+    for indices, phrase in list(name_words.phrases()):
+        if not name_words.used.isdisjoint(indices) or phrase.lower() in IGNORED_WORDS or len(phrase) < MIN_SITE_LETTERS:
             continue
-        found = parse_body_site(phrase)
-        both = merge_body_sites(known, found) if found and found != NO_SITE else None
-        if both is not None and (both.site or _is_unambiguous(indices, reading.words)):
-            known = both
-            reading.used |= set(indices)
-    return known if len(sides) < 2 else known._replace(laterality="")
+        phrase_site = parse_body_site(phrase)
+        merged = merge_body_sites(site, phrase_site) if phrase_site and phrase_site != NO_SITE else None
+        if merged is not None and (merged.site or _is_unambiguous(indices, name_words.words)):
+            site = merged
+            name_words.used |= set(indices)
+    return site if len(sides) < 2 else site._replace(laterality="")
 
 
 def _parse_side(word: str) -> str:
-    """Return the side that a word means, or ""."""
+    """Return the side that a word names; empty if it names none."""
     side = load_taxonomy("laterality").translate(word)
     return side if side in ("left", "right") else ""
 
 
 def _is_unambiguous(indices: Sequence[int], words: Sequence[str]) -> bool:
-    """Whether a side is spelled out; ``dir`` and ``sin`` have other meanings."""
+    """Return whether a side is one word and spelled out: abbreviations such as ``dir`` have other meanings, too."""
     return len(indices) == 1 and len(words[indices[0]]) > MIN_SITE_LETTERS
 
 
 @dataclass(frozen=True)
 class CaseTable:
-    """A harmonized table: rows of existing images, and notes for the user."""
+    """A harmonized table, with the rows that belong to existing images, and notes for the user.
+
+    ``count``: number of all rows. ``by_name``, ``by_path``: rows by the normalized name or by the path of their image.
+    ``by_stem``: images near the table by normalized name. ``ambiguous``: names of images in several folders.
+    """
 
     path: Path
     count: int
@@ -508,13 +519,16 @@ class CaseTable:
     by_path: Mapping[Path, Row]
     by_stem: Mapping[str, Path]
     ambiguous: frozenset[str] = frozenset()
-    notes: tuple[tuple[str, str], ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def images(self) -> list[Path]:
-        """Files that the table names, by path or by name, in the order of the table."""
+        """Images that the table lists, first those with paths, then those with names only."""
         named = {compose_name(row.get("image_id", "")) for row in self.by_path.values()}
-        return [*self.by_path, *(self.by_stem[n] for n in self.by_name if n in self.by_stem and n not in named)]
+        return [
+            *self.by_path,
+            *(self.by_stem[name] for name in self.by_name if name in self.by_stem and name not in named),
+        ]
 
     def image_metadata(self, image: Path) -> ImageMetadata:
         """Return the metadata in the row of an image; empty if there is none."""
@@ -524,7 +538,7 @@ class CaseTable:
         )
 
     def row_day(self, image: Path) -> ImageMetadata:
-        """Return a day in the row of an image that need not be that of the photograph, such as ``date``."""
+        """Return the day in the row of an image that may be that of a visit or biopsy, such as ``date``."""
         return ImageMetadata.from_source("table", {"taken_on": self._find_row(image).get(ROW_DAY, "")})
 
     def _find_row(self, image: Path) -> Row:
@@ -532,7 +546,7 @@ class CaseTable:
         return self.by_path.get(image) or ({} if name in self.ambiguous else self.by_name.get(name, {}))
 
     def count_rows_without(self, images: Iterable[Path]) -> int:
-        """Count the rows that do not belong to any of the images."""
+        """Return the number of rows that belong to none of some images."""
         present = set(images)
         stems = {compose_name(path.stem) for path in present} - self.ambiguous
         with_image = {id(row) for path, row in self.by_path.items() if path in present}
@@ -543,19 +557,20 @@ class CaseTable:
 def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMapping | None = None) -> CaseTable:
     """Read and harmonize a table; rows without an existing image are only counted.
 
-    A file that is not a table, or has no image names, gives no rows and a note.
+    ``images``: selected images, which the table may describe wherever they are. A file that is not a table, or that
+    names no images, results in no rows and a note.
     """
     nearby, harmonizer, present = _list_nearby_images(path), Harmonizer(), set(images)
     names = {compose_name(image.stem) for image in present.union(nearby)}
-    by_name, by_path, named, notes = dict[str, Row](), dict[Path, Row](), 0, list[tuple[str, str]]()
+    by_name, by_path, named, notes = dict[str, Row](), dict[Path, Row](), 0, list[Note]()
     paths, outside = PathResolver(path.parent, allow_outside=False), OutsidePaths(path.parent)
     try:
-        for given in iterate_rows(path):
-            day, columns = _split_day(mapping.apply(given) if mapping else given)
+        for raw_row in iterate_rows(path):
+            day, columns = _split_day(mapping.apply(raw_row) if mapping else raw_row)
             row = {**harmonizer.harmonize_row(columns), **day}
             name = compose_name(row.get("image_id") or PureWindowsPath(row.get("path", "")).stem)
             named += bool(name)
-            if name in names:  # of two rows for one image, the first is used
+            if name in names:  # setdefault: of several rows for one image, the first is used
                 by_name.setdefault(name, row)
             if "path" in row:
                 file = _resolve_path(row["path"], path.parent)
@@ -570,37 +585,39 @@ def read_case_table(path: Path, images: Iterable[Path] = (), mapping: TableMappi
     report = harmonizer.make_report()
     advice = "if they mean the same, map it in the dialog for the table's columns"
     unknown = report.describe_unrecognized("left out", advice)
-    notes += [(path.name, f"{about}: {message}.") for about, message in (*unknown, *report.describe_findings())]
+    notes += [(path.name, f"{column}: {message}.") for column, message in (*unknown, *report.describe_findings())]
     if report.rows and not named:
         notes.append((path.name, "no column contains image names: map one of its columns."))
-    shared = _find_ambiguous_names(present.union(nearby, by_path))
-    clear = {id(row) for row in by_path.values()}
-    unclear = [name for name, row in by_name.items() if name in shared and id(row) not in clear]
-    if unclear:
-        notes.append((path.name, _format_ambiguous_names(unclear)))
+    ambiguous = _find_ambiguous_names(present.union(nearby, by_path))
+    rows_with_path = {id(row) for row in by_path.values()}
+    unused = [name for name, row in by_name.items() if name in ambiguous and id(row) not in rows_with_path]
+    if unused:
+        notes.append((path.name, _format_ambiguous_names(unused)))
     by_stem = {compose_name(file.stem): file for file in nearby}
-    return CaseTable(path, report.rows, by_name, by_path, by_stem, shared, tuple(notes))
+    return CaseTable(path, report.rows, by_name, by_path, by_stem, ambiguous, tuple(notes))
 
 
 def _split_day(row: Row) -> tuple[dict[str, str], Row]:
-    """Return the day of an image as ``taken_on``, else another day as ``ROW_DAY``, and the other columns of its row.
+    """Split a row into the day of its image and the other columns, since the harmonized table has no column for a day.
 
-    The table of data sets has no column for it. A cell that is not understood stays in the row, to be reported.
+    The key of the day is ``taken_on``, or ``ROW_DAY`` if it comes from ``ROW_DAY_COLUMNS``. A cell that is not a date
+    remains in the row, so that it is reported.
     """
     columns = {name: name.strip().casefold() for name in row}
     days = {
         name: _parse_day(row[name])[0] for name, key in columns.items() if key in (*IMAGE_DAY_COLUMNS, *ROW_DAY_COLUMNS)
     }
-    by_key = {columns[name]: day for name, day in reversed(days.items()) if day}  # of equal names, the first
+    # reversed: of columns with equal names, the first is used
+    by_key = {columns[name]: day for name, day in reversed(days.items()) if day}
     rest = {name: cell for name, cell in row.items() if name not in days or (cell.strip() and not days[name])}
-    for key, known in (("taken_on", IMAGE_DAY_COLUMNS), (ROW_DAY, ROW_DAY_COLUMNS)):
-        if day := next((by_key[name] for name in known if name in by_key), ""):
+    for key, day_columns in (("taken_on", IMAGE_DAY_COLUMNS), (ROW_DAY, ROW_DAY_COLUMNS)):
+        if day := next((by_key[name] for name in day_columns if name in by_key), ""):
             return {key: day}, rest
     return {}, rest
 
 
 def names_no_image(path: Path) -> bool:
-    """Return whether a table has rows, but no column with image names; False if it is not a table."""
+    """Return whether a table has rows, but no column with names or paths of images; False if it is not a table."""
     try:
         with closing(iterate_rows(path)) as rows:
             first = next(rows, None)
@@ -616,15 +633,15 @@ def _resolve_path(text: str, folder: Path) -> Path:
 
 
 def _find_ambiguous_names(files: Iterable[Path]) -> frozenset[str]:
-    """Return the names that occur in several folders."""
+    """Return the normalized names of images that exist in several folders."""
     folders = defaultdict[str, set[Path]](set)
     for file in files:
         folders[compose_name(file.stem)].add(file.parent)
-    return frozenset(name for name, found in folders.items() if len(found) > 1)
+    return frozenset(name for name, parents in folders.items() if len(parents) > 1)
 
 
 def _format_ambiguous_names(names: list[str]) -> str:
-    """Describe names that belong to several images."""
+    """Describe the rows whose names belong to several images."""
     listed = ", ".join(names[:MAX_NAMED]) + (" ..." if len(names) > MAX_NAMED else "")
     return f"several folders contain images called {listed}: these rows were not used. Add the paths of the images."
 

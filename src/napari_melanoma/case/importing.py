@@ -1,4 +1,4 @@
-"""Collect cases from files, and create or extend them."""
+"""Collect the images of patients from files, and create or extend cases from them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ MAX_NAMED = 8  # patients that a message lists
 
 @dataclass(frozen=True)
 class CollectedPatient:
-    """One patient in a set of files."""
+    """The images of one patient in a set of files, also as a new case.
+
+    ``name``: as in the files, which is never stored; empty if they name none. ``notes``: (subject, message).
+    """
 
     name: str
     case: Case
@@ -50,7 +53,7 @@ class CollectedPatient:
 
 @dataclass(frozen=True)
 class CollectedPatients:
-    """The patients in a set of files, at least one, and notes on files and tables."""
+    """The patients in a set of files, at least one; ``notes``: (subject, message), on files and tables."""
 
     patients: tuple[CollectedPatient, ...]
     notes: tuple[Note, ...] = ()
@@ -59,40 +62,39 @@ class CollectedPatients:
 def collect_patients(
     paths: Iterable[Path | str], *, mapping: TableMapping | None = None, run: RunContext | None = None
 ) -> CollectedPatients:
-    """Find images with metadata from tables, headers and names, as guesses.
+    """Find images, and collect metadata about them from tables, headers and file names, as guesses.
 
-    Tables have priority over headers, and headers over names. Images without a patient are assigned to the only patient
-    that is named, if there is exactly one. Returns at least one patient, possibly without a name.
+    Tables take precedence over headers, and headers over names. Images without a patient are assigned to the only named
+    patient, if there is exactly one. Raise ``InputError`` if there is no image.
     """
     run = run or RunContext()
-    named = [Path(os.path.normpath(Path(path).expanduser().absolute())) for path in paths]
-    files = find_images_and_tables(named)
-    csvs = [path for path in files if path.suffix.lower() in TABLE_SUFFIXES]
+    selected = [Path(os.path.normpath(Path(path).expanduser().absolute())) for path in paths]
+    files = find_images_and_tables(selected)
+    table_files = [path for path in files if path.suffix.lower() in TABLE_SUFFIXES]
     notes: list[Note] = []
-    known, images = set(files), _select_images(files, notes)
-    tables = [read_case_table(path, images, mapping) for path in run.track(csvs, "reading tables")]
+    listed, images = set(files), _select_images(files, notes)
+    tables = [read_case_table(path, images, mapping) for path in run.track(table_files, "reading tables")]
     notes += [note for table in tables for note in table.notes]
-    images += _select_images({path: None for table in tables for path in table.images if path not in known}, notes)
+    images += _select_images([path for table in tables for path in table.images if path not in listed], notes)
     if not images:
         raise InputError(
-            f"{_format_paths(named)} contains no image. Select a folder of images, or a table that lists images."
+            f"{_format_paths(selected)} contains no image. Select a folder of images, or a table that lists images."
         )
     by_patient: dict[str, list[FoundImage]] = {}
     for path in run.track(images, "reading images"):
-        found = _inspect_image(path, named, tables, notes)
-        if found:
-            by_patient.setdefault(pseudonym(found.metadata.patient), []).append(found)
+        image = _inspect_image(path, selected, tables, notes)
+        if image:
+            by_patient.setdefault(pseudonym(image.metadata.patient), []).append(image)
     if not by_patient:
-        raise InputError(f"{_format_paths(named)} contains no image that can be read: {_first_left_out(notes)}")
+        raise InputError(f"{_format_paths(selected)} contains no image that can be read: {_first_left_out(notes)}")
     notes += _note_rows_without_image(tables, images)
-    patients = tuple(
-        _create_patient(patient_id, found) for patient_id, found in _assign_unnamed_images(by_patient, notes).items()
-    )
+    by_patient = _assign_unnamed_images(by_patient, notes)
+    patients = tuple(_create_patient(patient_id, images) for patient_id, images in by_patient.items())
     return CollectedPatients(patients, tuple(dict.fromkeys(notes)))
 
 
 def _select_images(files: Iterable[Path], notes: list[Note]) -> list[Path]:
-    """Return the files that are images of a patient: no tables, masks or results."""
+    """Return the files that are images of a patient, not tables, masks or results; add notes about left-out masks."""
     images, masks = [], Counter[Path]()
     for path in dict.fromkeys(files):
         if path.suffix.lower() in TABLE_SUFFIXES or is_own_output(path) or _is_case_file(path):
@@ -106,21 +108,23 @@ def _select_images(files: Iterable[Path], notes: list[Note]) -> list[Path]:
 
 
 def _is_case_file(path: Path) -> bool:
-    """Whether a file is a mask or a result in the folder of a case."""
+    """Return whether a file is a mask or a result in the folder of a case."""
     return any(
         parent.name in (CORRECTIONS, RESULTS) and (parent.parent / CASE).is_file() for parent in path.parents[:2]
     )
 
 
-def _inspect_image(path: Path, named: list[Path], tables: Iterable[CaseTable], notes: list[Note]) -> FoundImage | None:
-    """Return an image with its metadata; None for other files, such as the label of a slide."""
+def _inspect_image(
+    path: Path, selected: list[Path], tables: Iterable[CaseTable], notes: list[Note]
+) -> FoundImage | None:
+    """Return an image with its metadata; None, with a note, for other files, such as the label image of a slide."""
     try:
         headers = read_header_metadata(path)
         slide = is_certainly_slide(path)
         if not slide and not path.name.lower().endswith(SLIDE_SUFFIXES) and read_image_size(path) is None:
             raise UnreadableImage("it contains no image that can be read.")
         image = CaseImage(id="", path=path.absolute(), content=content_digest(path))
-    except Exception as error:  # noqa: BLE001 - any error of a library concerns this file; the others are added
+    except Exception as error:  # noqa: BLE001 - any error of a library concerns this file only
         notes.append((path.name, f"was left out: {describe_error(error)}"))
         return None
     rows = [table.image_metadata(path) for table in tables]
@@ -128,12 +132,12 @@ def _inspect_image(path: Path, named: list[Path], tables: Iterable[CaseTable], n
     if conflict := describe_day_conflict(stated):
         notes.append((path.name, conflict))
     kind = ImageMetadata.from_source("content", {"modality": "wsi" if slide else ""})
-    return FoundImage(image, merge_metadata((*stated, kind, parse_name_metadata(_relative_to_named(path, named)))))
+    return FoundImage(image, merge_metadata((*stated, kind, parse_name_metadata(_make_relative(path, selected)))))
 
 
-def _relative_to_named(path: Path, named: list[Path]) -> Path:
-    """Return a path relative to the selected folder, since folders above it contain no metadata."""
-    folder = next((folder for folder in named if path.is_relative_to(folder) and path != folder), path.parent)
+def _make_relative(path: Path, selected: list[Path]) -> Path:
+    """Return a path from the selected folder on, since the names of folders above it are no metadata."""
+    folder = next((folder for folder in selected if path.is_relative_to(folder) and path != folder), path.parent)
     return Path(folder.name) / path.relative_to(folder)
 
 
@@ -150,20 +154,22 @@ def _assign_unnamed_images(
             f"{format_count(len(by_patient['']), 'image')} without a patient: assigned to the only named patient.",
         )
     )
-    return {named[0]: [found for images in by_patient.values() for found in images]}
+    return {named[0]: [image for images in by_patient.values() for image in images]}
 
 
-def _create_patient(patient_id: str, found: list[FoundImage]) -> CollectedPatient:
-    filed = file_images(Case(), found)
+def _create_patient(patient_id: str, images: list[FoundImage]) -> CollectedPatient:
+    """Create a patient from images; ``patient_id``: pseudonym, empty if the images name no patient."""
+    filed = file_images(Case(), images)
     case = filed.case
-    named = next((one.metadata for one in found if one.metadata.patient), None)
+    named = next((image.metadata for image in images if image.metadata.patient), None)
     if named is not None:
         guesses = {**case.patient.guesses, "patient_id": named.origins["patient"]}
         case = set_patient(case, patient_id=patient_id, guesses=guesses)
-    return CollectedPatient(named.patient if named else "", case, tuple(found), filed.notes)
+    return CollectedPatient(named.patient if named else "", case, tuple(images), filed.notes)
 
 
 def _note_rows_without_image(tables: Iterable[CaseTable], images: Iterable[Path]) -> list[Note]:
+    """Return notes about rows in tables that belong to no image."""
     notes = []
     for table in tables:
         missing = table.count_rows_without(images)
@@ -179,13 +185,13 @@ def _first_left_out(notes: list[Note]) -> str:
 
 
 def _format_paths(paths: list[Path]) -> str:
-    """Format the first of some paths."""
+    """Format up to three paths."""
     return ", ".join(str(path) for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
 
 
 @dataclass(frozen=True)
 class ImportedCase:
-    """A saved case, the number of added images, and notes (subject, message)."""
+    """A saved case, the number of added images, and notes: (subject, message)."""
 
     case: Case
     added: int
@@ -200,47 +206,53 @@ def import_case(
     mapping: TableMapping | None = None,
     run: RunContext | None = None,
 ) -> ImportedCase:
-    """Create a case from files, or add new images to an existing case."""
+    """Create a case from files, or add new images to the case in a folder.
+
+    ``patient``: name or pseudonym of the patient to import, required if the files contain several.
+    """
     collected = collect_patients(paths, mapping=mapping, run=run)
     if not (folder / CASE).is_file():
-        chosen = _choose_patient(collected, patient)
-        with CaseStore.create(folder, chosen.case) as store:
-            notes = (*collected.notes, *_note_other_patients(collected, chosen), *chosen.notes)
+        imported = _choose_patient(collected, patient)
+        with CaseStore.create(folder, imported.case) as store:
+            notes = (*collected.notes, *_note_other_patients(collected, imported), *imported.notes)
             return ImportedCase(store.case, store.case.images_numbered, notes)
     with CaseStore.open(folder) as store:
         if store.read_only:
             raise SaveError(f"cannot add images to the case in {folder}: {store.read_only}")
-        chosen = _choose_patient(collected, patient, store.case.patient.patient_id)
-        if not patient and is_other_patient(store.case, chosen.name):
+        imported = _choose_patient(collected, patient, store.case.patient.patient_id)
+        if not patient and is_other_patient(store.case, imported.name):
             raise InputError(
                 f"the case in {folder} belongs to {store.case.patient.patient_id}, but these images belong to "
-                f"{chosen.name}. Choose another folder, or, if it is the same person, name the patient (command "
+                f"{imported.name}. Choose another folder, or, if it is the same person, name the patient (command "
                 "line: --patient)."
             )
-        filed = file_images(store.case, chosen.images)
-        more = filed.case.images_numbered - store.case.images_numbered
+        filed = file_images(store.case, imported.images)
+        added = filed.case.images_numbered - store.case.images_numbered
         store.save(filed.case)
-        return ImportedCase(
-            filed.case, more, (*collected.notes, *_note_other_patients(collected, chosen), *filed.notes)
-        )
+        notes = (*collected.notes, *_note_other_patients(collected, imported), *filed.notes)
+        return ImportedCase(filed.case, added, notes)
 
 
-def _choose_patient(collected: CollectedPatients, named: str, pseudonymous: str = "") -> CollectedPatient:
-    """Choose the patient with a name or pseudonym, or the only one."""
-    found = collected.patients
-    if named:
-        candidates = [one for one in found if named in (one.name, one.case.patient.patient_id)]
+def _choose_patient(collected: CollectedPatients, requested: str, patient_id: str = "") -> CollectedPatient:
+    """Return the requested patient, else the patient of the case, else the only patient.
+
+    ``requested``: name or pseudonym, empty if none is requested. ``patient_id``: pseudonym in the case. Raise
+    ``InputError`` if this does not identify one patient.
+    """
+    patients = collected.patients
+    if requested:
+        candidates = [one for one in patients if requested in (one.name, one.case.patient.patient_id)]
     else:
-        candidates = [one for one in found if pseudonymous == one.case.patient.patient_id != ""] or list(found)
+        candidates = [one for one in patients if patient_id == one.case.patient.patient_id != ""] or list(patients)
     if len(candidates) == 1:
         return candidates[0]
-    names = ", ".join(one.name or "(images without a patient)" for one in found[:MAX_NAMED])
-    more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-    problem = f"there is no patient '{named}' among" if named else "a case contains one patient, but there are"
-    raise InputError(f"{problem} {len(found)}: {names}{more}. Choose one (command line: --patient).")
+    names = ", ".join(one.name or "(images without a patient)" for one in patients[:MAX_NAMED])
+    unlisted = f" and {len(patients) - MAX_NAMED} more" if len(patients) > MAX_NAMED else ""
+    problem = f"there is no patient '{requested}' among" if requested else "a case contains one patient, but there are"
+    raise InputError(f"{problem} {len(patients)}: {names}{unlisted}. Choose one (command line: --patient).")
 
 
-def _note_other_patients(collected: CollectedPatients, chosen: CollectedPatient) -> list[Note]:
-    """Note the images of other patients than the chosen one."""
-    others = sum(len(one.images) for one in collected.patients if one is not chosen)
-    return [("patient", f"{others} images of other patients or without a patient were left out.")] if others else []
+def _note_other_patients(collected: CollectedPatients, imported: CollectedPatient) -> list[Note]:
+    """Return a note about images that do not belong to the imported patient."""
+    count = sum(len(one.images) for one in collected.patients if one is not imported)
+    return [("patient", f"{count} images of other patients or without a patient were left out.")] if count else []

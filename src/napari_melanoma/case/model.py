@@ -1,7 +1,7 @@
-"""The data model of a case: frozen values that are stored as JSON, and edits that return a new case.
+"""The data model of a case: immutable values that are stored as JSON, and edits that return a new case.
 
-Empty text and ``None`` mean unknown; all fields except the ids may be unknown. Values guessed from a name, a header or
-a table are stored like others, with their origin in ``guesses`` until a user confirms them.
+Empty text and ``None`` mean unknown; all fields except the ids may be unknown. Values that were guessed from a name, a
+header or a table are stored like others; ``guesses`` lists them with their origins until a user confirms them.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 
-VERSION = "1.1"  # a larger major number is another format; a larger minor number has keys that are unknown here
-NAME = r"^[A-Za-z0-9_-]{0,32}$"  # of files in the case folder
+VERSION = "1.1"  # of the format: a new major version is incompatible, a new minor version only adds keys
+ID_PATTERN = r"^[A-Za-z0-9_-]{0,32}$"  # ids are part of file names in the case folder
 Origin = Literal["name", "content", "dicom", "exif", "table"]
-CellKind = str | float | bool | None
+CellKind = str | float | bool | None  # type of a value in a table
 
 
 def format_cell(value: CellKind) -> str:
-    """Format a value for a table: "" for None, 1 and 0 for yes and no, integers without a decimal point."""
+    """Format a value for a table: empty for None, 1 and 0 for yes and no, whole numbers without a decimal point."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -38,18 +38,18 @@ def format_cell(value: CellKind) -> str:
 
 
 class CasePart(Config):
-    """Base of the parts of a case: fields with the name of a table column accept the values of that column."""
+    """Base class of patient, lesion and image; a field that is named like a table column accepts only its values."""
 
     guesses: dict[str, Origin] = Field({}, description="fields that are not confirmed: name to origin")
     more: dict[str, Any] = Field({}, description="keys of a newer version, kept unchanged")
 
     def cell(self, name: str) -> str:
-        """Format a field as in a table: "" if unknown, 1 and 0 for yes and no."""
+        """Format a field as in a table, see ``format_cell``."""
         return format_cell(getattr(self, name))
 
     @field_validator("*", mode="after")
     @classmethod
-    def _check_column(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - of any field
+    def _check_column(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - value of any field
         """Reject values that the column of that name does not accept."""
         column = find_column(info.field_name or "")
         if column is None or not isinstance(value, str | float | int):
@@ -83,14 +83,14 @@ class CaseResult(Config):
 
 
 class CaseRisk(Config):
-    """Predicted risk of metastasis from a slide, as shown in the dock; the complete result is in ``path``."""
+    """Predicted risk of metastasis from a slide, as shown in the Case dock; ``path`` contains the complete result."""
 
     path: Path = Field(description="JSON with the complete result")
     verdict: str = Field(description="the result in a sentence")
     probability: float = Field(ge=0, le=1)
     interval: tuple[float, float] | None = None
     shares: dict[str, float] = Field({}, description="contributions of image, depth and patient")
-    without: float | None = Field(None, description="the probability without any patient data")
+    without: float | None = Field(None, description="the probability without any data of this case")
     beside: dict[str, dict[str, Any]] = Field(
         {}, description="other methods: title, probability, or the reason why there is none"
     )
@@ -108,7 +108,7 @@ class CaseRisk(Config):
 
     @property
     def known_validity(self) -> Validity:
-        """Whether it is valid, also for results stored without this information."""
+        """Whether the result is valid; determined now if that was not stored."""
         return read_risk_validity({**self.model_dump(mode="json"), "model": {"name": self.model}})
 
     @property
@@ -121,7 +121,7 @@ class CaseRisk(Config):
 class CaseImage(CasePart):
     """A photograph, a tile of a total-body photograph, or a slide."""
 
-    id: str = Field(description="I1, I2 ...: unique in a case", pattern=NAME)
+    id: str = Field(description="I1, I2 ...: unique in a case", pattern=ID_PATTERN)
     path: Path = Field(description="the file")
     content: str = Field("", description="digest of the file, to find it if it was moved")
     modality: str = Field("", description="dermoscopic, macroscopic, tbp_tile or wsi")
@@ -155,7 +155,7 @@ class CaseImage(CasePart):
 class CaseLesion(CasePart):
     """One lesion: site, clinical data and images."""
 
-    id: str = Field(description="L1, L2 ...: unique in a case", pattern=NAME)
+    id: str = Field(description="L1, L2 ...: unique in a case", pattern=ID_PATTERN)
     label: str = Field("", description="its name in files or tables")
     site: str = Field("", description="region of the body, as in the harmonized table")
     sub_site: str = Field("", description="location within the site")
@@ -208,35 +208,38 @@ class Case(Config):
     def _check_unique_ids(self) -> Self:
         lesions = [lesion.id for lesion in self.lesions]
         images = [image.id for _, image in self.iterate_images()]
-        for what, ids in (("lesions", lesions), ("images", images)):
-            twice = [name for name, count in Counter(ids).items() if count > 1]
-            if twice:
-                raise ValueError(f"two {what} have the id '{twice[0]}': change one of them")
+        for kind, ids in (("lesions", lesions), ("images", images)):
+            duplicates = [name for name, count in Counter(ids).items() if count > 1]
+            if duplicates:
+                raise ValueError(f"two {kind} have the id '{duplicates[0]}': change one of them")
         return self
 
     def iterate_images(self) -> Iterator[tuple[CaseLesion | None, CaseImage]]:
-        """Yield each image with its lesion; unassigned images come last, with None."""
+        """Yield each image with its lesion; unassigned images come last, with None instead of a lesion."""
         for lesion in self.lesions:
             yield from ((lesion, image) for image in lesion.images)
         yield from ((None, image) for image in self.images)
 
     def find_lesion(self, lesion_id: str) -> CaseLesion:
-        return next((found for found in self.lesions if found.id == lesion_id), None) or _raise_missing(lesion_id)
+        """Return a lesion; raise ``KeyError`` if there is none with this id."""
+        return next((lesion for lesion in self.lesions if lesion.id == lesion_id), None) or _raise_missing(lesion_id)
 
     def find_image(self, image_id: str) -> CaseImage:
-        """Find an image, assigned to a lesion or not."""
-        return next((found for _, found in self.iterate_images() if found.id == image_id), None) or _raise_missing(
-            image_id
-        )
+        """Return an image, which may be unassigned; raise ``KeyError`` if there is none with this id."""
+        images = (image for _, image in self.iterate_images())
+        return next((image for image in images if image.id == image_id), None) or _raise_missing(image_id)
 
 
 def _raise_missing(name: str) -> Any:  # noqa: ANN401 - never returns
-    """Raise for an id that the case does not have."""
+    """Raise ``KeyError`` for an id that the case does not contain."""
     raise KeyError(f"the case has no {name}")
 
 
 def number_lesions(case: Case) -> dict[str, str]:
-    """Return the displayed numbers of the lesions by id: those of files or tables if unique, else those of the ids."""
+    """Return the numbers that are displayed for the lesions, by id.
+
+    They are the labels of the lesions if these are unique numbers, else the numbers in the ids.
+    """
     labels = {lesion.id: lesion.label for lesion in case.lesions if lesion.label}
     by_id = {lesion.id: lesion.id.removeprefix("L") for lesion in case.lesions}
     merged = {**by_id, **labels}
@@ -250,149 +253,159 @@ Images = tuple[CaseImage, ...]
 
 
 def set_patient(case: Case, **values: object) -> Case:
-    """Set fields of the patient; they no longer count as guesses."""
+    """Set fields of the patient, which are no guesses any more."""
     return _replace_fields(case, patient=_change_part(case.patient, values))
 
 
 def add_lesion(case: Case, **values: object) -> Case:
-    """Add a lesion at the end; its id is ``case.lesions[-1].id`` of the returned case."""
+    """Add a lesion with a new id; it is the last lesion of the returned case."""
     number = _last_number(case.lesions_numbered, (lesion.id for lesion in case.lesions)) + 1
     lesion = _change_part(CaseLesion(id=f"L{number}"), values)
     return _replace_fields(case, lesions=(*case.lesions, lesion), lesions_numbered=number)
 
 
 def remove_lesion(case: Case, lesion_id: str) -> Case:
-    """Remove a lesion; its images stay in the case as unassigned images."""
+    """Remove a lesion; its images remain in the case as unassigned images."""
     images = case.find_lesion(lesion_id).images
-    left = tuple(lesion for lesion in case.lesions if lesion.id != lesion_id)
-    return _replace_fields(case, lesions=left, images=(*case.images, *images))
+    remaining = tuple(lesion for lesion in case.lesions if lesion.id != lesion_id)
+    return _replace_fields(case, lesions=remaining, images=(*case.images, *images))
 
 
 def set_lesion(case: Case, lesion_id: str, **values: object) -> Case:
-    """Set fields of a lesion; they no longer count as guesses."""
-    changed = _change_part(case.find_lesion(lesion_id), values)
-    return _replace_fields(case, lesions=tuple(changed if found.id == lesion_id else found for found in case.lesions))
+    """Set fields of a lesion, which are no guesses any more."""
+    return _replace_lesion(case, _change_part(case.find_lesion(lesion_id), values))
 
 
 def add_images(case: Case, images: Iterable[CaseImage], lesion_id: str = "") -> Case:
-    """Add images to a lesion, or to the unassigned images; each gets a new id."""
+    """Add images with new ids to a lesion, or without ``lesion_id`` to the unassigned images."""
     number = _last_number(case.images_numbered, (image.id for _, image in case.iterate_images()))
-    numbered = [_replace_fields(image, id=f"I{number + more}") for more, image in enumerate(images, start=1)]
-    added = _insert_images(case, lesion_id, len(_images_of(case, lesion_id)), numbered)
-    return _replace_fields(added, images_numbered=number + len(numbered))
+    numbered = [_replace_fields(image, id=f"I{new}") for new, image in enumerate(images, start=number + 1)]
+    extended = _insert_images(case, lesion_id, len(_list_images(case, lesion_id)), numbered)
+    return _replace_fields(extended, images_numbered=number + len(numbered))
 
 
 def remove_image(case: Case, image_id: str) -> Case:
-    """Remove an image from the case; its file stays where it is."""
+    """Remove an image from the case; its file is not changed."""
     case.find_image(image_id)
     return _map_images(case, image_id, lambda images: tuple(image for image in images if image.id != image_id))
 
 
 def move_image(case: Case, image_id: str, lesion_id: str, position: int | None = None) -> Case:
-    """Move an image to a lesion, or to the unassigned images; this confirms its lesion."""
+    """Move an image to a lesion, or without ``lesion_id`` to the unassigned images; this confirms its assignment.
+
+    ``position``: index among the images there; None for the end.
+    """
     image = _change_part(case.find_image(image_id), {}, confirmed=("lesion",))
-    left = remove_image(case, image_id)
-    index = len(_images_of(left, lesion_id)) if position is None else position
-    return _insert_images(left, lesion_id, index, [image])
+    without_image = remove_image(case, image_id)
+    index = len(_list_images(without_image, lesion_id)) if position is None else position
+    return _insert_images(without_image, lesion_id, index, [image])
 
 
 def set_image(case: Case, image_id: str, **values: object) -> Case:
-    """Set fields of an image; they no longer count as guesses."""
+    """Set fields of an image, which are no guesses any more."""
     return _replace_image(case, _change_part(case.find_image(image_id), values))
 
 
 def set_correction(case: Case, image_id: str, correction: CaseCorrection | None) -> Case:
-    """Set the mask that a user drew or corrected."""
+    """Set the corrected mask of an image; None removes it."""
     return _replace_image(case, _replace_fields(case.find_image(image_id), correction=correction))
 
 
 def add_result(case: Case, image_id: str, result: CaseResult) -> Case:
-    """Add a result to an image; a result in the same folder is replaced."""
+    """Add a result to an image, in place of an earlier result in the same folder."""
     image = case.find_image(image_id)
-    others = tuple(found for found in image.results if found.path != result.path)
-    return _replace_image(case, _replace_fields(image, results=(*others, result)))
+    other_results = tuple(other for other in image.results if other.path != result.path)
+    return _replace_image(case, _replace_fields(image, results=(*other_results, result)))
 
 
 def confirm(case: Case, part_id: str = "", *fields: str) -> Case:
-    """Confirm guesses of the patient (no id), a lesion or an image."""
+    """Confirm guesses of a lesion, an image, or without an id the patient; all guesses if no fields are named."""
     if not part_id:
         return _replace_fields(
             case, patient=_change_part(case.patient, {}, confirmed=fields or tuple(case.patient.guesses))
         )
-    lesion = next((found for found in case.lesions if found.id == part_id), None)
+    lesion = next((lesion for lesion in case.lesions if lesion.id == part_id), None)
     if lesion is not None:
-        changed = _change_part(lesion, {}, confirmed=fields or tuple(lesion.guesses))
-        return _replace_fields(case, lesions=tuple(changed if found.id == part_id else found for found in case.lesions))
+        return _replace_lesion(case, _change_part(lesion, {}, confirmed=fields or tuple(lesion.guesses)))
     image = case.find_image(part_id)
     return _replace_image(case, _change_part(image, {}, confirmed=fields or tuple(image.guesses)))
 
 
 def confirm_all(case: Case) -> Case:
-    """Confirm all guesses."""
-    parts = [lesion.id for lesion in case.lesions] + [image.id for _, image in case.iterate_images()]
-    for part_id in ("", *parts):
+    """Confirm all guesses of patient, lesions and images."""
+    ids = [lesion.id for lesion in case.lesions] + [image.id for _, image in case.iterate_images()]
+    for part_id in ("", *ids):
         case = confirm(case, part_id)
     return case
 
 
-def _last_number(numbered: int, ids: Iterable[str]) -> int:
-    """Return the last number in use; files of other programs may store none, or one that is too small."""
-    return max([numbered, *(int(number) for name in ids if (number := name[1:]).isdecimal())])
+def _last_number(stored: int, ids: Iterable[str]) -> int:
+    """Return the last number in use; the stored one may be missing or too small in files of other programs."""
+    return max([stored, *(int(number) for name in ids if (number := name[1:]).isdecimal())])
 
 
 def _change_part(part: Part, values: dict[str, object], confirmed: Iterable[str] = ()) -> Part:
-    """Return a part with other, validated values; fields that were set or confirmed are no longer guesses."""
+    """Return a part with other values, which are validated; set or confirmed fields are no guesses any more."""
     kind = type(part)
-    given = {
-        name: _empty_value(kind, name) if _is_empty(kind, name, value) else value for name, value in values.items()
+    new_values = {
+        name: _get_unknown_value(kind, name) if _is_unknown(kind, name, value) else value
+        for name, value in values.items()
     }
-    settled = {*values, *confirmed}
-    guesses = {name: origin for name, origin in part.guesses.items() if name not in settled}
-    return kind.parse({**dict(part), "guesses": guesses, **given}, "what was entered")
+    certain = {*values, *confirmed}
+    guesses = {name: origin for name, origin in part.guesses.items() if name not in certain}
+    return kind.parse({**dict(part), "guesses": guesses, **new_values}, "what was entered")
 
 
-def _is_empty(kind: type[CasePart], name: str, value: object) -> bool:
-    """Whether a value means unknown."""
+def _is_unknown(kind: type[CasePart], name: str, value: object) -> bool:
+    """Return whether a value of a field means unknown."""
     return name in kind.model_fields and (value is None or (isinstance(value, str) and not value.strip()))
 
 
-def _empty_value(kind: type[CasePart], name: str) -> object:
-    """Return the value of a field that means unknown."""
+def _get_unknown_value(kind: type[CasePart], name: str) -> object:
+    """Return the value by which a field states unknown: its default."""
     return kind.model_fields[name].get_default()
 
 
 def _replace_fields(value: Value, **fields: object) -> Value:
-    """Return a value with other fields, which are not validated."""
+    """Return a copy of a value with other fields, which are not validated."""
     return value.model_copy(update=fields)
 
 
-def _images_of(case: Case, lesion_id: str) -> Images:
-    """Return the images of a lesion, or the unassigned ones."""
+def _list_images(case: Case, lesion_id: str) -> Images:
+    """Return the images of a lesion, or without an id the unassigned images."""
     return case.find_lesion(lesion_id).images if lesion_id else case.images
 
 
 def _insert_images(case: Case, lesion_id: str, position: int, images: list[CaseImage]) -> Case:
-    """Insert images at a position of a lesion, or of the unassigned images."""
-    present = _images_of(case, lesion_id)
-    filled = (*present[:position], *images, *present[position:])
+    """Insert images into those of a lesion, or without an id into the unassigned images."""
+    present = _list_images(case, lesion_id)
+    combined = (*present[:position], *images, *present[position:])
     if not lesion_id:
-        return _replace_fields(case, images=filled)
-    lesions = (_replace_fields(found, images=filled) if found.id == lesion_id else found for found in case.lesions)
+        return _replace_fields(case, images=combined)
+    return _replace_lesion(case, _replace_fields(case.find_lesion(lesion_id), images=combined))
+
+
+def _replace_lesion(case: Case, lesion: CaseLesion) -> Case:
+    """Replace the lesion with the same id."""
+    lesions = (lesion if other.id == lesion.id else other for other in case.lesions)
     return _replace_fields(case, lesions=tuple(lesions))
 
 
 def _replace_image(case: Case, image: CaseImage) -> Case:
     """Replace the image with the same id."""
     return _map_images(
-        case, image.id, lambda images: tuple(image if found.id == image.id else found for found in images)
+        case, image.id, lambda images: tuple(image if other.id == image.id else other for other in images)
     )
 
 
 def _map_images(case: Case, image_id: str, change: Callable[[Images], Images]) -> Case:
-    """Change the images of the lesion that contains an image; other lesions stay the same objects."""
+    """Apply a change to the images of the lesion that contains an image, and to the unassigned images.
+
+    Other lesions remain the same objects.
+    """
     lesions = (
         _replace_fields(lesion, images=change(lesion.images))
-        if any(found.id == image_id for found in lesion.images)
+        if any(image.id == image_id for image in lesion.images)
         else lesion
         for lesion in case.lesions
     )

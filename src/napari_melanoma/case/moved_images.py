@@ -1,4 +1,4 @@
-"""Search for images of a case that were moved or renamed, by their paths, names and content."""
+"""Search for images of a case that were moved or renamed, by path, name and content."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from napari_melanoma.case.model import Case, CaseImage
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import open_regular
 
-PARENTS, TAIL = 3, 4
-MAX_FILES = 20_000  # that are searched in a folder
-FULL_DIGEST_UP_TO = 64 * 1024 * 1024  # a slide of 4 GB would take half a minute
-BLOCK, BLOCKS = 1024 * 1024, 16
+MAX_PARENTS = 3  # folders above the case in which relative paths are tried
+MAX_TAIL = 4  # parts of a path, from its end, that are tried as a relative path
+MAX_FILES = 20_000  # that are listed in all searched folders
+FULL_DIGEST_UP_TO = 64 * 1024 * 1024  # bytes; a complete digest of a slide of 4 GB would take half a minute
+BLOCK, BLOCKS = 1024 * 1024, 16  # bytes of a block, and blocks of a larger file, that are digested
 
 
 @dataclass(frozen=True)
 class LocatedCase:
-    """A case with the current paths of its images; ``found`` describes moved images, ``missing`` those not found."""
+    """A case with the current paths of its images.
+
+    ``found``: messages about images at other paths. ``missing``: messages about images that were not found. Both by the
+    ids of the images.
+    """
 
     case: Case
     found: dict[str, str] = field(default_factory=dict)
@@ -31,7 +36,10 @@ class LocatedCase:
 
 
 def locate_images(case: Case, folder: Path, folders: Iterable[Path] = ()) -> LocatedCase:
-    """Find images of a case that are not at their paths."""
+    """Find images of a case that do not exist at their paths.
+
+    ``folder``: of the case; it and ``folders`` are searched.
+    """
     found, missing = dict[str, Path](), dict[str, str]()
     images = [image for _, image in case.iterate_images()]
     existing = {image.path for image in images if image.path.is_file()}
@@ -51,7 +59,7 @@ def locate_images(case: Case, folder: Path, folders: Iterable[Path] = ()) -> Loc
 
 
 def _with_paths(case: Case, paths: Mapping[str, Path]) -> Case:
-    """Return a case with other paths of its images, all at once since there may be thousands."""
+    """Return a case with other paths of its images, by id; all at once, since there may be thousands."""
 
     def update(images: Iterable[CaseImage]) -> tuple[CaseImage, ...]:
         return tuple(
@@ -63,54 +71,53 @@ def _with_paths(case: Case, paths: Mapping[str, Path]) -> Case:
 
 
 class _ImageSearch:
-    """Search for files; each folder is listed once and each file read once, for all missing images.
+    """Search for missing images; each folder is listed only once, and each file is read only once.
 
-    Files that are known images of the case are not read.
+    ``taken``: files of other images of the case, which are not considered.
     """
 
     def __init__(self, folder: Path, folders: Iterable[Path], taken: Container[Path]) -> None:
         self.folder, self.taken = folder, taken
         self.folders = (folder, *folders)
         self.digest = cache(_digest)
-        self.by_content = cache(self._by_content)
+        self.files_by_digest = cache(self._find_files_by_digest)
 
     def find(self, image: CaseImage) -> Path | None:
-        """Find an image by its path relative to the case, else by name, else by content."""
+        """Find an image by the end of its path, else by name, else by content; None if it is not found."""
         name = _file_name(image.path)
-        for path in chain(_moved_paths(image.path, self.folder), self.files_by_name.get(name, ())):
-            # an image with unknown content is identified by its name
+        for path in chain(_list_moved_paths(image.path, self.folder), self.files_by_name.get(name, ())):
+            # The name suffices for an image whose digest is unknown.
             if path not in self.taken and path.is_file() and image.content in ("", self.digest(path)):
                 return path
-        return self.by_content(Path(name).suffix.lower()).get(image.content) if image.content else None
+        return self.files_by_digest(Path(name).suffix.lower()).get(image.content) if image.content else None
 
     @cached_property
     def files_by_name(self) -> dict[str, list[Path]]:
         """Files in the searched folders by name, at most ``MAX_FILES``."""
-        found: dict[str, list[Path]] = defaultdict(list)
+        files: dict[str, list[Path]] = defaultdict(list)
         for path in islice((path for folder in self.folders for path in _list_files(folder)), MAX_FILES):
-            found[path.name].append(path)
-        return found
+            files[path.name].append(path)
+        return files
 
-    def _by_content(self, suffix: str) -> dict[str, Path]:
-        """Files with a suffix by digest, since files may have been renamed."""
-        named = (path for found in self.files_by_name.values() for path in found if path not in self.taken)
-        paths = (path for path in named if path.suffix.lower() == suffix)
-        return {self.digest(path): path for path in paths}
+    def _find_files_by_digest(self, suffix: str) -> dict[str, Path]:
+        """Return the files with a suffix by digest, since files may have been renamed."""
+        files = (path for paths in self.files_by_name.values() for path in paths if path not in self.taken)
+        return {self.digest(path): path for path in files if path.suffix.lower() == suffix}
 
 
 def _digest(path: Path) -> str:
-    """Return the digest of a file; "-" if it cannot be read."""
+    """Return the digest of a file; "-", which no image has, if it cannot be read."""
     try:
         return content_digest(path)
     except InputError:
         return "-"
 
 
-def _moved_paths(path: Path, folder: Path) -> Iterator[Path]:
-    """Yield possible paths of a file that was moved together with the case."""
+def _list_moved_paths(path: Path, folder: Path) -> Iterator[Path]:
+    """Yield the paths at which a file may be if it was moved together with the case in ``folder``."""
     parts = _to_pure_path(path).parts
-    for parent in (folder, *folder.parents[:PARENTS]):
-        for length in range(min(TAIL, len(parts) - 1), 0, -1):
+    for parent in (folder, *folder.parents[:MAX_PARENTS]):
+        for length in range(min(MAX_TAIL, len(parts) - 1), 0, -1):
             yield parent.joinpath(*parts[-length:])
 
 
@@ -122,17 +129,20 @@ def _list_files(folder: Path) -> Iterator[Path]:
 
 
 def _to_pure_path(path: Path) -> PurePath:
-    """Return a path in the format of the system that wrote it."""
+    """Return a path that can be taken apart, also if it was written on Windows."""
     return PureWindowsPath(path) if PureWindowsPath(path).is_absolute() else path
 
 
 def _file_name(path: Path) -> str:
-    """Return the file name of a path from any system."""
+    """Return the file name of a path, also if it was written on Windows."""
     return _to_pure_path(path).name
 
 
 def content_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's size and content; above 64 MiB of 16 evenly spaced blocks of 1 MiB."""
+    """Return the SHA-256 of the size and the content of a file.
+
+    Of a file above 64 MiB, only 16 evenly spaced blocks of 1 MiB are read.
+    """
     try:
         with open_regular(path) as file:
             size = file.seek(0, 2)

@@ -1,4 +1,7 @@
-"""Results of a case: predictions for every lesion, and the results and risk predictions that are saved in it."""
+"""Results of a case: predict every lesion, and save results, masks and risk predictions in the case.
+
+The predictions are stored in a file of their own, the results and risks in ``case.json``.
+"""
 
 from __future__ import annotations
 
@@ -55,17 +58,18 @@ if TYPE_CHECKING:
 
 
 PREDICTIONS_FILE = "predictions.json"
-VERSION = 1
+VERSION = 1  # of the format of predictions
 SegmentFunction = Callable[[CaseImage, Photograph], "NDArray[np.bool_]"]
-SelectModel = Callable[[str], ClassifierModel]  # for a type of photograph, such as dermoscopic
+SelectModel = Callable[[str], ClassifierModel]  # returns the model for a modality, such as dermoscopic
 MIN_PROBABILITY = 1e-6  # replaces probabilities of 0 and 1, whose odds are not finite
 
 
 @dataclass(frozen=True)
 class CaseLesionPrediction:
-    """Prediction for one lesion from its images; ``outlier`` is None if there are fewer than three lesions.
+    """Prediction for one lesion from its images.
 
-    ``input_digest`` identifies the inputs, to detect changes.
+    ``outlier``: comparison with the other lesions of the patient (ugly duckling sign); None if there are fewer than
+    three lesions. ``input_digest``: identifies the inputs, to detect changes.
     """
 
     lesion_id: str
@@ -77,7 +81,7 @@ class CaseLesionPrediction:
 
 @dataclass(frozen=True)
 class CasePredictions:
-    """Predictions for a case, and notes on images without one (subject, reason)."""
+    """Predictions for a case, and notes on lesions and images without a prediction: (subject, reason)."""
 
     lesions: tuple[CaseLesionPrediction, ...]
     notes: tuple[tuple[str, str], ...]
@@ -85,18 +89,20 @@ class CasePredictions:
 
     @property
     def summary(self) -> str:
-        """The number of lesions, and the classifiers, as text."""
+        """Number of classified lesions and names of the classifiers, as text."""
         names = format_names(dict.fromkeys(one.prediction.model.name for one in self.lesions))
         return f"{format_count(len(self.lesions), 'lesion')} classified{names and f' by {names}'}"
 
     def find_lesion(self, lesion_id: str) -> CaseLesionPrediction | None:
-        """Return the prediction for a lesion, or None."""
+        """Return the prediction for a lesion; None if there is none."""
         return next((one for one in self.lesions if one.lesion_id == lesion_id), None)
 
     def is_current(self, case: Case, lesion_id: str) -> bool:
         """Return whether the prediction for a lesion is up to date with its images, masks and clinical metadata."""
-        known = self.find_lesion(lesion_id)
-        return known is not None and known.input_digest == compute_input_digest(case, case.find_lesion(lesion_id))
+        prediction = self.find_lesion(lesion_id)
+        if prediction is None:
+            return False
+        return prediction.input_digest == compute_input_digest(case, case.find_lesion(lesion_id))
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -131,24 +137,25 @@ class CasePredictions:
             )
             for one in values["lesions"]
         )
-        notes = tuple((str(about), str(reason)) for about, reason in values["notes"])
+        notes = tuple((str(subject), str(reason)) for subject, reason in values["notes"])
         return cls(lesions, notes, values["created"])
 
 
 def compute_input_digest(case: Case, lesion: CaseLesion) -> str:
     """Return the SHA-256 of the inputs of a prediction: images, masks, and metadata of patient and lesion.
 
-    Columns that no model may use, such as the diagnosis, are excluded: a known diagnosis does not outdate a prediction.
+    Columns that no model may use, such as the diagnosis, are excluded: a new diagnosis does not outdate a prediction.
     """
     import hashlib
 
     from napari_melanoma.data.tabular_encoding import explain_ineligible
 
     rows = (
-        {name: text for name, text in collect_metadata(case, lesion, one).items() if not explain_ineligible(name)}
-        for one in lesion.images
+        {name: text for name, text in collect_metadata(case, lesion, image).items() if not explain_ineligible(name)}
+        for image in lesion.images
     )
-    images = [[one.id, one.content, _mask_version(one), row] for one, row in zip(lesion.images, rows, strict=True)]
+    pairs = zip(lesion.images, rows, strict=True)
+    images = [[image.id, image.content, _identify_mask(image), row] for image, row in pairs]
     return hashlib.sha256(json.dumps(images, sort_keys=True).encode()).hexdigest()
 
 
@@ -170,7 +177,7 @@ def save_predictions(store: CaseStore, predictions: CasePredictions) -> Path:
 
 
 def read_predictions(folder: Path) -> CasePredictions | None:
-    """Read the predictions for a case; None if there are none."""
+    """Read the predictions for the case in a folder; None if there are none."""
     path = folder / PREDICTIONS_FILE
     if not path.is_file():
         return None
@@ -183,22 +190,22 @@ def read_predictions(folder: Path) -> CasePredictions | None:
         raise InputError(f"cannot read {path}: {parse_error_reason(error)}. Run the prediction again.") from error
 
 
-def _mask_version(image: CaseImage) -> str:
-    """Identify the current mask of an image."""
+def _identify_mask(image: CaseImage) -> str:
+    """Return a text that identifies the current mask of an image; empty if there is none."""
     if image.correction:
         return image.correction.digest
     return image.current.created if image.current else ""
 
 
 def _format_field(part: Any, name: str) -> str:  # noqa: ANN401 - patient, lesion or image
-    """Format a single value; "" for collections, such as the images of a lesion."""
+    """Format a field with a single value; return an empty text for collections, such as the images of a lesion."""
     value = getattr(part, name)
     return part.cell(name) if isinstance(value, str | float | int) else ""
 
 
 @dataclass(frozen=True, eq=False)
 class _CaseImagePrediction:
-    """Prediction, embedding and measurements of one image; ``modality`` is the most probable one."""
+    """Prediction, embedding (feature,) and measurements of one image; ``modality``: the most probable modality."""
 
     lesion: CaseLesion
     image: CaseImage
@@ -219,14 +226,14 @@ def predict_case(
 ) -> CasePredictions:
     """Predict every lesion of a case.
 
-    ``select_model``: selects the classifier for the most probable type of each photograph.
+    ``select_model``: returns the classifier for the most probable modality of a photograph. ``segment``: returns the
+    mask of a photograph that has none, bool (row, column); without it, such photographs are left out if their model
+    requires a mask.
 
-    A lesion with several images gets one prediction, from the mean of their logits; images of a modality that the model
-    was not trained on, or for which another model is selected, are left out if there are others. If the patient has
-    three or more lesions of a modality, each is compared with the others by its embedding and by measurements (ugly
-    duckling sign; ``data.patient_outliers``).
-
-    ``segment``: segments a photograph without a mask, bool (row, column); without it such images are left out.
+    The predictions for several images of a lesion are combined by the mean of their logits. Images of a modality that
+    the model was not trained on, or for which another model is selected, are left out if there are other images. If the
+    patient has three or more lesions of a modality, each is compared with the others by its embedding and by
+    measurements (ugly duckling sign; see ``data.patient_outliers``).
     """
     settings = options or ClassifyOptions()
     images, notes = _predict_images(store.case, select_model, settings, segment, run)
@@ -234,14 +241,15 @@ def predict_case(
         lesion.id: _select_suitable([one for one in images if one.lesion.id == lesion.id])
         for lesion in store.case.lesions
     }
-    outliers = _find_outliers([one for own, _ in selected.values() for one in own])
+    outliers = _find_outliers([image for lesion_images, _ in selected.values() for image in lesion_images])
     lesions = []
     for lesion in store.case.lesions:
-        own, warnings = selected[lesion.id]
-        if own:
-            fused = fuse_predictions([one.prediction for one in own], own[0].model.calibration, settings)
+        lesion_images, warnings = selected[lesion.id]
+        if lesion_images:
+            calibration = lesion_images[0].model.calibration
+            fused = fuse_predictions([image.prediction for image in lesion_images], calibration, settings)
             fused = replace(fused, warnings=(*fused.warnings, *warnings))
-            ids, digest = tuple(one.image.id for one in own), compute_input_digest(store.case, lesion)
+            ids, digest = tuple(one.image.id for one in lesion_images), compute_input_digest(store.case, lesion)
             lesions.append(CaseLesionPrediction(lesion.id, ids, fused, outliers.get(lesion.id), digest))
     return CasePredictions(tuple(lesions), tuple(notes), utc_time())
 
@@ -249,9 +257,10 @@ def predict_case(
 def _select_suitable(
     images: Sequence[_CaseImagePrediction],
 ) -> tuple[Sequence[_CaseImagePrediction], tuple[str, ...]]:
-    """Leave out images of a modality that the model was not trained on, unless there are no others, with a warning.
+    """Select the images of a lesion whose predictions are combined; return them with warnings about the others.
 
-    Classes of different models cannot be combined: dermoscopic images, which show more, have precedence.
+    Images of a modality that their model was not trained on are left out, unless there are no other images. Predictions
+    of different models cannot be combined: the model for dermoscopic images, which show more, takes precedence.
     """
     if not images:
         return images, ()
@@ -272,10 +281,10 @@ def _select_suitable(
 
 
 def predict_case_with(store: CaseStore, classifier: str, run: RunContext, *, keep: bool = False) -> CasePredictions:
-    """Predict with a classifier, and the default segmentation model for images without a mask.
+    """Predict every lesion of a case with installed models; images without a mask are segmented by the default model.
 
-    ``classifier``: name or folder; ``auto`` or empty for the default one for the type of each photograph.
-    ``keep``: save masks and measurements of these images in the case.
+    ``classifier``: name or folder of a model; ``auto`` or empty for the default model for the modality of each
+    photograph. ``keep``: save the results of the segmentation in the case.
     """
     from napari_melanoma.lesion.analysis import analyze_lesion
     from napari_melanoma.lesion.loaded_models import load_classifier_folder, load_segmenter, report_loading
@@ -295,7 +304,7 @@ def predict_case_with(store: CaseStore, classifier: str, run: RunContext, *, kee
             store.require_unchanged()
         result = analyze_lesion(scaled, load_segmenter(options.model), options, run=run)
         if keep:
-            store.require_unchanged()  # before a result is written that the case could not refer to
+            store.require_unchanged()  # otherwise a result would be written that cannot be added to the case
             try:
                 store.save(save_result(store, store.case, image.id, result))
             except OSError as error:
@@ -310,8 +319,8 @@ def fuse_predictions(
 ) -> ClassPrediction:
     """Combine the predictions for several images of a lesion by the mean of their calibrated logits.
 
-    Interval and prediction set are computed from the mean. The distance from the training data is that of the most
-    unusual image. Warnings and reasons against validity are those of all images.
+    Interval and prediction set are computed from the mean. The distance from the training data is that of the image
+    with the largest distance. Warnings, and reasons why a prediction is not valid, are those of all images.
     """
     if len(predictions) == 1:
         return predictions[0]
@@ -319,10 +328,10 @@ def fuse_predictions(
     probabilities = softmax(np.log(np.clip(image_probabilities, MIN_PROBABILITY, 1)).mean(axis=0)[None])
     possible = calibration.prediction_sets(probabilities, options.coverage, options.rule)[0]
     first, likenesses = predictions[0], [one.likeness for one in predictions if one.likeness]
-    near = {
+    nearest = {  # by image; the smallest distance comes last and remains
         one.image_id: one
         for prediction in predictions
-        for one in sorted(prediction.neighbours, key=lambda n: -n.distance)
+        for one in sorted(prediction.neighbours, key=lambda neighbor: -neighbor.distance)
     }
     return replace(
         first,
@@ -332,7 +341,7 @@ def fuse_predictions(
         likeness=max(likenesses, key=lambda one: one.distance, default=None),
         contributions=_mean_contributions(predictions),
         from_image=_mean_probability([one.from_image for one in predictions]),
-        neighbours=tuple(sorted(near.values(), key=lambda one: one.distance)[: options.neighbours]),
+        neighbours=tuple(sorted(nearest.values(), key=lambda one: one.distance)[: options.neighbours]),
         warnings=tuple(dict.fromkeys(warning for one in predictions for warning in one.warnings)),
         validity=first.validity.with_reasons(*(one.validity for one in predictions[1:])),
     )
@@ -341,7 +350,7 @@ def fuse_predictions(
 def _predict_images(
     case: Case, select_model: SelectModel, options: ClassifyOptions, segment: SegmentFunction | None, run: RunContext
 ) -> tuple[list[_CaseImagePrediction], list[tuple[str, str]]]:
-    """Predict each photograph; returns predictions, and notes on photographs without one."""
+    """Predict each photograph of a lesion; return predictions, and notes on lesions and images without one."""
     predictions: list[_CaseImagePrediction] = []
     notes = [
         (lesion.id, "has no photograph, which a prediction needs: add one, and run the prediction again.")
@@ -355,9 +364,9 @@ def _predict_images(
             continue
         try:
             predictions.append(_predict_image(case, lesion, image, select_model, options, segment))
-        except (*BATCH_ERRORS, SaveError):  # every other photograph would fail in the same way
+        except (*BATCH_ERRORS, SaveError):  # other photographs would fail in the same way
             raise
-        except Exception as error:  # noqa: BLE001 - any error concerns this image only; the others continue
+        except Exception as error:  # noqa: BLE001 - any other error concerns this image only
             notes.append((image.id, describe_error(error)))
     return predictions, notes
 
@@ -379,8 +388,8 @@ def _predict_image(
     recognized = recognize_modality(photograph.rgb)
     modality = probable_modality(recognized, photograph.modality)
     model = select_model(modality)
-    known = collect_metadata(case, lesion, image)
-    row: dict[str, object] = {name: known[name] for name in model.encoding.fields if name in known}
+    metadata = collect_metadata(case, lesion, image)
+    row: dict[str, object] = {name: metadata[name] for name in model.encoding.fields if name in metadata}
     encoded = encode_lesion(photograph, mask, model, recognized)
     measured = {} if mask is None else measure_lesion(mask, photograph.rgb, choose_pixel_size(image, photograph))
     prediction = classify_encoded(encoded, row, model, options)
@@ -388,28 +397,31 @@ def _predict_image(
 
 
 def read_case_photograph(image: CaseImage, *, accept_damaged: bool | None = None) -> Photograph:
-    """Read a photograph of a case, with the modality that is set in the case; as ``read_photograph`` does."""
+    """Read a photograph of a case as ``read_photograph`` does, with the modality that is set in the case."""
     photograph = read_photograph(image.path, accept_damaged=accept_damaged)
-    modality = next((known for known in get_args(Modality) if known == image.modality), photograph.modality)
+    modality = next((name for name in get_args(Modality) if name == image.modality), photograph.modality)
     return replace(photograph, modality=modality)
 
 
 def read_case_mask(image: CaseImage) -> NDArray[np.bool_] | None:
-    """Return the corrected mask, else that of the newest result; None if there is none."""
+    """Read the corrected mask of an image, else that of its current result; None if there is none."""
     if image.correction:
         return read_correction(image.correction)
     return read_mask(image.current.path / "mask.png") if image.current else None
 
 
 def choose_pixel_size(image: CaseImage, photograph: Photograph) -> PixelSize | None:
-    """Return the pixel size set by the user, else that of the file."""
+    """Return the pixel size that the user has set, else that of the file; None if unknown."""
     if image.mpp_x and image.mpp_y:
         return PixelSize(x_um=image.mpp_x, y_um=image.mpp_y)
     return photograph.pixel_size
 
 
 def _find_outliers(predictions: Sequence[_CaseImagePrediction]) -> dict[str, PatientOutlier]:
-    """Compare each lesion with the others of the same model, in its modality with the most lesions."""
+    """Compare each lesion with the patient's other lesions that the same model predicted; return outliers by lesion.
+
+    A lesion is compared in that of its modalities in which the patient has the most lesions.
+    """
     by_model: dict[ClassifierStamp, list[_CaseImagePrediction]] = {}
     for one in predictions:
         by_model.setdefault(one.prediction.model, []).append(one)
@@ -423,46 +435,50 @@ def _find_outliers_of_model(predictions: Sequence[_CaseImagePrediction]) -> Iter
         {"patient_id": "this", "lesion_id": one.lesion.id, "modality": one.image.modality, **one.measured}
         for one in predictions
     ]
-    compared = measure_patient_relative(rows, COMPARED, np.stack([one.embedding for one in predictions]))
-    found: dict[str, PatientOutlier] = {}
-    for one, columns in zip(predictions, compared, strict=True):
+    measured_rows = measure_patient_relative(rows, COMPARED, np.stack([one.embedding for one in predictions]))
+    outliers: dict[str, PatientOutlier] = {}
+    for one, columns in zip(predictions, measured_rows, strict=True):
         distance, z, rank = (columns[name] for name in EMBEDDING_COLUMNS)
-        known = found.get(one.lesion.id)
-        if np.isnan([distance, z, rank]).any() or (known and known.lesions >= columns[COUNT_COLUMN]):
+        previous = outliers.get(one.lesion.id)
+        if np.isnan([distance, z, rank]).any() or (previous and previous.lesions >= columns[COUNT_COLUMN]):
             continue
-        measured = None if np.isnan(columns[RANK_COLUMN]) else int(columns[RANK_COLUMN])
-        found[one.lesion.id] = PatientOutlier(int(columns[COUNT_COLUMN]), int(rank), distance, z, measured)
-    return found.items()
+        measured_rank = None if np.isnan(columns[RANK_COLUMN]) else int(columns[RANK_COLUMN])
+        outliers[one.lesion.id] = PatientOutlier(int(columns[COUNT_COLUMN]), int(rank), distance, z, measured_rank)
+    return outliers.items()
 
 
 def _mean_contributions(predictions: Sequence[ClassPrediction]) -> tuple[Contribution, ...]:
-    """Average the contribution of each column over the images."""
-    found = []
+    """Return the contribution of each column to the mean of the predictions.
+
+    It is the difference between the mean with the column and the mean without it, both in log odds.
+    """
+    contributions = []
     for first in {one.field: one for prediction in predictions for one in prediction.contributions}.values():
         changes = [
             next((one.change for one in prediction.contributions if one.field == first.field), 0.0)
             for prediction in predictions
         ]
-        chances = [prediction.probability for prediction in predictions]
-        without = [chance - change for chance, change in zip(chances, changes, strict=True)]
-        found.append(replace(first, change=_mean_probability(chances) - _mean_probability(without)))
-    return tuple(found)
+        with_column = [prediction.probability for prediction in predictions]
+        without_column = [value - change for value, change in zip(with_column, changes, strict=True)]
+        change = _mean_probability(with_column) - _mean_probability(without_column)
+        contributions.append(replace(first, change=change))
+    return tuple(contributions)
 
 
 def _mean_probability(probabilities: Sequence[float]) -> float:
-    """Return the probability at the mean of the log odds."""
+    """Return the probability that corresponds to the mean of the log odds."""
     clipped = np.clip(probabilities, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     return float(1 / (1 + np.exp(-np.log(clipped / (1 - clipped)).mean())))
 
 
-DIGITS = 12  # of the digest in the file name
-TOLERANCE = 0.005  # mm, years: differences that are not visible
+DIGEST_DIGITS = 12  # of the digest in the file name of a risk
+TOLERANCE = 0.005  # numbers that differ by less are equal, since their formatted values are
 
 
 def save_result(store: CaseStore, case: Case, image_id: str, result: LesionResult) -> Case:
     """Write a result to the case folder; a corrected mask becomes the correction of the image.
 
-    Returns the case with correction and result; ``CaseStore.save`` writes it.
+    Return the case with correction and result, which must be saved with ``CaseStore.save``.
     """
     if store.read_only:
         raise SaveError(f"cannot save a result in {store.folder}: {store.read_only}")
@@ -484,7 +500,7 @@ def save_result(store: CaseStore, case: Case, image_id: str, result: LesionResul
 
 
 def save_case_explanation(store: CaseStore, image: CaseImage, result: LesionResult) -> None:
-    """Add prediction and heatmap to the current result of an image; the case itself does not change."""
+    """Write prediction and heatmap into the folder of an image's current result; the case does not change."""
     if store.read_only:
         raise SaveError(f"cannot save a heatmap in {store.folder}: {store.read_only}")
     if image.current is not None:
@@ -492,10 +508,13 @@ def save_case_explanation(store: CaseStore, image: CaseImage, result: LesionResu
 
 
 def save_risk(store: CaseStore, case: Case, image_id: str, prediction: Mapping[str, Any]) -> Case:
-    """Store the risk prediction of a slide in a case; ``CaseStore.save`` writes the returned case."""
+    """Write the risk prediction of a slide to the case folder.
+
+    ``prediction``: as in ``risk.json``. Return the case with its summary, which must be saved with ``CaseStore.save``.
+    """
     if store.read_only:
         raise SaveError(f"cannot save a risk in {store.folder}: {store.read_only}")
-    lesion = next((of for of, image in case.iterate_images() if image.id == image_id), None)
+    lesion = next((lesion for lesion, image in case.iterate_images() if image.id == image_id), None)
     if lesion is None:
         raise InputError("the slide is not assigned to a lesion: drag it to its lesion in the Case dock first.")
     path = store.folder / RISKS / f"{image_id}-{_prediction_digest(prediction)}.json"
@@ -510,34 +529,36 @@ def save_risk(store: CaseStore, case: Case, image_id: str, prediction: Mapping[s
 
 
 def latest_risk(lesion: CaseLesion) -> tuple[CaseImage, CaseRisk] | None:
-    """Return the most recent risk prediction of a lesion, or None."""
+    """Return the latest risk prediction of a lesion with its slide; None if there is none."""
     risks = [(image, image.risk) for image in lesion.images if image.risk is not None]
     return max(risks, key=lambda pair: pair[1].created, default=None)
 
 
 def find_changed_fields(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRisk) -> tuple[str, ...]:
-    """Return the columns of a case that have changed since a risk was saved, including cleared ones.
+    """Return the input columns whose values in the case have changed since a risk was saved.
 
-    Values of the slide that replaced those of the case are no changes; see ``find_overruled_fields``.
+    Columns whose values were replaced by values of the slide are not included; see ``find_overruled_fields``.
     """
-    now = collect_metadata(case, lesion, image)
-    return tuple(name for name in _used_columns(risk) if _is_changed(name, now, risk) and not _is_used(name, now, risk))
+    row = collect_metadata(case, lesion, image)
+    return tuple(
+        name for name in _list_input_columns(risk) if _is_changed(name, row, risk) and not _is_used(name, row, risk)
+    )
 
 
 def find_overruled_fields(
     case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRisk
 ) -> dict[str, tuple[str, str]]:
-    """Return the columns of a case that were replaced by values of the slide in a risk prediction.
+    """Return the input columns for which a risk prediction used values of the slide instead of those of the case.
 
-    Maps each column to the value in the case and the value that was used, "" if there is none.
+    Each column is mapped to the value in the case and the value that was used, which is empty if there was none.
     """
-    now = collect_metadata(case, lesion, image)
-    unchanged = (name for name in _used_columns(risk) if now.get(name) and not _is_changed(name, now, risk))
-    return {name: (now[name], risk.known.get(name, "")) for name in unchanged if not _is_used(name, now, risk)}
+    row = collect_metadata(case, lesion, image)
+    unchanged = (name for name in _list_input_columns(risk) if row.get(name) and not _is_changed(name, row, risk))
+    return {name: (row[name], risk.known.get(name, "")) for name in unchanged if not _is_used(name, row, risk)}
 
 
 def risk_to_json(risk: CaseRisk) -> dict[str, Any]:
-    """Convert the risk in a case to the format of ``risk.json``, without the parts that are not shown."""
+    """Convert the summary of a risk in a case to the format of ``risk.json``, with fewer keys."""
     values = risk.model_dump(mode="json", exclude={"path", "more", "row", "model", "fingerprint", "depth"})
     model = {"name": risk.model, "fingerprint": risk.fingerprint}
     return {**values, "shares": values["shares"] or None, "model": model, "depth_in_words": risk.depth}
@@ -545,8 +566,8 @@ def risk_to_json(risk: CaseRisk) -> dict[str, Any]:
 
 def _create_case_risk(path: Path, prediction: Mapping[str, Any], row: dict[str, str]) -> CaseRisk:
     """Create the summary of a risk prediction that is stored in a case."""
-    model, made = prediction["model"], prediction.get("provenance") or {}
-    same = (
+    model, provenance = prediction["model"], prediction.get("provenance") or {}
+    copied = (
         "verdict",
         "number",
         "validity",
@@ -559,42 +580,42 @@ def _create_case_risk(path: Path, prediction: Mapping[str, Any], row: dict[str, 
         "warnings",
     )
     values = {
-        **{name: prediction.get(name) for name in same},
+        **{name: prediction.get(name) for name in copied},
         "path": path,
         "row": row,
         "shares": prediction.get("shares") or {},
         "depth": str(prediction.get("depth_in_words") or ""),
         "model": str(model.get("name") or ""),
         "fingerprint": str(model["fingerprint"]),
-        "created": str(made.get("created") or ""),
+        "created": str(provenance.get("created") or ""),
     }
-    return CaseRisk.parse({name: one for name, one in values.items() if one is not None}, "the risk")
+    return CaseRisk.parse({name: value for name, value in values.items() if value is not None}, "the risk")
 
 
 def _prediction_digest(prediction: Mapping[str, Any]) -> str:
     """Return the digest of a prediction for its file name."""
     return hashlib.sha256(json.dumps(replace_non_finite(dict(prediction)), sort_keys=True).encode()).hexdigest()[
-        :DIGITS
+        :DIGEST_DIGITS
     ]
 
 
-def _used_columns(risk: CaseRisk) -> tuple[str, ...]:
-    """Return the input columns of a prediction, known or not."""
+def _list_input_columns(risk: CaseRisk) -> tuple[str, ...]:
+    """Return the input columns of a prediction, whether their values were known or not."""
     return (*risk.known, *(name for name in risk.missing if name not in risk.known))
 
 
-def _is_changed(name: str, now: Mapping[str, str], risk: CaseRisk) -> bool:
-    """Whether a column has changed since the risk was saved."""
-    return not _cells_equal(now.get(name, ""), risk.row.get(name, ""))
+def _is_changed(name: str, row: Mapping[str, str], risk: CaseRisk) -> bool:
+    """Return whether the value in the case has changed since the risk was saved."""
+    return not _cells_equal(row.get(name, ""), risk.row.get(name, ""))
 
 
-def _is_used(name: str, now: Mapping[str, str], risk: CaseRisk) -> bool:
-    """Whether the prediction used the value of the case."""
-    return _cells_equal(now.get(name, ""), risk.known.get(name, ""))
+def _is_used(name: str, row: Mapping[str, str], risk: CaseRisk) -> bool:
+    """Return whether the prediction used the value that is now in the case."""
+    return _cells_equal(row.get(name, ""), risk.known.get(name, ""))
 
 
 def _cells_equal(one: str, other: str) -> bool:
-    """Whether two cells are equal, as numbers or as text."""
+    """Return whether two cells are equal, as numbers within ``TOLERANCE`` or as text."""
     numbers = read_number(one), read_number(other)
     if all(value == value for value in numbers):
         return abs(numbers[0] - numbers[1]) < TOLERANCE

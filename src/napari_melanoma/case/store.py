@@ -1,4 +1,4 @@
-"""The folder of a case: ``case.json``, corrections, and the lock."""
+"""The folder of a case: reading and writing ``case.json`` and corrected masks, and the lock against other processes."""
 
 from __future__ import annotations
 
@@ -38,39 +38,39 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-FORMAT_VERSION = ("guesses", "synoptic", "images", "correction", "results", "risk")
+NESTED_FIELDS = ("guesses", "synoptic", "images", "correction", "results", "risk")  # are written after other fields
 CASE, CORRECTIONS, RESULTS, RISKS = "case.json", "corrections", "results", "risk"
 LOCK = ".case.lock"
-DIGITS = 12  # of the digest in a file name
+DIGEST_DIGITS = 12  # of the digest in a file name
+# Types of the nested parts of a case by their fields
 _PARTS: dict[type[Config], dict[str, type[Config]]] = {
     Case: {"patient": CasePatient, "lesions": CaseLesion, "images": CaseImage},
     CaseLesion: {"images": CaseImage},
     CaseImage: {"correction": CaseCorrection, "results": CaseResult, "risk": CaseRisk},
 }
-_IN_THE_FOLDER = (CaseCorrection, CaseResult, CaseRisk)  # images may be anywhere, since they are only read
+_INSIDE_FOLDER = (CaseCorrection, CaseResult, CaseRisk)  # their paths must be inside; images, never written, need not
 
 
 class CaseStore:
-    """An open case folder, created with ``open`` or ``create``; a context manager that closes it.
+    """An open case folder, from ``open``, ``open_read_only`` or ``create``; a context manager that closes it.
 
-    Only one process at a time may write a case. ``read_only`` is the reason if this one may not, else empty.
-    ``missing`` and ``found`` describe by image id the files that are missing or were found at another path.
+    Only one process at a time may write a case. ``read_only``: why this one may not; empty if it may.
     """
 
     def __init__(self, folder: Path, read_only: str, lock: ExitStack) -> None:
         self.folder = folder
         self.read_only = read_only
         self._lock = lock
-        self._raw = b""  # of case.json, as we read or wrote it
+        self._raw = b""  # content of case.json when it was last read or written here
         self._located = LocatedCase(Case())
-        self._added: set[Path] = set()
-        self._referenced: set[Path] = set()  # by a case that was saved
+        self._added: set[Path] = set()  # files that close may remove
+        self._referenced: set[Path] = set()  # files in any case that was saved here
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Open a case; read-only if it is open in another window or process."""
         folder = _resolve_folder(folder)
-        _read_raw(folder)  # before a lock is created in a folder without a case
+        _read_raw(folder)  # raises an error before a lock is created in a folder without a case
         store = cls(folder, *lock_case(folder))
         try:
             store._read()
@@ -81,14 +81,14 @@ class CaseStore:
 
     @classmethod
     def open_read_only(cls, folder: Path) -> Self:
-        """Open a case read-only, without a lock; it need not be closed."""
+        """Open a case read-only and without a lock; the store need not be closed."""
         store = cls(_resolve_folder(folder), "it was opened read-only.", ExitStack())
         store._read()
         return store
 
     @classmethod
     def create(cls, folder: Path, case: Case | None = None) -> Self:
-        """Create a case in a folder, which may contain images, and open it."""
+        """Create a case in a folder, which may contain images but no case, and open it."""
         folder = folder.expanduser().absolute()
         if (folder / CASE).exists():
             raise InputError(f"{folder} already contains a case. Open it, or choose another folder.")
@@ -108,16 +108,19 @@ class CaseStore:
 
     @property
     def missing(self) -> dict[str, str]:
-        """Images whose file was not found when the case was opened: id to message."""
+        """Messages about images whose files were not found when the case was opened, by id."""
         return self._located.missing
 
     @property
     def found(self) -> dict[str, str]:
-        """Images whose file was found at another path: id to message."""
+        """Messages about images whose files were found at other paths, by id."""
         return self._located.found
 
     def save(self, case: Case, *, overwrite: bool = False) -> None:
-        """Write the case, atomically."""
+        """Write the case atomically.
+
+        Raise ``CaseChanged`` if another program has changed it, unless ``overwrite``; ``SaveError`` if it is read-only.
+        """
         if self.read_only:
             raise SaveError(f"cannot save {self.folder / CASE}: {self.read_only}")
         if not overwrite:
@@ -130,12 +133,12 @@ class CaseStore:
         self._referenced |= _list_case_files(case)
 
     def require_unchanged(self) -> None:
-        """Raise ``CaseChanged`` if another program changed the case since it was read or saved."""
+        """Raise ``CaseChanged`` if another program has changed the case since it was read or saved here."""
         if changed := self.describe_outside_change():
             raise CaseChanged(changed)
 
     def describe_outside_change(self) -> str:
-        """Describe a change of the case by another program since it was read or saved; "" if there is none."""
+        """Describe a change of the case by another program since it was read or saved here; empty if there is none."""
         path = self.folder / CASE
         if self._raw and not self.folder.is_dir():
             return f"{self.folder} no longer exists: it was moved or removed. Open the case at its new location."
@@ -150,22 +153,23 @@ class CaseStore:
         )
 
     def search_folders(self, folders: list[Path]) -> Case:
-        """Search for missing images in further folders; returns the case with new paths, which is not saved yet."""
+        """Search for missing images in further folders; return the case with new paths, without saving it."""
         self._located = locate_images(self.case, self.folder, folders)
         return self.case
 
     def find_result_folder(self, image_id: str, correction: CaseCorrection | None = None) -> Path:
-        """Return the folder for the result of an image and a mask; it is not created."""
+        """Return the folder for the result of an image; ``correction``: the mask, None for the predicted one."""
         return self.folder / RESULTS / (correction.path.stem if correction else image_id)
 
     def register_file(self, path: Path) -> None:
-        """Register a mask, a risk or a result folder before it is written to the case folder."""
+        """Register a mask, a risk or a result folder before it is written, so that ``close`` may remove it."""
         self._added.add(path)
 
     def close(self) -> None:
-        """Release the lock and remove files that are no longer referenced after an undo; may be called twice.
+        """Release the lock, and remove registered files that the case no longer contains, for example after an undo.
 
-        Nothing is removed if another program has changed the case, which may now reference these files.
+        Nothing is removed if another program has changed the case, which may contain these files now. Closing twice is
+        allowed.
         """
         if not self.read_only:
             if _is_as_saved(self):
@@ -177,17 +181,18 @@ class CaseStore:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close it."""
+        """Close the case."""
         self.close()
 
     def _read(self) -> None:
-        """Read the case and locate its images."""
+        """Read the case, and locate its images."""
         self._raw = _read_raw(self.folder)
         self._located = locate_images(parse_case(_decode(self._raw, self.folder), self.folder), self.folder)
         self._added |= {path for path in _list_case_files(self.case) if _is_risk(path, self.folder)}
 
 
 def _is_as_saved(store: CaseStore) -> bool:
+    """Return whether no other program has changed the case; False if that is unknown."""
     try:
         return not store.describe_outside_change()
     except SaveError:
@@ -203,12 +208,15 @@ def _list_case_files(case: Case) -> set[Path]:
 
 
 def _removable_files(added: set[Path], referenced: set[Path], folder: Path) -> set[Path]:
-    """Return the files that may be removed; a mask that was never part of a saved case is the user's work."""
+    """Return the added files that may be removed.
+
+    Masks and results that were never part of a saved case are kept, since they are unsaved work of the user.
+    """
     return {path for path in added if path in referenced or _is_risk(path, folder)}
 
 
 def _is_risk(path: Path, folder: Path) -> bool:
-    """Whether a file is a risk written by this program, and not a path edited by hand."""
+    """Return whether a path is that of a risk written by this program, not a path that was edited by hand."""
     return path.parent == folder / RISKS and path.suffix == ".json"
 
 
@@ -223,22 +231,22 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def _with_patient_id(case: Case) -> Case:
-    """Return a new case with its date and a unique patient id."""
+    """Return a new case with its date and, unless it has one, a unique patient id."""
     if not case.patient.patient_id:
         case = set_patient(case, patient_id=pseudonym(uuid.uuid4().hex))
     return case.model_copy(update={"created": utc_time()})
 
 
-def _resolve_folder(named: Path) -> Path:
-    """Return the absolute path of a case folder."""
-    path = named.expanduser().absolute()
+def _resolve_folder(path: Path) -> Path:
+    """Return the absolute folder of a case, also for the path of its ``case.json``."""
+    path = path.expanduser().absolute()
     folder = path.parent if path.name == CASE and not path.is_dir() else path
     _reject_links(folder)
     return folder
 
 
 def _reject_links(folder: Path) -> None:
-    """Reject a folder with links that would write masks and results elsewhere."""
+    """Raise an error if links in a folder would cause masks and results to be written elsewhere."""
     for part in (CASE, CORRECTIONS, RESULTS, RISKS):
         if not is_inside(folder / part, folder):
             raise InputError(
@@ -261,16 +269,15 @@ def _read_raw(folder: Path) -> bytes:
 def _decode(raw: bytes, folder: Path) -> str:
     """Decode the content of ``case.json``."""
     try:
-        return raw.decode("utf-8-sig")  # editors may add a byte order mark
+        return raw.decode("utf-8-sig")  # some editors add a byte order mark
     except UnicodeDecodeError as error:
         raise InputError(f"{folder / CASE} is damaged: expected UTF-8 text. Restore it from a backup.") from error
 
 
 def case_to_json(case: Case, folder: Path) -> str:
-    """Convert a case to JSON text without unknown values.
+    """Convert a case to indented JSON text without unknown values.
 
-    Indented, with a final line feed; characters that UTF-8 cannot encode, as in file names of another encoding, are
-    escaped as in JSON.
+    Characters that UTF-8 cannot encode are escaped; they occur in file names with another encoding.
     """
     values = _map_parts(case.model_dump(mode="json"), Case, lambda part, kind: _part_to_json(part, kind, folder))
     text = json.dumps(replace_non_finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -278,7 +285,7 @@ def case_to_json(case: Case, folder: Path) -> str:
 
 
 def parse_case(text: str, folder: Path) -> Case:
-    """Read a case from JSON."""
+    """Read a case from JSON text. ``folder``: of the case, to which paths are relative."""
     where = str(folder / CASE)
     try:
         values = parse_json(text, where)
@@ -291,31 +298,30 @@ def parse_case(text: str, folder: Path) -> Case:
 
 
 def _check_version(found: str, where: str) -> None:
-    """Reject a format with a larger major number; a larger minor number only adds keys."""
-    known = VERSION.split(".")[0]
+    """Raise an error if the major version of a format is newer; a newer minor version only adds keys."""
+    readable = VERSION.split(".")[0]
     major = found.split(".")[0]
-    if major.isdecimal() and int(major) > int(known):
+    if major.isdecimal() and int(major) > int(readable):
         raise InputError(
             f"{where} was written by a newer version of napari-melanoma: its format is {found}, and this version reads "
-            f"up to {known}.x. Update napari-melanoma; the file was not changed."
+            f"up to {readable}.x. Update napari-melanoma; the file was not changed."
         )
 
 
 def _map_parts(values: Any, kind: type[Config], step: Callable[[dict[str, Any], type[Config]], dict[str, Any]]) -> Any:  # noqa: ANN401 - JSON
-    """Apply a function to each part of a case, the innermost first; anything else is left to validation."""
+    """Apply a function to each part of a case, the innermost first; values of wrong types are left to validation."""
     if isinstance(values, list):
         return [_map_parts(item, kind, step) for item in values]
     if not isinstance(values, dict):
         return values
-    inner = _PARTS.get(kind, {})
-    return step(
-        {key: _map_parts(item, inner[key], step) if key in inner else item for key, item in values.items()}, kind
-    )
+    kinds = _PARTS.get(kind, {})
+    mapped = {key: _map_parts(item, kinds[key], step) if key in kinds else item for key, item in values.items()}
+    return step(mapped, kind)
 
 
 def _part_to_json(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:
     """Convert a part to JSON: without unknown values, with relative paths where possible."""
-    order = sorted(part, key=FORMAT_VERSION.__contains__)  # simple values first
+    order = sorted(part, key=NESTED_FIELDS.__contains__)
     values = {key: _plain_number(part[key]) for key in order if key != "more" and part[key] not in (None, "", [], {})}
     if "path" in values:
         values["path"] = _to_relative(Path(values["path"]), folder)
@@ -323,7 +329,7 @@ def _part_to_json(part: dict[str, Any], kind: type[Config], folder: Path) -> dic
 
 
 def _plain_number(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return integers without a decimal point, such as an age."""
+    """Convert whole numbers, such as an age, to integers, which are written without a decimal point."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -332,7 +338,7 @@ def _part_from_json(part: dict[str, Any], kind: type[Config], folder: Path) -> d
     known = {key: value for key, value in part.items() if key in kind.model_fields and key != "more"}
     if isinstance(known.get("path"), str):
         known["path"] = _to_absolute(known["path"], folder)
-        if kind in _IN_THE_FOLDER and (".." in known["path"].parts or not is_inside(Path(known["path"]), folder)):
+        if kind in _INSIDE_FOLDER and (".." in known["path"].parts or not is_inside(Path(known["path"]), folder)):
             raise InputError(
                 f"{folder / CASE} contains the path {part['path'][:200]!r}, which is outside the case folder; masks, "
                 "results and risks must be inside it. The case was not opened: correct the path."
@@ -351,45 +357,46 @@ def _to_absolute(text: str, folder: Path) -> PurePath:
 
 
 def lock_case(folder: Path) -> tuple[str, ExitStack]:
-    """Lock a case for writing; the first value is the reason if that is not possible, else ""."""
-    held = ExitStack()
+    """Lock a case for writing; return the reason if that is not possible, else an empty text, and the lock."""
+    lock = ExitStack()
     try:
-        held.enter_context(hold_lock(folder / LOCK))
+        lock.enter_context(hold_lock(folder / LOCK))
     except RunError:
-        return f"{_describe_owner(folder)} has the case open. Close it there, and open it here again.", held
+        return f"{_describe_owner(folder)} has the case open. Close it there, and open it here again.", lock
     except SaveError as error:
-        held.close()
+        lock.close()
         return str(error), ExitStack()
     except NotImplementedError:
         return (
             "its file system does not support locks, so two windows could overwrite each other. Copy it elsewhere.",
-            held,
+            lock,
         )
-    return "", held
+    return "", lock
 
 
 def _describe_owner(folder: Path) -> str:
     """Describe who has the case open, from its lock file."""
-    found = lock_holder(folder / LOCK)
-    if not found:
+    holder = lock_holder(folder / LOCK)
+    if not holder:
         return "another window or process"
-    owner = "another window of yours" if found["pid"] == os.getpid() else found["user"] or "another user"
-    return f"{owner} (on {found['host']}, since {found['since']})"
+    owner = "another window of yours" if holder["pid"] == os.getpid() else holder["user"] or "another user"
+    return f"{owner} (on {holder['host']}, since {holder['since']})"
 
 
 def write_correction(
     store: CaseStore, image_id: str, mask: NDArray[np.bool_], *, image_digest: str = "", model: str = ""
 ) -> CaseCorrection:
-    """Write a mask to the case folder; ``edits.set_correction`` and ``CaseStore.save`` make it part of the case.
+    """Write a mask to the case folder; ``set_correction`` and ``CaseStore.save`` make it part of the case.
 
-    ``mask``: bool (row, column), with the size of the upright image. An identical mask is written only once.
+    ``mask``: bool (row, column), with the size of the upright image; an identical mask is written only once. ``model``:
+    name of the model whose mask was corrected, empty if there is none.
     """
     from napari_melanoma import __version__
 
     if store.read_only:
         raise SaveError(f"cannot save a mask in {store.folder / CASE}: {store.read_only}")
     digest = array_fingerprint(mask.astype(bool))
-    path = store.folder / CORRECTIONS / f"{image_id}-{digest[:DIGITS]}.png"
+    path = store.folder / CORRECTIONS / f"{image_id}-{digest[:DIGEST_DIGITS]}.png"
     if not path.is_file():
         store.register_file(path)
         write_mask(path, mask)
@@ -404,7 +411,7 @@ def write_correction(
 
 
 def read_correction(correction: CaseCorrection) -> NDArray[np.bool_]:
-    """Read a corrected mask, bool (row, column)."""
+    """Read a corrected mask, bool (row, column); raise ``InputError`` if another program has changed it."""
     mask = read_mask(correction.path)
     if array_fingerprint(mask) != correction.digest:
         raise InputError(

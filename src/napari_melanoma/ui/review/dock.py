@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (
     format_key(f"review.{name}") for name in ("next", "previous", "accept", "reject")
 )
-RATING_METHODS = {
+RATING_METHODS = {  # title and tooltip
     "entropy": ("pixel entropy", "Uncertainty of the predicted pixels. Fast."),
     "disagreement": ("flip disagreement", "Disagreement of the masks of eight flipped and rotated copies. Slower."),
 }
@@ -71,9 +71,9 @@ class FolderWelcome(Welcome):
 
 
 class ReviewControls(QWidget):
-    """The widgets of the Review dock, without the logic behind them."""
+    """The widgets of the Review dock; ``ReviewDock`` adds the behavior."""
 
-    photographs_chosen = Signal(object)
+    photographs_chosen = Signal(object)  # list of Path: folders and photographs
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -121,14 +121,14 @@ class ReviewControls(QWidget):
         self.icons.apply()
 
     def choose_folder(self) -> None:
-        """Show the folder dialog."""
+        """Open a dialog to choose a folder of photographs."""
         choose_folder(self, "review_dialog", "Folder of photographs", self.settings.review_folder, self._on_folder)
 
     def _on_folder(self, folder: Path) -> None:
         self.photographs_chosen.emit([folder])
 
     def _on_dropped(self, paths: list[Path]) -> None:
-        """Review the dropped folders, with subfolders, and photographs."""
+        """Review dropped photographs, and the photographs in dropped folders."""
         usable = [path for path in paths if path.is_dir() or path.suffix.lower() in SUFFIXES]
         if usable:
             self.photographs_chosen.emit(usable)
@@ -138,7 +138,11 @@ class ReviewControls(QWidget):
             )
 
     def show_state(self, folder: str, running: bool, unrated: int) -> None:
-        """Enable the controls that can be used, and explain the others in their tooltips."""
+        """Show the start page, or the review with its button to rate photographs.
+
+        ``folder``: description of the selection, empty if there is none. ``running``: photographs are being rated.
+        ``unrated``: number of photographs without a rating.
+        """
         self.welcome.setVisible(not folder)
         self._work_area.setVisible(bool(folder))
         self.folder_label.setText(folder)
@@ -150,11 +154,10 @@ class ReviewControls(QWidget):
         self.rate_button.setVisible(unrated > 0)
 
     def show_counts(self) -> None:
-        """Show the number of photographs in each review state."""
+        """Show the number of photographs in each state."""
         counts = self.list_model.items.counts()
-        done = {state: count for state, count in counts.items() if count and state != "to do"}
-        reviewed = ", ".join(f"{count:,} {state}" for state, count in done.items())
-        self.count_label.setText(f"{counts['to do']:,} to do" + (f"; {reviewed}" if reviewed else ""))
+        others = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count and state != "to do")
+        self.count_label.setText(f"{counts['to do']:,} to do" + (f"; {others}" if others else ""))
 
     def show_actions(self, has_photograph: bool, can_accept: bool) -> None:
         """Enable the review buttons for the photograph in view."""
@@ -193,7 +196,10 @@ class ReviewControls(QWidget):
 
 
 class ReportedReview(NamedTuple):
-    """The review of a photograph in a corrections folder, and the message in the status line that states it."""
+    """A review that the status line reports.
+
+    ``review``: state of the photograph. ``folder``: of the corrections. ``message``: text of the status line.
+    """
 
     path: Path
     review: str
@@ -202,7 +208,7 @@ class ReportedReview(NamedTuple):
 
 
 class ReviewDock(ReviewControls):
-    """Rate the photographs of a folder by uncertainty, and correct, accept or reject their masks."""
+    """The Review dock: rate photographs by uncertainty, and accept, reject or correct their masks one by one."""
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
@@ -210,8 +216,8 @@ class ReviewDock(ReviewControls):
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
         self._chosen_paths: Sequence[Path] = ()
-        self._fingerprint = ""
-        self._positions: dict[Path, int] = {}
+        self._fingerprint = ""  # of the model
+        self._positions: dict[Path, int] = {}  # items of the list by photograph
         self._reported: ReportedReview | None = None
         self.corrections_store = CorrectionsStore(self.settings, self)
         self.rating = RatingQueue(self._client, self)
@@ -271,7 +277,7 @@ class ReviewDock(ReviewControls):
             add_shortcut(self, f"review.{name}", slot)
 
     def open(self, paths: Sequence[Path]) -> None:
-        """List and rate photographs and the photographs in folders."""
+        """List and rate photographs, and the photographs in folders."""
         self.rating.cancel()
         self.status.begin("opening", "Searching for photographs ...")
         model, method = self.model.model, str(self.method_combo.currentData())
@@ -356,17 +362,17 @@ class ReviewDock(ReviewControls):
     def _on_finished(self, done: int, seconds: float) -> None:
         left = len(self.list_model.items.unrated())
         message = f"{format_count(done, 'photograph')} rated in {format_duration(seconds)}."
-        following = f"{left:,} are not rated yet." if left else "Click one to check its mask."
-        self.status.end("rating", f"{message} {following}")
+        next_step = f"{left:,} are not rated yet." if left else "Click one to check its mask."
+        self.status.end("rating", f"{message} {next_step}")
         self._refresh()
 
     def _open_item(self, item: int) -> None:
         self.list_view.set_item(item)
         self.opener.open(self.list_model.items.paths[item])
 
-    def _step(self, by: int) -> None:
+    def _step(self, direction: int) -> None:
         row = self.list_model.row(self.list_view.item)
-        item = self.list_model.item(max(0, row + by) if row >= 0 else 0)
+        item = self.list_model.item(max(0, row + direction) if row >= 0 else 0)
         if item is not None and item != self.list_view.item:
             self._open_item(item)
 
@@ -395,7 +401,10 @@ class ReviewDock(ReviewControls):
             self._show_actions()
 
     def _open_next(self, row: int) -> bool:
-        """Open the next unreviewed photograph in the list, or the first one; return whether there is one."""
+        """Open the next unreviewed photograph, starting again at the top; return whether there is one.
+
+        ``row``: of the photograph that was just reviewed, before it was stored.
+        """
         item = self.list_model.next_unreviewed(row if self.list_model.only_unreviewed else row + 1)
         if item is not None:
             self._open_item(item)
@@ -412,7 +421,7 @@ class ReviewDock(ReviewControls):
         self._reported = ReportedReview(path, review, self.corrections_store.folder, self.status.text)
 
     def _update_report(self) -> None:
-        """Correct what the status line still states of a photograph, as after an undo in the Lesion dock."""
+        """Correct the report if the state has changed since, for example by an undo in the Lesion dock."""
         reported = self._reported
         if reported is None or (reported.message, reported.folder) != (self.status.text, self.corrections_store.folder):
             return

@@ -1,4 +1,4 @@
-"""The list of photographs to review, with its model and view."""
+"""The list of photographs to review: their scores and states, the list model, the view and its delegate."""
 
 from __future__ import annotations
 
@@ -21,58 +21,60 @@ if TYPE_CHECKING:
 
     from napari_melanoma.lesion.uncertainty_ratings import CachedRating
 
-PICTURE_PX, WIDTH_PX = 48, 160
+PICTURE_PX, WIDTH_PX = 48, 160  # side of a thumbnail; minimum width of a row
 GAP_PX = 8
-BAR_PX = 5
+BAR_PX = 5  # height of the bar that shows the score
 STATE_MARKS = {"accepted": "✓", "corrected": "✎", "rejected": "✕", "unreadable": "!"}
 WORDS_ROLE = int(Qt.ItemDataRole.UserRole) + 1
 STATE_ROLE = int(Qt.ItemDataRole.UserRole) + 2
 SCORE_ROLE = int(Qt.ItemDataRole.UserRole) + 3
 NO_INDEX = QModelIndex()
-UPDATE_ORDER_MS = 1000  # interval of sorting during rating
+UPDATE_ORDER_MS = 1000  # interval between two sortings while photographs are rated
 State = Literal["to do", "accepted", "corrected", "rejected", "unreadable"]
 STATES: tuple[State, ...] = ("to do", "accepted", "corrected", "rejected", "unreadable")
-TO_DO, UNREADABLE = 0, 4
-UNREADABLE_KEY = np.iinfo(np.uint16).max  # sort keys, of which those of rated photographs are smaller
+TO_DO, UNREADABLE = 0, 4  # indices in STATES
+# Sort keys of photographs without a rating; those of rated photographs are smaller.
+UNREADABLE_KEY = np.iinfo(np.uint16).max
 UNRATED_KEY = UNREADABLE_KEY - 1
-CERTAINTY_WORDS: dict[str, tuple[tuple[float, str], ...]] = {
+CERTAINTY_WORDS: dict[str, tuple[tuple[float, str], ...]] = {  # by method: upper limit of the score, words
     "entropy": ((0.15, "certain"), (0.25, "fairly certain"), (0.4, "uncertain"), (2.0, "very uncertain")),
     "disagreement": ((0.05, "certain"), (0.12, "fairly certain"), (0.25, "uncertain"), (2.0, "very uncertain")),
 }
 
 
 class ReviewDelegate(ThumbnailDelegate):
-    """Paints rows with thumbnail, name, review state and uncertainty."""
+    """Paint rows with thumbnail, name, state and uncertainty."""
 
     def __init__(self, icons: ThemedIcons, parent: QWidget) -> None:
         super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
 
     def paint_row(self, painter: QPainter, rect: QRect, index: QModelIndex, style: RowStyle) -> None:
-        """Paint a photograph with its review state and uncertainty."""
+        """Paint the row of a photograph."""
         picture = index.data(Qt.ItemDataRole.DecorationRole)
         square = QRect(rect.left() + GAP_PX, rect.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
         paint_thumbnail(painter, square, picture if isinstance(picture, QPixmap) else None, style.faint)
-        words = rect.adjusted(PICTURE_PX + 2 * GAP_PX, 6, -GAP_PX, -6)
-        self._paint_text(painter, words, index, (style.text, style.faint))
-        self._paint_score(painter, words, index, style.faint)
+        text_area = rect.adjusted(PICTURE_PX + 2 * GAP_PX, 6, -GAP_PX, -6)
+        self._paint_text(painter, text_area, index, (style.text, style.faint))
+        self._paint_score(painter, text_area, index, style.faint)
 
     def _paint_text(self, painter: QPainter, rect: QRect, index: QModelIndex, colors: tuple[QColor, QColor]) -> None:
         text, faint = colors
         metrics = painter.fontMetrics()
         state = index.data(STATE_ROLE)
         mark = f"{STATE_MARKS[state]} {state}" if state in STATE_MARKS else ""
-        room = rect.width() - (metrics.horizontalAdvance(mark) + GAP_PX if mark else 0)
-        name = metrics.elidedText(index.data(), Qt.TextElideMode.ElideMiddle, room)
+        name_width = rect.width() - (metrics.horizontalAdvance(mark) + GAP_PX if mark else 0)
+        name = metrics.elidedText(index.data(), Qt.TextElideMode.ElideMiddle, name_width)
         top = Qt.AlignmentFlag.AlignTop
         painter.setPen(text)
         painter.drawText(rect, int(Qt.AlignmentFlag.AlignLeft | top), name)
         painter.setPen(faint)
         painter.drawText(rect, int(Qt.AlignmentFlag.AlignRight | top), mark)
-        below = rect.adjusted(0, metrics.height() + 1, 0, 0)
+        second_line = rect.adjusted(0, metrics.height() + 1, 0, 0)
         words = metrics.elidedText(index.data(WORDS_ROLE), Qt.TextElideMode.ElideRight, rect.width())
-        painter.drawText(below, int(Qt.AlignmentFlag.AlignLeft | top), words)
+        painter.drawText(second_line, int(Qt.AlignmentFlag.AlignLeft | top), words)
 
     def _paint_score(self, painter: QPainter, rect: QRect, index: QModelIndex, track: QColor) -> None:
+        """Paint the score as a bar at the bottom; ``track``: color of the full length, made transparent."""
         score = index.data(SCORE_ROLE)
         if score is None or math.isnan(score):
             return
@@ -81,12 +83,16 @@ class ReviewDelegate(ThumbnailDelegate):
         track.setAlphaF(0.3)
         painter.setBrush(track)
         painter.drawRoundedRect(whole, 2, 2)
-        painter.setBrush(QColor("#e69f00"))  # visible with color blindness in both themes
+        painter.setBrush(QColor("#e69f00"))  # visible in both themes, also with color vision deficiency
         painter.drawRoundedRect(QRect(whole.left(), whole.top(), round(score * whole.width()), BAR_PX), 2, 2)
 
 
 class ReviewListModel(QAbstractListModel):
-    """Rows over ``ReviewItems``."""
+    """List model of ``ReviewItems``: sorted, and filtered by state.
+
+    An item is the fixed number of a photograph; its row changes. ``thumbnail``: returns the thumbnail of a photograph,
+    None until it has been read.
+    """
 
     counts_changed = Signal()
 
@@ -96,8 +102,8 @@ class ReviewListModel(QAbstractListModel):
         self.rating_method = "entropy"
         self.only_unreviewed = True
         self._thumbnail = thumbnail
-        self._order = np.zeros(0, np.intp)
-        self._rows = np.zeros(0, np.intp)
+        self._order = np.zeros(0, np.intp)  # items by row
+        self._rows = np.zeros(0, np.intp)  # rows by item; -1 if an item is not shown
 
     def rowCount(self, parent: QModelIndex = NO_INDEX) -> int:  # noqa: N802 - Qt's name
         """Return the number of rows."""
@@ -132,16 +138,16 @@ class ReviewListModel(QAbstractListModel):
         return -1 if item is None or item >= len(self._rows) else int(self._rows[item])
 
     def next_unreviewed(self, row: int) -> int | None:
-        """Return the first unreviewed item from a row on, else from the top; None if all are reviewed."""
+        """Return the first unreviewed item at or below a row, else the first of all; None if all are reviewed."""
         rows = np.flatnonzero(self.items.states[self._order] == TO_DO)
         return self.item(int(rows[np.searchsorted(rows, row) % len(rows)])) if len(rows) else None
 
     def state(self, item: int) -> str:
-        """Return the review state of an item."""
+        """Return the state of an item, one of ``STATES``."""
         return STATES[self.items.states[item]]
 
     def set_items(self, items: ReviewItems) -> None:
-        """Set the photographs."""
+        """Replace the photographs."""
         self.beginResetModel()
         self.items = items
         self._set_order(items.order(self.only_unreviewed))
@@ -149,7 +155,7 @@ class ReviewListModel(QAbstractListModel):
         self.counts_changed.emit()
 
     def update_order(self, pinned: tuple[int, int] | None = None) -> None:
-        """Sort the rows again after scores, states or the filter changed."""
+        """Sort the rows after scores, states or the filter have changed. ``pinned``: as in ``ReviewItems.order``."""
         order = self.items.order(self.only_unreviewed, pinned)
         if len(order) == len(self._order):
             self._reorder(order)
@@ -166,12 +172,12 @@ class ReviewListModel(QAbstractListModel):
             self.dataChanged.emit(index, index)
 
     def _reorder(self, order: NDArray[np.intp]) -> None:
-        """Reorder the same number of rows; the selection does not change."""
+        """Change the order of the same number of rows without changing the selected photograph."""
         self.layoutAboutToBeChanged.emit()
-        before = self.persistentIndexList()
-        items = [self.item(index.row()) for index in before]
+        indices = self.persistentIndexList()
+        items = [self.item(index.row()) for index in indices]
         self._set_order(order)
-        self.changePersistentIndexList(before, [self.index(self.row(item)) for item in items])
+        self.changePersistentIndexList(indices, [self.index(self.row(item)) for item in items])
         self.layoutChanged.emit()
 
     def _set_order(self, order: NDArray[np.intp]) -> None:
@@ -181,9 +187,9 @@ class ReviewListModel(QAbstractListModel):
 
 
 class ReviewListView(QListView):
-    """The list of photographs, one of which is under review."""
+    """The list of photographs; ``item`` is the one under review, None if there is none."""
 
-    item_selected = Signal(int)
+    item_selected = Signal(int)  # the user selected another item
 
     def __init__(self, rows: ReviewListModel, icons: ThemedIcons) -> None:
         super().__init__()
@@ -215,24 +221,24 @@ class ReviewListView(QListView):
             self._order_timer.start()
 
     def update_order(self) -> None:
-        """Sort the rows; the row under the mouse stays in place, and the item under review stays in view."""
+        """Sort the rows without moving the photograph under the mouse, else without moving the one under review."""
         self._order_timer.stop()
         hovered = self._hovered()
-        before = self._current_row_top()
+        previous_top = self._current_row_top()
         self._list.update_order(hovered)
         self._select()
-        after = self._current_row_top()
-        if hovered is None and before is not None and after is not None:
+        top = self._current_row_top()
+        if hovered is None and previous_top is not None and top is not None:
             bar = self.verticalScrollBar()
-            bar.setValue(bar.value() + after - before)
+            bar.setValue(bar.value() + top - previous_top)
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
-        """Sort again, since the row under the mouse was kept in place."""
+        """Sort again, since the row under the mouse may have been kept out of order."""
         super().leaveEvent(event)
         self._order_timer.start()
 
     def _hovered(self) -> tuple[int, int] | None:
-        """Item and row under the mouse."""
+        """Return item and row under the mouse; None if there is none."""
         viewport = self.viewport()
         if not viewport.underMouse():
             return None
@@ -241,13 +247,13 @@ class ReviewListView(QListView):
         return None if item is None else (item, row)
 
     def _current_row_top(self) -> int | None:
-        """Position of the row under review; None if it is not visible."""
+        """Return the top of the row under review in the viewport; None if it is not visible."""
         index = self._list.index(self._list.row(self.item))
         rect = self.visualRect(index)
         return rect.top() if index.isValid() and self.viewport().rect().intersects(rect) else None
 
     def _select(self) -> None:
-        """Select the row under review."""
+        """Select the row under review without emitting signals."""
         index = self._list.index(self._list.row(self.item))
         selection = self.selectionModel()
         if selection is not None and selection.currentIndex() != index:
@@ -264,13 +270,17 @@ class ReviewListView(QListView):
 
 
 class ReviewItems:
-    """Scores and review states of photographs in columns; items are identified by their fixed number."""
+    """Scores and states of photographs, as arrays over the items, which are the fixed numbers of the photographs.
+
+    ``scores``: float32 (item,), uncertainty, NaN if not rated. ``states``: uint8 (item,), indices in ``STATES``.
+    ``errors``: why files cannot be read.
+    """
 
     def __init__(self, paths: Sequence[Path] = ()) -> None:
         self.paths = list(paths)
         self.scores = np.full(len(self.paths), np.nan, np.float32)
         self.states = np.zeros(len(self.paths), np.uint8)
-        self.without_lesion: set[int] = set()  # items without a detected lesion
+        self.without_lesion: set[int] = set()  # items in which no lesion was detected
         self.errors: dict[int, str] = {}
         self._digests: dict[int, str] = {}
         self._by_digest: dict[str, list[int]] = {}
@@ -287,7 +297,7 @@ class ReviewItems:
         self.set_digest(item, rating.image_sha256)
 
     def set_digest(self, item: int, image_digest: str) -> None:
-        """Set the digest of a photograph's pixels, which identifies it in the corrections; the file is readable."""
+        """Set the digest of a photograph's pixels, by which the corrections identify it; clears its error."""
         self.errors.pop(item, None)
         if self._digests.get(item) != image_digest:
             self._digests[item] = image_digest
@@ -300,7 +310,7 @@ class ReviewItems:
         self.states[item] = UNREADABLE
 
     def set_reviews(self, reviews: Mapping[str, str]) -> None:
-        """Set the review states in the corrections, by the digest of the pixels."""
+        """Set the reviews in the corrections, by the digest of the pixels, and update the states."""
         for digest in {*self._reviews, *reviews}:
             for item in self._by_digest.get(digest, ()):
                 self.states[item] = self._state(reviews.get(digest))
@@ -316,19 +326,22 @@ class ReviewItems:
         return np.flatnonzero(np.isnan(self.scores) & (self.states != UNREADABLE)).tolist()
 
     def order(self, only_unreviewed: bool, pinned: tuple[int, int] | None = None) -> NDArray[np.intp]:
-        """Return item numbers by row: most uncertain first, then unrated, then unreadable ones."""
+        """Return the items by row, intp (row,): the most uncertain first, then unrated, then unreadable ones.
+
+        ``pinned``: an item, and the row in which it stays if it is listed.
+        """
         certainty = (1 - np.nan_to_num(self.scores)).clip(0, 1)
         keys = np.where(np.isnan(self.scores), UNRATED_KEY, (UNRATED_KEY - 1) * certainty)
         keys[self.states == UNREADABLE] = UNREADABLE_KEY
-        found = np.argsort(keys.astype(np.uint16), kind="stable")  # radix sort, which is fast for uint16
+        items = np.argsort(keys.astype(np.uint16), kind="stable")  # radix sort, which is fast for uint16
         if only_unreviewed:
-            found = found[self.states[found] == TO_DO]
-        if pinned is None or not (there := np.flatnonzero(found == pinned[0])).size:
-            return found
-        return np.insert(np.delete(found, there), min(pinned[1], len(found) - 1), pinned[0])
+            items = items[self.states[items] == TO_DO]
+        if pinned is None or not (position := np.flatnonzero(items == pinned[0])).size:
+            return items
+        return np.insert(np.delete(items, position), min(pinned[1], len(items) - 1), pinned[0])
 
     def describe_rating(self, item: int, method: str) -> str:
-        """Describe the uncertainty of a photograph."""
+        """Describe the uncertainty of a photograph, such as ``uncertain 0.31``, or why there is none."""
         score = float(self.scores[item])
         if item in self.errors:
             return "unreadable"
@@ -336,12 +349,12 @@ class ReviewItems:
             return "not rated yet"
         if item in self.without_lesion:
             return "no lesion found"
-        return f"{next(word for below, word in CERTAINTY_WORDS[method] if score < below)} {score:.2f}"
+        return f"{next(words for limit, words in CERTAINTY_WORDS[method] if score < limit)} {score:.2f}"
 
     def counts(self) -> dict[State, int]:
         """Return the number of items in each state, including zeros."""
-        counted = np.bincount(self.states, minlength=len(STATES))
-        return {state: int(count) for state, count in zip(STATES, counted, strict=True)}
+        counts = np.bincount(self.states, minlength=len(STATES))
+        return {state: int(count) for state, count in zip(STATES, counts, strict=True)}
 
     @staticmethod
     def _state(review: str | None) -> int:

@@ -1,4 +1,4 @@
-"""Import masks made with other software into the corrections: dialogs, import in a thread, and report."""
+"""Import masks that were made with other software into the corrections: dialogs, background job and report."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.mask_import import MaskImportReport
 
-MAX_DETAILS = 200  # faults that are listed individually
+MAX_DETAILS = 200  # masks that are listed by name in a report, for each reason
 
 
 class MaskImport(QObject):
-    """Handles the button that imports masks."""
+    """Handle the button that imports masks.
+
+    ``photographs``: folder of the photographs under review; None if there is not exactly one folder.
+    """
 
     started = Signal()
-    progressed = Signal(object)
-    failed = Signal(object)
-    imported = Signal(object)
+    progressed = Signal(object)  # Progress
+    failed = Signal(object)  # the exception
+    imported = Signal(object)  # MaskImportReport
     finished = Signal()
 
     def __init__(self, dock: QWidget, button: QToolButton) -> None:
@@ -47,7 +50,7 @@ class MaskImport(QObject):
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
 
     def choose_masks(self, kind: str = "folder", checked: bool = False) -> None:
-        """Show the dialog to select the masks."""
+        """Open the dialog to select the masks. ``kind``: "folder" or "file"."""
         title = f"Select the {kind} of masks"
         if kind == "file":
             filters = ("Masks (*.json *.geojson)", "All files (*)")
@@ -56,7 +59,7 @@ class MaskImport(QObject):
             choose_folder(self._dock, "masks_dialog", title, self.photographs, self._on_masks)
 
     def start(self, masks: Path, photographs: Path, patients: Path | None = None) -> None:
-        """Import masks; does nothing while another import is running."""
+        """Start an import, unless another one is running. ``patients``: table with the patients of the photographs."""
         if self._job is not None or self.corrections_folder is None:
             return
         self._job = BackgroundJob(
@@ -70,7 +73,7 @@ class MaskImport(QObject):
         self._job.start(self)
 
     def cancel(self) -> None:
-        """Cancel the import; imported masks are kept."""
+        """Cancel the import; masks that have been imported are kept."""
         if self._job is not None:
             self._job.cancel()
 
@@ -82,7 +85,7 @@ class MaskImport(QObject):
             choose_folder(self._dock, "photographs_dialog", title, None, partial(self._choose_patients, masks))
 
     def _choose_patients(self, masks: Path, photographs: Path) -> None:
-        """Ask for the table of patients, so that a split keeps the images of a patient together."""
+        """Ask for a table of patients, so that a split can keep the images of each patient together."""
         box = QMessageBox(self._dock.window())
         box.setObjectName("patients_question")
         box.setIcon(QMessageBox.Icon.Question)
@@ -104,8 +107,9 @@ class MaskImport(QObject):
         box.open()
 
     def _choose_table(self, masks: Path, photographs: Path) -> None:
-        filters, start = ("Tables (*.csv *.tsv *.txt)", "All files (*)"), partial(self.start, masks, photographs)
-        choose_file(self._dock, "patients_dialog", "Select the table of patients", filters, start, self.photographs)
+        filters, on_chosen = ("Tables (*.csv *.tsv *.txt)", "All files (*)"), partial(self.start, masks, photographs)
+        title = "Select the table of patients"
+        choose_file(self._dock, "patients_dialog", title, filters, on_chosen, self.photographs)
 
     def _on_finished(self) -> None:
         self._job = None
@@ -122,7 +126,7 @@ def _import(
 
 
 def describe_import(report: MaskImportReport) -> tuple[str, str]:
-    """Return a summary of an import, and details in lines; the details are empty if everything matched."""
+    """Return a summary of an import, and details, one per line; there are none if all masks were imported."""
     parts = [f"{format_count(len(report.added), 'mask')} imported"]
     if report.faults:
         parts.append(f"{len(report.faults):,} could not be imported")
@@ -134,7 +138,7 @@ def describe_import(report: MaskImportReport) -> tuple[str, str]:
     if len(report.faults) > MAX_DETAILS:
         details.append(f"... and {len(report.faults) - MAX_DETAILS:,} more")
     details += [f"{subject}: {note}" for subject, note in report.notes if subject != "patient_id" or report.faults]
-    details += [f"{count:,} {what} left out" for what, count in report.left_out.items()]
+    details += [f"{count:,} {kind} left out" for kind, count in report.left_out.items()]
     details += [f"{name}: already reviewed, the stored mask was kept" for name in report.kept[:MAX_DETAILS]]
     return ", ".join(parts) + ".", "\n".join(details)
 

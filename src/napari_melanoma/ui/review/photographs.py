@@ -1,4 +1,4 @@
-"""Photographs of a review: found, rated by the worker or from the cache, and opened in the viewer."""
+"""Find the photographs of a review with cached ratings, rate them in the worker, and open them in the viewer."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
 
 
 class ReviewOpener(LesionDockLink):
-    """Shows one photograph at a time in the viewer and the Lesion dock.
+    """Show one photograph at a time in the viewer and the Lesion dock, and analyze it once.
 
-    ``identified``: the path of a photograph, and the digest of its pixels.
+    ``kept_open``: a previous photograph was not closed, because it has unsaved corrections.
     """
 
-    shown = Signal(object)
-    identified = Signal(object, str)
-    stored = Signal(object, object)
-    kept_open = Signal(str)
-    open_failed = Signal(object, object)
+    shown = Signal(object)  # Path
+    identified = Signal(object, str)  # Path, digest of the pixels
+    stored = Signal(object, object)  # Path, StoredCorrection
+    kept_open = Signal(str)  # name of the layer
+    open_failed = Signal(object, object)  # Path, the exception
 
     def __init__(self, viewer: Viewer, dock: QWidget) -> None:
         super().__init__(viewer, dock)
-        self._requested_path: Path | None = None
+        self._requested_path: Path | None = None  # the photograph under review
         self._loading_path = Path()
         self._accepted: set[Path] = set()  # damaged photographs that the user chose to open
-        self._opened: dict[str, Path] = {}
-        self._analyzed: set[str] = set()  # analyzed automatically once; the user starts further analyses
+        self._opened: dict[str, Path] = {}  # photographs that were opened here, by identity
+        self._analyzed: set[str] = set()  # identities of photographs whose automatic analysis was started
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self._on_failed)
 
     @property
     def ready(self) -> bool:
-        """Whether the photograph under review is shown with a mask that can be accepted."""
+        """Whether the photograph under review is selected in the Lesion dock and has a mask that can be accepted."""
         dock = self.connected_dock
         return dock is not None and self.is_shown and dock.corrections_bar.add_button.isEnabled()
 
@@ -78,12 +78,12 @@ class ReviewOpener(LesionDockLink):
         )
 
     def open(self, path: Path) -> None:
-        """Show a photograph; only the latest of several requests is opened."""
+        """Show a photograph; of several requests in a row, only the latest one is read."""
         self._requested_path = path
         self.open_lesion_dock()
         image = self.find_image(path)
         if image is not None:
-            self._latest.submit("open", lambda: None)
+            self._latest.submit("open", lambda: None)  # replaces a pending request
             self._show(image, path)
         else:
             self._latest.submit("open", partial(self._prepare_read, path))
@@ -105,12 +105,12 @@ class ReviewOpener(LesionDockLink):
         dock.analysis_controller.changed.connect(self._analyze)
         dock.picker.changed.connect(self.changed)
 
-    def _on_read(self, read: tuple[Path, list[LayerData]] | None) -> None:
+    def _on_read(self, result: tuple[Path, list[LayerData]] | None) -> None:
         from napari.layers import Layer
 
-        if read is None or read[0] != self._requested_path:
+        if result is None or result[0] != self._requested_path:
             return
-        path, layers = read
+        path, layers = result
         for data, attributes, kind in layers:
             self.viewer.add_layer(Layer.create(data, attributes, kind))
         image = self.find_image(path)
@@ -120,7 +120,7 @@ class ReviewOpener(LesionDockLink):
             self._show(image, path)
 
     def _prepare_read(self, path: Path) -> Callable[[RunContext], tuple[Path, list[LayerData]]]:
-        """Return the function that reads a photograph."""
+        """Return the job that reads a photograph."""
         self._loading_path = path
         return partial(read_photograph_layers, path, accept_damaged=True if path in self._accepted else None)
 
@@ -135,7 +135,7 @@ class ReviewOpener(LesionDockLink):
             self.open_failed.emit(path, error)
 
     def _open_damaged(self, path: Path) -> None:
-        """Open a damaged photograph."""
+        """Open a damaged photograph after the user has agreed."""
         self._accepted.add(path)
         self.open(path)
 
@@ -145,18 +145,16 @@ class ReviewOpener(LesionDockLink):
         active = self.viewer.layers.selection.active
         if active is None or photographs.get_identity(active) != identity:
             self.viewer.layers.selection.active = image  # the Lesion dock follows the selected layer
-        for other in [known for known in self._opened if known != identity]:
-            self._close(other)
+        for other_identity in [opened for opened in self._opened if opened != identity]:
+            self._close(other_identity)
         self.shown.emit(path)
         self._analyze()
         self.changed.emit()
 
     def _close(self, identity: str) -> None:
         """Close a photograph, unless it has unsaved corrections."""
-        image = next(
-            (i for i in photographs.identify_photographs(self.viewer) if photographs.get_identity(i) == identity),
-            None,
-        )
+        images = photographs.identify_photographs(self.viewer)
+        image = next((layer for layer in images if photographs.get_identity(layer) == identity), None)
         if image is not None and self._has_unsaved_work(identity):
             self.kept_open.emit(image.name)
             return
@@ -166,7 +164,7 @@ class ReviewOpener(LesionDockLink):
                 self.viewer.layers.remove(layer)
 
     def _has_unsaved_work(self, identity: str) -> bool:
-        """Whether a photograph has unsaved corrections or strokes."""
+        """Return whether a photograph has unsaved corrections or strokes; True if that is unknown."""
         if self.connected_dock is None:
             return True
         store = self.connected_dock.controller.store
@@ -204,7 +202,11 @@ class ReviewOpener(LesionDockLink):
 
 @dataclass(frozen=True)
 class PhotographList:
-    """Photographs with cached ratings by their number; ``chosen`` is empty if only the ratings were read again."""
+    """Photographs with their cached ratings.
+
+    ``fingerprint``: of the model. ``chosen``: selected folders and photographs; empty, like ``paths``, if only the
+    ratings were read again. ``ratings``: by the index in the list of photographs.
+    """
 
     fingerprint: str
     chosen: Sequence[Path] = ()
@@ -213,16 +215,16 @@ class PhotographList:
 
 
 def list_photographs(chosen: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
-    """Find the photographs in folders, in natural order of the paths, with their cached ratings."""
+    """Find the selected photographs and those in selected folders, in natural order, with their cached ratings."""
     from napari_melanoma.io.discovery import find_photographs
 
     paths = [path.absolute() for path in find_photographs(chosen)]
-    found = find_ratings(paths, model, method, run)
-    return PhotographList(found.fingerprint, chosen, paths, found.ratings)
+    rated = find_ratings(paths, model, method, run)
+    return PhotographList(rated.fingerprint, chosen, paths, rated.ratings)
 
 
 def find_ratings(paths: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
-    """Find the cached ratings of photographs."""
+    """Find the cached ratings of photographs by a model. ``method``: key of ``RATING_METHODS`` in the dock."""
     from napari_melanoma.lesion.uncertainty_ratings import RatingCache
     from napari_melanoma.models.registry import find_bundle
 
@@ -231,48 +233,51 @@ def find_ratings(paths: Sequence[Path], model: str, method: str, run: RunContext
 
 
 def describe_selection(chosen: Sequence[Path]) -> str:
-    """Describe the selection, such as ``clinic`` or ``3 photographs in clinic``; may be empty."""
+    """Describe the selection, such as ``clinic`` or ``3 photographs in clinic``; empty if nothing is selected."""
     if len(chosen) <= 1:
         return chosen[0].name if chosen else ""
-    what = "folders" if all(path.is_dir() for path in chosen) else "photographs"
+    kind = "folders" if all(path.is_dir() for path in chosen) else "photographs"
     parents = {path.parent for path in chosen}
-    return f"{len(chosen):,} {what}" + (f" in {chosen[0].parent.name}" if len(parents) == 1 else "")
+    return f"{len(chosen):,} {kind}" + (f" in {chosen[0].parent.name}" if len(parents) == 1 else "")
 
 
-MAX_WORKER_DEATHS = 3  # after so many in a row, the photographs are not the cause
+MAX_CRASHES = 3  # after so many crashes of the worker in a row, the photographs are probably not the cause
 
 
 class RatingQueue(QObject):
-    """Rates photographs; an analysis started by the user waits for at most one of them.
+    """Rate photographs one by one, so that an analysis started by the user waits for one photograph at most.
 
-    ``finished``: number of rated photographs, and the seconds taken; also after ``cancel``.
+    ``finished``: all photographs were rated, or rating was canceled.
     """
 
-    rated = Signal(int, object)
-    rating_failed = Signal(int, str)
-    progressed = Signal(object)
-    failed = Signal(object)
-    finished = Signal(int, float)
+    rated = Signal(int, object)  # item, CachedRating
+    rating_failed = Signal(int, str)  # item, reason
+    progressed = Signal(object)  # Progress
+    failed = Signal(object)  # the exception, which ends rating
+    finished = Signal(int, float)  # number of rated photographs, seconds
 
     def __init__(self, client: WorkerClient, parent: QObject) -> None:
         super().__init__(parent)
         self._client = client
-        self._pending: deque[tuple[int, Path]] = deque()
+        self._pending: deque[tuple[int, Path]] = deque()  # items with their photographs
         self._stage: BackgroundJob | WorkerRequest | None = None
         self._current: tuple[int, Path] = (0, Path())
         self._model = self._fingerprint = self._method = ""
-        self._total = self._done = self._deaths = 0
+        self._total = self._done = self._crashes = 0
         self._start_time = 0.0
 
     def start(self, items: list[tuple[int, Path]], model: str, fingerprint: str, method: str) -> None:
-        """Start rating; call only if no rating is running."""
+        """Rate photographs, given as pairs of item and path; must not be called while others are being rated.
+
+        ``fingerprint``: of the model.
+        """
         self._pending = deque(items)
         self._model, self._fingerprint, self._method = model, fingerprint, method
-        self._total, self._done, self._deaths, self._start_time = len(items), 0, 0, time.monotonic()
-        self._next()
+        self._total, self._done, self._crashes, self._start_time = len(items), 0, 0, time.monotonic()
+        self._rate_next()
 
     def cancel(self) -> None:
-        """Cancel rating; existing ratings are kept, the result of the current one is ignored."""
+        """Cancel rating; existing ratings are kept, and the result of the current photograph is ignored."""
         self._pending.clear()
         stage, self._stage = self._stage, None
         tasks.set_running(self, False)
@@ -282,13 +287,14 @@ class RatingQueue(QObject):
             self.finished.emit(self._done, time.monotonic() - self._start_time)
 
     def _start_stage(self, stage: BackgroundJob | WorkerRequest, on_success: Any) -> None:  # noqa: ANN401 - a slot
+        """Start the next stage of the current photograph: search the cache, request a rating, or store it."""
         self._stage = stage
         stage.succeeded.connect(on_success)
         stage.failed.connect(self._on_failed)
         if isinstance(stage, BackgroundJob):
             stage.start()
 
-    def _next(self) -> None:
+    def _rate_next(self) -> None:
         self._stage = None
         tasks.set_running(self, bool(self._pending))
         if not self._pending:
@@ -299,11 +305,10 @@ class RatingQueue(QObject):
         seconds = time.monotonic() - self._start_time
         left = f", {format_duration(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
         self.progressed.emit(Progress(done, self._total, f"Rating {done + 1:,} of {self._total:,}{left}"))
-        self._start_stage(
-            BackgroundJob(partial(_find_rating, self._current[1], self._fingerprint, self._method)), self._on_found
-        )
+        work = partial(_find_rating, self._current[1], self._fingerprint, self._method)
+        self._start_stage(BackgroundJob(work), self._on_cache_searched)
 
-    def _on_found(self, rating: CachedRating | None) -> None:
+    def _on_cache_searched(self, rating: CachedRating | None) -> None:
         if rating is not None:
             self._set_rating(rating)
             return
@@ -315,19 +320,19 @@ class RatingQueue(QObject):
         self._start_stage(BackgroundJob(work), self._set_rating)
 
     def _set_rating(self, rating: CachedRating) -> None:
-        self._deaths = 0
+        self._crashes = 0
         self._done += 1
         self.rated.emit(self._current[0], rating)
-        self._next()
+        self._rate_next()
 
     def _on_failed(self, error: Exception) -> None:
-        self._deaths = self._deaths + 1 if isinstance(error, WorkerTerminated) else 0
-        if isinstance(error, BundleError) or self._deaths == MAX_WORKER_DEATHS:
+        self._crashes = self._crashes + 1 if isinstance(error, WorkerTerminated) else 0
+        if isinstance(error, BundleError) or self._crashes == MAX_CRASHES:
             self._pending.clear()
             self.failed.emit(error)
         else:
             self.rating_failed.emit(self._current[0], str(error))
-        self._next()
+        self._rate_next()
 
 
 def _find_rating(path: Path, fingerprint: str, method: str, run: RunContext) -> CachedRating | None:

@@ -1,4 +1,4 @@
-"""The comparison after a run in the Train dock: metrics, recommendation and decision."""
+"""The comparison of the new and the old model after a run: metrics, recommendation, and the decision of the user."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 class ModelDecision(QObject):
-    """Activates or discards the model of a run."""
+    """Activate or discard the model of a run, in the background."""
 
-    activated = Signal(object, object)
-    discarded = Signal(object)
-    failed = Signal(object)
+    activated = Signal(object, object)  # Path of the run, BundleInfo of the installed model
+    discarded = Signal(object)  # Path of the run
+    failed = Signal(object)  # the exception
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -41,15 +41,15 @@ class ModelDecision(QObject):
         self._latest.failed.connect(self.failed)
 
     def activate(self, run: Path) -> None:
-        """Install the model of a run in the user's model folder; only once for each run."""
+        """Install the model of a run in the user's model folder, unless that has been done."""
         self._latest.submit(str(run), lambda: partial(_activate, run))
 
     def discard(self, run: Path) -> None:
         """Mark the model of a run as discarded; its files are kept."""
         self._latest.submit(str(run), lambda: partial(_discard, run))
 
-    def _on_done(self, done: tuple[Path, BundleInfo | None]) -> None:
-        run, bundle = done
+    def _on_done(self, run_and_bundle: tuple[Path, BundleInfo | None]) -> None:
+        run, bundle = run_and_bundle  # no bundle: the model was discarded
         if bundle is None:
             self.discarded.emit(run)
         else:
@@ -70,13 +70,13 @@ def _discard(path: Path, run: RunContext) -> tuple[Path, None]:
     return path, None
 
 
-CONTOUR_LEGEND = (
+CONTOUR_LEGEND = (  # name, color in dark themes, color in light themes
     ("old", "#d648a0", "#d648a0"),
     ("new", "#ffdd00", "#b39700"),
     ("reference mask", "#5cdbf0", "#1897ad"),
 )
-PENDING_TEXT = {"take over": "Activating ...", "discard": "Discarding ..."}
-METRICS = {
+PENDING_TEXTS = {"take over": "Activating ...", "discard": "Discarding ..."}
+METRICS = {  # metrics with their descriptions, by task
     "segmentation": {"JA": "Jaccard (IoU), mean over images", "DI": "Dice, mean over images"},
     "classification": {
         "AUC": "Area under the ROC curve; the recommendation is based on it",
@@ -85,7 +85,7 @@ METRICS = {
         "ECE": "Expected calibration error; lower is better",
     },
 }
-METRIC_LABELS = {"JA": "Jaccard", "DI": "Dice"}  # of metrics whose key is an abbreviation
+METRIC_LABELS = {"JA": "Jaccard", "DI": "Dice"}  # shown instead of the key
 ADVICE = {
     "take over": "Recommendation: use the new model.",
     "keep": "Recommendation: keep the old model.",
@@ -107,18 +107,19 @@ EVALUATED_ALONE = (
 
 
 class ComparisonView(QWidget):
-    """Shows the comparison after a run, with buttons that activate or discard the new model."""
+    """The comparison after a run, with buttons that activate or discard the new model."""
 
-    activate_requested = Signal(object)
-    discard_requested = Signal(object)
-    image_requested = Signal(str)
+    activate_requested = Signal(object)  # Path of the run
+    discard_requested = Signal(object)  # Path of the run
+    image_requested = Signal(str)  # path of an image
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         named(self, "gate", "Comparison of the new and the old model").setToolTip("")
         self._icons = icons
         self._report: RunReport | None = None
-        self._pending_choice = self._shown_comparison = ""
+        self._pending_choice = ""  # key of PENDING_TEXTS; empty if no decision is being carried out
+        self._shown_comparison = ""  # repr of the comparison
         self._title = named(QLabel(), "gate_title", "Compared models")
         self._advice = named(QLabel(), "gate_advice", "Recommendation")
         self._reason = named(QLabel(), "gate_reason", "Reason for the recommendation")
@@ -132,7 +133,7 @@ class ComparisonView(QWidget):
             font = label.font()
             font.setBold(True)
             label.setFont(font)
-        self._figures = _MetricTable()
+        self._metric_table = _MetricTable()
         self._forest = ForestPlot(icons)
         self._legend = quiet_label()
         self._headings = {name: QLabel() for name in ("better", "worse")}
@@ -152,7 +153,7 @@ class ComparisonView(QWidget):
         self.show_comparison(None)
 
     def show_comparison(self, report: RunReport | None) -> None:
-        """Show the comparison of a run; hidden without a new model."""
+        """Show the comparison of a run; hide the view if the run has no new model."""
         previous, self._report = self._report, report
         self.setVisible(report is not None and report.bundle is not None)
         if report is None or report.bundle is None:
@@ -161,9 +162,9 @@ class ComparisonView(QWidget):
         same = previous is not None and previous.path == report.path
         if not same or report.activated_as or report.discarded:
             self._pending_choice = ""
-        found = repr(report.comparison)  # a comparison with NaN is not equal to itself
-        if found != self._shown_comparison:
-            self._shown_comparison = found
+        comparison = repr(report.comparison)  # not the object: a comparison with NaN is not equal to itself
+        if comparison != self._shown_comparison:
+            self._shown_comparison = comparison
             self._update_comparison(report.comparison)
         if report.comparison is None:
             self._reason.setText(explain_missing_comparison(report))
@@ -175,28 +176,28 @@ class ComparisonView(QWidget):
         if self._report is not None:
             self._show_choice(self._report)
 
-    def _update_comparison(self, found: Comparison | None) -> None:
-        for widget in (self._figures, self._forest, self._image_panel, self._counts):
-            widget.setVisible(found is not None)
-        if found is None:
+    def _update_comparison(self, comparison: Comparison | None) -> None:
+        for widget in (self._metric_table, self._forest, self._image_panel, self._counts):
+            widget.setVisible(comparison is not None)
+        if comparison is None:
             self._title.setText("New model")
             self._advice.setText(NO_ADVICE)
             return
-        self._title.setText(f"{found.new.name} (new) compared with {found.old.name} (old)")
-        self._figures.show_comparison(found)
-        self._counts.setText(format_image_counts(found))
-        self._counts.setToolTip("\n".join(f"{name}: {error}" for name, error in found.failed))
-        self._advice.setText(ADVICE[found.advice])
-        self._reason.setText(found.reason)
-        self._forest.show_changes(list_changes(found))
-        for name, changes in (("better", found.better), ("worse", found.worse)):
+        self._title.setText(f"{comparison.new.name} (new) compared with {comparison.old.name} (old)")
+        self._metric_table.show_comparison(comparison)
+        self._counts.setText(format_image_counts(comparison))
+        self._counts.setToolTip("\n".join(f"{name}: {error}" for name, error in comparison.failed))
+        self._advice.setText(ADVICE[comparison.advice])
+        self._reason.setText(comparison.reason)
+        self._forest.show_changes(list_changes(comparison))
+        for name, changes in (("better", comparison.better), ("worse", comparison.worse)):
             self._headings[name].setText(format_heading(name, len(changes)))
             self.images[name].show_items([_thumbnail(change) for change in changes])
-        self._image_panel.setVisible(found.task == "segmentation")  # classifications have no contours
-        self._legend.setVisible(bool(found.better or found.worse))
+        self._image_panel.setVisible(comparison.task == "segmentation")  # classifications have no contours
+        self._legend.setVisible(bool(comparison.better or comparison.worse))
 
     def _show_choice(self, report: RunReport) -> None:
-        """Update the buttons and show the decision."""
+        """Update the buttons, and show the decision."""
         is_active, is_pending = report.activated_as is not None, bool(self._pending_choice)
         for button, possible, tip, reason in (
             (
@@ -213,11 +214,12 @@ class ComparisonView(QWidget):
             ),
         ):
             button.setEnabled(possible and not is_pending)
-            button.setToolTip(PENDING_TEXT[self._pending_choice] if is_pending else tip if possible else reason)
-        self._choice_label.setText(PENDING_TEXT[self._pending_choice] if is_pending else format_choice(report))
+            button.setToolTip(PENDING_TEXTS[self._pending_choice] if is_pending else tip if possible else reason)
+        self._choice_label.setText(PENDING_TEXTS[self._pending_choice] if is_pending else format_choice(report))
         self._choice_label.setVisible(bool(self._choice_label.text()))
 
     def _choose(self, choice: str, signal: object) -> None:
+        """Emit a request for the run; ``choice``: key of ``PENDING_TEXTS``."""
         if self._report is not None and not self._pending_choice:
             self._pending_choice = choice
             self._show_choice(self._report)
@@ -228,7 +230,7 @@ class ComparisonView(QWidget):
             self._choose("take over", self.activate_requested)
 
     def _confirm_activation(self, report: RunReport) -> bool:
-        """Ask for confirmation if the model was discarded or the recommendation is to keep the old one."""
+        """Ask for confirmation if there is an objection, such as the recommendation to keep the old model."""
         from napari_melanoma.runs.acceptance import explain_objection
 
         objection = explain_objection(report.comparison, discarded=report.discarded)
@@ -261,12 +263,12 @@ class ComparisonView(QWidget):
         self._button_row = QWidget()
         choice = QHBoxLayout(self._button_row)
         choice.setContentsMargins(0, 0, 0, 0)
-        for button in (self.activate_button, self.discard_button):  # of equal width: neither is preferred
+        for button in (self.activate_button, self.discard_button):  # of equal width, so that neither looks preferred
             choice.addWidget(button, 1)
         layout = _column(self)
         for widget in (
             self._title,
-            self._figures,
+            self._metric_table,
             self._counts,
             self._advice,
             self._reason,
@@ -279,7 +281,7 @@ class ComparisonView(QWidget):
 
 
 class _MetricTable(QWidget):
-    """Old and new value and difference of each metric, with the interval below."""
+    """Table of the old value, the new value and the difference of each metric, with the intervals below them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -302,23 +304,23 @@ class _MetricTable(QWidget):
                 value, interval = QLabel(), quiet_label()
                 value.setObjectName(f"gate_{which}_{metric}")
                 interval.setObjectName(f"gate_{which}_{metric}_interval")
-                # Napari's style overrides a font set in another way
+                # Not setFont, which napari's style overrides
                 interval.setStyleSheet("font-size: 8pt; padding: 0px 0px 0px 2px")
                 self._values[metric, which] = value, interval
                 self._rows[metric] += value, interval
                 grid.addWidget(value, 2 * number + 1, column)
                 grid.addWidget(interval, 2 * number + 2, column)
 
-    def show_comparison(self, found: Comparison) -> None:
-        """Show the metrics of a comparison's task."""
+    def show_comparison(self, comparison: Comparison) -> None:
+        """Show the metrics for the task of a comparison."""
         for metric, labels in self._rows.items():
             for label in labels:
-                label.setVisible(metric in METRICS[found.task])
-        for metric in METRICS[found.task]:
+                label.setVisible(metric in METRICS[comparison.task])
+        for metric in METRICS[comparison.task]:
             for which, values in (
-                ("old", found.old.metrics),
-                ("new", found.new.metrics),
-                ("difference", found.difference),
+                ("old", comparison.old.metrics),
+                ("new", comparison.new.metrics),
+                ("difference", comparison.difference),
             ):
                 value, interval = self._values[metric, which]
                 estimate = values.get(metric)
@@ -338,17 +340,19 @@ def _column(holder: QWidget) -> QVBoxLayout:
     return layout
 
 
-def format_image_counts(found: Comparison) -> str:
+def format_image_counts(comparison: Comparison) -> str:
     """Describe the images of a comparison, such as ``On 37 images of 22 patients or lesions; 95 % intervals.``.
 
-    Includes which images were left out because a model was trained on them.
+    The text also states which images were left out because a model was trained on them, if that is known.
     """
-    images = format_count(found.images, "image")
-    patients = f"{format_count(found.patients, 'patient')} or lesion{'' if found.patients == 1 else 's'}"
-    failed = f" {len(found.failed)} more could not be compared." if found.failed else ""
-    overlap = found.facts.get("training_overlap") or {}
-    seen = overlap.get("summary") or OVERLAP_UNKNOWN
-    return f"On {images} of {patients}; 95 % intervals.{failed} {seen}" if found.images else str(seen)
+    images = format_count(comparison.images, "image")
+    patients = f"{format_count(comparison.patients, 'patient')} or lesion{'' if comparison.patients == 1 else 's'}"
+    failed = f" {len(comparison.failed)} more could not be compared." if comparison.failed else ""
+    overlap = comparison.facts.get("training_overlap") or {}
+    overlap_text = overlap.get("summary") or OVERLAP_UNKNOWN
+    return (
+        f"On {images} of {patients}; 95 % intervals.{failed} {overlap_text}" if comparison.images else str(overlap_text)
+    )
 
 
 def explain_missing_comparison(report: RunReport) -> str:
@@ -378,22 +382,22 @@ def format_choice(report: RunReport) -> str:
     return ""
 
 
-def list_changes(found: Comparison) -> list[MetricChange]:
-    """List the differences in the decisive metric: all images first, then each of several data sets."""
-    if found.decisive is None:
+def list_changes(comparison: Comparison) -> list[MetricChange]:
+    """List the differences in the decisive metric: for all images, then for each data set if there are several."""
+    if comparison.decisive is None:
         return []
-    old, new, change = found.decisive
-    rows = [MetricChange(f"all {format_count(found.images, 'image')}", old.mean, new.mean, change)]
-    if len(found.domains) > 1:
+    old, new, change = comparison.decisive
+    rows = [MetricChange(f"all {format_count(comparison.images, 'image')}", old.mean, new.mean, change)]
+    if len(comparison.domains) > 1:
         rows += [
             MetricChange(
                 f"{domain.name}{' (base data)' if domain.base else ''}, {format_count(domain.images, 'image')}",
-                domain.old[found.metric].mean,
-                domain.new[found.metric].mean,
-                domain.difference[found.metric],
+                domain.old[comparison.metric].mean,
+                domain.new[comparison.metric].mean,
+                domain.difference[comparison.metric],
             )
-            for domain in found.domains
-            if found.metric in domain.difference
+            for domain in comparison.domains
+            if comparison.metric in domain.difference
         ]
     return rows
 
@@ -406,7 +410,7 @@ def format_mean(estimate: Estimate | None, *, signed: bool) -> str:
 
 
 def format_interval(estimate: Estimate | None) -> str:
-    """Format an interval, such as ``0.821 to 0.886``; one image has no interval."""
+    """Format an interval, such as ``0.821 to 0.886``, or why there is none; empty if unknown."""
     if estimate is not None and estimate.count == 1:
         return ONE_IMAGE
     if estimate is None or not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):

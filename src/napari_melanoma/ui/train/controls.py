@@ -1,4 +1,4 @@
-"""The controls of the Train dock."""
+"""The widgets of the Train dock, which read and show a recipe; ``TrainDock`` adds the behavior."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 START_KEY = format_key("train.start")
 UNKNOWN_CLASSES_HINT = "{} is not a class of '{}': its images would be left out. {}{}."
-NO_DATA = "(no data yet)"  # placeholder while no data set is ticked, so that a recipe can be shown
+NO_DATA = "(no data yet)"  # placeholder for data sets, so that a recipe can be shown when none is ticked
 
 
 class TrainControls(QWidget):
-    """What a user sees of the Train dock."""
+    """The widgets of the Train dock, on two pages: the settings, and a run."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -69,9 +69,9 @@ class TrainControls(QWidget):
         self.icons.apply()
 
     def build_base_recipe(self) -> TrainRecipe:
-        """Return the selected recipe with the selected data and start, without manual changes.
+        """Return the selected recipe with the selected data and starting model, without changes in the form.
 
-        If no data set is ticked, it contains a placeholder.
+        If no data set is ticked, the recipe contains a placeholder.
         """
         datasets = self.data_picker.datasets or (NO_DATA,)
         shipped, loaded = self.recipe_picker.shipped_recipe, self.recipe_picker.loaded_recipe
@@ -85,7 +85,7 @@ class TrainControls(QWidget):
         return shipped.complete(datasets, start, self.start_picker.take)
 
     def build_recipe(self) -> TrainRecipe:
-        """Return the recipe with the displayed values."""
+        """Return the recipe with the values in the form, and the selected data and starting model."""
         selected: dict[str, Any] = {
             "data": {"datasets": self.data_picker.datasets or (NO_DATA,), "base": self.data_picker.base_data},
             "model": {"start": self.start_picker.start, "take": self.start_picker.take},
@@ -109,34 +109,38 @@ class TrainControls(QWidget):
         return tuple(name for name in data_classes if name.lower() not in model_classes)
 
     def update_start_hint(self) -> None:
-        """Suggest another start if the selected one would leave classes out."""
-        new, bundle, link = self.unknown_classes, self.start_picker.bundle, self.icons.link
-        if new and bundle is not None:
+        """Suggest another starting model if images would be left out, because the selected one lacks their classes."""
+        unknown, bundle, link = self.unknown_classes, self.start_picker.bundle, self.icons.link
+        if unknown and bundle is not None:
             imagenet = f", or from {link(IMAGENET, 'ImageNet')}" if self.start_picker.is_imagenet_available else ""
-            other = link(ENCODER, "Start from its encoder, with a new head")
+            encoder = link(ENCODER, "Start from its encoder, with a new head")
             self.start_hint.setText(
-                UNKNOWN_CLASSES_HINT.format(", ".join(map(escape, new)), escape(bundle.name), other, imagenet)
+                UNKNOWN_CLASSES_HINT.format(", ".join(map(escape, unknown)), escape(bundle.name), encoder, imagenet)
             )
-        self.start_hint.setVisible(bool(new))
+        self.start_hint.setVisible(bool(unknown))
 
-    def show_page(self, of_run: bool) -> None:
+    def show_page(self, is_run_page: bool) -> None:
         """Show the page of a run, or the settings."""
-        self._pages.setCurrentIndex(int(of_run))
-        self._footer.setVisible(not of_run)
+        self._pages.setCurrentIndex(int(is_run_page))
+        self._footer.setVisible(not is_run_page)
 
     @property
     def is_run_page_shown(self) -> bool:
         return bool(self._pages.currentIndex() == 1)
 
-    def update_state(self, why_not: str, *, empty: bool) -> None:
+    def update_state(self, blocker: str, *, empty: bool) -> None:
+        """Update what is visible and enabled.
+
+        ``blocker``: why the training cannot start, empty if it can. ``empty``: there are no data sets.
+        """
         self.welcome.setVisible(empty)
         self._settings_part.setVisible(not empty)
         self._footer.setVisible(not empty and not self.is_run_page_shown)
-        self.start_button.setEnabled(not why_not)
-        self.start_button.setToolTip(why_not or f"Start training in the background ({START_KEY})")
+        self.start_button.setEnabled(not blocker)
+        self.start_button.setToolTip(blocker or f"Start training in the background ({START_KEY})")
 
     def _lay_out(self) -> None:
-        """Create the layout: settings scroll, Start and the status line stay visible."""
+        """Lay out the widgets: the pages can be scrolled, Start and the status line stay visible."""
         settings_page = QWidget()
         column = QVBoxLayout(settings_page)
         column.setContentsMargins(6, 6, 6, 6)
@@ -155,29 +159,29 @@ class TrainControls(QWidget):
         self._pages.addWidget(scroll_area(settings_page, "train_scroll"))
         self._pages.addWidget(scroll_area(run_page, "run_scroll"))
         self._footer = self._create_footer()
-        below = QWidget()
-        foot = QVBoxLayout(below)
-        foot.setContentsMargins(6, 0, 6, 6)
-        foot.addWidget(self._footer)
-        foot.addWidget(self.status)
+        bottom = QWidget()
+        bottom_column = QVBoxLayout(bottom)
+        bottom_column.setContentsMargins(6, 0, 6, 6)
+        bottom_column.addWidget(self._footer)
+        bottom_column.addWidget(self.status)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.setSpacing(4)
         whole.addWidget(self._pages, 1)
-        whole.addWidget(below)
+        whole.addWidget(bottom)
 
     def _create_settings_part(self) -> QWidget:
         part = QWidget()
         column = QVBoxLayout(part)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(7)
-        picks = QWidget()
-        rows = form_layout(picks)
+        selections = QWidget()
+        rows = form_layout(selections)
         rows.addRow(_label("start from"), self.start_picker)
         rows.addRow(self.start_hint)
         rows.addRow(_label("recipe"), self.recipe_picker)
         rows.addRow(self.recipe_picker.summary)
-        for widget in (self.data_picker, picks, self.recipe_form):
+        for widget in (self.data_picker, selections, self.recipe_form):
             column.addWidget(widget)
         return part
 
@@ -198,7 +202,7 @@ class TrainControls(QWidget):
 
 
 def adapt_recipe(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], take: str = "all") -> TrainRecipe:
-    """Return a user recipe with another start and other data."""
+    """Return a user's recipe with other data and another starting model, whose network and preprocessing it adopts."""
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.models.weights_location import find_weights_file
 
@@ -219,7 +223,7 @@ def _label(text: str) -> QLabel:
 
 
 class TrainWelcome(Welcome):
-    """A drop area for folders, with the links ``lesion`` and ``folder``."""
+    """The first hint of an empty dock: a drop area for folders, with the links ``lesion`` and ``folder``."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__(icons)

@@ -1,4 +1,4 @@
-"""Data sets for training, with the numbers of their images."""
+"""The lists of data sets in the Train dock, with the numbers of their images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, ro
 
 READING = "reading ..."
 NO_CORRECTIONS = "None yet. Correct a mask in the Lesion dock and press Add to corrections there."
-INDENT_PX = 20  # below the text of a check box
+INDENT_PX = 20  # aligns the description with the text of the check box above it
 NO_BASE = "Optional: data that the model was trained on."
 
 
 @dataclass(frozen=True)
 class DataSetCounts:
-    """Numbers of a data set; ``tiles`` is the size of slide tiles, empty for photographs."""
+    """Numbers of images in a data set.
+
+    ``usable``: with a mask, and not rejected or waiting for review. ``patients``: of the usable images; patients, or
+    lesions or areas where patients are unknown. ``tiles``: description of the tile size, empty for photographs.
+    """
 
     folder: Path
     images: int = 0
@@ -51,7 +55,7 @@ class DataSetCounts:
             parts = [f"{format_count(self.usable, 'tile')} of slides, {self.tiles}"]
         if self.corrected:
             parts.append(f"{self.corrected:,} corrected")
-        if self.patients < self.usable:  # else patients are unknown, or have one image each
+        if self.patients < self.usable:  # otherwise patients are unknown, or have one image each
             parts.append(f"{self.patients:,} patients or {'areas' if self.tiles else 'lesions'}")
         if self.unreviewed:
             parts.append(f"{self.unreviewed:,} to review")
@@ -59,7 +63,7 @@ class DataSetCounts:
 
 
 def count_images(folder: Path, *, may_be_empty: bool = False) -> DataSetCounts:
-    """Count the images of a data set; all counts are zero for an empty one."""
+    """Count the images of a data set; all counts are zero if it is empty and ``may_be_empty``."""
     from napari_melanoma.data.corrections import Corrections
     from napari_melanoma.data.dataset import TRAINING_REVIEWS, read_dataset
 
@@ -67,7 +71,8 @@ def count_images(folder: Path, *, may_be_empty: bool = False) -> DataSetCounts:
         return DataSetCounts(folder)
     check_is_folder(folder)
     samples = read_dataset(folder)
-    usable = [s for s in samples if s.mask is not None and s.review in (None, *TRAINING_REVIEWS)]
+    reviews = (None, *TRAINING_REVIEWS)
+    usable = [sample for sample in samples if sample.mask is not None and sample.review in reviews]
     return DataSetCounts(
         folder,
         images=len(samples),
@@ -98,14 +103,17 @@ def check_is_folder(folder: Path) -> None:
 
 
 def data_set_folder(path: Path) -> Path:
-    """Return the absolute folder of a selected or dropped data set."""
+    """Return the absolute folder of a data set, also if its CSV file was selected or dropped."""
     folder = path.parent if path.suffix.lower() == ".csv" else path
     return folder.expanduser().absolute()
 
 
 @dataclass(frozen=True)
 class OutsideFiles:
-    """Files outside a data set, which the user must confirm: the error, and a description of the files."""
+    """Files outside the folder of a data set that its table names; the user must confirm that they are used.
+
+    ``reason``: the error that applies if the user declines. ``files``: a description for the user.
+    """
 
     reason: Exception
     files: str
@@ -120,7 +128,7 @@ class DataSetRow(QWidget):
     def __init__(self, folder: Path, icons: ThemedIcons, is_corrections: bool) -> None:
         super().__init__()
         self.folder = folder
-        self.counts: DataSetCounts | None = None
+        self.counts: DataSetCounts | None = None  # None until counted
         self.is_corrections = is_corrections
         self._ticked = False
         name = "Corrections" if self.is_corrections else folder.name
@@ -146,12 +154,12 @@ class DataSetRow(QWidget):
 
     @property
     def is_used(self) -> bool:
-        """Whether it is ticked and has usable images, as far as is known."""
+        """Whether it is ticked and has usable images, or has not been counted yet."""
         return self._ticked and (self.counts is None or self.counts.usable > 0)
 
     @property
     def is_ticked(self) -> bool:
-        """Whether it is to be used; an empty data set is shown without its tick."""
+        """Whether the user has ticked it, even if the check box shows no tick because there are no usable images."""
         return self._ticked
 
     @is_ticked.setter
@@ -165,11 +173,11 @@ class DataSetRow(QWidget):
         empty = self.is_corrections and not counts.images
         self._set_description(NO_CORRECTIONS if empty else counts.summary, fault=False)
 
-    def show_error(self, sentence: str) -> None:
-        """Show why it cannot be used."""
+    def show_error(self, message: str) -> None:
+        """Show why the data set cannot be used."""
         self.counts = DataSetCounts(self.folder)
         self._update_check_box()
-        self._set_description(sentence, fault=True)
+        self._set_description(message, fault=True)
 
     def _update_check_box(self) -> None:
         usable = self.counts is None or self.counts.usable > 0
@@ -191,11 +199,14 @@ class DataSetRow(QWidget):
 
 
 class DataSetList(QWidget):
-    """List of data sets for one purpose."""
+    """List of data sets for one purpose; the list and the ticks are stored in the settings.
+
+    ``corrections``: folder of the corrections, which are the first data set and cannot be removed.
+    """
 
     changed = Signal()
-    added = Signal(str)
-    failed = Signal(object)
+    added = Signal(str)  # a message
+    failed = Signal(object)  # the exception
 
     def __init__(
         self, name: str, title: str, settings: DockSettings, icons: ThemedIcons, corrections: Path | None = None
@@ -206,7 +217,7 @@ class DataSetList(QWidget):
         self._settings = settings
         self._icons = icons
         self._rows: dict[Path, DataSetRow] = {}
-        self._unverified: set[Path] = set()  # not checked yet
+        self._unverified: set[Path] = set()  # added but not counted yet; hidden until it is clear that they can be used
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(3)
@@ -221,7 +232,7 @@ class DataSetList(QWidget):
 
     @property
     def folders(self) -> list[Path]:
-        """The used data sets, in their order."""
+        """The folders of the used data sets, in the order of the list."""
         return [folder for folder, row in self._rows.items() if row.is_used]
 
     @property
@@ -234,11 +245,11 @@ class DataSetList(QWidget):
         return list(self._rows.values())
 
     def choose_folder(self) -> None:
-        """Open a folder dialog."""
+        """Open a dialog to choose a data set to add."""
         choose_folder(self, "data_dialog", "Folder with dataset.csv", None, self._on_chosen)
 
     def add(self, paths: Sequence[Path], *, used: bool = True) -> None:
-        """Add folders to the list once they are checked; tick those that are listed already."""
+        """Add folders to the list, where they appear once counted; set the tick of those that are listed already."""
         for path in paths:
             folder = data_set_folder(path)
             if folder not in self._rows:
@@ -250,7 +261,7 @@ class DataSetList(QWidget):
                 self._on_toggled()
 
     def select_only(self, folders: Sequence[Path]) -> None:
-        """Tick only these data sets; add those that are not listed."""
+        """Tick only these data sets, and add those that are not listed."""
         selected = [data_set_folder(folder) for folder in folders]
         for folder, data_row in self._rows.items():
             data_row.is_ticked = folder in selected
@@ -268,9 +279,9 @@ class DataSetList(QWidget):
             self.recount(folder)
 
     def recount(self, folder: Path | None = None) -> None:
-        """Count again, because files may have changed."""
-        for each in [folder] if folder else list(self._rows):
-            self._latest.submit(str(each), partial(_create_count_job, each, each == self._corrections))
+        """Count one data set again, or all, because files may have changed."""
+        for path in [folder] if folder else list(self._rows):
+            self._latest.submit(str(path), partial(_create_count_job, path, path == self._corrections))
 
     def _add_row(self, folder: Path, used: bool) -> None:
         is_corrections = folder == self._corrections
@@ -300,8 +311,8 @@ class DataSetList(QWidget):
         self._settings.set(f"train/{self.objectName()}", ticked)
         self.changed.emit()
 
-    def _on_counted(self, found: tuple[Path, DataSetCounts | OutsideFiles | Exception]) -> None:
-        folder, counts = found
+    def _on_counted(self, result: tuple[Path, DataSetCounts | OutsideFiles | Exception]) -> None:
+        folder, counts = result
         row = self._rows.get(folder)
         if row is None:
             return
@@ -319,6 +330,7 @@ class DataSetList(QWidget):
         self._on_toggled()
 
     def _reject(self, folder: Path, reason: Exception) -> None:
+        """Remove a data set that was just added, or show the error in its row."""
         if folder in self._unverified:
             self._remove(folder)
             self.failed.emit(reason)
@@ -327,7 +339,7 @@ class DataSetList(QWidget):
             self._on_toggled()
 
     def _confirm_outside_files(self, folder: Path, outside: OutsideFiles) -> None:
-        """Ask whether outside files may be used; the choice is valid until napari is closed."""
+        """Ask whether files outside the data set may be used; consent is valid until napari is closed."""
         box = QMessageBox(QMessageBox.Icon.Warning, "Files outside the data set", outside.files, parent=self.window())
         box.setObjectName("outside_dialog")
         box.setTextFormat(Qt.TextFormat.PlainText)  # file names are not markup
@@ -348,9 +360,9 @@ class DataSetList(QWidget):
 
 
 def _create_count_job(folder: Path, may_be_empty: bool) -> JobFunction:
-    """Create the job of a thread that returns the folder with its counts, or its error."""
+    """Return a job that counts the images of a folder; its result is the folder with the counts or the error."""
 
-    def work(run: RunContext) -> tuple[Path, DataSetCounts | OutsideFiles | Exception]:
+    def count(run: RunContext) -> tuple[Path, DataSetCounts | OutsideFiles | Exception]:
         from napari_melanoma.data.dataset import OutsideFolderError, describe_outside_files
 
         try:
@@ -360,15 +372,15 @@ def _create_count_job(folder: Path, may_be_empty: bool) -> JobFunction:
         except MelanomaError as error:
             return folder, error
 
-    return work
+    return count
 
 
 class DataPicker(QWidget):
-    """Two lists of data sets: training data, and base data that preserve the earlier performance."""
+    """Two lists of data sets: training data, and base data, which preserve the performance of the starting model."""
 
     changed = Signal()
-    added = Signal(str)
-    failed = Signal(object)
+    added = Signal(str)  # a message
+    failed = Signal(object)  # the exception
 
     def __init__(self, settings: ReviewSettings, icons: ThemedIcons) -> None:
         super().__init__()
@@ -379,7 +391,7 @@ class DataPicker(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
-        for title, name, part, tip in (
+        for title, name, data_list, tip in (
             ("training data", "add_data", self.training_list, "Add a folder with dataset.csv, or drop one on the dock"),
             (
                 "base data",
@@ -390,12 +402,12 @@ class DataPicker(QWidget):
         ):
             add = tool_button(name, f"Add a data set to: {title}", tip)
             icons.add(add, "plus")
-            add.clicked.connect(part.choose_folder)
+            add.clicked.connect(data_list.choose_folder)
             layout.addWidget(row(QLabel(title), add, stretch=0))
-            layout.addWidget(part)
-            part.changed.connect(self._on_changed)
-            part.added.connect(self.added)
-            part.failed.connect(self.failed)
+            layout.addWidget(data_list)
+            data_list.changed.connect(self._on_changed)
+            data_list.added.connect(self.added)
+            data_list.failed.connect(self.failed)
         layout.addWidget(self._hint)
         corrections_changed().changed.connect(self._on_corrections)
         self.setAcceptDrops(True)
@@ -418,14 +430,14 @@ class DataPicker(QWidget):
 
     @property
     def kinds(self) -> frozenset[bool]:
-        """Types of the training data: True for tiles of slides, False for photographs."""
+        """Types of the used training data that are counted: True for tiles of slides, False for photographs."""
         return frozenset(
             bool(row.counts.tiles) for row in self.training_list.rows if row.is_used and row.counts is not None
         )
 
     @property
     def is_empty(self) -> bool:
-        """Whether the list has no training data, ticked or not."""
+        """Whether the list of training data has no entries except empty corrections."""
         return not any(
             row.counts is None or row.counts.images or not row.is_corrections for row in self.training_list.rows
         )
@@ -441,19 +453,19 @@ class DataPicker(QWidget):
         self.base_list.recount()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
-        """Accept folders."""
+        """Accept files and folders."""
         if event.mimeData().hasUrls():
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
-        """Add folders to the list that they are dropped on."""
+        """Add folders to the list onto which they are dropped."""
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         onto_base = self.base_list.geometry().top() - self.fontMetrics().height() * 2 < event.position().y()
         event.acceptProposedAction()
         (self.base_list if onto_base else self.training_list).add(paths)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Count the corrections again, because another window may have added some."""
+        """Count the corrections again, because another dock may have added some."""
         super().showEvent(event)
         self._on_corrections()
 

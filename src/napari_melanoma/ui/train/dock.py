@@ -1,4 +1,4 @@
-"""The Train dock: select data, a start and a recipe, start and follow a run, activate the new model."""
+"""The Train dock: select data, a starting model and a recipe, start a training, and follow it."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 NO_DATA = "Tick a data set with masks, or add one with the plus button."
-IS_TILES, TILE_RECIPE = True, "classify-tiles"  # type of the data, and the recipe selected for it
+IS_TILES = True  # as in DataPicker.kinds
+TILE_RECIPE = "classify-tiles"  # selected when the data are tiles
 BOTH_KINDS = "Photographs and tiles of slides are ticked. Tick data sets of one type only."
-OF_TILES = "The data are tiles of slides. Select a recipe for tiles of slides."
-NOT_OF_TILES = "The recipe is for tiles of slides. Tick a data set of tiles, or select another recipe."
+NEEDS_TILE_RECIPE = "The data are tiles of slides. Select a recipe for tiles of slides."
+NEEDS_TILES = "The recipe is for tiles of slides. Tick a data set of tiles, or select another recipe."
 RUN_ACTIVE = "time and memory are estimated when no run is active"
 
 
 class TrainDock(TrainControls):
-    """Train a model on corrected masks or any data set, in a process that continues without the window."""
+    """Train a model on corrections or other data sets, in a process that can continue without napari."""
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
@@ -53,13 +54,13 @@ class TrainDock(TrainControls):
         self.run_controller = RunController(self)
         self.opener = PhotographOpener(napari_viewer, self)
         self._saving = LatestJobQueue(self)
-        self._data_error = ""
+        self._data_error = ""  # the last one of the forecast
         self._kinds: frozenset[bool] = frozenset()
         self._connect()
         self._add_shortcuts()
         self._restore()
         self.setAcceptDrops(True)
-        # Plain functions, not methods of the dock: the dock no longer exists when they are called.
+        # Not methods of the dock, since it no longer exists when they are called.
         for cleanup in (self.connections.close, partial(_close, self._client)):
             self.destroyed.connect(cleanup)
 
@@ -95,20 +96,20 @@ class TrainDock(TrainControls):
         add_shortcut(self, "train.back", self.run_controller.show_settings)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Watch the current window of the dock, and update the lists."""
+        """Watch the window that contains the dock now, update the list of starting models, and check the recipe."""
         super().showEvent(event)
         self.run_controller.guard.watch()
         self.start_picker.refresh()
         self._check_recipe()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
-        """Free the memory of estimates while the dock is hidden."""
+        """Stop the worker that estimates time and memory, which frees its memory."""
         super().hideEvent(event)
-        if isalive(self._client):  # at exit Qt may delete it before the dock
+        if isalive(self._client):  # when napari exits, Qt may delete the client before the dock
             self.forecaster.stop()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
-        """Accept folders while the settings are shown."""
+        """Accept files and folders while the settings are shown."""
         if event.mimeData().hasUrls() and not self.is_run_page_shown:
             event.acceptProposedAction()
 
@@ -120,7 +121,7 @@ class TrainDock(TrainControls):
         )
 
     def _restore(self) -> None:
-        """Restore the recipe and the start of the last session."""
+        """Restore the recipe and the starting model of the last session."""
         self.recipe_picker.select(self.settings.get("train/recipe", ""))
         self.start_picker.of_slides = (
             self.recipe_picker.shipped_recipe is not None and self.recipe_picker.shipped_recipe.is_of_slides
@@ -130,7 +131,7 @@ class TrainDock(TrainControls):
         self._show_base_recipe(self.recipe_form.set_recipe)
 
     def _show_base_recipe(self, show: Callable[[TrainRecipe], None]) -> None:
-        """Show the selected recipe with its data and start."""
+        """Show the selected recipe with the selected data and starting model. ``show``: method of the form."""
         try:
             show(self.build_base_recipe())
         except MelanomaError as error:
@@ -138,7 +139,7 @@ class TrainDock(TrainControls):
         self._check_recipe()
 
     def _on_data(self) -> None:
-        """Update the recipe: tiles of slides need a recipe for tiles."""
+        """Update the recipe for other data; select a recipe for tiles if the data are tiles of slides."""
         shipped, kinds = self.recipe_picker.shipped_recipe, self.data_picker.kinds
         has_changed, self._kinds = kinds != self._kinds, kinds
         if has_changed and kinds == {IS_TILES} and shipped is not None and not shipped.is_of_slides:
@@ -154,14 +155,14 @@ class TrainDock(TrainControls):
         shipped, loaded = self.recipe_picker.shipped_recipe, self.recipe_picker.loaded_recipe
         if shipped is not None:
             self.settings.set("train/recipe", shipped.name)
-            other = shipped.is_of_slides != self.start_picker.of_slides
-            before = self.start_picker.start
+            is_other_kind = shipped.is_of_slides != self.start_picker.of_slides
+            previous_start = self.start_picker.start
             self.start_picker.of_slides = shipped.is_of_slides
             if shipped.start is not None:
                 self.start_picker.start = shipped.start
-            elif other or self.start_picker.start in (IMAGENET, NOTHING):
+            elif is_other_kind or self.start_picker.start in (IMAGENET, NOTHING):
                 self.start_picker.start = DEFAULT_BUNDLE
-            if self.start_picker.start != before:  # also for the next session, which begins with this recipe
+            if self.start_picker.start != previous_start:  # for the next session, which restores recipe and start
                 self.settings.set("train/start", self.start_picker.start)
         elif loaded is not None:
             self.data_picker.select(loaded.data.datasets, loaded.data.base)
@@ -174,7 +175,7 @@ class TrainDock(TrainControls):
         self._show_base_recipe(self.recipe_form.update_recipe)
 
     def _on_start_hint(self, link: str) -> None:
-        """Use the suggested start."""
+        """Use the suggested starting model."""
         if link == ENCODER:
             self.start_picker.take = ENCODER
         else:
@@ -184,9 +185,9 @@ class TrainDock(TrainControls):
     def _check_recipe(self) -> None:
         """Check whether the displayed recipe can be started."""
         self.recipe_form.classification_form.load_tables(self.data_picker.datasets)
-        fault = self._find_obvious_error()
-        if fault:
-            self.forecaster.set_error(fault)
+        error = self._find_obvious_error()
+        if error:
+            self.forecaster.set_error(error)
         else:
             self._forecast_recipe()
         self.update_start_hint()
@@ -200,8 +201,8 @@ class TrainDock(TrainControls):
             self.forecaster.set_error(str(error))
 
     def _find_obvious_error(self) -> str:
-        """Return an error that can be found without reading files, or ""."""
-        if self.data_picker.has_uncounted:  # not counted yet is not the same as missing
+        """Return an error that can be found without reading files; empty if there is none."""
+        if self.data_picker.has_uncounted:  # it is not known yet whether there are usable images
             return READING
         if not self.data_picker.datasets:
             return NO_DATA
@@ -209,12 +210,12 @@ class TrainDock(TrainControls):
             return BOTH_KINDS
         shipped = self.recipe_picker.shipped_recipe
         if shipped is not None and self.data_picker.kinds and self.data_picker.kinds != {shipped.is_of_slides}:
-            return NOT_OF_TILES if shipped.is_of_slides else OF_TILES
+            return NEEDS_TILES if shipped.is_of_slides else NEEDS_TILE_RECIPE
         return next(iter(self.recipe_form.faults), "")
 
     def _show_forecast(self) -> None:
         forecast = self.forecaster
-        if forecast.data_error != self._data_error:  # the list may be outdated
+        if forecast.data_error != self._data_error:  # the counts in the list may be outdated
             self._data_error = forecast.data_error
             self.data_picker.recount()
         self.forecast_label.setText(forecast.summary)

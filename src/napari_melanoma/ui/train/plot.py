@@ -1,4 +1,4 @@
-"""A plot of curves over the epochs; a separate module, so that pyqtgraph is imported only when needed."""
+"""A plot of curves over the epochs; a module of its own, so that pyqtgraph is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.train.run_watch import CurveStyle
     from napari_melanoma.ui.widgets.style import Palette
 
-HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 46, 32
-MARKERS_UP_TO = 2  # points up to which a line is also drawn with markers
+HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 46, 32  # of the plot; of its axes
+MARKERS_UP_TO = 2  # curves with at most this number of points are drawn with markers
 MAX_TICKS = 8
-WHOLE = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))  # epochs between two ticks
-NUDGE_PX = 5  # pyqtgraph places axis labels this far outside
+TICK_STEPS = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))  # epochs between two ticks
+LABEL_OVERHANG_PX = 5  # by which pyqtgraph's axis labels extend beyond the plot
 
 
 class CurvePlot(pg.PlotWidget):
-    """Curves over the epochs of a run, a mark at the best epoch, and a line that follows the mouse.
+    """Curves over the epochs of a run, a mark at the best epoch, and a cursor line.
 
-    It cannot be dragged or zoomed, and the mouse wheel scrolls the dock.
+    The plot cannot be dragged or zoomed, so that the mouse wheel scrolls the dock.
     """
 
-    pointed = Signal(float)
+    pointed = Signal(float)  # epoch under the mouse; NaN when the mouse leaves the plot
 
     def __init__(self, label: str, curves: Sequence[CurveStyle]) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class CurvePlot(pg.PlotWidget):
         plot.setMenuEnabled(False)
         plot.setMouseEnabled(False, False)
         plot.hideButtons()
-        plot.layout.setContentsMargins(NUDGE_PX, 2, 6, NUDGE_PX)
+        plot.layout.setContentsMargins(LABEL_OVERHANG_PX, 2, 6, LABEL_OVERHANG_PX)
         plot.getAxis("left").setWidth(LEFT_PX)
         for side in ("left", "bottom"):  # before setting the labels, which would scale them again
             plot.getAxis(side).enableAutoSIPrefix(False)
@@ -59,9 +59,9 @@ class CurvePlot(pg.PlotWidget):
         self._items[name].setData(_to_float_array(epochs), _to_float_array(values))
         if self._curves[name].symbol is None:
             self._items[name].setSymbol("o" if len(values) <= MARKERS_UP_TO else None)
-        if any(len(self.points(each)[0]) for each in self._items):
+        if any(len(self.points(curve)[0]) for curve in self._items):
             self.getPlotItem().enableAutoRange(y=True)
-        else:  # else it would keep the range of the previous run
+        else:  # otherwise the range of the previous run would remain
             self.getPlotItem().setYRange(0, 1)
 
     def points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -70,36 +70,36 @@ class CurvePlot(pg.PlotWidget):
         return _to_float_array(() if epochs is None else epochs), _to_float_array(() if values is None else values)
 
     def set_epochs(self, epochs: float) -> None:
-        """Set the range of the axis of epochs."""
+        """Set the range of the horizontal axis to the epochs of a run."""
         self.getPlotItem().setXRange(0, max(1.0, epochs), padding=0.02)
-        major = next(step for step in WHOLE if step * MAX_TICKS >= epochs or step == WHOLE[-1])
+        major = next(step for step in TICK_STEPS if step * MAX_TICKS >= epochs or step == TICK_STEPS[-1])
         self.getPlotItem().getAxis("bottom").setTickSpacing(levels=[(major, 0)])
 
     def set_best(self, epoch: float | None) -> None:
-        """Mark the best epoch."""
+        """Mark the best epoch; None removes the mark."""
         self._best.setVisible(epoch is not None)
         self._best.setValue(epoch or 0.0)
 
     @property
     def best(self) -> float | None:
-        """The marked epoch."""
+        """The marked epoch; None if there is no mark."""
         return float(self._best.value()) if self._best.isVisible() else None
 
     def show_cursor(self, epoch: float | None) -> None:
-        """Draw a line at an epoch."""
+        """Draw the cursor line at an epoch; None hides it."""
         self._cursor.setVisible(epoch is not None)
         self._cursor.setValue(epoch or 0.0)
 
     def set_palette(self, palette: Palette) -> None:
         """Apply the colors of a theme."""
         self.setBackground(palette.background)
-        small = QFont(self.font())
-        small.setPointSizeF(8.0)
+        tick_font = QFont(self.font())
+        tick_font.setPointSizeF(8.0)
         for side, label in (("left", self._label), ("bottom", "epoch")):
             axis = self.getPlotItem().getAxis(side)
             axis.setPen(palette.highlight)
             axis.setTextPen(palette.text)
-            axis.setStyle(tickFont=small, tickLength=-4, autoExpandTextSpace=False)
+            axis.setStyle(tickFont=tick_font, tickLength=-4, autoExpandTextSpace=False)
             axis.setLabel(label, color=palette.faint, **{"font-size": "8pt"})
         self.getPlotItem().getAxis("bottom").setHeight(BOTTOM_PX)
         self._best.setPen(pg.mkPen(palette.text, width=1, style=Qt.PenStyle.DashLine))
@@ -115,7 +115,7 @@ class CurvePlot(pg.PlotWidget):
             self._items[name].setSymbolBrush(color)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Pass the wheel to the parent."""
+        """Pass the wheel event on to the parent."""
         event.ignore()
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
@@ -128,7 +128,7 @@ class CurvePlot(pg.PlotWidget):
         return QSize(120, HEIGHT_PX)
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Return the width of a dock."""
+        """Return a width that suits the dock."""
         return QSize(300, HEIGHT_PX)
 
     def _on_moved(self, position: object) -> None:

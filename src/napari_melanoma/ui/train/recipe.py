@@ -1,4 +1,4 @@
-"""Select a recipe and edit its settings: classes, columns and inputs of a classifier included."""
+"""Select a recipe and edit its values, including the target and the patient data of a classifier."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 FILE_KIND = "Recipes"  # in file dialogs
 VISIBLE_FIELDS = ("name", "epochs", "learning_rate")
-# Fields with their own controls.
+# Fields with controls of their own, here or elsewhere in the dock
 EXCLUDED_FIELDS = ("task", "data.datasets", "data.base", "model.start", "model.take", "classification")
 
 
 class RecipeForm(QWidget):
-    """Form for all values of a recipe except its data and start."""
+    """Form for all values of a recipe except its data and its starting model."""
 
     changed = Signal()
 
@@ -69,15 +69,15 @@ class RecipeForm(QWidget):
         return [*(fault for part in self._forms for fault in part.faults), *self.classification_form.faults]
 
     def values(self) -> dict[str, Any]:
-        """Return the displayed values, and the original values of other fields; empty without a recipe."""
+        """Return all values of the recipe, with those that were edited; only the displayed values without a recipe."""
         values = {} if self._recipe is None else self._recipe.model_dump()
         for part in self._forms:
             values = overlay_values(values, part.values())
-        chosen = self.classification_form.values()
-        return overlay_values(values, {"classification": chosen}) if chosen else values
+        classification = self.classification_form.values()
+        return overlay_values(values, {"classification": classification}) if classification else values
 
     def set_recipe(self, recipe: TrainRecipe) -> None:
-        """Show a recipe."""
+        """Show a recipe, and discard the changes of the user."""
         self._recipe = recipe
         for part in self._forms:
             part.set_defaults(recipe)
@@ -85,7 +85,7 @@ class RecipeForm(QWidget):
         self._update_change_count()
 
     def update_recipe(self, recipe: TrainRecipe) -> None:
-        """Show another variant of the recipe, and keep the user's changes."""
+        """Show the recipe for other data or another starting model, and keep the changes of the user."""
         self._recipe = recipe
         for part in self._forms:
             part.update_defaults(recipe)
@@ -109,7 +109,7 @@ class RecipeForm(QWidget):
             self._create_advanced_form()
 
     def _create_advanced_form(self) -> None:
-        """Create the controls of the section when it is first opened, because that takes a moment."""
+        """Create the controls of the Advanced section when they are first needed, because that takes a moment."""
         if self._advanced_form is None:
             hidden = (*VISIBLE_FIELDS, *EXCLUDED_FIELDS)
             self._advanced_form = ConfigForm(TrainRecipe, self._settings, self._icons, lambda key: key not in hidden)
@@ -128,11 +128,11 @@ class RecipeForm(QWidget):
 
 
 class RecipePicker(QWidget):
-    """A combo box of recipes, with a menu to load and save one."""
+    """A combo box of recipes, with a menu to load a recipe from a file and to save the current one."""
 
     changed = Signal()
-    save_requested = Signal(object)
-    failed = Signal(object)
+    save_requested = Signal(object)  # Path of the new file
+    failed = Signal(object)  # the exception
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -160,12 +160,12 @@ class RecipePicker(QWidget):
 
     @property
     def shipped_recipe(self) -> ShippedRecipe | None:
-        """The selected shipped recipe; None for a user recipe."""
+        """The selected recipe, if it is one of this package; else None."""
         return self._shipped.get(str(self.combo.currentData()))
 
     @property
     def loaded_recipe(self) -> TrainRecipe | None:
-        """The selected user recipe; None for a shipped recipe."""
+        """The selected recipe, if it was loaded from a file; else None."""
         return self._loaded.get(str(self.combo.currentData()))
 
     def select(self, name: str) -> None:
@@ -185,8 +185,8 @@ class RecipePicker(QWidget):
             self.failed.emit(error)
             return
         if self.combo.findData(str(path)) < 0:
-            shown = f"{path.parent.name}/{path.name}" if path.name == "config.toml" else path.name
-            self.combo.addItem(shown, str(path))
+            text = f"{path.parent.name}/{path.name}" if path.name == "config.toml" else path.name
+            self.combo.addItem(text, str(path))
         self.select(str(path))
         self.changed.emit()
 
@@ -221,37 +221,39 @@ class RecipePicker(QWidget):
 
     def _update_summary(self) -> None:
         shipped, loaded = self.shipped_recipe, self.loaded_recipe
-        self.combo.setToolTip(f"Training settings: {self.combo.currentText()}")  # elided in a narrow dock
+        self.combo.setToolTip(
+            f"Training settings: {self.combo.currentText()}"
+        )  # the combo box elides the text in a narrow dock
         self.summary.setText(shipped.summary if shipped is not None else loaded.title if loaded is not None else "")
 
 
-TOP_LEVEL_FIELDS = (  # set above the section, directly or indirectly
+TOP_LEVEL_FIELDS = (  # set by the controls above the Classification section, or derived from them
     "classification.target",
     "classification.tabular",
     "classification.classes",
     "classification.positive",
 )
 MIN_VISIBLE_ROWS, MAX_VISIBLE_ROWS = 3, 8
-COLUMN_NAME_ROLE = Qt.ItemDataRole.UserRole  # the name of the column, without its explanation
-MAX_CLASSES = 12
+COLUMN_NAME_ROLE = Qt.ItemDataRole.UserRole  # the name of the column, without the reason why it is excluded
+MAX_CLASSES = 12  # a column with more values is not a target
 TRUE_VALUES = ("1", "1.0", "true", "yes")
 BOOLEAN_VALUES = (*TRUE_VALUES, "0", "0.0", "false", "no")
 
 
 class ClassificationForm(QWidget):
-    """Form for classification recipes: target, classes, patient data columns and options."""
+    """Form for classification recipes: the target, the columns of patient data, and other options."""
 
     changed = Signal()
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
 
     def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
         named(self, "class_form", "Target and patient data of the classifier").setToolTip("")
-        self._config: ClassificationConfig | None = None
+        self._config: ClassificationConfig | None = None  # of the recipe, without changes; None for segmentation
         self._folders: tuple[str, ...] = ()
         self._selected_columns: tuple[str, ...] = ()  # may include columns that the current tables lack
-        self._tables_read = False  # whether any table was read
-        self._positive = ""
+        self._tables_read = False
+        self._positive = ""  # positive class of the selected target; empty until chosen
         self._table_columns = TableColumns()
         self._table_reader = LatestJobQueue(self)
         self._table_reader.succeeded.connect(self._on_read)
@@ -283,7 +285,7 @@ class ClassificationForm(QWidget):
 
     @property
     def changes(self) -> int:
-        """Number of fields in the section that differ from the recipe."""
+        """Number of fields in the Classification section that differ from the recipe."""
         return self._advanced_form.change_count if self._config is not None else 0
 
     @property
@@ -293,20 +295,20 @@ class ClassificationForm(QWidget):
 
     def values(self) -> dict[str, Any]:
         """Return the displayed values of ``classification``; empty for other recipes."""
-        given = self._config
-        if given is None:
+        config = self._config
+        if config is None:
             return {}
-        target = str(self.target.currentData() or given.target)
-        shown = {**self._advanced_form.values(), "target": target, "positive": self._positive or given.positive}
-        if target != given.target:
-            shown["classes"] = ()
+        target = str(self.target.currentData() or config.target)
+        values = {**self._advanced_form.values(), "target": target, "positive": self._positive or config.positive}
+        if target != config.target:
+            values["classes"] = ()
         ticked = [
             name for name in self._selected_columns if name in self._table_columns.inputs or not self._tables_read
         ]
-        if set(ticked) != set(_configured_columns(given)):
+        if set(ticked) != set(_configured_columns(config)):
             columns = self._table_columns.select(ticked)
-            shown["tabular"] = columns.model_dump() if columns else None
-        return shown
+            values["tabular"] = columns.model_dump() if columns else None
+        return values
 
     def set_config(self, config: ClassificationConfig | None) -> None:
         """Show the values of a recipe without emitting ``changed``."""
@@ -320,7 +322,7 @@ class ClassificationForm(QWidget):
         self._read_tables()
 
     def update_config(self, config: ClassificationConfig | None) -> None:
-        """Use another variant of the recipe as defaults; ticked columns are kept."""
+        """Use the values of a recipe as new defaults; if they are unchanged, keep the changes of the user."""
         if config is None or self._config is None or config != self._config:
             self.set_config(config)
             return
@@ -334,15 +336,15 @@ class ClassificationForm(QWidget):
 
     def _read_tables(self) -> None:
         if self._config is not None and self._folders:
-            folders, own = self._folders, self._config.target
-            target = str(self.target.currentData() or own)
-            self._table_reader.submit("tables", lambda: partial(read_table_columns, folders, target, own))
+            folders, recipe_target = self._folders, self._config.target
+            target = str(self.target.currentData() or recipe_target)
+            self._table_reader.submit("tables", lambda: partial(read_table_columns, folders, target, recipe_target))
 
-    def _on_read(self, offer: TableColumns) -> None:
-        self._table_columns, self._tables_read = offer, True
+    def _on_read(self, table_columns: TableColumns) -> None:
+        self._table_columns, self._tables_read = table_columns, True
         previous = str(self.target.currentData() or "")
         self.target.clear()
-        for name in offer.targets:
+        for name in table_columns.targets:
             self.target.addItem(name, name)
         self._show_target(previous)
         self._show_counts()
@@ -353,7 +355,7 @@ class ClassificationForm(QWidget):
         self._positive = ""
         self._selected_columns = tuple(name for name in self._selected_columns if name != self.target.currentData())
         self._show_counts()
-        self._read_tables()  # other columns would reveal the new target
+        self._read_tables()  # which columns are excluded depends on the target
         self.changed.emit()
 
     def _on_ticked(self, item: QListWidgetItem) -> None:
@@ -364,6 +366,7 @@ class ClassificationForm(QWidget):
         self.changed.emit()
 
     def _show_target(self, target: str) -> None:
+        """Select a target, which is added to the list if it is missing."""
         if self.target.findData(target) < 0 and target:
             self.target.insertItem(0, target, target)
         self.target.setCurrentIndex(self.target.findData(target))
@@ -377,7 +380,7 @@ class ClassificationForm(QWidget):
         self.counts.setToolTip(f"Positive class (for sensitivity): {self._positive}")
 
     def _show_columns(self) -> None:
-        """List the available columns, then the excluded ones with the reason."""
+        """List the columns that can be ticked, then the excluded ones with the reason."""
         self.columns.blockSignals(True)
         self.columns.clear()
         for name in self._table_columns.inputs:
@@ -385,16 +388,16 @@ class ClassificationForm(QWidget):
             item.setData(COLUMN_NAME_ROLE, name)
             item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsSelectable)
             item.setCheckState(Qt.CheckState.Checked if name in self._selected_columns else Qt.CheckState.Unchecked)
-        for name, why in self._table_columns.excluded.items():
-            item = QListWidgetItem(f"{name} {why}", self.columns)
+        for name, reason in self._table_columns.excluded.items():
+            item = QListWidgetItem(f"{name} {reason}", self.columns)
             item.setData(COLUMN_NAME_ROLE, name)
             item.setFlags(Qt.ItemFlag.NoItemFlags)
-            item.setToolTip(f"{name} {why}")
+            item.setToolTip(f"{name} {reason}")
         self.columns.blockSignals(False)
         self._fit_columns()
 
     def _fit_columns(self) -> None:
-        """Set the height of the list to whole rows."""
+        """Set the height of the list to a number of whole rows."""
         count = min(max(MIN_VISIBLE_ROWS, self.columns.count()), MAX_VISIBLE_ROWS)
         row = self.columns.sizeHintForRow(0) if self.columns.count() else self.columns.fontMetrics().lineSpacing()
         self.columns.setFixedHeight(count * row + 2 * self.columns.frameWidth())
@@ -413,16 +416,17 @@ class ClassificationForm(QWidget):
 
 
 def _configured_columns(config: ClassificationConfig) -> tuple[str, ...]:
-    found = config.tabular
-    return () if found is None else tuple(column.name for column in (*found.numbers, *found.words))
+    """Return the names of the columns that a recipe uses as inputs."""
+    tabular = config.tabular
+    return () if tabular is None else tuple(column.name for column in (*tabular.numbers, *tabular.words))
 
 
 @dataclass(frozen=True)
 class TableColumns:
-    """Columns of the tables.
+    """Columns of the tables of some data sets.
 
-    ``targets``: columns that can be predicted, with the rows of each class; ``inputs``: columns that a network may
-    use; ``excluded``: why others may not be used; ``encoding``: encoding of the inputs.
+    ``targets``: columns that can be predicted, with the number of rows of each class. ``inputs``: columns that a
+    network may use. ``excluded``: reasons why other columns must not be used. ``encoding``: of all inputs.
     """
 
     targets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -431,17 +435,22 @@ class TableColumns:
     encoding: TabularConfig | None = None
 
     def select(self, names: Sequence[str]) -> TabularConfig | None:
-        """Return the encoding of some columns; None without columns."""
+        """Return the encoding of some of the inputs; None if there are none."""
         if self.encoding is None or not names:
             return None
-        kept = {
-            part: tuple(c for c in getattr(self.encoding, part) if c.name in names) for part in ("numbers", "words")
+        selected = {
+            part: tuple(column for column in getattr(self.encoding, part) if column.name in names)
+            for part in ("numbers", "words")
         }
-        return self.encoding.model_copy(update=kept)
+        return self.encoding.model_copy(update=selected)
 
 
 def read_table_columns(folders: Sequence[str], target: str, recipe_target: str, run: RunContext) -> TableColumns:
-    """Read the columns of data sets for the selected target; the recipe's own target can always be selected again."""
+    """Read the columns of data sets.
+
+    ``target``: the selected target, on which it depends which columns are excluded. ``recipe_target``: target of the
+    recipe, which can be selected even if the tables lack it, if it can be derived from other columns.
+    """
     from napari_melanoma.data.dataset import DatasetEntry, iter_entries
     from napari_melanoma.data.tabular_encoding import choose_encodings, explain_ineligible, list_eligible_columns
     from napari_melanoma.training.data_selection import ColumnReader
@@ -451,11 +460,11 @@ def read_table_columns(folders: Sequence[str], target: str, recipe_target: str, 
         run.check()
         rows += [entry.row for entry in iter_entries(Path(folder).expanduser()) if isinstance(entry, DatasetEntry)]
     columns = dict.fromkeys(name for row in rows for name in row)
-    targets = {name: found for name in columns if (found := count_classes(rows, name))}
+    targets = {name: counts for name in columns if (counts := count_classes(rows, name))}
     missing = [name for name in dict.fromkeys((target, recipe_target)) if not all(name in row for row in rows)]
-    if missing:  # a run reads melanoma from the diagnosis, for example
+    if missing:  # derive them as a run does, for example melanoma from the diagnosis
         derived = list(map(ColumnReader(set(missing)).read, rows))
-        targets |= {name: found for name in missing if (found := count_classes(derived, name))}
+        targets |= {name: counts for name in missing if (counts := count_classes(derived, name))}
     inputs = tuple(name for name in list_eligible_columns(rows, target) if name != target)
     reasons = {name: explain_ineligible(name, target) for name in columns if name not in inputs}
     excluded = {name: reason for name, reason in reasons.items() if reason and name in targets}
@@ -463,23 +472,23 @@ def read_table_columns(folders: Sequence[str], target: str, recipe_target: str, 
 
 
 def count_classes(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, int]:
-    """Count the rows of each class in a column, the most frequent first; empty if it is not a column of classes.
+    """Count the rows of each class in a column, the most frequent first; empty if the column does not contain classes.
 
-    For a column of 1 and 0, the classes are the column's name and ``other``.
+    For a column of truth values, such as 1 and 0, the classes are the name of the column and ``other``.
     """
-    found = Counter(word for row in rows if (word := (row.get(column) or "").strip()) and word.lower() != "unknown")
-    if not 2 <= len(found) <= MAX_CLASSES or sum(found.values()) < 2 * len(found):
+    counts = Counter(word for row in rows if (word := (row.get(column) or "").strip()) and word.lower() != "unknown")
+    if not 2 <= len(counts) <= MAX_CLASSES or sum(counts.values()) < 2 * len(counts):
         return {}
-    if {word.lower() for word in found} <= set(BOOLEAN_VALUES):
-        yes = sum(count for word, count in found.items() if word.lower() in TRUE_VALUES)
-        return dict(Counter({column: yes, "other": sum(found.values()) - yes}).most_common())
-    if all(_is_number(word) for word in found):
+    if {word.lower() for word in counts} <= set(BOOLEAN_VALUES):
+        yes = sum(count for word, count in counts.items() if word.lower() in TRUE_VALUES)
+        return dict(Counter({column: yes, "other": sum(counts.values()) - yes}).most_common())
+    if all(_is_number(word) for word in counts):
         return {}
-    return dict(found.most_common())
+    return dict(counts.most_common())
 
 
 def choose_positive_class(classes: Mapping[str, int], target: str, previous: str) -> str:
-    """Choose the positive class: the previous one, the column's name, melanoma, or the rarest class."""
+    """Choose the positive class: the previous one, the name of the target, melanoma, or else the rarest class."""
     preferred = (previous, target, "melanoma")
     return next(
         (name for name in preferred if name in classes), min(classes, key=lambda name: classes[name], default="")

@@ -1,4 +1,4 @@
-"""Checks and estimates of a recipe before it runs: images, time and memory."""
+"""Check a recipe before it runs, count its images, and estimate time and memory."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
-NONE_HELD_OUT = "none for testing"
+NO_TEST_IMAGES = "none for testing"
 DATA_OPTIONS = ("classes", "tabular")  # options of a classifier that depend on its data
-ESTIMATE_REST_MS = 900  # after the last change of the recipe, before a measurement
+ESTIMATE_DELAY_MS = 900  # between the last change of the recipe and a measurement
 MB = 1024**2
 READING = "Reading the data ..."
 ESTIMATING = "estimating time and memory ..."
-REST_MS = 250  # after the last change of the controls, before the data sets are read
+CHECK_DELAY_MS = 250  # between the last change of the controls and reading the data sets
 
 
 @dataclass(frozen=True)
 class RecipeImageCounts:
     """Numbers of images of a run.
 
-    ``held_out``: test set; ``left_out``: not used, because other images of their patients are in the test set;
-    ``warning``: a sentence if the starting model was trained on test images.
+    ``held_out``: test set. ``left_out``: not used, because other images of their patients are in the test set.
+    ``warning``: not empty if the starting model was trained on test images.
     """
 
     training: int
@@ -50,7 +50,7 @@ class RecipeImageCounts:
         """The numbers as one line."""
         total = format_count(self.training + self.validation + self.held_out + self.left_out, "image")
         parts = [f"{self.training:,} for training", f"{self.validation:,} for validation"]
-        parts.append(f"{self.held_out:,} for testing" if self.held_out else NONE_HELD_OUT)
+        parts.append(f"{self.held_out:,} for testing" if self.held_out else NO_TEST_IMAGES)
         if self.left_out:
             parts.append(f"{self.left_out:,} not used (other images of their patients are in the test set)")
         base = f"; {format_count(self.base, 'image')} of base data" if self.base else ""
@@ -58,36 +58,39 @@ class RecipeImageCounts:
 
 
 def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts:
-    """Check a recipe; only thumbnails of the test images are read."""
+    """Check a recipe and its data, and count the images.
+
+    Of the images, only thumbnails of the test set are read, to compare them with the training data of the start.
+    """
     from napari_melanoma.evaluation.training_overlap import start_overlap_warning
     from napari_melanoma.training.data_checks import check_counts
     from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
 
     check_network(recipe)
     run.check()
-    both = set(recipe.data.datasets) & set(recipe.data.base)
-    if both:
-        names = ", ".join(sorted(Path(name).name for name in both))
+    shared = set(recipe.data.datasets) & set(recipe.data.base)
+    if shared:
+        names = ", ".join(sorted(Path(name).name for name in shared))
         raise DataSetError(f"the data set {names} is both training data and base data. Tick it only once.")
     for name in (*recipe.data.datasets, *recipe.data.base):
         check_is_folder(Path(name).expanduser())
-    chosen, table, _ = select_labeled(select_samples(recipe), recipe)
-    check_counts(chosen.parts)
+    selected, table, _ = select_labeled(select_samples(recipe), recipe)
+    check_counts(selected.parts)
     if table is not None:
-        check_run_classes(chosen, recipe, table)
-    parts = chosen.parts
+        check_run_classes(selected, recipe, table)
+    parts = selected.parts
     return RecipeImageCounts(
         len(parts.training),
         len(parts.validation),
         len(parts.test),
-        len(chosen.base),
-        len(chosen.left_out),
-        start_overlap_warning(recipe, chosen, run),
+        len(selected.base),
+        len(selected.left_out),
+        start_overlap_warning(recipe, selected, run),
     )
 
 
 def check_network(recipe: TrainRecipe) -> None:
-    """Check that the network matches the starting model."""
+    """Check that the network of a recipe matches its starting model."""
     from napari_melanoma.models.registry import find_bundle
     from napari_melanoma.models.zoo import list_architectures
     from napari_melanoma.runs.starting_weights import check_start
@@ -99,7 +102,7 @@ def check_network(recipe: TrainRecipe) -> None:
         check_start(recipe)
         return
     start = find_bundle(model.start).config
-    if not recipe.continues_from(start):  # only its encoder is used
+    if not recipe.continues_from(start):  # only the encoder is used
         check_start(recipe)
         return
     if recipe.task == "classification":  # options that depend on the data are not compared
@@ -118,13 +121,13 @@ def check_network(recipe: TrainRecipe) -> None:
 
 
 class RunEstimator(QObject):
-    """Measures one step of a recipe after its last change, one measurement at a time.
+    """Measure one training step of a recipe after its last change, one measurement at a time.
 
-    It has its own worker, so that analyses of the other docks do not wait for it.
+    The estimator has its own worker process, so that analyses of other docks need not wait for it.
     """
 
-    estimated = Signal(object)
-    failed = Signal(object)
+    estimated = Signal(object)  # the response of the worker: dict with seconds, memory_mb, device ...
+    failed = Signal(object)  # the exception
 
     def __init__(self, client: WorkerClient, parent: QObject) -> None:
         super().__init__(parent)
@@ -132,16 +135,16 @@ class RunEstimator(QObject):
         self._recipe: TrainRecipe | None = None
         self._requested_recipe: TrainRecipe | None = None
         self._request: WorkerRequest | None = None
-        self._timer = DebounceTimer(self, ESTIMATE_REST_MS)
+        self._timer = DebounceTimer(self, ESTIMATE_DELAY_MS)
         self._timer.timeout.connect(self._send_request)
 
     def schedule(self, recipe: TrainRecipe) -> None:
-        """Estimate a recipe unless it changes again soon."""
+        """Estimate a recipe after a delay, unless it changes again."""
         self._recipe = recipe
         self._timer.start()
 
     def clear(self) -> None:
-        """Discard the request; an active measurement ends without result."""
+        """Discard the request; the result of an active measurement is ignored."""
         self._recipe = None
         self._timer.stop()
 
@@ -156,7 +159,7 @@ class RunEstimator(QObject):
 
     def _send_request(self) -> None:
         if self._recipe is None or self._request is not None:
-            return  # repeated after the current response
+            return  # sent again after the current response
         self._requested_recipe = self._recipe
         self._request = self._client.request("estimate", recipe=self._requested_recipe.model_dump(mode="json"))
         tasks.set_running(self, True)
@@ -164,9 +167,9 @@ class RunEstimator(QObject):
         self._request.failed.connect(self._on_failed)
         self._request.finished.connect(self._on_finished)
 
-    def _on_response(self, answer: dict[str, Any]) -> None:
-        if self._requested_recipe is self._recipe:  # a later equal recipe may have other data
-            self.estimated.emit(answer)
+    def _on_response(self, response: dict[str, Any]) -> None:
+        if self._requested_recipe is self._recipe:  # not ==: the data of an equal recipe may have changed since
+            self.estimated.emit(response)
 
     def _on_failed(self, error: Exception) -> None:
         if self._requested_recipe is self._recipe:
@@ -189,7 +192,7 @@ def format_estimate(estimate: dict[str, Any]) -> str:
 
 
 def format_memory_warning(estimate: dict[str, Any]) -> str:
-    """Return a warning if the free memory may be insufficient, or ""."""
+    """Return a warning if the free memory may be insufficient; empty if it is sufficient."""
     free = estimate.get("free_mb") or psutil.virtual_memory().available / MB
     if estimate["memory_mb"] <= free:
         return ""
@@ -199,7 +202,7 @@ def format_memory_warning(estimate: dict[str, Any]) -> str:
     )
 
 
-# Fields that do not affect time and memory: changing them needs no new measurement.
+# Fields that do not affect time and memory, with values that replace theirs in the key of an estimate.
 IRRELEVANT_FIELDS: dict[str, Any] = {
     "name": "estimate",
     "title": "",
@@ -215,12 +218,16 @@ IRRELEVANT_FIELDS: dict[str, Any] = {
     "lesion_weight": 1.0,
     "blend": 1.0,
 }
-EstimateKey: TypeAlias = "tuple[TrainRecipe, RecipeImageCounts]"  # an estimate belongs to a recipe and its image counts
+EstimateKey: TypeAlias = "tuple[TrainRecipe, RecipeImageCounts]"  # what an estimate depends on
 KeyedEstimate: TypeAlias = "tuple[EstimateKey, dict[str, Any]]"
 
 
 class RunForecast(QObject):
-    """Checks and estimates the displayed recipe."""
+    """Check the displayed recipe, and estimate its time and memory.
+
+    ``error``: why the recipe cannot be started, empty if it can. ``data_error``: the same if it concerns the data
+    sets, else empty. ``estimate_basis``: how the estimate was measured.
+    """
 
     changed = Signal()
 
@@ -233,10 +240,10 @@ class RunForecast(QObject):
         self.estimate_basis = ""
         self._image_counts: RecipeImageCounts | None = None
         self._time_text = ""
-        self._estimate_key: EstimateKey | None = None  # of the displayed or pending estimate
+        self._estimate_key: EstimateKey | None = None  # of the displayed or requested estimate
         self._estimate: KeyedEstimate | None = None
         self._suspend_reason = ""
-        self._checks = LatestJobQueue(self, REST_MS)
+        self._checks = LatestJobQueue(self, CHECK_DELAY_MS)
         self._checks.succeeded.connect(self._on_checked)
         self._checks.failed.connect(self._on_check_failed)
         self._estimator = RunEstimator(client, self)
@@ -267,7 +274,7 @@ class RunForecast(QObject):
         self.changed.emit()
 
     def set_error(self, message: str) -> None:
-        """Show why there is no recipe."""
+        """Discard the recipe, and set the error that prevents it."""
         self.recipe, self._image_counts = None, None
         self._checks.drop("check")
         self._clear_estimate()
@@ -275,7 +282,7 @@ class RunForecast(QObject):
         self.changed.emit()
 
     def suspend(self, reason: str) -> None:
-        """Pause estimates while a run uses the machine; continue if ``reason`` is empty."""
+        """Suspend estimates, while a run uses the machine; continue if ``reason`` is empty."""
         if reason == self._suspend_reason:
             return
         self._suspend_reason = reason
@@ -286,19 +293,19 @@ class RunForecast(QObject):
         self.changed.emit()
 
     def stop(self) -> None:
-        """Close the worker; ``set_recipe`` starts it again."""
+        """Close the worker; the next estimate starts it again."""
         self._estimator.stop()
         self._estimate_key = self._estimate_key if self._is_estimated else None
 
-    def _on_checked(self, found: tuple[TrainRecipe, RecipeImageCounts | Exception]) -> None:
-        recipe, parts = found
+    def _on_checked(self, result: tuple[TrainRecipe, RecipeImageCounts | Exception]) -> None:
+        recipe, counts = result
         if recipe != self.recipe:
             return
-        if not isinstance(parts, RecipeImageCounts):
-            self._on_check_failed(parts)
+        if not isinstance(counts, RecipeImageCounts):
+            self._on_check_failed(counts)
             return
-        self._image_counts, self.error, self.data_error = parts, "", ""
-        key = _strip_irrelevant_fields(recipe), parts
+        self._image_counts, self.error, self.data_error = counts, "", ""
+        key = _strip_irrelevant_fields(recipe), counts
         if not self._suspend_reason and key != self._estimate_key:
             self._clear_estimate(ESTIMATING)
             self._estimate_key = key
@@ -315,40 +322,34 @@ class RunForecast(QObject):
         self.data_error = self.error if isinstance(error, DataSetError) else ""
         self.changed.emit()
 
-    def _on_estimated(self, answer: dict[str, Any]) -> None:
+    def _on_estimated(self, estimate: dict[str, Any]) -> None:
         if self._estimate_key is not None:
-            self._estimate = self._estimate_key, answer
+            self._estimate = self._estimate_key, estimate
             self._show_estimate()
             self.changed.emit()
 
     def _on_estimate_failed(self, error: Exception) -> None:
-        self._time_text, self.estimate_basis, self.memory_warning = (
-            "",
-            "",
-            f"Time and memory could not be estimated: {error}",
-        )
+        self._time_text, self.estimate_basis = "", ""
+        self.memory_warning = f"Time and memory could not be estimated: {error}"
         self.changed.emit()
 
     @property
     def _is_estimated(self) -> bool:
-        """Whether the estimate of the current recipe is known."""
+        """Whether the last estimate is that of the current recipe."""
         return self._estimate is not None and self._estimate[0] == self._estimate_key
 
     def _show_estimate(self) -> None:
-        """Show the estimate with the memory that is free now."""
+        """Update the texts to the last estimate, compared with the memory that is free now."""
         if self._estimate is not None:
             estimate = self._estimate[1]
-            self._time_text, self.memory_warning, self.estimate_basis = (
-                format_estimate(estimate),
-                format_memory_warning(estimate),
-                str(estimate.get("basis", "")),
-            )
+            self._time_text, self.memory_warning = format_estimate(estimate), format_memory_warning(estimate)
+            self.estimate_basis = str(estimate.get("basis", ""))
 
-    def _clear_estimate(self, instead: str = "") -> None:
-        """Remove the estimate of another recipe or other data."""
+    def _clear_estimate(self, text: str = "") -> None:
+        """Remove the estimate and its request; ``text`` is shown instead."""
         self._estimate_key = None
         self._estimator.clear()
-        self._time_text, self.memory_warning, self.estimate_basis = instead, "", ""
+        self._time_text, self.memory_warning, self.estimate_basis = text, "", ""
 
 
 def _strip_irrelevant_fields(recipe: TrainRecipe) -> TrainRecipe:

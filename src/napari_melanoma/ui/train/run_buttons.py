@@ -1,4 +1,4 @@
-"""The buttons that control a run; its state enables them, and a tooltip states why a button is disabled."""
+"""The buttons that control a training run or an analysis; tooltips state why a button is disabled."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.run_folder import RunState
 
-PENDING_TEXT = {
+PENDING_TEXTS = {  # by command
     "pause": "pausing after this batch ...",
     "run": "continuing ...",
     "cancel": CANCELING,
     "resume": "resuming ...",
 }
-BUTTON_PX = 60
+MIN_BUTTON_PX = 60
 NO_RUN = "No run is shown"
 ENDED = "The run has ended"
 NOT_STARTED = "The training has not started yet"
@@ -29,21 +29,24 @@ IS_ENDING = "The run is ending"
 
 
 class RunLike(Protocol):
-    """The properties of a run that the buttons need."""
+    """The properties of a run that the buttons require."""
 
     @property
     def path(self) -> Path:
-        """Its folder."""
+        """Folder of the run."""
 
     @property
     def state(self) -> RunState:
-        """Its state."""
+        """State of the run."""
 
 
 class RunButtons(QWidget):
-    """Pause or Continue, Cancel, Resume, Detach; a second click on the same button has no effect."""
+    """Pause or Continue, Cancel, Resume, Detach; a button is disabled until its command has been carried out.
 
-    command_requested = Signal(str)
+    ``resume_point``: where a resumed run continues, for the tooltip.
+    """
+
+    command_requested = Signal(str)  # "pause", "run" (continue) or "cancel"
     resume_requested = Signal()
     detached = Signal()
 
@@ -61,7 +64,7 @@ class RunButtons(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         for button in (self.pause, self.cancel, self.resume, self.detach):
-            button.setMinimumWidth(BUTTON_PX)  # Qt's default is wider, and four buttons would not fit
+            button.setMinimumWidth(MIN_BUTTON_PX)  # Qt's default is wider, and four buttons would not fit
             layout.addWidget(button, 1)
         self.pause.clicked.connect(self._on_pause)
         self.cancel.clicked.connect(self._on_cancel)
@@ -72,10 +75,10 @@ class RunButtons(QWidget):
     @property
     def pending_text(self) -> str:
         """Text of the command that the run has not carried out yet; empty if there is none."""
-        return PENDING_TEXT.get(self._pending_command or "", "")
+        return PENDING_TEXTS.get(self._pending_command or "", "")
 
     def show_report(self, report: RunLike | None, resume_obstacle: str = "") -> None:
-        """Show the state of a run; ``resume_obstacle``: why it cannot be resumed, or ""."""
+        """Show the state of a run; ``resume_obstacle``: why it cannot be resumed, empty if it can."""
         self._resume_obstacle = resume_obstacle
         same = report is not None and self._report is not None and report.path == self._report.path
         self._report = report
@@ -110,18 +113,18 @@ class RunButtons(QWidget):
         tip = "Continue with the next batch" if paused else "Pause the run after this batch; it keeps its memory"
         can_pause = state in ("running", "paused") and self._pending_command is None
         _set_button(self.pause, can_pause, tip, self.pending_text or reason)
-        cancellable = active and state != "cancelling" and self._pending_command != "cancel"
+        can_cancel = active and state != "cancelling" and self._pending_command != "cancel"
         tip = (
             "Leave the queue"
             if state == "queued"
             else "End the run after this batch; finished epochs are kept, and the run can be resumed"
         )
-        _set_button(self.cancel, cancellable, tip, CANCELING if active else reason)
+        _set_button(self.cancel, can_cancel, tip, CANCELING if active else reason)
         resumable = self._report is not None and self._report.state.resumable
         reason = NO_RUN if not state else "The run has finished" if state == "finished" else "The run is active"
         tip = f"Continue {self._resume_point}"
-        able = resumable and self._pending_command is None and not self._resume_obstacle
-        _set_button(self.resume, able, tip, self.pending_text or self._resume_obstacle or reason)
+        can_resume = resumable and self._pending_command is None and not self._resume_obstacle
+        _set_button(self.resume, can_resume, tip, self.pending_text or self._resume_obstacle or reason)
         tip = "Close this page; the run continues in the background and stays in the list of runs"
         _set_button(self.detach, bool(state), tip if active else "Close this page; the run stays in the list", NO_RUN)
 

@@ -1,4 +1,4 @@
-"""Runs of the Train dock: start, follow, resume, activate or discard the model."""
+"""Start, control and show training runs in the Train dock, and ask about them when the window is closed."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ CLOSE_DETAILS = (
 
 
 class RunController(QObject):
-    """Handles the user's actions on runs, and shows their results."""
+    """Handle the user's actions on runs, and show their results."""
 
     changed = Signal()
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
 
     def __init__(self, controls: TrainControls) -> None:
         super().__init__(controls)
         self._controls = controls
-        self._attached = False
+        self._is_listed = False  # True after the runs were listed for the first time
         self._start_message = self._decision_message = ""
         self._reports: list[RunReport] = []
         self._launcher = RunLauncher(self)
@@ -108,7 +108,7 @@ class RunController(QObject):
             self._controls.status.show_message("")
         self._controls.run_page.set_run(run)
         self._controls.show_page(True)
-        # For Escape, because the list that had the focus is hidden
+        # so that Escape works: the list that had the focus is hidden now
         self._controls.run_page.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def show_settings(self) -> None:
@@ -118,15 +118,15 @@ class RunController(QObject):
         self.changed.emit()
 
     def _on_started(self, run: Path) -> None:
-        others = [report.name for report in self.active_runs if report.path != run]
-        state = f"waits for {', '.join(others)}" if others else "continues if you close napari"
+        earlier = [report.name for report in self.active_runs if report.path != run]
+        state = f"waits for {', '.join(earlier)}" if earlier else "continues if you close napari"
         self._start_message = f"{run.name} {state}."
         self._controls.status.end("starting", self._start_message)
         self.show_run(run)
         self._controls.run_list.refresh()
 
     def _on_report(self, report: RunReport) -> None:
-        """Remove the message of the start when the run has ended."""
+        """Remove the message about the start when the run has ended."""
         if not report.state.active and self._start_message and self._controls.status.text == self._start_message:
             self._controls.status.show_message("")
 
@@ -138,13 +138,13 @@ class RunController(QObject):
     def _on_listed(self, reports: list[RunReport]) -> None:
         self._reports = reports
         self._controls.run_notice.show_runs(reports)
-        if not self._attached:
-            self._attached = True
+        if not self._is_listed:
+            self._is_listed = True
             self._show_active_run()
         self.changed.emit()
 
     def _show_active_run(self) -> None:
-        """Show an active run when the dock is opened."""
+        """Show the last active run when the dock is opened."""
         if self.active_runs and not self.starting:
             running = [report for report in self.active_runs if str(report.state) != "queued"]
             self.show_run((running or self.active_runs)[-1].path)
@@ -197,18 +197,18 @@ def _send_command(path: Path, command: RunCommand, run: RunContext) -> None:
 
 
 class RunCloseGuard(WindowGuard):
-    """Asks before the main window is closed during a training."""
+    """Ask before the main window is closed during a training."""
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock)
         self._background_runs: set[Path] = set()
 
     def keep_in_background(self, run: Path) -> None:
-        """Do not ask about this run again."""
+        """Let a run continue without asking about it."""
         self._background_runs.add(run)
 
     def may_close(self) -> bool:
-        """Ask if a training is active that is not kept in the background; return False if the window stays open."""
+        """Return whether the window may be closed; ask if a run is active that was not detached."""
         from napari_melanoma.runs.launching import list_runs
 
         active = [report for report in list_runs() if report.state.active and report.path not in self._background_runs]
@@ -229,6 +229,7 @@ class RunCloseGuard(WindowGuard):
         return pressed is keep
 
     def _stop_runs(self, active: Sequence[RunReport]) -> bool:
+        """Cancel the active runs; return whether that succeeded."""
         try:
             for report in active:
                 send_command_or_stop(report.path, "cancel")

@@ -1,4 +1,4 @@
-"""The list of runs."""
+"""The list of training runs in the Train dock, with its model and delegate."""
 
 from __future__ import annotations
 
@@ -44,23 +44,26 @@ if TYPE_CHECKING:
     from napari_melanoma.runs.launching import RunReport
 
 INTERVAL_MS = 2000
-REFRESH_FACTOR = 10  # a list is read again after ten times the time that reading took
-ROWS_SHOWN = 5
+REFRESH_FACTOR = 10  # ratio of the pause between two readings to the time that reading took
+MAX_VISIBLE_ROWS = 5
 AnyIndex = QModelIndex | QPersistentModelIndex
-MARGIN, GAP = 5, 8
+MARGIN, GAP = 5, 8  # in pixels
 STATE_MARKS = {"running": "●", "starting": "●", "cancelling": "●", "paused": "‖", "queued": "…", "finished": "✓"}
 ENDED_MARK = "✕"
 NO_RUNS = "No runs yet. Runs that you start are listed here, also after napari was closed."
 
 
 class RunList(QWidget):
-    """Lists the runs of a folder, the newest first, and updates itself while visible."""
+    """List of the runs in a folder, the newest first, which is updated while it is visible.
 
-    chosen = Signal(object)
-    resume_requested = Signal(object)
-    removed = Signal(object)
-    listed = Signal(object)
-    failed = Signal(object)
+    ``folder``: None for the default folder of runs.
+    """
+
+    chosen = Signal(object)  # Path of the run to show
+    resume_requested = Signal(object)  # Path of the run
+    removed = Signal(object)  # Path of the run
+    listed = Signal(object)  # list of RunReport
+    failed = Signal(object)  # the exception
 
     def __init__(self, icons: ThemedIcons, folder: Path | None = None) -> None:
         super().__init__()
@@ -109,15 +112,15 @@ class RunList(QWidget):
     @property
     def selected(self) -> RunReport | None:
         index = self.view.currentIndex()
-        chosen = index.isValid() and self.view.selectionModel().isSelected(index)
-        return self._model.reports[index.row()] if chosen else None
+        is_selected = index.isValid() and self.view.selectionModel().isSelected(index)
+        return self._model.reports[index.row()] if is_selected else None
 
     def select(self, path: Path | None) -> None:
-        found = None if path is None else self._model.row_of(path)
-        if found is None:
+        row_number = None if path is None else self._model.find_row(path)
+        if row_number is None:
             self.view.clearSelection()
         else:
-            self.view.setCurrentIndex(self._model.index(found))
+            self.view.setCurrentIndex(self._model.index(row_number))
 
     def refresh(self) -> None:
         """Read the list again in a thread."""
@@ -142,8 +145,8 @@ class RunList(QWidget):
         super().hideEvent(event)
         self._timer.stop()
 
-    def _on_listed(self, found: tuple[list[RunReport], float]) -> None:
-        reports, seconds = found
+    def _on_listed(self, reports_and_time: tuple[list[RunReport], float]) -> None:
+        reports, seconds = reports_and_time
         self._show(reports)
         self._timer.setInterval(max(INTERVAL_MS, round(1000 * REFRESH_FACTOR * seconds)))
         self.listed.emit(reports)
@@ -163,27 +166,32 @@ class RunList(QWidget):
         self.view.setVisible(bool(reports))
         self._buttons.setVisible(bool(reports))
         if reports:
-            self.view.setFixedHeight(min(ROWS_SHOWN, len(reports)) * self.view.sizeHintForRow(0) + 2)
+            self.view.setFixedHeight(min(MAX_VISIBLE_ROWS, len(reports)) * self.view.sizeHintForRow(0) + 2)
         self._update_buttons()
 
     def _on_selected(self, selected: QItemSelection, deselected: QItemSelection) -> None:
         self._update_buttons()
 
     def _update_buttons(self) -> None:
-        """Enable the buttons for the selected run, with the reason as tooltip where disabled."""
+        """Enable the buttons that are possible for the selected run; tooltips state why others are disabled."""
         report = self.selected
-        none = "Select a run first"
+        no_selection = "Select a run first"
         active = report is not None and report.state.active
         resumable = report is not None and report.state.resumable
-        finished = "The run is active" if active else "The run has finished"
+        obstacle = "The run is active" if active else "The run has finished"
         for button, possible, tip, reason in (
-            (self.show_button, report is not None, "Show this run (double click)", none),
-            (self.resume_button, resumable, "Continue after the last finished epoch", finished if report else none),
+            (self.show_button, report is not None, "Show this run (double click)", no_selection),
+            (
+                self.resume_button,
+                resumable,
+                "Continue after the last finished epoch",
+                obstacle if report else no_selection,
+            ),
             (
                 self.remove_button,
                 report is not None and not active and self._removing is None,
                 "Move the folder of this run to the trash",
-                "The run is active: cancel it first" if active else none,
+                "The run is active: cancel it first" if active else no_selection,
             ),
         ):
             button.setEnabled(possible)
@@ -230,15 +238,15 @@ class RunList(QWidget):
 
 
 def _list_runs_timed(folder: Path | None, run: RunContext) -> tuple[list[RunReport], float]:
-    """Read the list; return it with the time this took."""
+    """Read the list of runs; return it with the number of seconds that reading took."""
     from napari_melanoma.runs.launching import list_runs
 
-    began = time.monotonic()
-    return list_runs(folder), time.monotonic() - began
+    started = time.monotonic()
+    return list_runs(folder), time.monotonic() - started
 
 
 def _remove(path: Path, run: RunContext) -> Path:
-    """Move a run folder to the trash, unless its process is active, which may have started since the question."""
+    """Move a run folder to the trash, unless the run is active; it may have been resumed since the confirmation."""
     from napari_melanoma.core.processes import wait_until_ended
 
     if not wait_until_ended(path):
@@ -249,13 +257,14 @@ def _remove(path: Path, run: RunContext) -> Path:
 
 
 class RunListModel(QAbstractListModel):
-    """The reports of all runs, the newest first; remaining rows keep their selection."""
+    """List model of the reports of all runs, the newest first."""
 
     def __init__(self, parent: QListView) -> None:
         super().__init__(parent)
         self.reports: list[RunReport] = []
 
     def set_reports(self, reports: list[RunReport]) -> None:
+        """Replace the reports; if the runs are the same, only changed rows are updated."""
         if [report.path for report in reports] != [report.path for report in self.reports]:
             self.beginResetModel()
             self.reports = reports
@@ -266,8 +275,8 @@ class RunListModel(QAbstractListModel):
             if old != new:
                 self.dataChanged.emit(self.index(index), self.index(index))
 
-    def row_of(self, path: Path) -> int | None:
-        """Return the row of a run, or None."""
+    def find_row(self, path: Path) -> int | None:
+        """Return the row of a run; None if it is not listed."""
         return next((row for row, report in enumerate(self.reports) if report.path == path), None)
 
     def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
@@ -287,14 +296,14 @@ class RunListModel(QAbstractListModel):
 
 
 class RunDelegate(QStyledItemDelegate):
-    """Draws a run: name and state in the first line, results in the second."""
+    """Paint a run: name and state in the first line, results in the second."""
 
     def __init__(self, icons: ThemedIcons, view: QListView) -> None:
         super().__init__(view)
         self._icons = icons
 
     def sizeHint(self, option: QStyleOptionViewItem, index: AnyIndex) -> QSize:  # noqa: N802 - Qt's name
-        """Return the size of two lines."""
+        """Return the size of a row with two lines."""
         return QSize(200, 2 * option.fontMetrics.height() + 2 * MARGIN)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: AnyIndex) -> None:
@@ -311,23 +320,23 @@ class RunDelegate(QStyledItemDelegate):
         selected = bool(option.state & QStyle.StateFlag.State_Selected)
         area = option.rect.adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
         half = area.height() // 2
-        upper, lower = area.adjusted(0, 0, 0, -half), area.adjusted(0, half, 0, 0)
+        first_line, second_line = area.adjusted(0, 0, 0, -half), area.adjusted(0, half, 0, 0)
         painter.setPen(QColor(colors.text))
         state = f"{describe_state_briefly(report)} {STATE_MARKS.get(str(report.state), ENDED_MARK)}"
         painter.setFont(option.font)
-        painter.drawText(upper, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, state)
+        painter.drawText(first_line, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, state)
         bold = QFont(option.font)
         bold.setBold(True)
         painter.setFont(bold)
-        left = upper.adjusted(0, 0, -option.fontMetrics.horizontalAdvance(state) - GAP, 0)
-        _draw_line(painter, left, report.name)
+        name_area = first_line.adjusted(0, 0, -option.fontMetrics.horizontalAdvance(state) - GAP, 0)
+        _draw_line(painter, name_area, report.name)
         painter.setFont(option.font)
         painter.setPen(QColor(colors.text if selected else colors.faint))
-        _draw_line(painter, lower, describe_result(report))
+        _draw_line(painter, second_line, describe_result(report))
         painter.restore()
 
 
 def _draw_line(painter: QPainter, area: QRect, text: str) -> None:
     """Draw one line, elided if necessary."""
-    fitting = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, area.width())
-    painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, fitting)
+    elided = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, area.width())
+    painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, elided)

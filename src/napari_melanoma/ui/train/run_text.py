@@ -1,4 +1,4 @@
-"""Texts that describe a run: pure functions of its report, without Qt."""
+"""Texts about the state and the results of a training run: pure functions of its report, without Qt."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 CANCELING = "canceling ..."
 LOADING, WAITING = "loading the network", "waiting for the first step"
-BEFORE_LOADING = ("Decoding images", "Reading the files")
+MESSAGES_BEFORE_LOADING = ("Decoding images", "Reading the files")  # progress messages before the network is loaded
 
 
 @dataclass(frozen=True)
 class RunActivity:
     """Facts about a run that its report does not contain.
 
-    ``last_event``: the last event of kind ``launched``, ``started`` or ``progress``; ``validation_images``: size of the
-    validation set, or None; ``active_seconds``: how long it was active.
+    ``last_event``: the last event of kind ``launched``, ``started`` or ``progress``. ``validation_images``: size of the
+    validation set, None if unknown. ``active_seconds``: how long the run was active, None if unknown.
     """
 
     last_event: Mapping[str, Any] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class RunActivity:
     active_seconds: float | None = None
 
     def updated(self, events: Sequence[Mapping[str, Any]], active_seconds: float) -> RunActivity:
-        """Return the activity after further events."""
+        """Return the activity updated by new events."""
         activity = replace(self, active_seconds=active_seconds)
         for event in events:
             if event["kind"] in ("launched", "started", "progress"):
@@ -43,7 +43,7 @@ class RunActivity:
 
 
 def describe_activity(report: RunReport, activity: RunActivity) -> str:
-    """Describe what a run does while it reports no progress, such as loading the network; empty otherwise."""
+    """Describe a phase in which a run reports no progress, such as loading the network; empty in other phases."""
     last_event = activity.last_event
     if str(report.state) == "starting":
         return LOADING
@@ -54,7 +54,7 @@ def describe_activity(report: RunReport, activity: RunActivity) -> str:
         return WAITING
     done, total = parse_number(last_event, "done"), parse_number(last_event, "total")
     is_complete = done is not None and total is not None and done >= total
-    return LOADING if is_complete and last_event.get("message") in BEFORE_LOADING else ""
+    return LOADING if is_complete and last_event.get("message") in MESSAGES_BEFORE_LOADING else ""
 
 
 def describe_state(report: RunReport, activity: RunActivity | None = None) -> str:
@@ -74,7 +74,7 @@ def describe_state(report: RunReport, activity: RunActivity | None = None) -> st
 
 
 def describe_details(report: RunReport, activity: RunActivity | None = None) -> str:
-    """Describe the speed of an active run, or why a run ended and what can be done; may be empty."""
+    """Describe the speed or progress of an active run, or how a run ended; may be empty."""
     state, activity = str(report.state), activity or RunActivity()
     if describe_activity(report, activity):
         return ""
@@ -90,8 +90,8 @@ def describe_details(report: RunReport, activity: RunActivity | None = None) -> 
 
 
 def is_training(report: RunReport) -> bool:
-    """Return whether an active run is training its epochs, not preparing or finishing."""
-    # While training, the message is such as "Epoch 4 of 20."; otherwise it is that of the last progress event.
+    """Return whether an active run is in its training epochs, not preparing or finishing."""
+    # During training, the message is empty or like "Epoch 4 of 20."; else it is that of the last progress event.
     return not report.message or report.message.startswith("Epoch ")
 
 
@@ -108,18 +108,18 @@ def describe_best_epoch(report: RunReport, activity: RunActivity | None = None) 
 
 def _describe_test_result(report: RunReport) -> str:
     """Describe the result of the new model on the test set; empty without a comparison."""
-    found = report.comparison
-    if found is None or found.decisive is None:
+    comparison = report.comparison
+    if comparison is None or comparison.decisive is None:
         return ""
-    old, new, _ = found.decisive
-    images = format_count(found.images, "image")
-    return f"{MONITORS[found.task].title} {new.mean:.3f} on {images} of the test set (old model {old.mean:.3f})"
+    old, new, _ = comparison.decisive
+    images = format_count(comparison.images, "image")
+    return f"{MONITORS[comparison.task].title} {new.mean:.3f} on {images} of the test set (old model {old.mean:.3f})"
 
 
 def _describe_validation_result(report: RunReport, activity: RunActivity) -> str:
-    """Describe the best validation result, which differs from the test result shown before it.
+    """Describe the best validation result, to explain why it differs from the test result.
 
-    Empty without a comparison.
+    Empty if there is no test result, or no validation result.
     """
     if not _describe_test_result(report) or find_best_row(report.metrics, report.monitor) is None:
         return ""
@@ -127,7 +127,7 @@ def _describe_validation_result(report: RunReport, activity: RunActivity) -> str
 
 
 def find_best_row(metrics: Sequence[Mapping[str, Any]], monitor: Monitor) -> Mapping[str, Any] | None:
-    """Return the epoch with the best value; ties are decided by the smaller validation loss."""
+    """Return the row of the epoch with the best value; ties are decided by the smaller validation loss."""
     name = monitor.name
     measured = [
         row for row in metrics if parse_number(row, name) is not None and parse_number(row, "epoch") is not None
@@ -149,14 +149,14 @@ def parse_number(row: Mapping[str, Any], name: str) -> float | None:
 
 
 def describe_pace(step: Mapping[str, Any]) -> str:
-    """Format remaining time, speed and memory, such as ``3 min left · 58 images/s · 1.1 GB memory``."""
+    """Describe remaining time, speed and memory, such as ``3 min left · 58 images/s · 1.1 GB memory``."""
     left, speed = parse_number(step, "eta_s"), parse_number(step, "images_per_second")
-    memory, on_gpu = parse_number(step, "memory_mb"), parse_number(step, "gpu_memory_mb")
+    memory, gpu_memory = parse_number(step, "memory_mb"), parse_number(step, "gpu_memory_mb")
     parts = [
         "" if left is None else f"{format_duration(left)} left",
         "" if speed is None else f"{speed:.0f} images/s" if speed >= 10 else f"{speed:.1f} images/s",
         "" if memory is None else f"{format_memory(memory)} memory",
-        "" if on_gpu is None else f"{format_memory(on_gpu)} on the GPU",
+        "" if gpu_memory is None else f"{format_memory(gpu_memory)} on the GPU",
     ]
     return " · ".join(part for part in parts if part)
 
@@ -193,12 +193,12 @@ def _describe_end(report: RunReport) -> str:
 
 
 def _lower_first(sentence: str) -> str:
-    """Start with a lowercase letter, like the other states."""
+    """Make the first letter lowercase."""
     return sentence[:1].lower() + sentence[1:]
 
 
 def describe_state_briefly(report: RunReport) -> str:
-    """Describe the state of a run very briefly, such as ``epoch 4 of 20``."""
+    """Describe the state of a run in one to four words, such as ``epoch 4 of 20``."""
     return describe_state(report) if str(report.state) in ("running", "paused") else _name_state(report)
 
 
@@ -211,10 +211,10 @@ def describe_result(report: RunReport) -> str:
     """Describe the result of a run, such as ``20 of 20 epochs · test Jaccard 0.863 (+0.021 vs. old model)``."""
     epochs = f"{report.epoch} of {report.epochs} epochs" if report.epochs else f"{report.epoch} epochs"
     parts = [epochs if report.epoch or not report.state.active else ""]
-    found = report.comparison
-    if found is not None and found.decisive is not None:
-        _, new, change = found.decisive
-        parts.append(f"test {MONITORS[found.task].title} {new.mean:.3f} ({change.mean:+.3f} vs. old model)")
+    comparison = report.comparison
+    if comparison is not None and comparison.decisive is not None:
+        _, new, change = comparison.decisive
+        parts.append(f"test {MONITORS[comparison.task].title} {new.mean:.3f} ({change.mean:+.3f} vs. old model)")
     elif report.best is not None:
         parts.append(f"validation {report.monitor.title} {report.best:.3f}")
     if report.activated_as is not None:

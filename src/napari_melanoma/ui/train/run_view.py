@@ -1,4 +1,4 @@
-"""View of one run: state, live curves of losses and metrics, samples, log and buttons."""
+"""The page of one training run: state, buttons, notices, live curves of losses and metrics, samples and log."""
 
 from __future__ import annotations
 
@@ -53,15 +53,18 @@ if TYPE_CHECKING:
 
 
 NOTICES_SECTION = "run_notices"
-MAX_LINES = 1000
+MAX_LINES = 1000  # of the log
 NO_RUN_SHOWN = "No run is shown. Start one, or select one from the list of runs."
 
 
 class RunView(QWidget):
-    """Follows one run folder while visible; it does not start or stop runs itself."""
+    """Show one run, and follow its folder while visible; the buttons only emit requests.
 
-    command_requested = Signal(str)
-    resume_requested = Signal(object)
+    ``detached``: the user closed the page.
+    """
+
+    command_requested = Signal(str)  # as in RunButtons
+    resume_requested = Signal(object)  # Path of the run
     detached = Signal()
 
     def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
@@ -101,7 +104,7 @@ class RunView(QWidget):
         return self.watch.path
 
     def set_run(self, path: Path | None) -> None:
-        """Show another run, or the same one from its beginning, as after a resume."""
+        """Show another run, or the same run from the start, for example after it was resumed."""
         is_new = path != self.path or path is None
         self.log.clear()
         self._notices.clear()
@@ -184,7 +187,7 @@ class RunView(QWidget):
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.path)))
 
     def _lay_out(self, icons: ThemedIcons, settings: DockSettings) -> None:
-        # So that the buttons do not move
+        # so that the buttons below do not move when the text changes
         self._details.setMinimumHeight(2 * self._details.fontMetrics().lineSpacing() + 4)
         self._details.setAlignment(Qt.AlignmentFlag.AlignTop)
         font = self._state.font()
@@ -216,7 +219,7 @@ def _format_title(report: RunReport) -> str:
 
 
 class RunPage(QWidget):
-    """Page of a run, active or ended, with the comparison of its model."""
+    """Page with a run and the comparison of its model."""
 
     back_requested = Signal()
 
@@ -259,14 +262,14 @@ class RunPage(QWidget):
 
 
 class RunNotices(QFrame):
-    """Shows the newest notice of a run, and the earlier ones unless collapsed."""
+    """The newest notice of a run, and the earlier notices unless they are collapsed."""
 
     def __init__(self, settings: DockSettings) -> None:
         super().__init__()
         named(self, "notice", "Notices of the run").setToolTip("")
         self._settings = settings
         self._messages: list[str] = []
-        self._open = settings.is_section_open(NOTICES_SECTION, True)
+        self._is_open = settings.is_section_open(NOTICES_SECTION, True)
         self._newest = named(quiet_label(), "run_notice", "Newest notice of the run")
         self._earlier = named(quiet_label(), "run_notices_earlier", "Earlier notices of the run")
         for label in (self._newest, self._earlier):
@@ -280,9 +283,9 @@ class RunNotices(QFrame):
         self._update_text()
 
     def add(self, text: str) -> None:
-        """Add a notice; a repeated one becomes the newest."""
+        """Add a notice, capitalized; a repeated one moves to the top."""
         first = text.split(" ")[0]
-        is_name = any(letter.isdigit() or letter == "_" for letter in first)  # such as batch_size
+        is_name = any(letter.isdigit() or letter == "_" for letter in first)  # such as batch_size: not capitalized
         message = text if is_name else f"{text[:1].upper()}{text[1:]}"
         if message:
             self._messages = [message, *(other for other in self._messages if other != message)]
@@ -294,24 +297,24 @@ class RunNotices(QFrame):
         self._update_text()
 
     def _on_toggled(self) -> None:
-        self._open = not self._open
-        self._settings.set_section_open(NOTICES_SECTION, self._open)
+        self._is_open = not self._is_open
+        self._settings.set_section_open(NOTICES_SECTION, self._is_open)
         self._update_text()
 
     def _update_text(self) -> None:
         newest, earlier = self._messages[:1], self._messages[1:]
         self._newest.setText("".join(newest))
         self._earlier.setText("\n".join(f"• {message}" for message in earlier))
-        self._earlier.setVisible(self._open and bool(earlier))
-        self._toggle_button.setText(f"Hide {len(earlier)} earlier" if self._open else f"Show {len(earlier)} earlier")
+        self._earlier.setVisible(self._is_open and bool(earlier))
+        self._toggle_button.setText(f"Hide {len(earlier)} earlier" if self._is_open else f"Show {len(earlier)} earlier")
         self._toggle_button.setVisible(bool(earlier))
         self.setVisible(bool(newest))
 
 
 class ActiveRunNotice(QFrame):
-    """Lists the running and queued runs; hidden if there are none."""
+    """Links to the running and queued runs; hidden if there are none."""
 
-    chosen = Signal(object)
+    chosen = Signal(object)  # Path of the run
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -335,7 +338,8 @@ class ActiveRunNotice(QFrame):
         self.setVisible(bool(self._reports))
 
     def _update_text(self) -> None:
-        lines = [f"{self._icons.link(str(r.path), r.name)}: {describe_state(r)}" for r in self._reports]
+        link = self._icons.link
+        lines = [f"{link(str(report.path), report.name)}: {describe_state(report)}" for report in self._reports]
         self._label.setText("<br>".join(lines))
 
     def _on_link(self, link: str) -> None:
@@ -343,7 +347,7 @@ class ActiveRunNotice(QFrame):
 
 
 class LogView(QWidget):
-    """Log of a run; scrolls to new lines unless the user has scrolled up."""
+    """Log of a run, which scrolls to new lines unless the user has scrolled up."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -383,18 +387,18 @@ class LogView(QWidget):
         if not lines:
             return
         bar = self._text.verticalScrollBar()
-        at_end = bar.value() >= bar.maximum() - 2
+        is_at_end = bar.value() >= bar.maximum() - 2
         self._text.appendPlainText(lines)
         self._copy.setEnabled(True)
-        if at_end:
+        if is_at_end:
             bar.setValue(bar.maximum())
 
     def _on_copy(self) -> None:
         QGuiApplication.clipboard().setText(self.text)
 
 
-MONITOR_CURVE, SECOND_CURVE = "picks", "beside"  # the metric that selects the epoch, and a second one
-# Colors of Okabe and Ito (2008), darker on a light background: safe for color-blind users; shapes differ, too.
+MONITOR_CURVE, SECOND_CURVE = "picks", "beside"  # names of the curves: main metric of the task, second metric
+# Colors of Okabe and Ito (2008), darker on a light background: safe with color vision deficiency; symbols differ, too.
 PLOTS = {
     "loss": (
         CurveStyle("training", "#e69f00", "#b35c00", width=1.2),
@@ -410,13 +414,16 @@ TIPS = {
     "overlap": "Metrics on the validation set at the network's input size; the dashed line marks the best epoch (kept)",
 }
 LABELS = {"loss": "loss", "overlap": "0 to 1"}
-HEIGHT_PX = 2 * (128 + 21)  # reserved from the start, so that the layout does not jump
-NOTHING_YET = "Curves appear after the first batches."
+HEIGHT_PX = 2 * (128 + 21)  # two plots with legends; reserved from the start, so that the layout does not change
+NO_CURVES = "Curves appear after the first batches."
 SYMBOLS = {"o": "●", "s": "■", None: "━"}
 
 
 class TrainingCurves(QWidget):
-    """Two plots over the epochs; the legends show the values at the mouse position, or the last ones."""
+    """Two plots over the epochs, of losses and of metrics.
+
+    The legends show the values at the epoch under the mouse, or the last ones. ``ready``: the plots were created.
+    """
 
     ready = Signal()
 
@@ -425,15 +432,15 @@ class TrainingCurves(QWidget):
         named(self, "curves", "Curves of the training").setToolTip("")
         self._icons = icons
         self._job: BackgroundJob | None = None
-        self._losses, self._epochs = LossCurve(), 0
-        self._rows: list[dict[str, float]] = []
+        self._losses, self._epochs = LossCurve(), 0  # 0 epochs: number unknown
+        self._rows: list[dict[str, float]] = []  # metrics of each epoch
         self._monitor: Monitor | None = None
         self._epoch_under_mouse: float | None = None
         self.plots: dict[str, CurvePlot] = {}
-        self._new_plots: dict[str, CurvePlot] = {}
+        self._new_plots: dict[str, CurvePlot] = {}  # become self.plots when all have been created
         self._legends: dict[str, QLabel] = {}
         self._tasks = GuiTaskQueue(self)
-        self._empty = quiet_label(NOTHING_YET)
+        self._empty = quiet_label(NO_CURVES)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._page = QWidget()
         self._column = QVBoxLayout(self._page)
@@ -446,7 +453,7 @@ class TrainingCurves(QWidget):
         icons.changed.connect(self._on_theme)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Import the plot library in a thread when shown for the first time, because it takes a while."""
+        """Import the plot library in a thread when shown for the first time, because that takes a moment."""
         super().showEvent(event)
         if self._job is None:
             self._job = BackgroundJob(_import_plots)
@@ -456,30 +463,37 @@ class TrainingCurves(QWidget):
     def show_run(
         self, losses: LossCurve, metrics: list[dict[str, float]], epochs: int | None, monitor: Monitor | None = None
     ) -> None:
-        """Show the curves; ``monitor`` selects the best epoch, by default the metric of the task."""
+        """Show the curves of a run.
+
+        ``metrics``: a row for each epoch. ``epochs``: planned number, None if unknown. ``monitor``: selects the best
+        epoch; by default, the metric of the task.
+        """
         new = (losses, metrics, epochs or 0, monitor)
         if new != (self._losses, self._rows, self._epochs, self._monitor):
             self._losses, self._rows, self._epochs, self._monitor = losses, list(metrics), epochs or 0, monitor
             self._draw()
 
     def values_at(self, epoch: float | None = None) -> dict[str, float | None]:
-        """Return the value of each curve at an epoch, by title; None if there is none."""
-        found = {"training": _nearest_value(*self._training_loss(), epoch)}
+        """Return the value of each curve by title: at an epoch, or (None) the last one; None if there is none."""
+        by_title = {"training": _nearest_value(*self._training_loss(), epoch)}
         for key, name in (("tuning_loss", "validation"), *self._measures):
             epochs, values = _metric_column(self._rows, key)
             by_epoch = dict(zip(epochs, values, strict=True))
-            found[name] = by_epoch.get(_nearest_epoch(epoch)) if epoch is not None else values[-1] if values else None
-        return found
+            by_title[name] = (
+                by_epoch.get(_nearest_epoch(epoch)) if epoch is not None else values[-1] if values else None
+            )
+        return by_title
 
     def _on_imported(self, module: Any) -> None:  # noqa: ANN401 - mypy has no attributes of a module
-        """Create one plot per event loop iteration, because two at once would be noticeable."""
+        """Create one plot per iteration of the event loop, because two at once would delay the window noticeably."""
         self._tasks.add(*(partial(self._add_plot, module.CurvePlot, title) for title in PLOTS), self._on_built)
 
-    def _add_plot(self, kind: type[CurvePlot], title: str) -> None:
+    def _add_plot(self, plot_class: type[CurvePlot], title: str) -> None:
+        """Create a plot with its legend; ``title``: key of ``PLOTS``."""
         legend = named(QLabel(), f"legend_{title}", f"Values: {title}")
         legend.setTextFormat(Qt.TextFormat.RichText)
         legend.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        plot = named(kind(LABELS[title], PLOTS[title]), f"plot_{title}", f"{title} over the epochs")
+        plot = named(plot_class(LABELS[title], PLOTS[title]), f"plot_{title}", f"{title} over the epochs")
         plot.setToolTip("")
         plot.set_palette(self._icons.palette)
         plot.pointed.connect(self._on_pointed)
@@ -523,12 +537,12 @@ class TrainingCurves(QWidget):
 
     @property
     def _measures(self) -> tuple[tuple[str, str], ...]:
-        """Key and title of the validation metrics: Jaccard and Dice, or those of a classifier."""
+        """Keys and titles of the two validation metrics: Jaccard and Dice, or those of a classifier."""
         return self._metric.measures
 
     @property
     def _metric(self) -> Monitor:
-        """The validation metric of the task."""
+        """The main validation metric of the task."""
         return monitor_from_values(self._rows[-1] if self._rows else {})
 
     @property
@@ -536,13 +550,13 @@ class TrainingCurves(QWidget):
         return find_best_row(self._rows, self._monitor or self._metric)
 
     def _training_loss(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Return the training loss of the steps, or of the epochs if there are fewer steps."""
+        """Return epochs and values of the training loss: of the steps, or of the epochs if there are fewer steps."""
         if len(self._losses.values) < len(self._rows):
             return _metric_column(self._rows, "loss")
         return self._losses.epochs, self._losses.values
 
     def _update_legends(self) -> None:
-        """Write the legends: each curve with its symbol, color and value."""
+        """Write the legends: symbol, color and value of each curve."""
         if not self.plots:
             return
         values, best = self.values_at(self._epoch_under_mouse), self._best_row
@@ -567,26 +581,26 @@ class TrainingCurves(QWidget):
 
 
 def _import_plots(run: RunContext) -> ModuleType:
-    """Import the plots and pyqtgraph, which takes 100 ms or more."""
+    """Import the module of the plots, and thereby pyqtgraph, which takes 100 ms or more."""
     return import_module("napari_melanoma.ui.train.plot")
 
 
 def _metric_column(rows: list[dict[str, float]], name: str) -> tuple[list[float], list[float]]:
-    """Return the epochs and values of a metric."""
-    found = [(parse_number(row, "epoch"), parse_number(row, name)) for row in rows]
-    points = [(epoch + 1, value) for epoch, value in found if epoch is not None and value is not None]
+    """Return the epochs, counted from 1, and the values of a metric; rows without a value are left out."""
+    pairs = [(parse_number(row, "epoch"), parse_number(row, name)) for row in rows]
+    points = [(epoch + 1, value) for epoch, value in pairs if epoch is not None and value is not None]
     return [epoch for epoch, _ in points], [value for _, value in points]
 
 
 def _nearest_epoch(epoch: float) -> int:
-    """Return the epoch whose end is nearest, counted from 1."""
+    """Return the epoch whose end is nearest to a position, counted from 1."""
     return max(1, math.floor(epoch + 0.5))
 
 
-def _nearest_value(epochs: Sequence[float], values: Sequence[float], at: float | None) -> float | None:
-    """Return the value at the nearest epoch, or the last one."""
+def _nearest_value(epochs: Sequence[float], values: Sequence[float], epoch: float | None) -> float | None:
+    """Return the value nearest to an epoch, or (None) the last value; None if there are no values."""
     if not values:
         return None
-    if at is None:
+    if epoch is None:
         return values[-1]
-    return values[int(np.abs(np.asarray(epochs) - at).argmin())]
+    return values[int(np.abs(np.asarray(epochs) - epoch).argmin())]

@@ -1,4 +1,4 @@
-"""Follow a run folder in a thread."""
+"""Read the new content of a run folder repeatedly in a thread: events, losses and log."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import Palette
 
 
-MAX_POINTS = 1200  # more than a plot of 340 pixels can show
-INACTIVE_EVENTS = ("cancelled", "failed", "finished", "queued", "paused")  # the run is inactive after one of these
+MAX_POINTS = 1200  # of a loss curve; more than a plot of 340 pixels can show
+INACTIVE_EVENTS = ("cancelled", "failed", "finished", "queued", "paused")  # after these, a run is inactive
 INTERVAL_MS = 500
-LOG_BYTES = 64 * 1024  # read at first from the end of a long log
+LOG_BYTES = 64 * 1024  # of a longer log, only this much is read from the end
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ class CurveStyle:
 
 @dataclass(frozen=True)
 class LossCurve:
-    """The training loss along the run: ``epochs`` (3.25: a quarter of the fourth epoch) and ``values``."""
+    """The training loss over a run.
+
+    ``epochs``: positions, for example 3.25 for a quarter of the fourth epoch. ``values``: loss at these positions.
+    """
 
     epochs: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
@@ -50,23 +53,23 @@ class LossCurve:
 
 @dataclass
 class LossTrace:
-    """Collects step events; the mean of neighboring points is kept if there are too many."""
+    """Collect the losses of step events; if there are too many, neighboring points are averaged."""
 
     _epochs: list[float] = field(default_factory=list)
     _values: list[float] = field(default_factory=list)
     _sum: float = 0.0
-    _pending: int = 0
+    _pending: int = 0  # steps in _sum, which do not form a point yet
     _steps_per_point: int = 1
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Add new events; a step before existing ones repeats an epoch after a resume and replaces them."""
+        """Add new events; a step at an earlier position, as after a resume, replaces the points from there on."""
         for event in events:
             position, loss = _epoch_position(event), parse_number(event, "loss")
             if position is not None and loss is not None:
                 self._add_point(position, loss)
 
     def to_curve(self) -> LossCurve:
-        """Return at most ``MAX_POINTS`` points, in order."""
+        """Return the points in order, at most ``MAX_POINTS``."""
         return LossCurve(tuple(self._epochs), tuple(self._values))
 
     def _add_point(self, position: float, loss: float) -> None:
@@ -93,11 +96,11 @@ class LossTrace:
 
 @dataclass
 class ActiveTime:
-    """Sums the time in which a run was active: not queued, paused or canceled."""
+    """Sum the time in which a run was active: not queued, paused or ended."""
 
     seconds: float = 0.0
     _last_time: float | None = None
-    _resting: bool = False
+    _is_inactive: bool = False
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Add new events."""
@@ -105,17 +108,17 @@ class ActiveTime:
             now, kind = parse_number(event, "time"), event.get("kind")
             if now is None:
                 continue
-            if self._last_time is not None and not self._resting and kind != "launched":
+            if self._last_time is not None and not self._is_inactive and kind != "launched":
                 self.seconds += max(0.0, now - self._last_time)
-            self._last_time, self._resting = now, kind in INACTIVE_EVENTS
+            self._last_time, self._is_inactive = now, kind in INACTIVE_EVENTS
 
 
 def _epoch_position(event: Mapping[str, Any]) -> float | None:
-    """Return the number of epochs done at a step; None for other events."""
+    """Return the position of a step event in epochs, as in ``LossCurve``; None for other events."""
     if event.get("kind") != "step":
         return None
     epoch, batches = parse_number(event, "epoch"), parse_number(event, "batches")
-    if epoch is None:  # a line of another version
+    if epoch is None:  # written by another version
         return None
     return epoch + ((parse_number(event, "batch") or 0.0) / batches if batches else 0.5)
 
@@ -124,8 +127,8 @@ def _epoch_position(event: Mapping[str, Any]) -> float | None:
 class RunSnapshot:
     """Result of reading a run folder once.
 
-    ``events``: new events without steps, which ``losses`` contains; ``log``: new text of the log;
-    ``epochs``: folders with sample predictions, ``start`` first; ``active_seconds``: how long the run was active.
+    ``losses``: of all steps so far. ``events``: new events except steps. ``log``: new text of the log. ``epochs``:
+    folders with sample predictions, ``start`` first. ``active_seconds``: how long the run was active.
     """
 
     path: Path
@@ -138,32 +141,32 @@ class RunSnapshot:
 
 
 class RunFolderReader:
-    """Reads new content of a run folder; used by one thread at a time."""
+    """Read the new content of a run folder; not thread-safe."""
 
     def __init__(self, path: Path) -> None:
         from napari_melanoma.core.run_folder import RunEventReader
 
         self.path = path
-        self._tail = RunEventReader(path)
-        self._trace = LossTrace()
+        self._event_reader = RunEventReader(path)
+        self._loss_trace = LossTrace()
         self._active_time = ActiveTime()
         self._log = LogTail(path)
 
     def read_new(self, run: RunContext) -> RunSnapshot:
-        """Read the new content."""
+        """Read what is new since the last call."""
         from napari_melanoma.runs.launching import read_run
 
         new_events: list[dict[str, Any]] = []
-        while events := self._tail.poll():
+        while events := self._event_reader.poll():
             run.check()
-            self._trace.add(events)
+            self._loss_trace.add(events)
             self._active_time.add(events)
             new_events += [event for event in events if event["kind"] != "step"]
         report = read_run(self.path)
         return RunSnapshot(
             self.path,
             report,
-            self._trace.to_curve(),
+            self._loss_trace.to_curve(),
             new_events,
             self._log.read(),
             _list_sample_folders(self.path),
@@ -172,7 +175,7 @@ class RunFolderReader:
 
 
 class LogTail:
-    """Reads new lines of ``log.txt``, or of ``output.txt`` if the run ended before logging."""
+    """Read new lines of ``log.txt``, or of ``output.txt`` if the run ended before it wrote a log."""
 
     def __init__(self, path: Path) -> None:
         self._folder = path
@@ -180,7 +183,7 @@ class LogTail:
         self._name = ""
 
     def read(self) -> str:
-        """Read the new complete lines."""
+        """Return the new complete lines."""
         for name in ("log.txt", "output.txt"):
             try:
                 size = (self._folder / name).stat().st_size
@@ -191,32 +194,35 @@ class LogTail:
         return ""
 
     def _read(self, name: str, size: int) -> str:
-        inside = False
+        skips_first_line = False
         if name != self._name or size < self._offset:
             self._name, self._offset = name, max(0, size - LOG_BYTES)
-            inside = self._offset > 0
+            skips_first_line = self._offset > 0  # the offset is probably within a line
         if size == self._offset:
             return ""
         try:
             with (self._folder / name).open("rb") as file:
                 file.seek(self._offset)
-                found = file.read(size - self._offset)
+                content = file.read(size - self._offset)
         except OSError:
             return ""
-        whole = found[: found.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        if inside:  # probably inside a line
-            whole = whole.partition(b"\n")[2]
-        return whole.decode("utf-8", errors="replace")
+        lines = content[: content.rfind(b"\n") + 1]
+        self._offset += len(lines)
+        if skips_first_line:
+            lines = lines.partition(b"\n")[2]
+        return lines.decode("utf-8", errors="replace")
 
 
 class RunWatcher(QObject):
-    """Reads a run folder repeatedly while it is active and the run has not ended."""
+    """Read a run folder repeatedly while the watcher is active and the run may change.
 
-    changed = Signal(object)
-    events = Signal(object)
-    snapshot_taken = Signal(object)
-    failed = Signal(object)
+    ``reader``: creates the reader of a folder. ``may_change``: returns whether the run of a report may still change.
+    """
+
+    changed = Signal(object)  # report of the last snapshot
+    events = Signal(object)  # new events of the last snapshot, if any
+    snapshot_taken = Signal(object)  # RunSnapshot, or the result of another reader
+    failed = Signal(object)  # the exception
 
     def __init__(
         self,
@@ -229,7 +235,7 @@ class RunWatcher(QObject):
         self._reader: Any = None
         self._active_reader: Any = None
         self._job: BackgroundJob | None = None
-        self.expecting = False
+        self.expecting = False  # True while a command was sent that the run has not carried out yet
         self._refresh_pending = False
         self._active = False
         self._timer = QTimer(self)
@@ -240,8 +246,8 @@ class RunWatcher(QObject):
     @property
     def path(self) -> Path | None:
         """The watched run folder."""
-        found: Path | None = None if self._reader is None else self._reader.path
-        return found
+        path: Path | None = None if self._reader is None else self._reader.path
+        return path
 
     @property
     def is_watching(self) -> bool:
@@ -249,13 +255,13 @@ class RunWatcher(QObject):
         return self._active and (self._timer.isActive() or self._job is not None)
 
     def set_run(self, path: Path | None) -> None:
-        """Watch another folder, or the same one from its beginning."""
+        """Watch another folder, or read the same one from the start."""
         self._reader = None if path is None else self._create_reader(path)
         self._timer.stop()
         self.refresh()
 
     def set_active(self, active: bool) -> None:
-        """Start or stop watching, as when the view is hidden."""
+        """Start or stop watching, for example when the view is shown or hidden."""
         self._active = active
         if active:
             self.refresh()
@@ -263,7 +269,7 @@ class RunWatcher(QObject):
             self._timer.stop()
 
     def refresh(self) -> None:
-        """Read at once, also to continue after an ended run was resumed."""
+        """Read at once, for example to continue watching after an ended run was resumed."""
         if self._job is not None:
             self._refresh_pending = True
         elif self._active:
@@ -282,7 +288,7 @@ class RunWatcher(QObject):
 
     def _on_snapshot(self, snapshot: Any) -> None:  # noqa: ANN401 - depends on the reader
         if self._active_reader is not self._reader:
-            return  # another run was selected meanwhile
+            return  # another run has been selected since
         self.snapshot_taken.emit(snapshot)
         if snapshot.events:
             self.events.emit(snapshot.events)
@@ -297,15 +303,15 @@ class RunWatcher(QObject):
 
 
 def _may_change(report: RunReport) -> bool:
-    """Return whether the run may change; the process of a finished run may still write the comparison."""
+    """Return whether the run may still change; the process of a finished run may still write the comparison."""
     return report.state.active or (report.bundle is not None and report.comparison is None and report.ended is None)
 
 
 def _list_sample_folders(path: Path) -> tuple[str, ...]:
-    """List the folders with sample predictions, the one before training first."""
+    """List the folders with sample predictions, the one from before training first."""
     try:
         folders = [entry.name for entry in (path / "samples").iterdir() if entry.is_dir()]
     except OSError:
         return ()
-    names = [name for name in folders if not name.startswith(".")]  # one of these is being written
+    names = [name for name in folders if not name.startswith(".")]  # these are still being written
     return tuple(sorted(names, key=lambda name: (name != "start", name)))

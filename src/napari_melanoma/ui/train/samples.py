@@ -1,4 +1,4 @@
-"""Sample predictions of a run."""
+"""Widgets for the sample predictions of a run, and for the thumbnails of its comparison."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
 
 
-BEFORE = "start"
+BEFORE = "start"  # folder of the predictions before training
 SIDE_PX = 360  # side of cached photographs: three times their width in a narrow dock
 NONE_YET = "Sample predictions appear with the first epoch."
 LEGEND = "yellow: predicted border, cyan: reference mask"
-COLUMNS = 4
+COLUMNS = 4  # of thumbnails
 CAPTION_PX = 15
 
 
@@ -39,7 +39,7 @@ class SamplePicture(QWidget):
         named(self, name, label)
         self._label_text = label
         self._image: QImage | None = None
-        self._shape = 1.0
+        self._aspect = 1.0  # height / width
         policy = self.sizePolicy()
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
@@ -50,11 +50,12 @@ class SamplePicture(QWidget):
         """The displayed image."""
         return self._image
 
-    def show_image(self, image: QImage | None, shape: float, path: Path | None = None) -> None:
+    def show_image(self, image: QImage | None, aspect: float, path: Path | None = None) -> None:
+        """Show an image, or an empty frame (None). ``aspect``: height / width. ``path``: file for the tooltip."""
         self._image = image
-        self.setToolTip(self._label_text + (_enlarged(path) if image is not None else ""))
-        if shape != self._shape:
-            self._shape = shape
+        self.setToolTip(self._label_text + (_format_tooltip_image(path) if image is not None else ""))
+        if aspect != self._aspect:
+            self._aspect = aspect
             self.updateGeometry()
         self.update()
 
@@ -63,8 +64,8 @@ class SamplePicture(QWidget):
         return True
 
     def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
-        """Return the height that keeps the aspect ratio."""
-        return round(width * min(1.4, self._shape))
+        """Return the height that keeps the aspect ratio, up to a limit."""
+        return round(width * min(1.4, self._aspect))
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Return a third of the width of a dock."""
@@ -73,7 +74,7 @@ class SamplePicture(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Draw the image, or an empty frame."""
         painter = QPainter(self)
-        size = QSize(100, round(100 * self._shape)).scaled(self.size(), Qt.AspectRatioMode.KeepAspectRatio)
+        size = QSize(100, round(100 * self._aspect)).scaled(self.size(), Qt.AspectRatioMode.KeepAspectRatio)
         left, top = (self.width() - size.width()) / 2, (self.height() - size.height()) / 2
         area = QRectF(left, top, size.width(), size.height())
         if self._image is None:
@@ -85,10 +86,10 @@ class SamplePicture(QWidget):
 
 
 class EpochSlider(QSlider):
-    """A slider that passes the wheel to its page, unless it has the focus."""
+    """A slider that ignores the mouse wheel unless it has the focus, so that the page scrolls."""
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Move only with the focus."""
+        """Move the slider if it has the focus."""
         if self.hasFocus():
             super().wheelEvent(event)
         else:
@@ -97,7 +98,10 @@ class EpochSlider(QSlider):
 
 @dataclass(frozen=True)
 class SamplePrediction:
-    """One sample at one epoch: its images, None if missing, and the names of all samples."""
+    """One sample image with its predictions before training and at one epoch.
+
+    ``names``: of all samples of the run. Images are None if they are missing.
+    """
 
     names: tuple[str, ...] = ()
     name: str = ""
@@ -109,7 +113,7 @@ class SamplePrediction:
 
 
 def read_sample(run: Path, epoch: str, index: int) -> SamplePrediction:
-    """Read the images of a sample; empty if there are no samples."""
+    """Read a sample of a run at an epoch; ``index``: of the sample, modulo their number."""
     names = list_sample_names(run, epoch) or list_sample_names(run, BEFORE)
     if not names:
         return SamplePrediction()
@@ -128,18 +132,18 @@ def read_sample(run: Path, epoch: str, index: int) -> SamplePrediction:
 
 
 def list_sample_names(run: Path, epoch: str) -> tuple[str, ...]:
-    """List the images with a prediction at an epoch, in order."""
+    """List the names of the samples with a prediction at an epoch, sorted."""
     return tuple(sorted(path.stem for path in (run / "samples" / epoch).glob("*.png") if not path.stem.startswith(".")))
 
 
 def find_photograph(run: Path, image_id: str) -> Path | None:
-    """Find the photograph of a sample in the run's list of its data, or None."""
+    """Find the photograph of a sample in the table of the run's data; None if it is not listed."""
     table = run / "data.csv"
     return _read_photograph_paths(table, _modification_time(table)).get(image_id)
 
 
 def read_picture(path: Path) -> QImage | None:
-    """Read a small image written by this program, or None."""
+    """Read a small image that the run has written; None if that is not possible."""
     return _read_picture_cached(path, _modification_time(path))
 
 
@@ -153,6 +157,7 @@ def _modification_time(path: Path) -> float:
 
 @lru_cache(maxsize=4)
 def _read_photograph_paths(table: Path, stamp: float) -> dict[str, Path]:
+    """Return the photographs by the names of their samples; ``stamp``: makes the cache outdated, 0 for no file."""
     from napari_melanoma.io.results import read_table
 
     if not stamp:
@@ -161,8 +166,8 @@ def _read_photograph_paths(table: Path, stamp: float) -> dict[str, Path]:
         rows = read_table(table)
     except (OSError, ValueError, MelanomaError):
         return {}
-    shown = [row for row in rows if row.get("image_id") and row.get("image")]
-    return {id_to_file_name(row["image_id"]): table.parent / row["image"] for row in shown}
+    complete = [row for row in rows if row.get("image_id") and row.get("image")]
+    return {id_to_file_name(row["image_id"]): table.parent / row["image"] for row in complete}
 
 
 @lru_cache(maxsize=128)
@@ -173,7 +178,7 @@ def _read_picture_cached(path: Path, stamp: float) -> QImage | None:
 
 @lru_cache(maxsize=64)
 def _read_thumbnail_cached(path: Path, stamp: float) -> QImage | None:
-    """Read a photograph upright and reduce it."""
+    """Read a photograph with its EXIF orientation applied, and reduce it; None if it cannot be read."""
     from napari_melanoma.io.photographs import read_photograph
 
     try:
@@ -186,7 +191,7 @@ def _read_thumbnail_cached(path: Path, stamp: float) -> QImage | None:
 
 
 class SamplesView(QWidget):
-    """Photograph and predictions before and now side by side, with a slider for the epoch and buttons for the image."""
+    """Photograph and predictions before and during training, with a slider for the epoch and buttons for the image."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -208,17 +213,20 @@ class SamplesView(QWidget):
         self._previous = tool_button("sample_previous", "Previous image")
         self._next = tool_button("sample_next", "Next image")
         self._name_label = named(quiet_label(), "sample_name", "Name of the image")
-        for button, by, icon in ((self._previous, -1, "left_arrow"), (self._next, 1, "right_arrow")):
-            button.clicked.connect(partial(self.step, by))
+        for button, step, icon in ((self._previous, -1, "left_arrow"), (self._next, 1, "right_arrow")):
+            button.clicked.connect(partial(self.step, step))
             icons.add(button, icon)
         self._lay_out()
         self.show_samples(None, ())
 
     def show_samples(self, run: Path | None, epochs: tuple[str, ...]) -> None:
-        """Show a run's samples at the newest epoch, unless the user has moved the slider."""
+        """Show the samples of a run, at the newest epoch unless the user has moved the slider.
+
+        ``epochs``: folders with predictions, the one before training first.
+        """
         if (run, epochs) == (self._run, self._epochs) and run is not None:
             return
-        at_newest = run != self._run or self._slider.value() == self._slider.maximum()
+        is_at_newest = run != self._run or self._slider.value() == self._slider.maximum()
         if run != self._run:
             self._index = 0
             self._show(SamplePrediction())
@@ -226,7 +234,7 @@ class SamplesView(QWidget):
         count = len(self._training_epochs)
         self._slider.blockSignals(True)
         self._slider.setRange(1, max(1, count))
-        if at_newest:
+        if is_at_newest:
             self._slider.setValue(count)
         self._slider.blockSignals(False)
         self._slider.setEnabled(count > 1)
@@ -235,13 +243,13 @@ class SamplesView(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the images, also again, because a folder exists before its last image."""
+        """Read the images, again if necessary, because the folder of an epoch exists before all of its images."""
         if self._run is not None and self._epochs:
             self._jobs.submit("sample", self._prepare)
 
-    def step(self, by: int, checked: bool = False) -> None:
-        """Show another image."""
-        self._index += by
+    def step(self, step: int, checked: bool = False) -> None:
+        """Show the next (1) or previous (-1) image."""
+        self._index += step
         self.refresh()
 
     @property
@@ -249,30 +257,31 @@ class SamplesView(QWidget):
         return tuple(name for name in self._epochs if name != BEFORE)
 
     def _prepare(self) -> JobFunction | None:
+        """Return the job that reads the selected sample."""
         if self._run is None or not self._epochs:
             return None
-        after = self._training_epochs
-        epoch = after[self._slider.value() - 1] if after else BEFORE
+        epochs = self._training_epochs
+        epoch = epochs[self._slider.value() - 1] if epochs else BEFORE
         return partial(_read_indexed_sample, self._run, epoch, self._index)
 
-    def _on_read(self, found: tuple[Path, str, SamplePrediction]) -> None:
-        run, epoch, shown = found
+    def _on_read(self, result: tuple[Path, str, SamplePrediction]) -> None:
+        run, epoch, sample = result
         if run == self._run:
-            self._show(shown, epoch)
+            self._show(sample, epoch)
 
-    def _show(self, shown: SamplePrediction, epoch: str = BEFORE) -> None:
-        reference = shown.photograph or shown.now or shown.before
-        shape = reference.height() / reference.width() if reference is not None else 0.75
-        self.pictures["image"].show_image(shown.photograph, shape)
-        self.pictures["before"].show_image(shown.before, shape, shown.before_path)
-        self.pictures["now"].show_image(shown.now, shape, shown.now_path)
+    def _show(self, sample: SamplePrediction, epoch: str = BEFORE) -> None:
+        reference = sample.photograph or sample.now or sample.before
+        aspect = reference.height() / reference.width() if reference is not None else 0.75
+        self.pictures["image"].show_image(sample.photograph, aspect)
+        self.pictures["before"].show_image(sample.before, aspect, sample.before_path)
+        self.pictures["now"].show_image(sample.now, aspect, sample.now_path)
         self._captions["now"].setText(format_epoch(epoch))
-        many = len(shown.names) > 1
+        has_several = len(sample.names) > 1
         for button in (self._previous, self._next):
-            button.setEnabled(many)
-        if shown.names:
-            number = shown.names.index(shown.name) + 1
-            self._name_label.setText(f"{shown.name}  ({number} of {len(shown.names)})")
+            button.setEnabled(has_several)
+        if sample.names:
+            number = sample.names.index(sample.name) + 1
+            self._name_label.setText(f"{sample.name}  ({number} of {len(sample.names)})")
 
     def _lay_out(self) -> None:
         self._empty = quiet_label(NONE_YET)
@@ -298,6 +307,7 @@ class SamplesView(QWidget):
 
 
 def format_epoch(folder: str) -> str:
+    """Format the folder of an epoch, such as ``epoch 4`` for ``epoch-004``; ``now`` for other folders."""
     number = folder.rpartition("-")[2]
     return f"epoch {int(number)}" if number.isdigit() else "now"
 
@@ -308,7 +318,10 @@ def _read_indexed_sample(run: Path, epoch: str, index: int, context: RunContext)
 
 @dataclass(frozen=True)
 class ThumbnailItem:
-    """Content of a button: a caption below an image, a tooltip, and the photograph that it opens."""
+    """Content of a button.
+
+    ``image_path``: photograph that the button opens. ``picture``: file of the thumbnail.
+    """
 
     caption: str
     tip: str
@@ -321,7 +334,7 @@ class ThumbnailButton(QAbstractButton):
 
     def __init__(self, item: ThumbnailItem, icons: ThemedIcons) -> None:
         super().__init__()
-        tip = f"{html.escape(item.tip)}{_enlarged(item.picture)}<br>Click to open it in the viewer"
+        tip = f"{html.escape(item.tip)}{_format_tooltip_image(item.picture)}<br>Click to open it in the viewer"
         named(self, "thumbnail", item.tip, tip)
         self.item = item
         self.image: QImage | None = None
@@ -350,25 +363,25 @@ class ThumbnailButton(QAbstractButton):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         colors = self._icons.palette
-        room = QRectF(0, 0, self.width(), self.height() - CAPTION_PX)
+        frame = QRectF(0, 0, self.width(), self.height() - CAPTION_PX)
         if self.image is None:
-            painter.fillRect(room, QColor(colors.raised))
+            painter.fillRect(frame, QColor(colors.raised))
         else:
-            size = self.image.size().scaled(room.size().toSize(), Qt.AspectRatioMode.KeepAspectRatio)
-            left, top = (room.width() - size.width()) / 2, (room.height() - size.height()) / 2
+            size = self.image.size().scaled(frame.size().toSize(), Qt.AspectRatioMode.KeepAspectRatio)
+            left, top = (frame.width() - size.width()) / 2, (frame.height() - size.height()) / 2
             painter.drawImage(QRectF(left, top, size.width(), size.height()), self.image)
         if self.hasFocus() or self.underMouse():
             painter.setPen(QPen(QColor(colors.text), 2))
-            painter.drawRect(room.adjusted(1, 1, -1, -1))
+            painter.drawRect(frame.adjusted(1, 1, -1, -1))
         painter.setPen(QColor(colors.text))
-        below = QRectF(0, room.bottom(), self.width(), CAPTION_PX)
-        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, self.item.caption)
+        caption_area = QRectF(0, frame.bottom(), self.width(), CAPTION_PX)
+        painter.drawText(caption_area, Qt.AlignmentFlag.AlignCenter, self.item.caption)
 
 
 class ThumbnailGrid(QWidget):
-    """Rows of four thumbnails, read in a thread."""
+    """Rows of four thumbnails, which are read in a thread."""
 
-    opened = Signal(str)
+    opened = Signal(str)  # path of a photograph
 
     def __init__(self, name: str, label: str, icons: ThemedIcons) -> None:
         super().__init__()
@@ -409,10 +422,13 @@ class ThumbnailGrid(QWidget):
 
 def _read_pictures(paths: Sequence[Path | None], run: RunContext) -> dict[Path, QImage]:
     """Read the images; unreadable ones are left out."""
-    found = {path: read_picture(path) for path in run.track(paths, "Reading") if path is not None}
-    return {path: image for path, image in found.items() if image is not None}
+    pictures = {path: read_picture(path) for path in run.track(paths, "Reading") if path is not None}
+    return {path: image for path, image in pictures.items() if image is not None}
 
 
-def _enlarged(picture: Path | None) -> str:
-    """Return a picture for a tooltip, as an address: Qt would take the drive of a Windows path for its scheme."""
+def _format_tooltip_image(picture: Path | None) -> str:
+    """Return the HTML of an image for a tooltip.
+
+    Its source is a URI, since Qt would read the drive of a Windows path as the scheme of a URI.
+    """
     return "" if picture is None else f"<br><img src='{html.escape(picture.absolute().as_uri())}' width='420'>"

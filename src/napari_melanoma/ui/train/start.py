@@ -1,4 +1,4 @@
-"""Select the starting weights of a training, and launch a run."""
+"""Select the weights from which a training starts, and launch a run."""
 
 from __future__ import annotations
 
@@ -35,10 +35,13 @@ INSTALL_HINT = "ImageNet weights need a package that is not installed: pip insta
 
 
 class StartPicker(QWidget):
-    """A combo box of starts, and a button that shows the card of a model."""
+    """Combo boxes for the starting model or weights and for the part of them that is used.
+
+    A button shows the card of a model.
+    """
 
     changed = Signal()
-    failed = Signal(object)
+    failed = Signal(object)  # the exception
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -64,7 +67,7 @@ class StartPicker(QWidget):
 
     @property
     def start(self) -> str:
-        """A model's name or folder, a weights file, ``imagenet`` or ``none``."""
+        """The selected start: name or folder of a model, a weights file, ``imagenet`` or ``none``."""
         return str(self.combo.currentData() or NOTHING)
 
     @start.setter
@@ -76,7 +79,7 @@ class StartPicker(QWidget):
 
     @property
     def take(self) -> str:
-        """``all`` of a model, or only its ``encoder``; ``all`` for other starts."""
+        """Which weights of a model are used: ``all``, or only those of its ``encoder``; ``all`` for other starts."""
         return str(self.take_combo.currentData()) if self._is_continuable else ALL
 
     @take.setter
@@ -85,7 +88,7 @@ class StartPicker(QWidget):
 
     @property
     def task(self) -> str:
-        """Task of the recipe; only the encoder of a model of another task can be used."""
+        """Task of the recipe; of a model for another task, only the encoder can be used."""
         return self._task
 
     @task.setter
@@ -95,7 +98,7 @@ class StartPicker(QWidget):
 
     @property
     def encoder(self) -> str | None:
-        """Published encoder of the recipe's network; None if it has none, or before a recipe is shown."""
+        """Name of the published encoder in the recipe's network; None if it contains none, or if no recipe is shown."""
         return self._encoder
 
     @encoder.setter
@@ -112,7 +115,7 @@ class StartPicker(QWidget):
 
     @property
     def _is_continuable(self) -> bool:
-        """Whether the whole model can be used."""
+        """Whether the training can continue with the whole selected model."""
         bundle = self.bundle
         return bundle is not None and bundle.config.task == self._task
 
@@ -134,7 +137,7 @@ class StartPicker(QWidget):
     def of_slides(self, of_slides: bool) -> None:
         if of_slides != self._of_slides:
             self._of_slides = of_slides
-            self.combo.setCurrentIndex(-1)  # the selected model is of the other type
+            self.combo.setCurrentIndex(-1)  # the selected model will not be listed
             self.refresh()
 
     def refresh(self) -> None:
@@ -142,7 +145,9 @@ class StartPicker(QWidget):
         selected = str(self.combo.currentData() or "")
         self.combo.blockSignals(True)
         self.combo.clear()
-        for bundle in (one for one in list_bundles() if one.config.is_slide_model == self._of_slides):
+        for bundle in list_bundles():
+            if bundle.config.is_slide_model != self._of_slides:
+                continue
             self.combo.addItem(bundle.name, bundle.name)
             self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         self.combo.insertSeparator(self.combo.count())
@@ -156,7 +161,7 @@ class StartPicker(QWidget):
         self._update_hint()
 
     def _update_imagenet_item(self) -> None:
-        """Disable ImageNet weights if their package is not installed, with a tooltip how to install it."""
+        """Disable ImageNet weights if their package is not installed; the tooltip explains how to install it."""
         index, items, available = self.combo.findData(IMAGENET), self.combo.model(), self.is_imagenet_available
         assert isinstance(items, QStandardItemModel)
         items.item(index).setEnabled(available)
@@ -164,7 +169,7 @@ class StartPicker(QWidget):
 
     def _on_activated(self, index: int) -> None:
         if self.combo.itemData(index) == CHOOSE_FILE:
-            self.combo.setCurrentIndex(self.combo.findData(self._selected_start))  # until a file is selected
+            self.combo.setCurrentIndex(self.combo.findData(self._selected_start))  # while the dialog is open
             filters = [f"Weights ({' '.join(f'*{suffix}' for suffix in SUFFIXES)})", "All files (*)"]
             choose_file(self, "start_dialog", "Weights file", filters, self._on_file_chosen)
             return
@@ -195,7 +200,7 @@ class StartPicker(QWidget):
 
     @property
     def _imagenet_hint(self) -> str:
-        """Where the ImageNet weights of the encoder come from."""
+        """Text about the origin of the ImageNet weights of the encoder."""
         if not self.is_imagenet_available:
             return INSTALL_HINT
         if self._encoder and self._encoder.removeprefix("tu-") not in PACKAGED:
@@ -212,7 +217,7 @@ class StartPicker(QWidget):
 
 
 def _format_start(start: str) -> str:
-    """Return the label of an additional item: a model folder or a file."""
+    """Return the label of a start that is not in the list of models: a folder or a file."""
     file = find_weights_file(start)
     if file is not None:
         return file.name if file.is_file() else f"{file.name} (not found)"
@@ -228,12 +233,12 @@ def _find_bundle_or_none(name: str) -> BundleInfo | None:
 
 
 class RunLauncher(QObject):
-    """Launches one run at a time."""
+    """Launch runs, one at a time."""
 
     changed = Signal()
-    started = Signal(object)
-    failed = Signal(object)
-    progressed = Signal(object)
+    started = Signal(object)  # Path of the run
+    failed = Signal(object)  # the exception
+    progressed = Signal(object)  # Progress
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -275,7 +280,7 @@ def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
 
 
 def _resume_run(path: Path, run: RunContext) -> Path:
-    """Launch a run again with its recipe."""
+    """Launch a stopped run again with its own recipe."""
     from napari_melanoma.core.context import Progress
     from napari_melanoma.core.errors import RunError
     from napari_melanoma.runs import launching
