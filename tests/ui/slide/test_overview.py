@@ -50,7 +50,7 @@ def test_it_turns_with_the_picture_and_clicks_are_right(reader):
     # The frame is the view, also when rotated.
     center_view(reader.viewer, reader.dock.slide, (100, 200), 300)
     reader.qtbot.wait(60)
-    frame, scale = reader.overview._frame(*reader.overview._view), reader.overview._scale()
+    frame, scale = reader.overview._frame_rect(*reader.overview._view), reader.overview._scale()
     height, width = get_extent(reader.viewer)
     assert (frame.height(), frame.width()) == pytest.approx((height * scale, width * scale))
 

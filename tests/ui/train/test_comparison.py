@@ -103,7 +103,7 @@ def test_a_model_without_comparison(gate, run):
     assert text(gate, "gate_advice") == "No recommendation: the models were not compared."
     assert "was canceled or failed" in text(gate, "gate_reason")
     assert text(gate, "gate_reason").endswith(f"napari-melanoma compare {run.path}")
-    assert not gate._figures.isVisible()
+    assert not gate._metric_table.isVisible()
     assert gate.activate_button.isEnabled()
 
 

@@ -94,8 +94,8 @@ class Launched:
 def user(home, monkeypatch):
     """Data folders of this test alone, and no waiting for controls to rest."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    monkeypatch.setattr(recipe_estimate, "REST_MS", 10)
-    monkeypatch.setattr(recipe_estimate, "ESTIMATE_REST_MS", 10)
+    monkeypatch.setattr(recipe_estimate, "CHECK_DELAY_MS", 10)
+    monkeypatch.setattr(recipe_estimate, "ESTIMATE_DELAY_MS", 10)
     return home
 
 
@@ -162,7 +162,7 @@ def opens_dock(user, nothing_left, qtbot):
         window.show()
         opened.append((window, dock, client))
         trainer = Trainer(viewer, dock, qtbot)
-        trainer.until(lambda: dock.run_controller._attached)
+        trainer.until(lambda: dock.run_controller._is_listed)
         trainer.waits()
         return trainer
 
