@@ -108,13 +108,13 @@ class CasePredictions:
         """Convert to JSON values."""
         lesions = [
             {
-                "lesion_id": one.lesion_id,
-                "image_ids": list(one.image_ids),
-                "prediction": one.prediction.to_json(),
-                "outlier": one.outlier and asdict(one.outlier),
-                "input_digest": one.input_digest,
+                "lesion_id": lesion.lesion_id,
+                "image_ids": list(lesion.image_ids),
+                "prediction": lesion.prediction.to_json(),
+                "outlier": lesion.outlier and asdict(lesion.outlier),
+                "input_digest": lesion.input_digest,
             }
-            for one in self.lesions
+            for lesion in self.lesions
         ]
         notes = [list(note) for note in self.notes]
         return {
@@ -129,13 +129,13 @@ class CasePredictions:
         """Create from the values of ``to_json``."""
         lesions = tuple(
             CaseLesionPrediction(
-                one["lesion_id"],
-                tuple(one["image_ids"]),
-                ClassPrediction.from_json(one["prediction"]),
-                one["outlier"] and PatientOutlier(**one["outlier"]),
-                one["input_digest"],
+                lesion["lesion_id"],
+                tuple(lesion["image_ids"]),
+                ClassPrediction.from_json(lesion["prediction"]),
+                lesion["outlier"] and PatientOutlier(**lesion["outlier"]),
+                lesion["input_digest"],
             )
-            for one in values["lesions"]
+            for lesion in values["lesions"]
         )
         notes = tuple((str(subject), str(reason)) for subject, reason in values["notes"])
         return cls(lesions, notes, values["created"])
@@ -423,8 +423,8 @@ def _find_outliers(predictions: Sequence[_CaseImagePrediction]) -> dict[str, Pat
     A lesion is compared in that of its modalities in which the patient has the most lesions.
     """
     by_model: dict[ClassifierStamp, list[_CaseImagePrediction]] = {}
-    for one in predictions:
-        by_model.setdefault(one.prediction.model, []).append(one)
+    for image_prediction in predictions:
+        by_model.setdefault(image_prediction.prediction.model, []).append(image_prediction)
     return {lesion: outlier for group in by_model.values() for lesion, outlier in _find_outliers_of_model(group)}
 
 
@@ -432,18 +432,27 @@ def _find_outliers_of_model(predictions: Sequence[_CaseImagePrediction]) -> Iter
     from napari_melanoma.lesion.feature_table import COMPARED
 
     rows: list[dict[str, Any]] = [
-        {"patient_id": "this", "lesion_id": one.lesion.id, "modality": one.image.modality, **one.measured}
-        for one in predictions
+        {
+            "patient_id": "this",
+            "lesion_id": image_prediction.lesion.id,
+            "modality": image_prediction.image.modality,
+            **image_prediction.measured,
+        }
+        for image_prediction in predictions
     ]
-    measured_rows = measure_patient_relative(rows, COMPARED, np.stack([one.embedding for one in predictions]))
+    measured_rows = measure_patient_relative(
+        rows, COMPARED, np.stack([image_prediction.embedding for image_prediction in predictions])
+    )
     outliers: dict[str, PatientOutlier] = {}
-    for one, columns in zip(predictions, measured_rows, strict=True):
+    for image_prediction, columns in zip(predictions, measured_rows, strict=True):
         distance, z, rank = (columns[name] for name in EMBEDDING_COLUMNS)
-        previous = outliers.get(one.lesion.id)
+        previous = outliers.get(image_prediction.lesion.id)
         if np.isnan([distance, z, rank]).any() or (previous and previous.lesions >= columns[COUNT_COLUMN]):
             continue
         measured_rank = None if np.isnan(columns[RANK_COLUMN]) else int(columns[RANK_COLUMN])
-        outliers[one.lesion.id] = PatientOutlier(int(columns[COUNT_COLUMN]), int(rank), distance, z, measured_rank)
+        outliers[image_prediction.lesion.id] = PatientOutlier(
+            int(columns[COUNT_COLUMN]), int(rank), distance, z, measured_rank
+        )
     return outliers.items()
 
 

@@ -197,7 +197,7 @@ class RegionWand(PixelTool):
     """
 
     area_found = Signal(object)  # tuple[Polygon, ...], in pixels of the finest level
-    tolerance_changed = Signal(float)
+    tolerance_changed = Signal(float)  # the new tolerance
     failed = Signal(object)  # the exception
     message = Signal(str)
 

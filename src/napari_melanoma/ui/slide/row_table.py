@@ -34,10 +34,10 @@ class RowTable(QTableView):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Activate the selected rows again if the click does not change the selection."""
-        before = self.selectionModel().selectedRows()
+        previous = self.selectionModel().selectedRows()
         super().mousePressEvent(event)
         is_left = event.button() == Qt.MouseButton.LeftButton
-        if is_left and before == self.selectionModel().selectedRows() and self.indexAt(event.pos()).isValid():
+        if is_left and previous == self.selectionModel().selectedRows() and self.indexAt(event.pos()).isValid():
             self._activate_selected()
 
     def _on_selection(self, *_: object) -> None:

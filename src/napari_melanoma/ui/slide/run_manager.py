@@ -72,6 +72,9 @@ class SlideAnalysisRequest:
     reset_lesions: bool = False
 
 
+LaunchResult = tuple[SlideAnalysisRequest, str, Path]  # request, difference in options, folder of the results
+
+
 class SlideRunManager(QObject):
     """Find the results of slides, and start and control the processes that compute them."""
 
@@ -253,9 +256,6 @@ def _find_running_slides(root: Path, run: RunContext) -> list[tuple[Path, Path]]
     folders = [path.parent for pattern in RUN_FOLDER_PATTERNS for path in root.glob(f"{pattern}/process.json")]
     reports = [read_slide_run_status(folder) for folder in folders if is_run_alive(folder)]
     return [(report.slide, report.folder) for report in reports if report.slide is not None and report.state.active]
-
-
-LaunchResult = tuple[SlideAnalysisRequest, str, Path]  # request, difference in options, folder of the results
 
 
 def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchResult:
