@@ -10,8 +10,8 @@ from hypothesis import settings as tries
 from hypothesis import strategies as some
 
 from napari_melanoma.case.image_assignment import (
+    CollectedImage,
     FilingResult,
-    FoundImage,
     ImageMetadata,
     file_images,
     merge_metadata,
@@ -91,9 +91,9 @@ def test_an_invalid_date_is_ignored() -> None:
     assert ImageMetadata.from_source("dicom", {"taken_on": "2026-02-30"}).cells == {}
 
 
-def of(name: str, patient: str) -> FoundImage:
+def of(name: str, patient: str) -> CollectedImage:
     image = CaseImage(id="", path=Path(f"/{name}.jpg"), content=name)
-    return FoundImage(image, ImageMetadata.from_source("name", {}, patient=patient))
+    return CollectedImage(image, ImageMetadata.from_source("name", {}, patient=patient))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_images_of_another_patient_are_noted(ours: str, theirs: str, is_noted: b
 
 def test_a_changed_file_is_not_added_again() -> None:
     filed = file_images(Case(), [of("a", "")])
-    changed = FoundImage(CaseImage(id="", path=Path("/a.jpg"), content="other"))
+    changed = CollectedImage(CaseImage(id="", path=Path("/a.jpg"), content="other"))
     again = file_images(filed.case, [changed])
     assert again.case == filed.case
     assert again.notes == (("a.jpg", "was left out: it is in the case already, but the file has changed."),)
@@ -128,7 +128,7 @@ FILES = some.lists(some.lists(WORDS, min_size=1, max_size=4).map("_".join), max_
 @given(FILES)
 def test_images_are_added_only_once(stems: list[str]) -> None:
     found = [
-        FoundImage(
+        CollectedImage(
             CaseImage(id="", path=Path(f"/{stem}.jpg"), content=stem), parse_name_metadata(PurePath(f"{stem}.jpg"))
         )
         for stem in stems

@@ -131,7 +131,7 @@ def _is_addition(metadata: ImageMetadata, name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class FoundImage:
+class CollectedImage:
     """An image that has no id yet, and its metadata."""
 
     image: CaseImage
@@ -146,7 +146,7 @@ class FilingResult:
     notes: tuple[Note, ...] = ()
 
 
-def file_images(case: Case, found: Iterable[FoundImage]) -> FilingResult:
+def file_images(case: Case, found: Iterable[CollectedImage]) -> FilingResult:
     """Add images to a case; all their values are added as guesses, and known values are not replaced.
 
     An image is assigned to the lesion with its label, or if it has no label, to the lesion at its body site; a missing
@@ -176,7 +176,7 @@ class _CaseFiling:
         self.other_patient_count = 0
         self.pending: dict[str, list[CaseImage]] = {"": []}  # by the id of the lesion; "" for unassigned images
 
-    def add(self, found: FoundImage) -> None:
+    def add(self, found: CollectedImage) -> None:
         """Find or add the lesion of an image, and fill in metadata of lesion and patient."""
         image, metadata = found.image, found.metadata
         duplicate = self.known_content.get(image.content) if image.content else None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from napari_melanoma.case.image_assignment import (
     CaseTable,
-    FoundImage,
+    CollectedImage,
     ImageMetadata,
     Note,
     describe_day_conflict,
@@ -47,7 +47,7 @@ class CollectedPatient:
 
     name: str
     case: Case
-    images: tuple[FoundImage, ...] = ()
+    images: tuple[CollectedImage, ...] = ()
     notes: tuple[Note, ...] = ()
 
 
@@ -80,7 +80,7 @@ def collect_patients(
         raise InputError(
             f"{_format_paths(selected)} contains no image. Select a folder of images, or a table that lists images."
         )
-    by_patient: dict[str, list[FoundImage]] = {}
+    by_patient: dict[str, list[CollectedImage]] = {}
     for path in run.track(images, "reading images"):
         image = _inspect_image(path, selected, tables, notes)
         if image:
@@ -116,7 +116,7 @@ def _is_case_file(path: Path) -> bool:
 
 def _inspect_image(
     path: Path, selected: list[Path], tables: Iterable[CaseTable], notes: list[Note]
-) -> FoundImage | None:
+) -> CollectedImage | None:
     """Return an image with its metadata; None, with a note, for other files, such as the label image of a slide."""
     try:
         headers = read_header_metadata(path)
@@ -132,7 +132,7 @@ def _inspect_image(
     if conflict := describe_day_conflict(stated):
         notes.append((path.name, conflict))
     kind = ImageMetadata.from_source("content", {"modality": "wsi" if slide else ""})
-    return FoundImage(image, merge_metadata((*stated, kind, parse_name_metadata(_make_relative(path, selected)))))
+    return CollectedImage(image, merge_metadata((*stated, kind, parse_name_metadata(_make_relative(path, selected)))))
 
 
 def _make_relative(path: Path, selected: list[Path]) -> Path:
@@ -142,8 +142,8 @@ def _make_relative(path: Path, selected: list[Path]) -> Path:
 
 
 def _assign_unnamed_images(
-    by_patient: Mapping[str, list[FoundImage]], notes: list[Note]
-) -> dict[str, list[FoundImage]]:
+    by_patient: Mapping[str, list[CollectedImage]], notes: list[Note]
+) -> dict[str, list[CollectedImage]]:
     """Assign images without a patient to the only named patient, if there is exactly one."""
     named = [patient_id for patient_id in by_patient if patient_id]
     if len(named) != 1 or "" not in by_patient:
@@ -157,7 +157,7 @@ def _assign_unnamed_images(
     return {named[0]: [image for images in by_patient.values() for image in images]}
 
 
-def _create_patient(patient_id: str, images: list[FoundImage]) -> CollectedPatient:
+def _create_patient(patient_id: str, images: list[CollectedImage]) -> CollectedPatient:
     """Create a patient from images; ``patient_id``: pseudonym, empty if the images name no patient."""
     filed = file_images(Case(), images)
     case = filed.case
