@@ -85,7 +85,7 @@ class ImageMetadata:
 def merge_metadata(sources: Iterable[ImageMetadata]) -> ImageMetadata:
     """Merge the metadata of several sources for one image; the first source of a value takes precedence.
 
-    Site and sub-site are taken from the same source; the side may come from another one.
+    A sub-site is not added to a site from another source, but a side is.
     """
     merged = ImageMetadata()
     for source in sources:
@@ -99,7 +99,10 @@ def merge_metadata(sources: Iterable[ImageMetadata]) -> ImageMetadata:
 
 
 def describe_day_conflict(sources: Iterable[ImageMetadata]) -> str:
-    """Describe that sources contain different days for an image, of which the first is used; empty if they agree."""
+    """Describe a conflict between the days that sources state for an image; empty if they agree.
+
+    The day of the first source is used.
+    """
     days: dict[str, Origin] = {}
     for source in sources:
         if "taken_on" in source.cells:

@@ -117,7 +117,7 @@ def _is_case_file(path: Path) -> bool:
 def _inspect_image(
     path: Path, selected: list[Path], tables: Iterable[CaseTable], notes: list[Note]
 ) -> CollectedImage | None:
-    """Return an image with its metadata; None, with a note, for other files, such as the label image of a slide."""
+    """Return an image with its metadata; for other files, such as the label of a slide, add a note and return None."""
     try:
         headers = read_header_metadata(path)
         slide = is_certainly_slide(path)

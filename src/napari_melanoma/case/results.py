@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 PREDICTIONS_FILE = "predictions.json"
 VERSION = 1  # of the format of predictions
 SegmentFunction = Callable[[CaseImage, Photograph], "NDArray[np.bool_]"]
-SelectModel = Callable[[str], ClassifierModel]  # returns the model for a modality, such as dermoscopic
+SelectModel = Callable[[str], ClassifierModel]  # from a modality, such as dermoscopic, to its model
 MIN_PROBABILITY = 1e-6  # replaces probabilities of 0 and 1, whose odds are not finite
 
 

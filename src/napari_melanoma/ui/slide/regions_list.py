@@ -92,7 +92,7 @@ class RegionRow:
 
 
 class RegionTableModel(QAbstractTableModel):
-    """Table model of regions that sorts and filters its own rows, which stays fast with thousands of regions.
+    """Table model of regions. It sorts and filters the rows itself, which is fast enough for thousands of regions.
 
     ``renamed``: id and new name of a region.
     """

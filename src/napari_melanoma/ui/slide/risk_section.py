@@ -233,7 +233,7 @@ class RiskController(QObject):
         view.gallery.features_requested.connect(partial(self._request, "biomarkers"))
         view.gallery.tile_clicked.connect(self._show_tile)
 
-    def _request(self, kind: str, **arguments: Any) -> None:  # noqa: ANN401 - as JSON holds it
+    def _request(self, kind: str, **arguments: Any) -> None:  # noqa: ANN401 - JSON values
         """Submit a request for the displayed slide."""
         section = self._section
         if section.created_view is not None and section.slide is not None and section.folder is not None:
@@ -283,7 +283,7 @@ class RiskController(QObject):
         section.update_view()
 
     def _show_patch(self, index: str) -> None:
-        """Zoom to a patch that was used for the prediction; ``index``: its number in the prediction, as in the link."""
+        """Zoom to a patch that was used for the prediction; ``index``: from the link."""
         slide, stored = self._section.slide, self._section.store.result
         patches = [] if stored is None or not stored.prediction else stored.prediction["patches"]
         if slide is not None and int(index) < len(patches) and patches[int(index)].get("box"):

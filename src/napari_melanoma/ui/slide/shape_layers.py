@@ -33,7 +33,7 @@ def bind_keys(layer: Layer, keys: Keys) -> None:
 
 
 def get_data_action(event: Any) -> str:  # noqa: ANN401 - napari's event
-    """Return how an event says that the data of a layer changed: ``adding``, ``added``, ``changed``, ``removed`` ..."""
+    """Return the kind of change of a layer's data: ``adding``, ``added``, ``changed``, ``removed`` ..."""
     return str(getattr(event.action, "value", event.action))
 
 

@@ -45,7 +45,7 @@ SIDE_AREAS = Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWi
 OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # layers that the second view shows too
 NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
 
-# Identity and pixel size of the first slide, identity and pixel size of the second: what an alignment depends on.
+# What an alignment depends on: identity and pixel size of the first slide, identity and pixel size of the second.
 Pair = tuple[str, "PixelSize | None", str, "PixelSize | None"]
 
 
@@ -117,7 +117,7 @@ class SideBySideView(QWidget):
 
 
 class SideBySideController(QObject):
-    """Create the second view, and synchronize the cameras.
+    """Create the second view, synchronize the cameras, and register the slides.
 
     The layers of the second slide are transformed into the coordinates of the first view, so that both cameras have the
     same center and zoom. Coordinates of a slide are (y, x) in µm, or in pixels without a scale, from the center of its
@@ -138,9 +138,9 @@ class SideBySideController(QObject):
         self._model: Any = None  # napari's model of the second view, with its canvas and dock widget
         self._canvas: Any = None
         self._dock_widget: Any = None
-        self._other_identity = ""
+        self._other_identity = ""  # of the slide in the second view
         self._dock_width = 0  # before the second view was opened; 0 if the dock was floating
-        self._moving = False  # True while this class sets the cameras
+        self._is_syncing = False  # True while this class sets the cameras
         self._matrix: NDArray[np.float64] | None = None  # from coordinates of the second slide to those of the first
         self._alignment = ""  # description of the alignment, or of the current step; empty if there is none
         self._pair: Pair | None = None  # slides for which the matrix is valid
@@ -259,9 +259,10 @@ class SideBySideController(QObject):
         QTimer.singleShot(WIDEN_MS, partial(self._equalize_widths, NARROW_PX))
 
     def _equalize_widths(self, limit: int | None = None) -> None:
+        """Give both views the same width, and emit ``narrow`` if that is too small. ``limit``: as in ``_share_width``."""
         window = self._context.window
         frames = [one for one in window.findChildren(QDockWidget) if self._canvas and one.isAncestorOf(self._canvas)]
-        width = _equalize_widths(window, frames[0], limit) if isinstance(window, QMainWindow) and frames else None
+        width = _share_width(window, frames[0], limit) if isinstance(window, QMainWindow) and frames else None
         if width is not None and width < NARROW_PX:
             self.narrow.emit(width)
 
@@ -300,7 +301,7 @@ class SideBySideController(QObject):
         if slide is None or self._model is None:
             return
         self._end_landmarks()
-        self._moving = True
+        self._is_syncing = True
         self._model.layers.clear()
         for layer in slide.layers:
             _add_copy(self._model, layer)
@@ -308,7 +309,7 @@ class SideBySideController(QObject):
         self._copy_overlays()
         self.set_scale_bar(self._context.settings.get("slide/scale_bar", True))
         self._model.reset_view()
-        self._moving = False
+        self._is_syncing = False
         self._on_first_camera()
         self.restore_alignment()
 
@@ -356,7 +357,7 @@ class SideBySideController(QObject):
 
     def _is_linked(self) -> bool:
         linked = self._view is not None and self._view.link_check.isChecked()
-        return self._model is not None and linked and not self._moving and self._have_same_unit()
+        return self._model is not None and linked and not self._is_syncing and self._have_same_unit()
 
     def _on_first_camera(self, event: object = None) -> None:
         """Move the second view with the first."""
@@ -369,15 +370,15 @@ class SideBySideController(QObject):
             self._copy_camera(get_camera(self._model), get_camera(self._viewer))
 
     def _copy_camera(self, source: Any, target: Any) -> None:  # noqa: ANN401 - its module differs between versions
-        self._moving = True
+        self._is_syncing = True
         try:
             target.zoom = source.zoom
             target.center = (*target.center[:-2], *source.center[-2:])
         finally:
-            self._moving = False
+            self._is_syncing = False
 
     def _reset_alignment(self) -> None:
-        """Remove the alignment: show the second slide with the rotation that it has as a slide of its own."""
+        """Remove the alignment, and show the second slide with its own rotation."""
         import numpy as np
 
         self._end_landmarks()
@@ -589,7 +590,7 @@ def _find_frame(dock: QWidget) -> QDockWidget | None:
     return ancestor
 
 
-def _equalize_widths(window: QMainWindow, frame: QDockWidget, limit: int | None) -> int | None:
+def _share_width(window: QMainWindow, frame: QDockWidget, limit: int | None) -> int | None:
     """Give a dock and the canvas next to it the same width, and return that width.
 
     Do nothing and return None if they are not side by side, or if both are at least ``limit`` pixels wide.

@@ -230,7 +230,7 @@ class ComparisonView(QWidget):
             self._choose("take over", self.activate_requested)
 
     def _confirm_activation(self, report: RunReport) -> bool:
-        """Ask for confirmation if there is an objection, such as the recommendation to keep the old model."""
+        """Return whether the model may be activated; ask if there is an objection, such as the recommendation."""
         from napari_melanoma.runs.acceptance import explain_objection
 
         objection = explain_objection(report.comparison, discarded=report.discarded)

@@ -69,7 +69,7 @@ class RecipeForm(QWidget):
         return [*(fault for part in self._forms for fault in part.faults), *self.classification_form.faults]
 
     def values(self) -> dict[str, Any]:
-        """Return all values of the recipe, with those that were edited; only the displayed values without a recipe."""
+        """Return all values of the recipe, including the edited ones; without a recipe, only the displayed values."""
         values = {} if self._recipe is None else self._recipe.model_dump()
         for part in self._forms:
             values = overlay_values(values, part.values())
@@ -160,12 +160,12 @@ class RecipePicker(QWidget):
 
     @property
     def shipped_recipe(self) -> ShippedRecipe | None:
-        """The selected recipe, if it is one of this package; else None."""
+        """The selected recipe if it is part of this package, else None."""
         return self._shipped.get(str(self.combo.currentData()))
 
     @property
     def loaded_recipe(self) -> TrainRecipe | None:
-        """The selected recipe, if it was loaded from a file; else None."""
+        """The selected recipe if it was loaded from a file, else None."""
         return self._loaded.get(str(self.combo.currentData()))
 
     def select(self, name: str) -> None:

@@ -60,7 +60,7 @@ class RecipeImageCounts:
 def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts:
     """Check a recipe and its data, and count the images.
 
-    Of the images, only thumbnails of the test set are read, to compare them with the training data of the start.
+    Of the images, only thumbnails of the test set are read, to compare them with the training data of the starting model.
     """
     from napari_melanoma.evaluation.training_overlap import start_overlap_warning
     from napari_melanoma.training.data_checks import check_counts
@@ -335,7 +335,7 @@ class RunForecast(QObject):
 
     @property
     def _is_estimated(self) -> bool:
-        """Whether the last estimate is that of the current recipe."""
+        """Whether the last estimate belongs to the current recipe."""
         return self._estimate is not None and self._estimate[0] == self._estimate_key
 
     def _show_estimate(self) -> None:

@@ -91,7 +91,7 @@ def describe_details(report: RunReport, activity: RunActivity | None = None) -> 
 
 def is_training(report: RunReport) -> bool:
     """Return whether an active run is in its training epochs, not preparing or finishing."""
-    # During training, the message is empty or like "Epoch 4 of 20."; else it is that of the last progress event.
+    # During training, the message is empty or like "Epoch 4 of 20."; otherwise, it comes from the last progress event.
     return not report.message or report.message.startswith("Epoch ")
 
 
@@ -198,7 +198,7 @@ def _lower_first(sentence: str) -> str:
 
 
 def describe_state_briefly(report: RunReport) -> str:
-    """Describe the state of a run in one to four words, such as ``epoch 4 of 20``."""
+    """Describe the state of a run for a list, without results, such as ``epoch 4 of 20``."""
     return describe_state(report) if str(report.state) in ("running", "paused") else _name_state(report)
 
 
