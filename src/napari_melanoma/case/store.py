@@ -108,7 +108,7 @@ class CaseStore:
 
     @property
     def missing(self) -> dict[str, str]:
-        """Messages about images whose files were not found when the case was opened, by id."""
+        """Messages about images whose files were not found in the last search, by id."""
         return self._located.missing
 
     @property

@@ -259,7 +259,7 @@ class SideBySideController(QObject):
         QTimer.singleShot(WIDEN_MS, partial(self._equalize_widths, NARROW_PX))
 
     def _equalize_widths(self, limit: int | None = None) -> None:
-        """Give both views the same width, and emit ``narrow`` if that is too small. ``limit``: as in ``_share_width``."""
+        """Give both views the same width; emit ``narrow`` if it is too small. ``limit``: as in ``_share_width``."""
         window = self._context.window
         frames = [one for one in window.findChildren(QDockWidget) if self._canvas and one.isAncestorOf(self._canvas)]
         width = _share_width(window, frames[0], limit) if isinstance(window, QMainWindow) and frames else None

@@ -230,7 +230,7 @@ class ComparisonView(QWidget):
             self._choose("take over", self.activate_requested)
 
     def _confirm_activation(self, report: RunReport) -> bool:
-        """Return whether the model may be activated; ask if there is an objection, such as the recommendation."""
+        """Return whether the model may be activated; ask the user if there is an objection."""
         from napari_melanoma.runs.acceptance import explain_objection
 
         objection = explain_objection(report.comparison, discarded=report.discarded)

@@ -60,7 +60,8 @@ class RecipeImageCounts:
 def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts:
     """Check a recipe and its data, and count the images.
 
-    Of the images, only thumbnails of the test set are read, to compare them with the training data of the starting model.
+    No images are read, except thumbnails of the test set, which are compared with the training data of the starting
+    model.
     """
     from napari_melanoma.evaluation.training_overlap import start_overlap_warning
     from napari_melanoma.training.data_checks import check_counts
