@@ -358,7 +358,8 @@ _NOT_LESION_NUMBER = re.compile(
     re.IGNORECASE,
 )
 _LESION = re.compile(r"(?<![A-Za-z\d])L(\d{1,2})(?!\d)")
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
+# Between words that are not separated: before a capital letter, and between letters and digits
+_WORD_BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 LESION_WORDS = frozenset(
     (
@@ -421,10 +422,10 @@ def _parse_name(name: str) -> ImageMetadata:
     patient, lesion, rest = _parse_patient(name)
     cells["taken_on"], rest = _parse_day(rest)
     rest = _NOT_LESION_NUMBER.sub(" ", rest)
-    if numbered := _LESION.search(rest):
-        lesion = lesion or numbered.group(1)
-        rest = rest.replace(numbered.group(), " ", 1)
-    name_words = _FileNameWords(_WORD.findall(_CAMEL.sub(" ", rest)))
+    if match := _LESION.search(rest):
+        lesion = lesion or match.group(1)
+        rest = rest.replace(match.group(), " ", 1)
+    name_words = _FileNameWords(_WORD.findall(_WORD_BOUNDARY.sub(" ", rest)))
     lesion = lesion or _parse_lesion_number(name_words)
     modality_index, cells["modality"] = _parse_modality(name_words)
     site = _parse_site(name_words)

@@ -253,7 +253,7 @@ Images = tuple[CaseImage, ...]
 
 
 def set_patient(case: Case, **values: object) -> Case:
-    """Set fields of the patient, which are no guesses any more."""
+    """Set fields of the patient; they are no longer guesses."""
     return _replace_fields(case, patient=_change_part(case.patient, values))
 
 
@@ -272,7 +272,7 @@ def remove_lesion(case: Case, lesion_id: str) -> Case:
 
 
 def set_lesion(case: Case, lesion_id: str, **values: object) -> Case:
-    """Set fields of a lesion, which are no guesses any more."""
+    """Set fields of a lesion; they are no longer guesses."""
     return _replace_lesion(case, _change_part(case.find_lesion(lesion_id), values))
 
 
@@ -302,7 +302,7 @@ def move_image(case: Case, image_id: str, lesion_id: str, position: int | None =
 
 
 def set_image(case: Case, image_id: str, **values: object) -> Case:
-    """Set fields of an image, which are no guesses any more."""
+    """Set fields of an image; they are no longer guesses."""
     return _replace_image(case, _change_part(case.find_image(image_id), values))
 
 
@@ -345,7 +345,7 @@ def _last_number(stored: int, ids: Iterable[str]) -> int:
 
 
 def _change_part(part: Part, values: dict[str, object], confirmed: Iterable[str] = ()) -> Part:
-    """Return a part with other values, which are validated; set or confirmed fields are no guesses any more."""
+    """Return a part with other values, which are validated; set or confirmed fields are no longer guesses."""
     kind = type(part)
     new_values = {
         name: _get_unknown_value(kind, name) if _is_unknown(kind, name, value) else value

@@ -247,7 +247,7 @@ class SlideMemory(QObject):
             self._view = notes.view
 
     def save(self) -> None:
-        """Save what has changed, in the background."""
+        """Save view and display in the background, if they have changed."""
         if self._update_notes() and self._context.location is not None:
             self._context.run_manager.save_notes(self._context.location)
 

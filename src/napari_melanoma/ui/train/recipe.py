@@ -221,9 +221,8 @@ class RecipePicker(QWidget):
 
     def _update_summary(self) -> None:
         shipped, loaded = self.shipped_recipe, self.loaded_recipe
-        self.combo.setToolTip(
-            f"Training settings: {self.combo.currentText()}"
-        )  # the combo box elides the text in a narrow dock
+        # The combo box elides the text in a narrow dock.
+        self.combo.setToolTip(f"Training settings: {self.combo.currentText()}")
         self.summary.setText(shipped.summary if shipped is not None else loaded.title if loaded is not None else "")
 
 
@@ -329,7 +328,7 @@ class ClassificationForm(QWidget):
         self._advanced_form.update_defaults(config)
 
     def load_tables(self, folders: Sequence[str]) -> None:
-        """Read the tables of data sets, if they are new."""
+        """Read the tables of data sets, unless they are those that were read last."""
         if tuple(folders) != self._folders:
             self._folders = tuple(folders)
             self._read_tables()
