@@ -118,7 +118,7 @@ class TissueController(QObject):
         self._viewer, self._section = viewer, section
         self._detected: dict[str, DetectedTissue] = {}
         self._corrected_masks: dict[str, NDArray[np.bool_]] = {}  # of previous analyses, by slide
-        self._previous_methods: dict[str, str] = {}  # by slide, while the tissue is detected with another method
+        self._previous_methods: dict[str, str] = {}  # by slide: methods that cancel may select again
         self._slide: ViewerSlide | None = None
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_detected)

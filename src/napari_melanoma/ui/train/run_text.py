@@ -58,7 +58,7 @@ def describe_activity(report: RunReport, activity: RunActivity) -> str:
 
 
 def describe_state(report: RunReport, activity: RunActivity | None = None) -> str:
-    """Describe the state of a run in a few words."""
+    """Describe the state of a run, such as ``epoch 4 of 20``, with the result of a finished run."""
     state = str(report.state)
     if state in ("queued", "starting"):
         return state

@@ -399,7 +399,7 @@ class LogView(QWidget):
 
 MONITOR_CURVE, SECOND_CURVE = "picks", "beside"  # names of the curves: main metric of the task, second metric
 # Colors of Okabe and Ito (2008), darker on a light background: safe with color vision deficiency; symbols differ, too.
-PLOTS = {
+PLOTS = {  # curves by plot
     "loss": (
         CurveStyle("training", "#e69f00", "#b35c00", width=1.2),
         CurveStyle("validation", "#56b4e9", "#0066a8", symbol="o", width=2.0),
@@ -413,7 +413,7 @@ TIPS = {
     "loss": "Loss on the training and validation set; lower is better",
     "overlap": "Metrics on the validation set at the network's input size; the dashed line marks the best epoch (kept)",
 }
-LABELS = {"loss": "loss", "overlap": "0 to 1"}
+LABELS = {"loss": "loss", "overlap": "0 to 1"}  # of the vertical axes
 HEIGHT_PX = 2 * (128 + 21)  # two plots with legends; reserved from the start, so that the layout does not change
 NO_CURVES = "Curves appear after the first batches."
 SYMBOLS = {"o": "●", "s": "■", None: "━"}
