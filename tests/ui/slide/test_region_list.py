@@ -263,19 +263,19 @@ def test_dates_of_earlier_years_have_the_year():
     old = Annotation(
         (Polygon(((0.0, 0.0), (0.0, 9.0), (9.0, 9.0))),), properties={"created": "2019-03-05T12:00:00+00:00"}
     )
-    assert RegionRow.of(old).short_date == "Mar 2019"
-    assert RegionRow.of(replace(old, properties={"created": "yesterday"})).short_date == ""
+    assert RegionRow.measure(old).short_date == "Mar 2019"
+    assert RegionRow.measure(replace(old, properties={"created": "yesterday"})).short_date == ""
 
 
 def test_thousands_of_regions_are_measured_once_and_read_where_they_are_visible(qtbot, monkeypatch):
     measured, rows = [], set()
-    measure, data = RegionRow.of, RegionTableModel.data
+    measure, data = RegionRow.measure, RegionTableModel.data
 
     def read(model, index, role=Qt.ItemDataRole.DisplayRole):
         rows.add(index.row())
         return data(model, index, role)
 
-    monkeypatch.setattr(RegionRow, "of", staticmethod(lambda region: measured.append(region) or measure(region)))
+    monkeypatch.setattr(RegionRow, "measure", staticmethod(lambda region: measured.append(region) or measure(region)))
     monkeypatch.setattr(RegionTableModel, "data", read)
     table = RegionTable()
     qtbot.addWidget(table)
