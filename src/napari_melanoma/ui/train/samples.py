@@ -156,11 +156,14 @@ def _modification_time(path: Path) -> float:
 
 
 @lru_cache(maxsize=4)
-def _read_photograph_paths(table: Path, stamp: float) -> dict[str, Path]:
-    """Return the photographs by the names of their samples; ``stamp``: makes the cache outdated, 0 for no file."""
+def _read_photograph_paths(table: Path, modified: float) -> dict[str, Path]:
+    """Return the photographs by the names of their samples.
+
+    ``modified``: modification time of the table, which makes the cache read it again; 0 if it is missing.
+    """
     from napari_melanoma.io.results import read_table
 
-    if not stamp:
+    if not modified:
         return {}
     try:
         rows = read_table(table)
@@ -171,13 +174,13 @@ def _read_photograph_paths(table: Path, stamp: float) -> dict[str, Path]:
 
 
 @lru_cache(maxsize=128)
-def _read_picture_cached(path: Path, stamp: float) -> QImage | None:
-    image = QImage(str(path)) if stamp else QImage()
+def _read_picture_cached(path: Path, modified: float) -> QImage | None:
+    image = QImage(str(path)) if modified else QImage()
     return None if image.isNull() else image
 
 
 @lru_cache(maxsize=64)
-def _read_thumbnail_cached(path: Path, stamp: float) -> QImage | None:
+def _read_thumbnail_cached(path: Path, modified: float) -> QImage | None:
     """Read a photograph with its EXIF orientation applied, and reduce it; None if it cannot be read."""
     from napari_melanoma.io.photographs import read_photograph
 
