@@ -2,7 +2,7 @@
 
 ``__init__.pyi`` lists the public Python API; all other modules are internal. The API follows semantic versioning: until
 version 1.0 a minor version may change it, with a deprecation warning one minor version earlier. Each name is imported
-when it is first used, so that ``import napari_melanoma`` takes no time.
+when it is first used, so that ``import napari_melanoma`` is fast.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - functions and classes
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        found = version("napari-melanoma")
+        installed = version("napari-melanoma")
     except PackageNotFoundError:  # a source tree that was never installed
-        found = "0+unknown"
-    globals()[name] = found
-    return found
+        installed = "0+unknown"
+    globals()[name] = installed
+    return installed
 
 
 def _describe_unknown(name: str) -> str:
-    """Describe a name that is not public, with the most similar one that is."""
+    """Return the error message for an unknown name; it suggests the most similar public name."""
     from difflib import get_close_matches
 
     similar = get_close_matches(name, __all__, 1)

@@ -1,4 +1,4 @@
-"""``python -m napari_melanoma``: the command line, also if the script is not on the path."""
+"""Run the command line with ``python -m napari_melanoma``, which works even if its script is not on the path."""
 
 from __future__ import annotations
 

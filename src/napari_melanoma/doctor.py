@@ -1,6 +1,6 @@
-"""Checks of the installation: each one reports what was found and, if needed, a fix.
+"""Checks of the installation for ``napari-melanoma doctor``: each reports its finding and, if needed, a fix.
 
-Torch and Qt are checked in separate processes: they must not be loaded here, and may crash their process.
+Torch, Qt and WeasyPrint are checked in separate processes, since they are slow to load and may crash the process.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from napari_melanoma.reports.page import Report
 from napari_melanoma.reports.pdf import INSTALL_WEASYPRINT, print_with_qt
 
 Status = Literal["ok", "warn", "fail"]
-GB = 1e9
-MEMORY_GB, DISK_GB = 4.0, 2.0
-PROBE_S = 120.0
+GB = 1e9  # bytes
+MEMORY_GB, DISK_GB = 4.0, 2.0  # free memory and disk space below which a warning is shown
+PROBE_S = 120.0  # time limit of a separate process
 PACKAGES = ("napari", "numpy", "scipy", "scikit-image", "torch", "torchvision", "lightning", "timm", "pydicom", "qtpy")
 DICOM_SYNTAXES = (
     "JPEGBaseline8Bit",
@@ -39,7 +39,10 @@ DICOM_SYNTAXES = (
 
 @dataclass(frozen=True)
 class DoctorCheck:
-    """Result of one check; ``fail`` means that photographs cannot be analyzed."""
+    """Result of one check; the status ``fail`` means that photographs cannot be analyzed.
+
+    ``found``: the finding, such as a version. ``fix``: what the user can do; "" if nothing is needed.
+    """
 
     name: str
     status: Status
@@ -56,12 +59,12 @@ def run_checks(*, run: RunContext) -> list[DoctorCheck]:
 
 
 def check_python() -> list[DoctorCheck]:
-    """Check Python and the packages."""
+    """Check the version of Python and the required packages."""
     from napari_melanoma import __version__
 
-    found = {name: _installed_version(name) for name in PACKAGES}
-    missing = [name for name, installed in found.items() if installed is None]
-    versions = ", ".join(f"{name} {installed}" for name, installed in found.items() if installed)
+    packages = {name: _installed_version(name) for name in PACKAGES}
+    missing = [name for name, installed in packages.items() if installed is None]
+    versions = ", ".join(f"{name} {installed}" for name, installed in packages.items() if installed)
     version_text = (
         f"{platform.python_version()} on {platform.system()} {platform.machine()}, napari-melanoma {__version__}"
     )
@@ -76,19 +79,25 @@ def check_python() -> list[DoctorCheck]:
 
 
 def check_torch() -> list[DoctorCheck]:
-    """Check torch, GPU and the default model in a separate process."""
-    answer, fault = run_probe("napari_melanoma.torch_backends")
-    if fault:
+    """Check torch, the GPU and the default model in a separate process."""
+    backends, error = run_probe("napari_melanoma.torch_backends")
+    if error:
         fix = "Install torch and torchvision from the same source: pip install --force-reinstall torch torchvision"
-        return [DoctorCheck("Torch", "fail", fault, fix)]
-    bf16 = "with" if answer["bf16"] else "without"
-    found = f"{answer['torch']}, torchvision {answer['torchvision']}, {answer['threads']} threads, {bf16} bfloat16"
-    gpu = check_gpu(answer, sys.platform, bool(shutil.which("nvidia-smi")))
-    return [DoctorCheck("Torch", "ok", found), gpu, _check_model(answer)]
+        return [DoctorCheck("Torch", "fail", error, fix)]
+    bf16 = "with" if backends["bf16"] else "without"
+    found = (
+        f"{backends['torch']}, torchvision {backends['torchvision']}, {backends['threads']} threads, {bf16} bfloat16"
+    )
+    gpu = check_gpu(backends, sys.platform, bool(shutil.which("nvidia-smi")))
+    return [DoctorCheck("Torch", "ok", found), gpu, _check_model(backends)]
 
 
 def check_gpu(backends: dict[str, Any], system: str, has_nvidia: bool) -> DoctorCheck:
-    """Check whether torch can use an installed GPU."""
+    """Check whether torch can use an installed GPU.
+
+    ``backends``: see ``torch_backends.describe_backends``. ``system``: ``sys.platform``. ``has_nvidia``: whether the
+    driver of an NVIDIA GPU is installed.
+    """
     if backends["gpus"]:
         return DoctorCheck("GPU", "ok", ", ".join(backends["gpus"]))
     if not has_nvidia:
@@ -103,27 +112,27 @@ def check_gpu(backends: dict[str, Any], system: str, has_nvidia: bool) -> Doctor
 
 
 def check_graphics() -> list[DoctorCheck]:
-    """Check Qt and OpenGL of a window in a separate process."""
+    """Check in a separate process whether Qt can open a window with OpenGL."""
     if not any(find_spec(name) for name in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
         fix = "Install one: pip install napari-melanoma[pyqt6]. The command line works without Qt."
         return [DoctorCheck("Qt", "warn", "no Qt binding is installed", fix)]
-    answer, fault = run_probe("napari_melanoma.ui.opengl_versions")
-    if fault:
+    graphics, error = run_probe("napari_melanoma.ui.opengl_versions")
+    if error:
         fix = "Start from a desktop session, or with xvfb-run. The command line works without a window."
-        return [DoctorCheck("Qt", "warn", f"no window can be opened ({fault})", fix)]
-    qt = DoctorCheck("Qt", "ok", f"{answer['binding']}, Qt {answer['qt']}, platform {answer['platform']}")
-    if not answer["renderer"]:
+        return [DoctorCheck("Qt", "warn", f"no window can be opened ({error})", fix)]
+    qt = DoctorCheck("Qt", "ok", f"{graphics['binding']}, Qt {graphics['qt']}, platform {graphics['platform']}")
+    if not graphics["renderer"]:
         fix = "Update the graphics driver, or install Mesa's (libgl1-mesa-dri); napari requires OpenGL."
-        return [qt, DoctorCheck("OpenGL", "warn", f"none on the platform {answer['platform']}", fix)]
-    return [qt, DoctorCheck("OpenGL", "ok", answer["renderer"])]
+        return [qt, DoctorCheck("OpenGL", "warn", f"none on the platform {graphics['platform']}", fix)]
+    return [qt, DoctorCheck("OpenGL", "ok", graphics["renderer"])]
 
 
 def check_formats() -> list[DoctorCheck]:
     """Check the decoders of HEIC, slides and DICOM."""
-    heic, fault = _import_version("pillow_heif", "libheif_version")
+    heic, error = _import_version("pillow_heif", "libheif_version")
     fix = "Reinstall it: pip install --force-reinstall pillow-heif"
     checks = [
-        DoctorCheck("HEIC", "ok", f"libheif {heic}") if heic else DoctorCheck("HEIC", "warn", fault, fix),
+        DoctorCheck("HEIC", "ok", f"libheif {heic}") if heic else DoctorCheck("HEIC", "warn", error, fix),
         _check_openslide(),
     ]
     if not find_spec("pydicom"):
@@ -139,7 +148,7 @@ def check_formats() -> list[DoctorCheck]:
 
 
 def check_resources() -> list[DoctorCheck]:
-    """Check the memory, and the disk of the current folder."""
+    """Check the free memory, and the free disk space of the current folder."""
     import psutil
 
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
@@ -158,16 +167,16 @@ def check_resources() -> list[DoctorCheck]:
 
 
 def check_reports() -> list[DoctorCheck]:
-    """Check whether PDF reports can be printed; in separate processes, as imports take seconds and Qt may abort."""
-    answer, fault = run_probe("napari_melanoma.reports.pdf")
-    if "weasyprint" in answer:
-        return [DoctorCheck("PDF reports", "ok", f"WeasyPrint {answer['weasyprint']}, Pango {answer['pango']}")]
-    missing = f"which need WeasyPrint: {answer.get('missing') or fault}"
+    """Check whether reports can be printed as PDF with WeasyPrint, or else with Qt, in separate processes."""
+    printer, probe_error = run_probe("napari_melanoma.reports.pdf")
+    if "weasyprint" in printer:
+        return [DoctorCheck("PDF reports", "ok", f"WeasyPrint {printer['weasyprint']}, Pango {printer['pango']}")]
+    missing = f"which need WeasyPrint: {printer.get('missing') or probe_error}"
     try:
         print_with_qt(Report("Test", "", ()), "a4")
     except MelanomaError as error:
         found = f"no tags for screen readers, {missing}; and Qt cannot print either: {error}"
-        return [DoctorCheck("PDF reports", "warn", found, f"{answer.get('fix') or INSTALL_WEASYPRINT}.")]
+        return [DoctorCheck("PDF reports", "warn", found, f"{printer.get('fix') or INSTALL_WEASYPRINT}.")]
     return [DoctorCheck("PDF reports", "ok", f"Qt, without tags for screen readers, {missing}")]
 
 
@@ -194,9 +203,12 @@ CHECKS: Sequence[Callable[[], list[DoctorCheck]]] = (
 
 
 def run_probe(module: str) -> tuple[dict[str, Any], str]:
-    """Run a module that prints one line of JSON in a separate process; return the values, and an error or ""."""
+    """Run a module in a separate process that prints one line of JSON.
+
+    Returns the values and "", or an empty dict and an error.
+    """
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             python_command(module=module),
             capture_output=True,
             encoding="utf-8",
@@ -206,16 +218,16 @@ def run_probe(module: str) -> tuple[dict[str, Any], str]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return {}, f"no result: {error}"
-    if done.returncode:
-        return {}, _error_line(done.stderr) or f"its process ended with code {done.returncode}"
+    if process.returncode:
+        return {}, _error_line(process.stderr) or f"its process ended with code {process.returncode}"
     try:
-        return parse_json(done.stdout.splitlines()[-1], "the result"), ""
+        return parse_json(process.stdout.splitlines()[-1], "the result"), ""
     except (IndexError, ValueError):
-        return {}, f"the result is not JSON: {done.stdout[-80:]!r}"
+        return {}, f"the result is not JSON: {process.stdout[-80:]!r}"
 
 
 def _check_openslide() -> DoctorCheck:
-    """Check OpenSlide's library; TIFF, SVS and OME-Zarr are read without it."""
+    """Check the OpenSlide library; TIFF, SVS and OME-Zarr are read without it."""
     try:
         from openslide import __library_version__ as version
     except (ImportError, OSError) as error:
@@ -241,7 +253,7 @@ def _error_line(stderr: str) -> str:
 
 
 def _check_enough(name: str, free: float, needed: float, found: str, fix: str) -> DoctorCheck:
-    """Warn if less is free than typical tasks need."""
+    """Warn if less is free than typical tasks need; both in GB."""
     return DoctorCheck(name, "ok", found) if free >= needed else DoctorCheck(name, "warn", found, fix)
 
 

@@ -1,4 +1,4 @@
-"""Report the backends of torch on this machine as JSON; a separate program, so that its caller does not load torch."""
+"""Print the backends of torch on this machine as JSON; a separate program, so that its caller does not load torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 
 
 def describe_backends() -> dict[str, object]:
-    """List torch's backends, and run the default model once.
+    """Describe the backends of torch, and run the default model once.
 
-    Returns ``torch`` and ``torchvision`` (versions), ``built_for`` (its CUDA or ROCm version, or None),
-    ``gpus`` (names), ``bf16`` (whether the processor supports it), ``threads``, and ``model`` (where it runs) or
-    ``model_error``.
+    Returns ``torch`` and ``torchvision`` (versions), ``built_for`` (the CUDA or ROCm version that torch was built for,
+    or None), ``gpus`` (names), ``bf16`` (whether the processor supports bfloat16), ``threads``, and ``model`` (name and
+    device of the default model) or ``model_error`` (why it cannot run).
     """
     import torch
     import torchvision

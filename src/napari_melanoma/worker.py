@@ -1,4 +1,7 @@
-"""The worker process of the docks: JSON lines in and out, arrays as ``.npy`` files; torch is loaded here."""
+"""The worker process of the docks, which loads torch and runs the models.
+
+It reads requests and writes events as JSON lines; arrays are passed as ``.npy`` files.
+"""
 
 from __future__ import annotations
 
@@ -23,24 +26,13 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.worker_requests import ClassificationRequests, PromptRequests
 
 
-def classify_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Classify every lesion of a case from all of its images; the case is not changed.
-
-    Returns ``predictions``: input of ``case.results.CasePredictions.from_json``.
-    """
-    from napari_melanoma.case.results import predict_case_with
-    from napari_melanoma.case.store import CaseStore
-
-    with CaseStore.open(Path(arguments["folder"])) as store:
-        return {"predictions": predict_case_with(store, arguments["model"], run).to_json()}
-
-
 Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
 IDLE_MINUTES = 15.0
 MAX_CHARACTERS = 16 * 1024**2  # of a request: arrays are passed as files
 EXPECTED = 'Expected a JSON object on one line: {"id": 1, "verb": "warm", "arguments": {}}.'
-REQUIRED = ("model", "image", "out", "how", "method", "folder", "slide", "recipe")  # null counts as missing
-TEXT_ARGUMENTS = (*REQUIRED[:-1], "mask", "spread", "strokes", "previous", "lesions", "class", "modality", "damage")
+REQUIRED_TEXTS = ("model", "image", "out", "how", "method", "folder", "slide")
+REQUIRED = (*REQUIRED_TEXTS, "recipe")  # for these, null counts as missing
+TEXT_ARGUMENTS = (*REQUIRED_TEXTS, "mask", "spread", "strokes", "previous", "lesions", "class", "modality", "damage")
 OBJECT_ARGUMENTS = ("recipe", "row", "options")
 log = logging.getLogger(__name__)
 
@@ -91,10 +83,10 @@ def _parse_arguments(request: dict[str, Any]) -> dict[str, Any]:
     for kind, keys in ((str, TEXT_ARGUMENTS), (dict, OBJECT_ARGUMENTS)):
         wrong = [key for key in keys if not isinstance(arguments.get(key), kind | None)]
         if wrong:
-            found, expected = type(arguments[wrong[0]]).__name__, "text" if kind is str else "an object"
-            raise InputError(f"'{wrong[0]}' of a request is a {found}, expected {expected}.")
-    given = {key: value for key, value in arguments.items() if value is not None or key not in REQUIRED}
-    return _RequestArguments(given)
+            actual, expected = type(arguments[wrong[0]]).__name__, "text" if kind is str else "an object"
+            raise InputError(f"'{wrong[0]}' of a request is a {actual}, expected {expected}.")
+    present = {key: value for key, value in arguments.items() if value is not None or key not in REQUIRED}
+    return _RequestArguments(present)
 
 
 def _write_event(events: TextIO, request_id: object, **event: object) -> None:
@@ -130,7 +122,7 @@ def _prediction_service() -> ClassificationRequests:
 
 @lru_cache(maxsize=1)
 def _prompt_service() -> PromptRequests:
-    """Return the service, which keeps the features of the last photograph."""
+    """Return the service, which caches the features of the last photograph."""
     from napari_melanoma.lesion.worker_requests import PromptRequests
 
     return PromptRequests(load_segmenter)
@@ -139,7 +131,8 @@ def _prompt_service() -> PromptRequests:
 def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Load torch, a model and the default classifier, if there is one, before the first request.
 
-    Returns ``device``: where the model runs; ``classifier``: the name of the loaded classifier, or None.
+    ``arguments``: ``model``: a bundle's name or path. Returns ``device``: where the model runs; ``classifier``: the
+    name of the loaded classifier, or None.
     """
     from napari_melanoma.models.registry import find_default_classifier
 
@@ -184,9 +177,9 @@ def encode(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
 
 def prompt(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Segment a lesion by prompts; further prompts about the same photograph take less time.
+    """Segment a lesion by prompts; further prompts for the same photograph take less time.
 
-    ``arguments``: ``model``: the name or path of a model that answers prompts; ``image``: as for ``segment``;
+    ``arguments``: ``model``: the name or path of a model for prompts; ``image``: as for ``segment``;
     ``options``: values of ``imaging.prompts.PromptOptions``; ``strokes``: a ``.npy`` of uint8 (row, column), of the
     photograph's size; ``previous``: a ``.npy`` of bool or float32 (row, column), the mask to be corrected, of any size;
     both may be left out; ``out``: output file, a ``.npy`` of float32 (hypothesis, side, side), the logits. Returns
@@ -199,13 +192,18 @@ def find_lesions(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Propose all lesions of a photograph, the most certain first.
 
     ``arguments``: ``model`` and ``image`` as for ``prompt``; ``out``: output file, a ``.npy`` of float32 (lesion, side,
-    side), the logits. Returns ``qualities``; ``seeds``: a pixel (row, column) of each; ``model``: as for ``segment``.
+    side), the logits. Returns ``qualities`` as for ``prompt``; ``seeds``: a pixel (row, column) in each lesion;
+    ``model`` as for ``segment``.
     """
     return _prompt_service().find(arguments, run)
 
 
 def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Measure the uncertainty of a model for a photograph."""
+    """Measure the uncertainty of a model for a photograph.
+
+    ``arguments``: ``model``: a bundle's name or path; ``image``: the file of the photograph; ``how``: the measure,
+    ``"entropy"`` or ``"disagreement"``. Returns the fields of ``lesion.uncertainty_ratings.Rating``.
+    """
     from napari_melanoma.lesion import uncertainty_ratings
 
     with report_loading(run):
@@ -228,7 +226,10 @@ def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
 
 def reclassify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Classify the last lesion again with other patient data."""
+    """Classify the last lesion again with other patient data.
+
+    ``arguments``: ``model``, ``row`` and ``options`` as for ``classify``. Returns the same values.
+    """
     return _prediction_service().reclassify(arguments, run)
 
 
@@ -243,8 +244,24 @@ def explain(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     return _prediction_service().explain(arguments, run)
 
 
+def classify_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Classify every lesion of a case from all of its images; the case is not changed.
+
+    ``arguments``: ``folder``: the folder of the case; ``model``: a classifier's name or path. Returns ``predictions``:
+    input of ``case.results.CasePredictions.from_json``.
+    """
+    from napari_melanoma.case.results import predict_case_with
+    from napari_melanoma.case.store import CaseStore
+
+    with CaseStore.open(Path(arguments["folder"])) as store:
+        return {"predictions": predict_case_with(store, arguments["model"], run).to_json()}
+
+
 def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Estimate the time and memory of a training run."""
+    """Estimate the time and memory of a training run.
+
+    ``arguments``: ``recipe``: the values of a ``training.recipe.TrainRecipe``. Returns the fields of the estimate.
+    """
     from napari_melanoma.runs.estimate import estimate_run
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -300,7 +317,10 @@ def decode_lines(source: BinaryIO) -> Iterator[str]:
 
 
 def main(handlers: dict[str, Handler] | None = None, idle_minutes: float = IDLE_MINUTES) -> int:
-    """Process requests of standard input, with events on standard output; libraries print to standard error."""
+    """Process the requests on standard input, and write events to standard output.
+
+    What libraries print to standard output is redirected to standard error. Returns the exit status.
+    """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n") as events:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

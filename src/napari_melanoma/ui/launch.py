@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.dock import LesionDock
 
 
-def open_viewer(paths: Sequence[Path], slides: Sequence[Path] = (), pixel_size: PixelSize | None = None) -> int:
-    """Open napari with the Lesion dock, or the Slide dock for slides, and return when its window is closed.
+WINDOW_PX = (1400, 900)  # width and height in the demo
+TIMEOUT_S = 300.0
 
-    ``pixel_size``: overrides the pixel size stored in the slides.
+
+def open_viewer(paths: Sequence[Path], slides: Sequence[Path] = (), pixel_size: PixelSize | None = None) -> int:
+    """Open napari with the Lesion dock, or with the Slide dock for slides only; return when its window is closed.
+
+    ``paths``: photographs. ``pixel_size``: overrides the pixel size stored in the slides. Returns the exit status.
     """
     import napari
 
@@ -54,8 +58,8 @@ def show_slide(viewer: Viewer, path: Path, pixel_size: PixelSize | None = None) 
 
     try:
         slide = open_slide(path, pixel_size)
-    except MelanomaError as fault:
-        show_error(str(fault))
+    except MelanomaError as error:
+        show_error(str(error))
         return []
     layers = [Layer.create(*data) for data in make_slide_layers(slide)]
     refresh_when_loaded(slide, layers)
@@ -74,19 +78,18 @@ def create_viewer_with_dock() -> tuple[Viewer, LesionDock]:
     return viewer, show_dock(viewer, LESION_DOCK)  # type: ignore[return-value]
 
 
-WINDOW_PX = (1400, 900)
-TIMEOUT_S = 300.0
-
-
 def run_demo(image: Path | None, out: Path, headless: bool) -> int:
-    """Show an analyzed lesion in napari, and write a screenshot, the results and a report."""
+    """Show an analyzed lesion in napari, and write a screenshot, the results and a report to the folder ``out``.
+
+    ``image``: None for a sample. ``headless``: whether to close the window at once. Returns the exit status.
+    """
     import napari
 
     viewer, dock = create_viewer_with_dock()
     try:
         dock.window().resize(*WINDOW_PX)
         open_and_analyze(dock, image)
-        _write(dock, out)
+        _write_results(dock, out)
     except BaseException:
         viewer.close()
         raise
@@ -98,18 +101,18 @@ def run_demo(image: Path | None, out: Path, headless: bool) -> int:
 
 
 def open_and_analyze(dock: LesionDock, image: Path | None) -> None:
-    """Open another photograph, press Analyze, and wait until the results are shown."""
+    """Open a photograph, or a sample if ``image`` is None; press Analyze, and wait until the results are shown."""
     errors: list[Exception] = []
     sources = (dock.opener, dock.analysis_controller, dock.controller)
     for source in sources:
         source.failed.connect(errors.append)
-    before = dock.picker.identity  # Analyze would use this photograph until the new one is open
+    previous = dock.picker.identity  # Analyze would use this photograph until the new one is open
     try:
         if image is None:
             dock.opener.open_sample()
         else:
             dock.opener.open([image])
-        _wait(lambda: dock.picker.identity not in (None, before), errors, "the photograph to open")
+        _wait(lambda: dock.picker.identity not in (None, previous), errors, "the photograph to open")
         dock.analyze_button.click()
         identities = dock.controller.store.lesions
         _wait(lambda: dock.picker.identity in identities and tasks.is_idle(dock), errors, "the analysis")
@@ -118,7 +121,7 @@ def open_and_analyze(dock: LesionDock, image: Path | None) -> None:
             source.failed.disconnect(errors.append)
 
 
-def _write(dock: LesionDock, out: Path) -> None:
+def _write_results(dock: LesionDock, out: Path) -> None:
     """Write the saved results, the report, and a screenshot of the window."""
     from napari_melanoma.imaging.masks import draw_overlay
     from napari_melanoma.lesion.analysis import describe_result
@@ -136,8 +139,11 @@ def _write(dock: LesionDock, out: Path) -> None:
             raise SaveError(f"cannot write {out / 'screenshot.png'}. Select another folder.")
 
 
-def _wait(condition: Callable[[], bool], errors: list[Exception], what: str) -> None:
-    """Process events until a condition holds or an error occurs, checked when tasks have ended."""
+def _wait(condition: Callable[[], bool], errors: list[Exception], event: str) -> None:
+    """Process events until a condition holds; it is checked whenever all background tasks have ended.
+
+    Raises the first of ``errors``, or after ``TIMEOUT_S`` an error that names the awaited ``event``.
+    """
     from qtpy.QtCore import QEventLoop, QTimer
 
     loop, timer = QEventLoop(), QTimer()
@@ -150,14 +156,14 @@ def _wait(condition: Callable[[], bool], errors: list[Exception], what: str) -> 
             if errors:
                 raise errors[0]
             if not timer.isActive():
-                raise MelanomaError(f"waited {TIMEOUT_S:.0f} s for {what}. Try again when the computer is less busy.")
+                raise MelanomaError(f"waited {TIMEOUT_S:.0f} s for {event}. Try again when the computer is less busy.")
             loop.exec()
     finally:
         tasks.idle.disconnect(loop.quit)
 
 
 def process_events(seconds: float) -> None:
-    """Process events for some seconds."""
+    """Process Qt events for some seconds."""
     from qtpy.QtCore import QEventLoop, QTimer
 
     loop = QEventLoop()

@@ -1,4 +1,4 @@
-"""The functions that the manifest names: readers and samples; they keep layer units consistent without a dock.
+"""The readers and samples listed in ``napari.yaml``; they keep the units of layers consistent even without a dock.
 
 napari imports this module before a window is shown, so Qt is imported only when a function is called in a window.
 """

@@ -1,6 +1,6 @@
-"""Print the pages of a report as PDF with Qt; a program of its own, since Qt may abort it.
+"""Print the pages of a report as PDF with Qt; a separate program, since Qt may abort it.
 
-It reads a job as JSON from standard input, and writes the PDF file to standard output.
+It reads a ``PrintJob`` as JSON from standard input, and writes the PDF file to standard output.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ MARGINS_MM = QMarginsF(15, 21, 15, 19)  # left, top, right, bottom
 RESOLUTION = 600  # dots per inch
 CSS_RESOLUTION = 96
 FONTS = ("Segoe UI", "Helvetica Neue", "Noto Sans", "DejaVu Sans", "Arial")
-NO_LIGATURES = 0.02  # of a pixel, not visible: letters with a distance are not joined
+NO_LIGATURES = 0.02  # letter spacing in pixels: invisible, but letters with a spacing are not joined
 QUIET, ACCENT = "#5c6269", "#2c628f"
 CORNER_PT = 8.5
 CORNER_GAP_MM = 8.0  # between the text of a margin and the content
 RULE_GAP_PX, RULE_PX = 13, 2  # above the heading of a main section
-KEPT_SHARE = 0.4  # of a page: longer paragraphs may be broken
+KEPT_SHARE = 0.4  # of a page: longer paragraphs and rows may be split
 ROW_GAP_PX = 1.0  # at the end of a page, so small that no row fits
-DATES = re.compile(rb"\(D:\d{14}[Z+\-\d']*\)|Date=\"[\dT:+-]+\"")  # in the metadata, when the file was written
+DATES = re.compile(rb"\(D:\d{14}[Z+\-\d']*\)|Date=\"[\dT:+-]+\"")  # in the metadata: when the file was written
 MAX_MOVES = 4
 IMAGE_CHARACTER = "\ufffc"
 Unit = QTextBlock | QTextTable
@@ -57,11 +57,11 @@ class _Document(QTextDocument):
     """A text document that reads neither files nor addresses."""
 
     def loadResource(self, type: int, name: QUrl) -> None:  # noqa: N802 - Qt's name
-        """Refuse what the job does not contain."""
+        """Return nothing: only resources that were added before are used."""
 
 
 def print_pages(job: PrintJob) -> bytes:
-    """Lay out and print a job; a QGuiApplication must exist."""
+    """Lay out and print a job, and return the PDF file; a QGuiApplication must exist."""
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
     writer = QPdfWriter(buffer)
@@ -87,10 +87,10 @@ def print_pages(job: PrintJob) -> bytes:
     return DATES.sub(_clear_date, bytes(buffer.data().data()))
 
 
-def _clear_date(found: re.Match[bytes]) -> bytes:
-    """Replace the digits of a date, which a report contains only on request and where it belongs."""
-    digits = iter(b"19700101" + bytes(len(found[0]) * b"0"))
-    return bytes(next(digits) if byte in b"0123456789" else byte for byte in found[0])
+def _clear_date(match: re.Match[bytes]) -> bytes:
+    """Replace a date in the metadata by 1970-01-01, since a report shows its date only on request."""
+    digits = iter(b"19700101" + bytes(len(match[0]) * b"0"))
+    return bytes(next(digits) if byte in b"0123456789" else byte for byte in match[0])
 
 
 def lay_out(job: PrintJob, writer: QPdfWriter) -> QTextDocument:
@@ -116,7 +116,7 @@ def lay_out(job: PrintJob, writer: QPdfWriter) -> QTextDocument:
 
 
 def _choose_font(font: QFont) -> QFont:
-    """Choose a font of the system; without ligatures, for which one could not search in the file."""
+    """Choose a font of the system, without ligatures: text with ligatures cannot be searched in the file."""
     font.setFamilies(FONTS)
     font.setStyleHint(QFont.StyleHint.SansSerif)
     font.setLetterSpacing(QFont.SpacingType.AbsoluteSpacing, NO_LIGATURES)
@@ -130,7 +130,7 @@ def _wrap_anywhere() -> QTextOption:
 
 
 def keep_together(document: QTextDocument) -> None:
-    """Start a new page before headings, pictures, short tables and paragraphs that would be separated or broken."""
+    """Keep short paragraphs, tables and pictures on one page, together with the headings above them."""
     height = document.pageSize().height()
     headings: list[Unit] = []
     for unit in list_units(document):
@@ -153,55 +153,56 @@ def _lay_out_again(document: QTextDocument) -> None:
 
 
 def _keep_rows(document: QTextDocument, table: QTextTable) -> None:
-    """Start rows that would be broken on the next page, unless they are long."""
+    """Move rows that a page break would split to the next page, unless they are long."""
     height = document.pageSize().height()
     for row in range(table.format().headerRowCount() + 1, table.rows()):
         top, bottom = _find_row(document, table, row)
         if int(top // height) != int((bottom - 1) // height) and bottom - top <= KEPT_SHARE * height:
-            # Rows know no page breaks: the highest cell above is extended almost to the end of the page.
+            # Qt has no page break before a row: the row above is extended almost to the end of the page.
             cells = [table.cellAt(row - 1, column) for column in range(table.columns())]
-            above = max(cells, key=lambda cell: _find_cell(document, cell)[1])
-            padded = above.format().toTableCellFormat()
-            rest = (1 + top // height) * height - _find_cell(document, above)[1]
+            lowest = max(cells, key=lambda cell: _find_cell(document, cell)[1])
+            padded = lowest.format().toTableCellFormat()
+            rest = (1 + top // height) * height - _find_cell(document, lowest)[1]
             padded.setBottomPadding(rest * CSS_RESOLUTION / RESOLUTION - ROW_GAP_PX)
-            above.setFormat(padded)
+            lowest.setFormat(padded)
             _lay_out_again(document)
 
 
 def _find_row(document: QTextDocument, table: QTextTable, row: int) -> tuple[float, float]:
-    """Find where the content of a row begins and ends."""
+    """Return the top and bottom of the content of a row."""
     cells = [_find_cell(document, table.cellAt(row, column)) for column in range(table.columns())]
     return min(top for top, _ in cells), max(bottom for _, bottom in cells)
 
 
 def _find_cell(document: QTextDocument, cell: QTextTableCell) -> tuple[float, float]:
-    find = document.documentLayout().blockBoundingRect
-    return find(cell.firstCursorPosition().block()).top(), find(cell.lastCursorPosition().block()).bottom()
+    """Return the top and bottom of the content of a cell."""
+    get_rect = document.documentLayout().blockBoundingRect
+    return get_rect(cell.firstCursorPosition().block()).top(), get_rect(cell.lastCursorPosition().block()).bottom()
 
 
 def split_at_pages(document: QTextDocument) -> None:
-    """Split paragraphs that continue on the next page, or Qt would write the lines at the break to both pages."""
+    """Split paragraphs that continue on the next page; otherwise Qt draws the lines at the break on both pages."""
     height = document.pageSize().height()
     block = document.begin()
     while block.isValid():
         rect, layout = document.documentLayout().blockBoundingRect(block), block.layout()
         lines = [layout.lineAt(number) for number in range(layout.lineCount())]
         pages = [int((rect.top() + line.y() + line.height() / 2) // height) for line in lines]
-        later = next((line for line, page in zip(lines, pages, strict=True) if page != pages[0]), None)
-        if later is not None:
+        moved = next((line for line, page in zip(lines, pages, strict=True) if page != pages[0]), None)
+        if moved is not None:
             cursor = QTextCursor(block)
             first, second = block.blockFormat(), block.blockFormat()
             first.setBottomMargin(0)
             second.setTopMargin(0)
             cursor.setBlockFormat(first)
-            cursor.setPosition(block.position() + later.textStart())
+            cursor.setPosition(block.position() + moved.textStart())
             cursor.insertBlock(second)
             _lay_out_again(document)
         block = block.next()
 
 
 def list_units(document: QTextDocument) -> Iterator[Unit]:
-    """Yield paragraphs, unless they are empty, and tables in their order."""
+    """Yield tables and paragraphs that are not empty, in their order."""
     block = document.begin()
     while block.isValid():
         table = QTextCursor(block).currentTable()
@@ -215,7 +216,7 @@ def list_units(document: QTextDocument) -> Iterator[Unit]:
 
 
 def _find_rect(document: QTextDocument, unit: Unit) -> QRectF:
-    """Find where a unit is; a paragraph begins with its first line, which may be on the page after its margin."""
+    """Return the rectangle of a unit; that of a paragraph begins with the first line, below the top margin."""
     if isinstance(unit, QTextTable):
         return document.documentLayout().frameBoundingRect(unit)
     rect = document.documentLayout().blockBoundingRect(unit)
@@ -223,7 +224,7 @@ def _find_rect(document: QTextDocument, unit: Unit) -> QRectF:
 
 
 def _find_kept_bottom(document: QTextDocument, unit: Unit) -> float:
-    """Find the end of what is kept on the page of its beginning: everything, or the first row or line of long units."""
+    """Return the bottom of the part that must be on one page: the whole unit, or the start of a long one."""
     rect = _find_rect(document, unit)
     if isinstance(unit, QTextBlock):
         is_short = rect.height() <= KEPT_SHARE * document.pageSize().height()
@@ -252,7 +253,8 @@ def _break_before(document: QTextDocument, unit: Unit) -> None:
     end = (top // height + 1) * height
     if _find_rect(document, unit).top() < end + height:
         return
-    # After a table at the end of a page, Qt leaves out a page: a margin moves the block, but is merged with others.
+    # After a table at the end of a page, Qt skips a page. A top margin moves the block instead; it may have to be
+    # enlarged several times, since Qt merges it with other margins.
     style.setPageBreakPolicy(QTextFormat.PageBreakFlag.PageBreak_Auto)
     for _ in range(MAX_MOVES):
         margin += (end - top) * CSS_RESOLUTION / RESOLUTION
@@ -269,23 +271,23 @@ def _paint_page(painter: QPainter, document: QTextDocument, job: PrintJob, page:
     size = document.pageSize()
     painter.save()
     painter.translate(0, -page * size.height())
-    # Without its first and last dot, or lines that end or begin there would be in the text of both pages.
+    # The first and last dot are left out: lines that touch them would be in the text of both pages.
     document.drawContents(painter, QRectF(0, page * size.height() + 1, size.width(), size.height() - 2))
     painter.restore()
     _paint_margins(painter, job, size, f"Page {page + 1} of {document.pageCount()}")
 
 
-Extra = tuple[QRectF, QSvgRenderer | None]  # where to paint a drawing, or else the rule above a main section
+Extra = tuple[QRectF, QSvgRenderer | None]  # a drawing and its rectangle; None for the rule above a main section
 
 
 def find_extras(document: QTextDocument, job: PrintJob) -> dict[int, list[Extra]]:
-    """Find what Qt's text documents do not know, by page: rules above main sections, and drawings."""
+    """Return what text documents of Qt do not support, by page: rules above main sections, and drawings."""
     scale = RESOLUTION / CSS_RESOLUTION
-    found: dict[int, list[Extra]] = {}
+    extras_by_page: dict[int, list[Extra]] = {}
     block = document.begin()
     while block.isValid():
         rect = _find_rect(document, block)
-        extras = found.setdefault(int((rect.top() + 1) // document.pageSize().height()), [])
+        extras = extras_by_page.setdefault(int((rect.top() + 1) // document.pageSize().height()), [])
         if block.blockFormat().headingLevel() == 2:
             width = document.pageSize().width()
             extras.append((QRectF(0, rect.top() - RULE_GAP_PX * scale, width, RULE_PX * scale), None))
@@ -297,11 +299,11 @@ def find_extras(document: QTextDocument, job: PrintJob) -> dict[int, list[Extra]
                 drawing = QSvgRenderer(QByteArray(job.drawings[image.name()].encode()))
                 extras.append((QRectF(rect.topLeft(), QSizeF(image.width(), image.height()) * scale), drawing))
         block = block.next()
-    return found
+    return extras_by_page
 
 
 def _paint_margins(painter: QPainter, job: PrintJob, size: QSizeF, number: str) -> None:
-    """Paint identity and notice above the content, program and page number below it."""
+    """Paint the texts of the job's corners: identity and notice above the content, program and page number below."""
     font = _choose_font(QFont(painter.font()))
     font.setPointSizeF(CORNER_PT)
     painter.setFont(font)

@@ -1,4 +1,7 @@
-"""Readers of photographs and slides for napari, and the writer of masks; heavy imports stay local."""
+"""Readers of photographs and slides for napari, and the writer of masks.
+
+Libraries that are slow to import are imported in functions, since napari imports this module when it starts.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.io.photographs import Photograph
 
-LayerData = tuple[Any, dict[str, Any], str]
+LayerData = tuple[Any, dict[str, Any], str]  # data, keywords and type of a layer, as napari expects them
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
@@ -30,10 +33,10 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 def read_layers(path: str | list[str], accept_damaged: bool | None = None) -> list[LayerData]:
     """Read photographs and slides as layers of napari.
 
-    A tuple (data, keywords, ``"image"``) for each photograph: data uint8 (row, column, channel=3); the keywords hold
-    the name, the metadata and, if the pixel size is known, scale and units in micrometers; otherwise the layer stays
-    in pixels. For a slide, the layers of ``slides.reading.layers.make_slide_layers``, and a warning for each problem
-    with its scale.
+    A photograph becomes one image layer, uint8 (row, column, channel=3), with name and metadata. Scale and units are in
+    micrometers if the pixel size is known, otherwise in pixels. A slide becomes the layers that
+    ``slides.reading.layers.make_slide_layers`` returns; its warnings, such as an unknown scale, are issued as Python
+    warnings. ``accept_damaged``: see ``io.photographs.read_photograph``.
     """
     return [layer for single in _as_list(path) for layer in _read(Path(single), accept_damaged)]
 
@@ -48,9 +51,9 @@ def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str
     from napari_melanoma.io.results import write_mask
 
     labels = np.asarray(data)
-    fault = _explain_no_mask(labels, meta)
-    if fault:
-        raise SaveError(f"cannot write {path}: {fault}")
+    problem = _explain_no_mask(labels, meta)
+    if problem:
+        raise SaveError(f"cannot write {path}: {problem}")
     target = Path(path) if Path(path).suffix else Path(f"{path}.png")
     write_mask(target, labels != 0)
     return [str(target)]
@@ -66,9 +69,9 @@ def _explain_no_mask(labels: NDArray, meta: dict[str, Any]) -> str:
         )
     if meta.get("metadata", {}).get("napari_melanoma", {}).get("role") == "scribbles":
         return "the layer holds scribbles, which are not a mask. Select the mask of the photograph."
-    found = labels[labels != 0]
-    if found.size and found.min() != found.max():
-        values = np.unique(found)
+    nonzero = labels[labels != 0]
+    if nonzero.size and nonzero.min() != nonzero.max():
+        values = np.unique(nonzero)
         shown = ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
         return (
             f"a mask has one label, but the layer has {len(values)} ({shown}), and a mask of 0 and 255 cannot "
@@ -100,9 +103,9 @@ def _is_slide(path: Path) -> bool:
 
 def _to_layer_data(photograph: Photograph, path: str) -> LayerData:
     size = photograph.pixel_size
-    about = {"path": str(Path(path).absolute()), "modality": photograph.modality, "pixel_size": size}
-    about |= {"damage": photograph.damage} if photograph.damage else {}
-    keywords: dict[str, Any] = {"name": photograph.name, "rgb": True, "metadata": {"napari_melanoma": about}}
+    metadata = {"path": str(Path(path).absolute()), "modality": photograph.modality, "pixel_size": size}
+    metadata |= {"damage": photograph.damage} if photograph.damage else {}
+    keywords: dict[str, Any] = {"name": photograph.name, "rgb": True, "metadata": {"napari_melanoma": metadata}}
     if size is not None:
         keywords |= {"scale": (size.y_um, size.x_um), "units": ("um", "um")}
     return photograph.rgb, keywords, "image"
@@ -116,13 +119,13 @@ def _needs_other_reader(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            kind = identify_format(file.read(HEAD_BYTES))
+            file_format = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
-            if kind == "TIFF":
+            if file_format == "TIFF":
                 from napari_melanoma.io import tiff
 
                 return tiff.is_not_for_this_reader(file)
-            if kind == "DICOM":
+            if file_format == "DICOM":
                 from napari_melanoma.io import dicom
 
                 return dicom.is_not_for_this_reader(file)

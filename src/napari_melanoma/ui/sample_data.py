@@ -7,7 +7,7 @@ from typing import Any
 
 # A section of 2 x 1.5 mm, which is generated in seconds.
 SAMPLE_SLIDE_CONFIG = {"size": (4096, 4096), "lesions": {"breslow_mm": 0.7}}
-LayerData = tuple[Any, dict[str, Any], str]
+LayerData = tuple[Any, dict[str, Any], str]  # data, keywords and type of a layer, as napari expects them
 
 
 def dermoscopic_sample() -> list[LayerData]:
@@ -15,7 +15,7 @@ def dermoscopic_sample() -> list[LayerData]:
 
     One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
-    return _layers("dermoscopic phantom", {"seed": 1, "skin_type": 2, "artefacts": {"hairs": 8, "ruler": True}})
+    return _make_layers("dermoscopic phantom", {"seed": 1, "skin_type": 2, "artefacts": {"hairs": 8, "ruler": True}})
 
 
 def macroscopic_sample() -> list[LayerData]:
@@ -23,7 +23,7 @@ def macroscopic_sample() -> list[LayerData]:
 
     One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
-    return _layers("macroscopic phantom", {"seed": 13, "modality": "macroscopic", "skin_type": 2})
+    return _make_layers("macroscopic phantom", {"seed": 13, "modality": "macroscopic", "skin_type": 2})
 
 
 def dark_skin_sample() -> list[LayerData]:
@@ -31,7 +31,7 @@ def dark_skin_sample() -> list[LayerData]:
 
     One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
-    return _layers("dermoscopic phantom on dark skin", {"seed": 35, "skin_type": 6})
+    return _make_layers("dermoscopic phantom on dark skin", {"seed": 35, "skin_type": 6})
 
 
 def several_lesions_sample() -> list[LayerData]:
@@ -39,11 +39,11 @@ def several_lesions_sample() -> list[LayerData]:
 
     One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
-    return _layers("macroscopic phantom, four lesions", {"seed": 4, "modality": "macroscopic", "lesions": 4})
+    return _make_layers("macroscopic phantom, four lesions", {"seed": 4, "modality": "macroscopic", "lesions": 4})
 
 
 def slide_sample() -> list[LayerData]:
-    """A phantom slide with a melanoma and a nevus; generated at the first use, then kept in the user's cache folder.
+    """A phantom slide with a melanoma and a nevus; generated at first use and stored in the user's cache folder.
 
     One multiscale RGB image layer in micrometers.
     """
@@ -54,7 +54,7 @@ def slide_sample() -> list[LayerData]:
 
 
 def get_sample_slide() -> Path:
-    """Return the path of the sample slide, a pyramidal TIFF beside its ground truth; generated if missing."""
+    """Return the path of the sample slide, a pyramidal TIFF; it is generated if it is missing."""
     from platformdirs import user_cache_path
 
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
@@ -68,7 +68,7 @@ def get_sample_slide() -> Path:
     return path
 
 
-def _layers(name: str, values: dict[str, Any]) -> list[LayerData]:
+def _make_layers(name: str, values: dict[str, Any]) -> list[LayerData]:
     """Generate a phantom of 900 x 1200 pixels as layer data."""
     from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
@@ -76,12 +76,12 @@ def _layers(name: str, values: dict[str, Any]) -> list[LayerData]:
     config = LesionPhantomConfig.parse({"size": (900, 1200)} | values, name)
     phantom = lesion_phantom(config)
     size = phantom.pixel_size
-    known = {"modality": config.modality, "pixel_size": size}
+    metadata = {"modality": config.modality, "pixel_size": size}
     attributes = {
         "name": name,
         "rgb": True,
         "scale": (size.y_um, size.x_um),
         "units": ("um", "um"),
-        "metadata": {"napari_melanoma": known},
+        "metadata": {"napari_melanoma": metadata},
     }
     return [(phantom.rgb, attributes, "image")]

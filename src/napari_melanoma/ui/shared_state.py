@@ -1,4 +1,4 @@
-"""State and signals shared by all docks: the open cases, changes of corrections and of models."""
+"""State and signals shared by all docks: data of the open cases, and changes of corrections and models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qtpy.QtCore import QObject, Signal
 
-Row = dict[str, str]
+Row = dict[str, str]  # values by column of the harmonized table
 
 
 class CaseRows(QObject):
@@ -21,7 +21,10 @@ class CaseRows(QObject):
         self._rows: dict[int, tuple[str, dict[Path, Row]]] = {}
 
     def set_rows(self, owner: int, case: str, rows: Mapping[Path, Row]) -> None:
-        """Set the rows of the case in a Case dock; they replace the previous rows of the same dock."""
+        """Set the rows of the case in a Case dock; they replace the previous rows of this dock.
+
+        ``owner``: ``id`` of the dock. ``case``: name of the case. ``rows``: by image file; empty removes the case.
+        """
         entry = (case, {path.absolute(): dict(row) for path, row in rows.items()})
         if rows and self._rows.get(owner) != entry:
             self._rows[owner] = entry
@@ -44,24 +47,24 @@ def case_rows() -> CaseRows:
 
 
 class CorrectionsChanged(QObject):
-    """Emits a correction that was added, updated or removed."""
+    """Notifies all docks of changed corrections."""
 
-    changed = Signal(object)
+    changed = Signal(object)  # path of the corrections folder that was changed or selected
 
 
 @cache
 def corrections_changed() -> CorrectionsChanged:
-    """Return the signals shared by all docks."""
+    """Return the object shared by all docks."""
     return CorrectionsChanged()
 
 
 class ModelsChanged(QObject):
-    """Emits the name of a model that was installed, activated or removed."""
+    """Notifies all docks of changed models."""
 
-    changed = Signal(str)
+    changed = Signal(str)  # name of the activated model of a training run
 
 
 @cache
 def models_changed() -> ModelsChanged:
-    """Return the signals shared by all docks."""
+    """Return the object shared by all docks."""
     return ModelsChanged()

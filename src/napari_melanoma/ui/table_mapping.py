@@ -1,4 +1,4 @@
-"""The dialog that maps the columns and values of a clinical table."""
+"""The dialog that maps the columns and values of a clinical table to the table schema."""
 
 from __future__ import annotations
 
@@ -37,20 +37,23 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import Progress, RunContext
     from napari_melanoma.data.check import TablePreview
 
-KEEP_COLUMN, DROP_COLUMN = "*", ""  # data of the choices that are not columns of the schema
-KEPT_PREFIX = "own_"  # for a column that is kept although its name is also a column of the schema
+KEEP_COLUMN, DROP_COLUMN = "*", ""  # values of the choices "keep unchanged" and "leave out"
+KEPT_PREFIX = "own_"  # of columns that are kept although their name has another meaning in the schema
 GUESSED = "guess"
 WIDTH_PX, HEIGHT_PX = 680, 620
 READING = "Reading the table ..."
 ALL_MAPPED = "All values are mapped."
-MAX_VALUES = 3
+MAX_VALUES = 3  # listed of those outside the allowed range, for each column
 MAX_ROWS = 150  # rows that are shown; the most frequent values come first
 SITE_COLUMNS = ("site", "sub_site")
-WordRows = dict[str, dict[str, str]]
+WordMapping = dict[str, dict[str, str]]  # by column of the schema: value in the table to word of the schema
 
 
 class ColumnsTable(QWidget):
-    """One row for each column of the table, with the column of the schema that it is mapped to."""
+    """A grid with one row for each column of the table and its target column in the schema.
+
+    ``samples``: by column, some of its values. ``guess``: the suggested mapping.
+    """
 
     changed = Signal()
 
@@ -58,7 +61,7 @@ class ColumnsTable(QWidget):
         super().__init__()
         named(self, "mapping_columns", "Columns of the table").setToolTip("")
         self._choices: dict[str, NoWheelComboBox] = {}
-        self._guessed: dict[str, QLabel] = {}
+        self._guess_labels: dict[str, QLabel] = {}
         self._model = _make_column_model(self)
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(2, 2, 2, 2)
@@ -72,52 +75,52 @@ class ColumnsTable(QWidget):
 
     @property
     def columns(self) -> dict[str, str]:
-        """The mapping of the columns, without those kept unchanged.
+        """The mapping from columns of the table to columns of the schema, without columns kept unchanged.
 
-        A kept column whose name has a meaning in the schema is mapped to that name with ``KEPT_PREFIX``.
+        A kept column whose name has a meaning in the schema is renamed with ``KEPT_PREFIX``.
         """
-        found = {name: box.currentData() for name, box in self._choices.items()}
-        own = {
+        targets = {name: box.currentData() for name, box in self._choices.items()}
+        renamed = {
             name: KEPT_PREFIX + name
-            for name, ours in found.items()
-            if ours == KEEP_COLUMN and find_column_meanings(name)
+            for name, target in targets.items()
+            if target == KEEP_COLUMN and find_column_meanings(name)
         }
-        return {name: ours for name, ours in found.items() if ours != KEEP_COLUMN} | own
+        return {name: target for name, target in targets.items() if target != KEEP_COLUMN} | renamed
 
     def set_columns(self, columns: Mapping[str, str]) -> None:
-        """Show the columns of a mapping, also names outside the schema; ``changed`` is not emitted."""
+        """Show a mapping of columns, also to names outside the schema; ``changed`` is not emitted."""
         for name, box in self._choices.items():
-            ours = columns.get(name, KEEP_COLUMN)
-            if ours == KEPT_PREFIX + name:
-                ours = KEEP_COLUMN
-            if box.findData(ours) < 0:
-                _add_choice(self._model, f"rename to {ours}", ours, "Keep the column under this name")
-            box.setCurrentIndex(box.findData(ours))
-            self._guessed[name].clear()
+            target = columns.get(name, KEEP_COLUMN)
+            if target == KEPT_PREFIX + name:
+                target = KEEP_COLUMN
+            if box.findData(target) < 0:
+                _add_choice(self._model, f"rename to {target}", target, "Keep the column under this name")
+            box.setCurrentIndex(box.findData(target))
+            self._guess_labels[name].clear()
 
     def _add(self, number: int, name: str, values: tuple[str, ...], guess: TableMapping) -> None:
         name_label = QLabel(name)
         name_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        shown = _ElidedLabel(", ".join(values) if values else "(no values)")
-        shown.setToolTip("\n".join(values))
+        values_label = _ElidedLabel(", ".join(values) if values else "(no values)")
+        values_label.setToolTip("\n".join(values))
         box = named(NoWheelComboBox(), f"column_{name}", f"Meaning of column {name}")
         box.setModel(self._model)
         box.setMinimumContentsLength(22)
         box.setCurrentIndex(max(0, box.findData(guess.columns.get(name, KEEP_COLUMN))))
-        mark = quiet_label(GUESSED if name in guess.columns else "")
-        mark.setToolTip("Guessed from the column's name or values")
+        guess_label = quiet_label(GUESSED if name in guess.columns else "")
+        guess_label.setToolTip("Guessed from the column's name or values")
         box.activated.connect(lambda _, name=name: self._on_chosen(name))
-        for index, widget in enumerate((name_label, shown, box, mark)):
+        for index, widget in enumerate((name_label, values_label, box, guess_label)):
             self._grid.addWidget(widget, number, index)
-        self._choices[name], self._guessed[name] = box, mark
+        self._choices[name], self._guess_labels[name] = box, guess_label
 
     def _on_chosen(self, name: str) -> None:
-        self._guessed[name].clear()
+        self._guess_labels[name].clear()
         self.changed.emit()
 
 
 class _ElidedLabel(QLabel):
-    """A label that elides text wider than itself."""
+    """A label whose text is elided if it does not fit."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -133,7 +136,7 @@ class _ElidedLabel(QLabel):
 
 
 def _make_column_model(parent: QWidget) -> QStandardItemModel:
-    """Make the model with the columns of the schema as choices, which all boxes share."""
+    """Make the model with the columns of the schema as choices; all boxes share it."""
     model = QStandardItemModel(parent)
     for title, value, tip in (
         ("keep unchanged", KEEP_COLUMN, "Keep the column under its own name"),
@@ -152,9 +155,12 @@ def _add_choice(model: QStandardItemModel, title: str, value: str, tip: str = ""
 
 
 class MappingDialog(QDialog):
-    """Maps the columns and values of a clinical table to the schema."""
+    """Maps the columns and values of a clinical table to the schema.
 
-    mapping_chosen = Signal(object)
+    ``table_read``: emitted when the whole table was read with the selected columns.
+    """
+
+    mapping_chosen = Signal(object)  # TableMapping
     table_read = Signal()
 
     def __init__(self, path: Path, parent: QWidget, mapping: TableMapping | None = None) -> None:
@@ -170,8 +176,8 @@ class MappingDialog(QDialog):
         self._job: BackgroundJob | None = None
         self._status_label = WrappedLabel(READING)
         named(self._status_label, "mapping_said", "Result of reading the table").setToolTip("")
-        self._title = QLabel("<b>Unknown values</b>: select what they mean, or keep them unchanged.")
-        self._title.setWordWrap(True)
+        self._words_title = QLabel("<b>Unknown values</b>: select what they mean, or keep them unchanged.")
+        self._words_title.setWordWrap(True)
         self._buttons = QDialogButtonBox()
         self._use_button = QPushButton("Use this mapping")
         self._save_button = QPushButton("Save mapping ...")
@@ -181,17 +187,17 @@ class MappingDialog(QDialog):
 
     @property
     def mapping(self) -> TableMapping:
-        """The mapping as selected."""
+        """The selected mapping of columns and values."""
         return TableMapping(columns=self.columns.columns if self.columns else {}, words=self.words.words)
 
     def save(self, path: Path) -> None:
-        """Write the mapping to a file, which ``data harmonize --map`` and ``data import --map`` read."""
+        """Write the mapping to a TOML file for ``data harmonize --map`` and ``data import --map``."""
         try:
             write_mapping(path, self.mapping)
         except MelanomaError as error:
             self._status_label.setText(str(error))
         else:
-            self._status_label.setText(f"Saved as {path.name}. {self._summary()}")
+            self._status_label.setText(f"Saved as {path.name}. {self._summarize()}")
 
     def _build(self) -> None:
         named(self._use_button, "mapping_use", "Use this mapping")
@@ -209,37 +215,37 @@ class MappingDialog(QDialog):
         self._buttons.rejected.connect(self.reject)
         self._save_button.clicked.connect(self._on_save)
         self.words.changed.connect(self._update_text)
-        self._columns_area, self._words_area = _scroll(QWidget()), _scroll(self.words)
+        self._columns_area, self._words_area = _make_scroll_area(QWidget()), _make_scroll_area(self.words)
         column = QVBoxLayout(self)
         column.addWidget(quiet_label("Columns marked 'guess' were mapped automatically. Correct them if needed."))
         column.addWidget(self._columns_area, 3)
-        column.addWidget(self._title)
+        column.addWidget(self._words_title)
         column.addWidget(self._words_area, 2)
         column.addWidget(self._status_label)
         column.addWidget(self._buttons)
-        self._set_enabled(False)
-        self._show_words(False)
+        self._set_buttons_enabled(False)
+        self._set_words_visible(False)
         self.resize(WIDTH_PX, HEIGHT_PX)
 
-    def _set_enabled(self, on: bool) -> None:
+    def _set_buttons_enabled(self, is_enabled: bool) -> None:
         for button in (self._use_button, self._save_button):
-            button.setEnabled(on)
+            button.setEnabled(is_enabled)
 
-    def _show_words(self, any_left: bool) -> None:
-        self._title.setVisible(any_left)
-        self._words_area.setVisible(any_left)
+    def _set_words_visible(self, is_visible: bool) -> None:
+        self._words_title.setVisible(is_visible)
+        self._words_area.setVisible(is_visible)
 
-    def _on_read(self, found: TablePreview | HarmonizeReport) -> None:
+    def _on_read(self, table: TablePreview | HarmonizeReport) -> None:
         self._job = None
-        if isinstance(found, HarmonizeReport):
-            self._on_report(found)
+        if isinstance(table, HarmonizeReport):
+            self._on_report(table)
         else:
-            self._on_preview(found)
+            self._on_preview(table)
 
     def _on_report(self, report: HarmonizeReport) -> None:
         self._report = report
         self.words.show_unmapped(report.unmapped)
-        self._show_words(self.words.has_words)
+        self._set_words_visible(self.words.has_words)
         self._update_text()
         self.table_read.emit()
 
@@ -250,15 +256,15 @@ class MappingDialog(QDialog):
             self.words.set_words(self._initial_mapping.words)
         self.columns.changed.connect(self._survey)
         self._columns_area.setWidget(self.columns)
-        self._set_enabled(True)
+        self._set_buttons_enabled(True)
         self._survey()
 
     def _survey(self) -> None:
-        """Read the whole table with the selected columns; values that are already mapped stay listed."""
+        """Read the whole table with the selected columns, but without mapped values, so that these stay listed."""
         self._start(partial(_survey, self.path, self.mapping.model_copy(update={"words": {}})))
 
     def _start(self, work: JobFunction) -> None:
-        """Read in a thread; cancels reading for earlier choices."""
+        """Read the table in a thread; cancel reading for previous choices."""
         self._stop()
         self._status_label.setText(READING)
         job = self._job = BackgroundJob(work)
@@ -276,15 +282,15 @@ class MappingDialog(QDialog):
         self._status_label.setText(f"{READING} {progress.done:,} rows")
 
     def _update_text(self) -> None:
-        self._status_label.setText(self._summary())
+        self._status_label.setText(self._summarize())
 
-    def _summary(self) -> str:
+    def _summarize(self) -> str:
         report = self._report
         if report is None:
             return READING
-        left = self.words.unmapped_count
-        unmapped = f"Unknown values in {format_count(left, 'cell')} are kept unchanged."
-        lines = [f"{format_count(report.rows, 'row')} read.", unmapped if left else ALL_MAPPED]
+        cells = self.words.unmapped_count
+        unmapped = f"Unknown values in {format_count(cells, 'cell')} are kept unchanged."
+        lines = [f"{format_count(report.rows, 'row')} read.", unmapped if cells else ALL_MAPPED]
         lines += [
             f"Values outside the allowed range in {column}: {list_counts(values, MAX_VALUES)}."
             for column, values in report.impossible.items()
@@ -304,7 +310,7 @@ class MappingDialog(QDialog):
         choose_new_file(self, "mapping_save_dialog", "Save the mapping", "TOML", self.save, suggested)
 
 
-def _scroll(content: QWidget) -> QScrollArea:
+def _make_scroll_area(content: QWidget) -> QScrollArea:
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -325,7 +331,7 @@ def _survey(path: Path, mapping: TableMapping, run: RunContext) -> HarmonizeRepo
 
 
 class WordsTable(QWidget):
-    """One row for each unknown value; choices are kept when other values are shown."""
+    """A grid with one row for each unknown value; choices are kept when other values are shown."""
 
     changed = Signal()
 
@@ -333,21 +339,22 @@ class WordsTable(QWidget):
         super().__init__()
         named(self, "mapping_words", "Unknown values").setToolTip("")
         self._models: dict[str, QStandardItemModel] = {}
-        self._counts: dict[tuple[str, str], int] = {}
-        self._chosen: dict[tuple[str, str], str] = {}
+        # Both by column of the schema and value in the table.
+        self._counts: dict[tuple[str, str], int] = {}  # number of cells
+        self._chosen: dict[tuple[str, str], str] = {}  # word of the schema
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(2, 2, 2, 2)
         self._grid.setVerticalSpacing(4)
         self._grid.setColumnStretch(1, 1)
 
     @property
-    def words(self) -> WordRows:
-        """The mapping of values: for each column of the schema, values of the table to words of the schema."""
-        found: WordRows = {}
-        for (column, word), ours in self._chosen.items():
-            if ours:
-                found.setdefault(column, {})[word] = ours
-        return found
+    def words(self) -> WordMapping:
+        """The selected mapping of values."""
+        mapping: WordMapping = {}
+        for (column, value), word in self._chosen.items():
+            if word:
+                mapping.setdefault(column, {})[value] = word
+        return mapping
 
     @property
     def has_words(self) -> bool:
@@ -361,23 +368,28 @@ class WordsTable(QWidget):
 
     def set_words(self, words: Mapping[str, Mapping[str, str]]) -> None:
         """Set the choices of a mapping."""
-        self._chosen = {(column, word): ours for column, found in words.items() for word, ours in found.items()}
+        self._chosen = {(column, value): word for column, mapped in words.items() for value, word in mapped.items()}
 
     def show_unmapped(self, unmapped: Mapping[str, Mapping[str, int]]) -> None:
-        """Show unknown values, the most frequent first."""
-        found = {
-            (column, word): count
-            for column, words in unmapped.items()
+        """Show unknown values, the most frequent first.
+
+        ``unmapped``: by column of the schema, the number of cells of each value.
+        """
+        counts = {
+            (column, value): count
+            for column, values in unmapped.items()
             if find_column(column) is not None
-            for word, count in words.items()
+            for value, count in values.items()
         }
-        self._counts = dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+        self._counts = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
         self._clear()
-        for number, (column, word) in enumerate(list(self._counts)[:MAX_ROWS]):
-            self._add(number, column, word)
+        for number, (column, value) in enumerate(list(self._counts)[:MAX_ROWS]):
+            self._add(number, column, value)
         if len(self._counts) > MAX_ROWS:
-            more = quiet_label(f"Not shown: {len(self._counts) - MAX_ROWS:,} more values, none of them more frequent")
-            self._grid.addWidget(more, MAX_ROWS, 0, 1, 4)
+            rest_label = quiet_label(
+                f"Not shown: {len(self._counts) - MAX_ROWS:,} more values, none of them more frequent"
+            )
+            self._grid.addWidget(rest_label, MAX_ROWS, 0, 1, 4)
         self._grid.setRowStretch(MAX_ROWS + 1, 1)
 
     def _clear(self) -> None:
@@ -386,39 +398,41 @@ class WordsTable(QWidget):
                 widget.hide()
                 widget.deleteLater()
 
-    def _add(self, number: int, column: str, word: str) -> None:
-        known, count = find_column(column), self._counts[column, word]
-        title = known.title if known else column
-        word_label = QLabel(word)
-        word_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        box = named(NoWheelComboBox(), f"word_{column}_{word}", f"Meaning of {word}", f"{title}: meaning of '{word}'")
+    def _add(self, number: int, column: str, value: str) -> None:
+        schema_column, count = find_column(column), self._counts[column, value]
+        title = schema_column.title if schema_column else column
+        value_label = QLabel(value)
+        value_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        box = named(
+            NoWheelComboBox(), f"word_{column}_{value}", f"Meaning of {value}", f"{title}: meaning of '{value}'"
+        )
         box.setModel(self._model(column))
         box.setMinimumContentsLength(22)
-        box.setCurrentIndex(max(0, box.findData(self._chosen.get((column, word), ""))))
-        box.activated.connect(lambda _, key=(column, word), box=box: self._on_chosen(key, box.currentData()))
-        rows = quiet_label(format_count(count, "row"))
-        for index, widget in enumerate((quiet_label(title), word_label, rows, box)):
+        box.setCurrentIndex(max(0, box.findData(self._chosen.get((column, value), ""))))
+        box.activated.connect(lambda _, key=(column, value), box=box: self._on_chosen(key, box.currentData()))
+        count_label = quiet_label(format_count(count, "row"))
+        for index, widget in enumerate((quiet_label(title), value_label, count_label, box)):
             self._grid.addWidget(widget, number, index)
 
     def _model(self, column: str) -> QStandardItemModel:
-        """Return the model with the words that a column of the schema allows, which its boxes share."""
+        """Return the model with the allowed words of a column; all boxes of the column share it."""
         if column not in self._models:
             model = self._models[column] = QStandardItemModel(self)
             for title, word in (("keep unchanged", ""), ("Unknown", UNKNOWN), *_list_words(column)):
                 _add_choice(model, title, word)
         return self._models[column]
 
-    def _on_chosen(self, key: tuple[str, str], ours: str) -> None:
-        self._chosen[key] = ours
+    def _on_chosen(self, key: tuple[str, str], word: str) -> None:
+        self._chosen[key] = word
         self.changed.emit()
 
 
 def _list_words(column: str) -> list[tuple[str, str]]:
-    """List the titles and words that a column of the schema allows."""
+    """List the allowed words of a column of the schema as (title, word)."""
     if column in SITE_COLUMNS:
         return [(site_title(word), word) for word in list_site_words()]
-    known = find_column(column)
-    if known is None or known.kind not in ("word", "yes_no"):
+    schema_column = find_column(column)
+    if schema_column is None or schema_column.kind not in ("word", "yes_no"):
         return []
-    words = load_taxonomy(known.taxonomy or "yes_no")
-    return [(words.title(word), word) for word in words.words if word != UNKNOWN]
+    taxonomy = load_taxonomy(schema_column.taxonomy or "yes_no")
+    return [(taxonomy.title(word), word) for word in taxonomy.words if word != UNKNOWN]
