@@ -17,7 +17,7 @@ from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.prompt_history import PromptState
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.ui.lesion.prompt_tool import draw_hypotheses
-from napari_melanoma.ui.lesion.prompting import PreparedPrompt, PromptedPhotograph, read_answer
+from napari_melanoma.ui.lesion.prompting import PreparedPrompt, PromptedPhotograph, read_response
 from napari_melanoma.ui.lesion.recovery import find_recovery
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_identity
@@ -243,7 +243,7 @@ def test_the_threshold_of_the_model_decides(tmp_path):
     np.save(prepared.out, logits)
     areas = []
     for threshold in (0.5, 0.9):
-        answer, _ = read_answer(
+        answer, _ = read_response(
             prompted, prepared, {"qualities": [0.9], "model": {"threshold": threshold}}, None, RunContext()
         )
         areas.append(answer.change(state).mask.sum())

@@ -51,18 +51,18 @@ BLINK_TIP = "Show both photographs in turns, each for half a second"
 
 
 class CaseComparison(QObject):
-    """Compares photographs of the selected lesion, and shows them in the viewer until the user leaves."""
+    """Compares two photographs of the selected lesion, and shows them in the viewer until the user leaves."""
 
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(self, dock: CaseControls, viewer: Viewer, controller: CaseController) -> None:
         super().__init__(dock)
         self._dock, self._viewer, self._controller = dock, viewer, controller
         self._section = dock.lesion_page.comparison_section
         self._lesion: CaseLesion | None = None
-        self._images: tuple[CaseImage, ...] = ()
+        self._images: tuple[CaseImage, ...] = ()  # the photographs that are listed
         self._pair: tuple[CaseImage, ...] = ()  # the photographs that are compared
-        self._selected_for = ""  # id of the lesion for which the user has selected photographs
+        self._selected_for = ""  # id of the lesion whose photographs the user has selected
         self._view: ComparisonView | None = None
         self._job: BackgroundJob | None = None
         self.layers: ComparisonLayers | None = None
@@ -83,14 +83,14 @@ class CaseComparison(QObject):
         self._update()
 
     def _on_opened(self) -> None:
-        """Leave the comparison, and clear the choice: images of another case may have the same ids."""
+        """Leave the comparison, and clear the selection: images of another case may have the same ids."""
         self.leave()
         self._images, self._selected_for = (), ""
         if self._view is not None:
             self._view.show_images(())
 
     def cancel(self) -> None:
-        """Stop the comparison that is computed."""
+        """Cancel the computation of a comparison."""
         if self._job is not None:
             self._job.cancel()
             self._job = None
@@ -114,9 +114,9 @@ class CaseComparison(QObject):
         from napari_melanoma.case.changes import list_photographs
 
         lesion = self._lesion
-        photographs = () if lesion is None else tuple(one for one in lesion.images if not one.is_slide)
-        if any(one not in photographs for one in self._pair):
-            self.leave()  # one was changed or moved
+        photographs = () if lesion is None else tuple(image for image in lesion.images if not image.is_slide)
+        if any(image not in photographs for image in self._pair):
+            self.leave()  # a photograph was changed or moved
         self._section.setVisible(len(photographs) > 1)
         if self._view is not None and not self._section.isExpanded():
             self._view.blink_button.setChecked(False)
@@ -166,12 +166,12 @@ class CaseComparison(QObject):
 
     @property
     def _chosen(self) -> tuple[CaseImage, ...]:
-        """The chosen photographs, in the order of their days, or of the selection; empty if they are the same."""
+        """The selected photographs, by date if the dates are known and differ; empty if both are the same."""
         view, by_id = self._view, {image.id: image for image in self._images}
         ids = [] if view is None else [str(combo.currentData()) for combo in view.combos]
         if len(set(ids)) < 2:
             return ()
-        chosen = tuple(by_id[one] for one in ids)
+        chosen = tuple(by_id[image_id] for image_id in ids)
         return chosen if _explain_order(chosen) else tuple(sorted(chosen, key=lambda image: image.taken_on))
 
     def _compare(self) -> None:
@@ -185,13 +185,13 @@ class CaseComparison(QObject):
         job.failed.connect(partial(self._on_failed, job))
         job.start(self)
 
-    def _on_compared(self, job: BackgroundJob, found: LesionChanges) -> None:
+    def _on_compared(self, job: BackgroundJob, result: LesionChanges) -> None:
         if job is not self._job or self._view is None:
             return
         self._job = None
         self._dock.status.end("comparing", COMPARED)
-        self.layers = ComparisonLayers(self._viewer, found.pictures, _name_order(self._pair), self._leave_timer.start)
-        self._view.show_changes(found, self._pair)
+        self.layers = ComparisonLayers(self._viewer, result.pictures, _name_order(self._pair), self._leave_timer.start)
+        self._view.show_changes(result, self._pair)
         self._on_swipe(self._view.slider.value())
 
     def _on_failed(self, job: BackgroundJob, error: Exception) -> None:
@@ -290,9 +290,9 @@ class ComparisonView(QWidget):
         self.blink_button.setToolTip(REDUCED_TIP if is_reduced else BLINK_TIP)
 
     def show_images(self, images: tuple[CaseImage, ...], is_kept: bool = False) -> bool:
-        """List the photographs, and choose the first and the last one of the same type.
+        """List the photographs, and select the first and the last photograph of the same type.
 
-        ``is_kept``: keep the chosen ones if they still exist. Returns whether they were kept.
+        ``is_kept``: keep the current selection if both photographs still exist. Returns whether it was kept.
         """
         chosen = [combo.currentData() for combo in self.combos]
         for combo in self.combos:
@@ -304,31 +304,31 @@ class ComparisonView(QWidget):
             for combo, image_id in zip(self.combos, chosen, strict=True):
                 combo.setCurrentIndex(combo.findData(image_id))
             return True
-        kinds = [image.modality for image in images]
-        first = next((index for index, kind in enumerate(kinds) if kinds.count(kind) > 1), 0)
-        last = max((index for index, kind in enumerate(kinds) if kind == kinds[first]), default=0)
+        modalities = [image.modality for image in images]
+        first = next((index for index, modality in enumerate(modalities) if modalities.count(modality) > 1), 0)
+        last = max((index for index, modality in enumerate(modalities) if modality == modalities[first]), default=0)
         for combo, index in zip(self.combos, (first, last), strict=True):
             combo.setCurrentIndex(index if images else -1)
         return False
 
     def show_reason(self, reason: str) -> None:
-        """Enable the button, or state why it is disabled."""
+        """Enable the button if ``reason`` is empty, or show why it is disabled."""
         self.reason_label.setText(f"{reason}." if reason else "")
         self.reason_label.setVisible(bool(reason))
         self.compare_button.setEnabled(not reason)
         self.compare_button.setToolTip(f"{reason}." if reason else COMPARE_TIP)
 
-    def show_changes(self, found: LesionChanges, pair: Sequence[CaseImage]) -> None:
+    def show_changes(self, result: LesionChanges, pair: Sequence[CaseImage]) -> None:
         """Show the changes between two photographs, and the controls of the comparison."""
-        with_signals = self.slider.blockSignals(True)
+        was_blocked = self.slider.blockSignals(True)
         self.slider.setValue(STEPS // 2)
-        self.slider.blockSignals(with_signals)
+        self.slider.blockSignals(was_blocked)
         self.contour_button.setChecked(True)
         before, after = _name_order(pair)
         self._sides.setText(f"Left of the border the {before} photograph, right of it the {after} one.")
-        self.cautions.set_text("\n".join(filter(None, (_explain_order(pair), *found.cautions))))
-        self.table.setText(_format_pair(pair) + _format_changes(found.changes))
-        self._note.setText(" ".join(found.notes))
+        self.cautions.set_text("\n".join(filter(None, (_explain_order(pair), *result.cautions))))
+        self.table.setText(_format_pair(pair) + _format_changes(result.changes))
+        self._note.setText(" ".join(result.notes))
         self._result.show()
 
     def clear(self) -> None:
@@ -343,7 +343,7 @@ class ComparisonView(QWidget):
 
 
 def _explain_order(pair: Sequence[CaseImage]) -> str:
-    """Explain why two photographs are in the order of the selection; empty if they are ordered by their days."""
+    """Explain why two photographs are in the order of the selection; empty if they are ordered by date."""
     days = {image.taken_on for image in pair}
     if "" not in days and len(days) == 2:
         return ""
@@ -361,7 +361,7 @@ def _describe_image(image: CaseImage) -> str:
 
 
 def _format_pair(pair: Sequence[CaseImage]) -> str:
-    """Format which photographs are compared, in rich text."""
+    """Describe the compared photographs in rich text."""
     names = (name.capitalize() for name in _name_order(pair))
     lines = (f"{name} photograph: {_describe_image(image)}" for name, image in zip(names, pair, strict=True))
     return f"<p style='margin: 3px 0'>{'<br>'.join(map(html.escape, lines))}</p>"
@@ -370,17 +370,18 @@ def _format_pair(pair: Sequence[CaseImage]) -> str:
 def _format_changes(changes: tuple[Change, ...]) -> str:
     """Format the changes in rich text; clear ones are bold."""
     lines = []
-    for one in changes:
-        values = "" if one.before is None else f": {' → '.join(one.values)}"
-        change = html.escape(f"{one.text}, {one.conclusion}")
-        lines.append(f"{html.escape(one.title + values)}<br>{f'<b>{change}</b>' if one.is_certain else change}")
+    for change in changes:
+        values = "" if change.before is None else f": {' → '.join(change.values)}"
+        text = html.escape(f"{change.text}, {change.conclusion}")
+        lines.append(f"{html.escape(change.title + values)}<br>{f'<b>{text}</b>' if change.is_certain else text}")
     return "".join(f"<p style='margin: 3px 0'>{line}</p>" for line in lines)
 
 
 class ComparisonLayers:
-    """Two photographs in registration as layers of the viewer, while all other layers are hidden.
+    """Two registered photographs as layers of the viewer, while all other layers are hidden.
 
-    ``names``: of the photographs, such as ``earlier``. ``on_shown`` is called when the user shows another image.
+    ``names``: the names of the two layers begin with these, such as ``earlier``. ``on_shown``: called when the user
+    shows another image.
     """
 
     def __init__(
@@ -389,7 +390,8 @@ class ComparisonLayers:
         from napari.layers import Image
 
         self._viewer, self._pictures = viewer, pictures
-        self._share, self._drawn = 0.5, self._draw(with_contours=True)
+        self._share = 0.5  # of the width, left of the border
+        self._drawn = self._draw(with_contours=True)  # both photographs, uint8 (row, column, channel)
         camera = get_camera(viewer)
         self._camera = tuple(camera.center), float(camera.zoom)
         self._selected = list(viewer.layers.selection)
@@ -448,12 +450,12 @@ class ComparisonLayers:
         self._layers[0].data, self._layers[1].data = self._drawn[0], self._clip()
 
     def leave(self) -> None:
-        """Remove both layers, and show the others as before; what the user has shown since then stays in view."""
+        """Remove both layers, and show the others as before; an image that the user has shown since then stays."""
         self._timer.stop()
         self._connections.close()
         shown = get_current_picture(self._viewer)
-        known = {*self._visible, *self._layers}
-        is_undisturbed = shown is None and not any(layer.visible for layer in self._viewer.layers if layer not in known)
+        own = {*self._visible, *self._layers}
+        is_undisturbed = shown is None and not any(layer.visible for layer in self._viewer.layers if layer not in own)
         for layer in self._layers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
@@ -477,7 +479,10 @@ class ComparisonLayers:
             self._layers[1].visible = not self._layers[1].visible
 
     def _clip(self) -> NDArray[np.uint8]:
-        """Return the second photograph, transparent left of the border and outside its registered area."""
+        """Return the second photograph, transparent left of the border and outside its registered area.
+
+        uint8 (row, column, channel=4).
+        """
         import numpy as np
 
         opaque = self._pictures.covered.copy()
@@ -487,7 +492,7 @@ class ComparisonLayers:
     def _draw(self, *, with_contours: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         from napari_melanoma.imaging.masks import draw_overlay
 
-        found = self._pictures
+        pictures = self._pictures
         if not with_contours:
-            return found.first, found.second
-        return draw_overlay(found.first, found.first_mask), draw_overlay(found.second, found.second_mask)
+            return pictures.first, pictures.second
+        return draw_overlay(pictures.first, pictures.first_mask), draw_overlay(pictures.second, pictures.second_mask)

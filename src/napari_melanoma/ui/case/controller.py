@@ -1,4 +1,4 @@
-"""The open case: create, open, edit with undo, save and close it; and the settings of its dock."""
+"""The open case: create, open, edit with undo, save and close it; also the settings of the Case dock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, LatestJob
 from napari_melanoma.ui.widgets.recent_files import RECENT_CASES, RecentPaths
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 
-MAX_STEPS = 200
+MAX_STEPS = 200  # that can be undone
 SAVE_DELAY_MS = 400  # after the last edit
 
 
@@ -31,7 +31,7 @@ class CaseController(QObject):
 
     opened = Signal()
     changed = Signal()
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -61,15 +61,15 @@ class CaseController(QObject):
         return self.store is not None and not self.store.read_only
 
     def open(self, folder: Path) -> None:
-        """Open a case instead of the current one."""
+        """Open a case, which replaces the current case."""
         self._replace_store(lambda: partial(_open_case, self.store, folder))
 
     def create(self, folder: Path, case: Case | None = None) -> None:
-        """Create a case instead of the current one."""
+        """Create a case, which replaces the current case."""
         self._replace_store(lambda: partial(_create_case, folder, case))
 
     def close(self) -> None:
-        """Save and close the case; one that is being opened is not used."""
+        """Save and close the case; a case that is being opened is closed, too."""
         self.saver.run_when_saved(self._close_store)
 
     def search_folder(self, folder: Path) -> None:
@@ -78,9 +78,12 @@ class CaseController(QObject):
         if store is not None:
             self._replace_store(lambda: partial(_search_folder, store, folder) if store is self.store else None)
 
-    def edit(self, case: Case, what: str, key: str = "") -> bool:
-        """Change the case as an undo step, and save it soon; return False if it is unchanged."""
-        if not self.is_editable or self.history is None or not self.history.edit(case, what, key):
+    def edit(self, case: Case, description: str, key: str = "") -> bool:
+        """Change the case as an undo step, and save it soon; return False if it is unchanged or read-only.
+
+        Consecutive edits with the same ``key`` are one step, such as the letters typed in a field.
+        """
+        if not self.is_editable or self.history is None or not self.history.edit(case, description, key):
             return False
         self._on_edited()
         return True
@@ -91,7 +94,7 @@ class CaseController(QObject):
             self._on_edited()
 
     def amend(self, case: Case) -> None:
-        """Change what Undo keeps, such as a mask or a scale, without an undo step."""
+        """Change parts of the case that Undo does not change, such as a mask or a scale."""
         if self.is_editable and self.history is not None and case != self.history.case:
             self.history.amend(case)
             self._on_edited()
@@ -105,10 +108,10 @@ class CaseController(QObject):
         return self._step(self.history.redo) if self.is_editable and self.history is not None else ""
 
     def _step(self, step: Callable[[], str]) -> str:
-        what = step()
-        if what:
+        description = step()
+        if description:
             self._on_edited()
-        return what
+        return description
 
     def _on_edited(self) -> None:
         self.saver.schedule_save()
@@ -143,7 +146,10 @@ class CaseController(QObject):
         self.saver.saved.emit()  # the current case may have been closed to be opened again
 
     def _discard_pending_store(self) -> None:
-        """Close a case that was opened but is not used, because another one is or the current one cannot be saved."""
+        """Close a case that was opened but is not used.
+
+        For example, another case was opened in the meantime, or the current case cannot be saved.
+        """
         store, self._pending_store = self._pending_store, None
         if store is not None and store is not self.store:
             BackgroundJob(partial(_close_case, store)).start()
@@ -186,10 +192,11 @@ def _close_case(store: CaseStore, run: RunContext) -> None:
 
 
 class CaseHistory:
-    """Undo history of a case; consecutive edits of one field are one step."""
+    """Undo history of a case; consecutive edits with the same key are one step."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
+        # Each step: the case to return to, and the description of the edit.
         self._undo_stack: list[tuple[Case, str]] = []
         self._redo_stack: list[tuple[Case, str]] = []
         self._key = ""
@@ -204,12 +211,12 @@ class CaseHistory:
         """Description of the step to redo; empty without one."""
         return self._redo_stack[-1][1] if self._redo_stack else ""
 
-    def edit(self, case: Case, what: str, key: str = "") -> bool:
-        """Add a step; return False if the case is unchanged."""
+    def edit(self, case: Case, description: str, key: str = "") -> bool:
+        """Change the case as a step; return False if it is unchanged."""
         if case == self.case:
             return False
         if not (key and key == self._key and self._undo_stack):
-            self._undo_stack = [*self._undo_stack, (self.case, what)][-MAX_STEPS:]
+            self._undo_stack = [*self._undo_stack, (self.case, description)][-MAX_STEPS:]
         self._key, self._redo_stack, self.case = key, [], case
         return True
 
@@ -226,7 +233,7 @@ class CaseHistory:
         self._key = ""
 
     def amend(self, case: Case) -> None:
-        """Change the case without a step, as for a mask, whose changes the viewer undoes."""
+        """Change the case without a step, for example a mask, whose changes are undone in the viewer."""
         self.case = case
 
     def undo(self) -> str:
@@ -240,14 +247,17 @@ class CaseHistory:
     def _step(self, source: list[tuple[Case, str]], target: list[tuple[Case, str]]) -> str:
         if not source:
             return ""
-        case, what = source.pop()
-        target.append((self.case, what))
+        case, description = source.pop()
+        target.append((self.case, description))
         self.case, self._key = copy_kept_parts(case, self.case), ""
-        return what
+        return description
 
 
 def copy_kept_parts(case: Case, source: Case) -> Case:
-    """Return a case with what Undo keeps: masks, signed synoptic reports, and the changes recorded in the others."""
+    """Return a case with the parts of ``source`` that Undo does not change.
+
+    These are masks, signed synoptic reports, and the recorded changes of unsigned reports.
+    """
     case = copy_masks(case, source)
     reports = {lesion.id: lesion.synoptic for lesion in source.lesions}
     for lesion in case.lesions:
@@ -255,19 +265,19 @@ def copy_kept_parts(case: Case, source: Case) -> Case:
         if current is not None and current != lesion.synoptic:
             previous = lesion.synoptic or type(current)()
             reader = current.history[-1].reader if current.history else ""
-            kept = current if current.is_signed else current.restore(previous, reader, utc_time())
-            case = set_lesion(case, lesion.id, synoptic=kept)
+            report = current if current.is_signed else current.restore(previous, reader, utc_time())
+            case = set_lesion(case, lesion.id, synoptic=report)
     return case
 
 
 def copy_masks(case: Case, source: Case) -> Case:
-    """Return a case with the current corrections, results and scales of its images."""
+    """Return a case with the corrections, results and scales that its images have in ``source``."""
     current = {image.id: image for _, image in source.iterate_images()}
     for _, image in case.iterate_images():
         other = current.get(image.id)
         if other is not None and other != image:
-            found = {name: getattr(other, name) for name in ("results", "mpp_x", "mpp_y")}
-            case = set_correction(set_image(case, image.id, **found), image.id, other.correction)
+            values = {name: getattr(other, name) for name in ("results", "mpp_x", "mpp_y")}
+            case = set_correction(set_image(case, image.id, **values), image.id, other.correction)
     return case
 
 
@@ -283,10 +293,11 @@ class PendingCorrections(Protocol):
 
 
 class CaseSaver(QObject):
-    """Saves the open case; ``saved_at`` is the time of the last save by ``time.time``, 0 for never.
+    """Saves the open case.
 
-    ``flush_requested``: emitted before the case is closed or used from its file, so that forms apply what is being
-    typed.
+    ``saved_at``: Unix time of the last save; 0 for never. ``corrections``: saver of the mask corrections. ``saved``:
+    emitted after the save state has changed. ``flush_requested``: emitted before the case is closed or its file is
+    read, so that forms apply the text that is being typed.
     """
 
     flush_requested = Signal()
@@ -301,7 +312,7 @@ class CaseSaver(QObject):
         self._case = case
         self._store: CaseStore | None = None
         self._saved_case: Case | None = None
-        self._after_save: list[tuple[str, Callable[[], None]]] = []
+        self._after_save: list[tuple[str, Callable[[], None]]] = []  # (name, function)
         tasks.idle.connect(self._advance)
         self._save_timer = DebounceTimer(self, SAVE_DELAY_MS)
         self._save_timer.timeout.connect(self.save)
@@ -313,7 +324,7 @@ class CaseSaver(QObject):
 
     @property
     def has_unsaved_changes(self) -> bool:
-        """Whether the file is outdated."""
+        """Whether the case differs from its file."""
         return self._is_writable and self._case() != self._saved_case
 
     @property
@@ -321,7 +332,7 @@ class CaseSaver(QObject):
         return self._store is not None and not self._store.read_only
 
     def set_store(self, store: CaseStore | None) -> None:
-        """Set another case, which equals its file."""
+        """Set another case, which does not differ from its file."""
         self._store = self._open_case_state.store = store
         self._saved_case, self.error, self._open_case_state.pending = self._case(), None, None
         self.saved_at = 0.0
@@ -332,20 +343,23 @@ class CaseSaver(QObject):
         self._save_timer.start()
 
     def save(self, *, overwrite: bool = False, force: bool = False) -> None:
-        """Save at once."""
+        """Save at once.
+
+        ``overwrite``: also if another program has changed the file. ``force``: also if the case has not changed.
+        """
         self._save_timer.stop()
         if force:
             self._saved_case = None
         self._save_jobs.submit("save", partial(self._prepare, overwrite))
 
-    def run_when_saved(self, then: Callable[[], None], name: str = "") -> None:
-        """Call a function once all edits are saved, after those of earlier calls; never if saving fails.
+    def run_when_saved(self, function: Callable[[], None], name: str = "") -> None:
+        """Call a function once all edits are saved, in the order of the requests; it is dropped if saving fails.
 
-        It replaces one of the same ``name`` that still waits, such as after a second click on a button.
+        It replaces a pending function of the same ``name``, for example after a second click on a button.
         """
         self.flush_requested.emit()
-        self._after_save = [waiting for waiting in self._after_save if not name or waiting[0] != name]
-        self._after_save.append((name, then))
+        self._after_save = [pending for pending in self._after_save if not name or pending[0] != name]
+        self._after_save.append((name, function))
         tasks.set_running(self, True)
         self._advance()
 
@@ -363,9 +377,9 @@ class CaseSaver(QObject):
         elif self.has_unsaved_changes:
             self.save()
         else:
-            _, then = self._after_save.pop(0)
+            _, function = self._after_save.pop(0)
             tasks.set_running(self, bool(self._after_save))
-            then()
+            function()
             self._advance()
 
     def _prepare(self, overwrite: bool) -> Callable[[RunContext], object] | None:
@@ -388,7 +402,7 @@ class CaseSaver(QObject):
 
 
 class _OpenCaseState:
-    """The open case and its unsaved changes, which outlive the dock."""
+    """The open case and its unsaved changes; saves them when the dock has been deleted."""
 
     def __init__(self) -> None:
         self.store: CaseStore | None = None
@@ -419,7 +433,7 @@ class CaseSettings(DockSettings):
 
     @property
     def recent(self) -> list[Path]:
-        """Folders of recent cases, the last one first, without missing ones."""
+        """Folders of recent cases, the latest first, without missing folders."""
         return [path for path in RecentPaths(self, RECENT_CASES).paths if (path / CASE).is_file()]
 
     def add_recent(self, folder: Path) -> None:
@@ -433,7 +447,7 @@ class CaseSettings(DockSettings):
         return recent[0].parent if recent else Path.home()
 
     def get_open_images(self, folder: Path) -> list[str]:
-        """Return the ids of the images of a case that were open, the shown one last."""
+        """Return the ids of the images of a case that were open; the last image was in view."""
         return self.get(_open_images_key(folder), [])
 
     def set_open_images(self, folder: Path, images: list[str]) -> None:

@@ -180,12 +180,16 @@ class CaseControls(QWidget):
         for part in (self._head, self._scroll, self._foot, self.save_label):
             part.setVisible(is_open)
 
-    def update_actions(self, editable: bool, images: int, is_part: bool, undone: str, redone: str) -> None:
-        """Enable the buttons, with the reason as tooltip where disabled."""
-        for button, what, key in ((self.undo_button, undone, UNDO_KEY), (self.redo_button, redone, REDO_KEY)):
+    def update_actions(self, editable: bool, images: int, is_part: bool, undo_text: str, redo_text: str) -> None:
+        """Enable the buttons, with the reason as tooltip where disabled.
+
+        ``images``: number of selected images. ``is_part``: whether a lesion or image is selected. ``undo_text``,
+        ``redo_text``: descriptions of the steps to undo and redo; empty if there are none.
+        """
+        for button, step, key in ((self.undo_button, undo_text, UNDO_KEY), (self.redo_button, redo_text, REDO_KEY)):
             name = button.accessibleName()
-            button.setEnabled(editable and bool(what))
-            button.setToolTip(f"{name}: {what} ({key})" if what else f"Nothing to {name.lower()} ({key})")
+            button.setEnabled(editable and bool(step))
+            button.setToolTip(f"{name}: {step} ({key})" if step else f"Nothing to {name.lower()} ({key})")
         for button in (self.add_lesion_button, self.add_image_button):
             button.setEnabled(editable)
         self.remove_button.setEnabled(editable and is_part)
@@ -202,7 +206,7 @@ class CaseControls(QWidget):
         self.predict_button.setToolTip(f"{reason}." if reason else tip)
 
 
-MAX_RECENT = 5
+MAX_RECENT = 5  # cases that are listed
 RECENT_LINK = "recent:"
 
 
@@ -279,7 +283,7 @@ class LesionPage(QWidget):
         self._risk_section = section("Risk", "case_risk", self.risk, settings, True)
         self.synoptic_section = section("Synoptic report", "case_synoptic", _create_holder(), settings, False)
         self.comparison_section = section("Over time", "case_comparison", _create_holder(), settings, True)
-        self.fusion_label = _create_line("case_fusion", "Photographs and slide")
+        self.fusion_label = _create_label("case_fusion", "Photographs and slide")
         self.fusion_label.setProperty("quiet", True)
         layout.addWidget(self.fusion_label)
         self._sections = (
@@ -311,7 +315,10 @@ class LesionPage(QWidget):
         update_confirm_button(self.confirm_button, len(lesion.guesses), editable)
 
     def show_prediction(self, prediction: CaseLesionPrediction | None, current: bool, reason: str) -> None:
-        """Show the prediction for the lesion, or why there is none."""
+        """Show the prediction for the lesion, or why there is none.
+
+        ``current``: whether the prediction is up to date. ``reason``: why there is none, or how to update it.
+        """
         if prediction is None:
             self.comparison_label.hide()
             self.prediction_section.show_message(reason)
@@ -325,7 +332,7 @@ class LesionPage(QWidget):
         self.prediction_section.show_prediction(prediction.prediction, is_pending=not current)
 
     def show_fusion(self, fused: FusedCase | None) -> None:
-        """Explain why photographs and slide have no combined prediction; hidden unless there are both."""
+        """Explain why photographs and slide have no combined prediction; hidden unless the lesion has both."""
         self.fusion_label.setText("" if fused is None else fused.reason)
         self.fusion_label.setVisible(fused is not None)
 
@@ -333,7 +340,7 @@ class LesionPage(QWidget):
 class ImagePage(QWidget):
     """Page of an image: its lesion and acquisition."""
 
-    lesion_chosen = Signal(str)
+    lesion_chosen = Signal(str)  # id of a lesion, NO_LESION or NEW_LESION
 
     def __init__(self) -> None:
         super().__init__()
@@ -357,15 +364,15 @@ class ImagePage(QWidget):
         self.lesion_combo.activated.connect(self._on_lesion)
 
     def show_image(self, case: Case, lesion: CaseLesion | None, image: CaseImage, editable: bool) -> None:
-        """Show an image; ``lesion``: the lesion that it is assigned to, None without one."""
+        """Show an image; ``lesion``: the lesion that it is assigned to, or None."""
         self.title.setText(image.path.name)
         self.title.setToolTip(str(image.path))
         self.lesion_combo.clear()
         numbers = number_lesions(case)
-        for one in case.lesions:
-            guess = " ?" if one is lesion and "lesion" in image.guesses else ""
+        for other in case.lesions:
+            guess = " ?" if other is lesion and "lesion" in image.guesses else ""
             self.lesion_combo.addItem(
-                f"{numbers[one.id]}  {formatting.format_site(one).removesuffix(' ?')}{guess}", one.id
+                f"{numbers[other.id]}  {formatting.format_site(other).removesuffix(' ?')}{guess}", other.id
             )
         self.lesion_combo.addItem("Not assigned", NO_LESION)
         self.lesion_combo.addItem("New lesion", NEW_LESION)
@@ -409,15 +416,15 @@ class CaseRiskSection(QWidget):
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self.outdated_label = NoticeLabel("case_risk_old", "Changes since the prediction")
-        self.verdict = _create_line("case_risk_verdict", "Risk in words")
+        self.verdict = _create_label("case_risk_verdict", "Risk in words")
         self.verdict.setProperty("loud", True)
         self.caution = NoticeLabel("case_risk_caution", "Limitations of the prediction")
         self.bar = BarChart(icons, "case_risk_bar", "Probability of metastasis with its interval")
-        self.title = _create_line("case_risk_parts", SHARES)
+        self.title = _create_label("case_risk_parts", SHARES)
         self.title.setText(SHARES)
         self.shares = BarChart(icons, "case_risk_shares", SHARES)
         self.other_methods = BarChart(icons, "case_risk_beside", "Predictions of other methods")
-        self.basis_label = _create_line("case_risk_about", "Inputs of the prediction")
+        self.basis_label = _create_label("case_risk_about", "Inputs of the prediction")
         self.basis_label.setProperty("quiet", True)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -456,7 +463,10 @@ class CaseRiskSection(QWidget):
 
 
 def _format_conflicts(cells: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Describe the values of the case, and the values used instead."""
+    """Describe the values of the case, and the values that the prediction used instead.
+
+    ``cells``: by column, the value of the case and the value that was used.
+    """
     parts = []
     for name, (stored, used) in cells.items():
         used_text = f"{_format_cell(name, used)} was used" if used else "it was treated as unknown"
@@ -491,7 +501,7 @@ def _create_holder() -> QWidget:
     return holder
 
 
-def _create_line(name: str, label_text: str) -> WrappedLabel:
-    label = named(WrappedLabel(), name, label_text)
+def _create_label(name: str, accessible_name: str) -> WrappedLabel:
+    label = named(WrappedLabel(), name, accessible_name)
     label.setToolTip("")
     return label

@@ -34,7 +34,7 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-UPDATE_MS = 1000  # interval of updating the time since the last save
+UPDATE_MS = 1000  # interval in which the time since the last save is updated
 
 
 class CaseDock(CaseControls):
@@ -99,31 +99,31 @@ class CaseDock(CaseControls):
             source.failed.connect(self._on_failed)
 
     def _connect_forms(self) -> None:
-        editing = self.editor
-        self.patient_form.edited.connect(editing.set_patient)
-        self.patient_form.rejected.connect(editing.revert_patient)
-        self.patient_form.confirmed.connect(editing.confirm_patient)
+        editor = self.editor
+        self.patient_form.edited.connect(editor.set_patient)
+        self.patient_form.rejected.connect(editor.revert_patient)
+        self.patient_form.confirmed.connect(editor.confirm_patient)
         for form in (*self.lesion_page.forms, self.image_page.form):
-            form.edited.connect(editing.set_part)
-            form.rejected.connect(editing.revert_part)
-            form.confirmed.connect(editing.confirm_part)
+            form.edited.connect(editor.set_part)
+            form.rejected.connect(editor.revert_part)
+            form.confirmed.connect(editor.confirm_part)
         for form in (self.patient_form, *self.lesion_page.forms, self.image_page.form):
             form.editing_finished.connect(self._on_editing_paused)
-        self.lesion_page.body_map.site_chosen.connect(editing.set_site)
+        self.lesion_page.body_map.site_chosen.connect(editor.set_site)
         self.lesion_page.body_map.lesion_chosen.connect(self._show_rows)
         self.image_page.lesion_chosen.connect(self._on_lesion_chosen)
         for button in (self.lesion_page.confirm_button, self.image_page.confirm_button):
-            button.clicked.connect(lambda checked=False: editing.confirm_part())
-        self.confirm_button.clicked.connect(lambda checked=False: editing.confirm_all())
-        editing.lesion_added.connect(self._show_rows)
+            button.clicked.connect(lambda checked=False: editor.confirm_part())
+        self.confirm_button.clicked.connect(lambda checked=False: editor.confirm_all())
+        editor.lesion_added.connect(self._show_rows)
         self.tree.current_changed.connect(self._show_details)
         self.tree.itemSelectionChanged.connect(self._show_actions)
-        self.tree.moved.connect(editing.move)
-        self.tree.removed.connect(editing.remove)
+        self.tree.moved.connect(editor.move)
+        self.tree.removed.connect(editor.remove)
         self.tree.dropped.connect(self.importer.add_paths)
         self.undo_button.clicked.connect(self._on_undo)
         self.redo_button.clicked.connect(self._on_redo)
-        self.add_lesion_button.clicked.connect(lambda checked=False: editing.add_lesion())
+        self.add_lesion_button.clicked.connect(lambda checked=False: editor.add_lesion())
         self.add_image_button.clicked.connect(lambda checked=False: self.importer.choose_images())
         self.remove_button.clicked.connect(self._on_remove)
         self.open_button.clicked.connect(lambda checked=False: self.image_viewer.open_selected())
@@ -191,20 +191,20 @@ class CaseDock(CaseControls):
         case, current, editable = self.controller.case, self.tree.current_id, self.controller.is_editable
         if case is None:
             return
-        lesion = next((found for found in case.lesions if found.id == current), None)
-        found = next(((of, image) for of, image in case.iterate_images() if image.id == current), None)
+        lesion = next((part for part in case.lesions if part.id == current), None)
+        lesion_and_image = next((pair for pair in case.iterate_images() if pair[1].id == current), None)
         if lesion is not None:
             self.lesion_page.show_lesion(case, lesion, editable)
             self.synoptic.show_lesion(lesion)
             self.predictor.show_prediction(self.lesion_page, current)
         self.comparison.show_lesion(lesion)
-        if found is not None:
-            self.image_page.show_image(case, *found, editable)
+        if lesion_and_image is not None:
+            self.image_page.show_image(case, *lesion_and_image, editable)
         self.lesion_page.setVisible(lesion is not None)
-        self.image_page.setVisible(found is not None)
+        self.image_page.setVisible(lesion_and_image is not None)
         is_empty = not case.lesions and not case.images
         self.hint.setText((EMPTY_HINT if editable else EMPTY_NOTE) if is_empty else SELECT_HINT)
-        self.hint.setVisible(lesion is None and found is None)
+        self.hint.setVisible(lesion is None and lesion_and_image is None)
         self._show_actions()
 
     def _show_actions(self) -> None:
@@ -236,14 +236,14 @@ class CaseDock(CaseControls):
         self.editor.remove(self.tree.selected_images or [self.tree.current_id])
 
     def _on_undo(self) -> None:
-        what = self.controller.undo()
-        if what:
-            self.status.show_message(f"Undone: {what}.")
+        step = self.controller.undo()
+        if step:
+            self.status.show_message(f"Undone: {step}.")
 
     def _on_redo(self) -> None:
-        what = self.controller.redo()
-        if what:
-            self.status.show_message(f"Redone: {what}.")
+        step = self.controller.redo()
+        if step:
+            self.status.show_message(f"Redone: {step}.")
 
     def _on_saved(self) -> None:
         self.notice.set_text(format_notice(self.controller, self.icons.link))
@@ -278,7 +278,7 @@ class CaseDock(CaseControls):
             self.importer.follow_link(link)
 
     def _on_task_changed(self, task: str) -> None:
-        """Show the task of the Lesion dock, whose status line may be hidden."""
+        """Show the task of the Lesion dock here, since its own status line may be hidden."""
         for other in ("opening", "analysing"):
             if other != task:
                 self.status.end(other)
@@ -294,10 +294,10 @@ class CaseDock(CaseControls):
         store, case = self.controller.store, self.controller.case
         if store is not None and case is not None:
             root = find_results_root(self.settings)
-            find = partial(_find_slide_results, root, tuple(image.path for _, image in case.iterate_images()))
+            find_results = partial(_find_slide_results, root, tuple(image.path for _, image in case.iterate_images()))
             name = f"{store.folder.name}-report"
-            ask = partial(self.report_writer.ask, (store.folder,), store.folder.parent, name, find)
-            self.controller.saver.run_when_saved(ask, "report")
+            open_dialog = partial(self.report_writer.ask, (store.folder,), store.folder.parent, name, find_results)
+            self.controller.saver.run_when_saved(open_dialog, "report")
 
     def _on_tray(self) -> None:
         """Show the images of the case in the Tray, once its edits are saved; the Tray is not imported before."""
@@ -321,7 +321,7 @@ class CaseDock(CaseControls):
 
 
 def _find_slide_results(root: Path, paths: Sequence[Path]) -> list[Path]:
-    """Find the result folders of slides, by their names, and those of missing slides by what the folders record."""
+    """Find the result folders of slides: by the name of the slide, or of missing slides by the path in the result."""
     from napari_melanoma.slides.result_folder import recorded_slide, slide_folder
 
     folders = [slide_folder(root, path) for path in paths if path.exists()]

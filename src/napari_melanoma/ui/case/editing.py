@@ -1,4 +1,4 @@
-"""Edits of a case in its dock."""
+"""Apply edits of the Case dock to the case, and its patient data to other docks."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class CaseEditor(QObject):
         )
 
     def revert_patient(self, name: str) -> None:
-        """Undo the edits of a field that ended in an invalid value."""
+        """Undo the edits of a field whose value has become invalid."""
         self._controller.revert(f"patient {name}")
 
     def revert_part(self, name: str) -> None:
-        """Undo the edits of a field that ended in an invalid value."""
+        """Undo the edits of a field whose value has become invalid."""
         self._controller.revert(f"{self._tree.current_id} {name}")
 
     def set_site(self, site: str, laterality: str) -> None:
@@ -111,9 +111,10 @@ class CaseEditor(QObject):
             self.lesion_added.emit(case.lesions[-1].id)
 
     def move(self, images: Sequence[str], lesion: str, position: int = -1) -> None:
-        """Move images to a lesion, to a new one, or to the unassigned images.
+        """Move images to a lesion, to a new lesion, or to the unassigned images.
 
-        ``position``: among the images of the lesion; -1 for the end.
+        ``lesion``: id of a lesion, ``NEW_LESION`` or "" for a new lesion, ``NO_LESION`` for none. ``position``: among
+        the images of the lesion; -1 for the end.
         """
         is_new = lesion in ("", NEW_LESION)
 
@@ -162,8 +163,11 @@ class CaseEditor(QObject):
         case, current = self._controller.case, self._tree.current_id
         return case is not None and any(lesion.id == current for lesion in case.lesions)
 
-    def _edit(self, change: Callable[[Case], Case], what: str, key: str = "") -> Case | None:
-        """Edit the case and return it; None if it is unchanged."""
+    def _edit(self, change: Callable[[Case], Case], description: str, key: str = "") -> Case | None:
+        """Edit the case and return it; None if it is unchanged.
+
+        ``description``, ``key``: as for ``CaseController.edit``.
+        """
         case = self._controller.case
         if case is None or not self._controller.is_editable:
             return None
@@ -174,7 +178,7 @@ class CaseEditor(QObject):
             return None
         except KeyError:  # the selected part no longer exists, as after a double click on a button
             return None
-        return edited if self._controller.edit(edited, what, key) else None
+        return edited if self._controller.edit(edited, description, key) else None
 
 
 def _format_field_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Texts of the Case dock."""
+"""Format the texts of the Case dock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.case.controller import CaseController
 
 SHORT_MODALITIES = {"tbp_tile": "total body", "wsi": "slide"}
-SECONDS_UP_TO = 60
+SECONDS_UP_TO = 60  # longer times are formatted by ``format_time_ago``
 
 
 def format_modality(image: CaseImage) -> str:
@@ -36,9 +36,9 @@ def format_site(lesion: CaseLesion) -> str:
 def summarize_lesion(lesion: CaseLesion) -> str:
     """Summarize diagnosis and images of a lesion."""
     modalities = dict.fromkeys(SHORT_MODALITIES.get(image.modality, image.modality) for image in lesion.images)
-    taken = ", ".join(modality for modality in modalities if modality)
+    modality_names = ", ".join(modality for modality in modalities if modality)
     count = format_count(len(lesion.images), "image") if lesion.images else "no images"
-    parts = [load_taxonomy("diagnosis").title(lesion.diagnosis) if lesion.diagnosis else "", taken or count]
+    parts = [load_taxonomy("diagnosis").title(lesion.diagnosis) if lesion.diagnosis else "", modality_names or count]
     return " · ".join(part for part in parts if part)
 
 
@@ -71,7 +71,10 @@ def format_saved_ago(seconds: float) -> str:
 
 
 def format_notice(controller: CaseController, link: Callable[[str, str], str]) -> str:
-    """Return the most important notice about the case file as rich text, or ""."""
+    """Return the most important notice about the case file as rich text, or "".
+
+    ``link``: makes a link from its target and text.
+    """
     store, case = controller.store, controller.case
     if store is None or case is None:
         return ""

@@ -1,4 +1,4 @@
-"""Images of a case in the viewer."""
+"""Open the images of a case in the viewer, with their stored analyses."""
 
 from __future__ import annotations
 
@@ -44,20 +44,21 @@ if TYPE_CHECKING:
 
 LoadedLayers = tuple[Path, "list[LayerData]"]
 StoredAnalysis = tuple[str, "RecoveredLesion | NDArray[np.bool_] | None"]
-RAISE_MS = 50  # after the Lesion dock was raised
+"""The identity of a photograph with its analysis, with only its corrected mask, or with None if nothing is stored."""
+RAISE_MS = 50  # delay after the Lesion dock was opened
 MAX_REOPENED = 8  # images that are reopened with their case
 
 
 class CaseImageOpener(LesionDockLink):
-    """Opens images one after the other, with the Lesion dock."""
+    """Opens photographs one after the other, with the Lesion dock; ``task_changed``: the current task, or ""."""
 
     lesion_dock_opened = Signal()
     task_changed = Signal(str)
-    progressed = Signal(object)
-    slide_found = Signal(object)
-    analyzed = Signal(str, object)
-    explained = Signal(str, object)
-    failed = Signal(object)
+    progressed = Signal(object)  # Progress
+    slide_found = Signal(object)  # Path
+    analyzed = Signal(str, object)  # id of the image in the case, identity of the photograph
+    explained = Signal(str, object)  # the same, for a new heatmap
+    failed = Signal(object)  # Exception
 
     def __init__(self, viewer: Viewer, dock: QWidget, find: Callable[[Path], CaseImage | None]) -> None:
         super().__init__(viewer, dock)
@@ -66,9 +67,9 @@ class CaseImageOpener(LesionDockLink):
         self._current_path = Path()
         self._accepted: set[Path] = set()  # damaged photographs that the user chose to open
         self._masks: dict[str, NDArray[np.bool_]] = {}  # stored masks of photographs that must be analyzed first
-        self._looked_up: set[str] = set()
+        self._looked_up: set[str] = set()  # identities of photographs whose stored analysis was requested
         self._unanalyzed: set[str] = set()  # photographs without stored analysis; a failed one is not tried again
-        self.restored: set[str] = set()  # photographs whose analysis is the stored one
+        self.restored: set[str] = set()  # photographs whose analysis was read from the case
         self._raise_timer = QTimer(self)
         self._raise_timer.setSingleShot(True)
         self._raise_timer.timeout.connect(self._raise_dock)
@@ -107,7 +108,7 @@ class CaseImageOpener(LesionDockLink):
                     self.viewer.layers.remove(layer)
 
     def report_remaining(self, paths: list[Path]) -> None:
-        """Report photographs that stayed open again, because their corrections are not saved anywhere."""
+        """Emit ``analyzed`` again for photographs that stayed open because of unsaved corrections."""
         for path in paths:
             image = self.find_image(path)
             if image is not None and self.connected_dock is not None:
@@ -178,10 +179,10 @@ class CaseImageOpener(LesionDockLink):
         self._update_task()
         self._open_next()
 
-    def _on_read(self, found: LoadedLayers) -> None:
+    def _on_read(self, loaded: LoadedLayers) -> None:
         from napari.layers import Layer
 
-        path, layers = found
+        path, layers = loaded
         if path not in self._queue:
             return
         if any(attributes["metadata"][METADATA_KEY].get("role") == "slide" for _, attributes, _ in layers):
@@ -190,8 +191,8 @@ class CaseImageOpener(LesionDockLink):
             self._open_next()
             return
         image = self._find(path)
-        for data, attributes, kind in layers if image is not None else ():
-            self.viewer.add_layer(Layer.create(data, attributes, kind))
+        for data, attributes, layer_type in layers if image is not None else ():
+            self.viewer.add_layer(Layer.create(data, attributes, layer_type))
         layer = self.find_image(path)
         self._queue.remove(path)
         if layer is not None and image is not None:
@@ -221,14 +222,14 @@ class CaseImageOpener(LesionDockLink):
             return None
         return partial(_read_stored_analysis, identity, image, LayerPhotographSource.from_layer(layer))
 
-    def _on_stored(self, found: StoredAnalysis) -> None:
-        identity, stored = found
+    def _on_stored(self, analysis: StoredAnalysis) -> None:
+        identity, stored = analysis
         dock = self.connected_dock
         if dock is None:
             return
         if isinstance(stored, RecoveredLesion):
             self.restored.add(identity)
-            remaining = dock.controller.store.existing_mask(identity)  # takes precedence
+            remaining = dock.controller.store.existing_mask(identity)  # a mask left in the viewer takes precedence
             if remaining is not None:
                 stored = stored._replace(mask=remaining.data != 0)
             dock.controller.recovery.restore(identity, stored)
@@ -257,10 +258,10 @@ class CaseImageOpener(LesionDockLink):
             return
         mask, lesion = self._masks.pop(identity, None), dock.controller.store.lesions[identity]
         if mask is not None and mask.shape == lesion.result.mask.shape:
-            found = RecoveredLesion(
+            recovered = RecoveredLesion(
                 lesion.result, lesion.mask_digest, lesion.image_digest, None, mask, None, 0.0, image.path
             )
-            dock.controller.recovery.restore(identity, found)
+            dock.controller.recovery.restore(identity, recovered)
         else:
             self.analyzed.emit(image.id, identity)
         self.changed.emit()
@@ -278,16 +279,15 @@ def _read_stored_analysis(
 ) -> StoredAnalysis:
     """Read the analysis of an image with its current mask; call this in a thread.
 
-    Returns the identity with the analysis, or with only the corrected mask, bool (row, column), if the photograph must
-    be analyzed again, or with None if nothing is stored.
+    If the photograph must be analyzed again, only its corrected mask is returned, bool (row, column).
     """
     photograph = source.read()
     digest = array_fingerprint(photograph.rgb)
     run.check()
     mask = None if image.correction is None else _read_corrected_mask(image.correction, photograph, digest)
     newest = image.results[::-1]
-    stored = sorted(newest, key=lambda kept: kept.correction != "")  # uncorrected ones first
-    result = next(filter(None, (_read_result_folder(kept, photograph, digest) for kept in stored)), None)
+    stored = sorted(newest, key=lambda result: result.correction != "")  # results without correction first
+    result = next(filter(None, (_read_result_folder(entry, photograph, digest) for entry in stored)), None)
     if result is None:
         return identity, mask
     current_mask = result.mask if mask is None else mask
@@ -380,8 +380,8 @@ class CaseImageViewer(QObject):
     def selected_images(self) -> list[str]:
         """Ids of the selected images, or of the images of the selected lesion."""
         case, current = self._controller.case, self._tree.current_id
-        lesions = () if case is None else (found for found in case.lesions if found.id == current)
-        return self._tree.selected_images or [image.id for found in lesions for image in found.images]
+        lesions = () if case is None else (lesion for lesion in case.lesions if lesion.id == current)
+        return self._tree.selected_images or [image.id for lesion in lesions for image in lesion.images]
 
     def open_selected(self) -> None:
         """Open the selected images; the first one is shown."""
@@ -390,8 +390,8 @@ class CaseImageViewer(QObject):
     def on_case_changed(self) -> None:
         """Close the images of the previous case, and reopen those that were open in this case.
 
-        Images of a reopened case are opened again, because others may have changed their masks. Corrections that could
-        not be saved, as while another window had the case open, are saved now.
+        If the same case is reopened, its images are opened again, because other users may have changed their masks.
+        Corrections that could not be saved before, for example while another window had the case open, are saved now.
         """
         store, previous = self._controller.store, self._paths
         shown = [] if store is None else self._settings.get_open_images(store.folder)
@@ -408,7 +408,7 @@ class CaseImageViewer(QObject):
             self.opener.report_remaining(previous)
 
     def open(self, ids: list[str]) -> None:
-        """Open images, the last one is shown; report those that cannot be opened."""
+        """Open images by their ids and show the last one; report a missing file."""
         self.opening.emit()
         case = self._controller.case
         images = [] if case is None else [image for _, image in case.iterate_images() if image.id in ids]
@@ -441,7 +441,7 @@ class CaseImageViewer(QObject):
         return next((image for image in images if image.path == path), None)
 
     def _save_open_images(self) -> None:
-        """Store which images are open, the shown one last."""
+        """Store which images are open; the image in view is the last."""
         case, store = self._controller.case, self._controller.store
         if case is None or store is None:
             return

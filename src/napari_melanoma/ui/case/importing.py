@@ -1,4 +1,4 @@
-"""Open and create cases, and add images to the open one."""
+"""Open and create cases, and add images to the open case."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ SAMPLE_NAMES = (
 
 
 class CaseImporter(QObject):
-    """Opens and creates cases, and adds images to the open one."""
+    """Opens and creates cases, and adds images to the open case; ``added``: the id of the first new image."""
 
     started = Signal()
     finished = Signal()
-    progressed = Signal(object)
+    progressed = Signal(object)  # Progress
     added = Signal(str)
     message = Signal(str)
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(self, dock: CaseControls, controller: CaseController, settings: CaseSettings) -> None:
         super().__init__(dock)
@@ -71,23 +71,26 @@ class CaseImporter(QObject):
         controller.failed.connect(self._on_create_failed)
 
     def add_paths(self, paths: Sequence[Path], lesion: str = "") -> None:
-        """Open a dropped or selected case; add other files to the open case."""
+        """Open a case if one of the paths is a case; otherwise add the images to the open case, or create one.
+
+        ``lesion``: id of the lesion on which they were dropped; empty if none.
+        """
         case = next((path for path in paths if path.name == CASE or (path / CASE).is_file()), None)
         store = self._controller.store
         folder = case.parent if case is not None and case.name == CASE else case
-        is_this = (
+        is_open_case = (
             store is not None
             and self._controller.is_editable
             and folder is not None
             and folder.absolute() == store.folder
         )
-        if case is not None and not is_this:
+        if case is not None and not is_open_case:
             self._controller.open(case)
         elif store is not None and not self._controller.is_editable:
             self.message.emit(f"Nothing was added: {self._controller.read_only}")
         else:
             patient = "" if self._controller.case is None else self._controller.case.patient.patient_id
-            sources = (folder,) if is_this and folder is not None else tuple(paths)
+            sources = (folder,) if is_open_case and folder is not None else tuple(paths)
             self.collector.start(CaseImportRequest(sources, lesion, patient))
 
     def cancel(self) -> None:
@@ -101,13 +104,13 @@ class CaseImporter(QObject):
         if link.startswith(RECENT_LINK):
             self._controller.open(Path(link.removeprefix(RECENT_LINK)))
             return
-        ask_folder = self._choose_folder
+        choose = self._choose_folder
         slots: dict[str, Callable[[], None]] = {
-            "folder": partial(ask_folder, "Folder of one patient's images", lambda path: self.add_paths([path])),
-            "open": partial(ask_folder, "Folder of a case", self._controller.open),
-            "new": partial(ask_folder, "Folder for a new case", self._controller.create),
-            "look": partial(ask_folder, "Folder to search for missing images", self._controller.search_folder),
-            "sample": partial(ask_folder, "Folder for the sample case", self._create_sample),
+            "folder": partial(choose, "Folder of one patient's images", lambda path: self.add_paths([path])),
+            "open": partial(choose, "Folder of a case", self._controller.open),
+            "new": partial(choose, "Folder for a new case", self._controller.create),
+            "look": partial(choose, "Folder to search for missing images", self._controller.search_folder),
+            "sample": partial(choose, "Folder for the sample case", self._create_sample),
             "show": self._show_folder,
             "notes": self._show_notes,
             "close": self._controller.close,
@@ -146,8 +149,8 @@ class CaseImporter(QObject):
     def _on_entry(self, link: str, checked: bool = False) -> None:
         self.follow_link(link)
 
-    def _choose_folder(self, title: str, then: Callable[[Path], object]) -> None:
-        choose_folder(self._dock, "case_folder_dialog", title, self._settings.default_folder, then)
+    def _choose_folder(self, title: str, on_chosen: Callable[[Path], object]) -> None:
+        choose_folder(self._dock, "case_folder_dialog", title, self._settings.default_folder, on_chosen)
 
     def _create_sample(self, parent: Path) -> None:
         """Create the sample in a new folder, and add it."""
@@ -196,13 +199,13 @@ class CaseImporter(QObject):
         self._opened_message = f"Created a case of {images} in {lesions}.{self._format_notes()}"
         self._controller.create(folder, case)
 
-    def _add(self, found: CaseImportResult, case: Case) -> None:
+    def _add(self, imported: CaseImportResult, case: Case) -> None:
         previous_count = case.images_numbered
-        if found.request.lesion and any(lesion.id == found.request.lesion for lesion in case.lesions):
-            after = _add_to_lesion(case, found, found.request.lesion)
+        if imported.request.lesion and any(lesion.id == imported.request.lesion for lesion in case.lesions):
+            after = _add_to_lesion(case, imported, imported.request.lesion)
         else:
-            assigned = file_images(case, found.patient.images)
-            after, self._notes = assigned.case, (*found.notes, *assigned.notes)
+            assigned = file_images(case, imported.patient.images)
+            after, self._notes = assigned.case, (*imported.notes, *assigned.notes)
         count = after.images_numbered - previous_count
         new = [image.id for _, image in after.iterate_images() if int(image.id[1:]) > previous_count]
         self._controller.edit(after, f"{format_count(count, 'image')} added")
@@ -231,7 +234,7 @@ class CaseImporter(QObject):
         box.setObjectName("case_notes")
         box.setWindowTitle("Case")
         box.setText(f"{format_count(len(self._notes), 'note')} on the added files.")
-        box.setInformativeText("\n".join(f"{about} {note}" for about, note in self._notes))
+        box.setInformativeText("\n".join(f"{source} {note}" for source, note in self._notes))
         box.finished.connect(box.deleteLater)
         box.open()
 
@@ -255,7 +258,11 @@ def write_sample(folder: Path, run: RunContext) -> Path:
 
 @dataclass(frozen=True)
 class CaseImportRequest:
-    """Sources of an import, with the target lesion ("" for automatic), the patient and the table mapping."""
+    """Sources of an import: image files, folders, tables or DICOM files.
+
+    ``lesion``: id of the target lesion; empty to assign the images by their names. ``patient``: id of the patient of
+    the open case. ``mapping_requested``: whether the user was already asked for the mapping of a table.
+    """
 
     paths: tuple[Path, ...]
     lesion: str = ""
@@ -274,10 +281,10 @@ class CaseImportResult:
     several_patients: bool = False
 
 
-def _add_to_lesion(case: Case, found: CaseImportResult, lesion: str) -> Case:
-    """Add images to the lesion on which they were dropped, whatever lesion their names suggest."""
+def _add_to_lesion(case: Case, result: CaseImportResult, lesion: str) -> Case:
+    """Add images to the lesion on which they were dropped, even if their names suggest another lesion."""
     existing = {image.content for _, image in case.iterate_images() if image.content}
-    imported = file_images(Case(), found.patient.images).case
+    imported = file_images(Case(), result.patient.images).case
     images = [image for _, image in imported.iterate_images() if image.content not in existing]
     for image in images:
         imported = confirm(imported, image.id, "lesion")
@@ -288,9 +295,9 @@ class CaseImageCollector(QObject):
     """Collects images for one request at a time; a new request replaces an active one."""
 
     started = Signal()
-    progressed = Signal(object)
-    collected = Signal(object)
-    failed = Signal(object)
+    progressed = Signal(object)  # Progress
+    collected = Signal(object)  # CaseImportResult
+    failed = Signal(object)  # Exception
     finished = Signal()
 
     def __init__(self, dock: QWidget) -> None:
@@ -301,6 +308,7 @@ class CaseImageCollector(QObject):
         self._restart_pending = False  # the request waits until the previous one has ended
 
     def start(self, request: CaseImportRequest) -> None:
+        """Start collecting, after an active request has been canceled."""
         self._request = request
         if self._job is not None:
             self._job.cancel()
@@ -327,18 +335,22 @@ class CaseImageCollector(QObject):
             self._restart_pending = False
             self.start(self._request)
 
-    def _on_collected(self, found: CollectedPatients | Path) -> None:
+    def _on_collected(self, collected: CollectedPatients | Path) -> None:
         request = self._request
         assert request is not None
-        if isinstance(found, Path):
-            self._open_mapping_dialog(request, found)
+        if isinstance(collected, Path):
+            self._open_mapping_dialog(request, collected)
             return
-        matching = [one for one in found.patients if request.patient and one.case.patient.patient_id == request.patient]
-        patients = matching or list(found.patients)
+        matching = [
+            patient
+            for patient in collected.patients
+            if request.patient and patient.case.patient.patient_id == request.patient
+        ]
+        patients = matching or list(collected.patients)
         if len(patients) == 1:
-            self.collected.emit(CaseImportResult(request, patients[0], (*found.notes, *patients[0].notes)))
+            self.collected.emit(CaseImportResult(request, patients[0], (*collected.notes, *patients[0].notes)))
         else:
-            self._open_patient_dialog(request, patients, found.notes)
+            self._open_patient_dialog(request, patients, collected.notes)
 
     def _open_mapping_dialog(self, request: CaseImportRequest, table: Path) -> None:
         """Ask for the mapping of a table, and collect again."""
@@ -357,7 +369,7 @@ class CaseImageCollector(QObject):
         self, request: CaseImportRequest, patients: Sequence[CollectedPatient], notes: tuple[Note, ...]
     ) -> None:
         """Ask for one of several patients."""
-        choices = {_describe_patient(number, one): one for number, one in enumerate(patients, 1)}
+        choices = {_describe_patient(number, patient): patient for number, patient in enumerate(patients, 1)}
         dialog = QInputDialog(self._dock.window())
         dialog.setObjectName("patient_dialog")
         dialog.setWindowTitle("Which patient?")
@@ -373,8 +385,8 @@ class CaseImageCollector(QObject):
     def _on_patient(
         self, request: CaseImportRequest, choices: dict[str, CollectedPatient], notes: tuple[Note, ...], chosen: str
     ) -> None:
-        one = choices[chosen]
-        self.collected.emit(CaseImportResult(request, one, (*notes, *one.notes), several_patients=True))
+        patient = choices[chosen]
+        self.collected.emit(CaseImportResult(request, patient, (*notes, *patient.notes), several_patients=True))
 
 
 def _describe_patient(number: int, patient: CollectedPatient) -> str:
@@ -402,7 +414,7 @@ def _collect(request: CaseImportRequest, run: RunContext) -> CollectedPatients |
 
 
 def _find_unmapped_table(paths: Sequence[Path], run: RunContext) -> Path | None:
-    """Return the first table without recognized columns."""
+    """Return the first table in which no column with image files is recognized; None if there is none."""
     from napari_melanoma.case.image_assignment import names_no_image
     from napari_melanoma.io.discovery import TABLE_SUFFIXES, find_images_and_tables
 

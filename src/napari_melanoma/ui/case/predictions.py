@@ -1,4 +1,4 @@
-"""Predictions for the lesions of the open case: read, requested and saved in the case folder."""
+"""Request predictions for the lesions of the open case; read and save them in the case folder."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class CasePredictor(QObject):
 
     started = Signal()
     changed = Signal()
-    progressed = Signal(object)
+    progressed = Signal(object)  # Progress
     finished = Signal(str)
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(self, controller: CaseController, parent: QObject, client: WorkerClient | None = None) -> None:
         super().__init__(parent)
         self._controller = controller
         self._client = client or acquire_worker()
         self._settings = DockSettings()
-        self._has_classifier = False  # a classifier was found when the models were listed
+        self._has_classifier = False  # whether a classifier was found when the models were last listed
         self._request: WorkerRequest | None = None
         self.predictions: CasePredictions | None = None
         self._file_jobs = LatestJobQueue(self)
@@ -53,22 +53,22 @@ class CasePredictor(QObject):
     @property
     def current_predictions(self) -> dict[str, CaseLesionPrediction]:
         """Up-to-date predictions by lesion id."""
-        return {name: found for name, found in self._known_predictions() if self._is_current(name)}
+        return {lesion: prediction for lesion, prediction in self._stored_predictions() if self._is_current(lesion)}
 
     @property
     def outdated_lesions(self) -> set[str]:
         """Ids of the lesions whose images, masks or data have changed since their prediction."""
-        return {name for name, _ in self._known_predictions() if not self._is_current(name)}
+        return {lesion for lesion, _ in self._stored_predictions() if not self._is_current(lesion)}
 
-    def _known_predictions(self) -> Iterator[tuple[str, CaseLesionPrediction]]:
+    def _stored_predictions(self) -> Iterator[tuple[str, CaseLesionPrediction]]:
         """Yield the stored predictions for lesions of the case, by lesion id."""
         case, predictions = self._controller.case, self.predictions
         if case is None or predictions is None:
             return
         for lesion in case.lesions:
-            found = predictions.find_lesion(lesion.id)
-            if found is not None:
-                yield lesion.id, found
+            prediction = predictions.find_lesion(lesion.id)
+            if prediction is not None:
+                yield lesion.id, prediction
 
     @property
     def unavailable_reason(self) -> str:
@@ -147,12 +147,12 @@ class CasePredictor(QObject):
             self._file_jobs.submit("read", lambda: partial(_read_predictions, store))
 
     def _on_models(self, name: str) -> None:
-        """List the models again, since one was installed or removed."""
+        """Look for a classifier again, since the models have changed."""
         self._has_classifier = False
         self.changed.emit()
 
-    def _on_predictions_loaded(self, found: tuple[CaseStore, CasePredictions | None]) -> None:
-        store, predictions = found
+    def _on_predictions_loaded(self, loaded: tuple[CaseStore, CasePredictions | None]) -> None:
+        store, predictions = loaded
         if store is self._controller.store:
             self.predictions = predictions
             self.changed.emit()
@@ -191,5 +191,5 @@ def _save_predictions(
 def _format_notes(predictions: CasePredictions, case: Case | None) -> str:
     """Describe the images without a prediction, with the reason for the first."""
     names = {} if case is None else {image.id: image.path.name for _, image in case.iterate_images()}
-    (about, reason), more = predictions.notes[0], len(predictions.notes) - 1
-    return f"{names.get(about, about)}: {reason}" + (f" And {more} more." if more else "")
+    (image_id, reason), others = predictions.notes[0], len(predictions.notes) - 1
+    return f"{names.get(image_id, image_id)}: {reason}" + (f" And {others} more." if others else "")

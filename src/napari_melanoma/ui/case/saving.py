@@ -1,4 +1,4 @@
-"""Saves corrections and results of images in the case folder, and delays closing a window until that is done."""
+"""Save corrections and results of images in the case folder, and delay closing a window until they are saved."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 SAVE_DELAY_MS = 700
-ResultState = tuple[object, ...]
+ResultState = tuple[object, ...]  # see ``_result_state``
 
 
 class CaseCorrectionSaver(QObject):
@@ -36,9 +36,9 @@ class CaseCorrectionSaver(QObject):
         super().__init__(parent)
         self._controller = controller
         self._opener = opener
-        self._pending: dict[str, str] = {}
+        self._pending: dict[str, str] = {}  # identity of the photograph to id of the image
         self._saved_states: dict[str, ResultState] = {}
-        self._in_sync: set[str] = set()  # photographs whose saved correction equals, or equaled, the mask in the viewer
+        self._in_sync: set[str] = set()  # photographs whose mask in the viewer has matched the saved correction
         self._save_timer = DebounceTimer(self, SAVE_DELAY_MS)
         self._save_timer.timeout.connect(self._save_pending)
         opener.analyzed.connect(self._on_analyzed)
@@ -64,12 +64,12 @@ class CaseCorrectionSaver(QObject):
             self._save_timer.start()
 
     def _save_pending(self) -> None:
-        due, self._pending = self._pending, {}
-        for identity, image_id in due.items():
+        pending, self._pending = self._pending, {}
+        for identity, image_id in pending.items():
             self._save_analysis(identity, image_id)
 
     def _save_analysis(self, identity: str, image_id: str) -> None:
-        """Save an analysis unless the case has it already, or has a correction that is not in the viewer."""
+        """Save an analysis, unless it is saved already, or the case has a correction that is not in the viewer yet."""
         dock, image = self._opener.connected_dock, _find_image(self._controller.case, image_id)
         lesion = None if dock is None else dock.controller.store.lesions.get(identity)
         if dock is None or image is None or lesion is None or not self._controller.is_editable:
@@ -79,7 +79,7 @@ class CaseCorrectionSaver(QObject):
         if is_same:
             self._in_sync.add(identity)
         elif correction is not None and not lesion.corrected and identity not in self._in_sync:
-            return  # it could not be read, or will be shown soon: it was not undone by the user
+            return  # the correction could not be read or is not shown yet; the user has not undone it
         if is_same and identity in self._opener.restored:
             self._opener.restored.discard(identity)
             self._saved_states[identity] = state
@@ -92,7 +92,7 @@ class CaseCorrectionSaver(QObject):
         self._save_heatmap(image_id, identity)
 
     def _save_heatmap(self, image_id: str, identity: str) -> None:
-        """Save the visible heatmap of an analysis that the case has; otherwise it is saved after the analysis."""
+        """Save the visible heatmap if its analysis is saved; otherwise the heatmap is saved after the analysis."""
         dock = self._opener.connected_dock
         if dock is not None and self._controller.is_editable:
             dock.controller.submit_save(
@@ -126,8 +126,10 @@ class CaseCorrectionSaver(QObject):
         digests = ("", new.correction.digest if new.correction else "")
         results = tuple(result for result in new.results if result.correction in digests)
         layer = self._opener.find_image(current.path)
-        given = None if layer is None else layer.metadata.get(METADATA_KEY, {}).get("ruler")  # set by the user
-        scale = {} if given is None else {"mpp_x": given.x_um, "mpp_y": given.y_um}
+        ruler_size = (
+            None if layer is None else layer.metadata.get(METADATA_KEY, {}).get("ruler")
+        )  # set by the user with the ruler
+        scale = {} if ruler_size is None else {"mpp_x": ruler_size.x_um, "mpp_y": ruler_size.y_um}
         self._controller.amend(
             set_correction(set_image(case, image_id, results=results, **scale), image_id, new.correction)
         )
@@ -135,7 +137,7 @@ class CaseCorrectionSaver(QObject):
 
 
 def _result_state(lesion: AnalyzedLesion) -> ResultState:
-    """Return the values by which results are compared."""
+    """Return the values that decide whether a result must be saved again."""
     result = lesion.result
     size = result.photograph.pixel_size
     return lesion.mask_digest, lesion.corrected, result.model.fingerprint, result.options.model_dump_json(), size
@@ -151,8 +153,8 @@ def _save_result(store: CaseStore, case: Case, image_id: str, result: LesionResu
     """Write a result, and remove a correction that was undone."""
     from napari_melanoma.case.results import save_result
 
-    kept = save_result(store, case, image_id, result)
-    return kept if result.corrected else set_correction(kept, image_id, None)
+    saved = save_result(store, case, image_id, result)
+    return saved if result.corrected else set_correction(saved, image_id, None)
 
 
 def _do_nothing(run: RunContext) -> None:
@@ -174,7 +176,7 @@ class CaseCloseGuard(WindowGuard):
         tasks.idle.connect(self._on_idle)
 
     def move_to_front(self) -> None:
-        """Run before other guards, because this one saves without asking."""
+        """Filter events before other guards, because this guard saves without asking."""
         window = self.window
         if window is not None:
             window.removeEventFilter(self)

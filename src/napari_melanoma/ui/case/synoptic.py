@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class CaseSynopticSection(QObject):
-    """Shows the form when its section is opened, and makes each answer a step of the case."""
+    """Shows the form when its section is opened; each change of an answer is an undo step of the case."""
 
     def __init__(self, section: QCollapsible, controller: CaseController, settings: DockSettings) -> None:
         super().__init__(controller)
         self._section, self._controller, self._settings = section, controller, settings
         self._form: SynopticForm | None = None
-        self._lesion = ""
+        self._lesion = ""  # id of the lesion
         section.toggled.connect(self._on_toggled)
         controller.saver.flush_requested.connect(self.flush)
 
@@ -37,12 +37,12 @@ class CaseSynopticSection(QObject):
         """Show the report of a lesion."""
         is_other = lesion.id != self._lesion
         if is_other:
-            self.flush()  # what is typed is about the previous lesion
+            self.flush()  # unfinished input belongs to the previous lesion
         self._lesion = lesion.id
         self._update(is_other=is_other)
 
     def flush(self) -> None:
-        """Store what is being typed."""
+        """Store the input that is being typed."""
         if self._form is not None:
             self._form.flush()
 
@@ -59,7 +59,7 @@ class CaseSynopticSection(QObject):
         from napari_melanoma.depth.synoptic import SynopticReport
 
         case = self._controller.case
-        lesion = next((one for one in case.lesions if one.id == self._lesion), None) if case is not None else None
+        lesion = next((part for part in case.lesions if part.id == self._lesion), None) if case is not None else None
         return None if lesion is None else (lesion.synoptic or SynopticReport()).prefill(None, lesion)
 
     def _on_toggled(self, is_open: bool) -> None:
@@ -67,7 +67,7 @@ class CaseSynopticSection(QObject):
             self._update()
 
     def _update(self, *, is_other: bool = False) -> None:
-        """Show the report, if the section is open or was opened."""
+        """Show the report, unless the section was never opened."""
         report = self._report
         if report is None or (self._form is None and not self._section.isExpanded()):
             return
@@ -103,19 +103,19 @@ class CaseSynopticSection(QObject):
         self._edit(lambda report: report.confirm(*names, reader=self._reader, when=utc_time()))
 
     def _edit(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
-        """Change the report as a step of the case."""
+        """Change the report as an undo step of the case."""
         edited = self._change(change)
         if edited is not None:
             self._controller.edit(edited, "synoptic report")
 
     def _sign(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
-        """Sign or reopen the report, which Undo does not take back."""
+        """Sign or reopen the report; Undo does not revert this."""
         edited = self._change(change)
         if edited is not None:
             self._controller.amend(edited)
 
     def _change(self, change: Callable[[SynopticReport], SynopticReport]) -> Case | None:
-        """Return the case with a changed report; None if it cannot be changed."""
+        """Return the case with a changed report; None if the report cannot be changed."""
         case, report = self._controller.case, self._report
         if case is None or report is None:
             return None

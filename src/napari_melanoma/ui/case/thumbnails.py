@@ -1,4 +1,4 @@
-"""Thumbnails of the images of a case, read as slides or as photographs like the images themselves."""
+"""Thumbnails of the images of a case; the modality decides whether an image is read as a slide or photograph."""
 
 from __future__ import annotations
 

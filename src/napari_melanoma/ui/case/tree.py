@@ -1,4 +1,4 @@
-"""Lesions and images of a case as a tree."""
+"""The tree of the lesions and images of a case."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DOT_PX = 22
 GAP_PX = 6
 MAX_ROWS, MIN_ROWS = 7, 2  # visible rows
 FREE_PX = 20  # space below the rows, to drop images for a new lesion
-EXPANDED_UP_TO = 8  # lesions that are expanded; of more, only the selected one
+EXPANDED_UP_TO = 8  # up to this number of lesions, all are expanded at first
 NO_LESION = "loose"  # id of the row of unassigned images
 OUTDATED_ROW = "Outdated: press classify"
 
@@ -39,9 +39,9 @@ OUTDATED_ROW = "Outdated: press classify"
 class CaseDelegate(ThumbnailDelegate):
     """Paints rows in the colors of the theme."""
 
-    def __init__(self, icons: ThemedIcons, find: Callable[[Path], QPixmap | None], parent: QWidget) -> None:
+    def __init__(self, icons: ThemedIcons, find_thumbnail: Callable[[Path], QPixmap | None], parent: QWidget) -> None:
         super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
-        self._find = find
+        self._find_thumbnail = find_thumbnail
 
     def paint_row(self, painter: QPainter, area: QRect, index: QModelIndex, style: RowStyle) -> None:
         """Paint a lesion or an image."""
@@ -51,7 +51,7 @@ class CaseDelegate(ThumbnailDelegate):
         square = QRect(area.left() + 2, area.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
         if row.path is not None:
             missing = row.state == "missing"
-            paint_thumbnail(painter, square, None if missing else self._find(row.path), style.faint)
+            paint_thumbnail(painter, square, None if missing else self._find_thumbnail(row.path), style.faint)
             if missing:
                 painter.drawText(square, int(Qt.AlignmentFlag.AlignCenter), "?")
         elif row.number:
@@ -66,9 +66,10 @@ class CaseDelegate(ThumbnailDelegate):
 
 @dataclass(frozen=True)
 class CaseRow:
-    """Content of a row: id, title, subtitle, state at the right, and the image file.
+    """Content of a row.
 
-    ``number`` is shown in the dot of a lesion; ``rows`` are the rows below it.
+    ``state``: a short text at the right, such as ``corrected``. ``number``: of a lesion, shown in a dot. ``path``: of
+    an image. ``tip``: the tooltip. ``rows``: the rows of the lesion's images.
     """
 
     id: str
@@ -116,19 +117,19 @@ class CaseTree(QTreeWidget):
     """Tree of lesions and images; emits signals for the user's actions and does not change the case itself."""
 
     current_changed = Signal()
-    opened = Signal(str)
-    moved = Signal(object, str, int)
-    removed = Signal(object)
-    dropped = Signal(object, str)
+    opened = Signal(str)  # id of an image
+    moved = Signal(object, str, int)  # ids of images, id of the target lesion, position among its images or -1
+    removed = Signal(object)  # ids of lesions and images
+    dropped = Signal(object, str)  # paths of files, id of the target lesion or ""
 
-    def __init__(self, icons: ThemedIcons, find: Callable[[Path], QPixmap | None]) -> None:
+    def __init__(self, icons: ThemedIcons, find_thumbnail: Callable[[Path], QPixmap | None]) -> None:
         super().__init__()
         named(self, "case_tree", "Lesions and images").setToolTip("")
         self.editable = True
         self._collapsed: set[str] = set()
         self._expanded: set[str] = set()
         self._updating = False
-        self.setItemDelegate(CaseDelegate(icons, find, self))
+        self.setItemDelegate(CaseDelegate(icons, find_thumbnail, self))
         self.setHeaderHidden(True)
         self.setStyleSheet("QTreeView { show-decoration-selected: 0; }")  # the rows are painted by the delegate
         self.setIndentation(16)
@@ -161,9 +162,12 @@ class CaseTree(QTreeWidget):
         ]
 
     def show_rows(self, rows: Sequence[CaseRow], current: str = "") -> None:
-        """Set the rows; expansion, selection and scroll position are kept if possible."""
-        target, chosen = current or self.current_id, {_row_of_item(item).id for item in self.selectedItems()}
-        scrolled = self.verticalScrollBar().value()
+        """Set the rows; expansion, selection and scroll position are kept if possible.
+
+        ``current``: id of the row to select; empty to keep the selection.
+        """
+        target, selected = current or self.current_id, {_row_of_item(item).id for item in self.selectedItems()}
+        scroll_position = self.verticalScrollBar().value()
         previous = [_row_of_item(item) for item in self._top_items()]
         if previous == list(rows) and not current:
             return
@@ -172,9 +176,9 @@ class CaseTree(QTreeWidget):
         self.addTopLevelItems([_create_item(row) for row in rows])
         for item in self._top_items():
             item.setExpanded(self._is_expanded(_row_of_item(item).id, len(rows)))
-        self._select(target, {current} if current else chosen)
+        self._select(target, {current} if current else selected)
         self._updating = False
-        self.verticalScrollBar().setValue(scrolled)
+        self.verticalScrollBar().setValue(scroll_position)
         if current and self.currentItem() is not None:
             self.scrollToItem(self.currentItem())
         self._fit_height()
@@ -230,7 +234,7 @@ class CaseTree(QTreeWidget):
         return self.editable and (event.mimeData().hasUrls() or event.source() is self)
 
     def _drop_target(self, event: QDropEvent) -> tuple[str, int]:
-        """Return the lesion under the mouse, and the position among its images."""
+        """Return the id of the lesion under the mouse, or "", and the position among its images, or -1."""
         item = self.itemAt(event.position().toPoint())
         if item is None:
             return "", -1
@@ -243,8 +247,8 @@ class CaseTree(QTreeWidget):
         return _row_of_item(parent).id, len([image for image in preceding if image not in chosen])
 
     def _top_items(self) -> list[QTreeWidgetItem]:
-        found = (self.topLevelItem(n) for n in range(self.topLevelItemCount()))
-        return [item for item in found if item is not None]
+        items = (self.topLevelItem(index) for index in range(self.topLevelItemCount()))
+        return [item for item in items if item is not None]
 
     def _items(self) -> Iterator[QTreeWidgetItem]:
         for item in self._top_items():
@@ -305,7 +309,7 @@ def _create_item(row: CaseRow) -> QTreeWidgetItem:
     item.setToolTip(0, row.tip)
     usable = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDropEnabled
     item.setFlags(usable | Qt.ItemFlag.ItemIsDragEnabled if row.path is not None else usable)
-    item.addChildren([_create_item(below) for below in row.rows])
+    item.addChildren([_create_item(child) for child in row.rows])
     return item
 
 
@@ -321,9 +325,11 @@ def create_rows(
     lesions with an outdated prediction.
     """
     numbers = number_lesions(case)
-    found = predictions or {}
+    by_lesion = predictions or {}
     lesions = tuple(
-        _create_lesion_row(lesion, numbers[lesion.id], missing, found.get(lesion.id), is_outdated=lesion.id in outdated)
+        _create_lesion_row(
+            lesion, numbers[lesion.id], missing, by_lesion.get(lesion.id), is_outdated=lesion.id in outdated
+        )
         for lesion in case.lesions
     )
     if not case.images:

@@ -105,16 +105,17 @@ def map_pixels(image: Image, labels: Labels, *, is_same_size: bool) -> NDArray[n
 
 def _convert_unit(unit: Any, other: Any) -> float:  # noqa: ANN401 - units of pint, which napari depends on
     """Return the factor between two units of length; 1 if one of them is pixels, as napari draws them."""
-    both = (unit, other)
-    return float((1 * unit).to(other).magnitude) if all(one.is_compatible_with("micrometer") for one in both) else 1.0
+    if unit.is_compatible_with("micrometer") and other.is_compatible_with("micrometer"):
+        return float((1 * unit).to(other).magnitude)
+    return 1.0
 
 
 class AdoptedMask(NamedTuple):
     """The mask from a Labels layer, bool (row, column), of the photograph's size.
 
-    ``labels``: number of labels in the mask. ``outside``, ``small``: numbers of labels that are not in it because they
-    are outside the photograph or smaller than its pixels. ``step``: the state from which prompts correct the mask.
-    ``first``: for a photograph that was not analyzed, a result without a model, and the mask.
+    ``labels``: number of labels in the mask. ``outside``, ``small``: numbers of ignored labels, which are outside the
+    photograph or smaller than its pixels. ``step``: the state from which prompts correct the mask. ``first``: for a
+    photograph that was not analyzed, a result without a model, to be restored with this mask; otherwise None.
     """
 
     identity: str
@@ -131,10 +132,10 @@ class AdoptedMask(NamedTuple):
         """The origin of the mask, for the provenance of a result."""
         return {LABELS_LAYER: {"name": self.name, "labels": self.labels}}
 
-    def apply(self, known: LesionResult, before: NDArray[np.uint8]) -> LesionResult:
+    def apply(self, current: LesionResult, previous_mask: NDArray[np.uint8]) -> LesionResult:
         """Return the result of an analyzed photograph with this mask."""
-        result = result_for_mask(known, self.mask)
-        return replace(result, provenance={**without_mask_origin(known.provenance), **self.origin})
+        result = result_for_mask(current, self.mask)
+        return replace(result, provenance={**without_mask_origin(current.provenance), **self.origin})
 
 
 def read_mask(
@@ -153,13 +154,13 @@ def read_mask(
 
     from napari_melanoma.imaging.masks import resample_labels, separate_labels
 
-    given = source.read()
+    source_labels = source.read()
     run.check()
-    labels = resample_labels(given, source.matrix, source.shape)
-    found = _list_labels(labels)
-    lost = np.setdiff1d(_list_labels(given), found)
-    small = _count_inside(given, lost, source) if lost.size else 0
-    if found.size == 0:
+    labels = resample_labels(source_labels, source.matrix, source.shape)
+    values = _list_labels(labels)
+    ignored = np.setdiff1d(_list_labels(source_labels), values)
+    small = _count_inside(source_labels, ignored, source) if ignored.size else 0
+    if values.size == 0:
         rows, columns = source.shape
         problem = "smaller than one pixel of" if small else "outside"
         raise InputError(
@@ -169,8 +170,8 @@ def read_mask(
     run.check()
     mask = separate_labels(labels)
     step = PromptStep.of(PromptState(np.where(mask, np.uint8(OTHER), np.uint8(0))))
-    adopted = AdoptedMask(identity, source.name, mask, found.size, lost.size - small, small, step)
-    return adopted if photograph is None else adopted._replace(first=_make_first(adopted, photograph, options))
+    adopted = AdoptedMask(identity, source.name, mask, values.size, ignored.size - small, small, step)
+    return adopted if photograph is None else adopted._replace(first=_make_first_result(adopted, photograph, options))
 
 
 def _list_labels(labels: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -188,22 +189,22 @@ def _count_inside(labels: NDArray[np.integer], values: NDArray[np.integer], sour
     """
     import numpy as np
 
-    places = np.nonzero(np.isin(labels, values))
-    pixels = np.linalg.solve(source.matrix[:, :2], np.array(places) - source.matrix[:, 2:])
+    positions = np.nonzero(np.isin(labels, values))
+    pixels = np.linalg.solve(source.matrix[:, :2], np.array(positions) - source.matrix[:, 2:])
     inside = ((pixels >= -0.5) & (pixels < np.array(source.shape)[:, None] - 0.5)).all(axis=0)
-    return int(_list_labels(labels[places][inside]).size)
+    return int(_list_labels(labels[positions][inside]).size)
 
 
-def _make_first(adopted: AdoptedMask, source: LayerPhotographSource, options: LesionOptions) -> RecoveredLesion:
-    """Make the result of a photograph that was not analyzed: without a model, and with this mask as the first one."""
+def _make_first_result(adopted: AdoptedMask, source: LayerPhotographSource, options: LesionOptions) -> RecoveredLesion:
+    """Make the result of a photograph that was not analyzed, without a model, to be restored with this mask."""
     import numpy as np
 
     from napari_melanoma.lesion.analysis import NO_MODEL, derive_result
 
     photograph = source.read()
-    nothing = np.zeros(adopted.mask.shape, np.float32)
+    empty = np.zeros(adopted.mask.shape, np.float32)
     without_model = options.model_copy(update={"model": NO_MODEL_OPTION, "flips": False})
-    result = derive_result(photograph, nothing, without_model, NO_MODEL)
+    result = derive_result(photograph, empty, without_model, NO_MODEL)
     result.compute_properties()
     digests = array_fingerprint(result.mask), array_fingerprint(photograph.rgb)
     return RecoveredLesion(result, *digests, None, adopted.mask, None, time.time(), Path(), adopted.origin)
@@ -212,7 +213,7 @@ def _make_first(adopted: AdoptedMask, source: LayerPhotographSource, options: Le
 class LabelsAdoption(QObject):
     """Reads Labels layers in a thread, and makes them the mask of the photograph in view."""
 
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(
         self, controls: LesionControls, controller: LesionController, prompts: PromptController, viewer: Viewer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox
@@ -24,22 +24,29 @@ if TYPE_CHECKING:
 TASK: Task = "analysing"
 
 
+class AnalysisSummary(NamedTuple):
+    """The message about the analysis of one photograph; without the result, which would keep the pixels in memory."""
+
+    identity: str
+    seconds: float
+    message: str
+
+
 class LesionAnalysisController(QObject):
     """Starts analyses; corrected masks are replaced only if the user confirms."""
 
     changed = Signal()
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
-    def __init__(self, controls: LesionControls, work: LesionController, client: WorkerClient) -> None:
+    def __init__(self, controls: LesionControls, controller: LesionController, client: WorkerClient) -> None:
         super().__init__(controls)
         self._controls = controls
-        self._controller = work
+        self._controller = controller
         self._last: FinishedAnalysis | None = None
         self._error: Exception | None = None
         self._previous_digests: dict[str, str | None] = {}
-        # Photograph, seconds and status message; not the result, which would keep the pixels in memory.
-        self._summary: tuple[str, float, str] | None = None
-        self.queue = LesionAnalysisQueue(client, work.store.source, self)
+        self._summary: AnalysisSummary | None = None
+        self.queue = LesionAnalysisQueue(client, controller.store.source, self)
         self.queue.progressed.connect(partial(controls.status.progress, TASK))
         self.queue.analyzed.connect(self._on_analyzed)
         self.queue.failed.connect(self._on_failed)
@@ -47,7 +54,7 @@ class LesionAnalysisController(QObject):
         controls.analyze_button.clicked.connect(self._on_analyze)
         controls.analyze_all_button.clicked.connect(self._on_analyze_all)
         controls.status.cancelled.connect(self._on_cancelled)
-        work.changed.connect(self._on_result)
+        controller.changed.connect(self._on_result)
 
     def _on_analyze(self) -> None:
         identity = self._controls.picker.identity
@@ -61,13 +68,13 @@ class LesionAnalysisController(QObject):
     def _on_analyze_all(self) -> None:
         if not tasks.is_idle(self.queue):
             return
-        every = [
+        identities = [
             str(photographs.get_identity(image))
             for image in photographs.identify_photographs(self._controller.store.viewer)
         ]
-        free = [identity for identity in every if not self._is_corrected(identity)]
-        if free:
-            self._start(free)
+        uncorrected = [identity for identity in identities if not self._is_corrected(identity)]
+        if uncorrected:
+            self._start(uncorrected)
         else:
             self._controls.status.show_message(
                 "All masks were corrected manually. No photograph was analyzed. "
@@ -113,11 +120,11 @@ class LesionAnalysisController(QObject):
         if task == TASK:
             self.queue.cancel()
 
-    def _on_finished(self, done: int, seconds: float) -> None:
+    def _on_finished(self, count: int, seconds: float) -> None:
         message: str | None = None  # errors were already shown
         if self._last is not None:
-            message = summarize_analysis(self._last.result, done, seconds)
-            self._summary = (self._last.identity, seconds, message) if done == 1 else None
+            message = summarize_analysis(self._last.result, count, seconds)
+            self._summary = AnalysisSummary(self._last.identity, seconds, message) if count == 1 else None
         elif self._error is None:
             message = "Canceled. No changes were made."
         self._controls.status.end(TASK, message)
@@ -126,22 +133,25 @@ class LesionAnalysisController(QObject):
 
     def _on_result(self, identity: str) -> None:
         """Update the message about an analysis when its result changes, such as the number of lesions."""
-        if self._summary is None or self._summary[0] != identity:
+        summary = self._summary
+        if summary is None or summary.identity != identity:
             return
-        _, seconds, before = self._summary
-        self._summary = None  # unless it is still displayed
+        self._summary = None  # no more updates if another message has replaced it
         lesion = self._controller.store.lesions.get(identity)
-        if lesion is not None and self._controls.status.text == before:
-            message = summarize_analysis(lesion.result, 1, seconds)
+        if lesion is not None and self._controls.status.text == summary.message:
+            message = summarize_analysis(lesion.result, 1, summary.seconds)
             self._controls.status.show_message(message)
-            self._summary = identity, seconds, message
+            self._summary = summary._replace(message=message)
 
 
-def summarize_analysis(result: LesionResult, done: int, seconds: float) -> str:
-    """Summarize an analysis in one message, with the name of a single photograph."""
+def summarize_analysis(result: LesionResult, count: int, seconds: float) -> str:
+    """Summarize an analysis in one message.
+
+    ``result``: of the last photograph. ``count``: number of analyzed photographs.
+    """
     model = f"with {result.model.name} on {result.model.device}"
-    if done > 1:
-        return f"{done} photographs analyzed in {seconds:.1f} s {model}."
+    if count > 1:
+        return f"{count} photographs analyzed in {seconds:.1f} s {model}."
     name = result.photograph.name
     if not result.measurements:
         advice = "Lower the threshold or paint the lesion."

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
 
 
-MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)
-Point = tuple[int, int]
+MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)  # fields of LesionOptions
+Point = tuple[int, int]  # row, column
 MakeResult = Callable[["LesionResult", "NDArray[np.uint8]"], "LesionResult"]
 """Makes a result from the current result and the current mask, uint8 (row, column)."""
 ReplaceMask = Callable[[str, "MakeResult", "Point | None"], None]
+"""Replaces the mask of a photograph (its identity) by that of a new result, with a point in the selected lesion."""
 MAX_ORIGINS = 100  # as many steps as napari can undo
 MAX_PROBABILITIES = 3  # each is as large as the photograph
 
@@ -59,18 +60,18 @@ class LesionStore:
         """Return the digest of the mask, including one left by a previous dock; None if there is no mask."""
         if identity in self.lesions:
             return None if self.mask(identity) is None else self.lesions[identity].mask_digest
-        left = self.existing_mask(identity)
-        return None if left is None else array_fingerprint(left.data != 0)
+        labels = self.existing_mask(identity)
+        return None if labels is None else array_fingerprint(labels.data != 0)
 
     def is_corrected(self, identity: str) -> bool:
         """Return whether the mask was corrected, including one left by a previous dock."""
         if identity in self.lesions:
             return self.lesions[identity].corrected and self.mask(identity) is not None
-        left = self.existing_mask(identity)
+        labels = self.existing_mask(identity)
         return (
-            left is not None
-            and bool(left.data.any())
-            and photographs.get_model_digest(left) != self.mask_digest(identity)
+            labels is not None
+            and bool(labels.data.any())
+            and photographs.get_model_digest(labels) != self.mask_digest(identity)
         )
 
     def existing_mask(self, identity: str) -> Labels | None:
@@ -78,8 +79,8 @@ class LesionStore:
         image = self.image(identity)
         if image is None:
             return None
-        left = photographs.find_layer(self.viewer, image, "mask")
-        return left if left is not None and left.data.shape == photographs.get_shape(image) else None
+        labels = photographs.find_layer(self.viewer, image, "mask")
+        return labels if labels is not None and labels.data.shape == photographs.get_shape(image) else None
 
     def orphaned_layer(self, identity: str, role: str) -> Labels | None:
         """Find a layer derived from a photograph that was removed; None if it was removed as well."""
@@ -104,7 +105,11 @@ def effective_threshold(model: ModelStamp, options: LesionOptions) -> float:
 
 
 class MaskOrigin(NamedTuple):
-    """The origin of a mask: prediction, model, options and provenance."""
+    """The origin of a mask: prediction, model, options and provenance.
+
+    ``probability``: float32 (row, column) in [0, 1]. ``chosen``: a point in the lesion that the user selected.
+    ``spread``: float32 (2, side, side), the extremes over test-time augmentation.
+    """
 
     probability: NDArray[np.float32]
     model: ModelStamp
@@ -116,7 +121,7 @@ class MaskOrigin(NamedTuple):
 
     @classmethod
     def from_result(cls, result: LesionResult, chosen: Point | None) -> MaskOrigin:
-        """Extract from a result what is needed to restore it."""
+        """Return the origin of the mask of a result."""
         fields = (result.probability, result.model, result.options, chosen, result.corrected, result.provenance)
         return cls(*fields, result.spread)
 
@@ -178,8 +183,10 @@ class LesionUpdate:
 class AnalyzedLesion:
     """The state of an analyzed photograph.
 
-    ``origins``: the origins of the latest masks by digest, from which undo restores the model, the options and the
-    controls with the mask. ``default_options``: the options shared by all photographs when this one was analyzed.
+    ``image_digest``, ``mask_digest``: digests of the pixels and of the mask. ``chosen``: a point in the lesion that the
+    user selected. ``unsaved``: whether there are unsaved corrections. ``origins``: the origins of the latest masks by
+    digest, with which undo restores model and options. ``default_options``: the options that all photographs shared
+    when this one was analyzed.
     """
 
     result: LesionResult
@@ -233,18 +240,21 @@ class AnalyzedLesion:
         self._add_origin(update.mask_digest, MaskOrigin.from_result(update.result, update.chosen))
 
     def _add_origin(self, digest: str, origin: MaskOrigin) -> None:
-        """Store the origin of a mask; drop old ones, and those of all but the latest predictions."""
-        before = self.origins.pop(digest, origin)
-        self.origins[digest] = origin if before.corrected or not origin.corrected else before
+        """Store the origin of a mask; keep the latest origins only, and only those of the latest predictions."""
+        previous = self.origins.pop(digest, origin)
+        self.origins[digest] = origin if previous.corrected or not origin.corrected else previous
         probabilities: dict[int, None] = {id(item.probability): None for item in reversed(self.origins.values())}
         kept = list(probabilities)[:MAX_PROBABILITIES]
         recent = [item for item in self.origins.items() if id(item[1].probability) in kept]
         self.origins = dict(recent[-MAX_ORIGINS:])
 
 
-def keep_prediction_options(options: LesionOptions, known: LesionOptions) -> LesionOptions:
-    """Return options with those of a prediction, which may already be set for the next analysis."""
-    return options.model_copy(update={"model": known.model, "flips": known.flips, "prompts": known.prompts})
+def keep_prediction_options(options: LesionOptions, used: LesionOptions) -> LesionOptions:
+    """Return options with the model, flips and prompts that a result was predicted with.
+
+    In ``options``, these may already be set for the next analysis.
+    """
+    return options.model_copy(update={"model": used.model, "flips": used.flips, "prompts": used.prompts})
 
 
 def have_equal_fields(first: LesionOptions, second: LesionOptions, names: tuple[str, ...]) -> bool:
@@ -315,7 +325,7 @@ def preview_contours(identity: str, result: LesionResult, options: LesionOptions
 
 
 def threshold_mask(result: LesionResult, options: LesionOptions, chosen: Point | None) -> NDArray[np.bool_]:
-    """Return the predicted mask with options, bool (row, column); ``chosen``: a point in the selected lesion."""
+    """Return the predicted mask for some options, bool (row, column); ``chosen``: a point in the selected lesion."""
     from napari_melanoma.lesion.analysis import select_lesions
 
     options = keep_prediction_options(options, result.options)
@@ -325,7 +335,7 @@ def threshold_mask(result: LesionResult, options: LesionOptions, chosen: Point |
 def describe_other_lesions(result: LesionResult, *, with_advice: bool = False) -> str:
     """Describe detected lesions that are not in the mask, such as ``2 lesions found; showing the largest.``.
 
-    Empty if all are in the mask.
+    Empty if all lesions are in the mask.
     """
     others = len(result.other_masks)
     if not others:

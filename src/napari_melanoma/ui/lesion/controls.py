@@ -54,7 +54,7 @@ FLIPS_TIP = (
 
 
 class LesionControls(QWidget):
-    """The widgets of the Lesion dock, without the logic behind them."""
+    """The widgets of the Lesion dock, without its logic."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -131,7 +131,10 @@ class LesionControls(QWidget):
         self._patient_section.setVisible(is_needed)
 
     def show_state(self, image: Image | None, count: int, running: bool) -> None:
-        """Enable the controls that can be used, and explain the others in their tooltips."""
+        """Enable the controls that can be used, and explain the others in their tooltips.
+
+        ``count``: number of open photographs. ``running``: whether an analysis is running.
+        """
         self.welcome.setVisible(image is None)
         self.corrections_bar.setVisible(image is not None)
         if not self.deferred.is_opening:
@@ -187,40 +190,40 @@ class LesionControls(QWidget):
         column.addWidget(self.welcome)
         column.addStretch(0)
         foot = QWidget()
-        below = QVBoxLayout(foot)
-        below.setContentsMargins(6, 0, 6, 6)
-        below.addWidget(self.corrections_bar)
-        below.addWidget(self.save_bar)
-        below.addWidget(self.status)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(4)
-        whole.addWidget(scroll_area(inner, "lesion_scroll"), 1)
-        whole.addWidget(foot)
+        foot_column = QVBoxLayout(foot)
+        foot_column.setContentsMargins(6, 0, 6, 6)
+        foot_column.addWidget(self.corrections_bar)
+        foot_column.addWidget(self.save_bar)
+        foot_column.addWidget(self.status)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.setSpacing(4)
+        outer.addWidget(scroll_area(inner, "lesion_scroll"), 1)
+        outer.addWidget(foot)
 
     def _make_work_area(self) -> QWidget:
-        part = QWidget()
-        column = QVBoxLayout(part)
+        work_area = QWidget()
+        column = QVBoxLayout(work_area)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(7)
         head = QWidget()
         rows = form_layout(head)
-        rows.addRow(_label("photograph"), self.picker)
-        rows.addRow(_label("segmentation"), self.model)
+        rows.addRow(_make_row_label("photograph"), self.picker)
+        rows.addRow(_make_row_label("segmentation"), self.model)
         rows.addRow("", self.flips)
-        rows.addRow(_label("classifier"), self.classifier)
+        rows.addRow(_make_row_label("classifier"), self.classifier)
         mask = QWidget()
-        both = QVBoxLayout(mask)
-        both.setContentsMargins(0, 0, 0, 0)
-        both.addWidget(self.mask_controls)
-        both.addWidget(self.prompt_tool)
-        both.addWidget(self.correction_tools)
-        both.addWidget(self.labels_tool)
+        mask_column = QVBoxLayout(mask)
+        mask_column.setContentsMargins(0, 0, 0, 0)
+        mask_column.addWidget(self.mask_controls)
+        mask_column.addWidget(self.prompt_tool)
+        mask_column.addWidget(self.correction_tools)
+        mask_column.addWidget(self.labels_tool)
         measurements = QWidget()
-        tables = QVBoxLayout(measurements)
-        tables.setContentsMargins(0, 0, 0, 0)
-        tables.addWidget(self.lesion_list)
-        tables.addWidget(self.table)
+        measurements_column = QVBoxLayout(measurements)
+        measurements_column.setContentsMargins(0, 0, 0, 0)
+        measurements_column.addWidget(self.lesion_list)
+        measurements_column.addWidget(self.table)
         self._patient_section = section("Patient", "patient_section", self.patient, self.settings, True)
         self._sections = sections = (
             self._patient_section,
@@ -246,10 +249,10 @@ class LesionControls(QWidget):
         results.addLayout(self._sections_layout, 1)
         column.addWidget(self._results, 1)
         column.addStretch(0)
-        return part
+        return work_area
 
 
-def _label(text: str) -> QLabel:
+def _make_row_label(text: str) -> QLabel:
     label = QLabel(text)
     label.setAlignment(Qt.AlignmentFlag.AlignTop)
     label.setContentsMargins(0, 4, 0, 0)

@@ -1,11 +1,11 @@
-"""Store the photograph in view in the corrections: the bar of buttons, and questions before it is stored."""
+"""Store the photograph in view in the corrections folder, after questions where needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
@@ -31,24 +31,32 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.job import JobFunction
 
 
-StoreKey = tuple[str, str, str, str, Path]
+class StoreKey(NamedTuple):
+    """Identifies a request to store a photograph; an equal request would store the same again."""
+
+    mask_digest: str
+    review: str
+    with_others: bool
+    diagnosis: str
+    reviewer: str
+    folder: Path
 
 
 class LesionCorrectionsController(QObject):
     """Handles the corrections bar: stores photographs with their masks; repeated requests are ignored."""
 
-    stored = Signal(str, object)
-    failed = Signal(object)
+    stored = Signal(str, object)  # identity of the photograph, StoredCorrection
+    failed = Signal(object)  # Exception
 
-    def __init__(self, controls: LesionControls, work: LesionController) -> None:
+    def __init__(self, controls: LesionControls, controller: LesionController) -> None:
         super().__init__(controls)
         self._controls = controls
-        self._controller = work
+        self._controller = controller
         self._bar = controls.corrections_bar
         self._diagnoses: dict[str, str] = {}
         self._last_keys: dict[str, StoreKey] = {}
         self._stored: dict[str, StoredCorrection] = {}
-        self._folders: dict[str, Path] = {}  # where each photograph was stored last, unless that was undone
+        self._folders: dict[str, Path] = {}  # the folder in which each photograph was stored last, unless undone
         self._storing: dict[str, str] = {}  # digest of the mask that is being stored, by photograph
         self._stored_digests: dict[str, str] = {}  # digest of the mask that was stored last
         self._confirmed_others: dict[str, tuple[str, bool]] = {}  # mask digest, and whether to include other lesions
@@ -63,7 +71,7 @@ class LesionCorrectionsController(QObject):
         self._bar.diagnosis_changed.connect(self._on_diagnosis)
 
     def update_view(self) -> None:
-        """Show what can be stored of the photograph in view, and what is stored already."""
+        """Show the review state of the photograph in view, and how it is stored."""
         identity = self._controls.picker.identity
         lesion = self._lesion(identity)
         stored_row = None if lesion is None else self.corrections_store.index.rows.get(lesion.image_digest)
@@ -78,7 +86,7 @@ class LesionCorrectionsController(QObject):
         self._bar.blockSignals(False)
 
     def _store_stage(self, identity: str, lesion: AnalyzedLesion | None, state: str | None) -> StoreStage:
-        """Whether the current mask of a photograph is in the corrections."""
+        """Return whether the current mask of a photograph is stored, is being stored, or is not stored."""
         if identity in self._storing:
             return "storing"
         row = None if lesion is None else self.corrections_store.index.rows.get(lesion.image_digest)
@@ -123,7 +131,7 @@ class LesionCorrectionsController(QObject):
             self.corrections_store.reject(source, decision, partial(self._on_stored, identity))
 
     def reset(self) -> None:
-        """Clear the record of stored requests, so that they can be repeated, as after an error."""
+        """Clear the record of requests, so that they can be repeated, for example after an error."""
         self._last_keys.clear()
         self._stored.clear()
         self._storing.clear()
@@ -132,15 +140,14 @@ class LesionCorrectionsController(QObject):
     def _store(self, identity: str, review: Review | None = None, *, with_others: bool = False) -> None:
         self._controls.status.begin("storing", "Storing ...")
 
-        def use(lesion: AnalyzedLesion) -> JobFunction | None:
+        def prepare(lesion: AnalyzedLesion) -> JobFunction | None:
             image = self._controller.store.image(identity)
             decision = self._make_decision(identity, review or ("corrected" if lesion.is_user_edited else "accepted"))
             if review == "rejected" and not lesion.unsaved:
                 decision = decision._replace(keep_mask=True)
             decision = decision._replace(with_others=with_others)
-            review_key = f"{decision.review} {with_others}"
-            folder = self.corrections_store.folder
-            key = (lesion.mask_digest, review_key, decision.diagnosis or "", decision.reviewer, folder)
+            folder, diagnosis = self.corrections_store.folder, decision.diagnosis or ""
+            key = StoreKey(lesion.mask_digest, decision.review, with_others, diagnosis, decision.reviewer, folder)
             if self._last_keys.get(identity) == key or image is None:
                 self._report_already_stored(identity)
                 return None
@@ -151,10 +158,10 @@ class LesionCorrectionsController(QObject):
             result, name = lesion.result, image.name
             return lambda run: store_result(folder, result, name, decision)
 
-        self._controller.submit_save("store", identity, use, partial(self._on_stored, identity))
+        self._controller.submit_save("store", identity, prepare, partial(self._on_stored, identity))
 
     def _lesion(self, identity: str | None) -> AnalyzedLesion | None:
-        """The lesion of a photograph that was analyzed and still has its mask."""
+        """Return the analyzed lesion of a photograph; None if it was not analyzed or its mask was removed."""
         has_mask = identity is not None and self._controller.store.mask(identity) is not None
         return self._controller.store.lesions[str(identity)] if has_mask else None
 
@@ -186,12 +193,12 @@ class LesionCorrectionsController(QObject):
             self._report_stored(f"{stored.image_id} is already stored as {stored.review}", self.corrections_store.index)
 
     def _report_stored(self, message: str, index: CorrectionsIndex) -> None:
-        """Report with a link to training."""
+        """Report that a photograph is stored, with a link to training."""
         train = f" {self._controls.icons.link('train', 'Train on them')}." if index.total else ""
         self._controls.status.end("storing", f"{message} in {self._describe_folder(index)}{train}")
 
     def _describe_folder(self, index: CorrectionsIndex) -> str:
-        """Return a link to a folder and its number of images: another folder may be selected by now."""
+        """Return a link to a folder and its number of images; another folder may be selected by now."""
         folder_link = self._controls.icons.link(index.folder.as_uri(), index.folder.name)
         return f"{folder_link}: {format_count(index.total, 'image')} with masks in total."
 
@@ -232,12 +239,17 @@ INCLUDE_OTHERS, NO_LESIONS = "include_others", "no_lesions"
 
 
 def confirm_other_lesions(parent: QWidget, result: LesionResult, callback: Callable[[bool], None]) -> None:
-    """Ask whether to include other lesions before storing a photograph; as background, they would harm training."""
+    """Ask whether to include the other lesions before storing a photograph.
+
+    Stored as background, they would harm training. ``callback``: called with whether to include them, unless the user
+    cancels.
+    """
     others = len(result.other_masks)
-    them, lesions = ("it", "lesion") if others == 1 else ("them", "lesions")
+    pronoun, noun = ("it", "lesion") if others == 1 else ("them", "lesions")
     details = (
-        f"{others} other {lesions} found (thin outlines) would be stored as background, so that models trained on "
-        f"this photograph tend to miss {them}. Include {them} if the outlines are correct, or correct the mask first."
+        f"{others} other {noun} found (thin outlines) would be stored as background, so that models trained on "
+        f"this photograph tend to miss {pronoun}. Include {pronoun} if the outlines are correct, or correct the mask "
+        "first."
     )
     box = create_question(parent, "other_lesions", "The mask does not contain all lesions", details)
     box.addButton("Include all", QMessageBox.ButtonRole.AcceptRole).setObjectName(INCLUDE_OTHERS)

@@ -25,7 +25,7 @@ STATE_TOOLTIPS = {
     "corrected": "The mask was changed. It will be stored as corrected, together with the predicted mask.",
 }
 StoreStage = Literal["open", "storing", "stored"]
-# Short, to fit next to the diagnosis
+# Short, to fit beside the diagnosis.
 STAGE_TEXTS = {"open": "not stored", "storing": "storing ..."}
 
 
@@ -35,13 +35,13 @@ class CorrectionsBar(QWidget):
     add_requested = Signal()
     reject_requested = Signal()
     undo_requested = Signal()
-    folder_chosen = Signal(object)
+    folder_chosen = Signal(object)  # Path
     diagnosis_changed = Signal(str)
 
     def __init__(self, settings: ReviewSettings, icons: ThemedIcons) -> None:
         super().__init__()
         self._settings = settings
-        self._row: Mapping[str, str] | None = None
+        self._stored_row: Mapping[str, str] | None = None
         self._diagnosis_combo = self._make_diagnosis_combo()
         self._state_label = named(QLabel(), "review_state", "Review state")
         self.add_button = named(QPushButton("Add to corrections"), "add_correction", "Add to corrections")
@@ -91,7 +91,10 @@ class CorrectionsBar(QWidget):
             self._diagnosis_combo.blockSignals(False)
 
     def set_photograph(self, state: str | None, has_photograph: bool, stage: StoreStage = "open") -> None:
-        """Show the review state, and whether the photograph is stored."""
+        """Show the review state, and whether the photograph is stored.
+
+        ``state``: a key of ``STATE_TOOLTIPS``; None if the photograph was not analyzed.
+        """
         state_tip = STATE_TOOLTIPS.get(state or "", "")
         self._state_label.setText("" if state is None else STAGE_TEXTS.get(stage, state))
         self._state_label.setVisible(state is not None)
@@ -104,8 +107,8 @@ class CorrectionsBar(QWidget):
         self._diagnosis_combo.setEnabled(has_photograph)
 
     def set_stored_row(self, stored_row: Mapping[str, str] | None) -> None:
-        """Show how the photograph is stored in the corrections."""
-        self._row = stored_row
+        """Show how the photograph is stored; ``stored_row``: its row in the corrections table, None if not stored."""
+        self._stored_row = stored_row
         self._update_text()
 
     def set_folder(self, folder: Path, total: int) -> None:
@@ -121,7 +124,7 @@ class CorrectionsBar(QWidget):
         box.setMinimumContentsLength(8)
         box.lineEdit().setPlaceholderText("unknown")
         box.editTextChanged.connect(self.diagnosis_changed)
-        box.textActivated.connect(self.diagnosis_changed)  # if the empty diagnosis is selected again
+        box.textActivated.connect(self.diagnosis_changed)  # also if the empty diagnosis is selected again
         return box
 
     def _make_menu_button(self, icons: ThemedIcons) -> QToolButton:
@@ -162,9 +165,9 @@ class CorrectionsBar(QWidget):
         choose_folder(self, "corrections_dialog", "Corrections folder", folder, self.folder_chosen.emit)
 
     def _update_text(self) -> None:
-        self._stored_label.setVisible(self._row is not None)
-        if self._row is not None:
-            self._stored_label.setText(describe_correction(self._row, time.time()))
+        self._stored_label.setVisible(self._stored_row is not None)
+        if self._stored_row is not None:
+            self._stored_label.setText(describe_correction(self._stored_row, time.time()))
 
 
 def describe_correction(correction_row: Mapping[str, str], now: float) -> str:

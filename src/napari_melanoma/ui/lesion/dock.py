@@ -1,4 +1,7 @@
-"""The Lesion dock: segment, measure and classify a lesion, correct the mask, and save; and its link to other docks."""
+"""The Lesion dock: segment, measure and classify a lesion, correct the mask, and save.
+
+``LesionDockLink`` gives other docks access to it.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ PRELOAD_DELAY_MS = 300  # by then the dock is complete
 class LesionDock(LesionControls):
     """Analyze photographs: mask, region of interest, measurements and prediction.
 
-    The widgets and their signals are connected here.
+    This class creates the controllers, and connects them with the controls.
     """
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
@@ -68,7 +71,7 @@ class LesionDock(LesionControls):
         reuse_shader_programs()
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
-        self._searched: set[str] = set()
+        self._searched: set[str] = set()  # photographs whose recovery and saved result were looked up
         self.photograph_options = PhotographOptions(self.settings)
         self.controller = LesionController(napari_viewer, self.options_of, lambda: self.photograph_options.shared, self)
         self.analysis_controller = LesionAnalysisController(self, self.controller, self._client)
@@ -150,7 +153,7 @@ class LesionDock(LesionControls):
         self.controller.saved.connect(self._on_saved)
         self.controller.photograph_removed.connect(self._on_photograph_removed)
         self.controller.message.connect(self.status.show_message)
-        self.controller.autosave.found.connect(self.recovery_notice.add_offer)
+        self.controller.autosave.recovery_found.connect(self.recovery_notice.add_offer)
         self.controller.failed.connect(self._on_save_failed)
         self.classifier.changed.connect(self._on_classifier)
         for source in (
@@ -207,7 +210,7 @@ class LesionDock(LesionControls):
         """Show the results and options of the selected photograph."""
         identity = self.picker.identity
         if self.mask_controller.shown_identity is not None and tasks.is_idle(self.opener):
-            self.status.clear()  # of messages about the previous photograph
+            self.status.clear()  # the message is about the previous photograph
         path = photographs.get_path(self.picker.image)
         if path is not None:
             self.recent.add(RECENT_PHOTOGRAPHS, path)
@@ -242,7 +245,9 @@ class LesionDock(LesionControls):
         if identity == self.mask_controller.shown_identity:
             return shown
         stored = copy_fields(self._stored_options(identity), shown, DOCK_OPTIONS)
-        return stored.model_copy(update={"prompts": None})  # those of a first click are not for the next analysis
+        return stored.model_copy(
+            update={"prompts": None}
+        )  # the prompts of a first click do not apply to the next analysis
 
     def _stored_options(self, identity: str | None) -> LesionOptions:
         """Return the options of a photograph that is not shown: pending, of its result, or for its first analysis."""
@@ -368,8 +373,8 @@ class LesionDock(LesionControls):
         self.status.end("storing")  # if another photograph is being saved, the progress bar ends slightly early
         self.status.end("saving")
 
-    def _on_recovery_discarded(self, identity: str, found: RecoveredLesion) -> None:
-        self.controller.autosave.discard(found)
+    def _on_recovery_discarded(self, identity: str, recovered: RecoveredLesion) -> None:
+        self.controller.autosave.discard(recovered)
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)
@@ -387,22 +392,22 @@ class LesionDockLink(QObject):
         self._dock = dock
 
     def open_lesion_dock(self) -> LesionDock:
-        """Return the Lesion dock of this window, opened if needed, after ``connect_lesion_dock`` was called with it."""
+        """Return the Lesion dock of this window; open and connect it if needed."""
         window = self._dock
         while (parent := window.parentWidget()) is not None:
             window = parent
-        found = window.findChild(LesionDock, "lesion_dock")
-        if found is None:
+        dock = window.findChild(LesionDock, "lesion_dock")
+        if dock is None:
             opened = show_dock(self.viewer, "Lesion")
             assert isinstance(opened, LesionDock)
-            found = opened
-        elif isinstance(frame := found.parentWidget(), QDockWidget):
+            dock = opened
+        elif isinstance(frame := dock.parentWidget(), QDockWidget):
             frame.show()
-        if found is not self.connected_dock:
-            self.connected_dock = found
-            self.connect_lesion_dock(found)
-            found.destroyed.connect(self._clear_dock)
-        return found
+        if dock is not self.connected_dock:
+            self.connected_dock = dock
+            self.connect_lesion_dock(dock)
+            dock.destroyed.connect(self._clear_dock)
+        return dock
 
     def connect_lesion_dock(self, dock: LesionDock) -> None:
         """Connect the signals of a Lesion dock; called once for each dock."""

@@ -1,4 +1,4 @@
-"""The layers of analyzed lesions, and changes that users make in them."""
+"""The layers of analyzed lesions: show results, and detect edits by the user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HIDDEN_CHECK_MS = 1000
 class LesionLayers(QObject):
     """Adds and updates the layers of analyzed photographs."""
 
-    editable_layer_added = Signal(object)
+    editable_layer_added = Signal(object)  # Labels: a mask, or scribbles
     shown = Signal(str)
 
     def __init__(self, store: LesionStore, parent: QObject) -> None:
@@ -35,7 +35,10 @@ class LesionLayers(QObject):
         self._queue = GuiTaskQueue(self)
 
     def add_layers(self, identity: str, callback: Callable[[], None] | None = None) -> None:
-        """Add the layers of a result, one in each turn of the event loop, so that the viewer stays responsive."""
+        """Add the layers of a result, each in its own turn of the event loop, so that the viewer stays responsive.
+
+        ``callback``: called after the last layer.
+        """
         tasks = (self._show_mask, self._show_probability, self._show_contours, self._show_roi, self._show_remaining)
         self._queue.add(*(partial(task, identity) for task in tasks))
         if callback is not None:
@@ -109,12 +112,15 @@ class LesionLayers(QObject):
 
 
 class LayerWatcher(QObject):
-    """Watches mask and scribble layers: emits pauses in drawing, and the layers removed with a photograph."""
+    """Watches the masks and scribbles of photographs.
+
+    Each signal carries the identity of the photograph. ``edits_finished``: after a pause in editing the mask.
+    """
 
     mask_edited = Signal(str)
     edits_finished = Signal(str)
     scribbles_edited = Signal(str)
-    removed = Signal(str, object)
+    removed = Signal(str, object)  # also the layers that were removed with a photograph, by role
 
     def __init__(self, store: LesionStore, parent: QObject) -> None:
         super().__init__(parent)
@@ -130,9 +136,9 @@ class LayerWatcher(QObject):
         self.connections.connect(store.viewer.layers.events.removed, self._on_removed)
         self._active: Layer | None = store.viewer.layers.selection.active
         self.connections.connect(store.viewer.layers.selection.events.active, self._on_active)
-        hidden = QTimer(self)
-        hidden.timeout.connect(self._check_hidden_mask)
-        hidden.start(HIDDEN_CHECK_MS)
+        hidden_timer = QTimer(self)
+        hidden_timer.timeout.connect(self._check_hidden_mask)
+        hidden_timer.start(HIDDEN_CHECK_MS)
 
     def watch(self, labels: Labels) -> None:
         """Watch a layer for edits and undo."""

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 SLIDER_STEPS = 100
 THUMBNAIL_PX = 96
 FIELD_PX = 76  # Qt's default is wider and would push the thumbnail out of view
-INSIDE, OUTSIDE = 1, 2
+INSIDE, OUTSIDE = 1, 2  # labels of strokes
 EDITED_ROLES: tuple[photographs.Role, ...] = ("mask", "scribbles")
 CORRECTED_NOTICE = "Corrected manually. Threshold and refinement are disabled to protect your corrections."
 NOT_PREDICTED_NOTICE = (
@@ -63,7 +63,11 @@ TOOL_KEYS = {name: format_key(f"lesion.{name}") for name in ("inside", "outside"
 
 
 class MaskControls(QWidget):
-    """Controls of threshold and refinement."""
+    """Controls of threshold and refinement.
+
+    ``changing``: emitted at each change of the threshold. ``changed``: emitted after a pause, or when a refinement
+    option is switched.
+    """
 
     changing = Signal()
     changed = Signal()
@@ -247,12 +251,12 @@ class RoiControls(QWidget):
         for field in (self._margin, self._background, self._side):
             field.setMinimumWidth(FIELD_PX)
         self.share_bar = ShareOptionsBar("roi_for_all", "region of interest")
-        both = QHBoxLayout()
-        both.addWidget(fields, 1)
-        both.addWidget(self._picture)
+        columns = QHBoxLayout()
+        columns.addWidget(fields, 1)
+        columns.addWidget(self._picture)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(both)
+        layout.addLayout(columns)
         layout.addWidget(self.share_bar)
         self.debounce = DebounceTimer(self)
         self.debounce.timeout.connect(self.changed)
@@ -306,7 +310,7 @@ class CorrectionTools(QWidget):
     """
 
     activated = Signal()
-    scribbles_added = Signal(object)
+    scribbles_added = Signal(object)  # Labels
     apply_requested = Signal()
     choose_toggled = Signal(bool)
 
@@ -420,7 +424,7 @@ class CorrectionTools(QWidget):
 class LabelsTool(QWidget):
     """The button that makes a Labels layer the mask; hidden if no layer of the user or of another plugin is open."""
 
-    chosen = Signal(object)
+    chosen = Signal(object)  # Labels
 
     def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
         super().__init__()
@@ -443,12 +447,12 @@ class LabelsTool(QWidget):
 
     def _on_clicked(self) -> None:
         """Use the only layer, or list the layers in a menu."""
-        found = photographs.list_foreign_labels(self._viewer)
-        if len(found) == 1:
-            self.chosen.emit(found[0])
+        candidates = photographs.list_foreign_labels(self._viewer)
+        if len(candidates) == 1:
+            self.chosen.emit(candidates[0])
             return
         self._menu.clear()
-        for layer in found[::-1]:  # the topmost first, as in napari's list
+        for layer in candidates[::-1]:  # the topmost first, as in napari's list
             self._menu.addAction(layer.name.replace("&", "&&")).setData(layer.name)
         self._menu.popup(self._button.mapToGlobal(self._button.rect().bottomLeft()))
 
@@ -463,7 +467,7 @@ class ShareOptionsBar(QWidget):
     share_requested = Signal()
     reset_requested = Signal()
 
-    def __init__(self, name: str, what: str) -> None:
+    def __init__(self, name: str, subject: str) -> None:
         super().__init__()
         self.setObjectName(name)
         self._text = quiet_label()
@@ -471,15 +475,15 @@ class ShareOptionsBar(QWidget):
         self._share_button = named(
             QPushButton("Use for all"),
             f"{name}_use",
-            f"Use this {what} for all photographs",
-            f"Use this {what} for all open photographs and those opened later. Photographs with their own values "
+            f"Use this {subject} for all photographs",
+            f"Use this {subject} for all open photographs and those opened later. Photographs with their own values "
             "and manually corrected masks are not changed.",
         )
         self._reset_button = named(
             QPushButton("Defaults for all"),
             f"{name}_reset",
-            f"Reset to the default {what}",
-            f"Reset to the default {what} for all photographs.",
+            f"Reset to the default {subject}",
+            f"Reset to the default {subject} for all photographs.",
         )
         self._share_button.clicked.connect(self.share_requested)
         self._reset_button.clicked.connect(self.reset_requested)
@@ -491,7 +495,11 @@ class ShareOptionsBar(QWidget):
         self.show_state("", is_own=False, is_shared=False)
 
     def show_state(self, text: str, *, is_own: bool, is_shared: bool) -> None:
-        """Show a text about the options, and the buttons that apply."""
+        """Show a text about the options.
+
+        ``is_own``: whether the photograph has its own values. ``is_shared``: whether the shared values differ from
+        the defaults.
+        """
         self._text.setText(text)
         self._share_button.setVisible(is_own)
         self._reset_button.setVisible(is_shared)

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 CHOOSE_MESSAGE = "Click the lesion to select."
-DOCK_OPTIONS = ("model", "flips")  # settings of the dock that apply to all analyses
+DOCK_OPTIONS = ("model", "flips")  # fields of LesionOptions that apply to all photographs
 
 
 class MaskEditingController(QObject):
     """Applies threshold, refinement, strokes and ROI options to the photograph in view."""
 
-    def __init__(self, controls: LesionControls, work: LesionController, viewer: Viewer) -> None:
+    def __init__(self, controls: LesionControls, controller: LesionController, viewer: Viewer) -> None:
         super().__init__(controls)
         self._controls = controls
-        self._controller = work
+        self._controller = controller
         self._shown_identity: str | None = None
         self._click_tool = LesionClickTool(viewer, self._on_chosen)
         self.destroyed.connect(self._click_tool.stop)
@@ -40,7 +40,7 @@ class MaskEditingController(QObject):
         controls.mask_controls.changed.connect(self._on_mask)
         controls.mask_controls.revert_requested.connect(self._on_revert)
         controls.roi.changed.connect(self._on_roi)
-        controls.correction_tools.scribbles_added.connect(work.watcher.watch)
+        controls.correction_tools.scribbles_added.connect(controller.watcher.watch)
         controls.correction_tools.apply_requested.connect(self._on_strokes)
         controls.correction_tools.choose_toggled.connect(self._on_choose)
 
@@ -71,7 +71,7 @@ class MaskEditingController(QObject):
         return identity if identity is not None and self._controller.store.mask(identity) is not None else None
 
     def _uncorrected_identity(self) -> str | None:
-        """The same if the mask is not corrected, since the controls must not replace a corrected mask."""
+        """Identity of the shown photograph if it has a mask that is not corrected, which the controls may replace."""
         identity = self._analyzed_identity()
         return None if identity is None or self._controller.store.lesions[identity].corrected else identity
 
@@ -128,7 +128,7 @@ class MaskEditingController(QObject):
 
 
 class LesionClickTool:
-    """Calls ``callback`` with row and column of a click on a photograph."""
+    """Calls ``callback`` with (row, column) of a click on a photograph."""
 
     def __init__(self, viewer: Viewer, callback: Callable[[tuple[int, int]], None]) -> None:
         self._viewer = viewer
@@ -178,16 +178,16 @@ class SharedOptionsController(QObject):
             mask_controller,
             photograph_options,
         )
-        for part, names in ((controls.mask_controls.share_bar, MASK_OPTIONS), (controls.roi.share_bar, ROI_OPTIONS)):
-            part.share_requested.connect(partial(self._on_share, names))
-            part.reset_requested.connect(partial(self._share, names, LesionOptions()))
-        for changed in (controls.mask_controls.changing, controls.mask_controls.changed, controls.roi.changed):
-            changed.connect(self._on_changed)
+        for bar, names in ((controls.mask_controls.share_bar, MASK_OPTIONS), (controls.roi.share_bar, ROI_OPTIONS)):
+            bar.share_requested.connect(partial(self._on_share, names))
+            bar.reset_requested.connect(partial(self._share, names, LesionOptions()))
+        for signal in (controls.mask_controls.changing, controls.mask_controls.changed, controls.roi.changed):
+            signal.connect(self._on_changed)
 
     def update_view(self) -> None:
         """Show whether the options of the photograph in view apply to it only or to all."""
         shown, shared, default = self._controls.options(), self._photograph_options.shared, LesionOptions()
-        for part, names, describe in (
+        for bar, names, describe in (
             (self._controls.mask_controls.share_bar, MASK_OPTIONS, describe_mask_options),
             (self._controls.roi.share_bar, ROI_OPTIONS, describe_roi_options),
         ):
@@ -197,7 +197,7 @@ class SharedOptionsController(QObject):
             text = f"{own[:1].upper()}{own[1:]}: for {'this photograph only' if is_own else 'all photographs'}."
             if is_own and is_shared:
                 text += f" All others: {describe(shared)}."
-            part.show_state(text, is_own=is_own, is_shared=is_shared)
+            bar.show_state(text, is_own=is_own, is_shared=is_shared)
 
     def _on_changed(self) -> None:
         identity = self._mask_controller.shown_identity
@@ -219,14 +219,14 @@ class SharedOptionsController(QObject):
         if have_equal_fields(shown, before, names):
             self._controls.set_options(copy_fields(shown, after, names))
         for identity, lesion in self._controller.store.lesions.items():
-            known = self._controller.pending_options.get(identity, lesion.result.options)
-            if not have_equal_fields(known, before, names) or have_equal_fields(known, after, names):
+            current = self._controller.pending_options.get(identity, lesion.result.options)
+            if not have_equal_fields(current, before, names) or have_equal_fields(current, after, names):
                 continue
             if names == ROI_OPTIONS:
-                self._controller.remeasure(identity, copy_fields(known, after, names))
+                self._controller.remeasure(identity, copy_fields(current, after, names))
             elif not lesion.corrected:
                 lesion.default_options = after
-                self._controller.rederive(identity, options=copy_fields(known, after, names))
+                self._controller.rederive(identity, options=copy_fields(current, after, names))
         self.update_view()
 
 
@@ -272,7 +272,7 @@ class PhotographOptions:
         self._options.pop(identity, None)
 
     def set_shared(self, options: LesionOptions, names: tuple[str, ...]) -> None:
-        """Set shared options, and update photographs that had the previous shared values."""
+        """Set some fields of the shared options, also for photographs that had the previous shared values."""
         before = self.shared
         self.settings.options = after = copy_fields(before, options, names)
         self._options = {

@@ -39,14 +39,11 @@ if TYPE_CHECKING:
 HEADERS = ("Measurement", "pixels", "mm")
 MAX_LESION_ROWS = 6  # without scrolling
 ROW_PX = 22
-Row = tuple[Measurement, str, str]
+Row = tuple[Measurement, str, str]  # with the value in pixels or without unit, and in mm (empty if unknown)
 
 
 def table_rows(values: Mapping[str, float]) -> list[Row]:
-    """Arrange measurements with one row for each quantity.
-
-    Each row: the measurement, the value in pixels (or without unit), the value in mm (empty if the scale is unknown).
-    """
+    """Arrange measurements, by name, with one row for each quantity."""
     physical = {item.label: item for item in MEASUREMENTS if item.unit.startswith("mm")}
     rows = []
     for item in MEASUREMENTS:
@@ -78,11 +75,11 @@ class MeasurementModel(QAbstractTableModel):
         self._rows = table_rows(values)
         self.endResetModel()
 
-    def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
+    def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and default
         """Return the number of rows."""
         return 0 if parent.isValid() else len(self._rows)
 
-    def columnCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
+    def columnCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and default
         """Return the number of columns."""
         return 0 if parent.isValid() else len(HEADERS)
 
@@ -148,9 +145,9 @@ class MeasurementTable(QTableView):
 
 
 class LesionList(QTableWidget):
-    """Lists several lesions, the largest first and those outside the mask last, in gray; hidden for one."""
+    """Lists several lesions, the largest first and those outside the mask last, in gray; hidden for a single lesion."""
 
-    chosen = Signal(int)
+    chosen = Signal(int)  # index of the lesion
 
     def __init__(self) -> None:
         super().__init__(0, 4)
@@ -168,7 +165,7 @@ class LesionList(QTableWidget):
         self.hide()
 
     def show_lesions(self, result: LesionResult | None, predictions: Sequence[ClassPrediction]) -> None:
-        """Show the lesions of a result; ``predictions``: one for each, or none."""
+        """Show the lesions of a result; ``predictions``: one for each lesion, or empty."""
         measured = [] if result is None else result.lesion_measurements
         self.setVisible(bool(measured))
         if result is None or not measured:
@@ -197,15 +194,15 @@ class LesionList(QTableWidget):
 
 def _format_prediction(prediction: ClassPrediction) -> str:
     """Return the probability of the positive class with its 95 % interval."""
-    low_high = "" if prediction.interval is None else " ({:.2f}–{:.2f})".format(*prediction.interval)
-    return f"{prediction.probability:.2f}{low_high}"
+    interval = "" if prediction.interval is None else " ({:.2f}–{:.2f})".format(*prediction.interval)
+    return f"{prediction.probability:.2f}{interval}"
 
 
 class RulerPanel(QFrame):
     """Sets the scale from a line over a known length, or clears it."""
 
     message = Signal(str)
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(self, viewer: Viewer, settings: DockSettings) -> None:
         super().__init__()

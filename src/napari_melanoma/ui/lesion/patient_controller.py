@@ -33,7 +33,7 @@ class PatientDataController(QObject):
         self._typing_timer = DebounceTimer(self, TYPING_DELAY_MS)
         self._typing_timer.timeout.connect(self._on_typing_finished)
         controls.patient.edited.connect(self._on_edited)
-        controls.patient.reset_requested.connect(self._on_restored)
+        controls.patient.reset_requested.connect(self._on_reset)
 
     def row(self, identity: str) -> Row:
         """Return the patient data of a photograph, column to text; unknown values are left out."""
@@ -85,7 +85,7 @@ class PatientDataController(QObject):
     def _on_typing_finished(self) -> None:
         self.changed.emit(self._edited_identity)
 
-    def _on_restored(self) -> None:
+    def _on_reset(self) -> None:
         identity, image = self._controls.picker.identity, self._controls.picker.image
         if identity is not None and image is not None:
             self._rows.remove(identity, image)
@@ -94,7 +94,7 @@ class PatientDataController(QObject):
 
 
 def _find_encoding(model: str) -> TabularEncoding | None:
-    """The encoding of the patient data that a model uses."""
+    """Return the encoding of the patient data that a model uses; None without patient data or model."""
     from napari_melanoma.models.registry import find_bundle
 
     try:

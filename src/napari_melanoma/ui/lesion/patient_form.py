@@ -106,7 +106,7 @@ class PatientForm(QWidget):
             field.edited.connect(self.edited)
             field.rejected.connect(self.edited)  # an invalid value counts as unknown
             wide = name in WIDE_FIELDS or len(self.fields) == 1
-            position += wide and position % 2
+            position += wide and position % 2  # a wide field starts a new row
             self._grid.addWidget(field, position // 2, position % 2, 1, 2 if wide else 1, Qt.AlignmentFlag.AlignTop)
             position += 2 if wide else 1
         self._no_fields_label.setVisible(not self.fields)
@@ -127,14 +127,14 @@ class PatientForm(QWidget):
 
 
 def _find_schema(column: FittedNumbers | FittedWords) -> tuple[Column, tuple[str, ...]]:
-    """The column of the table schema, or a new one if the schema has none, and the words of the model."""
+    """Return the column of the table schema, or a new column if the schema has none, and the words of the model."""
     from napari_melanoma.core.prediction_config import FittedWords
 
-    known = find_column(column.name)
+    schema_column = find_column(column.name)
     words = column.words if isinstance(column, FittedWords) else None
-    if known is not None and (known.kind != "text" or words is None):
-        return known, words or ()
-    title = column.name.replace("_", " ").capitalize() if known is None else known.title
+    if schema_column is not None and (schema_column.kind != "text" or words is None):
+        return schema_column, words or ()
+    title = column.name.replace("_", " ").capitalize() if schema_column is None else schema_column.title
     description = f"Column '{column.name}' of the model."
     return Column(column.name, "number" if words is None else "text", title, description), words or ()
 
@@ -142,8 +142,8 @@ def _find_schema(column: FittedNumbers | FittedWords) -> tuple[Column, tuple[str
 class PatientRows:
     """Rows of the harmonized table by the identity of a photograph.
 
-    Edits are stored in the layer's metadata, so that a dock that is opened later finds them; the data of a case come
-    from the Case dock. Edits never change the case.
+    The data of a case come from the Case dock. Edits do not change the case: they are stored in the metadata of the
+    layer, so that they are available when the dock is opened again.
     """
 
     def __init__(self) -> None:
@@ -151,12 +151,12 @@ class PatientRows:
 
     def set_case(self, identity: str, case: str, row: Mapping[str, str]) -> bool:
         """Set the data of a case for a photograph; return False if they have not changed."""
-        before = self._cases.get(identity)
+        previous = self._cases.get(identity)
         if case:
             self._cases[identity] = (case, dict(row))
         else:
             self._cases.pop(identity, None)
-        return self._cases.get(identity) != before
+        return self._cases.get(identity) != previous
 
     def case(self, identity: str) -> str:
         """Return the name of a photograph's case; empty if there is none."""
@@ -164,21 +164,21 @@ class PatientRows:
 
     def row(self, identity: str, image: Image | None) -> Row:
         """Return the patient data of a photograph, column to text; unknown values are left out."""
-        return _drop_empty({**self._case_row(identity), **_edits_of(image)})
+        return _drop_empty({**self._case_row(identity), **_get_edits(image)})
 
     def has_edits(self, image: Image | None) -> bool:
         """Return whether values were edited; False if the layer was removed."""
-        return bool(_edits_of(image))
+        return bool(_get_edits(image))
 
     def set_row(self, identity: str, image: Image, row: Mapping[str, str]) -> None:
-        """Store the values of the form as edits of the case."""
-        known = self._case_row(identity)
-        names = {*known, *row, *_edits_of(image)}
-        edits = {name: row.get(name, "") for name in names if row.get(name, "") != known.get(name, "")}
+        """Store the values of the form that differ from the case as edits of the photograph."""
+        case_row = self._case_row(identity)
+        names = {*case_row, *row, *_get_edits(image)}
+        edits = {name: row.get(name, "") for name in names if row.get(name, "") != case_row.get(name, "")}
         image.metadata = {**image.metadata, METADATA_KEY: {**image.metadata.get(METADATA_KEY, {}), "patient": edits}}
 
     def remove(self, identity: str, image: Image | None = None) -> None:
-        """Remove the edits of a photograph, or without a layer, its case."""
+        """Remove the edits of a photograph; if ``image`` is None because it was removed, remove its case."""
         if image is None:
             self._cases.pop(identity, None)
         else:
@@ -188,8 +188,8 @@ class PatientRows:
         return self._cases.get(identity, ("", {}))[1]
 
 
-def _edits_of(image: Image | None) -> Row:
-    """The values that differ from the case."""
+def _get_edits(image: Image | None) -> Row:
+    """Return the values that differ from the case."""
     return {} if image is None else dict(image.metadata.get(METADATA_KEY, {}).get("patient", {}))
 
 

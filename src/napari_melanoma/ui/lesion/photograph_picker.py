@@ -48,7 +48,7 @@ class PhotographPicker(QWidget):
         super().__init__()
         self._viewer = viewer
         self._connections = connections
-        self._scales: dict[str, tuple[object, ...]] = {}  # scale of each photograph, by its identity
+        self._scales: dict[str, tuple[object, ...]] = {}  # scale and units of each photograph, by identity
         self._last_identity: str | None = None
         keys = f"{format_key('lesion.next')}, {format_key('lesion.previous')}"
         tip = f"Select a photograph to show it and hide the others ({keys})"
@@ -91,15 +91,15 @@ class PhotographPicker(QWidget):
         """List the photographs of the viewer; the selection does not change if possible."""
         images = photographs.identify_photographs(self._viewer)
         identities = [photographs.get_identity(image) for image in images]
-        before = self.identity
-        kept = before if self.identity in identities else (identities or [None])[-1]
+        previous = self.identity
+        selected = previous if self.identity in identities else (identities or [None])[-1]
         self.combo.clear()
         for image, identity in zip(images, identities, strict=True):
             self.combo.addItem(image.name, identity)
             self._watch_photograph(image, str(identity))
-        self.combo.setCurrentIndex(self.combo.findData(kept))
+        self.combo.setCurrentIndex(self.combo.findData(selected))
         image = self.image
-        if image is not None and before not in (None, kept) and not image.visible:
+        if image is not None and previous not in (None, selected) and not image.visible:
             show_photograph(self._viewer, image)  # the visible one was removed
         self._update_state()
         self.list_changed.emit()
@@ -107,7 +107,7 @@ class PhotographPicker(QWidget):
     def _watch_photograph(self, image: Image, identity: str) -> None:
         """Connect the events of a photograph, once."""
         if identity not in self._scales:
-            self._scales[identity] = _scale_of(image)
+            self._scales[identity] = _get_scale(image)
             self._connections.connect(image.events.name, self._on_name)
             self._connections.connect(image.events.scale, self._on_scale)
             self._connections.connect(image.events.units, self._on_scale)
@@ -132,7 +132,7 @@ class PhotographPicker(QWidget):
 
     def _on_scale(self, event: Event) -> None:
         identity = str(photographs.get_identity(event.source))
-        scale = _scale_of(event.source)
+        scale = _get_scale(event.source)
         if self._scales[identity] != scale:  # not if only the substitute unit changed
             self._scales[identity] = scale
             self._update_state()
@@ -158,8 +158,8 @@ class PhotographPicker(QWidget):
         self._update_state()
 
 
-def _scale_of(image: Image) -> tuple[object, ...]:
-    """The scale and units, on which the measurements depend."""
+def _get_scale(image: Image) -> tuple[object, ...]:
+    """Return the scale and units of a photograph, on which the measurements depend."""
     return (*image.scale[-2:], *get_own_units(image))
 
 

@@ -49,39 +49,39 @@ class LesionPredictionController(QObject):
     """Requests predictions for all analyzed photographs, and shows that of the photograph in view."""
 
     predicted = Signal(str)
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
-    def __init__(self, controls: LesionControls, work: LesionController, client: WorkerClient) -> None:
+    def __init__(self, controls: LesionControls, controller: LesionController, client: WorkerClient) -> None:
         super().__init__(controls)
         self._controls = controls
-        self._controller = work
+        self._controller = controller
         self._outcomes: dict[str, LesionPredictionOutcome] = {}
         self._callbacks: dict[str, Callable[[], None]] = {}
-        self.patient_data = PatientDataController(controls, work.store, self)
-        self.edited_masks = EditedMasks(work, self)
+        self.patient_data = PatientDataController(controls, controller.store, self)
+        self.edited_masks = EditedMasks(controller, self)
         self.queue = PredictionQueue(client, self._find_result, self)
-        self.heatmap = LesionHeatmapController(controls, self.edited_masks, self.queue, work.store, self)
+        self.heatmap = LesionHeatmapController(controls, self.edited_masks, self.queue, controller.store, self)
         self.saved_predictions = SavedPredictions(self)
         self._status_updates = PredictionStatusUpdater(controls.status, self.queue, self)
         self._controls_timer = DebounceTimer(self, CONTROLS_MS)
         self._is_changing = False  # whether the mask does not match the controls yet
-        self._shown_model: str | None = None  # whose patient data are shown
+        self._shown_model: str | None = None  # the model whose fields the patient form shows
         self._connect()
         controls.deferred.add_task(self._on_model)
 
     def _connect(self) -> None:
-        controls, work = self._controls, self._controller
+        controls, controller = self._controls, self._controller
         controls.classifier.changed.connect(self._on_model)
         models_changed().changed.connect(self._on_models)
         controls.prediction_section.hint.linkActivated.connect(self._on_link)
         controls.status.cancelled.connect(self._on_cancelled)
         self.patient_data.changed.connect(self.refresh)
         self.edited_masks.changed.connect(self.refresh)
-        work.changed.connect(self.refresh)
+        controller.changed.connect(self.refresh)
         for signal in (controls.mask_controls.changing, controls.mask_controls.changed):
             signal.connect(self._on_mask_controls)
-        work.photograph_removed.connect(self._on_photograph_removed)
-        self.saved_predictions.found.connect(self._on_saved_prediction)
+        controller.photograph_removed.connect(self._on_photograph_removed)
+        self.saved_predictions.prediction_found.connect(self._on_saved_prediction)
         self.queue.predicted.connect(self._on_predicted)
         self.queue.failed.connect(self._on_failed)
         self.heatmap.failed.connect(self.failed)
@@ -174,7 +174,7 @@ class LesionPredictionController(QObject):
         """Show the model for the photograph in view, and the patient data that it uses."""
         identity = self._controls.picker.identity
         if identity is None and self._controls.deferred.is_opening:
-            return  # hidden without a photograph: the models are listed and the fields made once the dock is drawn
+            return  # the controls are hidden without a photograph, and filled after the dock is drawn
         model = self._model_of(identity)
         is_analyzed = identity in self._controller.store.lesions
         self._controls.classifier.show_automatic(model if is_analyzed else "")
@@ -198,7 +198,7 @@ class LesionPredictionController(QObject):
             return
         assert isinstance(response, Mapping)
         prediction = ClassPrediction.from_json(response["prediction"])
-        lesions = tuple(ClassPrediction.from_json(one) for one in response.get("lesions", ()))
+        lesions = tuple(ClassPrediction.from_json(values) for values in response.get("lesions", ()))
         self._set_outcome(LesionPredictionOutcome(request, prediction, lesions=lesions))
 
     def _on_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
@@ -275,10 +275,10 @@ class LesionPredictionController(QObject):
         else:
             self._controls.status.link_activated.emit(link)
 
-    def _on_saved_prediction(self, found: SavedPrediction) -> None:
+    def _on_saved_prediction(self, saved: SavedPrediction) -> None:
         """Show the saved prediction of a photograph that was opened again, until there is a new one."""
-        self.patient_data.restore(found.identity, found.form)
-        if found.identity == self._controls.picker.identity:
+        self.patient_data.restore(saved.identity, saved.form)
+        if saved.identity == self._controls.picker.identity:
             self._update_section()
 
     def _on_cancelled(self, task: str) -> None:
@@ -299,8 +299,9 @@ class LesionPredictionController(QObject):
     def _run_pending(self) -> None:
         """Run the callbacks whose predictions are up to date."""
         is_idle = tasks.is_idle(self._controller, self.edited_masks)
-        for identity in [one for one in self._callbacks if is_idle and not self.queue.has_requests(one)]:
-            self._callbacks.pop(identity)()
+        for identity in list(self._callbacks) if is_idle else ():
+            if not self.queue.has_requests(identity):
+                self._callbacks.pop(identity)()
         tasks.set_running(self, self._is_changing or bool(self._callbacks))
 
 
@@ -313,18 +314,18 @@ class EditedMask(NamedTuple):
 
 
 class EditedMasks(QObject):
-    """Masks that were edited and whose contour, ROI and measurements are not updated yet."""
+    """The edited masks whose contours, ROI and measurements are not updated yet."""
 
     changed = Signal(str)
 
-    def __init__(self, work: LesionController, parent: QObject) -> None:
+    def __init__(self, controller: LesionController, parent: QObject) -> None:
         super().__init__(parent)
-        self._store = work.store
+        self._store = controller.store
         self._masks: dict[str, EditedMask] = {}
         self._latest = LatestJobQueue(self, delay_ms=STROKE_DELAY_MS)
         self._latest.succeeded.connect(self._on_fingerprinted)
-        work.watcher.mask_edited.connect(self._on_mask_edited)
-        work.changed.connect(self._on_lesion_changed)
+        controller.watcher.mask_edited.connect(self._on_mask_edited)
+        controller.changed.connect(self._on_lesion_changed)
 
     def mask_digest(self, identity: str) -> str | None:
         """Return the digest of the current mask; None if the photograph was not analyzed."""
@@ -358,12 +359,12 @@ class EditedMasks(QObject):
 
     def _on_fingerprinted(self, edited: EditedMask) -> None:
         lesion = self._store.lesions.get(edited.identity)
-        before = self.mask_digest(edited.identity)
+        previous = self.mask_digest(edited.identity)
         if lesion is None or lesion.mask_digest == edited.digest:
             self._masks.pop(edited.identity, None)
         else:
             self._masks[edited.identity] = edited
-        if self.mask_digest(edited.identity) != before:
+        if self.mask_digest(edited.identity) != previous:
             self.changed.emit(edited.identity)
 
     def _on_lesion_changed(self, identity: str) -> None:
@@ -395,7 +396,11 @@ def show_prediction(
     *,
     changing: bool = False,
 ) -> None:
-    """Show the prediction of the photograph in view, or why there is none."""
+    """Show the prediction of the photograph in view, or why there is none.
+
+    ``saved``: a saved prediction, which is shown until there is a new one, and a note about it. ``changing``: whether
+    the mask does not match the controls yet.
+    """
     section, is_pending = controls.prediction_section, is_pending or changing
     is_current = outcome is not None and outcome.request == current_request and not changing
     if (
@@ -415,21 +420,27 @@ def show_prediction(
         section.show_saved_prediction(*saved, reason)
 
 
-def _is_same_model(outcome: LesionPredictionOutcome, known: LesionPredictionRequest | None, waits: bool) -> bool:
+def _is_same_model(
+    outcome: LesionPredictionOutcome, current_request: LesionPredictionRequest | None, is_pending: bool
+) -> bool:
     """Whether a previous prediction of the same model stays visible until the pending one is available."""
-    return waits and known is not None and outcome.request.classifier_input.model == known.classifier_input.model
+    if current_request is None or not is_pending:
+        return False
+    return outcome.request.classifier_input.model == current_request.classifier_input.model
 
 
-def _explain_missing(controls: LesionControls, fault: str, known: LesionPredictionRequest | None, waits: bool) -> str:
+def _explain_missing(
+    controls: LesionControls, error: str, current_request: LesionPredictionRequest | None, is_pending: bool
+) -> str:
     """Explain why there is no prediction, as rich text."""
     again = controls.icons.link("again", "Predict again")
     if not controls.classifier.model:
         return NO_MODEL_SELECTED if controls.classifier.has_models else _no_model_text(controls)
-    if known is None:
+    if current_request is None:
         return NOT_ANALYZED
-    if fault:
-        return f"{html.escape(fault[:1].upper() + fault[1:])} {again}"
-    return "Predicting ..." if waits else f"{STOPPED} {again}"
+    if error:
+        return f"{html.escape(error[:1].upper() + error[1:])} {again}"
+    return "Predicting ..." if is_pending else f"{STOPPED} {again}"
 
 
 def _no_model_text(controls: LesionControls) -> str:
@@ -461,7 +472,7 @@ class PredictionStatusUpdater(QObject):
             self._delay_timer.start()
 
     def _on_delay(self) -> None:
-        """Show predictions that take longer than a moment."""
+        """Show the task once it has taken longer than ``STATUS_DELAY_MS``."""
         self._is_shown, self._previous_text = True, self._status.text
         self._status.begin(TASK, "Predicting the diagnosis ...")
         if self._progress is not None:
@@ -476,17 +487,17 @@ class PredictionStatusUpdater(QObject):
         self._delay_timer.stop()
         if self._is_shown:
             self._is_shown = False
-            shown = self._status.text  # a message may have followed while the prediction was running
-            before = self._previous_text if shown.endswith("...") else shown
-            before = "" if before.endswith("...") else before.partition(DURATION_PREFIX)[0].strip()
-            self._status.end(TASK, f"{before} {DURATION_PREFIX} {time.monotonic() - self._start_time:.1f} s.".strip())
+            text = self._status.text  # another message may have been shown in the meantime
+            message = self._previous_text if text.endswith("...") else text
+            message = "" if message.endswith("...") else message.partition(DURATION_PREFIX)[0].strip()
+            self._status.end(TASK, f"{message} {DURATION_PREFIX} {time.monotonic() - self._start_time:.1f} s.".strip())
 
 
 class LesionHeatmapController(QObject):
     """Shows the heatmap of the current prediction in one layer for each photograph."""
 
     shown = Signal(str)
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(
         self,
@@ -502,8 +513,8 @@ class LesionHeatmapController(QObject):
         self._store = store
         self._queue = queue
         self._shown_requests: dict[str, LesionPredictionRequest] = {}
-        self._failed_methods: set[tuple[str, str]] = set()  # models and methods that are not tried again
-        self._request: LesionPredictionRequest | None = None
+        self._failed_methods: set[tuple[str, str]] = set()  # (model, method) that are not tried again
+        self._request: LesionPredictionRequest | None = None  # of the prediction in view
         self._controls.options_changed.connect(self._on_options_changed)
         self._controls.opacity_changed.connect(self._on_opacity_changed)
 
@@ -513,14 +524,14 @@ class LesionHeatmapController(QObject):
         if identity is None:
             return
         self._request, method = request, self._controls.method
-        wanted = None if request is None or not method else self._heatmap_request(request)
-        if wanted is not None and wanted == self._shown_requests.get(identity):
+        heatmap_request = None if request is None or not method else self._heatmap_request(request)
+        if heatmap_request is not None and heatmap_request == self._shown_requests.get(identity):
             self._show(identity)
             return
         if request is None or method not in FAST_METHODS:  # a fast one soon replaces the outdated heatmap
             self._hide(identity)
-        if wanted is not None and (wanted.classifier_input.model, method) not in self._failed_methods:
-            self._queue.submit(wanted)
+        if heatmap_request is not None and (heatmap_request.classifier_input.model, method) not in self._failed_methods:
+            self._queue.submit(heatmap_request)
 
     def set_heatmap(self, request: LesionPredictionRequest, heat: object) -> None:
         """Show a heatmap from the worker, unless mask or options have changed since.

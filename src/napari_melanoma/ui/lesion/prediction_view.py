@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction, Contribution, NearestCase
 
 MIN_ROW_PX = 18
-OUTDATED_DELAY_MS = 200  # faster updates are not announced, so that the layout does not jump
+OUTDATED_DELAY_MS = 200  # the note is not shown for faster updates, so that the layout does not jump
 HEATMAP_METHODS = {
     "grad_cam": ("Grad-CAM", "Regions of the last feature map that increase the predicted probability. Fast."),
     "cam": ("CAM", "Output of the network's head for each region. Fast."),
@@ -41,7 +41,7 @@ HEATMAP_METHODS = {
     "integrated_gradients": ("Integrated gradients", "Contribution of each pixel. Takes a few seconds."),
 }
 OPACITY_STEPS, DEFAULT_OPACITY = 100, 60
-MAX_CLASSES = 7  # rows; further classes share one row
+MAX_CLASSES = 7  # with a row of their own; the others share one row
 MIN_CHANGE_SCALE = 0.02  # smallest scale of changes, so that a change of 0.01 does not look large
 MIN_SHOWN_CHANGE = 0.005  # half of the last digit shown
 
@@ -163,14 +163,14 @@ class PredictionSection(QWidget):
         self.details.hide()
 
     def show_saved_prediction(self, prediction: ClassPrediction, note: str, message: str) -> None:
-        """Show a saved prediction, marked as such."""
+        """Show a saved prediction with a ``note`` about it, and a ``message`` why there is no new one."""
         self.show_prediction(prediction, is_pending=True)
         self.hint.setText(message)
         self.hint.show()
         self.saved_notice.set_text(note)
 
     def show_prediction(self, prediction: ClassPrediction, *, is_pending: bool, outdated: str = "") -> None:
-        """Show a prediction."""
+        """Show a prediction; ``outdated``: a note that the inputs have changed, shown after a delay."""
         self.hint.hide()
         self._mark_outdated(outdated)
         self.details.setEnabled(not is_pending)
@@ -191,7 +191,7 @@ class PredictionSection(QWidget):
         self.details.show()
 
     def _mark_outdated(self, outdated: str) -> None:
-        """Mark the prediction as outdated, after a moment."""
+        """Show a note that the prediction is outdated after a delay; empty removes it."""
         if outdated and outdated == self._outdated:
             return
         self._outdated = outdated
@@ -228,9 +228,9 @@ class HeatmapControls(QWidget):
         self.check = named(QCheckBox("heatmap"), "heatmap", "Heatmap", tip)
         self.combo = named(NoWheelComboBox(), "heatmap_method", "Heatmap method", "Heatmap method")
         self.combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        for index, (name, (title, about)) in enumerate(HEATMAP_METHODS.items()):
+        for index, (name, (title, tooltip)) in enumerate(HEATMAP_METHODS.items()):
             self.combo.addItem(title, name)
-            self.combo.setItemData(index, about, Qt.ItemDataRole.ToolTipRole)
+            self.combo.setItemData(index, tooltip, Qt.ItemDataRole.ToolTipRole)
         self.classes = named(NoWheelComboBox(), "heatmap_class", "Class that the heatmap explains")
         self.classes.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._class_names: tuple[str, ...] = ()
@@ -299,12 +299,12 @@ class HeatmapControls(QWidget):
 
 def class_title(word: str) -> str:
     """Return the title of a class from the taxonomy of diagnoses, else the capitalized name."""
-    known = load_taxonomy("diagnosis")
-    return known.title(word) if word in known.entries else _capitalize(format_class(word.replace("_", " ")))
+    taxonomy = load_taxonomy("diagnosis")
+    return taxonomy.title(word) if word in taxonomy.entries else _capitalize(format_class(word.replace("_", " ")))
 
 
 def field_title(name: str) -> str:
-    """Return the title of a column."""
+    """Return the title of a column of the harmonized table."""
     column = find_column(name)
     return name.replace("_", " ").capitalize() if column is None else column.title
 
@@ -315,11 +315,11 @@ def class_bars(prediction: ClassPrediction) -> list[Bar]:
     The scale is 0 to 1. Classes outside the prediction set are faint; the positive class always has its own row.
     """
     ranked = sorted(zip(prediction.classes, prediction.probabilities, strict=True), key=lambda pair: -pair[1])
-    kept = ranked
+    shown = ranked
     if len(ranked) > MAX_CLASSES + 1:
-        kept = sorted(ranked, key=lambda pair: pair[0] != prediction.positive)[:MAX_CLASSES]
-    rows = [_class_bar(prediction, *pair) for pair in ranked if pair in kept]
-    others = [pair for pair in ranked if pair not in kept]
+        shown = sorted(ranked, key=lambda pair: pair[0] != prediction.positive)[:MAX_CLASSES]
+    rows = [_class_bar(prediction, *pair) for pair in ranked if pair in shown]
+    others = [pair for pair in ranked if pair not in shown]
     if others:
         total = sum(probability for _, probability in others)
         tip = ", ".join(f"{class_title(name)} {probability:.2f}" for name, probability in others)
@@ -354,9 +354,10 @@ def _describe_membership(name: str, possible: bool, coverage: float) -> str:
 
 
 def contribution_bars(prediction: ClassPrediction) -> tuple[list[Bar], float]:
-    """Return one row for each field of the patient data, with its effect on the probability of the positive class.
+    """Return one row for each field of the patient data, and the end of the symmetric scale.
 
-    The largest effect comes first, unknown fields last. Also returns the end of the symmetric scale.
+    A row shows the effect of a field on the probability of the positive class; the largest effect comes first, unknown
+    fields last.
     """
     changes = sorted(prediction.contributions, key=lambda change: -abs(change.change))
     rows = [_contribution_bar(prediction, change) for change in changes]
@@ -412,9 +413,9 @@ def format_short_verdict(prediction: ClassPrediction) -> str:
     return prediction.probability_text if prediction.validity.valid else NOT_VALID
 
 
-def _to_sentence(words: str) -> str:
-    return f"{_capitalize(words).rstrip('.')}." if words else ""
+def _to_sentence(text: str) -> str:
+    return f"{_capitalize(text).rstrip('.')}." if text else ""
 
 
-def _capitalize(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}"
+def _capitalize(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
 LEFT_BUTTON, RIGHT_BUTTON = 1, 2  # of napari's mouse events
-KEPT_MODES = ("pick", "pan_zoom")
+KEPT_MODES = ("pick", "pan_zoom")  # of the layer, in which the tool stays on
 DRAG_PX = 6.0  # of the screen: shorter drags are clicks
 THUMBNAIL_PX = 64
 PREVIEW_PX = 512
@@ -38,10 +38,10 @@ FIND_TIP = "Propose all lesions of the photograph; a right-click removes a propo
 
 
 class PromptTool(QWidget):
-    """The button of the tool, and the hypotheses as thumbnails."""
+    """The buttons of the tool, and the hypotheses as thumbnails."""
 
     toggled = Signal(bool)
-    chosen = Signal(int)
+    chosen = Signal(int)  # position of a hypothesis, from the smallest
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -96,14 +96,16 @@ class PromptTool(QWidget):
 class PromptCanvasTool:
     """Calls ``on_prompt`` for clicks and boxes on a photograph.
 
-    While the tool is on, the mask is the active layer; without a mask, the layer of the strokes. ``on_left`` is called
-    when a brush of this layer is selected.
+    While the tool is on, the mask is the active layer, or the layer of the strokes if there is no mask. ``on_leave`` is
+    called when the user selects a brush of this layer.
     """
 
-    def __init__(self, viewer: Viewer, on_prompt: Callable[[PromptOptions], None], on_left: Callable[[], None]) -> None:
+    def __init__(
+        self, viewer: Viewer, on_prompt: Callable[[PromptOptions], None], on_leave: Callable[[], None]
+    ) -> None:
         self._viewer = viewer
         self._on_prompt = on_prompt
-        self._on_left = on_left
+        self._on_leave = on_leave
         self._image: Image | None = None
         self._layer: Labels | None = None
 
@@ -126,7 +128,7 @@ class PromptCanvasTool:
         return layer if mask is None else None
 
     def stop(self) -> None:
-        """Stop; the view can be dragged again."""
+        """Stop the tool, so that dragging moves the view again."""
         layer, self._layer, self._image = self._layer, None, None
         if layer is not None:
             layer.events.mode.disconnect(self._on_mode)
@@ -138,7 +140,7 @@ class PromptCanvasTool:
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         """Leave the tool when a brush is selected, also with napari's own buttons; the space bar only pans."""
         if self._layer is not None and str(self._layer.mode) not in KEPT_MODES:
-            self._on_left()
+            self._on_leave()
 
     def _on_press(self, layer: Labels, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
         image = self._image
@@ -147,12 +149,12 @@ class PromptCanvasTool:
         if event.button not in (LEFT_BUTTON, RIGHT_BUTTON):
             return
         exclude = event.button == RIGHT_BUTTON or "Shift" in event.modifiers
-        start, at = self._to_pixel(image, event), tuple(event.pos)
+        start, pressed_at = self._to_pixel(image, event), tuple(event.pos)
         yield
         end, distance = start, 0.0
         while event.type == "mouse_move":
             end = self._to_pixel(image, event)
-            distance = max(abs(float(a) - float(b)) for a, b in zip(event.pos, at, strict=True))
+            distance = max(abs(float(a) - float(b)) for a, b in zip(event.pos, pressed_at, strict=True))
             yield
         if distance > DRAG_PX:
             (top, bottom), (left, right) = (sorted(pair) for pair in zip(start, end, strict=True))
@@ -164,8 +166,8 @@ class PromptCanvasTool:
 
     @staticmethod
     def _to_pixel(image: Image, event: Any) -> tuple[float, float]:  # noqa: ANN401 - napari's event
-        found = image.world_to_data(event.position)[-2:]
-        return float(found[0]), float(found[1])
+        row, column = image.world_to_data(event.position)[-2:]
+        return float(row), float(column)
 
     @staticmethod
     def _contains(image: Image, pixel: tuple[float, float]) -> bool:
@@ -186,7 +188,7 @@ def draw_hypotheses(preview: NDArray[np.uint8], logits: NDArray[np.float32]) -> 
     """Draw the outline of each mask on the part of a photograph that contains all masks.
 
     ``preview``: uint8 (row, column, channel). ``logits``: float32 (hypothesis, side, side), of the whole photograph.
-    Returns thumbnails, each uint8 (row, column, channel), at most 128 pixels.
+    Returns thumbnails, each uint8 (row, column, channel), at most 128 pixels on a side.
     """
     import numpy as np
     from PIL import Image
@@ -196,16 +198,17 @@ def draw_hypotheses(preview: NDArray[np.uint8], logits: NDArray[np.float32]) -> 
     from napari_melanoma.imaging.masks import square_around
 
     rows, columns = preview.shape[:2]
-    resized = [np.asarray(Image.fromarray(one).resize((columns, rows), Image.Resampling.BILINEAR)) for one in logits]
-    part = square_around(np.any([one > 0 for one in resized], axis=0), THUMBNAIL_MARGIN) or Box(0, 0, rows, columns)
+    resized = [np.asarray(Image.fromarray(mask).resize((columns, rows), Image.Resampling.BILINEAR)) for mask in logits]
+    square = square_around(np.any([mask > 0 for mask in resized], axis=0), THUMBNAIL_MARGIN)
+    part = square or Box(0, 0, rows, columns)
     left, right = max(0, part.left), min(columns, part.left + part.width)
     top, bottom = max(0, part.top), min(rows, part.top + part.height)
-    place, zoom = (left, top, right, bottom), 2 * THUMBNAIL_PX / max(right - left, bottom - top)
+    crop, zoom = (left, top, right, bottom), 2 * THUMBNAIL_PX / max(right - left, bottom - top)
     size = (max(1, round(zoom * (right - left))), max(1, round(zoom * (bottom - top))))
-    picture = np.asarray(Image.fromarray(preview).resize(size, Image.Resampling.BILINEAR, box=place))
+    picture = np.asarray(Image.fromarray(preview).resize(size, Image.Resampling.BILINEAR, box=crop))
     drawn = []
-    for one in resized:
-        inside = np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR, box=place)) > 0
+    for mask in resized:
+        inside = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR, box=crop)) > 0
         outline = ndimage.binary_dilation(inside) & ~inside
         drawn.append(np.where(outline[..., None], OUTLINE_COLOR, picture).astype(np.uint8))
     return drawn

@@ -1,4 +1,4 @@
-"""Correct a mask by clicks: requests to the worker for each prompt, and changes of the mask that can be undone."""
+"""Correct a mask by clicks: each prompt is sent to the worker, and its response changes the mask as an undo step."""
 
 from __future__ import annotations
 
@@ -58,10 +58,12 @@ FIND_ALL = PendingPrompt(PromptOptions())  # compared by identity
 
 @dataclass
 class PromptedPhotograph:
-    """The prompts of a photograph: pending ones, earlier states, and the last answer with its number and model.
+    """The prompts of a photograph: pending prompts, the history of its mask, and the last response of the worker.
 
-    ``model``: the fields of the stamp of the model that answered last. ``must_encode``: whether the features are to be
-    computed before the first prompt.
+    ``array``: the pixels for the worker, a ``.npy`` file. ``preview``: a smaller photograph, uint8 (row, column,
+    channel). ``hypotheses``, ``response_number``, ``model``: the masks of the last response, its number, and the fields
+    of the ``ModelStamp`` of its model. ``must_encode``: whether the worker should compute the features before the first
+    prompt.
     """
 
     array: Path
@@ -70,8 +72,8 @@ class PromptedPhotograph:
     photograph: Photograph | None = None
     preview: NDArray[np.uint8] | None = None
     image_digest: str = ""
-    found: PromptedMasks | None = None
-    answer: int = 0
+    hypotheses: PromptedMasks | None = None
+    response_number: int = 0
     model: dict[str, Any] = field(default_factory=dict)
     must_encode: bool = False
     _data: object = None
@@ -79,14 +81,14 @@ class PromptedPhotograph:
     def read(self, source: LayerPhotographSource) -> Photograph:
         """Return the photograph with its current scale; call this in a thread.
 
-        The pixels are read only if those of the layer were replaced. Other pixels start another history.
+        The pixels are read again only if those of the layer were replaced. Different pixels start a new history.
         """
         if self.photograph is None or source.data is not self._data:
-            before = self.image_digest
+            previous_digest = self.image_digest
             self.photograph, self.image_digest = read_pixels(source, self.array)
             self._data, self.preview = source.data, make_preview(self.photograph.rgb)
-            if before not in ("", self.image_digest):
-                self.history, self.found = PromptHistory(), None
+            if previous_digest not in ("", self.image_digest):
+                self.history, self.hypotheses = PromptHistory(), None
         self.photograph = source.describe(self.photograph.rgb)
         return self.photograph
 
@@ -94,33 +96,35 @@ class PromptedPhotograph:
 class MaskToCorrect(NamedTuple):
     """The mask that prompts correct, the strokes, and the analysis of the photograph, collected on the GUI thread.
 
-    ``mask``: uint8 (row, column); None without one. ``known``: None if this dock has not analyzed the photograph.
-    ``predicted_digest``: the digest of the mask that a model predicted for an earlier dock, which left the layer.
+    ``mask``: uint8 (row, column); None if there is none. ``strokes``: uint8 (row, column). ``lesion``: None if this
+    dock has not analyzed the photograph. ``predicted_digest``: the digest of the predicted mask, as stored in the mask
+    layer, which an earlier dock may have left.
     """
 
     mask: NDArray[np.uint8] | None
     strokes: NDArray[np.uint8] | None
-    known: AnalyzedLesion | None
+    lesion: AnalyzedLesion | None
     predicted_digest: str | None = None
 
     @classmethod
     def find(cls, store: LesionStore, identity: str) -> MaskToCorrect:
         """Collect the mask of a photograph."""
         labels = store.mask(identity)
-        known = None if labels is None else store.lesions[identity]
+        lesion = None if labels is None else store.lesions[identity]
         labels = labels or store.existing_mask(identity)
         if labels is None:
             return cls(None, store.strokes(identity), None)
-        return cls(labels.data.copy(), store.strokes(identity), known, get_model_digest(labels))
+        return cls(labels.data.copy(), store.strokes(identity), lesion, get_model_digest(labels))
 
 
 @dataclass(frozen=True)
 class PreparedPrompt:
-    """A request to the worker for the current lesion of a state, or for all lesions; without a verb, there is none.
+    """A request to the worker for the current lesion of a state, or for all lesions.
 
     ``before``: bool (row, column), the mask before the prompts. ``is_first``: whether the pixels of the photograph were
-    not analyzed before. ``is_corrected``: whether an earlier dock left a corrected mask. ``rest``: the pending prompts
-    for other lesions. ``given``: the strokes and the previous mask of the request.
+    not analyzed before. ``is_corrected``: whether there was a mask that differs from the predicted one.
+    ``verb``, ``arguments``: of the request; empty if none is needed. ``out``: the output file of the worker. ``rest``:
+    the pending prompts for other lesions. ``arrays``: the strokes and the previous mask of the request.
     """
 
     before: NDArray[np.bool_]
@@ -131,41 +135,49 @@ class PreparedPrompt:
     arguments: dict[str, Any]
     out: Path
     rest: list[PendingPrompt]
-    given: Prompts = field(default_factory=Prompts)
+    arrays: Prompts = field(default_factory=Prompts)
 
 
-class Answer(NamedTuple):
-    """A change of the state by an answer, the number of the answer (0 for none), and the index of its hypothesis."""
+class PromptChange(NamedTuple):
+    """A change of the state by a response of the worker.
+
+    ``response_number``: 0 if the response has no hypotheses to choose from. ``chosen``: the index of the hypothesis.
+    """
 
     change: ChangeState
-    number: int = 0
+    response_number: int = 0
     chosen: int = 0
 
 
 class PromptController(QObject):
-    """Sends prompts to the worker, one request at a time, and changes the mask."""
+    """Sends prompts to the worker, one request at a time, and changes the mask.
 
-    failed = Signal(object)
+    The stages of a request: prepare it in a thread, process it in the worker, read the response in a thread.
+    """
 
-    def __init__(self, controls: LesionControls, work: LesionController, client: WorkerClient, viewer: Viewer) -> None:
+    failed = Signal(object)  # Exception
+
+    def __init__(
+        self, controls: LesionControls, controller: LesionController, client: WorkerClient, viewer: Viewer
+    ) -> None:
         super().__init__(controls)
-        self._controls, self._controller, self._client, self._viewer = controls, work, client, viewer
+        self._controls, self._controller, self._client, self._viewer = controls, controller, client, viewer
         self._tool = controls.prompt_tool
         self._switch_off = partial(controls.prompt_tool.button.setChecked, False)
         self._canvas = PromptCanvasTool(viewer, self._on_prompt, self._switch_off)
         self._photographs: dict[str, PromptedPhotograph] = {}
         self._stage: BackgroundJob | WorkerRequest | None = None
-        self._encoding: BackgroundJob | None = None  # instead of a stage
-        self._active = ""  # identity of the photograph of the stage
+        self._encoding: BackgroundJob | None = None  # never at the same time as a stage
+        self._active = ""  # identity of the photograph of the stage or encoding
         self._tool.toggled.connect(self._on_toggled)
         self._tool.chosen.connect(self._on_chosen)
         self._tool.find_button.clicked.connect(partial(self._add_pending, FIND_ALL))
         controls.correction_tools.activated.connect(self._switch_off)
         controls.model.changed.connect(self._request_encoding)
         controls.status.cancelled.connect(self._on_cancelled)
-        work.changed.connect(self._on_changed)
+        controller.changed.connect(self._on_changed)
         tasks.idle.connect(self._next)
-        work.photograph_removed.connect(self._on_removed)
+        controller.photograph_removed.connect(self._on_removed)
         self.destroyed.connect(self._canvas.stop)
 
     def set_photograph(self) -> None:
@@ -219,7 +231,7 @@ class PromptController(QObject):
         return self._photographs.setdefault(identity, PromptedPhotograph(self._client.folder / name))
 
     def _next(self) -> None:
-        """Send pending prompts, first those of the photograph in view, once the previous answer is in its mask."""
+        """Send pending prompts, those of the photograph in view first, once the previous response is in its mask."""
         waiting = [identity for identity, photograph in self._photographs.items() if photograph.pending]
         waiting.sort(key=lambda identity: identity != self._controls.picker.identity)
         if self._stage is not None or self._encoding is not None:
@@ -275,17 +287,17 @@ class PromptController(QObject):
     def _on_prepared(self, identity: str, photograph: PromptedPhotograph, prepared: PreparedPrompt) -> None:
         photograph.pending[:0] = prepared.rest
         if not prepared.verb:
-            self._finish(identity, photograph, prepared, Answer(lambda state: state))
+            self._finish(identity, photograph, prepared, PromptChange(lambda state: state))
             return
         request = self._client.request(prepared.verb, **prepared.arguments)
         self._client.prioritize_request(request)
-        self._start(identity, request, partial(self._on_answer, identity, photograph, prepared))
+        self._start(identity, request, partial(self._on_response, identity, photograph, prepared))
 
-    def _on_answer(
+    def _on_response(
         self, identity: str, photograph: PromptedPhotograph, prepared: PreparedPrompt, response: dict[str, Any]
     ) -> None:
         options = self._controller.options_of(identity) if prepared.is_first else None
-        work = partial(read_answer, photograph, prepared, response, options)
+        work = partial(read_response, photograph, prepared, response, options)
         self._start(identity, BackgroundJob(work), partial(self._on_read, identity, photograph, prepared))
 
     def _on_read(
@@ -293,20 +305,20 @@ class PromptController(QObject):
         identity: str,
         photograph: PromptedPhotograph,
         prepared: PreparedPrompt,
-        answer: tuple[Answer, RecoveredLesion | None],
+        response: tuple[PromptChange, RecoveredLesion | None],
     ) -> None:
-        change, first = answer
+        change, first = response
         if first is not None:
             self._controller.recovery.restore(identity, first)
         self._finish(identity, photograph, prepared, change if first is None else None)
 
     def _finish(
-        self, identity: str, photograph: PromptedPhotograph, prepared: PreparedPrompt, answer: Answer | None
+        self, identity: str, photograph: PromptedPhotograph, prepared: PreparedPrompt, change: PromptChange | None
     ) -> None:
-        """Change the mask in one step that can be undone."""
+        """Change the mask in one undo step."""
         self._end()
-        if answer is not None and identity in self._controller.store.lesions:
-            make = partial(change_mask, photograph, prepared, answer)
+        if change is not None and identity in self._controller.store.lesions:
+            make = partial(change_mask, photograph, prepared, change)
             self._controller.replace_mask(identity, make, key="prompt")
         self._next()
 
@@ -322,28 +334,29 @@ class PromptController(QObject):
             if self._tool.button.isChecked() and image is not None:
                 self._start_tool(image)
 
-    def _on_chosen(self, place: int) -> None:
+    def _on_chosen(self, position: int) -> None:
         """Change the lesion that was prompted last to another hypothesis."""
         identity = str(self._controls.picker.identity)
         photograph = self._photographs.get(identity)
-        if photograph is not None and photograph.found is not None and self._stage is None:
-            index = photograph.found.by_area[place]
-            answer = Answer(partial(_set_hypothesis, photograph.found, index), photograph.answer, index)
-            make = partial(change_mask, photograph, None, answer)
+        if photograph is not None and photograph.hypotheses is not None and self._stage is None:
+            index = photograph.hypotheses.by_area[position]
+            set_hypothesis = partial(_set_hypothesis, photograph.hypotheses, index)
+            change = PromptChange(set_hypothesis, photograph.response_number, index)
+            make = partial(change_mask, photograph, None, change)
             self._controller.replace_mask(identity, make, key="prompt")
 
     def _show_hypotheses(self, photograph: PromptedPhotograph | None, step: PromptStep | None) -> None:
-        """Show the hypotheses of the last answer, if the mask is one of them."""
-        if photograph is None or photograph.found is None or photograph.preview is None or step is None:
+        """Show the hypotheses of the last response, if the mask is one of them."""
+        if photograph is None or photograph.hypotheses is None or photograph.preview is None or step is None:
             self._tool.show_hypotheses([], [], 0)
             return
-        if step.answer != photograph.answer:
+        if step.answer != photograph.response_number:
             self._tool.show_hypotheses([], [], 0)
             return
-        found = photograph.found
-        pictures = draw_hypotheses(photograph.preview, found.margins[found.by_area])
-        qualities = [float(found.qualities[index]) for index in found.by_area]
-        self._tool.show_hypotheses(pictures, qualities, found.by_area.index(step.chosen))
+        hypotheses = photograph.hypotheses
+        pictures = draw_hypotheses(photograph.preview, hypotheses.margins[hypotheses.by_area])
+        qualities = [float(hypotheses.qualities[index]) for index in hypotheses.by_area]
+        self._tool.show_hypotheses(pictures, qualities, hypotheses.by_area.index(step.chosen))
 
     def _on_failed(self, error: Exception) -> None:
         self._encoding = None
@@ -392,7 +405,7 @@ def prepare_prompt(
 ) -> PreparedPrompt:
     """Add the prompts of one lesion to the state, and write the arrays of a request; call this in a thread.
 
-    ``model``: the selected model, which is used if it answers prompts.
+    ``model``: the selected model, which is used if it accepts prompts.
     """
     import numpy as np
 
@@ -401,33 +414,33 @@ def prepare_prompt(
     rgb = prompted.read(source).rgb
     run.check()
     before = np.zeros(rgb.shape[:2], bool) if current.mask is None else current.mask != 0
-    digest, known = array_fingerprint(before), current.known
-    if known is not None and known.image_digest != prompted.image_digest:
-        known = None  # the pixels were replaced
-    state = find_state(prompted.history, before, known)
+    digest, lesion = array_fingerprint(before), current.lesion
+    if lesion is not None and lesion.image_digest != prompted.image_digest:
+        lesion = None  # the pixels were replaced
+    state = find_state(prompted.history, before, lesion)
     if prompted.history.find(digest) is None:
         prompted.history.current = prompted.history.add(state)  # undo returns to it
-    kind = known is None, bool(before.any()) and digest != current.predicted_digest
+    is_first, is_corrected = lesion is None, bool(before.any()) and digest != current.predicted_digest
     out = prompted.array.with_suffix(".out.npy")
     arguments: dict[str, Any] = {"model": find_prompted_model(model), "image": str(prompted.array), "out": str(out)}
     if pending[0] is FIND_ALL:
-        return PreparedPrompt(before, *kind, state, "find_lesions", arguments, out, pending[1:])
+        return PreparedPrompt(before, is_first, is_corrected, state, "find_lesions", arguments, out, pending[1:])
     state, rest = add_pending(state, pending)
     prompts = state.lesions[state.current]
     if prompts == PromptOptions():
-        return PreparedPrompt(before, *kind, state, "", {}, out, rest)
+        return PreparedPrompt(before, is_first, is_corrected, state, "", {}, out, rest)
     arguments["options"] = prompts.model_dump(mode="json")
     own = state.current_pixels
-    given = Prompts(
+    arrays = Prompts(
         strokes=None if current.strokes is None else strokes_beside(current.strokes, state.other_pixels),
         previous=own if own.any() else None,
     )
-    for name, array in (("strokes", given.strokes), ("previous", given.previous)):
+    for name, array in (("strokes", arrays.strokes), ("previous", arrays.previous)):
         if array is not None:
             path = prompted.array.with_suffix(f".{name}.npy")
             np.save(path, array)
             arguments[name] = str(path)
-    return PreparedPrompt(before, *kind, state, "prompt", arguments, out, rest, given)
+    return PreparedPrompt(before, is_first, is_corrected, state, "prompt", arguments, out, rest, arrays)
 
 
 def prepare_encoding(
@@ -435,7 +448,7 @@ def prepare_encoding(
 ) -> dict[str, Any]:
     """Write the pixels of a photograph, and return the arguments of the request for its features.
 
-    Call this in a thread. ``model``: the selected model, which is used if it answers prompts.
+    Call this in a thread. ``model``: the selected model, which is used if it accepts prompts.
     """
     from napari_melanoma.models.registry import find_prompted_model
 
@@ -443,48 +456,48 @@ def prepare_encoding(
     return {"model": find_prompted_model(model), "image": str(prompted.array)}
 
 
-def find_state(history: PromptHistory, mask: NDArray[np.bool_], known: AnalyzedLesion | None) -> PromptState:
+def find_state(history: PromptHistory, mask: NDArray[np.bool_], lesion: AnalyzedLesion | None) -> PromptState:
     """Return the state of a mask, bool (row, column), which may have been edited, analyzed again or recovered."""
-    if known is None:
+    if lesion is None:
         return history.restore_state(mask)
-    record = known.result.prompt_record
+    record = lesion.result.prompt_record
     if history.current is None and record is not None:
         state = PromptState.from_record(record, mask)
-        return replace(state, locked=mask != _predicted_mask(known)) if record.by_hand else state
-    if not known.corrected:
+        return replace(state, locked=mask != _predicted_mask(lesion)) if record.by_hand else state
+    if not lesion.corrected:
         return history.restore_state(mask, mask)
-    return history.restore_state(mask, _predicted_mask(known) if history.current is None else None)
+    return history.restore_state(mask, _predicted_mask(lesion) if history.current is None else None)
 
 
-def _predicted_mask(known: AnalyzedLesion) -> NDArray[np.bool_]:
-    return threshold_mask(known.result, known.result.options, known.chosen)
+def _predicted_mask(lesion: AnalyzedLesion) -> NDArray[np.bool_]:
+    return threshold_mask(lesion.result, lesion.result.options, lesion.chosen)
 
 
 def add_pending(state: PromptState, pending: list[PendingPrompt]) -> tuple[PromptState, list[PendingPrompt]]:
     """Add the prompts of one lesion to the state; return it with the remaining prompts, which are for other lesions."""
     first = pending[0]
     state = state.add_prompt(first.prompt, is_new=first.is_new)
-    for index, one in enumerate(pending[1:], start=1):
-        if one.is_new or one is FIND_ALL:
+    for index, item in enumerate(pending[1:], start=1):
+        if item.is_new or item is FIND_ALL:
             return state, pending[index:]
-        following = state.add_prompt(one.prompt)
+        following = state.add_prompt(item.prompt)
         if following.current != state.current or following.lesions[following.current] == PromptOptions():
             return state, pending[index:]
         state = following
     return state, []
 
 
-def read_answer(
+def read_response(
     prompted: PromptedPhotograph,
     prepared: PreparedPrompt,
     response: dict[str, Any],
     options: LesionOptions | None,
     run: RunContext,
-) -> tuple[Answer, RecoveredLesion | None]:
-    """Read the worker's answer; call this in a thread.
+) -> tuple[PromptChange, RecoveredLesion | None]:
+    """Read the worker's response; call this in a thread.
 
-    ``options``: the options of a photograph that was not analyzed; None for others. Returns the change of the state
-    and, for a photograph that was not analyzed, its result before the change with the mask after it.
+    ``options``: the options of a photograph that was not analyzed; otherwise None. Returns the change of the state and,
+    for a photograph that was not analyzed, the result before the change with the mask after it.
     """
     import numpy as np
 
@@ -499,36 +512,37 @@ def read_answer(
     logits, qualities = np.load(prepared.out), np.array(response["qualities"], np.float32)
     threshold = response["model"]["threshold"]
     if prepared.verb == "find_lesions":
-        prompted.found = None
+        prompted.hypotheses = None
         seeds = [PromptOptions(include=((row, column),)) for row, column in response["seeds"]]
-        found = [
-            PromptedMasks(one[None], quality[None], shape, seed.to_prompts(), threshold)
-            for one, quality, seed in zip(logits, qualities, seeds, strict=True)
+        lesions = [
+            PromptedMasks(lesion_logits[None], quality[None], shape, seed.to_prompts(), threshold)
+            for lesion_logits, quality, seed in zip(logits, qualities, seeds, strict=True)
         ]
-        answer = Answer(partial(_propose, [one.best_mask for one in found], seeds))
+        change = PromptChange(partial(_propose, [lesion.best_mask for lesion in lesions], seeds))
         highest = logits.max(0, keepdims=True, initial=-9)
         best = PromptedMasks(highest, np.ones(1, np.float32), shape, Prompts(), threshold)
     else:
-        given = prepared.given
         prompts = state.lesions[state.current].to_prompts()
-        prompts = replace(prompts, strokes=given.strokes, previous=given.previous)
-        prompted.found = best = PromptedMasks(logits, qualities, shape, prompts, threshold)
-        prompted.answer += 1
-        answer = Answer(partial(_set_hypothesis, best, best.best), prompted.answer, best.best)
+        prompts = replace(prompts, strokes=prepared.arrays.strokes, previous=prepared.arrays.previous)
+        prompted.hypotheses = best = PromptedMasks(logits, qualities, shape, prompts, threshold)
+        prompted.response_number += 1
+        change = PromptChange(partial(_set_hypothesis, best, best.best), prompted.response_number, best.best)
     if options is None:
-        return answer, None
-    asked = state.lesions[state.current] if prepared.verb == "prompt" else None
-    options = options.model_copy(update={"model": prepared.arguments["model"], "flips": False, "prompts": asked})
+        return change, None
+    prompt_options = state.lesions[state.current] if prepared.verb == "prompt" else None
+    options = options.model_copy(
+        update={"model": prepared.arguments["model"], "flips": False, "prompts": prompt_options}
+    )
     derived = derive_result(photograph, best.probability(best.best), options, ModelStamp(**response["model"]))
     base = replace(remeasure(derived, prepared.before, options), corrected=prepared.is_corrected)
     base.compute_properties()
-    changed = change_mask(prompted, prepared, answer, base, prepared.before.view(np.uint8))
+    changed = change_mask(prompted, prepared, change, base, prepared.before.view(np.uint8))
     digests, origin = (array_fingerprint(base.mask), prompted.image_digest), get_mask_origin(changed.provenance)
-    return answer, RecoveredLesion(base, *digests, None, changed.mask, None, time.time(), Path(), origin)
+    return change, RecoveredLesion(base, *digests, None, changed.mask, None, time.time(), Path(), origin)
 
 
-def _set_hypothesis(found: PromptedMasks, index: int, state: PromptState) -> PromptState:
-    return state.set_mask(found.mask(index))
+def _set_hypothesis(hypotheses: PromptedMasks, index: int, state: PromptState) -> PromptState:
+    return state.set_mask(hypotheses.mask(index))
 
 
 def _propose(masks: list[NDArray[np.bool_]], seeds: list[PromptOptions], state: PromptState) -> PromptState:
@@ -538,19 +552,19 @@ def _propose(masks: list[NDArray[np.bool_]], seeds: list[PromptOptions], state: 
 def change_mask(
     prompted: PromptedPhotograph,
     prepared: PreparedPrompt | None,
-    answer: Answer,
-    known: LesionResult,
-    current: NDArray[np.uint8],
+    change: PromptChange,
+    result: LesionResult,
+    current_mask: NDArray[np.uint8],
 ) -> LesionResult:
     """Return the result after a change of the prepared state, and add the state to the history; call this in a thread.
 
-    ``prepared``: None to change the current state. ``current``: uint8 (row, column), the current mask, which may have
-    been edited since the state was prepared.
+    ``prepared``: None to change the current state. ``current_mask``: uint8 (row, column), which may have been edited
+    since the state was prepared.
     """
-    mask, history = current != 0, prompted.history
+    mask, history = current_mask != 0, prompted.history
     state = history.restore_state(mask) if prepared is None else prepared.state.edit(prepared.before, mask)
-    changed = answer.change(state)
-    history.add(changed, answer.number, answer.chosen)
-    record = changed.to_record(prompted.model, by_hand=known.corrected_by_hand)
-    provenance = {**known.provenance, PROMPTS: record.model_dump(mode="json")}
-    return result_for_mask(replace(known, provenance=provenance), changed.mask)
+    changed = change.change(state)
+    history.add(changed, change.response_number, change.chosen)
+    record = changed.to_record(prompted.model, by_hand=result.corrected_by_hand)
+    provenance = {**result.provenance, PROMPTS: record.model_dump(mode="json")}
+    return result_for_mask(replace(result, provenance=provenance), changed.mask)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class AnalysisArrays(NamedTuple):
-    """The ``.npy`` files of an analysis: pixels, and the probability and its spread that the worker writes."""
+    """The ``.npy`` files of an analysis: the pixels, and the worker's output: the probability and its spread."""
 
     image: Path
     probability: Path
@@ -39,13 +39,12 @@ class AnalysisArrays(NamedTuple):
 class LesionAnalysisTask(QObject):
     """Reads the pixels in a thread, requests the prediction from the worker, and derives the result in a thread.
 
-    ``progressed``, ``succeeded``, ``failed``: a ``Progress``; a tuple of ``LesionResult``, digest of the mask and
-    digest of the pixels; an exception. None of them is emitted after ``cancel``.
+    After ``cancel``, only ``finished`` is emitted.
     """
 
-    progressed = Signal(object)
-    succeeded = Signal(object)
-    failed = Signal(object)
+    progressed = Signal(object)  # Progress
+    succeeded = Signal(object)  # tuple of LesionResult, digest of the mask, and digest of the pixels
+    failed = Signal(object)  # Exception
     finished = Signal()
 
     def __init__(self, client: WorkerClient, source: LayerPhotographSource, options: LesionOptions) -> None:
@@ -61,7 +60,7 @@ class LesionAnalysisTask(QObject):
 
     def start(self) -> None:
         """Start; call once."""
-        self._start_stage(BackgroundJob(partial(_read, self._source, self._arrays.image)), self._on_read)
+        self._start_stage(BackgroundJob(partial(_read_photograph, self._source, self._arrays.image)), self._on_read)
 
     def cancel(self) -> None:
         """Cancel at once; only ``finished`` is emitted."""
@@ -78,8 +77,8 @@ class LesionAnalysisTask(QObject):
         if isinstance(stage, BackgroundJob):
             stage.start()
 
-    def _on_read(self, found: tuple[Photograph, str]) -> None:
-        self._photograph, self._digest = found
+    def _on_read(self, pixels: tuple[Photograph, str]) -> None:
+        self._photograph, self._digest = pixels
         paths = {"image": str(self._arrays.image), "out": str(self._arrays.probability)}
         if self._options.flips:
             paths["spread"] = str(self._arrays.spread)
@@ -113,22 +112,22 @@ def _remove(array: Path) -> None:
         array.unlink(missing_ok=True)
 
 
-def _read(source: LayerPhotographSource, array: Path, run: RunContext) -> tuple[Photograph, str]:
+def _read_photograph(source: LayerPhotographSource, array: Path, run: RunContext) -> tuple[Photograph, str]:
     run.report(Progress(0, None, "Reading the photograph"))
-    found = read_pixels(source, array)
+    pixels = read_pixels(source, array)
     if run.cancelled:
         _remove(array)
-    return found
+    return pixels
 
 
 def _derive_result(
     photograph: Photograph, arrays: AnalysisArrays, response: dict[str, Any], options: LesionOptions, run: RunContext
 ) -> tuple[LesionResult, str]:
     run.check()
-    found = derive_served_result(photograph, arrays.probability, response, options)
+    derived = derive_served_result(photograph, arrays.probability, response, options)
     for path in arrays:
         _remove(path)  # not in the GUI thread, where it took up to 14 ms
-    return found
+    return derived
 
 
 class FinishedAnalysis(NamedTuple):
@@ -143,13 +142,13 @@ class FinishedAnalysis(NamedTuple):
 class LesionAnalysisQueue(QObject):
     """Analyzes photographs one after the other.
 
-    ``finished``: number of analyzed photographs, and the seconds taken; also after ``cancel``.
+    ``source``: returns the pixel source of a photograph by its identity; None if it was removed.
     """
 
-    progressed = Signal(object)
-    analyzed = Signal(object)
-    failed = Signal(object)
-    finished = Signal(int, float)
+    progressed = Signal(object)  # Progress
+    analyzed = Signal(object)  # FinishedAnalysis
+    failed = Signal(object)  # Exception
+    finished = Signal(int, float)  # number of analyzed photographs, and seconds; also after ``cancel``
 
     def __init__(
         self, client: WorkerClient, source: Callable[[str], LayerPhotographSource | None], parent: QObject
@@ -160,9 +159,9 @@ class LesionAnalysisQueue(QObject):
         self._pending: deque[str] = deque()
         self._options: Mapping[str, LesionOptions] = {}
         self._analysis: LesionAnalysisTask | None = None
-        self._current = ""
+        self._current = ""  # identity of the photograph
         self._name = ""
-        self._total = self._done = 0
+        self._total = self._done = 0  # numbers of photographs
         self._start_time = 0.0
 
     def start(self, options: Mapping[str, LesionOptions]) -> None:
@@ -217,9 +216,9 @@ class LesionAnalysisQueue(QObject):
         message = f"{self._name}: photograph {position} of {self._total}{left}"
         self.progressed.emit(Progress(position - 1, self._total, message))
 
-    def _on_success(self, found: tuple[LesionResult, str, str]) -> None:
+    def _on_success(self, digested: tuple[LesionResult, str, str]) -> None:
         self._done += 1
-        self.analyzed.emit(FinishedAnalysis(self._current, *found))
+        self.analyzed.emit(FinishedAnalysis(self._current, *digested))
 
 
 def read_pixels(source: LayerPhotographSource, array: Path) -> tuple[Photograph, str]:
@@ -274,13 +273,13 @@ def preload_libraries(run: RunContext) -> None:
     redraw_border(result.probability, rgb, result.mask, strokes)
 
 
-PatientItems = tuple[tuple[str, str], ...]
+PatientItems = tuple[tuple[str, str], ...]  # sorted (column, text) of the harmonized table
 
 
 class ClassifierInput(NamedTuple):
-    """The input of a classifier: the name of the model, the digests of photograph and mask, and a number of lesions.
+    """The input of a classifier: the name of the model, the digests of photograph and mask, and the number of lesions.
 
-    With several lesions, there is a prediction for each one, too.
+    If there are several lesions, each is also classified separately.
     """
 
     model: str
@@ -290,9 +289,10 @@ class ClassifierInput(NamedTuple):
 
 
 class LesionPredictionRequest(NamedTuple):
-    """A request for the prediction of a lesion with patient data, or with a ``method``, for its heatmap.
+    """A request for the prediction of a lesion with patient data, or for the heatmap of a prediction.
 
-    The heatmap explains the class ``target``; if empty, the positive class.
+    ``method``: of the heatmap; empty for a prediction. ``target``: the class that the heatmap explains; empty for the
+    positive class.
     """
 
     identity: str
@@ -303,7 +303,7 @@ class LesionPredictionRequest(NamedTuple):
 
     @property
     def key(self) -> str:
-        """A request replaces pending ones with the same key."""
+        """The key of the request, which replaces a pending request with the same key."""
         return f"{'explain' if self.method else 'classify'} {self.identity}"
 
 
@@ -313,13 +313,14 @@ FindResult = Callable[[LesionPredictionRequest], "LesionResult | None"]
 class PredictionQueue(QObject):
     """Sends requests to the worker, and keeps the files of arrays that further requests need.
 
-    ``predicted``: the request; the worker's response, a dict, or for a heatmap an array, float32 (row, column).
+    ``predicted``: emitted with the request and the worker's response, a dict; for a heatmap with an array, float32
+    (row, column).
     """
 
-    started = Signal(object)
-    progressed = Signal(object)
+    started = Signal(object)  # LesionPredictionRequest
+    progressed = Signal(object)  # Progress
     predicted = Signal(object, object)
-    failed = Signal(object, object)
+    failed = Signal(object, object)  # LesionPredictionRequest, Exception
     idle = Signal()
 
     def __init__(self, client: WorkerClient, find_result: FindResult, parent: QObject) -> None:
@@ -329,21 +330,24 @@ class PredictionQueue(QObject):
         self._pending: dict[str, LesionPredictionRequest] = {}
         self._stage: BackgroundJob | WorkerRequest | None = None
         self._active: LesionPredictionRequest | None = None
-        self._files: dict[str, tuple[str, Path]] = {}  # by type: digest and array file
+        self._files: dict[str, tuple[str, Path]] = {}  # by name of the array: its digest and file
         self._heatmap_path: Path | None = None
-        self._photograph_info: dict[str, str | None] = {}  # metadata of the photograph's file
+        self._photograph_info: dict[str, str | None] = {}  # modality and damage
         self._worker_input: ClassifierInput | None = None  # last input of the worker
         self._is_patient_only = False  # whether only the patient data changed
 
     def is_predicting(self, identity: str) -> bool:
         """Return whether a prediction for a photograph is pending, not counting heatmaps."""
-        every = (*self._pending.values(), *([self._active] if self._active else []))
-        return any(request.identity == identity and not request.method for request in every)
+        return any(request.identity == identity and not request.method for request in self._requests)
 
     def has_requests(self, identity: str) -> bool:
         """Return whether a prediction or heatmap of a photograph is pending."""
-        every = (*self._pending.values(), *([self._active] if self._active else []))
-        return any(request.identity == identity for request in every)
+        return any(request.identity == identity for request in self._requests)
+
+    @property
+    def _requests(self) -> tuple[LesionPredictionRequest, ...]:
+        """The pending and the active requests."""
+        return (*self._pending.values(), *([self._active] if self._active else []))
 
     def submit(self, request: LesionPredictionRequest) -> None:
         """Add a request; it replaces a pending one with the same key."""
@@ -382,7 +386,10 @@ class PredictionQueue(QObject):
         tasks.set_running(self, self._active is not None)
 
     def _begin(self, request: LesionPredictionRequest, result: LesionResult, *, force: bool = False) -> None:
-        """Send a request; only the patient data if the worker still has the same input."""
+        """Send a request, with only the patient data if the worker still has the same input.
+
+        ``force``: send the whole input in any case.
+        """
         self._is_patient_only = request.classifier_input == self._worker_input and not request.method and not force
         if self._is_patient_only:
             self._send_request("reclassify", {})
@@ -396,23 +403,23 @@ class PredictionQueue(QObject):
         elif (unused := self._files.pop("lesions", None)) is not None:
             _remove(unused[1])
         missing = {}
-        for kind, array in arrays.items():
-            known, path = self._files.get(kind, ("", None))
-            if known != digests[kind] or path is None or not path.is_file():
+        for name, array in arrays.items():
+            stored_digest, path = self._files.get(name, ("", None))
+            if stored_digest != digests[name] or path is None or not path.is_file():
                 if path is not None:
                     _remove(path)
-                path = self._client.folder / f"{uuid.uuid4().hex}-{kind}.npy"
-                self._files[kind] = (digests[kind], path)
+                path = self._client.folder / f"{uuid.uuid4().hex}-{name}.npy"
+                self._files[name] = (digests[name], path)
                 missing[path] = array
         if missing:
-            self._start_stage(BackgroundJob(partial(_write, missing)), self._on_written)
+            self._start_stage(BackgroundJob(partial(_write_arrays, missing)), self._on_written)
         else:
             self._on_written()
 
     def _on_written(self, written: None = None) -> None:
         request = self._active
         assert request is not None
-        paths: dict[str, str | None] = {kind: str(path) for kind, (_, path) in self._files.items()}
+        paths: dict[str, str | None] = {name: str(path) for name, (_, path) in self._files.items()}
         if request.method:
             self._heatmap_path = self._client.folder / f"{uuid.uuid4().hex}-heat.npy"
             options = {"method": request.method, "class": request.target, "out": str(self._heatmap_path)}
@@ -420,10 +427,11 @@ class PredictionQueue(QObject):
         else:
             self._send_request("classify", {**paths, **self._photograph_info})
 
-    def _send_request(self, verb: str, more: dict[str, str | None]) -> None:
+    def _send_request(self, verb: str, arguments: dict[str, str | None]) -> None:
         request = self._active
         assert request is not None
-        worker_request = self._client.request(verb, model=request.classifier_input.model, row=dict(request.row), **more)
+        model, row = request.classifier_input.model, dict(request.row)
+        worker_request = self._client.request(verb, model=model, row=row, **arguments)
         self._start_stage(worker_request, self._on_explained if verb == "explain" else self._on_prediction)
 
     def _start_stage(self, stage: BackgroundJob | WorkerRequest, on_success: Callable[[Any], None]) -> None:
@@ -466,7 +474,7 @@ class PredictionQueue(QObject):
                     self.idle.emit()
 
 
-def _write(arrays: dict[Path, Any], run: RunContext) -> None:
+def _write_arrays(arrays: dict[Path, Any], run: RunContext) -> None:
     """Write arrays for the worker."""
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Recovery of unsaved corrections: written after each stroke, found again, and offered for the photograph."""
+"""Recovery of unsaved corrections: save them after each edit, and offer to restore them after a crash."""
 
 from __future__ import annotations
 
@@ -48,11 +48,12 @@ AUTOSAVE_DELAY_MS = 600
 
 
 class RecoveredLesion(NamedTuple):
-    """Corrections to restore: the predicted result, the corrected mask, strokes that were not applied, and the time.
+    """Corrections to restore: the predicted result, the corrected mask, and strokes that were not applied.
 
     ``mask``: bool (row, column). ``scribbles``: uint8 (row, column), 1 inside and 2 outside the lesion.
-    ``mask_digest``, ``image_digest``: the digests of the predicted mask and of the photograph's pixels. ``origin``: the
-    part of the provenance that describes the corrected mask.
+    ``mask_digest``, ``image_digest``: the digests of the predicted mask and of the photograph's pixels. ``chosen``: a
+    point in the lesion that the user selected. ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
+    ``origin``: the part of the provenance that describes the corrected mask.
     """
 
     result: LesionResult
@@ -99,7 +100,7 @@ def save_recovery(
     strokes = np.zeros((0, 0), np.uint8) if scribbles is None else scribbles
     with atomic_file(folder / "drawn.npz") as temporary:
         np.savez_compressed(temporary, mask=np.packbits(mask), scribbles=strokes)
-    about = {
+    values = {
         "format_version": RECOVERY_FORMAT,
         "probability": probability.name,
         "options": result.options.model_dump(mode="json"),
@@ -112,7 +113,7 @@ def save_recovery(
         "saved_at": time.time(),
         "owner": _current_process(),
     }
-    write_json(folder / "recovery.json", about)
+    write_json(folder / "recovery.json", values)
 
 
 def find_recovery(digest: str, photograph: Photograph, others: Collection[str] = ()) -> RecoveredLesion | None:
@@ -122,41 +123,41 @@ def find_recovery(digest: str, photograph: Photograph, others: Collection[str] =
     corrections; None if none can be read, or if another running napari is editing them.
     """
     open_folders = {recovery_folder(digest, other) for other in others}
-    found = (
+    candidates = (
         _find_recovery(digest, path, photograph)
         for path in recovery_root().glob(f"{digest[:32]}-*")
         if path not in open_folders
     )
-    return max(filter(None, found), key=lambda one: one.saved_at, default=None)
+    return max(filter(None, candidates), key=lambda candidate: candidate.saved_at, default=None)
 
 
 def _find_recovery(digest: str, folder: Path, photograph: Photograph) -> RecoveredLesion | None:
     """Read a recovery folder; None if it is damaged, of another version, or of another running napari."""
     try:
-        about = read_json(folder / "recovery.json")
-        if about["format_version"] != RECOVERY_FORMAT or _is_running(about["owner"]):
+        values = read_json(folder / "recovery.json")
+        if values["format_version"] != RECOVERY_FORMAT or _is_running(values["owner"]):
             return None
-        return _read_recovery(digest, folder, about, photograph)
+        return _read_recovery(digest, folder, values, photograph)
     except (OSError, EOFError, ValueError, KeyError, TypeError, ConfigError, zipfile.BadZipFile, zlib.error):
         return None  # incomplete or older files are ignored silently
 
 
-def _read_recovery(digest: str, folder: Path, about: dict[str, Any], photograph: Photograph) -> RecoveredLesion | None:
+def _read_recovery(digest: str, folder: Path, values: dict[str, Any], photograph: Photograph) -> RecoveredLesion | None:
     """Read a recovery folder; None if the image has another size."""
     import numpy as np
 
     from napari_melanoma.lesion.analysis import ModelStamp, derive_result
 
-    shape = tuple(about["shape"])
+    shape = tuple(values["shape"])
     if shape != photograph.rgb.shape[:2]:
         return None
     with (folder / "drawn.npz").open("rb") as file, np.load(file) as drawn:  # numpy does not close a damaged file
         mask = np.unpackbits(drawn["mask"], count=shape[0] * shape[1]).reshape(shape).astype(bool)
         scribbles = drawn["scribbles"]
-    probability = np.load(folder / about["probability"]).astype(np.float32)
-    options = LesionOptions.parse(about["options"], str(folder))
-    chosen = tuple(about["chosen"]) if about["chosen"] else None
-    result = derive_result(photograph, probability, options, ModelStamp(**about["model"]), chosen)
+    probability = np.load(folder / values["probability"]).astype(np.float32)
+    options = LesionOptions.parse(values["options"], str(folder))
+    chosen = tuple(values["chosen"]) if values["chosen"] else None
+    result = derive_result(photograph, probability, options, ModelStamp(**values["model"]), chosen)
     result.compute_properties()
     strokes = scribbles if scribbles.shape == shape else None
     return RecoveredLesion(
@@ -166,18 +167,18 @@ def _read_recovery(digest: str, folder: Path, about: dict[str, Any], photograph:
         chosen,
         mask,
         strokes,
-        about["saved_at"],
+        values["saved_at"],
         folder,
-        get_mask_origin(about.get("origin") or {}),  # recovery files of earlier versions have none
+        get_mask_origin(values.get("origin") or {}),  # recovery files of earlier versions have none
     )
 
 
-def adopt_recovery(found: RecoveredLesion, folder: Path) -> None:
+def adopt_recovery(recovered: RecoveredLesion, folder: Path) -> None:
     """Move recovered corrections to the folder of an open photograph; if that fails, they are offered again."""
-    if found.folder != folder and found.folder.is_dir():
+    if recovered.folder != folder and recovered.folder.is_dir():
         remove_recovery(folder)
         with suppress(OSError):
-            move(found.folder, folder)
+            move(recovered.folder, folder)
 
 
 def remove_recovery(folder: Path) -> None:
@@ -186,7 +187,7 @@ def remove_recovery(folder: Path) -> None:
 
 
 def prune_recoveries(days: float = RECOVERY_DAYS) -> None:
-    """Remove recovery folders that were written last some days ago, also incomplete ones; call this in a thread."""
+    """Remove recovery folders, also incomplete ones, that are older than ``days``; call this in a thread."""
     for folder in recovery_root().glob("*"):
         with suppress(OSError):  # removed by another napari in the meantime
             if time.time() - folder.stat().st_mtime > 86400 * days:
@@ -201,7 +202,7 @@ def _current_process() -> dict[str, float]:
 
 
 def _is_running(owner: dict[str, float]) -> bool:
-    """Whether the owner is another process that is still running."""
+    """Return whether the owner of a recovery folder is another process that is still running."""
     import psutil
 
     if owner["pid"] == os.getpid():
@@ -239,8 +240,8 @@ def remove_saved_recoveries(store: LesionStore) -> None:
 class LesionAutosave(QObject):
     """Writes, finds and removes recovery folders in a thread, one at a time."""
 
-    found = Signal(str, object)
-    failed = Signal(object)
+    recovery_found = Signal(str, object)  # identity of the photograph, RecoveredLesion
+    failed = Signal(object)  # Exception
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -249,7 +250,7 @@ class LesionAutosave(QObject):
         self._latest.failed.connect(self.failed)
 
     def save(self, identity: str, store: LesionStore) -> None:
-        """Write corrections after a delay; only the latest of several requests is written."""
+        """Write the corrections of a photograph after a delay; a new request replaces a pending one."""
 
         def prepare() -> JobFunction | None:
             lesion, labels = store.lesions.get(identity), store.mask(identity)
@@ -275,22 +276,22 @@ class LesionAutosave(QObject):
         folder = recovery_folder(store.lesions[identity].image_digest, identity)
         self._latest.submit(f"keep {identity}", lambda: partial(_remove, folder))
 
-    def discard(self, found: RecoveredLesion) -> None:
+    def discard(self, recovered: RecoveredLesion) -> None:
         """Remove recovered corrections that the user discards."""
-        self._latest.submit(f"discard {found.folder}", lambda: partial(_remove, found.folder))
+        self._latest.submit(f"discard {recovered.folder}", lambda: partial(_remove, recovered.folder))
 
-    def adopt(self, identity: str, found: RecoveredLesion) -> None:
-        """Make recovered corrections those of an open photograph."""
-        folder = recovery_folder(found.image_digest, identity)
-        self._latest.submit(f"adopt {identity}", lambda: partial(_adopt, found, folder))
+    def adopt(self, identity: str, recovered: RecoveredLesion) -> None:
+        """Assign recovered corrections to an open photograph."""
+        folder = recovery_folder(recovered.image_digest, identity)
+        self._latest.submit(f"adopt {identity}", lambda: partial(_adopt, recovered, folder))
 
     def find_recovered(self, identity: str, source: LayerPhotographSource, others: Collection[str]) -> None:
-        """Search for recovered corrections of a photograph; without recovery folders, the pixels are not read."""
+        """Search for recovered corrections of a photograph; the pixels are read only if there are recovery folders."""
         self._latest.submit(f"look {identity}", lambda: partial(_find_recovered, identity, source, others))
 
-    def _on_done(self, found: tuple[str, RecoveredLesion] | None) -> None:
-        if found is not None:
-            self.found.emit(*found)
+    def _on_done(self, recovery: tuple[str, RecoveredLesion] | None) -> None:
+        if recovery is not None:
+            self.recovery_found.emit(*recovery)
 
 
 def _save(
@@ -314,9 +315,9 @@ def _remove(folder: Path, run: RunContext) -> None:
     remove_recovery(folder)
 
 
-def _adopt(found: RecoveredLesion, folder: Path, run: RunContext) -> None:
+def _adopt(recovered: RecoveredLesion, folder: Path, run: RunContext) -> None:
     run.check()
-    adopt_recovery(found, folder)
+    adopt_recovery(recovered, folder)
 
 
 def _find_recovered(
@@ -327,8 +328,8 @@ def _find_recovered(
     if not any(recovery_root().glob("*/recovery.json")):
         return None
     photograph = source.read()
-    found = find_recovery(array_fingerprint(photograph.rgb), photograph, others)
-    return None if found is None else (identity, found)
+    recovered = find_recovery(array_fingerprint(photograph.rgb), photograph, others)
+    return None if recovered is None else (identity, recovered)
 
 
 class LesionRecovery(QObject):
@@ -348,36 +349,39 @@ class LesionRecovery(QObject):
         self._layers = lesion_layers
         self._replace_mask = replace_mask
 
-    def restore(self, identity: str, found: RecoveredLesion) -> None:
+    def restore(self, identity: str, recovered: RecoveredLesion) -> None:
         """Restore recovered corrections; Ctrl+Z goes back to the current or the predicted mask."""
-        known = self._store.lesions.get(identity)
-        if known is not None and known.image_digest == found.image_digest and self._store.mask(identity) is not None:
-            self._restore_mask(identity, found)
+        analyzed, image_digest = self._store.lesions.get(identity), recovered.image_digest
+        if analyzed is not None and analyzed.image_digest == image_digest and self._store.mask(identity) is not None:
+            self._restore_mask(identity, recovered)
         elif self._store.image(identity) is not None:
-            lesion = AnalyzedLesion.from_model(found.result, found.image_digest, found.mask_digest, found.chosen)
+            lesion = AnalyzedLesion.from_model(
+                recovered.result, recovered.image_digest, recovered.mask_digest, recovered.chosen
+            )
             self._store.lesions[identity] = replace(lesion, default_options=self._get_shared_options())
-            self._layers.add_layers(identity, partial(self._restore_mask, identity, found))
+            self._layers.add_layers(identity, partial(self._restore_mask, identity, recovered))
 
-    def _restore_mask(self, identity: str, found: RecoveredLesion) -> None:
+    def _restore_mask(self, identity: str, recovered: RecoveredLesion) -> None:
         image = self._store.image(identity)
         if image is None:
             return
-        if found.scribbles is not None:
+        if recovered.scribbles is not None:
             strokes = layers.get_scribbles_layer(self._store.viewer, image)
             self._layers.editable_layer_added.emit(strokes)
-            layers.add_strokes(strokes, found.scribbles)
-        photograph = replace(found.result.photograph, pixel_size=get_pixel_size(image))
-        base = replace(found.result, photograph=photograph)
+            layers.add_strokes(strokes, recovered.scribbles)
+        photograph = replace(recovered.result.photograph, pixel_size=get_pixel_size(image))
+        base = replace(recovered.result, photograph=photograph)
 
-        def restore(known: LesionResult, mask: NDArray[np.uint8]) -> LesionResult:
-            return replace(result_for_mask(base, found.mask), provenance={**base.provenance, **found.origin})
+        def make_result(result: LesionResult, mask: NDArray[np.uint8]) -> LesionResult:
+            return replace(result_for_mask(base, recovered.mask), provenance={**base.provenance, **recovered.origin})
 
-        self._replace_mask(identity, restore, found.chosen)
+        self._replace_mask(identity, make_result, recovered.chosen)
 
 
 class RecoveryNotice(QFrame):
     """Offers to restore or discard recovered corrections of the photograph."""
 
+    # Both with the identity of the photograph and the RecoveredLesion.
     accepted = Signal(str, object)
     discarded = Signal(str, object)
 
@@ -397,24 +401,24 @@ class RecoveryNotice(QFrame):
         discard.clicked.connect(self._on_discard)
         self.hide()
 
-    def add_offer(self, identity: str, found: RecoveredLesion) -> None:
+    def add_offer(self, identity: str, recovered: RecoveredLesion) -> None:
         """Add recovered corrections, offered when their photograph is selected."""
-        self._offers[identity] = found
+        self._offers[identity] = recovered
         self.set_photograph(self._identity)
 
     def remove_offer(self, identity: str) -> None:
-        """Remove an offer; it is made again when the photograph is opened again."""
+        """Remove the offer for a photograph; it is repeated when the photograph is opened again."""
         self._offers.pop(identity, None)
         self.set_photograph(self._identity)
 
     def set_photograph(self, identity: str | None) -> None:
         """Show the offer for a photograph, if there is one."""
         self._identity = identity
-        found = None if identity is None else self._offers.get(identity)
-        if found is not None:
-            time_ago = format_time_ago(time.time() - found.saved_at)
+        recovered = None if identity is None else self._offers.get(identity)
+        if recovered is not None:
+            time_ago = format_time_ago(time.time() - recovered.saved_at)
             self._label.setText(f"This photograph has unsaved corrections from {time_ago}.")
-        self.setVisible(found is not None)
+        self.setVisible(recovered is not None)
 
     def _on_restore(self) -> None:
         self._close_offer(self.accepted)
@@ -424,7 +428,7 @@ class RecoveryNotice(QFrame):
 
     def _close_offer(self, signal: object) -> None:
         identity = self._identity
-        found = None if identity is None else self._offers.pop(identity, None)
+        recovered = None if identity is None else self._offers.pop(identity, None)
         self.set_photograph(identity)
-        if found is not None:
-            signal.emit(identity, found)  # type: ignore[attr-defined]
+        if recovered is not None:
+            signal.emit(identity, recovered)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Update results of the Lesion dock: masks, layers, measurements and corrections stay consistent after every edit."""
+"""Update results of the Lesion dock after every edit, so that layers and measurements match the masks."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.queues import FinishedAnalysis
 
 MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."
-BAND_ROWS = 128
+BAND_ROWS = 128  # of ``_find_changed_pixels``
 
 
 class LesionSaveResult(NamedTuple):
-    """What was saved from a lesion, such as a file, and the callback for it on the GUI thread."""
+    """The outcome of saving a lesion: a value, such as the written folder, for a callback on the GUI thread."""
 
     identity: str
     value: Any
@@ -55,14 +55,18 @@ class LesionSaveResult(NamedTuple):
 
 
 class LesionController(QObject):
-    """Handles requests of the dock, and updates everything that is derived from the masks."""
+    """Changes masks on request, and updates everything that is derived from them.
+
+    ``changed``, ``restored`` and ``photograph_removed`` carry the identity of a photograph; ``restored`` is emitted
+    when undo has restored a mask with its options. ``options_of``: returns the current options of a photograph.
+    """
 
     changed = Signal(str)
     restored = Signal(str)
-    saved = Signal(object, object)
+    saved = Signal(object, object)  # SaveTarget, folder
     photograph_removed = Signal(str)
     message = Signal(str)
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(
         self,
@@ -104,21 +108,22 @@ class LesionController(QObject):
             self.pending_options[identity] = options
             self._layers.add_layers(identity, partial(self._write_first_mask, analysis, expected))
 
-    def _write_first_mask(self, analysis: FinishedAnalysis, before: str | None) -> None:
-        """Write a first result into the mask layer left by a previous dock, unless that mask was edited.
+    def _write_first_mask(self, analysis: FinishedAnalysis, expected: str | None) -> None:
+        """Write the mask of a first result, with the current options, into the mask layer.
 
-        Uses the current options, which may have changed while the layers were added.
+        A layer left by a previous dock is replaced only if its digest is ``expected``. A new layer (None) is replaced
+        only if the options have changed while the layers were added.
         """
         identity, result = analysis.identity, analysis.result
         labels, options = self.store.mask(identity), self.options_of(identity)
         if labels is not None:
             photographs.set_model_digest(labels, self.store.lesions[identity].mask_digest)
-        if before is None and not _was_made_with(options, result):
-            before = analysis.mask_digest
-        if before is None:
+        if expected is None and not _was_made_with(options, result):
+            expected = analysis.mask_digest
+        if expected is None:
             self.pending_options.pop(identity, None)
             return
-        self._replace(identity, partial(_with_current_options, result, options), expected=before, key="take")
+        self._replace(identity, partial(_with_current_options, result, options), expected=expected, key="take")
         self.watcher.mark_edited(identity)
 
     def _on_removed(self, identity: str, removed_layers: dict[str, Layer]) -> None:
@@ -129,11 +134,11 @@ class LesionController(QObject):
             mask, strokes = (
                 removed_layers.get(role) or self.store.orphaned_layer(identity, role) for role in ("mask", "scribbles")
             )
-            edited = (
+            edited_mask = (
                 lesion.result.mask if mask is None or mask.data.shape != lesion.result.mask.shape else mask.data != 0
             )
             self.autosave.save_removed(
-                identity, lesion, edited, strokes.data if strokes and strokes.data.any() else None
+                identity, lesion, edited_mask, strokes.data if strokes and strokes.data.any() else None
             )
         self.photograph_removed.emit(identity)
 
@@ -161,7 +166,7 @@ class LesionController(QObject):
         lesion, new_options = self.store.lesions[identity], options or self.options_of(identity)
         point = chosen or lesion.chosen
         self.pending_options[identity] = new_options
-        self._replace(identity, lambda known, mask: rederive(known, new_options, point), point, lesion.mask_digest)
+        self._replace(identity, lambda result, mask: rederive(result, new_options, point), point, lesion.mask_digest)
 
     def redraw(self, identity: str) -> None:
         """Recompute the mask from the strokes in the scribbles layer."""
@@ -169,7 +174,7 @@ class LesionController(QObject):
         if strokes is None:
             self.message.emit("Draw strokes inside or outside the lesion first.")
         else:
-            self._replace(identity, lambda known, mask: redraw_from_strokes(known, mask, strokes), lesion.chosen)
+            self._replace(identity, lambda result, mask: redraw_from_strokes(result, mask, strokes), lesion.chosen)
 
     def replace_mask(self, identity: str, make: MakeResult, key: str = "replace") -> None:
         """Replace the mask by that of a new result, in one step that can be undone.
@@ -186,18 +191,19 @@ class LesionController(QObject):
         expected: str | None = None,
         key: str = "replace",
     ) -> None:
-        """Replace the mask, as it is when the job starts, by a new result.
+        """Replace the mask, as it is when the job starts, by that of a new result.
 
-        If a mask is ``expected``, only this mask and predicted masks are replaced, not one that was edited since.
+        ``expected``: digest of a mask; only this mask and predicted masks are replaced, not a mask that was edited in
+        the meantime. None replaces any mask.
         """
 
         def prepare() -> JobFunction | None:
             labels = self.store.mask(identity)
             if labels is None:
                 return None
-            lesion, before = self.store.lesions[identity], labels.data.copy()
-            known, allowed = lesion.result, None if expected is None else lesion.model_digests | {expected}
-            return lambda run: prepare_replacement(identity, make(known, before), before, chosen, allowed)
+            lesion, mask = self.store.lesions[identity], labels.data.copy()
+            result, allowed = lesion.result, None if expected is None else lesion.model_digests | {expected}
+            return lambda run: prepare_replacement(identity, make(result, mask), mask, chosen, allowed)
 
         self._latest.submit(f"{key} {identity}", prepare)
 
@@ -222,7 +228,11 @@ class LesionController(QObject):
         make_work: Callable[[AnalyzedLesion], JobFunction | None],
         callback: Callable[[Any], None],
     ) -> None:
-        """Store a lesion with its current mask; afterwards it counts as saved."""
+        """Save a lesion with its current mask; afterwards, its corrections count as saved.
+
+        ``make_work``: returns the function that saves it in a thread; None if there is nothing to save. ``callback``:
+        called with the return value of this function. A pending save with the same ``key`` is dropped.
+        """
         self.watcher.mark_edited(identity)
         self.watcher.flush()
 
@@ -233,27 +243,27 @@ class LesionController(QObject):
 
         self._latest.submit(f"{key} {identity}", prepare)
 
-    def _on_done(self, done: LesionUpdate | LesionSaveResult | None) -> None:
-        if isinstance(done, LesionUpdate):
-            self._apply_update(done)
-        elif done is not None:
-            lesion = self.store.lesions.get(done.identity)
+    def _on_done(self, outcome: LesionUpdate | LesionSaveResult | None) -> None:
+        if isinstance(outcome, LesionUpdate):
+            self._apply_update(outcome)
+        elif outcome is not None:
+            lesion = self.store.lesions.get(outcome.identity)
             if lesion is not None:
                 lesion.unsaved = False
-                self.autosave.remove(done.identity, self.store)
-            done.callback(done.value)
+                self.autosave.remove(outcome.identity, self.store)
+            outcome.callback(outcome.value)
 
-    def _apply_update(self, change: LesionUpdate) -> None:
-        identity, lesion = change.identity, self.store.lesions.get(change.identity)
+    def _apply_update(self, update: LesionUpdate) -> None:
+        identity, lesion = update.identity, self.store.lesions.get(update.identity)
         labels = self.store.mask(identity)
         if lesion is None or labels is None:
             return
-        if not self._layers.show_update(change):
+        if not self._layers.show_update(update):
             self.pending_options.pop(identity, None)
             self.message.emit(MASK_EDITED_MESSAGE)
-        elif change.result is not None:
-            lesion.apply(change)
-            if change.restored or (
+        elif update.result is not None:
+            lesion.apply(update)
+            if update.restored or (
                 identity in self.pending_options and _was_made_with(self.pending_options[identity], lesion.result)
             ):
                 self.pending_options.pop(identity, None)
@@ -263,7 +273,7 @@ class LesionController(QObject):
                 self.autosave.remove(identity, self.store)
             if not lesion.corrected:
                 photographs.set_model_digest(labels, lesion.mask_digest)
-            if change.restored:
+            if update.restored:
                 self.restored.emit(identity)
             self.changed.emit(identity)
 
@@ -275,11 +285,11 @@ def _was_made_with(options: LesionOptions, result: LesionResult) -> bool:
 
 
 def _with_current_options(
-    found: LesionResult, options: LesionOptions, known: LesionResult, mask: NDArray[np.uint8]
+    analyzed: LesionResult, options: LesionOptions, previous: LesionResult, previous_mask: NDArray[np.uint8]
 ) -> LesionResult:
-    """The result of an analysis with the current options."""
-    new_options = keep_prediction_options(options, found.options)
-    return found if new_options == found.options else rederive(found, new_options, None)
+    """Return the result of an analysis with the current options; the last two arguments are not needed."""
+    new_options = keep_prediction_options(options, analyzed.options)
+    return analyzed if new_options == analyzed.options else rederive(analyzed, new_options, None)
 
 
 def prepare_replacement(
@@ -289,9 +299,10 @@ def prepare_replacement(
     chosen: Point | None,
     allowed: Collection[str] | None,
 ) -> LesionUpdate:
-    """Prepare the replacement of a mask by a result.
+    """Prepare the replacement of a mask by that of a result.
 
-    ``previous_mask``: uint8 (row, column), a copy of the current mask. Returns an update with the pixels that differ,
+    ``previous_mask``: uint8 (row, column), a copy of the current mask. ``allowed``: digests of the masks that may be
+    replaced; None for any mask. Returns an update with the pixels that differ,
     or one marked as outdated if the mask may not be replaced.
     """
     mask = previous_mask != 0
@@ -309,12 +320,12 @@ def prepare_replacement(
 
 
 def _find_changed_pixels(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
-    """Like ``numpy.nonzero``, in bands: a single call would hold the GIL, and block the window, for 60 ms."""
+    """Call ``numpy.nonzero`` for bands of rows: a single call would hold the GIL and block the window for 60 ms."""
     import numpy as np
 
     bands = [np.nonzero(different[top : top + BAND_ROWS]) for top in range(0, different.shape[0], BAND_ROWS)]
-    rows = [found[0] + BAND_ROWS * index for index, found in enumerate(bands)]
-    return np.concatenate(rows), np.concatenate([found[1] for found in bands])
+    rows = [indices[0] + BAND_ROWS * index for index, indices in enumerate(bands)]
+    return np.concatenate(rows), np.concatenate([indices[1] for indices in bands])
 
 
 def remeasure_lesion(

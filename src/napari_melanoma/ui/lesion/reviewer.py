@@ -1,4 +1,4 @@
-"""The reviewer: settings, decisions, and their storage in the corrections in a background thread."""
+"""Review decisions: the settings of reviews, and storing decisions in the corrections folder in a thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
@@ -63,9 +63,9 @@ class CorrectionsIndex(NamedTuple):
 class ReviewDecision(NamedTuple):
     """The review of a photograph, without its mask.
 
-    A diagnosis of None keeps the stored one, "" clears it. With ``keep_mask``, a mask that is already stored in the
-    corrections is kept, for photographs without new edits. ``with_others`` also stores the other detected lesions,
-    which the user has confirmed.
+    ``source``: the file of the photograph. A ``diagnosis`` of None keeps the stored diagnosis, "" clears it.
+    ``keep_mask``: keep a mask that is already stored in the corrections, for photographs without new edits.
+    ``with_others``: also store the other detected lesions, which the user has confirmed.
     """
 
     review: Review
@@ -78,7 +78,7 @@ class ReviewDecision(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredCorrection:
-    """A correction that was stored: its ``image_id``, its review, and the folder's index afterwards."""
+    """A stored correction, with the index of the corrections folder afterwards."""
 
     image_id: str
     image_digest: str
@@ -87,14 +87,11 @@ class StoredCorrection:
 
 
 class CorrectionsStore(QObject):
-    """The corrections folder of a dock; reads and writes it in a thread.
-
-    ``undone``: the ``image_id`` of the change, None if there was none, and the index of the folder afterwards.
-    """
+    """Reads and writes the corrections folder of a dock in a thread."""
 
     changed = Signal()
-    undone = Signal(object, object)
-    failed = Signal(object)
+    undone = Signal(object, object)  # image_id of the undone change or None, CorrectionsIndex afterwards
+    failed = Signal(object)  # Exception
 
     def __init__(self, settings: ReviewSettings, parent: QObject) -> None:
         super().__init__(parent)
@@ -107,6 +104,7 @@ class CorrectionsStore(QObject):
 
     @property
     def folder(self) -> Path:
+        """The corrections folder; setting it selects another folder in all docks."""
         return self.index.folder
 
     @folder.setter
@@ -115,7 +113,7 @@ class CorrectionsStore(QObject):
         corrections_changed().changed.emit(folder)
 
     def refresh(self) -> None:
-        """Read the folder again, or the one that was selected in another dock."""
+        """Read the folder again, or the folder that was selected in another dock."""
         folder = self._settings.corrections
         if folder != self.folder:
             self.index = CorrectionsIndex(folder)
@@ -139,7 +137,7 @@ class CorrectionsStore(QObject):
         corrections_changed().changed.emit(stored.index.folder)
 
     def set_index(self, index: CorrectionsIndex) -> None:
-        """Use an index that was read, unless another folder was selected in the meantime."""
+        """Set the index, unless another folder was selected in the meantime."""
         if index.folder == self.folder:
             self.index = index
             self.changed.emit()
@@ -147,8 +145,12 @@ class CorrectionsStore(QObject):
     def _on_changed(self, folder: Path) -> None:
         self.refresh()
 
-    def _on_done(self, done: Callable[[CorrectionsStore], None]) -> None:
-        done(self)
+    def _on_done(self, apply: StoreCallback) -> None:
+        apply(self)
+
+
+StoreCallback = Callable[[CorrectionsStore], None]
+"""Applies the result of a job to the store on the GUI thread."""
 
 
 def store_result(folder: Path, result: LesionResult, name: str, decision: ReviewDecision) -> StoredCorrection:
@@ -187,7 +189,7 @@ def _add(folder: Path, correction: Correction, decision: ReviewDecision) -> Stor
 
 
 def _with_stored_masks(folder: Path, correction: Correction) -> Correction:
-    """Return a correction with the stored masks and their model."""
+    """Return a correction with the masks that are stored for its photograph, and their model."""
     from napari_melanoma.core.errors import UnreadableImage
     from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.data.corrections import Corrections
@@ -218,7 +220,7 @@ def read_index(folder: Path) -> CorrectionsIndex:
     return CorrectionsIndex(folder, {row["image_sha256"]: row for row in rows if row.get("image_sha256")})
 
 
-def _load_index(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - a callback for the GUI thread
+def _load_index(folder: Path, run: RunContext) -> StoreCallback:
     index = read_index(folder)
     return lambda store: store.set_index(index)
 
@@ -229,7 +231,7 @@ def _reject(
     decision: ReviewDecision,
     callback: Callable[[StoredCorrection], None],
     run: RunContext,
-) -> Any:  # noqa: ANN401 - as above
+) -> StoreCallback:
     import numpy as np
 
     from napari_melanoma.data.corrections import Correction
@@ -248,33 +250,33 @@ def _reject(
     return lambda store: callback(stored)
 
 
-def _undo(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - as above
+def _undo(folder: Path, run: RunContext) -> StoreCallback:
     from napari_melanoma.data.corrections import Corrections
 
     image_id = Corrections(folder).undo()
     index = read_index(folder)
 
-    def show(store: CorrectionsStore) -> None:
+    def apply(store: CorrectionsStore) -> None:
         store.set_index(index)
         corrections_changed().changed.emit(folder)
         store.undone.emit(image_id, index)
 
-    return show
+    return apply
 
 
 class ReviewSettings(DockSettings):
-    """The settings of the docks, with those of the corrections and of the Review dock."""
+    """The settings of all docks, with those of the corrections and of the Review dock."""
 
     @property
     def reviewer(self) -> str:
         """The reviewer; by default the name of the user account."""
-        kept = str(self._store.value("corrections/reviewer", "") or "")
-        if not kept:
+        stored = str(self._store.value("corrections/reviewer", "") or "")
+        if not stored:
             import getpass
 
             with suppress(OSError, KeyError, ImportError):  # accounts without a name, as in some containers
-                kept = getpass.getuser()
-        return kept
+                stored = getpass.getuser()
+        return stored
 
     @reviewer.setter
     def reviewer(self, name: str) -> None:
@@ -283,8 +285,8 @@ class ReviewSettings(DockSettings):
     @property
     def corrections(self) -> Path:
         """The corrections folder; by default the one in the user's data folder."""
-        kept = str(self._store.value("corrections/folder", "") or "")
-        return Path(kept) if kept else corrections_folder()
+        stored = str(self._store.value("corrections/folder", "") or "")
+        return Path(stored) if stored else corrections_folder()
 
     @corrections.setter
     def corrections(self, folder: Path) -> None:
@@ -298,12 +300,12 @@ class ReviewSettings(DockSettings):
     def add_recent_diagnosis(self, diagnosis: str) -> None:
         """Move a diagnosis to the front of the list."""
         if diagnosis:
-            used = list(dict.fromkeys([diagnosis, *self._recent_diagnoses()]))[:MAX_RECENT_DIAGNOSES]
-            self._store.setValue("corrections/diagnoses", json.dumps(used))
+            recent = list(dict.fromkeys([diagnosis, *self._recent_diagnoses()]))[:MAX_RECENT_DIAGNOSES]
+            self._store.setValue("corrections/diagnoses", json.dumps(recent))
 
     @property
     def rating_method(self) -> str:
-        """The rating method; ``entropy`` by default."""
+        """The uncertainty measure by which photographs are ranked; ``entropy`` by default."""
         return str(self._store.value("review/how", "entropy"))
 
     @rating_method.setter
@@ -313,8 +315,8 @@ class ReviewSettings(DockSettings):
     @property
     def review_folder(self) -> Path | None:
         """The folder that was reviewed last; None if it no longer exists."""
-        kept = str(self._store.value("review/folder", "") or "")
-        return Path(kept) if kept and Path(kept).is_dir() else None
+        stored = str(self._store.value("review/folder", "") or "")
+        return Path(stored) if stored and Path(stored).is_dir() else None
 
     @review_folder.setter
     def review_folder(self, folder: Path) -> None:
@@ -322,7 +324,7 @@ class ReviewSettings(DockSettings):
 
     def _recent_diagnoses(self) -> list[str]:
         try:
-            used = parse_json(str(self._store.value("corrections/diagnoses", "[]")), "the settings")
+            recent = parse_json(str(self._store.value("corrections/diagnoses", "[]")), "the settings")
         except ValueError:  # edited by hand
             return []
-        return [str(word) for word in used] if isinstance(used, list) else []
+        return [str(word) for word in recent] if isinstance(recent, list) else []

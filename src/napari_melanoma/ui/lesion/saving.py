@@ -1,4 +1,4 @@
-"""Save results from the Lesion dock: the Save button, saved predictions, and a question before edits are lost."""
+"""Save results of the Lesion dock: the Save button, saved predictions, and a question before edits are lost."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 RESULTS_TABLE = "results.csv"
+SAVE_KEY = format_key("lesion.save")
 
 
 class SaveTarget(NamedTuple):
@@ -43,7 +44,7 @@ class SaveTarget(NamedTuple):
 
 
 def result_folder(folder: Path, name: str) -> Path:
-    """Return the subfolder for a photograph; characters that a system does not allow in file names become ``_``."""
+    """Return the subfolder for a photograph; characters that are not allowed in file names become ``_``."""
     plain = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")[:120].rstrip(" .") or "photograph"
     return folder / (f"photograph {plain}" if is_device_name(plain) else plain)
 
@@ -78,7 +79,10 @@ def save_result(result: LesionResult, name: str, folder: Path) -> Path:
 
 
 class SavedPrediction(NamedTuple):
-    """A saved prediction with its patient data and mask digest, and whether its model is still installed."""
+    """A saved prediction, with the digest of its mask.
+
+    ``form``: the patient data, by column. ``is_same_model``: whether the model with this name is still the same.
+    """
 
     identity: str
     prediction: ClassPrediction
@@ -87,7 +91,7 @@ class SavedPrediction(NamedTuple):
     is_same_model: bool
 
     def describe_status(self, model: str, mask_digest: str | None, row: Mapping[str, str]) -> str:
-        """Describe when it was saved and what has changed since.
+        """Describe when the prediction was saved, and what has changed since then.
 
         For example ``Saved on 2026-11-20 14:05 UTC. Outdated. Changed since then: the mask.``
         """
@@ -108,7 +112,7 @@ class SavedPrediction(NamedTuple):
 class SavedPredictions(QObject):
     """Reads the saved predictions of photographs in a thread."""
 
-    found = Signal(object)
+    prediction_found = Signal(object)  # SavedPrediction
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -129,10 +133,10 @@ class SavedPredictions(QObject):
         self._latest.drop(identity)
         self._predictions.pop(identity, None)
 
-    def _on_read(self, found: SavedPrediction | None) -> None:
-        if found is not None:
-            self._predictions[found.identity] = found
-            self.found.emit(found)
+    def _on_read(self, saved: SavedPrediction | None) -> None:
+        if saved is not None:
+            self._predictions[saved.identity] = saved
+            self.prediction_found.emit(saved)
 
 
 def read_saved_prediction(
@@ -140,7 +144,7 @@ def read_saved_prediction(
 ) -> SavedPrediction | None:
     """Read the prediction of a saved result; call this in a thread.
 
-    None if there is no result or prediction, or if it is damaged or of another image.
+    Returns None if there is no result or prediction, or if it is damaged or of another image.
     """
     from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.core.provenance import array_fingerprint
@@ -150,25 +154,29 @@ def read_saved_prediction(
     if not (folder / RESULT).is_file():
         return None
     try:
-        about = read_result(folder)
-        if "prediction" not in about or about["image_sha256"] != array_fingerprint(source.read().rgb):
+        values = read_result(folder)
+        if "prediction" not in values or values["image_sha256"] != array_fingerprint(source.read().rgb):
             return None
         run.check()
-        answer = ClassPrediction.from_json(about["prediction"])
-        form = {str(name): str(value) for name, value in about["form"].items()}
+        prediction = ClassPrediction.from_json(values["prediction"])
+        form = {str(name): str(value) for name, value in values["form"].items()}
         return SavedPrediction(
-            identity, answer, form, array_fingerprint(read_mask(folder / "mask.png")), _is_model_installed(answer)
+            identity,
+            prediction,
+            form,
+            array_fingerprint(read_mask(folder / "mask.png")),
+            _is_model_installed(prediction),
         )
     except (MelanomaError, KeyError, TypeError, ValueError, AttributeError):
         return None  # optional: without it, the photograph is analyzed like any other
 
 
-def _is_model_installed(answer: ClassPrediction) -> bool:
-    """Whether the same model is still installed."""
+def _is_model_installed(prediction: ClassPrediction) -> bool:
+    """Return whether the model of a prediction is still installed and unchanged."""
     from napari_melanoma.models.registry import find_bundle
 
     try:
-        return find_bundle(answer.model.name).fingerprint == answer.model.fingerprint
+        return find_bundle(prediction.model.name).fingerprint == prediction.model.fingerprint
     except MelanomaError:
         return False
 
@@ -211,11 +219,11 @@ class LesionCloseGuard(WindowGuard):
         return True
 
 
-SAVE_KEY = format_key("lesion.save")
-
-
 class SaveBar(QWidget):
-    """The Save button, and the button to select the results folder."""
+    """The buttons to save a result, to write its report, and to select the results folder.
+
+    ``save_requested``: emitted with the ``SaveTarget`` and the folder. ``report_requested``: with the saved folder.
+    """
 
     save_requested = Signal(object, object)
     report_requested = Signal(object)
@@ -225,7 +233,7 @@ class SaveBar(QWidget):
         self._settings = settings
         self._target: SaveTarget | None = None
         self._pending_target: SaveTarget | None = None
-        self._saved: dict[Path, SaveTarget] = {}  # what each folder contains
+        self._saved: dict[Path, SaveTarget] = {}  # the result in each folder
         self._last_folders: dict[str, Path] = {}  # the folder that each photograph was saved to last
         self.button = named(QPushButton("Save"), "save", "Save", "")
         self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
@@ -288,9 +296,9 @@ class SaveBar(QWidget):
         return folder if saved is not None and saved.identity == identity else None
 
     def _request_save(self, target: SaveTarget, folder: Path) -> None:
-        wanted = (target.identity, target.image_digest)
+        photograph = (target.identity, target.image_digest)
         is_saved = any(
-            _is_same_folder(other, folder) and (saved.identity, saved.image_digest) == wanted
+            _is_same_folder(other, folder) and (saved.identity, saved.image_digest) == photograph
             for other, saved in self._saved.items()
         )
         if folder.exists() and not is_saved:
@@ -326,5 +334,5 @@ class SaveBar(QWidget):
 
 
 def _is_same_folder(one: Path, other: Path) -> bool:
-    """Whether two paths are one folder; only those that differ in spelling alone are compared on the disk."""
+    """Return whether two paths are the same folder; only paths that differ just in spelling are looked up on disk."""
     return normalize_name(str(one)) == normalize_name(str(other)) and is_same_folder(one, other)

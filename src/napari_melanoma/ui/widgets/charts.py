@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 ROW_PX, BAR_PX, GAP_PX = 22, 10, 8
 INDENT_PX = 4  # indent of labels in both themes
-NAME_SHARE, MIN_BAR_PX = 0.42, 60
-# Orange and blue of Okabe and Ito (2008), distinguishable with color blindness; darker on light gray.
+NAME_SHARE, MIN_BAR_PX = 0.42, 60  # maximum width of the names, as a share; minimum width of the bars
+# Orange and blue of Okabe and Ito (2008), distinguishable with color blindness; by whether the theme is dark.
 STRONG_COLORS, DEFAULT_COLORS = {True: "#e69f00", False: "#c46a00"}, {True: "#56b4e9", False: "#0072b2"}
 FOREST_ROW_PX, MARGIN_PX = 36, 4  # the margin that napari's labels have
 MIN_SPAN = 0.02  # a narrower axis would exaggerate small differences
@@ -27,7 +27,7 @@ BETTER, WORSE = ("#56b4e9", "#0066a8"), ("#e69f00", "#b35c00")  # on dark, on li
 
 
 class Bar(NamedTuple):
-    """One row: a name, a bar from zero to ``value``, and the value as text.
+    """One row of a bar chart: a name, a bar from zero to ``value``, and the value as text.
 
     ``interval`` is drawn as a whisker, ``mark`` as a line across the row. A ``strong`` row is emphasized, a ``faint``
     one is less important. A row without a value has no bar.
@@ -85,20 +85,22 @@ class BarChart(QWidget):
         return super().event(event)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Paint the rows; bars get the width that names and numbers leave."""
+        """Paint the rows; the bars fill the width between names and numbers."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setOpacity(1.0 if self.isEnabled() else 0.55)
         metrics = painter.fontMetrics()
-        numbers = max((metrics.horizontalAdvance(row.text) for row in self.rows), default=0)
-        usual = painter.font()
-        painter.setFont(_bold(usual))  # measured in bold, since any name may be painted so
-        names = 1 + max((painter.fontMetrics().horizontalAdvance(row.name) for row in self.rows), default=0)  # rounding
-        painter.setFont(usual)
+        text_px = max((metrics.horizontalAdvance(row.text) for row in self.rows), default=0)
+        font = painter.font()
+        painter.setFont(_bold(font))  # measured in bold, as any name may be bold
+        name_px = 1 + max(
+            (painter.fontMetrics().horizontalAdvance(row.name) for row in self.rows), default=0
+        )  # rounding
+        painter.setFont(font)
         width = self.width() - INDENT_PX
-        names = max(0, min(names, round(NAME_SHARE * width), width - numbers - MIN_BAR_PX - 2 * GAP_PX))
-        left = INDENT_PX + names + GAP_PX
-        bar = QRectF(left, 0, self.width() - numbers - GAP_PX - left, ROW_PX)
+        name_px = max(0, min(name_px, round(NAME_SHARE * width), width - text_px - MIN_BAR_PX - 2 * GAP_PX))
+        left = INDENT_PX + name_px + GAP_PX
+        bar = QRectF(left, 0, self.width() - text_px - GAP_PX - left, ROW_PX)
         for index, row in enumerate(self.rows):
             bar.moveTop(index * ROW_PX)
             self._paint_row(painter, bar, row)
@@ -108,12 +110,12 @@ class BarChart(QWidget):
         whole = QRect(INDENT_PX, round(bar.top()), self.width() - INDENT_PX, ROW_PX)
         middle, left, right = Qt.AlignmentFlag.AlignVCenter, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         painter.setPen(QColor(colors.faint if row.faint else colors.text))
-        usual = painter.font()
-        painter.setFont(_bold(usual) if row.strong else usual)
-        room = round(bar.left()) - GAP_PX - INDENT_PX
-        name = painter.fontMetrics().elidedText(row.name, Qt.TextElideMode.ElideRight, room)
-        painter.drawText(whole.adjusted(0, 0, room - whole.width() + 1, 0), int(left | middle), name)
-        painter.setFont(usual)
+        font = painter.font()
+        painter.setFont(_bold(font) if row.strong else font)
+        name_px = round(bar.left()) - GAP_PX - INDENT_PX
+        name = painter.fontMetrics().elidedText(row.name, Qt.TextElideMode.ElideRight, name_px)
+        painter.drawText(whole.adjusted(0, 0, name_px - whole.width() + 1, 0), int(left | middle), name)
+        painter.setFont(font)
         painter.drawText(whole, int(right | middle), row.text)
         if row.value is not None:
             self._paint_bar(painter, bar, row, colors)
@@ -154,7 +156,7 @@ def _bold(font: QFont) -> QFont:
 
 
 class MetricChange(NamedTuple):
-    """One row: a name, the two means, and the difference."""
+    """One row of a forest plot: the name of a data set, the mean of the old and of the new model, their difference."""
 
     name: str
     old: float
@@ -217,12 +219,12 @@ class ForestPlot(QWidget):
             font.setBold(row == 0)
             painter.setFont(font)
             row_rect = QRectF(MARGIN_PX, row * FOREST_ROW_PX, self.width() - 2 * MARGIN_PX, FOREST_ROW_PX)
-            self._draw_words(painter, row_rect, change)
+            self._draw_texts(painter, row_rect, change)
             width = max(40.0, row_rect.width() - widest - 12)
             axis = QRectF(MARGIN_PX, row_rect.center().y(), width, FOREST_ROW_PX / 2)
             self._draw_interval(painter, axis, change.difference, (low, high))
 
-    def _draw_words(self, painter: QPainter, row_rect: QRectF, change: MetricChange) -> None:
+    def _draw_texts(self, painter: QPainter, row_rect: QRectF, change: MetricChange) -> None:
         right, left = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft
         middle = Qt.AlignmentFlag.AlignVCenter
         upper, lower = QRectF(row_rect), QRectF(row_rect)
@@ -270,10 +272,10 @@ def interval_color(change: Estimate, dark: bool) -> str:
 
 
 def _axis_range(changes: Sequence[MetricChange]) -> tuple[float, float]:
-    """Range of an axis that contains all intervals and zero, with a margin."""
+    """Return the range of an axis that contains all intervals and zero, with a margin."""
     values = [0.0] + [v for c in changes for v in (c.difference.low, c.difference.high, c.difference.mean)]
-    known = [value for value in values if math.isfinite(value)]
-    low, high = min(known), max(known)
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite), max(finite)
     missing = max(0.0, MIN_SPAN - (high - low)) / 2
     margin = 0.06 * (high - low + 2 * missing)
     return low - missing - margin, high + missing + margin

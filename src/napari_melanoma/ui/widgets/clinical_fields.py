@@ -29,12 +29,12 @@ ORIGINS: dict[Origin, str] = {
 }
 MIN_LETTERS = 4  # minimum width of a control, in characters
 EMPTY = "unknown"
-Check = Callable[[Column, str], str]
+Check = Callable[[Column, str], str]  # returns the error message of a value; empty if it is valid
 NOTE_COLUMN = Column("note", "text", "Note", "Free text. It is stored in the case and never exported.")
 LABEL_COLUMN = Column("label", "text", "Name", "The name of the lesion, entered by you or taken from the files.")
 DAY_COLUMN = Column("taken_on", "text", "Taken on", "The date, such as 2026-05-31.")
 CASE_COLUMNS = {column.name: column for column in (NOTE_COLUMN, LABEL_COLUMN, DAY_COLUMN)}
-FieldRows = Sequence[tuple[str, ...]]
+FieldRows = Sequence[tuple[str, ...]]  # columns, in rows of one or two fields
 PATIENT_FIELDS: FieldRows = (
     ("patient_id",),
     ("age", "sex"),
@@ -62,10 +62,10 @@ def describe_guess(origin: Origin) -> str:
 class CaseField(QWidget):
     """The control for a column of the table, with its label, error message and button to confirm a suggestion."""
 
-    edited = Signal(str, str)
-    rejected = Signal(str)
+    edited = Signal(str, str)  # column, text
+    rejected = Signal(str)  # column
     editing_finished = Signal()
-    confirmed = Signal(str)
+    confirmed = Signal(str)  # column
 
     def __init__(self, part: PartKind, column: Column, check: Check = check_value) -> None:
         super().__init__()
@@ -135,7 +135,10 @@ class CaseField(QWidget):
         return self._check(self.column, self.text)
 
     def show_value(self, text: str, origin: Origin | None, editable: bool) -> None:
-        """Show the value in the case without emitting signals; invalid input stays for correction."""
+        """Show the value in the case without emitting signals; invalid input stays, so that it can be corrected.
+
+        ``origin``: the source of a suggested value; None for other values.
+        """
         if isinstance(self.control, NoWheelComboBox):
             self.control.setCurrentIndex(max(0, self.control.findData(text)))
             self.control.setEnabled(editable)
@@ -191,8 +194,9 @@ class CaseField(QWidget):
 
 
 class CaseForm(QWidget):
-    """A form of the fields of a patient, a lesion or an image."""
+    """A form with the fields of a patient, a lesion or an image."""
 
+    # As in CaseField.
     edited = Signal(str, str)
     rejected = Signal(str)
     editing_finished = Signal()
@@ -241,7 +245,7 @@ class CaseForm(QWidget):
 
 
 def _check_day(column: Column, text: str) -> str:
-    """The error message of a date."""
+    """Return the error message of a date."""
     try:
         is_day = not text or (len(text) == len("2026-05-31") and bool(date.fromisoformat(text)))
     except ValueError:
@@ -250,7 +254,7 @@ def _check_day(column: Column, text: str) -> str:
 
 
 def _check_patient(column: Column, text: str) -> str:
-    """The error message of a pseudonym."""
+    """Return the error message of a pseudonym."""
     return "" if text else f"{column.title}: expected a pseudonym that identifies the patient."
 
 

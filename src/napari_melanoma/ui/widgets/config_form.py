@@ -40,7 +40,10 @@ RESET_PX = 20
 
 
 class ConfigForm(QWidget):
-    """The fields of a configuration; nested configurations are collapsible sections."""
+    """The fields of a configuration; nested configurations are collapsible sections.
+
+    ``is_shown``: whether to show a field, by its dotted name. ``prefix``: of the dotted names.
+    """
 
     changed = Signal()
 
@@ -86,7 +89,9 @@ class ConfigForm(QWidget):
                     layout.addRow(field)
                 else:
                     layout.addRow(field.label, field)
-        for field in self._fields.values():  # after the editors of options, which follow the name of another field
+        for (
+            field
+        ) in self._fields.values():  # after their connections to editors of options, which must be updated first
             field.changed.connect(self._on_changed)
         rows.setVisible(bool(self._fields))
 
@@ -112,8 +117,8 @@ class ConfigForm(QWidget):
 
     def values(self) -> dict[str, Any]:
         """Return the values by name, nested like the configuration; fields that are not shown are left out."""
-        found: dict[str, Any] = {name: field.value for name, field in self._fields.items()}
-        return found | {name: part.values() for name, part in self._parts.items()}
+        values: dict[str, Any] = {name: field.value for name, field in self._fields.items()}
+        return values | {name: part.values() for name, part in self._parts.items()}
 
     def set_values(self, config: BaseModel) -> None:
         """Show the values of a configuration without emitting ``changed``."""
@@ -139,36 +144,36 @@ class ConfigForm(QWidget):
         name.changed.connect(editor.update_options)
         return editor
 
-    def _apply_to_fields(self, config: BaseModel, act: Callable[[FormField, Any], None]) -> None:
+    def _apply_to_fields(self, config: BaseModel, method: Callable[[FormField, Any], None]) -> None:
         for name, field in self._fields.items():
-            act(field, getattr(config, name))
+            method(field, getattr(config, name))
         for name, part in self._parts.items():
-            part._apply_to_fields(getattr(config, name), act)
+            part._apply_to_fields(getattr(config, name), method)
         self._update_titles()
 
     def _add_part(self, name: str, title: str, part: ConfigForm, settings: DockSettings, icons: ThemedIcons) -> None:
         if not len(part):
             part.deleteLater()
             return
-        fold = section(title, f"form_{name}_section", part, settings, False)
-        icons.add_sections(fold)
+        part_section = section(title, f"form_{name}_section", part, settings, False)
+        icons.add_sections(part_section)
         part.changed.connect(self._on_changed)
-        self._parts[name], self._sections[name], self._titles[name] = part, fold, title
-        self.layout().addWidget(fold)
+        self._parts[name], self._sections[name], self._titles[name] = part, part_section, title
+        self.layout().addWidget(part_section)
 
     def _on_changed(self) -> None:
         self._update_titles()
         self.changed.emit()
 
     def _update_titles(self) -> None:
-        """Show in the title of each section how many of its fields were changed."""
+        """Show the number of changed fields in the title of each section."""
         for name, part in self._parts.items():
             changes = f"  ({part.change_count} changed)" if part.change_count else ""
             self._sections[name].setText(self._titles[name] + changes)
 
 
 def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type annotation
-    """Make the editor for a type annotation; every mapping from types to editors is here."""
+    """Make the editor for a type annotation, with the limits in its metadata."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         inner = [item for part in parts[1:] for item in getattr(part, "metadata", [part])]
@@ -182,9 +187,9 @@ def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # 
     if origin is tuple:
         if parts == (str, Ellipsis):
             return TextListEditor(_min_length(metadata))
-        kind = get_args(parts[0])[0] if get_origin(parts[0]) is Annotated else parts[0]
-        if parts[1:] == (Ellipsis,) and kind in (int, float):
-            return NumberListEditor(kind is int, _min_length(metadata))
+        item_type = get_args(parts[0])[0] if get_origin(parts[0]) is Annotated else parts[0]
+        if parts[1:] == (Ellipsis,) and item_type in (int, float):
+            return NumberListEditor(item_type is int, _min_length(metadata))
         if Ellipsis not in parts:
             return TupleEditor([make_editor(part) for part in parts])
     if annotation is bool:
@@ -215,7 +220,10 @@ def _min_length(metadata: Sequence[object]) -> int:
 
 
 class OptionsEditor(Editor):
-    """Editor of the options that belong to the name selected in another field."""
+    """Editor of the options of a name that is selected in another field, such as those of a network.
+
+    ``get_config``: returns the configuration of the selected name. ``make_form``: makes the form of a configuration.
+    """
 
     def __init__(
         self, get_config: Callable[[], type[Config]], make_form: Callable[[type[BaseModel]], ConfigForm]
@@ -257,7 +265,7 @@ class OptionsEditor(Editor):
         return "; ".join(self._form.faults) if self._form is not None else ""
 
     def update_options(self) -> None:
-        """Show the default options of the selected name, unless the form of its options is already shown."""
+        """Show the default options after another name was selected."""
         if self._get_config() is not self._config:
             self.value = {}
             self.changed.emit()
@@ -267,14 +275,14 @@ class OptionsEditor(Editor):
             return
         self._config = config
         self._form = self._make_form(config) if config.model_fields else None
-        before = self.control
-        shown: QWidget = QLabel("none") if self._form is None else self._form
-        named(shown, before.objectName(), before.accessibleName(), before.toolTip())
+        previous = self.control
+        control: QWidget = QLabel("none") if self._form is None else self._form
+        named(control, previous.objectName(), previous.accessibleName(), previous.toolTip())
         if self._form is not None:
             self._form.changed.connect(self.changed)
-        self._row.replaceWidget(before, shown)
-        before.setParent(None)  # so that findChild does not find it
-        before.deleteLater()
+        self._row.replaceWidget(previous, control)
+        previous.setParent(None)  # so that findChild does not find it
+        previous.deleteLater()
 
 
 class FormField(QWidget):
@@ -286,21 +294,21 @@ class FormField(QWidget):
         super().__init__()
         self._default: Any = None
         self._editor = editor
-        words = field_title(key.rpartition(".")[2], info)
-        self.title = words
-        self.label = QLabel(words)
-        self.label.setToolTip(make_tooltip(words, info))
+        title = field_title(key.rpartition(".")[2], info)
+        self.title = title
+        self.label = QLabel(title)
+        self.label.setToolTip(make_tooltip(title, info))
         self.label.setBuddy(editor.control)
         for number, control in enumerate(editor.controls, 1):
             several = f" {number}" if number > 1 else ""
-            named(control, f"{key}{several}", f"{words}{several}", make_tooltip(words, info))
-        self._reset_button = tool_button(f"{key}.reset", f"Reset {words}")
+            named(control, f"{key}{several}", f"{title}{several}", make_tooltip(title, info))
+        self._reset_button = tool_button(f"{key}.reset", f"Reset {title}")
         icons.add(self._reset_button, "step_left")
         self._reset_button.setFixedWidth(RESET_PX)
         policy = self._reset_button.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
         self._reset_button.setSizePolicy(policy)
-        self._fault = named(QLabel(), f"{key}.fault", f"Error in {words}")
+        self._fault = named(QLabel(), f"{key}.fault", f"Error in {title}")
         self._fault.setProperty("fault", True)
         self._fault.setWordWrap(True)
         grid = QGridLayout(self)
@@ -370,11 +378,11 @@ class FormField(QWidget):
         self.label.setFont(font)
 
 
-def make_tooltip(words: str, info: FieldInfo) -> str:
+def make_tooltip(title: str, info: FieldInfo) -> str:
     """Describe a field and its allowed values."""
     limits = Bounds.from_metadata(info.metadata).description
     parts = [part for part in (info.description, limits and f"Allowed: {limits}.") if part]
-    return "\n".join(parts) or words
+    return "\n".join(parts) or title
 
 
 def format_value(value: Any) -> str:  # noqa: ANN401 - whatever a field holds

@@ -31,7 +31,7 @@ def exec_question(box: QMessageBox) -> QAbstractButton | None:
 
     Returns the button that was pressed; None if the box was closed or deleted with its window.
     """
-    pressed: list[QAbstractButton] = []  # box.clickedButton() fails if the box is deleted by then
+    pressed: list[QAbstractButton] = []  # box.clickedButton() fails if the box was deleted with its window
     box.buttonClicked.connect(pressed.append)
     box.finished.connect(box.deleteLater)
     box.exec()
@@ -86,10 +86,11 @@ def choose_new_file(
     suggested: Path,
     suffix: str = "",
 ) -> None:
-    """Open a dialog that selects a file to write, starting in the folder of ``suggested``, if any, or that used last.
+    """Open a dialog that selects a file to write.
 
-    ``kind``: name of the format, such as ``HTML report``. ``suffix``: added by Qt to a name without a dot; by default
-    that of ``suggested``, without the first part of one such as ``.ome.tif``.
+    ``kind``: name of the format, such as ``HTML report``. ``suggested``: the suggested file; the dialog starts in its
+    folder if the path is absolute, otherwise in the folder used last. ``suffix``: added by Qt to a name without a dot;
+    by default the last suffix of ``suggested``.
     """
     dialog = _create_file_dialog(parent, name, title, suggested.parent if suggested.is_absolute() else None, on_chosen)
     suffix = suffix or suggested.suffix
@@ -111,9 +112,9 @@ def _create_file_dialog(
 
 
 class WindowGuard(QObject):
-    """Filters the close event of a dock's main window."""
+    """Asks before the main window of a dock is closed, by filtering its close event."""
 
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock)
@@ -125,10 +126,10 @@ class WindowGuard(QObject):
         window = self._dock
         while (parent := window.parentWidget()) is not None:  # window() of a floating dock is only its own frame
             window = parent
-        before = self.window
-        if window is not before and window is not self._dock:
-            if before is not None:
-                before.removeEventFilter(self)
+        previous = self.window
+        if window is not previous and window is not self._dock:
+            if previous is not None:
+                previous.removeEventFilter(self)
             window.installEventFilter(self)
             self._watched = weakref.ref(window)
 
@@ -142,21 +143,21 @@ class WindowGuard(QObject):
         raise NotImplementedError
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Ignore a close event if the user decides so; hidden windows close without a question."""
-        held_back = (
+        """Ignore a close event unless ``may_close``; hidden windows close without a question."""
+        is_rejected = (
             event.type() == QEvent.Type.Close
             and watched is self.window
             and watched.isVisible()
             and not _is_torn_down(watched)
             and not self.may_close()
         )
-        if held_back:
+        if is_rejected:
             event.ignore()
-        return held_back
+        return is_rejected
 
 
 def _is_torn_down(window: QObject) -> bool:
-    """Whether the canvas was removed: napari's ``viewer.close()`` removes it before it closes the window."""
+    """Return whether the canvas was removed: napari's ``viewer.close()`` removes it before it closes the window."""
     center = window.centralWidget() if isinstance(window, QMainWindow) else None
     parts = [] if center is None else center.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
     return bool(parts) and not any(part.isVisible() for part in parts)

@@ -1,4 +1,4 @@
-"""Values that users edit by hand, such as the regions of slides: undo, background saving, changes by other programs."""
+"""Documents that users edit, such as the regions of a slide: undo, saving in the background, and change detection."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 Value = TypeVar("Value")
-Stamp = tuple[int, int]
+Stamp = tuple[int, int]  # identifies a version of a file
 HistoryStep = Literal["undo", "redo"]
 
 
 @dataclass(frozen=True)
 class EditHistory(Generic[Value]):
-    """A value with its past and undone values; each step returns a new history."""
+    """A value with its past and undone values, the latest last; each step returns a new history."""
 
     current: Value
     past: tuple[Value, ...] = ()
     undone: tuple[Value, ...] = ()
 
     def push(self, value: Value) -> EditHistory[Value]:
-        """Add a new value, which clears the redo steps."""
+        """Add a new value; this clears the undone values."""
         return EditHistory(value, (*self.past, self.current))
 
     def undo(self) -> EditHistory[Value]:
@@ -48,7 +48,7 @@ class EditHistory(Generic[Value]):
 
 @dataclass(frozen=True)
 class DocumentState(Generic[Value]):
-    """The value of one slide with its history, and the folder of its file if it has one."""
+    """The value of one slide with its history, and the folder of its file if there is one."""
 
     identity: str
     history: EditHistory[Value]
@@ -63,7 +63,7 @@ class StoredValue(Protocol):
 
     @property
     def stamp(self) -> Stamp | None:
-        """Identifies this version of the file; None if there is none."""
+        """The version of the file; None if there is no file."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -71,15 +71,15 @@ class StoredValue(Protocol):
 
 
 class SlideDocument(QObject, Generic[State]):
-    """A value of each slide with undo and redo, changed in steps; the methods refer to the displayed slide.
+    """The values of slides, with undo and redo; the methods change the value of the displayed slide.
 
-    ``changed`` is emitted with the displayed state, None if there is none yet, and ``edited`` after each step.
+    ``edited``: emitted after each step.
     """
 
-    changed = Signal(object)
+    changed = Signal(object)  # the displayed state; None until it was read
     edited = Signal()
     message = Signal(str)
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -98,12 +98,12 @@ class SlideDocument(QObject, Generic[State]):
         """Emit ``changed``, also for the same value, to replace rejected input."""
         self.changed.emit(self.state)
 
-    def step_history(self, way: HistoryStep) -> None:
+    def step_history(self, direction: HistoryStep) -> None:
         """Undo or redo the last change."""
 
-        def step(now: State) -> State:
-            history = getattr(now.history, way)()
-            return now if history is now.history else self._restore(now, history)
+        def step(state: State) -> State:
+            history = getattr(state.history, direction)()
+            return state if history is state.history else self._restore(state, history)
 
         self._change(step)
 
@@ -124,12 +124,15 @@ class SlideDocument(QObject, Generic[State]):
         """Apply a step to the displayed state."""
         raise NotImplementedError
 
-    def _restore(self, now: State, history: EditHistory[Any]) -> State:
+    def _restore(self, state: State, history: EditHistory[Any]) -> State:
         """Return the state after undo or redo."""
-        return replace(now, history=history)
+        return replace(state, history=history)
 
     def _submit(self, key: str, prepare: Callable[[], JobFunction | None], on_done: Callable[[Any], object]) -> None:
-        """Run a function in the background instead of a pending one with the same key; ``on_done`` gets its result."""
+        """Run a function in the background; it replaces a pending function with the same key.
+
+        ``on_done``: called with its result on the GUI thread.
+        """
 
         def prepare_job() -> JobFunction | None:
             work = prepare()
@@ -139,15 +142,15 @@ class SlideDocument(QObject, Generic[State]):
 
 
 class EditedDocument(SlideDocument[State]):
-    """A document whose steps are functions from value to value, saved after each.
+    """A document that is edited by functions from value to value, and saved after each step.
 
-    ``read`` returns the state for an identity and a folder, and its stamp and notes. ``write`` is called after each
-    step with the state and the stamp of the file when it was last read or written, so that it can back up a file that
-    another program has changed.
+    ``read``: returns the state for an identity and a folder, with the stamp and notes of the file. ``write``: called
+    after each step with the state and the stamp of the file when it was last read or written, so that it can back up a
+    file that another program has changed.
 
-    Masks of photographs are edited in a Labels layer, whose undo history is that of napari. A case is edited by
-    ``CaseController``: its steps have names and combine the edits of a field, and users decide what happens to a case
-    that another program has changed.
+    Not used for masks of photographs, whose undo history is in napari's Labels layer, nor for cases, which
+    ``CaseController`` edits: its steps have descriptions and combine the edits of a field, and the user decides what
+    happens to a case that another program has changed.
     """
 
     def __init__(
@@ -169,9 +172,9 @@ class EditedDocument(SlideDocument[State]):
         self._display(identity)
 
     def load(self, identity: str, folder: Path) -> None:
-        """Read the stored value, unless it was read before or another slide is displayed."""
-        now = self.state
-        if self._read is not None and identity == self._identity and (now is None or now.folder != folder):
+        """Read the stored value of the displayed slide, unless it was read before."""
+        state = self.state
+        if self._read is not None and identity == self._identity and (state is None or state.folder != folder):
             read = self._read
             self._submit(f"{identity} load", lambda: lambda run: read(identity, folder), self._on_read)
 
@@ -183,33 +186,32 @@ class EditedDocument(SlideDocument[State]):
     def apply_edit(self, edit: Callable[[Any], Any]) -> None:
         """Apply a function from value to value as an undo step, and save the result."""
 
-        def step(now: State) -> State:
-            value = edit(now.history.current)
-            return now if value == now.history.current else replace(now, history=now.history.push(value))
+        def step(state: State) -> State:
+            value = edit(state.history.current)
+            return state if value == state.history.current else replace(state, history=state.history.push(value))
 
         self._change(step)
 
     def apply_slow_edit(self, edit: Callable[[Any], Any]) -> None:
-        """Compute an edit in the background, after pending ones, and apply it as ``apply_edit`` does.
+        """Compute an edit in the background, after pending edits, and apply it as an undo step.
 
-        It is computed again if the value has changed meanwhile, and dropped if another slide is displayed.
+        It is computed again if the value has changed in the meantime, and dropped if another slide is displayed.
         """
-        now = self.state
-        if now is None:
+        if self.state is None:
             return
-        identity = now.identity
+        identity = self.state.identity
         self._slow_edit_count += 1
 
         def prepare() -> JobFunction:
             before = self._states[identity].history.current
             return lambda run: (before, edit(before))
 
-        def apply(found: tuple[Any, Any]) -> None:
-            state = self.state
+        def apply(values: tuple[Any, Any]) -> None:
+            state, (before, after) = self.state, values
             if state is None or state.identity != identity:
                 return
-            if state.history.current is found[0]:
-                self.apply_edit(lambda _: found[1])
+            if state.history.current is before:
+                self.apply_edit(lambda _: after)
             else:
                 self.apply_slow_edit(edit)
 
@@ -222,16 +224,16 @@ class EditedDocument(SlideDocument[State]):
 
     def _change(self, step: Callable[[State], State]) -> None:
         """Apply a step to the displayed state."""
-        now = self.state
-        if now is None:
+        previous = self.state
+        if previous is None:
             return
         try:
-            state = step(now)
+            state = step(previous)
         except MelanomaError as error:
             self.refresh()
             self.failed.emit(error)
             return
-        if state is not now:
+        if state is not previous:
             self._save(state)
             self.refresh()
             self.edited.emit()
@@ -243,14 +245,14 @@ class EditedDocument(SlideDocument[State]):
             self._writer.save(state)
 
     def _write_state(self, state: State) -> StoredValue:
-        """Write a state, in a thread; also after the document was destroyed."""
+        """Write a state; called in a thread, or when the document is destroyed."""
         assert self._write is not None
         stored = self._write(state, self._stamps.get(state.folder))
         self._stamps[state.folder] = stored.stamp
         return stored
 
-    def _on_read(self, found: tuple[State, StoredValue]) -> None:
-        state, stored = found
+    def _on_read(self, loaded: tuple[State, StoredValue]) -> None:
+        state, stored = loaded
         self._stamps[state.folder] = stored.stamp
         self.show_notes(stored)
         self.add(state)
@@ -262,7 +264,7 @@ class EditedDocument(SlideDocument[State]):
 
 
 class StateInFolder(Protocol):
-    """What is written to a folder."""
+    """A state that is written to a folder."""
 
     @property
     def folder(self) -> Path:
@@ -274,10 +276,10 @@ Result = TypeVar("Result")
 
 
 class LatestStateWriter(Generic[WrittenState, Result]):
-    """Write the latest state of each folder, one at a time, also after the owner was destroyed.
+    """Writes the latest state of each folder, one at a time; pending states also when the owner is destroyed.
 
-    ``queue`` runs the writes in the background, and emits functions to call on the GUI thread. ``on_written`` gets the
-    result of ``write``, None if the state was written already.
+    ``queue``: runs the writes in the background, and emits functions to call on the GUI thread. ``on_written``: called
+    with the result of ``write``; with None if the state was written already.
     """
 
     def __init__(
@@ -301,7 +303,7 @@ class LatestStateWriter(Generic[WrittenState, Result]):
         self._queue.submit(f"keep {folder}", lambda: lambda run: partial(self._on_written, self._write_pending(folder)))
 
     def flush(self) -> None:
-        """Write pending states now, after waiting for a write in progress."""
+        """Write pending states now; return after a write in progress has ended, too."""
         for folder in tuple(self._pending):
             try:
                 written, error = self._write_pending(folder), None
@@ -313,11 +315,11 @@ class LatestStateWriter(Generic[WrittenState, Result]):
                 self._on_failed(error)
             elif error is not None:  # the window is closed
                 logging.getLogger(__name__).error("%s: changes were not saved: %s", folder, error)
-        with self._writing:
+        with self._writing:  # waits for a write in progress
             return
 
     def _write_pending(self, folder: Path) -> Result | None:
-        """Write the pending state of a folder; if that fails, it stays pending for the next change or the end."""
+        """Write the pending state of a folder; if that fails, it stays pending until the next change or flush."""
         with self._writing:
             if folder not in self._pending:
                 return None

@@ -1,4 +1,4 @@
-"""One editor for each kind of configuration value."""
+"""The editors of a configuration form, one for each type of value; also combo boxes that ignore the mouse wheel."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LINES = 4  # height of a table of options
 TABLE_PX = 220
 MIN_WIDTH_PX = 90
 NUMBER_PX = 104  # shows 0.0001 between its arrows
-TEXT_PX = 160  # a line of text beside its label; a longer label is put above it
+TEXT_PX = 160  # minimum width of a line of text; a label that is too long is put above it
 WORD_PATTERN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(,|$)')
 
 
@@ -106,7 +106,7 @@ class NumberEditor(Editor):
 
 
 class ValueOrWordEditor(Editor):
-    """Edits a value, or a word instead, such as ``auto``, set with a checkable button."""
+    """Edits a value that a checkable button replaces by a word, such as ``auto``, or by None."""
 
     def __init__(self, editor: Editor, word: str | None) -> None:
         super().__init__()
@@ -144,8 +144,8 @@ class ValueOrWordEditor(Editor):
         """The control of the value."""
         return self._editor.control
 
-    def _on_toggled(self, on: bool) -> None:
-        self._editor.setEnabled(not on)
+    def _on_toggled(self, is_word: bool) -> None:
+        self._editor.setEnabled(not is_word)
         self.changed.emit()
 
 
@@ -162,7 +162,7 @@ class NoWheelComboBox(QComboBox):
         self.setMinimumContentsLength(MIN_LETTERS)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Ignore scrolling past the box, which would change the selection."""
+        """Ignore the wheel unless the box has the focus: scrolling past it must not change the selection."""
         if self.hasFocus():
             super().wheelEvent(event)
         else:
@@ -181,7 +181,7 @@ class NoWheelComboBox(QComboBox):
 
     def event(self, event: QEvent) -> bool:
         """Show the whole text above the tooltip if it does not fit."""
-        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip and self._is_cut():
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip and self._is_elided():
             text = "\n".join(filter(None, (self.currentText(), self.toolTip())))
             QToolTip.showText(event.globalPos(), text, self)
             return True
@@ -199,7 +199,7 @@ class NoWheelComboBox(QComboBox):
         self.initStyleOption(option)
         return option
 
-    def _is_cut(self) -> bool:
+    def _is_elided(self) -> bool:
         return not self.isEditable() and self._elide(self._style_option()) != self.currentText()
 
     def _elide(self, option: QStyleOptionComboBox) -> str:
@@ -219,7 +219,7 @@ class ChoiceEditor(Editor):
         for choice in choices:
             shown = str(choice).replace("_", " ") if title is str else title(choice)
             self._combo.addItem(shown, choice)
-        # Wide enough for the whole text: three networks have names that begin with DeepLabv3+.
+        # Wide enough for whole names: those of three networks begin with DeepLabv3+.
         longest = max((len(self._combo.itemText(index)) for index in range(self._combo.count())), default=0)
         self._combo.setMinimumContentsLength(min(max(longest, MIN_LETTERS), MAX_LETTERS))
         self._combo.currentIndexChanged.connect(self.changed)
@@ -270,7 +270,7 @@ class TupleEditor(Editor):
 
     @property
     def value(self) -> Any:  # noqa: ANN401
-        """A tuple."""
+        """The values, as a tuple."""
         return tuple(editor.value for editor in self._editors)
 
     @value.setter
@@ -463,16 +463,16 @@ class PathEditor(Editor):
 
 def split_words(text: str) -> tuple[str, ...]:
     """Split a line into texts separated by commas; empty for an empty line."""
-    words, at = [], 0
-    while at < len(text):
-        match = WORD_PATTERN.match(text, at)
+    words, position = [], 0
+    while position < len(text):
+        match = WORD_PATTERN.match(text, position)
         assert match is not None  # the second alternative matches anything
         quoted, plain, _ = match.groups()
         if quoted is not None:
             words.append(quoted.replace('""', '"'))
         elif plain.strip():
             words.append(plain.strip())
-        at = match.end()
+        position = match.end()
     return tuple(words)
 
 

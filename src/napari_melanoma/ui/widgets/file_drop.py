@@ -1,4 +1,4 @@
-"""Files dropped on a dock, and the start page of an empty dock."""
+"""Accept files dropped on a dock; also the start page of an empty dock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named
 class Welcome(QFrame):
     """A drop area for files, with links to open a photograph and the sample."""
 
-    dropped = Signal(object)
+    dropped = Signal(object)  # list of Path
     link_activated = Signal(str)
 
     def __init__(self, icons: ThemedIcons) -> None:
@@ -64,7 +64,7 @@ class Welcome(QFrame):
         self._recent_label.setToolTip(link.split(":", 2)[-1])
 
     def set_hint(self, hint: str) -> None:
-        """Show why an open image is not a photograph."""
+        """Show a hint, such as why an open image is not a photograph; empty hides it."""
         self._hint.setText(hint)
         self._hint.setVisible(bool(hint))
 
@@ -86,22 +86,25 @@ class Welcome(QFrame):
         if paths:
             self.dropped.emit(paths)
 
-    def _set_drag_over(self, over: bool) -> None:
-        self.setProperty("over", over)
+    def _set_drag_over(self, is_over: bool) -> None:
+        self.setProperty("over", is_over)
         self.style().unpolish(self)
         self.style().polish(self)
 
 
 class FileDropHandler(QObject):
-    """Handles files dropped on a dock, or on a part of it that does not accept drops itself."""
+    """Handles files dropped on a dock, or on a part of the dock that does not accept drops itself.
 
-    dropped = Signal(object)
+    ``deferred``: parts that are added to the dock later.
+    """
 
-    def __init__(self, dock: QWidget, *later: QWidget) -> None:
+    dropped = Signal(object)  # list of Path
+
+    def __init__(self, dock: QWidget, *deferred: QWidget) -> None:
         super().__init__(dock)
         dock.setAcceptDrops(True)
         dock.installEventFilter(self)
-        for part in (dock, *later):
+        for part in (dock, *deferred):
             for field in part.findChildren(QLineEdit):
                 field.setAcceptDrops(False)
 

@@ -1,4 +1,4 @@
-"""Run functions off the GUI thread, queues for jobs and for tasks on the GUI thread, and the registry of all tasks."""
+"""Jobs that run functions off the GUI thread, queues of jobs and of GUI tasks, and the registry of all tasks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _running_jobs: dict[int, BackgroundJob] = {}  # on the GUI thread only
 class TaskRegistry(QObject):
     """Objects with running or pending tasks: jobs, queues, timers and requests of all docks.
 
-    A scope is an object with its children, such as a dock. ``idle``: the tasks of one object have ended; emitted in a
-    later turn of the event loop, when following tasks have started.
+    A scope is an object with its children, such as a dock. ``idle``: emitted when the tasks of an object have ended, in
+    a later turn of the event loop, so that the tasks that follow them are registered.
     """
 
     idle = Signal()
@@ -34,14 +34,14 @@ class TaskRegistry(QObject):
     def __init__(self) -> None:
         super().__init__()
         self._owners: WeakKeyDictionary[QObject, ref[QObject]] = WeakKeyDictionary()
-        self._known: WeakSet[QObject] = WeakSet()
+        self._connected: WeakSet[QObject] = WeakSet()
         self._ended.connect(self.idle, Qt.ConnectionType.QueuedConnection)
 
     def set_running(self, task: QObject, is_running: bool, owner: QObject | None = None) -> None:
         """Register the start or the end of a task, which belongs to ``owner``, by default to itself."""
         if is_running:
-            if task not in self._known:
-                self._known.add(task)
+            if task not in self._connected:
+                self._connected.add(task)
                 task.destroyed.connect(self._on_destroyed)
             self._owners[task] = ref(task if owner is None else owner)
         elif self._owners.pop(task, None) is not None:
@@ -51,7 +51,7 @@ class TaskRegistry(QObject):
         self._ended.emit()  # the pending task of an object that is deleted does not end otherwise
 
     def running(self, *scopes: QObject) -> list[str]:
-        """Return the objects with tasks and their parents, in any of the scopes; without scopes, in all docks."""
+        """Describe the objects with tasks in any of the scopes, by type and parent; without scopes, in all docks."""
         owners = (owner() for owner in self._owners.values())
         return [
             f"{type(owner).__name__} of {type(QObject.parent(owner)).__name__}"
@@ -76,8 +76,9 @@ tasks = TaskRegistry()
 class _EventQueue(QObject):
     """Events of the job threads, delivered on the GUI thread in order, each in its own turn of the event loop.
 
-    A job thread holds no job: with the last reference, it would delete the Qt object while the GUI thread uses it. It
-    emits one signal, with one declared ``Slot``: PySide6 may crash when another thread emits a signal with other slots.
+    A job thread has no reference to its job: as the last reference, it would delete the Qt object while the GUI thread
+    uses it. The thread emits one signal with one declared ``Slot``, since PySide6 may crash if another thread emits a
+    signal that has other slots.
     """
 
     _posted = Signal()
@@ -108,7 +109,7 @@ _events = _EventQueue()
 
 
 def _run_function(work: list[JobFunction], context: RunContext, post: Callable[[str, object], None]) -> None:
-    """Run the only function of ``work`` in this thread, which releases the function before its end is posted."""
+    """Run the only function of ``work``; ``pop`` releases the function before the end of the job is posted."""
     try:
         post("succeeded", work.pop()(context))
     except Cancelled:
@@ -125,9 +126,9 @@ class BackgroundJob(QObject):
     A job has no parent, so it is not deleted with a dock, and it is kept alive until it has finished.
     """
 
-    progressed = Signal(object)
+    progressed = Signal(object)  # Progress
     succeeded = Signal(object)
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
     finished = Signal()
 
     def __init__(self, function: JobFunction) -> None:
@@ -149,7 +150,7 @@ class BackgroundJob(QObject):
         self._context.cancel()
 
     def on_event(self, kind: str, value: object) -> None:
-        """Emit the signal of an event of the job's thread; called on the GUI thread."""
+        """Emit the signal for an event that the thread has posted; called on the GUI thread."""
         if kind == "finished":
             tasks.set_running(self, False)
             self.finished.emit()
@@ -158,10 +159,10 @@ class BackgroundJob(QObject):
 
 
 class LatestJobQueue(QObject):
-    """Runs one function at a time; a newer function replaces a pending one with the same key."""
+    """Runs one function at a time in a thread; a newer function replaces a pending function with the same key."""
 
     succeeded = Signal(object)
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(self, parent: QObject, delay_ms: int = 0) -> None:
         super().__init__(parent)
@@ -178,7 +179,10 @@ class LatestJobQueue(QObject):
         return self._job is not None or bool(self._pending)
 
     def submit(self, key: str, prepare: Callable[[], JobFunction | None]) -> None:
-        """Submit a function; it replaces a pending one with the same key."""
+        """Submit a function.
+
+        ``prepare``: called on the GUI thread when it is the function's turn; returns the function, or None to skip it.
+        """
         self._pending.pop(key, None)
         self._pending[key] = prepare
         self._timer.start()

@@ -23,11 +23,11 @@ class ModelPicker(QWidget):
     """A combo box of segmentation models, and a button that shows the model card.
 
     The models are listed when the list is first needed, because reading them takes a tenth of the time in which a dock
-    opens. Until then a selected model is only remembered.
+    opens. Until then, only the name of the selected model is stored.
     """
 
     changed = Signal()
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     task: ArchitectureTask = "segmentation"
     object_names = ("model", "card")  # object names of the list and of the button
@@ -39,8 +39,8 @@ class ModelPicker(QWidget):
         self._combo = named(NoWheelComboBox(), self.object_names[0], self.accessible_names[0], self.tip)
         self._is_listed = False
         self._stored_model: str | None = None
-        about = "Show the model card: training data, performance and limitations"
-        self._card_button = tool_button(self.object_names[1], self.accessible_names[1], about)
+        card_tip = "Show the model card: training data, performance and limitations"
+        self._card_button = tool_button(self.object_names[1], self.accessible_names[1], card_tip)
         icons.add(self._card_button, "info")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -56,7 +56,7 @@ class ModelPicker(QWidget):
         return self._combo
 
     def ensure_listed(self) -> None:
-        """List the models, and select the one that was selected before; after an error, the next call tries again."""
+        """List the models once, and select the stored model; after an error, the next call retries."""
         if not self._is_listed:
             self._is_listed = True  # beforehand, because a change of the list reads the selected model
             try:
@@ -145,7 +145,10 @@ class ModelPicker(QWidget):
 
 
 class ClassifierPicker(ModelPicker):
-    """A combo box of classification models, of none, and of the default one for the type of each photograph."""
+    """A combo box of classification models, with choices for no model and for an automatic one.
+
+    The automatic choice uses the default model for the type of each photograph.
+    """
 
     task: ArchitectureTask = "classification"
     object_names = ("classifier", "classifier_card")
@@ -159,13 +162,13 @@ class ClassifierPicker(ModelPicker):
         self._combo.currentIndexChanged.connect(self._update_card_button)
 
     def select_stored(self, name: str) -> None:
-        """Select a stored choice; of ``auto``, once listed, the default model if there is only one, or none."""
+        """Select a stored choice; ``auto`` selects the only default model, or none, if there are fewer than two."""
         if self._is_listed and name == AUTOMATIC and len(self._defaults) < 2:
             name = "".join(bundle.name for bundle in self._defaults)
         super().select_stored(name)
 
     def _add_bundles(self, bundles: list[BundleInfo]) -> None:
-        """Add models after the choices of no model and of the default one."""
+        """Add models after the choices for no model and for an automatic one."""
         from napari_melanoma.models.registry import list_default_classifiers
 
         if self.combo.findData("") < 0:
@@ -190,7 +193,7 @@ class ClassifierPicker(ModelPicker):
         return self._automatic if self._is_automatic else self.model
 
     def model_for(self, modality: str | None) -> str:
-        """The selected model, or the default one for a type of photograph if that is selected; empty for none."""
+        """Return the selected model, or if automatic, the default model for a type of photograph; empty for none."""
         from napari_melanoma.models.registry import select_classifier
 
         if not self._is_automatic:
@@ -199,7 +202,7 @@ class ClassifierPicker(ModelPicker):
         return select_classifier(self._defaults, modality).name if self._defaults else ""
 
     def show_automatic(self, name: str) -> None:
-        """Name the model for the photograph in view, if it is selected automatically."""
+        """Show the name of the model for the photograph in view, if the model is selected automatically."""
         if self._is_automatic and name != self._automatic:
             self._automatic = name
             self.combo.setItemText(self.combo.currentIndex(), f"auto: {name}" if name else "automatic")
@@ -230,10 +233,10 @@ def _explain_unusable(name: str, task: ArchitectureTask) -> str:
     from napari_melanoma.models.registry import explain_not_for_photographs, find_bundle
 
     try:
-        found = find_bundle(name).config
+        config = find_bundle(name).config
     except MelanomaError:
-        return "not found"
-    return explain_not_for_photographs(found) if found.task == task else f"for {found.task}"
+        return "not config"
+    return explain_not_for_photographs(config) if config.task == task else f"for {config.task}"
 
 
 def show_model_card(parent: QWidget, title: str, card: str) -> QDialog:

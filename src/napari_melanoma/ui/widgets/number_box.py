@@ -23,20 +23,20 @@ class Bounds(NamedTuple):
     low: Number | None = None
     high: Number | None = None
     above: Number | None = None  # the value must be greater, not equal
-    below: Number | None = None
+    below: Number | None = None  # the value must be smaller, not equal
     multiple: int | None = None
 
     @classmethod
     def from_metadata(cls, metadata: Iterable[object]) -> Bounds:
         """Read the limits from the metadata of a configuration field."""
-        kinds = {Ge: ("ge", "low"), Le: ("le", "high"), Gt: ("gt", "above"), Lt: ("lt", "below")}
-        kinds[MultipleOf] = ("multiple_of", "multiple")
-        found = {}
+        fields = {Ge: ("ge", "low"), Le: ("le", "high"), Gt: ("gt", "above"), Lt: ("lt", "below")}
+        fields[MultipleOf] = ("multiple_of", "multiple")
+        limits = {}
         for limit in metadata:
-            if type(limit) in kinds:
-                source, name = kinds[type(limit)]
-                found[name] = getattr(limit, source)
-        return cls(**found)
+            if type(limit) in fields:
+                source, name = fields[type(limit)]
+                limits[name] = getattr(limit, source)
+        return cls(**limits)
 
     def contains(self, value: Number) -> bool:
         """Return whether a number is within the limits; False for NaN and infinity."""
@@ -76,8 +76,8 @@ def set_spin_box_value(box: QDoubleSpinBox | QSpinBox, value: Number) -> None:
 
     Qt rewrites the text even if the number is the same: "0.7" becomes "0.70", and the next typed digit is lost.
     """
-    is_known = box.value() == (round(value, box.decimals()) if isinstance(box, QDoubleSpinBox) else value)
-    if is_known and box.hasFocus():
+    is_same = box.value() == (round(value, box.decimals()) if isinstance(box, QDoubleSpinBox) else value)
+    if is_same and box.hasFocus():
         return
     if isinstance(box, QDoubleSpinBox):
         box.setValue(value)
@@ -98,9 +98,9 @@ def step_value(number: Number, steps: int, bounds: Bounds) -> Number:
     An integer changes by one (or its multiple). A float changes by one in its leading digit: 0.002 to 0.003, and 0.01
     down to 0.009. Close to an exclusive upper limit, the distance to the limit is stepped instead: 0.99 to 0.991.
     """
-    one = _step_integer if isinstance(number, int) else _step_float
+    step_once = _step_integer if isinstance(number, int) else _step_float
     for _ in range(abs(steps)):
-        next_number = one(number, 1 if steps > 0 else -1, bounds)
+        next_number = step_once(number, 1 if steps > 0 else -1, bounds)
         if not bounds.contains(next_number):
             return number
         number = next_number
@@ -109,14 +109,15 @@ def step_value(number: Number, steps: int, bounds: Bounds) -> Number:
 
 def _step_integer(value: Number, direction: int, bounds: Bounds) -> int:
     size = bounds.multiple or 1
-    below = value // size if direction > 0 else -(-value // size)  # of large numbers, division would lose digits
-    return int((below + direction) * size)
+    # Integer division only: a float would lose digits of large numbers.
+    count = value // size if direction > 0 else -(-value // size)
+    return int((count + direction) * size)
 
 
 def _step_float(value: Number, direction: int, bounds: Bounds) -> float:
     if bounds.below is not None and bounds.below - abs(bounds.below) / 10 <= value:
-        missing = bounds.below - value
-        return round(bounds.below - _step_leading_digit(missing, -direction), 12)
+        distance = bounds.below - value
+        return round(bounds.below - _step_leading_digit(distance, -direction), 12)
     return _step_leading_digit(float(value), direction)
 
 
@@ -132,8 +133,8 @@ def _step_leading_digit(value: float, direction: int) -> float:
     if direction < 0 and value <= SMALLEST_STEP:
         return 0.0
     digits = value / 10.0**power
-    near = round(digits, 6)
-    count = math.floor(near) + 1 if direction > 0 else math.ceil(near) - 1
+    leading = round(digits, 6)
+    count = math.floor(leading) + 1 if direction > 0 else math.ceil(leading) - 1
     return float(f"{count}e{power}")
 
 

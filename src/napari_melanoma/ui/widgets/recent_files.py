@@ -1,4 +1,4 @@
-"""Files and cases that were opened last, listed on the start page of a dock."""
+"""Recently opened files and cases, listed on the start page of a dock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RECENT_SLIDES, RECENT_PHOTOGRAPHS, RECENT_CASES = "slide/recent", "lesion/recent", "case/recent"  # settings
 MAX_RECENT = 8
-OPEN, REMOVE, CLEAR = "open-recent:", "remove-recent:", "clear-recent:"
+OPEN, REMOVE, CLEAR = "open-recent:", "remove-recent:", "clear-recent:"  # prefixes of links
 
 
 class RecentPaths:
@@ -52,7 +52,7 @@ class RecentPaths:
 
 
 class RecentList(NamedTuple):
-    """A list on a start page: its title, the paths, and whether they are folders of cases."""
+    """A list on a start page: its title, the paths, how to open a path, and whether the paths are folders of cases."""
 
     title: str
     recent: RecentPaths
@@ -61,14 +61,14 @@ class RecentList(NamedTuple):
 
 
 class RecentFiles(QObject):
-    """Show lists of recent files on a start page; those that no longer exist are named and can be removed."""
+    """Shows lists of recent files on a start page; missing files are marked and can be removed."""
 
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(self, welcome: Welcome, icons: ThemedIcons, lists: tuple[RecentList, ...]) -> None:
         super().__init__(welcome)
         self._welcome, self._icons = welcome, icons
-        self._lists: Mapping[str, RecentList] = {one.recent.key: one for one in lists}
+        self._lists: Mapping[str, RecentList] = {entry.recent.key: entry for entry in lists}
         self._missing: frozenset[Path] = frozenset()
         self._queue = LatestJobQueue(self)
         self._queue.succeeded.connect(self._on_checked)
@@ -86,11 +86,11 @@ class RecentFiles(QObject):
 
     def find_missing(self) -> None:
         """Find files that no longer exist, in the background because a network drive may not respond."""
-        paths = [(path, one.are_cases) for one in self._lists.values() for path in one.recent.paths]
+        paths = [(path, entry.are_cases) for entry in self._lists.values() for path in entry.recent.paths]
         self._queue.submit("missing", lambda: partial(_find_missing, paths))
 
     def follow_link(self, link: str) -> bool:
-        """Follow a link of the lists, which opens or removes a file; return whether it is one."""
+        """Follow a link that opens or removes files; return False if it is not a link of these lists."""
         for prefix in (OPEN, REMOVE, CLEAR):
             if link.startswith(prefix):
                 key, _, path = link.removeprefix(prefix).partition(":")
@@ -109,11 +109,11 @@ class RecentFiles(QObject):
         self._missing = missing
         self.refresh()
 
-    def _format(self, one: RecentList) -> str:
+    def _format(self, recent_list: RecentList) -> str:
         """Format a list as rich text; empty if there are no files."""
-        lines = [self._format_path(one.recent.key, path) for path in one.recent.paths]
-        clear = self._icons.link(f"{CLEAR}{one.recent.key}", "clear")
-        return f"<p>{one.title} ({clear}):<br>{'<br>'.join(lines)}</p>" if lines else ""
+        lines = [self._format_path(recent_list.recent.key, path) for path in recent_list.recent.paths]
+        clear = self._icons.link(f"{CLEAR}{recent_list.recent.key}", "clear")
+        return f"<p>{recent_list.title} ({clear}):<br>{'<br>'.join(lines)}</p>" if lines else ""
 
     def _format_path(self, key: str, path: Path) -> str:
         if path not in self._missing:
@@ -122,7 +122,7 @@ class RecentFiles(QObject):
 
 
 def _name_path(path: Path) -> str:
-    """Return the name of a file; of an image in an OME-Zarr folder, also that of the folder."""
+    """Return the name of a file; for an image in an OME-Zarr folder, with the name of the folder."""
     inside = path.parent.name.endswith(".zarr")
     return f"{path.parent.name}/{path.name}" if inside else path.name
 
@@ -136,7 +136,7 @@ def _find_missing(paths: list[tuple[Path, bool]], run: RunContext) -> frozenset[
         run.check()
         try:
             exists = (path / CASE if is_case else path).exists()
-        except OSError:  # as of a network drive that is not available
+        except OSError:  # for example on a network drive that is not available
             exists = False
         if not exists:
             missing.add(path)

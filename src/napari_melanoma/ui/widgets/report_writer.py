@@ -36,7 +36,7 @@ FindPaths = Callable[[], list[Path]]
 class ReportOptions(NamedTuple):
     """Sources and options of a report.
 
-    ``paths``: case folders and result folders. ``find_more`` returns further result folders; it may read from disk.
+    ``paths``: case folders and result folders. ``find_more``: returns further result folders; it may read from disk.
     """
 
     paths: tuple[Path, ...]
@@ -90,14 +90,14 @@ class ReportDialog(QDialog):
         column.addWidget(buttons)
 
     def accept(self) -> None:
-        """Remember the options, but not whether personal data were included."""
+        """Store the options in the settings, except whether to include personal data."""
         self._settings.set(PDF_SETTING, self.pdf_check.isChecked())
         self._settings.set(PAPER_SETTING, self.paper_combo.currentData())
         super().accept()
 
     @property
     def options(self) -> ReportOptions:
-        """The options that are chosen."""
+        """The selected options."""
         return self._source._replace(
             pdf=self.pdf_check.isChecked(),
             paper=str(self.paper_combo.currentData()),
@@ -108,7 +108,7 @@ class ReportDialog(QDialog):
 class ReportWriter(QObject):
     """Writes one report at a time, and links to it in the status line."""
 
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(self, dock: QWidget, status: StatusLine, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__(dock)
@@ -150,8 +150,8 @@ class ReportWriter(QObject):
         files = [Path(file) for file in summary.get("files", ())]
         links = format_names([self._icons.link(file.as_uri(), file.name) for file in files])
         first, *others = summary["failures"] or [""]
-        more = f" (and {format_count(len(others), 'other part')})" if others else ""
-        self._status.end("reporting", f"Saved: {links}." + (f" Missing: {first}{more}" if first else ""))
+        rest = f" (and {format_count(len(others), 'other part')})" if others else ""
+        self._status.end("reporting", f"Saved: {links}." + (f" Missing: {first}{rest}" if first else ""))
 
     def _on_finished(self) -> None:
         self._job = None
@@ -165,9 +165,9 @@ class ReportWriter(QObject):
 
 
 def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]], run: RunContext) -> dict[str, Any]:
-    """Run a command that writes JSON lines; return its summary with ``failures``, the reasons why parts are missing.
+    """Run a command that writes JSON lines; return its summary, and as ``failures`` the reasons why parts are missing.
 
-    ``processes`` contains its process while it runs.
+    ``processes``: contains the process while it runs.
     """
     from napari_melanoma.core.processes import NO_CONSOLE
 
@@ -184,7 +184,7 @@ def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]],
         creationflags=NO_CONSOLE,
     ) as process:
         processes.append(process)
-        if run.cancelled:  # before the process was listed
+        if run.cancelled:  # canceled before the process was in the list
             process.kill()
         try:
             for line in process.stdout or ():
@@ -202,7 +202,7 @@ def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]],
 
 
 def _read_line(line: str, run: RunContext) -> dict[str, Any]:
-    """Return the event of a line, empty if it is none; report progress."""
+    """Return the event of a line, and report progress; empty if the line is not an event."""
     try:
         event = parse_json(line, "a line of the report's process")
     except ValueError:

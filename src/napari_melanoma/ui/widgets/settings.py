@@ -34,10 +34,10 @@ class DockSettings:
         from napari_melanoma.lesion.options import LesionOptions
 
         for key in ("lesion/defaults", "lesion/options"):
-            kept = self._store.value(key)
-            if kept is not None:
+            stored = self._store.value(key)
+            if stored is not None:
                 try:
-                    found = LesionOptions.parse(parse_json(str(kept), "the settings"), "the settings")
+                    found = LesionOptions.parse(parse_json(str(stored), "the settings"), "the settings")
                 except (ValueError, ConfigError):  # written by another version
                     continue
                 # Older versions stored the threshold of the last photograph and applied it to all later ones.
@@ -53,8 +53,8 @@ class DockSettings:
         """The classification model; empty for none, ``auto`` until the user has selected one."""
         from napari_melanoma.models import AUTOMATIC
 
-        kept = self.get("lesion/classifier", [""])
-        return AUTOMATIC if kept == [""] else str(next(iter(kept), ""))
+        stored = self.get("lesion/classifier", [""])
+        return AUTOMATIC if stored == [""] else str(next(iter(stored), ""))
 
     @classifier.setter
     def classifier(self, model: str) -> None:
@@ -63,8 +63,8 @@ class DockSettings:
     @property
     def folder(self) -> Path | None:
         """The folder for results; None until the user has selected one, or if it no longer exists."""
-        kept = str(self._store.value("folder", "") or "")
-        return Path(kept) if kept and Path(kept).is_dir() else None
+        stored = str(self._store.value("folder", "") or "")
+        return Path(stored) if stored and Path(stored).is_dir() else None
 
     @folder.setter
     def folder(self, folder: Path) -> None:
@@ -83,7 +83,7 @@ class DockSettings:
         self._store.setValue("lesion/ruler_mm", length)
 
     def get(self, key: str, default: Value) -> Value:
-        """Read a value of a dock."""
+        """Read a value; the default if it is missing or of another type."""
         try:
             value = parse_json(str(self._store.value(key, "null")), "settings")
         except ValueError:
@@ -91,7 +91,7 @@ class DockSettings:
         return value if isinstance(value, type(default)) else default
 
     def set(self, key: str, value: object) -> None:
-        """Store a value of a dock."""
+        """Store a value as JSON."""
         self._store.setValue(key, json.dumps(value))
 
     def is_section_open(self, section: str, default: bool) -> bool:
@@ -104,7 +104,7 @@ class DockSettings:
 
 
 class DebounceTimer(QTimer):
-    """A single-shot timer that is restarted by each change, and a task while it is active."""
+    """A single-shot timer that is restarted by each change; it is registered as a task while it is active."""
 
     def __init__(self, parent: QObject, interval_ms: int | None = None) -> None:
         super().__init__(parent)

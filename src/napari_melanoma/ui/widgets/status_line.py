@@ -14,7 +14,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, q
 
 NOTICE_OF_USE = "Research use only. Not for diagnosis."
 SHOW_DELAY_MS = 200
-NOT_CANCELLABLE = ("saving", "storing", "starting")  # short and atomic
+NOT_CANCELLABLE = ("saving", "storing", "starting")  # short tasks that must not be interrupted
 Task = Literal[
     "analysing",
     "prompting",
@@ -41,7 +41,7 @@ class StatusLine(QWidget):
     ``cancel_button`` is enabled while a task can be canceled.
     """
 
-    cancelled = Signal(str)
+    cancelled = Signal(str)  # Task
     link_activated = Signal(str)
     message_changed = Signal(str)
 

@@ -1,4 +1,4 @@
-"""Shared style of all docks: names, sections, icons, colors and labels; and connections to napari's events."""
+"""The style shared by all docks: names, layouts, sections, icons, colors and labels; also ``Connections``."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def named(widget: AnyWidget, name: str, accessible_name: str, tip: str = "") -> 
 
 
 def row(*widgets: QWidget, stretch: int = -1) -> QWidget:
-    """Put widgets side by side."""
+    """Put widgets side by side; ``stretch``: index of the widget that fills the row, -1 for an empty rest."""
     holder = QWidget()
     layout = QHBoxLayout(holder)
     layout.setContentsMargins(0, 0, 0, 0)
@@ -132,7 +132,7 @@ def scroll_area(page: QWidget, name: str) -> QScrollArea:
 class _SectionContent(QWidget):
     """Content of a section, which prefers the height that its wrapped texts need at its width.
 
-    superqt limits it to its preferred height; that of a plain widget assumes the width that it would prefer.
+    superqt limits the content to its preferred height, which a plain widget computes for its preferred width.
     """
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
@@ -143,27 +143,29 @@ class _SectionContent(QWidget):
 
 
 def section(title: str, name: str, content: QWidget, settings: DockSettings, is_open: bool) -> QCollapsible:
-    """Make a collapsible section that stores its state in the settings."""
-    fold = named(QCollapsible(title), name, f"{title} section", f"Show or hide: {title}")
-    fold.setDuration(120)
-    fold.layout().setContentsMargins(0, 0, 0, 0)
-    fold.layout().setSpacing(2)
-    named(fold.toggleButton(), "sectionTitle", title, f"Show or hide: {title}")
-    fold.toggleButton().setStyleSheet("")
-    fold.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)  # superqt: no more than preferred
-    fold.content().deleteLater()
-    fold.setContent(_SectionContent())
-    QVBoxLayout(fold.content()).setContentsMargins(4, 0, 0, 4)
-    fold.content().setMaximumHeight(0)
-    fold.addWidget(content)
+    """Make a collapsible section that stores its state in the settings; ``is_open``: the state at first use."""
+    collapsible = named(QCollapsible(title), name, f"{title} section", f"Show or hide: {title}")
+    collapsible.setDuration(120)
+    collapsible.layout().setContentsMargins(0, 0, 0, 0)
+    collapsible.layout().setSpacing(2)
+    named(collapsible.toggleButton(), "sectionTitle", title, f"Show or hide: {title}")
+    collapsible.toggleButton().setStyleSheet("")
+    collapsible.setSizePolicy(
+        QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred
+    )  # superqt: no more than preferred
+    collapsible.content().deleteLater()
+    collapsible.setContent(_SectionContent())
+    QVBoxLayout(collapsible.content()).setContentsMargins(4, 0, 0, 4)
+    collapsible.content().setMaximumHeight(0)
+    collapsible.addWidget(content)
     if settings.is_section_open(name, is_open):
-        fold.expand(animate=False)
-    fold.toggled.connect(lambda now: settings.set_section_open(name, now))
-    return fold
+        collapsible.expand(animate=False)
+    collapsible.toggled.connect(lambda expanded: settings.set_section_open(name, expanded))
+    return collapsible
 
 
 def add_to_section(section: QCollapsible, widget: QWidget) -> None:
-    """Add a widget below the content of a section, which was made with a column as its content."""
+    """Add a widget below the content of a section; the content must have a vertical layout."""
     section.content().layout().itemAt(0).widget().layout().addWidget(widget)
 
 
@@ -193,7 +195,7 @@ class ThemedIcons(QObject):
         self._buttons: list[tuple[QAbstractButton, str]] = []
         self._sections: list[QCollapsible] = []
         self._link_color = ""
-        self._color = ""  # until the theme is applied
+        self._color = ""  # of the icons; empty until the theme is applied
         connections.connect(viewer.events.theme, self._on_theme)
 
     def add(self, button: QAbstractButton, icon: str) -> None:
@@ -275,7 +277,7 @@ def tool_button(
 
 
 class WrappedLabel(QLabel):
-    """A label that wraps its text and requires the height that it needs at its width.
+    """A label that wraps its text, and requires the height that the text needs at its width.
 
     A plain QLabel only prefers that height, and is squeezed if there is little room.
     """
@@ -302,18 +304,18 @@ class WrappedLabel(QLabel):
             self._update_height()
 
     def _update_height(self) -> None:
-        claimed = self.minimumHeight()
+        previous = self.minimumHeight()
         self.setMinimumHeight(0)  # heightForWidth includes the minimum height
         needed = max(0, self.heightForWidth(self.width())) if self.text() else 0
         self.setMinimumHeight(needed)
-        if needed != claimed:
+        if needed != previous:
             self.updateGeometry()
 
 
 class FormRows(QWidget):
-    """Rows of a form, of which long ones wrap; requires the height that they need at its width.
+    """A form whose long rows wrap; it requires the height that the rows need at its width.
 
-    A plain widget only prefers that height, and its rows are squeezed.
+    A plain widget only prefers that height, and its rows are squeezed if there is little room.
     """
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
@@ -335,14 +337,16 @@ class FormRows(QWidget):
 
 
 class Connections:
-    """Records connections, to disconnect all of them at the end."""
+    """Connections to napari's events that can all be disconnected together."""
 
     def __init__(self) -> None:
         self._connected: list[tuple[weakref.ref[Any], Callable[..., None]]] = []
 
     def connect(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's, often proxied
         """Connect a callback to one of napari's events."""
-        emitter = getattr(emitter, "__wrapped__", emitter)  # docks get proxies that are not referenced elsewhere
+        emitter = getattr(
+            emitter, "__wrapped__", emitter
+        )  # napari passes proxies to docks; a weak reference to a proxy would be dead at once
         emitter.connect(callback)
         self._connected.append((weakref.ref(emitter), callback))
 

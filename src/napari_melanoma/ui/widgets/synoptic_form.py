@@ -1,4 +1,4 @@
-"""The form of a synoptic report, made from the table of its fields; it emits edits and stores nothing."""
+"""The form of a synoptic report, made from the table of fields; it emits edits, but does not store them."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from napari_melanoma.ui.widgets.style import (
 
 EMPTY = "–"  # not filled in
 LABEL_PX, CONFIRM_PX, TEXT_PX = 124, 24, 58
-LABEL_LINES = 2  # beside a field; a longer label is above it
+LABEL_LINES = 2  # of a label beside a field; a longer label is placed above it
 LABEL_PADDING_PX = 6  # of napari's theme, both sides
 LOCATED = ("site",)  # fields that always have a line for details
 FAULTY = "Correct the input that is marked first."
-DETAILS: Mapping[str, str] = {"site": "exact location", "breslow": "reason"}
+DETAILS: Mapping[str, str] = {"site": "exact location", "breslow": "reason"}  # placeholders, by field
 
 
 class SynopticEditor(QWidget):
     """The controls of one field: its answer, its details, and the button that confirms a suggestion."""
 
-    answered = Signal(str, object)
-    confirmed = Signal(str)
+    answered = Signal(str, object)  # field, SynopticAnswer or None
+    confirmed = Signal(str)  # field
     fault_changed = Signal()
 
     def __init__(self, field: SynopticField) -> None:
@@ -83,7 +83,7 @@ class SynopticEditor(QWidget):
         return bool(self.fault_label.text())
 
     def show_answer(self, answer: SynopticAnswer | None, *, replace_typed: bool = True) -> None:
-        """Show an answer; unless ``replace_typed``, a number or text that is being typed stays."""
+        """Show an answer; ``replace_typed``: also instead of a number or text that is being typed."""
         self._answer = answer
         if replace_typed:
             self._show_fault("")
@@ -106,7 +106,7 @@ class SynopticEditor(QWidget):
             self.detail_line.setText("" if answer is None else answer.detail)
         self.detail_line.setVisible(answer is not None and self._has_detail(answer))
         has_unit = bool(self.field.unit) and (answer is None or answer.value is not None)
-        self.unit_label.setVisible(has_unit)  # a state needs its room
+        self.unit_label.setVisible(has_unit)  # hidden for a state, which needs the space
         source = "" if answer is None else answer.suggested_by
         self.confirm_button.setVisible(bool(source))
         if source:
@@ -199,7 +199,7 @@ class SynopticEditor(QWidget):
             self.fault_changed.emit()
 
     def _on_chosen(self, index: int) -> None:
-        """Set the word or the state that was chosen; its details stay with the same word only."""
+        """Emit the selected word or state, without details."""
         word = self.control.itemData(index)
         if self.field.kind == "number":
             self.control.lineEdit().setModified(False)
@@ -211,7 +211,7 @@ class SynopticEditor(QWidget):
             self._emit(SynopticAnswer(value=word))
 
     def _on_number(self) -> None:
-        """Set the number or state that was typed; anything else stays, with an error."""
+        """Emit the typed number or state; other input stays, with an error message."""
         line = self.control.lineEdit()
         if not line.isModified():
             return
@@ -233,8 +233,9 @@ class SynopticEditor(QWidget):
             unit = f" {self.field.unit}" if self.field.unit else ""
             self._show_fault(f"Expected {kind} from 0 to {self.field.most:g}{unit}, found '{text}'.")
         else:
-            kept = self._answer
-            self._emit(SynopticAnswer(value=number, at_least=bool(kept and kept.at_least and number > 0)))
+            previous = self._answer
+            at_least = bool(previous and previous.at_least and number > 0)
+            self._emit(SynopticAnswer(value=number, at_least=at_least))
 
     def _on_at_least(self, checked: bool) -> None:
         if self._answer is not None:
@@ -253,10 +254,10 @@ class SynopticEditor(QWidget):
 
 
 class SynopticForm(QWidget):
-    """The form: T category with its reason, all fields in groups, confirmation of suggestions, and the signature."""
+    """The form: T category with its reason, the fields in groups, confirmation of suggestions, and the signature."""
 
     reader_entered = Signal(str)
-    answered = Signal(str, object)
+    answered = Signal(str, object)  # field, SynopticAnswer or None
     confirm_requested = Signal(str)  # a field, or "" for all
     sign_requested = Signal()
     reopen_requested = Signal()
@@ -301,8 +302,8 @@ class SynopticForm(QWidget):
     ) -> None:
         """Show a report.
 
-        ``reader``: who would sign it. ``is_other``: it is another report than the one shown before: nothing that was
-        typed for that one stays.
+        ``reader``: name of the person who would sign it. ``is_other``: whether another report was shown before, so that
+        input that is being typed is discarded.
         """
         if not self.reader_field.hasFocus():
             self.reader_field.setText(reader)
@@ -328,13 +329,13 @@ class SynopticForm(QWidget):
         self._update_buttons()
 
     def flush(self) -> None:
-        """Emit what is being typed."""
+        """Emit the input that is being typed."""
         for editor in self.editors.values():
             if editor.isEnabled():
                 editor.flush()
 
     def _update_buttons(self) -> None:
-        """Enable the buttons, or show why not: a value behind rejected input is neither confirmed nor signed."""
+        """Enable the buttons, or show why they are disabled: rejected input must be corrected first."""
         has_fault = any(editor.has_fault for editor in self.editors.values())
         blocker = FAULTY if has_fault else self._blocker
         self.sign_button.setEnabled(not blocker)
@@ -389,7 +390,7 @@ def _number_text(answer: SynopticAnswer | None) -> str:
 
 
 def _tip(field: SynopticField) -> str:
-    """Return a tooltip with the range of a number, and that words are accepted."""
+    """Return a tooltip with the range of a number and the accepted words."""
     limits = f"0 to {field.most:g} {field.unit}".strip() if field.kind == "number" else ""
     parts = (field.label, limits, " or ".join(field.absent) if field.kind == "number" else "", field.help)
     return "; ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""Thumbnails for lists, read in a thread."""
+"""Thumbnails for lists: read and cached in the background, and painted by a delegate."""
 
 from __future__ import annotations
 
@@ -91,13 +91,13 @@ def paint_thumbnail(painter: QPainter, square: QRect, picture: QPixmap | None, f
 
 
 class BackgroundCache(QObject):
-    """Returns cached values of files, and reads missing ones in a thread, the latest request first.
+    """Returns cached values of files, and reads missing values in a thread, the latest request first.
 
-    ``read``: reads the values of some files, in a thread. ``size``: number of values that are kept.
+    ``read``: reads the values of some files in a thread. ``size``: maximum number of cached values.
     """
 
     value_read = Signal(object)  # the path of a value that has changed
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
 
     def __init__(self, read: BatchReader, parent: QObject, size: int = CACHE_SIZE) -> None:
         super().__init__(parent)
@@ -107,21 +107,21 @@ class BackgroundCache(QObject):
         self._reading: list[Path] = []
         self._job: BackgroundJob | None = None
 
-    def peek(self, path: Path) -> Any:  # noqa: ANN401 - by kind of cache
+    def peek(self, path: Path) -> Any:  # noqa: ANN401 - depends on ``read``
         """Return a cached value; None if it is not read yet."""
         return self._cache.get(path)
 
-    def request(self, path: Path) -> Any:  # noqa: ANN401 - by kind of cache
+    def request(self, path: Path) -> Any:  # noqa: ANN401 - depends on ``read``
         """Return a value; None if it is not read yet (it is queued)."""
         if path in self._cache:
             self._cache.move_to_end(path)
             return self._cache[path]
-        if path not in self._reading:  # else it would be read twice, since rows are painted again meanwhile
+        if path not in self._reading:  # rows may be painted again while it is being read
             self.refresh([path])
         return None
 
     def refresh(self, paths: Iterable[Path]) -> None:
-        """Read values again; the cached ones remain until then."""
+        """Read values again; the cached values remain until then."""
         for path in paths:
             self._queued.pop(path, None)
             self._queued[path] = None
@@ -159,9 +159,9 @@ class BackgroundCache(QObject):
         self._job.start(self)
 
     def _on_read(self, values: Mapping[Path, Any]) -> None:
-        known = {path: self._cache.get(path) for path in values}
+        previous = {path: self._cache.get(path) for path in values}
         self.put(values)
-        for path, value in known.items():
+        for path, value in previous.items():
             if self._cache.get(path) != value:
                 self.value_read.emit(path)
 
@@ -171,9 +171,10 @@ class BackgroundCache(QObject):
 
 
 class Thumbnail(NamedTuple):
-    """A picture, None if it cannot be read, and what is wrong with the file; empty if nothing is known.
+    """A picture, None if it cannot be read, and the problem of the file.
 
-    In the thread that reads it, the picture is a ``QImage``.
+    In the thread that reads it, the picture is a ``QImage``. ``problem``: a message; empty if there is none. ``fault``:
+    the type of the problem.
     """
 
     picture: QPixmap | QImage | None
@@ -184,8 +185,8 @@ class Thumbnail(NamedTuple):
 class ThumbnailLoader(BackgroundCache):
     """Thumbnails of images.
 
-    ``read``: reads an image as uint8 (row, column, channel=3) whose longer side is about that of the square, and
-    returns it with a problem; by default a slide or photograph.
+    ``read``: returns an image, uint8 (row, column, channel=3), whose longer side is about ``side_px``, and a message
+    about problems; by default ``read_preview``.
     """
 
     def __init__(
@@ -195,25 +196,25 @@ class ThumbnailLoader(BackgroundCache):
 
     def get(self, path: Path) -> QPixmap | None:
         """Return a thumbnail; None if it is not read yet (it is queued) or cannot be read."""
-        found: Thumbnail | None = self.request(path)
-        return found.picture if found is not None and isinstance(found.picture, QPixmap) else None
+        thumbnail: Thumbnail | None = self.request(path)
+        return thumbnail.picture if thumbnail is not None and isinstance(thumbnail.picture, QPixmap) else None
 
     def get_problem(self, path: Path) -> str:
-        """Return what is wrong with the file of a thumbnail that was read."""
-        found: Thumbnail | None = self.peek(path)
-        return "" if found is None else found.problem
+        """Return the message about a problem of the file; empty if there is none or it is not read yet."""
+        thumbnail: Thumbnail | None = self.peek(path)
+        return "" if thumbnail is None else thumbnail.problem
 
     def get_fault(self, path: Path) -> str:
-        """Return the kind of the problem of a thumbnail that was read."""
-        found: Thumbnail | None = self.peek(path)
-        return "" if found is None else found.fault
+        """Return the type of a problem of the file; empty if there is none or it is not read yet."""
+        thumbnail: Thumbnail | None = self.peek(path)
+        return "" if thumbnail is None else thumbnail.fault
 
     def retry(self, paths: Iterable[Path]) -> None:
-        """Read the files again that were not found or not readable, as while a drive was disconnected."""
+        """Read the files again that were not found or not readable, for example on a disconnected drive."""
         self.refresh([path for path in paths if self.get_fault(path) in get_args(TemporaryFault)])
 
     def put(self, values: Mapping[Path, Thumbnail]) -> None:
-        """Convert pictures, which is possible only in this thread."""
+        """Convert the pictures to pixmaps, which is possible only on the GUI thread."""
         super().put(
             {
                 path: value._replace(picture=QPixmap.fromImage(value.picture))
@@ -225,14 +226,14 @@ class ThumbnailLoader(BackgroundCache):
 
 
 def read_photograph_thumbnail(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
-    """Read a photograph as thumbnail; a tiled TIFF file too, which ``read_preview`` reads as a slide."""
+    """Read a photograph as thumbnail, also from a tiled TIFF file, which ``read_preview`` would read as a slide."""
     from napari_melanoma.io.thumbnails import read_thumbnail
 
     return read_thumbnail(path, side_px), ""
 
 
 def read_preview(path: Path, side_px: int) -> tuple[NDArray[np.uint8], str]:
-    """Read a slide or photograph as thumbnail, and what is wrong with it; the file is closed again."""
+    """Read a slide or photograph as thumbnail; return it with a message about problems."""
     from napari_melanoma.slides.reading.opening import is_slide, open_slide
 
     if not is_slide(path):
@@ -275,7 +276,7 @@ def _read_up_to_twice(read: ThumbnailReader, path: Path, side_px: int) -> tuple[
 
 
 def _find_temporary_fault(path: Path) -> TemporaryFault | None:
-    """Find out why a file or folder cannot be read; None if it can, so that its content is at fault."""
+    """Return why a file or folder cannot be read; None if it can be read, so that its content is damaged."""
     try:
         if path.is_dir():
             next(path.iterdir(), None)

@@ -17,7 +17,10 @@ ICON_PX = 18
 
 
 class ValidityNotice(QWidget):
-    """Shows whether a prediction is valid, and hides its numbers if it is not."""
+    """Shows whether a prediction is valid, and hides its numbers if it is not.
+
+    ``numbers``: the widgets that show the numbers. ``numbers_shown``: emitted with whether they are visible.
+    """
 
     numbers_shown = Signal(bool)
 
@@ -54,7 +57,10 @@ class ValidityNotice(QWidget):
         return self.show_anyway_button.isHidden() or self.show_anyway_button.isChecked()
 
     def show_validity(self, validity: Validity | None, key: object) -> None:
-        """Show whether a prediction is valid."""
+        """Show whether a prediction is valid; None without a prediction.
+
+        ``key``: identifies the prediction; for another one, the numbers are hidden again.
+        """
         if (validity, key) != self._shown_key:
             self._shown_key = validity, key
             self.show_anyway_button.setChecked(False)
@@ -84,15 +90,15 @@ class ValidityNotice(QWidget):
         self.icon.setPixmap(theme_icon("warning", self._icons.palette.warning).pixmap(size))
 
     def _lay_out(self, numbers: tuple[QWidget, ...]) -> None:
-        words = QVBoxLayout()
-        words.setSpacing(4)
+        texts = QVBoxLayout()
+        texts.setSpacing(4)
         for line in (self.headline_label, self.reasons_label):
-            words.addWidget(line)
-        words.addWidget(self.show_anyway_button, 0, Qt.AlignmentFlag.AlignLeft)  # otherwise it spans the whole width
+            texts.addWidget(line)
+        texts.addWidget(self.show_anyway_button, 0, Qt.AlignmentFlag.AlignLeft)  # otherwise it spans the whole width
         beside = QHBoxLayout(self.frame)
         beside.setContentsMargins(8, 4, 4, 4)
         beside.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignTop)
-        beside.addLayout(words, 1)
+        beside.addLayout(texts, 1)
         below = QVBoxLayout(self.numbers)
         whole = QVBoxLayout(self)
         for layout in (below, whole):

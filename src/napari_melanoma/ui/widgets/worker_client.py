@@ -1,4 +1,4 @@
-"""The client of the worker process, which handles one request at a time and is killed to cancel."""
+"""The client of the worker process, which processes one request at a time and is killed to cancel a request."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 class WorkerRequest(QObject):
     """A request to the worker, with the same signals as a ``BackgroundJob``."""
 
-    progressed = Signal(object)
+    progressed = Signal(object)  # Progress
     succeeded = Signal(object)
-    failed = Signal(object)
+    failed = Signal(object)  # Exception
     finished = Signal()
 
     def __init__(self, client: WorkerClient, line: bytes, number: int) -> None:
@@ -41,7 +41,10 @@ class WorkerRequest(QObject):
         self._client.cancel_request(self)
 
     def ignore(self) -> None:
-        """Cancel the request if it is waiting; else no signal is emitted, and the worker keeps its models."""
+        """Ignore the response: emit no more signals, and remove the request if it is waiting.
+
+        Unlike ``cancel``, this does not kill the worker, which keeps its models.
+        """
         self.blockSignals(True)
         self._client.drop_request(self)
 
@@ -49,7 +52,7 @@ class WorkerRequest(QObject):
 class WorkerClient(QObject):
     """Keeps one child process, sends it one request at a time, kills it to cancel, and restarts it when needed."""
 
-    restarting = Signal(str)
+    restarting = Signal(str)  # why the child has ended
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
         super().__init__()
@@ -200,11 +203,11 @@ class WorkerClient(QObject):
         self._end(self._active, "failed", errors.WorkerTerminated(message + "It restarts with the next request."))
 
 
-def _make_error(kind: str, message: str) -> Exception:
-    """Recreate the worker's error, so that docks handle it like a local one."""
-    known = getattr(errors, kind, None)
-    if isinstance(known, type) and issubclass(known, errors.MelanomaError):
-        return known(message)
+def _make_error(name: str, message: str) -> Exception:
+    """Recreate an error of the worker from the name of its class, so that docks handle it like a local error."""
+    error_type = getattr(errors, name, None)
+    if isinstance(error_type, type) and issubclass(error_type, errors.MelanomaError):
+        return error_type(message)
     return errors.MelanomaError(message)
 
 
