@@ -37,11 +37,11 @@ class DockSettings:
             stored = self._store.value(key)
             if stored is not None:
                 try:
-                    found = LesionOptions.parse(parse_json(str(stored), "the settings"), "the settings")
+                    options = LesionOptions.parse(parse_json(str(stored), "the settings"), "the settings")
                 except (ValueError, ConfigError):  # written by another version
                     continue
                 # Older versions stored the threshold of the last photograph and applied it to all later ones.
-                return found if key == "lesion/defaults" else LesionOptions(model=found.model, flips=found.flips)
+                return options if key == "lesion/defaults" else LesionOptions(model=options.model, flips=options.flips)
         return LesionOptions()
 
     @options.setter
