@@ -36,7 +36,7 @@ TURNS = [0.0, 1.0, 2.5, -2.0]
 def test_an_arc_leads_there_and_back(bend: float, turn: float) -> None:
     arc = SurfaceArc(1000.0, 500.0, (math.cos(turn), math.sin(turn)), bend)
     along, depth = np.linspace(-3000, 3000, 40), np.linspace(-300, 2500, 40)
-    found = arc.to_section(*arc.to_slide(along, depth))
+    found = arc.to_skin(*arc.to_map(along, depth))
     assert found[0] == pytest.approx(along, abs=1e-4)
     assert found[1] == pytest.approx(depth, abs=1e-4)
 
@@ -48,9 +48,9 @@ def test_an_arc_is_found_again_with_furrows_and_bumps_on_it(bend: float, turn: f
     arc = SurfaceArc(1000.0, 500.0, (math.cos(turn), math.sin(turn)), bend)
     along, depth = np.linspace(-3000, 3000, 800), 8 * random.standard_normal(800)
     depth[300:400] -= 400  # lifted skin
-    surface, deeper = (np.stack(arc.to_slide(along, depth + down), axis=1) for down in (0, 10))
+    surface, deeper = (np.stack(arc.to_map(along, depth + down), axis=1) for down in (0, 10))
     found = fit_arc(surface, deeper - surface)
-    below = found.to_section(*arc.to_slide(along, np.full(800, 1000.0)))[1]
+    below = found.to_skin(*arc.to_map(along, np.full(800, 1000.0)))[1]
     assert below == pytest.approx(1000, abs=6)
 
 

@@ -111,7 +111,7 @@ def test_points_without_weight_do_not_move_the_arc() -> None:
     x = np.arange(0.0, 2000.0, 10.0)
     points = np.stack([np.where(x < 500, 300.0, 40.0), x], axis=1)
     found = fit_arc(points, np.tile([1.0, 0.0], (len(x), 1)), (x >= 500).astype(float))
-    assert found.to_section(np.array([140.0]), np.array([1200.0]))[1] == pytest.approx(100, abs=1e-4)
+    assert found.to_skin(np.array([140.0]), np.array([1200.0]))[1] == pytest.approx(100, abs=1e-4)
     assert found.down == pytest.approx((1, 0))
 
 
@@ -132,9 +132,7 @@ def test_a_surface_reaches_from_one_end_of_the_epidermis_to_the_other(
     lesion, whole = cells((60, 70), (slice(8, 20), slice(30, 40))), cells((60, 70), (slice(5, 50), slice(5, 65)))
     one = section(lesion, whole=whole, epidermis=skin)
     found = find_surface(one, find_covered_rim(one), lesion, CONFIG)
-    y, x = found.arc.to_slide(
-        found.start + 15 * np.arange(len(found.depth) + 1), np.append(found.depth, found.depth[-1])
-    )
+    y, x = found.arc.to_map(found.start + 15 * np.arange(len(found.depth) + 1), np.append(found.depth, found.depth[-1]))
     assert found.step == 15
     assert y == pytest.approx(np.full(len(y), 50.0), abs=1e-4)
     assert (x[0], x[-1]) == pytest.approx(ends, abs=1e-3)  # from the center of the first cell

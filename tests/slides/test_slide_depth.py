@@ -79,7 +79,7 @@ def test_the_slide_is_as_thick_as_its_thickest_section(step: int) -> None:
     assert found["candidates"][0]["deepest"][0] == pytest.approx(100 + STEP * (250 + 40 + 125), abs=1)
     assert found["candidates"][0]["surface"][0] == pytest.approx(100 + STEP * (250 + 40), abs=1)
     assert (found["ulceration"], found["at_least"], found["clark_estimate"]) == (False, False, 4)
-    assert found["notes"][0] == "thickness of the thickest section: 0.30 mm in section 1, 0.50 mm in section 2"
+    assert found["notes"][0] == "thickness by section: 0.30 mm in section 1, 0.50 mm in section 2"
     assert found["notes"][1] == "no invasive tumor was found in section 3"
     assert found["notes"][2].startswith("no interval")
 

@@ -1,4 +1,4 @@
-"""Candidates for the Breslow thickness and the Clark level, with prediction intervals."""
+"""Measure candidates for the Breslow thickness with prediction intervals, and estimate the Clark level."""
 
 from __future__ import annotations
 
@@ -42,29 +42,33 @@ if TYPE_CHECKING:
 
 NO_TISSUE = "no tissue was found"
 NO_TUMOR = "no invasive tumor was found in section {}"
-IN_SITU = "section {} has nests within the epidermis only: a melanoma in situ has no thickness"
+IN_SITU_ONLY = "section {} has nests within the epidermis only: a melanoma in situ has no thickness"
 ULCERATED = "ulcerated: measured from the base of the ulcer where the deepest cells lie below it"
 CUT_OFF = "lower bound: the lesion reaches the end of the section or of the analyzed region"
 WITHOUT_NESTS = "without the nests around its main part"
 FAR_NESTS = "including more distant nests"
 DETACHED = "not connected to the surface: possibly not a primary melanoma"
 THICK_EPIDERMIS = "mean epidermal thickness is {:.2f} mm: an oblique section overestimates the thickness"
-THICK_MM = 0.25
+THICK_EPIDERMIS_MM = 0.25
 
 # Depths below the epidermis that approximate layers: maps do not show the border of papillary and reticular dermis.
 PAPILLARY_UM, RETICULAR_UM = 170.0, 250.0
-FAT_UM = 1300.0  # from here on the deepest cells may lie in the fat, which the map does not separate from the dermis
+FAT_UM = 1300.0  # deeper cells may lie in the fat, which the map does not separate from the dermis
 
-MIN_CASES = 40  # slides of known thickness that an interval model needs
+MIN_CASES = 40  # slides of known thickness that the calibration of an interval model requires
 INTERVALS_FILE = "intervals.json"
 MIN_SCALE_MM = 0.005
-DETACHED_OFFSET = 3
-SMALL_SHARE = 0.1  # of the area of the largest lesion: smaller lesions are ranked after the others
+DETACHED_OFFSET = 3  # added to ``DepthCandidate.way``
+SMALL_SHARE = 0.1  # of the area of the largest lesion: smaller lesions are ranked last
 
 
 @dataclass(frozen=True)
 class DepthFeatures:
-    """Predictors of the measurement error: thickness, and thickness of nearly certain and of all possible tumor."""
+    """Predictors of the measurement error of a thickness.
+
+    ``mm``: the measured thickness. ``low_mm``: thickness of the nearly certain tumor only. ``high_mm``: thickness of
+    all possible tumor.
+    """
 
     mm: float
     low_mm: float
@@ -78,10 +82,12 @@ class DepthFeatures:
 
 @dataclass(frozen=True)
 class DepthIntervalModel:
-    """Width of intervals: ``scale`` (constant in mm, share of the thickness, share of the spread) times limits.
+    """Prediction intervals for the thicknesses that one tissue model measures; the entry of ``intervals.json``.
 
-    ``less`` and ``more`` are the numbers of scales that the true thickness may lie below and above; ``cases`` is the
-    number of slides from ``made_of`` that the model was calibrated on.
+    The expected error in mm is linear in the features; ``scale`` has its coefficients: the constant in mm, the factor
+    of the thickness and that of the spread. ``less`` and ``more``: how many expected errors the interval extends below
+    and above the measured thickness. ``coverage``: share of slides whose interval contains the true thickness, 0 to 1.
+    ``cases``: number of slides that the model was calibrated on. ``made_of``: where they are from.
     """
 
     coverage: float
@@ -92,22 +98,28 @@ class DepthIntervalModel:
     made_of: str
 
     def interval(self, features: DepthFeatures) -> tuple[float, float]:
-        """Return the least and the greatest thickness in mm, not below 0."""
-        scale = _scale(features, self.scale)
-        return max(features.mm - self.less * scale, 0.0), features.mm + self.more * scale
+        """Return the ends of the interval in mm, not below 0."""
+        error_mm = _expected_error_mm(features, self.scale)
+        return max(features.mm - self.less * error_mm, 0.0), features.mm + self.more * error_mm
 
 
 @dataclass(frozen=True)
 class DepthCandidate:
-    """One way to measure: ends as (row, column) in pixels of the finest level, thickness in mm.
+    """A line along which the thickness of a lesion was measured, with the findings of that lesion.
 
-    ``interval_mm`` is None if the errors of the model are unknown, ``at_least`` is set where the lesion is
-    incomplete, ``ulcerated`` is None if it cannot be assessed. ``section`` counts from 0, ``lesion`` is the number
-    of a lesion of the slide. ``below_epidermis_mm`` is the distance of the deepest cell to the lower border of the
-    epidermis, ``ulcer_mm`` the length of lesion without epidermis, ``ulcer_share`` the share of the surface above the
-    lesion that has none; None if it cannot be assessed. ``lesion_mm2`` is the area of the lesion. ``way``: 0 for the
-    lesion as it is, 1 without the nests around it, 2 with distant nests, plus ``DETACHED_OFFSET`` where the lesion is
-    not connected to the surface.
+    - ``surface``, ``deepest``: ends of the line, (row, column) in pixels of the finest level
+    - ``mm``: its length, the thickness
+    - ``section``: index of the section, from 0
+    - ``at_least``: the lesion is incomplete, so it may be thicker
+    - ``ulcerated``: None if it cannot be assessed
+    - ``ulcer_mm``: length of the ulcer
+    - ``below_epidermis_mm``: distance of the deepest cells to the lower border of the epidermis
+    - ``lesion_mm2``: area of the lesion
+    - ``way``: 0 for the lesion with the nests around it, 1 without these nests, 2 with more distant nests; plus
+      ``DETACHED_OFFSET`` if the lesion is not connected to the surface
+    - ``interval_mm``: prediction interval; None if the errors of the model are unknown
+    - ``lesion``: number of the lesion on the slide, if the analysis has found lesions
+    - ``ulcer_share``: share of the surface above the lesion without epidermis, 0 to 1; None if it cannot be assessed
     """
 
     surface: tuple[float, float]
@@ -148,7 +160,7 @@ class DepthCandidate:
 
 @dataclass(frozen=True)
 class DepthFindings:
-    """Candidates of a map, the most likely first, and ``notes`` on what was not measured or may mislead."""
+    """Candidates of a map, the most likely first; ``notes`` state why other sections were not measured."""
 
     candidates: tuple[DepthCandidate, ...]
     notes: tuple[str, ...]
@@ -161,12 +173,14 @@ def measure_depth(
     interval_model: DepthIntervalModel | None = None,
     section: int | None = None,
 ) -> DepthFindings:
-    """Measure from the top of the granular layer, or an ulcer's base, to the deepest invasive cells, straight down.
+    """Measure the Breslow thickness of each lesion in each section of a map.
 
-    Down is perpendicular to the skin beside the lesion (Gershenwald et al. 2017, doi:10.3322/caac.21409). Each section
-    is measured separately. An oblique section makes all layers thicker; this is not corrected.
+    The thickness is the distance from the top of the epidermis, or the base of an ulcer, to the deepest invasive cells,
+    perpendicular to the skin beside the lesion (Gershenwald et al. 2017, doi:10.3322/caac.21409). An oblique section
+    makes all layers thicker; this is not corrected.
 
-    ``place``: position of the map on the slide, with the pixel size. Candidates are sorted as by ``rank_candidates``.
+    ``place``: position of the map on the slide, with the pixel size. ``section``: index for all sections of the map, if
+    the map is a part of a slide; by default they are counted. Candidates are sorted by ``rank_candidates``.
     """
     config = config or DepthMeasurementConfig()
     check_cell_um(place, maps.probability.shape[1:])
@@ -175,53 +189,55 @@ def measure_depth(
     sections = find_sections(classify_tissue(maps, cell_um), cell_um, config)
     if not sections:
         return DepthFindings((), (NO_TISSUE,))
-    found: list[DepthCandidate] = []
+    candidates: list[DepthCandidate] = []
     notes: list[str] = []
     for part in sections:
         numbered = part if section is None else replace(part, index=section)
         measured, reasons = _measure_section(numbered, config)
-        found += measured
+        candidates += [_to_slide_pixels(candidate, place, interval_model) for candidate in measured]
         notes += reasons
-    return DepthFindings(
-        rank_candidates(_to_slide_pixels(one, place, interval_model) for one in found), tuple(dict.fromkeys(notes))
-    )
+    return DepthFindings(rank_candidates(candidates), tuple(dict.fromkeys(notes)))
 
 
 def _measure_section(section: SkinSection, config: DepthMeasurementConfig) -> tuple[list[DepthCandidate], list[str]]:
-    """Measure the lesions of a section, or return the reasons why this is not possible."""
+    """Return the candidates of a section; if there are none, the reason."""
     parts, in_situ = label_invasive_parts(section, config)
     lesions = group_lesions(section, parts, config)
     if not lesions:
-        return [], [(IN_SITU if in_situ.any() else NO_TUMOR).format(section.index + 1)]
+        return [], [(IN_SITU_ONLY if in_situ.any() else NO_TUMOR).format(section.index + 1)]
     rim = find_covered_rim(section)
-    why = describe_missing_surface(section, rim)
-    if why:
-        return [], [why]
-    measured = (_measure_lesion(section, find_surface(section, rim, one.near, config), one, config) for one in lesions)
-    return [one for lesion in measured for one in lesion], []
+    reason = describe_missing_surface(section, rim)
+    if reason:
+        return [], [reason]
+    candidates = [
+        candidate
+        for lesion in lesions
+        for candidate in _measure_lesion(section, find_surface(section, rim, lesion.near, config), lesion, config)
+    ]
+    return candidates, []
 
 
 def _measure_lesion(
-    section: SkinSection, surface: SectionSurface, growth: LesionExtent, config: DepthMeasurementConfig
+    section: SkinSection, surface: SectionSurface, lesion: LesionExtent, config: DepthMeasurementConfig
 ) -> list[DepthCandidate]:
-    """Measure a lesion as it is; also without nearby nests and with distant nests where the result differs."""
-    ulcer = find_ulceration(section, surface, growth.near, config)
-    at_least = is_cut_off_by_section(section, surface, growth.near, config)
-    low, high = thickness_bounds(section, surface, growth)
-    detached = float(depth_below_surface(section, surface, growth.near)[1].min()) > config.detached_um
-    skin_um = surface.epidermis_um
+    """Measure a lesion with the nests around it; also without them, and with distant nests, if the result differs.
+
+    The ends of the lines are still y and x in micrometers on the map.
+    """
+    ulcer = find_ulceration(section, surface, lesion.near, config)
+    at_least = is_cut_off_by_section(section, surface, lesion.near, config)
+    low, high = thickness_bounds(section, surface, lesion)
+    detached = float(depth_below_surface(section, surface, lesion.near)[1].min()) > config.detached_um
+    epidermis_um = surface.epidermis_um
     notes = [CUT_OFF] * at_least + [ULCERATED] * bool(ulcer.present) + [DETACHED] * detached
-    notes += [THICK_EPIDERMIS.format(skin_um / 1000)] * (skin_um > 1000 * THICK_MM)
-    area_mm2 = float(np.count_nonzero(growth.near) * section.cell_um2) / 1e6
-    found: list[DepthCandidate] = []
-    whole = (
-        growth.near
-        if measure_thickest(section, surface, growth.near).um < 1000 * config.faint_from_mm
-        else growth.possible
-    )
-    for way, (cells, note) in enumerate(((whole, ""), (growth.body, WITHOUT_NESTS), (growth.far, FAR_NESTS))):
+    notes += [THICK_EPIDERMIS.format(epidermis_um / 1000)] * (epidermis_um > 1000 * THICK_EPIDERMIS_MM)
+    area_mm2 = float(np.count_nonzero(lesion.near) * section.cell_um2) / 1e6
+    candidates: list[DepthCandidate] = []
+    thin = measure_thickest(section, surface, lesion.near).um < 1000 * config.faint_from_mm
+    whole = lesion.near if thin else lesion.possible
+    for way, (cells, note) in enumerate(((whole, ""), (lesion.body, WITHOUT_NESTS), (lesion.far, FAR_NESTS))):
         line = measure_thickest(section, surface, cells)
-        if any(abs(line.um / 1000 - other.mm) < config.different_mm for other in found):
+        if any(abs(line.um / 1000 - other.mm) < config.different_mm for other in candidates):
             continue
         candidate = DepthCandidate(
             surface=line.surface,
@@ -233,22 +249,24 @@ def _measure_lesion(
             ulcerated=ulcer.present,
             ulcer_mm=ulcer.length_um / 1000,
             ulcer_share=ulcer.share,
-            below_epidermis_mm=max(line.um - skin_um, 0.0) / 1000,
+            below_epidermis_mm=max(line.um - epidermis_um, 0.0) / 1000,
             lesion_mm2=area_mm2,
             way=way + DETACHED_OFFSET * detached,
             notes=(*notes, note) if note else tuple(notes),
         )
-        found.append(candidate)
-    return found
+        candidates.append(candidate)
+    return candidates
 
 
-def _to_slide_pixels(one: DepthCandidate, place: MapPlacement, model: DepthIntervalModel | None) -> DepthCandidate:
+def _to_slide_pixels(
+    candidate: DepthCandidate, place: MapPlacement, model: DepthIntervalModel | None
+) -> DepthCandidate:
     """Convert the ends from micrometers on the map to pixels of the slide, and add the prediction interval."""
     cell = place.cell_um
     assert cell is not None
-    surface, deepest = place.to_slide(np.array([one.surface, one.deepest]) / cell).tolist()
-    interval = None if model is None else model.interval(one.features)
-    return replace(one, surface=tuple(surface), deepest=tuple(deepest), interval_mm=interval)
+    surface, deepest = place.to_slide(np.array([candidate.surface, candidate.deepest]) / cell).tolist()
+    interval = None if model is None else model.interval(candidate.features)
+    return replace(candidate, surface=tuple(surface), deepest=tuple(deepest), interval_mm=interval)
 
 
 @dataclass(frozen=True)
@@ -262,8 +280,8 @@ class ClarkEstimate:
 def estimate_clark_level(below_um: float, at_least: bool) -> ClarkEstimate:
     """Estimate the Clark level from the distance of the deepest cells to the epidermis.
 
-    ``below_um``: from the lower border of the epidermis, in micrometers. Level 1 is a melanoma in situ, and level 5
-    needs the border of the fat; neither is estimated.
+    ``below_um``: micrometers below the lower border of the epidermis. ``at_least``: the lesion is incomplete. Level 1,
+    a melanoma in situ, and level 5, which requires the border of the fat, are never estimated.
     """
     distance = f"{below_um / 1000:.2f} mm below the epidermis"
     if at_least:
@@ -279,16 +297,18 @@ def calibrate_intervals(
 ) -> DepthIntervalModel:
     """Calibrate an interval model on slides of known thickness.
 
-    Split conformal prediction, normalized (arXiv:2107.07511). Reaches the coverage on average on slides from the same
-    distribution.
+    Normalized split conformal prediction (arXiv:2107.07511): on slides from the same distribution, the intervals reach
+    the coverage on average.
+
+    ``truth_mm``, ``features``: of each slide, at least ``MIN_CASES``. ``made_of``: where the slides are from.
     """
     if len(truth_mm) != len(features) or len(features) < MIN_CASES:
         raise ValueError(f"needs {MIN_CASES} slides with truth and measurement, got {len(truth_mm)}, {len(features)}")
     errors = np.asarray(truth_mm, np.float64) - [one.mm for one in features]
     scale = _fit_scale(np.abs(errors), features)
-    scores = errors / [_scale(one, scale) for one in features]
+    scores = errors / [_expected_error_mm(one, scale) for one in features]
     tail = (1 - coverage) / 2
-    less, more = _limit(-scores, tail), _limit(scores, tail)
+    less, more = _conformal_quantile(-scores, tail), _conformal_quantile(scores, tail)
     return DepthIntervalModel(coverage, scale, max(less, 0.0), max(more, 0.0), len(errors), made_of)
 
 
@@ -304,34 +324,40 @@ def load_interval_models() -> dict[str, DepthIntervalModel]:
     Maps the SHA-256 of a model's weights file (``BundleInfo.fingerprint``) to its interval model.
     """
     text = resources.files(__package__).joinpath(INTERVALS_FILE).read_text(encoding="utf-8")
-    models = parse_json(text, INTERVALS_FILE)
-    return {weights: DepthIntervalModel(**{**one, "scale": tuple(one["scale"])}) for weights, one in models.items()}
+    entries = parse_json(text, INTERVALS_FILE)
+    return {
+        weights: DepthIntervalModel(**{**values, "scale": tuple(values["scale"])})
+        for weights, values in entries.items()
+    }
 
 
-def _scale(features: DepthFeatures, scale: tuple[float, float, float]) -> float:
-    """Estimate the size of the error, in units that the limits of the model refer to."""
+def _expected_error_mm(features: DepthFeatures, scale: tuple[float, float, float]) -> float:
+    """Return the expected size of the error of a measured thickness."""
     return max(scale[0] + scale[1] * features.mm + scale[2] * features.spread_mm, MIN_SCALE_MM)
 
 
 def _fit_scale(errors: np.ndarray, features: Sequence[DepthFeatures]) -> tuple[float, float, float]:
-    """Fit the size of errors by non-negative least squares; errors above the 95th percentile are clipped."""
+    """Fit the expected error to errors clipped at their 95th percentile, by non-negative least squares."""
     from scipy.optimize import nnls
 
     columns = np.array([(1.0, one.mm, one.spread_mm) for one in features])
-    likely = np.minimum(errors, np.quantile(errors, 0.95))
-    found = nnls(columns, likely)[0].tolist()
-    return found[0], found[1], found[2]
+    clipped = np.minimum(errors, np.quantile(errors, 0.95))
+    constant, per_mm, per_spread_mm = nnls(columns, clipped)[0].tolist()
+    return constant, per_mm, per_spread_mm
 
 
-def _limit(scores: np.ndarray, tail: float) -> float:
-    """Quantile of the scores by the rule of split conformal prediction."""
+def _conformal_quantile(scores: np.ndarray, tail: float) -> float:
+    """Return the quantile ``1 - tail`` with the finite-sample correction of split conformal prediction."""
     rank = math.ceil((len(scores) + 1) * (1 - tail))
     return float(np.sort(scores)[min(rank, len(scores)) - 1])
 
 
 def rank_candidates(candidates: Iterable[DepthCandidate]) -> tuple[DepthCandidate, ...]:
-    """Sort candidates by likelihood: connected to the surface and not small first, then by thickness."""
-    known = tuple(candidates)
-    largest = max((one.lesion_mm2 for one in known if one.way == 0), default=0.0)
-    small = 2 * DETACHED_OFFSET
-    return tuple(sorted(known, key=lambda one: (one.way + small * (one.lesion_mm2 < SMALL_SHARE * largest), -one.mm)))
+    """Sort candidates by likelihood: small lesions last, then by ``way``, then the thickest first."""
+    unsorted = tuple(candidates)
+    largest_mm2 = max((one.lesion_mm2 for one in unsorted if one.way == 0), default=0.0)
+
+    def rank(candidate: DepthCandidate) -> tuple[bool, int, float]:
+        return candidate.lesion_mm2 < SMALL_SHARE * largest_mm2, candidate.way, -candidate.mm
+
+    return tuple(sorted(unsorted, key=rank))

@@ -1,4 +1,4 @@
-"""T category by thickness and ulceration (AJCC, eighth edition), and the texts of depth readings."""
+"""T category by thickness and ulceration (AJCC, eighth edition), and the texts about depth readings in the window."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Gershenwald et al. 2017, doi:10.3322/caac.21409: thickness to the nearest 0.1 mm; T1 up to 1.0, T2 up to 2.0 ...
 LIMITS = (("T1", 1.0), ("T2", 2.0), ("T3", 4.0))
 T1B_FROM = 0.8
-CATEGORY_LIMITS_MM = (0.75, 1.05, 2.05, 4.05)  # where the rounded thickness steps into the next category
+CATEGORY_LIMITS_MM = (0.75, 1.05, 2.05, 4.05)  # measured thickness from which on the next category applies
 
 
 def round_thickness(mm: float) -> float:
@@ -37,15 +37,15 @@ def t_category(mm: float, ulcerated: bool | None) -> str:
     """Return the T category, ``T1a`` to ``T4b``; without the letter if it depends on an unknown ulceration."""
     if not (math.isfinite(mm) and mm > 0):
         raise ValueError(f"expected a positive thickness in mm, found {mm}")
-    thick = round_thickness(mm)
-    stage = next((name for name, most in LIMITS if thick <= most), "T4")
-    if stage == "T1" and thick >= T1B_FROM:
+    recorded = round_thickness(mm)
+    category = next((name for name, most in LIMITS if recorded <= most), "T4")
+    if category == "T1" and recorded >= T1B_FROM:
         return "T1b"
-    return stage if ulcerated is None else stage + ("b" if ulcerated else "a")
+    return category if ulcerated is None else category + ("b" if ulcerated else "a")
 
 
 def describe_contradiction(mm: float | None, clark: int | None) -> str:
-    """Describe a contradiction of Clark level and thickness; empty if they agree or one is unknown."""
+    """Describe a contradiction between Clark level and thickness; empty if they agree or one is unknown."""
     if mm is None or clark is None:
         return ""
     if clark == 1 and mm > 0:
@@ -62,15 +62,15 @@ def describe_contradiction(mm: float | None, clark: int | None) -> str:
 
 
 def categories_in_interval(interval_mm: tuple[float, float], ulcerated: bool | None) -> tuple[str, ...]:
-    """Name the categories that an interval covers, from thin to thick; empty if it is only one."""
+    """List the categories that an interval covers, from thin to thick; empty if there is only one."""
     low, high = max(interval_mm[0], 1e-3), max(interval_mm[1], 1e-3)
     inside = [low, *(border for border in CATEGORY_LIMITS_MM if low < border <= high), high]
-    named = tuple(dict.fromkeys(t_category(mm, ulcerated) for mm in inside))
-    return named if len(named) > 1 else ()
+    categories = tuple(dict.fromkeys(t_category(mm, ulcerated) for mm in inside))
+    return categories if len(categories) > 1 else ()
 
 
 ROMAN = ("I", "II", "III", "IV", "V")
-NEAR_LIMIT_MM = 0.05  # distance to a limit between categories that is within the precision of a manual measurement
+NEAR_LIMIT_MM = 0.05  # precision of a manual measurement: a thickness this close to a limit should be re-checked
 NOT_MEASURED = "Not measured."
 METHOD_NAMES = {"automatic": "by the model", "hand": "by hand", "corrected": "predicted line, moved by hand"}
 YES_NO = {None: "–", True: "yes", False: "no"}
@@ -78,7 +78,7 @@ READER_COLUMNS = ("reader", "mm", "T", "ulcer", "Clark", "mit.")
 
 
 def format_thickness(mm: float, interval: Interval | None = None, *, at_least: bool = False) -> str:
-    """Format a thickness such as ``1.34 mm (1.20 to 1.50)``."""
+    """Format a thickness, such as ``at least 1.34 mm (1.20 to 1.50)``."""
     within = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     return f"{'at least ' if at_least else ''}{mm:.2f} mm{within}"
 
@@ -86,22 +86,22 @@ def format_thickness(mm: float, interval: Interval | None = None, *, at_least: b
 def format_headline(reading: DepthReading, validity: Validity | None = None) -> str:
     """Format thickness and T category, such as ``1.34 mm (1.20 to 1.50)   T2a``.
 
-    ``validity``: of the analysis. Without a reader's confirmation, the thickness is marked as that of a demonstration
-    model, or replaced by the reason why it is not valid.
+    ``validity``: that of the analysis. It affects only a reading that no reader has confirmed: the thickness of a
+    demonstration model is marked, and a thickness that is not valid is replaced by the reason.
     """
-    predicted = validity if not reading.when else None
+    predicted = validity if not reading.when else None  # None if a reader has confirmed the reading
     if predicted is not None and not predicted.valid:
         return predicted.headline("")
     if not reading.mm:
         return NOT_MEASURED
-    more = " or more" if reading.at_least else ""
+    or_more = " or more" if reading.at_least else ""
     thickness = format_thickness(reading.mm, reading.interval_mm, at_least=reading.at_least)
-    text = f"{thickness}   {t_category(reading.mm, reading.ulcerated)}{more}"
+    text = f"{thickness}   {t_category(reading.mm, reading.ulcerated)}{or_more}"
     return text if predicted is None else predicted.headline(text)
 
 
 def describe_origin(reading: DepthReading) -> str:
-    """Describe the source of a thickness, such as ``by hand, Reader A, 2026-01-02 10:00``; empty without one."""
+    """Describe how a thickness was measured, such as ``by hand, Reader A, 2026-01-02 10:00``; empty if it was not."""
     if not reading.mm:
         return ""
     if not reading.when:
@@ -118,15 +118,15 @@ def format_time(when: str) -> str:
 
 
 def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str, ...]:
-    """List warnings about a thickness; ``size`` is the current pixel size of the slide."""
+    """List warnings about the thickness and the Clark level; ``size`` is the current pixel size of the slide."""
     contradiction = describe_contradiction(reading.mm, reading.clark)
     if not reading.mm:
         return (contradiction,) if contradiction else ()
     warnings = [contradiction] if contradiction else []
-    reached = categories_in_interval(reading.interval_mm, reading.ulcerated) if reading.interval_mm else ()
+    categories = categories_in_interval(reading.interval_mm, reading.ulcerated) if reading.interval_mm else ()
     limit = next((one for one in CATEGORY_LIMITS_MM if abs(reading.mm - one) <= NEAR_LIMIT_MM), None)
-    if reached:
-        warnings.append(f"The category is uncertain: the interval covers {reached[0]} to {reached[-1]}.")
+    if categories:
+        warnings.append(f"The category is uncertain: the interval covers {categories[0]} to {categories[-1]}.")
     elif limit is not None and not reading.interval_mm:
         below, above = (t_category(limit + off, reading.ulcerated) for off in (-0.01, 0.01))
         warnings.append(
@@ -137,41 +137,40 @@ def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str
         warnings.append("The category has no letter: ulceration is unknown.")
     if reading.at_least:
         warnings.append("The melanoma may be thicker: it reaches the edge of the section.")
-    kept = reading.um_per_px
-    if kept is not None and size is not None and kept != (size.y_um, size.x_um):
-        before, now = _format_scale(*kept), _format_scale(size.y_um, size.x_um)
+    measured_at = reading.um_per_px
+    if measured_at is not None and size is not None and measured_at != (size.y_um, size.x_um):
+        before, now = _format_scale(*measured_at), _format_scale(size.y_um, size.x_um)
         warnings.append(f"Measured at {before} µm per pixel; the slide is now set to {now}.")
     return tuple(warnings)
 
 
 def _format_scale(y_um: float, x_um: float) -> str:
-    """Format a pixel size: its side, or width and height where they differ."""
+    """Format a pixel size: its side, or its width and height if they differ."""
     return f"{x_um:.4g}" if x_um == y_um else f"{x_um:.4g} x {y_um:.4g}"
 
 
-def format_proposal(number: int, one: DepthProposal) -> str:
+def format_proposal(number: int, proposal: DepthProposal) -> str:
     """Format a predicted line: number, thickness, section, lesion and ulceration."""
-    section = None if one.section is None else f"section {one.section + 1}"
-    lesion = None if one.lesion is None else f"lesion {one.lesion}"
-    ulcer = "ulcerated" if one.ulcerated else None
-    where = [part for part in (section, lesion, ulcer) if part]
-    return (
-        f"{number}   {format_thickness(one.mm, one.interval_mm, at_least=one.at_least)}   {', '.join(where)}".rstrip()
-    )
+    section = None if proposal.section is None else f"section {proposal.section + 1}"
+    lesion = None if proposal.lesion is None else f"lesion {proposal.lesion}"
+    ulcer = "ulcerated" if proposal.ulcerated else None
+    details = ", ".join(part for part in (section, lesion, ulcer) if part)
+    thickness = format_thickness(proposal.mm, proposal.interval_mm, at_least=proposal.at_least)
+    return f"{number}   {thickness}   {details}".rstrip()
 
 
 def format_mitoses(mitoses: MitosisCount) -> str:
     """Format the number of mitoses, per square millimeter if the area is known."""
     outside = len(mitoses.points) - (mitoses.counted or 0)
-    more = f"; {outside} outside the area not counted" if outside else ""
+    not_counted = f"; {outside} outside the area not counted" if outside else ""
     if mitoses.counted is None and not mitoses.areas:
         return "None counted."
     count = f"{mitoses.counted or 0} counted"
     if mitoses.mm2 is None or mitoses.per_mm2 is None:
         hint = "" if mitoses.areas else ". Draw the counted area to get the number per mm²"
-        return f"{count}{hint}{more}."
-    few = " (imprecise: the area is below 1 mm²)" if mitoses.mm2 < 0.95 else ""
-    return f"{count} in {mitoses.mm2:.2f} mm²: {mitoses.per_mm2:.1f} per mm²{few}{more}."
+        return f"{count}{hint}{not_counted}."
+    imprecise = " (imprecise: the area is below 1 mm²)" if mitoses.mm2 < 0.95 else ""
+    return f"{count} in {mitoses.mm2:.2f} mm²: {mitoses.per_mm2:.1f} per mm²{imprecise}{not_counted}."
 
 
 def format_clark_level(level: int | None) -> str:
@@ -182,10 +181,12 @@ def format_clark_level(level: int | None) -> str:
 def reader_rows(
     depth: SlideDepthReadings, reader: str, predicted: DepthReading, validity: Validity
 ) -> list[tuple[str, ...]]:
-    """List the readings of a slide, the own one first; empty until the reader has measured, to keep readings blinded.
+    """List the readings of a slide for a table with the columns ``READER_COLUMNS``.
 
-    A row for each reader, with the columns ``READER_COLUMNS``, and one for the model, without its values unless they
-    are valid.
+    The first row is that of ``reader``, the last that of the model, without values if they are not valid. The table is
+    empty until the reader has measured, to keep the reading independent.
+
+    ``predicted``: the reading of the analysis.
     """
     own = depth.reading_by(reader)
     if own is None or not own.when or own.mm is None:
@@ -200,7 +201,7 @@ def reader_rows(
 
 
 def describe_other_readings(depth: SlideDepthReadings, reader: str) -> str:
-    """Describe the readings of others: hidden ones, or the differences from the own; empty without others."""
+    """Describe the readings of other readers: how many are hidden, or how much they differ; empty if there are none."""
     others = [one for one in depth.readings if one.reader != reader and one.when and one.mm is not None]
     own = depth.reading_by(reader)
     if not others:
@@ -214,7 +215,7 @@ def describe_other_readings(depth: SlideDepthReadings, reader: str) -> str:
 
 
 def describe_proposals(proposals: SlideDepthProposals, reading: DepthReading, chosen: int = 0) -> str:
-    """Describe the predicted lines, or why there are none; empty without an analysis."""
+    """Describe the predicted lines, with the notes of the chosen one, or why there are none."""
     parts: list[str] = []
     if proposals.proposals:
         order = ", the most likely first" if len(proposals.proposals) > 1 else ""
@@ -225,17 +226,17 @@ def describe_proposals(proposals: SlideDepthProposals, reading: DepthReading, ch
     return " ".join(f"{one[:1].upper()}{one[1:].rstrip('.')}." for one in (*parts, *proposals.notes))
 
 
-def _reader_row(name: str, one: DepthReading) -> tuple[str, ...]:
-    mm = "–" if one.mm is None else f"{one.mm:.2f}"
-    category = t_category(one.mm, one.ulcerated) if one.mm else "–"
-    per = one.mitoses.per_mm2
+def _reader_row(name: str, reading: DepthReading) -> tuple[str, ...]:
+    mm = "–" if reading.mm is None else f"{reading.mm:.2f}"
+    category = t_category(reading.mm, reading.ulcerated) if reading.mm else "–"
+    per_mm2 = reading.mitoses.per_mm2
     return (
         name,
         mm,
         category,
-        YES_NO[one.ulcerated],
-        format_clark_level(one.clark),
-        "–" if per is None else f"{per:.1f}",
+        YES_NO[reading.ulcerated],
+        format_clark_level(reading.clark),
+        "–" if per_mm2 is None else f"{per_mm2:.1f}",
     )
 
 

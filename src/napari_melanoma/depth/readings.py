@@ -1,4 +1,7 @@
-"""Readings of depth: the file ``depth.json``, its values and their changes."""
+"""Depth readings of a slide, one for each reader: the file ``depth.json``, and edits with a history.
+
+A reading starts from the proposals of the analysis. Positions are (row, column) in pixels of the finest level.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +24,16 @@ if TYPE_CHECKING:
 
 DEPTH_FILE = "depth.json"
 MODEL_READER = "model"  # recorded as the reader of values from the analysis
-RECORDED_FIELDS = (
+RECORDED_FIELDS = (  # fields whose changes enter the history
     *("line", "mm", "interval_mm", "at_least", "method"),
     *("ulcerated", "clark", "clark_by", "margins", "mitoses", "notes"),
 )
-# Left out of the history, which would otherwise repeat all marked points at each change.
+# Field to the keys that are left out of the history, which would otherwise repeat all marked points at each change.
 SHORTENED_FIELDS = {"mitoses": ("points", "areas")}
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Point = tuple[Number, Number]
-Line = tuple[Point, Point]
+Line = tuple[Point, Point]  # surface and deepest
 Interval = tuple[Length, Length]
 Method = Literal["automatic", "hand", "corrected"]
 
@@ -53,24 +56,26 @@ class ExcisionMargins(Config):
 
 
 class MitosisCount(Config):
-    """Marked mitoses, and the areas in which they were counted, in pixels of the finest level."""
+    """Marked mitoses, the areas in which they were counted, and the counts."""
 
     points: tuple[Point, ...] = ()
     areas: tuple[tuple[Point, ...], ...] = ()
-    counted: int | None = Field(None, ge=0, description="mitoses within the areas; all of them without an area")
+    counted: int | None = Field(
+        None, ge=0, description="number of mitoses within the areas; of all marked mitoses if no area was drawn"
+    )
     mm2: Length | None = Field(None, description="total area")
     per_mm2: Length | None = None
 
 
 class DepthReading(Config):
-    """Reading of one reader: depth of a melanoma and the other values of a report."""
+    """The reading of one reader: Breslow thickness, ulceration, Clark level, margins, mitoses and notes."""
 
     reader: str = Field("", description="name; empty if not given")
     when: str = Field("", description="time of the last change, UTC, ISO 8601; empty if all changes were undone")
-    method: Method = Field("hand", description="of the line; corrected: a predicted line that was moved by hand")
+    method: Method = Field("hand", description="origin of the line; corrected: predicted, then moved by hand")
     line: Line | None = Field(None, description="surface and deepest, (row, column) in pixels of the finest level")
     um_per_px: tuple[Length, Length] | None = Field(
-        None, description="along rows and columns, at the time of measuring"
+        None, description="pixel size (height, width) at which the line was measured"
     )
     mm: Length | None = Field(None, description="Breslow thickness")
     interval_mm: Interval | None = None
@@ -97,7 +102,7 @@ class SlideDepthReadings(Config):
 
 
 class DepthProposal(Config):
-    """A line that the analysis predicted for measuring the thickness, as in ``result.json``."""
+    """A line that the analysis proposes for measuring the thickness, as in ``result.json``."""
 
     line: Line
     mm: Length
@@ -110,7 +115,10 @@ class DepthProposal(Config):
 
 
 class SlideDepthProposals(Config):
-    """Results of the analysis for the depth; ``clark`` is an estimate, ``notes`` explain missing results."""
+    """Results of the analysis for a depth reading.
+
+    ``proposals``: the most likely first. ``clark``: an estimate. ``notes``: why results are missing.
+    """
 
     proposals: tuple[DepthProposal, ...] = ()
     ulcerated: bool | None = None
@@ -125,7 +133,7 @@ def read_depth(folder: Path) -> SlideDepthReadings:
 
 
 def read_depth_file(path: Path) -> SlideDepthReadings:
-    """Read readings from a file, such as that of a slide in a case; empty if it does not exist."""
+    """Read readings from a file, such as the one of a slide in a case; empty if it does not exist."""
     if not path.is_file():
         return SlideDepthReadings()
     try:
@@ -140,18 +148,18 @@ def write_depth(folder: Path, depth: SlideDepthReadings) -> None:
 
 
 def parse_proposals(content: Mapping[str, Any]) -> SlideDepthProposals:
-    """Parse the depth in the results of an analysis.
+    """Parse the proposals in ``content``, a ``result.json``; invalid entries are left out.
 
-    Returns the best line first; empty if the analysis has no depth. Invalid entries are left out.
+    The result is empty if the analysis did not measure the depth.
     """
     entry = content.get("depth")
     entry = entry if isinstance(entry, Mapping) else {}
     listed = entry.get("candidates")
-    found = [_parse_proposal(one) for one in (listed if isinstance(listed, list) else [])]
+    parsed = [_parse_proposal(values) for values in (listed if isinstance(listed, list) else [])]
     clark, ulcerated = entry.get("clark_estimate"), entry.get("ulceration")
     notes = entry.get("notes")
     return SlideDepthProposals(
-        proposals=tuple(one for one in found if one is not None),
+        proposals=tuple(proposal for proposal in parsed if proposal is not None),
         ulcerated=ulcerated if isinstance(ulcerated, bool) else None,
         clark=clark if isinstance(clark, int) and 1 <= clark <= 5 else None,
         notes=tuple(str(one) for one in (notes if isinstance(notes, list) else [])),
@@ -160,12 +168,12 @@ def parse_proposals(content: Mapping[str, Any]) -> SlideDepthProposals:
 
 
 def _parse_proposal(values: Any) -> DepthProposal | None:  # noqa: ANN401 - any JSON value
-    """Parse one line; None if it is invalid."""
+    """Parse an entry of ``candidates``; None if it is invalid."""
     if not isinstance(values, Mapping):
         return None
-    kept = {key: values[key] for key in DepthProposal.model_fields if key in values}
+    known = {key: values[key] for key in DepthProposal.model_fields if key in values}
     try:
-        return DepthProposal.parse({**kept, "line": (values.get("surface"), values.get("deepest"))}, "result.json")
+        return DepthProposal.parse({**known, "line": (values.get("surface"), values.get("deepest"))}, "result.json")
     except ConfigError:
         return None
 
@@ -173,8 +181,7 @@ def _parse_proposal(values: Any) -> DepthProposal | None:  # noqa: ANN401 - any 
 def line_length_mm(line: Line, pixel_size: PixelSize | None) -> float:
     """Return the length of a line in mm.
 
-    ``line``: both ends, (row, column) in pixels of the finest level. ``pixel_size``: of these pixels, separate for rows
-    and columns.
+    ``pixel_size``: that of the finest level; raises ScaleMissing if it is None.
     """
     if pixel_size is None:
         raise ScaleMissing(
@@ -186,31 +193,40 @@ def line_length_mm(line: Line, pixel_size: PixelSize | None) -> float:
 
 
 def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: PixelSize | None = None) -> DepthReading:
-    """Return the values of the analysis as a reading that no reader has confirmed.
+    """Return the results of the analysis as a reading that no reader has confirmed.
 
-    ``size``: pixel size of the slide, stored with the line. Without a line where none was predicted.
+    ``chosen``: index of the proposal whose line is used; without a proposal, the reading has no line. ``size``: pixel
+    size of the slide, stored with the line.
     """
     estimate: dict[str, Any] = {}
     if proposals.clark is not None:
         estimate = {"clark": proposals.clark, "clark_by": "estimate"}
     if not 0 <= chosen < len(proposals.proposals):
         return DepthReading(ulcerated=proposals.ulcerated, **estimate)
-    one = proposals.proposals[chosen]
-    ulcerated = proposals.ulcerated if one.ulcerated is None else one.ulcerated
-    kept = {"line": one.line, "mm": one.mm, "interval_mm": one.interval_mm, "at_least": one.at_least}
-    return DepthReading(method="automatic", ulcerated=ulcerated, um_per_px=_pixel_size_um(size), **kept, **estimate)
+    proposal = proposals.proposals[chosen]
+    return DepthReading(
+        method="automatic",
+        line=proposal.line,
+        mm=proposal.mm,
+        interval_mm=proposal.interval_mm,
+        at_least=proposal.at_least,
+        ulcerated=proposals.ulcerated if proposal.ulcerated is None else proposal.ulcerated,
+        um_per_px=_pixel_size_um(size),
+        **estimate,
+    )
 
 
 def values_for_line(before: DepthReading, line: Line, size: PixelSize | None, *, drawn: bool = False) -> dict[str, Any]:
-    """Return the changed values of a reading after its line was drawn or moved.
+    """Return the fields of a reading that change when its line is drawn or moved, with their values.
 
-    ``line``: surface and deepest, in pixels of the finest level. ``size``: of these pixels. ``drawn``: a new line
-    instead of the previous one. A predicted line that was moved is marked as corrected, and loses its interval.
+    ``line``: the new line. ``drawn``: it was drawn, not moved. A predicted line that was moved is marked as corrected.
+    The prediction interval is removed.
     """
     method = "hand" if drawn or before.line is None or before.method == "hand" else "corrected"
-    values = {"line": line, "mm": line_length_mm(line, size), "um_per_px": _pixel_size_um(size)}
     return {
-        **values,
+        "line": line,
+        "mm": line_length_mm(line, size),
+        "um_per_px": _pixel_size_um(size),
         "method": method,
         "interval_mm": None,
         "at_least": before.at_least and (not drawn or before.method == "hand"),
@@ -218,7 +234,7 @@ def values_for_line(before: DepthReading, line: Line, size: PixelSize | None, *,
 
 
 def current_reading(depth: SlideDepthReadings, base: DepthReading, reader: str) -> DepthReading:
-    """Return the reading of a reader; that of the analysis if the reader has set no value."""
+    """Return the reading of a reader, or ``base``, that of the analysis, if the reader has set no value."""
     own = depth.reading_by(reader)
     if own is not None and own.when:
         return own
@@ -232,7 +248,11 @@ def set_values(
     when: str,
     **values: Any,  # noqa: ANN401 - values of any field
 ) -> SlideDepthReadings:
-    """Set values of one reader, and record the previous ones; return the same object if nothing changes."""
+    """Set values in the reading of one reader and record the changes; return the same object if nothing changes.
+
+    ``base``: the reading of the analysis, from which a new reading starts. Without ``values``, it is confirmed as it
+    is.
+    """
     own, before = depth.reading_by(reader), current_reading(depth, base, reader)
     begins = own is None or not own.when
     after = DepthReading.parse({**dict(before), **values}, "a reading")
@@ -246,7 +266,7 @@ def set_values(
 
 
 def rename_reader(depth: SlideDepthReadings, before: str, after: str) -> SlideDepthReadings:
-    """Rename the reader of a reading and of its history, unless the new name has a reading already."""
+    """Rename a reader, also in the history of the reading; nothing changes if the new name has a reading already."""
     own, other = depth.reading_by(before), depth.reading_by(after)
     if own is None or (other is not None and other.when):
         return depth
@@ -260,75 +280,75 @@ def rename_reader(depth: SlideDepthReadings, before: str, after: str) -> SlideDe
 def restore_values(now: SlideDepthReadings, target: SlideDepthReadings, reader: str, when: str) -> SlideDepthReadings:
     """Restore the values of ``target`` for undo and redo, and record the change.
 
-    The history of ``now`` is kept and extended. A reader without values in ``target`` keeps an empty reading with its
-    history.
+    The histories of ``now`` are kept and extended. A reader without values in ``target`` keeps an empty reading with
+    the history.
     """
     result = now
-    for name in dict.fromkeys(one.reader for one in (*now.readings, *target.readings)):
-        one, then = (depth.reading_by(name) or DepthReading(reader=name) for depth in (now, target))
-        changes = _list_changes(one, then, reader, when)
-        if changes or bool(one.when) != bool(then.when):
-            kept = {"history": (*one.history, *changes), "when": when if then.when else ""}
-            result = _with_reading(result, then.model_copy(update=kept))
+    for name in dict.fromkeys(reading.reader for reading in (*now.readings, *target.readings)):
+        before, after = (depth.reading_by(name) or DepthReading(reader=name) for depth in (now, target))
+        changes = _list_changes(before, after, reader, when)
+        if changes or bool(before.when) != bool(after.when):
+            update = {"history": (*before.history, *changes), "when": when if after.when else ""}
+            result = _with_reading(result, after.model_copy(update=update))
     return result
 
 
 def count_mitoses(
     points: tuple[Point, ...], areas: tuple[tuple[Point, ...], ...], size: PixelSize | None
 ) -> MitosisCount:
-    """Count mitoses within the areas drawn for it.
+    """Count the mitoses within the areas drawn for this; mitoses outside are kept, but not counted.
 
-    ``points``: each mitosis, (row, column) in pixels of the finest level. ``size``: of these pixels; the area is None
-    without it. Mitoses outside the areas are kept and not counted.
+    ``points``: the mitoses. ``size``: pixel size of the finest level; without it, the area in mm² is None.
     """
     pieces = [piece for area in areas for piece in untangle_polygon(Polygon(area))]
     counted = int(points_within(points, pieces).sum()) if areas else len(points)
     pixels = joint_area(pieces)
     mm2 = pixels * size.y_um * size.x_um / 1e6 if size is not None and pixels > 0 else None
-    per = None if mm2 is None else counted / mm2
-    return MitosisCount(points=points, areas=areas, counted=counted, mm2=mm2, per_mm2=per)
+    per_mm2 = None if mm2 is None else counted / mm2
+    return MitosisCount(points=points, areas=areas, counted=counted, mm2=mm2, per_mm2=per_mm2)
 
 
 def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, when: str) -> SlideDepthReadings:
-    """Rescale the readings after the pixel size of a slide was changed.
+    """Rescale all readings after the pixel size of a slide was changed; lengths entered as numbers are kept.
 
-    Returns the same object where the scale is that of all readings. Lengths that were entered as numbers are kept.
+    ``reader``, ``when``: recorded with the changes. Returns the same object if all readings have this scale already.
     """
-    for one in depth.readings:
+    for reading in depth.readings:
         values: dict[str, Any] = {}
-        before, now = one.um_per_px, _pixel_size_um(size)
-        if one.line is not None and one.mm is not None and before is not None and before != now:
-            factor = _rescaling_factor(one.line, before, size)
-            values = {"mm": one.mm * factor, "um_per_px": now}
-            if one.interval_mm is not None:
-                values["interval_mm"] = tuple(end * factor for end in one.interval_mm)
-        if one.mitoses.areas:
-            values["mitoses"] = count_mitoses(one.mitoses.points, one.mitoses.areas, size)
-        after = DepthReading.parse({**dict(one), **values}, "a reading")
-        changes = _list_changes(one, after, reader, when)
+        before, now = reading.um_per_px, _pixel_size_um(size)
+        if reading.line is not None and reading.mm is not None and before is not None and before != now:
+            factor = _rescaling_factor(reading.line, before, size)
+            values = {"mm": reading.mm * factor, "um_per_px": now}
+            if reading.interval_mm is not None:
+                values["interval_mm"] = tuple(end * factor for end in reading.interval_mm)
+        if reading.mitoses.areas:
+            values["mitoses"] = count_mitoses(reading.mitoses.points, reading.mitoses.areas, size)
+        rescaled = DepthReading.parse({**dict(reading), **values}, "a reading")
+        changes = _list_changes(reading, rescaled, reader, when)
         if changes:
-            depth = _with_reading(depth, after.model_copy(update={"history": (*one.history, *changes), "when": when}))
+            update = {"history": (*reading.history, *changes), "when": when}
+            depth = _with_reading(depth, rescaled.model_copy(update=update))
     return depth
 
 
 def _rescaling_factor(line: Line, um_per_px: tuple[float, float], size: PixelSize) -> float:
-    """Length of a line at a new scale, relative to that at the scale of its measurement; 1 for a line of length 0."""
+    """Return by which factor the length of a line changes with the pixel size; 1 for a line of length 0."""
     (top, left), (bottom, right) = line
     before_um = float(np.hypot((bottom - top) * um_per_px[0], (right - left) * um_per_px[1]))
     return line_length_mm(line, size) / before_um * 1000 if before_um else 1.0
 
 
 def _pixel_size_um(size: PixelSize | None) -> tuple[float, float] | None:
-    """A pixel size as stored in readings."""
+    """Convert a pixel size to the value of ``um_per_px``."""
     return None if size is None else (size.y_um, size.x_um)
 
 
 def _with_reading(depth: SlideDepthReadings, reading: DepthReading) -> SlideDepthReadings:
-    """Replace or add one reading."""
-    others = [reading if one.reader == reading.reader else one for one in depth.readings]
+    """Replace the reading of a reader, or add it."""
+    readings = [reading if other.reader == reading.reader else other for other in depth.readings]
     if depth.reading_by(reading.reader) is None:
-        others.append(reading)
-    return depth.model_copy(update={"readings": tuple(others)})
+        readings.append(reading)
+    return depth.model_copy(update={"readings": tuple(readings)})
 
 
 def _list_changes(before: DepthReading, after: DepthReading, reader: str, when: str) -> tuple[ReadingChange, ...]:
@@ -343,10 +363,8 @@ def _list_changes(before: DepthReading, after: DepthReading, reader: str, when: 
 
 
 def _json_value(reading: DepthReading, name: str) -> Any:  # noqa: ANN401 - value of any field
-    """A value as in JSON, without ``SHORTENED_FIELDS``."""
+    """Return the value of a field as recorded in the history, without the keys in ``SHORTENED_FIELDS``."""
     value = reading.model_dump(mode="json", include={name})[name]
-    return (
-        {key: one for key, one in value.items() if key not in SHORTENED_FIELDS[name]}
-        if name in SHORTENED_FIELDS
-        else value
-    )
+    if name not in SHORTENED_FIELDS:
+        return value
+    return {key: part for key, part in value.items() if key not in SHORTENED_FIELDS[name]}

@@ -1,4 +1,4 @@
-"""The pathologic T category of a primary cutaneous melanoma (AJCC, eighth edition), with what decided it."""
+"""The pathologic T category of a primary cutaneous melanoma (AJCC, eighth edition), with the reason for it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ EXTENT_NAMES: Mapping[str, str] = {
 class TumorFindings:
     """Findings that the T category depends on; None where unknown.
 
-    ``extent``: a word of ``EXTENT_NAMES``. ``thickness``: why there is no thickness, such as ``not assessed``.
-    ``not_measurable``: it was tried and cannot be determined. ``ulceration``: the finding in words, such as
-    ``ulceration not assessed``.
+    ``extent``: a key of ``EXTENT_NAMES``. ``mm``: the Breslow thickness. ``at_least``: the melanoma may be thicker.
+    ``not_measurable``: the thickness cannot be determined. ``thickness``: why ``mm`` is None, in words, such as
+    ``not assessed``. ``ulceration``: the finding in words, such as ``ulceration not assessed``. ``clark``: Clark level,
+    1 to 5.
     """
 
     extent: str | None = None
@@ -42,7 +43,7 @@ class TumorFindings:
 
 @dataclass(frozen=True)
 class PathologicStage:
-    """A T category such as ``pT2a`` or ``at least pT3``, empty if there is none, and the reason."""
+    """A T category such as ``pT2a`` or ``at least pT3``, and the reason for it; empty if it cannot be determined."""
 
     category: str
     reason: str
@@ -53,10 +54,10 @@ class PathologicStage:
 
 
 def stage_primary_tumor(findings: TumorFindings) -> PathologicStage:
-    """Return the T category of a tumor, pTX to pT4b.
+    """Return the T category of a tumor: pTX, pT0, pTis, or pT1 to pT4 with a letter.
 
-    There is none if the thickness is unknown without being unmeasurable, or if findings contradict each other. The
-    letter is left out if it depends on an unknown ulceration.
+    The category is empty if findings contradict each other or the thickness is missing; pTX is returned only for a
+    thickness that cannot be determined. The letter is left out if it depends on an unknown ulceration.
     """
     contradiction = describe_tumor_contradiction(findings)
     if contradiction:
@@ -79,15 +80,15 @@ def describe_tumor_contradiction(findings: TumorFindings) -> str:
     mm, clark, extent = findings.mm, findings.clark, findings.extent
     if extent is None:
         return describe_contradiction(mm, clark)
-    found = []
+    contradicting = []
     if mm is not None and (mm > 0) != (extent == "invasive"):
-        found.append(f"a Breslow thickness of {format_exact_thickness(mm)}")
+        contradicting.append(f"a Breslow thickness of {format_exact_thickness(mm)}")
     if clark is not None and (extent == "none" or (clark > 1) != (extent == "invasive")):
-        found.append(f"Clark level {format_clark_level(clark)}")
-    if not found:
+        contradicting.append(f"Clark level {format_clark_level(clark)}")
+    if not contradicting:
         return ""
-    verb = "contradict" if len(found) > 1 else "contradicts"
-    return f"{' and '.join(found)} {verb} {EXTENT_NAMES[extent]}. Correct one of them."
+    verb = "contradict" if len(contradicting) > 1 else "contradicts"
+    return f"{' and '.join(contradicting)} {verb} {EXTENT_NAMES[extent]}. Correct one of them."
 
 
 def format_exact_thickness(mm: float) -> str:
@@ -109,8 +110,8 @@ def _stage_thickness(findings: TumorFindings, mm: float) -> PathologicStage:
     measured = f"{'at least ' if findings.at_least else ''}{format_exact_thickness(mm)}"
     reason = f"{measured}, recorded as {format_recorded_thickness(mm)}, {_describe_range(mm)}; {findings.ulceration}"
     if findings.ulcerated is None:
-        is_same = unlettered[-1] in "ab"
-        reason += ", which does not change the category" if is_same else ", so the category has no letter"
+        has_letter = unlettered[-1] in "ab"
+        reason += ", which does not change the category" if has_letter else ", so the category has no letter"
     if may_be_higher:
         reason += "; the melanoma may be thicker, so the category may be higher"
     return PathologicStage(f"{'at least ' if may_be_higher else ''}p{category}", reason)
@@ -118,11 +119,11 @@ def _stage_thickness(findings: TumorFindings, mm: float) -> PathologicStage:
 
 def _describe_range(mm: float) -> str:
     """Describe the range of recorded thickness that a category covers."""
-    thick = round_thickness(mm)
-    if thick < T1B_FROM:
+    recorded = round_thickness(mm)
+    if recorded < T1B_FROM:
         return f"below {T1B_FROM} mm"
     limits = [most for _, most in LIMITS]
-    upper = next((most for most in limits if thick <= most), None)
+    upper = next((most for most in limits if recorded <= most), None)
     if upper is None:
         return f"above {limits[-1]} mm"
     if upper == limits[0]:

@@ -44,10 +44,10 @@ RowState = Literal["answered", "suggested", "not assessed", "cannot be determine
 Source = Literal["", "model", "reading", "case"]
 Status = Literal["preliminary", "final", "amended"]
 NOT_FILLED_IN = "not filled in"
-SIGNATURE = "signature"  # in the history
+SIGNATURE = "signature"  # name of the signature in the history
 SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the depth reading", "case": "the case"}
-DERIVED = "derived"  # key of values that follow from the answers, written for other programs and never read
-SUBTYPES = {  # of the column diagnosis_detail
+DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
+SUBTYPES = {  # value of the column diagnosis_detail: answer to the field subtype
     "superficial spreading melanoma": "superficial_spreading",
     "nodular melanoma": "nodular",
     "lentigo maligna melanoma": "lentigo_maligna",
@@ -77,13 +77,13 @@ class SynopticLesion(Protocol):
 
 
 class ForwardCompatible(Config):
-    """Base of values whose unknown keys, of a newer version, are kept in ``more`` and written again."""
+    """Base of models that keep unknown keys, from files of a newer version, and write them again."""
 
     more: SkipJsonSchema[dict[str, Any]] = Field({}, description="keys of a newer version, kept unchanged")
 
     @model_validator(mode="before")
     @classmethod
-    def _read(cls, values: Any) -> Any:  # noqa: ANN401 - of any input
+    def _read(cls, values: Any) -> Any:  # noqa: ANN401 - any input
         return cls._sort_keys(values) if isinstance(values, Mapping) else values
 
     @model_serializer(mode="wrap")
@@ -101,7 +101,7 @@ class ForwardCompatible(Config):
         return {**{key: value for key, value in values.items() if key in cls.model_fields}, "more": more}
 
     def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the values of the fields as they are written."""
+        """Return the values of the fields as they are written; subclasses override this."""
         return values
 
 
@@ -110,8 +110,10 @@ class SynopticAnswer(ForwardCompatible):
 
     state: AnswerState = ANSWERED
     value: str | Number | None = Field(None, description="the word of a choice, a number, or text; only if answered")
-    at_least: bool = Field(False, description="of the thickness: the melanoma may be thicker")
-    detail: str = Field("", description="more about it, such as the location, another procedure, or the reason")
+    at_least: bool = Field(False, description="only of the Breslow thickness: the melanoma may be thicker")
+    detail: str = Field(
+        "", description="a note, such as the exact location, the name of another procedure, or the reason"
+    )
     suggested_by: Source = Field("", description="source of a value that no reader has confirmed; empty if confirmed")
 
     @model_validator(mode="after")
@@ -133,7 +135,10 @@ class SynopticChange(ForwardCompatible, ReadingChange):
 
 @dataclass(frozen=True)
 class SynopticRow:
-    """A line of the report: ``text`` is never empty, and includes that a value is not confirmed or not filled in."""
+    """A line of the report.
+
+    ``text`` is the answer in words; it is never empty, and states if a value is not confirmed or not filled in.
+    """
 
     name: str
     label: str
@@ -143,7 +148,7 @@ class SynopticRow:
 
 
 def _check_time(text: str) -> str:
-    """Require a time with a time zone, or nothing."""
+    """Require a time with a time zone, or an empty text."""
     try:
         is_time = not text or datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
@@ -154,9 +159,9 @@ def _check_time(text: str) -> str:
 
 
 class SynopticReport(ForwardCompatible):
-    """A synoptic report, as in ``synoptic.json`` and in a lesion of a case; edits return a new report.
+    """A synoptic report, as stored in ``synoptic.json`` and with a lesion of a case; edits return a new report.
 
-    ``derived`` in files follows from the answers. It is written for other programs, and computed again when read.
+    Files also have a key ``derived``: values computed from the answers for other programs. It is ignored when read.
     """
 
     format_version: Literal[1] = 1
@@ -171,16 +176,16 @@ class SynopticReport(ForwardCompatible):
     @classmethod
     def _sort_keys(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Move unknown keys to ``more``, and answers to unknown fields to ``other_answers``."""
-        found = super()._sort_keys(values)
-        if isinstance(found["more"], dict):
-            found["more"].pop(DERIVED, None)
-        answers, others = found.get("answers", {}), found.get("other_answers", {})
+        fields = super()._sort_keys(values)
+        if isinstance(fields["more"], dict):
+            fields["more"].pop(DERIVED, None)
+        answers, others = fields.get("answers", {}), fields.get("other_answers", {})
         if not isinstance(answers, Mapping) or not isinstance(others, Mapping):
-            return found
-        every = {**others, **answers}
-        known = {name: every[name] for name in FIELDS_BY_NAME if every.get(name) is not None}
-        unknown = {name: answer for name, answer in every.items() if name not in FIELDS_BY_NAME}
-        return {**found, "answers": known, "other_answers": unknown}
+            return fields
+        all_answers = {**others, **answers}
+        known = {name: all_answers[name] for name in FIELDS_BY_NAME if all_answers.get(name) is not None}
+        unknown = {name: answer for name, answer in all_answers.items() if name not in FIELDS_BY_NAME}
+        return {**fields, "answers": known, "other_answers": unknown}
 
     @model_validator(mode="after")
     def _check_answers(self) -> Self:
@@ -193,12 +198,12 @@ class SynopticReport(ForwardCompatible):
         return self
 
     def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Write unknown answers beside the others, and what follows from the answers."""
+        """Write ``other_answers`` among the answers, and add the derived values."""
         others = values.pop("other_answers")
         return {**values, "answers": {**values["answers"], **others}, DERIVED: self._derived_values()}
 
     def _derived_values(self) -> dict[str, Any]:
-        """What follows from the answers; a thickness or category that is not known has no key."""
+        """Compute the values of ``DERIVED``; an unknown thickness or category has no key."""
         mm, stage = self.value("breslow"), self.stage
         recorded = {"breslow_recorded": format_recorded_thickness(mm)} if isinstance(mm, float) else {}
         category = {"t_category": stage.category} if stage.category else {}
@@ -219,41 +224,42 @@ class SynopticReport(ForwardCompatible):
 
     @property
     def status(self) -> Status:
-        """Whether it is signed; amended if it was signed before, reopened and signed again."""
+        """Preliminary until signed; amended if it was signed, reopened and signed again."""
         if not self.is_signed:
             return "preliminary"
-        return "amended" if sum(one.field == SIGNATURE for one in self.history) > 1 else "final"
+        return "amended" if sum(change.field == SIGNATURE for change in self.history) > 1 else "final"
 
     @property
     def suggested(self) -> tuple[str, ...]:
         """Names of fields with a value that no reader has confirmed."""
-        return tuple(one.name for one in FIELDS if (found := self.answer(one.name)) and found.suggested_by)
+        return tuple(field.name for field in FIELDS if (answer := self.answer(field.name)) and answer.suggested_by)
 
     @property
     def stage(self) -> PathologicStage:
-        """The T category of the confirmed answers, with what decided it."""
+        """The T category by the confirmed answers, with the reason for it."""
         return stage_primary_tumor(_tumor_findings(self))
 
     def rows(self) -> tuple[SynopticRow, ...]:
-        """Return a row per field in the order of the form, and one of the T category."""
+        """Return a row for each field, in the order of the form, and a row for the T category."""
         rows = tuple(
-            SynopticRow(one.name, one.label, *_format_answer(one, self.answer(one.name)), one.group) for one in FIELDS
+            SynopticRow(field.name, field.label, *_format_answer(field, self.answer(field.name)), field.group)
+            for field in FIELDS
         )
         state: RowState = "answered" if self.stage.category else "missing"
         return (*rows, SynopticRow("t_category", "T category (AJCC 8)", self.stage.text, state, "Stage"))
 
     def set_answer(self, name: str, answer: SynopticAnswer | None, reader: str, when: str) -> Self:
-        """Set or remove an answer; return the same report if nothing changes."""
+        """Set an answer, which confirms it, or remove it (None); return the same report if nothing changes."""
         if name not in FIELDS_BY_NAME:
             raise KeyError(f"the synoptic report has no field '{name}'")
         confirmed = None if answer is None else answer.model_copy(update={"suggested_by": ""})
         return self._with_answers({**self.answers, name: confirmed}, reader, when)
 
     def confirm(self, *names: str, reader: str, when: str) -> Self:
-        """Confirm suggested answers, all of them if none is named."""
+        """Confirm the suggested answers of the named fields, or all of them if none is named."""
         chosen = set(names or self.suggested) & set(self.suggested)
-        settled = {name: self.answers[name].model_copy(update={"suggested_by": ""}) for name in chosen}
-        return self._with_answers({**self.answers, **settled}, reader, when)
+        confirmed = {name: self.answers[name].model_copy(update={"suggested_by": ""}) for name in chosen}
+        return self._with_answers({**self.answers, **confirmed}, reader, when)
 
     def restore(self, target: SynopticReport, reader: str, when: str) -> Self:
         """Restore the answers of another state of the report, for undo and redo; the history is kept and extended."""
@@ -264,18 +270,18 @@ class SynopticReport(ForwardCompatible):
     ) -> Self:
         """Suggest answers for fields that no reader has filled in; previous suggestions are replaced.
 
-        ``validity``: of the analysis. A reading that no reader has confirmed is left out if the analysis is not valid.
-        A signed report stays as it is.
+        ``validity``: that of the slide analysis. If the analysis is not valid, a depth reading that no reader has
+        confirmed is left out. A signed report stays as it is.
         """
         if self.is_signed:
             return self
         if reading is not None and not reading.when and validity is not None and not validity.valid:
             reading = None
-        own = {name: answer for name, answer in self.answers.items() if not answer.suggested_by}
-        return self._replace(answers={**_suggest_answers(reading, lesion), **own})
+        confirmed = {name: answer for name, answer in self.answers.items() if not answer.suggested_by}
+        return self._replace(answers={**_suggest_answers(reading, lesion), **confirmed})
 
     def sign(self, reader: str, when: str) -> Self:
-        """Sign and lock the report; all suggestions must be confirmed or changed before."""
+        """Sign and lock the report; raise if suggestions are left that are not confirmed."""
         self._require_unlocked()
         if not reader.strip():
             raise InputError("the synoptic report needs a name to be signed. Enter your name first.")
@@ -286,7 +292,7 @@ class SynopticReport(ForwardCompatible):
         return self._replace(signed_by=reader, signed_at=when, history=(*self.history, change))
 
     def reopen(self, reader: str, when: str) -> Self:
-        """Unlock a signed report, which is recorded."""
+        """Unlock a signed report, and record this in the history."""
         if not self.is_signed:
             return self
         change = SynopticChange(field=SIGNATURE, before=self.signed_by, reader=reader, when=when)
@@ -297,7 +303,7 @@ class SynopticReport(ForwardCompatible):
         return tuple(_list_warnings(self))
 
     def without_persons(self) -> Self:
-        """Return the answers alone, without names of readers, times, and keys that are unknown to this version."""
+        """Return the answers alone, without names of readers, times, and keys or fields of a newer version."""
         answers = {name: answer.model_copy(update={"more": {}}) for name, answer in self.answers.items()}
         return type(self)(answers=answers)
 
@@ -309,9 +315,9 @@ class SynopticReport(ForwardCompatible):
         """Replace the answers, and record the changes."""
         self._require_unlocked()
         changes = tuple(
-            SynopticChange(field=one.name, before=_to_json(before), after=_to_json(after), reader=reader, when=when)
-            for one in FIELDS
-            if (before := self.answer(one.name)) != (after := answers.get(one.name))
+            SynopticChange(field=field.name, before=_to_json(before), after=_to_json(after), reader=reader, when=when)
+            for field in FIELDS
+            if (before := self.answer(field.name)) != (after := answers.get(field.name))
         )
         return self._replace(answers=dict(answers), history=(*self.history, *changes)) if changes else self
 
@@ -323,43 +329,43 @@ def _to_json(answer: SynopticAnswer | None) -> dict[str, Any] | None:
     return None if answer is None else answer.model_dump(mode="json")
 
 
-def _describe_problem(one: SynopticField, answer: SynopticAnswer) -> str:
+def _describe_problem(field: SynopticField, answer: SynopticAnswer) -> str:
     """Describe why a field does not accept an answer; empty if it does."""
     value = answer.value
-    if answer.at_least and (one.name != "breslow" or not value):
+    if answer.at_least and (field.name != "breslow" or not value):
         return "'at least' requires a Breslow thickness above 0 mm"
     if answer.state != ANSWERED:
-        return "" if answer.state in one.absent else f"it cannot be '{answer.state}'"
-    if one.kind == "choice":
-        return "" if value in one.choices else f"expected one of {', '.join(one.choices)}; found {value!r}"
-    if one.kind == "text":
+        return "" if answer.state in field.absent else f"it cannot be '{answer.state}'"
+    if field.kind == "choice":
+        return "" if value in field.choices else f"expected one of {', '.join(field.choices)}; found {value!r}"
+    if field.kind == "text":
         return "" if isinstance(value, str) else f"expected text, found {value!r}"
-    if not isinstance(value, float) or not 0 <= value <= one.most:
-        return f"expected a number from 0 to {one.most:g}{one.unit and ' ' + one.unit}, found {value!r}"
-    return f"expected a whole number, found {value:g}" if one.is_integer and not value.is_integer() else ""
+    if not isinstance(value, float) or not 0 <= value <= field.most:
+        return f"expected a number from 0 to {field.most:g}{field.unit and ' ' + field.unit}, found {value!r}"
+    return f"expected a whole number, found {value:g}" if field.is_integer and not value.is_integer() else ""
 
 
-def _format_answer(one: SynopticField, answer: SynopticAnswer | None) -> tuple[str, RowState]:
-    """Format the answer to a field for a person."""
+def _format_answer(field: SynopticField, answer: SynopticAnswer | None) -> tuple[str, RowState]:
+    """Format the answer to a field, and return its state."""
     if answer is None:
         return NOT_FILLED_IN, "missing"
-    text = _format_value(one, answer)
+    text = _format_value(field, answer)
     if answer.suggested_by:
         return f"{text} (suggested by {SOURCE_NAMES[answer.suggested_by]}, not confirmed)", "suggested"
     return text, answer.state
 
 
-def _format_value(one: SynopticField, answer: SynopticAnswer) -> str:
+def _format_value(field: SynopticField, answer: SynopticAnswer) -> str:
     value = answer.value
     if value is None:
         text: str = answer.state
     elif isinstance(value, str):
-        text = one.choices.get(value, value)
-    elif one.name == "breslow":
-        least = "at least " if answer.at_least else ""
-        text = f"{least}{format_exact_thickness(value)}, recorded as {format_recorded_thickness(value)}"
+        text = field.choices.get(value, value)
+    elif field.name == "breslow":
+        at_least = "at least " if answer.at_least else ""
+        text = f"{at_least}{format_exact_thickness(value)}, recorded as {format_recorded_thickness(value)}"
     else:
-        text = f"{value:.4g} {one.unit}".strip()
+        text = f"{value:.4g} {field.unit}".strip()
     return f"{text}: {answer.detail}" if answer.detail else text
 
 
@@ -375,10 +381,10 @@ def _tumor_findings(report: SynopticReport) -> TumorFindings:
     """Collect the confirmed findings that the T category depends on."""
     mm, clark, extent = (report.value(name) for name in ("breslow", "clark", "extent"))
     breslow, ulceration = report.answer("breslow"), report.value("ulceration")
-    known: dict[str, Any] = {} if mm is None else {"mm": mm, "at_least": breslow is not None and breslow.at_least}
+    thickness: dict[str, Any] = {} if mm is None else {"mm": mm, "at_least": breslow is not None and breslow.at_least}
     words = FINDING[str(ulceration)] if ulceration else _describe_absence(report, "ulceration")
     return TumorFindings(
-        **known,
+        **thickness,
         extent=None if extent is None else str(extent),
         not_measurable=breslow is not None and breslow.state == CANNOT and not breslow.suggested_by,
         thickness=_describe_absence(report, "breslow"),
@@ -389,14 +395,14 @@ def _tumor_findings(report: SynopticReport) -> TumorFindings:
 
 
 def _suggest_answers(reading: DepthReading | None, lesion: SynopticLesion | None) -> dict[str, SynopticAnswer]:
-    """Return the answers that a reading and a lesion of a case suggest; the reading comes first."""
-    found: dict[str, SynopticAnswer] = {}
+    """Suggest answers from a depth reading and from a lesion of a case; those of the reading have precedence."""
+    answers: dict[str, SynopticAnswer] = {}
 
-    def suggest(name: str, value: str | float | None, source: Source, **more: Any) -> None:  # noqa: ANN401
-        if value not in (None, "") and name not in found:
-            answer = SynopticAnswer(value=value, suggested_by=source, **more)
+    def suggest(name: str, value: str | float | None, source: Source, **options: Any) -> None:  # noqa: ANN401
+        if value not in (None, "") and name not in answers:
+            answer = SynopticAnswer(value=value, suggested_by=source, **options)
             if not _describe_problem(FIELDS_BY_NAME[name], answer):
-                found[name] = answer
+                answers[name] = answer
 
     if reading is not None:
         _suggest_from_reading(reading, suggest)
@@ -407,9 +413,10 @@ def _suggest_answers(reading: DepthReading | None, lesion: SynopticLesion | None
         _suggest_thickness(suggest, lesion.depth_mm, "case")
         suggest("ulceration", _finding_word(lesion.ulceration), "case")
         suggest("mitotic_rate", lesion.mitoses_per_mm2, "case")
-    return found
+    return answers
 
 
+# Called with the name of a field, a value or None, its source, and further values of the answer.
 Suggest = Callable[..., None]
 
 
@@ -432,7 +439,7 @@ def _suggest_from_reading(reading: DepthReading, suggest: Suggest) -> None:
 
 
 def _suggest_thickness(suggest: Suggest, mm: float | None, source: Source, *, at_least: bool = False) -> None:
-    """Suggest a thickness, and whether the melanoma is invasive; it is not rounded, for it is recorded once."""
+    """Suggest a thickness, not rounded, and whether the melanoma is invasive."""
     if mm is not None:
         suggest("breslow", mm, source, at_least=at_least and mm > 0)
         suggest("extent", "invasive" if mm > 0 else "in_situ", source)
@@ -443,10 +450,12 @@ def _finding_word(value: bool | None) -> str | None:
 
 
 def _list_warnings(report: SynopticReport) -> Iterable[str]:
-    """List what is missing, not confirmed or inconsistent."""
+    """Yield the warnings of ``SynopticReport.check``."""
     extent = report.value("extent")
-    due = {"in_situ": ("always", "melanoma"), "none": ("always",)}.get(str(extent), ("always", "melanoma", "invasive"))
-    missing = [one.label for one in FIELDS if one.expected in due and report.answer(one.name) is None]
+    expected = {"in_situ": ("always", "melanoma"), "none": ("always",)}.get(
+        str(extent), ("always", "melanoma", "invasive")
+    )
+    missing = [field.label for field in FIELDS if field.expected in expected and report.answer(field.name) is None]
     if missing:
         yield f"Not filled in: {', '.join(missing)}."
     if report.suggested:

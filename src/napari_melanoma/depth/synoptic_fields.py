@@ -1,4 +1,4 @@
-"""The fields of the synoptic report in the order of the form: one table from which forms, files and pages are made."""
+"""The fields of the synoptic report, in the order of the form; the form, the files and the pages follow this table."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class SynopticField:
-    """A field of the form: what it is called, and which answers it accepts.
+    """A field of the form: its name and labels, and the answers that it accepts.
 
-    ``choices``: words as stored, with their labels. ``unit`` and ``most``: of a number. ``absent``: states other than
-    answered that it accepts. ``expected``: the tumors for which it should be filled in.
+    ``choices``: stored word to label. ``unit``, ``most``: unit and greatest value of a number. ``absent``: accepted
+    reasons for not answering. ``expected``: for which tumors it should be filled in.
     """
 
     name: str
@@ -39,32 +39,32 @@ class SynopticField:
     expected: Literal["always", "melanoma", "invasive", "optional"] = "optional"
 
 
-PATHOLOGIST: tuple[AnswerState, ...] = (NOT_ASSESSED, CANNOT)
+NOT_ANSWERED: tuple[AnswerState, ...] = (NOT_ASSESSED, CANNOT)
 FINDING = {"present": "present", "not_identified": "not identified"}
 MARGIN = {"free": "free", "involved": "involved"}
 
 
-def _choice(name: str, label: str, group: str, choices: Mapping[str, str], **more: Any) -> SynopticField:  # noqa: ANN401
-    return SynopticField(name, label, group, "choice", choices, **more)
+def _choice(name: str, label: str, group: str, choices: Mapping[str, str], **options: Any) -> SynopticField:  # noqa: ANN401
+    return SynopticField(name, label, group, "choice", choices, **options)
 
 
-def _finding(name: str, label: str, group: str, choices: Mapping[str, str] = FINDING, **more: Any) -> SynopticField:  # noqa: ANN401
-    """A finding of the pathologist, which may also be not assessed or impossible to determine."""
-    return _choice(name, label, group, choices, absent=PATHOLOGIST, **more)
+def _finding(name: str, label: str, group: str, choices: Mapping[str, str] = FINDING, **options: Any) -> SynopticField:  # noqa: ANN401
+    """A choice that may also be not assessed or impossible to determine."""
+    return _choice(name, label, group, choices, absent=NOT_ANSWERED, **options)
 
 
-def _number(name: str, label: str, group: str, unit: str, most: float, **more: Any) -> SynopticField:  # noqa: ANN401
-    return SynopticField(name, label, group, "number", unit=unit, most=most, absent=PATHOLOGIST, **more)
+def _number(name: str, label: str, group: str, unit: str, most: float, **options: Any) -> SynopticField:  # noqa: ANN401
+    return SynopticField(name, label, group, "number", unit=unit, most=most, absent=NOT_ANSWERED, **options)
 
 
 def _margin_fields() -> tuple[SynopticField, ...]:
     """Status and distance of each margin, for the invasive and the in situ component."""
     expected: Mapping[str, Any] = {"invasive": "invasive", "in_situ": "melanoma"}
     return tuple(
-        one
+        field
         for component, words in (("invasive", "invasive melanoma"), ("in_situ", "melanoma in situ"))
         for margin in ("peripheral", "deep")
-        for one in (
+        for field in (
             _finding(
                 f"{margin}_margin_{component}",
                 f"{margin.capitalize()} margin, {words}",

@@ -1,4 +1,4 @@
-"""Maps of the tissue and of likely and possible tumor, on which a thickness is measured."""
+"""Input of a thickness measurement: tissue maps of a model, masks of tissue and tumor, scale checks and parameters."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.core.map_placement import MapPlacement
 
-BENIGN_NAMES = ("benign", "naevus", "nevus")
-PREVAILING_WINDOW_UM = 60.0  # over which nevus and melanoma are compared
-COARSE_UM = 10.0
-FINE_UM = 8.0
 MALIGNANT_NAMES = ("melanoma", "malignant", "tumour", "tumor")
+BENIGN_NAMES = ("benign", "naevus", "nevus")
+PREVAILING_WINDOW_UM = 60.0  # standard deviation of the Gaussian over which melanoma and nevus are compared
+COARSE_UM = 10.0  # size of the cells on which they are compared
+FINE_UM = 8.0  # approximate size of interpolated cells
 UM_PER_MM = 1000.0
 PLAUSIBLE_UM = (0.05, 20.0)  # pixel sizes of a slide from 200x down to 0.5x
 MIN_MAP_MM, MAX_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 150
-MAX_ASPECT = 4.0
+MAX_ASPECT = 4.0  # greatest ratio of the height and the width of a pixel
 PIXEL_SIZE_MISSING = (
     "pixel size is missing: a thickness in mm requires micrometers per pixel, and this slide file has none. Set "
     "it under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."
@@ -37,9 +37,12 @@ PIXEL_SIZE_MISSING = (
 
 @dataclass(frozen=True)
 class TissueMaps:
-    """Probability of each class of each cell, (class, row, column): uint8 up to 255, or float up to 1.
+    """Probabilities that a model predicted for the cells of a map.
 
-    Cells without a value (NaN, or 0 in all classes) count as background.
+    ``probability``: (class, row, column), uint8 up to 255 or float up to 1. ``classes``: their names, in
+    the same order.
+
+    Cells without a prediction (NaN, or 0 in all classes) count as background.
     """
 
     probability: NDArray[Any]
@@ -47,16 +50,16 @@ class TissueMaps:
 
     @classmethod
     def from_labels(cls, labels: NDArray[np.integer], classes: Sequence[str]) -> Self:
-        """Convert a label image into a map with probabilities of 0 and 1.
+        """Convert a label image into a map with the probabilities 0 and 255 (uint8).
 
-        ``labels``: integers (row, column): index into ``classes``. Returns uint8.
+        ``labels``: integers (row, column), indices into ``classes``.
         """
-        sure = labels[None] == np.arange(len(classes))[:, None, None]
-        return cls(sure.astype(np.uint8) * np.uint8(255), tuple(classes))
+        is_class = labels[None] == np.arange(len(classes))[:, None, None]
+        return cls(is_class.astype(np.uint8) * np.uint8(255), tuple(classes))
 
     @property
     def roles(self) -> ClassRoles:
-        """Roles of the classes."""
+        """Roles of the classes; raise if a class that the measurement requires is missing."""
         roles = ClassRoles.from_names(self.classes)
         if roles is None:
             raise InputError(
@@ -68,10 +71,10 @@ class TissueMaps:
 
 @dataclass(frozen=True)
 class TissueMasks:
-    """Masks of a map, all (row, column): bool ``tissue``, ``epidermis``, ``tumor``; uint8 ``tumor_probability``.
+    """Masks of a map, all (row, column).
 
-    ``tumor`` is lesion where melanoma is more likely than nevus; ``tumor_probability`` is up to 255, and includes that
-    of nevus where melanoma prevails in the neighborhood.
+    ``tumor``: cells that are most likely melanoma or nevus, where melanoma prevails in the neighborhood.
+    ``tumor_probability``: probability of melanoma plus that of nevus, up to 255; 0 where nevus prevails.
     """
 
     tissue: NDArray[np.bool_]
@@ -81,11 +84,14 @@ class TissueMasks:
 
 
 def classify_tissue(maps: TissueMaps, cell_um: tuple[float, float]) -> TissueMasks:
-    """Classify each cell: the most likely class; for lesions the type that prevails in the neighborhood.
+    """Classify the cells of a map as tissue, epidermis and tumor by the most likely class.
+
+    Melanoma and nevus compete with the other classes as one class, a lesion. A lesion cell is tumor if melanoma
+    prevails in the neighborhood.
 
     ``cell_um``: height and width of a cell in micrometers.
     """
-    roles, values = maps.roles, _as_bytes(maps.probability)
+    roles, values = maps.roles, _to_uint8(maps.probability)
     lesion = values[roles.malignant]
     if roles.benign >= 0:
         lesion = np.minimum(lesion.astype(np.uint16) + values[roles.benign], 255).astype(np.uint8)
@@ -105,9 +111,9 @@ def classify_tissue(maps: TissueMaps, cell_um: tuple[float, float]) -> TissueMas
 
 
 def block_means(values: NDArray[Any], steps: Sequence[int]) -> NDArray[np.float32]:
-    """Average over blocks of cells; blocks at the far edges are padded with the edge values.
+    """Average over blocks of cells; the last blocks are padded with the values at the edge.
 
-    ``values``: numbers (row, column). Returns float32 (row, column).
+    ``values``: numbers (row, column). ``steps``: height and width of a block in cells. Returns float32 (row, column).
     """
     below, right = (-side % step for side, step in zip(values.shape, steps, strict=True))
     padded = np.pad(values, ((0, below), (0, right)), mode="edge")
@@ -118,37 +124,37 @@ def block_means(values: NDArray[Any], steps: Sequence[int]) -> NDArray[np.float3
 def _melanoma_prevails(
     malignant: NDArray[np.uint8], benign: NDArray[np.uint8], cell_um: tuple[float, float]
 ) -> NDArray[np.bool_]:
-    """Where melanoma outweighs nevus in the neighborhood; computed on coarse cells, as the result is smooth."""
+    """Mask where melanoma is at least as likely as nevus in the neighborhood; computed on coarse cells for speed."""
     from scipy import ndimage
 
     steps = [max(1, round(COARSE_UM / um)) for um in cell_um]
     sigma = [PREVAILING_WINDOW_UM / (um * step) for um, step in zip(cell_um, steps, strict=True)]
-    near = [ndimage.gaussian_filter(block_means(values, steps), sigma) for values in (malignant, benign)]
-    coarse = near[0] >= near[1]
+    melanoma, nevus = (ndimage.gaussian_filter(block_means(values, steps), sigma) for values in (malignant, benign))
+    coarse = melanoma >= nevus
     rows, columns = malignant.shape
     return np.repeat(np.repeat(coarse, steps[0], axis=0)[:rows], steps[1], axis=1)[:, :columns]
 
 
 def interpolate_maps(maps: TissueMaps, place: MapPlacement) -> tuple[TissueMaps, MapPlacement]:
-    """Interpolate coarse maps, so that borders between classes lie between cells where the probabilities place them.
+    """Interpolate coarse maps linearly, so that borders between classes do not follow the edges of the cells.
 
-    ``place``: position of the map, with the pixel size. Returns the map on cells of at most ``FINE_UM``, linear between
-    the centers of the original cells.
+    ``place``: position of the map on the slide, with the pixel size. Returns the map with cells of about ``FINE_UM``,
+    and its position; the same objects if the cells are small enough already.
     """
     from scipy import ndimage
 
     cell = place.cell_um
     assert cell is not None
-    times = [max(1, round(um / FINE_UM)) for um in cell]
-    if max(times) == 1:
+    factors = [max(1, round(um / FINE_UM)) for um in cell]
+    if max(factors) == 1:
         return maps, place
-    values = _as_bytes(maps.probability)
-    finer = [ndimage.zoom(layer, times, order=1, mode="nearest", grid_mode=True) for layer in values]
-    steps = place.step_y / times[0], place.step_x / times[1]
+    values = _to_uint8(maps.probability)
+    finer = [ndimage.zoom(layer, factors, order=1, mode="nearest", grid_mode=True) for layer in values]
+    steps = place.step_y / factors[0], place.step_x / factors[1]
     return TissueMaps(np.stack(finer), maps.classes), replace(place, step_y=steps[0], step_x=steps[1])
 
 
-def _as_bytes(probability: NDArray[Any]) -> NDArray[np.uint8]:
+def _to_uint8(probability: NDArray[Any]) -> NDArray[np.uint8]:
     if probability.dtype == np.uint8:
         return probability
     return np.rint(255 * np.clip(np.nan_to_num(probability), 0, 1)).astype(np.uint8)
@@ -191,23 +197,27 @@ def check_cell_um(place: MapPlacement, shape: tuple[int, ...]) -> tuple[float, f
     if size is None or cell is None:
         raise ScaleMissing(PIXEL_SIZE_MISSING)
     sides = shape[0] * cell[0] / UM_PER_MM, shape[1] * cell[1] / UM_PER_MM
-    if why := describe_implausible_size(size, sides) or (
-        "" if max(sides) >= MIN_MAP_MM else implausible_size_message(size, sides)
-    ):
-        raise ScaleMissing(f"{why} No thickness was measured.")
+    reason = describe_implausible_size(size, sides)
+    if not reason and max(sides) < MIN_MAP_MM:
+        reason = implausible_size_message(size, sides)
+    if reason:
+        raise ScaleMissing(f"{reason} No thickness was measured.")
     return cell
 
 
 def describe_implausible_size(size: PixelSize, sides_mm: tuple[float, float]) -> str:
-    """Describe why a pixel size is implausible for a slide, and what to do; empty if it is plausible."""
+    """Describe why a pixel size is implausible for a slide, and what to do; empty if it is plausible.
+
+    ``sides_mm``: height and width of the slide, or of the map, at this pixel size.
+    """
     low, high = PLAUSIBLE_UM
-    good = low <= min(size.y_um, size.x_um) and max(size.y_um, size.x_um) <= high
-    even = max(size.y_um / size.x_um, size.x_um / size.y_um) <= MAX_ASPECT
-    return "" if good and even and max(sides_mm) <= MAX_MAP_MM else implausible_size_message(size, sides_mm)
+    in_range = low <= min(size.y_um, size.x_um) and max(size.y_um, size.x_um) <= high
+    similar = max(size.y_um / size.x_um, size.x_um / size.y_um) <= MAX_ASPECT
+    plausible = in_range and similar and max(sides_mm) <= MAX_MAP_MM
+    return "" if plausible else implausible_size_message(size, sides_mm)
 
 
 def implausible_size_message(size: PixelSize, sides_mm: tuple[float, float]) -> str:
-    """Format the message for an implausible pixel size."""
     low, high = PLAUSIBLE_UM
     return (
         f"implausible pixel size {size.y_um:g} x {size.x_um:g} micrometers ({size.source}): the slide or its analyzed "
@@ -225,15 +235,21 @@ class DepthMeasurementConfig(Config):
     min_lesion_um2: float = Field(5000, gt=0, description="tumors with a smaller total area are not measured")
     min_nest_um2: float = Field(250, gt=0, description="smaller nests are removed as specks")
     nest_gap_um: float = Field(60, gt=0, description="nests belong to the same lesion up to this gap")
-    far_gap_um: float = Field(300, gt=0, description="nests up to this gap are included in a second candidate")
-    in_situ_um2: float = Field(6000, gt=0, description="nests up to this area may be intraepidermal")
-    in_situ_contact: float = Field(0.4, gt=0, le=1, description="if this share of their border is epidermis")
+    far_gap_um: float = Field(300, gt=0, description="nests up to this gap are included in a separate candidate")
+    in_situ_um2: float = Field(6000, gt=0, description="larger nests are never intraepidermal")
+    in_situ_contact: float = Field(0.4, gt=0, le=1, description="share of epidermis around an intraepidermal nest")
     detached_um: float = Field(
-        250, gt=0, description="a lesion whose top lies deeper than this may be not connected to the skin"
+        250, gt=0, description="lesions whose top lies deeper than this are marked as not connected to the surface"
     )
-    cover_um: float = Field(150, gt=0, description="epidermis up to this depth below the tissue edge is surface")
+    cover_um: float = Field(
+        150, gt=0, description="epidermis up to this depth below the edge of the tissue forms the surface"
+    )
     ulcer_um: float = Field(120, gt=0, description="shorter gaps of the epidermis above the tumor are not ulcers")
-    edge_um: float = Field(30, gt=0, description="length of tumor at the section's end that makes it 'at least'")
-    window_mm: float = Field(2.0, gt=0, description="adjacent skin on each side that defines the direction down")
-    faint_from_mm: float = Field(1.0, gt=0, description="thicker lesions include all possible tumor")
-    different_mm: float = Field(0.02, gt=0, description="candidates of a lesion that differ by less are merged")
+    edge_um: float = Field(
+        30, gt=0, description="tumor along this length of the section's end makes the thickness a lower bound"
+    )
+    window_mm: float = Field(
+        2.0, gt=0, description="length of skin on each side of the lesion that defines the direction down"
+    )
+    faint_from_mm: float = Field(1.0, gt=0, description="lesions from this thickness on include all possible tumor")
+    different_mm: float = Field(0.02, gt=0, description="candidates of a lesion that differ by less count as the same")

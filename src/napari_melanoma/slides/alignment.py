@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import Slide
 
 THUMBNAIL_PX = 1500
-GLASS = 0.04  # optical density below which there is no tissue
-UNKNOWN_SCALES = tuple(float(scale) for scale in np.geomspace(0.25, 4.0, 9))  # of slides without pixel sizes
+GLASS_DENSITY = 0.04  # optical density up to which a pixel is glass
+# Relative scales to try for slides without pixel sizes.
+UNKNOWN_SCALES = tuple(float(scale) for scale in np.geomspace(0.25, 4.0, 9))
 
 
 def register_slides(
@@ -28,23 +29,23 @@ def register_slides(
 
     ``first_size``, ``second_size``: the pixel sizes in use, from the file or set by the user.
 
-    Returns a registration of positions (y, x) in µm from the outer corner of the first pixel; in pixels of the finest
-    level if neither slide has a scale. Raises InputError if only one has a scale, and MelanomaError if the slides do
-    not fit together.
+    Positions of the registration are (y, x) in µm from the outer corner of the first pixel, or in pixels of the finest
+    level if neither slide has a scale. Raises InputError if only one slide has a scale, and MelanomaError if the slides
+    do not match.
     """
     if (first_size is None) != (second_size is None):
-        bare = first if first_size is None else second
-        raise InputError(f"{bare.info.name} has no scale, the other slide has one. Set its scale first.")
+        unscaled = first if first_size is None else second
+        raise InputError(f"{unscaled.info.name} has no scale, the other slide has one. Set its scale first.")
     scales = (1.0,) if first_size is not None else UNKNOWN_SCALES
     (fixed, fixed_um), (moving, moving_um) = _read_tissue(first, first_size), _read_tissue(second, second_size)
     return register_images(fixed, moving, fixed_um, moving_um, scales=scales)
 
 
 def _read_tissue(slide: Slide, size: PixelSize | None) -> tuple[NDArray[np.float32], tuple[float, float]]:
-    """Read the amount of tissue (row, column), and the size of its pixels in µm."""
+    """Read an image of the amount of tissue (row, column), and the height and width of its pixels in µm, or pixels."""
     thumbnail, _ = slide.thumbnail_around_damage(THUMBNAIL_PX)
     if slide.info.kind == "brightfield":
-        amount = optical_density(thumbnail).mean(axis=-1) - GLASS
+        amount = optical_density(thumbnail).mean(axis=-1) - GLASS_DENSITY
     else:
         amount = thumbnail.mean(axis=-1) / 255
     full = slide.info.levels[0]

@@ -1,4 +1,7 @@
-"""Analyze slides, from tissue to lesions: resumes partial results, and keeps the previous result if canceled."""
+"""Analyze slides, from the tissue to the lesions.
+
+Partial results are resumed. An analysis that is canceled or fails leaves the previous result in place.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +62,7 @@ NOVELTY_TILES = 64  # tiles that are compared with the training data of the mode
 PRECISION_CHECK_TILES = 8  # for comparing half precision with float32 before the analysis
 log = logging.getLogger(__name__)
 POSTPROCESSING_OPTIONS = ("lesions", "score", "target", "prevalence")  # applied to finished tiles
+PREFETCH_BYTES = 4 << 20  # read at both ends of the next slide file
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,12 @@ class SlideOutcome:
     folder: Path
     content: dict[str, Any]
     seconds: float
-    already_done: bool = False  # whether a matching result existed and nothing was computed
+    already_done: bool = False  # a matching result existed, and nothing was computed
 
 
 @dataclass(frozen=True)
 class _SlideJob:
-    """The analysis of one slide."""
+    """The analysis of one slide; ``force``: start over, even if results exist."""
 
     slide: Slide
     run_folder: RunFolder
@@ -100,12 +104,12 @@ def analyze_slide(
     """Analyze a slide; resume a partial result of the same analysis, and keep a complete one unless ``force``.
 
     ``folder`` receives ``result.zarr``, ``lesions.geojson``, ``lesions.csv``, ``heatmap.ome.tif``, ``tissue.png``,
-    ``result.json``, and ``events.jsonl`` and ``log.txt`` of the run. Commands are read from ``control.json``. ``load``
-    returns a loaded model; by default the model named in ``options`` is loaded. If files cannot be written or the user
-    cancels, finished tiles are kept.
+    ``result.json``, and ``events.jsonl`` and ``log.txt`` of the run. The commands pause and cancel are read from
+    ``control.json``. ``load`` returns the model to use; by default the model named in ``options`` is loaded. If files
+    cannot be written or the user cancels, finished tiles are kept.
     """
     run_folder, started = RunFolder(folder), time.monotonic()
-    with run_folder.locked(), run_folder.log_to_file(), _final_event_recorded(run_folder):
+    with run_folder.locked(), run_folder.log_to_file(), _record_abnormal_end(run_folder):
         run_folder.repair()
         ProcessStamp.create().write(folder / PROCESS_FILE)
         if not run_folder.is_launching:  # the launcher has written "run", and the user may have canceled since
@@ -113,69 +117,72 @@ def analyze_slide(
         monitored_run = RunFolderContext(run, run_folder)
         with open_slide(slide_path, stated_pixel_size(options)) as slide:
             record_slide(folder, slide_path)
-            work = _SlideJob(slide, run_folder, options, monitored_run, force)
-            with _restore_previous_on_error(work):
-                content, before = _load_or_compute_result(work, load, started)
+            job = _SlideJob(slide, run_folder, options, monitored_run, force)
+            with _restore_previous_on_error(job):
+                content, already_done = _load_or_compute_result(job, load, started)
         run_folder.append_final_event("finished", tiles=content["tiles_done"], failed=content["tiles_failed"])
-    return SlideOutcome(slide.info.name, folder, content, time.monotonic() - started, before)
+    return SlideOutcome(slide.info.name, folder, content, time.monotonic() - started, already_done)
 
 
 @contextmanager
-def _restore_previous_on_error(work: _SlideJob) -> Iterator[None]:
+def _restore_previous_on_error(job: _SlideJob) -> Iterator[None]:
     """Restore the previous result if the analysis that was to replace it is canceled or fails."""
-    folder = work.run_folder.path
+    folder = job.run_folder.path
     try:
         yield
     except BaseException:
         with suppress(SaveError):
             if restore_previous(folder):
-                work.notify("The previous result is unchanged.")
+                job.notify("The previous result is unchanged.")
         raise
     discard_previous(folder)
 
 
 def _load_or_compute_result(
-    work: _SlideJob, load: Callable[[], TileModel] | None, started: float
+    job: _SlideJob, load: Callable[[], TileModel] | None, started: float
 ) -> tuple[dict[str, Any], bool]:
-    """Return the content of ``result.json``, and whether it existed; failed tiles are tried again."""
-    check_slide(work.slide.info)
-    model = _load_model(work, load)
-    before = None if work.force else find_matching_result(work.run_folder.path, work.slide.info, model, work.options)
-    analysis = None if before and not before["tiles_failed"] else _analyze_tiles_of_slide(work, model, started)
-    if before and (analysis is None or _count_failed_tiles(analysis.result) == before["tiles_failed"]):
-        done = before["tiles_done"] + before["tiles_failed"]
-        work.run_folder.append_event(
-            "started", slide=work.slide.info.name, done=done, total=before["tiles_total"], resumed=True
+    """Return the content of ``result.json``, and whether it is that of an existing result.
+
+    An existing result with failed tiles is replaced if one of them can be read now.
+    """
+    check_slide(job.slide.info)
+    model = _load_model(job, load)
+    existing = None if job.force else find_matching_result(job.run_folder.path, job.slide.info, model, job.options)
+    analysis = None if existing and not existing["tiles_failed"] else _analyze_tiles_of_slide(job, model, started)
+    if existing and (analysis is None or _count_failed_tiles(analysis.result) == existing["tiles_failed"]):
+        done = existing["tiles_done"] + existing["tiles_failed"]
+        job.run_folder.append_event(
+            "started", slide=job.slide.info.name, done=done, total=existing["tiles_total"], resumed=True
         )
-        work.notify(f"{work.slide.info.name} has been analyzed already. Nothing was changed.")
-        return sync_with_outlines(work.run_folder.path, before), True
+        job.notify(f"{job.slide.info.name} has been analyzed already. Nothing was changed.")
+        return sync_with_outlines(job.run_folder.path, existing), True
     assert analysis is not None
-    return write_outputs(analysis, work.run_folder.path, work.run), False
+    return write_outputs(analysis, job.run_folder.path, job.run), False
 
 
-def _load_model(work: _SlideJob, load: Callable[[], TileModel] | None) -> TileModel:
-    work.run.report(Progress(0, None, f"Loading the model for {work.slide.info.name}"))
-    model = load() if load else load_model(work.options)
-    model.set_notice_callback(work.notify)
+def _load_model(job: _SlideJob, load: Callable[[], TileModel] | None) -> TileModel:
+    job.run.report(Progress(0, None, f"Loading the model for {job.slide.info.name}"))
+    model = load() if load else load_model(job.options)
+    model.set_notice_callback(job.notify)
     if model.info.classes:
-        target_class(model.info, work.options)
-    work.run.check()
+        target_class(model.info, job.options)
+    job.run.check()
     return model
 
 
-def _analyze_tiles_of_slide(work: _SlideJob, model: TileModel, started: float) -> SlideAnalysis:
+def _analyze_tiles_of_slide(job: _SlideJob, model: TileModel, started: float) -> SlideAnalysis:
     """Predict all tiles of a slide."""
     from napari_melanoma.slides.engine import TileReader
 
-    slide, options = work.slide, work.options
-    work.run.report(Progress(0, None, f"Finding the tissue of {slide.info.name}"))
+    slide, options = job.slide, job.options
+    job.run.report(Progress(0, None, f"Finding the tissue of {slide.info.name}"))
     plan = plan_slide(slide, model.info, options)
     check_encoder(model, plan.grid, options)
-    backup_note = back_up_result(work.run_folder.path) if work.force else ""
-    write_mask(work.run_folder.path / TISSUE, plan.tissue)
+    backup_note = back_up_result(job.run_folder.path) if job.force else ""
+    write_mask(job.run_folder.path / TISSUE, plan.tissue)
     tiles = TileReader(slide, plan.grid, build_preprocessing(slide, plan, options))
-    result = _open_or_create_store(work, model, plan, tiles)
-    computed = _run_tiles(work, model, tiles, result)
+    result = _open_or_create_store(job, model, plan, tiles)
+    computed = _run_tiles(job, model, tiles, result)
     if not (result.state == DONE).any():
         raise InputError(f"no tile of {slide.info.path.name} could be read: the file is damaged. Copy it again.")
     warnings = (
@@ -186,10 +193,10 @@ def _analyze_tiles_of_slide(work: _SlideJob, model: TileModel, started: float) -
     )
     slide_prediction, out_of_distribution = None, _out_of_distribution_share(model, tiles, plan)
     if model.bags is not None:
-        work.run.report(Progress(0, None, f"Predicting {slide.info.name} as a whole"))
-        found = predict_slide(model.bags, result, options, work.run)
-        slide_prediction = found.content
-        out_of_distribution = 1.0 if found.is_out_of_distribution else out_of_distribution
+        job.run.report(Progress(0, None, f"Predicting {slide.info.name} as a whole"))
+        prediction = predict_slide(model.bags, result, options, job.run)
+        slide_prediction = prediction.content
+        out_of_distribution = 1.0 if prediction.is_out_of_distribution else out_of_distribution
     info = model_info(model)
     validity = check_slide_validity(slide.info, plan.grid, info, options, result, out_of_distribution)
     seconds = time.monotonic() - started
@@ -210,9 +217,9 @@ def load_model(options: SlideOptions) -> TileModel:
     return load_slide_model(options.model or DEFAULT_TILE_MODEL, load_options)
 
 
-def _open_or_create_store(work: _SlideJob, model: TileModel, plan: AnalysisPlan, tiles: TileReader) -> SlideResult:
-    """Open the store of a partial analysis, or create one."""
-    folder, spec = work.run_folder.path, result_spec(work.slide.info, model.info, plan, work.options)
+def _open_or_create_store(job: _SlideJob, model: TileModel, plan: AnalysisPlan, tiles: TileReader) -> SlideResult:
+    """Open the store of a partial result, or create a new one."""
+    folder, spec = job.run_folder.path, result_spec(job.slide.info, model.info, plan, job.options)
     resume_unfinished(folder, spec)
     if (folder / STORE).exists():
         result = SlideResult.open(folder, writable=True)
@@ -237,8 +244,8 @@ def _count_failed_tiles(result: SlideResult) -> int:
     return int((result.state == FAILED).sum())
 
 
-def _run_tiles(work: _SlideJob, model: TileModel, tiles: TileReader, result: SlideResult) -> bool:
-    """Analyze the remaining tiles; return whether there were any."""
+def _run_tiles(job: _SlideJob, model: TileModel, tiles: TileReader, result: SlideResult) -> bool:
+    """Predict the remaining tiles; return whether there were any."""
     from napari_melanoma.core.context import usable_cores
     from napari_melanoma.slides.engine import EngineStages, TileRate, analyze_tiles, pending_batches
 
@@ -246,10 +253,10 @@ def _run_tiles(work: _SlideJob, model: TileModel, tiles: TileReader, result: Sli
     todo = pending_batches(order, state, result.spec.batch_size)
     left = sum(len(batch.tiles) for batch in todo)
     failed = _count_failed_tiles(result) - _count_failed_in_batches(todo, state)
-    reporter = _ProgressReporter(work, len(order), len(order) - left, failed, TileRate(left))
-    work.run_folder.append_event(
+    reporter = _ProgressReporter(job, len(order), len(order) - left, failed, TileRate(left))
+    job.run_folder.append_event(
         "started",
-        slide=work.slide.info.name,
+        slide=job.slide.info.name,
         done=len(order) - left,
         total=len(order),
         resumed=left < len(order),
@@ -260,38 +267,38 @@ def _run_tiles(work: _SlideJob, model: TileModel, tiles: TileReader, result: Sli
         **collect_provenance(),
     )
     if todo:
-        readers = work.options.workers or max(2, min(8, usable_cores()))
-        analyze_tiles(EngineStages(tiles.read, model, result.writer(), readers), todo, work.run, reporter.add)
+        readers = job.options.workers or max(2, min(8, usable_cores()))
+        analyze_tiles(EngineStages(tiles.read, model, result.writer(), readers), todo, job.run, reporter.add)
     return bool(todo)
 
 
 def _count_failed_in_batches(batches: list[TileBatch], state: np.ndarray) -> int:
-    """Number of failed tiles in batches that are repeated."""
+    """Count the failed tiles in batches that are tried again."""
     return sum(int((state[batch.tiles[:, 0], batch.tiles[:, 1]] == FAILED).sum()) for batch in batches)
 
 
 class _ProgressReporter:
-    """Reports counted batches as progress of the run, and as events of the run folder."""
+    """Reports finished batches as progress of the run, and as events in the run folder."""
 
-    def __init__(self, work: _SlideJob, total: int, done: int, failed: int, pace: TileRate) -> None:
-        self._work, self._total, self._done, self._failed, self._pace = work, total, done, failed, pace
+    def __init__(self, job: _SlideJob, total: int, done: int, failed: int, rate: TileRate) -> None:
+        self._job, self._total, self._done, self._failed, self._rate = job, total, done, failed, rate
         self._last_report = 0.0
 
     def add(self, tiles: int, failed: int) -> None:
         """Count a batch; report at most every ``EVENT_INTERVAL_S``."""
         self._done += tiles
         self._failed += failed
-        self._pace.add(tiles)
+        self._rate.add(tiles)
         now = time.monotonic()
         if now - self._last_report < EVENT_INTERVAL_S and self._done < self._total:
             return
         self._last_report = now
-        speed, eta = self._pace.tiles_per_s, self._pace.eta_s
-        message = f"{self._work.slide.info.name}: {speed:.0f} tiles/s" + (
+        speed, eta = self._rate.tiles_per_s, self._rate.eta_s
+        message = f"{self._job.slide.info.name}: {speed:.0f} tiles/s" + (
             f", {format_duration(eta)} left" if eta else ""
         )
-        self._work.run.report(Progress(self._done, self._total, message))
-        self._work.run_folder.append_event(
+        self._job.run.report(Progress(self._done, self._total, message))
+        self._job.run_folder.append_event(
             "progress",
             message=message,
             done=self._done,
@@ -303,7 +310,7 @@ class _ProgressReporter:
 
 
 def _result_warnings(model: TileModel, result: SlideResult, *, computed: bool) -> list[str]:
-    """Warnings about the result; ``computed`` is set if tiles were predicted now."""
+    """List warnings about the result; ``computed``: whether tiles were predicted in this run."""
     from napari_melanoma.slides.tile_models import MIXED_PRECISION_NOTE
 
     failed, tiles = _count_failed_tiles(result), len(result.order)
@@ -316,7 +323,7 @@ def _result_warnings(model: TileModel, result: SlideResult, *, computed: bool) -
 
 
 def _out_of_distribution_share(model: TileModel, tiles: TileReader, plan: AnalysisPlan) -> float | None:
-    """Share of sampled tiles that are out of distribution; None if unknown."""
+    """Return the share of sampled tiles that are out of distribution; None if the model cannot detect them."""
     if not model.info.bundle:
         return None
     from napari_melanoma.models.bundle import read_bundle
@@ -326,12 +333,13 @@ def _out_of_distribution_share(model: TileModel, tiles: TileReader, plan: Analys
     if detector is None:
         return None
     pixels, readable = tiles.read(plan.sample_tiles(NOVELTY_TILES))
-    unusual = detector.is_out_of_distribution(pixels[readable])
-    return float(unusual.mean()) if len(unusual) else None
+    outside = detector.is_out_of_distribution(pixels[readable])
+    return float(outside.mean()) if len(outside) else None
 
 
 @contextmanager
-def _final_event_recorded(run_folder: RunFolder) -> Iterator[None]:
+def _record_abnormal_end(run_folder: RunFolder) -> Iterator[None]:
+    """Record ``cancelled`` or ``failed`` as the last event if the analysis does not finish."""
     try:
         yield
     except (Cancelled, KeyboardInterrupt, SystemExit):
@@ -347,9 +355,10 @@ def _final_event_recorded(run_folder: RunFolder) -> Iterator[None]:
 def find_matching_result(
     folder: Path, slide: SlideInfo, model: TileModel, options: SlideOptions
 ) -> dict[str, Any] | None:
-    """Return the content of ``result.json`` if it is complete and has the requested settings; else None.
+    """Return the content of ``result.json`` if the result is complete and has the requested settings; else None.
 
-    Lesions at thresholds that a user saved later count as requested.
+    If the user has saved lesions at other thresholds since the analysis, the result matches both the original and the
+    saved thresholds.
     """
     content = read_slide_result(folder)
     if not content or (content.get("target") and content.get("outlines") and not (folder / OUTLINES).is_file()):
@@ -361,14 +370,8 @@ def find_matching_result(
         return None
     requested = json.loads(json.dumps(analysis_settings(model.info, options)))
     different = result.spec.fingerprint != slide.fingerprint or differing_settings(result.spec.settings, requested)
-    if (
-        incomplete
-        or different
-        or not _is_from_model(content, model)
-        or not _has_postprocessing_options(content, options)
-    ):
-        return None
-    return content
+    matches = _is_from_model(content, model) and _has_postprocessing_options(content, options)
+    return content if matches and not incomplete and not different else None
 
 
 def _is_from_model(content: dict[str, Any], model: TileModel) -> bool:
@@ -382,19 +385,16 @@ def _is_from_model(content: dict[str, Any], model: TileModel) -> bool:
 
 
 def _has_postprocessing_options(content: dict[str, Any], options: SlideOptions) -> bool:
-    """Whether lesions and scores were computed with the requested options."""
-    now = dict(content.get("options") or {})
-    then = {**now, "lesions": content.get("lesions_asked") or now.get("lesions")}
+    """Whether lesions and scores were computed with the requested options, at first or when saved later."""
+    saved = dict(content.get("options") or {})
+    original = {**saved, "lesions": content.get("lesions_asked") or saved.get("lesions")}
     requested = options.model_dump(mode="json", include={*POSTPROCESSING_OPTIONS})
-    return any(all(used.get(key) == value for key, value in requested.items()) for used in (now, then))
-
-
-WARM_BYTES = 4 << 20
+    return any(all(used.get(key) == value for key, value in requested.items()) for used in (saved, original))
 
 
 @dataclass(frozen=True)
 class SlidesSummary:
-    """Numbers of analyzed and failed slides, path of the table, and duration."""
+    """Numbers of analyzed and failed slides, path of the table, and duration in seconds."""
 
     done: int
     failed: int
@@ -403,7 +403,7 @@ class SlidesSummary:
 
 
 def _ignore_status(status: SlideStatus) -> None:
-    """Default callback."""
+    """Do nothing; the default callback."""
 
 
 def analyze_slides(
@@ -435,15 +435,15 @@ def analyze_slides(
     Returns
     -------
     SlidesSummary
-        The counts.
+        Counts of analyzed and failed slides, and the table.
 
     Raises
     ------
     BundleError, ConfigError
-        The model or class does not exist, which concerns all slides.
+        The model or class does not exist, so no slide can be analyzed.
     SaveError, Cancelled
-        The disk is full, the table cannot be written, or the user canceled; finished results are kept. An error in
-        writing to the folder of one slide fails that slide only.
+        The disk is full, the table cannot be written, or the user canceled; finished results are kept. If only the
+        folder of one slide cannot be written, that slide is recorded as failed.
     """
     started, table = time.monotonic(), SlideTable(out / TABLE)
     models, counts, folders = SharedTileModel(options), {"done": 0, "failed": 0}, SlideFolderNames(out)
@@ -472,12 +472,12 @@ class SharedTileModel:
         self._model: TileModel | None = None
 
     def get_reset(self) -> TileModel:
-        """Return the model with the requested batch size and precision, which a previous slide may have changed.
+        """Return the model, reset to the requested batch size and precision, which a previous slide may have changed.
 
         Returns
         -------
         TileModel
-            Ready for prediction.
+            The model, ready for prediction.
 
         Raises
         ------
@@ -491,7 +491,7 @@ class SharedTileModel:
 
 
 def _analyze_one(path: Path, folder: Path, models: SharedTileModel, run: RunContext, *, force: bool) -> SlideStatus:
-    """Analyze one slide; errors that concern this slide only are recorded."""
+    """Analyze one slide; an error that does not affect other slides is returned in the status."""
     try:
         record_slide(folder, path)
         outcome = analyze_slide(path, folder, models.options, run, load=models.get_reset, force=force)
@@ -505,14 +505,14 @@ def _analyze_one(path: Path, folder: Path, models: SharedTileModel, run: RunCont
     return SlideStatus(path, folder, "done", outcome.content, already_done=outcome.already_done)
 
 
-def _prefetch(following: Path) -> None:
-    """Read both ends of a file in the background, so that the system has cached them when the slide is opened."""
-    Thread(target=_touch, args=(following,), name="next slide", daemon=True).start()
+def _prefetch(path: Path) -> None:
+    """Read both ends of a slide file in the background, so that the system has cached them when it is opened."""
+    Thread(target=_read_both_ends, args=(path,), name="next slide", daemon=True).start()
 
 
-def _touch(path: Path) -> None:
-    """Read the parts of a file that hold its header; errors are reported when the slide is opened."""
+def _read_both_ends(path: Path) -> None:
+    """Read the parts of a file that contain its headers; errors are reported when the slide is opened."""
     with suppress(OSError), path.open("rb") as file:
-        file.read(WARM_BYTES)
-        file.seek(max(file.tell(), file.seek(0, SEEK_END) - WARM_BYTES))
-        file.read(WARM_BYTES)
+        file.read(PREFETCH_BYTES)
+        file.seek(max(file.tell(), file.seek(0, SEEK_END) - PREFETCH_BYTES))
+        file.read(PREFETCH_BYTES)

@@ -1,4 +1,4 @@
-"""Analyses of slides in processes that outlive the window: start, follow, cancel."""
+"""Slide analyses in processes that continue after the window is closed: start, status, cancel."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide, restore_previous, slide_folder
 
-OPTIONS, OUTPUT = "options.toml", "output.txt"
+OPTIONS, OUTPUT = "options.toml", "output.txt"  # in the folder of a slide: requested options, output of the process
 
 
 @dataclass(frozen=True)
 class SlideRunStatus:
     """Status of the analysis in the folder of a slide.
 
-    ``state``: ``lost`` if its process ended without a final event; the same command resumes it. ``done``, ``total``:
-    finished tiles and all tiles; 0 of 0 before the tiles are planned. ``failed``: tiles that could not be read.
-    ``tiles_per_s``: current rate; 0 if nothing is computed. ``eta_s``: estimated remaining seconds for the tiles; None
-    if unknown. ``message``: progress or error, in a sentence. ``notices``: messages for the user during the run, such
-    as a license. ``slide``, ``options``: None if not recorded.
+    ``state``: ``lost`` if the process ended without a final event; such an analysis can be resumed. ``done``,
+    ``total``: finished tiles and all tiles; 0 of 0 before the tiles are planned. ``failed``: tiles that could not be
+    read. ``tiles_per_s``: current rate; 0 unless running. ``eta_s``: estimated remaining seconds for the tiles; None if
+    unknown. ``message``: progress or error, in a sentence. ``notices``: messages for the user during the run, such as a
+    license. ``slide``, ``options``: None if not recorded.
     """
 
     folder: Path
@@ -100,7 +100,7 @@ def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False)
 
 
 def read_slide_run_status(folder: Path) -> SlideRunStatus:
-    """Return the status of the analysis of a slide; reads the last events only, and changes nothing.
+    """Return the status of the analysis of a slide, from its last events.
 
     A missing folder is reported as ``lost``.
     """
@@ -109,17 +109,19 @@ def read_slide_run_status(folder: Path) -> SlideRunStatus:
     state = run_state(folder, events, is_run_alive(folder))
     current = _events_since_start(events)
     last: dict[str, dict[str, Any]] = {event["kind"]: event for event in current}
-    counted = last.get("progress") or last.get("started") or {}
-    speed, eta = (counted.get("tiles_per_s") or 0.0, counted.get("eta_s")) if state is RunState.running else (0.0, None)
+    progress = last.get("progress") or last.get("started") or {}
+    speed, eta = (
+        (progress.get("tiles_per_s") or 0.0, progress.get("eta_s")) if state is RunState.running else (0.0, None)
+    )
     slide, options = _requested_analysis(folder)
     return SlideRunStatus(
         folder,
         state,
-        int(counted.get("done") or 0),
-        int(counted.get("total") or 0),
-        int(counted.get("failed") or 0),
+        int(progress.get("done") or 0),
+        int(progress.get("total") or 0),
+        int(progress.get("failed") or 0),
         float(speed),
-        None if eta is None else max(0.0, float(eta) - (time.time() - float(counted.get("time", time.time())))),
+        None if eta is None else max(0.0, float(eta) - (time.time() - float(progress.get("time", time.time())))),
         _status_message(folder, state, last),
         tuple(str(event.get("message", "")) for event in current if event["kind"] == "notice"),
         slide,
@@ -128,7 +130,7 @@ def read_slide_run_status(folder: Path) -> SlideRunStatus:
 
 
 def _events_since_start(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Events of the last start of a run."""
+    """Return the events since the last launch, or since the last start of a run that was not launched here."""
     starts = [index for index, event in enumerate(events) if event["kind"] == "launched"] or [
         index for index, event in enumerate(events) if event["kind"] == "started"
     ]
@@ -136,9 +138,9 @@ def _events_since_start(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _status_message(folder: Path, state: RunState, last: dict[str, dict[str, Any]]) -> str:
-    """Describe the status of an analysis in a sentence."""
-    counted = last.get("progress") or last.get("started") or {}
-    done, total = counted.get("done", 0), counted.get("total", 0)
+    """Describe the status of an analysis in a sentence; ``last``: kind of event to the last event of this kind."""
+    progress = last.get("progress") or last.get("started") or {}
+    done, total = progress.get("done", 0), progress.get("total", 0)
     so_far = f"{done} of {total} tiles finished" if done else "no tile finished"
     kept = " and kept" if done else ""
     if state is RunState.failed:
@@ -155,11 +157,11 @@ def _status_message(folder: Path, state: RunState, last: dict[str, dict[str, Any
         if (folder / RESULT).is_file() and not last:
             return "Analyzed."
         return f"The process ended unexpectedly: {so_far}{kept}."
-    return str(counted.get("message") or "Starting.")
+    return str(progress.get("message") or "Starting.")
 
 
 def _last_output_line(folder: Path) -> str:
-    """Last output line of a process that ended before it recorded events."""
+    """Return the last output line of a process that ended before it recorded events, such as an error message."""
     try:
         lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -169,6 +171,7 @@ def _last_output_line(folder: Path) -> str:
 
 
 def _requested_analysis(folder: Path) -> tuple[Path | None, SlideOptions | None]:
+    """Return the slide and the options of the analysis; None if not recorded."""
     slide = recorded_slide(folder)
     try:
         return slide, read_toml(folder / OPTIONS, SlideOptions)

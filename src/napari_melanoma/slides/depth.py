@@ -1,4 +1,4 @@
-"""Breslow thickness of an analyzed slide, measured for each section."""
+"""Measure the Breslow thickness on the stitched map of a slide, section by section, for ``result.json``."""
 
 from __future__ import annotations
 
@@ -49,25 +49,24 @@ OUT_OF_DISTRIBUTION = (
     "the slide is out of distribution for the model: the thickness may be meaningless, and its interval too narrow"
 )
 COARSER = "section {} is large: measured on cells of {:.1f} micrometers"
-STRADDLES = "the interval covers {}: the category is uncertain"
+SEVERAL_CATEGORIES = "the interval covers {}: the category is uncertain"
 CUT_OFF = "the lesion is incomplete and may be thicker outside the section: the category is {} or higher"
-THICKEST_OF_SECTION = "thickness of the thickest section: {}"
+THICKNESS_BY_SECTION = "thickness by section: {}"
 NO_NEVUS_CLASS = "this model does not separate nevi from melanomas: the thickest lesion of either type is measured"
 ULCERATION_UNKNOWN = "ulceration is unknown: the category may lack its letter"
 
-MAX_CELLS = 9_000_000  # measured at once: about 400 MB of memory
+MAX_CELLS = 9_000_000  # cells measured at once, which needs about 400 MB of memory
 STRIP_ROWS = 512  # rows read at once
-COARSE_UM = 12.0  # cells on which sections and lesions are found first
-# Of the size of a lesion: extra margin around it, beyond the adjacent skin that defines the direction down.
-LESION_MARGIN_SHARE = 0.5
+COARSE_UM = 12.0  # size of the cells on which sections and lesions are found first
+LESION_MARGIN_SHARE = 0.5  # of the size of a lesion: margin that is added to the skin beside it
 
 
 @dataclass(frozen=True)
 class DepthMap:
-    """The stitched map of a dense model: uint8 (class, row, column), its position on the slide, and its classes.
+    """The stitched map of a dense model.
 
-    ``weights`` is the hash of the weights of the model, which selects the interval model; ``overview`` is a downsampled
-    map that fits into memory.
+    ``values``: uint8 (class, row, column). ``placement``: its position on the slide. ``weights``: hash of the model's
+    weights, which selects the interval model. ``overview``: the map, downsampled to fit into memory.
     """
 
     values: zarr.Array
@@ -77,70 +76,78 @@ class DepthMap:
     overview: SlideMaps
 
     @classmethod
-    def from_store(cls, values: zarr.Array, small: SlideMaps, classes: tuple[str, ...], weights: str) -> DepthMap:
-        """Create it from the array of a store and its downsampled map."""
-        step = -(-values.shape[1] // small.probability.shape[1])
-        place = replace(small.placement, step_y=small.placement.step_y / step, step_x=small.placement.step_x / step)
-        return cls(values, place, classes, weights, small)
+    def from_store(cls, values: zarr.Array, overview: SlideMaps, classes: tuple[str, ...], weights: str) -> DepthMap:
+        """Derive the position of the map in a store from that of its overview."""
+        step, coarse = _overview_step(values, overview), overview.placement
+        placement = replace(coarse, step_y=coarse.step_y / step, step_x=coarse.step_x / step)
+        return cls(values, placement, classes, weights, overview)
 
     @property
     def step(self) -> int:
         """Number of map cells along the side of an overview cell."""
-        return -(-self.values.shape[1] // self.overview.probability.shape[1])
+        return _overview_step(self.values, self.overview)
+
+
+def _overview_step(values: zarr.Array, overview: SlideMaps) -> int:
+    return -(-values.shape[1] // overview.probability.shape[1])
 
 
 @dataclass(frozen=True)
 class LesionSection:
-    """A section on coarse cells of ``step`` map cells, and the non-overlapping ``boxes`` around its lesions."""
+    """A section of tissue on coarse cells, and boxes around its lesions.
+
+    ``boxes``: in coarse cells; they do not overlap. ``step``: number of map cells along the side of a coarse cell.
+    """
 
     section: SkinSection
     boxes: tuple[Box, ...]
     step: int
 
-    def read(self, found: DepthMap, part: Box) -> tuple[TissueMaps, MapPlacement]:
-        """Read a part of the map with lesions of the section, without other sections.
+    def read(self, depth_map: DepthMap, box: Box) -> tuple[TissueMaps, MapPlacement]:
+        """Read the part of the map in one of the boxes, with cells of other sections set to 0.
 
         Returns the part and its position; it is downsampled if it is larger than ``MAX_CELLS``.
         """
-        sides = (self.step * side for side in (part.top, part.left, part.height, part.width))
-        box = _clip_box(Box(*sides), found.values.shape)
-        step = max(1, int(np.ceil(np.sqrt(box.height * box.width / MAX_CELLS))))
-        values = _read_strips(found.values, box, step)
-        near = np.arange(values.shape[1]) * step // self.step, np.arange(values.shape[2]) * step // self.step
-        values *= self._own_cells(part)[np.ix_(*near)]
-        place = found.placement
-        top, left = place.to_slide((box.top, box.left)).tolist()
-        cut = MapPlacement(top, left, place.step_y * step, place.step_x * step, place.pixel_size)
-        return TissueMaps(values, found.classes), cut
+        sides = (self.step * side for side in (box.top, box.left, box.height, box.width))
+        part = _clip_box(Box(*sides), depth_map.values.shape)
+        step = max(1, int(np.ceil(np.sqrt(part.height * part.width / MAX_CELLS))))
+        values = _read_strips(depth_map.values, part, step)
+        coarse_cells = np.arange(values.shape[1]) * step // self.step, np.arange(values.shape[2]) * step // self.step
+        values *= self._own_cells(box)[np.ix_(*coarse_cells)]
+        whole = depth_map.placement
+        top, left = whole.to_slide((part.top, part.left)).tolist()
+        placement = MapPlacement(top, left, whole.step_y * step, whole.step_x * step, whole.pixel_size)
+        return TissueMaps(values, depth_map.classes), placement
 
-    def _own_cells(self, part: Box) -> NDArray[np.bool_]:
-        """Coarse cells of the box in or next to the section."""
-        near = dilate(self.section.whole, 2 * max(self.section.cell_um), self.section.cell_um)
-        top, left = part.top - self.section.top, part.left - self.section.left
-        own: NDArray[np.bool_] = near[top : top + part.height, left : left + part.width]
+    def _own_cells(self, box: Box) -> NDArray[np.bool_]:
+        """Return which coarse cells of a box lie in or next to the section."""
+        wide = dilate(self.section.whole, 2 * max(self.section.cell_um), self.section.cell_um)
+        top, left = box.top - self.section.top, box.left - self.section.left
+        own: NDArray[np.bool_] = wide[top : top + box.height, left : left + box.width]
         return own
 
 
 def measure_slide_depth(
-    found: DepthMap, lesions: Sequence[SlideLesion], run: RunContext, validity: Validity | None = None
+    depth_map: DepthMap, lesions: Sequence[SlideLesion], run: RunContext, validity: Validity | None = None
 ) -> dict[str, Any]:
     """Measure the thickness of the lesions in each section.
 
-    Returns ``breslow_mm``, ``breslow_interval_mm``, ``t_category`` and ``depth`` of ``result.json``: all None if the
-    model lacks the required classes; the notes in ``depth`` explain missing measurements.
+    ``lesions``: those detected on the slide; each candidate is assigned to one of them. ``validity``: that of the slide
+    analysis. Returns ``breslow_mm``, ``breslow_interval_mm``, ``t_category`` and ``depth`` of ``result.json``: all None
+    if the model lacks the required classes; the notes in ``depth`` explain missing measurements.
     """
-    if ClassRoles.from_names(found.classes) is None:
+    if ClassRoles.from_names(depth_map.classes) is None:
         return dict(NO_DEPTH)
-    own, interval_model = validity or Validity(), load_interval_models().get(found.weights)
+    validity, interval_model = validity or Validity(), load_interval_models().get(depth_map.weights)
     try:
         candidates, notes = _measure_sections(
-            found, run, interval_model, in_distribution="out_of_distribution" not in own.codes
+            depth_map, run, interval_model, in_distribution="out_of_distribution" not in validity.codes
         )
     except ScaleMissing as error:
-        return {**NO_DEPTH, "depth": {"validity": own.to_json(), **_candidates_content((), [str(error)])}}
+        return {**NO_DEPTH, "depth": {"validity": validity.to_json(), **_candidates_content((), [str(error)])}}
     depth_values = _depth_content([_assign_lesion(one, lesions) for one in candidates], notes)
     calibration = ValidityInputs("the model", calibrated=interval_model is not None).check()
-    reasons = own.with_reasons(calibration).to_json()
+    reasons = validity.with_reasons(calibration).to_json()
     depth_values["depth"] = {"validity": reasons, **depth_values["depth"]}
     return depth_values
 
@@ -157,74 +164,77 @@ def describe_depth(content: Mapping[str, Any]) -> str:
 
 
 def _describe_thickness(content: Mapping[str, Any], depth: Mapping[str, Any]) -> str:
-    """Thickness, category and notes of a valid prediction."""
+    """Describe thickness, category and notes of a valid result."""
     if content["breslow_mm"] is None:
         return f"no Breslow thickness: {'; '.join(depth['notes']) or 'nothing to measure'}"
     interval = content["breslow_interval_mm"]
-    least, what = ("at least ", " of the visible part") if depth["at_least"] else ("", "")
-    within = f" (90 % interval{what} {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    at_least, of_part = ("at least ", " of the visible part") if depth["at_least"] else ("", "")
+    within = f" (90 % interval{of_part} {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     clark = f", estimated Clark level {depth['clark_estimate']}" if depth["clark_estimate"] else ""
-    thick = f"Breslow thickness {least}{content['breslow_mm']:.2f} mm{within}, {least}{content['t_category']}{clark}"
-    return "; ".join([thick, *depth["notes"]])
+    thickness = f"Breslow thickness {at_least}{content['breslow_mm']:.2f} mm{within}"
+    return "; ".join([f"{thickness}, {at_least}{content['t_category']}{clark}", *depth["notes"]])
 
 
 def _measure_sections(
-    found: DepthMap, run: RunContext, interval_model: DepthIntervalModel | None, *, in_distribution: bool
+    depth_map: DepthMap, run: RunContext, interval_model: DepthIntervalModel | None, *, in_distribution: bool
 ) -> tuple[tuple[DepthCandidate, ...], list[str]]:
     """Measure the sections one by one, each in the part of the map around its lesions."""
     config = DepthMeasurementConfig()
-    sections = find_lesion_sections(found, config)
+    sections = find_lesion_sections(depth_map, config)
     candidates: list[DepthCandidate] = []
     notes: list[str] = [] if sections else [NO_TISSUE]
-    for one in run.track(sections, "Measuring the thickness"):
-        measured, reasons = _measure_section(found, one, config, interval_model)
+    for section in run.track(sections, "Measuring the thickness"):
+        measured, reasons = _measure_section(depth_map, section, config, interval_model)
         candidates += measured
         notes += reasons
     if candidates:
         notes += (
             [OUT_OF_DISTRIBUTION] * (not in_distribution)
             + [NO_INTERVAL] * (interval_model is None)
-            + [NO_NEVUS_CLASS] * (not has_nevus_class(found.classes))
+            + [NO_NEVUS_CLASS] * (not has_nevus_class(depth_map.classes))
         )
     return rank_candidates(candidates), list(dict.fromkeys(notes))
 
 
 def _measure_section(
-    found: DepthMap, one: LesionSection, config: DepthMeasurementConfig, interval_model: DepthIntervalModel | None
+    depth_map: DepthMap,
+    lesion_section: LesionSection,
+    config: DepthMeasurementConfig,
+    interval_model: DepthIntervalModel | None,
 ) -> tuple[list[DepthCandidate], list[str]]:
-    """Measure a section; notes on single boxes are returned only if the section has no candidate."""
-    number = one.section.index + 1
+    """Return the candidates of a section and notes; notes on single boxes only if no box has a candidate."""
+    number = lesion_section.section.index + 1
     candidates: list[DepthCandidate] = []
     missing: list[str] = []
-    cells: list[float] = []
-    for box in one.boxes:
-        maps, place = one.read(found, box)
-        measured = measure_depth(maps, place, config, interval_model, one.section.index)
+    downsampling: list[float] = []
+    for box in lesion_section.boxes:
+        maps, place = lesion_section.read(depth_map, box)
+        measured = measure_depth(maps, place, config, interval_model, lesion_section.section.index)
         candidates += measured.candidates
         missing += measured.notes
-        cells.append(place.step_y / found.placement.step_y)
+        downsampling.append(place.step_y / depth_map.placement.step_y)
     if not candidates:
         return [], missing or [NO_TUMOR.format(number)]
-    coarse = max(cells) * max(found.placement.cell_um or (0.0,))
-    return candidates, [COARSER.format(number, coarse)] if max(cells) > 1 else []
+    coarsest_um = max(downsampling) * max(depth_map.placement.cell_um or (0.0,))
+    return candidates, [COARSER.format(number, coarsest_um)] if max(downsampling) > 1 else []
 
 
-def _assign_lesion(one: DepthCandidate, lesions: Sequence[SlideLesion]) -> DepthCandidate:
-    """Assign a candidate to a lesion of the slide: the largest around its deepest point."""
-    around = [lesion for lesion in lesions if _is_near_box(lesion.box, one.deepest)]
+def _assign_lesion(candidate: DepthCandidate, lesions: Sequence[SlideLesion]) -> DepthCandidate:
+    """Assign a candidate to the largest lesion whose box is around or close to its deepest point."""
+    around = [lesion for lesion in lesions if _is_near_box(lesion.box, candidate.deepest)]
     best = max(around, key=lambda lesion: lesion.area_px, default=None)
-    return replace(one, lesion=None if best is None else best.index)
+    return replace(candidate, lesion=None if best is None else best.index)
 
 
 def _is_near_box(box: Box, point: tuple[float, float]) -> bool:
-    """Whether a point lies in a box that is extended by a quarter of its size on each side."""
+    """Whether a point (row, column) lies in a box that is extended by a quarter of its size on each side."""
     rows, columns = box.height / 4, box.width / 4
     inside = box.top - rows <= point[0] <= box.top + box.height + rows
     return inside and box.left - columns <= point[1] <= box.left + box.width + columns
 
 
 def _depth_content(candidates: Sequence[DepthCandidate], notes: list[str]) -> dict[str, Any]:
-    """The values of ``result.json``: the first candidate is that of the slide."""
+    """Return the values of ``result.json``; those of the slide are those of the first candidate."""
     if not candidates:
         return {**NO_DEPTH, "depth": _candidates_content((), notes)}
     best = candidates[0]
@@ -242,25 +252,26 @@ def _depth_content(candidates: Sequence[DepthCandidate], notes: list[str]) -> di
 
 
 def _describe_sections(candidates: Sequence[DepthCandidate]) -> list[str]:
-    """Return the thickness of each section, if several have a lesion."""
-    best = {one.section: one.mm for one in reversed(candidates)}
-    if len(best) < 2:
+    """Return a note with the thickness in each section, if several sections have a lesion."""
+    best_mm = {candidate.section: candidate.mm for candidate in reversed(candidates)}  # the first of each section
+    if len(best_mm) < 2:
         return []
-    return [
-        THICKEST_OF_SECTION.format(", ".join(f"{best[index]:.2f} mm in section {index + 1}" for index in sorted(best)))
-    ]
+    listed = ", ".join(f"{best_mm[index]:.2f} mm in section {index + 1}" for index in sorted(best_mm))
+    return [THICKNESS_BY_SECTION.format(listed)]
 
 
 def _describe_other_categories(best: DepthCandidate, category: str) -> list[str]:
-    """Return the other possible categories."""
-    reached = categories_in_interval(best.interval_mm, best.ulcerated) if best.interval_mm else ()
+    """Return a note on the other possible categories, if there are any."""
+    categories = categories_in_interval(best.interval_mm, best.ulcerated) if best.interval_mm else ()
     if best.at_least:
-        return [CUT_OFF.format(reached[0] if reached else category)]
-    return [STRADDLES.format(" and ".join([", ".join(reached[:-1]), reached[-1]]))] if reached else []
+        return [CUT_OFF.format(categories[0] if categories else category)]
+    if not categories:
+        return []
+    return [SEVERAL_CATEGORIES.format(f"{', '.join(categories[:-1])} and {categories[-1]}")]
 
 
 def _candidates_content(candidates: Sequence[DepthCandidate], notes: Sequence[str]) -> dict[str, Any]:
-    """Candidates with their notes and estimates."""
+    """Return the value of ``depth`` in ``result.json``: the candidates, and the findings of the first one."""
     best = candidates[0] if candidates else None
     clark = None if best is None else estimate_clark_level(1000 * best.below_epidermis_mm, best.at_least)
     return {
@@ -275,25 +286,35 @@ def _candidates_content(candidates: Sequence[DepthCandidate], notes: Sequence[st
     }
 
 
-def find_lesion_sections(found: DepthMap, config: DepthMeasurementConfig) -> tuple[LesionSection, ...]:
-    """Find the sections of a slide and the positions of their lesions."""
-    check_cell_um(found.placement, found.values.shape[1:])
-    coarse, cell_um, step = _coarse_maps(found)
+def find_lesion_sections(depth_map: DepthMap, config: DepthMeasurementConfig) -> tuple[LesionSection, ...]:
+    """Find the sections of a slide and the boxes around their lesions on coarse cells."""
+    check_cell_um(depth_map.placement, depth_map.values.shape[1:])
+    coarse, cell_um, step = _coarse_maps(depth_map)
     sections = find_sections(classify_tissue(coarse, cell_um), cell_um, config)
-    return tuple(LesionSection(one, _lesion_boxes(one, config), step * found.step) for one in sections)
+    return tuple(LesionSection(one, _lesion_boxes(one, config), step * depth_map.step) for one in sections)
 
 
-def _coarse_maps(found: DepthMap) -> tuple[TissueMaps, tuple[float, float], int]:
-    """Means of the maps on cells of about ``COARSE_UM``, their size, and the number of overview cells along a side."""
-    small = found.overview
-    cell = check_cell_um(small.placement, small.probability.shape[1:])
-    step = max(1, int(COARSE_UM / max(cell)))
-    layers = [np.rint(255 * block_means(np.nan_to_num(layer), (step, step))) for layer in small.probability]
-    return TissueMaps(np.stack(layers).astype(np.uint8), found.classes), (cell[0] * step, cell[1] * step), step
+def _coarse_maps(depth_map: DepthMap) -> tuple[TissueMaps, tuple[float, float], int]:
+    """Average the overview over cells of about ``COARSE_UM``.
+
+    Returns the maps, height and width of their cells in micrometers, and the number of overview cells along a side.
+    """
+    overview = depth_map.overview
+    cell_um = check_cell_um(overview.placement, overview.probability.shape[1:])
+    step = max(1, int(COARSE_UM / max(cell_um)))
+    layers = [np.rint(255 * block_means(np.nan_to_num(layer), (step, step))) for layer in overview.probability]
+    return (
+        TissueMaps(np.stack(layers).astype(np.uint8), depth_map.classes),
+        (cell_um[0] * step, cell_um[1] * step),
+        step,
+    )
 
 
 def _lesion_boxes(section: SkinSection, config: DepthMeasurementConfig) -> tuple[Box, ...]:
-    """Boxes around the lesions of a section and the skin beside them; overlapping boxes are merged."""
+    """Return boxes around the lesions of a section and the skin beside them; overlapping boxes are merged.
+
+    The boxes are in coarse cells of the map, not of the section.
+    """
     from scipy import ndimage
 
     tumor = remove_small_parts(section.tumor, config.min_lesion_um2 / 4 / section.cell_um2)
@@ -309,22 +330,24 @@ def _lesion_boxes(section: SkinSection, config: DepthMeasurementConfig) -> tuple
 
 
 def _merge_overlapping_boxes(mask: NDArray[np.bool_]) -> list[Box]:
-    """Boxes around the parts of a mask, merged until none overlap."""
+    """Return boxes around the parts of a mask, merged until none overlap."""
     from scipy import ndimage
 
     while True:
         labels, count = label_components(mask)
-        whole = np.zeros(mask.shape, bool)
+        boxed = np.zeros(mask.shape, bool)
         for part in ndimage.find_objects(labels):
-            whole[part] = True
-        if label_components(whole)[1] == count and (whole == mask).all():
-            found = ndimage.find_objects(labels)
-            return [Box(r.start, c.start, r.stop - r.start, c.stop - c.start) for r, c in found]
-        mask = whole
+            boxed[part] = True
+        if label_components(boxed)[1] == count and (boxed == mask).all():
+            return [
+                Box(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+                for rows, columns in ndimage.find_objects(labels)
+            ]
+        mask = boxed
 
 
 def _clip_box(box: Box, shape: tuple[int, ...]) -> Box:
-    """The part of a box within the map."""
+    """Return the part of a box within the map."""
     height, width = min(box.height, shape[1] - box.top), min(box.width, shape[2] - box.left)
     return Box(box.top, box.left, height, width)
 

@@ -1,4 +1,4 @@
-"""Engine of slide analysis: threads read tiles, one network predicts, one thread writes."""
+"""Predict the tiles of a slide: several threads read them, the calling thread predicts, and one thread writes."""
 
 from __future__ import annotations
 
@@ -35,17 +35,19 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tiling import TileGrid
 
 FLUSH_S = 1.0  # shortest interval between flushes: limits the loss in a crash and the age of the live heatmap
-# Interval between flushes as a multiple of their duration: at most a fifth of the time is spent on flushing.
+# Interval between flushes as a multiple of their duration, so that flushing takes at most a fifth of the time.
 FLUSH_TIME_FACTOR = 4.0
-WAITING_BATCHES = 4  # maximum number between the network and the writer
+WAITING_BATCHES = 4  # greatest number of batches between the network and the writer
 DECODER_NICENESS = 5  # added to the niceness of reader threads, so that they run in the gaps of the network
-PACE_WINDOW_S = 20.0  # for estimating the rate
+RATE_WINDOW_S = 20.0  # time over which the rate is averaged
 BLOCK_PX = 896  # side of a block read at once: each JPEG tile of the file is then decoded about once
-MIN_BLOCK_SHARE = 0.5  # of a block; if no more is requested, its tiles are read one by one
-TilePreprocessing = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
-ReadTiles = Callable[["NDArray[np.int32]"], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
-TileOutputs = dict[str, "torch.Tensor"]
-WriteItem = tuple["TileBatch", "NDArray[np.bool_]", TileOutputs]
+MIN_BLOCK_SHARE = 0.5  # if no more than this share of a block's tiles is requested, they are read one by one
+TilePreprocessing = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]  # (tile, row, column, channel=3), both
+ReadTiles = Callable[["NDArray[np.int32]"], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]  # see TileReader.read
+TileOutputs = dict[str, "torch.Tensor"]  # name of the array in the store to values (tile, ...)
+WrittenBatch = tuple["TileBatch", "NDArray[np.bool_]", TileOutputs]  # batch, which tiles were readable, outputs
+# An item of the writer's queue: a batch, an event to set when all batches are on disk, or None to stop.
+QueueItem = WrittenBatch | threading.Event | None
 
 
 class BatchCallback(Protocol):
@@ -57,7 +59,10 @@ class BatchCallback(Protocol):
 
 @dataclass(frozen=True)
 class TileBatch:
-    """A part of the processing order that is read, predicted and written together."""
+    """Tiles that are read, predicted and written together.
+
+    ``first``: index of the first tile in the processing order. ``tiles``: int32 (tile, 2), row and column in the grid.
+    """
 
     first: int
     tiles: NDArray[np.int32]
@@ -65,10 +70,10 @@ class TileBatch:
 
 @dataclass(frozen=True)
 class EngineStages:
-    """Stages of the processing of each batch.
+    """What processes each batch.
 
-    ``read_tiles`` returns tiles and whether each could be read (``TileReader.read``), in ``readers`` threads; ``model``
-    predicts in the calling thread; ``writer`` is that of the store.
+    ``read_tiles``: ``TileReader.read`` or a function like it, called in ``readers`` threads. ``model``: predicts in the
+    calling thread. ``writer``: writes to the store in a thread of its own.
     """
 
     read_tiles: ReadTiles
@@ -78,12 +83,12 @@ class EngineStages:
 
 
 def pending_batches(order: NDArray[np.int32], state: NDArray[np.uint8], size: int) -> list[TileBatch]:
-    """Split the processing order into batches, without finished ones; failed tiles are tried again.
+    """Split the processing order into batches of ``size`` tiles, without those that are finished.
 
-    A batch with an unfinished tile is repeated as a whole, so that batches have the same content as without an
-    interruption.
+    A batch with a tile that is not finished is repeated as a whole, so that batches have the same content as without
+    an interruption. Failed tiles count as not finished.
 
-    ``order``: int32 (tile, 2): row and column. ``state``: uint8 (row, column), as stored.
+    ``order``: int32 (tile, 2), row and column in the grid. ``state``: uint8 (row, column), as stored.
     """
     done = state[order[:, 0], order[:, 1]] == DONE
     starts = range(0, len(order), size)
@@ -91,14 +96,15 @@ def pending_batches(order: NDArray[np.int32], state: NDArray[np.uint8], size: in
 
 
 def analyze_tiles(stages: EngineStages, batches: Iterable[TileBatch], run: RunContext, on_batch: BatchCallback) -> None:
+    """Read, predict and write batches; on pause, all predictions are on disk before the run waits."""
     with _WriterThread(stages.writer) as writer:
-        for batch, (tiles, good) in _read_ahead(stages.read_tiles, batches, stages.readers):
+        for batch, (tiles, readable) in _read_ahead(stages.read_tiles, batches, stages.readers):
             if run.is_pause_requested:
                 writer.wait_until_written()
             run.check()
-            outputs = stages.model.predict(tiles) if good.any() else {}
-            writer.put(batch, good, outputs)
-            on_batch(len(good), int((~good).sum()))
+            outputs = stages.model.predict(tiles) if readable.any() else {}
+            writer.put(batch, readable, outputs)
+            on_batch(len(readable), int((~readable).sum()))
 
 
 def _read_ahead(
@@ -138,9 +144,9 @@ class _WriterThread:
 
     def __init__(self, writer: SlideResultWriter) -> None:
         self._writer = writer
-        self._waiting: Queue[WriteItem | threading.Event | None] = Queue(WAITING_BATCHES)
-        self._unwritten = False
-        self._fault: BaseException | None = None
+        self._queue: Queue[QueueItem] = Queue(WAITING_BATCHES)
+        self._unflushed = False
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="results")
 
     def __enter__(self) -> Self:
@@ -148,107 +154,111 @@ class _WriterThread:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Write the remaining batches and stop; an error in the ``with`` block takes precedence."""
-        self._waiting.put(None)
+        self._queue.put(None)
         self._thread.join()
-        if fault is None:
-            self._raise_fault()
+        if error is None:
+            self._raise_error()
 
-    def put(self, batch: TileBatch, good: NDArray[np.bool_], outputs: TileOutputs) -> None:
+    def put(self, batch: TileBatch, readable: NDArray[np.bool_], outputs: TileOutputs) -> None:
         """Add a batch; blocks while the queue is full."""
-        self._raise_fault()
-        self._waiting.put((batch, good, outputs))
+        self._raise_error()
+        self._queue.put((batch, readable, outputs))
 
     def wait_until_written(self) -> None:
         """Block until all batches are on disk."""
-        self._raise_fault()
-        settled = threading.Event()
-        self._waiting.put(settled)
-        settled.wait()
-        self._raise_fault()
+        self._raise_error()
+        written = threading.Event()
+        self._queue.put(written)
+        written.wait()
+        self._raise_error()
 
-    def _raise_fault(self) -> None:
-        """Raise the error of the thread."""
-        if self._fault is not None:
-            raise self._fault
+    def _raise_error(self) -> None:
+        """Raise the error of the thread, if there was one."""
+        if self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
-        """Process batches and flush at intervals, also without new batches; after an error, discard them."""
-        due, more = 0.0, True
-        while more:
-            item: WriteItem | threading.Event | tuple[()] | None
+        """Write the items of the queue and flush at intervals, also without new items; after an error, discard them."""
+        next_flush, stopped = 0.0, False
+        while not stopped:
+            item: QueueItem | tuple[()]
             try:
-                item = self._waiting.get(timeout=FLUSH_S)
+                item = self._queue.get(timeout=FLUSH_S)
             except Empty:
                 item = ()
-            more = item is not None
-            if self._fault is None:
-                due = self._handle_item(item, due)
+            stopped = item is None
+            if self._error is None:
+                next_flush = self._process_item(item, next_flush)
             if isinstance(item, threading.Event):
                 item.set()
 
-    def _handle_item(self, item: WriteItem | threading.Event | tuple[()] | None, due: float) -> float:
-        """Process an item, flush if due or requested, and return the time of the next flush."""
+    def _process_item(self, item: QueueItem | tuple[()], next_flush: float) -> float:
+        """Write an item of the queue, or () for none; flush if due or requested; return the time of the next flush."""
         try:
             if isinstance(item, tuple) and item:
                 self._store_outputs(*item)
-                self._unwritten = True
+                self._unflushed = True
             requested = item is None or isinstance(item, threading.Event)
-            if self._unwritten and (requested or time.monotonic() > due):
-                due = self._flush()
-        except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
-            self._fault = error
-        return due
+            if self._unflushed and (requested or time.monotonic() > next_flush):
+                next_flush = self._flush()
+        except BaseException as error:  # noqa: BLE001 - raised in the calling thread
+            self._error = error
+        return next_flush
 
     def _flush(self) -> float:
         """Write to disk; return the time of the next flush, later if the disk is slow."""
         began = time.monotonic()
         self._writer.flush()
-        self._unwritten = False
+        self._unflushed = False
         ended = time.monotonic()
         return ended + max(FLUSH_S, FLUSH_TIME_FACTOR * (ended - began))
 
-    def _store_outputs(self, batch: TileBatch, good: NDArray[np.bool_], outputs: TileOutputs) -> None:
-        """Copy outputs into memory, waiting for the device that computes them."""
+    def _store_outputs(self, batch: TileBatch, readable: NDArray[np.bool_], outputs: TileOutputs) -> None:
+        """Copy outputs from the device, which waits until they are computed, and pass them to the store."""
         values = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
-        self._writer.put(batch.first, np.where(good, DONE, FAILED).astype(np.uint8), values)
+        self._writer.put(batch.first, np.where(readable, DONE, FAILED).astype(np.uint8), values)
 
 
 class TileRate:
-    """Measures the rate in tiles per second, and estimates the remaining time; ``clock`` returns seconds."""
+    """Measures the rate in tiles per second, and estimates the remaining time.
 
-    def __init__(self, left: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._left = left
+    ``remaining``: number of tiles to process. ``clock``: returns seconds.
+    """
+
+    def __init__(self, remaining: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._remaining = remaining
         self._clock = clock
-        self._seen: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._history: deque[tuple[float, int]] = deque([(clock(), 0)])  # time, and number of tiles finished until then
         self._done = 0
 
     def add(self, tiles: int) -> None:
         """Count finished tiles."""
         self._done += tiles
         now = self._clock()
-        self._seen.append((now, self._done))
-        while len(self._seen) > 2 and now - self._seen[1][0] > PACE_WINDOW_S:
-            self._seen.popleft()
+        self._history.append((now, self._done))
+        while len(self._history) > 2 and now - self._history[1][0] > RATE_WINDOW_S:
+            self._history.popleft()
 
     @property
     def tiles_per_s(self) -> float:
-        """Rate over the last twenty seconds; 0 before the first batch."""
-        (start, before), (end, after) = self._seen[0], self._seen[-1]
+        """Rate over the last ``RATE_WINDOW_S``; 0 before the first batch."""
+        (start, before), (end, after) = self._history[0], self._history[-1]
         return (after - before) / (end - start) if end > start else 0.0
 
     @property
     def eta_s(self) -> float | None:
         """Estimated remaining seconds; None before the first batch."""
-        return (self._left - self._done) / self.tiles_per_s if self.tiles_per_s else None
+        return (self._remaining - self._done) / self.tiles_per_s if self.tiles_per_s else None
 
 
 class TileReader:
     """Reads tiles of one slide; safe to use from several threads.
 
-    ``prepare``: preprocessing of each batch, such as stain normalization: uint8 (tile, row, column, channel=3) to the
-    same shape.
+    ``prepare``: preprocessing of each batch, such as stain normalization.
     """
 
     def __init__(self, slide: Slide, grid: TileGrid, prepare: TilePreprocessing | None = None) -> None:
@@ -256,42 +266,43 @@ class TileReader:
         self._grid = grid
         self._prepare = prepare
         self._file_monitor = SlideFileMonitor(slide.info)
-        self._block = max(2, round(BLOCK_PX / max(grid.read_px)))
+        self._block_tiles = max(2, round(BLOCK_PX / max(grid.read_px)))
 
     def read(self, places: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Read a batch.
 
-        ``places``: int32 (tile, 2): row and column of each tile in the grid. Returns uint8 (tile, row, column,
-        channel=3) at the input size of the network, white for damaged tiles; and bool (tile,): whether each could be
-        read.
+        ``places``: int32 (tile, 2), row and column of each tile in the grid. Returns the pixels, uint8 (tile, row,
+        column, channel=3) at the input size of the network, white for damaged tiles; and whether each tile could be
+        read, bool (tile,).
         """
         side = self._grid.side_px
-        tiles, good = np.empty((len(places), side, side, 3), np.uint8), np.ones(len(places), np.bool_)
-        for members in _tile_blocks(places, self._block):
-            if not (len(members) > MIN_BLOCK_SHARE * self._block**2 and self._read_block(places, members, tiles)):
-                for index in members:
-                    good[index] = self._read_one(places[index], tiles[index])
-        if self._prepare is not None and good.any():
-            tiles[good] = self._prepare(tiles[good])
-        return tiles, good
+        tiles, readable = np.empty((len(places), side, side, 3), np.uint8), np.ones(len(places), np.bool_)
+        for indices in _tile_blocks(places, self._block_tiles):
+            is_filled = len(indices) > MIN_BLOCK_SHARE * self._block_tiles**2
+            if not (is_filled and self._read_block(places, indices, tiles)):
+                for index in indices:
+                    readable[index] = self._read_one(places[index], tiles[index])
+        if self._prepare is not None and readable.any():
+            tiles[readable] = self._prepare(tiles[readable])
+        return tiles, readable
 
-    def _read_block(self, places: NDArray[np.int32], members: NDArray[np.intp], tiles: NDArray[np.uint8]) -> bool:
-        """Read the tiles of a block at once; False if a part of it is damaged."""
-        (top, left), (bottom, right) = places[members].min(axis=0).tolist(), places[members].max(axis=0).tolist()
+    def _read_block(self, places: NDArray[np.int32], indices: NDArray[np.intp], tiles: NDArray[np.uint8]) -> bool:
+        """Read the tiles of a block at once into ``tiles``; return False if a part of the block is damaged."""
+        (top, left), (bottom, right) = places[indices].min(axis=0).tolist(), places[indices].max(axis=0).tolist()
         block = self._grid.block_box((top, bottom + 1), (left, right + 1))
         try:
             pixels = self._read_region(block)
         except DamagedTile:
             return False
-        for index in members:
+        for index in indices:
             box = self._grid.box(*places[index].tolist())
             first_row, first_column = box.top - block.top, box.left - block.left
-            cut = pixels[first_row : first_row + box.height, first_column : first_column + box.width]
-            self._resize(cut, tiles[index])
+            tile = pixels[first_row : first_row + box.height, first_column : first_column + box.width]
+            self._resize(tile, tiles[index])
         return True
 
     def _read_one(self, place: NDArray[np.int32], out: NDArray[np.uint8]) -> bool:
-        """Read one tile; white and False if it is damaged."""
+        """Read one tile into ``out``; if it is damaged, fill it with white and return False."""
         try:
             self._resize(self._read_tile(self._grid.box(*place.tolist())), out)
         except DamagedTile:
@@ -300,7 +311,7 @@ class TileReader:
         return True
 
     def _read_tile(self, box: Box) -> NDArray[np.uint8]:
-        """Read the pixels of one tile; try again once if it is damaged and the slide file was checked."""
+        """Read the pixels of one tile; if it is damaged and the slide file has been checked, try once more."""
         try:
             pixels = self._read_region(box)
         except DamagedTile:
@@ -311,7 +322,7 @@ class TileReader:
         return pixels
 
     def _read_region(self, box: Box) -> NDArray[np.uint8]:
-        """Read pixels of the level; raise a specific error if the file is no longer available."""
+        """Read pixels of the level; raise an error that says so if the file is no longer available."""
         try:
             return self._slide.read_region(self._grid.level, box).astype(np.uint8, copy=False)
         except (OSError, DamagedTile, InputError) as error:
@@ -321,7 +332,7 @@ class TileReader:
             raise slide_unavailable_error(path, error) from error
 
     def _resize(self, pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-        """Resize pixels to the input size of the network."""
+        """Resize pixels to the input size of the network, into ``out``."""
         if pixels.shape == out.shape:
             out[:] = pixels
         else:
@@ -332,7 +343,7 @@ class TileReader:
 
 
 def _tile_blocks(places: NDArray[np.int32], side: int) -> Iterator[NDArray[np.intp]]:
-    """Yield the indices of the tiles in each block of neighbors."""
+    """Group tiles into blocks of ``side`` x ``side`` neighbors; yield the indices of the tiles of each block."""
     blocks = places // side
     _, numbers = np.unique(blocks, axis=0, return_inverse=True)
     numbers = numbers.reshape(-1)

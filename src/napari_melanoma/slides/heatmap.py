@@ -1,4 +1,4 @@
-"""The heatmap of a slide: waiting tiles filled from the finished ones around them, and the cells of highest values."""
+"""Prepare the heatmap of a slide for display: fill waiting tiles, find the highest cells, apply a threshold."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ if TYPE_CHECKING:
 
 
 def fill_waiting(values: NDArray[np.float32], waiting: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Fill waiting cells with the mean of the smallest surrounding square with known values.
+    """Fill waiting cells with the mean of the known values around them.
 
-    Squares are those of a pyramid, each of four of the level below. As tiles are analyzed from coarse to fine, a rough
-    map covers all tissue within seconds, and is then refined.
+    The cells form a pyramid, each level with half as many rows and columns; a waiting cell has the value of the finest
+    level that is known at its position. As tiles are analyzed from coarse to fine, a rough map covers all tissue within
+    seconds, and is then refined.
 
-    ``values``: float32 (row, column); NaN where unknown. ``waiting``: bool (row, column): cells that will be computed.
+    ``values``: float32 (row, column), NaN where unknown. ``waiting``: bool (row, column), cells not analyzed yet.
     Returns float32, same shape; other unknown cells remain NaN.
     """
     known = np.isfinite(values)
@@ -27,7 +28,7 @@ def fill_waiting(values: NDArray[np.float32], waiting: NDArray[np.bool_]) -> NDA
 
 
 def _fill_from_coarser(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of known values, and those of the next coarser level if there are none."""
+    """Return the mean of the known values in each cell; where none is known, that of the next coarser level."""
     if min(sums.shape) == 1 and max(sums.shape) == 1:
         return sums / np.maximum(counts, 1)
     if (counts > 0).all():
@@ -38,7 +39,7 @@ def _fill_from_coarser(sums: NDArray[np.float64], counts: NDArray[np.float64]) -
 
 
 def _sum_2x2(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over squares of four cells; incomplete ones at the far edges are padded with zeros."""
+    """Add up squares of 2 x 2 cells; incomplete squares at the last row and column are padded with zeros."""
     rows, columns = -(-values.shape[0] // 2), -(-values.shape[1] // 2)
     padded = np.zeros((2 * rows, 2 * columns))
     padded[: values.shape[0], : values.shape[1]] = values
@@ -46,18 +47,18 @@ def _sum_2x2(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def find_highest_cells(values: NDArray[np.float32], count: int, apart: int = 2) -> list[tuple[int, int]]:
-    """Return the cells with the highest values, at least ``apart`` cells from each other.
+    """Return at most ``count`` cells with the highest values, at least ``apart`` cells from each other.
 
-    ``values``: float (row, column); NaN where unknown. Returns (row, column), the highest first; equal values in
-    reading order.
+    ``values``: float (row, column), NaN where unknown. Returns (row, column) of each cell, the highest first; equal
+    values in reading order.
     """
     flat = np.where(np.isfinite(values), values, -np.inf).ravel()
     order = np.argsort(-flat, kind="stable")[: 50 * count * apart**2]
     chosen: list[tuple[int, int]] = []
     for index in order[np.isfinite(flat[order])].tolist():
-        at = divmod(index, values.shape[1])
-        if all(max(abs(at[0] - row), abs(at[1] - column)) >= apart for row, column in chosen):
-            chosen.append((int(at[0]), int(at[1])))
+        row, column = divmod(index, values.shape[1])
+        if all(max(abs(row - other_row), abs(column - other_column)) >= apart for other_row, other_column in chosen):
+            chosen.append((row, column))
             if len(chosen) == count:
                 break
     return chosen

@@ -1,4 +1,4 @@
-"""Options of the analysis of a slide, and the validity of its predictions."""
+"""Options of a slide analysis, the settings derived from them, and checks of scale and validity."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModelInfo
     from napari_melanoma.slides.tiling import TileGrid
 
-DENSE_OVERLAP = 0.125  # of a side: overlap over which neighboring dense maps are blended
-DIGEST_DIGITS = 16  # of a hash that identifies an image
-EXECUTION_OPTIONS = (
+DENSE_OVERLAP = 0.125  # of a tile's side: overlap over which neighboring dense maps are blended
+DIGEST_DIGITS = 16  # digits of the hash that identifies an image
+EXECUTION_OPTIONS = (  # options that have no effect on the predictions of tiles
     "weights",
     "download",
     "device",
@@ -127,7 +127,7 @@ class SlideOptions(Config):
     )
 
     @model_validator(mode="after")
-    def _sensible(self) -> Self:
+    def _check_region(self) -> Self:
         if self.region is not None and (min(self.region[2:]) < 1):
             raise ValueError(f"region is {self.region}: height and width are at least 1 pixel")
         return self
@@ -139,18 +139,15 @@ class SlideOptions(Config):
 
     @property
     def tile_settings(self) -> dict[str, Any]:
-        """Options that determine the predictions of tiles, without those of computation and postprocessing."""
-        kept = self.model_dump(mode="json", exclude={*EXECUTION_OPTIONS, "tissue_mask", "stain_reference"})
+        """Options that determine the predictions of tiles; files and options that are not set are left out."""
+        settings = self.model_dump(mode="json", exclude={*EXECUTION_OPTIONS, "tissue_mask", "stain_reference"})
         if not self.normalizes_stain:
-            kept["stain"] = None
-        return {key: value for key, value in kept.items() if value is not None}
+            settings["stain"] = None
+        return {key: value for key, value in settings.items() if value is not None}
 
 
 def hashed_tile_settings(options: SlideOptions) -> dict[str, Any]:
-    """Return all settings that determine the predictions of tiles; files are identified by their content.
-
-    As JSON; options that are not set are left out.
-    """
+    """Return ``tile_settings`` with the hashes of the files that also determine the predictions of tiles."""
     from napari_melanoma.core.provenance import array_fingerprint
 
     settings = options.tile_settings
@@ -168,16 +165,19 @@ def hashed_tile_settings(options: SlideOptions) -> dict[str, Any]:
 def match_scale(grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> ScaleMatch:
     """Compare the scale of tiles with the scale that a model was trained at.
 
-    Enlarged tiles count as coarse as the slide, as enlarging adds no detail. A stated tile scale counts as accepted.
+    If tiles are enlarged, the scale of the slide counts, as enlarging adds no detail. A difference is accepted if the
+    user has set the scale or the size of the tiles.
     """
-    size, seen = grid.pixel_size, grid.mpp
-    found = None if size is None or seen is None else max(*seen, size.y_um, size.x_um)
-    is_stated = options.tile_mpp is not None or options.tile_um is not None
-    return ScaleMatch(found, model.mpp, accepted=options.accept_scale or is_stated)
+    slide_size, tile_mpp = grid.pixel_size, grid.mpp
+    found_um = None
+    if slide_size is not None and tile_mpp is not None:
+        found_um = max(*tile_mpp, slide_size.y_um, slide_size.x_um)
+    is_set = options.tile_mpp is not None or options.tile_um is not None
+    return ScaleMatch(found_um, model.mpp, accepted=options.accept_scale or is_set)
 
 
 def check_scale(slide: SlideInfo, grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> None:
-    """Refuse tiles whose scale differs too much from that of the training data."""
+    """Raise InputError if the scale of the tiles differs too much from that of the training data."""
     scale = match_scale(grid, model, options)
     if is_scale_refused(scale):
         raise InputError(
@@ -198,18 +198,21 @@ def check_slide_validity(
     result: SlideResult,
     out_of_distribution_share: float | None,
 ) -> Validity:
-    """Return whether the predictions for a slide are valid."""
+    """Return whether the predictions for a slide are valid, with the reasons if they are not.
+
+    ``out_of_distribution_share``: share of the sampled tiles that are out of distribution; None if unknown.
+    """
     from napari_melanoma.io.slide_spec import FAILED
 
     size, finest = grid.pixel_size, slide.levels[0]
-    width_mm = None if size is None else min(finest.height * size.y_um, finest.width * size.x_um) / UM_PER_MM
+    shorter_side_mm = None if size is None else min(finest.height * size.y_um, finest.width * size.x_um) / UM_PER_MM
     return ValidityInputs(
         model.name,
         demonstration=model.demonstration,
         synthetic_share=model.synthetic_share,
         synthetic_input=is_phantom(slide.path),
         scale=match_scale(grid, model, options),
-        field_mm=width_mm,
+        field_mm=shorter_side_mm,
         model_field_mm=model.side_px * model.mpp / UM_PER_MM,
         distance=out_of_distribution_share,
         limit=OUT_OF_DISTRIBUTION_SHARE,

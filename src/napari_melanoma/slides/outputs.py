@@ -1,4 +1,4 @@
-"""Outputs computed from the tiles of a slide: scores, lesions, heatmap and ``result.json``."""
+"""Compute and write the outputs of an analyzed slide: scores, lesions, depth, heatmap and ``result.json``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maxim
 
 @dataclass(frozen=True)
 class SlideAnalysis:
-    """A slide with predicted tiles, and the inputs of its analysis."""
+    """The predicted tiles of a slide, and everything else that its outputs are computed from."""
 
     slide: SlideInfo
     model: TileModelInfo
@@ -47,37 +47,37 @@ class SlideAnalysis:
     result: SlideResult
     warnings: tuple[str, ...]
     seconds: float
-    slide_prediction: dict[str, Any] | None = None  # of a whole-slide model
+    slide_prediction: dict[str, Any] | None = None  # values of result.json that a whole-slide model predicted
     validity: Validity = field(default_factory=Validity)
 
 
 def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dict[str, Any]:
-    """Write lesions, heatmap and ``result.json`` of a slide."""
-    found: dict[str, Any] = {"probability": None, "scores": {}, "lesions": [], "target": None}
+    """Write lesions, heatmap and ``result.json`` of a slide; return the content of ``result.json``."""
+    outputs: dict[str, Any] = {"probability": None, "scores": {}, "lesions": [], "target": None}
     if analysis.slide_prediction is not None:
         maps = attention_map(analysis.result)
         assert maps is not None
         write_heatmap(folder / HEATMAP, maps, (ATTENTION,))
-        found |= analysis.slide_prediction
+        outputs |= analysis.slide_prediction
     elif analysis.model.classes:
         maps = _class_maps(analysis, run)
         write_heatmap(folder / HEATMAP, maps, analysis.model.classes)
         if analysis.model.kind != "regression":
             target = target_class(analysis.model, analysis.options)
             lesions = find_lesions(_lesion_maps(maps, analysis, target), analysis.options.lesions)
-            outlines, kept = write_found_lesions(folder, lesions, analysis.validity)
-            found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysis, maps, target)}
-            found |= {"outlines": outlines, "warnings": [*analysis.warnings, kept] if kept else [*analysis.warnings]}
-            found |= _measure_depth(analysis, maps, lesions, run)
+            outlines, backup_note = write_found_lesions(folder, lesions, analysis.validity)
+            outputs |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysis, maps, target)}
+            outputs |= {"outlines": outlines, "warnings": [*analysis.warnings, *([backup_note] if backup_note else [])]}
+            outputs |= _measure_depth(analysis, maps, lesions, run)
         else:
-            found["scores"] = _regression_means(analysis)
-    content = {**_slide_content(analysis), **found}
+            outputs["scores"] = _regression_means(analysis)
+    content = {**_slide_content(analysis), **outputs}
     write_json(folder / RESULT, content)
     return content
 
 
 def target_class(model: TileModelInfo, options: SlideOptions) -> str:
-    """Return the class of heatmap and lesions."""
+    """Return the class that heatmap, lesions and scores refer to; raise if the model does not predict it."""
     target = options.target or model.positive or model.classes[-1]
     if target not in model.classes:
         raise ConfigError(
@@ -87,7 +87,7 @@ def target_class(model: TileModelInfo, options: SlideOptions) -> str:
 
 
 def _class_maps(analysis: SlideAnalysis, run: RunContext) -> SlideMaps:
-    """Maps of the classes, of tiles or stitched."""
+    """Return the maps of the classes: stitched from dense maps, or with a cell for each tile."""
     if analysis.model.kind == "dense":
         return stitched_maps(analysis.result, analysis.plan.grid, run)
     return tile_maps(analysis.result)
@@ -96,15 +96,17 @@ def _class_maps(analysis: SlideAnalysis, run: RunContext) -> SlideMaps:
 def _measure_depth(
     analysis: SlideAnalysis, maps: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext
 ) -> dict[str, Any]:
-    """Thickness of the lesions of the slide, if the model predicts dense maps."""
+    """Return the values of ``result.json`` on the thickness; all None unless the model predicts dense maps."""
     if analysis.model.kind != "dense":
         return dict(NO_DEPTH)
-    whole = DepthMap.from_store(analysis.result.array("map"), maps, analysis.model.classes, analysis.model.fingerprint)
-    return measure_slide_depth(whole, lesions, run, analysis.validity)
+    depth_map = DepthMap.from_store(
+        analysis.result.array("map"), maps, analysis.model.classes, analysis.model.fingerprint
+    )
+    return measure_slide_depth(depth_map, lesions, run, analysis.validity)
 
 
 def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> LesionMaps:
-    """Maps for detecting lesions."""
+    """Build the maps on which lesions are detected."""
     is_dense, tissue, end = analysis.model.kind == "dense", _tissue_of_cells(maps, analysis), analysis.result.spec.size
     return build_lesion_maps(
         maps.probability, maps.placement, analysis.model.classes, target, is_dense=is_dense, tissue=tissue, end=end
@@ -112,13 +114,16 @@ def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> Lesio
 
 
 def _tissue_of_cells(maps: SlideMaps, analysis: SlideAnalysis) -> NDArray[np.float32] | None:
-    """Share of tissue in each cell; None for stitched maps, where all known cells count as tissue."""
+    """Return the share of tissue in each cell; None for stitched maps, whose cells with values all count as tissue."""
     share = analysis.plan.tissue_share_of_tiles
     return share if share.shape == maps.probability.shape[1:] else None
 
 
 def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, Any]:
-    """Scores of the slide by each method; the maximum is that of the map that lesions are detected on."""
+    """Score the slide by each method.
+
+    The maximum is taken from the map that lesions are detected on, so that both agree.
+    """
     result, classes = analysis.result, analysis.model.classes
     done = result.state == DONE
     values, shares = result.probability[done], analysis.plan.tissue_share_of_tiles[done]
@@ -126,11 +131,11 @@ def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, 
     scores = {}
     for method in SCORE_METHODS:
         config = SlideScoreConfig(method=method, top_k=chosen.top_k, positive=index)
-        found = score_slide(values, config, shares).probability
+        score = score_slide(values, config, shares).probability
         if method == "maximum" and np.isfinite(maps.probability[index]).any():
             peak = np.unravel_index(np.nanargmax(maps.probability[index]), maps.probability.shape[1:])
-            found = maps.probability[:, peak[0], peak[1]].astype(np.float64)
-        scores[method] = dict(zip(classes, found.tolist(), strict=True))
+            score = maps.probability[:, peak[0], peak[1]].astype(np.float64)
+        scores[method] = dict(zip(classes, score.tolist(), strict=True))
     return {"probability": scores[chosen.method][target], "scores": scores}
 
 
@@ -141,7 +146,7 @@ def _regression_means(analysis: SlideAnalysis) -> dict[str, Any]:
 
 
 def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
-    """Values of a result on slide, model and tiles, for any model."""
+    """Return the values of ``result.json`` that any model has: slide, model, tiles and options."""
     from napari_melanoma.slides.plan import grid_to_json
 
     slide, plan, result = analysis.slide, analysis.plan, analysis.result
@@ -181,10 +186,7 @@ def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
 
 
 def write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None:
-    """Write maps as OME-TIFF, positioned in micrometers.
-
-    ``maps``: float32 (class, row, column), NaN where unknown.
-    """
+    """Write maps as OME-TIFF: a channel for each class, and the position in micrometers if the scale is known."""
     import tifffile
 
     metadata: dict[str, Any] = {"axes": "CYX", "Channel": {"Name": list(classes)}}
@@ -192,9 +194,9 @@ def write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None
         (step_y, step_x), (top, left) = maps.placement.cell_um, maps.placement.translate
         metadata |= {"PhysicalSizeY": step_y, "PhysicalSizeX": step_x}
         metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
-        at = {"PositionY": [top] * len(classes), "PositionX": [left] * len(classes)}
+        positions = {"PositionY": [top] * len(classes), "PositionX": [left] * len(classes)}
         units = {"PositionYUnit": ["µm"] * len(classes), "PositionXUnit": ["µm"] * len(classes)}
-        metadata["Plane"] = {**at, **units}
+        metadata["Plane"] = {**positions, **units}
     with atomic_file(path) as temporary:
         tifffile.imwrite(
             temporary, maps.probability, ome=True, photometric="minisblack", compression="zlib", metadata=metadata

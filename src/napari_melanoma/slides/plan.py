@@ -1,4 +1,4 @@
-"""Plan of the analysis of a slide before the first prediction: tissue, tiles, their order, and the store."""
+"""Plan a slide analysis before the first prediction: tissue, tiles and their order, preprocessing, and settings."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
     from napari_melanoma.slides.tile_models import TileModelInfo
 
-STAIN_TILES = 32  # spread over the tissue; 16 match the fit of all tissue within 1.3 gray levels
+STAIN_TILES = 32  # tiles for fitting the stain; a fit to 16 is within 1.3 gray levels of a fit to all tissue
 ImageLoader = Callable[[], "NDArray[np.uint8]"]
-OverviewLoader = Callable[[], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
-PixelTransform = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
+OverviewLoader = Callable[[], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]  # see read_overview
+PixelTransform = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]  # colors, (..., channel=3), both
 
 
 @dataclass(frozen=True)
 class AnalysisPlan:
     """Plan of an analysis.
 
-    ``tissue`` is bool (row, column) of the whole slide with ``tissue_placement``, ``tissue_share_of_tiles`` float32
-    (row, column) of the grid, ``order`` int32 (tile, 2) in processing order, of which ``first_pass`` tiles are spread
-    over the whole tissue.
+    ``tissue``: bool (row, column), mask of the whole slide, with its position ``tissue_placement``.
+    ``tissue_share_of_tiles``: float32 (row, column) of the grid. ``order``: int32 (tile, 2), row and column of the
+    tiles in processing order; the first ``first_pass`` are spread over all of the tissue. ``stain``: the fitted stain
+    of the slide; None without normalization.
     """
 
     grid: TileGrid
@@ -52,10 +53,10 @@ class AnalysisPlan:
     first_pass: int
 
     def sample_tiles(self, count: int) -> NDArray[np.int32]:
-        """Choose tiles that represent all of the tissue.
+        """Choose at most ``count`` tiles that represent all of the tissue.
 
-        Returns int32 (tile, 2): evenly spaced along the first pass, which runs through the tissue from neighbor to
-        neighbor.
+        They are evenly spaced along the first pass, which runs through the tissue from neighbor to neighbor. Returns
+        int32 (tile, 2), row and column.
         """
         count = min(count, self.first_pass)
         return self.order[np.linspace(0, self.first_pass - 1, count).round().astype(np.intp)]
@@ -67,7 +68,7 @@ def stated_pixel_size(options: SlideOptions) -> PixelSize | None:
 
 
 def check_slide(info: SlideInfo) -> None:
-    """Refuse a slide that cannot be analyzed."""
+    """Raise InputError if a slide cannot be analyzed: fluorescence, or a missing or implausible pixel size."""
     if info.kind != "brightfield":
         raise InputError(
             f"{info.path.name} shows fluorescence ({len(info.channels)} channels), but slide models were trained on "
@@ -80,8 +81,9 @@ def check_slide(info: SlideInfo) -> None:
         )
     finest, size = info.levels[0], info.pixel_size
     sides_mm = finest.height * size.y_um / UM_PER_MM, finest.width * size.x_um / UM_PER_MM
-    if why := describe_implausible_size(size, sides_mm):
-        raise ScaleMissing(why)
+    reason = describe_implausible_size(size, sides_mm)
+    if reason:
+        raise ScaleMissing(reason)
 
 
 def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> AnalysisPlan:
@@ -92,8 +94,8 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
     )
     check_scale(slide.info, grid, model, options)
     overview = cache(partial(read_overview, slide))
-    mask, place, warnings = _load_or_find_tissue(slide.info, overview, options)
-    share = tissue_share(grid, mask, place)
+    mask, mask_placement, warnings = _load_or_find_tissue(slide.info, overview, options)
+    share = tissue_share(grid, mask, mask_placement)
     passes = coarse_to_fine((share >= options.min_tissue) & (share > 0))
     if not passes:
         raise InputError(
@@ -101,18 +103,17 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
             "contains no tissue. Correct the tissue in the Slide dock (Python: options={'tissue_mask': FILE}, command "
             "line: --tissue-mask)."
         )
-    sample = partial(_sample_tissue_pixels, slide, grid, share)
     stain = _fit_slide_stain(
-        sample, partial(_scanned_overview, slide.info, overview), _profile_transform(slide, options), options
+        partial(_sample_tissue_pixels, slide, grid, share),
+        partial(_scanned_overview, slide.info, overview),
+        _profile_transform(slide, options),
+        options,
     )
-    return AnalysisPlan(grid, mask, place, share, np.concatenate(passes), stain, warnings, len(passes[0]))
+    return AnalysisPlan(grid, mask, mask_placement, share, np.concatenate(passes), stain, warnings, len(passes[0]))
 
 
 def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, options: SlideOptions) -> SlideResultSpec:
-    """Return the specification of the store; features, dense maps and precision are filled in later.
-
-    The settings are equal if and only if equal tiles would get equal predictions.
-    """
+    """Return the specification of the store; features, dense maps and precision are filled in later."""
     place, size = plan.grid.placement, slide.pixel_size
     return SlideResultSpec(
         slide=slide.name,
@@ -133,7 +134,10 @@ def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, opti
 
 
 def analysis_settings(model: TileModelInfo, options: SlideOptions) -> dict[str, Any]:
-    """Return all settings that determine the predictions of tiles, except the slide itself."""
+    """Return all settings that determine the predictions of tiles, except the slide itself.
+
+    A partial or complete result is reused only if they are equal.
+    """
     model_settings = {
         "model": model.name,
         "weights": model.fingerprint,
@@ -153,7 +157,7 @@ def grid_to_json(grid: TileGrid) -> dict[str, Any]:
 
 
 def build_preprocessing(slide: Slide, plan: AnalysisPlan, options: SlideOptions) -> PixelTransform | None:
-    """Return the preprocessing of tiles, uint8 (tile, row, column, channel=3) to the same shape, or None."""
+    """Return the preprocessing of tiles, uint8 (tile, row, column, channel=3) to the same shape; None if unchanged."""
     steps: list[PixelTransform] = []
     to_srgb = _profile_transform(slide, options)
     if to_srgb is not None:
@@ -172,7 +176,7 @@ def build_preprocessing(slide: Slide, plan: AnalysisPlan, options: SlideOptions)
 
 
 def _profile_transform(slide: Slide, options: SlideOptions) -> PixelTransform | None:
-    """Conversion of pixels to sRGB, uint8 (row, column, channel=3) to the same shape; None if there is none."""
+    """Return the conversion of uint8 (row, column, channel=3) to sRGB; None without a profile or the option."""
     if not options.apply_profile or not slide.info.has_profile:
         return None
     from napari_melanoma.slides.reading.slide import apply_icc_profile
@@ -181,7 +185,7 @@ def _profile_transform(slide: Slide, options: SlideOptions) -> PixelTransform | 
 
 
 def _tiling_config(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
-    """Size and overlap of tiles from the options, else from the model."""
+    """Take size and overlap of tiles from the options, or from the model where they are not set."""
     overlap = options.overlap
     if overlap is None:
         overlap = DENSE_OVERLAP if model.kind == "dense" else 0.0
@@ -195,28 +199,28 @@ def _tiling_config(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
 
 
 def _tiled_part(info: SlideInfo, options: SlideOptions) -> Box | None:
-    """The part of the slide that is divided into tiles."""
+    """Return the part of the slide that is divided into tiles; None for all of it."""
     return Box(*options.region) if options.region is not None else info.bounds
 
 
 def _load_or_find_tissue(
     slide: SlideInfo, overview: OverviewLoader, options: SlideOptions
 ) -> tuple[NDArray[np.bool_], MapPlacement, tuple[str, ...]]:
-    """The given or detected tissue."""
+    """Load the tissue mask of the options, or detect the tissue; return the mask, its position, and warnings."""
     from napari_melanoma.io.results import read_mask
 
     full, size = slide.levels[0], slide.pixel_size
     warnings: tuple[str, ...] = ()
     if options.tissue_mask is not None:
         mask = read_mask(options.tissue_mask)
-        _check_shape(mask, slide)
+        _check_mask_shape(mask, slide)
     else:
         mask, warnings = tissue_of_overview(slide, overview(), options.tissue, size)
     return mask, MapPlacement.from_thumbnail(mask.shape, (full.height, full.width), size), warnings
 
 
-def _check_shape(mask: NDArray[np.bool_], slide: SlideInfo) -> None:
-    """Refuse a tissue mask whose proportions differ by more than a cell from those of the slide."""
+def _check_mask_shape(mask: NDArray[np.bool_], slide: SlideInfo) -> None:
+    """Raise InputError if the proportions of a tissue mask differ by more than a cell from those of the slide."""
     full, (rows, columns) = slide.levels[0], mask.shape
     cells = full.height / rows, full.width / columns
     if min(abs(full.height - rows * cells[1]) / cells[1], abs(full.width - columns * cells[0]) / cells[0]) > 1:
@@ -229,15 +233,18 @@ def _check_shape(mask: NDArray[np.bool_], slide: SlideInfo) -> None:
 
 
 def _fit_slide_stain(
-    sample: ImageLoader, glass: ImageLoader, to_srgb: PixelTransform | None, options: SlideOptions
+    load_tissue: ImageLoader, load_overview: ImageLoader, to_srgb: PixelTransform | None, options: SlideOptions
 ) -> StainFit | None:
-    """Fit the stain of the slide's tissue on preprocessed pixels; None without normalization."""
+    """Fit the stain of the slide's tissue, in sRGB; None without normalization.
+
+    ``load_tissue``: returns pixels of tissue. ``load_overview``: returns the overview, for the color of glass.
+    """
     if options.stain is None or not options.normalizes_stain:
         return None
     from napari_melanoma.imaging.stain import fit_stain
     from napari_melanoma.slides.tissue import estimate_glass_color, find_unscanned
 
-    pixels, overview = sample(), glass()
+    pixels, overview = load_tissue(), load_overview()
     empty = find_unscanned(overview)
     if to_srgb is not None:
         pixels, overview = to_srgb(pixels[None])[0], to_srgb(overview)
@@ -245,23 +252,23 @@ def _fit_slide_stain(
 
 
 def _scanned_overview(slide: SlideInfo, overview: OverviewLoader) -> NDArray[np.uint8]:
-    """The scanned part of the overview, for estimating the color of glass."""
+    """Return the scanned part of the overview, for estimating the color of glass."""
     image = overview()[0]
     return image[scanned_slices(slide, image.shape)]
 
 
 def _sample_tissue_pixels(slide: Slide, grid: TileGrid, share: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Pixels of tiles across the tissue, uint8 (pixel, channel=3); the pixels of an overview would mix the stains."""
+    """Read the pixels of tiles across the tissue, uint8 (pixel, channel=3); in an overview, the stains are mixed."""
     chosen = coarse_to_fine(share >= min(0.5, share.max()), STAIN_TILES)[0][:STAIN_TILES]
-    read = []
+    pixels = []
     for row, column in chosen.tolist():
         with suppress(DamagedTile):
-            read.append(slide.read_region(grid.level, grid.box(row, column)).reshape(-1, 3))
-    return np.concatenate(read) if read else np.empty((0, 3), np.uint8)
+            pixels.append(slide.read_region(grid.level, grid.box(row, column)).reshape(-1, 3))
+    return np.concatenate(pixels) if pixels else np.empty((0, 3), np.uint8)
 
 
 def _stain_transform(fit: StainFit, options: SlideOptions) -> PixelTransform:
-    """Transformation of the colors of tiles to those of the reference."""
+    """Return the transformation of colors to those of the reference image, or of the standard reference."""
     from napari_melanoma.imaging.stain import fit_stain, normalize_stain
     from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.slides.tissue import estimate_glass_color

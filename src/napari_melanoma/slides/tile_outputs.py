@@ -1,4 +1,4 @@
-"""Last step of a network, from logits to stored tile outputs, computed in float32; imports torch."""
+"""Modules that convert the outputs of a network to the outputs of tiles, in float32; imports torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ClassProbabilities(nn.Module):
 
 
 class PixelProbabilities(nn.Module):
-    """Probability of each pixel of a segmentation: sigmoid for one class, softmax for several."""
+    """Probabilities of the pixels of a segmentation: sigmoid for one class, softmax for several."""
 
     def __init__(self, network: nn.Module, classes: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class PixelProbabilities(nn.Module):
 class MeanEmbedding(nn.Module):
     """Mean of the deepest feature maps of an encoder.
 
-    ``encoder``: in evaluation mode: normalized (batch, 3, row, column) to feature maps, the deepest last.
+    ``encoder``: in evaluation mode; maps normalized images (batch, 3, row, column) to feature maps, the deepest last.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
