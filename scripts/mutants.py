@@ -104,8 +104,8 @@ EQUIVALENT = {
     ): "every ring has an area",
     (
         "slides/cell_polygons",
-        "return (at[1] - came[1]) * (to[0] - at[0]) - (at[0] - came[0]) * (to[1] - at[1])",
-        "to[1] - at[1] -> to[1] + at[1]",
+        "return (at[1] - before[1]) * (after[0] - at[0]) - (at[0] - before[0]) * (after[1] - at[1])",
+        "after[1] - at[1] -> after[1] + at[1]",
     ): "rings are split at repeated points afterwards, whichever way was taken",
 }
 

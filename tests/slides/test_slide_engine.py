@@ -61,7 +61,7 @@ def test_tiles_are_what_the_slide_shows_in_any_grouping(slide: Slide) -> None:
     tiles, places = TileReader(slide, grid), ordered(grid)
     whole = slide.read_region(0, Box(0, 0, 512, 512))
     expected = np.stack([whole[grid.box(row, column).slices] for row, column in places])
-    assert tiles._block > 2  # so that neighbors are read together
+    assert tiles._block_tiles > 2  # so that neighbors are read together
     for batch in (places, places[::-1], places[:5]):
         found, good = tiles.read(batch)
         assert good.all()

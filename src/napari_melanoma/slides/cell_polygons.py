@@ -1,4 +1,4 @@
-"""Conversion of masks of map cells to polygons of their outer edges and back, without loss, or simplified."""
+"""Convert masks of map cells to polygons along the edges of the cells, exact or simplified, and polygons to masks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.map_placement import MapPlacement
 
-Point = tuple[int, int]
-OUTLINE_CELLS = 0.75  # by which outlines may be simplified: they lose the steps of cells
+Point = tuple[int, int]  # (row, column) of a corner of cells
+SIMPLIFY_CELLS = 0.75  # tolerance for simplified outlines, in cells: removes the steps between cells
 
 
 def cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon, ...]:
@@ -26,23 +26,23 @@ def cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon
     No ring meets itself, not even at a corner: cells that touch at a corner only are separate polygons, and a ring of
     cells that closes over a corner has a hole. Such polygons are valid OGC Simple Features.
 
-    ``mask``: bool (row, column). Polygons in pixels of the finest level, outer rings clockwise, holes
-    counter-clockwise; the largest first. Empty for an empty mask.
+    ``mask``: bool (row, column). Returns polygons in pixels of the finest level, the largest first; outer rings are
+    clockwise, holes counter-clockwise. Empty for an empty mask.
     """
     from scipy import ndimage
 
     parts, _ = ndimage.label(mask)  # cells joined by their sides: each part has one outer ring
     rings = [part for ring in _trace_outlines(mask) for part in _split_at_repeated_points(ring)]
-    outer = {_part_at(ring, parts, 0): ring for ring in rings if signed_area(ring) > 0}
-    holes: dict[int, list[Ring]] = {part: [] for part in outer}
+    outer_rings = {_part_at(ring, parts, 0): ring for ring in rings if signed_area(ring) > 0}
+    holes: dict[int, list[Ring]] = {part: [] for part in outer_rings}
     for hole in (ring for ring in rings if signed_area(ring) < 0):
         holes[_part_at(hole, parts, -1)].append(_to_slide_ring(hole, place))
-    found = [Polygon(_to_slide_ring(ring, place), tuple(holes[part])) for part, ring in outer.items()]
-    return tuple(sorted(found, key=lambda polygon: -polygon.area))
+    polygons = [Polygon(_to_slide_ring(ring, place), tuple(holes[part])) for part, ring in outer_rings.items()]
+    return tuple(sorted(polygons, key=lambda polygon: -polygon.area))
 
 
 def simplified_cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon, ...]:
-    """Trace the cells of a mask without the steps of cells, in the order of ``cell_polygons``."""
+    """Trace the cells of a mask as ``cell_polygons`` does, and remove the steps between cells."""
     return tuple(_simplify(polygon, place) for polygon in cell_polygons(mask, place))
 
 
@@ -50,15 +50,16 @@ def _simplify(polygon: Polygon, place: MapPlacement) -> Polygon:
     import shapely
 
     rings = [place.to_map(as_array(ring)) for ring in polygon.rings]
-    shape = shapely.simplify(shapely.Polygon(rings[0], rings[1:]), OUTLINE_CELLS, preserve_topology=True)
-    simple = [as_ring(place.to_slide(shapely.get_coordinates(ring))) for ring in (shape.exterior, *shape.interiors)]
-    return Polygon(simple[0], tuple(simple[1:]))
+    shape = shapely.simplify(shapely.Polygon(rings[0], rings[1:]), SIMPLIFY_CELLS, preserve_topology=True)
+    simplified = [as_ring(place.to_slide(shapely.get_coordinates(ring))) for ring in (shape.exterior, *shape.interiors)]
+    return Polygon(simplified[0], tuple(simplified[1:]))
 
 
 def rasterize_polygons(polygons: Iterable[Polygon], place: MapPlacement, window: Box) -> NDArray[np.bool_]:
     """Mark the cells whose center lies within polygons: the inverse of ``cell_polygons``, also for drawn polygons.
 
-    ``polygons``: in pixels of the finest level. Returns bool (row, column) of the window.
+    ``polygons``: in pixels of the finest level. ``window``: part of the map, in cells. Returns bool (row, column) of
+    the window.
     """
     mask = np.zeros((window.height, window.width), bool)
     for polygon in polygons:
@@ -69,7 +70,10 @@ def rasterize_polygons(polygons: Iterable[Polygon], place: MapPlacement, window:
 
 
 def covered_cells(box: Box, place: MapPlacement, window: Box) -> Box:
-    """Return the part of a window of a map, in cells, that a box in pixels of the finest level covers."""
+    """Return the cells of a window that a box covers, also in part.
+
+    ``box``: in pixels of the finest level. ``window``: part of the map, in cells.
+    """
     first = np.floor(place.to_map((box.top, box.left))).astype(int)
     last = np.ceil(place.to_map((box.top + box.height, box.left + box.width))).astype(int)
     top, left = max(int(first[0]), window.top), max(int(first[1]), window.left)
@@ -79,7 +83,10 @@ def covered_cells(box: Box, place: MapPlacement, window: Box) -> Box:
 
 
 def _trace_outlines(mask: NDArray[np.bool_]) -> list[list[Point]]:
-    """Closed lines of lattice points at the corners of the edge, the mask on their right; corners stay separate."""
+    """Trace the edge of a mask as closed lines, with the mask on their right.
+
+    Returns the corners of each line. At a corner where two cells touch, the lines turn right and do not cross.
+    """
     padded = np.pad(mask, 1).astype(np.int8)
     across, down = np.diff(padded, axis=1)[1:-1], np.diff(padded, axis=0)[:, 1:-1]
     following: dict[Point, list[Point]] = {}
@@ -100,7 +107,11 @@ def _trace_outlines(mask: NDArray[np.bool_]) -> list[list[Point]]:
 
 
 def _edge_runs(steps: NDArray[np.int8], sign: int, *, upright: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Both ends, (row, column), of each straight piece of the edge: aligned cells whose step has the same sign."""
+    """Return both ends of each straight piece of the edge: runs of cells in a row whose step has this sign.
+
+    ``steps``: differences across the edges of cells. ``upright``: they are transposed, for vertical edges. Returns two
+    arrays (piece, 2) of (row, column).
+    """
     lines, starts = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == 1)
     _, ends = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == -1)
     first, last = np.stack([lines, starts], axis=1), np.stack([lines, ends], axis=1)
@@ -108,23 +119,26 @@ def _edge_runs(steps: NDArray[np.int8], sign: int, *, upright: bool) -> tuple[ND
 
 
 def _follow_line(following: dict[Point, list[Point]], start: Point) -> list[Point]:
-    """Extract one closed line from the pieces, turning right where two cross."""
-    line, point, came = [start], following[start].pop(), start
+    """Remove a closed line from the pieces and return its corners; turn right where two lines meet.
+
+    ``following``: the points that follow each point along the edge, one or two.
+    """
+    line, point, previous = [start], following[start].pop(), start
     if not following[start]:
         del following[start]
     while point != start:
         line.append(point)
         ways = following[point]
-        way = ways.pop(0 if len(ways) == 1 or _right_turn(came, point, ways[0]) > 0 else 1)
+        way = ways.pop(0 if len(ways) == 1 or _right_turn(previous, point, ways[0]) > 0 else 1)
         if not ways:
             del following[point]
-        came, point = point, way
+        previous, point = point, way
     return line
 
 
-def _right_turn(came: Point, at: Point, to: Point) -> int:
-    """Positive for a right turn on a screen."""
-    return (at[1] - came[1]) * (to[0] - at[0]) - (at[0] - came[0]) * (to[1] - at[1])
+def _right_turn(before: Point, at: Point, after: Point) -> int:
+    """Return a positive number for a right turn on a screen."""
+    return (at[1] - before[1]) * (after[0] - at[0]) - (at[0] - before[0]) * (after[1] - at[1])
 
 
 def _split_at_repeated_points(line: list[Point]) -> list[Ring]:
@@ -136,8 +150,8 @@ def _split_at_repeated_points(line: list[Point]) -> list[Ring]:
         if point in seen:
             first = seen[point]
             rings.append(tuple((float(row), float(column)) for row, column in path[first:]))
-            for gone in path[first + 1 :]:
-                del seen[gone]
+            for removed in path[first + 1 :]:
+                del seen[removed]
             del path[first + 1 :]
         else:
             seen[point] = len(path)
@@ -146,11 +160,14 @@ def _split_at_repeated_points(line: list[Point]) -> list[Ring]:
 
 
 def _part_at(ring: Ring, parts: NDArray[np.int32], above: int) -> int:
-    """Part that a ring bounds: the cell below its uppermost edge, or above it for a hole."""
+    """Return the part that a ring bounds, from the cell at its uppermost edge.
+
+    ``above``: 0 for the cell below that edge, -1 for the cell above it, which belongs to the part around a hole.
+    """
     row, column = min(ring)
     return int(parts[int(row) + above, int(column)])
 
 
 def _to_slide_ring(ring: Ring, place: MapPlacement) -> Ring:
-    """Convert a ring of lattice points to slide pixels."""
+    """Convert a ring of corners of cells to pixels of the finest level."""
     return as_ring(place.to_slide(as_array(ring)))

@@ -1,4 +1,4 @@
-"""Points counted by class on a slide: their file, counts and densities within areas, and the table of measurements."""
+"""Counting of points by class on a slide: ``counts.geojson``, counts and densities within areas, and their table."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.notes import SlideMeasurement
 
 COUNTS = "counts.geojson"
-ONE_SIDED = 0.025  # probability of each end of a 95 % interval
+TAIL = 0.025  # probability beyond each end of a 95 % interval
 MEASUREMENT_NAMES = {"line": "length", "area": "area", "angle": "angle"}
-WHOLE_SLIDE, IN_REGIONS = "the whole slide", "all regions of class {}"
+WHOLE_SLIDE, IN_REGIONS = "the whole slide", "all regions of class {}"  # names of areas
 COLUMNS = ("kind", "name", "value", "unit", "within", "count", "area_mm2", "per_mm2", "per_mm2_low", "per_mm2_high")
 
 
@@ -46,9 +46,10 @@ CountedPoints = tuple[CountedPoint, ...]
 
 @dataclass(frozen=True)
 class StoredCounts:
-    """The points of a slide, with messages.
+    """The points of a slide as stored in a file.
 
-    ``stamp`` identifies the version of the file, ``features`` are all of its features, as in the file.
+    ``notes``: messages for the user. ``stamp``: version of the file. ``features``: all GeoJSON features in the file,
+    including those that are not points.
     """
 
     points: CountedPoints = ()
@@ -67,32 +68,33 @@ def read_counts(folder: Path) -> StoredCounts:
     features = content.get("features") if isinstance(content, dict) else None
     if not isinstance(features, list):
         raise InputError(f"{path} has no features: expected points as GeoJSON. Restore the file, or move it away.")
-    found = (_read_point(*one) for feature in features for one in _list_coordinates(feature))
-    return StoredCounts(tuple(point for point in found if point is not None), (), stamp, tuple(features))
+    points = (_read_point(name, coordinate) for feature in features for name, coordinate in _list_coordinates(feature))
+    return StoredCounts(tuple(point for point in points if point is not None), (), stamp, tuple(features))
 
 
 def save_counts(
     folder: Path, slide: Path, points: CountedPoints, known: tuple[int, int] | None, features: Sequence[Any] = ()
 ) -> StoredCounts:
-    """Save points as GeoJSON, a multipoint for each class, as QuPath reads them.
+    """Save points as GeoJSON with a multipoint for each class, as QuPath reads it.
 
-    ``features``: of the file that was read. They are kept, without points that were removed. A file that another
-    program has changed is backed up first. Returns the points with the new stamp.
+    A file that another program has changed is backed up first. ``known``: stamp of the file when it was last read or
+    saved. ``features``: those of that file; they are kept, without points that were removed. Returns the points with
+    the new stamp, and a note on the backup.
     """
     path = folder / COUNTS
     if recorded_slide(folder) is None:
         record_slide(folder, slide, record_name=True)
     notes = back_up_if_changed(path, known)
-    new = _update_features(features, points)
-    write_text(path, json.dumps({"type": "FeatureCollection", "features": new}, ensure_ascii=False) + "\n")
-    return StoredCounts(points, notes, file_stamp(path), tuple(new))
+    updated = _update_features(features, points)
+    write_text(path, json.dumps({"type": "FeatureCollection", "features": updated}, ensure_ascii=False) + "\n")
+    return StoredCounts(points, notes, file_stamp(path), tuple(updated))
 
 
 def _update_features(features: Sequence[Any], points: CountedPoints) -> list[Any]:
-    """Return features of the current points: removed ones are left out, added ones follow the others of their class."""
-    left = Counter(map(_round_point, points))
+    """Remove points from the features that are not in ``points``, and append the others to those of their class."""
+    to_write = Counter(map(_round_point, points))
     updated: list[Any] = []
-    multipoints: dict[str, int] = {}  # first of each class
+    multipoints: dict[str, int] = {}  # index of the first multipoint of each class in ``updated``
     for feature in features:
         listed = _list_coordinates(feature)
         kept = []
@@ -100,14 +102,14 @@ def _update_features(features: Sequence[Any], points: CountedPoints) -> list[Any
             point = _read_point(name, coordinate)
             if point is None:
                 kept.append(coordinate)
-            elif left[_round_point(point)]:
-                left[_round_point(point)] -= 1
+            elif to_write[_round_point(point)]:
+                to_write[_round_point(point)] -= 1
                 kept.append(coordinate)
         if listed and feature["geometry"]["type"] == "MultiPoint" and kept:
             multipoints.setdefault(listed[0][0], len(updated))
         if kept or not listed:
             updated.append(feature if len(kept) == len(listed) else _replace_coordinates(feature, kept))
-    for name, added in _group_by_class(_take(points, left)).items():
+    for name, added in _group_by_class(_added_points(points, to_write)).items():
         if name in multipoints:
             previous = updated[multipoints[name]]
             coordinates = [*previous["geometry"]["coordinates"], *added]
@@ -119,16 +121,16 @@ def _update_features(features: Sequence[Any], points: CountedPoints) -> list[Any
     return updated
 
 
-def _take(points: CountedPoints, left: Counter[CountedPoint]) -> Iterator[CountedPoint]:
-    """Yield the points that are left, unrounded."""
+def _added_points(points: CountedPoints, to_write: Counter[CountedPoint]) -> Iterator[CountedPoint]:
+    """Yield the points that are not in the file yet; ``to_write``: their number by rounded point."""
     for point in points:
-        if left[_round_point(point)]:
-            left[_round_point(point)] -= 1
+        if to_write[_round_point(point)]:
+            to_write[_round_point(point)] -= 1
             yield point
 
 
 def _group_by_class(points: Iterable[CountedPoint]) -> dict[str, list[list[float]]]:
-    """Return the coordinates (x, y) of the points of each class."""
+    """Return the coordinates (x, y) of the points by class."""
     grouped: dict[str, list[list[float]]] = {}
     for point in points:
         grouped.setdefault(point.class_name, []).append([point.at[1], point.at[0]])
@@ -136,7 +138,7 @@ def _group_by_class(points: Iterable[CountedPoint]) -> dict[str, list[list[float
 
 
 def _round_point(point: CountedPoint) -> CountedPoint:
-    """Round a point as the layer does, to find the point of the file."""
+    """Round a point as the napari layer does, to compare it with those in the file."""
     return CountedPoint(point.class_name, (round(point.at[0], 2), round(point.at[1], 2)))
 
 
@@ -145,7 +147,7 @@ def _replace_coordinates(feature: dict[str, Any], coordinates: list[Any]) -> dic
 
 
 def _list_coordinates(feature: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - any JSON value
-    """List the coordinates of a feature of points, with the name of its class; none of other features."""
+    """List the points of a feature as class name and coordinate (x, y); empty for other features."""
     try:
         geometry, classification = feature["geometry"], feature["properties"]["classification"]
         coordinates = {"Point": [geometry["coordinates"]], "MultiPoint": geometry["coordinates"]}[geometry["type"]]
@@ -167,16 +169,13 @@ def _read_point(name: str, coordinate: Any) -> CountedPoint | None:  # noqa: ANN
 
 
 def rename_class(points: CountedPoints, previous: str, now: str) -> CountedPoints:
-    """Rename the class of points."""
-    return tuple(CountedPoint(now, one.at) if one.class_name == previous else one for one in points)
+    """Rename a class of points from ``previous`` to ``now``."""
+    return tuple(CountedPoint(now, point.at) if point.class_name == previous else point for point in points)
 
 
 @dataclass(frozen=True)
 class CountResult:
-    """Points of a class within an area.
-
-    ``area_mm2`` is None without a scale. ``interval``: of the density, exact for a Poisson distribution, 95 %.
-    """
+    """Number of points of a class within an area; ``area_mm2`` is None without a scale."""
 
     class_name: str
     count: int
@@ -184,12 +183,12 @@ class CountResult:
 
     @property
     def per_mm2(self) -> float | None:
-        """The density; None without an area."""
+        """Density in points per square millimeter; None without a scale."""
         return self.count / self.area_mm2 if self.area_mm2 else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Ends of the 95 % interval of the density; None without an area."""
+        """The 95 % interval of the density, exact for a Poisson distribution; None without a scale."""
         if not self.area_mm2:
             return None
         low, high = poisson_interval(self.count)
@@ -207,17 +206,17 @@ class CountResult:
 def poisson_interval(count: int) -> tuple[float, float]:
     """Return the exact 95 % interval of a Poisson mean for an observed count.
 
-    Garwood 1936, doi:10.1093/biomet/28.3-4.437: the probability of as many or more is 2.5 % at the lower end, that of
-    as many or fewer 2.5 % at the upper end.
+    Garwood 1936, doi:10.1093/biomet/28.3-4.437: for a mean at the lower end, the probability of the observed count or
+    more is 2.5 %; for a mean at the upper end, that of the observed count or fewer.
     """
     from scipy.special import gammainccinv, gammaincinv
 
-    low = 0.0 if count == 0 else float(gammaincinv(count, ONE_SIDED))
-    return low, float(gammainccinv(count + 1, ONE_SIDED))
+    low = 0.0 if count == 0 else float(gammaincinv(count, TAIL))
+    return low, float(gammainccinv(count + 1, TAIL))
 
 
 class CountArea:
-    """The union of polygons, in pixels of the finest level, prepared for counting; those that overlap count once."""
+    """The union of polygons, in pixels of the finest level, prepared for counting the points within it."""
 
     def __init__(self, polygons: Iterable[Polygon]) -> None:
         import shapely
@@ -244,29 +243,30 @@ class CountArea:
 def count_within(
     points: CountedPoints, classes: Sequence[str], area: CountArea, size: PixelSize | None
 ) -> tuple[CountResult, ...]:
-    """Count the points of each class within an area; ``size``: of the pixels of the finest level; None if unknown."""
+    """Count the points of each class within an area; ``size``: pixel size of the finest level; None if unknown."""
     mm2 = None if size is None else area.square_px * size.pixel_area_mm2
     counts = Counter(point.class_name for point in area.list_within(points))
     return tuple(CountResult(name, counts[name], mm2) for name in classes)
 
 
 def describe_counts(results: Sequence[CountResult], total: int) -> str:
-    """Describe the counts within an area, one class a line; ``total``: number of points on the slide."""
+    """Describe the counts within an area, with a line for each class; ``total``: number of points on the slide."""
     if not total:
         return "No points yet. Select a class, press count and click on the slide."
     area = results[0].area_mm2 if results else None
-    shown = sum(result.count for result in results)
+    counted = sum(result.count for result in results)
     lines = [str(result) for result in results if result.count]
     where = "" if area is None else f" in {area:.3g} mm²"
-    return "\n".join([f"{format_count(shown, 'point')} of {total}{where}", *lines])
+    return "\n".join([f"{format_count(counted, 'point')} of {total}{where}", *lines])
 
 
 def count_by_area(
     points: CountedPoints, regions: Iterable[Annotation], shape: tuple[int, int], size: PixelSize | None
 ) -> dict[str, tuple[CountResult, ...]]:
-    """Count the points of each class on the whole slide, and within the regions of each class, by the area's name.
+    """Count the points of each class on the whole slide, and within the regions of each class.
 
-    ``shape``: height and width of the slide in pixels of the finest level, ``size``: of these pixels.
+    ``shape``: height and width of the slide in pixels of the finest level. ``size``: size of these pixels. Returns the
+    results by the name of the area; empty without points.
     """
     if not points:
         return {}
@@ -284,10 +284,11 @@ def count_by_area(
 def collect_measurements(
     folder: Path, read_size: Callable[[], tuple[tuple[int, int], PixelSize | None]]
 ) -> list[dict[str, object]]:
-    """List what was measured and counted on a slide as rows of a table with ``COLUMNS``.
+    """Read the measurements and counts of a slide, and return them as rows of a table with ``COLUMNS``.
 
-    ``folder``: of the results. ``read_size``: returns height and width of the slide in pixels of the finest level, and
-    the size of these pixels unless the user has set another; called only if it is needed, since it may read the slide.
+    ``folder``: the result folder. ``read_size``: returns height and width of the slide in pixels of the finest level,
+    and the size of these pixels, which a pixel size set by the user replaces. It is called only if needed, since it may
+    read the slide.
     """
     notes, points = read_notes(folder), read_counts(folder).points
     is_needed = points or (notes.measures and notes.pixel_size is None)
@@ -300,18 +301,18 @@ def collect_measurements(
 def list_measurements(
     measures: Sequence[SlideMeasurement], counts: Mapping[str, Sequence[CountResult]], size: PixelSize | None
 ) -> list[dict[str, object]]:
-    """List measurements, and counts by the name of their area, as rows of a table with ``COLUMNS``."""
+    """Return measurements, and counts by the name of their area, as rows of a table with ``COLUMNS``."""
     rows: list[dict[str, object]] = []
     for number, measure in enumerate(measures, start=1):
         name, value = MEASUREMENT_NAMES[measure.kind], measure_shape(measure, size)
-        unit = {"line": "px" if size is None else "mm", "area": "px²" if size is None else "mm²", "angle": "°"}
-        rows.append({"kind": name, "name": f"{name} {number}", "value": value, "unit": unit[measure.kind]})
+        units = {"line": "px" if size is None else "mm", "area": "px²" if size is None else "mm²", "angle": "°"}
+        rows.append({"kind": name, "name": f"{name} {number}", "value": value, "unit": units[measure.kind]})
     for within, results in counts.items():
         for result in results:
             low, high = result.interval or (None, None)
             density = {"per_mm2": result.per_mm2, "per_mm2_low": low, "per_mm2_high": high}
-            known = {"kind": "count", "name": result.class_name, "within": within, "count": result.count}
-            rows.append({**known, "area_mm2": result.area_mm2, **density})
+            count = {"kind": "count", "name": result.class_name, "within": within, "count": result.count}
+            rows.append({**count, "area_mm2": result.area_mm2, **density})
     return rows
 
 

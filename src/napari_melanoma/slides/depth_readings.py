@@ -1,4 +1,4 @@
-"""Readings of depth stored with the results of slides, and the agreement of two readers."""
+"""Depth readings in the result folders of slides: storage, collection over folders, agreement of two readers."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from napari_melanoma.metrics.agreement import MIN_CASES, BlandAltman, bland_altm
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide, slide_folder
 
-ANALYSIS = "depth"  # subfolder of a slide's results, for an analysis of the depth only
-SURFACE = "epidermis"  # the class that a model needs to locate the surface
+ANALYSIS = "depth"  # subfolder of a result folder, for analyses of the depth only
+SURFACE = "epidermis"  # the class that locates the surface
 READINGS, AGREEMENT, FIGURE = "readings.csv", "agreement.json", "figures/bland_altman.png"
-UNNAMED_READER = "(no name)"  # of a reader without a name, in tables and on the command line
+UNNAMED_READER = "(no name)"  # a reader without a name, in tables and on the command line
 
 
 @dataclass(frozen=True)
 class StoredDepth:
-    """Readings of a slide, with notes for the user; ``stamp`` identifies the version of the file."""
+    """Readings of a slide, with notes for the user, and the stamp of the version of the file."""
 
     depth: SlideDepthReadings = field(default_factory=SlideDepthReadings)
     notes: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class StoredDepth:
 
 @dataclass(frozen=True)
 class SlideReadings:
-    """All readings of one slide, collected from several folders."""
+    """All readings of one slide, by reader, and the proposals of the analysis."""
 
     name: str
     readings: dict[str, DepthReading] = field(default_factory=dict)
@@ -55,7 +55,11 @@ class SlideReadings:
 
 @dataclass(frozen=True)
 class ReadingCollection:
-    """Readings in folders: slides by name, unreadable folders with the reason, and notes."""
+    """Readings collected from folders.
+
+    ``slides``: sorted by name. ``failed``: name of a folder that cannot be read, and the reason. ``notes``: messages
+    for the user.
+    """
 
     slides: tuple[SlideReadings, ...]
     failed: tuple[tuple[str, str], ...] = ()
@@ -65,8 +69,7 @@ class ReadingCollection:
 def load_depth(folder: Path) -> StoredDepth:
     """Read the depth readings of a slide.
 
-    Empty if there are none, or if the file is damaged; a damaged file is reported, and backed up when readings
-    are saved.
+    Empty if there are none, or if the file is damaged, which is reported in a note.
     """
     stamp = file_stamp(folder / DEPTH_FILE)
     try:
@@ -76,9 +79,10 @@ def load_depth(folder: Path) -> StoredDepth:
 
 
 def save_depth(folder: Path, slide: Path, depth: SlideDepthReadings, known: tuple[int, int] | None) -> StoredDepth:
-    """Save readings with the results of a slide, atomically; a file changed by another program is backed up first.
+    """Save readings in the result folder of a slide, atomically; a file changed by another program is backed up first.
 
-    Returns the readings with the new stamp, and a note on the backup.
+    ``known``: stamp of the file when it was last read or saved. Returns the readings with the new stamp, and a note on
+    the backup.
     """
     path = folder / DEPTH_FILE
     if recorded_slide(folder) is None:
@@ -90,27 +94,26 @@ def save_depth(folder: Path, slide: Path, depth: SlideDepthReadings, known: tupl
     return StoredDepth(depth, notes, file_stamp(path))
 
 
-def depth_analysis_folder(own: Path, slide: Path) -> Path:
-    """Return the folder for the results of an analysis of the depth only."""
-    return slide_folder(own / ANALYSIS, slide)
+def depth_analysis_folder(folder: Path, slide: Path) -> Path:
+    """Return the folder for an analysis of the depth only; ``folder``: result folder of the slide."""
+    return slide_folder(folder / ANALYSIS, slide)
 
 
-def read_proposals(own: Path) -> SlideDepthProposals:
-    """Return the depth proposals of the analysis of the slide, else of an analysis of the depth only.
+def read_proposals(folder: Path) -> SlideDepthProposals:
+    """Read the depth proposals in the result folder of a slide.
 
-    Returns the first proposals with a line, else the first with an explanation.
+    Those of the slide analysis have precedence over those of analyses of the depth only; proposals without a line,
+    which only explain why there is none, come last.
     """
-    folders = [own, *sorted(path.parent for path in own.glob(f"{ANALYSIS}/*/result.json"))]
-    found = [parse_proposals(read_slide_result(folder)) for folder in folders]
-    with_lines = [one for one in found if one.proposals]
-    return next(iter((*with_lines, *(one for one in found if one != SlideDepthProposals()))), SlideDepthProposals())
+    folders = [folder, *sorted(path.parent for path in folder.glob(f"{ANALYSIS}/*/result.json"))]
+    all_proposals = [parse_proposals(read_slide_result(analyzed)) for analyzed in folders]
+    with_lines = [proposals for proposals in all_proposals if proposals.proposals]
+    not_empty = [proposals for proposals in all_proposals if proposals != SlideDepthProposals()]
+    return next(iter((*with_lines, *not_empty)), SlideDepthProposals())
 
 
 def list_depth_models() -> tuple[str, ...]:
-    """List the models that can measure depth: segmentation models with an epidermis class.
-
-    Names of bundles, those of skin models first.
-    """
+    """List the bundles that can measure depth, skin models first: segmentation models with an epidermis class."""
     from napari_melanoma.models.registry import list_bundles
 
     suitable = [
@@ -126,35 +129,40 @@ def list_depth_models() -> tuple[str, ...]:
 def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
     """Collect the readings of slides, also of two readers with separate result folders.
 
-    Readings of slides with the same content are combined, regardless of the name of the folder. Slides are named after
-    their first folder, and those of the same name with enough of its path to distinguish them.
+    Readings of the same slide are combined, regardless of the names of the folders. A slide is named after its first
+    folder, with as much of the path as is needed to distinguish slides of the same name.
+
+    ``folders``: result folders, or folders that contain them.
     """
-    read: list[tuple[str, SlideDepthReadings]] = []
-    first: dict[str, Path] = {}
+    depths: list[tuple[str, SlideDepthReadings]] = []  # fingerprint, or else name of the folder; readings
+    first_folder: dict[str, Path] = {}
     failed: dict[Path, str] = {}
-    for folder in _own_folders(folders):
+    for folder in _find_reading_folders(folders):
         try:
             depth = read_depth(folder)
         except InputError as error:
             failed[folder] = str(error)
             continue
         key = depth.fingerprint or folder.name
-        first.setdefault(key, folder)
-        read.append((key, depth))
-    if not read and not failed:
+        first_folder.setdefault(key, folder)
+        depths.append((key, depth))
+    if not depths and not failed:
         raise InputError(
             f"no {DEPTH_FILE} in {', '.join(map(str, folders))}. Expected result folders with depth readings that were "
             "saved in the Slide dock."
         )
-    names = distinct_names([*first.values(), *failed])
-    slides = {key: SlideReadings(names[folder], automatic=read_proposals(folder)) for key, folder in first.items()}
-    notes = [note for key, depth in read for note in _add_readings(slides[key], depth)]
+    names = distinct_names([*first_folder.values(), *failed])
+    slides = {
+        key: SlideReadings(names[folder], automatic=read_proposals(folder)) for key, folder in first_folder.items()
+    }
+    notes = [note for key, depth in depths for note in _add_readings(slides[key], depth)]
     ordered = sorted(slides.values(), key=lambda slide: slide.name)
-    return ReadingCollection(tuple(ordered), tuple((names[one], error) for one, error in failed.items()), tuple(notes))
+    failures = tuple((names[folder], error) for folder, error in failed.items())
+    return ReadingCollection(tuple(ordered), failures, tuple(notes))
 
 
-def _own_folders(folders: Sequence[Path]) -> list[Path]:
-    """Result folders with readings, without duplicates."""
+def _find_reading_folders(folders: Sequence[Path]) -> list[Path]:
+    """Find the result folders with readings, without duplicates."""
     found: dict[Path, None] = {}
     for folder in folders:
         if not folder.is_dir():
@@ -165,22 +173,27 @@ def _own_folders(folders: Sequence[Path]) -> list[Path]:
 
 
 def _add_readings(slide: SlideReadings, depth: SlideDepthReadings) -> list[str]:
-    """Add readings to those of a slide; of several by the same reader the latest is used."""
+    """Add readings to a slide, the latest of each reader; return notes on readers with several readings."""
     notes = []
-    for one in depth.readings:
-        if not one.when:
+    for reading in depth.readings:
+        if not reading.when:
             continue
-        previous = slide.readings.get(one.reader)
-        if previous is not None and previous != one:
-            notes.append(f"{slide.name}: '{one.reader}' has several readings; the latest is used")
-        if previous is None or one.when >= previous.when:
-            slide.readings[one.reader] = one
+        previous = slide.readings.get(reading.reader)
+        if previous is not None and previous != reading:
+            notes.append(f"{slide.name}: '{reading.reader}' has several readings; the latest is used")
+        if previous is None or reading.when >= previous.when:
+            slide.readings[reading.reader] = reading
     return notes
 
 
 @dataclass(frozen=True)
 class ReaderAgreement:
-    """Agreement of two readers on the depth; ``bland_altman`` and ``icc`` are None with too few common slides."""
+    """Agreement of two readers on the thickness of the slides that both have measured.
+
+    ``slides``: number of these slides. ``bland_altman``, ``icc``: None if they are too few. ``same_category``: number
+    of slides with the same T category. ``same_ulceration``: number of slides with the same finding, and of those on
+    which both have assessed ulceration.
+    """
 
     readers: tuple[str, str]
     slides: int
@@ -192,13 +205,13 @@ class ReaderAgreement:
 
 
 def list_readers(collection: ReadingCollection) -> tuple[str, ...]:
-    """List the readers by number of measured slides, in descending order; ``(no name)`` for unnamed readers."""
+    """List the readers, those with most slides first; ``(no name)`` for readers without a name."""
     counts = Counter(name or UNNAMED_READER for slide in collection.slides for name in slide.readings)
-    return tuple(name for name, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+    return tuple(sorted(counts, key=lambda name: (-counts[name], name)))
 
 
 def compare_readers(collection: ReadingCollection, readers: Sequence[str]) -> ReaderAgreement:
-    """Compare the measurements of two readers."""
+    """Compare the measurements of two readers, one of whom may be ``MODEL_READER``."""
     if len(set(readers)) != 2 or len(readers) != 2:
         raise InputError(f"agreement requires two readers. Select two of {_list_names(collection)} with --reader.")
     first, second = readers
@@ -210,15 +223,19 @@ def compare_readers(collection: ReadingCollection, readers: Sequence[str]) -> Re
         for slide in collection.slides
         if (a := _thickness_reading(slide, first)) and (b := _thickness_reading(slide, second))
     ]
-    depths = [(float(a.mm or 0), float(b.mm or 0)) for a, b in both]
-    notes = tuple(_notes(both, readers))
+    thicknesses = [(float(a.mm or 0), float(b.mm or 0)) for a, b in both]
+    notes = tuple(_agreement_notes(both, readers))
     ulcerations = [(a.ulcerated, b.ulcerated) for a, b in both if a.ulcerated is not None and b.ulcerated is not None]
-    same = sum(_category(a) == _category(b) for a, b in both)
-    ulcers = (sum(a == b for a, b in ulcerations), len(ulcerations))
-    if len(both) < MIN_CASES:
-        return ReaderAgreement((first, second), len(both), None, None, same, ulcers, notes)
-    found = bland_altman(*zip(*depths, strict=True))
-    return ReaderAgreement((first, second), len(both), found, intraclass_correlation(depths), same, ulcers, notes)
+    is_enough = len(both) >= MIN_CASES
+    return ReaderAgreement(
+        (first, second),
+        len(both),
+        bland_altman(*zip(*thicknesses, strict=True)) if is_enough else None,
+        intraclass_correlation(thicknesses) if is_enough else None,
+        same_category=sum(_category(a) == _category(b) for a, b in both),
+        same_ulceration=(sum(a == b for a, b in ulcerations), len(ulcerations)),
+        notes=notes,
+    )
 
 
 def write_readings(collection: ReadingCollection, agreement: ReaderAgreement | None, out: Path) -> list[Path]:
@@ -235,20 +252,25 @@ def write_readings(collection: ReadingCollection, agreement: ReaderAgreement | N
 
 
 def readings_rows(collection: ReadingCollection) -> list[dict[str, object]]:
-    """Return a row for each reading, that of the analysis last; notes are free text and are left out.
+    """Return a row for each reading, for each slide that of the analysis last.
 
-    The columns are those of the harmonized table and further values.
+    The columns include those of the harmonized table. Notes are left out, as free text may identify a patient.
     """
-    return [row for slide in collection.slides for row in _rows(slide)]
+    return [row for slide in collection.slides for row in _slide_rows(slide)]
 
 
 def agreement_to_json(agreement: ReaderAgreement) -> dict[str, Any]:
-    """Return the agreement as JSON, in mm; null with too few common slides."""
-    found = agreement.bland_altman
+    """Return the content of ``agreement.json``; figures are null with too few common slides."""
+    result = agreement.bland_altman
     figures: dict[str, Any] = dict.fromkeys(("bias_mm", "lower_limit_mm", "upper_limit_mm", "slope", "sd_mm"))
-    if found is not None:
-        ends = {"bias_mm": found.bias, "lower_limit_mm": found.low, "upper_limit_mm": found.high, "slope": found.slope}
-        figures = {**{name: asdict(one) for name, one in ends.items()}, "sd_mm": found.sd}
+    if result is not None:
+        estimates = {
+            "bias_mm": result.bias,
+            "lower_limit_mm": result.low,
+            "upper_limit_mm": result.high,
+            "slope": result.slope,
+        }
+        figures = {**{name: asdict(estimate) for name, estimate in estimates.items()}, "sd_mm": result.sd}
     return {
         "format_version": 1,
         "readers": list(agreement.readers),
@@ -262,14 +284,14 @@ def agreement_to_json(agreement: ReaderAgreement) -> dict[str, Any]:
 
 
 def describe_agreement(agreement: ReaderAgreement) -> str:
-    """Summarize the agreement of two readers."""
+    """Summarize the agreement of two readers in up to three lines."""
     first, second = agreement.readers
     head = f"{first} and {second}: {format_count(agreement.slides, 'slide')} measured by both"
-    found, icc = agreement.bland_altman, agreement.icc
-    if found is None or icc is None:
+    result, icc = agreement.bland_altman, agreement.icc
+    if result is None or icc is None:
         return f"{head}; agreement requires {MIN_CASES} or more."
-    bias = f"bias ({second} minus {first}) {found.bias.mean:+.2f} mm ({found.bias.format_interval('+.2f')})"
-    limits = f"limits of agreement {found.low.mean:+.2f} to {found.high.mean:+.2f} mm"
+    bias = f"bias ({second} minus {first}) {result.bias.mean:+.2f} mm ({result.bias.format_interval('+.2f')})"
+    limits = f"limits of agreement {result.low.mean:+.2f} to {result.high.mean:+.2f} mm"
     same = f"same T category in {agreement.same_category} of {agreement.slides}"
     return "\n".join(
         [f"{head}.", f"  {bias}, {limits}", f"  ICC(2,1) {icc.mean:.3f} ({icc.format_interval('.3f')}), {same}"]
@@ -277,68 +299,66 @@ def describe_agreement(agreement: ReaderAgreement) -> str:
 
 
 def _thickness_reading(slide: SlideReadings, name: str) -> DepthReading | None:
-    """Reading of a reader with a thickness; else None."""
+    """Return the reading of a reader if it has a thickness; else None."""
     if name == MODEL_READER:
-        found: DepthReading | None = automatic_reading(slide.automatic)
+        reading: DepthReading | None = automatic_reading(slide.automatic)
     else:
-        found = slide.readings.get("" if name == UNNAMED_READER else name)
-    return None if found is None or found.mm is None else found
+        reading = slide.readings.get("" if name == UNNAMED_READER else name)
+    return None if reading is None or reading.mm is None else reading
 
 
 def _category(reading: DepthReading) -> str | None:
-    """T category of a reading; None without an invasive thickness, as of a melanoma in situ (0 mm)."""
+    """Return the T category of a reading; None without a thickness, or for a melanoma in situ (0 mm)."""
     return t_category(reading.mm, reading.ulcerated) if reading.mm else None
 
 
-def _notes(both: Sequence[tuple[DepthReading, DepthReading]], readers: Sequence[str]) -> list[str]:
-    """Reasons for agreement or differences other than the judgment of the readers."""
+def _agreement_notes(both: Sequence[tuple[DepthReading, DepthReading]], readers: Sequence[str]) -> list[str]:
+    """List reasons for agreement or differences other than the judgment of the readers."""
     notes = []
     accepted = sum(a.method == b.method == "automatic" for a, b in both)
     if accepted and MODEL_READER not in readers:
         notes.append(
             f"on {format_count(accepted, 'slide')} both readers accepted the predicted line, which increases agreement"
         )
-    least = sum(a.at_least or b.at_least for a, b in both)
-    if least:
+    incomplete = sum(a.at_least or b.at_least for a, b in both)
+    if incomplete:
         notes.append(
-            f"on {format_count(least, 'slide')} the melanoma reaches the edge of the section: the depth is a lower "
-            "bound"
+            f"on {format_count(incomplete, 'slide')} the melanoma reaches the edge of the section: the depth is a "
+            "lower bound"
         )
     return notes
 
 
 def _list_names(collection: ReadingCollection) -> str:
-    """Names of the readers, for a message."""
-    lines = any(slide.automatic.proposals for slide in collection.slides)
-    return ", ".join((*list_readers(collection), *([MODEL_READER] if lines else [])))
+    """Format the names of the readers for a message, with the model if it has proposals."""
+    has_proposals = any(slide.automatic.proposals for slide in collection.slides)
+    return ", ".join((*list_readers(collection), *([MODEL_READER] if has_proposals else [])))
 
 
-def _rows(slide: SlideReadings) -> list[dict[str, object]]:
-    """The readings of one slide, that of the analysis last."""
-    readings = [(name or UNNAMED_READER, one) for name, one in sorted(slide.readings.items())]
+def _slide_rows(slide: SlideReadings) -> list[dict[str, object]]:
+    readings = [(name or UNNAMED_READER, reading) for name, reading in sorted(slide.readings.items())]
     if slide.automatic.proposals:
         readings.append((MODEL_READER, automatic_reading(slide.automatic)))
-    return [{"slide": slide.name, "reader": name, **_row(one)} for name, one in readings]
+    return [{"slide": slide.name, "reader": name, **_reading_columns(reading)} for name, reading in readings]
 
 
-def _row(one: DepthReading) -> dict[str, object]:
-    """A reading in the columns of the harmonized table, with further values."""
-    low, high = one.interval_mm or (None, None)
+def _reading_columns(reading: DepthReading) -> dict[str, object]:
+    low, high = reading.interval_mm or (None, None)
     return {
-        "depth_mm": one.mm,
+        "depth_mm": reading.mm,
         "depth_low_mm": low,
         "depth_high_mm": high,
-        "at_least": one.at_least,
-        "t_category": _category(one),
-        "ulceration": one.ulcerated,
-        "clark": one.clark,
-        "clark_by": one.clark_by,
-        "mitoses": one.mitoses.counted,
-        "mitoses_mm2": one.mitoses.mm2,
-        "mitoses_per_mm2": one.mitoses.per_mm2,
-        "margin_lateral_mm": one.margins.lateral_mm,
-        "margin_deep_mm": one.margins.deep_mm,
-        "method": one.method,
-        "when": one.when,
-        "changes": len(one.history),
+        "at_least": reading.at_least,
+        "t_category": _category(reading),
+        "ulceration": reading.ulcerated,
+        "clark": reading.clark,
+        "clark_by": reading.clark_by,
+        "mitoses": reading.mitoses.counted,
+        "mitoses_mm2": reading.mitoses.mm2,
+        "mitoses_per_mm2": reading.mitoses.per_mm2,
+        "margin_lateral_mm": reading.margins.lateral_mm,
+        "margin_deep_mm": reading.margins.deep_mm,
+        "method": reading.method,
+        "when": reading.when,
+        "changes": len(reading.history),
     }

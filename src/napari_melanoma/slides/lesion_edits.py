@@ -1,4 +1,4 @@
-"""Manual edits of lesions: merge, split, classify, draw, refine, remove."""
+"""Edit the lesions of a slide by hand, and apply the edits to lesions detected at another threshold."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.outline_clicks import OutlineClick
 
 Lesions = tuple["SlideLesion", ...]
-SAME_LESION_SHARE = 0.5  # of a lesion that two lesions must share to be the same one
+SAME_LESION_SHARE = 0.5  # share of its cells from which on a lesion counts as present in others
 RASTER_SIDE = 1024  # cells along the longer side of a drawing: its area is accurate to 0.2 %
-# Relative difference between enclosed and rasterized area, above which an outline must cross itself.
+# An outline crosses itself if its area by the shoelace formula and the rasterized one differ by more than this share.
 SELF_CROSSING_SHARE = 0.02
 
 
@@ -53,12 +53,12 @@ def merge_lesions(
 def split_lesion(
     lesions: Sequence[SlideLesion], index: int, line: ArrayLike, maps: LesionMaps, config: LesionConfig
 ) -> Lesions:
-    """Split a lesion along a line; the largest part keeps its number, the others get the next free ones.
+    """Split a lesion along a line; the largest part keeps the number, the others are given new numbers.
 
-    Cells under the line are assigned to the nearest part. A merged lesion with separate parts is split into these,
+    Cells under the line are assigned to the nearest part. Separate parts of a merged lesion become separate lesions,
     regardless of the line.
 
-    ``line``: vertices (vertex, 2) as (row, column) in pixels of the finest level, at least two. Returns all lesions of
+    ``line``: (vertex, 2), (row, column) in pixels of the finest level, at least two vertices. Returns all lesions of
     the slide, the new ones last.
     """
     lesion = _lesion_with_index(lesions, index)
@@ -71,8 +71,8 @@ def split_lesion(
         )
     parts = _nearest_part(parts, region.mask)
     order = (np.argsort(-np.bincount(parts.ravel())[1:], kind="stable") + 1).tolist()
-    free = max(one.index for one in lesions) + 1
-    numbers = [index, *range(free, free + len(order) - 1)]
+    next_index = max(lesion.index for lesion in lesions) + 1
+    numbers = [index, *range(next_index, next_index + len(order) - 1)]
     created = [
         _measure_manual(CellRegion(region.top, region.left, parts == part), number, "split", maps, config)
         for part, number in zip(order, numbers, strict=True)
@@ -81,7 +81,7 @@ def split_lesion(
 
 
 def set_lesion_class(lesions: Sequence[SlideLesion], index: int, label: LesionClass) -> Lesions:
-    """Set the class of a lesion by hand; its predicted probability is kept."""
+    """Set the class of a lesion by hand; the predicted probability is kept."""
     changed = replace(_lesion_with_index(lesions, index), label=label, origin="classed")
     return tuple(changed if one.index == index else one for one in lesions)
 
@@ -99,9 +99,9 @@ def add_lesion(
     config: LesionConfig,
     label: LesionClass | None = None,
 ) -> Lesions:
-    """Add a drawn lesion with the outline as drawn.
+    """Add a drawn lesion with the next free number; return all lesions of the slide, the new one last.
 
-    ``polygons``: the drawing, in pixels of the finest level. Returns all lesions of the slide, the new one last.
+    ``polygons``: the drawing, in pixels of the finest level. ``label``: its class; predicted if None.
     """
     number = max((one.index for one in lesions), default=0) + 1
     return (*lesions, measure_drawn_lesion(polygons, maps, config, index=number, label=label))
@@ -114,9 +114,11 @@ def refine_lesion(
     maps: LesionMaps,
     config: LesionConfig,
 ) -> Lesions:
-    """Refine the outline of the lesion that a click is in or next to, preferably one with these numbers.
+    """Refine the outline of the lesion that a click is in or next to.
 
-    Number and class stay; it is measured as a drawn lesion. A lesion of which nothing is left is removed.
+    Number and class stay, and the lesion is measured as a drawn one. It is removed if the click erases all of it.
+
+    ``indices``: numbers of the lesions that take precedence, such as the selected ones.
     """
     index = find_clicked_outline(((one.index, one.polygons) for one in lesions), click, indices)
     lesion = _lesion_with_index(lesions, index)
@@ -128,7 +130,7 @@ def refine_lesion(
 
 
 def _lesion_with_index(lesions: Sequence[SlideLesion], index: int) -> SlideLesion:
-    """Return the lesion with that number."""
+    """Return the lesion with a number; raise InputError if there is none."""
     for lesion in lesions:
         if lesion.index == index:
             return lesion
@@ -141,13 +143,16 @@ def _measure_manual(
 ) -> SlideLesion:
     """Measure a lesion that was edited by hand."""
     box = bounding_box(region.mask)
-    assert box is not None, "callers make lesions of at least one cell"
-    cut = CellRegion(region.top + box.top, region.left + box.left, region.mask[box.slices])
-    return replace(measure_region(cut, maps, config, index=index, tissue=maps.tissue_cells), origin=origin)
+    assert box is not None, "callers pass at least one cell"
+    cropped = CellRegion(region.top + box.top, region.left + box.left, region.mask[box.slices])
+    return replace(measure_region(cropped, maps, config, index=index, tissue=maps.tissue_cells), origin=origin)
 
 
 def _cells_on_line(line: NDArray[np.float64], region: CellRegion) -> NDArray[np.bool_]:
-    """Cells that a line crosses, 4-connected, so that parts do not touch at a corner."""
+    """Mark the cells that a line crosses, 4-connected, so that the parts beside it do not touch at a corner.
+
+    ``line``: (vertex, 2), (row, column) in cells of the map.
+    """
     points = [line[:1]]
     for start, end in pairwise(line):
         steps = max(2, int(4 * np.abs(end - start).max()) + 1)
@@ -162,7 +167,7 @@ def _cells_on_line(line: NDArray[np.float64], region: CellRegion) -> NDArray[np.
 
 
 def _nearest_part(parts: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Assign every cell of the mask to its own or else the nearest part."""
+    """Assign the cells of a mask that have no part to the nearest part."""
     from scipy import ndimage
 
     rows, columns = ndimage.distance_transform_edt(parts == 0, return_distances=False, return_indices=True)
@@ -170,16 +175,18 @@ def _nearest_part(parts: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[
 
 
 def manual_lesions(lesions: Sequence[SlideLesion]) -> Lesions:
-    """Return the lesions that were drawn, refined, merged, split or classified by hand, in their order."""
+    """Return the lesions that were drawn, refined, merged, split or classified by hand."""
     return tuple(one for one in lesions if one.origin != "found")
 
 
 def removed_lesions(previous: Sequence[SlideLesion], now: Sequence[SlideLesion], maps: LesionMaps) -> Lesions:
-    """Return the lesions of ``previous`` that were removed: most of their cells are in no current lesion."""
-    current, kept = _lesion_cells(now, maps), {id(one) for one in now}
-    missing = (one for one in previous if id(one) not in kept)
+    """Return the lesions of ``previous`` that were removed: most of their cells are in none of the lesions ``now``."""
+    occupied, present = _lesion_cells(now, maps), {id(lesion) for lesion in now}
+    missing = (lesion for lesion in previous if id(lesion) not in present)
     return tuple(
-        one for one in missing if _share(region_from_polygons(one.polygons, maps), current) < SAME_LESION_SHARE
+        lesion
+        for lesion in missing
+        if _share(region_from_polygons(lesion.polygons, maps), occupied) < SAME_LESION_SHARE
     )
 
 
@@ -192,8 +199,11 @@ def apply_edits(
 ) -> Lesions:
     """Apply manual edits to lesions that were detected at another threshold.
 
-    Manual lesions come first, unchanged and with their numbers. Detected lesions follow unless at least half of them
-    lies in manual or removed lesions; their overlap with manual lesions is removed.
+    Manual lesions come first, unchanged. Detected lesions follow, without their overlap with manual lesions; they are
+    left out if at least half of their cells lie in manual or removed lesions.
+
+    ``found``: the detected lesions. ``corrected``: the lesions of the slide after the edits. ``removed``: those that
+    were removed.
     """
     manual = manual_lesions(corrected)
     occupied, excluded = _lesion_cells(manual, maps), _lesion_cells((*manual, *removed), maps)
@@ -212,7 +222,7 @@ def apply_edits(
 
 
 def _lesion_cells(lesions: Sequence[SlideLesion], maps: LesionMaps) -> NDArray[np.bool_]:
-    """All cells in lesions, bool (row, column) of the maps."""
+    """Return the mask of the cells in any of the lesions, bool (row, column) of the maps."""
     cells = np.zeros(maps.shape, bool)
     for lesion in lesions:
         region = region_from_polygons(lesion.polygons, maps)
@@ -221,7 +231,7 @@ def _lesion_cells(lesions: Sequence[SlideLesion], maps: LesionMaps) -> NDArray[n
 
 
 def _share(region: CellRegion, cells: NDArray[np.bool_]) -> float:
-    """Share of a region that lies in some cells; 0 for a region without cells, such as a small drawing."""
+    """Return the share of a region that lies in a mask; 0 for a region without cells, such as a small drawing."""
     size = int(region.mask.sum())
     return float((region.mask & cells[region.slices]).sum()) / size if size else 0.0
 
@@ -231,17 +241,16 @@ def measure_drawn_lesion(
 ) -> SlideLesion:
     """Measure and classify a drawn lesion.
 
-    Area, perimeter and extent are those of the drawing itself, not of cells; probability and tissue are those of the
-    cells whose centers lie within, or of the cell that contains a smaller drawing.
+    Its shape is measured on the drawing itself, not on cells. Probability and tissue are those of the cells whose
+    centers lie within the drawing, or of the cell at its center if it is smaller than that; the probability is NaN if
+    no tile was analyzed there. If an outline crosses itself, the outer edge of the enclosed area becomes the outline.
 
-    ``polygons``: the drawing, in pixels of the finest level, at least one. Where an outline crosses itself, the
-    enclosed area is used, and its outer edge becomes the outline. The origin is ``drawn``; the probability is
-    NaN where the maps are unknown.
+    ``polygons``: the drawing, in pixels of the finest level, at least one. ``label``: its class; predicted if None.
     """
     cells, tissue = _cells_within(polygons, maps), maps.tissue_cells
     lesion = measure_region(cells, maps, config, index=index, tissue=tissue)
     if maps.malignancy is not None and lesion.presence < config.low:
-        # Where hardly any lesion is predicted, the malignant share of it is noise.
+        # Where hardly any lesion is predicted, the malignant share of its probability is noise.
         problem = f"the model predicts no lesion in the drawn area (probability of a lesion: {lesion.presence:.2f})"
     else:
         problem = "no tile was analyzed in the drawn area" if math.isnan(lesion.probability) else ""
@@ -253,13 +262,13 @@ def measure_drawn_lesion(
 
 
 def _cells_within(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
-    """Cells whose centers lie within; the cell at the center of the drawing if there is none."""
+    """Return the cells whose centers lie within a drawing; without such cells, the cell at its center."""
     region = region_from_polygons(polygons, maps)
     box = bounding_box(region.mask)
     if box is not None:
         return CellRegion(region.top + box.top, region.left + box.left, region.mask[box.slices])
-    around = joint_box(tuple(polygons))
-    middle = (around.top + around.height / 2, around.left + around.width / 2)
+    drawing_box = joint_box(tuple(polygons))
+    middle = (drawing_box.top + drawing_box.height / 2, drawing_box.left + drawing_box.width / 2)
     row, column = np.floor(maps.placement.to_map(middle)).astype(int).tolist()
     if not (0 <= row < maps.presence.shape[0] and 0 <= column < maps.presence.shape[1]):
         raise InputError("the drawing lies outside the analyzed part of the slide. Draw within it.")
@@ -267,18 +276,18 @@ def _cells_within(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
 
 
 def _with_drawn_shape(lesion: SlideLesion, polygons: Sequence[Polygon], place: MapPlacement) -> SlideLesion:
-    """The lesion with the measurements and the outline of the drawing."""
-    around = joint_box(tuple(polygons))
-    step = max(around.height, around.width, 1) / RASTER_SIDE
-    fine = MapPlacement(float(around.top), float(around.left), step, step, place.pixel_size)
-    window = Box(0, 0, math.ceil(around.height / step), math.ceil(around.width / step))
+    """Return the lesion with the outline of the drawing and the measurements of its shape."""
+    drawing_box = joint_box(tuple(polygons))
+    step = max(drawing_box.height, drawing_box.width, 1) / RASTER_SIDE
+    fine = MapPlacement(float(drawing_box.top), float(drawing_box.left), step, step, place.pixel_size)
+    window = Box(0, 0, math.ceil(drawing_box.height / step), math.ceil(drawing_box.width / step))
     mask = rasterize_polygons(polygons, fine, window)
     box, um = bounding_box(mask), fine.cell_um
     if box is None:
         raise InputError("the drawing encloses no area. Draw around the lesion.")
     cells = float(np.count_nonzero(mask))
     area = cells * fine.cell_area_px
-    crosses = abs(sum(polygon.area for polygon in polygons) / area - 1) > SELF_CROSSING_SHARE
+    crosses_itself = abs(sum(polygon.area for polygon in polygons) / area - 1) > SELF_CROSSING_SHARE
     return replace(
         lesion,
         area_px=area,
@@ -288,5 +297,5 @@ def _with_drawn_shape(lesion: SlideLesion, polygons: Sequence[Polygon], place: M
         height_mm=None if um is None else box.height * um[0] / 1e3,
         width_mm=None if um is None else box.width * um[1] / 1e3,
         extent=cells / (box.height * box.width),
-        polygons=cell_polygons(mask, fine) if crosses else tuple(polygons),
+        polygons=cell_polygons(mask, fine) if crosses_itself else tuple(polygons),
     )

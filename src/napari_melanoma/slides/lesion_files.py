@@ -1,4 +1,4 @@
-"""Lesions in the folder of a slide: ``lesions.geojson``, the table, masks and imported outlines."""
+"""Read and write the lesions of a slide: ``lesions.geojson``, ``lesions.csv``, label images and imported outlines."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import LesionClass, LesionMaps
 
 LABEL_COLORS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
-UNLABELED_COLOR = (220, 120, 0)  # of a lesion that may be malignant or benign
+UNLABELED_COLOR = (220, 120, 0)  # for lesions with another class
 NUMERIC_COLUMNS = tuple(name for name in LESION_COLUMNS if name not in ("label", "origin"))
 MEASUREMENT_NAMES = tuple(name for name in NUMERIC_COLUMNS if name != "index")
 BACKUP_NAME = "lesions-kept-{}"
 LOCK, LOCK_TIMEOUT_S = ".lesions.lock", 20.0
 
-# Matched with each word of a class name: QuPath's own set has 'Tumor', ours 'malignant' and 'benign'.
+# Words in class names of other programs; the default set of QuPath has 'Tumor'.
 BENIGN = ("benign", "naevus", "nevus", "naevi", "nevi")
 MALIGNANT = ("malignant", "melanoma", "tumor", "tumour", "metastasis", "invasive")
 LESION_NAME = re.compile(r"lesion (\d{1,5})")
@@ -47,13 +47,13 @@ def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
     path = folder / OUTLINES
     if not path.is_file():
         return None
-    found = read_geojson(path)
+    content = read_geojson(path)
     try:
-        if found.omitted:
-            raise ValueError(found.omitted[0])
-        if all("area_px" in one.measurements for one in found.annotations):
-            return tuple(_lesion(one, _annotation_values(one)) for one in found.annotations)
-        return _join_table(found.annotations, read_table(folder / LESIONS))
+        if content.omitted:
+            raise ValueError(content.omitted[0])
+        if all("area_px" in outline.measurements for outline in content.annotations):
+            return tuple(_build_lesion(outline, _annotation_values(outline)) for outline in content.annotations)
+        return _join_table(content.annotations, read_table(folder / LESIONS))
     except (InputError, KeyError, ValueError) as error:
         raise InputError(
             f"the lesions in {path} cannot be read ({error}); nothing was changed. Restore consistent {OUTLINES} and "
@@ -62,9 +62,9 @@ def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
 
 
 def write_found_lesions(folder: Path, lesions: Sequence[SlideLesion], validity: Validity) -> tuple[str, str]:
-    """Write the lesions of an analysis; lesions that were saved in the meantime are backed up.
+    """Write the lesions that an analysis has detected; lesions that a user saved in the meantime are backed up.
 
-    Returns a hash of the written file for ``result.json``, and a message on the backup, or an empty text.
+    Returns a hash of the written file for ``result.json``, and a message on the backup; empty if there is none.
     """
     path = folder / OUTLINES
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
@@ -80,7 +80,11 @@ def write_found_lesions(folder: Path, lesions: Sequence[SlideLesion], validity: 
 def save_lesions(
     folder: Path, lesions: Sequence[SlideLesion], config: LesionConfig, *, corrected: bool | None = None
 ) -> None:
-    """Write edited lesions into the folder of the slide: outlines, table, and their values in ``result.json``."""
+    """Write edited lesions into the folder of the slide: outlines, table, and their values in ``result.json``.
+
+    ``config``: the thresholds that they were detected at. ``corrected``: whether there are manual edits; by default,
+    if a lesion is not as detected.
+    """
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
         try:
             read_lesions(folder)
@@ -102,9 +106,10 @@ def save_lesions(
 
 
 def sync_with_outlines(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Update table and ``result.json`` from the outlines, in case the process was killed while saving.
+    """Update table and ``result.json`` from the outlines, in case a process was killed while saving.
 
-    Returns the updated content; if the lesions cannot be read, the given content with a warning.
+    ``content``: that of ``result.json``. Returns the updated content; if the lesions cannot be read, the content with a
+    warning.
     """
     if content.get("outlines") in (None, hash_file(folder / OUTLINES)):
         return content
@@ -139,21 +144,21 @@ def back_up_corrected_lesions(folder: Path) -> str:
 
 
 def write_lesions_table(path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None) -> None:
-    """Write a CSV row for each lesion."""
-    cells = {} if validity is None else validity.to_columns()
-    write_table(path, [{**row, **cells} for row in lesions_table(lesions)], (*LESION_COLUMNS, *cells))
+    """Write a CSV file with a row for each lesion, and the validity of the predictions if known."""
+    validity_columns = {} if validity is None else validity.to_columns()
+    rows = [{**row, **validity_columns} for row in lesions_table(lesions)]
+    write_table(path, rows, (*LESION_COLUMNS, *validity_columns))
 
 
 def write_outlines(path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None) -> None:
-    """Write outlines and measurements of lesions in the format of QuPath."""
+    """Write outlines and measurements of lesions as GeoJSON, as QuPath reads it."""
     write_geojson(path, (lesion_to_annotation(lesion, validity) for lesion in lesions))
 
 
 def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) -> Annotation:
-    """Convert a lesion to a QuPath annotation.
+    """Convert a lesion to an annotation for QuPath, with class, measurements and origin.
 
-    The annotation has the outline in pixels of level 0, class, color, measurements, origin, and why the prediction is
-    not valid.
+    If the prediction is not valid, the annotation also states why.
     """
     (row,) = lesions_table([lesion])
     measured: dict[str, Any] = {name: row[name] for name in MEASUREMENT_NAMES if row[name] is not None}
@@ -177,62 +182,63 @@ def hash_file(path: Path) -> str:
 
 
 def _has_corrections(lesions: Sequence[SlideLesion]) -> bool:
-    """Whether a lesion was edited by hand."""
+    """Whether any of the lesions was edited by hand."""
     return any(lesion.origin != "found" for lesion in lesions)
 
 
 def _back_up_outlines(folder: Path, *, keep: bool) -> str:
-    """Back up outlines and table under a free name; return a message."""
+    """Copy, or without ``keep`` move, outlines and table to unused file names; return a message for the user."""
     number = 1
     while (folder / BACKUP_NAME.format(number)).with_suffix(".geojson").exists():
         number += 1
     for name in (LESIONS, OUTLINES):
         source = folder / name
-        kept = (folder / BACKUP_NAME.format(number)).with_suffix(source.suffix)
+        backup = (folder / BACKUP_NAME.format(number)).with_suffix(source.suffix)
         if not source.is_file():
             continue
         try:
             if keep:
-                with atomic_file(kept) as temporary:
+                with atomic_file(backup) as temporary:
                     temporary.write_bytes(source.read_bytes())
             else:
-                move(source, kept)
+                move(source, backup)
         except OSError as error:
-            raise save_error(kept, error) from error
-    backup = f"{BACKUP_NAME.format(number)}.geojson"
+            raise save_error(backup, error) from error
     return (
-        f"Previously saved lesions, possibly with manual edits, were backed up in {backup}. To use them again, import "
-        "the file in the Slide dock (Export > Import outlines from QuPath)."
+        "Previously saved lesions, possibly with manual edits, were backed up in "
+        f"{BACKUP_NAME.format(number)}.geojson. To use them again, import the file in the Slide dock (Export > Import "
+        "outlines from QuPath)."
     )
 
 
-def _annotation_values(one: Annotation) -> dict[str, Any]:
-    """Return the values that an outline stores of its lesion, as in a row of the table."""
-    metadata = one.properties.get("metadata")
+def _annotation_values(outline: Annotation) -> dict[str, Any]:
+    """Return the values of a lesion in an annotation, by the columns of the table."""
+    metadata = outline.properties.get("metadata")
     origin = metadata.get("origin", "found") if isinstance(metadata, dict) else "found"
-    index = int(one.name.removeprefix("lesion "))
-    return {**one.measurements, "index": index, "label": one.class_name, "origin": origin}
+    index = int(outline.name.removeprefix("lesion "))
+    return {**outline.measurements, "index": index, "label": outline.class_name, "origin": origin}
 
 
 def _join_table(outlines: Sequence[Annotation], rows: Sequence[Mapping[str, str]]) -> tuple[SlideLesion, ...]:
-    """Read lesions of an older version, which stored the measurements in the table only."""
-    named = {one.name: one for one in outlines}
-    if {f"lesion {row['index']}" for row in rows} != {*named} or len(rows) != len(outlines):
+    """Combine outlines and table of an older version, which stored the measurements in the table only."""
+    by_name = {outline.name: outline for outline in outlines}
+    if {f"lesion {row['index']}" for row in rows} != {*by_name} or len(rows) != len(outlines):
         raise ValueError(f"the lesions in {LESIONS} differ from those in {OUTLINES}")
     parsed = [{**row, **{name: float(row[name]) for name in NUMERIC_COLUMNS if row[name]}} for row in rows]
-    return tuple(_lesion(named[f"lesion {row['index']}"], one) for row, one in zip(rows, parsed, strict=True))
+    return tuple(
+        _build_lesion(by_name[f"lesion {row['index']}"], values) for row, values in zip(rows, parsed, strict=True)
+    )
 
 
-def _lesion(outline: Annotation, row: Mapping[str, Any]) -> SlideLesion:
-    """Build one lesion; only measurements that need a pixel size may be missing."""
-    values: dict[str, Any] = {name: _number(name, row.get(name)) for name in MEASUREMENT_NAMES}
+def _build_lesion(outline: Annotation, row: Mapping[str, Any]) -> SlideLesion:
+    values: dict[str, Any] = {name: _parse_measurement(name, row.get(name)) for name in MEASUREMENT_NAMES}
     seed = values.pop("seed_row_px"), values.pop("seed_column_px")
     values |= {"index": int(row["index"]), "label": row["label"], "origin": row["origin"]}
     return SlideLesion(seed=seed, polygons=outline.polygons, **values)
 
 
-def _number(name: str, value: Any) -> float | None:  # noqa: ANN401 - a number, or nothing
-    """Convert a value of a lesion; NaN if it is unknown, None if it is unknown because it needs a pixel size."""
+def _parse_measurement(name: str, value: Any) -> float | None:  # noqa: ANN401 - a number, or nothing
+    """Convert a measurement of a lesion; if it is missing, None for a length or area in mm, else NaN."""
     with suppress(TypeError, ValueError):
         return float(value)
     return None if name.endswith(("mm", "mm2")) else math.nan
@@ -241,7 +247,8 @@ def _number(name: str, value: Any) -> float | None:  # noqa: ANN401 - a number, 
 def label_image(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tuple[int, int]) -> NDArray[np.uint16]:
     """Draw lesions as a label image.
 
-    Returns uint16 (row, column): the number of the lesion that contains the center of the cell, 0 for none.
+    Returns uint16 (row, column) of ``shape``: the number of the lesion that contains the center of the cell, the first
+    of the lesions if they overlap; 0 for none.
     """
     if max((lesion.index for lesion in lesions), default=0) > np.iinfo(np.uint16).max:
         raise InputError("lesion numbers above 65535 do not fit into a mask. Raise the threshold, or merge lesions.")
@@ -253,37 +260,37 @@ def label_image(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tupl
 
 
 def import_outlines(path: Path, size: tuple[int, int]) -> FittedAnnotations:
-    """Read outlines for a slide, at least one, with messages on what was changed or left out.
+    """Read the outlines in a file that are on the slide, with messages on what was changed or left out.
 
-    ``size``: height and width of the finest level, in pixels.
+    ``size``: height and width of the finest level, in pixels. Raises InputError if no outline is on the slide.
     """
-    found = fit_to_slide(read_geojson(path), size)
-    if not found.annotations:
-        reasons = f" ({'; '.join(found.changed[:3])})" if found.changed else ""
+    fitted = fit_to_slide(read_geojson(path), size)
+    if not fitted.annotations:
+        reasons = f" ({'; '.join(fitted.changed[:3])})" if fitted.changed else ""
         raise InputError(f"no area in {path.name} is on this slide{reasons}. Export the annotations of this slide.")
-    return found
+    return fitted
 
 
 def replace_lesions(
     lesions: Sequence[SlideLesion], outlines: Sequence[Annotation], maps: LesionMaps, config: LesionConfig
 ) -> tuple[SlideLesion, ...]:
-    """Replace the lesions of a slide by outlines, in their order; unchanged lesions keep their measurements."""
-    known = {(lesion.index, lesion.label, lesion.polygons): lesion for lesion in lesions}
+    """Replace the lesions of a slide by imported outlines; unchanged lesions keep their measurements."""
+    unchanged = {(lesion.index, lesion.label, lesion.polygons): lesion for lesion in lesions}
     numbers = [_imported_number(outline) for outline in outlines]
-    free = max([0, *(number for number in numbers if number), *(lesion.index for lesion in lesions)]) + 1
+    next_index = max([0, *(number for number in numbers if number), *(lesion.index for lesion in lesions)]) + 1
     used: set[int] = set()
-    lesions_of_outlines = []
+    replaced = []
     for outline, imported in zip(outlines, numbers, strict=True):
         number = imported
         if not number or number in used:
-            number, free = free, free + 1
+            number, next_index = next_index, next_index + 1
         used.add(number)
-        same = known.get((number, outline.class_name, outline.polygons))
         label = class_to_label(outline.class_name)
-        lesions_of_outlines.append(
-            same or measure_drawn_lesion(outline.polygons, maps, config, index=number, label=label)
+        replaced.append(
+            unchanged.get((number, outline.class_name, outline.polygons))
+            or measure_drawn_lesion(outline.polygons, maps, config, index=number, label=label)
         )
-    return tuple(lesions_of_outlines)
+    return tuple(replaced)
 
 
 def class_to_label(class_name: str) -> LesionClass | None:
@@ -296,5 +303,5 @@ def class_to_label(class_name: str) -> LesionClass | None:
 
 def _imported_number(outline: Annotation) -> int:
     """Return the lesion number in the name of an outline; 0 if there is none."""
-    found = LESION_NAME.fullmatch(outline.name.strip())
-    return int(found[1]) if found else 0
+    match = LESION_NAME.fullmatch(outline.name.strip())
+    return int(match[1]) if match else 0

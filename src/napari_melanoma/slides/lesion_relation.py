@@ -1,4 +1,4 @@
-"""Area and probability of the lesions of several slides: a table, Spearman's rank correlation and a figure."""
+"""Correlate area and probability of the lesions of several slides; write a table, the correlation and a figure."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ COLUMNS = ("slide", "lesion", "label", "area_mm2", "area_px", "probability", "mo
 
 @dataclass(frozen=True)
 class LesionRelation:
-    """Lesions of several slides, those that are correlated, and the correlation; ``failed``: reason by folder.
+    """The lesions of several slides, and the correlation of their area and probability.
 
-    ``validity``: of each slide. ``included``: whether slides without a valid prediction are correlated as well.
+    ``lesions``: all of them. ``validity``: of each slide, by its result folder. ``included``: whether lesions of slides
+    without a valid prediction are correlated as well. ``failed``: folders that could not be read, with the reason.
     """
 
     lesions: tuple[LesionRow, ...]
@@ -50,9 +51,9 @@ class LesionRelation:
 
     @cached_property
     def comparable(self) -> ComparableLesions[LesionRow]:
-        """The lesions of valid or included predictions whose areas can be compared."""
-        lesions = [one for one in self.lesions if self.included or self.validity[one.slide].valid]
-        return select_comparable_lesions(lesions, [str(one.slide) for one in lesions])
+        """The lesions that are correlated: those of valid or included predictions whose areas can be compared."""
+        lesions = [lesion for lesion in self.lesions if self.included or self.validity[lesion.slide].valid]
+        return select_comparable_lesions(lesions, [str(lesion.slide) for lesion in lesions])
 
     @property
     def used(self) -> tuple[LesionRow, ...]:
@@ -66,20 +67,22 @@ class LesionRelation:
 
     @property
     def estimate(self) -> Estimate | None:
-        """The correlation, with an interval over slides, or over the lesions of a single one."""
+        """The correlation, with an interval over slides, or over lesions if there is only one slide."""
         return correlate_area_and_probability(self.comparable)
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models of the correlated lesions."""
+        """Names of the models that predicted the correlated lesions."""
         return tuple(dict.fromkeys(one.model for one in self.used))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What limits the correlation."""
-        end = "" if self.included else "; left out"
+        """Sentences on what limits the correlation."""
+        suffix = "" if self.included else "; left out"
         notes = [
-            f"{self.names[slide]}: {one.headline('')}{end}" for slide, one in self.validity.items() if not one.valid
+            f"{self.names[slide]}: {validity.headline('')}{suffix}"
+            for slide, validity in self.validity.items()
+            if not validity.valid
         ]
         if len(self.models) > 1:
             notes.append(f"{len(self.models)} different models were used: their probabilities may not be comparable")
@@ -109,7 +112,7 @@ def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunCo
             failed[folder] = str(error)
         except (KeyError, ValueError) as error:
             failed[folder] = f"{LESIONS} cannot be read ({error}): restore it from a backup, or analyze again."
-    lesions = [one for one in lesions if one.slide in validity]
+    lesions = [lesion for lesion in lesions if lesion.slide in validity]
     return LesionRelation(tuple(lesions), validity, include_invalid, failed)
 
 
@@ -133,11 +136,11 @@ def write_relation(relation: LesionRelation, out: Path) -> list[Path]:
 
 
 def relation_to_json(relation: LesionRelation) -> dict[str, Any]:
-    """Return the correlation as JSON; null for fewer than three lesions or equal values."""
-    found = relation.estimate
+    """Return the content of ``relation.json``; the correlation is null for fewer than three lesions or equal values."""
+    estimate = relation.estimate
     return {
         "format_version": 1,
-        "spearman": None if found is None or math.isnan(found.mean) else asdict(found),
+        "spearman": None if estimate is None or math.isnan(estimate.mean) else asdict(estimate),
         "interval_over": "slides" if relation.slides > 1 else "lesions",
         "area_unit": "mm2" if relation.comparable.in_mm2 else "px",
         "lesions": len(relation.used),
@@ -149,6 +152,6 @@ def relation_to_json(relation: LesionRelation) -> dict[str, Any]:
 
 
 def _row(lesion: LesionRow, relation: LesionRelation, used: bool) -> dict[str, object]:
-    about = {name: getattr(lesion, name) for name in ("label", "area_mm2", "area_px", "probability", "model")}
-    valid = relation.validity[lesion.slide].to_columns()
-    return {"slide": relation.names[lesion.slide], "lesion": lesion.index, **about, **valid, "used": int(used)}
+    values = {name: getattr(lesion, name) for name in ("label", "area_mm2", "area_px", "probability", "model")}
+    validity = relation.validity[lesion.slide].to_columns()
+    return {"slide": relation.names[lesion.slide], "lesion": lesion.index, **values, **validity, "used": int(used)}

@@ -1,4 +1,4 @@
-"""Detection, measurement and classification of lesions on the probability map of a slide."""
+"""Detect, measure and classify the lesions of a slide on its probability maps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LesionClass = Literal["malignant", "benign"]
 LesionOrigin = Literal["found", "merged", "split", "classed", "drawn", "refined"]
 WHOLE_MAP = (slice(None), slice(None))
-LESION_COLUMNS = (
+LESION_COLUMNS = (  # of lesions.csv
     "index",
     "label",
     "probability",
@@ -45,10 +45,11 @@ LESION_COLUMNS = (
     "origin",
 )
 
-SlideEnd = tuple[float, float]
-BENIGN_CLASSES = ("background", "dermis", "epidermis", "benign", "normal")  # never the target of a heatmap
-TUMOR_NAMES = ("tumor", "tumour")  # classes that lesions are detected with, besides melanoma
-MALIGNANT_CLASSES = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # parts of names of malignant classes
+SlideEnd = tuple[float, float]  # (row, column) of the end of the slide, in pixels of the finest level
+# Names of classes, in lower case.
+NOT_LESION_CLASSES = ("background", "dermis", "epidermis", "benign", "normal")  # the last choice for the target
+TUMOR_NAMES = ("tumor", "tumour")  # the second choice for the target, after melanoma
+MALIGNANT_PARTS = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # parts of the names of malignant classes
 UNSPECIFIC_CLASSES = ("tumour", "tumor", "lesion")  # may be malignant or benign
 
 
@@ -99,10 +100,10 @@ class LesionConfig(Config):
 class LesionMaps:
     """Maps for detecting and measuring lesions, all on the same cells.
 
-    ``presence``: float (row, column): probability of a lesion; NaN where unknown. ``malignancy``: float (row, column):
-    probability that a lesion is malignant; by default ``presence``. ``tissue``: float (row, column): share of tissue in
-    each cell; by default 1 where the probability is known. ``slide_end``: (row, column) of the end of the slide, in
-    pixels of the finest level; the last cells may extend beyond it.
+    ``presence``: float (row, column), probability of a lesion; NaN where unknown. ``malignancy``: float (row, column),
+    probability that a lesion is malignant; by default ``presence``. ``tissue``: float (row, column), share of tissue in
+    each cell; by default 1 where the probability is known. ``label``: class of all lesions; if empty, each is
+    classified as malignant or benign. ``slide_end``: the last cells may extend beyond it.
     """
 
     presence: NDArray[np.float32]
@@ -110,16 +111,16 @@ class LesionMaps:
     malignancy: NDArray[np.float32] | None = None
     tissue: NDArray[np.float32] | None = None
     label: str = ""
-    slide_end: tuple[float, float] | None = None
+    slide_end: SlideEnd | None = None
 
     @property
     def malignant(self) -> NDArray[np.float32]:
-        """Probability of malignancy of each cell."""
+        """Probability of each cell that a lesion in it is malignant."""
         return self.presence if self.malignancy is None else self.malignancy
 
     @property
     def target(self) -> NDArray[np.float32]:
-        """Probability of a malignant lesion, or of the target class: the scale of the heatmap."""
+        """Probability of a malignant lesion or of the target class, as in the heatmap."""
         return self.presence if self.malignancy is None else self.presence * self.malignancy
 
     @property
@@ -129,25 +130,27 @@ class LesionMaps:
         return rows, columns
 
     def weight(self, part: tuple[slice, slice] = WHOLE_MAP) -> NDArray[np.float32]:
-        """Return the tissue in each cell, as a share of the cell.
-
-        Returns float32 (row, column); 0 where unknown.
-        """
+        """Return the share of tissue in each cell of a part of the map, float32 (row, column); 0 where unknown."""
         known = np.isfinite(self.presence[part]).astype(np.float32)
         return known if self.tissue is None else self.tissue[part] * known
 
     @property
     def tissue_cells(self) -> float:
-        """Tissue of the whole slide, in cells."""
+        """Amount of tissue on the whole slide, in cells."""
         return float(self.weight().sum(dtype=np.float64))
 
 
 @dataclass(frozen=True)
 class SlideLesion:
-    """One lesion: number, class with probability, measurements, outline; ``mm`` are None without a scale.
+    """One lesion; values in mm are None without a scale, those in px are in pixels of the finest level.
 
-    ``area_px``, ``perimeter_px``: in pixels of the finest level. ``seed``: the point of highest probability, (row,
-    column) in pixels of the finest level.
+    - ``index``: its number on the slide, from 1
+    - ``label``: malignant, benign, or the target class
+    - ``probability``: that of a malignant lesion or of the target class
+    - ``presence``: mean probability that there is a lesion
+    - ``extent``: share of its axis-aligned box that it fills
+    - ``tissue_share``: share of the tissue of the slide that is in it
+    - ``seed``: (row, column) of the highest probability
     """
 
     index: int
@@ -168,13 +171,13 @@ class SlideLesion:
 
     @property
     def box(self) -> Box:
-        """Box around it, in pixels of the finest level."""
+        """Box around the lesion, in pixels of the finest level."""
         return joint_box(self.polygons)
 
 
 @dataclass(frozen=True)
 class CellRegion:
-    """Cells of a map: position of a crop and its mask, bool (row, column)."""
+    """Some cells of a map: a mask, bool (row, column), and the position of its first cell on the map."""
 
     top: int
     left: int
@@ -182,14 +185,14 @@ class CellRegion:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Index of the crop in the map."""
+        """Rows and columns of the mask on the map."""
         return Box(self.top, self.left, *self.mask.shape).slices
 
 
 def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, ...]:
     """Find the lesions of a slide: connected cells at or above ``low`` with at least one at or above ``high``.
 
-    Malignant lesions first, then by size, numbered from 1.
+    They are numbered from 1: benign ones last, then by size, the largest first.
     """
     from scipy import ndimage
 
@@ -203,31 +206,34 @@ def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, .
         regions = [replace(region, mask=fill_mask_holes(region.mask)) for region in regions]
     total = maps.tissue_cells
     lesions = [measure_region(region, maps, config, index=0, tissue=total) for region in regions]
-    kept = [one for one in lesions if one.area_mm2 is None or one.area_mm2 >= config.min_area_mm2]
-    kept.sort(key=lambda one: (one.label == "benign", -one.area_px, -one.probability))
-    return tuple(replace(one, index=index) for index, one in enumerate(kept, start=1))
+    large = [lesion for lesion in lesions if lesion.area_mm2 is None or lesion.area_mm2 >= config.min_area_mm2]
+    large.sort(key=lambda lesion: (lesion.label == "benign", -lesion.area_px, -lesion.probability))
+    return tuple(replace(lesion, index=index) for index, lesion in enumerate(large, start=1))
 
 
 def label_lesions(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
-    """Label the cells of each lesion, including small ones, without filling holes.
+    """Label the cells of each lesion, including lesions below the minimum area, without filling holes.
 
-    Returns int32 (row, column); 0 for none.
+    Returns int32 (row, column); 0 for cells outside lesions.
     """
     presence = _smooth_presence(maps, config.smoothing_um)
     above_low = presence >= config.low
     labels, count = label_components(_dilate(above_low, maps.placement, config.join_um))
     labels = np.where(above_low, labels, 0)
-    certain = np.zeros(count + 1, bool)
-    certain[labels[presence >= config.high]] = True
-    certain[0] = False
-    numbers = np.cumsum(certain) * certain
+    reaches_high = np.zeros(count + 1, bool)
+    reaches_high[labels[presence >= config.high]] = True
+    reaches_high[0] = False
+    numbers = np.cumsum(reaches_high) * reaches_high
     return numbers[labels].astype(np.int32)
 
 
 def measure_region(
     region: CellRegion, maps: LesionMaps, config: LesionConfig, *, index: int, tissue: float
 ) -> SlideLesion:
-    """Measure and classify the lesion of a region."""
+    """Measure and classify a region as a lesion.
+
+    ``index``: number of the lesion. ``tissue``: amount of tissue on the whole slide, in cells.
+    """
     place, mask = maps.placement, region.mask
     malignant, weight = maps.malignant[region.slices], maps.weight(region.slices)
     share = _score(malignant[mask], weight[mask], config.score)
@@ -255,17 +261,14 @@ def measure_region(
 
 
 def region_from_polygons(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
-    """Return the cells whose centers lie within polygons.
-
-    ``polygons``: in pixels of the finest level, at least one.
-    """
+    """Return the cells whose centers lie within polygons; ``polygons``: at least one, in pixels of the finest level."""
     polygons = [extend_past_slide_end(polygon, maps.placement, maps.shape, maps.slide_end) for polygon in polygons]
     window = covered_cells(joint_box(tuple(polygons)), maps.placement, Box(0, 0, *maps.shape))
     return CellRegion(window.top, window.left, rasterize_polygons(polygons, maps.placement, window))
 
 
 def lesions_table(lesions: Sequence[SlideLesion]) -> list[dict[str, object]]:
-    """Return the rows of ``lesions.csv``, for ``io.results.write_table``."""
+    """Return the rows of ``lesions.csv`` with ``LESION_COLUMNS``."""
     rows = []
     for lesion in lesions:
         values = {name: getattr(lesion, name, None) for name in LESION_COLUMNS}
@@ -274,7 +277,7 @@ def lesions_table(lesions: Sequence[SlideLesion]) -> list[dict[str, object]]:
 
 
 def _score(values: NDArray[np.float32], weights: NDArray[np.float32], method: str) -> float:
-    """Probability of a lesion from those of its cells; unknown cells are ignored."""
+    """Combine the probabilities of the cells of a lesion by the mean or maximum; NaN if all are unknown."""
     known = np.isfinite(values)
     values, weights = values[known].astype(np.float64), weights[known].astype(np.float64)
     if not len(values):
@@ -285,7 +288,7 @@ def _score(values: NDArray[np.float32], weights: NDArray[np.float32], method: st
 
 
 def _smooth_presence(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
-    """Smooth the map by normalized convolution of its known cells; unknown ones are 0."""
+    """Smooth ``presence`` by normalized convolution of the known cells; unknown cells are 0."""
     known = np.isfinite(maps.presence)
     presence = np.where(known, maps.presence, 0).astype(np.float32)
     um = maps.placement.cell_um
@@ -300,7 +303,7 @@ def _smooth_presence(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
 
 
 def _dilate(mask: NDArray[np.bool_], place: MapPlacement, gap_um: float) -> NDArray[np.bool_]:
-    """Widen a mask by half of the gap to close."""
+    """Widen a mask by half of a gap, so that parts up to ``gap_um`` apart are joined."""
     um = place.cell_um
     if not gap_um or um is None:
         return mask
@@ -311,10 +314,10 @@ def _dilate(mask: NDArray[np.bool_], place: MapPlacement, gap_um: float) -> NDAr
 
 @dataclass(frozen=True)
 class ClippedCells:
-    """Cells with the share of each row and column that lies on the slide.
+    """Cells of a map, the last of which may extend beyond the end of the slide.
 
-    ``mask``: bool (row, column), at least one cell. ``rows``, ``columns``: float64 (row,) and (column,): 1, except at
-    the end of the slide.
+    ``mask``: bool (row, column), at least one cell. ``rows``, ``columns``: float64 (row,) and (column,), the share of
+    each that lies on the slide: 1, except at the end.
     """
 
     mask: NDArray[np.bool_]
@@ -323,11 +326,7 @@ class ClippedCells:
 
     @classmethod
     def clip(cls, mask: NDArray[np.bool_], place: MapPlacement, end: SlideEnd | None) -> ClippedCells:
-        """Clip cells at the end of the slide.
-
-        ``mask``: bool (row, column). ``end``: (row, column) of the end of the slide, in pixels of the finest level;
-        None clips nothing.
-        """
+        """Clip cells at the end of the slide; nothing is clipped if ``end`` is None."""
         rows, columns = (np.arange(length, dtype=np.float64) for length in mask.shape)
         if end is None:
             return cls(mask, np.ones_like(rows), np.ones_like(columns))
@@ -341,23 +340,23 @@ class ClippedCells:
 
     @property
     def box(self) -> tuple[float, float]:
-        """Height and width of the axis-aligned box around them, in cells."""
+        """Height and width of the axis-aligned box around the cells, in cells."""
         box = bounding_box(self.mask)
         assert box is not None, "there is at least one cell"
         rows, columns = box.slices
         return float(self.rows[rows].sum()), float(self.columns[columns].sum())
 
     def perimeter(self, step: tuple[float, float]) -> float:
-        """Length of the border by Crofton, corrected for the shorter sides of clipped cells."""
+        """Return the length of the border by Crofton's formula, corrected for the shorter sides of clipped cells.
+
+        ``step``: height and width of a whole cell, in the unit of the result.
+        """
         beyond = _runs(self.mask) @ (1 - self.rows) * step[0] + _runs(self.mask.T) @ (1 - self.columns) * step[1]
         return crofton_perimeter(self.mask, step) - 2 * float(beyond)
 
 
 def clip_to_slide_end(polygon: Polygon, end: SlideEnd | None) -> Polygon:
-    """Clip an outline along cells at the end of the slide.
-
-    ``end``: (row, column) in pixels of the finest level. Returns the same object if ``end`` is None.
-    """
+    """Clip an outline along cells at the end of the slide; return the same object if ``end`` is None."""
     if end is None:
         return polygon
 
@@ -372,35 +371,35 @@ def extend_past_slide_end(
 ) -> Polygon:
     """Extend an outline that ends at the end of the slide to whole cells: the inverse of ``clip_to_slide_end``.
 
-    ``end``: (row, column) of the end of the slide.
+    ``shape``: rows and columns of the map.
     """
     if end is None:
         return polygon
-    far = np.maximum(place.to_slide(shape), end)
+    map_end = np.maximum(place.to_slide(shape), end)
 
     def extended(ring: Ring) -> Ring:
         vertices = as_array(ring)
-        return as_ring(np.where(vertices >= end, far, vertices))
+        return as_ring(np.where(vertices >= end, map_end, vertices))
 
     return Polygon(extended(polygon.outer), tuple(extended(hole) for hole in polygon.holes))
 
 
 def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Number of runs of cells in each row."""
+    """Count the runs of cells in each row."""
     return np.diff(mask.astype(np.int8), axis=1, prepend=0).clip(min=0).sum(axis=1)
 
 
 def default_lesion_class(classes: Sequence[str]) -> str:
-    """Return the class for detecting lesions.
+    """Return the class for detecting lesions if the user has not selected one.
 
-    The last class with melanoma in its name, else one named tumor, else the last one that may be malignant, else a
-    nevus, else the last one.
+    The last class with melanoma in the name; without such a class, the last named tumor; then the last other lesion
+    that is not a nevus; then the last nevus; then the last class.
     """
     melanoma = [name for name in classes if "melanoma" in name.lower()]
-    named = melanoma or [name for name in classes if name.lower() in TUMOR_NAMES]
-    lesions = [name for name in classes if name.lower() not in BENIGN_CLASSES]
+    tumor = [name for name in classes if name.lower() in TUMOR_NAMES]
+    lesions = [name for name in classes if name.lower() not in NOT_LESION_CLASSES]
     suspicious = [name for name in lesions if name.lower() not in BENIGN_NAMES]
-    return (named or suspicious or lesions or list(classes))[-1]
+    return (melanoma or tumor or suspicious or lesions or list(classes))[-1]
 
 
 def build_lesion_maps(
@@ -411,15 +410,17 @@ def build_lesion_maps(
     *,
     is_dense: bool,
     tissue: NDArray[np.float32] | None = None,
-    end: tuple[float, float] | None = None,
+    end: SlideEnd | None = None,
 ) -> LesionMaps:
     """Build the maps for detecting lesions.
 
-    ``probability``: float32 (class, row, column); NaN where unknown. ``tissue``: float32 (row, column): share
-    of tissue in each cell. ``end``: (row, column) of the end of the slide, in pixels of the finest level. Lesions
-    include benign ones if the model has such a class. Lesions are named after the target if the model does not separate
-    malignant from benign (an unspecific target, or a single lesion class), or if the target is not a lesion, such as
-    epidermis.
+    If the model has a benign lesion class, benign lesions are detected as well. If it does not separate malignant from
+    benign lesions (an unspecific target, or a segmentation model with a single lesion class), or if the target is no
+    lesion, such as epidermis, lesions are labeled with the name of the target.
+
+    ``probability``: float32 (class, row, column); NaN where unknown. ``target``: class that lesions are detected with.
+    ``is_dense``: the map is that of a segmentation model. ``tissue``: float32 (row, column), share of tissue in each
+    cell.
     """
     target_probability = np.ascontiguousarray(probability[list(classes).index(target)])
     benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN_NAMES and name != target]
@@ -434,5 +435,5 @@ def build_lesion_maps(
 
 
 def _is_malignant(name: str) -> bool:
-    """Whether the name of a class denotes a malignant one."""
-    return any(word in name.lower() for word in MALIGNANT_CLASSES)
+    """Whether a class is malignant by its name."""
+    return any(part in name.lower() for part in MALIGNANT_PARTS)

@@ -1,4 +1,4 @@
-"""Notes of a user on a slide: bookmarks, measurements, pixel size, view and displayed layers."""
+"""Notes of a user on a slide: bookmarks, measurements, pixel size, view and display, in the file ``view.json``."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
 Entry = TypeVar("Entry")
 NOTES, FORMAT = "view.json", 1
-MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995  # micrometers below this; 0.09995 is rounded to 0.1
-
+# Shorter lengths and smaller areas are shown in micrometers; a length of 0.09995 mm is shown as 0.1 mm.
+MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995
+SMALLEST_DETERMINANT = 1e-6  # of a registration matrix that can be inverted
+LISTS, MAPPINGS = ("bookmarks", "measures"), {"layers", "alignments"}  # fields that are merged entry by entry
+NO_FILE = FileNotFoundError, NotADirectoryError
+# Fields that change while a slide is only viewed, which is no reason to replace a file that cannot be read.
+DISPLAY = {"fingerprint", "angle", "view", "layers", "colors"}
 
 MeasurementKind = Literal["line", "area", "angle"]
 FEWEST_POINTS: dict[MeasurementKind, int] = {"line": 2, "area": 3, "angle": 3}
@@ -42,9 +47,10 @@ class Bookmark:
 
 @dataclass(frozen=True)
 class SlideMeasurement:
-    """A line, area or angle drawn for measuring: vertices, (row, column), in pixels of the finest level.
+    """A line, area or angle that was drawn for measuring.
 
-    An angle has three: the end of a leg, the vertex, and the end of the other leg.
+    ``points``: (row, column) in pixels of the finest level. An angle has three points: the end of a leg, the vertex,
+    and the end of the other leg.
     """
 
     kind: MeasurementKind
@@ -62,10 +68,10 @@ class SlideView:
 
 @dataclass(frozen=True)
 class LayerDisplay:
-    """How a layer is displayed; ``contrast_limits``, ``gamma`` and ``color`` are None for a layer without them.
+    """How a layer is displayed; ``contrast_limits`` and ``gamma`` are None for a layer without them.
 
-    ``color``: 8-bit RGB, of a channel of fluorescence; None also if it is displayed in several colors. ``colormap``:
-    napari's name of these; else empty.
+    ``color``: 8-bit RGB of a fluorescence channel; None for other layers, and for a colormap of several colors.
+    ``colormap``: name of such a colormap in napari; else empty.
     """
 
     visible: bool = True
@@ -80,9 +86,10 @@ class LayerDisplay:
 class SlideAlignment:
     """How another slide is registered to this one.
 
-    ``matrix``: position (row, column, 1) on this slide = matrix @ position on the other slide, in µm, or in pixels of
-    the finest level without a scale, from the center of the first pixel. ``pixel_um``: height and width of the pixels
-    of both slides, this one first, for which it is valid. ``error``: that remains, in the same unit; None if unknown.
+    ``matrix``: 3 x 3, maps positions (row, column, 1) on the other slide to positions on this slide. Positions are in
+    µm, or in pixels of the finest level without a scale, from the center of the first pixel. ``pixel_um``: height and
+    width of a pixel of this slide and of the other one, for which the matrix is valid. ``error``: remaining error, in
+    the unit of positions; None if unknown.
     """
 
     matrix: tuple[tuple[float, ...], ...]
@@ -92,13 +99,17 @@ class SlideAlignment:
 
 @dataclass(frozen=True)
 class SlideNotes:
-    """Bookmarks, measurements, and the pixel size set by the user; None if that of the file is used.
+    """The notes on a slide.
 
-    ``angle`` is the clockwise rotation of the slide in the view, in degrees. ``view`` is None for a view of the whole
-    slide. ``layers``: display of the layers of the slide, by their roles; ``colors``: of a brightfield slide.
-    ``alignments``: of other slides, by their fingerprints.
-    ``other_content``: what a newer version has written, kept as it is: other keys of the file, and entries of the lists
-    that this version cannot read. Other keys of entries that it can read are not kept.
+    - ``fingerprint``: that of the slide
+    - ``pixel_size``: set by the user; None to use that of the slide file
+    - ``angle``: clockwise rotation of the slide in the view, in degrees
+    - ``view``: None for a view of the whole slide
+    - ``layers``: role of a layer to its display
+    - ``colors``: display of a brightfield slide
+    - ``alignments``: fingerprint of another slide to its registration
+    - ``other_content``: content from a newer version, which is kept: unknown keys of the file, and entries of lists
+      that this version cannot read; unknown keys of other entries are not kept
     """
 
     fingerprint: str = ""
@@ -113,39 +124,32 @@ class SlideNotes:
     other_content: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-SMALLEST_DETERMINANT = 1e-6  # of a registration that can be inverted
-LISTS, MAPPINGS = ("bookmarks", "measures"), {"layers", "alignments"}
-NO_FILE = FileNotFoundError, NotADirectoryError
-# What changes while a slide is only viewed: not a reason to replace a file that cannot be read.
-DISPLAY = {"fingerprint", "angle", "view", "layers", "colors"}
-
-
-def read_notes(folder: Path, *more: Path) -> SlideNotes:
+def read_notes(folder: Path, *copies: Path) -> SlideNotes:
     """Read the notes; empty if there are none, or if they cannot be read. Invalid entries are left out.
 
-    ``more``: folders with copies of the notes; the copy that was written last is read.
+    ``copies``: other folders that may contain notes; the file that was written last is read.
     """
     try:
-        return _read_notes(_find_latest(folder, *more))
+        return _read_notes(_find_latest(folder, *copies))
     except (OSError, MalformedFile):
         return SlideNotes()
 
 
 class NotesFile:
-    """The notes of a slide on disk, which other windows and readers may change as well.
+    """The file with the notes of a slide, which other windows and users may change as well.
 
-    ``private``: folder for the notes if they cannot be written next to the results. ``problem``: why the file could not
-    be read; empty if it could, or if there is none.
+    ``private``: folder for the notes if they cannot be written to the result folder. ``problem``: why the file could
+    not be read; else empty.
     """
 
     def __init__(self, folder: Path, private: Path | None = None) -> None:
         self._folder, self._private = folder, private
         self._lock = Lock()
-        self._known = SlideNotes()  # as they were last read or saved here
+        self._known = SlideNotes()  # the notes when they were last read or saved by this object
         self.problem = ""
 
     def read(self) -> SlideNotes:
-        """Read the notes, from the copy that was written last; invalid entries are left out."""
+        """Read the notes, from the folder that was written to last; invalid entries are left out."""
         with self._lock:
             self._known, self.problem = SlideNotes(), ""
             try:
@@ -161,10 +165,10 @@ class NotesFile:
             return self._known
 
     def save(self, notes: SlideNotes) -> str:
-        """Write what was changed since the notes were last read or saved here, and return a message for the user.
+        """Write the changes since the notes were last read or saved; return a message on a backup, if there is one.
 
-        What others have changed in the file is kept. A file that cannot be read is backed up, and left unchanged if
-        only the display was changed. The message is empty if nothing was backed up.
+        Changes of the file by others are kept. A file that cannot be read is backed up and replaced, or left unchanged
+        if only the display has changed.
         """
         with self._lock:
             changed, source, unreadable = _changed_fields(self._known, notes), self._find_latest(), None
@@ -200,21 +204,20 @@ class NotesFile:
 
 
 def merge_entries(known: tuple[Entry, ...], now: tuple[Entry, ...], stored: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """Apply to ``stored`` the entries that were added and removed from ``known`` to ``now``."""
+    """Merge two edits of a list: apply what was added and removed between ``known`` and ``now`` to ``stored``."""
     if stored == known:
         return now
-    added = (one for one in now if one not in known and one not in stored)
-    return (*(one for one in stored if one in now or one not in known), *added)
+    added = (entry for entry in now if entry not in known and entry not in stored)
+    return (*(entry for entry in stored if entry in now or entry not in known), *added)
 
 
 def _changed_fields(known: SlideNotes, now: SlideNotes) -> set[str]:
-    return {
-        one.name for one in fields(SlideNotes) if one.compare and getattr(known, one.name) != getattr(now, one.name)
-    }
+    names = [compared.name for compared in fields(SlideNotes) if compared.compare]
+    return {name for name in names if getattr(known, name) != getattr(now, name)}
 
 
 def _merge_notes(known: SlideNotes, now: SlideNotes, stored: SlideNotes) -> SlideNotes:
-    """Apply to the stored notes what was changed from ``known`` to ``now``."""
+    """Apply the changes between ``known`` and ``now`` to the stored notes."""
     changes = {name: getattr(now, name) for name in _changed_fields(known, now)}
     for name in changes.keys() & LISTS:
         changes[name] = merge_entries(getattr(known, name), changes[name], getattr(stored, name))
@@ -224,41 +227,37 @@ def _merge_notes(known: SlideNotes, now: SlideNotes, stored: SlideNotes) -> Slid
 
 
 def _merge_mappings(known: Mapping[str, Any], now: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Apply to ``stored`` the values that were changed, added and removed from ``known`` to ``now``."""
-    changed = {key: one for key, one in now.items() if known.get(key) != one}
-    return {key: one for key, one in {**stored, **changed}.items() if key in now or key not in known}
+    """Merge two edits of a mapping as ``merge_entries`` does."""
+    changed = {key: value for key, value in now.items() if known.get(key) != value}
+    return {key: value for key, value in {**stored, **changed}.items() if key in now or key not in known}
 
 
 def _read_notes(folder: Path) -> SlideNotes:
-    """Read the notes of a folder."""
+    """Read the notes in a folder."""
     content = _read_content(folder)
-    marks, other_marks = _parse_list(content.get("bookmarks"), _parse_bookmark)
+    bookmarks, other_bookmarks = _parse_list(content.get("bookmarks"), _parse_bookmark)
     measures, other_measures = _parse_list(content.get("measures"), _parse_measurement)
-    known = {"format_version"} | {one.name for one in fields(SlideNotes)}
-    other = {key: value for key, value in content.items() if key not in known}
-    unread = {"bookmarks": other_marks, "measures": other_measures}
-    layers = content.get("layers")
-    displays = {key: _parse_display(one) for key, one in layers.items()} if isinstance(layers, dict) else {}
-    alignments = content.get("alignments")
-    aligned = {key: _parse_alignment(one) for key, one in alignments.items()} if isinstance(alignments, dict) else {}
+    known_keys = {"format_version"} | {known.name for known in fields(SlideNotes)}
+    other = {key: value for key, value in content.items() if key not in known_keys}
+    unread = {"bookmarks": other_bookmarks, "measures": other_measures}
     return SlideNotes(
         str(content.get("fingerprint", "")),
-        marks,
+        bookmarks,
         _parse_pixel_size(content.get("pixel_size")),
         measures,
         _parse_angle(content.get("angle")),
         _parse_view(content.get("view")),
-        {key: one for key, one in displays.items() if one is not None},
+        _parse_mapping(content.get("layers"), _parse_display),
         DisplayColors.parse(content.get("colors")),
-        {key: one for key, one in aligned.items() if one is not None},
+        _parse_mapping(content.get("alignments"), _parse_alignment),
         other | {key: entries for key, entries in unread.items() if entries},
     )
 
 
 def write_notes(folder: Path, notes: SlideNotes) -> None:
-    """Write the notes, with what a newer version has written."""
+    """Write the notes, with the content from a newer version."""
     content = asdict(notes)
-    content["measures"] = [_write_measurement(one) for one in notes.measures]
+    content["measures"] = [_measurement_to_json(measure) for measure in notes.measures]
     other = content.pop("other_content")
     for key in LISTS:
         content[key] = [*content[key], *other.pop(key, ())]
@@ -280,7 +279,7 @@ def _find_latest(*folders: Path) -> Path:
 
 
 def _modification_time(folder: Path) -> float:
-    """Return when the notes in a folder were written; 0 if there are none."""
+    """Return the time at which the notes in a folder were written, in seconds; 0 if there are none."""
     try:
         return (folder / NOTES).stat().st_mtime
     except OSError:
@@ -288,23 +287,29 @@ def _modification_time(folder: Path) -> float:
 
 
 def _parse_list(values: Any, parse: Callable[[Any], Entry | None]) -> tuple[tuple[Entry, ...], list[Any]]:  # noqa: ANN401 - any JSON value
-    """Return the entries of a list in the file, and those that cannot be read."""
-    pairs = [(one, parse(one)) for one in values] if isinstance(values, list) else []
-    found = tuple(entry for _, entry in pairs if entry is not None)
-    return found, [one for one, entry in pairs if entry is None]
+    """Return the entries of a list in the file, and the values that cannot be read."""
+    pairs = [(value, parse(value)) for value in values] if isinstance(values, list) else []
+    entries = tuple(entry for _, entry in pairs if entry is not None)
+    return entries, [value for value, entry in pairs if entry is None]
 
 
-def _write_measurement(measure: SlideMeasurement) -> dict[str, Any]:
-    """Return a measurement for the file.
+def _parse_mapping(values: Any, parse: Callable[[Any], Entry | None]) -> dict[str, Entry]:  # noqa: ANN401 - any JSON value
+    """Return the valid entries of a mapping in the file."""
+    pairs = {key: parse(value) for key, value in values.items()} if isinstance(values, dict) else {}
+    return {key: entry for key, entry in pairs.items() if entry is not None}
 
-    The points of an angle have a key of their own: earlier versions leave out what has no ``points``, and read any
-    other kind as a length.
+
+def _measurement_to_json(measure: SlideMeasurement) -> dict[str, Any]:
+    """Return the entry of a measurement in the file.
+
+    The points of an angle have another key, ``legs``: earlier versions ignore measurements without ``points``, and
+    would read an angle with them as a length.
     """
     return {"kind": measure.kind, "legs" if measure.kind == "angle" else "points": measure.points}
 
 
 def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 - any JSON value
-    """A measurement; None if it is invalid, or of a kind of later versions."""
+    """Parse a measurement; None if it is invalid or of an unknown kind."""
     try:
         kind: MeasurementKind = values["kind"]
         points = tuple((float(row), float(column)) for row, column in values["legs" if kind == "angle" else "points"])
@@ -312,12 +317,12 @@ def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 
         return None
     if kind not in get_args(MeasurementKind) or len(points) < FEWEST_POINTS[kind]:
         return None
-    whole = all(math.isfinite(value) for point in points for value in point)
-    return SlideMeasurement(kind, points) if whole and not (kind == "angle" and len(points) > 3) else None
+    is_finite = all(math.isfinite(value) for point in points for value in point)
+    return SlideMeasurement(kind, points) if is_finite and not (kind == "angle" and len(points) > 3) else None
 
 
 def _parse_view(values: Any) -> SlideView | None:  # noqa: ANN401 - any JSON value
-    """A view; None if it is invalid."""
+    """Parse a view; None if it is invalid."""
     try:
         view = SlideView(*(float(values[key]) for key in ("row", "column", "width_px")))
     except (KeyError, TypeError, ValueError):
@@ -326,7 +331,7 @@ def _parse_view(values: Any) -> SlideView | None:  # noqa: ANN401 - any JSON val
 
 
 def _parse_display(values: Any) -> LayerDisplay | None:  # noqa: ANN401 - any JSON value
-    """How a layer is displayed; None if it is invalid."""
+    """Parse the display of a layer; None if it is invalid."""
     try:
         limits, opacity = values.get("contrast_limits"), float(values.get("opacity", 1.0))
         low_high = None if limits is None else (float(limits[0]), float(limits[1]))
@@ -342,7 +347,7 @@ def _parse_display(values: Any) -> LayerDisplay | None:  # noqa: ANN401 - any JS
 
 
 def _parse_color(values: Any) -> tuple[int, int, int]:  # noqa: ANN401 - any JSON value
-    """Return an 8-bit RGB color; ValueError if it is invalid."""
+    """Parse an 8-bit RGB color; raise ValueError if it is invalid."""
     red, green, blue = (int(value) for value in values)
     if not all(0 <= value <= 255 for value in (red, green, blue)):
         raise ValueError
@@ -350,7 +355,7 @@ def _parse_color(values: Any) -> tuple[int, int, int]:  # noqa: ANN401 - any JSO
 
 
 def _parse_alignment(values: Any) -> SlideAlignment | None:  # noqa: ANN401 - any JSON value
-    """A registration; None if it is invalid."""
+    """Parse a registration; None if it is invalid."""
     try:
         matrix = np.array(values["matrix"], float)
         pixel_um, error = tuple(map(float, values["pixel_um"])), values.get("error")
@@ -364,13 +369,13 @@ def _parse_alignment(values: Any) -> SlideAlignment | None:  # noqa: ANN401 - an
 
 
 def _parse_angle(value: Any) -> float:  # noqa: ANN401 - any JSON value
-    """An angle between -180 and 180 degrees; 0 if it is invalid."""
-    known = isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= 180
-    return float(value) if known else 0.0
+    """Parse an angle between -180 and 180 degrees; 0 if it is invalid."""
+    is_valid = isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= 180
+    return float(value) if is_valid else 0.0
 
 
 def _parse_bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - any JSON value
-    """A bookmark; None if it is invalid."""
+    """Parse a bookmark; None if it is invalid."""
     view = _parse_view(values)
     if view is None or "name" not in values:
         return None
@@ -378,7 +383,7 @@ def _parse_bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - any JSON 
 
 
 def _parse_pixel_size(values: Any) -> PixelSize | None:  # noqa: ANN401 - any JSON value
-    """A pixel size; None if it is invalid."""
+    """Parse a pixel size; None if it is invalid."""
     try:
         source = "ruler" if values["source"] == "ruler" else "given"
         return PixelSize(float(values["y_um"]), float(values["x_um"]), source)  # type: ignore[arg-type]
@@ -389,9 +394,9 @@ def _parse_pixel_size(values: Any) -> PixelSize | None:  # noqa: ANN401 - any JS
 def measure_shape(measure: SlideMeasurement, pixel_size: PixelSize | None) -> float:
     """Measure a line, an area or an angle.
 
-    ``measure``: with vertices in pixels of the finest level. ``pixel_size``: of these pixels; None if unknown. Returns
-    the length in mm, the area in square millimeters, or the angle from 0 to 180 degrees; without a pixel size in pixels
-    or square pixels. An outline that crosses itself encloses the area that it winds around.
+    ``pixel_size``: that of the finest level; None if unknown. Returns the length in mm, the area in square millimeters,
+    or the angle from 0 to 180 degrees; without a pixel size, the length or area in pixels. If an outline crosses
+    itself, all parts that it winds around are counted.
     """
     mm = (1.0, 1.0) if pixel_size is None else (pixel_size.y_um / 1000, pixel_size.x_um / 1000)
     if measure.kind == "line":
@@ -403,7 +408,7 @@ def measure_shape(measure: SlideMeasurement, pixel_size: PixelSize | None) -> fl
 
 
 def _measure_angle(points: NDArray[np.float64]) -> float:
-    """Return the angle at the second of three points, in degrees; 0 where a leg has no length."""
+    """Return the angle at the second of three points, in degrees; 0 if a leg has no length."""
     (y, x), (other_y, other_x) = points[0] - points[1], points[2] - points[1]
     return math.degrees(math.atan2(abs(y * other_x - x * other_y), y * other_y + x * other_x))
 
@@ -411,7 +416,7 @@ def _measure_angle(points: NDArray[np.float64]) -> float:
 def format_measurement(measure: SlideMeasurement, pixel_size: PixelSize | None) -> str:
     """Format a measurement with its unit, such as ``1.34 mm``, ``12.1 µm``, ``0.0812 mm²`` or ``37.5°``.
 
-    ``measure``: with vertices in pixels of the finest level. ``pixel_size``: of these pixels; None if unknown.
+    ``pixel_size``: that of the finest level; None if unknown.
     """
     value = measure_shape(measure, pixel_size)
     if measure.kind == "angle":

@@ -1,4 +1,4 @@
-"""Files of the regions of a slide: ``regions.geojson`` in its result folder, and imported files."""
+"""Read and write the regions of a slide: ``regions.geojson`` in its result folder, and imported files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ SUFFIXES = (".geojson", ".json")
 
 @dataclass(frozen=True)
 class StoredRegions:
-    """Regions of a slide, with messages on repaired or omitted ones.
+    """Regions of a slide as stored in a file.
 
-    ``stamp`` identifies the version of the file, ``unread`` are its features that are not regions, such as points.
+    ``notes``: messages on repaired or omitted regions. ``stamp``: version of the file. ``unread``: GeoJSON features
+    that are not regions, such as points.
     """
 
     regions: Regions = ()
@@ -36,17 +37,17 @@ def load_regions(folder: Path) -> StoredRegions:
     if not path.is_file():
         return StoredRegions()
     stamp = file_stamp(path)
-    found = read_geojson(path)
-    return StoredRegions(assign_ids(found.annotations), found.omitted, stamp, found.unread)
+    content = read_geojson(path)
+    return StoredRegions(assign_ids(content.annotations), content.omitted, stamp, content.unread)
 
 
 def save_regions(
     folder: Path, slide: Path, regions: Regions, known: tuple[int, int] | None, unread: tuple[Any, ...] = ()
 ) -> StoredRegions:
-    """Save regions with the results of a slide, atomically; a file changed by another program is backed up first.
+    """Save regions in the result folder of a slide, atomically; a file changed by another program is backed up first.
 
-    ``unread``: features of ``StoredRegions``, which are kept. Returns the regions with the new stamp, and a note on the
-    backup.
+    ``known``: stamp of the file when it was last read or saved. ``unread``: other features of that file, which are
+    kept. Returns the regions with the new stamp, and a note on the backup.
     """
     path = folder / REGIONS
     if recorded_slide(folder) is None:
@@ -59,33 +60,43 @@ def save_regions(
 def import_regions(path: Path, size: tuple[int, int], known: Regions = (), reader: str = "") -> StoredRegions:
     """Read regions from a file of another program or reader.
 
-    ``size``: height and width of the slide in pixels of the finest level. Returns new regions with unique ids. Regions
-    without area or outside the slide are left out, and self-intersecting outlines are repaired.
+    Regions without area or outside the slide are left out, and self-intersecting outlines are repaired.
+
+    ``size``: height and width of the slide in pixels of the finest level. ``known``: regions of the slide. ``reader``:
+    name for regions without one. Returns the regions that are not known yet, with unique ids.
     """
-    read = read_geojson(path)
-    new = tuple(one for one in read.annotations if one not in known)
-    found = fit_to_slide(replace(read, annotations=new), size)
-    if new and not found.annotations:
+    content = read_geojson(path)
+    new = tuple(region for region in content.annotations if region not in known)
+    fitted = fit_to_slide(replace(content, annotations=new), size)
+    if new and not fitted.annotations:
         raise InputError(
             f"{path}: none of its {len(new)} regions lies on the slide of {size[0]} x {size[1]} pixels. Regions "
             "must be in pixels of the finest level. Select the file of this slide."
         )
-    same = len(read.annotations) - len(new)
-    notes = (*found.changed, *([f"{same} already {'exists' if same == 1 else 'exist'}"] if same else []))
-    signed = [_with_reader(one, reader) for one in found.annotations]
-    return StoredRegions(assign_ids(signed, {one.id for one in known}), notes)
+    same = len(content.annotations) - len(new)
+    notes = (*fitted.changed, *([f"{same} already {'exists' if same == 1 else 'exist'}"] if same else []))
+    signed = [_with_reader(region, reader) for region in fitted.annotations]
+    return StoredRegions(assign_ids(signed, {region.id for region in known}), notes)
 
 
 def find_annotated_slides(root: Path) -> list[tuple[Path, Path]]:
-    """List the slides with regions, as pairs of slide and region file; slides that were moved are left out."""
+    """List the slides with regions in the result folders below a root, as pairs of slide and region file.
+
+    Slides that no longer exist at the recorded path are left out.
+    """
     files = [path for pattern in (f"*/{REGIONS}", f"*/*/{REGIONS}") for path in sorted(root.glob(pattern))]
-    found = [(recorded_slide(path.parent), path) for path in files]
-    return [(slide, path) for slide, path in found if slide is not None and slide.exists()]
+    pairs = [(recorded_slide(path.parent), path) for path in files]
+    return [(slide, path) for slide, path in pairs if slide is not None and slide.exists()]
 
 
-def find_region_files(slide: Path, folders: Sequence[Path]) -> list[Path]:
+def find_region_files(slide: Path, locations: Sequence[Path]) -> list[Path]:
+    """Find the files with regions of a slide, at most one at each location.
+
+    ``locations``: files, or folders with result folders or with files named after the slide; by default the folder of
+    the slide.
+    """
     found: list[Path] = []
-    for location in folders or [slide.parent]:
+    for location in locations or [slide.parent]:
         if not location.exists():
             raise InputError(
                 f"{location} does not exist. Expected a GeoJSON file of regions, or a folder of such files."
@@ -96,12 +107,12 @@ def find_region_files(slide: Path, folders: Sequence[Path]) -> list[Path]:
         stem = slide_name(slide)
         names = [f"{name}{suffix}" for name in (stem, stem.removesuffix(".ome")) for suffix in SUFFIXES]
         candidates = [slide_folder(location, slide) / REGIONS, location / REGIONS, *(location / name for name in names)]
-        found += [one for one in candidates if one.is_file()][:1]
+        found += [path for path in candidates if path.is_file()][:1]
     return found
 
 
 def _with_reader(region: Annotation, reader: str) -> Annotation:
-    """Add the name of the reader to a region without one."""
+    """Add the name of a reader to a region without one."""
     if not reader or region_reader(region):
         return region
     return replace(region, properties={**region.properties, READER: reader})

@@ -1,4 +1,4 @@
-"""Saved results of a slide: lesion maps, prediction, and differences from the requested analysis."""
+"""Read the saved results of a slide: lesion maps, a summary, and how they differ from a requested analysis."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.options import SlideOptions
 
+# Names of classes, in lower case, that heatmap and lesions show by default.
 SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
 MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
 
 
 def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
-    """Return the class of heatmap and lesions: that of the result, else a malignant class, else the last one.
+    """Return the class that heatmap and lesions show: the target of the result, else a malignant class, else the last.
 
-    Empty if there are no classes.
+    ``content``: that of ``result.json``. Empty if there are no classes.
     """
     target = content.get("target")
     if target in classes:
         return str(target)
-    known = next((name for name in classes if name.lower() in SUSPICIOUS), None)
-    return known or (classes[-1] if classes else "")
+    suspicious = next((name for name in classes if name.lower() in SUSPICIOUS), None)
+    return suspicious or (classes[-1] if classes else "")
 
 
 def describe_prediction(content: Mapping[str, Any]) -> str:
     """Summarize the prediction for a slide in one line, such as ``melanoma 0.42; 3 lesions, 2 malignant``.
 
-    ``analyzed`` if the model predicts no probability.
+    ``content``: that of ``result.json``. Returns ``analyzed`` if the model predicts no probability.
     """
     target, lesions = content.get("target"), content.get("lesions") or []
     if not target or content.get("probability") is None:
@@ -59,9 +60,10 @@ def describe_prediction(content: Mapping[str, Any]) -> str:
 
 
 def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = None) -> LesionMaps:
-    """Read the maps for detecting lesions: one value per tile, or the stitched map of a finished dense model.
+    """Read the maps for detecting lesions, with a cell for each tile, or stitched if a dense model has finished.
 
-    NaN where unknown. Lesions include benign ones if the model has such a class.
+    ``target``: class that lesions are detected with. ``size``: height and width of the slide in pixels of the finest
+    level, for the share of tissue in each tile; without it, all tiles count as tissue.
     """
     result = SlideResult.open(folder)
     classes, content = result.spec.classes, read_slide_result(folder)
@@ -80,7 +82,7 @@ def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = N
 
 
 def describe_difference(folder: Path, options: SlideOptions) -> str:
-    """Describe how the settings of saved results differ from the requested ones; empty if they do not."""
+    """Describe how the settings of saved results differ from the requested options; empty if they do not."""
     if not (folder / STORE).is_dir():
         return ""
     try:
@@ -89,21 +91,24 @@ def describe_difference(folder: Path, options: SlideOptions) -> str:
         return "they cannot be read"
     model = settings.get("model") if options.model in _slide_model_names(folder) else options.model
     requested = json.loads(json.dumps({**hashed_tile_settings(options), "model": model}))
-    kept = {key: value for key, value in settings.items() if key not in MODEL_SETTINGS}
-    changed = differing_settings(kept, requested)
-    descriptions = {"tissue_mask": "the tissue was corrected", "model": f"computed with {kept.get('model')}"}
+    comparable = {key: value for key, value in settings.items() if key not in MODEL_SETTINGS}
+    changed = differing_settings(comparable, requested)
+    descriptions = {"tissue_mask": "the tissue was corrected", "model": f"computed with {settings.get('model')}"}
     return ", ".join(descriptions.get(key, f"different {key.replace('_', ' ')}") for key in changed)
 
 
 def _slide_model_names(folder: Path) -> tuple[str, ...]:
-    """Requested and actual name of the whole-slide model of a result; the store names only its encoder."""
+    """Return the requested and the actual name of the whole-slide model of a result; empty for other models.
+
+    The settings in the store name only the encoder of a whole-slide model.
+    """
     content = read_slide_result(folder)
     requested, actual = (content.get("options") or {}).get("model"), (content.get("model") or {}).get("name")
     return (str(requested), str(actual)) if content.get("encoder") else ()
 
 
 def _read_stitched_maps(folder: Path, result: SlideResult) -> tuple[NDArray[np.float32], MapPlacement] | None:
-    """The stitched maps of a finished dense model; None if they are missing."""
+    """Read the stitched maps of a finished dense model and their position; None if they are missing or damaged."""
     import tifffile
 
     try:
@@ -122,7 +127,7 @@ def _read_stitched_maps(folder: Path, result: SlideResult) -> tuple[NDArray[np.f
 
 
 def _read_grid(content: Mapping[str, Any], result: SlideResult) -> TileGrid | None:
-    """The tile grid in ``result.json``."""
+    """Parse the tile grid in ``result.json``; None if it is missing or invalid."""
     grid = content.get("grid")
     if not isinstance(grid, dict):
         return None
@@ -135,7 +140,7 @@ def _read_grid(content: Mapping[str, Any], result: SlideResult) -> TileGrid | No
 
 
 def _read_tissue_share(folder: Path, grid: TileGrid | None, size: tuple[int, int]) -> NDArray[np.float32] | None:
-    """Share of tissue in each tile; None if not available yet."""
+    """Return the share of tissue in each tile; None if the tissue is not available yet."""
     if grid is None or not (folder / TISSUE).is_file():
         return None
     mask = read_mask(folder / TISSUE)

@@ -1,4 +1,4 @@
-"""The file ``synoptic.json`` in the result folder of a slide, and the synoptic report as JSON and CSV for others."""
+"""Read and write the synoptic report of a slide: ``synoptic.json`` in its result folder, exports as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ def load_synoptic(folder: Path) -> SynopticReport | None:
 
 
 def save_synoptic(folder: Path, report: SynopticReport) -> None:
-    """Write the synoptic report of a slide, atomically; raises if the present file is damaged."""
+    """Write the synoptic report of a slide, atomically; raise InputError if the existing file is damaged."""
     load_synoptic(folder)
     write_json(folder / SYNOPTIC_FILE, report.model_dump(mode="json"))
 
 
 def write_synoptic_json(path: Path, report: SynopticReport, *, personal: bool = False) -> None:
-    """Write a report for other programs; names of readers, times and the history only if ``personal``."""
+    """Export a report as JSON; without ``personal``, names of readers, times and the history are left out."""
     values: dict[str, Any] = (report if personal else report.without_persons()).model_dump(mode="json")
     values[DERIVED]["status"] = report.status
     write_json(path, values)
 
 
 def write_synoptic_table(path: Path, report: SynopticReport) -> None:
-    """Write a row per field; the value is empty unless there is one."""
-    write_table(path, list(_list_cells(report)), COLUMNS)
+    """Export a report as CSV with a row for each field, the T category, the recorded thickness and the status."""
+    write_table(path, list(_table_rows(report)), COLUMNS)
 
 
-def _list_cells(report: SynopticReport) -> Iterator[dict[str, object]]:
-    """Yield the cells of each row; ``value`` is empty unless there is one."""
+def _table_rows(report: SynopticReport) -> Iterator[dict[str, object]]:
+    """Yield the rows of the table as cells by column; a column without a cell is empty."""
     mm = report.value("breslow")
     for row in report.rows():
-        one, answer = FIELDS_BY_NAME.get(row.name), report.answers.get(row.name)
+        field, answer = FIELDS_BY_NAME.get(row.name), report.answers.get(row.name)  # no field for the T category
         cells: dict[str, object] = {"field": row.name, "label": row.label, "state": row.state}
         if answer is not None:
             cells |= {"value": answer.value, "detail": answer.detail, "suggested_by": answer.suggested_by}
-            cells |= {"unit": one.unit if one else "", "at_least": answer.at_least or None}
-        elif one is None:
+            cells |= {"unit": field.unit if field else "", "at_least": answer.at_least or None}
+        elif field is None:
             cells |= {"value": report.stage.category, "detail": report.stage.reason}
         yield cells
         if row.name == "breslow" and isinstance(mm, float):
@@ -86,9 +86,9 @@ def read_stored_synoptic(folder: Path) -> StoredSynoptic:
 
 
 def store_synoptic(folder: Path, slide: Path, report: SynopticReport, known: tuple[int, int] | None) -> StoredSynoptic:
-    """Save a report with the results of a slide, atomically; a file changed by another program is backed up first.
+    """Save a report in the result folder of a slide, atomically; a file changed by another program is backed up first.
 
-    ``known``: stamp of the file when it was last read or written. Returns the report with the new stamp, and a note on
+    ``known``: stamp of the file when it was last read or saved. Returns the report with the new stamp, and a note on
     the backup.
     """
     path = folder / SYNOPTIC_FILE

@@ -1,4 +1,4 @@
-"""The area of a slide that a user has viewed, with the highest magnification of each part."""
+"""Map of the area of a slide that a user has viewed, with the highest magnification of each cell."""
 
 from __future__ import annotations
 
@@ -15,40 +15,43 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_CELLS = 256  # along the longer side of the slide
-STEPS_PER_OCTAVE, ONE_TO_ONE = 4, 128  # code of a cell: one screen pixel for each pixel of the finest level
+# A cell stores the logarithm of the magnification: this many steps for a factor of two, and this value for one screen
+# pixel for each pixel of the finest level; 0 for a cell not seen.
+STEPS_PER_OCTAVE, ONE_TO_ONE = 4, 128
 
 
 @dataclass(frozen=True)
 class SeenView:
     """A view that was displayed to a user.
 
-    ``center``: (row, column) in pixels of the finest level. ``extent``: height and width of the screen in the unit of
-    ``pixel_size``, which is (height, width) of a pixel. ``angle``: clockwise rotation of the slide in degrees.
+    ``center``: (row, column) in pixels of the finest level. ``extent``: height and width of the view. ``pixel_size``:
+    height and width of a pixel of the finest level, in the same unit. ``angle``: clockwise rotation of the slide in
+    degrees. ``screen_px``: width of the view in pixels of the screen.
     """
 
     center: tuple[float, float]
     extent: tuple[float, float]
     pixel_size: tuple[float, float]
     angle: float
-    screen_px: float  # width of the screen in its pixels
+    screen_px: float
 
     @property
     def ratio(self) -> float:
-        """Pixels of the screen for each pixel of the finest level."""
+        """Magnification: pixels of the screen for each pixel of the finest level."""
         return self.screen_px * self.pixel_size[1] / self.extent[1]
 
 
 def empty_visited(size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the map of a slide that has not been viewed.
+    """Return the map of a slide that has not been viewed, uint8 (row, column) of zeros.
 
-    ``size``: height and width in pixels of the finest level. Returns uint8 (row, column), 0 for cells not seen.
+    ``size``: height and width of the slide in pixels of the finest level.
     """
     cell = max(size) / MAX_CELLS
     return np.zeros((max(1, math.ceil(size[0] / cell)), max(1, math.ceil(size[1] / cell))), np.uint8)
 
 
 def add_view(visited: NDArray[np.uint8], size: tuple[int, int], view: SeenView) -> NDArray[np.uint8]:
-    """Return a map to which a view was added; each cell keeps its highest magnification.
+    """Return a copy of a map with a view added; each cell keeps the highest magnification.
 
     ``visited``: uint8 (row, column). ``size``: height and width of the slide in pixels of the finest level.
     """
@@ -59,14 +62,14 @@ def add_view(visited: NDArray[np.uint8], size: tuple[int, int], view: SeenView) 
     y = cosine * rows[:, None] + sine * columns[None, :]
     x = cosine * columns[None, :] - sine * rows[:, None]
     seen = (np.abs(y) <= view.extent[0] / 2) & (np.abs(x) <= view.extent[1] / 2)
-    at = tuple(int(place / side * cells) for place, side, cells in zip(view.center, size, shape, strict=True))
-    if all(0 <= index < cells for index, cells in zip(at, shape, strict=True)):
-        seen[at] = True  # also if the view is smaller than a cell
+    center = tuple(int(px / side * cells) for px, side, cells in zip(view.center, size, shape, strict=True))
+    if all(0 <= index < cells for index, cells in zip(center, shape, strict=True)):
+        seen[center] = True  # also if the view is smaller than a cell
     return np.maximum(visited, np.where(seen, _encode(view.ratio), 0).astype(np.uint8))
 
 
 def seen_ratios(visited: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the highest pixels of the screen for each pixel of the finest level, (row, column); 0 if not seen."""
+    """Return the highest magnification of each cell, (row, column), as ``SeenView.ratio``; 0 if not seen."""
     ratios = 2.0 ** ((visited.astype(np.float64) - ONE_TO_ONE) / STEPS_PER_OCTAVE)
     return np.where(visited > 0, ratios, 0.0)
 
@@ -76,20 +79,20 @@ def _encode(ratio: float) -> int:
 
 
 def read_visited(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Read a map, uint8 (row, column); empty if there is none or it is of another slide."""
+    """Read a map, uint8 (row, column); empty if there is none, or if it has the shape of another slide."""
     from PIL import Image
 
     empty = empty_visited(size)
     try:
         with Image.open(path) as image:
-            found = np.asarray(image.convert("L"), np.uint8)
+            visited = np.asarray(image.convert("L"), np.uint8)
     except (OSError, ValueError, SyntaxError):
         return empty
-    return found if found.shape == empty.shape else empty
+    return visited if visited.shape == empty.shape else empty
 
 
 def write_visited(path: Path, visited: NDArray[np.uint8]) -> None:
-    """Write a map as PNG, or remove the file of an empty one."""
+    """Write a map as PNG; remove the file if the map is empty."""
     from PIL import Image
 
     if visited.any():
