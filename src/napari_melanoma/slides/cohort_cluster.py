@@ -1,4 +1,4 @@
-"""The cluster of a cohort: local processes or the workers of a dask scheduler, and one slide as a job."""
+"""Workers that analyze a cohort, local processes or those of a dask scheduler, and the job of one slide."""
 
 from __future__ import annotations
 
@@ -40,61 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
-HIGH_MEMORY_SHARE = 0.8
+HIGH_MEMORY_SHARE = 0.8  # of the limit: a worker that ends with more was probably out of memory
 GIB = 2**30
-
-
-class WorkerLost(Exception):  # noqa: N818 - an outcome that is counted, not an error that is shown
-    """The process that ran a job has ended or was disconnected."""
-
-
-@dataclass(frozen=True)
-class WorkerStatus:
-    """Last known status of a worker.
-
-    ``name`` is for display, ``memory`` and ``limit`` (0: none) in bytes; only ``ready`` workers start jobs.
-    """
-
-    name: str
-    memory: int = 0
-    limit: int = 0
-    ready: bool = True
-
-    @property
-    def exit_reason(self) -> str:
-        """Message for a worker that ended without an error message."""
-        found = f"its process ended without an error message ({self.name}"
-        if not self.limit:
-            return f"{found}): killed, out of memory, or its machine is not available"
-        found += f", with {self.memory / GIB:.1f} of {self.limit / GIB:.1f} GiB at the last update)"
-        full = self.memory > HIGH_MEMORY_SHARE * self.limit
-        return f"{found}: out of memory" if full else f"{found}: killed, out of memory, or its machine is not available"
-
-
-class SubmittedJob(Protocol):
-    """A job submitted to a worker."""
-
-    def is_done(self) -> bool:
-        """Return whether the job has a result or failed."""
-
-    def result(self) -> CohortJobResult:
-        """Return the result."""
-
-    def cancel(self) -> None:
-        """Cancel the job, and stop waiting for it."""
-
-
-class Cluster(Protocol):
-    """Workers, whose number may change."""
-
-    def workers(self) -> dict[str, WorkerStatus]:
-        """Return the current workers."""
-
-    def submit(self, address: str, job: CohortJob) -> SubmittedJob:
-        """Submit a job to a worker."""
-
-
 CONNECT_S, CLOSE_S = 20.0, 5.0
 ADDRESS = re.compile(r"((tcp|tls|wss?)://)?[^/\s]+:\d+")
 RESTART_ADVICE = "Finished slides are kept. Restart scheduler and workers, and run the same command to continue."
@@ -117,6 +64,59 @@ LOCAL_CONFIG = {
 }
 
 
+class WorkerLost(Exception):  # noqa: N818 - an outcome that is counted, not an error that is shown
+    """The process that ran a job has ended or was disconnected."""
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """Last known status of a worker.
+
+    ``name``: for display. ``memory``: used memory in bytes. ``limit``: its limit in bytes, 0 for none. ``ready``:
+    whether the worker can start jobs.
+    """
+
+    name: str
+    memory: int = 0
+    limit: int = 0
+    ready: bool = True
+
+    @property
+    def exit_reason(self) -> str:
+        """Probable reason why a worker ended without an error message."""
+        text = f"its process ended without an error message ({self.name}"
+        if not self.limit:
+            return f"{text}): killed, out of memory, or its machine is not available"
+        text += f", with {self.memory / GIB:.1f} of {self.limit / GIB:.1f} GiB at the last update)"
+        is_full = self.memory > HIGH_MEMORY_SHARE * self.limit
+        return (
+            f"{text}: out of memory" if is_full else f"{text}: killed, out of memory, or its machine is not available"
+        )
+
+
+class SubmittedJob(Protocol):
+    """A job submitted to a worker."""
+
+    def is_done(self) -> bool:
+        """Return whether the job has a result or failed."""
+
+    def result(self) -> CohortJobResult:
+        """Return the result of a job that is done; raise WorkerLost if there is none."""
+
+    def cancel(self) -> None:
+        """Stop waiting for the job."""
+
+
+class Cluster(Protocol):
+    """Workers, whose number may change."""
+
+    def workers(self) -> dict[str, WorkerStatus]:
+        """Return the current workers by their address."""
+
+    def submit(self, address: str, job: CohortJob) -> SubmittedJob:
+        """Submit a job to a worker."""
+
+
 class DaskCluster:
     """Workers of a dask scheduler."""
 
@@ -128,12 +128,12 @@ class DaskCluster:
         if self._client.status != "running":
             raise ClusterError(f"the scheduler no longer responds. {RESTART_ADVICE}")
         try:
-            found: dict[str, dict[str, Any]] = self._client.scheduler_info(n_workers=-1)["workers"]
+            workers: dict[str, dict[str, Any]] = self._client.scheduler_info(n_workers=-1)["workers"]
         except Exception as error:  # a lost connection raises many kinds of errors
             raise ClusterError(
                 f"the scheduler no longer responds ({_describe_error(error)}). {RESTART_ADVICE}"
             ) from error
-        return {address: _worker_status(address, worker) for address, worker in found.items()}
+        return {address: _worker_status(address, worker) for address, worker in workers.items()}
 
     def submit(self, address: str, job: CohortJob) -> DaskJob:
         """Submit a job to a worker, and to no other one."""
@@ -165,7 +165,7 @@ class DaskJob:
             result: CohortJobResult = self._future.result(timeout=CONNECT_S)
         except (KilledWorker, OSError, TimeoutError) as error:
             raise WorkerLost from error
-        except Exception as error:  # errors of the job are part of its result: this one is of dask
+        except Exception as error:  # an error of dask, as errors of the job are part of its result
             if "deserialization" in str(error):
                 raise ClusterError(
                     "scheduler and workers cannot import napari-melanoma. Start them in the environment that it is "
@@ -192,9 +192,9 @@ def connect_cluster(scheduler: str) -> Iterator[DaskCluster]:
     from distributed import Client
 
     _silence_dask()
-    where = {"scheduler_file" if is_file else "address": scheduler}
+    location = {"scheduler_file" if is_file else "address": scheduler}
     try:
-        client = Client(**where, timeout=CONNECT_S, set_as_default=False)
+        client = Client(**location, timeout=CONNECT_S, set_as_default=False)
     except Exception as error:
         raise ClusterError(
             f"no scheduler responded at {scheduler} within {CONNECT_S:.0f} seconds ({_describe_error(error)}). Start "
@@ -211,7 +211,7 @@ def connect_cluster(scheduler: str) -> Iterator[DaskCluster]:
 def start_cluster(processes: int) -> Iterator[DaskCluster]:
     """Start worker processes on this machine, which end with this one.
 
-    They are spawned, never forked; each has its share of the cores and of the memory, and one that dies is replaced.
+    They are spawned, never forked; cores and memory are divided among them, and a process that dies is replaced.
     Temporary certificates restrict the connection to the scheduler to these processes.
     """
     _require_dask()
@@ -262,7 +262,7 @@ def _silence_dask() -> None:
 
 
 def _worker_status(address: str, worker: dict[str, Any]) -> WorkerStatus:
-    """Status of a worker from the information of its scheduler."""
+    """Convert the information of the scheduler on a worker."""
     name, host = worker.get("name", address), address.split("://")[-1].rsplit(":", 1)[0]
     label = f"process {name}" if isinstance(name, int) else name if host in name else f"{name} at {host}"
     memory, limit = worker["metrics"].get("memory"), worker.get("memory_limit")
@@ -270,11 +270,12 @@ def _worker_status(address: str, worker: dict[str, Any]) -> WorkerStatus:
 
 
 def _describe_error(error: Exception) -> str:
-    """Short message for an error of another library."""
+    """Return a short message for an error of another library."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-# "bad" input always fails; "again" may succeed elsewhere or later; "all" concerns every slide.
+# "bad": fails on every worker; "again": may succeed elsewhere or later; "busy": another process analyzes the slide;
+# "all": concerns every slide.
 JobOutcome = Literal["done", "bad", "again", "busy", "all", "cancelled"]
 _job_lock = threading.Lock()  # the model is shared by all threads of a worker
 
@@ -292,7 +293,10 @@ class CohortJob:
 
 @dataclass(frozen=True)
 class CohortJobResult:
-    """Result of a job: the row of the slide if it succeeded, else the error and its type."""
+    """Outcome of a job: the table row of the slide if it succeeded, else the error.
+
+    ``kind``: class name of an error that concerns every slide.
+    """
 
     outcome: JobOutcome
     error: str = ""
@@ -301,7 +305,7 @@ class CohortJobResult:
 
 
 def run_job(job: CohortJob) -> CohortJobResult:
-    """Analyze one slide after others that this process is busy with; errors are returned, never raised."""
+    """Analyze one slide in a worker, where only one job runs at a time; errors are returned, never raised."""
     if job.version != __version__:
         message = (
             f"a worker has napari-melanoma {__version__}, this is {job.version}. Install the same version everywhere."
@@ -338,13 +342,13 @@ def _run_job(job: CohortJob) -> CohortJobResult:
     options = job.options.model_copy(update={"workers": job.options.workers or max(2, min(8, threads))})
     record_slide(job.folder, job.slide)
     models = _shared_model(job.options.model_dump_json())
-    found = analyze_slide(job.slide, job.folder, options, RunContext(), load=models.get_reset, force=job.force)
-    return CohortJobResult("done", row=status_to_row(SlideStatus(job.slide, job.folder, "done", found.content)))
+    outcome = analyze_slide(job.slide, job.folder, options, RunContext(), load=models.get_reset, force=job.force)
+    return CohortJobResult("done", row=status_to_row(SlideStatus(job.slide, job.folder, "done", outcome.content)))
 
 
 @lru_cache(maxsize=1)
 def _shared_model(options: str) -> SharedTileModel:
-    """Return the model for these options; the one for other options is released."""
+    """Return the model for some options as JSON; the model for previous options is released."""
     return SharedTileModel(SlideOptions.model_validate_json(options))
 
 

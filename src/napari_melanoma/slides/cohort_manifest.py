@@ -1,4 +1,4 @@
-"""The manifest of a cohort, ``cohort.json``: its settings, and the state of each slide."""
+"""The manifest of a cohort run, ``cohort.json``: the settings of the run, and the state of each slide."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ SettingsDict = dict[str, Any]
 
 @dataclass(frozen=True)
 class CohortSettings:
-    """Settings of results: ``tiles`` must be the same for all slides, other ``results`` are recomputed."""
+    """Settings that the results of a cohort depend on, by name.
+
+    ``tiles``: for predicting tiles; they must not change within a cohort. ``results``: for computing results from
+    tiles; if they change, results are computed again.
+    """
 
     tiles: SettingsDict
     results: SettingsDict
 
 
 def cohort_settings(options: SlideOptions) -> CohortSettings:
-    """Return the settings that determine the results of a cohort, without those of computation and speed.
-
-    JSON-serializable; files by their names.
-    """
+    """Return the settings that the results of a cohort depend on, as JSON values; files by their names."""
     results = options.model_dump(mode="json", include=set(POSTPROCESSING_KEYS))
     return CohortSettings({**options.tile_settings, **_model_identity(options), **_option_file_names(options)}, results)
 
@@ -46,7 +47,7 @@ def _option_file_names(options: SlideOptions) -> dict[str, Any]:
 
 
 def _model_identity(options: SlideOptions) -> dict[str, Any]:
-    """Name and content of a bundle, whose content may have changed under the same name."""
+    """Return the name of the model, and the hash of a bundle, whose content may change under the same name."""
     from napari_melanoma.models import DEFAULT_TILE_MODEL
     from napari_melanoma.models.registry import find_bundle
 
@@ -60,7 +61,12 @@ def _model_identity(options: SlideOptions) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CohortEntry:
-    """Status of one slide."""
+    """State of one slide in a cohort.
+
+    ``slide``: name of the result folder. ``file``: name of the slide file. ``worker``: the last worker. ``attempts``,
+    ``seconds``: number and duration of all attempts. ``error``: of the last attempt. ``earlier``: errors of previous
+    attempts. ``changed``: time of the last change, UTC.
+    """
 
     slide: str
     file: str
@@ -74,7 +80,7 @@ class CohortEntry:
 
 
 class CohortManifest:
-    """Entries of all slides of a folder, stored on disk."""
+    """The manifest file: settings, and an entry for each slide by the name of the result folder."""
 
     def __init__(self, path: Path, settings: CohortSettings, entries: Mapping[str, CohortEntry]) -> None:
         self.path, self.settings = path, settings
@@ -101,12 +107,12 @@ class CohortManifest:
         return cls(path, settings, {entry.slide: entry for entry in entries})
 
     def check_settings(self, settings: CohortSettings) -> None:
-        """Raise an error if the settings of the tiles differ."""
-        mine, requested = _flatten_settings(self.settings.tiles), _flatten_settings(settings.tiles)
-        names = [name for name in dict.fromkeys([*mine, *requested]) if mine.get(name) != requested.get(name)]
+        """Raise RunError if the settings for predicting tiles differ."""
+        stored, requested = _flatten_settings(self.settings.tiles), _flatten_settings(settings.tiles)
+        names = [name for name in dict.fromkeys([*stored, *requested]) if stored.get(name) != requested.get(name)]
         if names:
             differences = "; ".join(
-                f"{name} was {_format_value(mine.get(name))}, now {_format_value(requested.get(name))}"
+                f"{name} was {_format_value(stored.get(name))}, now {_format_value(requested.get(name))}"
                 for name in names
             )
             raise RunError(
@@ -123,14 +129,14 @@ class CohortManifest:
         current = []
         for entry in entries:
             before = self.entries.get(entry.slide)
-            kept = before is not None and before.state == "done"
-            current.append(before if before is not None and kept else replace(entry, changed=utc_time()))
+            is_done = before is not None and before.state == "done"
+            current.append(before if before is not None and is_done else replace(entry, changed=utc_time()))
         self.entries |= {entry.slide: entry for entry in current}
         self.write()
         return current
 
     def put(self, entry: CohortEntry) -> CohortEntry:
-        """Replace an entry, and write the manifest."""
+        """Replace an entry, and write the manifest; return the entry with rounded seconds and the current time."""
         changed = replace(entry, seconds=round(entry.seconds, 2), changed=utc_time())
         self.entries[entry.slide] = changed
         self.write()
@@ -141,11 +147,11 @@ class CohortManifest:
         write_json(self.path, {"version": VERSION, "settings": asdict(self.settings), "slides": slides})
 
 
-def _flatten_settings(settings: SettingsDict, before: str = "") -> dict[str, Any]:
-    """Settings by their full names, joined by dots."""
+def _flatten_settings(settings: SettingsDict, prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their full names, joined by dots."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        flat |= _flatten_settings(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+        flat |= _flatten_settings(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
 
 
@@ -157,12 +163,12 @@ EntryCallback = Callable[[CohortEntry], None]
 
 
 def ignore_entry(entry: CohortEntry) -> None:
-    """Default callback."""
+    """Do nothing; the default callback."""
 
 
 @dataclass(frozen=True)
 class CohortRecords:
-    """Manifest and table of the results; ``on_change`` is called for each change."""
+    """Manifest and table of a cohort, which are updated together; ``on_change`` is called with each changed entry."""
 
     manifest: CohortManifest
     table: SlideTable
@@ -184,15 +190,18 @@ class CohortRecords:
 
 
 def open_manifest(path: Path, settings: CohortSettings, *, force: bool) -> CohortManifest:
-    """Open or create a manifest; slides whose results are missing or outdated wait again."""
-    found = None if force else CohortManifest.read(path)
-    if found is None:
-        return CohortManifest(path, settings, {})
-    found.check_settings(settings)
-    same = found.settings.results == settings.results
+    """Open or create a manifest; slides whose results are missing or outdated are set to waiting.
 
-    def now(entry: CohortEntry) -> CohortEntry:
+    ``force``: start over with an empty manifest.
+    """
+    manifest = None if force else CohortManifest.read(path)
+    if manifest is None:
+        return CohortManifest(path, settings, {})
+    manifest.check_settings(settings)
+    same = manifest.settings.results == settings.results
+
+    def updated(entry: CohortEntry) -> CohortEntry:
         done = entry.state == "done" and same and (path.parent / entry.slide / RESULT).is_file()
         return entry if done or entry.state == "failed" else replace(entry, state="waiting")
 
-    return CohortManifest(path, settings, {name: now(entry) for name, entry in found.entries.items()})
+    return CohortManifest(path, settings, {name: updated(entry) for name, entry in manifest.entries.items()})

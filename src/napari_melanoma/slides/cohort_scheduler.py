@@ -1,4 +1,4 @@
-"""Analysis of many slides by several workers: assignment, attempts after failures and lost workers, progress."""
+"""Analyze a cohort of slides on several workers: assign slides, retry after failures, report progress."""
 
 from __future__ import annotations
 
@@ -43,20 +43,24 @@ from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import SlideFolderNames
 from napari_melanoma.slides.slide_table import TABLE, SlideTable
 
-POLL_S, WORKER_POLL_S = 0.05, 1.0  # between checks for results, and for workers
-BUSY_RETRY_S = 10.0  # between checks of a slide that another process analyzes
+POLL_S, WORKER_POLL_S = 0.05, 1.0  # intervals between checks for results, and for workers
+BUSY_RETRY_S = 10.0  # interval between checks of a slide that another process analyzes
 CONNECTION_LOST = "the connection to its worker was lost ({})"
-STOP_S = 20.0  # for running jobs to write their results
-# Errors that concern all slides
+STOP_S = 20.0  # time for running jobs to write their results
+# Errors that concern all slides, by name.
 FATAL_ERRORS = {error.__name__: error for error in (BundleError, ClusterError, ConfigError, DiskFull)}
-MAX_SHOWN = 12
+MAX_SHOWN = 12  # slides whose progress is reported
 LOCK = ".cohort.lock"
-NO_WORKER_TIMEOUT_S = 120.0  # after which processes of this machine are not expected to start
+NO_WORKER_TIMEOUT_S = 120.0  # after this time without a local process, processes probably end on startup
 
 
 @dataclass
 class _WaitingJob:
-    """A waiting slide: its last worker, the time of the next check, and whether another process may hold its lock."""
+    """A waiting slide.
+
+    ``last_worker``: address of the worker of the last attempt. ``not_before``: time of the next attempt or check.
+    ``may_be_locked``: another process may be analyzing the slide.
+    """
 
     job: CohortJob
     last_worker: str = ""
@@ -64,7 +68,7 @@ class _WaitingJob:
     may_be_locked: bool = False
 
     def is_free(self) -> bool:
-        """Whether no process is known to analyze the slide; checks the lock of its folder at intervals."""
+        """Whether the slide can be started now; checks the lock of the folder at intervals if it may be locked."""
         if time.monotonic() < self.not_before:
             return False
         self.not_before = time.monotonic() + BUSY_RETRY_S if self.may_be_locked else 0.0
@@ -73,7 +77,7 @@ class _WaitingJob:
 
 @dataclass(frozen=True)
 class _RunningJob:
-    """A slide at a worker, its start time, and the duration of previous attempts."""
+    """A slide at a worker; ``since``: its start time, ``previous_s``: the duration of previous attempts."""
 
     job: CohortJob
     address: str
@@ -88,7 +92,11 @@ class _RunningJob:
 
 
 class CohortScheduler:
-    """Assigns slides to workers and collects the results."""
+    """Assigns slides to workers and collects the results.
+
+    ``tries``: attempts for a slide that fails for an external reason. ``skipped``: number of slides done before, for
+    the progress.
+    """
 
     def __init__(self, cluster: Cluster, records: CohortRecords, run: RunContext, tries: int, skipped: int = 0) -> None:
         self._cluster, self._records, self._run, self._tries = cluster, records, run, tries
@@ -96,11 +104,14 @@ class CohortScheduler:
         self._todo: deque[_WaitingJob] = deque()
         self._running: list[_RunningJob] = []
         self._workers: dict[str, WorkerStatus] = {}
-        self._known: dict[str, WorkerStatus] = {}  # also workers that have ended, with their last status
+        self._last_status: dict[str, WorkerStatus] = {}  # of all workers, also those that have ended
         self._last_poll = self._last_worker_seen = -math.inf
 
     def run_jobs(self, jobs: Sequence[CohortJob], patience_s: float = math.inf) -> None:
-        """Analyze all slides; returns when each has succeeded or failed."""
+        """Analyze all slides; return when each has succeeded or failed.
+
+        ``patience_s``: raise ClusterError after this time without any worker.
+        """
         self._todo.extend(_WaitingJob(job) for job in jobs)
         self._last_worker_seen = time.monotonic()
         try:
@@ -115,17 +126,17 @@ class CohortScheduler:
         self._report()
 
     def _update_workers(self, patience_s: float) -> None:
-        """Update the workers, at intervals."""
+        """Update the list of workers at intervals, and requeue the slides of workers that have ended."""
         now = time.monotonic()
         if now - self._last_poll < WORKER_POLL_S:
             return
         self._last_poll = now
-        found = self._cluster.workers()
-        self._known |= found
-        lost = [work for work in self._running if work.address not in found and not work.submitted.is_done()]
+        current = self._cluster.workers()
+        self._last_status |= current
+        lost = [work for work in self._running if work.address not in current and not work.submitted.is_done()]
         for work in lost:
             self._handle_lost_worker(work)
-        self._workers = found
+        self._workers = current
         self._last_worker_seen = now if self._workers else self._last_worker_seen
         if now - self._last_worker_seen > patience_s:
             raise ClusterError(
@@ -140,22 +151,24 @@ class CohortScheduler:
             try:
                 result = work.submitted.result()
             except WorkerLost:
-                found = self._cluster.workers()  # raises if the scheduler is lost
-                self._handle_lost_worker(work, connected=work.address in found)
+                current = self._cluster.workers()  # raises if the scheduler is lost
+                self._handle_lost_worker(work, connected=work.address in current)
             else:
                 self._running.remove(work)
                 self._record_or_retry(work, result)
 
     def _handle_lost_worker(self, work: _RunningJob, *, connected: bool = False) -> None:
-        """Take a slide back from a worker that has ended, or that is ``connected`` again after an interruption."""
-        seen = self._known[work.address]
+        """Requeue the slide of a worker that has ended, or that is ``connected`` again after an interruption."""
+        status = self._last_status[work.address]
         if not connected:
-            self._workers.pop(work.address, None)  # until it is seen again
+            self._workers.pop(work.address, None)  # until it is listed again
         self._running.remove(work)
         work.submitted.cancel()
-        # The job keeps running, but its result is lost
-        interrupted = CohortJobResult("busy", CONNECTION_LOST.format(seen.name))
-        self._record_or_retry(work, interrupted if connected else CohortJobResult("again", seen.exit_reason))
+        if connected:  # the job may still be running, but its result is lost
+            result = CohortJobResult("busy", CONNECTION_LOST.format(status.name))
+        else:
+            result = CohortJobResult("again", status.exit_reason)
+        self._record_or_retry(work, result)
 
     def _record_or_retry(self, work: _RunningJob, result: CohortJobResult) -> None:
         """Record a result, or queue the slide for another attempt."""
@@ -176,13 +189,17 @@ class CohortScheduler:
         self._records.update(work.job, state="waiting", seconds=work.seconds, error=error, **values)
 
     def _assign_jobs(self) -> None:
-        """Assign a slide to each idle worker; one that failed goes to another worker if possible."""
+        """Assign a slide to each idle worker; a slide that has failed is assigned to another worker if possible."""
         busy = {work.address for work in self._running}
-        ready = [address for address, seen in self._workers.items() if seen.ready]
-        elsewhere = len(ready) > 1
-        for address in [one for one in ready if one not in busy]:
-            fits = (one for one in self._todo if not (elsewhere and one.last_worker == address) and one.is_free())
-            chosen = next(fits, None)
+        ready = [address for address, status in self._workers.items() if status.ready]
+        has_choice = len(ready) > 1
+        for address in [worker for worker in ready if worker not in busy]:
+            candidates = (
+                waiting
+                for waiting in self._todo
+                if not (has_choice and waiting.last_worker == address) and waiting.is_free()
+            )
+            chosen = next(candidates, None)
             if chosen is not None:
                 self._todo.remove(chosen)
                 self._submit(address, chosen.job)
@@ -202,7 +219,7 @@ class CohortScheduler:
         self._run.report(cohort_progress(folders, self._n_ended, total, len(self._workers)))
 
     def _stop(self) -> None:
-        """Wait for running jobs to write their results; finished slides are recorded, others wait for the next run."""
+        """Cancel running jobs and wait until they have written their results; record the slides that have finished."""
         until = time.monotonic() + STOP_S
         while time.monotonic() < until and any(not work.submitted.is_done() for work in self._running):
             for work in self._running:
@@ -217,7 +234,7 @@ class CohortScheduler:
             self._report()
 
     def _release(self, work: _RunningJob) -> None:
-        """Release a running slide; if it has finished in the meantime, record its result."""
+        """Set a running slide to waiting; if it has finished in the meantime, record its result."""
         result = CohortJobResult("cancelled")
         with suppress(WorkerLost, ClusterError):
             result = work.submitted.result() if work.submitted.is_done() else result
@@ -230,25 +247,29 @@ class CohortScheduler:
             self._requeue(work)
 
 
-def cohort_progress(at_work: Sequence[Path], done: int, total: int, workers: int) -> ParallelProgress:
-    """Return the progress of a cohort in slides, and in tiles for the first ``MAX_SHOWN`` slides being analyzed."""
+def cohort_progress(running: Sequence[Path], done: int, total: int, workers: int) -> ParallelProgress:
+    """Return the progress of a cohort in slides, and in tiles for the first ``MAX_SHOWN`` running slides.
+
+    ``running``: result folders of the slides being analyzed. ``done``, ``total``: numbers of slides. ``workers``:
+    number of workers.
+    """
     if not workers:
         return ParallelProgress(done, total, "slides; waiting for workers")
-    if not at_work:
+    if not running:
         return ParallelProgress(done, total, "slides")
-    parts = tuple(_slide_progress(folder) for folder in at_work[:MAX_SHOWN])
-    more = f" and {len(at_work) - len(parts)} more" if len(at_work) > len(parts) else ""
-    shares = ", ".join(_describe_share(folder.name, part) for folder, part in zip(at_work, parts, strict=False))
+    parts = tuple(_slide_progress(folder) for folder in running[:MAX_SHOWN])
+    others = f" and {len(running) - len(parts)} more" if len(running) > len(parts) else ""
+    shares = ", ".join(_describe_share(folder.name, part) for folder, part in zip(running, parts, strict=False))
     return ParallelProgress(
-        done, total, f"slides, {len(at_work)} on {format_count(workers, 'worker')}: {shares}{more}", parts
+        done, total, f"slides, {len(running)} on {format_count(workers, 'worker')}: {shares}{others}", parts
     )
 
 
 def _slide_progress(folder: Path) -> Progress:
-    found = read_slide_run_status(folder)
-    if found.state is not RunState.running or not found.total:
+    status = read_slide_run_status(folder)
+    if status.state is not RunState.running or not status.total:
         return Progress(0, None, f"{folder.name}: starting")
-    return Progress(found.done, found.total, found.message)
+    return Progress(status.done, status.total, status.message)
 
 
 def _describe_share(name: str, part: Progress) -> str:
@@ -256,7 +277,7 @@ def _describe_share(name: str, part: Progress) -> str:
 
 
 class CohortOptions(Config):
-    """Workers, and number of attempts per slide."""
+    """Workers of a cohort, and number of attempts for each slide."""
 
     processes: int = Field(
         1, ge=1, le=1024, description="number of slides to analyze in parallel, each in its own process"
@@ -272,7 +293,10 @@ class CohortOptions(Config):
 
 @dataclass(frozen=True)
 class CohortSummary:
-    """Numbers of slides that are done, failed and ``skipped`` (done before), paths of the files, and duration."""
+    """Numbers of slides, paths of the table and the manifest, and duration of a run.
+
+    ``done``: all slides with results, including ``skipped``, those that were done before the run.
+    """
 
     done: int
     failed: int
@@ -292,7 +316,11 @@ def analyze_cohort(
     force: bool = False,
     on_change: EntryCallback = ignore_entry,
 ) -> CohortSummary:
-    """Analyze slides on several processes or machines; finished slides are skipped, partial ones are resumed."""
+    """Analyze slides on several processes or machines; finished slides are skipped, partial results are resumed.
+
+    ``out``: receives the table, the manifest and a result folder for each slide. ``force``: start over, even if results
+    exist. ``on_change``: called with each changed entry of the manifest.
+    """
     began = time.monotonic()
     with hold_lock(out / LOCK):
         manifest, folders = open_manifest(out / MANIFEST, cohort_settings(options), force=force), SlideFolderNames(out)
@@ -302,20 +330,22 @@ def analyze_cohort(
         if todo:
             records = CohortRecords(manifest, SlideTable(out / TABLE), on_change)
             _run_cohort(todo, cohort_options, records, run, skipped=len(jobs) - len(todo))
-    last = [manifest.entries[job.folder.name].state for job in jobs]
-    counts = (last.count("done"), last.count("failed"), len(jobs) - len(todo))
+    states = [manifest.entries[job.folder.name].state for job in jobs]
+    counts = (states.count("done"), states.count("failed"), len(jobs) - len(todo))
     return CohortSummary(*counts, out / TABLE, manifest.path, time.monotonic() - began)
 
 
 def _run_cohort(
     todo: list[CohortJob], cohort_options: CohortOptions, records: CohortRecords, run: RunContext, *, skipped: int
 ) -> None:
-    """Connect the workers, and analyze the remaining slides."""
-    local = not cohort_options.scheduler
+    """Start or connect the workers, and analyze the slides that are not done."""
+    is_local = not cohort_options.scheduler
     connection = (
-        start_cluster(min(cohort_options.processes, len(todo))) if local else connect_cluster(cohort_options.scheduler)
+        start_cluster(min(cohort_options.processes, len(todo)))
+        if is_local
+        else connect_cluster(cohort_options.scheduler)
     )
     with connection as cluster:
         CohortScheduler(cluster, records, run, cohort_options.tries, skipped).run_jobs(
-            todo, NO_WORKER_TIMEOUT_S if local else math.inf
+            todo, NO_WORKER_TIMEOUT_S if is_local else math.inf
         )

@@ -1,4 +1,4 @@
-"""Maps of an analyzed slide: stitched tiles, probability, attention, and the prediction of a whole-slide model."""
+"""Maps of an analyzed slide, from tiles, dense predictions, attention or patches, and whole-slide predictions."""
 
 from __future__ import annotations
 
@@ -26,22 +26,24 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import BagModel, SlidePrediction, TileModel, TileModelInfo
     from napari_melanoma.slides.tiling import TileGrid
 
-
-BLOCK_CELLS = 1024
+BLOCK_CELLS = 1024  # approximate side of the blocks that are stitched one by one
 MAX_MAP_SIDE = 4096  # cells along the longer side of lesion maps: 64 MB per class for any slide
-CACHED_CHUNKS = 96  # of dense predictions, about a megabyte each
+CACHED_CHUNKS = 96  # chunks of dense predictions, about a megabyte each
+MIN_WEIGHT = 1e-3  # weight of the outermost pixels of a tile, so that a pixel without another tile has a value
+PATCH_CELLS = 96  # cells along the side of a patch; networks have no finer resolution
+MAX_CELLS = 4096  # cells along each side of a composed map
 
 
 @dataclass(frozen=True)
 class SlideMaps:
-    """Probability of each class, float32 (class, row, column) with NaN where unknown, and the position of the map."""
+    """Maps of a slide and their position; ``probability``: float32 (class, row, column), NaN where unknown."""
 
     probability: NDArray[np.float32]
     placement: MapPlacement
 
 
 def tile_maps(result: SlideResult) -> SlideMaps:
-    """Return the predictions of tiles as maps."""
+    """Return the probabilities of tiles as maps with a cell for each tile."""
     return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.placement)
 
 
@@ -49,13 +51,14 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> Slide
     """Stitch dense predictions into the array ``map`` of the store, and return a downsampled map.
 
     ``result``: of kind ``dense``, open for writing; receives ``map``, uint8 (class, row, column), probability times
-    255. Returns means over whole cells of ``map``, at most ``MAX_MAP_SIDE`` along a side.
+    255. The returned map has at most ``MAX_MAP_SIDE`` cells along a side, each the mean over a square of cells of
+    ``map``.
     """
     cells = replace(grid, side_px=result.spec.dense_px)
     shape = stitched_shape(cells)
     step = -(-max(shape) // MAX_MAP_SIDE)
     classes, predictions = len(result.spec.classes), _DenseTileReader(result)
-    small = np.full((classes, -(-shape[0] // step), -(-shape[1] // step)), np.nan, np.float32)
+    overview = np.full((classes, -(-shape[0] // step), -(-shape[1] // step)), np.nan, np.float32)
     store = result.create_map(shape)
     blocks = [
         block for block in _blocks(shape, step) if any(predictions.has(*at) for at in tiles_in_block(block, cells))
@@ -64,11 +67,11 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> Slide
         values = stitch_block(block, cells, predictions, channels=classes)
         store.put(block, np.round(255 * values).astype(np.uint8))
         reduced, top, left = _reduce_mean(values, step), block.top // step, block.left // step
-        small[:, top : top + reduced.shape[1], left : left + reduced.shape[2]] = reduced
+        overview[:, top : top + reduced.shape[1], left : left + reduced.shape[2]] = reduced
     run.report(Progress(len(blocks), len(blocks), "Stitching the tiles"))
     place = cells.pixel_placement
-    small_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
-    return SlideMaps(_mask_unknown(small, result, small_place), small_place)
+    coarse_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
+    return SlideMaps(_mask_unknown(overview, result, coarse_place), coarse_place)
 
 
 class _DenseTileReader:
@@ -101,7 +104,7 @@ class _DenseTileReader:
 
 
 def _blocks(shape: tuple[int, int], step: int) -> Iterator[Box]:
-    """Split a map into blocks whose sides are multiples of the step."""
+    """Split a map into blocks whose sides, except at the end, are multiples of ``step``."""
     side = -(-BLOCK_CELLS // step) * step
     for top in range(0, shape[0], side):
         for left in range(0, shape[1], side):
@@ -109,7 +112,7 @@ def _blocks(shape: tuple[int, int], step: int) -> Iterator[Box]:
 
 
 def _reduce_mean(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
-    """Means over squares; incomplete ones at the far edges are padded with the edge values."""
+    """Average over squares of cells; incomplete squares at the end are padded with the values at the edge."""
     if step == 1:
         return values
     below, right = -values.shape[1] % step, -values.shape[2] % step
@@ -119,31 +122,31 @@ def _reduce_mean(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
 
 
 def _mask_unknown(maps: NDArray[np.float32], result: SlideResult, place: MapPlacement) -> NDArray[np.float32]:
-    """Set cells in tiles without a prediction to NaN."""
-    tiles, grid = result.spec.placement, result.state == DONE
-    for axis, (corner, step, own, size) in enumerate(
+    """Set cells whose center is in a tile without a prediction to NaN."""
+    tiles, known = result.spec.placement, result.state == DONE
+    for axis, (tile_start, tile_step, map_start, map_step) in enumerate(
         (
             (tiles.top, tiles.step_y, place.top, place.step_y),
             (tiles.left, tiles.step_x, place.left, place.step_x),
         )
     ):
-        at = own + (np.arange(maps.shape[axis + 1]) + 0.5) * size
-        index = np.clip(np.floor((at - corner) / step).astype(int), 0, grid.shape[axis] - 1)
-        grid = grid.take(index, axis=axis)
-    maps[:, ~grid] = np.nan
+        centers = map_start + (np.arange(maps.shape[axis + 1]) + 0.5) * map_step
+        index = np.clip(np.floor((centers - tile_start) / tile_step).astype(int), 0, known.shape[axis] - 1)
+        known = known.take(index, axis=axis)
+    maps[:, ~known] = np.nan
     return maps
 
 
 @dataclass(frozen=True)
 class SlideModelOutcome:
-    """Prediction of a whole-slide model for ``result.json``, and whether the slide is out of distribution."""
+    """Prediction of a whole-slide model as values of ``result.json``, and whether the slide is out of distribution."""
 
     content: dict[str, Any]
     is_out_of_distribution: bool
 
 
 def check_encoder(model: TileModel, grid: TileGrid, options: SlideOptions) -> None:
-    """Refuse tiles that differ from those that a whole-slide model was trained on."""
+    """Raise if tiles differ from those that a whole-slide model was trained on, or if options do not fit the model."""
     bags = model.bags
     if bags is None:
         if options.prevalence is not None:
@@ -180,10 +183,7 @@ def check_encoder(model: TileModel, grid: TileGrid, options: SlideOptions) -> No
 
 
 def predict_slide(bags: BagModel, result: SlideResult, options: SlideOptions, run: RunContext) -> SlideModelOutcome:
-    """Predict a slide from the embeddings of all its tiles, and store the attention weight of each.
-
-    Returns ``probability`` of the target, ``scores`` and calibration.
-    """
+    """Predict a slide from the embeddings of its tiles, and store the attention weights of the tiles in ``result``."""
     tiles = result.order
     done = result.state[tiles[:, 0], tiles[:, 1]] == DONE
     if result.spec.features != bags.encoder.features:
@@ -191,13 +191,17 @@ def predict_slide(bags: BagModel, result: SlideResult, options: SlideOptions, ru
             f"embeddings have {result.spec.features} features, '{bags.info.name}' expects {bags.encoder.features}. "
             "Analyze the slide with its own encoder, into another folder."
         )
-    found = bags.predict(_embedding_chunks(result, done, run))
-    write_attention(result, tiles[done], found.weights)
-    return SlideModelOutcome(_slide_model_content(bags, found, options), bags.is_out_of_distribution(found))
+    prediction = bags.predict(_embedding_chunks(result, done, run))
+    write_attention(result, tiles[done], prediction.weights)
+    content = _slide_model_content(bags, prediction, options)
+    return SlideModelOutcome(content, bags.is_out_of_distribution(prediction))
 
 
 def model_info(model: TileModel) -> TileModelInfo:
-    """Return the model of the prediction: a whole-slide model with the licenses of both, or the tile model."""
+    """Return the information on the model that predicts the slide.
+
+    For a whole-slide model, the license includes that of the encoder.
+    """
     if model.bags is None:
         return model.info
     bundle = model.bags.info
@@ -218,16 +222,17 @@ def model_info(model: TileModel) -> TileModelInfo:
 
 def attention_map(result: SlideResult) -> SlideMaps | None:
     """Return the attention relative to its maximum as a map; None without a prediction of a whole-slide model."""
-    found = read_attention(result)
-    return None if found is None else SlideMaps(normalize_attention(found)[None], result.spec.placement)
+    attention = read_attention(result)
+    return None if attention is None else SlideMaps(normalize_attention(attention)[None], result.spec.placement)
 
 
 def adjust_to_prevalence(
     probability: NDArray[np.float64], positive: int, calibrated: float, stated: float
 ) -> NDArray[np.float64]:
-    """Adjust probabilities to a stated prevalence of one class; the others keep their relative shares.
+    """Adjust probabilities to a stated prevalence of one class; the shares of the others stay in proportion.
 
-    ``probability``: float (class,). Returns float64 (class,).
+    ``probability``: float (class,). ``positive``: index of the class. ``calibrated``: its prevalence among the
+    calibration cases. Returns float64 (class,).
     """
     others = len(probability) - 1
     before, after = (np.full(len(probability), (1 - share) / others) for share in (calibrated, stated))
@@ -239,22 +244,22 @@ def _embedding_chunks(result: SlideResult, done: NDArray[np.bool_], run: RunCont
     """Yield the embeddings of finished tiles in chunks."""
     for first in range(0, len(done), TILES_PER_CHUNK):
         run.check()
-        known = done[first : first + TILES_PER_CHUNK]
-        if known.any():
-            yield result.embedding(slice(first, first + TILES_PER_CHUNK))[known].astype(np.float32)
+        predicted = done[first : first + TILES_PER_CHUNK]
+        if predicted.any():
+            yield result.embedding(slice(first, first + TILES_PER_CHUNK))[predicted].astype(np.float32)
 
 
-def _slide_model_content(bags: BagModel, found: SlidePrediction, options: SlideOptions) -> dict[str, Any]:
-    """Values of the prediction in ``result.json``."""
+def _slide_model_content(bags: BagModel, prediction: SlidePrediction, options: SlideOptions) -> dict[str, Any]:
+    """Return the prediction as values of ``result.json``."""
     config, classifier = bags.info.config, bags.calibration.config
     target = options.target or classifier.positive
-    probability = found.probability
+    probability = prediction.probability
     if options.prevalence is not None:
         assert classifier.prevalence is not None
         probability = adjust_to_prevalence(
             probability, bags.calibration.positive_index, classifier.prevalence, options.prevalence
         )
-    interval = bags.calibration.interval(float(found.probability[bags.calibration.positive_index]))
+    interval = bags.calibration.interval(float(prediction.probability[bags.calibration.positive_index]))
     encoder = bags.encoder.model_dump(mode="json")
     return {
         "target": target,
@@ -265,23 +270,18 @@ def _slide_model_content(bags: BagModel, found: SlidePrediction, options: SlideO
             "positive": classifier.positive,
             "prevalence": classifier.prevalence,
             "stated_prevalence": options.prevalence,
-            "probability": float(found.probability[bags.calibration.positive_index]),
+            "probability": float(prediction.probability[bags.calibration.positive_index]),
             "interval": None if interval is None else list(interval),
             "cut": classifier.operating_point.cut if classifier.operating_point else None,
         },
         "encoder": encoder,
-        "tiles": len(found.weights),
-        "effective_tiles": float(1 / np.square(found.weights.astype(np.float64)).sum()),
+        "tiles": len(prediction.weights),
+        "effective_tiles": float(1 / np.square(prediction.weights.astype(np.float64)).sum()),
     }
 
 
-MIN_WEIGHT = 1e-3  # of the outermost pixels of a tile, which count alone where no other tile reaches
-PATCH_CELLS = 96  # cells along the side of a patch; networks have no finer resolution
-MAX_CELLS = 4096  # cells along each side of the whole map
-
-
 def blend_window(side_px: int, overlap_px: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the weight of each pixel of a tile: 1 in the center, decreasing as a cosine where other tiles overlap it.
+    """Return the weight of each pixel of a tile: 1 in the center, with a cosine taper where other tiles overlap.
 
     ``overlap_px``: overlap with the next tile in pixels, (y, x); at most the side. Returns float32 (row, column),
     positive everywhere.
@@ -292,7 +292,8 @@ def blend_window(side_px: int, overlap_px: tuple[int, int]) -> NDArray[np.float3
 class TileBlender:
     """Blends weighted tiles into a block of the map, in any order.
 
-    ``block``: in pixels of the map. ``window``: float32 (row, column): weight of each pixel of a tile.
+    ``block``: in pixels of the map. ``channels``: number of classes. ``window``: float32 (row, column), weight of each
+    pixel of a tile.
     """
 
     def __init__(self, block: Box, channels: int, window: NDArray[np.float32]) -> None:
@@ -303,8 +304,8 @@ class TileBlender:
     def add(self, values: NDArray[np.floating], top: int, left: int) -> None:
         """Add the part of a tile that lies in the block.
 
-        ``values``: float (channel, row, column), of the size of the window. ``top``, ``left``: position of its first
-        pixel on the map.
+        ``values``: float (channel, row, column), of the size of the window. ``top``, ``left``: position of the tile on
+        the map.
         """
         rows = _intersection(self._block.top, self._block.height, top, self._window.shape[0])
         columns = _intersection(self._block.left, self._block.width, left, self._window.shape[1])
@@ -330,9 +331,9 @@ def stitch_block(
 ) -> NDArray[np.float32]:
     """Blend the tiles that overlap a block of the map.
 
-    ``block``: in pixels of the map (``TileGrid.pixel_placement``). ``read_tile``: returns the prediction for row and
-    column of a tile, float (channel, row, column) at the side of the network, or None. Returns float32 (channel, row,
-    column); 0 without predictions.
+    ``block``: in pixels of the map (``TileGrid.pixel_placement``). ``read_tile``: returns the prediction for the tile
+    at a row and column of the grid, float (channel, row, column) with ``side_px`` pixels, or None. Returns float32
+    (channel, row, column); 0 without predictions.
     """
     blender = TileBlender(block, channels, blend_window(grid.side_px, _overlap(grid)))
     for row, column in tiles_in_block(block, grid):
@@ -360,9 +361,9 @@ def tiles_in_block(block: Box, grid: TileGrid) -> Iterator[tuple[int, int]]:
 
 
 def tile_origin(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
-    """Return the position of the first pixel of a tile on the stitched map.
+    """Return the position of a tile on the stitched map, (row, column) in pixels of the network's input.
 
-    Returns (row, column) in pixels of the network's input; rounded where tiles are resized.
+    It is rounded if tiles are resized.
     """
     box = grid.box(row, column)
     top, left = box.top - grid.area.top, box.left - grid.area.left
@@ -370,10 +371,7 @@ def tile_origin(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
 
 
 def stitched_shape(grid: TileGrid) -> tuple[int, int]:
-    """Return rows and columns of the stitched map: the tiled area, without the parts of padded tiles beyond it.
-
-    In pixels of the network's input.
-    """
+    """Return rows and columns of the stitched map, which covers the tiled area, in pixels of the network's input."""
     return (
         max(1, round(grid.area.height * grid.side_px / grid.read_px[0])),
         max(1, round(grid.area.width * grid.side_px / grid.read_px[1])),
@@ -381,13 +379,13 @@ def stitched_shape(grid: TileGrid) -> tuple[int, int]:
 
 
 def _overlap(grid: TileGrid) -> tuple[int, int]:
-    """Overlap of neighboring tiles in pixels of the network's input."""
+    """Return the overlap (y, x) of neighboring tiles in pixels of the network's input."""
     shares = [1 - stride / read for stride, read in zip(grid.stride_px, grid.read_px, strict=True)]
     return round(shares[0] * grid.side_px), round(shares[1] * grid.side_px)
 
 
 def _ramp(side: int, overlap: int) -> NDArray[np.float64]:
-    """Weights along one side of a tile."""
+    """Return the weights along one side of a tile."""
     if overlap == 0:
         return np.ones(side)
     distance = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
@@ -396,13 +394,13 @@ def _ramp(side: int, overlap: int) -> NDArray[np.float64]:
 
 
 def _intersection(first: int, length: int, start: int, side: int) -> tuple[slice, slice] | None:
-    """Overlap of a block and a tile along an axis, as slices of each; None without overlap."""
+    """Return the overlap of a block and a tile along an axis, as slices of both; None without overlap."""
     low, high = max(first, start), min(first + length, start + side)
     return (slice(low - first, high - first), slice(low - start, high - start)) if low < high else None
 
 
 def _tile_origins(grid: TileGrid, axis: int) -> NDArray[np.int64]:
-    """First pixel on the map of each row or column of tiles; vectorized ``tile_origin``."""
+    """Return the first pixel on the map of each row or column of tiles, as ``tile_origin`` does."""
     count, length = (grid.rows, grid.area.height) if axis == 0 else (grid.columns, grid.area.width)
     starts = np.arange(count) * grid.stride_px[axis]
     if grid.border == "shift":
@@ -413,58 +411,59 @@ def _tile_origins(grid: TileGrid, axis: int) -> NDArray[np.int64]:
 def compose_patch_maps(
     maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], MapPlacement]:
-    """Compose the maps of patches; where two overlap, the larger value is used.
+    """Compose a map of the slide from maps of patches; where two overlap, the larger value is used.
 
-    ``maps``: float32 (row, column), at least one; each covers its box. ``boxes``: position of the patches in pixels of
-    the finest level. ``size``: height and width of the slide, in these pixels. Returns float32 (row, column), NaN
-    outside patches and slide; and its position, without a pixel size.
+    ``maps``: float32 (row, column), at least one; each covers one of the boxes. ``boxes``: position of the patches in
+    pixels of the finest level. ``size``: height and width of the slide, in these pixels. Returns float32 (row, column),
+    NaN outside patches and slide; and its position, without a pixel size.
     """
     top, left = min(box.top for box in boxes), min(box.left for box in boxes)
     bottom, right = max(box.top + box.height for box in boxes), max(box.left + box.width for box in boxes)
     step_y = max(min(box.height for box in boxes) / PATCH_CELLS, (bottom - top) / MAX_CELLS)
     step_x = max(min(box.width for box in boxes) / PATCH_CELLS, (right - left) / MAX_CELLS)
     shape = max(1, round((bottom - top) / step_y)), max(1, round((right - left) / step_x))
-    whole = np.full(shape, np.nan, np.float32)
+    composed = np.full(shape, np.nan, np.float32)
     for values, box in zip(maps, boxes, strict=True):
         first = round((box.top - top) / step_y), round((box.left - left) / step_x)
         cells = max(1, round(box.height / step_y)), max(1, round(box.width / step_x))
-        part = whole[first[0] : first[0] + cells[0], first[1] : first[1] + cells[1]]
+        part = composed[first[0] : first[0] + cells[0], first[1] : first[1] + cells[1]]
         part[...] = np.fmax(part, _resize(values, part.shape))
     rows = top + (np.arange(shape[0]) + 0.5) * step_y
     columns = left + (np.arange(shape[1]) + 0.5) * step_x
-    whole[(rows < 0) | (rows > size[0])] = np.nan
-    whole[:, (columns < 0) | (columns > size[1])] = np.nan
-    return whole, MapPlacement(float(top), float(left), step_y, step_x)
+    composed[(rows < 0) | (rows > size[0])] = np.nan
+    composed[:, (columns < 0) | (columns > size[1])] = np.nan
+    return composed, MapPlacement(float(top), float(left), step_y, step_x)
 
 
 def find_strongest(
     maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], share: float, count: int, size: tuple[int, int] = (0, 0)
 ) -> list[tuple[Box, float]]:
-    """Find the non-overlapping positions with the highest values in the maps of patches.
+    """Find the boxes around the highest values in the maps of patches that do not overlap.
 
-    ``maps``: float32 (row, column), each covers its box. ``boxes``: position of the patches in pixels of the finest
-    level. ``size``: height and width of the slide, in these pixels, which limits the positions; (0, 0) for no limit.
-    Returns boxes with their values, the highest first; only positive values.
+    ``maps``: float32 (row, column), each covers one of the boxes. ``boxes``: position of the patches in pixels of the
+    finest level. ``share``: side of a returned box relative to that of a patch. ``count``: greatest number of boxes.
+    ``size``: height and width of the slide in these pixels, beyond which no box extends; (0, 0) for no limit. Returns
+    boxes with their values, the highest first; only positive values.
     """
-    found: list[tuple[Box, float]] = []
+    strongest: list[tuple[Box, float]] = []
     candidates = [
         (float(value), index, position)
         for index, values in enumerate(maps)
         for position, value in np.ndenumerate(np.asarray(values))
         if value > 0
     ]
-    for value, index, (row, column) in sorted(candidates, key=lambda one: -one[0]):
+    for value, index, (row, column) in sorted(candidates, key=lambda candidate: -candidate[0]):
         box, (rows, columns) = boxes[index], maps[index].shape
         height, width = max(1, round(share * box.height)), max(1, round(share * box.width))
         top = box.top + round((row + 0.5) / rows * box.height - height / 2)
         left = box.left + round((column + 0.5) / columns * box.width - width / 2)
         if any(size) and not (0 <= top <= size[0] - height and 0 <= left <= size[1] - width):
             continue
-        if all(abs(top - other.top) >= height or abs(left - other.left) >= width for other, _ in found):
-            found.append((Box(top, left, height, width), value))
-        if len(found) == count:
+        if all(abs(top - other.top) >= height or abs(left - other.left) >= width for other, _ in strongest):
+            strongest.append((Box(top, left, height, width), value))
+        if len(strongest) == count:
             break
-    return found
+    return strongest
 
 
 def _resize(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Refine an outline on a slide by a click: find the border in the displayed pixels around it."""
+"""Refine an outline on a slide by a click: move it to the border in the displayed pixels around the click."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from napari_melanoma.core.map_placement import MapPlacement
     from napari_melanoma.core.polygons import Polygon
 
-# Smaller holes and fragments that a click would leave are removed, unless they are a larger share of their part.
+# New holes and fragments are removed if they have fewer cells than this, and a smaller share of the part they were in.
 SPECK_CELLS, SPECK_SHARE = 64, 0.25
-SEAM_CELLS = 2  # overlap of a change with the unchanged part, so that no gap is left between cells and outline
+SEAM_CELLS = 2  # overlap of changed cells with the unchanged part, so that no gap is left between cells and outline
 NO_OUTLINE = (
     "there is no outline here. Click next to one to include more; right-click or Shift+click inside one to exclude."
 )
@@ -39,10 +39,10 @@ Key = TypeVar("Key")
 class OutlineClick:
     """A click on a slide, with the displayed pixels around it.
 
-    ``point``: (row, column) in pixels of the finest level. ``reach``: largest distance from an outline that it changes,
-    in the unit of ``pixel_um``, the height and width of a pixel of the finest level. ``size``: height and width of the
-    slide in these pixels. ``read``: returns the displayed colors, uint8 (row, column, channel=3), of the cells of
-    ``placement``.
+    ``point``: (row, column) in pixels of the finest level. ``include``: the click extends the outline to the point;
+    else it excludes the point. ``reach``: largest distance from an outline that the click changes, in the unit of
+    ``pixel_um``, the height and width of a pixel of the finest level. ``size``: height and width of the slide in these
+    pixels. ``read``: returns the displayed colors, uint8 (row, column, channel=3); ``placement``: their position.
     """
 
     point: tuple[float, float]
@@ -57,19 +57,22 @@ class OutlineClick:
 def find_clicked_outline(
     outlines: Iterable[tuple[Key, tuple[Polygon, ...]]], click: OutlineClick, preferred: Collection[Key] = ()
 ) -> Key:
-    """Find the outline that a click changes: a preferred one, else that under the click, else the nearest.
+    """Find the outline that a click changes, and return its key.
 
-    Of several under the click, the smallest.
+    It is the nearest outline within reach, of several under the click the smallest. Outlines with ``preferred`` keys
+    take precedence if the click changes them.
     """
-    near = [
+    near = [  # key, distance, area
         (key, distance, sum(polygon.area for polygon in polygons))
         for key, polygons in outlines
         if (distance := _distance(polygons, click)) <= click.reach
     ]
-    chosen = [one for one in near if one[0] in preferred and (one[1] > 0) == click.include]
     if not near:
         raise InputError(NO_OUTLINE)
-    key, distance, _ = min(chosen or near, key=lambda one: one[1:])
+    chosen = [
+        (key, distance, area) for key, distance, area in near if key in preferred and (distance > 0) == click.include
+    ]
+    key, distance, _ = min(chosen or near, key=lambda candidate: candidate[1:])
     if (distance > 0) != click.include:
         raise InputError(ALREADY_INSIDE if click.include else ALREADY_OUTSIDE)
     return key
@@ -78,8 +81,8 @@ def find_clicked_outline(
 def refine_polygons(polygons: Sequence[Polygon], click: OutlineClick) -> tuple[Polygon, ...]:
     """Move the border of polygons around a click to the edge in the image.
 
-    Polygons and parts of the border that the click does not change keep their vertices; holes stay. Returns valid
-    polygons within the slide; none if nothing is left.
+    Polygons and parts of the border that the click does not change keep their vertices. Returns valid polygons within
+    the slide; empty if nothing is left.
     """
     rgb = click.read()
     shape = (rgb.shape[0], rgb.shape[1])
@@ -95,7 +98,7 @@ def refine_polygons(polygons: Sequence[Polygon], click: OutlineClick) -> tuple[P
 
 
 def _distance(polygons: tuple[Polygon, ...], click: OutlineClick) -> float:
-    """Distance of a click from polygons, 0 inside; infinite if it is certainly out of reach."""
+    """Return the distance of a click from polygons, 0 inside; infinite if it is certainly out of reach."""
     import shapely
 
     box, pixel_um = joint_box(polygons), click.pixel_um
@@ -109,7 +112,7 @@ def _distance(polygons: tuple[Polygon, ...], click: OutlineClick) -> float:
 
 
 def _without_specks(redrawn: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Remove small fragments and holes that the mask did not have."""
+    """Undo the small fragments and holes that a redrawn mask has and the original ``mask`` does not have."""
     from scipy import ndimage
 
     cleaned = redrawn.copy()
@@ -123,7 +126,7 @@ def _without_specks(redrawn: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDAr
 
 
 def _with_seam(changed: NDArray[np.bool_], joined: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Extend a change into what it joins."""
+    """Extend changed cells by ``SEAM_CELLS`` into the cells that they are joined to."""
     from scipy import ndimage
 
     grown: NDArray[np.bool_] = ndimage.binary_dilation(changed, iterations=SEAM_CELLS, mask=changed | joined)
@@ -131,10 +134,10 @@ def _with_seam(changed: NDArray[np.bool_], joined: NDArray[np.bool_]) -> NDArray
 
 
 def _apply_change(polygons: Sequence[Polygon], changed: NDArray[np.bool_], click: OutlineClick) -> tuple[Polygon, ...]:
-    """Add cells to polygons, or remove them."""
+    """Add changed cells to polygons, or remove them, depending on the click."""
     import shapely
 
-    cells = shapely.union_all([to_shape(one) for one in simplified_cell_polygons(changed, click.placement)])
+    cells = shapely.union_all([to_shape(part) for part in simplified_cell_polygons(changed, click.placement)])
     kept: list[Polygon] = []
     touched: list[Geometry] = []
     for polygon in polygons:

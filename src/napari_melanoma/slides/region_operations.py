@@ -1,8 +1,9 @@
 """Operations on regions: union, split, growth, holes, simplification, snapping, refinement by clicks, pasting.
 
-Each is a function from the regions of a slide to its regions. It raises an error, so that nothing changes, where
-nothing would be left, where it has no effect, or where a region is locked. Distances have the unit of ``pixel_um``, the
-height and width of a pixel of the finest level: they are right where pixels are not square.
+Each function receives all regions of a slide, and returns all regions after the operation. ``ids`` are those of the
+regions to change. InputError is raised if nothing would be left of a region, if the operation has no effect, or if a
+region is locked. Distances have the unit of ``pixel_um``, the height and width of a pixel of the finest level, so that
+they are correct if pixels are not square.
 """
 
 from __future__ import annotations
@@ -45,10 +46,11 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.outline_clicks import OutlineClick
 
 PixelUm = tuple[float, float]
-ARC_SEGMENTS = 16  # of a quarter circle: a grown corner is 0.2 % too small
-UNCHANGED_SHARE = 1e-9  # of an area; smaller changes are due to rounding
-FOLLOWED_DISTANCES = 4.0  # a snapped outline follows its neighbor between points that are at most this far apart
-MAX_SNAPPED_POINTS = 20_000  # of a ring
+ARC_SEGMENTS = 16  # segments of a quarter circle; the area of a grown corner is then 0.2 % too small
+UNCHANGED_SHARE = 1e-9  # of an area: smaller changes are due to rounding
+# A snapped outline follows its neighbor between points that are at most this many snapping distances apart.
+FOLLOWED_DISTANCES = 4.0
+MAX_SNAPPED_POINTS = 20_000  # points of a ring that are snapped
 
 
 def unite_regions(regions: Regions, ids: Collection[str]) -> Regions:
@@ -59,7 +61,7 @@ def unite_regions(regions: Regions, ids: Collection[str]) -> Regions:
 
 
 def subtract_regions(regions: Regions, ids: Collection[str]) -> Regions:
-    """Subtract the smaller regions from the largest; they stay as they are."""
+    """Subtract the smaller regions from the largest one; the smaller ones are unchanged."""
     import shapely
 
     largest, *others = _find_at_least_two(regions, ids, changes_all=False)
@@ -67,7 +69,7 @@ def subtract_regions(regions: Regions, ids: Collection[str]) -> Regions:
 
 
 def intersect_regions(regions: Regions, ids: Collection[str]) -> Regions:
-    """Replace regions by their common area, which keeps the properties of the largest."""
+    """Replace regions by their common area, which keeps id, name, class and other properties of the largest."""
     import shapely
 
     largest, *others = _find_at_least_two(regions, ids)
@@ -81,7 +83,7 @@ def intersect_regions(regions: Regions, ids: Collection[str]) -> Regions:
 
 
 def cut_hole(regions: Regions, ids: Collection[str], outline: Sequence[Polygon]) -> Regions:
-    """Cut an outline out of regions; without ids, out of the smallest one that it overlaps.
+    """Cut an outline out of regions; without ids, out of the smallest region that it overlaps.
 
     ``outline``: in pixels of the finest level.
     """
@@ -108,10 +110,12 @@ def fill_holes(regions: Regions, ids: Collection[str]) -> Regions:
 
 
 def split_regions(regions: Regions, ids: Collection[str], line: NDArray[np.floating]) -> Regions:
-    """Split regions along a line; without ids, the smallest one that the line crosses.
+    """Split regions along a line; without ids, the smallest region that the line splits.
 
-    The largest part keeps the id, and separate parts of the region that the line does not cross; all keep the other
-    properties. ``line``: vertices (vertex, 2) as (row, column) in pixels of the finest level, at least two.
+    The largest piece keeps the id, together with separate parts of the region that the line does not split. The other
+    pieces become new regions with the same properties.
+
+    ``line``: (vertex, 2), (row, column) in pixels of the finest level, at least two vertices.
     """
     import shapely
 
@@ -156,38 +160,39 @@ def grow_regions(
 
 
 def simplify_regions(regions: Regions, ids: Collection[str], tolerance: float, pixel_um: PixelUm) -> Regions:
-    """Remove vertices without which outlines change by at most a tolerance, in the unit of ``pixel_um``."""
+    """Remove vertices as long as outlines change by at most a tolerance, in the unit of ``pixel_um``."""
     import shapely
 
     require_unlocked(regions, ids)
-    made = {}
+    simplified = {}
     for one in regions:
         if one.id in ids:
             shape = shapely.simplify(_scaled(_shape(one), pixel_um), tolerance, preserve_topology=True)
             polygons = to_polygons(_scaled(shape, _inverse(pixel_um)))
             if polygons and _count_vertices(polygons) < _count_vertices(one.polygons):
-                made[one.id] = (replace(one, polygons=polygons),)
-    if not made:
+                simplified[one.id] = (replace(one, polygons=polygons),)
+    if not simplified:
         raise InputError("the outlines are already as simple as they can be at this magnification.")
-    return _replace_regions(regions, made)
+    return _replace_regions(regions, simplified)
 
 
 def refine_region(regions: Regions, ids: Collection[str], click: OutlineClick) -> Regions:
-    """Refine the outline of the region that a click is in or next to, preferably one with these ids.
+    """Refine the outline of the region that a click is in or next to; remove it if the click erases all of it.
 
-    A region of which nothing is left is removed.
+    ``ids``: regions that take precedence, such as the selected ones.
     """
-    found = find_clicked_outline(((one.id, one.polygons) for one in regions), click, ids)
-    require_unlocked(regions, (found,))
-    region = next(one for one in regions if one.id == found)
+    clicked_id = find_clicked_outline(((one.id, one.polygons) for one in regions), click, ids)
+    require_unlocked(regions, (clicked_id,))
+    region = next(one for one in regions if one.id == clicked_id)
     polygons = refine_polygons(region.polygons, click)
-    return _replace_regions(regions, {found: (replace(region, polygons=polygons),) if polygons else ()})
+    return _replace_regions(regions, {clicked_id: (replace(region, polygons=polygons),) if polygons else ()})
 
 
 def snap_regions(regions: Regions, ids: Collection[str], distance: float, pixel_um: PixelUm) -> Regions:
-    """Move the outlines of regions onto those of other regions where they are close, without gap or overlap.
+    """Move the outlines of regions onto those of other regions that are close, so that no gap or overlap is left.
 
-    ``distance``: how close, in the unit of ``pixel_um``.
+    ``distance``: greatest distance that is closed, in the unit of ``pixel_um``. Returns the same object if no other
+    region is close.
     """
     others = [one for one in regions if one.id not in ids]
     rings = [as_array(ring) * pixel_um for one in others for polygon in one.polygons for ring in polygon.rings]
@@ -212,7 +217,10 @@ def snap_regions(regions: Regions, ids: Collection[str], distance: float, pixel_
 
 
 def pixel_ratio(source: PixelSize | None, target: PixelSize | None) -> tuple[float, float]:
-    """Return how many pixels of one slide a pixel of another one covers, (y, x)."""
+    """Return how many pixels of the target slide a pixel of the source slide covers, (y, x).
+
+    Raises ScaleMissing if one of the slides has no pixel size.
+    """
     if source is None or target is None:
         which = "from which the regions were copied" if source is None else "on which they are pasted"
         raise ScaleMissing(
@@ -227,9 +235,9 @@ def place_copies(
 ) -> Regions:
     """Place copies of regions around a point; they keep their positions relative to each other.
 
-    ``copied``: in pixels of their own slide. ``ratio``: by which to multiply these, (y, x). ``center``: (row, column)
-    and ``size``: height and width of the slide on which they are placed, in pixels of its finest level. Returns new,
-    unlocked regions within the slide.
+    ``copied``: regions in pixels of another slide. ``ratio``: the result of ``pixel_ratio`` for both slides.
+    ``center``: (row, column) of the point, and ``size``: height and width of the slide, in pixels of the finest level.
+    Returns new, unlocked regions within the slide.
     """
     factor = np.array(ratio)
     outer = np.vstack([as_array(polygon.outer) for one in copied for polygon in one.polygons]) * factor
@@ -240,14 +248,14 @@ def place_copies(
         return tuple(part for whole in untangle_polygon(moved) for part in clip_polygon(whole, size))
 
     placed = [(one, tuple(part for polygon in one.polygons for part in place(polygon))) for one in copied]
-    found = tuple(_copy(one, polygons) for one, polygons in placed if polygons)
-    if not found:
+    copies = tuple(_copy(one, polygons) for one, polygons in placed if polygons)
+    if not copies:
         raise InputError("the copied regions would lie outside the slide. Move the view to the tissue, then paste.")
-    return found
+    return copies
 
 
 def sign_copies(copies: Regions, reader: str) -> Regions:
-    """Set the current date, and the reader if known, of copies."""
+    """Set the current time, and the reader if known, as properties of copies."""
     return tuple(sign_region(one, reader) for one in copies)
 
 
@@ -258,7 +266,10 @@ def _copy(region: Annotation, polygons: tuple[Polygon, ...]) -> Annotation:
 
 
 def _find_at_least_two(regions: Regions, ids: Collection[str], *, changes_all: bool = True) -> list[Annotation]:
-    """Return the regions with these ids, the largest first."""
+    """Return the regions with these ids, the largest first; raise InputError for fewer than two, or a locked one.
+
+    ``changes_all``: whether the operation changes all of them, or only the largest.
+    """
     chosen = sorted((one for one in regions if one.id in ids), key=_area, reverse=True)
     if len(chosen) < 2:
         raise InputError("this requires at least two regions. Select them in the list, or on the slide with select.")
@@ -267,7 +278,7 @@ def _find_at_least_two(regions: Regions, ids: Collection[str], *, changes_all: b
 
 
 def _list_near(regions: Regions, points: NDArray[np.floating]) -> list[Annotation]:
-    """Return the regions whose boxes overlap that of some points (point, 2)."""
+    """Return the regions whose box overlaps the box around some points, (point, 2)."""
     (top, left), (bottom, right) = points.min(axis=0), points.max(axis=0)
 
     def overlaps(region: Annotation) -> bool:
@@ -288,66 +299,66 @@ def _choose(
     return sorted(filter(applies, regions), key=_area)[:1]
 
 
-def _replace_regions(regions: Regions, made: Mapping[str, Sequence[Annotation]]) -> Regions:
-    """Replace regions by others at their position."""
-    return tuple(new for one in regions for new in made.get(one.id, (one,)))
+def _replace_regions(regions: Regions, replacements: Mapping[str, Sequence[Annotation]]) -> Regions:
+    """Replace regions, by their ids, with others at the same position in the list."""
+    return tuple(new for one in regions for new in replacements.get(one.id, (one,)))
 
 
 def _subtract(region: Annotation, shape: Geometry) -> Annotation:
     """Cut a shape out of a region."""
     import shapely
 
-    left = to_polygons(shapely.difference(_shape(region), shape))
-    if not left:
+    remaining = to_polygons(shapely.difference(_shape(region), shape))
+    if not remaining:
         raise InputError(f"nothing would be left of {region_title(region)}. Subtract less.")
     area = _area(region)
-    if abs(sum(polygon.area for polygon in left) - area) <= UNCHANGED_SHARE * area:
+    if abs(sum(polygon.area for polygon in remaining) - area) <= UNCHANGED_SHARE * area:
         raise InputError(f"there is no overlap with {region_title(region)}, so that nothing can be subtracted.")
-    return replace(region, polygons=left)
+    return replace(region, polygons=remaining)
 
 
 def _split(region: Annotation, cut: Geometry) -> tuple[Annotation, ...]:
-    """Split a region along a line; the same region where the line crosses no part of it."""
+    """Split a region along a line; return the region alone if the line splits no part of it."""
     import shapely
 
     shape = _shape(region)
     if not shapely.intersects(shape, cut):
         return (region,)
-    cuts: list[Geometry] = []
-    whole: list[Geometry] = []
+    pieces: list[Geometry] = []
+    unsplit: list[Geometry] = []
     for part in shapely.get_parts(shape):
         lines = shapely.union_all([part.boundary, cut])
         faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(lines)))
         inside = [face for face in faces if shapely.intersects(part, shapely.point_on_surface(face))]
         if len(inside) > 1:
-            cuts += inside
+            pieces += inside
         else:
-            whole.append(part)
-    if not cuts:
+            unsplit.append(part)
+    if not pieces:
         return (region,)
-    largest, *others = sorted(cuts, key=shapely.area, reverse=True)
-    kept = tuple(polygon for shape in (largest, *whole) for polygon in to_polygons(shape))
+    largest, *others = sorted(pieces, key=shapely.area, reverse=True)
+    kept = tuple(polygon for shape in (largest, *unsplit) for polygon in to_polygons(shape))
     split_off = [polygons for shape in others if (polygons := to_polygons(shape))]
     return replace(region, polygons=kept), *(_copy(region, polygons) for polygons in split_off)
 
 
 def _describe_unsplit(selected: Sequence[Annotation]) -> str:
-    """Return why a line splits nothing: only selected regions are split, if there are any."""
+    """Describe why a line splits nothing; if regions are selected, only these can be split."""
     if not selected:
         return "the line splits no region. Draw it across a region, from outside to outside."
     names = format_names([region_title(one) for one in selected])
-    state, them = f"one region is selected, {names}, and the line does not split it", "it"
+    state, target = f"one region is selected, {names}, and the line does not split it", "it"
     if len(selected) > 1:
         state = f"{len(selected)} regions are selected, {names}, and the line splits none of them"
-        them = "one of them"
+        target = "one of them"
     return (
-        f"{state}. Draw the line across {them}, from outside to outside, or clear the selection to split the region "
+        f"{state}. Draw the line across {target}, from outside to outside, or clear the selection to split the region "
         "under the line."
     )
 
 
 def _union(regions: Sequence[Annotation]) -> Annotation:
-    """Return the first region with the area of all of them."""
+    """Return the first region, extended to the union of all regions."""
     import shapely
 
     return replace(regions[0], polygons=to_polygons(shapely.union_all([_shape(one) for one in regions])))
@@ -360,7 +371,7 @@ def _require_area(region: Annotation, named: Annotation) -> Annotation:
 
 
 def _shape(region: Annotation) -> Geometry:
-    """Return the valid shape of a region in pixels; x is the row."""
+    """Return the valid shape of a region in pixels of the finest level; its x coordinate is the row."""
     import shapely
 
     return shapely.union_all([to_shape(part) for one in region.polygons for part in untangle_polygon(one)])
@@ -372,7 +383,7 @@ def _area(region: Annotation) -> float:
 
 
 def _scaled(shape: Geometry, factors: PixelUm) -> Geometry:
-    """Scale a shape along both axes."""
+    """Scale a shape by factors for rows and columns."""
     import shapely
 
     return shapely.transform(shape, lambda points: points * factors)
@@ -394,7 +405,7 @@ def _from_rings(rings: Sequence[Ring]) -> Polygon:
 def _list_near_rings(
     rings: Sequence[NDArray[np.float64]], drawn: Sequence[NDArray[np.float64]], distance: float
 ) -> list[NDArray[np.float64]]:
-    """List the rings within a distance of the bounds of drawn outlines."""
+    """List the rings whose bounds are within a distance of the joint bounds of drawn outlines."""
     if not drawn:
         return []
     low = np.min([one.min(axis=0) for one in drawn], axis=0) - distance
@@ -405,8 +416,8 @@ def _list_near_rings(
 class _Neighbors:
     """The outlines of other regions, onto which an outline is snapped.
 
-    Their sides are searched, not the outlines: these have up to thousands of vertices. A position is a distance along
-    an outline.
+    The search index contains the sides of outlines, as an outline may have thousands of vertices. A position is a
+    distance along an outline, from its first vertex.
     """
 
     def __init__(self, rings: Sequence[NDArray[np.float64]], distance: float) -> None:
@@ -424,57 +435,61 @@ class _Neighbors:
         self._tree = shapely.STRtree(self._sides)
 
     def snap(self, ring: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Move the points of a ring (vertex, 2) that are close to a line onto it, and follow the line between them."""
+        """Move the points of a ring (vertex, 2) that are close to an outline onto it, and follow it between them."""
         import shapely
 
         closed = np.vstack([ring, ring[:1]])
         length = float(np.hypot(*np.diff(closed, axis=0).T).sum())
         step = max(self._distance, length / MAX_SNAPPED_POINTS)
         points = shapely.get_coordinates(shapely.segmentize(shapely.linestrings(closed), step))[:-1]
-        own = _is_vertex(points, ring)
-        at, side = self._find_sides(points)
-        lines = np.full(len(points), -1)
+        is_vertex = _is_vertex(points, ring)
+        near, side = self._find_sides(points)
+        outlines = np.full(len(points), -1)  # index of the outline that a point is moved onto
         positions = np.zeros(len(points))
-        lines[at] = self._outline[side]
-        along = shapely.line_locate_point(self._sides[side], shapely.points(points[at]))
-        positions[at] = self._start[side] + along
+        outlines[near] = self._outline[side]
+        along = shapely.line_locate_point(self._sides[side], shapely.points(points[near]))
+        positions[near] = self._start[side] + along
         snapped = points.copy()
-        snapped[at] = shapely.get_coordinates(shapely.line_interpolate_point(self._sides[side], along))
-        found: list[NDArray[np.float64]] = []
-        for index in np.flatnonzero(own | (lines >= 0)):
+        snapped[near] = shapely.get_coordinates(shapely.line_interpolate_point(self._sides[side], along))
+        vertices: list[NDArray[np.float64]] = []
+        for index in np.flatnonzero(is_vertex | (outlines >= 0)):
             before = (index - 1) % len(points)
-            if lines[index] >= 0 and lines[before] == lines[index]:
-                found.extend(self._between(int(lines[index]), float(positions[before]), float(positions[index])))
-            found.append(snapped[index])
-        kept = np.array(found)
-        return kept[np.any(kept != np.roll(kept, 1, axis=0), axis=1)]
+            outline = int(outlines[index])
+            if outline >= 0 and outlines[before] == outline:
+                vertices.extend(self._vertices_between(outline, float(positions[before]), float(positions[index])))
+            vertices.append(snapped[index])
+        moved = np.array(vertices)
+        return moved[np.any(moved != np.roll(moved, 1, axis=0), axis=1)]
 
     def _find_sides(self, points: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the points that are close to a side, and the nearest side; of a shared border that of one outline."""
+        """Return the indices of the points that are close to a side, and the index of the nearest side of each.
+
+        Of a border shared by several outlines, the side of the first outline is returned.
+        """
         import shapely
 
-        at, side = self._tree.query_nearest(
+        point, side = self._tree.query_nearest(
             shapely.points(points), max_distance=self._distance, return_distance=False, all_matches=True
         )
-        order = np.lexsort((side, self._outline[side], at))
-        found, first = np.unique(at[order], return_index=True)
-        return found, side[order][first]
+        order = np.lexsort((side, self._outline[side], point))
+        near, first = np.unique(point[order], return_index=True)
+        return near, side[order][first]
 
-    def _between(self, line: int, start: float, end: float) -> list[NDArray[np.float64]]:
-        """Return the vertices of a line between two positions on it, the shorter way."""
-        vertices, along = self._closed[line], self._along[line]
-        whole, places = float(along[-1]), along[:-1]
-        forward = (end - start) % whole
-        if min(forward, whole - forward) > FOLLOWED_DISTANCES * self._distance:
+    def _vertices_between(self, outline: int, start: float, end: float) -> list[NDArray[np.float64]]:
+        """Return the vertices of an outline between two positions on the shorter way; empty if they are far apart."""
+        vertices, along = self._closed[outline], self._along[outline]
+        length, positions = float(along[-1]), along[:-1]
+        forward = (end - start) % length
+        if min(forward, length - forward) > FOLLOWED_DISTANCES * self._distance:
             return []
-        is_forward = forward <= whole - forward
-        first, last = (start % whole, end % whole) if is_forward else (end % whole, start % whole)
-        after, before = int(places.searchsorted(first, "right")), int(places.searchsorted(last, "left"))
-        between = [*range(after, before)] if first <= last else [*range(after, len(places)), *range(before)]
+        is_forward = forward <= length - forward
+        first, last = (start % length, end % length) if is_forward else (end % length, start % length)
+        after, before = int(positions.searchsorted(first, "right")), int(positions.searchsorted(last, "left"))
+        between = [*range(after, before)] if first <= last else [*range(after, len(positions)), *range(before)]
         return [vertices[index] for index in (between if is_forward else reversed(between))]
 
 
 def _is_vertex(points: NDArray[np.float64], ring: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which points are vertices of a ring."""
-    known = set(map(tuple, ring.tolist()))
-    return np.array([tuple(point) in known for point in points.tolist()], bool)
+    vertices = set(map(tuple, ring.tolist()))
+    return np.array([tuple(point) in vertices for point in points.tolist()], bool)

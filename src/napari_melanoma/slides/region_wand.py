@@ -1,4 +1,4 @@
-"""The magic wand: the connected area whose color is similar to that of a point, as polygons."""
+"""The magic wand for regions: find the connected area whose color is similar to that of a clicked point."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from napari_melanoma.core.map_placement import MapPlacement
     from napari_melanoma.core.polygons import Polygon
 
-TOLERANCES = (1.0, 100.0)  # differences in CIELAB; 2 are just visible, black and white differ by 100
+TOLERANCES = (1.0, 100.0)  # range of color differences in CIELAB; 2 is just visible, black and white differ by 100
 DEFAULT_TOLERANCE = 12.0
-SMOOTHING_CELLS = 1.0  # of the colors, against the noise of single pixels
+SMOOTHING_CELLS = 1.0  # sigma of the smoothing of colors against the noise of single pixels
 SMALLEST_HOLE_CELLS = 64  # smaller holes are filled
 SMALLEST_AREA_CELLS = 4
 
 
 @dataclass(frozen=True)
 class ChannelDisplay:
-    """How a channel of fluorescence is displayed.
+    """How a fluorescence channel is displayed.
 
-    ``colors``: float (step, channel=3) from 0 to 1, from the lower to the upper contrast limit.
+    ``limits``: contrast limits. ``colors``: float (step, channel=3), the colormap from the lower to the upper limit, 0
+    to 1.
     """
 
     limits: tuple[float, float]
@@ -38,7 +39,7 @@ class ChannelDisplay:
 
 
 def merge_channels(pixels: NDArray, displays: Sequence[ChannelDisplay | None]) -> NDArray[np.uint8]:
-    """Merge channels of fluorescence to the displayed colors.
+    """Merge fluorescence channels to the displayed colors.
 
     ``pixels``: (row, column, channel). ``displays``: of each channel; None for hidden ones. Returns uint8 (row, column,
     channel=3).
@@ -54,11 +55,11 @@ def merge_channels(pixels: NDArray, displays: Sequence[ChannelDisplay | None]) -
 
 
 class ColorFlood:
-    """The area around a point, for any tolerance.
+    """The area of similar color around a point, for any tolerance.
 
-    ``rgb``: uint8 (row, column, channel=3), the displayed colors. ``placement``: of its pixels on the slide. ``point``:
-    (row, column) on the slide, in pixels of the finest level. ``reach``: largest distance from the point, in the unit
-    of ``pixel_um``, the height and width of a pixel of the finest level.
+    ``rgb``: uint8 (row, column, channel=3), the displayed colors. ``placement``: their position on the slide.
+    ``point``: (row, column) on the slide, in pixels of the finest level. ``reach``: largest distance from the point, in
+    the unit of ``pixel_um``, the height and width of a pixel of the finest level.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class ColorFlood:
         lab = to_lab(rgb)
         smooth = ndimage.gaussian_filter(lab, (SMOOTHING_CELLS, SMOOTHING_CELLS, 0), truncate=2.0)
         seed = smooth[self._seed]
-        # Smoothing closes the gaps that noise leaves; without it, the area reaches its border.
+        # Smoothed colors close the gaps that noise leaves, and unsmoothed ones let the area reach its border.
         self._difference = np.sqrt(np.minimum(((lab - seed) ** 2).sum(axis=2), ((smooth - seed) ** 2).sum(axis=2)))
         step = placement.step_y * pixel_um[0], placement.step_x * pixel_um[1]
         rows, columns = (np.arange(count) - at for count, at in zip(rgb.shape, self._seed, strict=False))
@@ -93,16 +94,16 @@ class ColorFlood:
         from scipy import ndimage
 
         parts, _ = ndimage.label(self._difference <= tolerance)
-        found = parts == parts[self._seed]
-        others, count = ndimage.label(~found)
+        area = parts == parts[self._seed]
+        others, count = ndimage.label(~area)
         if count:
             is_small = np.bincount(others.ravel()) < SMALLEST_HOLE_CELLS
             at_border = np.unique(np.concatenate([others[0], others[-1], others[:, 0], others[:, -1]]))
             is_small[at_border] = False
-            found |= is_small[others]
-        return found
+            area |= is_small[others]
+        return area
 
     def polygons(self, tolerance: float) -> tuple[Polygon, ...]:
-        """Return the area with simplified outlines, in pixels of the finest level; empty for less than four cells."""
+        """Return the area with simplified outlines, in pixels of the finest level; empty for fewer than four cells."""
         mask = self.mask(tolerance)
         return () if mask.sum() < SMALLEST_AREA_CELLS else simplified_cell_polygons(mask, self.placement)

@@ -1,4 +1,4 @@
-"""Regions that readers draw on a slide, each with its class: data, edits and maps."""
+"""Regions that readers draw on a slide: classes and other properties, edits, displayed outlines, and class maps."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.map_placement import MapPlacement
 
-# Properties of a region. QuPath keeps the lock, and ignores the others.
-READER = "reader"  # name of its reader
-CREATED = "created"  # when it was drawn, in ISO 8601
+# Keys in the properties of a region; QuPath uses ``isLocked`` only.
+READER = "reader"  # name of the reader
+CREATED = "created"  # time of drawing, ISO 8601
 LOCKED = "isLocked"
 IGNORED_CLASS = "*"  # at the end of a class name, as in QuPath: excluded from training
-MAX_SHOWN_REGIONS = 400  # outlines; napari takes 1 to 2 ms for each, and slows down with all of them
-MAX_VERTICES = 600  # of one outline
-OUTLINE_RESOLUTION = 16_000  # tolerance of simplified outlines, as a fraction of the longer side of the slide
+MAX_SHOWN_OUTLINES = 400  # napari takes 1 to 2 ms for each outline, and slows down with many
+MAX_VERTICES = 600  # outlines with more vertices are simplified
+OUTLINE_RESOLUTION = 16_000  # the tolerance of simplification is the longer side of the slide divided by this
 ELLIPSE_VERTICES = 48
 OUTER_RING = 0
-UNLABELED, IGNORED_VALUE = 0, 255  # in a map: no region; an ignored region, or disagreement of readers
+UNLABELED, IGNORED_VALUE = 0, 255  # values of class maps: no region; an ignored region, or readers disagree
 MAX_CLASSES = 254
 
-RingKey = tuple[str, int, int]  # id of a region, number of its polygon, number of the ring in that
+RingKey = tuple[str, int, int]  # id of a region, index of the polygon, index of the ring in the polygon
 Regions = tuple[Annotation, ...]
 
 
 @dataclass(frozen=True)
 class RegionClass:
-    """A class of regions: its name and its color, red, green, blue, 0 to 255."""
+    """A class of regions; ``color``: red, green and blue, 0 to 255."""
 
     name: str
     color: Color
 
 
-# Colors that differ from stains: pink and purple are not visible on H&E.
+# The colors differ from stains, as pink and purple would not be visible on H&E.
 DEFAULT_CLASSES = (
     RegionClass("Melanoma", (200, 0, 0)),
     RegionClass("Naevus", (240, 160, 0)),
@@ -64,16 +64,16 @@ def region_reader(region: Annotation) -> str:
 
 
 def region_date(region: Annotation) -> datetime | None:
-    """Return when a region was drawn; None if unknown."""
+    """Return the time at which a region was drawn; None if unknown."""
     try:
-        found = datetime.fromisoformat(str(region.properties.get(CREATED)))
+        date = datetime.fromisoformat(str(region.properties.get(CREATED)))
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def region_title(region: Annotation) -> str:
-    """Return the name of a region for messages: its own, else that of its class."""
+    """Name a region in messages: by its name, or by its class if it has none."""
     return f"'{region.name}'" if region.name else f"a region of class {format_class(region.class_name) or 'none'}"
 
 
@@ -83,27 +83,27 @@ def is_locked(region: Annotation) -> bool:
 
 
 def require_unlocked(regions: Regions, ids: Collection[str]) -> None:
-    """Raise an error if one of the regions is locked."""
-    locked = [region_title(one) for one in regions if one.id in ids and is_locked(one)]
+    """Raise InputError if one of the regions with these ids is locked."""
+    locked = [region_title(region) for region in regions if region.id in ids and is_locked(region)]
     if locked:
-        more = f" and {len(locked) - 1} more" if len(locked) > 1 else ""
-        raise InputError(f"locked: {locked[0]}{more}. Nothing was changed; unlock it in the list of regions first.")
+        others = f" and {len(locked) - 1} more" if len(locked) > 1 else ""
+        raise InputError(f"locked: {locked[0]}{others}. Nothing was changed; unlock it in the list of regions first.")
 
 
 def set_locked(regions: Regions, ids: Collection[str], *, locked: bool) -> Regions:
-    """Lock or unlock regions."""
+    """Lock or unlock the regions with these ids."""
 
     def change(region: Annotation) -> Annotation:
         others = {key: value for key, value in region.properties.items() if key != LOCKED}
         return replace(region, properties={**others, LOCKED: True} if locked else others)
 
-    return tuple(change(one) if one.id in ids and is_locked(one) != locked else one for one in regions)
+    return tuple(change(region) if region.id in ids and is_locked(region) != locked else region for region in regions)
 
 
 def rename_region(regions: Regions, region_id: str, name: str) -> Regions:
     """Set the name of a region."""
     require_unlocked(regions, (region_id,))
-    return tuple(replace(one, name=name.strip()) if one.id == region_id else one for one in regions)
+    return tuple(replace(region, name=name.strip()) if region.id == region_id else region for region in regions)
 
 
 def is_ignored(class_name: str) -> bool:
@@ -112,10 +112,9 @@ def is_ignored(class_name: str) -> bool:
 
 
 def region_from_vertices(vertices: NDArray[np.floating], region_class: RegionClass, reader: str = "") -> Annotation:
-    """Create a region from drawn vertices.
+    """Create a region from drawn vertices; if the line crosses itself, the region is the whole enclosed area.
 
-    ``vertices``: (vertex, 2) as (row, column) in pixels of the finest level. Where the line crosses itself, the region
-    is the whole enclosed area.
+    ``vertices``: (vertex, 2), (row, column) in pixels of the finest level.
     """
     polygons = untangle_polygon(Polygon(as_ring(np.asarray(vertices, np.float64))))
     if not polygons:
@@ -128,7 +127,7 @@ def regions_from_labels(
 ) -> Regions:
     """Create regions from painted labels: one for each connected area of each class.
 
-    ``labels``: integers (row, column): 0 for none, 1 for the first class.
+    ``labels``: integers (row, column), 0 for none, 1 for the first class. ``place``: their position on the slide.
     """
     return tuple(
         region_from_polygons((polygon,), region_class, reader)
@@ -138,52 +137,55 @@ def regions_from_labels(
 
 
 def set_region_class(regions: Regions, ids: Collection[str], region_class: RegionClass) -> Regions:
-    """Set class and color of regions."""
+    """Set class and color of the regions with these ids."""
     require_unlocked(regions, ids)
     return tuple(
-        replace(one, class_name=region_class.name, color=region_class.color) if one.id in ids else one
-        for one in regions
+        replace(region, class_name=region_class.name, color=region_class.color) if region.id in ids else region
+        for region in regions
     )
 
 
 def edit_class(regions: Regions, previous: str, now: RegionClass) -> Regions:
     """Rename or recolor a class in all its regions, also in locked ones."""
     return tuple(
-        replace(one, class_name=now.name, color=now.color) if one.class_name == previous else one for one in regions
+        replace(region, class_name=now.name, color=now.color) if region.class_name == previous else region
+        for region in regions
     )
 
 
 def remove_regions(regions: Regions, ids: Collection[str]) -> Regions:
-    """Remove regions."""
+    """Remove the regions with these ids."""
     require_unlocked(regions, ids)
-    return tuple(one for one in regions if one.id not in ids)
+    return tuple(region for region in regions if region.id not in ids)
 
 
 def assign_ids(regions: Sequence[Annotation], known: Collection[str] = ()) -> Regions:
-    """Assign unique ids to regions, in their order; unique ids are kept."""
-    used, found = set(known), []
+    """Assign new ids to regions without one, and to those whose id is used by ``known`` or a previous region."""
+    used, identified = set(known), []
     for region in regions:
-        kept = region if region.id and region.id not in used else replace(region, id=str(uuid.uuid4()))
-        used.add(kept.id)
-        found.append(kept)
-    return tuple(found)
+        unique = region if region.id and region.id not in used else replace(region, id=str(uuid.uuid4()))
+        used.add(unique.id)
+        identified.append(unique)
+    return tuple(identified)
 
 
 def sign_region(region: Annotation, reader: str) -> Annotation:
-    """Set reader and date of a region that was drawn now."""
+    """Set the reader, if known, and the current time as properties of a region."""
     signed = {READER: reader} if reader else {}
     date = datetime.now(UTC).isoformat(timespec="seconds")
     return replace(region, properties={**region.properties, **signed, CREATED: date})
 
 
 def region_from_polygons(polygons: tuple[Polygon, ...], region_class: RegionClass, reader: str = "") -> Annotation:
-    """Create a region that was drawn now, with a new id."""
-    made = Annotation(polygons, region_class.name, region_class.color, id=str(uuid.uuid4()))
-    return sign_region(made, reader)
+    """Create a region with a new id, the reader and the current time."""
+    return sign_region(Annotation(polygons, region_class.name, region_class.color, id=str(uuid.uuid4())), reader)
 
 
 def _reshape(region: Annotation, drawn: Mapping[RingKey, NDArray[np.float64]]) -> Annotation | None:
-    """Replace the drawn rings of a region, all at once, as its holes may move with it; None if no area is left."""
+    """Replace the edited rings of a region, all at once, as holes may move with it; None if no area is left.
+
+    ``drawn``: vertices (vertex, 2) of the edited rings.
+    """
     polygons: list[Polygon] = []
     for part, polygon in enumerate(region.polygons):
         keys = [(region.id, part, number) for number in range(len(polygon.rings))]
@@ -199,7 +201,7 @@ def _reshape(region: Annotation, drawn: Mapping[RingKey, NDArray[np.float64]]) -
 
 @dataclass(frozen=True)
 class RegionOutline:
-    """A displayed outline: its ring and its vertices (vertex, 2) in pixels of the finest level."""
+    """A displayed outline; ``vertices``: (vertex, 2), (row, column) in pixels of the finest level, simplified."""
 
     ring_key: RingKey
     vertices: NDArray[np.float64]
@@ -207,7 +209,11 @@ class RegionOutline:
 
 @dataclass(frozen=True)
 class ShapesState:
-    """Shapes of a layer: vertices in pixels of the finest level, kinds, and indices of the displayed outlines."""
+    """The shapes of a napari layer after an edit.
+
+    ``vertices``: of each shape, (vertex, 2) in pixels of the finest level. ``kinds``: napari's shape types. ``keys``:
+    index of the displayed outline that each shape was; another number for a new shape.
+    """
 
     vertices: Sequence[NDArray[np.float64]]
     kinds: Sequence[str]
@@ -217,13 +223,13 @@ class ShapesState:
 def region_outlines(
     regions: Sequence[Annotation], size: tuple[int, int], first: Collection[str] = ()
 ) -> tuple[RegionOutline, ...]:
-    """Return the outlines to display, with as few vertices as necessary.
+    """Return the outlines to display, at most ``MAX_SHOWN_OUTLINES``, simplified if they have many vertices.
 
-    ``size``: height and width of the slide in pixels of the finest level. ``first``: ids of regions that are displayed
-    if there are too many for all. All rings of the first regions, at most ``MAX_SHOWN_REGIONS``.
+    ``size``: height and width of the slide in pixels of the finest level. ``first``: ids of regions that take
+    precedence if there are too many.
     """
     tolerance = max(size) / OUTLINE_RESOLUTION
-    if first and sum(len(polygon.rings) for one in regions for polygon in one.polygons) > MAX_SHOWN_REGIONS:
+    if first and sum(len(polygon.rings) for region in regions for polygon in region.polygons) > MAX_SHOWN_OUTLINES:
         regions = sorted(regions, key=lambda region: region.id not in first)
     rings = [
         ((region.id, part, number), ring)
@@ -231,7 +237,7 @@ def region_outlines(
         for part, polygon in enumerate(region.polygons)
         for number, ring in enumerate(polygon.rings)
     ]
-    return tuple(RegionOutline(at, _simplify(as_array(ring), tolerance)) for at, ring in rings[:MAX_SHOWN_REGIONS])
+    return tuple(RegionOutline(key, _simplify(as_array(ring), tolerance)) for key, ring in rings[:MAX_SHOWN_OUTLINES])
 
 
 def apply_shape_edits(
@@ -243,8 +249,10 @@ def apply_shape_edits(
 ) -> tuple[Regions, Regions]:
     """Apply the edits of displayed shapes to their regions.
 
-    Returns all regions of the slide, the new ones last; and the new ones only. Regions and holes that no longer have an
-    area are removed. Raises an error, so that nothing changes, if a locked region was edited.
+    Regions and holes that no longer have an area are removed. Raises InputError if a locked region was edited.
+
+    ``outlines``: the displayed outlines before the edit. ``region_class``, ``reader``: of new regions. Returns all
+    regions of the slide, the new ones last, and the new ones alone.
     """
     seen: set[int] = set()
     new = []
@@ -256,14 +264,18 @@ def apply_shape_edits(
         seen.add(key)
         if not np.array_equal(vertices, outlines[key].vertices):
             drawn_rings[outlines[key].ring_key] = vertices
-    removed = [one.ring_key for key, one in enumerate(outlines) if key not in seen]
+    removed = [outline.ring_key for key, outline in enumerate(outlines) if key not in seen]
     drawn_rings |= dict.fromkeys(removed, np.zeros((0, 2)))
-    edited = {key[0] for key in drawn_rings}
+    edited = {region_id for region_id, _, _ in drawn_rings}
     require_unlocked(regions, edited)
-    removed_ids = {key[0] for key in removed if key[2] == OUTER_RING}
-    kept = (_reshape(one, drawn_rings) if one.id in edited else one for one in regions if one.id not in removed_ids)
+    removed_ids = {region_id for region_id, _, ring in removed if ring == OUTER_RING}
+    remaining = (
+        _reshape(region, drawn_rings) if region.id in edited else region
+        for region in regions
+        if region.id not in removed_ids
+    )
     drawn = tuple(region_from_vertices(vertices, region_class, reader) for vertices in new)
-    return (*(one for one in kept if one is not None), *drawn), drawn
+    return (*(region for region in remaining if region is not None), *drawn), drawn
 
 
 def shape_outline(vertices: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
@@ -276,8 +288,8 @@ def shape_outline(vertices: NDArray[np.float64], kind: str) -> NDArray[np.float6
     angle = np.linspace(0, 2 * np.pi, ELLIPSE_VERTICES, endpoint=False)[:, None]
     center = vertices.mean(axis=0)
     across, down = (vertices[1] - vertices[0]) / 2, (vertices[3] - vertices[0]) / 2
-    found: NDArray[np.float64] = center + np.cos(angle) * across + np.sin(angle) * down
-    return found
+    outline: NDArray[np.float64] = center + np.cos(angle) * across + np.sin(angle) * down
+    return outline
 
 
 def _simplify(vertices: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
@@ -287,13 +299,13 @@ def _simplify(vertices: NDArray[np.float64], tolerance: float) -> NDArray[np.flo
     import shapely
 
     closed = shapely.linestrings(np.vstack([vertices, vertices[:1]]))
-    found = shapely.get_coordinates(shapely.simplify(closed, tolerance, preserve_topology=False))[:-1]
-    return found if len(found) > 2 else vertices
+    simplified = shapely.get_coordinates(shapely.simplify(closed, tolerance, preserve_topology=False))[:-1]
+    return simplified if len(simplified) > 2 else vertices
 
 
 @dataclass(frozen=True)
 class NumberedRegion:
-    """A region for drawing a map: its class number, its box in pixels of the finest level, and its area."""
+    """A region with the number of its class, and its box and area in pixels of the finest level."""
 
     region: Annotation
     number: int
@@ -302,10 +314,12 @@ class NumberedRegion:
 
 
 class RegionMap:
-    """Labels the cells of any window of a slide with the classes of regions.
+    """Draws class maps of regions for any window of a slide.
 
     Where regions of one reader overlap, the smaller one applies: a lesion within the tissue is a lesion. Where readers
     assign different classes, cells are ``IGNORED_VALUE``.
+
+    ``numbers``: class name to class number; regions of other classes are left out.
     """
 
     def __init__(self, regions: Sequence[Annotation], numbers: Mapping[str, int]) -> None:
@@ -316,48 +330,50 @@ class RegionMap:
                 area = sum(polygon.area for polygon in region.polygons)
                 drawn = NumberedRegion(region, number, joint_box(region.polygons), area)
                 readers.setdefault(region_reader(region), []).append(drawn)
-        self._readers = {name: sorted(own, key=lambda one: -one.area) for name, own in readers.items()}
+        self._readers = {
+            name: sorted(drawn_regions, key=lambda drawn: -drawn.area) for name, drawn_regions in readers.items()
+        }
 
     @property
     def readers(self) -> tuple[str, ...]:
-        """Names of the readers; an empty name if unknown."""
+        """Names of the readers; the name is empty if unknown."""
         return tuple(self._readers)
 
     def labels(self, place: MapPlacement, window: Box) -> NDArray[np.uint8]:
         """Draw a window of a map, uint8 (row, column): class numbers, ``UNLABELED`` or ``IGNORED_VALUE``."""
-        found = np.zeros((window.height, window.width), np.uint8)
+        labels = np.zeros((window.height, window.width), np.uint8)
         for own in self._readers.values():
-            drawn = self._of_reader(own, place, window)
-            differ = (drawn > 0) & (found > 0) & (drawn != found)
-            found = np.where(differ, IGNORED_VALUE, np.maximum(drawn, found)).astype(np.uint8)
-        return found
+            drawn = self._draw_reader(own, place, window)
+            differ = (drawn > 0) & (labels > 0) & (drawn != labels)
+            labels = np.where(differ, IGNORED_VALUE, np.maximum(drawn, labels)).astype(np.uint8)
+        return labels
 
     def disagreement(self, place: MapPlacement, window: Box) -> dict[tuple[str, str], int]:
-        """Count the cells to which two readers assign different classes, without ignored ones.
+        """Count the cells to which two readers assign different classes, without ignored regions.
 
-        Maps pairs of readers to a positive number of cells.
+        Returns the number of cells by pair of readers, without pairs that agree.
         """
-        drawn = {name: self._of_reader(own, place, window) for name, own in self._readers.items()}
-        names, found = list(drawn), {}
+        drawn = {name: self._draw_reader(own, place, window) for name, own in self._readers.items()}
+        names, counts = list(drawn), {}
         for number, first in enumerate(names):
             for second in names[number + 1 :]:
                 one, other = drawn[first], drawn[second]
                 labeled = (one > 0) & (other > 0) & (one != IGNORED_VALUE) & (other != IGNORED_VALUE)
                 cells = int((labeled & (one != other)).sum())
                 if cells:
-                    found[first, second] = cells
-        return found
+                    counts[first, second] = cells
+        return counts
 
-    def _of_reader(self, own: Sequence[NumberedRegion], place: MapPlacement, window: Box) -> NDArray[np.uint8]:
+    def _draw_reader(self, own: Sequence[NumberedRegion], place: MapPlacement, window: Box) -> NDArray[np.uint8]:
         """Draw the regions of one reader, the largest first."""
         labels = np.zeros((window.height, window.width), np.uint8)
         top, left = place.to_slide((window.top, window.left)).tolist()
         bottom, right = place.to_slide((window.top + window.height, window.left + window.width)).tolist()
-        for one in own:
-            box = one.box
+        for drawn in own:
+            box = drawn.box
             if box.top < bottom and box.left < right and box.top + box.height > top and box.left + box.width > left:
                 cut = covered_cells(box, place, window)
-                inside = rasterize_polygons(one.region.polygons, place, cut)
+                inside = rasterize_polygons(drawn.region.polygons, place, cut)
                 rows, columns = Box(cut.top - window.top, cut.left - window.left, cut.height, cut.width).slices
-                labels[rows, columns][inside] = one.number
+                labels[rows, columns][inside] = drawn.number
         return labels

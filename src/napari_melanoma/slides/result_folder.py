@@ -1,9 +1,9 @@
-"""Result folders of slides: unique names, and the backup of the previous result while it is replaced.
+"""Result folders of slides: unique names, the recorded slide, and the backup of a result while it is replaced.
 
-Results are written to ``OUT/<stem>``, without spaces and dots at the end. Where that folder belongs to another slide
-(with the same stem, in another folder or format), they are written to ``OUT/<stem>-<8 hexadecimal digits>``, a hash of
-the content of the slide, which is the same in every run, also after the slide was moved, and reveals no path. Names
-that differ only in case or in the composition of letters count as equal, as on the file systems of macOS and Windows.
+Results are written to ``OUT/<stem>``, without spaces and dots at the end. If that folder belongs to another slide (with
+the same stem, in another folder or format), they are written to ``OUT/<stem>-<8 hexadecimal digits>``. The digits are a
+hash of the content of the slide: they stay the same after the slide was moved, and reveal no path. Names that differ
+only in case or in the composition of letters count as equal, as on the file systems of macOS and Windows.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.files import image_name, slide_fingerprint
 from napari_melanoma.slides.reading.opening import find_dicom_file, is_zarr
 
-SOURCE = "slide.json"
-UNKNOWN_OWNER = "another"  # instead of a fingerprint: results without one
+SOURCE = "slide.json"  # records the slide of a result folder
+UNKNOWN_OWNER = "another"  # used as the fingerprint of results without one
 DIGITS = 8
-DICOM_SUFFIXES = (".dcm", ".dicom", "")  # and numeric ones, the last parts of names that are identifiers
+DICOM_SUFFIXES = (".dcm", ".dicom", "")  # numeric suffixes are accepted too, as names may end in an identifier
 
 
 class SlideFolderNames:
     """Assigns each slide of a run a unique folder below ``out``; writes nothing.
 
-    ``existing``: result of ``list_folder_names``, if many slides are looked up at once; by default it is listed for
-    each slide, since other processes may add folders during a run.
+    ``existing``: the result of ``list_folder_names``, for looking up many slides at once; by default the folders are
+    listed again for each slide, since other processes may add some.
     """
 
     def __init__(self, out: Path, existing: Mapping[str, str] | None = None) -> None:
@@ -46,21 +46,21 @@ class SlideFolderNames:
         self._used: set[str] = set()
 
     def folder_for(self, slide: Path) -> Path:
-        """Return the folder of one slide; must be called in a stable order.
+        """Return the folder of a slide; the result depends on the order of calls.
 
-        The folder with its results, else ``OUT/<stem>`` (see ``slide_name`` and ``folder_name``) where that is free,
-        else one named after its content.
+        It is the folder with results of the slide, else ``OUT/<stem>`` (see ``slide_name`` and ``folder_name``) if that
+        is free, else a folder with a hash of the content in its name.
         """
         name, _ = self._choose_name(slide)
         self.reserve(name)
         return self._out / name
 
     def reserve(self, name: str) -> None:
-        """Exclude a folder name that the same run uses for something else."""
+        """Exclude a folder name that the run uses for something else."""
         self._used.add(normalize_name(name))
 
     def find_results(self, slide: Path) -> Path | None:
-        """Find the folder that records a slide; None if there is none, also where a folder has no recorded slide."""
+        """Find the folder in which a slide is recorded; None if there is none."""
         name, is_recorded = self._choose_name(slide)
         return self._out / name if is_recorded else None
 
@@ -70,32 +70,32 @@ class SlideFolderNames:
         existing = list_folder_names(self._out) if self._existing is None else self._existing
         if not (is_name_taken(stem, self._used) or is_name_taken(stem, existing)):
             return folder_name(stem), False  # without reading the slide, which may be on a slow drive
-        own, vacant = open_fingerprint(slide), ""
+        own, vacant = open_fingerprint(slide), ""  # vacant: the first folder without a recorded slide
         if stem != folder_name(stem):  # results of earlier versions
             for name in map(normalize_name, islice(_candidate_names(stem, own), 2)):
-                found = existing.get(name)
-                if found and name not in self._used and own in _recorded_fingerprints(self._out / found):
-                    return found, True
+                folder = existing.get(name)
+                if folder and name not in self._used and own in _recorded_fingerprints(self._out / folder):
+                    return folder, True
         for name in _candidate_names(folder_name(stem), own):
             if normalize_name(name) in self._used:
                 continue
-            found = existing.get(normalize_name(name))
-            if found is None:
+            folder = existing.get(normalize_name(name))
+            if folder is None:
                 return vacant or name, False
-            owners = _recorded_fingerprints(self._out / found)
+            owners = _recorded_fingerprints(self._out / folder)
             if own in owners:
-                return found, True
-            vacant = vacant or ("" if owners else found)
+                return folder, True
+            vacant = vacant or ("" if owners else folder)
         raise AssertionError("the candidate names are infinite")
 
 
 def list_folder_names(out: Path) -> dict[str, str]:
-    """List what is in a folder of results: names by their normalized name."""
+    """List the entries of a folder of results: normalized name to actual name."""
     return {normalize_name(entry.name): entry.name for entry in out.iterdir()} if out.is_dir() else {}
 
 
 def is_name_taken(stem: str, names: Container[str]) -> bool:
-    """Whether normalized names include that of a folder that may have been named after a stem."""
+    """Whether a folder named after a stem is among some normalized names, also if an earlier version named it."""
     return any(normalize_name(name) in names for name in (folder_name(stem), stem))
 
 
@@ -105,10 +105,10 @@ def slide_folder(out: Path, slide: Path) -> Path:
 
 
 def slide_name(slide: Path) -> str:
-    """Name a slide, such as in tables; files of this name belong to it, and ``folder_name`` of it names its results.
+    """Return the name of a slide, after which its result folder and files for it are named.
 
-    The name of a folder (for an image in a Zarr folder after the name of that folder), the stem of a file, and the name
-    of the enclosing folder for DICOM files.
+    For a file, the stem; for a DICOM file, the name of the folder that contains it; for a folder, its name; for an
+    image within a Zarr folder, the name of that folder followed by that of the image.
     """
     if slide.is_dir():
         return image_name(slide)
@@ -116,7 +116,10 @@ def slide_name(slide: Path) -> str:
 
 
 def record_slide(folder: Path, slide: Path, *, record_name: bool = False) -> None:
-    """Record the slide of a result folder, before there are results; recorded values are kept."""
+    """Record the slide of a result folder in ``slide.json``: fingerprint and relative path; other values are kept.
+
+    ``record_name``: record the absolute path as well.
+    """
     path = {"slide": str(slide.absolute())} if record_name else {}
     if relative := _relative_path(folder, slide):
         path["relative"] = relative
@@ -133,23 +136,26 @@ def recorded_slide(folder: Path) -> Path | None:
     recorded = read_object_or_empty(folder / SOURCE)
     relative, path = recorded.get("relative"), recorded.get("slide")
     if isinstance(relative, str) and relative:
-        found = Path(os.path.normpath(folder.absolute() / PurePosixPath(relative)))
-        if found.exists() and open_fingerprint(found) == recorded.get("fingerprint"):
-            return found
+        slide = Path(os.path.normpath(folder.absolute() / PurePosixPath(relative)))
+        if slide.exists() and open_fingerprint(slide) == recorded.get("fingerprint"):
+            return slide
     return Path(path) if isinstance(path, str) and path else None
 
 
 def _relative_path(folder: Path, slide: Path) -> str:
-    """Path of a slide relative to its result folder; empty if it contains the home folder or leads to another drive."""
-    here, there, home = folder.absolute(), slide.absolute(), Path.home()
+    """Return the path of a slide relative to its result folder.
+
+    Empty if it would contain the name of the home folder, or lead to another drive.
+    """
+    start, target, home = folder.absolute(), slide.absolute(), Path.home()
     try:
-        common = Path(os.path.commonpath([here, there]))
+        common = Path(os.path.commonpath([start, target]))
     except ValueError:  # different drives on Windows
         return ""
     names_home = home != common and home.is_relative_to(common)
-    if common == Path(common.anchor) or (names_home and (here.is_relative_to(home) != there.is_relative_to(home))):
+    if common == Path(common.anchor) or (names_home and (start.is_relative_to(home) != target.is_relative_to(home))):
         return ""
-    return Path(os.path.relpath(there, here)).as_posix()
+    return Path(os.path.relpath(target, start)).as_posix()
 
 
 def open_fingerprint(slide: Path) -> str:
@@ -174,17 +180,17 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _candidate_names(stem: str, fingerprint: str) -> Iterator[str]:
-    """Possible folder names of a slide, in order of preference."""
+    """Yield possible folder names of a slide without end, in order of preference."""
     yield stem
-    own = f"{stem}-{fingerprint[:DIGITS] or 'unread'}"
-    yield own
-    yield from (f"{own}-{number}" for number in count(2))  # copies of one slide in one run
+    unique = f"{stem}-{fingerprint[:DIGITS] or 'unread'}"
+    yield unique
+    yield from (f"{unique}-{number}" for number in count(2))  # for copies of the same slide in one run
 
 
 def _recorded_fingerprints(folder: Path) -> set[str]:
-    """Fingerprints of the slides that a folder belongs to; empty if there are none."""
+    """Return the fingerprints of the slides that are recorded in a folder; empty if there are none."""
     recorded = [read_object_or_empty(folder / name).get("fingerprint", "") for name in (SOURCE, RESULT)]
-    owners = {str(one) for one in (*recorded, read_notes(folder).fingerprint)} - {""}
+    owners = {str(fingerprint) for fingerprint in (*recorded, read_notes(folder).fingerprint)} - {""}
     if (folder / STORE).is_dir():
         with suppress(InputError):
             owners.add(SlideResult.open(folder).spec.fingerprint)
@@ -200,7 +206,7 @@ COPIED_FILES = (OUTLINES, LESIONS)
 def back_up_result(folder: Path) -> str:
     """Back up a complete result, so that an analysis can start over; a partial one is discarded.
 
-    Returns a message on lesions that were kept under another name; empty if there are none.
+    Returns a message on lesions that were backed up; empty if there are none.
     """
     previous = folder / PREVIOUS
     try:
@@ -212,7 +218,7 @@ def back_up_result(folder: Path) -> str:
             for name in COPIED_FILES:
                 if (folder / name).is_file():
                     shutil.copy2(folder / name, previous / name)
-        kept = back_up_corrected_lesions(folder)  # depends on the outlines as recorded in the result
+        message = back_up_corrected_lesions(folder)  # depends on the outlines as recorded in the result
         if backed_up:
             for name in (STORE, *MOVED_FILES):
                 if (folder / name).exists():
@@ -221,26 +227,26 @@ def back_up_result(folder: Path) -> str:
     except OSError as error:
         raise save_error(folder, error) from error
     discard_result(folder)
-    return kept
+    return message
 
 
 def resume_unfinished(folder: Path, spec: SlideResultSpec) -> None:
-    """Resume the partial store that a canceled replacement left, if its settings are the same."""
-    kept = folder / UNFINISHED
-    if not kept.is_dir():
+    """Move the partial store of a canceled analysis back, if its settings are the same; else discard it."""
+    unfinished = folder / UNFINISHED
+    if not unfinished.is_dir():
         return
     if not (folder / STORE).exists():
         with suppress(MelanomaError):  # other settings, or damaged
-            SlideResult.open(kept).check_same_analysis(spec)
-            move(kept / STORE, folder / STORE)
+            SlideResult.open(unfinished).check_same_analysis(spec)
+            move(unfinished / STORE, folder / STORE)
     with suppress(OSError):
-        remove_folder(kept)
+        remove_folder(unfinished)
 
 
 def restore_previous(folder: Path) -> bool:
-    """Restore the backed-up result; the partial result of the replacement is kept for resuming.
+    """Restore the backed-up result; the partial result that was to replace it is kept for resuming.
 
-    Returns False if there is none, or if the replacement is complete; its backup is then removed.
+    Returns False if there is no backup, or if the new result is complete; the backup is then removed.
     """
     previous, unfinished = folder / PREVIOUS, folder / UNFINISHED
     if not previous.is_dir():
@@ -276,10 +282,10 @@ def _has_complete_result(folder: Path) -> bool:
 
 
 def _is_backup_outdated(folder: Path) -> bool:
-    """Whether a complete result is in place and the backup is that of an earlier one, or was never completed.
+    """Whether the folder contains a complete result, and the backup is an earlier result or incomplete.
 
     While a result is backed up or restored, its ``result.json`` is either in the folder or in the backup.
     """
     previous = folder / PREVIOUS
-    is_other = (previous / RESULT).is_file() or not (previous / STORE).is_dir()
-    return previous.is_dir() and is_other and _has_complete_result(folder)
+    is_outdated = (previous / RESULT).is_file() or not (previous / STORE).is_dir()
+    return previous.is_dir() and is_outdated and _has_complete_result(folder)

@@ -1,4 +1,4 @@
-"""Slide scores from tile predictions, prevalence correction, and correlation of lesion area and probability."""
+"""Scores of slides from tile predictions, prevalence correction, and correlation of lesion area and probability."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from napari_melanoma.metrics.statistics import Estimate
 
 LOG_AXIS_RATIO = 30.0  # a wider range of areas is plotted on a logarithmic axis
-MIN_LESIONS = 3  # the rank correlation of two is always 1, -1 or undefined
+MIN_LESIONS = 3  # the rank correlation of two lesions is always 1, -1 or undefined
 
 
 class SlideScoreConfig(Config):
-    """Aggregation of tile probabilities into one for the slide."""
+    """How the probabilities of tiles are pooled into those of the slide."""
 
     method: Literal["mean", "maximum", "top_k"] = Field(
         "mean",
@@ -49,11 +49,11 @@ class SlideScore:
 
 
 def score_slide(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayLike | None = None) -> SlideScore:
-    """Aggregate the probabilities of a slide's tiles.
+    """Pool the probabilities of a slide's tiles.
 
-    ``probability``: float (tile, class); tiles without a finite value, such as unreadable ones, are ignored.
-    ``shares``: float (tile,): share of tissue in each, as weights of the mean; equal by default. The result is NaN,
-    with weights of 0, if all tiles are ignored.
+    ``probability``: float (tile, class); tiles without finite values, such as unreadable ones, are ignored. ``shares``:
+    float (tile,), share of tissue in each tile, as weights of the mean; equal by default. If all tiles are ignored, the
+    result is NaN, with weights of 0.
     """
     values = np.asarray(probability, np.float64)
     weights = np.ones(len(values)) if shares is None else np.asarray(shares, np.float64).copy()
@@ -64,39 +64,39 @@ def score_slide(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayL
     if config.method != "mean":
         count = 1 if config.method == "maximum" else config.top_k
         ranked = np.where(weights > 0, values[:, config.positive], -np.inf)
-        least = np.argsort(-ranked, kind="stable")[count:]
+        not_selected = np.argsort(-ranked, kind="stable")[count:]
         weights = (weights > 0).astype(np.float64)
-        weights[least] = 0
+        weights[not_selected] = 0
     weights /= weights.sum()
     return SlideScore(weights @ np.where(known[:, None], values, 0), weights)
 
 
 def correct_prevalence(probability: ArrayLike, trained: ArrayLike, stated: ArrayLike) -> NDArray[np.float64]:
-    """Adjust probabilities from the class shares in the training to those in the application.
+    """Adjust probabilities to other class shares than those of the training data.
 
     Each class is multiplied by the ratio of its shares, then all are scaled to add up to 1 (Saerens et al. 2002,
     doi:10.1162/089976602753284446, equation 2.4; for two classes Elkan 2001, The foundations of cost-sensitive
     learning, theorem 2). This is exact if the probabilities are calibrated and the classes look as in training.
 
-    ``trained``: float (class,): class shares in the training.
-    ``stated``: float (class,): class shares in the application. Returns float64, same shape.
+    ``probability``: float (..., class). ``trained``: float (class,), class shares in the training data. ``stated``:
+    float (class,), class shares in the application. Returns float64, the shape of ``probability``.
     """
     values = np.asarray(probability, np.float64)
     before, after = (_normalize_shares(shares, values.shape[-1]) for shares in (trained, stated))
-    moved = values * (after / before)
-    return moved / moved.sum(axis=-1, keepdims=True)
+    adjusted = values * (after / before)
+    return adjusted / adjusted.sum(axis=-1, keepdims=True)
 
 
 def _normalize_shares(shares: ArrayLike, classes: int) -> NDArray[np.float64]:
     """Check class shares and scale them to add up to 1."""
-    found = np.asarray(shares, np.float64)
-    if found.shape != (classes,) or not (np.isfinite(found) & (found > 0)).all():
-        raise ValueError(f"expected {classes} class shares above 0, found {found.tolist()}. State one for each class.")
-    return found / found.sum()
+    values = np.asarray(shares, np.float64)
+    if values.shape != (classes,) or not (np.isfinite(values) & (values > 0)).all():
+        raise ValueError(f"expected {classes} class shares above 0, found {values.tolist()}. State one for each class.")
+    return values / values.sum()
 
 
 class LesionLike(Protocol):
-    """A measured lesion, or one read from a table."""
+    """A lesion with area and probability, such as ``SlideLesion`` or a row of a table."""
 
     @property
     def area_px(self) -> float:
@@ -116,9 +116,9 @@ AnyLesion = TypeVar("AnyLesion", bound=LesionLike)
 
 @dataclass(frozen=True)
 class ComparableLesions(Generic[AnyLesion]):
-    """Lesions with a probability whose areas have one unit, and the slide of each.
+    """Lesions whose areas have the same unit, and the name of the slide of each.
 
-    ``left_out``: lesions with a probability, but without an area in this unit.
+    ``left_out``: number of other lesions with a probability, whose area in this unit is unknown.
     """
 
     lesions: tuple[AnyLesion, ...]
@@ -133,7 +133,7 @@ class ComparableLesions(Generic[AnyLesion]):
 
     @property
     def note(self) -> str:
-        """Which lesions are left out, and why; empty if none is."""
+        """How many lesions are left out, and why; empty if there are none."""
         if not self.left_out:
             return ""
         if not self.lesions:
@@ -141,12 +141,12 @@ class ComparableLesions(Generic[AnyLesion]):
                 "No slide has a pixel size, and areas in pixels of different slides cannot be compared: there is no "
                 "correlation. Specify the pixel size and analyze the slides again, or select a single slide."
             )
-        few = (
+        subject = (
             "1 lesion has no area in mm² and is"
             if self.left_out == 1
             else f"{self.left_out} lesions have no area in mm² and are"
         )
-        return f"{few} left out: the pixel size of the slide is unknown."
+        return f"{subject} left out: the pixel size of the slide is unknown."
 
     def area(self, lesion: LesionLike) -> float:
         """Return the area of a lesion in this unit."""
@@ -158,22 +158,28 @@ def select_comparable_lesions(
 ) -> ComparableLesions[AnyLesion]:
     """Select the lesions with a probability and an area in square millimeters.
 
-    Areas are in pixels only where no lesion has square millimeters and all are of one slide. ``slides``: the slide of
-    each lesion; None for a single one. Lesions drawn outside analyzed tiles have no probability.
+    If all lesions are on one slide and none has an area in square millimeters, areas are compared in pixels.
+
+    ``slides``: name of the slide of each lesion; None if all are on one slide.
     """
     names = [""] * len(lesions) if slides is None else slides
-    known = [pair for pair in zip(lesions, names, strict=True) if np.isfinite(pair[0].probability)]
-    in_mm2 = len({name for _, name in known}) > 1 or any(lesion.area_mm2 is not None for lesion, _ in known)
-    chosen = [pair for pair in known if pair[0].area_mm2 is not None or not in_mm2]
-    found, of = tuple(lesion for lesion, _ in chosen), tuple(name for _, name in chosen)
-    return ComparableLesions(found, of, in_mm2, len(known) - len(chosen))
+    # Lesions drawn outside analyzed tiles have no probability.
+    predicted = [pair for pair in zip(lesions, names, strict=True) if np.isfinite(pair[0].probability)]
+    in_mm2 = len({name for _, name in predicted}) > 1 or any(lesion.area_mm2 is not None for lesion, _ in predicted)
+    comparable = [pair for pair in predicted if pair[0].area_mm2 is not None or not in_mm2]
+    return ComparableLesions(
+        tuple(lesion for lesion, _ in comparable),
+        tuple(name for _, name in comparable),
+        in_mm2,
+        left_out=len(predicted) - len(comparable),
+    )
 
 
 def correlate_area_and_probability(comparable: ComparableLesions[AnyLesion], *, seed: int = 0) -> Estimate | None:
-    """Spearman's correlation of area and probability with a 95 % bootstrap interval.
+    """Return Spearman's correlation of area and probability with a 95 % bootstrap interval.
 
-    The interval is over slides, or over the lesions of a single one. None for fewer than three lesions; NaN where all
-    areas or all probabilities are equal.
+    Slides are resampled, or lesions if there is only one slide. None for fewer than three lesions; NaN if all areas or
+    all probabilities are equal.
     """
     lesions, slides = comparable.lesions, comparable.slides
     if len(lesions) < MIN_LESIONS:
@@ -184,17 +190,20 @@ def correlate_area_and_probability(comparable: ComparableLesions[AnyLesion], *, 
     return bootstrap_statistic(partial(spearman, areas, probabilities), names, seed=seed, bounds=(-1.0, 1.0))
 
 
-def describe_correlation(found: Estimate | None, lesions: int, slides: int | None) -> str:
-    """Describe a correlation with its interval, and over what the interval was computed."""
-    of = format_count(lesions, "lesion")
+def describe_correlation(estimate: Estimate | None, lesions: int, slides: int | None) -> str:
+    """Describe a correlation with its interval, and whether the interval is over slides or lesions.
+
+    ``lesions``, ``slides``: their numbers; ``slides`` is None for the lesions of a single slide.
+    """
+    sample = format_count(lesions, "lesion")
     if slides is not None:
-        of += f" of {format_count(slides, 'slide')}"
-    if found is None:
-        return f"The correlation requires at least three lesions; there {'is' if lesions == 1 else 'are'} {of}."
-    if math.isnan(found.mean):
-        return f"{of}: all areas or all probabilities are equal, so the rank correlation is undefined."
-    interval = f"95 % {found.low:.2f} to {found.high:.2f}" if found.has_interval else "too few for an interval"
-    text = f"Spearman {found.mean:.2f} ({interval}), {of}."
+        sample += f" of {format_count(slides, 'slide')}"
+    if estimate is None:
+        return f"The correlation requires at least three lesions; there {'is' if lesions == 1 else 'are'} {sample}."
+    if math.isnan(estimate.mean):
+        return f"{sample}: all areas or all probabilities are equal, so the rank correlation is undefined."
+    interval = f"95 % {estimate.low:.2f} to {estimate.high:.2f}" if estimate.has_interval else "too few for an interval"
+    text = f"Spearman {estimate.mean:.2f} ({interval}), {sample}."
     if slides is None or slides == 1:
         return f"{text} The interval is over these lesions only and does not apply to other slides."
     return f"{text} The interval is over slides."
@@ -206,15 +215,16 @@ def uses_log_axis(areas: Sequence[float]) -> bool:
 
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Spearman's rank correlation of each draw, with ties at their mean rank; NaN where either is constant.
+    """Return Spearman's rank correlation for each bootstrap draw, with ties at their mean rank.
 
-    ``x``, ``y``: float64 (value,). ``weights``: float64 (draw, value). Returns float64 (draw,).
+    ``x``, ``y``: float64 (value,). ``weights``: float64 (draw, value), how often a value was drawn. Returns float64
+    (draw,), NaN where ``x`` or ``y`` is constant.
     """
     return weighted_pearson(_mean_ranks(x, weights), _mean_ranks(y, weights), weights)
 
 
 def _mean_ranks(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weighted rank of each value in each draw, with ties at their mean rank: float64 (draw, value)."""
+    """Return the weighted rank of each value in each draw, with ties at their mean rank, float64 (draw, value)."""
     _, index = np.unique(values, return_inverse=True)
     order = np.argsort(index, kind="stable")
     counts = np.add.reduceat(weights[:, order], np.flatnonzero(np.diff(index[order], prepend=-1)), axis=1)

@@ -1,4 +1,4 @@
-"""The table ``slides.csv``, the work list of a folder of slides, and the lesions of all slides."""
+"""Tables over many slides: ``slides.csv``, the work list of a folder, and the lesions of all analyzed slides."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
 LESION_CLASSES = {*get_args(LesionClass)}
-LOCK_TIMEOUT_S = 60.0  # while another process writes its row
+LOCK_TIMEOUT_S = 60.0  # time to wait while another process writes the table
 COLUMNS = (
     "slide",
     "file",
@@ -63,7 +63,7 @@ COLUMNS = (
     "warnings",
     "seconds",
 )
-CONTENT_COLUMNS = (
+CONTENT_COLUMNS = (  # copied from result.json
     "probability",
     "tissue_mm2",
     "breslow_mm",
@@ -73,17 +73,18 @@ CONTENT_COLUMNS = (
     "tiles_total",
     "seconds",
 )
-TABLE_PATTERNS = ("*", "*/*")  # of result folders, and of result folders in subfolders
+TABLE_PATTERNS = ("*", "*/*")  # result folders, and result folders in subfolders
 Row = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SlideStatus:
-    """Result of one slide: ``content`` is that of its ``result.json``, ``error`` why there is none.
+    """Outcome of the analysis of one slide.
 
-    ``already_done`` is set where a matching result existed; ``keep_row`` where an existing result must not be replaced,
-    so that its row is kept.
+    ``content``: that of ``result.json``; empty if the analysis failed. ``error``: the reason. ``already_done``: a
+    matching result existed. ``keep_row``: the slide has another result, which must not be replaced, nor its row in the
+    table.
     """
 
     path: Path
@@ -96,13 +97,13 @@ class SlideStatus:
 
 
 class SlideTable:
-    """The table of slides; it is read again before each change, as other processes may write to it."""
+    """The table ``slides.csv``; it is read again before each change, as other processes may write to it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def put(self, status: SlideStatus) -> None:
-        """Add or replace the row of a slide, and write the table, unless the existing row must be kept."""
+        """Add or replace the row of a slide, unless the existing row must be kept, and write the table."""
         if not status.keep_row:
             self.put_row(status_to_row(status))
 
@@ -113,13 +114,13 @@ class SlideTable:
             write_table(self.path, [rows[name] for name in sorted(rows)], COLUMNS)
 
     def _read_rows(self) -> dict[str, Row]:
-        """Read the rows by slide; a file that is not such a table, as after an edit, is backed up."""
+        """Read the rows by slide; a file that is not a valid table, such as after an edit by hand, is backed up."""
         if not self.path.exists():
             return {}
         try:
             return {row["slide"]: dict(row) for row in read_table(self.path)}
         except (InputError, KeyError) as error:
-            if isinstance(error.__cause__, OSError):  # such as of a share that is not available: the table may be good
+            if isinstance(error.__cause__, OSError):  # such as an unavailable network share; the table may be valid
                 raise
             backup = back_up_file(self.path)
             log.warning("%s is not a table with a column 'slide'. It is backed up as %s.", self.path, backup.name)
@@ -127,7 +128,7 @@ class SlideTable:
 
 
 def status_to_row(status: SlideStatus) -> Row:
-    """Return the row of a slide; only the first columns for a slide that failed."""
+    """Return the row of a slide with ``COLUMNS``; only the first four for a slide that failed."""
     content = status.content
     first = {"slide": status.folder.name, "file": status.path.name, "status": status.status, "error": status.error}
     if not content:
@@ -152,13 +153,13 @@ def status_to_row(status: SlideStatus) -> Row:
 
 
 def _row_validity(content: dict[str, Any]) -> Validity:
-    """Validity of all predictions of a row, including the depth."""
+    """Return the validity of all predictions in a row, including the depth."""
     depth = Validity.from_json((content.get("depth") or {}).get("validity"))
     return read_slide_validity(content).with_reasons(*([depth] if depth else []))
 
 
 def _depth_columns(content: dict[str, Any]) -> Row:
-    """Columns of the depth; empty for results of versions without it."""
+    """Return the columns of the depth; empty for results of versions that did not measure it."""
     depth = content.get("depth") or {}
     low, high = content["breslow_interval_mm"] or (None, None)
     row = {"breslow_low_mm": low, "breslow_high_mm": high, "breslow_at_least": depth.get("at_least")}
@@ -170,7 +171,10 @@ WorkItemState = Literal["waiting", "running", "stopped", "done", "failed", "sign
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One slide of a folder with its state and a description; ``signed``: its synoptic report is signed."""
+    """One slide of the work list: its state, and a description for the user.
+
+    In state ``signed``, the synoptic report of the slide is signed.
+    """
 
     slide: Path
     state: WorkItemState
@@ -178,18 +182,19 @@ class WorkItem:
 
 
 class WorkItemReader:
-    """Reads the states of slides from their results in ``out``.
+    """Reads the states of slides from their result folders in ``out``.
 
-    A slide whose name is that of a folder is read to find out whether the folder is its own; this is remembered until
-    the slide, or the slide that is recorded in the folder, changes.
+    To find out whether a folder with the name of a slide belongs to it, the slide file is read. The result is cached
+    until the file, or the slide recorded in the folder, changes.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        # Slide and its stamp to result folder and the stamp of its ``slide.json``.
         self._folders: dict[tuple[Path, FileStamp | None], tuple[Path, FileStamp | None]] = {}
 
     def read(self, slides: Sequence[Path], run: RunContext) -> dict[Path, WorkItem]:
-        """Read the states of some slides; a slide whose results cannot be read has failed."""
+        """Read the states of slides; a slide whose results cannot be read counts as failed."""
         existing = list_folder_names(self.out)
         found: dict[Path, WorkItem] = {}
         reported = monotonic()
@@ -206,13 +211,13 @@ class WorkItemReader:
         return found
 
     def _find_folder(self, slide: Path, existing: Mapping[str, str]) -> Path | None:
-        """Find the results of a slide; None if there are none."""
+        """Find the result folder of a slide; None if there is none."""
         if not is_name_taken(slide_name(slide), existing):
             return None
         key = (slide, file_stamp(slide))
-        known = self._folders.get(key)
-        if known is not None and known[0].is_dir() and known[1] == file_stamp(known[0] / SOURCE):
-            return known[0]
+        cached = self._folders.get(key)
+        if cached is not None and cached[0].is_dir() and cached[1] == file_stamp(cached[0] / SOURCE):
+            return cached[0]
         folder = SlideFolderNames(self.out, existing).find_results(slide)
         if folder is None or not folder.is_dir():
             return None
@@ -221,7 +226,7 @@ class WorkItemReader:
 
 
 def list_work_slides(folder: Path) -> tuple[Path, ...]:
-    """List the slides of a folder in natural order; empty if there are none."""
+    """List the slides in a folder in natural order; empty if there are none."""
     try:
         return tuple(find_slides([folder]))
     except InputError:
@@ -229,7 +234,7 @@ def list_work_slides(folder: Path) -> tuple[Path, ...]:
 
 
 def _work_item(slide: Path, results: Path | None) -> WorkItem:
-    """State of one slide; of a signed slide, the signature unless it is being analyzed again."""
+    """Return the state of one slide; ``signed`` takes precedence unless the slide is being analyzed again."""
     if results is None:
         return WorkItem(slide, "waiting", "waiting")
     item, signature = _analysis_item(slide, results), _describe_signature(results)
@@ -246,31 +251,31 @@ def _describe_signature(results: Path) -> str:
 
 
 def _analysis_item(slide: Path, results: Path) -> WorkItem:
-    """State of the analysis of a slide."""
+    """Return the state of the analysis of a slide."""
     if not (results / "events.jsonl").is_file() and not (results / STORE).is_dir():
         return WorkItem(slide, "waiting", "waiting")
-    report = read_slide_run_status(results)
-    state, content = report.state, read_slide_result(results)
+    status = read_slide_run_status(results)
+    state, content = status.state, read_slide_result(results)
     if state.active:
         return WorkItem(
-            slide, "running", _describe_progress("paused" if state is RunState.paused else "running", report)
+            slide, "running", _describe_progress("paused" if state is RunState.paused else "running", status)
         )
     if state is RunState.failed:
-        return WorkItem(slide, "failed", f"failed: {report.message}")
+        return WorkItem(slide, "failed", f"failed: {status.message}")
     if content and state is not RunState.cancelled:
         model = (content.get("model") or {}).get("name")
         return WorkItem(slide, "done", f"done with {model}" if model else "done")
-    return WorkItem(slide, "stopped", _describe_progress("stopped", report))
+    return WorkItem(slide, "stopped", _describe_progress("stopped", status))
 
 
-def _describe_progress(word: str, report: SlideRunStatus) -> str:
-    """A word with the share of finished tiles."""
-    return word if report.fraction is None else f"{word} {report.fraction:.0%}".replace("%", " %")
+def _describe_progress(word: str, status: SlideRunStatus) -> str:
+    """Add the share of finished tiles to a word, if it is known."""
+    return word if status.fraction is None else f"{word} {status.fraction:.0%}".replace("%", " %")
 
 
 @dataclass(frozen=True)
 class LesionRow:
-    """A row of ``lesions.csv``: ``slide`` is the result folder, ``model`` the model of its tiles."""
+    """A row of ``lesions.csv``; ``slide``: result folder of the slide, ``model``: name of the model."""
 
     slide: Path
     model: str
@@ -295,7 +300,10 @@ def _read_known_rows(folder: Path) -> list[LesionRow]:
 
 
 def read_slide_lesion_rows(folder: Path) -> list[LesionRow]:
-    """Read the lesions of an analyzed slide; raises for a table that cannot be read. Unknown probabilities are NaN."""
+    """Read the lesions of an analyzed slide; unknown probabilities are NaN.
+
+    Raises InputError, KeyError or ValueError if the table cannot be read.
+    """
     model = _read_model_name(folder)
     return [
         LesionRow(
@@ -312,7 +320,7 @@ def read_slide_lesion_rows(folder: Path) -> list[LesionRow]:
 
 
 def _read_model_name(folder: Path) -> str:
-    """Read which model analyzed a slide; empty if it is unknown."""
+    """Read the name of the model that analyzed a slide; empty if unknown."""
     return str((read_slide_result(folder).get("model") or {}).get("name", ""))
 
 
@@ -327,11 +335,11 @@ def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[Lesio
         LesionRow(
             folder,
             model,
-            one.index,
-            one.label,
-            rounded(one.area_px),
-            None if one.area_mm2 is None else rounded(one.area_mm2),
-            rounded(one.probability),
+            lesion.index,
+            lesion.label,
+            rounded(lesion.area_px),
+            None if lesion.area_mm2 is None else rounded(lesion.area_mm2),
+            rounded(lesion.probability),
         )
-        for one in lesions
+        for lesion in lesions
     )

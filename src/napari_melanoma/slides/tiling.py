@@ -1,4 +1,4 @@
-"""Division of a slide into tiles of a physical size, and their processing order."""
+"""Divide a slide into tiles of a physical size, and order the tiles for processing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import LevelInfo
 
 Border = Literal["pad", "inside", "shift"]
-MAX_UPSAMPLING = 1.1  # a level this much coarser than requested is still accepted
-FIRST_PASS_BLOCKS = 128  # tiles of the coarsest map: some seconds on a CPU
+MAX_UPSAMPLING = 1.1  # a level is still accepted if it is coarser than requested by this factor
+FIRST_PASS_BLOCKS = 128  # greatest number of tiles in the first pass, which takes some seconds on a CPU
 
 
 class TilingConfig(Config):
@@ -32,12 +32,12 @@ class TilingConfig(Config):
     side_px: int = Field(224, ge=8, le=4096, description="side of a tile at the input of the network, in pixels")
     mpp: float = Field(0.5, gt=0, le=100, description="micrometers per pixel at the input of the network")
     side_um: float | None = Field(
-        None, gt=0, description="side of a tile on the slide in micrometers, such as 3000 for P3's patches of 3 mm"
+        None, gt=0, description="side of a tile on the slide in micrometers, such as 3000 for patches of 3 mm"
     )
     overlap: float = Field(0.0, ge=0, le=0.9, description="share of a tile's side that overlaps the next")
     border: Border = Field(
         "pad",
-        description="tiles at the far edges: pad: extended with white; inside: left out; shift: moved inside",
+        description="tiles beyond the end of the area: pad: extended with white; inside: left out; shift: moved inside",
     )
     mpp_tolerance: float = Field(
         0.02, ge=0, le=0.2, description="a level whose pixel size differs by less than this share is not resized"
@@ -51,12 +51,13 @@ class TilingConfig(Config):
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Rows and columns of the tiles of a slide, or of a part of it.
+    """The tiles of a slide, or of a part of it, in rows and columns.
 
-    ``downsample``: finest pixels per pixel of the level. ``read_px``: height and width of a tile in pixels of the
-    level; they differ where pixels are not square. ``stride_px``: distance of adjacent tiles, down and to the right, in
-    pixels of the level. ``area``: the tiled area, in pixels of the level. ``pixel_size``: of the finest level; None
-    where unknown, and tiles are then read at the finest level.
+    ``level``: index of the level that tiles are read from. ``downsample``: pixels of the finest level per pixel of the
+    level. ``side_px``: side of a tile at the input of the network. ``read_px``: height and width of a tile in pixels of
+    the level; they differ if pixels are not square. ``stride_px``: distance of adjacent tiles, down and to the right,
+    in pixels of the level. ``area``: the tiled area, in pixels of the level. ``pixel_size``: that of the finest level;
+    None if unknown, and tiles are then read at the finest level.
     """
 
     level: int
@@ -85,7 +86,7 @@ class TileGrid:
 
     @property
     def placement(self) -> MapPlacement:
-        """Placement of a map with one cell per tile, as large as a stride and centered on the tile."""
+        """Placement of a map with a cell for each tile, as large as a stride and centered on the tile."""
         margins = [(read - stride) / 2 for read, stride in zip(self.read_px, self.stride_px, strict=True)]
         return MapPlacement(
             (self.area.top + margins[0]) * self.downsample,
@@ -120,7 +121,7 @@ class TileGrid:
         return box.top * factor, box.left * factor, box.height * factor, box.width * factor
 
     def _start(self, index: int, axis: int) -> int:
-        """First pixel of a tile along an axis, in pixels of the level."""
+        """Return the first row (axis 0) or column (axis 1) of a tile, in pixels of the level."""
         origin, length = (self.area.top, self.area.height) if axis == 0 else (self.area.left, self.area.width)
         start = index * self.stride_px[axis]
         if self.border == "shift":
@@ -134,13 +135,13 @@ def plan_tiles(
     config: TilingConfig,
     within: Box | None = None,
 ) -> TileGrid:
-    """Choose the level to read and place the tiles over a slide, or over a part of it.
+    """Choose the level to read, and place the tiles over a slide or a part of it.
 
-    The coarsest sufficient level is read; if there is none, the finest one, and tiles are enlarged.
+    Tiles are read from the coarsest level that is fine enough, or enlarged from the finest level if none is. There is
+    at least one tile, except with border ``inside`` on a slide smaller than a tile.
 
-    ``pixel_size``: of the finest level. Without it, a tile has ``side_px`` pixels of the finest level. ``within``: the
-    part to tile, in pixels of the finest level, such as the scanned area; by default the whole slide. There is at least
-    one tile, except with border ``inside`` for slides smaller than a tile.
+    ``pixel_size``: that of the finest level; without it, a tile has ``side_px`` pixels of the finest level. ``within``:
+    the part to tile, in pixels of the finest level, such as the scanned area; by default the whole slide.
     """
     if not levels:
         raise InputError("this slide has no levels, expected at least one. Convert it to a TIFF.")
@@ -151,7 +152,7 @@ def plan_tiles(
     stride = tuple(max(1, round(side * (1 - config.overlap))) for side in read)
     area = _tiled_area(levels[0], levels[level], within)
     counts = [
-        _count(length, side, step, config.border)
+        _count_tiles(length, side, step, config.border)
         for length, side, step in zip((area.height, area.width), read, stride, strict=True)
     ]
     return TileGrid(
@@ -171,18 +172,18 @@ def plan_tiles(
 def tissue_share(grid: TileGrid, mask: NDArray[np.bool_], place: MapPlacement) -> NDArray[np.float32]:
     """Return the share of tissue in each tile, exact for any resolution of the mask.
 
-    ``mask``: bool (row, column): detected or corrected tissue. Returns float32 (row, column) of the grid, from 0 to 1,
-    relative to the whole area of the tile, including the part outside the slide.
+    ``mask``: bool (row, column), the tissue of the slide. ``place``: its position. Returns float32 (row, column) of the
+    grid, 0 to 1, relative to the whole area of a tile, including a part outside the slide.
     """
     corners = [
         [grid.slide_box(row, 0)[0] for row in range(grid.rows)],
-        [grid.slide_box(0, c)[1] for c in range(grid.columns)],
+        [grid.slide_box(0, column)[1] for column in range(grid.columns)],
     ]
     sides = [read * grid.downsample for read in grid.read_px]
     sums = np.pad(mask.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     tops, lefts = (
-        (np.array(c) - o) / s
-        for c, o, s in zip(corners, (place.top, place.left), (place.step_y, place.step_x), strict=True)
+        (np.array(starts) - origin) / step
+        for starts, origin, step in zip(corners, (place.top, place.left), (place.step_y, place.step_x), strict=True)
     )
     height, width = sides[0] / place.step_y, sides[1] / place.step_x
     rows = _interpolate_rows(sums, tops + height) - _interpolate_rows(sums, tops)
@@ -191,34 +192,34 @@ def tissue_share(grid: TileGrid, mask: NDArray[np.bool_], place: MapPlacement) -
 
 
 def _interpolate_rows(sums: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Interpolate between the rows of a cumulative sum: exact, as the mask is constant within a cell."""
+    """Interpolate between the rows of a cumulative sum, which is exact, as the mask is constant within a cell."""
     at = np.clip(at, 0, len(sums) - 1)
     below = np.minimum(at.astype(int), max(0, len(sums) - 2))
     return sums[below] + (at - below)[:, None] * (sums[np.minimum(below + 1, len(sums) - 1)] - sums[below])
 
 
 def _finest_side(config: TilingConfig, pixel_size: PixelSize | None) -> tuple[float, float]:
-    """Height and width of a tile in pixels of the finest level."""
+    """Return height and width of a tile in pixels of the finest level."""
     if pixel_size is None:
         return float(config.side_px), float(config.side_px)
     return config.wanted_um / pixel_size.y_um, config.wanted_um / pixel_size.x_um
 
 
 def _choose_level(levels: Sequence[LevelInfo], max_downsample: float) -> int:
-    """Coarsest level whose downsample is at most ``max_downsample``, or the finest one."""
+    """Return the index of the coarsest level whose downsample is at most about ``max_downsample``, or of the finest."""
     fine = [number for number, level in enumerate(levels) if level.downsample <= max_downsample * MAX_UPSAMPLING]
     return max(fine, key=lambda number: levels[number].downsample, default=0)
 
 
 def _whole_pixels(side: float, config: TilingConfig) -> int:
-    """Side of a tile in whole pixels of its level; that of the network if they are nearly the same."""
+    """Round the side of a tile to whole pixels, or to the side of the network's input if they are nearly the same."""
     if abs(side / config.side_px - 1) <= config.mpp_tolerance:
         return config.side_px
     return max(1, round(side))
 
 
 def _tiled_area(finest: LevelInfo, level: LevelInfo, within: Box | None) -> Box:
-    """The tiled area in pixels of the level."""
+    """Return the area to tile in pixels of the level; raise InputError if it is outside the slide."""
     if within is None:
         return Box(0, 0, level.height, level.width)
     top, left = max(0, within.top), max(0, within.left)
@@ -234,18 +235,22 @@ def _tiled_area(finest: LevelInfo, level: LevelInfo, within: Box | None) -> Box:
     return Box(first[0], first[1], max(1, last[0] - first[0]), max(1, last[1] - first[1]))
 
 
-def _count(length: int, side: int, stride: int, border: Border) -> int:
-    """Number of tiles along an axis."""
+def _count_tiles(length: int, side: int, stride: int, border: Border) -> int:
+    """Return the number of tiles along an axis."""
     if border == "inside":
         return max(0, (length - side) // stride + 1)
     return max(1, math.ceil((length - side) / stride) + 1)
 
 
 def coarse_to_fine(needed: NDArray[np.bool_], first: int = FIRST_PASS_BLOCKS) -> list[NDArray[np.int32]]:
-    """Order tiles in passes, so that after each pass every block of tiles has a finished one, with shrinking blocks.
+    """Order tiles in passes from coarse to fine.
 
-    ``needed``: bool (row, column): tiles to analyze. Returns the tiles of each pass, int32 (tile, 2) as (row, column),
-    with adjacent tiles close together; each tile occurs once. Empty without tiles.
+    The grid is divided into blocks, which are halved from pass to pass. After each pass, every block that contains
+    tiles has a finished one.
+
+    ``needed``: bool (row, column), the tiles to analyze. ``first``: greatest number of tiles in the first pass. Returns
+    the tiles of each pass, int32 (tile, 2) as (row, column), with adjacent tiles close together; each tile occurs once.
+    Empty without tiles.
     """
     remaining = needed.copy()
     passes = []
@@ -258,7 +263,7 @@ def coarse_to_fine(needed: NDArray[np.bool_], first: int = FIRST_PASS_BLOCKS) ->
 
 
 def _block_sizes(needed: NDArray[np.bool_], first: int) -> list[int]:
-    """Sides of blocks from the coarsest pass to single tiles, each half of the previous."""
+    """Return the sides of the blocks of each pass in tiles, each half of the previous, down to 1."""
     size = 1
     while size < max(needed.shape) and _count_blocks(needed, size) > first:
         size *= 2
@@ -266,12 +271,12 @@ def _block_sizes(needed: NDArray[np.bool_], first: int) -> list[int]:
 
 
 def _count_blocks(needed: NDArray[np.bool_], size: int) -> int:
-    """Number of blocks of a size that contain tiles."""
+    """Count the blocks of a size that contain tiles."""
     return len(np.unique(_block_of(np.argwhere(needed), size)))
 
 
 def _tiles_in_open_blocks(remaining: NDArray[np.bool_], done: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
-    """Remaining tiles in blocks without a finished tile."""
+    """Return the remaining tiles in blocks without a finished tile."""
     finished_blocks = np.unique(_block_of(np.argwhere(done), size))
     positions = np.argwhere(remaining)
     positions = positions[~np.isin(_block_of(positions, size), finished_blocks)]
@@ -281,7 +286,7 @@ def _tiles_in_open_blocks(remaining: NDArray[np.bool_], done: NDArray[np.bool_],
 
 
 def _nearest_to_centers(tiles: NDArray[np.bool_], size: int) -> NDArray[np.int32]:
-    """The tile of each block nearest to its center."""
+    """Return the tile of each block that is nearest to the center of the block, int32 (tile, 2)."""
     positions = np.argwhere(tiles).astype(np.int32)
     distance = ((positions % size - (size - 1) / 2) ** 2).sum(axis=1)
     blocks = _block_of(positions, size)
@@ -291,13 +296,13 @@ def _nearest_to_centers(tiles: NDArray[np.bool_], size: int) -> NDArray[np.int32
 
 
 def _block_of(positions: NDArray[np.integer], size: int) -> NDArray[np.int64]:
-    """Number of the block that contains each tile."""
+    """Return the number of the block that contains each tile; ``positions``: (tile, 2), row and column."""
     blocks = positions.astype(np.int64) // size
     return blocks[:, 0] * 2**32 + blocks[:, 1]
 
 
 def _sort_along_z_curve(positions: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Sort tiles along a Z-order curve, so that adjacent tiles share cached data."""
+    """Sort tiles along a Z-order curve, so that successive tiles are adjacent and use the same cached data."""
     code = np.zeros(len(positions), np.int64)
     for bit in range(16):
         code |= ((positions[:, 0].astype(np.int64) >> bit) & 1) << (2 * bit + 1)

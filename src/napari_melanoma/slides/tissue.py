@@ -1,4 +1,4 @@
-"""Tissue detection on an overview of a slide: excludes glass, pen and dirt, and marks folds."""
+"""Detect the tissue on an overview of a slide, without glass, pen ink and dirt; mark folds."""
 
 from __future__ import annotations
 
@@ -24,29 +24,31 @@ if TYPE_CHECKING:
 TissueMethod = Literal["auto", "otsu", "entropy", "triangle", "luminance"]
 WORKING_UM = 4.0  # finer overviews are downscaled, as single cells do not help to detect tissue
 MAX_SIDE_PX = 2048  # larger overviews are downscaled, so that detection takes a second or two
-# Three fat cells wide. The edge of other tissue has a share of a half, and is as strong as its center.
+# Fat is tissue of which a window, three fat cells wide, contains less than a share, or which is faint, relative to the
+# median staining of the slide, and has gaps. The edge of other tissue has a share of a half, and is not faint.
 FAT_WINDOW_UM, FAT_SHARE, FAT_FAINT, FAT_GAPS = 160.0, 0.15, 0.45, 0.1
 ASSUMED_SLIDE_UM = 20_000.0  # assumed longer side of an overview without a pixel size
-MIN_ENTROPY, GRAY_STEP = 1.3, 4.0  # bits, and gray levels: glass with usual noise has less than a bit
+MIN_ENTROPY, GRAY_STEP = 1.3, 4.0  # in bits, and in gray levels: glass with usual noise has less than a bit
 MIN_STAINING, MAX_STAINING = 0.035, 0.10  # limits of the threshold that is estimated from noise
-# A fold has two layers: twice as dark where the image is sharp, less on average with its edges.
-FOLD_CANDIDATE, FOLD_DARKER, FOLD_ALIKE = 1.35, 1.5, 0.997  # the last is a cosine of optical densities: 4 degrees
-FINE_FOLD_UM, AROUND_FOLD_UM, MAX_FOLD_UM = 12.0, 150.0, 400.0
+# A fold has two layers: it is twice as dark as the tissue around it where the image is sharp, and less at its edges.
+FOLD_CANDIDATE, FOLD_DARKER = 1.35, 1.5  # least ratios of darkness, for each pixel and for the mean of a piece
+FOLD_ALIKE = 0.997  # least cosine between the optical densities of a fold and of the tissue around it: 4 degrees
+FINE_FOLD_UM, AROUND_FOLD_UM, MAX_FOLD_UM = 12.0, 150.0, 400.0  # smoothing, surroundings, greatest width
 
 UNSCANNED_LEVEL = 6  # unscanned areas are black or white; neither glass nor tissue is this dark
-MIN_GLASS_LEVEL, MAX_GLASS_TINT = 185, 30  # minimum of the channels, and maximum difference of the channels
+MIN_GLASS_LEVEL, MAX_GLASS_TINT = 185, 30  # least value of a channel, and greatest difference between channels
 DEFAULT_WHITE: RGBValues = (245.0, 245.0, 245.0)
 GLASS_SHARE = 0.001  # minimum share of the image for estimating the color of glass
-# Levels of brightness around the most frequent one, and staining relative to white, of glass beside white.
-WHITE, GLASS_SPREAD, GLASS_TINT = 255, 6.0, 0.06
+WHITE = 255
+# Greatest distance of the brightness of glass from the most frequent one, and greatest staining relative to white.
+GLASS_SPREAD, GLASS_TINT = 6.0, 0.06
 STRAIGHT_PX = 8  # minimum length of a straight line; a sixth of the outline of a disk has such lines
 
 THUMBNAIL_PX = 2048
-_GLASS_LEVEL = 255
 
 
 class TissueConfig(Config):
-    """Method of tissue detection, and postprocessing of the mask."""
+    """Parameters of tissue detection and of the postprocessing of the mask."""
 
     method: TissueMethod = Field(
         "auto",
@@ -55,7 +57,7 @@ class TissueConfig(Config):
     )
     threshold: float | None = Field(None, ge=0, description="fixed threshold, in optical density or, for entropy, bits")
     find_pen: bool = Field(True, title="Exclude pen ink", description="exclude pen ink: green, blue, red and black")
-    fat: Literal["drop", "keep"] = Field("drop", description="fat: excluded, or kept with its empty cells filled")
+    fat: Literal["drop", "keep"] = Field("drop", description="fat: excluded, or kept with the empty fat cells filled")
     folds: Literal["keep", "drop"] = Field(
         "keep", title="Tissue folds", description="folded tissue: analyzed or excluded"
     )
@@ -99,8 +101,8 @@ def find_tissue(
     """Detect the tissue on an overview of a slide.
 
     ``thumbnail``: uint8 (row, column, channel=3), brightfield; 8 to 16 micrometers per pixel are best. ``um_per_px``:
-    micrometers per pixel, (y, x); without it, the longer side is assumed to be 20 mm. Returns masks of the overview;
-    empty with a warning where there is only glass.
+    micrometers per pixel, (y, x); without it, the longer side is assumed to be 20 mm. If there is only glass, the masks
+    are empty, with a warning.
     """
     step_um = um_per_px or (ASSUMED_SLIDE_UM / max(thumbnail.shape[:2]),) * 2
     factor = max(1, round(WORKING_UM / max(step_um)), -(-max(thumbnail.shape) // MAX_SIDE_PX))
@@ -124,14 +126,14 @@ def find_tissue(
 
 
 def _threshold_feature(density: NDArray[np.float32], config: TissueConfig) -> NDArray[np.float32]:
-    """Feature image for the threshold."""
+    """Return the image that the threshold is applied to, float32 (row, column): entropy, darkness or staining."""
     if config.method == "entropy":
         return _local_entropy(density)
     return density.mean(axis=2) if config.method == "luminance" else staining_strength(density)
 
 
 def _threshold(stained: NDArray[np.float32], config: TissueConfig) -> float:
-    """Threshold of the requested method, limited by the possible noise of glass."""
+    """Return the threshold by the requested method, at least above the noise of glass."""
     from skimage import filters
 
     if not stained.size or stained.max() <= MIN_STAINING:
@@ -140,12 +142,15 @@ def _threshold(stained: NDArray[np.float32], config: TissueConfig) -> float:
         return float(np.clip(_noise_threshold(stained), MIN_STAINING, MAX_STAINING))
     if config.method == "entropy":
         return max(MIN_ENTROPY, float(filters.threshold_otsu(stained)))
-    found = filters.threshold_triangle(stained) if config.method == "triangle" else filters.threshold_otsu(stained)
-    return max(MIN_STAINING, float(found))
+    method = filters.threshold_triangle if config.method == "triangle" else filters.threshold_otsu
+    return max(MIN_STAINING, float(method(stained)))
 
 
 def _noise_threshold(stained: NDArray[np.float32]) -> float:
-    """Six standard deviations above the mode of glass, estimated from the values below it, where there is no tissue."""
+    """Return a threshold six standard deviations above the mode of glass.
+
+    The deviation is estimated from the values below the mode, which are not those of tissue.
+    """
     glass = stained[stained < 2 * MAX_STAINING]
     counts, edges = np.histogram(glass, bins=128, range=(0, 2 * MAX_STAINING))
     mode = edges[counts.argmax()] + (edges[1] - edges[0]) / 2
@@ -154,16 +159,16 @@ def _noise_threshold(stained: NDArray[np.float32]) -> float:
 
 
 def _local_entropy(density: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Local entropy of the gray levels in bits, quantized in steps above the usual noise of glass."""
+    """Return the local entropy in bits of gray levels that are quantized in steps above the usual noise of glass."""
     from skimage.filters import rank
 
     gray = (255 * np.exp(-density.mean(axis=2)) / GRAY_STEP).astype(np.uint8)
-    found: NDArray[np.float32] = rank.entropy(gray, np.ones((9, 9), np.uint8)).astype(np.float32)
-    return found
+    entropy: NDArray[np.float32] = rank.entropy(gray, np.ones((9, 9), np.uint8)).astype(np.float32)
+    return entropy
 
 
 def _find_pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[np.bool_]:
-    """Pen ink, widened over its pale edges; doubtful colors count next to certain ink, or if surrounded by glass."""
+    """Detect pen ink with its pale edges; doubtful colors count if connected to certain ink or surrounded by glass."""
     from scipy import ndimage
 
     certain, doubtful = find_ink(density)
@@ -174,8 +179,8 @@ def _find_pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[
     owner = _local_maximum(labels, um, 60)
     ring = (owner > 0) & (_local_maximum(labels, um, 25) == 0)
     glass = (staining_strength(density) < MAX_STAINING)[ring]
-    of_glass = np.bincount(owner[ring], glass, count + 1) / np.maximum(np.bincount(owner[ring], minlength=count + 1), 1)
-    pen = of_glass >= 0.5
+    ring_cells = np.maximum(np.bincount(owner[ring], minlength=count + 1), 1)
+    pen = np.bincount(owner[ring], glass, count + 1) / ring_cells >= 0.5
     pen[labels[certain]] = True
     pen[0] = False
     return _dilate(pen[labels], um, 40)
@@ -190,7 +195,7 @@ def _clean_mask(mask: NDArray[np.bool_], um: tuple[float, float], config: Tissue
 
 
 def _find_folds(density: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
-    """Narrow pieces of tissue that are darker than their surroundings and of the same hue: two layers of it.
+    """Detect folds: narrow pieces of tissue that are darker than the tissue around them and have the same hue.
 
     Epidermis and nests of cells are darker too, but more blue than the dermis around them.
     """
@@ -215,9 +220,9 @@ def _find_folds(density: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple
 
 
 def _blur_widely(values: NDArray[np.float32], sigma: Sequence[float]) -> NDArray[np.float32]:
-    """Gaussian filter, as ``scipy.ndimage.gaussian_filter``, in a time that hardly depends on sigma.
+    """Apply a Gaussian filter, as ``scipy.ndimage.gaussian_filter`` does, in a time that hardly depends on sigma.
 
-    Its kernel, which ends at four sigma, is applied to the frequencies of the image mirrored at its borders.
+    The same kernel, which ends at four sigma, is applied by a cosine transform, which mirrors the image at its borders.
     """
     from scipy import fft
 
@@ -238,7 +243,10 @@ def _is_fold(
     mask: NDArray[np.bool_],
     um: tuple[float, float],
 ) -> bool:
-    """Whether a dark piece is narrow, and has the hue of the adjacent tissue."""
+    """Whether a dark piece is narrow, much darker than the adjacent tissue, and of the same hue.
+
+    ``unmarked``: mask of cells that are not in a dark piece.
+    """
     from scipy import ndimage
 
     depth = ndimage.distance_transform_edt(np.pad(piece, 1), sampling=um)
@@ -300,7 +308,7 @@ def _dilate(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> N
 
 
 def _local_maximum(values: NDArray, um: tuple[float, float], by_um: float) -> NDArray:
-    """Maximum within a distance; a square window is many times faster than exact distances."""
+    """Return the maximum within a distance, in a square window, which is many times faster than exact distances."""
     from scipy import ndimage
 
     return ndimage.maximum_filter(values, size=[2 * round(by_um / step) + 1 for step in um], mode="nearest")
@@ -312,7 +320,7 @@ def _close_gaps(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) 
 
 
 def _find_fat(stained: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
-    """Sparse tissue, or faint structures with gaps: fat consists of thin membranes around empty cells."""
+    """Detect fat, which consists of thin membranes around empty cells: sparse tissue, or faint tissue with gaps."""
     from scipy import ndimage
 
     if not mask.any():
@@ -327,9 +335,9 @@ def _find_fat(stained: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[f
 def estimate_glass_color(rgb: NDArray[np.uint8], empty: NDArray[np.bool_] | None = None) -> RGBValues:
     """Estimate the color of glass: the median of the brighter half of bright and nearly colorless pixels.
 
-    ``rgb``: uint8 (row, column, channel=3). ``empty``: bool (row, column): unscanned pixels; by default as detected by
-    ``find_unscanned``, which requires the values of the file, so pass it for images with an applied profile. Returns
-    red, green, blue; a standard white where hardly any pixel looks like glass, as within tissue.
+    ``rgb``: uint8 (row, column, channel=3). ``empty``: bool (row, column), unscanned pixels; by default those that
+    ``find_unscanned`` detects, which requires pixel values as in the file, before an ICC profile is applied. Returns
+    red, green, blue; a standard white if hardly any pixel can be glass, such as within tissue.
     """
     pixels = rgb[~(find_unscanned(rgb) if empty is None else empty)]
     glass = pixels[_is_glass_like(pixels)]
@@ -341,13 +349,13 @@ def estimate_glass_color(rgb: NDArray[np.uint8], empty: NDArray[np.bool_] | None
 
 
 def find_unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Detect the areas that the scanner filled with black or white, on pixel values of the file.
+    """Detect the areas that the scanner filled with black or white.
 
-    Black is not glass. White may be overexposed glass, so it counts only where other pixels are colored glass, and
-    where its outline has straight lines, as fields of a scanner do and tissue does not.
+    Black areas count at the border of the image. White areas may be overexposed glass, so they count only if other
+    pixels show glass of another color, and if half of their outline consists of straight lines, as that of the fields
+    of a scanner does.
 
-    ``rgb``: uint8 (row, column, channel=3). Returns bool (row, column): black areas at the border of the image, and
-    white areas.
+    ``rgb``: uint8 (row, column, channel=3), pixel values as in the file. Returns bool (row, column).
     """
     from scipy import ndimage
 
@@ -356,20 +364,20 @@ def find_unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     white = _straight_sided_parts(rgb.min(axis=2) == WHITE)
     if white.any() and not _has_glass(rgb[~white]):
         white[:] = False
-    found: NDArray[np.bool_] = np.isin(labels, border[border > 0]) | white
-    return found
+    unscanned: NDArray[np.bool_] = np.isin(labels, border[border > 0]) | white
+    return unscanned
 
 
 def _is_glass_like(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which pixels, (pixel, channel=3), are bright and nearly colorless."""
+    """Return which pixels, (pixel, channel=3), are bright and nearly colorless."""
     least, most = pixels.min(axis=1), pixels.max(axis=1)
     return (least >= MIN_GLASS_LEVEL) & (most - least <= MAX_GLASS_TINT)
 
 
 def _has_glass(pixels: NDArray[np.uint8]) -> bool:
-    """Whether pixels, (pixel, channel=3), show colored glass: many of nearly the same color, hardly stained.
+    """Whether pixels, (pixel, channel=3), show glass: many have nearly the same bright color, hardly stained.
 
-    Similar colors in pale tissue are spread widely, or stained.
+    The bright colors of pale tissue vary more, or are stained.
     """
     glass = pixels[_is_glass_like(pixels)]
     if len(glass) < max(1, GLASS_SHARE * len(pixels)):
@@ -382,20 +390,21 @@ def _has_glass(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _straight_sided_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Parts of a mask with at least half of their outline straight, along rows or columns; none in a full mask."""
+    """Keep the parts of a mask with at least half of their outline in straight lines along rows or columns."""
     from scipy import ndimage
 
     labels, count = ndimage.label(mask)
     outline, straight = np.zeros(count + 1), np.zeros(count + 1)
     for axis in (0, 1):
-        along = np.moveaxis(labels, axis, 0)  # of two neighbors, one inside and one outside the mask
+        along = np.moveaxis(labels, axis, 0)
+        # Label of the part whose outline lies between two neighbors, one inside and one outside the mask; else 0.
         owner = np.maximum(along[1:], along[:-1]) * ((along[1:] == 0) != (along[:-1] == 0))
-        kept = ndimage.binary_opening(owner > 0, np.ones((1, STRAIGHT_PX), bool))
+        is_straight = ndimage.binary_opening(owner > 0, np.ones((1, STRAIGHT_PX), bool))
         outline += np.bincount(owner.ravel(), minlength=count + 1)
-        straight += np.bincount(owner[kept], minlength=count + 1)
-    found = (outline > 0) & (straight >= 0.5 * outline)
-    found[0] = False
-    return found[labels]
+        straight += np.bincount(owner[is_straight], minlength=count + 1)
+    straight_sided = (outline > 0) & (straight >= 0.5 * outline)
+    straight_sided[0] = False
+    return straight_sided[labels]
 
 
 def staining_strength(density: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -410,30 +419,32 @@ def staining_strength(density: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def find_ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Detect colors of pens: those that no stain has, and those that resemble stained tissue.
+    """Detect the colors of pen ink: certain ones, and doubtful ones that tissue may also have.
 
-    Hematoxylin and eosin absorb green most, brown chromogens blue: a minimum of absorption in green is green ink. Blue
-    ink absorbs far more red than green, red ink hardly any red but blue and green, black ink all equally. Dense nuclei,
-    blood and melanin do so too to a lesser degree, so these three are certain only where they are strong.
+    Hematoxylin and eosin absorb green most, and brown chromogens blue, so the least absorption in green is that of
+    green ink. Blue ink absorbs far more red than green, red ink absorbs blue and green but hardly any red, and black
+    ink absorbs all colors equally. So do dense nuclei, blood and melanin to a lesser degree, so these three inks are
+    certain only where they are strong.
 
-    ``density``: float32 (row, column, channel=3), optical density. Returns bool (row, column).
+    ``density``: float32 (row, column, channel=3), optical density. Returns the masks of certain and of doubtful ink,
+    bool (row, column).
     """
     red, green, blue = np.moveaxis(density, 2, 0)
     mean, staining = density.mean(axis=2), staining_strength(density)
-    of_green = (density.max(axis=2) > 0.3) & (green < 0.75 * red) & (green < 0.9 * blue)
-    of_blue = (red > 1.2 * green) & (blue < 0.45 * red)
-    of_red = (blue > 0.7 * green) & (red < 0.25 * green)
-    of_black, nearly_black = staining < 0.22 * mean, staining < 0.3 * mean
-    strong = (of_blue & (red > 1.2)) | (of_red & (green > 1.3)) | (of_black & (mean > 1.4))
-    weak = (of_blue & (red > 0.6)) | (of_red & (green > 0.9)) | (nearly_black & (mean > 0.8))
-    certain = of_green | strong
+    is_green = (density.max(axis=2) > 0.3) & (green < 0.75 * red) & (green < 0.9 * blue)
+    is_blue = (red > 1.2 * green) & (blue < 0.45 * red)
+    is_red = (blue > 0.7 * green) & (red < 0.25 * green)
+    is_black, is_nearly_black = staining < 0.22 * mean, staining < 0.3 * mean
+    strong = (is_blue & (red > 1.2)) | (is_red & (green > 1.3)) | (is_black & (mean > 1.4))
+    weak = (is_blue & (red > 0.6)) | (is_red & (green > 0.9)) | (is_nearly_black & (mean > 0.8))
+    certain = is_green | strong
     return certain, weak & ~certain
 
 
 def smoothed_optical_density(rgb: NDArray[np.uint8], white: RGBValues, sigma_px: float) -> NDArray[np.float32]:
-    """Return the optical density of a slightly smoothed image, clipped at that of glass.
+    """Return the optical density of a smoothed image, at least 0, that of glass.
 
-    ``rgb``: uint8 (row, column, channel=3). Returns float32 (row, column, channel=3).
+    ``rgb``: uint8 (row, column, channel=3). ``white``: color of glass. Returns float32 (row, column, channel=3).
     """
     from scipy import ndimage
 
@@ -444,32 +455,32 @@ def smoothed_optical_density(rgb: NDArray[np.uint8], white: RGBValues, sigma_px:
 def read_overview(slide: Slide) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Read the overview, also of a slide with damaged tiles.
 
-    The content of damaged tiles is unknown. They are glass in the image, so that they do not change the threshold, and
-    tissue in the mask, so that they are reported as failed tiles instead of being omitted.
+    Damaged tiles are white in the overview, so that they do not change the threshold of the tissue.
 
-    Returns uint8 (row, column, channel=3) of the whole slide; and bool (row, column): damaged tiles.
+    Returns the overview of the whole slide, uint8 (row, column, channel=3), and the mask of damaged tiles, bool (row,
+    column).
     """
     image, boxes = slide.thumbnail_around_damage(THUMBNAIL_PX)
     damage = np.zeros(image.shape[:2], bool)
     full = slide.info.levels[0]
     scale = (image.shape[0] / full.height, image.shape[1] / full.width)
     for box in boxes:
-        damage[_cells(box, scale)] = True
+        damage[_touched_pixels(box, scale)] = True
     if boxes:
-        image = np.where(damage[..., None], np.uint8(_GLASS_LEVEL), image)
+        image = np.where(damage[..., None], np.uint8(WHITE), image)
     return image, damage
 
 
 def scanned_slices(info: SlideInfo, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return the scanned rows and columns of an overview: other pixels are filled, not glass.
+    """Return the scanned rows and columns of an overview; the scanner has filled all other pixels.
 
-    All rows and columns where the file states no useful bounds.
+    All rows and columns if the file states no useful bounds.
     """
     full, box = info.levels[0], info.bounds
     everything = slice(0, shape[0]), slice(0, shape[1])
     if box is None:
         return everything
-    rows, columns = _cells(box, (shape[0] / full.height, shape[1] / full.width))
+    rows, columns = _touched_pixels(box, (shape[0] / full.height, shape[1] / full.width))
     rows = slice(max(0, rows.start), min(rows.stop, shape[0]))
     columns = slice(max(0, columns.start), min(columns.stop, shape[1]))
     return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else everything
@@ -481,18 +492,22 @@ def tissue_of_overview(
     config: TissueConfig,
     scale: PixelSize | None,
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    """Detect the tissue in the scanned area; bool (row, column) of the whole slide, true for damaged tiles."""
+    """Detect the tissue in the scanned area of a slide; return the mask and warnings.
+
+    ``overview``: the result of ``read_overview``. ``scale``: pixel size of the finest level. The mask is bool (row,
+    column) of the whole overview. Damaged tiles count as tissue, so that they are reported as failed tiles.
+    """
     image, damage = overview
     full, scanned = info.levels[0], scanned_slices(info, image.shape)
     place = MapPlacement.from_thumbnail(image.shape, (full.height, full.width), scale)
-    found = find_tissue(image[scanned], place.cell_um, config)
+    detection = find_tissue(image[scanned], place.cell_um, config)
     mask = damage.copy()
-    mask[scanned] |= found.mask
-    return mask, found.warnings
+    mask[scanned] |= detection.mask
+    return mask, detection.warnings
 
 
-def _cells(box: Box, scale: tuple[float, float]) -> tuple[slice, slice]:
-    """Pixels of the image that a box of level 0 touches."""
+def _touched_pixels(box: Box, scale: tuple[float, float]) -> tuple[slice, slice]:
+    """Return the rows and columns of an overview that a box in pixels of the finest level touches."""
     rows = slice(math.floor(box.top * scale[0]), math.ceil((box.top + box.height) * scale[0]))
     columns = slice(math.floor(box.left * scale[1]), math.ceil((box.left + box.width) * scale[1]))
     return rows, columns
