@@ -174,7 +174,7 @@ def test_tiles_of_a_damaged_slide_that_cannot_be_removed_are_reported(tmp_path, 
     (tmp_path / "images" / "a_1.png").mkdir(parents=True)
     slide = SimpleNamespace(path=tmp_path / "a.svs")
     with pytest.raises(SaveError, match=r"cannot write .*a_1\.png"):
-        tile_sets._cut_all(slide, None, tmp_path, OPTIONS, TileReport(), RunContext())
+        tile_sets._cut_slide(slide, None, tmp_path, OPTIONS, TileReport(), RunContext())
 
 
 def test_a_slide_without_regions_is_named_and_the_others_go_on(slide_path, tmp_path, drawn_slide):

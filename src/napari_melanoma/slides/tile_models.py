@@ -1,4 +1,4 @@
-"""Tile models: bundles, timm encoders and published encoders; and whole-slide models."""
+"""Models for slides: tile models from bundles, timm and published encoders, and whole-slide models on top of them."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slide_spec import TileKind
     from napari_melanoma.models.blocks.bags import BagNetwork
 
-MAX_DIFFERENCE = 0.01  # of a probability from that of float32
+MAX_DIFFERENCE = 0.01  # greatest accepted difference of a probability from float32
 WEIGHTS_ADVICE = (
     "Select the file as 'weights' under Options in the Slide dock, or allow the download there (Python: "
     "options={'weights': FILE} or {'download': True}, command line: --weights FILE, --download)."
 )
 MIXED_PRECISION_NOTE = f"predictions may differ by {MAX_DIFFERENCE}."
-DENSE_STEP = 4  # pixels of a tile per cell of its dense map
-TIMM, ENCODER = "timm:", "encoder:"
-TIMM_MPP = 0.5
+DENSE_STEP = 4  # pixels of a tile along the side of a cell of its dense map
+TIMM, ENCODER = "timm:", "encoder:"  # prefixes of model names
+TIMM_MPP = 0.5  # assumed for encoders of timm
 TILES_PER_PASS = 32
 PASS_STEP = 16  # with one thread, PyTorch uses other algorithms for smaller passes, which differ in the last bits
-EMBEDDINGS_PER_CHUNK = 8192  # tiles that are pooled together
+EMBEDDINGS_PER_CHUNK = 8192
 log = logging.getLogger(__name__)
 
 
@@ -80,7 +80,11 @@ def out_of_memory_error(model: str, device: str) -> OutOfMemory:
 class TileModelInfo:
     """Metadata of a tile model.
 
-    ``mpp``: micrometers per pixel of its training. ``mean``, ``std``: of its normalization, for RGB in [0, 1].
+    ``kind``: what it predicts. ``side_px``: side of its input. ``mpp``: micrometers per pixel of its training data.
+    ``mean``, ``std``: of its normalization, for RGB in [0, 1]. ``fingerprint``: hash of the weights. ``positive``:
+    class that lesions are detected with. ``bundle``: path of the bundle; empty for other encoders. ``calibrated``: None
+    if it cannot be calibrated. ``terms``: license to show to the user. ``prediction_fingerprint``: hash of what else
+    determines the predictions of a bundle.
     """
 
     name: str
@@ -105,8 +109,8 @@ class TileModelInfo:
 class TileModel:
     """A network for predicting tiles.
 
-    ``network``: float32 and in evaluation mode: normalized (batch, 3, row, column) to probabilities or values (batch,
-    class), to embeddings (batch, feature), or to maps of probability (batch, class, row, column).
+    ``network``: in float32 and evaluation mode; maps normalized images (batch, 3, row, column) to probabilities or
+    values (batch, class), embeddings (batch, feature), or probability maps (batch, class, row, column).
     """
 
     def __init__(
@@ -120,12 +124,12 @@ class TileModel:
         self.info = info
         self.device = device
         self.batch_size = batch_size
-        self.bags: BagModel | None = None  # of a whole-slide model
+        self.bags: BagModel | None = None  # predicts the slide from embeddings, in a whole-slide model
         self.precision = precision or choose_precision(device)
         self._notice_callback: Callable[[str], None] = log.info
         self._initial_precision, self._requested_precision = self.precision, precision
         self._network = self._prepare_network(network, self.precision)
-        # Kept, because predictions are compared with it, and each slide may start or resume in either precision.
+        # Needed for comparing predictions, and because each slide may start or resume in either precision.
         self._exact = self._network if self.precision == "fp32" else network
         self._scale, self._shift = self._normalization()
 
@@ -138,9 +142,10 @@ class TileModel:
     def predict(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
         """Predict tiles, in as many forward passes as the batch size requires.
 
-        ``tiles``: uint8 (tile, row, column, channel=3), of side ``info.side_px``. Returns tensors on the device of the
-        network, possibly still being computed: ``probability`` (tile, class), ``embedding`` (tile, feature), ``dense``
-        (tile, class, row, column), depending on the kind of model.
+        If memory runs out, the batch size is halved. ``tiles``: uint8 (tile, row, column, channel=3), of side
+        ``info.side_px``. Returns tensors on the device of the network, possibly still being computed: ``probability``
+        (tile, class), ``embedding`` (tile, feature) or ``dense`` (tile, class, row, column), depending on the kind of
+        model.
         """
         import torch
 
@@ -160,8 +165,8 @@ class TileModel:
     def choose_precision(self, tiles: NDArray[np.uint8]) -> float:
         """Compare a few tiles with float32, and switch to it if half precision changes predictions too much.
 
-        ``tiles``: uint8 (tile, row, column, channel=3): at most one batch. Returns the greatest difference of a
-        probability, or for embeddings and values relative to their standard deviation; 0 in float32.
+        ``tiles``: uint8 (tile, row, column, channel=3), at most one batch. Returns the greatest difference of a
+        probability, or of an embedding or value relative to the standard deviation; 0 in float32.
         """
         if self.precision == "fp32" or not len(tiles):
             return 0.0
@@ -196,19 +201,18 @@ class TileModel:
             )
 
     def output_sizes(self) -> dict[str, int]:
-        """Determine output sizes by predicting one tile.
+        """Determine the sizes of outputs by predicting one tile.
 
-        Returns ``features`` of an embedding and ``dense_px``, the side of a dense map; 0 for other outputs.
+        Returns ``features``, the length of an embedding, and ``dense_px``, the side of a dense map; 0 for other models.
         """
         if self.info.kind not in ("embedding", "dense"):
             return {"features": 0, "dense_px": 0}
         side = self.info.side_px
-        found = self.predict(np.full((1, side, side, 3), 255, np.uint8))
-        features = found["embedding"].shape[1] if "embedding" in found else 0
-        return {"features": features, "dense_px": found["dense"].shape[2] if "dense" in found else 0}
+        outputs = self.predict(np.full((1, side, side, 3), 255, np.uint8))
+        features = outputs["embedding"].shape[1] if "embedding" in outputs else 0
+        return {"features": features, "dense_px": outputs["dense"].shape[2] if "dense" in outputs else 0}
 
     def _set_precision(self, precision: Precision) -> None:
-        """Change the precision."""
         if precision != self.precision:
             self.precision, self._network = precision, self._prepare_network(self._exact, precision)
 
@@ -216,12 +220,12 @@ class TileModel:
         """Convert a copy of a network for fast inference."""
         import torch
 
-        ready = fold_normalization(network)
-        kind = torch.bfloat16 if precision == "bf16" else torch.float32
-        return ready.to(device=self.device, dtype=kind).to(memory_format=memory_layout(self.device))
+        folded = fold_normalization(network)
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        return folded.to(device=self.device, dtype=dtype).to(memory_format=memory_layout(self.device))
 
     def _normalization(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factor and offset for a row of pixels, channels last: computing whole rows is much faster than pixels."""
+        """Return factor and offset for a row of pixels, channels last; whole rows are computed faster than pixels."""
         import torch
 
         std, mean = torch.tensor(self.info.std), torch.tensor(self.info.mean)
@@ -229,7 +233,7 @@ class TileModel:
         return rows[0].to(self.device), rows[1].to(self.device)
 
     def _predict_pass(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
-        """One forward pass, padded to a multiple of ``PASS_STEP`` or the batch size."""
+        """Predict tiles in one forward pass, padded to a multiple of ``PASS_STEP`` or to the batch size."""
         import torch
 
         count, side = len(tiles), self.info.side_px
@@ -255,20 +259,20 @@ class TileModel:
         self._notice_callback(f"out of memory: continuing with {self.batch_size} tiles per pass.")
 
 
-def _name_outputs(kind: TileKind, found: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Name the outputs; for dense maps, also return the mean of each class in each tile."""
+def _name_outputs(kind: TileKind, output: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Convert the output of a network to named arrays; for dense maps, also return the mean of each class in a tile."""
     import torch
 
     if kind == "embedding":
-        return {"embedding": found.to(torch.float16)}
+        return {"embedding": output.to(torch.float16)}
     if kind != "dense":
-        return {"probability": found.float()}
-    cells = torch.nn.functional.avg_pool2d(found.float(), DENSE_STEP)
+        return {"probability": output.float()}
+    cells = torch.nn.functional.avg_pool2d(output.float(), DENSE_STEP)
     return {"probability": cells.mean(dim=(2, 3)), "dense": cells.mul(255).round_().to(torch.uint8)}
 
 
 def _max_difference(model: TileModel, tiles: NDArray[np.uint8], exact: nn.Module) -> float:
-    """Greatest difference between the predictions of a model and a float32 network."""
+    """Return the greatest difference between the predictions of a model and of its float32 network."""
     import torch
 
     reference = TileModel(model.info, exact, model.device, model.batch_size, "fp32")
@@ -285,7 +289,7 @@ def _max_difference(model: TileModel, tiles: NDArray[np.uint8], exact: nn.Module
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """Options for loading a model."""
+    """Options for loading a model; ``weights``: file for an encoder, ``device``, ``precision``: None to choose them."""
 
     weights: Path | None = None
     download: bool = False
@@ -295,6 +299,7 @@ class LoadOptions:
 
 
 def load_tile_model(name: str, options: LoadOptions) -> TileModel:
+    """Load a tile model by the name of a bundle or encoder, see ``SlideOptions.model``."""
     info, network = _load_by_name(name, options)
     return TileModel(info, network, options.device or choose_device(), options.batch_size, options.precision)
 
@@ -361,17 +366,17 @@ def _load_timm(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Modul
 
     from napari_melanoma.models.checkpoint_conversion import read_pytorch
 
-    bare = name.removeprefix(TIMM)
-    if not timm.is_model(bare):
-        raise BundleError(f"timm has no encoder named '{bare}'. Its documentation lists their names.")
+    timm_name = name.removeprefix(TIMM)
+    if not timm.is_model(timm_name):
+        raise BundleError(f"timm has no encoder named '{timm_name}'. Its documentation lists their names.")
     if options.weights is None and not options.download:
         raise BundleError(f"the weights of '{name}' are not included, but published by timm. {WEIGHTS_ADVICE}")
-    network = timm.create_model(bare, pretrained=options.weights is None, num_classes=0)
+    network = timm.create_model(timm_name, pretrained=options.weights is None, num_classes=0)
     config: dict[str, Any] = cast("Any", network).pretrained_cfg
     licence = str(config.get("license") or "see the encoder's page in timm")
     if options.weights is not None:
-        own, found = network.state_dict(), read_pytorch(options.weights)
-        load_all_weights(network, {name: value for name, value in found.items() if name in own}, options.weights)
+        expected, stored = network.state_dict(), read_pytorch(options.weights)
+        load_all_weights(network, {key: value for key, value in stored.items() if key in expected}, options.weights)
         licence = "that of the given file"
     fingerprint = hash_weights(options.weights) if options.weights else _hash_network(network)
     side = int(config["input_size"][-1])
@@ -391,7 +396,7 @@ def _load_timm(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Modul
 
 
 def _load_bundle_encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
-    """Load the encoder of a bundle for slides: the mean of its deepest feature maps over a tile."""
+    """Load the encoder of a bundle for slides; an embedding is the mean of the deepest feature maps over a tile."""
     from napari_melanoma.slides import tile_outputs
 
     info, _ = _load_bundle(bundle)
@@ -400,9 +405,16 @@ def _load_bundle_encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
         raise BundleError(
             f"the network of '{bundle.name}' ({bundle.config.architecture}) has no encoder. Select another model."
         )
-    kept = replace(info, name=f"{ENCODER}{bundle.name}", kind="embedding", classes=(), positive="", bundle="")
-    kept = replace(kept, prediction_fingerprint=bundle.prediction_fingerprint(calibrated=False))
-    return kept, tile_outputs.MeanEmbedding(encoder)
+    encoder_info = replace(
+        info,
+        name=f"{ENCODER}{bundle.name}",
+        kind="embedding",
+        classes=(),
+        positive="",
+        bundle="",
+        prediction_fingerprint=bundle.prediction_fingerprint(calibrated=False),
+    )
+    return encoder_info, tile_outputs.MeanEmbedding(encoder)
 
 
 def _load_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
@@ -458,7 +470,7 @@ def _load_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
 
 
 def _hash_network(network: nn.Module) -> str:
-    """SHA-256 of loaded weights, as other weights may be published under the same name."""
+    """Return the SHA-256 of loaded weights, as other weights may be published under the same name."""
     import torch
 
     digest = hashlib.sha256()
@@ -478,7 +490,7 @@ def hash_weights(weights: Path) -> str:
 
 
 class TileNoveltyDetector:
-    """Distance of tiles from the training tiles of a bundle, with a limit for out-of-distribution tiles."""
+    """Detects tiles that are out of distribution by their distance from the training tiles of a bundle."""
 
     def __init__(
         self, info: BundleInfo, encoder: nn.Module, detector: MahalanobisDetector, device: str = "cpu"
@@ -493,7 +505,7 @@ class TileNoveltyDetector:
 
     @classmethod
     def from_bundle(cls, info: BundleInfo, device: str | None = None) -> Self | None:
-        """Read the training reference of a bundle of any task; None if it stores no textures, or too few."""
+        """Read the textures of training tiles that a bundle stores; None if there are none, or too few."""
         reference = read_reference(info) if info.config.unlike is not None else None
         if reference is None or reference.textures is None or len(reference.textures) < MIN_TRAINING_CASES:
             return None
@@ -508,15 +520,15 @@ class TileNoveltyDetector:
     def distances(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the distances of tiles from the training tiles.
 
-        ``tiles``: each uint8 (row, column, channel), at the scale of the bundle. Returns float64 (tile,), to compare
-        with ``limit``.
+        ``tiles``: each uint8 (row, column, channel), at the scale of the bundle. Returns float64 (tile,); tiles above
+        ``limit`` are out of distribution.
         """
         starts = range(0, len(tiles), TILES_PER_PASS)
-        found = [self._textures(tiles[first : first + TILES_PER_PASS]) for first in starts]
-        return self._detector.distance(np.concatenate(found)) if found else np.zeros(0)
+        textures = [self._textures(tiles[first : first + TILES_PER_PASS]) for first in starts]
+        return self._detector.distance(np.concatenate(textures)) if textures else np.zeros(0)
 
     def _textures(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Textures of a few tiles, float32 (tile, feature); split into halves if memory runs out."""
+        """Compute the textures of some tiles, float32 (tile, feature); in halves if memory runs out."""
         import torch
 
         from napari_melanoma.models.blocks.timm_encoder import texture_features
@@ -532,24 +544,24 @@ class TileNoveltyDetector:
                 raise
             if len(tiles) == 1:
                 raise out_of_memory_error(self._name, self._device) from error
-        half = (len(tiles) + 1) // 2  # outside the handler: the failed call has released its memory
+        half = (len(tiles) + 1) // 2  # outside the handler, where the failed call has released its memory
         return np.concatenate([self._textures(tiles[:half]), self._textures(tiles[half:])])
 
     def is_out_of_distribution(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return which tiles are out of distribution, bool (tile,).
 
-        About one in a hundred on slides similar to the training slides; a larger share indicates a different type of
-        slide.
+        On slides similar to the training slides, this is about one tile in a hundred; a larger share indicates a
+        different type of slide.
         """
         return self.distances(tiles) > self.limit
 
 
 class TissueSegmenter(SegmentationModel):
-    """Network of a bundle that predicts class probabilities of pixels."""
+    """Model of a bundle that predicts the class probabilities of the pixels of an image."""
 
     @staticmethod
     def check_bundle(info: BundleInfo) -> None:
-        """Refuse a model that does not segment several classes."""
+        """Raise BundleError if a model does not segment several classes."""
         if info.config.task != "segmentation" or info.config.segments_one_class:
             raise BundleError(f"'{info.name}' does not segment several classes, expected a model that does.")
 
@@ -557,8 +569,7 @@ class TissueSegmenter(SegmentationModel):
         """Predict class probabilities of pixels.
 
         ``rgb``: uint8 (row, column, channel), of any size; resized to the input size of the bundle. Returns float32
-        (class, row, column) of the image size, adding up to 1 over the classes: a softmax over the maps of the network,
-        which are resized to the image size first.
+        (class, row, column) of the size of the image: a softmax over the logits, which are resized first.
         """
         import torch
 
@@ -573,8 +584,8 @@ class TissueSegmenter(SegmentationModel):
     def predict_labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Predict the class of pixels.
 
-        ``rgb``: uint8 (row, column, channel), of any size. Returns uint8 (row, column): the most probable class, in the
-        order of the bundle; the first for equal probabilities.
+        ``rgb``: uint8 (row, column, channel), of any size. Returns uint8 (row, column), the index of the most probable
+        class; the first for equal probabilities.
         """
         return self.probabilities(rgb).argmax(0).astype(np.uint8)
 
@@ -594,7 +605,7 @@ class SlidePrediction:
 
 
 class BagModel:
-    """Network of a bundle that predicts a slide from its tile embeddings."""
+    """Model of a bundle that predicts a slide from the embeddings of its tiles."""
 
     def __init__(self, info: BundleInfo, network: BagNetwork, device: str = "cpu") -> None:
         self.info = info
@@ -611,31 +622,31 @@ class BagModel:
 
     @property
     def encoder(self) -> EncoderConfig:
-        """Encoder of the embeddings."""
+        """The encoder of the embeddings."""
         assert self.info.config.encoder is not None
         return self.info.config.encoder
 
-    def predict(self, pieces: Iterable[NDArray[np.floating]]) -> SlidePrediction:
+    def predict(self, chunks: Iterable[NDArray[np.floating]]) -> SlidePrediction:
         """Predict a slide from the embeddings of all its tiles.
 
-        ``pieces``: float (tile, feature) from the encoder of the bundle, at least one tile. The result does not depend
-        on order and chunks of the tiles, except for rounding.
+        ``chunks``: float (tile, feature) from the encoder of the bundle, at least one tile. Except for rounding, the
+        result does not depend on the order and the chunks of tiles.
         """
         import torch
 
         with torch.inference_mode():
-            found = self._network.pool_chunks(_tensors(pieces))
-        logits = found.logits.cpu().numpy()
+            pooled = self._network.pool_chunks(_to_tensors(chunks))
+        logits = pooled.logits.cpu().numpy()
         probability = self.calibration.probabilities(logits[None])[0]
-        return SlidePrediction(probability, logits, found.embedding.cpu().numpy(), found.weights.cpu().numpy())
+        return SlidePrediction(probability, logits, pooled.embedding.cpu().numpy(), pooled.weights.cpu().numpy())
 
     def __call__(self, tiles: NDArray[np.floating], shares: NDArray[np.floating]) -> SlideScore:
-        """Aggregate embeddings, float (tile, feature); tissue ``shares`` are ignored, as in the training."""
+        """Score a slide from embeddings, float (tile, feature); tissue ``shares`` are ignored, as in the training."""
         del shares
-        found = self.predict(
+        prediction = self.predict(
             tiles[first : first + EMBEDDINGS_PER_CHUNK] for first in range(0, len(tiles), EMBEDDINGS_PER_CHUNK)
         )
-        return SlideScore(found.probability, found.weights.astype(np.float64))
+        return SlideScore(prediction.probability, prediction.weights.astype(np.float64))
 
     def is_out_of_distribution(self, prediction: SlidePrediction) -> bool:
         """Return whether a slide is out of distribution; False if the bundle has no reference cases."""
@@ -647,16 +658,16 @@ class BagModel:
         )
 
 
-def _tensors(pieces: Iterable[NDArray[np.floating]]) -> Iterator[Tensor]:
-    """Yield arrays as float32 tensors."""
+def _to_tensors(chunks: Iterable[NDArray[np.floating]]) -> Iterator[Tensor]:
+    """Convert arrays to float32 tensors one by one."""
     import torch
 
-    for piece in pieces:
-        yield torch.from_numpy(np.ascontiguousarray(piece, np.float32))
+    for chunk in chunks:
+        yield torch.from_numpy(np.ascontiguousarray(chunk, np.float32))
 
 
 def load_slide_model(name: str, options: LoadOptions) -> TileModel:
-    """Load a slide model; for a whole-slide bundle its encoder, with the aggregation as ``bags``."""
+    """Load a slide model; for a whole-slide model, its encoder with the bundle as ``bags``."""
     bundle = _find_slide_bundle(name)
     if bundle is None:
         return load_tile_model(name, options)
@@ -680,7 +691,7 @@ def load_slide_model(name: str, options: LoadOptions) -> TileModel:
 
 
 def _find_slide_bundle(name: str) -> BundleInfo | None:
-    """Find a whole-slide bundle by name; None for other models and unknown names."""
+    """Find the bundle of a whole-slide model by name; None for other models and unknown names."""
     try:
         bundle = find_bundle(name)
     except BundleError:  # an encoder, or an unknown name, which loading reports

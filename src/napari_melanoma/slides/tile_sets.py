@@ -1,4 +1,4 @@
-"""Data sets of tiles from annotated slides."""
+"""Make data sets of tiles from the regions of annotated slides: select, cut, label and split tiles."""
 
 from __future__ import annotations
 
@@ -46,15 +46,17 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
 
-CELLS_PER_TILE = 16  # of the class map, along the side of a tile; shares are accurate to a few thousandths
-MAX_IGNORED_SHARE = 0.01  # of a tile in ignored regions
+CELLS_PER_TILE = 16  # cells of the class map along the side of a tile; shares are accurate to a few thousandths
+MAX_IGNORED_SHARE = 0.01  # greatest share of a tile in ignored regions
 TILES_PER_READ = 32
 MODALITY, MIN_CLASSES = "wsi", 2
-REFUSE, AGREE = "refuse", "agree"
-DISAGREEMENT_CELLS = 2048  # along the longer side of a slide, for finding disagreement of readers
-MIN_PATIENTS = 4  # fewer patients cannot be split into training, validation and test
-AREA_TILES = (6, 4, 3, 2, 1)  # tiles along the side of the areas that are split instead
-MIN_AREAS_PER_CLASS = 3  # one each for training, validation and test
+REFUSE, AGREE = "refuse", "agree"  # values of ``readers``
+DISAGREEMENT_CELLS = 2048  # cells along the longer side of a slide, for finding disagreement of readers
+MIN_PATIENTS = (
+    4  # fewer patients cannot be split into training, validation and test set; areas of slides are then split
+)
+AREA_TILES = (6, 4, 3, 2, 1)  # tiles along the side of an area, the preferred number first
+MIN_AREAS_PER_CLASS = 3  # for training, validation and test set
 TRAIN_SPLIT, TEST_SPLIT = "train", "val"
 FEW_PATIENTS_NOTE = (
     "{patients}: too few for a split by patient. Tiles are split by areas of slides instead; results on other areas of "
@@ -64,7 +66,7 @@ FEW_AREAS_NOTE = (
     ". All tiles of {classes} are from few areas, so areas have only {side} a side, and test tiles are next to "
     "training tiles. Draw another region of {classes} at a different position"
 )
-_SIDES = (("y_px", "height_px"), ("x_px", "width_px"))
+_SIDES = (("y_px", "height_px"), ("x_px", "width_px"))  # columns with position and size of a tile
 TILES, FORMAT = "tiles.json", 1
 TARGET = "tissue"  # column with the class of a tile
 
@@ -72,7 +74,7 @@ Row = dict[str, str]
 
 
 class TileCuttingConfig(Config):
-    """Scale, size and selection of tiles."""
+    """Scale and size of tiles, and which are selected."""
 
     mpp: float = Field(0.5, title="Pixel size (µm)", gt=0, le=100, description="micrometers per pixel of the tiles")
     tile_px: int = Field(224, title="Tile size (px)", ge=32, le=2048, description="side of a tile in pixels")
@@ -96,7 +98,7 @@ class TileCuttingConfig(Config):
 
     @property
     def tiling(self) -> TilingConfig:
-        """Tiling of a slide: only tiles inside it, as there is no image beyond its edge."""
+        """Tiling of a slide, with tiles inside the slide only."""
         return TilingConfig(side_px=self.tile_px, mpp=self.mpp, overlap=self.overlap, border="inside")
 
 
@@ -104,8 +106,8 @@ class TileCuttingConfig(Config):
 class SelectedTiles:
     """Selected tiles of a slide.
 
-    ``tiles``: int32 (tile, 2): row and column of each. ``classes``: uint8 (tile,): class number, 0 where no class
-    covers enough of the tile. ``shares``: float32 (tile,): share of the tile in regions.
+    ``tiles``: int32 (tile, 2), row and column in the grid. ``classes``: uint8 (tile,), class number, 0 if no class
+    covers enough of the tile. ``shares``: float32 (tile,), share of the tile in regions.
     """
 
     grid: TileGrid
@@ -116,7 +118,11 @@ class SelectedTiles:
 
 @dataclass(frozen=True)
 class LabeledTile:
-    """A tile: uint8 (row, column, channel=3), its labels uint8 (row, column), and its index in the selection."""
+    """A tile with labels.
+
+    ``rgb``: uint8 (row, column, channel=3). ``labels``: uint8 (row, column), class numbers. ``index``: of the tile in
+    ``SelectedTiles``.
+    """
 
     rgb: NDArray[np.uint8]
     labels: NDArray[np.uint8]
@@ -125,7 +131,11 @@ class LabeledTile:
 
 @dataclass(frozen=True)
 class AnnotatedSlide:
-    """A slide with its regions, the pixel size set by the user, messages, and the name of its tiles."""
+    """A slide with regions.
+
+    ``pixel_size``: set by the user; None to use that of the file. ``notes``: messages for the user. ``name``: prefix of
+    the names of its tiles.
+    """
 
     path: Path
     regions: Regions
@@ -138,7 +148,8 @@ class AnnotatedSlide:
 class TileClasses:
     """The classes of a data set.
 
-    ``values``: uint8 (256,): value in a label image for each number of a class map.
+    ``names``: the classes, in the order of their numbers from 1. ``numbers``: class of a region to class number.
+    ``labels``: names of the values of label images. ``values``: uint8 (256,), class number to value of label images.
     """
 
     names: tuple[str, ...]
@@ -148,7 +159,7 @@ class TileClasses:
 
 
 def select_tiles(info: SlideInfo, regions: RegionMap, classes: int, config: TileCuttingConfig) -> SelectedTiles:
-    """Select the tiles in the regions of a slide, in the order of the slide; at most ``config.most`` per class."""
+    """Select the tiles in the regions of a slide, at most ``config.most`` for each class; ``classes``: their number."""
     assert classes <= MAX_CLASSES
     grid = plan_tiles(info.levels, info.pixel_size, config.tiling)
     if not grid.rows or not grid.columns:
@@ -158,12 +169,12 @@ def select_tiles(info: SlideInfo, regions: RegionMap, classes: int, config: Tile
     ignored = tissue_share(grid, labels == IGNORED_VALUE, place)
     covered = shares.sum(axis=0)
     tiles = np.argwhere((covered >= config.share - 1e-6) & (ignored <= MAX_IGNORED_SHARE)).astype(np.int32)
-    found = shares[:, tiles[:, 0], tiles[:, 1]]
-    tile_classes = np.where(found.max(axis=0) >= config.share - 1e-6, found.argmax(axis=0) + 1, 0).astype(np.uint8)
-    kept = _sample_per_class(tile_classes, config)
-    selected = tiles[kept]
-    shares_of_selected = covered[selected[:, 0], selected[:, 1]]
-    return SelectedTiles(grid, selected, tile_classes[kept], shares_of_selected)
+    tile_shares = shares[:, tiles[:, 0], tiles[:, 1]]
+    is_labeled = tile_shares.max(axis=0) >= config.share - 1e-6
+    tile_classes = np.where(is_labeled, tile_shares.argmax(axis=0) + 1, 0).astype(np.uint8)
+    sampled = _sample_per_class(tile_classes, config)
+    selected = tiles[sampled]
+    return SelectedTiles(grid, selected, tile_classes[sampled], covered[selected[:, 0], selected[:, 1]])
 
 
 def cut_tiles(slide: Slide, selected: SelectedTiles, regions: RegionMap) -> Iterator[LabeledTile]:
@@ -175,16 +186,16 @@ def cut_tiles(slide: Slide, selected: SelectedTiles, regions: RegionMap) -> Iter
     window = Box(0, 0, grid.side_px, grid.side_px)
     for first in range(0, len(selected.tiles), TILES_PER_READ):
         tiles = selected.tiles[first : first + TILES_PER_READ]
-        pixels, good = reader.read(tiles)
+        pixels, readable = reader.read(tiles)
         for index, (row, column) in enumerate(tiles.tolist()):
-            if good[index]:
+            if readable[index]:
                 top, left, _, _ = grid.slide_box(row, column)
                 labels = regions.labels(MapPlacement(top, left, step_y, step_x), window)
                 yield LabeledTile(pixels[index], labels, first + index)
 
 
 def _class_map(info: SlideInfo, regions: RegionMap, grid: TileGrid) -> tuple[NDArray[np.uint8], MapPlacement]:
-    """Class map of the whole slide, with ``CELLS_PER_TILE`` cells along the side of a tile."""
+    """Draw the class map of the whole slide, with ``CELLS_PER_TILE`` cells along the side of a tile."""
     steps = [max(1.0, read * grid.downsample / CELLS_PER_TILE) for read in grid.read_px]
     full = info.levels[0]
     place = MapPlacement(0.0, 0.0, steps[0], steps[1], info.pixel_size)
@@ -193,15 +204,15 @@ def _class_map(info: SlideInfo, regions: RegionMap, grid: TileGrid) -> tuple[NDA
 
 
 def _sample_per_class(classes: NDArray[np.uint8], config: TileCuttingConfig) -> NDArray[np.intp]:
-    """Indices of at most ``config.most`` tiles of each class, in order."""
+    """Sample at most ``config.most`` tiles of each class; return their indices in order."""
     random = np.random.default_rng(config.seed)
     parts: Sequence[NDArray[np.intp]] = [np.flatnonzero(classes == number) for number in np.unique(classes)]
-    kept = [part if len(part) <= config.most else random.choice(part, config.most, replace=False) for part in parts]
-    return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.intp)
+    sampled = [part if len(part) <= config.most else random.choice(part, config.most, replace=False) for part in parts]
+    return np.sort(np.concatenate(sampled)) if sampled else np.zeros(0, np.intp)
 
 
 def _no_tiles(grid: TileGrid) -> SelectedTiles:
-    """Empty selection for a slide smaller than a tile."""
+    """Return the empty selection of a slide that is smaller than a tile."""
     return SelectedTiles(grid, np.zeros((0, 2), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32))
 
 
@@ -231,7 +242,11 @@ class TileDataOptions(TileCuttingConfig):
 
 @dataclass
 class TileReport:
-    """Result: numbers of tiles by class and split, patients, and messages."""
+    """What a data set of tiles contains, and messages.
+
+    ``classes``, ``splits``: number of tiles by class and by split. ``notes``, ``faults``: pairs of a subject, such as
+    the name of a slide, and a message; ``faults`` are about slides that could not be used.
+    """
 
     tiles: int = 0
     classes: Mapping[str, int] = field(default_factory=dict)
@@ -253,19 +268,20 @@ def make_tile_data(
 ) -> TileReport:
     """Cut tiles from the annotated regions of slides into a data set.
 
-    ``out``: the data set, which must not exist. Its rows have ``slide``, ``level``, ``x_px``, ``y_px``, ``width_px``
-    and ``height_px`` (in pixels of the finest level), ``share`` and, in ``tissue``, the class. In the report,
-    ``faults`` lists slides that could not be used.
+    ``folders``: where the regions are searched, see ``find_region_files``. ``out``: the data set, which must not exist.
+    ``patients``: slide name to further columns, such as ``patient_id``. The rows of the data set have ``slide``,
+    ``level``, ``x_px``, ``y_px``, ``width_px`` and ``height_px`` (in pixels of the finest level), ``share`` and, in
+    ``tissue``, the class.
     """
     report = TileReport()
-    annotated = list(_annotated(slides, folders, options, report))
+    annotated = list(_read_annotated_slides(slides, folders, options, report))
     if not annotated:
         reason = f" ({report.faults[0][0]}: {report.faults[0][1]})" if report.faults else ""
         raise DataSetError(f"none of {len(slides)} slides has usable regions{reason}.")
-    classes = choose_classes([one.regions for one in annotated], options.classes, options.rest)
+    classes = choose_classes([slide.regions for slide in annotated], options.classes, options.rest)
     with assemble_folder(out) as folder:
-        cut = partial(_cut_all, classes=classes, folder=folder, options=options, report=report, run=run)
-        rows = [row for one in run.track(annotated, "Cutting tiles") for row in cut(one)]
+        cut = partial(_cut_slide, classes=classes, folder=folder, options=options, report=report, run=run)
+        rows = [row for slide in run.track(annotated, "Cutting tiles") for row in cut(slide)]
         _check_not_empty(rows, options, report)
         _add_patients_and_split(rows, patients or {}, options, report)
         _write_description(folder, classes, options, report)
@@ -275,7 +291,7 @@ def make_tile_data(
 
 
 def _check_not_empty(rows: Sequence[Row], options: TileDataOptions, report: TileReport) -> None:
-    """Raise an error with the reason if there is no tile."""
+    """Raise DataSetError with the reason if there is no tile."""
     if not rows and report.faults:
         raise DataSetError(f"no tile could be cut ({report.faults[-1][0]}: {report.faults[-1][1]})")
     if not rows:
@@ -286,16 +302,16 @@ def _check_not_empty(rows: Sequence[Row], options: TileDataOptions, report: Tile
 
 
 def _write_description(folder: Path, classes: TileClasses, options: TileDataOptions, report: TileReport) -> None:
-    """Write the metadata and the source of the tiles."""
+    """Write ``tiles.json`` and ``source.json``."""
     tile = TileConfig(mpp=options.mpp, side_px=options.tile_px)
-    shown = tuple(name for name in classes.names if report.classes.get(name))
-    write_tile_set(folder, TileSet(tile=tile, labels=classes.labels, classes=shown))
+    with_tiles = tuple(name for name in classes.names if report.classes.get(name))
+    write_tile_set(folder, TileSet(tile=tile, labels=classes.labels, classes=with_tiles))
     counts = {"slides": report.slides, "images": report.tiles}
     origin = {"source": "tiles of annotated slides", **counts, "options": options.model_dump(mode="json")}
     write_json(folder / "source.json", {**origin, "made_with": collect_provenance()})
 
 
-def _annotated(
+def _read_annotated_slides(
     slides: Sequence[Path], folders: Sequence[Path], options: TileDataOptions, report: TileReport
 ) -> Iterator[AnnotatedSlide]:
     """Yield slides with regions, with unique names; slides that cannot be used are reported."""
@@ -303,19 +319,19 @@ def _annotated(
     for path in slides:
         name = free_name(safe_name(path.name if path.is_dir() else path.stem), names)
         try:
-            found = read_annotated_slide(path, folders, options.readers)
+            slide = read_annotated_slide(path, folders, options.readers)
         except MelanomaError as error:
             if folders and len(slides) == 1:
                 raise
             report.faults.append((path.name, str(error)))
             continue
         names.add(name.lower())
-        report.notes += [(path.name, note) for note in found.notes]
-        yield replace(found, name=name)
+        report.notes += [(path.name, note) for note in slide.notes]
+        yield replace(slide, name=name)
 
 
-def _cut_all(
-    one: AnnotatedSlide,
+def _cut_slide(
+    annotated: AnnotatedSlide,
     classes: TileClasses,
     folder: Path,
     options: TileDataOptions,
@@ -325,12 +341,12 @@ def _cut_all(
     """Cut the tiles of a slide; a damaged slide is reported and has no tiles."""
     rows: list[Row] = []
     try:
-        for row in _write_tiles(one, classes, folder, options, run):
+        for row in _write_tiles(annotated, classes, folder, options, run):
             rows.append(row)
     except (*BATCH_ERRORS, SaveError):
         raise
     except Exception as error:  # noqa: BLE001 - any error of a library concerns this slide only
-        report.faults.append((one.path.name, describe_error(error)))
+        report.faults.append((annotated.path.name, describe_error(error)))
         for path in (folder / part / f"{row['image_id']}.png" for part in ("images", "masks") for row in rows):
             with file_errors_translated(path):
                 remove_file(path)
@@ -339,32 +355,32 @@ def _cut_all(
 
 
 def _write_tiles(
-    one: AnnotatedSlide, classes: TileClasses, folder: Path, options: TileDataOptions, run: RunContext
+    annotated: AnnotatedSlide, classes: TileClasses, folder: Path, options: TileDataOptions, run: RunContext
 ) -> Iterator[Row]:
     """Write the tiles of a slide, and yield their rows."""
-    regions = RegionMap(one.regions, classes.numbers)
-    with open_slide(one.path, one.pixel_size) as slide:
+    regions = RegionMap(annotated.regions, classes.numbers)
+    with open_slide(annotated.path, annotated.pixel_size) as slide:
         selected = select_tiles(slide.info, regions, len(classes.names), options)
         for tile in cut_tiles(slide, selected, regions):
             run.check()
-            row = _row(one, slide, selected, tile.index, classes)
+            row = _tile_row(annotated, selected, tile.index, classes)
             write_rgb(folder / "images" / f"{row['image_id']}.png", tile.rgb)
             write_labels(folder / "masks" / f"{row['image_id']}.png", classes.values[tile.labels])
             yield row
 
 
-def _row(one: AnnotatedSlide, slide: Slide, selected: SelectedTiles, index: int, classes: TileClasses) -> Row:
-    """Row of a tile in the table."""
+def _tile_row(annotated: AnnotatedSlide, selected: SelectedTiles, index: int, classes: TileClasses) -> Row:
+    """Return the row of a tile in ``dataset.csv``; patients and split are added later."""
     row, column = selected.tiles[index].tolist()
     top, left, height, width = selected.grid.slide_box(row, column)
     mpp = selected.grid.mpp or (0.0, 0.0)
     return {
-        "image_id": f"{one.name}-{row:04}-{column:04}",
-        "patient_id": one.name,
+        "image_id": f"{annotated.name}-{row:04}-{column:04}",
+        "patient_id": annotated.name,
         "modality": MODALITY,
         "mpp_x": f"{mpp[1]:.6g}",
         "mpp_y": f"{mpp[0]:.6g}",
-        "slide": one.path.stem if one.path.is_file() else one.path.name,
+        "slide": annotated.path.stem if annotated.path.is_file() else annotated.path.name,
         "level": str(selected.grid.level),
         "y_px": f"{top:.10g}",
         "x_px": f"{left:.10g}",
@@ -378,7 +394,7 @@ def _row(one: AnnotatedSlide, slide: Slide, selected: SelectedTiles, index: int,
 def _add_patients_and_split(
     rows: list[Row], patients: Mapping[str, Mapping[str, str]], options: TileDataOptions, report: TileReport
 ) -> None:
-    """Add patients and split, and count."""
+    """Add patients and split to the rows, and the counts to the report."""
     for row in rows:
         row.update({name: text for name, text in patients.get(row["slide"], {}).items() if text})
     report.slides = len({row["slide"] for row in rows})
@@ -391,14 +407,14 @@ def _add_patients_and_split(
 
 
 def _add_notes(report: TileReport, classes: TileClasses, slides: int) -> None:
-    """Report problems for a training."""
+    """Add notes on what limits a training with these tiles."""
     without_tiles = [name for name in classes.names if not report.classes.get(name)]
     if without_tiles:
         note = f"no tile shows {', '.join(without_tiles)} to the required share: its regions are smaller than a tile"
         report.notes.append(("classes", note))
     if report.classes.get(""):
-        several = format_count(report.classes[""], "tile")
-        report.notes.append(("classes", f"{several} of several classes: usable for segmentation only"))
+        mixed = format_count(report.classes[""], "tile")
+        report.notes.append(("classes", f"{mixed} of several classes: usable for segmentation only"))
     present = [name for name in report.classes if name]
     if len(present) < MIN_CLASSES:
         report.notes.append(("classes", "fewer than two classes have tiles: a classifier cannot be trained"))
@@ -415,27 +431,31 @@ def read_annotated_slide(slide: Path, folders: Sequence[Path], readers: str) -> 
             f"no regions of {slide.name} found ({where}). Draw regions in the Slide dock, or specify a file."
         )
     sizes = [read_notes(file.parent).pixel_size for file in files]
-    size = next((one for one in sizes if one is not None), None)
+    size = next((known for known in sizes if known is not None), None)
     with open_slide(slide, size) as opened:
         info = opened.info
     if info.pixel_size is None:
         raise ScaleMissing(
             f"{slide.name} has no pixel size, which tiles in micrometers require. Set it in the Slide dock."
         )
-    found, notes = _read_regions(files, info)
-    classless = sum(not one.class_name for one in found)
+    regions, notes = _read_regions(files, info)
+    classless = sum(not region.class_name for region in regions)
     notes += [f"{format_count(classless, 'region')} without a class omitted"] if classless else []
-    drawn = tuple(one for one in found if one.class_name)
-    if not any(not is_ignored(one.class_name) for one in drawn):
+    classified = tuple(region for region in regions if region.class_name)
+    if all(is_ignored(region.class_name) for region in classified):
         raise InputError(f"no region of {slide.name} has a class. Assign classes in the Slide dock first.")
-    selected, more = _resolve_readers(drawn, info, readers)
-    return AnnotatedSlide(slide, selected, size, (*notes, *more))
+    selected, reader_notes = _resolve_readers(classified, info, readers)
+    return AnnotatedSlide(slide, selected, size, (*notes, *reader_notes))
 
 
 def choose_classes(slides: Sequence[Regions], requested: Sequence[str], rest: str) -> TileClasses:
-    """Determine names and numbers of the classes; ``rest`` is always the first value of label images."""
-    counts = Counter(one.class_name for regions in slides for one in regions if not is_ignored(one.class_name))
-    renamed = {name: new_name or name for name, _, new_name in (one.partition("=") for one in requested)}
+    """Determine names and numbers of the classes.
+
+    ``slides``: regions of each slide. ``requested``: names of classes to use, NAME=OTHER to rename; empty for all.
+    ``rest``: class outside the regions, always the first value of label images.
+    """
+    counts = Counter(region.class_name for regions in slides for region in regions if not is_ignored(region.class_name))
+    renamed = {name: new_name or name for name, _, new_name in (text.partition("=") for text in requested)}
     new_names = renamed or {name: name for name in sorted(counts)}
     missing = [name for name in new_names if not counts[name]]
     if missing:
@@ -456,34 +476,35 @@ def choose_classes(slides: Sequence[Regions], requested: Sequence[str], rest: st
 
 
 def _read_regions(files: Sequence[Path], info: SlideInfo) -> tuple[Regions, list[str]]:
+    """Read the regions in all files, with notes; of several files, the path names the reader."""
     size = info.levels[0].height, info.levels[0].width
-    found: Regions = ()
+    regions: Regions = ()
     notes: list[str] = []
     for file in files:
         reader = "" if len(files) == 1 else _reader_from_path(file)
-        read = import_regions(file, size, reader=reader)
-        found += read.regions
-        notes += read.notes
-    return found, notes
+        imported = import_regions(file, size, reader=reader)
+        regions += imported.regions
+        notes += imported.notes
+    return regions, notes
 
 
 def _reader_from_path(file: Path) -> str:
-    """Name of a reader from the path: that of the folder for regions.geojson, else that of the file."""
+    """Return the name of a reader: that of the folder of result folders for regions.geojson, else that of the file."""
     return file.parent.parent.name if file.name == REGIONS else file.stem
 
 
 def _resolve_readers(regions: Regions, info: SlideInfo, readers: str) -> tuple[Regions, tuple[str, ...]]:
-    """Select the regions of the readers to use."""
-    names = sorted({region_reader(one) for one in regions})
+    """Select the regions of the readers to use, with notes; ``readers``: as in ``TileDataOptions``."""
+    names = sorted({region_reader(region) for region in regions})
     if readers not in (REFUSE, AGREE):
-        own = tuple(one for one in regions if region_reader(one) == readers)
+        own = tuple(region for region in regions if region_reader(region) == readers)
         if not own:
             raise DataSetError(
                 f"reader '{readers}' has no regions on {info.path.name} (readers: {_join_readers(names)}). Select one "
                 "of these."
             )
-        left = len(regions) - len(own)
-        return own, ((f"{format_count(left, 'region')} of other readers omitted",) if left else ())
+        omitted = len(regions) - len(own)
+        return own, ((f"{format_count(omitted, 'region')} of other readers omitted",) if omitted else ())
     differ = _describe_disagreement(regions, info) if len(names) > 1 else {}
     if not differ:
         return regions, ()
@@ -497,14 +518,14 @@ def _resolve_readers(regions: Regions, info: SlideInfo, readers: str) -> tuple[R
 
 
 def _describe_disagreement(regions: Regions, info: SlideInfo) -> dict[tuple[str, str], str]:
-    """Area in which each pair of readers assigns different classes."""
-    full, classes = info.levels[0], sorted({one.class_name for one in regions})
+    """Format the area to which two readers assign different classes, by pair of readers that disagree."""
+    full, classes = info.levels[0], sorted({region.class_name for region in regions})
     step = max(1.0, max(full.height, full.width) / DISAGREEMENT_CELLS)
     place = MapPlacement(0.0, 0.0, step, step, info.pixel_size)
     window = Box(0, 0, int(full.height / step) + 1, int(full.width / step) + 1)
-    found = RegionMap(regions, {name: number for number, name in enumerate(classes, start=1)})
+    region_map = RegionMap(regions, {name: number for number, name in enumerate(classes, start=1)})
     area = place.cell_area_mm2 or 0.0
-    return {pair: f"{cells * area:.3g} mm²" for pair, cells in found.disagreement(place, window).items()}
+    return {pair: f"{cells * area:.3g} mm²" for pair, cells in region_map.disagreement(place, window).items()}
 
 
 def _join_readers(readers: Sequence[str]) -> str:
@@ -522,13 +543,14 @@ class TileSplitRules:
 
 
 def split_tiles(rows: Sequence[dict[str, str]], held_out: float) -> str:
-    """Write ``split`` into the rows of tiles, by patient.
+    """Set ``split`` in the rows of tiles, by patient.
 
-    The test set is chosen by a hash of the patient name, so that patients do not move when slides or regions are added.
-    With fewer than four patients, ``patient_id`` is replaced by ``lesion_id``, an area of a slide; areas are as large
-    as possible with three of them per class, at least two of which are left for training and validation.
+    The test set is chosen by a hash of the patient name, so that patients stay in it when slides or regions are added.
+    With fewer than four patients, tiles are split by areas of slides, which are written to ``lesion_id``, and
+    ``patient_id`` is emptied. The areas are as large as possible with three for each class, at least two of which
+    remain for training and validation.
 
-    Returns a message; empty if there is none.
+    Returns a note for the user; empty if tiles are split by patient.
     """
     patients = len({row["patient_id"] for row in rows})
     if patients >= MIN_PATIENTS:
@@ -544,18 +566,22 @@ def split_tiles(rows: Sequence[dict[str, str]], held_out: float) -> str:
 
 
 def _test_groups(rows: Sequence[dict[str, str]], by: str, held_out: float) -> set[str]:
+    """Choose the groups of the test set; ``by``: the column with the group of a tile."""
     samples = [_to_split_sample(row, row[by]) for row in rows]
     return {sample.group for sample in split_samples(samples, TileSplitRules(held_out), 0).test}
 
 
 def _write_split(rows: Sequence[dict[str, str]], by: str, test_groups: set[str]) -> None:
-    """Write the split of rows from their group."""
+    """Set the split of tiles by the column ``by``."""
     for row in rows:
         row["split"] = TEST_SPLIT if row[by] in test_groups else TRAIN_SPLIT
 
 
 def _assign_areas(rows: Sequence[dict[str, str]]) -> str:
-    """Assign tiles to areas of their slide, as large as leaves enough per class; return a message where not."""
+    """Assign tiles to areas of their slide, as large as possible with enough areas for each class.
+
+    Returns a note if areas of the preferred size are too few.
+    """
     tiles = Counter(row.get(TARGET, "") for row in rows)
     too_few: list[str] = []
     for side in AREA_TILES:
@@ -570,22 +596,22 @@ def _assign_areas(rows: Sequence[dict[str, str]]) -> str:
 
 
 def _area_name(row: dict[str, str], side: int) -> str:
-    """Name of the area of a slide that contains a tile."""
+    """Name the area of a slide that contains a tile; ``side``: in tiles."""
     position = [int(float(row[at]) // (side * float(row[size]))) for at, size in _SIDES]
     return f"{row['slide']} area {position[0]}-{position[1]}"
 
 
 def _to_split_sample(row: dict[str, str], group: str) -> Sample:
-    """A tile as a sample for splitting; its group does not depend on the name of the data set."""
+    """Convert a tile to a sample for splitting, with the same group in every data set."""
     return Sample(row["image_id"], Path(), Path(), group, "", "tiles")
 
 
 class TileSet(Config):
-    """Scale and side of the tiles, and the classes: the values 0, 1, 2 ... of the label images in their order."""
+    """Metadata of a data set of tiles, the file ``tiles.json``: scale and size of the tiles, and the classes."""
 
     tile: TileConfig
-    labels: tuple[str, ...] = Field(min_length=2, description="names of the values of the label images")
-    classes: tuple[str, ...] = Field((), description="classes in the table, in order")
+    labels: tuple[str, ...] = Field(min_length=2, description="names of the values 0, 1, 2 ... of the label images")
+    classes: tuple[str, ...] = Field((), description="classes of tiles in the table")
     target: str = TARGET
 
 
@@ -612,19 +638,19 @@ def read_tile_set(folder: Path) -> TileSet | None:
 
 def read_joint_tile_set(folders: Iterable[Path]) -> TileSet | None:
     """Read the common tile metadata of several data sets; None if not all of them have it."""
-    found = [(folder, read_tile_set(folder)) for folder in folders]
-    if not found or any(tiles is None for _, tiles in found):
+    tile_sets = [(folder, read_tile_set(folder)) for folder in folders]
+    if not tile_sets or any(tiles is None for _, tiles in tile_sets):
         return None
-    (first, one), *others = [(folder, tiles) for folder, tiles in found if tiles is not None]
+    (first_folder, first), *others = [(folder, tiles) for folder, tiles in tile_sets if tiles is not None]
     for folder, tiles in others:
-        if (tiles.tile, tiles.labels, tiles.target) != (one.tile, one.labels, one.target):
+        if (tiles.tile, tiles.labels, tiles.target) != (first.tile, first.labels, first.target):
             raise DataSetError(
-                f"the tiles of {first.name} and {folder.name} differ: {_describe_tile_set(one)}, and "
+                f"the tiles of {first_folder.name} and {folder.name} differ: {_describe_tile_set(first)}, and "
                 f"{_describe_tile_set(tiles)}. Create them with the same scale, side and classes, or train on one of "
                 "them."
             )
-    classes = dict.fromkeys(name for _, tiles in found if tiles is not None for name in tiles.classes)
-    return one.model_copy(update={"classes": tuple(classes)})
+    classes = dict.fromkeys(name for _, tiles in tile_sets if tiles is not None for name in tiles.classes)
+    return first.model_copy(update={"classes": tuple(classes)})
 
 
 def _describe_tile_set(tiles: TileSet) -> str:
