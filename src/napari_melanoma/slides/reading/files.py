@@ -1,4 +1,4 @@
-"""Access to slide files: concurrent reading, and the fingerprint of the content."""
+"""Access to slide files: reading by several threads, and a fingerprint of the content."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from typing import BinaryIO
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.tiff import TiffLayout, read_at
 
+# Size and number of the parts of a file that the fingerprint includes, evenly spread over the file. The 15 intervals of
+# the blocks and the 112 of the samples have no common factor, so that few parts coincide.
 BLOCK_BYTES, BLOCKS = 65536, 16
-# Between the blocks: their 112 intervals and the 15 of the blocks have no common factor, so that few coincide.
 SAMPLE_BYTES, SAMPLES = 4096, 113
-MAX_FILES = 64
-SUFFIX_WITH_FOLDER = ".mrxs"  # its data is in a folder of the same name
+MAX_FILES = 64  # approximate number of files of a slide in a folder that the fingerprint includes
+SUFFIX_WITH_FOLDER = ".mrxs"  # the data of these slides is in a folder of the same name
+_MAX_PAGES, _MAX_BYTES = 10_000, 2**26  # of a TIFF file that are read for the fingerprint
+_SUB_PAGES, _STRIP_BYTES, _TILE_BYTES = 330, 279, 325  # TIFF tags
+_TYPE_BYTES = {3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # SHORT, LONG, IFD, LONG8, IFD8
 
 
 class FileReader:
@@ -29,7 +33,7 @@ class FileReader:
         self.size = os.fstat(self._file.fileno()).st_size
 
     def read(self, offset: int, count: int) -> bytes:
-        """Read bytes at a position."""
+        """Read ``count`` bytes at a position; raise EOFError if the file ends before."""
         try:
             data = self._read_at(offset, count)
         except (OSError, ValueError) as error:
@@ -45,7 +49,7 @@ class FileReader:
         self._file.close()
 
     def _read_at(self, offset: int, count: int) -> bytes:
-        """Read at a position, in one call where the system supports it."""
+        """Read at a position, in one call if the system supports it."""
         if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), count, offset)
         with self._lock:
@@ -54,7 +58,7 @@ class FileReader:
 
 
 def image_name(path: Path) -> str:
-    """Return the file or folder name of an image; for one in a Zarr folder, preceded by the name of that folder."""
+    """Return the file or folder name of an image; within a Zarr folder, preceded by the name of that folder."""
     parent = path.absolute().parent
     return f"{parent.stem}-{path.name}" if parent.suffix == ".zarr" else path.name
 
@@ -62,9 +66,9 @@ def image_name(path: Path) -> str:
 def slide_fingerprint(path: Path) -> str:
     """Hash the content of a slide without reading all of it.
 
-    Includes the sizes of the files, blocks and many small samples evenly spread over larger files, and the lengths of
-    all tiles of TIFF files, which differ between different images. Names and paths are not included, so that a renamed
-    copy has the same fingerprint. Changes between the samples that keep all lengths are not detected.
+    The hash includes the sizes of the files, blocks and samples that are evenly spread over each file, and the lengths
+    of all tiles in TIFF files, which differ between images. It does not include names and paths, so that a renamed copy
+    has the same fingerprint. Changes between the samples that keep all lengths are not detected.
     """
     digest = hashlib.sha256()
     files = [path] if path.is_file() else []
@@ -94,13 +98,11 @@ def _hash_file_sample(digest: hashlib._Hash, file: Path) -> None:
             digest.update(table)
 
 
-_MAX_PAGES, _MAX_BYTES = 10_000, 2**26
-_SUB_PAGES, _STRIP_BYTES, _TILE_BYTES = 330, 279, 325
-_TYPE_BYTES = {3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # SHORT, LONG, IFD, LONG8, IFD8
-
-
 def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lengths of tiles or strips of each page, including nested pages, as stored in the file."""
+    """Yield the table with the lengths of tiles or strips of each page of a TIFF file, as bytes in the file.
+
+    Nested pages are included; other files have no tables.
+    """
     layout = TiffLayout.read(file)
     if layout is None:
         return
@@ -122,17 +124,20 @@ def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:
 
 def _relevant_tags(file: BinaryIO, tags: bytes, layout: TiffLayout) -> Iterator[tuple[int, bytes, int]]:
     """Yield each relevant tag of a page, its values as bytes, and the length of one value in bytes."""
-    for at in range(0, len(tags), layout.entry):
-        tag, kind = layout.read_number(tags[at : at + 2]), layout.read_number(tags[at + 2 : at + 4])
+    for start in range(0, len(tags), layout.entry):
+        tag, kind = layout.read_number(tags[start : start + 2]), layout.read_number(tags[start + 2 : start + 4])
         width = _TYPE_BYTES.get(kind, 0)
         if tag in (_SUB_PAGES, _STRIP_BYTES, _TILE_BYTES) and width:
-            field = tags[at + 4 : at + layout.entry]
+            field = tags[start + 4 : start + layout.entry]
             length = width * layout.read_number(field[: layout.offset])
-            yield tag, _values(file, field[layout.offset :], length, layout), width
+            yield tag, _read_values(file, field[layout.offset :], length, layout), width
 
 
-def _values(file: BinaryIO, field: bytes, length: int, layout: TiffLayout) -> bytes:
-    """Return the values of a tag, which contains them if they are short; empty if too long or beyond the file."""
+def _read_values(file: BinaryIO, field: bytes, length: int, layout: TiffLayout) -> bytes:
+    """Return the values of a tag as bytes; empty if they are too long or beyond the end of the file.
+
+    ``field``: the field of the tag that contains the values if they fit into it, else their offset in the file.
+    """
     if length <= layout.offset:
         return field[:length]
     return b"" if length > _MAX_BYTES else read_at(file, layout.read_number(field), length) or b""

@@ -1,4 +1,4 @@
-"""Interface of slides: levels, scale, regions of pixels and thumbnails."""
+"""The interface of open slides, checks of their scale, display of channels, and damaged tiles."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 SlideKind = Literal["brightfield", "fluorescence"]
 _LEVEL_TOLERANCE = 1.01  # levels have whole pixels, so their downsample is inexact by a few parts in a thousand
-PLAUSIBLE_UM = (0.02, 20.0)  # from oil immersion to the coarsest overview scans
-UNIT_UM = {
+PLAUSIBLE_UM = (0.02, 20.0)  # pixel sizes from oil immersion to the coarsest overview scans
+UNIT_UM = {  # unit in a file to micrometers
     "µm": 1.0,
     "μm": 1.0,
     "um": 1.0,
@@ -42,15 +42,14 @@ UNIT_UM = {
     "in": 25400.0,
     "inch": 25400.0,
 }
-SQUARE_TOLERANCE = 0.01
-SCALE_TOLERANCE = 0.05
-# Scanners have 0.5 um with a 20x objective and 0.25 with 40x: 10 divided by the magnification. Confusing inch and
-# centimeter is an error by a factor of 2.54, a wrong level or binning by 2.
-UM_BY_MAGNIFICATION = (4.4, 22.0)
-USUAL_BY_MAGNIFICATION = (6.5, 15.5)
+SQUARE_TOLERANCE = 0.01  # relative difference of height and width up to which pixels count as square
+SCALE_TOLERANCE = 0.05  # relative difference up to which two pixel sizes count as the same
+# Pixel size times magnification is about 10 um: scanners have 0.5 um with a 20x objective and 0.25 um with 40x. A
+# confusion of inch and centimeter is an error by a factor of 2.54, a wrong level or binning by 2.
+UM_BY_MAGNIFICATION = (4.4, 22.0)  # plausible values of this product
+USUAL_BY_MAGNIFICATION = (6.5, 15.5)  # usual values
 OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 63, 100)
-# The finest photographs of cells have 0.02; no model works above 6, as the coarsest expects 4.
-EXPECTED_UM, COARSE_UM = (0.25, 4.0), 6.0
+EXPECTED_UM, COARSE_UM = (0.25, 4.0), 6.0  # range that models expect; above 6, no model works
 ADVICE = "Set it under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."
 TOO_COARSE = (
     f"Models expect {EXPECTED_UM[0]:g} to {EXPECTED_UM[1]:g} um per pixel, at which cells are visible. If this is an "
@@ -61,17 +60,17 @@ NOT_STATED = f"the file states no pixel size, so lengths are in pixels. {ADVICE}
 
 DEFAULT_COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0), (255, 0, 255), (0, 255, 255))
 _STRIPE_PX, _MARK_COLOR, _BACKGROUND_COLOR = 16, (214, 39, 140), (225, 225, 225)
-# From the glass around the tissue to the brightest tissue, without grains of dust, which would make tissue dark.
+# From the background to the brightest tissue; grains of dust are brighter, and would make tissue dark.
 _CONTRAST_PERCENTILES = (10, 99.8)
 
 logger = logging.getLogger(__name__)
-MAX_LOGGED = 20  # damaged tiles in the log; a truncated slide may have thousands
+MAX_LOGGED = 20  # damaged tiles listed in the log; a truncated slide may have thousands
 
 
 class DamagedTile(MelanomaError):  # noqa: N818 - describes the state of the tile
     """A tile of a slide that cannot be decoded; other tiles are readable.
 
-    ``box``: position in pixels of that level.
+    ``box``: position of the tile in pixels of the level.
     """
 
     def __init__(self, message: str, level: int, box: Box) -> None:
@@ -85,9 +84,10 @@ class DamagedTile(MelanomaError):  # noqa: N818 - describes the state of the til
 
 @dataclass(frozen=True)
 class LevelInfo:
-    """One resolution of a slide: its size in pixels, and the number of level 0 pixels along one of its pixels.
+    """One resolution of a slide.
 
-    ``is_computed`` is set where the file has no such level: it is computed from the next finer one on demand.
+    ``height``, ``width``: size in pixels. ``downsample``: pixels of level 0 along one pixel of this level.
+    ``is_computed``: the file has no such level, and it is computed from the next finer one on demand.
     """
 
     height: int
@@ -100,9 +100,11 @@ class LevelInfo:
 class SlideInfo:
     """Metadata of a slide.
 
-    ``pixel_size``: micrometers per pixel of level 0; None where neither the file nor the user states it. ``bounds``:
-    scanned area in pixels of level 0; None if unknown. ``kind``: brightfield is read as RGB, other slides as channels.
-    ``colors``: an 8-bit RGB color for each channel; empty if unknown.
+    ``levels``: the finest first. ``pixel_size``: of level 0; None if neither the file nor the user states it.
+    ``bounds``: scanned area in pixels of level 0; None if unknown. ``kind``: brightfield is read as RGB, other slides
+    as channels. ``colors``: an 8-bit RGB color for each channel; empty if unknown. ``properties``: metadata as text.
+    ``associated``: names of images stored with the slide. ``has_profile``: whether there is an ICC profile.
+    ``scale_warnings``: those of ``warnings`` that are about the scale.
     """
 
     path: Path
@@ -138,13 +140,16 @@ class Slide(ABC):
     def read_region(self, level: int, box: Box) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
         """Read a rectangle of pixels.
 
-        ``box``: in pixels of that level; it may extend beyond it. Brightfield: uint8 (row, column, channel=3), white
-        outside. Fluorescence: uint8, uint16 or float32 (row, column, channel), zero outside. The caller may modify the
-        array.
+        ``box``: in pixels of the level; it may extend beyond the level. Returns, for brightfield, uint8 (row, column,
+        channel=3), white outside the level; for fluorescence, uint8, uint16 or float32 (row, column, channel), zero
+        outside. The caller may modify the array.
         """
 
     def read_square(self, box: Box, side_px: int) -> NDArray[np.uint8]:
-        """Read a box in pixels of level 0 from the coarsest sufficient level: uint8 (side, side, channel=3)."""
+        """Read a box at a given size, uint8 (side_px, side_px, channel=3), from the coarsest level that is fine enough.
+
+        ``box``: in pixels of level 0.
+        """
         index = self.best_level(min(box.height, box.width) / side_px)
         down = self.info.levels[index].downsample
         part = Box(*(round(value / down) for value in (box.top, box.left, box.height, box.width)))
@@ -155,7 +160,7 @@ class Slide(ABC):
         """Close the file; reading afterwards is an error."""
 
     def icc_profile(self) -> bytes | None:
-        """Return the ICC profile, or None."""
+        """Return the ICC profile; None if there is none."""
         return None
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
@@ -166,26 +171,26 @@ class Slide(ABC):
         raise self._no_associated_image(name)
 
     def _no_associated_image(self, name: str) -> InputError:
-        """Create the error for a name that is not one of the associated images."""
+        """Create the error for a name that is not in ``info.associated``."""
         known = ", ".join(self.info.associated) or "no such images"
         return InputError(f"{self.info.path} has no image '{name}', it has {known}. Choose one of these.")
 
     def thumbnail(self, side_px: int) -> NDArray[np.uint8]:
-        """Read the whole slide as a thumbnail.
+        """Read the whole slide as a thumbnail with a longer side of ``side_px``.
 
-        Returns uint8 (row, column, channel=3); channels of fluorescence are merged in their colors.
+        Returns uint8 (row, column, channel=3); fluorescence channels are merged in their colors.
         """
         return self._read_scaled(self.read_region, side_px)
 
     def thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
-        """Read the whole slide as a thumbnail, also where tiles cannot be decoded.
+        """Read the whole slide as a thumbnail, also if tiles cannot be decoded.
 
         Returns the thumbnail with marks on damaged tiles, and the boxes of these tiles in pixels of level 0.
         """
         return self.thumbnail(side_px), ()
 
     def _read_scaled(self, read: Callable[[int, Box], NDArray], side_px: int) -> NDArray[np.uint8]:
-        """Resize the level that fits a thumbnail."""
+        """Read the coarsest level that is fine enough for a thumbnail by ``read``, and resize it."""
         full = self.info.levels[0]
         index = self.best_level(max(full.height, full.width) / side_px)
         level = self.info.levels[index]
@@ -199,7 +204,7 @@ class Slide(ABC):
     def best_level(self, downsample: float) -> int:
         """Return the index of the coarsest level that is at least as fine as requested.
 
-        ``downsample``: pixels of level 0 that one pixel may span. 0 where the slide itself is coarser.
+        ``downsample``: greatest number of pixels of level 0 along one pixel. Returns 0 if level 0 is coarser.
         """
         fine = [
             index for index, level in enumerate(self.info.levels) if level.downsample <= downsample * _LEVEL_TOLERANCE
@@ -210,15 +215,17 @@ class Slide(ABC):
         """Use the slide in a ``with`` block, which closes it."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close the slide."""
         self.close()
 
 
 def compute_downsample(full: tuple[int, int], size: tuple[int, int]) -> float:
-    """Number of level 0 pixels along one pixel of a level, corrected for rounding to whole pixels.
+    """Return the number of level 0 pixels along one pixel of a level, an integer if the rounded sizes allow it.
 
-    An integer where the sizes allow it.
+    ``full``, ``size``: height and width of level 0 and of the level.
     """
     ratios = [whole / part for whole, part in zip(full, size, strict=True)]
     whole_number = round(sum(ratios) / 2)
@@ -231,8 +238,8 @@ def compute_downsample(full: tuple[int, int], size: tuple[int, int]) -> float:
 def apply_icc_profile(rgb: NDArray[np.uint8], slide: Slide) -> NDArray[np.uint8]:
     """Convert pixels of a slide to sRGB by its ICC profile.
 
-    ``rgb``: uint8 (row, column, channel=3), from ``read_region``. ``slide``: the slide of these pixels. Returns uint8,
-    same shape; unchanged where the slide has no profile or a damaged one.
+    ``rgb``: uint8 (row, column, channel=3), from ``read_region`` of the slide. Returns uint8, same shape; unchanged if
+    the slide has no profile or a damaged one.
     """
     profile = slide.icc_profile()
     if not profile:
@@ -246,7 +253,7 @@ def apply_icc_profile(rgb: NDArray[np.uint8], slide: Slide) -> NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ScaleInfo:
-    """The accepted pixel size, the magnification, and warnings about them."""
+    """The pixel size if it is plausible, the magnification, and warnings about both."""
 
     pixel_size: PixelSize | None = None
     magnification: float | None = None
@@ -263,10 +270,12 @@ def validate_scale(
 ) -> ScaleInfo:
     """Check the scale in a file for plausibility.
 
-    ``y_um``, ``x_um``: micrometers per pixel along rows and columns; None if unknown. ``fine_camera``: whether the
-    scanner is of a make whose cameras have pixels so small that 20x is finer than 0.3 micrometers. The result has no
-    pixel size where none is stated or it is implausible, with a warning; further warnings where the two sides differ by
-    more than 1 %, or pixel size and magnification contradict each other.
+    The result has no pixel size if none is stated or it is implausible. Warnings state this, and also that pixels are
+    not square, too coarse for any model, or contradict the magnification.
+
+    ``y_um``, ``x_um``: height and width of a pixel in micrometers; None if unknown. ``origin``: what states them, for
+    messages. ``fine_camera``: whether the scanner is of a make whose cameras have such small pixels that 20x is finer
+    than 0.3 micrometers.
     """
     if y_um is None or x_um is None:
         return ScaleInfo(None, magnification, (NOT_STATED,))
@@ -286,15 +295,15 @@ def validate_scale(
 
 
 def override_pixel_size(scale: ScaleInfo, stated: PixelSize | None) -> ScaleInfo:
-    """Use the pixel size set by the user instead of that of the file, with a warning where they contradict."""
+    """Use the pixel size set by the user, if any, instead of that in the file; warn if they contradict each other."""
     if stated is None:
         return scale
-    found = scale.pixel_size
+    in_file = scale.pixel_size
     warnings: tuple[str, ...] = ()
-    if found and max(abs(stated.y_um / found.y_um - 1), abs(stated.x_um / found.x_um - 1)) > SCALE_TOLERANCE:
+    if in_file and max(abs(stated.y_um / in_file.y_um - 1), abs(stated.x_um / in_file.x_um - 1)) > SCALE_TOLERANCE:
         warnings = (
             f"the pixel size is set to {stated.x_um:.4g} x {stated.y_um:.4g} um, but the file states "
-            f"{found.x_um:.4g} x {found.y_um:.4g}. The set value is used.",
+            f"{in_file.x_um:.4g} x {in_file.y_um:.4g}. The set value is used.",
         )
     return replace(scale, pixel_size=stated, warnings=warnings)
 
@@ -310,7 +319,7 @@ def _warn_not_square(size: PixelSize) -> tuple[str, ...]:
 
 
 def _warn_too_coarse(size: PixelSize, origin: str) -> tuple[str, ...]:
-    """Warn about pixels larger than a cell."""
+    """Warn about pixels that are too coarse for any model."""
     coarsest = max(size.y_um, size.x_um)
     if coarsest <= COARSE_UM:
         return ()
@@ -324,27 +333,27 @@ def _warn_magnification_mismatch(size: PixelSize, magnification: float | None, f
     """Warn about a pixel size that contradicts the objective."""
     if not magnification:
         return ()
-    found = magnification * math.sqrt(size.y_um * size.x_um)
+    product = magnification * math.sqrt(size.y_um * size.x_um)
     low, high = UM_BY_MAGNIFICATION
     least, most = USUAL_BY_MAGNIFICATION
-    about = f"(expected: about {10 / magnification:.2g} um)"
-    if not low <= found <= high:
+    expected = f"(expected: about {10 / magnification:.2g} um)"
+    if not low <= product <= high:
         return (
-            f"{size.x_um:.4g} um per pixel does not match an objective of {magnification:g}x {about}: its unit may "
+            f"{size.x_um:.4g} um per pixel does not match an objective of {magnification:g}x {expected}: its unit may "
             "be wrong. Check it with a known length.",
         )
-    if least <= found <= most or (fine_camera and found < least):
+    if least <= product <= most or (fine_camera and product < least):
         return ()
     usual = min(OBJECTIVES, key=lambda power: abs(math.log(power * size.x_um / 10)))
     return (
         f"{size.x_um:.4g} um per pixel is usual for {usual:g}x, but the file states an objective of "
-        f"{magnification:g}x {about}: the camera may have small or binned pixels, or one of the values is wrong. "
+        f"{magnification:g}x {expected}: the camera may have small or binned pixels, or one of the values is wrong. "
         "Check it with a known length.",
     )
 
 
 def resize_rgb(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize an image by averaging; uint8 (row, column, channel=3)."""
+    """Resize an image, uint8 (row, column, channel=3), by averaging."""
     from PIL import Image
 
     if rgb.shape[:2] == (height, width):
@@ -364,15 +373,15 @@ def blend_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def channel_color(index: int, colors: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
-    """Return the 8-bit RGB color of a channel: that of the file, else one of a fixed order.
+    """Return the 8-bit RGB color of a channel: that in the file, or a default color.
 
-    ``colors``: 8-bit RGB colors in the file; may be empty.
+    ``colors``: colors in the file; may be empty.
     """
     return colors[index] if index < len(colors) else DEFAULT_COLORS[index % len(DEFAULT_COLORS)]
 
 
 def contrast_limits(channel: NDArray) -> tuple[float, float]:
-    """Return the contrast limits of a channel, (row, column): from its background to nearly its maximum."""
+    """Return the contrast limits of a channel, (row, column): from the background to nearly the maximum."""
     if not channel.size:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(channel, _CONTRAST_PERCENTILES))
@@ -382,7 +391,7 @@ def contrast_limits(channel: NDArray) -> tuple[float, float]:
 
 
 def to_finite_float32(pixels: NDArray) -> NDArray[np.float32]:
-    """Convert floating-point samples of any precision and byte order; what is not finite becomes 0."""
+    """Convert floating-point values of any precision and byte order to float32; values that are not finite become 0."""
     return np.nan_to_num(pixels.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
@@ -392,17 +401,17 @@ def merge_channels(channels: NDArray, colors: Sequence[tuple[int, int, int]]) ->
     ``channels``: (row, column, channel), unsigned integers or float32. ``colors``: 8-bit RGB colors in the file; may be
     empty. Returns uint8 (row, column, channel=3).
     """
-    shown = np.zeros((*channels.shape[:2], 3), np.float32)
+    merged = np.zeros((*channels.shape[:2], 3), np.float32)
     for index in range(channels.shape[2]):
         channel = channels[..., index]
         low, high = contrast_limits(channel)
         share = np.clip((channel - low) / (high - low), 0, 1).astype(np.float32)
-        shown += share[..., None] * np.array(channel_color(index, colors), np.float32)
-    return np.minimum(shown, 255).astype(np.uint8)
+        merged += share[..., None] * np.array(channel_color(index, colors), np.float32)
+    return np.minimum(merged, 255).astype(np.uint8)
 
 
 def draw_damaged_tile(height: int, width: int, channels: int, dtype: np.dtype) -> NDArray:
-    """Draw the mark of a damaged tile, (row, column, channel): stripes in a color that does not occur in tissue."""
+    """Draw a damaged tile, (row, column, channel): stripes in a color that does not occur in tissue."""
     stripes = (np.add.outer(np.arange(height), np.arange(width)) // _STRIPE_PX) % 2 == 0
     if channels == 3 and dtype == np.uint8:
         return np.where(stripes[..., None], np.array(_MARK_COLOR, dtype), np.array(_BACKGROUND_COLOR, dtype))
@@ -412,30 +421,31 @@ def draw_damaged_tile(height: int, width: int, channels: int, dtype: np.dtype) -
 
 
 class DamageLog:
-    """Positions of damaged tiles; the first ones are logged, each once."""
+    """Records the positions of damaged tiles, and logs the first ones."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._found: dict[tuple[int, Box], None] = {}
+        self._positions: dict[tuple[int, Box], None] = {}  # level and box
 
-    def add(self, fault: DamagedTile) -> None:
-        """Record the position of a damaged tile."""
-        known = len(self._found)
-        self._found.setdefault((fault.level, fault.box))
-        if len(self._found) == known:
+    def add(self, damage: DamagedTile) -> None:
+        """Record the position of a damaged tile; nothing happens if it is recorded already."""
+        recorded = len(self._positions)
+        self._positions.setdefault((damage.level, damage.box))
+        if len(self._positions) == recorded:
             return
-        if known < MAX_LOGGED:
-            logger.warning("%s", fault)
-        elif known == MAX_LOGGED:
+        if recorded < MAX_LOGGED:
+            logger.warning("%s", damage)
+        elif recorded == MAX_LOGGED:
             logger.warning("more tiles of %s cannot be decoded; they are not listed.", self._path.name)
 
     def boxes_at(self, level: int, downsample: float) -> tuple[Box, ...]:
-        """Return the damaged tiles of one level, in pixels of level 0."""
-        return tuple(_scale_box(box, downsample) for found, box in tuple(self._found) if found == level)
+        """Return the boxes of the damaged tiles of a level, in pixels of level 0."""
+        positions = tuple(self._positions)  # other threads may add positions
+        return tuple(_scale_box(box, downsample) for damaged_level, box in positions if damaged_level == level)
 
 
 def damaged_tile_error(path: Path, level: int, box: Box, error: Exception) -> DamagedTile:
-    """Create the error for a damaged tile; ``box`` is its position in pixels of that level."""
+    """Create the error for a damaged tile; ``box``: its position in pixels of the level."""
     reason = shorten(str(error), width=160, placeholder=" ...") or type(error).__name__
     message = (
         f"a tile of {path.name} cannot be decoded (level {level}, row {box.top}, column {box.left}, "
@@ -446,5 +456,5 @@ def damaged_tile_error(path: Path, level: int, box: Box, error: Exception) -> Da
 
 
 def _scale_box(box: Box, step: float) -> Box:
-    """Convert a box of a level to pixels of level 0."""
+    """Convert a box in pixels of a level to pixels of level 0; ``step``: downsample of the level."""
     return Box(*(round(side * step) for side in (box.top, box.left, box.height, box.width)))

@@ -1,4 +1,4 @@
-"""Slides with tiled levels: cached and concurrent reading, with rough previews before exact tiles."""
+"""Slides whose levels consist of tiles: cache, reading by several threads, computed levels, and rough previews."""
 
 from __future__ import annotations
 
@@ -37,29 +37,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_THREADS = 4
-MIN_TILES_FOR_THREADS = 64  # missing tiles; with fewer, on two busy cores, the overhead of threads exceeded the gain
-COARSE_BYTES = 160 * 2**20  # of computed levels; kept, because computing the coarsest requires reading the whole slide
+MIN_TILES_FOR_THREADS = 64  # with fewer missing tiles, on two busy cores, the overhead of threads exceeded the gain
+# Cache for computed levels up to a size: computing the coarsest ones requires reading the whole slide.
+COARSE_BYTES = 160 * 2**20
 COARSE_LEVEL_BYTES = 96 * 2**20
 
 SCREEN_PX = 1024  # napari reads the whole coarsest level for the layer thumbnail, each time the view changes
-MIN_LEVEL_GAP = 3.0  # between neighboring levels; scanners write steps of 2 and of 4
+MIN_LEVEL_GAP = 3.0  # ratio of neighboring levels from which on levels are computed in between; scanners use 2 and 4
 
-MEMORY_SHARE = 1 / 64
+MEMORY_SHARE = 1 / 64  # of the memory of the computer, for the shared cache
 # About twenty screens. A larger cache allocates new memory for longer, which took a third of the time of a jump.
 MIN_BYTES, MAX_BYTES = 96 * 2**20, 192 * 2**20
 
-ROUGH_DEPTH = 3  # a view of a level that is halved three times needs about a thousand tiles
-ROUGH_PX = 2000 * 256**2  # of the level of the file; below, an exact overview takes a second or two
+# Rough previews are drawn for levels that are halved this many times, of which a view needs about a thousand tiles, if
+# the level of the file has this many pixels; of smaller levels, an exact overview takes a second or two.
+ROUGH_DEPTH, ROUGH_PX = 3, 2000 * 256**2
 ROUGH_TIME_S = 0.6  # time limit of a rough preview, for any file and computer
 REFINEMENT_FACTOR = 4  # factor by which work grows with twice as many pieces in each direction
 STRIP_PX = 4096  # a tile as wide as the image, and at least this wide, is a strip
-MAX_SIDE = 8  # its square is the number of lines sampled from strips for a tile
+MAX_SIDE = 8  # the square of this is the greatest number of lines sampled from strips for a tile
 SAMPLES = 800  # maximum number of decoded tiles for one view
-_EVERY = 4  # step of the sampled rows and columns of a tile; sufficient for its mean
+_EVERY = 4  # step of the sampled rows and columns of a tile; sufficient for its mean color
 
-TileIndex = tuple[int, int]
+TileIndex = tuple[int, int]  # row and column in the grid of a level
+# Applies a function to each of several tiles, as ``map`` does, possibly in threads.
 MapTiles = Callable[[Callable[[TileIndex], "NDArray"], Sequence[TileIndex]], Iterable["NDArray"]]
-TileRequest = tuple[int, TileIndex]
+TileRequest = tuple[int, TileIndex]  # level, and tile
 
 logger = logging.getLogger(__name__)
 _slide_numbers = itertools.count()
@@ -80,16 +83,16 @@ class TileLevel:
 
     @property
     def rows(self) -> int:
-        """Number of tiles in a column of the grid."""
+        """Number of rows of tiles."""
         return math.ceil(self.height / self.tile_height)
 
     @property
     def columns(self) -> int:
-        """Number of tiles in a row of the grid."""
+        """Number of columns of tiles."""
         return math.ceil(self.width / self.tile_width)
 
     def size_of(self, row: int, column: int) -> tuple[int, int]:
-        """Height and width of a tile in pixels, clipped at the far edges."""
+        """Return height and width of a tile in pixels; tiles at the last row and column may be smaller."""
         height = min(self.tile_height, self.height - row * self.tile_height)
         return height, min(self.tile_width, self.width - column * self.tile_width)
 
@@ -99,30 +102,30 @@ class TileLevel:
 
 
 class TileCache:
-    """Arrays by key up to a total number of bytes; safe to use from several threads."""
+    """A cache of arrays with a limited size in bytes; safe to use from several threads."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self._arrays: OrderedDict[Hashable, NDArray] = OrderedDict()
         self._bytes = 0
-        self._released: deque[Hashable] = deque()
+        self._released: deque[Hashable] = deque()  # owners whose arrays are to be removed
         self._lock = Lock()
 
     @property
     def used_bytes(self) -> int:
-        """Current size."""
+        """Current size in bytes."""
         return self._bytes
 
     def get(self, key: Hashable) -> NDArray | None:
         """Return a cached array, read-only; None if it is not in the cache."""
         with self._lock:
-            found = self._arrays.get(key)
-            if found is not None:
+            array = self._arrays.get(key)
+            if array is not None:
                 self._arrays.move_to_end(key)
-            return found
+            return array
 
     def put(self, key: Hashable, array: NDArray) -> None:
-        """Add an array; the least recently used ones are evicted."""
+        """Add an array, which becomes read-only; the least recently used arrays are evicted."""
         array.flags.writeable = False
         with self._lock:
             self._drop_released()
@@ -137,7 +140,7 @@ class TileCache:
     def drop_owner(self, owner: Hashable) -> None:
         """Remove all arrays whose key is a tuple that begins with ``owner``.
 
-        An unreferenced slide is finalized at any time, also while this thread holds the lock of the cache. Its arrays
+        The garbage collector may call this at any time, also while this thread holds the lock of the cache. The arrays
         are then removed later, to avoid a deadlock.
         """
         self._released.append(owner)
@@ -162,12 +165,12 @@ class TileCache:
 
 
 def do_nothing() -> None:
-    """Default for optional callbacks."""
+    """Do nothing; the default of optional callbacks."""
 
 
 @dataclass(frozen=True)
 class SlideExtras:
-    """Further content of an open file: ICC profile and associated images, read on demand; and how to close it."""
+    """Functions of an open file: read the ICC profile, close the file, and read an associated image by name."""
 
     icc_profile: Callable[[], bytes | None] = do_nothing
     close: Callable[[], None] = do_nothing
@@ -175,7 +178,10 @@ class SlideExtras:
 
 
 class TiledSlide(Slide):
-    """A slide whose levels are sources of tiles."""
+    """A slide whose levels consist of tiles.
+
+    ``sources``: the level that each of ``info.levels`` is read from. ``dtype``: data type of pixels.
+    """
 
     def __init__(
         self,
@@ -194,7 +200,7 @@ class TiledSlide(Slide):
         self._exact_tile_builder = ExactTileBuilder(self._build_exact_tile)
         self._damage = DamageLog(info.path)
         self._number = next(_slide_numbers)
-        # When its layer is deleted, the slide is closed and its decoded tiles are released.
+        # If the slide is no longer referenced, it is closed and its tiles are removed from the cache.
         self._end = weakref.finalize(self, _release_slide, self._extras.close, self._cache, self._number)
 
     @property
@@ -205,33 +211,33 @@ class TiledSlide(Slide):
     def read_region(self, level: int, box: Box) -> NDArray:
         """Read a rectangle of pixels, (row, column, channel), as in ``Slide.read_region``.
 
-        ``box``: in pixels of that level; it may extend beyond it.
+        ``box``: in pixels of the level; it may extend beyond the level.
         """
         return self._region(level, box, marked=False)
 
     def read_for_display(self, level: int, box: Box) -> NDArray:
         """Read a rectangle of pixels for display, quickly and without errors for damaged tiles.
 
-        Damaged tiles are shown as stripes. Overviews of a large image without coarser levels are rough at first;
-        ``add_watcher`` reports when they are exact.
+        Damaged tiles are shown as stripes. Overviews of a large image without coarser levels are rough at first; the
+        functions of ``add_watcher`` are called when exact pixels can be read.
 
-        ``box``: in pixels of that level; it may extend beyond it.
+        ``box``: in pixels of the level; it may extend beyond the level.
         """
         return self._region(level, box, marked=True, rough=True)
 
     def thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
-        """Read the thumbnail with stripes, and the boxes of damaged tiles of its level."""
+        """Read the thumbnail, with stripes for damaged tiles, and the boxes of these tiles in pixels of level 0."""
         thumbnail = self._read_scaled(partial(self._region, marked=True), side_px)
         full = self.info.levels[0]
         base = _file_level(self.sources, self.best_level(max(full.height, full.width) / side_px))
         return thumbnail, self._damage.boxes_at(base, self.info.levels[base].downsample)
 
     def add_watcher(self, watcher: Callable[[], None]) -> None:
-        """Add a function that is called whenever rough tiles have been replaced by exact ones."""
+        """Add a function that is called, in another thread, when all requested tiles can be read exactly."""
         self._exact_tile_builder.add_watcher(watcher)
 
     def icc_profile(self) -> bytes | None:
-        """Return the ICC profile, or None."""
+        """Return the ICC profile; None if there is none."""
         self._check_open()
         return self._extras.icc_profile()
 
@@ -249,7 +255,7 @@ class TiledSlide(Slide):
             ) from error
 
     def close(self) -> None:
-        """Close the file and release its decoded tiles."""
+        """Close the file, and remove its tiles from the caches."""
         if self._end.alive:
             self._exact_tile_builder.stop()
             self._end()
@@ -260,7 +266,7 @@ class TiledSlide(Slide):
             raise InputError(f"{self.info.path} is closed and can no longer be read. Open it again.")
 
     def _region(self, level: int, box: Box, *, marked: bool, rough: bool = False) -> NDArray:
-        """Compose a region from its tiles."""
+        """Compose a region from its tiles; ``marked``: draw damaged tiles; ``rough``: allow rough tiles."""
         self._check_open()
         _check_level(level, self.info)
         source = self.sources[level]
@@ -275,41 +281,44 @@ class TiledSlide(Slide):
         return pixels
 
     def _tiles(self, level: int, cells: Sequence[TileIndex], *, marked: bool, keep: bool = True) -> list[NDArray]:
-        """Tiles from the caches or decoded, in threads where this is faster and the caller is not a helper thread."""
+        """Return tiles, cached or decoded, in threads if many are missing and this is not a decoder thread itself.
+
+        ``marked``: draw damaged tiles, instead of raising DamagedTile. ``keep``: cache the decoded tiles.
+        """
 
         def tile(cell: TileIndex) -> NDArray:
             return self._tile(level, cell, marked=marked, keep=keep)
 
         if getattr(_thread_state, "is_helper", False) or len(cells) < MIN_TILES_FOR_THREADS:
             return [tile(cell) for cell in cells]
-        found = {cell: kept for cell in cells if (kept := self._cached_tile(level, cell, marked=marked)) is not None}
-        missing = [cell for cell in cells if cell not in found]
+        tiles = self._cached_tiles(level, cells, marked=marked)
+        missing = [cell for cell in cells if cell not in tiles]
         decoded = map(tile, missing) if len(missing) < MIN_TILES_FOR_THREADS else _decoder_threads().map(tile, missing)
-        found |= dict(zip(missing, decoded, strict=True))
-        return [found[cell] for cell in cells]
+        tiles |= dict(zip(missing, decoded, strict=True))
+        return [tiles[cell] for cell in cells]
 
     def _rough_tiles(self, level: int, cells: Sequence[TileIndex]) -> list[NDArray]:
-        """Exact tiles where available, else rough ones, with a request for the exact ones."""
+        """Return exact tiles if they are cached, else rough ones; request the exact ones."""
         grid = cast("DownsampledLevel", self.sources[level])
-        found = {cell: kept for cell in cells if (kept := self._cached_tile(level, cell, marked=True)) is not None}
-        requested = [cell for cell in cells if cell not in found]
-        found |= {
+        tiles = self._cached_tiles(level, cells, marked=True)
+        requested = [cell for cell in cells if cell not in tiles]
+        tiles |= {
             cell: rough
             for cell in requested
             if (rough := self._cache.get((self._number, level, *cell, "rough"))) is not None
         }
-        missing = [cell for cell in cells if cell not in found]
+        missing = [cell for cell in cells if cell not in tiles]
         self._exact_tile_builder.request(level, requested)
         base = level - grid.depth
         tile = partial(self._tile, base, marked=True, keep=False)
         drawn = draw_rough_tiles(grid, missing, tile, partial(self._rows_at, base), _decoder_threads().map)
         for cell, rough in drawn.items():
             self._cache.put((self._number, level, *cell, "rough"), rough)
-        found |= drawn
-        return [found[cell] for cell in cells]
+        tiles |= drawn
+        return [tiles[cell] for cell in cells]
 
     def _rows_at(self, level: int, row: int) -> NDArray:
-        """A few whole rows of a level of the file, with a mark where they cannot be decoded."""
+        """Decode a few whole rows of a level of the file, or draw them as damaged."""
         source = cast("TileSource", self.sources[level])
         try:
             return source.rows_at(row)
@@ -317,22 +326,26 @@ class TiledSlide(Slide):
             return draw_damaged_tile(1, source.tile_width, len(self.info.channels), self.dtype)
 
     def _build_exact_tile(self, level: int, cell: TileIndex) -> None:
-        """Build an exact tile, and cache it."""
+        """Compute an exact tile, and cache it."""
         decode_in_this_thread()
         self._check_open()
         self._tile(level, cell, marked=True, keep=True)
 
     def _cached_tile(self, level: int, cell: TileIndex, *, marked: bool) -> NDArray | None:
-        """A cached tile; with damage marks only if ``marked``."""
+        """Return a cached tile, with drawn damage only if ``marked``; None if it is not cached."""
         cache = self._cache_of(level)
         tile = cache.get((self._number, level, *cell))
         return cache.get((self._number, level, *cell, "marked")) if tile is None and marked else tile
 
+    def _cached_tiles(self, level: int, cells: Sequence[TileIndex], *, marked: bool) -> dict[TileIndex, NDArray]:
+        tiles = {cell: self._cached_tile(level, cell, marked=marked) for cell in cells}
+        return {cell: tile for cell, tile in tiles.items() if tile is not None}
+
     def _tile(self, level: int, cell: TileIndex, *, marked: bool, keep: bool) -> NDArray:
-        """One tile, cached or decoded and then cached."""
-        kept = self._cached_tile(level, cell, marked=marked)
-        if kept is not None:
-            return kept
+        """Return one tile, from a cache or decoded."""
+        cached = self._cached_tile(level, cell, marked=marked)
+        if cached is not None:
+            return cached
         key: tuple[Hashable, ...] = (self._number, level, *cell)
         try:
             tile = self._decode_tile(level, cell, marked=False)
@@ -347,7 +360,7 @@ class TiledSlide(Slide):
         return tile
 
     def _decode_tile(self, level: int, cell: TileIndex, *, marked: bool) -> NDArray:
-        """Decode a tile, or compute it from those of the finer level."""
+        """Decode a tile, or compute it from the finer level; ``marked``: draw it as damaged instead of decoding it."""
         source = self.sources[level]
         if isinstance(source, DownsampledLevel):
             parts = self._tiles(level - 1, source.finer_tiles(*cell), marked=marked, keep=False)
@@ -364,7 +377,7 @@ class TiledSlide(Slide):
             raise damaged_tile_error(self.info.path, level, box, error) from error
 
     def _cache_of(self, level: int) -> TileCache:
-        """Cache of a level: small computed levels have their own, so that they are not evicted by others."""
+        """Return the cache for a level; small computed levels have their own, so that other tiles do not evict them."""
         source = self.sources[level]
         size = source.height * source.width * len(self.info.channels) * self.dtype.itemsize
         return self._coarse if isinstance(source, DownsampledLevel) and size <= COARSE_LEVEL_BYTES else self._cache
@@ -377,7 +390,7 @@ def _release_slide(close: Callable[[], None], cache: TileCache, number: int) -> 
 
 
 def _check_level(level: int, info: SlideInfo) -> None:
-    """Raise an error if a slide has no such level."""
+    """Raise InputError if a slide has no such level."""
     if not 0 <= level < len(info.levels):
         raise InputError(
             f"{info.path} has levels 0 to {len(info.levels) - 1}, but level {level} was requested. Choose one of these."
@@ -385,13 +398,13 @@ def _check_level(level: int, info: SlideInfo) -> None:
 
 
 def _file_level(sources: Sequence[TileLevel], level: int) -> int:
-    """Index of the file's level that a level is, or is computed from."""
+    """Return the index of the level in the file that a level is computed from; the same index if it is in the file."""
     source = sources[level]
     return level - source.depth if isinstance(source, DownsampledLevel) else level
 
 
 def _cells(source: TileLevel, box: Box) -> list[TileIndex]:
-    """Grid positions of the tiles that overlap a box."""
+    """Return the grid positions of the tiles that overlap a box."""
     top, left = max(box.top, 0), max(box.left, 0)
     bottom, right = min(box.top + box.height, source.height), min(box.left + box.width, source.width)
     if bottom <= top or right <= left:
@@ -402,13 +415,13 @@ def _cells(source: TileLevel, box: Box) -> list[TileIndex]:
 
 
 def _is_inside(box: Box, source: TileLevel) -> bool:
-    """Whether the tiles cover a whole box."""
+    """Whether a box lies within a level."""
     ends = box.top + box.height <= source.height and box.left + box.width <= source.width
     return box.top >= 0 and box.left >= 0 and ends
 
 
 def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:
-    """Copy the part of a tile within the pixels; its corner may lie outside."""
+    """Copy the part of a tile that lies within ``pixels``; ``top``, ``left``: its position, possibly negative."""
     height, width = pixels.shape[:2]
     rows = slice(max(top, 0), min(top + tile.shape[0], height))
     columns = slice(max(left, 0), min(left + tile.shape[1], width))
@@ -417,7 +430,7 @@ def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:
 
 @cache
 def _decoder_threads() -> ThreadPoolExecutor:
-    """Decoder threads, shared by all slides."""
+    """Return the decoder threads, which all slides share."""
     number = min(MAX_THREADS, usable_cores())
     return ThreadPoolExecutor(number, thread_name_prefix="slide-tiles", initializer=decode_in_this_thread)
 
@@ -447,30 +460,30 @@ class TileSource(TileLevel, ABC):
 
 
 class DownsampledLevel(TileLevel):
-    """A level that is not in the file: half the size of the finer one, with tiles of the same size.
+    """A level that is not in the file: half the size of the next finer one, with tiles of the same size.
 
-    Each of its tiles is computed from up to four tiles of the finer level; the slide reads and caches these, and calls
-    ``join_tiles``.
+    A tile is computed from up to four tiles of the finer level, which the slide reads and passes to ``join_tiles``.
     """
 
-    def __init__(self, below: TileLevel) -> None:
-        super().__init__((below.height + 1) // 2, (below.width + 1) // 2, below.tile_height, below.tile_width)
-        self.finer = below
+    def __init__(self, finer: TileLevel) -> None:
+        super().__init__((finer.height + 1) // 2, (finer.width + 1) // 2, finer.tile_height, finer.tile_width)
+        self.finer = finer
 
     @property
     def base(self) -> TileLevel:
-        """The level of the file that it is computed from."""
+        """The level in the file that this level is computed from."""
         return self.finer.base if isinstance(self.finer, DownsampledLevel) else self.finer
 
     @property
     def depth(self) -> int:
-        """How many times the level of the file is halved."""
+        """How many times the level in the file is halved."""
         return 1 + (self.finer.depth if isinstance(self.finer, DownsampledLevel) else 0)
 
     def finer_tiles(self, row: int, column: int) -> list[tuple[int, int]]:
-        """Tiles of the finer level that form a tile."""
-        rows = range(2 * row, min(2 * row + 2, self.finer.rows))
-        return [(r, c) for r in rows for c in range(2 * column, min(2 * column + 2, self.finer.columns))]
+        """Return the positions of the tiles of the finer level that a tile is computed from."""
+        finer_rows = range(2 * row, min(2 * row + 2, self.finer.rows))
+        finer_columns = range(2 * column, min(2 * column + 2, self.finer.columns))
+        return [(finer_row, finer_column) for finer_row in finer_rows for finer_column in finer_columns]
 
     def join_tiles(self, row: int, column: int, parts: list[NDArray]) -> NDArray:
         """Compute a tile, (row, column, channel), from the finer tiles."""
@@ -487,8 +500,7 @@ class DownsampledLevel(TileLevel):
 def halve_resolution(tile: NDArray) -> NDArray:
     """Average blocks of 2 x 2 pixels; an odd last row or column is averaged by itself.
 
-    ``tile``: (row, column, channel), unsigned integers or float32. Returns half the height and width, rounded up, same
-    type.
+    ``tile``: (row, column, channel), unsigned integers or float32. Returns the same type.
     """
     if tile.dtype == np.uint8 and tile.shape[2] == 3:
         from PIL import Image
@@ -503,9 +515,9 @@ def halve_resolution(tile: NDArray) -> NDArray:
 
 
 def fill_pyramid(sources: Sequence[TileLevel]) -> list[tuple[TileLevel, bool]]:
-    """Fill the gaps of a pyramid, and extend it to a level that fits a screen, so that overviews read few tiles.
+    """Compute levels that a pyramid lacks, down to a level that fits a screen, so that overviews read few tiles.
 
-    Returns each level, and whether it is computed.
+    ``sources``: levels of the file, the finest first. Returns each level, and whether it is computed.
     """
     levels: list[tuple[TileLevel, bool]] = []
     for finer, coarser in zip(sources, [*sources[1:], None], strict=True):
@@ -519,13 +531,13 @@ def describe_levels(levels: Sequence[tuple[TileLevel, bool]]) -> tuple[LevelInfo
     """Return size and downsample of each level; ``levels``: from ``fill_pyramid``."""
     full = levels[0][0].height, levels[0][0].width
     return tuple(
-        LevelInfo(one.height, one.width, compute_downsample(full, (one.height, one.width)), is_computed)
-        for one, is_computed in levels
+        LevelInfo(level.height, level.width, compute_downsample(full, (level.height, level.width)), is_computed)
+        for level, is_computed in levels
     )
 
 
 def _has_gap(finer: TileLevel, coarser: TileLevel | None) -> bool:
-    """Whether a level is missing between two, or after the coarsest."""
+    """Whether a level is missing between two levels, or after the coarsest (None as ``coarser``)."""
     if coarser is None:
         return max(finer.height, finer.width) > SCREEN_PX
     return max(finer.height / coarser.height, finer.width / coarser.width) >= MIN_LEVEL_GAP
@@ -564,11 +576,12 @@ class ExactTileBuilder:
         self._ended = False
 
     def add_watcher(self, watcher: Callable[[], None]) -> None:
-        """Add a function that is called in the thread whenever all requested tiles are exact."""
+        """Add a function that is called in the thread when no requests are left."""
         with self._lock:
             self._watchers.append(watcher)
 
     def request(self, level: int, cells: Sequence[TileIndex]) -> None:
+        """Request exact tiles, before those of earlier requests; start the thread if necessary."""
         with self._lock:
             for cell in cells:
                 self._requests.pop((level, cell), None)
@@ -589,13 +602,13 @@ class ExactTileBuilder:
         while (job := self._next_request()) is not None:
             try:
                 self._build(*job)
-            # The error is raised again when the viewer reads the tile; the thread must go on with other tiles.
-            except (MelanomaError, MemoryError, *DAMAGE_ERRORS) as fault:
-                logger.debug("an exact tile could not be computed: %s", fault)
+            # The error is raised again when the viewer reads the tile; the thread continues with other tiles.
+            except (MelanomaError, MemoryError, *DAMAGE_ERRORS) as error:
+                logger.debug("an exact tile could not be computed: %s", error)
             self._notify_watchers()
 
     def _next_request(self) -> TileRequest | None:
-        """The most recent request; None if there is none, which ends the thread."""
+        """Remove and return the most recent request; None if there is none, which ends the thread."""
         with self._lock:
             if self._requests:
                 return self._requests.popitem()[0]
@@ -624,56 +637,62 @@ def draw_rough_tiles(
 ) -> dict[TileIndex, NDArray]:
     """Draw tiles of a computed level from samples of the file, refined within ``ROUGH_TIME_S``.
 
-    Returns tiles, (row, column, channel), by position: a mosaic of mean colors, or lines where the file has strips.
+    ``cells``: the tiles to draw. ``tile``: returns a tile of ``grid.base``. ``rows_at``: returns some rows of
+    ``grid.base`` around a row. ``each``: ``map``, or its equivalent in threads. Returns tiles, (row, column, channel),
+    by position: mosaics of mean colors, or lines if the file has strips.
     """
-    strips = grid.base.columns == 1 and grid.base.tile_width >= STRIP_PX
-    most = MAX_SIDE if strips else samples_per_side(len(cells), grid.depth)
+    has_strips = grid.base.columns == 1 and grid.base.tile_width >= STRIP_PX
+    max_side = MAX_SIDE if has_strips else samples_per_side(len(cells), grid.depth)
     side, spent = 2, 0.0
     while True:
         began = monotonic()
-        draw = (
-            partial(_tile_from_rows, grid, side, rows_at) if strips else partial(_tile_from_samples, grid, side, tile)
-        )
-        found = dict(zip(cells, each(draw, cells), strict=True))
+        if has_strips:
+            draw = partial(_tile_from_rows, grid, side, rows_at)
+        else:
+            draw = partial(_tile_from_samples, grid, side, tile)
+        tiles = dict(zip(cells, each(draw, cells), strict=True))
         took = monotonic() - began
         spent += took
-        if side >= most or spent + REFINEMENT_FACTOR * took > ROUGH_TIME_S:
-            return found
+        if side >= max_side or spent + REFINEMENT_FACTOR * took > ROUGH_TIME_S:
+            return tiles
         side *= 2
 
 
 def _tile_from_samples(
     grid: DownsampledLevel, side: int, tile: Callable[[TileIndex], NDArray], cell: TileIndex
 ) -> NDArray:
-    """A tile as a mosaic of the mean colors of some tiles of the file, up to ``side`` pieces in each direction."""
+    """Draw a tile as a mosaic of the mean colors of some tiles of the file, with up to ``side`` pieces on each side."""
     height, width = grid.size_of(*cell)
     base, factor = grid.base, 2**grid.depth
     rows, columns = (
         _sample_positions(first, factor, side, end) for first, end in zip(cell, (base.rows, base.columns), strict=True)
     )
     sampled = [[tile((row, column)) for column in columns] for row in rows]
-    mosaic = np.array([[one[::_EVERY, ::_EVERY].mean(axis=(0, 1)) for one in line] for line in sampled])
+    mosaic = np.array([[part[::_EVERY, ::_EVERY].mean(axis=(0, 1)) for part in line] for line in sampled])
     down = np.minimum(np.arange(height) * side // grid.tile_height, len(rows) - 1)
     across = np.minimum(np.arange(width) * side // grid.tile_width, len(columns) - 1)
     return mosaic[down][:, across].astype(sampled[0][0].dtype)
 
 
 def _tile_from_rows(grid: DownsampledLevel, side: int, rows_at: Callable[[int], NDArray], cell: TileIndex) -> NDArray:
-    """A tile as wide as the image, from ``side`` squared rows of the file with averaged columns."""
+    """Draw a tile as wide as the image from up to ``side`` squared rows of the file, with averaged columns."""
     height, width = grid.size_of(*cell)
     factor, count = 2**grid.depth, max(1, min(side * side, grid.tile_height) * height // grid.tile_height)
     centers = (cell[0] * grid.tile_height + (np.arange(count) + 0.5) * height / count) * factor
-    drawn = []
+    lines = []
     for center in np.minimum(centers, grid.base.height - 1).astype(int).tolist():
         rows = rows_at(center)
         line = rows[::_EVERY].mean(axis=0, dtype=np.float32)
         line = np.pad(line, ((0, width * factor - len(line)), (0, 0)), mode="edge")
-        drawn.append(line.reshape(width, factor, -1).mean(axis=1).astype(rows.dtype))
-    return np.stack(drawn)[np.arange(height) * count // height]
+        lines.append(line.reshape(width, factor, -1).mean(axis=1).astype(rows.dtype))
+    return np.stack(lines)[np.arange(height) * count // height]
 
 
 def samples_per_side(tiles: int, depth: int) -> int:
-    """Return the number of mosaic pieces in each direction, a power of two up to ``2**depth``, to decode few tiles."""
+    """Return the number of mosaic pieces on each side of a tile, a power of two up to ``2**depth``.
+
+    It is limited so that at most about ``SAMPLES`` tiles of the file are decoded.
+    """
     side = 2
     while side < 2**depth and tiles * (2 * side) ** 2 <= SAMPLES:
         side *= 2
@@ -681,7 +700,11 @@ def samples_per_side(tiles: int, depth: int) -> int:
 
 
 def _sample_positions(first: int, factor: int, side: int, end: int) -> list[int]:
-    """Rows (or columns) of the tiles of the file at the centers of the pieces of a mosaic."""
+    """Return the rows (or columns) of the tiles of the file at the centers of the pieces of a mosaic.
+
+    ``first``: row of the drawn tile. ``factor``: rows of the file for each row of the level. ``end``: number of rows in
+    the file.
+    """
     step = factor // side
     return [
         min(first * factor + piece * step + step // 2, end - 1)
