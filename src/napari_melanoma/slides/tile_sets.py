@@ -52,9 +52,7 @@ TILES_PER_READ = 32
 MODALITY, MIN_CLASSES = "wsi", 2
 REFUSE, AGREE = "refuse", "agree"  # values of ``readers``
 DISAGREEMENT_CELLS = 2048  # cells along the longer side of a slide, for finding disagreement of readers
-MIN_PATIENTS = (
-    4  # fewer patients cannot be split into training, validation and test set; areas of slides are then split
-)
+MIN_PATIENTS = 4  # fewer patients cannot be split into three sets; areas of slides are split instead
 AREA_TILES = (6, 4, 3, 2, 1)  # tiles along the side of an area, the preferred number first
 MIN_AREAS_PER_CLASS = 3  # for training, validation and test set
 TRAIN_SPLIT, TEST_SPLIT = "train", "val"

@@ -1,4 +1,4 @@
-"""Large images without a pyramid as slides: PNG, JPEG and uncompressed TIFF."""
+"""Read large images without a pyramid as slides: PNG, JPEG and uncompressed TIFF."""
 
 from __future__ import annotations
 
@@ -33,18 +33,17 @@ from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileSo
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SAMPLES = {"L": 1, "RGB": 3, "RGBA": 4}
+_SAMPLES = {"L": 1, "RGB": 3, "RGBA": 4}  # mode of Pillow to samples per pixel
 TILE_PX = 512
-BAND_ROWS = 64
-SAMPLED_ROWS = 4  # of the rows that form one row of a coarser level; an overview must not read the whole file
-_DISK_RESERVE = 2**30
-_ORIENTATION = 274
-_UPRIGHT = 1
+BAND_ROWS = 64  # rows of a tile that are read and averaged at once
+SAMPLED_ROWS = 4  # rows of the file that are averaged for a row of a coarser level, so that overviews read few of them
+_DISK_RESERVE = 2**30  # bytes that must remain free on the disk
+_ORIENTATION, _UPRIGHT = 274, 1  # Exif tag, and its value for an upright image
 
 
 @dataclass(frozen=True)
 class PixelBlock:
-    """Contiguous pixels in a file: offset, shape (row, column, sample), and stored type."""
+    """Contiguous pixels in a file; ``offset``: in bytes, ``shape``: (row, column, sample), ``dtype``: as stored."""
 
     reader: FileReader
     offset: int
@@ -60,12 +59,12 @@ class PixelBlock:
 
 
 def open_flat_image(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
-    """Open a PNG or JPEG image as a slide.
+    """Open a PNG or JPEG image as a slide; the caller closes it.
 
-    Neither format can be read in parts, so the image is decoded as a whole, into a temporary file instead of memory.
+    These formats cannot be read in parts, so the image is decoded as a whole, into a temporary file instead of memory.
     The file is deleted when the slide is closed or the process ends.
 
-    ``pixel_size``: set by the user; these formats do not state a meaningful one. The caller closes the slide.
+    ``pixel_size``: set by the user, as these formats do not state a meaningful one.
     """
     folder = tempfile.TemporaryDirectory(prefix=temporary_prefix("slide"), ignore_cleanup_errors=True)
     try:
@@ -101,12 +100,12 @@ def open_flat_image(path: Path, pixel_size: PixelSize | None = None) -> TiledSli
 
 
 def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None]:
-    """Decode an image into a file of raw pixels; return them with the ICC profile that is not applied yet."""
+    """Decode an image into a file of raw pixels; return the pixels, and an ICC profile that is not applied yet."""
     size = read_image_size(path)
-    if size is not None and size[0] * size[1] <= MAX_PIXELS:  # read like a photograph: any mode, upright, sRGB
+    if size is not None and size[0] * size[1] <= MAX_PIXELS:  # any mode, rotated upright, converted to sRGB
         rgb = read_photograph(path).rgb
         rgb.tofile(folder / "pixels")
-        return _block(folder / "pixels", rgb.shape), None
+        return _open_block(folder / "pixels", rgb.shape), None
     with path.open("rb") as file:
         kind = identify_format(file.read(HEAD_BYTES))
         file.seek(0)
@@ -121,15 +120,15 @@ def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None]:
         profile, orientation = image.info.get("icc_profile"), image.getexif().get(_ORIENTATION, _UPRIGHT)
         pixels = _decode_to_memmap(file, kind, folder / "unpacked", shape)
     if orientation == _UPRIGHT:
-        return _block(folder / "unpacked", shape), profile
+        return _open_block(folder / "unpacked", shape), profile
     view = apply_orientation_view(pixels, orientation)
     upright = np.memmap(folder / "pixels", np.uint8, "w+", shape=view.shape)
     np.copyto(upright, view)
-    return _block(folder / "pixels", view.shape), profile
+    return _open_block(folder / "pixels", view.shape), profile
 
 
 def _decode_to_memmap(file: IO[bytes], kind: str, target: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Decode an open file into a memory-mapped file, so that the system can write it to disk."""
+    """Decode an open file into a memory-mapped file, uint8 (row, column, sample), which needs little memory."""
     import imagecodecs
 
     pixels = np.memmap(target, np.uint8, "w+", shape=shape)
@@ -140,13 +139,13 @@ def _decode_to_memmap(file: IO[bytes], kind: str, target: Path, shape: tuple[int
     return pixels
 
 
-def _block(path: Path, shape: tuple[int, ...]) -> PixelBlock:
-    """The pixels in a file that was just written."""
+def _open_block(path: Path, shape: tuple[int, ...]) -> PixelBlock:
+    """Open a file of raw pixels, uint8."""
     return PixelBlock(FileReader(path), 0, (shape[0], shape[1], shape[2]), np.dtype(np.uint8))
 
 
 def _check_disk_space(folder: Path, shape: tuple[int, int, int]) -> None:
-    """Raise an error if the decoded image does not fit on the disk of the temporary folder."""
+    """Raise UnreadableImage if the decoded image does not fit on the disk of the temporary folder."""
     needed, free = math.prod(shape), shutil.disk_usage(folder).free
     if needed + _DISK_RESERVE > free:
         raise UnreadableImage(
@@ -163,9 +162,10 @@ def _as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 class FlatImageSource(TileSource):
     """A level of an uncompressed image, at its own resolution or coarser by an integer factor.
 
-    Lines are read instead of mapped: truncation of a mapped file, or loss of its drive, kills the process.
+    Lines are read, not mapped into memory: if a mapped file is truncated or its drive is lost, the process is killed.
 
-    ``convert``: conversion from samples to pixels of the slide.
+    ``convert``: conversion of samples to pixels of the slide. ``step``: pixels of the file along one pixel of the
+    level.
     """
 
     def __init__(self, block: PixelBlock, convert: Callable[[NDArray], NDArray], step: int = 1) -> None:
@@ -178,7 +178,7 @@ class FlatImageSource(TileSource):
         return FlatImageSource(self._block, self._convert, 2 * self.step)
 
     def read_tile(self, row: int, column: int) -> NDArray:
-        """Read one tile line by line, and average it if it is coarser than the file."""
+        """Read one tile line by line; the lines of a coarser level are averaged."""
         height, width = self.size_of(row, column)
         top, left = row * TILE_PX * self.step, column * TILE_PX * self.step
         right = min(left + width * self.step, self._block.shape[1])
@@ -189,7 +189,10 @@ class FlatImageSource(TileSource):
         return self._convert(np.concatenate(bands))
 
     def _band(self, top: int, height: int, left: int, right: int) -> NDArray:
-        """Read some rows of a tile and average the lines of each; few rows, as the lines of coarse levels are long."""
+        """Read some rows of a tile, each the average of lines; only some, as the lines of coarse levels are long.
+
+        ``top``, ``left``, ``right``: in pixels of the file. ``height``: in rows of the tile.
+        """
         offsets = range(0, self.step, max(1, self.step // SAMPLED_ROWS))
         last = self._block.shape[0] - 1
         numbers = [min(top + index * self.step + offset, last) for index in range(height) for offset in offsets]
@@ -203,7 +206,10 @@ class FlatImageSource(TileSource):
 
 
 def _average_columns(lines: NDArray, step: int) -> NDArray:
-    """Average runs of columns; the last run may be shorter."""
+    """Average every ``step`` columns; fewer at the end.
+
+    ``lines``: (row, column, sample).
+    """
     if lines.dtype == np.uint8 and lines.shape[2] == 3:
         from PIL import Image
 
@@ -219,5 +225,5 @@ def _sum_dtype(dtype: np.dtype) -> np.dtype:
 
 
 def _divide(sums: NDArray, counts: NDArray[np.uint32] | np.uint32) -> NDArray:
-    """Divide sums; those of integers are rounded."""
+    """Divide sums by counts; quotients of integers are rounded."""
     return sums / counts if sums.dtype.kind == "f" else (sums + counts // 2) // counts

@@ -1,4 +1,4 @@
-"""A slide as napari layers: multiscale arrays that are read tile by tile."""
+"""Display a slide as napari layers: multiscale arrays that are read tile by tile."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.tiled import TiledSlide
 
 
-MAX_COLORED_PIXELS = 1 << 25  # of a request whose tiles are kept, scanned and colored: 200 MB
+MAX_COLORED_PIXELS = 1 << 25  # larger requests are not cached; as scanned and displayed, this takes 200 MB
+MAX_SCANNED_SHARE = 0.95  # of the slide: if the scanned part is smaller, only this part is shown
+
+SlideLayer = tuple[list["LevelArray"], dict[str, Any], str]  # levels, keywords and type of a napari layer
 
 
 class _ColoredTile(NamedTuple):
-    """A tile as read and as displayed, uint8 (row, column, channel=3)."""
+    """A tile as scanned, and as displayed with some colors; uint8 (row, column, channel=3)."""
 
     colors: DisplayColors
     scan: NDArray[np.uint8]
@@ -32,17 +35,17 @@ class _ColoredTile(NamedTuple):
 
 
 class LevelArray:
-    """One level, or a box of it, as an array; damaged tiles are shown as stripes.
+    """One level of a slide, or a box of it, as an array that napari can display; damaged tiles are shown as stripes.
 
-    ``box``: in pixels of that level; the whole level by default. ``channel``: one channel of fluorescence, (row,
-    column); without it (row, column, channel). ``colors``: how brightfield is displayed; it may be set at any time.
+    ``box``: in pixels of the level; the whole level by default. ``channel``: index of a fluorescence channel, so that
+    the array is (row, column); without it, (row, column, channel).
     """
 
     def __init__(self, slide: TiledSlide, level: int, box: Box | None = None, channel: int | None = None) -> None:
         size = slide.info.levels[level]
         self.slide, self.level, self.channel = slide, level, channel
         self._colors = DisplayColors()
-        self._colored: dict[tuple[int, int], _ColoredTile] = {}  # of the last request
+        self._colored: dict[tuple[int, int], _ColoredTile] = {}  # tiles of the last request, by row and column
         self.box = box or Box(0, 0, size.height, size.width)
         source, number = slide.sources[level], len(slide.info.channels)
         self.dtype = slide.dtype
@@ -53,7 +56,7 @@ class LevelArray:
 
     @property
     def colors(self) -> DisplayColors:
-        """How brightfield is displayed."""
+        """How brightfield is displayed; may be set at any time."""
         return self._colors
 
     @colors.setter
@@ -77,11 +80,11 @@ class LevelArray:
         return self.size * self.dtype.itemsize
 
     def __len__(self) -> int:
-        """Rows."""
+        """Return the number of rows."""
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray:  # noqa: ANN401 - any index of numpy
-        """Read slices and integer positions; only the bounding box is decoded."""
+        """Read slices and integer positions; only the box around them is decoded."""
         row_key, column_key, *rest = _expand_index(key, self.ndim)
         top, bottom, rows = _span(row_key, self.shape[0])
         left, right, columns = _span(column_key, self.shape[1])
@@ -95,20 +98,20 @@ class LevelArray:
         return pixels[(rows, columns, *rest)]
 
     def _apply_colors(self, box: Box, scan: NDArray[np.uint8], colors: DisplayColors) -> NDArray[np.uint8]:
-        """Return the displayed colors; a moving view shows most tiles again, which are not computed again."""
+        """Convert scanned to displayed colors; tiles of the last request are cached, for views that are moved."""
         height, width = self.chunks[:2]
         rows = range(box.top // height, math.ceil((box.top + box.height) / height))
         columns = range(box.left // width, math.ceil((box.left + box.width) / width))
-        known, colored = self._colored, {}
-        is_kept = box.height * box.width <= MAX_COLORED_PIXELS
+        cached, colored = self._colored, {}
+        is_cached = box.height * box.width <= MAX_COLORED_PIXELS
         shown = np.empty_like(scan)
         for row, column in product(rows, columns):
             top, left = row * height - box.top, column * width - box.left
             part = slice(max(0, top), top + height), slice(max(0, left), left + width)
-            tile = known.get((row, column))
+            tile = cached.get((row, column))
             if tile is None or tile.colors != colors or not np.array_equal(tile.scan, scan[part]):
                 tile = _ColoredTile(colors, scan[part].copy(), colors.apply(scan[part]))
-            if is_kept:
+            if is_cached:
                 colored[row, column] = tile
             shown[part] = tile.shown
         if colors == self.colors:
@@ -122,7 +125,7 @@ class LevelArray:
 
 
 def _expand_index(key: Any, ndim: int) -> tuple[Any, ...]:  # noqa: ANN401 - any index of numpy
-    """An index for each axis."""
+    """Return an index for each axis, without ellipsis."""
     keys = key if isinstance(key, tuple) else (key,)
     if Ellipsis not in keys:
         keys = (*keys, Ellipsis)
@@ -132,7 +135,7 @@ def _expand_index(key: Any, ndim: int) -> tuple[Any, ...]:  # noqa: ANN401 - any
 
 
 def _span(key: Any, length: int) -> tuple[int, int, int | slice]:  # noqa: ANN401 - a slice or an integer
-    """First and last pixel of an index, and the index relative to the first."""
+    """Return the first pixel of an index, the end after the last one, and the index relative to the first."""
     if isinstance(key, slice):
         chosen = range(length)[key]
         if chosen.step < 0:
@@ -142,20 +145,15 @@ def _span(key: Any, length: int) -> tuple[int, int, int | slice]:  # noqa: ANN40
     return index, index + 1, 0
 
 
-SlideLayer = tuple[list[LevelArray], dict[str, Any], str]
-_MAX_SCANNED_SHARE = 0.95  # of the slide, below which only the scanned part is shown
-
-
 def make_slide_layers(slide: TiledSlide) -> list[SlideLayer]:
-    """Make the layers of an open slide.
+    """Make the layers of an open slide: one RGB layer, or one for each fluorescence channel.
 
-    Only the scanned part is shown, where the file states it; ``translate`` sets its position, so that a pixel of level
-    0 is always at its row and column times the pixel size.
+    If the file states the scanned part, only this part is shown; ``translate`` sets its position, so that a pixel of
+    level 0 is always at its row and column times the pixel size.
 
-    Returns (levels, keywords, ``"image"``): one RGB layer, or one for each channel of fluorescence, in its color and
-    with additive blending. The metadata in the keywords holds ``napari_melanoma`` with ``role`` ``"slide"``, ``path``,
-    ``info`` (``SlideInfo``), ``slide`` (open), ``pixel_size`` and ``warnings``; of a channel also ``automatic_limits``,
-    the contrast limits with which it is opened.
+    The metadata of a layer has a key ``napari_melanoma`` with ``role`` (``"slide"``), ``path``, ``info``
+    (``SlideInfo``), ``slide`` (open), ``pixel_size`` and ``warnings``, and for a channel ``automatic_limits``, the
+    contrast limits that the layer starts with.
     """
     boxes = _shown_boxes(slide)
     keywords = _layer_keywords(slide, boxes[0])
@@ -166,7 +164,7 @@ def make_slide_layers(slide: TiledSlide) -> list[SlideLayer]:
 
 
 def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any], channel: int) -> SlideLayer:
-    """Layer of one channel of fluorescence."""
+    """Make the layer of a fluorescence channel; ``keywords``: those shared by all layers of the slide."""
     levels = [LevelArray(slide, index, box, channel) for index, box in enumerate(boxes)]
     name = slide.info.channels[channel]
     is_gray = slide.info.channels == ("gray",)
@@ -192,7 +190,7 @@ def make_colormap(name: str, color: tuple[int, int, int]) -> Colormap:
 
 
 def _layer_keywords(slide: TiledSlide, box: Box) -> dict[str, Any]:
-    """Keywords shared by all layers of a slide."""
+    """Return the keywords shared by all layers of a slide; ``box``: the shown part in pixels of level 0."""
     info = slide.info
     metadata = {
         "role": "slide",
@@ -211,11 +209,11 @@ def _layer_keywords(slide: TiledSlide, box: Box) -> dict[str, Any]:
 
 
 def _shown_boxes(slide: TiledSlide) -> list[Box]:
-    """The shown box of each level: all, or the scanned part, aligned to pixels of the coarsest level."""
+    """Return the shown box of each level: all of it, or the scanned part, aligned to pixels of the coarsest level."""
     info = slide.info
     full, bounds = info.levels[0], info.bounds
     whole = [Box(0, 0, level.height, level.width) for level in info.levels]
-    if bounds is None or bounds.height * bounds.width > _MAX_SCANNED_SHARE * full.height * full.width:
+    if bounds is None or bounds.height * bounds.width > MAX_SCANNED_SHARE * full.height * full.width:
         return whole
     step = max(1, round(info.levels[-1].downsample))
     top, left = max(bounds.top, 0) // step * step, max(bounds.left, 0) // step * step
@@ -224,7 +222,7 @@ def _shown_boxes(slide: TiledSlide) -> list[Box]:
 
 
 def _box_at(downsample: float, edges: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
-    """Convert a box of level 0 to pixels of a level."""
+    """Convert edges (top, left, bottom, right) in pixels of level 0 to a box of a level with a height and width."""
     top, left = round(edges[0] / downsample), round(edges[1] / downsample)
     bottom, right = (min(math.ceil(edge / downsample), side) for edge, side in zip(edges[2:], size, strict=True))
     return Box(top, left, max(bottom - top, 1), max(right - left, 1))

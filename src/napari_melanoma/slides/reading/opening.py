@@ -1,4 +1,4 @@
-"""Opening of slides: recognize the format, choose the reader, check that the file is still available."""
+"""Open, recognize and find slides of any format, and check that an open slide is still available."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.reading.slide import SlideInfo
 
-# Formats of OpenSlide that are read with tifffile, which is faster.
+# OpenSlide's names of formats that are read with tifffile, which is faster.
 _TIFFFILE_VENDORS = {"aperio", "generic-tiff"}
-_JPEG2000_YCBCR = 33003
+_JPEG2000_YCBCR = 33003  # value of the tag Compression
 _SUPPORTED_FORMATS = (
     "a slide (SVS, NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, TIFF, OME-TIFF, DICOM, OME-Zarr, large PNG or JPEG)"
 )
-# File endings of scanners: such a file is a slide even if it is damaged, and the error message states it.
+# File endings of scanners: such a file counts as a slide even if it is damaged, so that opening it reports the damage.
 SCANNER_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff")
-# File endings of images that are not DICOM, so that they are not opened to look for it.
+# File endings of files that cannot be DICOM.
 _OTHER_SUFFIXES = (SUFFIXES - {".dcm", ".dicom"}) | {*SCANNER_SUFFIXES}
-FOLDER_ENDINGS = (".zarr", "_dicom")  # of folders for which napari calls this reader; the command line takes any
+FOLDER_ENDINGS = (".zarr", "_dicom")  # folders that napari opens with this reader; the command line opens any folder
 ZARR_FILES = ("zarr.json", ".zattrs", ".zgroup")
-RESULT_FILES = ("slide.json", "result.zarr")  # of an analysis: Zarr in such a folder is not a slide
+RESULT_FILES = ("slide.json", "result.zarr")  # mark a result folder, in which no slides are searched
 DICOM_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
-MICROSCOPE_UM = (0.05, 2.5)  # pixels of prints and of scanned film are larger
+MICROSCOPE_UM = (0.05, 2.5)  # pixel sizes; those of prints and of scanned film are larger
+# Flags of tifffile for files of scanners.
 _SCANNER_FLAGS = {"svs", "ndpi", "scn", "philips", "bif", "qpi", "avs", "indica"}
 _PICTURES = ("JPEG", "PNG")
 _X_TAG = 282
@@ -49,10 +50,11 @@ REOPEN_INTERVAL = 8  # number of damaged tiles after which the slide is opened a
 
 
 def open_slide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
-    """Open a slide of any format: a file, or a folder of DICOM files or of OME-Zarr.
+    """Open a slide of any format: a file, a folder of DICOM files, or an OME-Zarr folder.
 
-    Photographs can be opened as slides as well. ``pixel_size`` of level 0, set by the user, takes precedence over that
-    of the file, and the source of ``info.pixel_size`` is ``given``. Use the slide in a ``with`` block, or close it.
+    Photographs can be opened as slides as well. Use the slide in a ``with`` block, or close it.
+
+    ``pixel_size``: that of level 0, set by the user, which takes precedence over that in the file.
     """
     check_name(path)
     try:
@@ -67,7 +69,7 @@ def open_slide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
 
 
 def _open_by_format(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
-    """Open a slide with the library of its format."""
+    """Open a slide with the library for its format."""
     if not path.exists():
         raise InputError(f"{path} does not exist. Select an existing slide.")
     if path.is_dir():
@@ -112,7 +114,7 @@ def _open_folder(folder: Path, pixel_size: PixelSize | None) -> TiledSlide:
 
 
 def _has_raw_ycbcr(path: Path) -> bool:
-    """Whether a TIFF file has the JPEG 2000 of Aperio's first scanners, whose YCbCr tifffile interprets as RGB."""
+    """Whether a TIFF file has the JPEG 2000 of Aperio's first scanners, whose YCbCr tifffile mistakes for RGB."""
     from tifffile import TiffFile
 
     try:
@@ -123,9 +125,9 @@ def _has_raw_ycbcr(path: Path) -> bool:
 
 
 def is_slide(path: Path, run: RunContext = NULL_CONTEXT) -> bool:
-    """Return whether a file or folder is a whole slide, not a photograph or another file.
+    """Return whether a file or folder is a whole slide.
 
-    False also for paths that do not exist or cannot be read, unless the file ending is that of a scanner.
+    False for paths that do not exist or cannot be read, unless the file ending is that of a scanner.
     """
     if path.is_dir():
         try:
@@ -138,7 +140,7 @@ def is_slide(path: Path, run: RunContext = NULL_CONTEXT) -> bool:
         with open_regular(path) as file:
             kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
-            return _holds_slide(file, path, kind)
+            return _contains_slide(file, path, kind)
     except Exception:  # noqa: BLE001 - tifffile and pydicom raise many kinds of errors for damaged files
         return False
 
@@ -146,8 +148,8 @@ def is_slide(path: Path, run: RunContext = NULL_CONTEXT) -> bool:
 def is_certainly_slide(path: Path) -> bool:
     """Return whether a file or folder is a whole slide, and cannot be a photograph.
 
-    A tiled TIFF without levels, a microscope's scale or marks of a scanner may be either, unless it is larger than any
-    photograph.
+    A tiled TIFF may be either if it has no levels, no scale of a microscope and no marks of a scanner, and is not
+    larger than any photograph.
     """
     if not is_slide(path):
         return False
@@ -164,17 +166,18 @@ def is_certainly_slide(path: Path) -> bool:
 
 
 def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
-    """List the slides in files, folders and glob patterns, without results of analyses.
+    """List the slides in files, folders and glob patterns, in natural order; result folders are not searched.
 
-    Each slide once, as a file, or as a folder for DICOM and OME-Zarr; in natural order. A warning names subfolders that
-    cannot be read.
+    Slides of DICOM files and OME-Zarr images are listed as folders. Subfolders that cannot be read are logged.
     """
-    found: dict[Path, Path] = {}
+    found: dict[Path, Path] = {}  # resolved path to path, so that each slide is listed once
     search = FolderSearch()
-    for named in inputs:
-        for path in _expand_input(Path(named).expanduser()):
-            is_one = path.is_file() or is_slide(path)
-            slides = [path] if is_one else [one for one, slide in search.walk(path) if slide]
+    for text in inputs:
+        for path in _expand_input(Path(text).expanduser()):
+            if path.is_file() or is_slide(path):
+                slides = [path]
+            else:
+                slides = [entry for entry, entry_is_slide in search.walk(path) if entry_is_slide]
             for folder in search.unreadable:
                 _warn_unreadable(folder)
             if not slides:
@@ -194,12 +197,12 @@ def _warn_unreadable(folder: Path) -> None:
 
 
 def is_zarr(folder: Path) -> bool:
-    """Whether a folder is an OME-Zarr image."""
+    """Return whether a folder is a Zarr group or array, such as an OME-Zarr image."""
     return any((folder / mark).is_file() for mark in ZARR_FILES)
 
 
 def _is_image_zarr(folder: Path) -> bool:
-    """Whether a folder is Zarr with a multiscale image; other Zarr, such as results, is not a slide."""
+    """Whether a folder is an OME-Zarr image; other Zarr folders, such as results, are no slides."""
     for mark in ZARR_FILES:
         try:
             content = read_json(folder / mark)
@@ -213,7 +216,7 @@ def _is_image_zarr(folder: Path) -> bool:
 
 
 def find_dicom_file(folder: Path, run: RunContext = NULL_CONTEXT) -> Path | None:
-    """Return the first file of a DICOM slide in a folder, by name, that shows tissue, not a label or overview."""
+    """Return the first file, by name, of a DICOM slide in a folder that shows tissue; None if there is none."""
     for path in sorted(folder.iterdir()):
         run.check()
         if path.name.startswith(".") or path.suffix.lower() in _OTHER_SUFFIXES:
@@ -233,21 +236,21 @@ def _is_volume(path: Path) -> bool:
 
 
 def _expand_input(path: Path) -> list[Path]:
-    """Paths of one input: itself, or the matches of a pattern."""
+    """Return the path if it exists, else the matches of the pattern; raise InputError if there are none."""
     if path.exists():
         return [path]
     if glob.has_magic(str(path)):
-        found = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - as in ``io.discovery``
-        if not found:
+        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - as in ``io.discovery``
+        if not matches:
             raise InputError(f"no file matches the pattern {path}. Check its folder and file ending.")
-        return found
+        return matches
     raise InputError(f"{path} does not exist. Specify an existing slide, folder or pattern.")
 
 
 class FolderSearch:
-    """Searches folders for images; ``unreadable``: the subfolders that could not be read.
+    """Searches folders for images; the attribute ``unreadable`` lists the subfolders that could not be read.
 
-    ``accepts``: whether a file may be a slide, by its name; other files are not opened.
+    ``accepts``: whether the name of a file is that of a possible slide; other files are not opened.
     """
 
     def __init__(self, run: RunContext = NULL_CONTEXT, accepts: Callable[[Path], bool] = lambda path: True) -> None:
@@ -255,9 +258,10 @@ class FolderSearch:
         self._run, self._accepts = run, accepts
 
     def walk(self, folder: Path) -> Iterator[tuple[Path, bool]]:
-        """Yield the files in a folder and its subfolders, and slides that are folders, and whether each is a slide.
+        """Yield the files and the slides that are folders in a folder and its subfolders, and whether each is a slide.
 
-        Hidden files, slide folders and result folders are not searched. Raises if the folder itself cannot be read.
+        Hidden files, slide folders and result folders are not searched. Raises InputError if the folder itself cannot
+        be read.
         """
         try:
             yield from self._walk(folder)
@@ -285,7 +289,7 @@ class FolderSearch:
                 yield path, False
 
 
-def _holds_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
+def _contains_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
     """Whether an open file of a known format is a slide."""
     if kind == "TIFF":
         from tifffile import TiffFile
@@ -308,7 +312,7 @@ def _is_tiff_slide(tiff: TiffFile) -> bool:
 
 
 def _has_slide_marks(tiff: TiffFile) -> bool:
-    """Whether more than tiles distinguishes a file from a photograph."""
+    """Whether levels, scale, size or marks of a scanner distinguish a file from a photograph."""
     page = cast("TiffPage", tiff.pages[0])
     if set(tiff.flags) & _SCANNER_FLAGS:
         return True
@@ -320,7 +324,7 @@ def _has_slide_marks(tiff: TiffFile) -> bool:
 
 
 def _is_one_image(tiff: TiffFile) -> bool:
-    """Whether the main image is a single plane; focal stacks and time series are left to other readers."""
+    """Whether the main image is a single plane; focal stacks and time series are opened by other readers."""
     series = tiff.series[0]
     lengths = dict(zip(series.axes, series.shape, strict=True))
     stacked = [length for axis, length in lengths.items() if axis not in "YXSC"]
@@ -336,7 +340,7 @@ def _has_microscope_scale(page: TiffPage) -> bool:
 
 
 def _dicom_type(file: IO[bytes]) -> str | None:
-    """The third value of the image type of a DICOM slide, such as ``VOLUME`` or ``LABEL``; None for other DICOM."""
+    """Return the image type of a DICOM slide, such as ``VOLUME`` for tissue, or ``LABEL``; None for other DICOM."""
     from pydicom import dcmread
 
     file.seek(0)
@@ -348,10 +352,10 @@ def _dicom_type(file: IO[bytes]) -> str | None:
 
 
 class SlideFileMonitor:
-    """Checks the file of a slide when damaged tiles are found; safe for several threads.
+    """Checks the file of a slide when damaged tiles are found; safe to use from several threads.
 
-    The first damaged tile after good ones triggers a check of the content; every eighth in a row reopens the slide,
-    which checks all of its files.
+    The first damaged tile after readable ones triggers a check of the content. The eighth of successive damaged tiles
+    also reopens the slide, which checks all of its files; this is repeated after eight more.
     """
 
     def __init__(self, info: SlideInfo) -> None:
@@ -366,7 +370,8 @@ class SlideFileMonitor:
     def record_damage(self) -> bool:
         """Record a damaged tile, and check the slide if due.
 
-        Returns whether the slide was checked and is available, so that the tile can be tried again.
+        Returns whether the slide was checked, so that reading the tile can be tried again. Raises InputError if the
+        slide is no longer available.
         """
         with self._lock:
             count, self._damaged = self._damaged % REOPEN_INTERVAL, self._damaged + 1
@@ -376,7 +381,7 @@ class SlideFileMonitor:
             return True
 
     def _check_file(self, *, reopen: bool) -> None:
-        """Compare the file with the slide that was opened."""
+        """Raise InputError if the file is not that of the slide that was opened."""
         info, same = self._info, True
         try:
             if info.fingerprint:

@@ -1,4 +1,4 @@
-"""Slides read with OpenSlide, and the checks of DICOM frames that it requires."""
+"""Read slides with OpenSlide, and check DICOM frames before, as OpenSlide crashes on damaged ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from pydicom import Dataset
 
-TILE_PX = 512  # if the format has no tiles of a usual size
+TILE_PX = 512  # side of tiles if the format has none of a usual size
 USUAL_TILE_PX = range(200, 1025)
 _FORMATS = {
     "hamamatsu": "Hamamatsu NDPI",
@@ -49,15 +49,15 @@ _FORMATS = {
     "dicom": "DICOM",
     "aperio": "Aperio SVS",
 }
-FINE_CAMERAS = ("mirax", "zeiss")  # 0.23 um at 20x
-_FILTER_TAG = 65434  # of NDPI: name of the fluorescence filter
-_DARK_LEVEL = 40  # brightfield has white glass where there is no tissue
+FINE_CAMERAS = ("mirax", "zeiss")  # vendors of scanners with 0.23 um at 20x
+_FILTER_TAG = 65434  # TIFF tag of NDPI files: name of the fluorescence filter
+_DARK_LEVEL = 40  # slides with a darker center are fluorescence
 _SAMPLE_PX = 256
-_SINGLE_COLOR_SHARE = 0.1  # share of the brightest channel below which another is compression noise
+_SINGLE_COLOR_SHARE = 0.1  # a color with less than this share of the strongest one is compression noise
 
 
 class OpenSlideHandle:
-    """Handle of OpenSlide that is reopened after an error, since OpenSlide then repeats that error for every read."""
+    """Handle of OpenSlide that is reopened after an error, as OpenSlide otherwise repeats the error at each read."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, Lock()
@@ -86,7 +86,7 @@ class OpenSlideHandle:
 
 
 class OpenSlideSource(TileSource):
-    """One level read with OpenSlide."""
+    """One level read with OpenSlide; ``single``: it is read as a single channel."""
 
     def __init__(self, handle: OpenSlideHandle, level: int, *, single: bool) -> None:
         width, height = handle.slide.level_dimensions[level]
@@ -130,7 +130,8 @@ def rgba_over_white(image: Image) -> NDArray[np.uint8]:
 def open_with_openslide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open a slide with OpenSlide.
 
-    ``pixel_size``: of level 0, set by the user; takes precedence over that of the file. The caller closes the slide.
+    ``pixel_size``: that of level 0, set by the user, which takes precedence over that in the file. The caller closes
+    the slide.
     """
     from openslide import OpenSlideError
 
@@ -175,7 +176,7 @@ def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -
         fingerprint=slide_fingerprint(path),
     )
     extras = SlideExtras(
-        partial(_profile, handle), lambda: handle.slide.close(), partial(_read_associated_image, handle)
+        partial(_read_profile, handle), lambda: handle.slide.close(), partial(_read_associated_image, handle)
     )
     return TiledSlide(info, [grid for grid, _ in sources], np.dtype(np.uint8), extras)
 
@@ -183,7 +184,7 @@ def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -
 def _detect_kind(
     path: Path, handle: OpenSlideHandle
 ) -> tuple[SlideKind, tuple[str, ...], tuple[tuple[int, int, int], ...]]:
-    """Whether a slide is brightfield or fluorescence, with the names and colors of its channels.
+    """Detect whether a slide is brightfield or fluorescence; return also the names and colors of the channels.
 
     OpenSlide returns RGB for both; fluorescence is dark in the background. Hamamatsu scanners store one filter in
     shades of one color, which is one channel.
@@ -199,7 +200,7 @@ def _detect_kind(
 
 
 def _read_sample(handle: OpenSlideHandle) -> NDArray[np.uint8]:
-    """A small part of the coarsest level, from its center; white where unscanned."""
+    """Read a small part of the coarsest level around its center; white where unscanned."""
     slide = handle.slide
     level = slide.level_count - 1
     width, height = slide.level_dimensions[level]
@@ -210,7 +211,7 @@ def _read_sample(handle: OpenSlideHandle) -> NDArray[np.uint8]:
 
 
 def _filter_name(path: Path) -> str | None:
-    """Name of the fluorescence filter, as written by Hamamatsu scanners."""
+    """Return the name of the fluorescence filter that Hamamatsu scanners write; None if there is none."""
     from tifffile import TiffFile
 
     if path.suffix.lower() != ".ndpi":
@@ -221,13 +222,13 @@ def _filter_name(path: Path) -> str | None:
 
 
 def _tile_side(properties: Mapping[str, str], level: int, axis: str) -> int | None:
-    """Height or width of the tiles of the format, if it is of a usual size."""
+    """Return height or width of the tiles in the file; None if it is unusual."""
     side = int(properties.get(f"openslide.level[{level}].tile-{axis}", 0))
     return side if side in USUAL_TILE_PX else None
 
 
 def _scanned_bounds(properties: Mapping[str, str]) -> Box | None:
-    """The scanned area, if the file states it."""
+    """Return the scanned area in pixels of level 0; None if the file does not state it."""
     names = ("openslide.bounds-y", "openslide.bounds-x", "openslide.bounds-height", "openslide.bounds-width")
     if not all(name in properties for name in names):
         return None
@@ -236,21 +237,21 @@ def _scanned_bounds(properties: Mapping[str, str]) -> Box | None:
 
 
 def _number_property(properties: Mapping[str, str], name: str) -> float | None:
-    """A numeric property, or None."""
+    """Return a numeric property; None if there is none."""
     try:
         return float(properties.get(name, ""))
     except ValueError:
         return None
 
 
-def _profile(handle: OpenSlideHandle) -> bytes | None:
-    """The ICC profile, if there is one."""
+def _read_profile(handle: OpenSlideHandle) -> bytes | None:
+    """Return the ICC profile; None if there is none."""
     profile = handle.slide.color_profile
     return None if profile is None else profile.tobytes()
 
 
 def _read_associated_image(handle: OpenSlideHandle, name: str) -> NDArray[np.uint8]:
-    """Read an image that is stored with the slide, with OpenSlide."""
+    """Read an image that is stored with the slide, uint8 (row, column, channel=3)."""
     from openslide import OpenSlideError
 
     try:
@@ -259,30 +260,31 @@ def _read_associated_image(handle: OpenSlideHandle, name: str) -> NDArray[np.uin
         raise OSError(str(error)) from error
 
 
+# DICOM tags of pixel data and of an item, and an undefined length, as bytes.
 _PIXELS, _ITEM, _UNDEFINED = b"\xe0\x7f\x10\x00", b"\xfe\xff\x00\xe0", b"\xff\xff\xff\xff"
 _CHECKED_TAGS = ["SeriesInstanceUID", "Rows", "Columns", "NumberOfFrames", "ExtendedOffsetTable"]
 _ITEM_BYTES = 8  # tag and length before each frame
-_BYTES_PER_PIXEL = 4  # decoded by OpenSlide
+_BYTES_PER_PIXEL = 4  # of pixels decoded by OpenSlide
 
 
 def check_dicom_frames(file: Path) -> None:
-    """Refuse a DICOM slide with implausibly large frames, or with frame offsets out of order.
+    """Raise UnreadableImage if a DICOM slide has too many or too large frames, or frame offsets out of order.
 
-    OpenSlide reads all files of a series in the same folder; all of them are checked.
+    All files of the series in the same folder are checked, as OpenSlide reads all of them.
     """
     first = _read_frame_table(file)
     if first is None:
         return
     series = first[0].get("SeriesInstanceUID")
     others = (other for other in sorted(file.parent.iterdir()) if other != file and other.is_file())
-    for path, found in chain([(file, first)], ((other, _read_frame_table(other)) for other in others)):
-        if found is not None and found[0].get("SeriesInstanceUID") == series:
-            _check_frame_size(path, found[0])
-            _check_frame_order(path, found[1])
+    for path, table in chain([(file, first)], ((other, _read_frame_table(other)) for other in others)):
+        if table is not None and table[0].get("SeriesInstanceUID") == series:
+            _check_frame_size(path, table[0])
+            _check_frame_order(path, table[1])
 
 
 def _read_frame_table(path: Path) -> tuple[Dataset, NDArray[np.uint64]] | None:
-    """Header and frame offsets of a DICOM file; None for other files, and where OpenSlide reports the error itself."""
+    """Read header and frame offsets of a DICOM file; None for other files, and if OpenSlide reports the error."""
     from pydicom import dcmread
 
     try:
@@ -297,6 +299,7 @@ def _read_frame_table(path: Path) -> tuple[Dataset, NDArray[np.uint64]] | None:
 
 
 def _check_frame_size(path: Path, head: Dataset) -> None:
+    """Raise UnreadableImage if a header states more or larger frames than the file can contain."""
     frames = int(head.get("NumberOfFrames") or 0)
     if frames > path.stat().st_size:  # memory is allocated for each
         raise UnreadableImage(
@@ -312,7 +315,7 @@ def _check_frame_size(path: Path, head: Dataset) -> None:
 
 
 def _check_frame_order(path: Path, offsets: NDArray[np.uint64]) -> None:
-    """Refuse frames that are not stored in order: OpenSlide crashes on a length of 0 or less."""
+    """Raise UnreadableImage if frames are not stored in order: OpenSlide crashes on a length of 0 or less."""
     before, after = offsets[:-1], offsets[1:]
     # Compared without a sum, which could overflow.
     wrong = ((after < before) | (after - before <= _ITEM_BYTES)).nonzero()[0]
@@ -324,7 +327,7 @@ def _check_frame_order(path: Path, offsets: NDArray[np.uint64]) -> None:
 
 
 def _frame_offsets(head: Dataset, content: BinaryIO) -> NDArray[np.uint64]:
-    """Offsets of the compressed frames in bytes; empty where they are not compressed or not listed.
+    """Return the offsets of the compressed frames in bytes; empty if they are not compressed or not listed.
 
     ``content``: positioned at the pixel data element, where pydicom stopped.
     """

@@ -1,4 +1,4 @@
-"""Slides in TIFF files read with tifffile: Aperio, OME-TIFF, PerkinElmer and plain pyramids, with their metadata."""
+"""Read slides in TIFF files with tifffile: Aperio, OME-TIFF, PerkinElmer and plain pyramids, with their metadata."""
 
 from __future__ import annotations
 
@@ -48,17 +48,36 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 
-_ICC_TAG = 34675
-STRIPS_PX = 256  # strips of a few rows are read together, up to the height of a usual tile
+STRIPS_PX = 256  # strips of a few rows are read together, up to about this many rows, as many as a tile has
 MAX_TILE_BYTES = 768 * 2**20
-_SEPARATE = 2
+_SEPARATE = 2  # value of the tag PlanarConfiguration: each sample of a pixel in a plane of its own
 
-SampleConversion = Callable[["NDArray"], "NDArray"]
+ColorRGB = tuple[int, int, int]
+SampleConversion = Callable[["NDArray"], "NDArray"]  # decoded samples to pixels of the slide, (row, column, ...)
+
+# Tags, and values of tags.
+_ICC_TAG, _X_TAG, _Y_TAG, _UNIT_TAG, _DESCRIPTION = 34675, 282, 283, 296, "ImageDescription"
+_UNIT_UM = {2: 25400.0, 3: 10000.0}  # inch and centimeter in the tag ResolutionUnit
+_MINISWHITE, _MINISBLACK, _PHOTO_RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6  # of the tag PhotometricInterpretation
+# Values of the tag Compression for JPEG and JPEG 2000, whose decoders convert YCbCr to RGB.
+_UNPACKED_BY_CODEC = (6, 7, 33007, 34892, 33003, 33004, 33005, 34712)
+_RGB, _RGBA = 3, 4  # samples per pixel
+
+_FORMATS = {  # flag of tifffile to name of the format
+    "svs": "Aperio SVS",
+    "qpi": "PerkinElmer QPTIFF",
+    "ome": "OME-TIFF",
+    "indica": "Indica Labs TIFF",
+    "avs": "Argos TIFF",
+}
+_SAME_SHAPE = 0.02  # relative tolerance of aspect ratios, as levels have whole pixels
+_PLANE_AXES = {"Y", "X", "S"}
+_AXIS_WORDS = {"Z": "focal planes", "T": "points in time"}
 
 
 @dataclass(frozen=True)
 class LevelPages:
-    """The pages of one level, one per channel if they are separate, and messages on omitted planes."""
+    """The pages of one level, one for each channel if they are separate, and messages on omitted planes."""
 
     pages: tuple[TiffPage, ...]
     omitted: tuple[str, ...] = ()
@@ -66,17 +85,18 @@ class LevelPages:
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """Type of the pixels of a level, and their conversion from decoded samples."""
+    """Type of the pixels of a slide, and the conversion of decoded samples to them."""
 
     kind: Literal["brightfield", "fluorescence"]
     dtype: np.dtype
-    convert: Callable[[NDArray], NDArray]
+    convert: SampleConversion
 
 
 def open_tiff(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open a TIFF file as a slide.
 
-    ``pixel_size``: of level 0, set by the user; takes precedence over that of the file. The caller closes the slide.
+    ``pixel_size``: that of level 0, set by the user, which takes precedence over that in the file. The caller closes
+    the slide.
     """
     from tifffile import TiffFile
 
@@ -95,8 +115,8 @@ def open_tiff(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
 
 
 def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSize | None) -> TiledSlide:
-    """Build a slide from an open file."""
-    main, others = split_series(tiff)
+    """Build a slide from an open file; ``given``: the pixel size set by the user."""
+    main, associated = split_series(tiff)
     levels = [select_level_pages(level) for level in main]
     pixel_format = read_pixel_format(levels[0].pages[0])
     metadata = read_tiff_metadata(tiff, main[0], levels[0])
@@ -114,19 +134,20 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
         channels=("red", "green", "blue") if pixel_format.kind == "brightfield" else metadata.channels,
         colors=metadata.colors,
         properties=filter_private_properties(metadata.properties),
-        associated=tuple(others),
+        associated=tuple(associated),
         has_profile=profile is not None,
         warnings=(*_describe_truncation(path, levels, reader.size), *scale.warnings, *levels[0].omitted),
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
     )
-    extras = SlideExtras(lambda: profile, _close_both(tiff, reader), lambda name: _read_associated(others[name]))
+    extras = SlideExtras(lambda: profile, _close_both(tiff, reader), lambda name: _read_associated(associated[name]))
     return TiledSlide(info, [grid for grid, _ in sources], pixel_format.dtype, extras)
 
 
 def _level_sources(
     tiff: TiffFile, levels: list[LevelPages], pixel_format: PixelFormat, reader: FileReader
 ) -> list[TileLevel]:
+    """Create the source of tiles of each level in the file."""
     fill = 255 if pixel_format.kind == "brightfield" else 0
     sources: list[TileLevel] = []
     for planes in levels:
@@ -139,7 +160,7 @@ def _level_sources(
 
 
 def _read_associated(series: TiffPageSeries) -> NDArray[np.uint8]:
-    """Read the first plane of an image other than the levels as RGB."""
+    """Read the first plane of an associated image as RGB."""
     page = select_level_pages(series).pages[0]
     size = page.imagelength * page.imagewidth * page.samplesperpixel * np.dtype(page.dtype).itemsize
     if size > MAX_TILE_BYTES:
@@ -154,7 +175,7 @@ def _read_associated(series: TiffPageSeries) -> NDArray[np.uint8]:
 
 
 def _describe_truncation(path: Path, levels: list[LevelPages], size: int) -> tuple[str, ...]:
-    """Describe how much of a slide lies beyond the end of its file."""
+    """Describe how many tiles of a slide lie beyond the end of the file; ``size``: that of the file in bytes."""
     pages = [page for planes in levels for page in planes.pages]
     ends = [
         offset + count for page in pages for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
@@ -169,7 +190,7 @@ def _describe_truncation(path: Path, levels: list[LevelPages], size: int) -> tup
 
 
 def _close_both(tiff: TiffFile, reader: FileReader) -> Callable[[], None]:
-    """Close both handles of a file."""
+    """Return a function that closes both handles of a file."""
 
     def close() -> None:
         tiff.close()
@@ -194,20 +215,23 @@ def _describe_open_error(path: Path, error: Exception) -> str:
 class TiffSource(TileSource):
     """A level of tiles or strips, each decoded separately.
 
-    ``convert``: conversion from decoded samples, (row, column, sample), to pixels of the slide.
+    ``pages``: those of the level. ``fill``: value of tiles that are not stored.
     """
 
     def __init__(self, pages: Sequence[TiffPage], reader: FileReader, convert: SampleConversion, fill: int) -> None:
         page = pages[0]
-        self._group = 1 if page.is_tiled else _strips_per_tile(page.rowsperstrip)
-        tile_height = page.tilelength if page.is_tiled else min(self._group * page.rowsperstrip, page.imagelength)
+        if page.is_tiled:
+            self._strips_per_tile, tile_height = 1, page.tilelength
+        else:
+            self._strips_per_tile = max(1, STRIPS_PX // page.rowsperstrip)
+            tile_height = min(self._strips_per_tile * page.rowsperstrip, page.imagelength)
         super().__init__(page.imagelength, page.imagewidth, tile_height, page.tilewidth or page.imagewidth)
         self._pages, self._reader, self._convert, self._fill = pages, reader, convert, fill
         self._planes = page.samplesperpixel if page.planarconfig == _SEPARATE else 1
         _check_tile_size(self, page)
 
     def read_tile(self, row: int, column: int) -> NDArray:
-        """Decode one tile, or some strips."""
+        """Decode one tile, or the strips that are read as one."""
         planes = [self._read_plane(page, plane, row, column) for page in self._pages for plane in range(self._planes)]
         height, width = self.size_of(row, column)
         return self._convert_planes(planes)[:height, :width]
@@ -219,7 +243,11 @@ class TiffSource(TileSource):
             return super().rows_at(row)
         strips = math.ceil(self.height / page.rowsperstrip)
         strip = row // page.rowsperstrip
-        planes = [self._decode_segment(one, n * strips + strip) for one in self._pages for n in range(self._planes)]
+        planes = [
+            self._decode_segment(plane_page, plane * strips + strip)
+            for plane_page in self._pages
+            for plane in range(self._planes)
+        ]
         return self._convert_planes(planes)
 
     def _convert_planes(self, planes: Sequence[NDArray]) -> NDArray:
@@ -227,16 +255,17 @@ class TiffSource(TileSource):
         return self._convert(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))
 
     def _read_plane(self, page: TiffPage, plane: int, row: int, column: int) -> NDArray:
-        """Samples of a tile, interleaved or of one separate plane."""
+        """Decode the samples of a tile, (row, column, sample); those of one plane if planes are separate."""
         if page.is_tiled:
             return self._decode_segment(page, (plane * self.rows + row) * self.columns + column)
         strips = math.ceil(self.height / page.rowsperstrip)
-        these = range(row * self._group, min((row + 1) * self._group, strips))
-        segments = [self._decode_segment(page, plane * strips + strip) for strip in these]
+        first = row * self._strips_per_tile
+        numbers = range(first, min(first + self._strips_per_tile, strips))
+        segments = [self._decode_segment(page, plane * strips + strip) for strip in numbers]
         return segments[0] if len(segments) == 1 else np.concatenate(segments)
 
     def _decode_segment(self, page: TiffPage, index: int) -> NDArray:
-        """One decoded tile or strip, (row, column, sample)."""
+        """Decode a tile or strip of a page, (row, column, sample)."""
         count = page.databytecounts[index]
         data = self._reader.read(page.dataoffsets[index], count) if count else None
         _, _, shape = page.decode(None, index)
@@ -250,13 +279,8 @@ class TiffSource(TileSource):
         return segment[0]
 
 
-def _strips_per_tile(rows: int) -> int:
-    """Number of strips that are read as one tile."""
-    return max(1, STRIPS_PX // rows)
-
-
 def _check_tile_size(source: TiffSource, page: TiffPage) -> None:
-    """Raise an error if a compressed strip holds most of a large image: it could only be decoded as a whole."""
+    """Raise UnreadableImage if tiles or strips, which can only be decoded as a whole, are too large for memory."""
     itemsize = np.dtype(page.dtype).itemsize
     size = source.tile_height * source.tile_width * page.samplesperpixel * itemsize
     if size > MAX_TILE_BYTES:
@@ -268,9 +292,9 @@ def _check_tile_size(source: TiffSource, page: TiffPage) -> None:
 
 
 def find_pixel_block(page: TiffPage, reader: FileReader) -> PixelBlock | None:
-    """Find the uncompressed block of a page, which must be complete.
+    """Find the block of uncompressed pixels of a page.
 
-    None where the page is compressed, truncated, stored in several pieces, or the samples of a pixel are separate.
+    None if the page is compressed, truncated, stored in several pieces, or if the samples of a pixel are separate.
     """
     interleaved = page.planarconfig != _SEPARATE or page.samplesperpixel == 1
     if not (interleaved and page.is_memmappable and page.dataoffsets[0] + page.nbytes <= reader.size):
@@ -279,28 +303,9 @@ def find_pixel_block(page: TiffPage, reader: FileReader) -> PixelBlock | None:
     return PixelBlock(reader, page.dataoffsets[0], (page.imagelength, page.imagewidth, page.samplesperpixel), stored)
 
 
-ColorRGB = tuple[int, int, int]
-_UNIT_UM = {2: 25400.0, 3: 10000.0}  # inch and centimeter in the tag ResolutionUnit
-_FORMATS = {
-    "svs": "Aperio SVS",
-    "qpi": "PerkinElmer QPTIFF",
-    "ome": "OME-TIFF",
-    "indica": "Indica Labs TIFF",
-    "avs": "Argos TIFF",
-}
-_X_TAG, _Y_TAG, _UNIT_TAG, _DESCRIPTION = 282, 283, 296, "ImageDescription"
-_SAME_SHAPE = 0.02  # relative tolerance of aspect ratios, as levels have whole pixels
-_PLANE_AXES = {"Y", "X", "S"}
-_AXIS_WORDS = {"Z": "focal planes", "T": "points in time"}
-_RGB, _RGBA = 3, 4
-# Kinds of JPEG and JPEG 2000, which decode YCbCr to RGB.
-_UNPACKED_BY_CODEC = (6, 7, 33007, 34892, 33003, 33004, 33005, 34712)
-_MINISWHITE, _MINISBLACK, _PHOTO_RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
-
-
 @dataclass(frozen=True)
 class TiffMetadata:
-    """Metadata of a file, checked for plausibility."""
+    """Metadata of a file: format, scale, names and colors of the channels, and further properties."""
 
     format: str
     scale: ScaleInfo
@@ -310,14 +315,14 @@ class TiffMetadata:
 
 
 def read_tiff_metadata(tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
-    """Read the metadata of the main image in the format of the vendor, else from the tags of the page."""
+    """Read the metadata of the main image: those of the vendor, or the tags of the page."""
     flag = next((flag for flag in _FORMATS if flag in tiff.flags), "")
     reader = {"svs": _read_aperio, "ome": _read_ome, "qpi": _read_perkin_elmer}.get(flag, _read_plain)
     return reader(_FORMATS.get(flag, "TIFF"), tiff, series, planes)
 
 
 def _read_aperio(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
-    """Read the description written by Aperio and compatible programs: ``key = value`` separated by bars."""
+    """Read the description that Aperio and compatible programs write: ``key = value`` separated by bars."""
     page = planes.pages[0]
     pairs = (part.split("=", 1) for part in page.description.split("|")[1:] if "=" in part)
     values = {key.strip(): value.strip() for key, value in pairs}
@@ -344,8 +349,8 @@ def _read_plain(name: str, tiff: TiffFile, series: TiffPageSeries, planes: Level
 
 def _read_perkin_elmer(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
     """Read the resolution tags, and the description of each channel."""
-    found = [_parse_xml(page.description) for page in planes.pages]
-    texts = [{element.tag: (element.text or "").strip() for element in root or ()} for root in found]
+    roots = [_parse_xml(page.description) for page in planes.pages]
+    texts = [{element.tag: (element.text or "").strip() for element in root or ()} for root in roots]
     magnification = _parse_number(texts[0].get("Objective", "").lower().removesuffix("x"))
     page = planes.pages[0]
     scale = validate_scale(resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), magnification, "resolution tag")
@@ -364,7 +369,7 @@ def _read_ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPa
     """Read the OME-XML of the image of a series."""
     root = _parse_xml(tiff.ome_metadata or "")
     images = [] if root is None else [child for child in root if _tag(child) == "Image"]
-    index = next((i for i, one in enumerate(tiff.series) if one is series or series in one.levels), 0)
+    index = next((i for i, other in enumerate(tiff.series) if other is series or series in other.levels), 0)
     if not images:
         return _read_plain(name, tiff, series, planes)
     image = images[min(index, len(images) - 1)]
@@ -382,7 +387,7 @@ def _read_ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPa
 
 
 def resolution_um(page: TiffPage, tag: int) -> float | None:
-    """Return the micrometers per pixel of a resolution tag; None where it states no resolution, or has no unit."""
+    """Return the micrometers per pixel by a resolution tag; None without a resolution or a unit."""
     unit, resolution = _UNIT_UM.get(int(page.tags.valueof(_UNIT_TAG, 1))), _read_resolution(page, tag)
     if unit is None or resolution is None:
         return None
@@ -391,9 +396,9 @@ def resolution_um(page: TiffPage, tag: int) -> float | None:
 
 
 def _read_resolution(page: TiffPage, tag: int) -> tuple[int, int] | None:
-    """Read the pixels per unit of a resolution tag, as a fraction.
+    """Read the pixels per unit in a resolution tag, as numerator and denominator.
 
-    None where there is no tag, a value of another type, or the placeholder of one pixel per unit that programs write.
+    None if there is no tag, or if its value is invalid or the placeholder of one pixel per unit.
     """
     value = page.tags.valueof(tag)
     if not isinstance(value, tuple) or len(value) != 2 or 0 in value or value[0] == value[1]:
@@ -402,37 +407,39 @@ def _read_resolution(page: TiffPage, tag: int) -> tuple[int, int] | None:
 
 
 def _physical_size_um(pixels: Element, axis: str) -> float | None:
-    """Pixel size in OME metadata, in micrometers."""
+    """Return the pixel size in OME metadata along an axis, in micrometers."""
     unit = UNIT_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
     size = _parse_number(pixels.get(f"PhysicalSize{axis}"))
     return None if unit is None or size is None else size * unit
 
 
 def _ome_magnification(root: Element | None) -> float | None:
-    """Nominal magnification of the first objective that has one."""
-    found = () if root is None else root.iter()
-    stated = (_parse_number(child.get("NominalMagnification")) for child in found if _tag(child) == "Objective")
+    """Return the nominal magnification of the first objective that has one."""
+    elements = () if root is None else root.iter()
+    stated = (
+        _parse_number(element.get("NominalMagnification")) for element in elements if _tag(element) == "Objective"
+    )
     return next((value for value in stated if value), None)
 
 
 def _parse_xml(text: str) -> Element | None:
-    """Root of an XML text; None if it is invalid."""
+    """Return the root of an XML text; None if it is invalid."""
     from xml.etree.ElementTree import ParseError, fromstring
 
     try:
-        # The declared encoding is not that of the text
+        # Without the XML declaration, whose encoding is not that of a decoded text.
         return fromstring(re.sub(r"^<\?xml[^>]*>\s*", "", text.strip()))
     except ParseError:
         return None
 
 
 def _tag(element: Element) -> str:
-    """Name of an element without its namespace."""
+    """Return the name of an element without its namespace."""
     return element.tag.rpartition("}")[2]
 
 
 def _parse_number(text: str | None) -> float | None:
-    """A finite number in a text, or None."""
+    """Parse a finite number; None if there is none."""
     try:
         number = float(text or "")
     except ValueError:
@@ -456,13 +463,13 @@ def _parse_rgba_color(text: str | None) -> ColorRGB | None:
 
 
 def _default_channel_names(planes: LevelPages) -> tuple[str, ...]:
-    """Names for channels without names."""
+    """Return names for channels that have none."""
     number = len(planes.pages) if len(planes.pages) > 1 else planes.pages[0].samplesperpixel
     return tuple(f"channel {index}" for index in range(1, number + 1)) if number > 1 else ("gray",)
 
 
 def _tags(page: TiffPage) -> dict[str, str]:
-    """Tags of a page with short values."""
+    """Return the tags of a page with short values as text."""
     return {
         f"tiff.{tag.name}": str(tag.value) for tag in page.tags.values() if tag.count <= 4 and tag.name != _DESCRIPTION
     }
@@ -471,17 +478,17 @@ def _tags(page: TiffPage) -> dict[str, str]:
 def split_series(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPageSeries]]:
     """Separate the levels of the slide from associated images.
 
-    Returns the levels of the image with the most pixels, from fine to coarse; and label, macro and others by their name
-    in lower case.
+    Returns the levels of the image with the most pixels, the finest first, and associated images, such as label and
+    macro, by their name in lower case.
     """
-    found = [series for series in tiff.series if {"Y", "X"} <= set(series.axes) and min(_size(series)) > 0]
-    if not found:
+    images = [series for series in tiff.series if {"Y", "X"} <= set(series.axes) and min(_size(series)) > 0]
+    if not images:
         raise UnreadableImage(
             "cannot be opened as a slide: it has no image with rows and columns, so it is truncated or damaged. "
             "Copy it again from its source."
         )
-    main = max(found, key=lambda series: _size(series)[0] * _size(series)[1])
-    levels, others = list(main.levels), [series for series in found if series is not main]
+    main = max(images, key=lambda series: _size(series)[0] * _size(series)[1])
+    levels, others = list(main.levels), [series for series in images if series is not main]
     if len(levels) == 1:
         levels += [series for series in others if _is_smaller_copy(series, main)]
         others = [series for series in others if series not in levels]
@@ -491,10 +498,7 @@ def split_series(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPa
 
 
 def select_level_pages(level: TiffPageSeries) -> LevelPages:
-    """Select the pages of a level: all channels, and the first plane of other axes.
-
-    Returns the pages, with a message where focal planes or points in time are left out.
-    """
+    """Select the pages of a level: all channels, but only the first focal plane and point in time."""
     stacked = [(axis, length) for axis, length in zip(level.axes, level.shape, strict=True) if axis not in _PLANE_AXES]
     if len(level.pages) == 1:
         return LevelPages((level.keyframe,))
@@ -516,7 +520,7 @@ def _size(series: TiffPageSeries) -> tuple[int, int]:
 
 
 def _is_smaller_copy(series: TiffPageSeries, main: TiffPageSeries) -> bool:
-    """Whether a series is an unmarked level: same aspect ratio, samples and layout, but smaller."""
+    """Whether a series is a level of the main image: smaller, with the same aspect ratio, data type and layout."""
     (height, width), (full_height, full_width) = _size(series), _size(main)
     same_kind = series.axes == main.axes and series.dtype == main.dtype
     same_layout = series.keyframe.is_tiled and main.keyframe.is_tiled
@@ -527,8 +531,8 @@ def _is_smaller_copy(series: TiffPageSeries, main: TiffPageSeries) -> bool:
 def read_pixel_format(page: TiffPage) -> PixelFormat:
     """Determine the format of the samples of a page.
 
-    Brightfield for RGB, YCbCr and palettes, which are converted to 8-bit RGB; channels keep their 8 or 16 bits, and
-    floating-point samples become float32.
+    RGB, YCbCr and palettes are brightfield, which is converted to 8-bit RGB. Other samples are channels of
+    fluorescence, which keep their 8 or 16 bits, or become float32. Raises UnreadableImage for other types.
     """
     photometric, samples = int(page.photometric), page.samplesperpixel
     if photometric == _PALETTE and samples == 1:
@@ -555,6 +559,7 @@ def _to_rgb8(tile: NDArray, bits: int) -> NDArray[np.uint8]:
 
 
 def _palette_format(page: TiffPage) -> PixelFormat:
+    """Return the format of a page whose samples are indices of a color table."""
     table = to_eight_bit(np.asarray(page.colormap)).T
     return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: table[tile[..., 0]])
 
@@ -564,5 +569,5 @@ def _identity(tile: NDArray) -> NDArray:
 
 
 def _tag_value_name(value: object) -> str:
-    """Name of a tag value, or its number if it has none."""
+    """Return the name of a tag value, or its number if it has none."""
     return str(getattr(value, "name", value))

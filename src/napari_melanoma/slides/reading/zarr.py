@@ -1,4 +1,4 @@
-"""OME-Zarr images as slides."""
+"""Read OME-Zarr images as slides."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ColorRGB = tuple[int, int, int]
 RGB = ("red", "green", "blue")
 _TILE_PX = range(128, 2049)  # chunks of other sizes are read as tiles of ``_DEFAULT_PX``
 _DEFAULT_PX = 512
-_AXES = "tczyx"  # of version 0.2, which does not name them
+_AXES = "tczyx"  # the axes of version 0.2, which does not name them
 
 
 class ZarrSource(TileSource):
@@ -51,19 +51,21 @@ class ZarrSource(TileSource):
     def read_tile(self, row: int, column: int) -> NDArray:
         height, width = self.size_of(row, column)
         top, left = row * self.tile_height, column * self.tile_width
-        chosen = {"y": slice(top, top + height), "x": slice(left, left + width), "c": slice(None)}
-        pixels = np.asarray(self._array[tuple(chosen.get(axis, 0) for axis in self._axes)])
-        kept = [axis for axis in self._axes if axis in chosen]
-        if "c" not in kept:
-            kept, pixels = [*kept, "c"], pixels[..., None]
-        tile = np.ascontiguousarray(pixels.transpose([kept.index(axis) for axis in "yxc"]))
+        slices = {"y": slice(top, top + height), "x": slice(left, left + width), "c": slice(None)}
+        # Of other axes, the first plane is read.
+        pixels = np.asarray(self._array[tuple(slices.get(axis, 0) for axis in self._axes)])
+        axes = [axis for axis in self._axes if axis in slices]
+        if "c" not in axes:
+            axes, pixels = [*axes, "c"], pixels[..., None]
+        tile = np.ascontiguousarray(pixels.transpose([axes.index(axis) for axis in "yxc"]))
         return to_finite_float32(tile) if tile.dtype.kind == "f" else tile
 
 
 def open_zarr(folder: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open an OME-Zarr folder as a slide.
 
-    ``pixel_size``: of level 0, set by the user; takes precedence over the metadata. The caller closes the slide.
+    ``pixel_size``: that of level 0, set by the user, which takes precedence over the metadata. The caller closes the
+    slide.
     """
     import zarr
 
@@ -91,17 +93,17 @@ def open_zarr(folder: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
 def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSlide:
     metadata = _ome_metadata(group)
     multiscale = _first_multiscale(metadata)
-    axes = _axes(multiscale, group)
-    sources = [ZarrSource(_array(group, dataset["path"]), axes) for dataset in multiscale["datasets"]]
+    axes = _read_axes(multiscale, group)
+    sources = [ZarrSource(_get_array(group, dataset["path"]), axes) for dataset in multiscale["datasets"]]
     dtype = sources[0].dtype
-    kind, channels, colors = _channels(metadata, sources[0], dtype)
-    with_built = fill_pyramid(sources)
+    kind, channels, colors = _read_channels(metadata, sources[0], dtype)
+    levels = fill_pyramid(sources)
     scale = override_pixel_size(_read_scale(multiscale, axes), given)
     info = SlideInfo(
         path=folder,
         name=image_name(folder).removesuffix(".zarr").removesuffix(".ome"),
         format="OME-Zarr",
-        levels=describe_levels(with_built),
+        levels=describe_levels(levels),
         pixel_size=scale.pixel_size,
         kind=kind,
         channels=channels,
@@ -110,38 +112,38 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(folder),
     )
-    return TiledSlide(info, [grid for grid, _ in with_built], dtype)
+    return TiledSlide(info, [grid for grid, _ in levels], dtype)
 
 
 def _ome_metadata(group: Group) -> Mapping[str, Any]:
-    """The OME metadata, which has its own key since version 0.5."""
+    """Return the OME metadata, which have their own key since version 0.5."""
     attributes: dict[str, Any] = dict(group.attrs)
     return attributes.get("ome", attributes)
 
 
 def _first_multiscale(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The first multiscale image."""
-    found = metadata.get("multiscales")
-    if not found or not found[0].get("datasets"):
+    """Return the metadata of the first multiscale image; raise UnreadableImage if there is none."""
+    images = metadata.get("multiscales")
+    if not images or not images[0].get("datasets"):
         raise UnreadableImage(
             "is a Zarr folder without a multiscale image (`multiscales`), as required by OME-Zarr. Select the folder "
             "of the image within it, or export it again as OME-Zarr."
         )
-    return found[0]
+    return images[0]
 
 
-def _array(group: Group, path: str) -> Array:
+def _get_array(group: Group, path: str) -> Array:
     from zarr import Array
 
-    found = group[path]
-    if not isinstance(found, Array):
+    array = group[path]
+    if not isinstance(array, Array):
         raise UnreadableImage(f"lists {path} as a level, but it is not an array. Copy the whole folder again.")
-    return found
+    return array
 
 
-def _axes(multiscale: Mapping[str, Any], group: Group) -> list[str]:
-    """Names of the axes in any version."""
-    ndim = _array(group, multiscale["datasets"][0]["path"]).ndim
+def _read_axes(multiscale: Mapping[str, Any], group: Group) -> list[str]:
+    """Return the names of the axes, for any version of OME-Zarr."""
+    ndim = _get_array(group, multiscale["datasets"][0]["path"]).ndim
     named = multiscale.get("axes") or list(_AXES[-ndim:])
     axes = [axis["name"] if isinstance(axis, Mapping) else str(axis) for axis in named]
     if not {"y", "x"} <= set(axes) or len(axes) != ndim:
@@ -152,14 +154,14 @@ def _axes(multiscale: Mapping[str, Any], group: Group) -> list[str]:
 
 
 def _image_name(folder: Path) -> str:
-    """Name of an image: its folder, with the enclosing Zarr folder if there is one."""
+    """Name an image in messages: by its folder, with that of the Zarr folder that contains it."""
     return f"{folder.parent.name}/{folder.name}" if folder.parent.suffix == ".zarr" else folder.name
 
 
-def _channels(
+def _read_channels(
     metadata: Mapping[str, Any], source: ZarrSource, dtype: np.dtype
 ) -> tuple[Any, tuple[str, ...], tuple[ColorRGB, ...]]:
-    """Kind of the slide, names and colors of its channels; 8-bit red, green and blue are brightfield."""
+    """Return the kind of the slide, names and colors of the channels; 8-bit red, green and blue are brightfield."""
     if dtype not in (np.uint8, np.uint16, np.float32):
         raise UnreadableImage(
             f"has {describe_dtype(dtype)}, but a slide must have 8- or 16-bit unsigned integers or floating-point "
@@ -186,7 +188,7 @@ def _parse_hex_color(text: str) -> ColorRGB:
 
 
 def _read_scale(multiscale: Mapping[str, Any], axes: Sequence[str]) -> ScaleInfo:
-    """Pixel size from the scales of the first level and of the whole image."""
+    """Read the pixel size from the scales of the first level and of the whole image."""
     factors = [1.0] * len(axes)
     stated = [
         *multiscale["datasets"][0].get("coordinateTransformations", ()),
