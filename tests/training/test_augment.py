@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.training.appearance_augmentation import YIQ, recompress
+from napari_melanoma.training.appearance_augmentation import RGB_TO_YIQ, recompress
 from napari_melanoma.training.augmentation import BatchAugmentation
 from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.random_numbers import NAMES, BatchRandomNumbers, draw_random_numbers
@@ -162,7 +162,7 @@ def test_augmentation_changes_the_requested_share_of_images(field: str) -> None:
 def test_a_color_change_does_what_its_name_says(field: str) -> None:
     images, masks = batch(16, SIDE)
     varied = BatchAugmentation(changed(**{field: 0.2}), SIDE, 0)(images, masks, keys(*range(16)))[0].double()
-    before, after = (torch.einsum("ij,bjyx->biyx", torch.from_numpy(YIQ), x.double()) for x in (images, varied))
+    before, after = (torch.einsum("ij,bjyx->biyx", torch.from_numpy(RGB_TO_YIQ), x.double()) for x in (images, varied))
     chroma = [x[:, 1:].norm(dim=1) for x in (before, after)]
     if field in ("saturation", "hue"):
         torch.testing.assert_close(

@@ -75,11 +75,11 @@ def fill_store(folder: Path, decoded: list[str]) -> Callable[..., Filled]:
         with PixelStore.open_locked(folder, run) as store:
             files = [path for sample in samples for path in (sample.image, sample.mask)]
             contents = scan_files(files, store.index, run)
-            jobs = [job for sample in samples for job in decode_jobs(sample, contents.known, keep=True)]
+            jobs = [job for sample in samples for job in decode_jobs(sample, contents.infos, keep=True)]
             faults = decode_missing(store, jobs, SIDE, run)
             bad = set(faults)
             pairs = [
-                ImageMaskPair(contents.known[sample.image].sha, contents.known[sample.mask].sha)
+                ImageMaskPair(contents.infos[sample.image].sha, contents.infos[sample.mask].sha)
                 for sample in samples
                 if not bad & {sample.image, sample.mask}
             ]
@@ -354,7 +354,7 @@ def test_measured_files_are_registered_in_groups(data: Path, folder: Path, monke
     samples, run = read_dataset(data), RunContext()
     with PixelStore.open_locked(folder, run) as store:
         contents = scan_files([p for s in samples for p in (s.image, s.mask)], store.index, run)
-        jobs = [job for sample in samples for job in decode_jobs(sample, contents.known, keep=False)]
+        jobs = [job for sample in samples for job in decode_jobs(sample, contents.infos, keep=False)]
         stopped = RunContext(lambda progress: stopped.cancel() if progress.done == 7 else None)
         with pytest.raises(Cancelled):
             decode_missing(store, jobs, SIDE, stopped)

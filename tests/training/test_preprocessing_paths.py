@@ -61,7 +61,7 @@ def stored(folder: Path, data: Path, side: int, preprocessing: PreprocessingConf
     """Decode the photograph into a store and read it from there, as a training does."""
     run, (sample,) = RunContext(), read_dataset(data)
     with PixelStore.open_locked(folder, run, preprocessing) as store:
-        contents = scan_files([sample.image, sample.mask], store.index, run).known
+        contents = scan_files([sample.image, sample.mask], store.index, run).infos
         assert not decode_missing(store, decode_jobs(sample, contents, keep=True), side, run)
         return store.cache([ImageMaskPair(contents[sample.image].sha, contents[sample.mask].sha)], side).read([0])[0][0]
 

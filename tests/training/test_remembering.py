@@ -53,7 +53,7 @@ def test_each_image_is_encoded_once_with_the_same_result() -> None:
 
 def test_the_size_of_the_cache_is_limited() -> None:
     encoder, images = Counting().requires_grad_(False).eval(), torch.rand(4, 3, 8, 8)
-    cache_encoder(encoder, most_bytes=2 * encoder(images)[-1][0].nbytes)
+    cache_encoder(encoder, max_bytes=2 * encoder(images)[-1][0].nbytes)
     expected = encoder(images)[-1]
     assert torch.allclose(encoder(images)[-1], expected, atol=1e-6)
     assert encoder.looked == 4 + 4 + 2
@@ -106,7 +106,7 @@ def test_weights_loaded_later_identify_the_encoder() -> None:
 
 def test_clearing_the_encoder_caches_empties_them() -> None:
     encoder, images = Counting().requires_grad_(False).eval(), torch.rand(2, 3, 8, 8)
-    cache_encoder(encoder, most_bytes=encoder(images)[-1].nbytes)
+    cache_encoder(encoder, max_bytes=encoder(images)[-1].nbytes)
     encoder.looked = 0
     before = encoder(images)[-1]
     clear_encoder_caches()

@@ -88,7 +88,7 @@ def test_base_data_exclude_test_patients(recipe: TrainRecipe, change: Any) -> No
     """The base is the same folder: its patients are those of the run."""
     same = change(recipe, data={"base": recipe.data.datasets, "split": "val", "held_out_split": "train"})
     chosen = select_samples(same)
-    assert not {s.group for s in chosen.read} & {s.group for s in chosen.evaluated}
+    assert not {s.group for s in chosen.for_training} & {s.group for s in chosen.for_test}
 
 
 def test_a_name_in_test_and_training_data_is_reported(
@@ -134,7 +134,10 @@ def test_a_picture_in_another_size_and_tint_counts_as_the_same(draw, tmp_path: P
 
 def find(chosen: SelectedSamples) -> tuple[SelectedSamples, list[Duplicate]]:
     """Look for the same pictures among images whose pixels all differ."""
-    facts = {sample.image: DecodedFacts(48, 48, 0.0, str(sample.image)) for sample in (*chosen.read, *chosen.evaluated)}
+    facts = {
+        sample.image: DecodedFacts(48, 48, 0.0, str(sample.image))
+        for sample in (*chosen.for_training, *chosen.for_test)
+    }
     return chosen, find_same_pictures(chosen, facts, RunContext(), keep=False)
 
 

@@ -86,7 +86,7 @@ def count_workload(recipe: TrainRecipe) -> RunWorkload:
     return RunWorkload(
         training_images=training + len(chosen.base),
         validation_images=len(chosen.parts.validation),
-        test_images=len(chosen.evaluated),
+        test_images=len(chosen.for_test),
         batch=step,
         device_batch=max(1, -(-step // (processes * recipe.pieces))),
         processes=processes,
@@ -148,7 +148,7 @@ def estimate_bag_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
     assert recipe.bags is not None
     found = select_bags(recipe, run)
     parts, features = found.chosen.parts, found.kind.encoder.features
-    tiles = {sample.image: len(found.bags[sample.image]) for sample in (*found.chosen.read, *parts.test)}
+    tiles = {sample.image: len(found.bags[sample.image]) for sample in (*found.chosen.for_training, *parts.test)}
     training_tiles = sum(min(tiles[sample.image], recipe.bags.tiles) for sample in parts.training)
     validation_tiles = sum(tiles[sample.image] for sample in parts.validation)
     run.report(Progress(0, None, "Measuring a step"))

@@ -1,4 +1,8 @@
-"""Augmentation of color, sharpness, noise and compression, and by hairs, bubbles and dark corners; imports torch."""
+"""Augmentations that change the appearance of training images but not their geometry; imports torch.
+
+Colors, sharpness, noise and JPEG compression; vignettes, covered squares, hairs and air bubbles. ``BatchAugmentation``
+applies them in order.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class RandomAugmentation(v2.Transform):
-    """An augmentation that is applied to randomly selected images of a batch; the others cost nothing."""
+    """An augmentation of randomly selected images of a batch."""
 
-    name: str  # name of the random number, and of the field ``<name>_probability``
+    name: str  # of the random number that selects images, and of the recipe's field ``<name>_probability``
 
     def __init__(self, config: AugmentationConfig) -> None:
         super().__init__()
@@ -35,46 +39,47 @@ class RandomAugmentation(v2.Transform):
         return self._probability > 0
 
     def forward(
-        self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: BatchRandomNumbers
+        self, image: tv_tensors.Image, mask: tv_tensors.Mask, rng: BatchRandomNumbers
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
-        """Augment the selected images in place, float32 in [0, 255], and their masks of 0 and 255."""
-        chosen = chance.select(self.name, self._probability)
+        """Augment the selected images and their masks in place.
+
+        ``image``: float32 (batch, 3, row, column) in [0, 255]. ``mask``: uint8 (batch, 1, row, column), 0 or 255, or
+        class indices.
+        """
+        chosen = rng.select(self.name, self._probability)
         if len(chosen):
             images, masks = image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
             indices = torch.from_numpy(chosen).to(images.device, non_blocking=True)
-            self._augment(images, masks, indices, chance.subset(chosen))
-        return image, mask, chance
+            self._augment(images, masks, indices, rng.subset(chosen))
+        return image, mask, rng
 
     @abstractmethod
-    def _augment(self, images: Tensor, masks: Tensor, indices: Tensor, chance: BatchRandomNumbers) -> None:
-        """Augment the images and masks at some indices of a batch; ``chance`` holds the numbers of these images."""
+    def _augment(self, images: Tensor, masks: Tensor, indices: Tensor, rng: BatchRandomNumbers) -> None:
+        """Augment images and masks at ``indices`` of a batch; ``rng`` has the random numbers of these images only."""
 
 
 class AppearanceAugmentation(RandomAugmentation):
-    """A change of appearance, which leaves masks unchanged."""
+    """A random augmentation that leaves the masks unchanged."""
 
-    def _augment(self, images: Tensor, masks: Tensor, indices: Tensor, chance: BatchRandomNumbers) -> None:
-        images[indices] = self._augment_images(images[indices], chance).clamp_(0, 255)
+    def _augment(self, images: Tensor, masks: Tensor, indices: Tensor, rng: BatchRandomNumbers) -> None:
+        images[indices] = self._augment_images(images[indices], rng).clamp_(0, 255)
 
     @abstractmethod
-    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Augment images.
+    def _augment_images(self, images: Tensor, rng: BatchRandomNumbers) -> Tensor:
+        """Augment the selected images.
 
-        ``images``: float32 (chosen, 3, row, column) in [0, 255], a copy. Returns the same type; values outside the
-        range are clipped by the caller.
+        ``images``: float32 (image, 3, row, column) in [0, 255], a copy that may be changed. Returns the same dtype and
+        shape; the caller clips values outside the range.
         """
 
 
 def to_device(device: torch.device, values: NDArray[np.float64]) -> Tensor:
-    """Move one number per image to the device of the images.
-
-    ``values``: float64 (image, ...). Returns float32 of the same shape.
-    """
+    """Convert an array to a float32 tensor of the same shape on a device."""
     return torch.from_numpy(values.astype(np.float32)).to(device, non_blocking=True)
 
 
 def pixel_centers(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pixel centers, as a share of the sides.
+    """Return the rows and columns of the pixel centers, as shares of the image sides.
 
     ``images``: float (batch, 3, row, column). Returns (1, row, 1) and (1, 1, column) of the same dtype, in [0, 1].
     """
@@ -84,15 +89,15 @@ def pixel_centers(images: Tensor) -> tuple[Tensor, Tensor]:
     return rows[None, :, None], columns[None, None, :]
 
 
-# Luma and the two color axes of NTSC (ITU-R BT.470): gray lies on the first, hue is an angle in the others.
-YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+# From RGB to luma and the two color axes of NTSC (ITU-R BT.470). A hue is an angle in the plane of the color axes.
+RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
 class ColorJitter(v2.Transform):
     """Changes brightness, contrast, saturation and hue of each image, in this order.
 
-    Each of the four is linear in the colors (contrast moves towards the mean gray, hue is a rotation about the gray
-    axis), so that together they are one 3 x 3 matrix and one offset per image, and one multiplication for the batch.
+    All four are linear in the colors: contrast scales the distance to the mean gray, hue rotates about the gray axis.
+    Together they are one 3 x 3 matrix and one offset for each image.
     """
 
     def __init__(self, config: AugmentationConfig) -> None:
@@ -100,53 +105,51 @@ class ColorJitter(v2.Transform):
         self._config = config
 
     def forward(
-        self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: BatchRandomNumbers
+        self, image: tv_tensors.Image, mask: tv_tensors.Mask, rng: BatchRandomNumbers
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
         """Change the colors of float32 images in [0, 255]; masks are unchanged."""
         config = self._config
         if not any((config.brightness, config.contrast, config.saturation, config.hue)):
-            return image, mask, chance
+            return image, mask, rng
         images = image.as_subclass(torch.Tensor)
-        matrix, gray_shares = color_maps(config, chance)
-        gray = images.mean((2, 3)) @ to_device(images.device, YIQ[0])
+        matrix, gray_shares = color_maps(config, rng)
+        gray = images.mean((2, 3)) @ to_device(images.device, RGB_TO_YIQ[0])
         offset = to_device(images.device, gray_shares) * gray
         changed = offset.view(-1, 1, 1, 1).expand_as(images).contiguous()
         for channel, weights in enumerate(to_device(images.device, matrix).unbind(2)):
             changed.addcmul_(images[:, channel, None], weights[:, :, None, None])
-        return tv_tensors.Image(changed.clamp_(0, 255)), mask, chance
+        return tv_tensors.Image(changed.clamp_(0, 255)), mask, rng
 
 
-def color_maps(
-    config: AugmentationConfig, chance: BatchRandomNumbers
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the color maps of a batch.
+def color_maps(config: AugmentationConfig, rng: BatchRandomNumbers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draw the linear color maps of a batch.
 
-    Returns float64 (batch, 3, 3), from color to color, and float64 (batch,), the share of an image's mean gray that is
-    added to it.
+    Returns the matrices from RGB to RGB, float64 (batch, 3, 3), and float64 (batch,): the multiple of the image's mean
+    gray that is added to each channel.
     """
-    brightness = _draw_factor(chance, "brightness", config.brightness)
-    contrast = _draw_factor(chance, "contrast", config.contrast)
-    saturation = _draw_factor(chance, "saturation", config.saturation)
-    angle = 2 * np.pi * chance.uniform("hue", -config.hue, config.hue)
-    rotation = np.zeros((len(chance), 3, 3))
+    brightness = _draw_factor(rng, "brightness", config.brightness)
+    contrast = _draw_factor(rng, "contrast", config.contrast)
+    saturation = _draw_factor(rng, "saturation", config.saturation)
+    angle = 2 * np.pi * rng.uniform("hue", -config.hue, config.hue)
+    rotation = np.zeros((len(rng), 3, 3))
     rotation[:, 0, 0] = 1
     rotation[:, 1, 1] = rotation[:, 2, 2] = saturation * np.cos(angle)
     rotation[:, 1, 2], rotation[:, 2, 1] = -saturation * np.sin(angle), saturation * np.sin(angle)
-    matrix = np.linalg.inv(YIQ) @ rotation @ YIQ * (brightness * contrast)[:, None, None]
+    matrix = np.linalg.inv(RGB_TO_YIQ) @ rotation @ RGB_TO_YIQ * (brightness * contrast)[:, None, None]
     return matrix, brightness * (1 - contrast)
 
 
-def _draw_factor(chance: BatchRandomNumbers, name: str, amount: float) -> NDArray[np.float64]:
-    """Random factor of each image, around one."""
-    return chance.uniform(name, max(0.0, 1 - amount), 1 + amount)
+def _draw_factor(rng: BatchRandomNumbers, name: str, amount: float) -> NDArray[np.float64]:
+    """Draw a factor for each image, float64 (batch,), between 1 - amount (at least 0) and 1 + amount."""
+    return rng.uniform(name, max(0.0, 1 - amount), 1 + amount)
 
 
 BLUR_RADIUS = 4  # pixels: twice the largest sigma
-SIGMA = (0.3, 2.0)
-SHARPENING = 4.0
-MIN_SCALE = 1 / 3
+SIGMA = (0.3, 2.0)  # pixels
+SHARPENING = 4.0  # factor of the difference from the local mean; 1 leaves the image unchanged
+MIN_SCALE = 1 / 3  # share of the side
 MAX_SCALE = MIN_SCALE + 0.6
-MAX_NOISE = 255 * 0.04
+MAX_NOISE = 255 * 0.04  # standard deviation
 
 
 class Coarsen(AppearanceAugmentation):
@@ -154,10 +157,9 @@ class Coarsen(AppearanceAugmentation):
 
     name = "coarse"
 
-    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Use a random size for each image."""
+    def _augment_images(self, images: Tensor, rng: BatchRandomNumbers) -> Tensor:
         side = images.shape[-1]
-        for image, share in zip(images, chance.uniform("coarseness", MIN_SCALE, MAX_SCALE), strict=True):
+        for image, share in zip(images, rng.uniform("coarseness", MIN_SCALE, MAX_SCALE), strict=True):
             small = functional.resize(image, [int(side * share)] * 2, antialias=True)
             image.copy_(functional.resize(small, [side, side], antialias=True))
         return images
@@ -168,9 +170,9 @@ class Blur(AppearanceAugmentation):
 
     name = "blur"
 
-    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
+    def _augment_images(self, images: Tensor, rng: BatchRandomNumbers) -> Tensor:
         """Convolve along one axis, then along the other."""
-        sigma = chance.uniform("sigma", *SIGMA)[:, None]
+        sigma = rng.uniform("sigma", *SIGMA)[:, None]
         kernel = np.exp(-0.5 * (np.arange(-BLUR_RADIUS, BLUR_RADIUS + 1) / sigma) ** 2)
         weights = to_device(images.device, kernel / kernel.sum(1, keepdims=True))
         padded = pad(images, (BLUR_RADIUS,) * 4, mode="reflect")
@@ -182,8 +184,8 @@ class Sharpen(AppearanceAugmentation):
 
     name = "sharpen"
 
-    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Move each inner pixel away from the mean of its neighborhood; its own weight is five in thirteen."""
+    def _augment_images(self, images: Tensor, rng: BatchRandomNumbers) -> Tensor:
+        """Move each inner pixel away from the mean of 3 x 3 pixels; weights: center 5/13, neighbors 1/13."""
         ones = images.new_ones(len(images), 3)
         inside = images[..., 1:-1, 1:-1]
         mean = _filter(_filter(images, ones, axis=2), ones, axis=3).add_(inside, alpha=4).div_(13)
@@ -196,17 +198,19 @@ class Noise(AppearanceAugmentation):
 
     name = "noise"
 
-    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Add noise that depends on the seed of each image."""
+    def _augment_images(self, images: Tensor, rng: BatchRandomNumbers) -> Tensor:
         source = torch.Generator(images.device)
-        for image, seed, deviation in zip(images, chance.seeds, chance.uniform("deviation", 0, MAX_NOISE), strict=True):
+        for image, seed, deviation in zip(images, rng.seeds, rng.uniform("deviation", 0, MAX_NOISE), strict=True):
             noise = torch.randn(image.shape, generator=source.manual_seed(seed), device=images.device)
             image.add_(noise, alpha=float(deviation))
         return images
 
 
 def _filter(images: Tensor, weights: Tensor, axis: int) -> Tensor:
-    """Sum shifted images with weights per image, in a sixth of the time of a grouped convolution."""
+    """Filter images along an axis, without padding, in a sixth of the time of a grouped convolution.
+
+    ``weights``: float32 (image, tap), the kernel of each image.
+    """
     length = images.shape[axis] - weights.shape[1] + 1
     total = torch.zeros_like(images.narrow(axis, 0, length))
     for shift, weight in enumerate(weights.unbind(1)):
@@ -214,7 +218,7 @@ def _filter(images: Tensor, weights: Tensor, axis: int) -> Tensor:
     return total
 
 
-BLOCK = 8
+BLOCK = 8  # pixels
 QUALITY = (30, 95)
 # T.81, Annex K: the quantization tables for luma and color at quality 50.
 LUMA_QUANTIZATION = (
@@ -235,8 +239,8 @@ CHROMA_QUANTIZATION = (
     *[99] * 32,
 )
 # JFIF: luma, and the differences of blue and red from it.
-YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
-RGB = np.linalg.inv(YCBCR)
+RGB_TO_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+YCBCR_TO_RGB = np.linalg.inv(RGB_TO_YCBCR)
 
 
 class Recompress(AppearanceAugmentation):
@@ -244,28 +248,29 @@ class Recompress(AppearanceAugmentation):
 
     name = "jpeg"
 
-    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        return recompress(images, np.floor(chance.uniform("quality", QUALITY[0], QUALITY[1] + 1)))
+    def _augment_images(self, images: Tensor, rng: BatchRandomNumbers) -> Tensor:
+        return recompress(images, np.floor(rng.uniform("quality", QUALITY[0], QUALITY[1] + 1)))
 
 
 def recompress(images: Tensor, quality: NDArray[np.float64]) -> Tensor:
-    """Apply the loss of JPEG with color at half resolution, as most cameras and programs write it.
+    """Apply the compression losses of JPEG with chroma at half resolution, as most cameras and programs write it.
 
     ``images``: float32 (batch, 3, row, column) in [0, 255]; rows and columns are multiples of 16. ``quality``: float64
     (batch,), 1 to 99, as in libjpeg. Returns float32 of the same shape, not clipped.
     """
     device = images.device
-    planes = torch.einsum("pc,bcyx->bpyx", to_device(device, YCBCR), images)
+    planes = torch.einsum("pc,bcyx->bpyx", to_device(device, RGB_TO_YCBCR), images)
     luma = _quantize(planes[:, :1] - 128, quantization_steps(LUMA_QUANTIZATION, quality)) + 128
     color = _quantize(avg_pool2d(planes[:, 1:], 2), quantization_steps(CHROMA_QUANTIZATION, quality))
     whole = interpolate(color, scale_factor=2, mode="bilinear", align_corners=False)
-    return torch.einsum("cp,bpyx->bcyx", to_device(device, RGB), torch.cat([luma, whole], dim=1))
+    return torch.einsum("cp,bpyx->bcyx", to_device(device, YCBCR_TO_RGB), torch.cat([luma, whole], dim=1))
 
 
 def quantization_steps(table: tuple[int, ...], quality: NDArray[np.float64]) -> NDArray[np.float64]:
     """Scale a quantization table to qualities, as libjpeg does.
 
-    ``quality``: float64 (batch,), 1 to 99. Returns float64 (batch, 64): multiples to which coefficients are rounded.
+    ``quality``: float64 (batch,), 1 to 99. Returns float64 (batch, 64): coefficients are rounded to
+    multiples of these steps.
     """
     percent = np.where(quality < 50, np.floor(5000 / quality), 200 - 2 * quality)
     return np.clip(np.floor((np.array(table) * percent[:, None] + 50) / 100), 1, 255)
@@ -290,13 +295,13 @@ def _dct_matrix() -> NDArray[np.float64]:
     return np.kron(line, line)
 
 
-OFF_CENTER = 0.06  # greatest share of the side
+OFF_CENTER = 0.06  # greatest offset of a vignette from the center, as a share of the side
 FADE_RADIUS = (0.4, 0.6)  # radius at which the light starts to fade, as a share of the side; corners are at 0.71
 SOFTNESS = (0.01, 0.3)  # share of the side: from the sharp rim of a dermatoscope to the fading of a lens
-DARKNESS = (0.4, 1.4)  # lost share of the light; above 1 is black
-MIN_LIGHT = 1 / 16  # share of the light: below it a border cannot be drawn
+DARKNESS = (0.4, 1.4)  # share of the light that is lost at the end of the fading; black from 1 on
+MIN_LIGHT = 1 / 16  # share of the light; in darker pixels no border is visible, so the mask is cleared
 CUTOUT_SIDE = (0.1, 0.3)  # share of the side
-HAIR_PURPOSE, BUBBLE_PURPOSE = 1, 2  # separate the random numbers of an image's seed
+HAIR_PURPOSE, BUBBLE_PURPOSE = 1, 2  # appended to the seed of an image, so that hairs and bubbles are independent
 
 
 class Vignette(RandomAugmentation):
@@ -304,21 +309,21 @@ class Vignette(RandomAugmentation):
 
     name = "vignette"
 
-    def _augment(self, images: Tensor, masks: Tensor, indices: Tensor, chance: BatchRandomNumbers) -> None:
-        """Darken images, and clear their masks in the dark."""
-        light = vignette_light(images, chance)
+    def _augment(self, images: Tensor, masks: Tensor, indices: Tensor, rng: BatchRandomNumbers) -> None:
+        light = vignette_light(images, rng)
         images[indices] *= light
         masks[indices] *= light >= MIN_LIGHT
 
 
-def vignette_light(images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-    """Share of the light that each pixel keeps.
+def vignette_light(images: Tensor, rng: BatchRandomNumbers) -> Tensor:
+    """Draw the share of the light that each pixel keeps.
 
-    ``images``: float32 (any, 3, row, column), for size and device. Returns float32 (image, 1, row, column) in [0, 1].
+    ``images``: float32 (any, 3, row, column), used for size and device only. Returns float32 (image, 1, row, column) in
+    [0, 1].
     """
     rows, columns = pixel_centers(images)
     row, column, stop, softness, darkness = (
-        to_device(images.device, chance.uniform(name, *ends))[:, None, None]
+        to_device(images.device, rng.uniform(name, *ends))[:, None, None]
         for name, ends in (
             ("stop_y", (0.5 - OFF_CENTER, 0.5 + OFF_CENTER)),
             ("stop_x", (0.5 - OFF_CENTER, 0.5 + OFF_CENTER)),
@@ -339,10 +344,10 @@ class Cutout(AppearanceAugmentation):
 
     name = "cutout"
 
-    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
+    def _augment_images(self, images: Tensor, rng: BatchRandomNumbers) -> Tensor:
         rows, columns = pixel_centers(images)
         side, row, column = (
-            to_device(images.device, chance.uniform(name, *ends))[:, None, None]
+            to_device(images.device, rng.uniform(name, *ends))[:, None, None]
             for name, ends in (("cover_side", CUTOUT_SIDE), ("cover_y", (0, 1)), ("cover_x", (0, 1)))
         )
         hidden = ((rows - row).abs() < side / 2) & ((columns - column).abs() < side / 2)
@@ -350,37 +355,42 @@ class Cutout(AppearanceAugmentation):
 
 
 FEWEST_HAIRS, MOST_HAIRS = 4, 24
-LENGTH, BEND = (0.25, 1.1), 0.12  # share of the side; bend as a share of the length
+LENGTH = (0.25, 1.1)  # share of the side
+BEND = 0.12  # standard deviation, as a share of the length
 HALF_WIDTH = (0.0022, 0.0065)  # share of the side
 DARK, FAIR = np.array([26.0, 19, 16]), np.array([150.0, 112, 74])  # sRGB
-FAIR_SHARE = 0.2
+FAIR_SHARE = 0.2  # share of the images with fair hairs
 OPACITY = (0.75, 1.0)
-SHADOW, SHADOW_PX = 0.18, 5
+SHADOW, SHADOW_PX = 0.18, 5  # lost share of the light, and width
 
 
 class Hair(AppearanceAugmentation):
     """Draws 4 to 24 hairs over an image: mostly along one direction, tapered, with a soft shadow beside them.
 
-    P2 draws hairs on its training images; here each is a parabola, whose distance to a pixel has a closed form.
+    P2 draws hairs on its training images. Here each hair is a parabola, whose distance to a pixel is approximated in
+    closed form. The hairs of an image have one color.
     """
 
     name = "hair"
 
-    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Cover each image with hairs of one color."""
-        drawn = [_HairStrokes(seed) for seed in chance.seeds]
-        strokes = np.stack([each.strokes for each in drawn])
+    def _augment_images(self, images: Tensor, rng: BatchRandomNumbers) -> Tensor:
+        hairs = [_HairStrokes(seed) for seed in rng.seeds]
+        strokes = np.stack([of_image.strokes for of_image in hairs])
         rows, columns = pixel_centers(images)
         cover = torch.zeros_like(images[:, 0])
         for hair in range(MOST_HAIRS):
             torch.maximum(cover, _render_stroke(rows, columns, to_device(images.device, strokes[:, hair])), out=cover)
         shadow = avg_pool2d(cover[:, None], SHADOW_PX, stride=1, padding=SHADOW_PX // 2).roll((1, 2), dims=(2, 3))
-        color = to_device(images.device, np.stack([each.color for each in drawn]))[:, :, None, None]
+        color = to_device(images.device, np.stack([of_image.color for of_image in hairs]))[:, :, None, None]
         return (images * (1 - SHADOW * shadow)).lerp_(color.expand_as(images), cover[:, None])
 
 
 class _HairStrokes:
-    """The hairs of one image, drawn from its seed."""
+    """The hairs of one image, drawn from its seed.
+
+    ``color``: sRGB, float64 (3,). ``strokes``: float64 (MOST_HAIRS, 7): angle, row and column of the middle, length,
+    bend, half width and opacity, which is 0 for hairs that are not drawn; all lengths are shares of the side.
+    """
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng((seed, HAIR_PURPOSE))
@@ -397,7 +407,10 @@ class _HairStrokes:
 
 
 def _render_stroke(rows: Tensor, columns: Tensor, stroke: Tensor) -> Tensor:
-    """Share of each pixel that a hair covers: (image, row, column) from (image, 7)."""
+    """Compute the share of each pixel that one hair of each image covers, float32 (image, row, column).
+
+    ``stroke``: float32 (image, 7), as in ``_HairStrokes.strokes``.
+    """
     angle, row, column, length, bend, half_width, opacity = stroke[:, :, None, None].unbind(1)
     down, across = rows - row, columns - column
     along = (down * angle.sin() + across * angle.cos()) / length + 0.5  # 0 at the root, 1 at the tip
@@ -408,15 +421,15 @@ def _render_stroke(rows: Tensor, columns: Tensor, stroke: Tensor) -> Tensor:
     thickness = half_width * (1.02 - along).clamp_(0, 1).sqrt_()
     pixel = 1 / rows.shape[-2]
     inside = ((along >= 0) & (along <= 1)).to(distance.dtype)
-    # A hair thinner than a pixel covers its share of it.
+    # A hair thinner than a pixel covers only a part of it.
     return ((thickness - distance) / pixel + 0.5).clamp_(0, 1) * (2 * thickness / pixel).clamp_(0, 1) * inside * opacity
 
 
 FEWEST_BUBBLES, MOST_BUBBLES = 2, 12
 RADIUS = (0.008, 0.07)  # share of the side
-SPREAD = 0.22  # spread of the bubbles of an image around one position
+SPREAD = 0.22  # standard deviation of the centers in an image, as a share of the side
 DEEPEST = 0.25  # share of the light that the dark inner ring absorbs
-RIM, GLINT = 0.6, 0.85  # greatest brightness
+RIM, GLINT = 0.6, 0.85  # greatest opacity of the white rim and of the reflection
 WHITE = 250.0
 
 
@@ -425,19 +438,23 @@ class Bubbles(AppearanceAugmentation):
 
     name = "bubbles"
 
-    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        drawn = np.stack([_draw_bubbles(seed) for seed in chance.seeds])
+    def _augment_images(self, images: Tensor, rng: BatchRandomNumbers) -> Tensor:
+        bubbles = np.stack([_draw_bubbles(seed) for seed in rng.seeds])
         rows, columns = pixel_centers(images)
         shade, light = torch.zeros_like(images[:, 0]), torch.zeros_like(images[:, 0])
-        for bubble in range(MOST_BUBBLES):
-            dark, bright = _render_bubble(rows, columns, to_device(images.device, drawn[:, bubble]))
+        for index in range(MOST_BUBBLES):
+            dark, bright = _render_bubble(rows, columns, to_device(images.device, bubbles[:, index]))
             torch.maximum(shade, dark, out=shade)
             torch.maximum(light, bright, out=light)
         return (images * (1 - shade[:, None])).lerp_(torch.full_like(images, WHITE), light[:, None])
 
 
 def _draw_bubbles(seed: int) -> NDArray[np.float64]:
-    """Row, column, radius, direction of the lamp and presence of each bubble of an image: (bubble, 5)."""
+    """Draw the bubbles of an image.
+
+    Returns float64 (MOST_BUBBLES, 5): row, column and radius as shares of the side, direction of the lamp in radians,
+    and 1 or 0 for whether the bubble is drawn.
+    """
     rng = np.random.default_rng((seed, BUBBLE_PURPOSE))
     count = rng.integers(FEWEST_BUBBLES, MOST_BUBBLES + 1)
     centers = rng.random(2) + rng.normal(0, SPREAD, (MOST_BUBBLES, 2))
@@ -448,14 +465,17 @@ def _draw_bubbles(seed: int) -> NDArray[np.float64]:
 
 
 def _render_bubble(rows: Tensor, columns: Tensor, bubble: Tensor) -> tuple[Tensor, Tensor]:
-    """Darkening and brightening of each pixel by a bubble, both (image, row, column)."""
+    """Compute how much one bubble of each image darkens and whitens each pixel, both (image, row, column) in [0, 1].
+
+    ``bubble``: float32 (image, 5), as from ``_draw_bubbles``.
+    """
     row, column, radius, lamp, present = bubble[:, :, None, None].unbind(1)
     down, across = (rows - row) / radius, (columns - column) / radius
-    reach = (down**2 + across**2).sqrt_()
-    soft = 0.8 / (rows.shape[-2] * radius)  # of a pixel, in radii
-    rim = (1 - ((reach - 0.95).abs() - 0.04) / (0.03 + soft)).clamp_(0, 1)
-    towards = 0.55 + 0.45 * (down * lamp.sin() + across * lamp.cos()) / reach.clamp(min=1e-3)
-    ring = ((reach - 0.5) / 0.35).clamp_(0, 1) * ((0.98 - reach) / (0.06 + soft)).clamp_(0, 1)
-    off = ((down - 0.5 * lamp.sin()) ** 2 + (across - 0.5 * lamp.cos()) ** 2).sqrt_()
-    glint = (1 - (off - 0.08) / (0.1 + soft)).clamp_(0, 1)
-    return DEEPEST * ring * present, torch.maximum(RIM * rim * towards, GLINT * glint) * present
+    distance = (down**2 + across**2).sqrt_()  # from the center, in radii
+    soft = 0.8 / (rows.shape[-2] * radius)  # width of soft edges: 0.8 pixels, in radii
+    rim = (1 - ((distance - 0.95).abs() - 0.04) / (0.03 + soft)).clamp_(0, 1)
+    lit = 0.55 + 0.45 * (down * lamp.sin() + across * lamp.cos()) / distance.clamp(min=1e-3)
+    ring = ((distance - 0.5) / 0.35).clamp_(0, 1) * ((0.98 - distance) / (0.06 + soft)).clamp_(0, 1)
+    from_glint = ((down - 0.5 * lamp.sin()) ** 2 + (across - 0.5 * lamp.cos()) ** 2).sqrt_()
+    glint = (1 - (from_glint - 0.08) / (0.1 + soft)).clamp_(0, 1)
+    return DEEPEST * ring * present, torch.maximum(RIM * rim * lit, GLINT * glint) * present

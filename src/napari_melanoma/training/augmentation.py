@@ -42,16 +42,17 @@ if TYPE_CHECKING:
 class BatchAugmentation:
     """Augments batches of images and masks; the result for an image depends on the seed and its key only.
 
-    ``side``: output side in pixels, a multiple of 16.
+    ``side``: side of the output in pixels, a multiple of 16. ``classes``: number of classes; masks of more than one
+    class hold class indices.
     """
 
     def __init__(self, config: AugmentationConfig, side: int, seed: int, classes: int = 1) -> None:
         self._config = config
         self._seed = seed
         self._classes = classes
-        self._still = classes == 1 and config.is_off
+        self._only_flips = classes == 1 and config.is_off
         self._side = side
-        # In the order in which they affect a photograph: objects on the skin, light, lens, sensor, file.
+        # Both in the order in which they affect a photograph: objects on the skin, then light, lens, sensor and file.
         on_skin = [augmentation(config) for augmentation in (Hair, Bubbles)]
         in_camera = [
             augmentation(config) for augmentation in (Vignette, Cutout, Coarsen, Blur, Sharpen, Noise, Recompress)
@@ -59,45 +60,46 @@ class BatchAugmentation:
         self._transforms = v2.Compose(
             [
                 GeometricWarp(config, side, multi_class=classes > 1),
-                *(each for each in on_skin if each.is_enabled),
+                *(step for step in on_skin if step.is_enabled),
                 ColorJitter(config),
-                *(each for each in in_camera if each.is_enabled),
+                *(step for step in in_camera if step.is_enabled),
             ]
         )
 
     def __call__(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Augment a batch.
 
-        ``images``, ``masks``: uint8 (batch, 3, row, column) and (batch, 1, row, column), on any device, followed by
-        mixing partners. ``keys``: int64 (batch, 2): epoch and image of each. Returns images float32 in [0, 255]
-        (batch, 3, side, side), and masks uint8 0 or 255, or class indices (batch, 1, side, side).
+        ``images``, ``masks``: uint8 (batch + partners, 3, row, column) and (batch + partners, 1, row, column), on any
+        device; the partners for mosaics and CutMix follow the batch. ``keys``: int64 (batch, 2): epoch and key of each
+        image. Returns images, float32 (batch, 3, side, side) in [0, 255], and masks, uint8 (batch, 1, side, side),
+        0 or 255, or class indices.
         """
-        if self._still and images.shape[-2:] == (self._side, self._side):
+        if self._only_flips and images.shape[-2:] == (self._side, self._side):
             return self._flip(images, masks, keys)
         with torch.no_grad():
-            chance = draw_random_numbers(self._seed, keys)
+            rng = draw_random_numbers(self._seed, keys)
             if self._classes > 1:
                 masks = one_hot(masks, self._classes).mul_(255)
             if is_mixing(self._config):
-                images, masks = mix(images, masks, chance, self._config)
-            image, mask, _ = self._transforms(tv_tensors.Image(images), tv_tensors.Mask(masks), chance)
+                images, masks = mix(images, masks, rng, self._config)
+            image, mask, _ = self._transforms(tv_tensors.Image(images), tv_tensors.Mask(masks), rng)
         return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
 
     def _flip(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Flip some images and keep the others bit by bit, so that an encoder cache recognizes them."""
+        """Flip some images and leave the values of all exactly unchanged, so that an encoder cache recognizes them."""
         chosen = torch.from_numpy(draw_flips(self._config, draw_random_numbers(self._seed, keys))).to(images.device)
         chosen = chosen[:, None, None, None]
-        images, masks = (torch.where(chosen, each.flip(-1), each) for each in (images, masks))
+        images, masks = (torch.where(chosen, values.flip(-1), values) for values in (images, masks))
         return images.float(), masks
 
 
 def preview_augmentation(
     config: AugmentationConfig, images: NDArray[np.uint8], masks: NDArray[np.uint8], shown: int, seed: int = 0
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Augment the first ``shown`` images as a training step does; the others are mixed in where the options say so.
+    """Augment the first ``shown`` images as in training; any of the images may be a partner for mosaics and CutMix.
 
-    ``images``: uint8 (image, side, side, 3). ``masks``: uint8 (image, side, side), 0 or 255. Returns both for the shown
-    images.
+    ``images``: uint8 (image, side, side, 3). ``masks``: uint8 (image, side, side), 0 or 255. Returns the
+    augmented images and masks, ``shown`` of each, in the same format.
     """
     side = images.shape[1]
     keys = np.stack([np.full(shown, seed), np.arange(shown)], axis=1)
@@ -112,45 +114,49 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
     ``labels``: uint8 (batch, 1, row, column), class indices. Returns uint8 0 or 1 (batch, class, row, column).
     """
-    numbers = torch.arange(classes, dtype=labels.dtype, device=labels.device)
-    return (labels == numbers[:, None, None]).to(torch.uint8)
+    indices = torch.arange(classes, dtype=labels.dtype, device=labels.device)
+    return (labels == indices[:, None, None]).to(torch.uint8)
 
 
 class GeometricWarp(v2.Transform):
     """Warps each image and its mask by a random affine map; both are reflected beyond the border.
 
-    ``side``: of the output, in pixels.
+    ``side``: side of the output in pixels. ``multi_class``: whether masks have one map for each class.
     """
 
     def __init__(self, config: AugmentationConfig, side: int, *, multi_class: bool = False) -> None:
         super().__init__()
-        self._several = multi_class
+        self._multi_class = multi_class
         self._config = config
         self._side = side
 
     def forward(
-        self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: BatchRandomNumbers
+        self, image: tv_tensors.Image, mask: tv_tensors.Mask, rng: BatchRandomNumbers
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
-        """Warp uint8 images and masks to float32 images, and masks of 0 and 255 or class indices."""
-        matrix = torch.from_numpy(affine_matrices(self._config, chance)).to(image.device, non_blocking=True)
-        both = torch.cat([image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)], dim=1).float()
+        """Warp images and masks.
+
+        ``image``: uint8 (batch, 3, row, column). ``mask``: uint8 (batch, 1 or class, row, column), 0 to 255. Returns
+        images, float32 (batch, 3, side, side), and masks, uint8 (batch, 1, side, side), 0 or 255, or class indices.
+        """
+        matrix = torch.from_numpy(affine_matrices(self._config, rng)).to(image.device, non_blocking=True)
+        channels = torch.cat([image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)], dim=1).float()
         grid = sampling_grid(matrix, self._side)
-        moved = grid_sample(both, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-        if self._several:
-            found = moved[:, 3:].argmax(1, keepdim=True).to(torch.uint8)
+        warped = grid_sample(channels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        if self._multi_class:
+            warped_mask = warped[:, 3:].argmax(1, keepdim=True).to(torch.uint8)
         else:
-            found = (moved[:, 3:] >= 127.5).to(torch.uint8).mul_(255)
-        return tv_tensors.Image(moved[:, :3]), tv_tensors.Mask(found), chance
+            warped_mask = (warped[:, 3:] >= 127.5).to(torch.uint8).mul_(255)
+        return tv_tensors.Image(warped[:, :3]), tv_tensors.Mask(warped_mask), rng
 
 
 def sampling_grid(matrix: Tensor, side: int) -> Tensor:
     """Return the sampling points of affine maps for the pixels of a square.
 
-    The result equals ``torch.nn.functional.affine_grid`` without aligned corners, computed from sums of rows and
-    columns instead of a product for each pixel, which takes a third of the time of the sampling itself.
+    The result equals ``torch.nn.functional.affine_grid`` without aligned corners. It is a sum of terms for rows and
+    columns; the matrix product for each pixel in ``affine_grid`` takes a third of the time of the sampling itself.
 
-    ``matrix``: float32 (batch, 2, 3). ``side``: of the square, in pixels. Returns float32 (batch, row, column, 2) in
-    [-1, 1], (x, y) order.
+    ``matrix``: float32 (batch, 2, 3). ``side``: side of the square in pixels. Returns float32 (batch, row, column, 2)
+    in [-1, 1], (x, y) order.
     """
     centers = (2 * torch.arange(side, device=matrix.device) + 1) / side - 1
     along_rows = matrix[:, :, 1, None] * centers + matrix[:, :, 2, None]
@@ -158,107 +164,110 @@ def sampling_grid(matrix: Tensor, side: int) -> Tensor:
     return (along_rows[:, :, :, None] + along_columns[:, :, None, :]).permute(0, 2, 3, 1)
 
 
-def affine_matrices(config: AugmentationConfig, chance: BatchRandomNumbers) -> NDArray[np.float32]:
+def affine_matrices(config: AugmentationConfig, rng: BatchRandomNumbers) -> NDArray[np.float32]:
     """Compute the random maps from output to input coordinates, both in [-1, 1] with (x, y) order.
 
     Returns float32 (batch, 2, 3).
     """
-    elsewhere = chance.uniform("elsewhere", 0, 1) < config.elsewhere_probability
-    zoom = np.exp(chance.uniform("zoom", *np.log(config.scale))) * np.where(elsewhere, 2, 1)
-    stretch = np.exp(chance.uniform("stretch", -1, 1) * np.log(config.aspect) / 2)
-    mirror = np.where(draw_flips(config, chance), -1, 1)
-    angle = np.deg2rad(chance.uniform("angle", -config.rotation, config.rotation))
-    upside_down = np.where(config.vertical_flip & (chance.uniform("vertical_flip", 0, 1) < 0.5), -1, 1)
+    elsewhere = rng.uniform("elsewhere", 0, 1) < config.elsewhere_probability
+    zoom = np.exp(rng.uniform("zoom", *np.log(config.scale))) * np.where(elsewhere, 2, 1)
+    stretch = np.exp(rng.uniform("stretch", -1, 1) * np.log(config.aspect) / 2)
+    mirror = np.where(draw_flips(config, rng), -1, 1)
+    angle = np.deg2rad(rng.uniform("angle", -config.rotation, config.rotation))
+    upside_down = np.where(config.vertical_flip & (rng.uniform("vertical_flip", 0, 1) < 0.5), -1, 1)
     along_x, along_y = mirror * stretch / zoom, upside_down / (stretch * zoom)
-    maps = np.empty((len(chance), 2, 3), np.float32)
+    maps = np.empty((len(rng), 2, 3), np.float32)
     maps[:, 0, 0], maps[:, 0, 1] = np.cos(angle) * along_x, -np.sin(angle) * along_y
     maps[:, 1, 0], maps[:, 1, 1] = np.sin(angle) * along_x, np.cos(angle) * along_y
-    reach = 2 * np.where(elsewhere, 0.5, config.shift)
-    maps[:, 0, 2] = reach * chance.uniform("shift_x", -1, 1)
-    maps[:, 1, 2] = reach * chance.uniform("shift_y", -1, 1)
+    max_shift = 2 * np.where(elsewhere, 0.5, config.shift)
+    maps[:, 0, 2] = max_shift * rng.uniform("shift_x", -1, 1)
+    maps[:, 1, 2] = max_shift * rng.uniform("shift_y", -1, 1)
     return maps
 
 
-def draw_flips(config: AugmentationConfig, chance: BatchRandomNumbers) -> NDArray[np.bool_]:
+def draw_flips(config: AugmentationConfig, rng: BatchRandomNumbers) -> NDArray[np.bool_]:
     """Return which images of a batch are flipped horizontally, bool (batch,)."""
-    return np.asarray(config.flip & (chance.uniform("flip", 0, 1) < 0.5))
+    return np.asarray(config.flip & (rng.uniform("flip", 0, 1) < 0.5))
 
 
-# Position at which the four images of a mosaic meet, as a share of the side.
+# Range of the position at which the four images of a mosaic meet, as a share of the side.
 SEAMS = {"random": (0.35, 0.65), "center": (0.5, 0.5)}
-PATCH = (0.25, 0.6)  # sides of a patch, as a share of the side
-TILES = 1 + len(NEIGHBORS)
+PATCH = (0.25, 0.6)  # height and width of a CutMix patch, as a share of the side
+TILES = 1 + len(NEIGHBORS)  # images of a mosaic
 
 
-def mix(images: Tensor, masks: Tensor, chance: BatchRandomNumbers, config: AugmentationConfig) -> tuple[Tensor, Tensor]:
+def mix(images: Tensor, masks: Tensor, rng: BatchRandomNumbers, config: AugmentationConfig) -> tuple[Tensor, Tensor]:
     """Combine the selected images of a batch with their partners.
 
     A mosaic shows four images at half their size, one in each corner (Bochkovskiy et al. 2020, arXiv:2004.10934);
     a patch is a rectangle of another image at the same position (CutMix, Yun et al. 2019,
-    doi:10.1109/ICCV.2019.00612). Masks are processed like a fourth channel.
+    doi:10.1109/ICCV.2019.00612). Masks are processed like further channels.
 
-    ``images``, ``masks``: uint8 (batch + partners, 3, row, column) and (batch + partners, 1, row, column); the partners
-    in the order of ``PartnerSampler.sample``. Returns uint8 (batch, 3, row, column) and (batch, 1, row, column); masks
-    of mosaics have intermediate values.
+    ``images``, ``masks``: uint8 (batch + partners, 3, row, column) and (batch + partners, 1 or class, row, column); the
+    partners in the order of ``PartnerSampler.sample``. Returns both for the batch, in the same format; masks of mosaics
+    have intermediate values.
     """
-    takers, count = MixingTargets(config, chance), len(chance)
-    if len(images) != count + takers.partner_count:
-        raise ValueError(f"expected {takers.partner_count} partners after {count} images, found {len(images) - count}")
-    if not takers.partner_count:
+    targets, count = MixingTargets(config, rng), len(rng)
+    if len(images) != count + targets.partner_count:
+        raise ValueError(f"expected {targets.partner_count} partners after {count} images, found {len(images) - count}")
+    if not targets.partner_count:
         return images, masks
-    both = torch.cat([images, masks], dim=1)
-    whole, partners = both[:count], both[count:]
-    neighbors, donors = partners.split([len(NEIGHBORS) * len(takers.mosaic), len(takers.cutmix)])
-    if len(takers.mosaic):
-        indices = torch.from_numpy(takers.mosaic).to(both.device, non_blocking=True)
-        tiles = torch.cat([whole[indices, None], neighbors.unflatten(0, (-1, len(NEIGHBORS)))], dim=1)
-        whole[indices] = make_mosaics(tiles, chance.subset(takers.mosaic), SEAMS[config.mosaic_seam])
-    if len(takers.cutmix):
-        indices = torch.from_numpy(takers.cutmix).to(both.device, non_blocking=True)
-        patch = cutmix_boxes(both.shape[-1], chance.subset(takers.cutmix), both.device)
-        whole[indices] = torch.where(patch, donors, whole[indices])
-    return whole[:, :3], whole[:, 3:]
+    channels = torch.cat([images, masks], dim=1)
+    mixed, partners = channels[:count], channels[count:]
+    neighbors, donors = partners.split([len(NEIGHBORS) * len(targets.mosaic), len(targets.cutmix)])
+    if len(targets.mosaic):
+        indices = torch.from_numpy(targets.mosaic).to(channels.device, non_blocking=True)
+        tiles = torch.cat([mixed[indices, None], neighbors.unflatten(0, (-1, len(NEIGHBORS)))], dim=1)
+        mixed[indices] = make_mosaics(tiles, rng.subset(targets.mosaic), SEAMS[config.mosaic_seam])
+    if len(targets.cutmix):
+        indices = torch.from_numpy(targets.cutmix).to(channels.device, non_blocking=True)
+        patch = cutmix_boxes(channels.shape[-1], rng.subset(targets.cutmix), channels.device)
+        mixed[indices] = torch.where(patch, donors, mixed[indices])
+    return mixed[:, :3], mixed[:, 3:]
 
 
-def make_mosaics(tiles: Tensor, chance: BatchRandomNumbers, seam: tuple[float, float]) -> Tensor:
-    """Show four images in the corners of one, at about half their size, each cropped to its corner.
+def make_mosaics(tiles: Tensor, rng: BatchRandomNumbers, seam: tuple[float, float]) -> Tensor:
+    """Show four images at about half their size, each in a corner of one image and cropped to that corner.
 
-    ``tiles``: uint8 (mosaic, 4, channel, side, side). ``seam``: range of the position where they meet, as a share of
-    the side; at half of it each image is whole. Returns uint8 (mosaic, channel, side, side).
+    ``tiles``: uint8 (mosaic, 4, channel, side, side). ``seam``: range of the position at which they meet, as a
+    share of the side; at 0.5 no image is cropped. Returns uint8 (mosaic, channel, side, side).
     """
     side = tiles.shape[-1]
-    turn = to_device(tiles.device, chance.uniform("corner", 0, TILES)).long()[:, None] + torch.arange(
-        4, device=tiles.device
-    )
-    turned = tiles.gather(1, (turn % TILES).view(-1, TILES, 1, 1, 1).expand_as(tiles))
+    first = to_device(tiles.device, rng.uniform("corner", 0, TILES)).long()[:, None]
+    order = (first + torch.arange(TILES, device=tiles.device)) % TILES
+    turned = tiles.gather(1, order.view(-1, TILES, 1, 1, 1).expand_as(tiles))
     halved = avg_pool2d(turned.flatten(0, 1).float(), 2).unflatten(0, (-1, 2, 2))
     sheet = halved.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
-    grid = _draw_corners(side, halved.shape[-1], chance, seam, tiles.device)
+    grid = _mosaic_grid(side, halved.shape[-1], rng, seam, tiles.device)
     return grid_sample(sheet, grid, mode="bilinear", align_corners=False).round_().to(torch.uint8)
 
 
-def cutmix_boxes(side: int, chance: BatchRandomNumbers, device: torch.device) -> Tensor:
+def cutmix_boxes(side: int, rng: BatchRandomNumbers, device: torch.device) -> Tensor:
     """Draw the rectangle of each patch.
 
-    ``side``: of the images, in pixels. Returns bool (image, 1, side, side).
+    ``side``: side of the images in pixels. Returns bool (image, 1, side, side), True in the patch.
     """
     centers = (torch.arange(side, device=device) + 0.5) / side
     inside = []
     for size, position in (("patch_height", "patch_y"), ("patch_width", "patch_x")):
-        length = chance.uniform(size, *PATCH)
-        start = to_device(device, chance.uniform(position, 0, 1) * (1 - length))[:, None]
+        length = rng.uniform(size, *PATCH)
+        start = to_device(device, rng.uniform(position, 0, 1) * (1 - length))[:, None]
         inside.append((centers >= start) & (centers < start + to_device(device, length)[:, None]))
     return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
 
 
-def _draw_corners(
-    side: int, tile_px: int, chance: BatchRandomNumbers, seam: tuple[float, float], device: torch.device
+def _mosaic_grid(
+    side: int, tile_px: int, rng: BatchRandomNumbers, seam: tuple[float, float], device: torch.device
 ) -> Tensor:
-    """Sampling positions of mosaic pixels on the sheet of four halved images: (mosaic, row, column, 2)."""
+    """Draw the seams, and return the position of each mosaic pixel on the sheet of four halved images.
+
+    ``side``, ``tile_px``: sides of the mosaic and of a halved image in pixels. Returns (mosaic, row, column, 2) in
+    [-1, 1], (x, y) order.
+    """
     centers = (torch.arange(side, device=device) + 0.5) / side
     far, middle, length = [], [], []
     for name in ("split_y", "split_x"):
-        split = to_device(device, chance.uniform(name, *seam))[:, None]
+        split = to_device(device, rng.uniform(name, *seam))[:, None]
         beyond = centers >= split
         far.append(beyond)
         length.append(torch.where(beyond, 1 - split, split))

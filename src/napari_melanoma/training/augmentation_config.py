@@ -9,12 +9,12 @@ from pydantic import Field, field_validator
 
 from napari_melanoma.core.config import Config
 
-NO_VARIATION = {"scale": (1.0, 1.0), "aspect": 1.0}  # values without augmentation; all others are 0
+NO_VARIATION = {"scale": (1.0, 1.0), "aspect": 1.0}  # values without augmentation that are not 0
 SAMPLING_NOTE = "the other images are sampled uniformly, whatever data.sampling is"
 
 
 class AugmentationConfig(Config):
-    """Augmentation of training images; each amount is the maximum of a random draw."""
+    """Augmentation of training images; the amounts are limits of random changes."""
 
     scale: tuple[float, float] = Field(
         (0.6, 1.6), title="Magnification", description="range of the random magnification"

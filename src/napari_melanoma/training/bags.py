@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
 TILE_SEED = 17  # separates the random numbers of tile sampling from other uses of the seed
 RESULT_COLUMN = "result"  # table column with the result folder of a slide
+# Advice at the end of error messages.
 MORE_SLIDES = (
     "Add slides of other patients. Each class needs at least three: one each for training, validation and test."
 )
@@ -74,8 +75,9 @@ MORE_SLIDES = (
 class BagBatch(NamedTuple):
     """A batch of slides.
 
-    ``bags`` has for each slide float32 (tile, feature), or the bag itself, from which all tiles are read in pieces;
-    ``shares`` is float32 (slide, class), each row summing to 1, ``keys`` int64 (slide, 2): epoch and key.
+    ``bags``: one entry for each slide: in training the sampled embeddings, float32 (tile, feature); in validation the
+    ``Bag``, whose tiles are read in chunks. ``shares``: float32 (slide, class), each row summing to 1. ``keys``: int64
+    (slide, 2): epoch and key of the slide.
     """
 
     bags: list[Any]
@@ -84,7 +86,7 @@ class BagBatch(NamedTuple):
 
 
 class TrainingBags:
-    """Training batches, indexed by the keys of a batch."""
+    """Batches of training slides with a random sample of their tiles, indexed by keys (epoch, key)."""
 
     def __init__(self, prepared: PreparedBags, recipe: TrainRecipe) -> None:
         assert prepared.classes is not None
@@ -94,15 +96,15 @@ class TrainingBags:
         self._tiles, self._seed = recipe.bags.tiles, recipe.seed
 
     def __getitem__(self, keys: NDArray[np.int64]) -> BagBatch:
-        """Return a batch; the sampled tiles depend on its keys only."""
+        """Return a batch; the sampled tiles depend on seed and keys only."""
         import torch
 
         indices = keys[:, 1] % len(self._bags)
-        drawn = [
+        embeddings = [
             torch.from_numpy(self._bags[index].sample_embeddings(self._tiles, derive_seed(self._seed, TILE_SEED, *key)))
             for index, key in zip(indices.tolist(), keys.tolist(), strict=True)
         ]
-        return BagBatch(drawn, _class_shares(self._labels[indices], self._classes), keys)
+        return BagBatch(embeddings, _class_shares(self._labels[indices], self._classes), keys)
 
 
 class ValidationBags:
@@ -122,7 +124,11 @@ class ValidationBags:
 
 @dataclass(frozen=True)
 class BagSelection:
-    """The slides of a run by part, their classes, their bags by result folder, and notices for the user."""
+    """The slides of a run, read, split and checked.
+
+    ``chosen``: the slides by part. ``table``: their classes. ``bags``: their embeddings by result folder. ``notices``:
+    sentences for the user.
+    """
 
     chosen: SelectedSamples
     table: ClassTable
@@ -152,43 +158,43 @@ def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
         bags = open_bags([row.sample for row in rows if row.part in ("learn", "tuning")], run)
         _check_unchanged(rows, bags)
         return _assemble_bags(rows, bags, folder)
-    found = select_bags(recipe, run)
-    rows = _bag_rows(found, run)
+    selection = select_bags(recipe, run)
+    rows = _bag_rows(selection, run)
     assert recipe.classification is not None
-    write_classes(folder.path, found.table, rows, recipe.classification, None)
+    write_classes(folder.path, selection.table, rows, recipe.classification, None)
     pixels = {row.sample.image: row.image_sha for row in rows}
-    write_training_images(folder, recipe, rows, pixels, run=run, encoder=found.kind.encoder.name)
+    write_training_images(folder, recipe, rows, pixels, run=run, encoder=selection.kind.encoder.name)
     write_data(folder.data, rows)
-    for notice in found.notices:
+    for notice in selection.notices:
         folder.append_event("notice", message=notice)
-    return _assemble_bags(rows, found.bags, folder)
+    return _assemble_bags(rows, selection.bags, folder)
 
 
 def check_bags(recipe: TrainRecipe, run: RunContext) -> TrainingDataReport:
     """Check the slides of a recipe as ``prepare_bags`` does, and write nothing."""
-    found = select_bags(recipe, run)
-    return report_data(found.chosen, found.table, found.notices)
+    selection = select_bags(recipe, run)
+    return report_data(selection.chosen, selection.table, selection.notices)
 
 
-def _bag_rows(found: BagSelection, run: RunContext) -> list[DataRow]:
+def _bag_rows(selection: BagSelection, run: RunContext) -> list[DataRow]:
     """List each slide with its part and the fingerprint of its embeddings."""
-    parts = found.chosen.parts
-    members: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
+    parts = selection.chosen.parts
+    samples_by_part: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
         ("learn", parts.training),
         ("tuning", parts.validation),
         ("held_out", parts.test),
     )
-    samples = [(part, sample) for part, chosen in members for sample in chosen]
+    samples = [(part, sample) for part, in_part in samples_by_part for sample in in_part]
     return [
-        DataRow(part, sample, found.bags[sample.image].fingerprint(), "")
+        DataRow(part, sample, selection.bags[sample.image].fingerprint(), "")
         for part, sample in run.track(samples, "Reading the slides")
     ]
 
 
 def _check_unchanged(rows: Sequence[DataRow], bags: Mapping[Path, Bag]) -> None:
-    """Refuse to resume a run whose embeddings have changed."""
-    known = {row.sample.image: row.image_sha for row in rows}
-    changed = [path for path, bag in bags.items() if bag.fingerprint() != known[path]]
+    """Raise an error if embeddings have changed since the run started."""
+    expected = {row.sample.image: row.image_sha for row in rows}
+    changed = [path for path, bag in bags.items() if bag.fingerprint() != expected[path]]
     if changed:
         raise RunError(
             f"the embeddings of this run have changed since it started: {format_names(changed)}. Restore the original "
@@ -204,7 +210,7 @@ def _assemble_bags(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: Ru
 
     learn, tuning = (tuple(bags[sample.image] for sample in samples(part)) for part in ("learn", "tuning"))
     return PreparedBags(
-        learn=cast("PixelCache", learn),  # the engine uses only the length of both
+        learn=cast("PixelCache", learn),  # PreparedData expects caches; the engine uses only the length of both
         tuning=cast("PixelCache", tuning),
         base=None,
         samples=TrainingSplit(samples("learn"), samples("tuning"), samples("held_out")),
@@ -217,29 +223,29 @@ def _assemble_bags(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: Ru
 
 
 def bag_samples(folder: Path) -> list[Sample]:
-    """Read the slides of a data set in table order; ``image`` is the result folder."""
-    found, lost, paths = [], [], PathResolver(folder)
+    """Read the slides of a data set in table order; the ``image`` of each sample is the result folder of the slide."""
+    samples, missing, paths = [], [], PathResolver(folder)
     for number, entry in enumerate(raise_faults(iter_entries(folder)), start=1):
-        named = entry.row.get(RESULT_COLUMN) or entry.image_id
+        result_name = entry.row.get(RESULT_COLUMN) or entry.image_id
         try:
-            result = paths.resolve(named)
+            result = paths.resolve(result_name)
         except UnsafePath as error:
-            fault = row_error(find_table(folder), number, RESULT_COLUMN, named, str(error), OUTSIDE_ADVICE)
+            fault = row_error(find_table(folder), number, RESULT_COLUMN, result_name, str(error), OUTSIDE_ADVICE)
             raise OutsideFolderError(str(fault)) from None
         sample = make_sample(replace(entry, image=result, mask=None), folder)
         if isinstance(sample, DataSetError):
             raise sample
-        found.append(sample)
+        samples.append(sample)
         if not result.is_dir():
-            lost.append(result)
+            missing.append(result)
     paths.report_outside()
-    if lost:
+    if missing:
         raise DataSetError(
-            f"{folder}: no results found for {len(lost)} of {len(found)} slides ({format_names(lost)}). Analyze the "
-            "slides with an encoder into this folder, or enter their result folders in the column "
+            f"{folder}: no results found for {len(missing)} of {len(samples)} slides ({format_names(missing)}). "
+            "Analyze the slides with an encoder into this folder, or enter their result folders in the column "
             f"'{RESULT_COLUMN}'."
         )
-    return found
+    return samples
 
 
 def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
@@ -260,7 +266,7 @@ def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
     chosen, notices = keep_labeled(chosen, table)
     _check_counts(chosen.parts)
     check_classes(chosen, table, "slides", MORE_SLIDES)
-    bags = open_bags([*chosen.read, *chosen.evaluated], run)
+    bags = open_bags([*chosen.for_training, *chosen.for_test], run)
     warnings = [text.replace("image", "slide") for text in data_checks.data_warnings(chosen.parts)]
     notices = [
         *notices,
@@ -273,19 +279,19 @@ def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
 
 
 def open_bags(samples: Sequence[Sample], run: RunContext) -> dict[Path, Bag]:
-    """Open the results of slides."""
-    found, faults = {}, {}
+    """Open the embeddings of slides by result folder; raise an error if any cannot be read."""
+    bags, faults = {}, {}
     for sample in run.track(samples, "Reading the slides"):
         try:
-            found[sample.image] = Bag.open(sample.image)
+            bags[sample.image] = Bag.open(sample.image)
         except InputError as error:
             faults[sample.image] = str(error)
     data_checks.check_readable(faults)
-    return found
+    return bags
 
 
 def common_bag_kind(bags: Sequence[Bag]) -> BagKind:
-    """Return the kind of embeddings that all slides share; refuse a mixture."""
+    """Return the kind of embeddings that all slides share; raise an error if they differ."""
     first = bags[0]
     for bag in bags[1:]:
         if why := explain_mismatch(bag, first.kind):
@@ -298,22 +304,26 @@ def common_bag_kind(bags: Sequence[Bag]) -> BagKind:
 
 def explain_mismatch(bag: Bag, kind: BagKind) -> str:
     """Explain why the embeddings of a slide are not of the expected kind; empty if they are."""
-    own, expected = bag.kind.encoder, kind.encoder
-    found = {
-        "encoder": (expected.name, own.name),
-        "weights": (expected.fingerprint[:12], own.fingerprint[:12]),
-        "features": (expected.features, own.features),
-        "stain normalization": (expected.stain, own.stain),
+    actual_encoder, expected_encoder = bag.kind.encoder, kind.encoder
+    properties = {
+        "encoder": (expected_encoder.name, actual_encoder.name),
+        "weights": (expected_encoder.fingerprint[:12], actual_encoder.fingerprint[:12]),
+        "features": (expected_encoder.features, actual_encoder.features),
+        "stain normalization": (expected_encoder.stain, actual_encoder.stain),
         "tile side in pixels": (kind.tile.side_px, bag.kind.tile.side_px),
     }
-    differences = [f"{name} is {actual}, expected {want}" for name, (want, actual) in found.items() if want != actual]
+    differences = [
+        f"{name} is {actual}, expected {expected}"
+        for name, (expected, actual) in properties.items()
+        if expected != actual
+    ]
     if not differences and bag.mpp and kind.tile.differs(bag.mpp):
         differences = [f"scale is {max(bag.mpp):.3g} micrometers per pixel, expected {kind.tile.mpp:.3g}"]
     return "; ".join(differences)
 
 
 def _check_counts(parts: TrainingSplit) -> None:
-    """Refuse too few slides or patients in the training or validation set."""
+    """Raise an error if the training or validation set has too few slides."""
     learn, tuning = len(parts.training), len(parts.validation)
     if learn < 2 or not tuning:
         raise RunError(

@@ -1,4 +1,7 @@
-"""Extensions of Lightning for a run: events, metrics, checkpoints, pause, further processes; imports torch."""
+"""Extensions of Lightning for a run: events, metrics, checkpoints, pause, averaged weights, and helper processes.
+
+Imports torch.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +47,10 @@ if TYPE_CHECKING:
 
 EVENT_INTERVAL_S = 1.0
 CHECK_S = 1.0  # interval of reading values from a GPU, which synchronizes it
-CONTINUE, PAUSE, CANCEL, ABORT = range(4)  # all processes follow the greatest code of any process
+# What to do after a batch; all processes follow the greatest code of any process.
+CONTINUE, PAUSE, CANCEL, ABORT = range(4)
 CODES: dict[RunCommand, int] = {"run": CONTINUE, "pause": PAUSE, "cancel": CANCEL}
-LIVE = "live_state_dict"
+LIVE = "live_state_dict"  # checkpoint key of the current weights, saved beside their average
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -67,7 +71,10 @@ def save_state(state: dict[str, Any], path: Path) -> None:
 
 
 def copy_state(source: Path, path: Path) -> None:
-    """Link or copy a state to a second name atomically; state files are replaced, never changed."""
+    """Link or copy a state file to a second name atomically.
+
+    A link is safe because state files are replaced, never changed.
+    """
     with atomic_file(path) as temporary:
         try:
             temporary.unlink(missing_ok=True)
@@ -79,20 +86,20 @@ def copy_state(source: Path, path: Path) -> None:
 class RunWriter(Callback):
     """Writes step events, at most one a second, and reports progress."""
 
-    def __init__(self, folder: RunFolder, run: RunContext, clock: PausableClock, pace: EpochTimer) -> None:
+    def __init__(self, folder: RunFolder, run: RunContext, clock: PausableClock, timer: EpochTimer) -> None:
         self._folder = folder
         self._run = run
         self._clock = clock
-        self._pace = pace
+        self._timer = timer
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._pace.begin_epoch()
+        self._timer.begin_epoch()
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._pace.begin_validation()
+        self._timer.begin_validation()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._pace.end_validation()
+        self._timer.end_validation()
 
     def on_train_batch_end(
         self,
@@ -103,7 +110,7 @@ class RunWriter(Callback):
         batch_idx: int,
     ) -> None:
         """Count the batch and report progress."""
-        self._pace.count_batch()
+        self._timer.count_batch()
         if trainer.is_global_zero and self._clock.is_due("step", EVENT_INTERVAL_S):
             self._report_step(trainer, pl_module, batch_idx + 1, len(batch[0]) * trainer.world_size)
 
@@ -112,7 +119,7 @@ class RunWriter(Callback):
         epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 1)
         batches, tuning_batches = int(trainer.num_training_batches), int(sum(trainer.num_val_batches))
         left = batches * (epochs - epoch) - done
-        loss, speed = task.last_loss(), images / self._pace.batch_seconds()
+        loss, speed = task.last_loss(), images / self._timer.batch_seconds()
         self._folder.append_event(
             "step",
             epoch=epoch,
@@ -121,7 +128,7 @@ class RunWriter(Callback):
             batches=batches,
             loss=loss,
             images_per_second=round(speed, 2),
-            eta_s=round(self._pace.seconds_left(left, tuning_batches, epochs - epoch + 1)),
+            eta_s=round(self._timer.seconds_left(left, tuning_batches, epochs - epoch + 1)),
             **memory_in_use(task.device),
         )
         message = f"Epoch {epoch + 1} of {epochs}, loss {loss:.3f}, {speed:.0f} images/s"
@@ -131,34 +138,37 @@ class RunWriter(Callback):
 class BestCheckpoint(Checkpoint):
     """Writes metrics after each epoch, keeps the last and the best state, and stops when the run no longer improves.
 
-    The best epoch is that with the best value of the recipe's monitor; ties (as in a run that has found nothing yet)
-    are broken by the smallest loss.
+    The best epoch is that with the best value of the recipe's monitor; ties (such as a Jaccard
+    index of 0 in the first epochs) are broken by the smallest validation loss.
 
-    Lightning's own callbacks lose the best score when a run folder has moved, and a run that was stopped early would
-    train for another epoch when resumed.
+    With Lightning's own callbacks, the best score is lost when a run folder is moved, and a run that was stopped early
+    trains for another epoch when resumed.
     """
 
-    def __init__(self, folder: RunFolder, run: RunContext, patience: int, pace: EpochTimer) -> None:
+    def __init__(self, folder: RunFolder, run: RunContext, patience: int, timer: EpochTimer) -> None:
         self._folder = folder
         self._run = run
         self._patience = patience
-        self._pace = pace
-        self._best, self._best_loss, self._best_epoch, self._waited = -math.inf, math.inf, -1, 0
+        self._timer = timer
+        self._best, self._best_loss, self._best_epoch = -math.inf, math.inf, -1
+        self._epochs_without_improvement = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed run needs."""
-        known = {"best": self._best, "best_loss": self._best_loss}
-        return {**known, "best_epoch": self._best_epoch, "waited": self._waited}
+        scores = {"best": self._best, "best_loss": self._best_loss}
+        return {**scores, "best_epoch": self._best_epoch, "waited": self._epochs_without_improvement}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state."""
+        """Restore the state of ``state_dict``."""
         self._best, self._best_epoch = state_dict["best"], state_dict["best_epoch"]
-        self._best_loss = state_dict.get("best_loss", -math.inf)  # older states lack it
-        self._waited = state_dict["waited"]
+        self._best_loss = state_dict.get(
+            "best_loss", -math.inf
+        )  # older checkpoints lack it: ties never count as better
+        self._epochs_without_improvement = state_dict["waited"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the initial state, so that resuming needs nothing else; do not continue a run that was stopped early."""
-        if self._waited >= self._patience:
+        if self._epochs_without_improvement >= self._patience:
             trainer.should_stop = True
         if trainer.is_global_zero and not self._folder.last_checkpoint.exists():
             save_state({"epoch": 0, "state_dict": pl_module.state_dict()}, self._folder.last_checkpoint)
@@ -172,23 +182,23 @@ class BestCheckpoint(Checkpoint):
         self._reset_lost_best(trainer)
         monitor, loss = monitor_for_recipe(pl_module.recipe), values["tuning_loss"]
         measured = monitor.score(values[monitor.name])
-        risen = measured > self._best
-        better = risen or (measured == self._best and loss < self._best_loss)
+        improved = measured > self._best
+        better = improved or (measured == self._best and loss < self._best_loss)
         if better:
             self._best, self._best_loss, self._best_epoch = measured, loss, epoch
-        self._waited = 0 if risen else self._waited + 1
+        self._epochs_without_improvement = 0 if improved else self._epochs_without_improvement + 1
         if trainer.is_global_zero:
             self._report_epoch(trainer, values, better)
-        if better:  # the same state is both, and written once
+        if better:  # the last state is also the best: write it once
             trainer.save_checkpoint(self._folder.best_checkpoint)
             if trainer.is_global_zero:
                 copy_state(self._folder.best_checkpoint, self._folder.last_checkpoint)
         else:
             trainer.save_checkpoint(self._folder.last_checkpoint)
-        if self._waited >= self._patience:
+        if self._epochs_without_improvement >= self._patience:
             trainer.should_stop = True
             if trainer.is_global_zero and epoch + 1 < int(trainer.max_epochs or 1):
-                message = f"stopped early: no improvement in {format_count(self._waited, 'epoch')}."
+                message = f"stopped early: no improvement in {format_count(self._epochs_without_improvement, 'epoch')}."
                 self._folder.append_event("notice", message=message)
 
     def _reset_lost_best(self, trainer: Trainer) -> None:
@@ -205,7 +215,7 @@ class BestCheckpoint(Checkpoint):
         epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 1)
         rate = float(trainer.optimizers[0].param_groups[-1]["lr"])
         monitor = monitor_from_values(values)
-        row = {"epoch": epoch, **values, "learning_rate": rate, "seconds": self._pace.epoch_seconds()}
+        row = {"epoch": epoch, **values, "learning_rate": rate, "seconds": self._timer.epoch_seconds()}
         self._folder.add_metrics(row)
         self._folder.append_event("epoch", **row, best=better)
         message = (
@@ -216,18 +226,18 @@ class BestCheckpoint(Checkpoint):
 
 
 def memory_in_use(device: torch.device) -> dict[str, int]:
-    """Measure the memory of this process.
+    """Measure the memory of this process in MiB.
 
     Returns ``memory_mb``, and on a CUDA device ``gpu_memory_mb``, the most that was reserved so far.
     """
-    found = {"memory_mb": round(psutil.Process().memory_info().rss / 2**20)}
+    memory = {"memory_mb": round(psutil.Process().memory_info().rss / 2**20)}
     if device.type == "cuda":
-        found["gpu_memory_mb"] = round(torch.cuda.max_memory_reserved(device) / 2**20)
-    return found
+        memory["gpu_memory_mb"] = round(torch.cuda.max_memory_reserved(device) / 2**20)
+    return memory
 
 
 class RunControl(Callback):
-    """After each batch: continue, pause, cancel, or abort a run with non-finite numbers."""
+    """Pauses, cancels or aborts the run after a batch: on the user's command, or if the loss is not finite."""
 
     def __init__(self, read_command: Callable[[], RunCommand], folder: RunFolder, clock: PausableClock) -> None:
         self._read_command = read_command
@@ -247,7 +257,7 @@ class RunControl(Callback):
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Task, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
-        """Apply the user's command."""
+        """Check the loss, and apply the user's command."""
         check = pl_module.device.type == "cpu" or self._clock.is_due("numbers", CHECK_S)
         bad = pl_module.first_bad_batch() if check else None
         code = self._apply_request(trainer, CONTINUE if bad is None else ABORT)
@@ -259,7 +269,10 @@ class RunControl(Callback):
         self._apply_request(trainer, CONTINUE)
 
     def _apply_request(self, trainer: Trainer, code: int) -> int:
-        """Agree with the other processes, pause if requested, and raise if canceled."""
+        """Agree with the other processes, pause if requested, and raise ``Cancelled`` if requested.
+
+        ``code``: what this process requests. Returns ``CONTINUE`` or ``ABORT``.
+        """
         code = self._agreed_code(code)
         if code == PAUSE:
             with self._clock.pause():
@@ -268,18 +281,18 @@ class RunControl(Callback):
             raise Cancelled
         return code
 
-    def _pause(self, first: bool) -> int:
+    def _pause(self, is_main: bool) -> int:
         """Wait for another command; keep communicating, as other processes would time out otherwise."""
-        if first:
+        if is_main:
             self._folder.append_event("paused")
         while (code := self._agreed_code(CONTINUE)) == PAUSE:
             time.sleep(PAUSE_S)
-        if first and code == CONTINUE:
+        if is_main and code == CONTINUE:
             self._folder.append_event("continued")
         return code
 
     def _agreed_code(self, code: int) -> int:
-        """Greatest code of all processes."""
+        """Return the greatest code of all processes, including the user's command."""
         code = max(code, CODES[self._read_command()])
         if self._group is None:
             return code
@@ -292,7 +305,8 @@ class AveragedWeights(Callback):
     """Keeps an exponential moving average of the weights, on their device.
 
     Lightning's own ``WeightAveraging`` copies the module before it is on its device and averages counters of batches
-    as if they were weights; this one averages floating-point values (normalization statistics too) and copies the rest.
+    as if they were weights. Here floating-point values, including normalization statistics, are averaged, and others
+    copied.
     """
 
     def __init__(self, decay: float, *, warm_up: bool = True) -> None:
@@ -347,58 +361,60 @@ class AveragedWeights(Callback):
         """Exchange the values of the model and of the average."""
         with torch.no_grad():
             for name, value in self._live.items():
-                other = self._average[name]
-                kept = value.clone()
-                value.copy_(other)
-                other.copy_(kept)
+                average = self._average[name]
+                previous = value.clone()
+                value.copy_(average)
+                average.copy_(previous)
 
 
 class DistributedRows:
-    """Rows of numbers, one per image, that stay on their device until they are gathered."""
+    """Rows of numbers, one for each image, collected by all processes; they stay on their device until gathered."""
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
-        self._places: list[Tensor] = []
+        self._indices: list[Tensor] = []
         self._rows: list[Tensor] = []
 
-    def add(self, places: NDArray[np.int64], rows: Tensor) -> None:
+    def add(self, indices: NDArray[np.int64], rows: Tensor) -> None:
         """Add the rows of a batch.
 
         ``places``: int64 (batch,), the index of each image. ``rows``: float (batch, columns).
         """
-        self._places.append(torch.from_numpy(places))
+        self._indices.append(torch.from_numpy(indices))
         self._rows.append(rows.detach().float())
 
     def gather(self, device: torch.device) -> Tensor:
         """Return the rows of all processes and reset; every process must call it.
 
-        Returns float32 (image, columns) on the CPU, in the order of the indices; each image was in one process.
+        Returns float32 (image, columns) on the CPU, in the order of the indices; each image must have been added by
+        one process only.
         """
-        places = torch.cat([torch.empty(0, dtype=torch.int64), *self._places]).to(device)
+        indices = torch.cat([torch.empty(0, dtype=torch.int64), *self._indices]).to(device)
         rows = torch.cat([torch.empty(0, self._columns, device=device), *(row.to(device) for row in self._rows)])
-        self._places, self._rows = [], []
-        count = (places.max() + 1 if len(places) else torch.zeros((), dtype=torch.int64, device=device)).clone()
+        self._indices, self._rows = [], []
+        count = (indices.max() + 1 if len(indices) else torch.zeros((), dtype=torch.int64, device=device)).clone()
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
         if several:
             torch.distributed.all_reduce(count, torch.distributed.ReduceOp.MAX)
         whole = torch.zeros(int(count), self._columns, device=device)
-        whole[places] = rows
+        whole[indices] = rows
         if several:
             torch.distributed.all_reduce(whole)
         return whole.cpu()
 
 
 POLL_S = 0.5
-GRACE_S = 15.0  # between the end of a helper and ours, if the connection is lost or the run was canceled
+GRACE_S = 15.0  # time for this process to end by itself after a helper has failed
 log = logging.getLogger(__name__)
 
 
 class ChildProcesses:
-    """The helper processes of a run, watched for one that fails while this process waits for it.
+    """The helper processes of a run, one for each further device; reports a failed helper that the run waits for.
 
-    Lightning's own observer kills this process without a message, also if a helper ended as agreed.
+    Lightning's own observer kills this process without a message, even if a helper ended normally.
 
-    ``poll_s``, ``grace_s``: seconds between two checks, and how long the run may take to end by itself.
+    ``on_failure``: called with a description of the failure, such as "exit code 1", if the run does not end by itself.
+    ``poll_s``: seconds between two checks. ``grace_s``: seconds that the run may take to end by itself.
     """
 
     def __init__(self, on_failure: Callable[[str], None], poll_s: float = POLL_S, grace_s: float = GRACE_S) -> None:
@@ -436,7 +452,7 @@ class ChildProcesses:
 
 
 class WatchedDDP(DDPStrategy):
-    """Lightning's strategy for several devices, with our watch over the processes that it starts."""
+    """Lightning's strategy for several devices; ``ChildProcesses`` watches the processes that it starts."""
 
     def __init__(self, children: ChildProcesses) -> None:
         super().__init__()
@@ -444,13 +460,13 @@ class WatchedDDP(DDPStrategy):
 
     def _configure_launcher(self) -> None:
         """Select the launcher of the processes."""
-        assert self.cluster_environment is not None  # as in the class above
+        assert self.cluster_environment is not None  # as in DDPStrategy
         self._launcher = _ChildLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
         self._launcher.children = self._children
 
 
 class _ChildLauncher(_SubprocessScriptLauncher):
-    """Starts this command again for each further device, and leaves Lightning's observer no process to watch."""
+    """Starts this command again for each further device; Lightning's own observer has no process to watch."""
 
     children: ChildProcesses
 

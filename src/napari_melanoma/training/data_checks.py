@@ -1,4 +1,7 @@
-"""Checks of the files, masks and label images of a run, and warnings about its splits."""
+"""Checks of the files, masks and label images of a run, and warnings about its splits.
+
+Functions named ``check_...`` raise an error that names the files; functions named ``..._warnings`` return sentences.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,17 @@ if TYPE_CHECKING:
     from napari_melanoma.training.pixel_store import DecodedFacts
 
 NAMED = 3  # files that a message lists
-FEW_TO_JUDGE = 5  # test images
-FEW_TO_TUNE = 3  # validation images
+FEW_TEST_IMAGES = 5  # fewer cause a warning
+FEW_VALIDATION_IMAGES = 3
 SAVED_EVERY = 500  # files; an interrupted first scan resumes from the last save
 LESION_VALUE = 255  # value of lesion pixels in masks of one class
 
 
 def check_readable(faults: Mapping[Path, str]) -> None:
-    """Refuse files that cannot be read."""
+    """Refuse files that cannot be read.
+
+    ``faults``: the reason for each file.
+    """
     if faults:
         reasons = [text if str(path) in text else f"{path} {text}" for path, text in faults.items()]
         more = f" {len(reasons) - NAMED} more files cannot be read." if len(reasons) > NAMED else ""
@@ -42,21 +48,22 @@ def check_readable(faults: Mapping[Path, str]) -> None:
 def check_stated_sizes(samples: Iterable[Sample], contents: Mapping[Path, FileInfo]) -> None:
     """Refuse masks whose file header states another size than that of the image, before anything is decoded.
 
-    An image whose EXIF orientation turns it by 90 degrees passes; its mask may have either size.
+    Width and height may be exchanged, as the EXIF orientation of an image may rotate it by 90 degrees; ``check_sizes``
+    compares the decoded sizes.
     """
     wrong = []
     for sample in samples:
         if sample.mask is None:
             continue
         image, mask = contents[sample.image], contents[sample.mask]
-        sizes = {(image.width, image.height), (image.height, image.width), (0, 0)}
+        sizes = {(image.width, image.height), (image.height, image.width), (0, 0)}  # (0, 0): not in the header
         if (mask.width, mask.height) not in sizes and image.width:
             wrong.append(f"{sample.mask} ({mask.width} x {mask.height}, image {image.width} x {image.height})")
     _raise_for_sizes(wrong)
 
 
 def check_sizes(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts]) -> None:
-    """Refuse masks that differ in size from their upright image."""
+    """Refuse masks whose decoded size differs from that of the upright image."""
     wrong = []
     for sample in samples:
         if sample.mask is None:
@@ -69,7 +76,7 @@ def check_sizes(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts]) -
 
 
 def _raise_for_sizes(wrong: Sequence[str]) -> None:
-    """Raise an error if a mask differs in size from its image."""
+    """Raise an error that lists masks of another size than their image, if any."""
     if wrong:
         raise DataSetError(
             f"expected masks of the same size as their image, found {len(wrong)} of another size: "
@@ -95,39 +102,39 @@ def check_counts(parts: TrainingSplit) -> None:
 
 
 def check_lesions(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts]) -> None:
-    """Refuse training masks in which no pixel at all is lesion, or no pixel at all is skin."""
+    """Refuse training masks if none of them contains lesion, or none of them contains skin."""
     lesions = [facts[sample.mask].lesion for sample in samples if sample.mask]
-    for what, missing in (
+    for tissue, is_missing in (
         ("lesion", all(share == 0 for share in lesions)),
         ("skin", all(share == 1 for share in lesions)),
     ):
-        if missing:
+        if is_missing:
             masks = [sample.mask for sample in samples]
             raise DataSetError(
-                f"expected lesion (white) and skin (black) in the masks, found no pixel of {what} in any of the "
+                f"expected lesion (white) and skin (black) in the masks, found no pixel of {tissue} in any of the "
                 f"{len(samples)} training masks ({format_names(masks)}). Draw the lesions into the masks."
             )
 
 
 def data_warnings(parts: TrainingSplit) -> list[str]:
     """Return warnings about small test and validation sets."""
-    found = []
+    warnings = []
     evaluated = len(parts.test)
     if not evaluated:
-        found.append("No image is in the test set, so the new model cannot be compared with the previous one.")
-    elif evaluated < FEW_TO_JUDGE:
-        found.append(
+        warnings.append("No image is in the test set, so the new model cannot be compared with the previous one.")
+    elif evaluated < FEW_TEST_IMAGES:
+        warnings.append(
             f"Only {evaluated} of the images are in the test set: too few to decide whether the new model is better."
         )
-    if len(parts.validation) < FEW_TO_TUNE:
-        found.append(
+    if len(parts.validation) < FEW_VALIDATION_IMAGES:
+        warnings.append(
             f"Epoch and threshold are selected on only {len(parts.validation)} of the images: both will be imprecise."
         )
-    return found
+    return warnings
 
 
 def empty_mask_warnings(parts: TrainingSplit, facts: Mapping[Path, DecodedFacts]) -> list[str]:
-    """Return a sentence about empty training masks, or nothing."""
+    """Return a warning about empty training masks, if any."""
     empty = [sample.image_id for sample in parts.training if sample.mask and facts[sample.mask].lesion == 0]
     return (
         [f"{len(empty)} of the {len(parts.training)} training masks are empty: {format_names(empty)}."] if empty else []
@@ -159,53 +166,53 @@ def check_labels(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts], 
 
 def check_every_class(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts], classes: Sequence[str]) -> None:
     """Refuse training data in which a class has no pixel."""
-    there = {value for sample in samples if sample.mask for value in label_counts(facts[sample.mask])}
-    missing = [f"{value} ({name})" for value, name in enumerate(classes) if value not in there]
+    present = {value for sample in samples if sample.mask for value in label_counts(facts[sample.mask])}
+    missing = [f"{value} ({name})" for value, name in enumerate(classes) if value not in present]
     if missing:
-        found = ", ".join(classes[value] for value in sorted(there))
+        present_names = ", ".join(classes[value] for value in sorted(present))
         raise DataSetError(
-            f"in the {len(samples)} training label images no pixel is of {', '.join(missing)}; found only {found}. "
-            "Add images that show it, or remove it from the recipe's 'classes'."
+            f"in the {len(samples)} training label images no pixel is of {', '.join(missing)}; found only "
+            f"{present_names}. Add images that show it, or remove it from the recipe's 'classes'."
         )
 
 
 def numbered_classes(classes: Sequence[str]) -> str:
-    """Return the values with their classes, such as ``0 background, 1 dermis``."""
+    """Format the values of label images with their classes, such as ``0 background, 1 dermis``."""
     return ", ".join(f"{value} {name}" for value, name in enumerate(classes))
 
 
 @dataclass
 class FileScan:
-    """Contents of files, and the reason for each file that could not be read."""
+    """Checksums and image sizes of files, and the reason for each file that could not be read."""
 
-    known: dict[Path, FileInfo] = field(default_factory=dict)
+    infos: dict[Path, FileInfo] = field(default_factory=dict)
     faults: dict[Path, str] = field(default_factory=dict)
 
 
 def scan_files(paths: Iterable[Path], index: CacheIndex, run: RunContext) -> FileScan:
-    """Identify files by checksum and image size."""
-    contents, unknown = FileScan(), []
+    """Read the checksum and image size of each file, or take them from the index if the file has not changed."""
+    scan, changed = FileScan(), []
     for path in dict.fromkeys(paths):
-        known = _indexed_info(path, index)
-        if known is None:
-            unknown.append(path)
+        info = _indexed_info(path, index)
+        if info is None:
+            changed.append(path)
         else:
-            contents.known[path] = known
+            scan.infos[path] = info
     fresh: list[tuple[str, FileInfo]] = []
     try:
-        for done, (path, found) in enumerate(map_in_threads(_read_info, unknown, run), start=1):
-            if isinstance(found, FileInfo):
-                contents.known[path] = found
-                fresh.append((str(path.absolute()), found))
+        for done, (path, result) in enumerate(map_in_threads(_read_info, changed, run), start=1):
+            if isinstance(result, FileInfo):
+                scan.infos[path] = result
+                fresh.append((str(path.absolute()), result))
             else:
-                contents.faults[path] = found
+                scan.faults[path] = result
             if len(fresh) >= SAVED_EVERY:
                 index.add_file_infos(fresh)
                 fresh.clear()
-            run.report(Progress(done, len(unknown), "Reading the files"))
+            run.report(Progress(done, len(changed), "Reading the files"))
     finally:
         index.add_file_infos(fresh)
-    return contents
+    return scan
 
 
 def _indexed_info(path: Path, index: CacheIndex) -> FileInfo | None:
@@ -213,12 +220,12 @@ def _indexed_info(path: Path, index: CacheIndex) -> FileInfo | None:
     try:
         status = path.stat()
     except OSError:
-        return None  # reading it reports the reason
+        return None  # _read_info reports the reason
     return index.file_info(str(path.absolute()), status.st_size, status.st_mtime_ns)
 
 
 def _read_info(path: Path) -> FileInfo | str:
-    """Read a file's checksum and the size of its image."""
+    """Read a file's checksum and the size of its image; return the reason if it cannot be read."""
     try:
         status = path.stat()  # first, so that a later change of the file is noticed when it is decoded
         with path.open("rb") as file:

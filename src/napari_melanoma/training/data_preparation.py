@@ -1,4 +1,7 @@
-"""Preparation of the training data: select, check and decode the images of a recipe."""
+"""Preparation of the training data: select, check and decode the images of a recipe, and record them in the run folder.
+
+A segmentation run reads decoded images and masks; a classification run reads views, cropped as the network sees them.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,7 @@ from napari_melanoma.training.data_selection import (
 )
 from napari_melanoma.training.pixel_store import (
     DecodedFacts,
+    DecodedFiles,
     DecodeJob,
     ImageMaskPair,
     PixelCache,
@@ -72,6 +76,8 @@ CLASSES_FILE = "classes.json"
 class PreparedData:
     """The decoded data of a run; ``samples`` and ``base_samples`` are in the order of the caches.
 
+    ``learn``, ``tuning``: the training and validation sets. ``base``: images that preserve the initial model's
+    performance; None without. ``unlabelled``: images of the target domain of an adaptation; None without.
     ``lesion_share``: mean share of lesion pixels in the training masks, 0 to 1. ``label_shares``: for a segmentation of
     several classes, the share of each class in all pixels of the training masks.
     """
@@ -92,6 +98,8 @@ class PreparedData:
 class TrainingDataReport:
     """Summary of the data that a recipe would train on.
 
+    ``counts``: images of the parts ``learn``, ``tuning``, ``held_out`` and ``base``. ``groups``: patients or lesions in
+    the training and validation sets. ``domains``, ``classes``: training images of each data set and class.
     ``lesion_share``: mean share of lesion pixels in the training masks, 0 to 1.
     """
 
@@ -115,6 +123,9 @@ def prepare_data(
 
     Several processes of one run, or several runs, may call this at the same time: one fills the store while the others
     wait and then find everything in it.
+
+    ``resume``: use the images that the run folder lists. ``encoding``: encoding of the patient data, if it was fitted
+    before; by default it is fitted on the training set.
     """
     with PixelStore.open_locked(user_store_folder(), run, recipe.model.preprocessing) as store:
         if resume and folder.data.exists():
@@ -135,27 +146,32 @@ def _begin_run(
     recipe: TrainRecipe, folder: RunFolder, store: PixelStore, run: RunContext, encoding: TabularEncoding | None
 ) -> list[DataRow]:
     """Select the images of a new run, and record them in its folder."""
-    found = select_data(recipe, store, run, keep=True)
-    rows = _data_rows(found)
-    if found.table is not None:
+    selection = select_data(recipe, store, run, keep=True)
+    rows = _data_rows(selection)
+    if selection.table is not None:
         assert recipe.classification is not None
         data_checks.check_readable(decode_views(store, rows, recipe, run))
-        write_classes(folder.path, found.table, rows, recipe.classification, encoding)
-    pixels = {path: facts.pixels for path, facts in found.facts.items()}
-    known = write_training_images(folder, recipe, rows, pixels, run=run)
+        write_classes(folder.path, selection.table, rows, recipe.classification, encoding)
+    pixels = {path: facts.pixels for path, facts in selection.facts.items()}
+    overlap_warnings = write_training_images(folder, recipe, rows, pixels, run=run)
     write_data(folder.data, rows)
-    for notice in (*found.notices, *known):
+    for notice in (*selection.notices, *overlap_warnings):
         folder.append_event("notice", message=notice)
     return rows
 
 
 def check_data(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> TrainingDataReport:
-    """Check the images of a recipe as ``prepare_data`` does."""
+    """Check the images of a recipe as ``prepare_data`` does.
+
+    ``keep``: write decoded pixels to the store, for a run that follows; otherwise nothing is written.
+    """
     folder, preprocessing = user_store_folder(), recipe.model.preprocessing
-    opened = PixelStore.open_locked(folder, run, preprocessing) if keep else PixelStore.open_copy(folder, preprocessing)
-    with opened as store:
-        found = select_data(recipe, store, run, keep=keep)
-    return report_data(found.chosen, found.table, found.notices, found.lesion_share)
+    opening = (
+        PixelStore.open_locked(folder, run, preprocessing) if keep else PixelStore.open_copy(folder, preprocessing)
+    )
+    with opening as store:
+        selection = select_data(recipe, store, run, keep=keep)
+    return report_data(selection.chosen, selection.table, selection.notices, selection.lesion_share)
 
 
 def report_data(
@@ -178,19 +194,24 @@ def report_data(
     )
 
 
-def _data_rows(found: DataSelection) -> list[DataRow]:
+def _data_rows(selection: DataSelection) -> list[DataRow]:
     """List each image with its part and the checksums of its files."""
-    parts = found.chosen.parts
-    members: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
+    parts = selection.chosen.parts
+    samples_by_part: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
         ("learn", parts.training),
         ("tuning", parts.validation),
         ("held_out", parts.test),
-        ("base", found.chosen.base),
-        ("unlabelled", found.chosen.unlabelled),
+        ("base", selection.chosen.base),
+        ("unlabelled", selection.chosen.unlabelled),
     )
     return [
-        DataRow(part, sample, found.contents[sample.image].sha, found.contents[sample.mask].sha if sample.mask else "")
-        for part, samples in members
+        DataRow(
+            part,
+            sample,
+            selection.contents[sample.image].sha,
+            selection.contents[sample.mask].sha if sample.mask else "",
+        )
+        for part, samples in samples_by_part
         for sample in samples
     ]
 
@@ -199,24 +220,24 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
     """Decode the images of a run that the store lacks, from files that have not changed."""
     side, views_only = recipe.data.cache_size, recipe.task == "classification"
     if views_only:
-        lost = missing_views(rows, store, recipe)
+        missing = missing_views(rows, store, recipe)
     else:
-        lost = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, recipe)]
-    contents = scan_files([path for row in lost for path in sample_files(row.sample)], store.index, run)
+        missing = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, recipe)]
+    contents = scan_files([path for row in missing for path in sample_files(row.sample)], store.index, run)
     jobs: list[DecodeJob] = []
     unusable: list[Path] = list(contents.faults)
-    for row in lost:
+    for row in missing:
         if not contents.faults.keys().isdisjoint(sample_files(row.sample)):
             continue
         shas = (row.image_sha, row.mask_sha)
-        for job, sha in zip(decode_jobs(row.sample, contents.known, recipe.mask_kind, keep=True), shas, strict=False):
+        for job, sha in zip(decode_jobs(row.sample, contents.infos, recipe.mask_kind, keep=True), shas, strict=False):
             if job.content.sha == sha:
                 jobs.append(job)
             elif views_only or store.slot(job.kind, side, sha) is None:
                 unusable.append(job.path)
     unusable += [] if views_only else decode_missing(store, jobs, side, run)
     if views_only and not unusable:
-        unusable += decode_views(store, lost, recipe, run)
+        unusable += decode_views(store, missing, recipe, run)
     if unusable:
         raise RunError(
             "files of the run have been changed or deleted, and their decoded pixels are no longer stored: "
@@ -269,13 +290,13 @@ def _label_shares(rows: Iterable[DataRow], store: PixelStore, classes: int) -> t
     total: Counter[int] = Counter()
     if classes:
         facts = (store.index.facts("labels", row.mask_sha) for row in rows if row.part == "learn")
-        for found in facts:
-            total.update(label_counts(found) if found else {})
+        for of_mask in facts:
+            total.update(label_counts(of_mask) if of_mask else {})
     return tuple(total[value] / max(1, total.total()) for value in range(classes))
 
 
 def check_table_inputs(rows: Sequence[Mapping[str, str]], config: ClassificationConfig) -> None:
-    """Raise if the training rows lack a column that the network uses, or depths; for an encoding that is not fitted."""
+    """Raise an error if no encoding can be fitted to training rows, as a column is missing, or if they lack depths."""
     if config.tabular:
         fit_encoding(rows, config.tabular, config.target)
     if config.depth:
@@ -290,12 +311,16 @@ def write_classes(
     config: ClassificationConfig,
     fitted: TabularEncoding | None,
 ) -> None:
-    """Save the classes and tabular values of a run, so that a resumed run uses the same ones."""
+    """Save the classes and tabular values of a run, so that a resumed run uses the same ones.
+
+    ``fitted``: the encoding of the patient data; None: fit it on the training rows. In the file, ``rows`` and ``depth``
+    are in the order of ``rows``: the class index followed by the values of ``fields``, and the depth in mm as text.
+    """
     training_rows = [table.rows[row.sample.key] for row in rows if row.part == "learn"]
     encoding = fitted or (fit_encoding(training_rows, config.tabular, config.target) if config.tabular else None)
     depth = config.depth.column if config.depth else ""
     fields = encoding.fields if encoding else ()
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "names": table.names,
         "encoding": encoding.model_dump(mode="json") if encoding else None,
         "fields": fields,
@@ -308,20 +333,20 @@ def write_classes(
         ],
         "depth": [_depth_cell(table.rows[row.sample.key].get(depth, ""), depth) for row in rows] if depth else [],
     }
-    write_json(folder / CLASSES_FILE, found)
+    write_json(folder / CLASSES_FILE, content)
 
 
 def _depth_cell(cell: str, column: str) -> str:
-    """Return the value, or "" if it is not a possible depth."""
+    """Return the content of a table cell, or "" if it is not a possible depth."""
     return "" if math.isnan(read_possible_number(cell, column)) else cell
 
 
 def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
     """Read the classes and tabular values of a run."""
-    found, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
-    encoding = TabularEncoding.parse(found["encoding"], str(folder / CLASSES_FILE)) if found["encoding"] else None
+    content, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
+    encoding = TabularEncoding.parse(content["encoding"], str(folder / CLASSES_FILE)) if content["encoding"] else None
     domains = tuple(sorted({row.sample.domain for row in rows}))
-    depth_values = found.get("depth") or [None] * len(rows)  # older runs have no depths
+    depth_values = content.get("depth") or [None] * len(rows)  # older runs have no depths
     depths = dict(zip(map(id, rows), map(read_number, depth_values), strict=True))
 
     def part(name: str) -> ClassPart:
@@ -329,33 +354,37 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
         cells = [values_of_rows[id(row)] for row in chosen]
         return ClassPart(
             labels=np.array([cell[0] for cell in cells], np.int64),
-            values=read_table_values([dict(zip(found["fields"], cell[1:], strict=True)) for cell in cells], encoding)
+            values=read_table_values([dict(zip(content["fields"], cell[1:], strict=True)) for cell in cells], encoding)
             if encoding
             else None,
             domains=np.array([domains.index(row.sample.domain) for row in chosen], np.int64),
             depth_mm=np.array([depths[id(row)] for row in chosen], np.float64),
         )
 
-    return ClassData(tuple(found["names"]), encoding, domains, part("learn"), part("tuning"), part("unlabelled"))
+    return ClassData(tuple(content["names"]), encoding, domains, part("learn"), part("tuning"), part("unlabelled"))
 
 
 def read_held_out(
     folder: Path, rows: Sequence[DataRow]
 ) -> tuple[NDArray[np.intp], dict[tuple[str, str], dict[str, str]]]:
     """Read the classes of a run's test images, as indices in the order of the rows, and their tabular values."""
-    found, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
-    chosen = [row for row in rows if row.part == "held_out"]
-    labels = np.array([values_of_rows[id(row)][0] for row in chosen], np.intp)
+    content, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
+    test_rows = [row for row in rows if row.part == "held_out"]
+    labels = np.array([values_of_rows[id(row)][0] for row in test_rows], np.intp)
     return labels, {
-        row.sample.key: dict(zip(found["fields"], map(str, values_of_rows[id(row)][1:]), strict=True)) for row in chosen
+        row.sample.key: dict(zip(content["fields"], map(str, values_of_rows[id(row)][1:]), strict=True))
+        for row in test_rows
     }
 
 
 def _read_classes_file(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, Any], dict[int, list[Any]]]:
-    """Read ``classes.json``, and the values of each row by its identity."""
+    """Read ``classes.json``.
+
+    Returns the content, and the class index and values of each row by ``id(row)``.
+    """
     try:
-        found = read_json(path)
-        return found, dict(zip(map(id, rows), found["rows"], strict=True))
+        content = read_json(path)
+        return content, dict(zip(map(id, rows), content["rows"], strict=True))
     except (OSError, ValueError, KeyError) as error:
         raise RunError(
             f"{path}, the classes of the run's images, is not readable ({parse_error_reason(error)}). Start a new run "
@@ -364,12 +393,12 @@ def _read_classes_file(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, A
 
 
 class ViewCache(PixelCache):
-    """Decoded views of a classifier, in order; they have no masks."""
+    """Decoded views of a classifier, in order; their masks are empty."""
 
     def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Copy a batch from the cache.
 
-        Returns uint8 (item, 3, row, column), and 0 (item, 1, row, column).
+        Returns uint8 (item, 3, row, column), and zeros as masks, uint8 (item, 1, row, column).
         """
         places = self.places[np.asarray(items, dtype=np.int64)]
         images = read_items(self.folder, self.shards, places[:, :2], (3, self.side, self.side))
@@ -385,12 +414,12 @@ class ViewJob(NamedTuple):
 
 
 def view_sha(row: DataRow) -> str:
-    """Identify a view by the files it is made from."""
+    """Return a digest that identifies a view by the image and mask that it is cropped from."""
     return hashlib.sha256(f"{row.image_sha} {row.mask_sha}".encode()).hexdigest()
 
 
 def view_kind(recipe: TrainRecipe) -> PixelKind:
-    """Name of the store for views, which depends on their settings."""
+    """Return the kind under which views are stored; views with different settings have different kinds."""
     assert recipe.classification is not None
     view, preprocessing = recipe.classification.view, recipe.model.preprocessing
     unused = {"stain"} if preprocessing.stain == "none" else set()
@@ -406,34 +435,31 @@ def missing_views(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecip
 
 
 def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe, run: RunContext) -> dict[Path, str]:
-    """Crop the views that the store lacks; return the reason for each photograph that cannot be used.
-
-    ``store``: receives the pixels.
-    """
+    """Crop and store the views that the store lacks; return the reason for each photograph that cannot be used."""
     kind, side = view_kind(recipe), recipe.data.cache_size
     missing = {view_sha(row): row.sample for row in missing_views(rows, store, recipe)}
     jobs = [ViewJob(sha, sample.image, sample.mask) for sha, sample in missing.items()]
     shape, faults = (3, side, side), dict[Path, str]()
-    make = partial(_cut_view, recipe=recipe)
+    crop = partial(_cut_view, recipe=recipe)
     done = 0
     for first in range(0, len(jobs), items_per_shard(shape)):
-        some = jobs[first : first + items_per_shard(shape)]
-        found: dict[str, tuple[int, DecodedFacts]] = {}
+        batch = jobs[first : first + items_per_shard(shape)]
+        decoded: DecodedFiles = {}
 
-        def pixels(some: list[ViewJob] = some, found: dict[str, tuple[int, DecodedFacts]] = found) -> Iterator[NDArray]:
+        def pixels(batch: list[ViewJob] = batch, decoded: DecodedFiles = decoded) -> Iterator[NDArray]:
             nonlocal done
-            for number, (job, view) in enumerate(map_in_threads(make, some, run)):
+            for number, (job, view) in enumerate(map_in_threads(crop, batch, run)):
                 if isinstance(view, str):
                     faults[job.image] = view
                     yield np.zeros(shape, np.uint8)  # not registered in the index
                 else:
-                    found[job.sha] = number, DecodedFacts(side, side, 0.0, "")
+                    decoded[job.sha] = number, DecodedFacts(side, side, 0.0, "")
                     yield view
                 done += 1
                 run.report(Progress(done, len(jobs), "Preparing lesion views"))
 
-        shard = store.add((len(some), *shape), pixels())
-        store.add_decoded(kind, side, shard, found)
+        shard = store.add((len(batch), *shape), pixels())
+        store.add_decoded(kind, side, shard, decoded)
     return faults
 
 
@@ -445,6 +471,7 @@ def load_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) 
     for item, row in enumerate(rows):
         slot = store.slot(kind, side, view_sha(row))
         assert slot is not None
+        # The columns for the mask repeat those of the image, and are not read.
         places[item] = (shards.setdefault(slot.shard, len(shards)), slot.place) * 2
     return ViewCache(store.folder, side, tuple(shards), places)
 

@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 MIN_SHARED_TILES = 0.5  # share of the tiles of a slide that another slide has pixel by pixel
-TRAIN, VALIDATION, TEST = range(3)  # of two parts that share a patient, the higher one keeps the images
-PREDICTED_MASKS = "drawn"
-OTHER = "other"
+TRAIN, VALIDATION, TEST = range(3)  # ranks of the parts: images of a patient stay in the highest part only
+PREDICTED_MASKS = "drawn"  # folder of predicted masks in the pixel store
+OTHER = "other"  # the negative class of a column of 1 and 0
 MALIGNANCY_COLUMN = "target"  # of the harmonized table
 MORE_IMAGES = "Add images of {missing} of other patients, or list the classes in classification.classes."
 MORE_REGIONS = (
@@ -62,7 +62,8 @@ NEW_HEAD = (
 class ClassTable:
     """The classes and tabular values of data sets.
 
-    ``names``: the classes, in the order of the logits.
+    ``names``: the trained classes, in the order of the logits. ``labels``: the class of each image, if it is trained.
+    ``others``: the class of each image of a class that is not trained. ``rows``: the selected columns of the tables.
     """
 
     names: tuple[str, ...]
@@ -77,7 +78,12 @@ class ClassTable:
 
 @dataclass(frozen=True)
 class SelectedSamples:
-    """The images of a run, by part."""
+    """The images of a run, by part.
+
+    ``base``: images that preserve the initial model's performance, and ``base_held_out`` the test images of their data
+    sets. ``left_out``: excluded, because their patient is in a test set. ``unlabelled``: images of the target domain of
+    an adaptation.
+    """
 
     parts: TrainingSplit
     base: tuple[Sample, ...] = ()
@@ -86,13 +92,13 @@ class SelectedSamples:
     unlabelled: tuple[Sample, ...] = ()
 
     @property
-    def read(self) -> list[Sample]:
-        """Samples whose pixels the run reads: training, validation and base data."""
+    def for_training(self) -> list[Sample]:
+        """Samples that a training reads: training, validation and base data."""
         return [*self.parts.training, *self.parts.validation, *self.base]
 
     @property
-    def evaluated(self) -> list[Sample]:
-        """Test samples, which only the trained model is applied to."""
+    def for_test(self) -> list[Sample]:
+        """Test samples, to which only the finished model is applied."""
         return [*self.parts.test, *self.base_held_out]
 
 
@@ -102,9 +108,13 @@ def read_classes(
     training_samples: Sequence[Sample],
     unlabeled: Iterable[str] = (),
 ) -> ClassTable:
-    """Read the classes of data sets; without ``config.classes``, those of ``training_samples`` are used."""
-    chosen = (*config.tabular.numbers, *config.tabular.words) if config.tabular else ()
-    selected = {config.target, *(column.name for column in chosen), *([config.depth.column] if config.depth else [])}
+    """Read the classes and tabular values of data sets.
+
+    ``training_samples``: their classes are the trained ones if the recipe does not list classes. ``unlabeled``: folders
+    of data sets whose classes are not used.
+    """
+    inputs = (*config.tabular.numbers, *config.tabular.words) if config.tabular else ()
+    selected = {config.target, *(column.name for column in inputs), *([config.depth.column] if config.depth else [])}
     rows, columns = _read_rows(folders, selected, config.features)
     if config.target not in columns:
         raise DataSetError(
@@ -112,11 +122,11 @@ def read_classes(
             "classification.target to the column with the class."
         )
     labels = row_labels(rows, config.target)
-    known = sorted({labels[sample.key] for sample in training_samples if sample.key in labels})
+    present = sorted({labels[sample.key] for sample in training_samples if sample.key in labels})
     yes_or_no = OTHER, _positive_name(config.target)
     binary = set(yes_or_no).issuperset(labels.values())
-    names = config.classes or (yes_or_no if binary and len(known) > 1 else tuple(known))
-    _check_class_names(names, known, config)
+    names = config.classes or (yes_or_no if binary and len(present) > 1 else tuple(present))
+    _check_class_names(names, present, config)
     unlabeled_rows, _ = _read_rows(unlabeled, selected, config.features)
     rows |= {
         key: {name: cell for name, cell in row.items() if name != config.target} for key, row in unlabeled_rows.items()
@@ -147,17 +157,19 @@ def class_counts(samples: Iterable[Sample], table: ClassTable) -> dict[str, int]
 
 
 def keep_labeled(chosen: SelectedSamples, table: ClassTable) -> tuple[SelectedSamples, list[str]]:
-    """Keep the images whose class is known."""
-    unknown = {table.others[one.key] for one in (*chosen.read, *chosen.evaluated) if one.key in table.others}
-    why = f"are {', '.join(sorted(unknown))}, which is not among the trained classes,"
-    chosen, notices = filter_samples(chosen, lambda sample: sample.key not in table.others, why)
-    chosen, more = filter_samples(chosen, lambda sample: sample.key in table.labels, "have no class")
-    return chosen, [*(f"{notice} {NEW_HEAD}" for notice in notices), *more]
+    """Keep the images of the trained classes; return a sentence for each kind of excluded image."""
+    other_classes = {
+        table.others[sample.key] for sample in (*chosen.for_training, *chosen.for_test) if sample.key in table.others
+    }
+    reason = f"are {', '.join(sorted(other_classes))}, which is not among the trained classes,"
+    chosen, notices = filter_samples(chosen, lambda sample: sample.key not in table.others, reason)
+    chosen, unlabeled_notices = filter_samples(chosen, lambda sample: sample.key in table.labels, "have no class")
+    return chosen, [*(f"{notice} {NEW_HEAD}" for notice in notices), *unlabeled_notices]
 
 
 def unread_notices(chosen: SelectedSamples, table: ClassTable, config: ClassificationConfig) -> list[str]:
     """Describe values in the selected columns that are treated as unknown although the field is not empty."""
-    rows = {sample.image_id: table.rows.get(sample.key, {}) for sample in (*chosen.read, *chosen.evaluated)}
+    rows = {sample.image_id: table.rows.get(sample.key, {}) for sample in (*chosen.for_training, *chosen.for_test)}
     numbers = [column.name for column in config.tabular.numbers] if config.tabular else []
     numbers += [config.depth.column] if config.depth and config.depth.column not in numbers else []
     training = {sample.image_id: table.rows.get(sample.key, {}) for sample in chosen.parts.training}
@@ -168,10 +180,13 @@ def unread_notices(chosen: SelectedSamples, table: ClassTable, config: Classific
 
 
 def filter_samples(
-    chosen: SelectedSamples, predicate: Callable[[Sample], bool], why: str
+    chosen: SelectedSamples, predicate: Callable[[Sample], bool], reason: str
 ) -> tuple[SelectedSamples, list[str]]:
-    """Remove images from every part; return a sentence with their number, if any."""
-    samples = [*chosen.read, *chosen.evaluated]
+    """Keep the images that fulfill a predicate, in all parts; return a sentence about the others, if any.
+
+    ``reason``: completes "3 of 10 images ... and are excluded".
+    """
+    samples = [*chosen.for_training, *chosen.for_test]
     removed = [sample for sample in samples if not predicate(sample)]
     if not removed:
         return chosen, []
@@ -184,21 +199,21 @@ def filter_samples(
     )
     base, base_test = (tuple(filter(predicate, part)) for part in (chosen.base, chosen.base_held_out))
     notice = (
-        f"{len(removed)} of {len(samples)} images {why} and are excluded: "
+        f"{len(removed)} of {len(samples)} images {reason} and are excluded: "
         f"{format_names([s.image_id for s in removed])}."
     )
     return replace(chosen, parts=parts, base=base, base_held_out=base_test), [notice]
 
 
-def check_classes(chosen: SelectedSamples, table: ClassTable, what: str = "images", advice: str = MORE_IMAGES) -> None:
-    """Refuse training data without one of the classes, and validation data with fewer than two."""
+def check_classes(chosen: SelectedSamples, table: ClassTable, noun: str = "images", advice: str = MORE_IMAGES) -> None:
+    """Refuse training data that lack one of the classes, and validation data with fewer than two classes."""
     parts = {"training": chosen.parts.training, "validation": chosen.parts.validation}
     for part, samples in parts.items():
         counts = class_counts(samples, table)
         missing = [name for name in table.names if not counts[name]]
         if missing and (part == "training" or len(counts) - len(missing) < 2):
             raise DataSetError(
-                f"no {part} data of the class {' or '.join(missing)} among the {len(samples)} {what}. "
+                f"no {part} data of the class {' or '.join(missing)} among the {len(samples)} {noun}. "
                 f"{advice.format(missing=' and of '.join(missing))}"
             )
 
@@ -223,7 +238,7 @@ def row_labels(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, 
 
 
 def _positive_name(target: str) -> str:
-    """Return the name of the class for which a column contains 1: that of the column, in clear words."""
+    """Return the name of the class for which a column contains 1: 'malignant' for ``target``, else the column name."""
     column = find_column(target)
     return column.title.lower() if column is not None and target == MALIGNANCY_COLUMN else target
 
@@ -234,25 +249,29 @@ def diagnosis_includes(words: str, name: str) -> bool:
 
 
 def _read_rows(folders: Iterable[str], selected: set[str], features: str) -> tuple[dict[Key, dict[str, str]], set[str]]:
-    """Rows reduced to the selected columns, as tables may be large, and the names of all columns.
+    """Read the selected columns of tables, which may be large.
 
-    The table ``features`` is joined to a table that lacks one of the columns.
+    ``features``: path of a table that is joined to tables that lack a selected column; "" for none. Returns the rows by
+    data set and image id, and the names of all columns.
     """
     rows: dict[Key, dict[str, str]] = {}
     columns: set[str] = set()
     for folder in (Path(name).expanduser() for name in folders):
         entries = [entry.row for entry in iter_entries(folder) if isinstance(entry, DatasetEntry)]
-        joined = bool(features) and not all(selected <= row.keys() for row in entries[:1])
-        found = join_features(entries, Path(features).expanduser()) if joined else entries
-        for row in found if joined else found[:1]:  # all rows of a table have the same columns
+        is_joined = bool(features) and not all(selected <= row.keys() for row in entries[:1])
+        table = join_features(entries, Path(features).expanduser()) if is_joined else entries
+        for row in table if is_joined else table[:1]:  # all rows of a table have the same columns
             columns.update(row)
         reader = ColumnReader(selected)
-        rows |= {(folder.name, str(row["image_id"])): reader.read({k: str(v) for k, v in row.items()}) for row in found}
+        rows |= {(folder.name, str(row["image_id"])): reader.read({k: str(v) for k, v in row.items()}) for row in table}
     return rows, columns | {name for row in rows.values() for name in row}
 
 
 class ColumnReader:
-    """Reads selected columns, also under a synonym, or derived from others, as ``melanoma`` from the diagnosis."""
+    """Reads the selected columns of a row.
+
+    A missing column is read under a synonym, or derived from other columns, such as ``melanoma`` from the diagnosis.
+    """
 
     def __init__(self, selected: set[str]) -> None:
         self._selected = selected
@@ -260,26 +279,26 @@ class ColumnReader:
 
     def read(self, row: dict[str, str]) -> dict[str, str]:
         """Return the selected values of a row."""
-        found = {name: row[name] for name in self._selected if name in row}
-        missing = self._selected - found.keys()
+        values = {name: row[name] for name in self._selected if name in row}
+        missing = self._selected - values.keys()
         if not missing:
-            return found
+            return values
         harmonized = self._harmonizer.harmonize_row(row)
         for name in missing:
             column = find_column(name)
             # An impossible number is kept as given, so that it is reported.
-            given = f"{name}{AS_GIVEN_SUFFIX}" if column and column.kind == "number" else name
-            if text := harmonized.get(name) or harmonized.get(given):
-                found[name] = text
-        return found
+            as_given = f"{name}{AS_GIVEN_SUFFIX}" if column and column.kind == "number" else name
+            if text := harmonized.get(name) or harmonized.get(as_given):
+                values[name] = text
+        return values
 
 
-def _check_class_names(names: Sequence[str], known: Sequence[str], config: ClassificationConfig) -> None:
+def _check_class_names(names: Sequence[str], present: Sequence[str], config: ClassificationConfig) -> None:
     """Refuse fewer than two classes, or an unknown positive class."""
-    if len(known) < 2:
+    if len(present) < 2:
         raise DataSetError(
-            f"the column '{config.target}' has {format_count(len(known), 'class')} in the training data "
-            f"({', '.join(known) or 'none'}), expected two or more. Add images of another class, or set "
+            f"the column '{config.target}' has {format_count(len(present), 'class')} in the training data "
+            f"({', '.join(present) or 'none'}), expected two or more. Add images of another class, or set "
             "classification.target to another column."
         )
     if config.positive not in names:
@@ -291,7 +310,11 @@ def _check_class_names(names: Sequence[str], known: Sequence[str], config: Class
 
 @dataclass(frozen=True)
 class DataSelection:
-    """The checked images of a run."""
+    """The checked images of a run.
+
+    ``contents``, ``facts``: checksum and properties of each file. ``notices``: sentences for the user. ``table``: the
+    classes of a classification.
+    """
 
     chosen: SelectedSamples
     contents: Mapping[Path, FileInfo]
@@ -309,20 +332,23 @@ class DataSelection:
 def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: bool) -> DataSelection:
     """Read, split and check the images of a recipe.
 
-    ``keep``: write decoded pixels to the store; otherwise unknown files are only measured.
+    ``keep``: write decoded pixels to the store; otherwise new files are decoded only to determine their properties.
     """
     chosen = select_samples(recipe)
     chosen, table, label_notices = select_labeled(chosen, recipe)
     data_checks.check_counts(chosen.parts)
-    samples = [*chosen.read, *chosen.unlabelled, *chosen.evaluated]
+    samples = [*chosen.for_training, *chosen.unlabelled, *chosen.for_test]
     files = [path for sample in samples for path in sample_files(sample)]
     contents = scan_files(files, store.index, run)
     data_checks.check_readable(contents.faults)
-    data_checks.check_stated_sizes(samples, contents.known)
-    pixels = keep and table is None  # for a classifier, its views are stored instead
-    measured = [*chosen.unlabelled, *chosen.evaluated]
+    data_checks.check_stated_sizes(samples, contents.infos)
+    keep_pixels = keep and table is None  # a classifier reads views, which are stored later
+    not_kept = [*chosen.unlabelled, *chosen.for_test]
     masks = recipe.mask_kind
-    jobs = [*_jobs(chosen.read, contents.known, masks, pixels), *_jobs(measured, contents.known, masks, keep=False)]
+    jobs = [
+        *_jobs(chosen.for_training, contents.infos, masks, keep_pixels),
+        *_jobs(not_kept, contents.infos, masks, keep=False),
+    ]
     data_checks.check_readable(decode_missing(store, jobs, recipe.data.cache_size, run))
     facts = _facts(jobs, store)
     data_checks.check_sizes(samples, facts)
@@ -343,7 +369,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
         *patience_warnings(recipe),
         *([] if recipe.classes else data_checks.empty_mask_warnings(chosen.parts, facts)),
     ]
-    return DataSelection(chosen, contents.known, facts, tuple(notices), table)
+    return DataSelection(chosen, contents.infos, facts, tuple(notices), table)
 
 
 def _checked_masks(
@@ -355,7 +381,7 @@ def _checked_masks(
         check_run_classes(chosen, recipe, table)
         return chosen, notices
     if recipe.classes:
-        check_labels([*chosen.read, *chosen.evaluated], facts, recipe.classes)
+        check_labels([*chosen.for_training, *chosen.for_test], facts, recipe.classes)
         check_every_class(chosen.parts.training, facts, recipe.classes)
     else:
         data_checks.check_lesions(chosen.parts.training, facts)
@@ -371,8 +397,8 @@ def select_labeled(
     labeled = [*chosen.parts.training, *chosen.parts.validation]
     config = recipe.classification
     table = read_classes([*recipe.data.datasets, *recipe.data.base], config, labeled, config.adaptation.to)
-    known, notices = keep_labeled(chosen, table)
-    return known, table, [*notices, *unread_notices(known, table, config)]
+    selected, notices = keep_labeled(chosen, table)
+    return selected, table, [*notices, *unread_notices(selected, table, config)]
 
 
 def _with_lesions(
@@ -399,7 +425,7 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
     """Read the tables of the data sets and split their rows."""
     check_dataset_names(list_datasets(recipe))
     parts = _split(recipe, recipe.data.datasets)
-    if not recipe.data.tuning_fraction:  # nothing is selected: the test images are monitored, as in P2
+    if not recipe.data.tuning_fraction:  # no epoch or threshold is selected: the test images are monitored, as in P2
         parts = replace(parts, validation=parts.test, test=[])
     unlabelled = _read_unlabeled(recipe, parts)
     if not recipe.data.base:
@@ -415,11 +441,11 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
             f"{format_names(recipe.data.base)}. Name another folder, or leave data.base empty."
         )
     left_out = (*parts.left_out, *base.left_out)
-    return _without_judged_patients(SelectedSamples(parts, usable, tuple(base.test), left_out, unlabelled))
+    return _without_test_patients(SelectedSamples(parts, usable, tuple(base.test), left_out, unlabelled))
 
 
 def _read_unlabeled(recipe: TrainRecipe, parts: TrainingSplit) -> tuple[Sample, ...]:
-    """Images of the target domain of an adaptation, without patients of the test and validation sets."""
+    """Read the images of the target domain of an adaptation, without patients of the test and validation sets."""
     config = recipe.classification
     if config is None:
         return ()
@@ -432,13 +458,13 @@ def _read_unlabeled(recipe: TrainRecipe, parts: TrainingSplit) -> tuple[Sample, 
         return ()
     target = _split(recipe, to)
     evaluated = {sample.group for sample in (*parts.test, *parts.validation)}
-    found = tuple(sample for sample in (*target.training, *target.validation) if sample.group not in evaluated)
-    if not found:
+    samples = tuple(sample for sample in (*target.training, *target.validation) if sample.group not in evaluated)
+    if not samples:
         raise DataSetError(
             f"classification.adaptation.to: found no image with a mask in the split '{recipe.data.split}' of "
             f"{format_names(to)}. Name another folder."
         )
-    return found
+    return samples
 
 
 def sample_files(sample: Sample) -> list[Path]:
@@ -449,9 +475,9 @@ def sample_files(sample: Sample) -> list[Path]:
 def decode_jobs(
     sample: Sample, contents: Mapping[Path, FileInfo], masks: PixelKind = "mask", *, keep: bool
 ) -> list[DecodeJob]:
-    """Return what to decode of a sample: the image, then the mask if it has one.
+    """Return the files of a sample to decode: the image, then the mask if it has one.
 
-    ``keep``: whether to store the pixels.
+    ``masks``: kind of the masks. ``keep``: whether to store the pixels.
     """
     kinds: tuple[PixelKind, ...] = ("image", masks)
     return [
@@ -468,16 +494,16 @@ def _jobs(
 def _facts(jobs: Sequence[DecodeJob], store: PixelStore) -> dict[Path, DecodedFacts]:
     facts = {}
     for job in jobs:
-        found = store.index.facts(job.kind, job.content.sha)
-        assert found is not None
-        facts[job.path] = found
+        stored = store.index.facts(job.kind, job.content.sha)
+        assert stored is not None
+        facts[job.path] = stored
     return facts
 
 
-def _without_judged_patients(chosen: SelectedSamples) -> SelectedSamples:
-    """Exclude patients of the test set from the other parts, if the base data include them."""
-    evaluated = {sample.group for sample in chosen.evaluated}
-    parts, left_out = chosen.parts, [sample for sample in chosen.read if sample.group in evaluated]
+def _without_test_patients(chosen: SelectedSamples) -> SelectedSamples:
+    """Exclude patients of the test sets from all other parts; base data and data sets may share patients."""
+    evaluated = {sample.group for sample in chosen.for_test}
+    parts, left_out = chosen.parts, [sample for sample in chosen.for_training if sample.group in evaluated]
     if not left_out:
         return chosen
     training, validation, base = (
@@ -489,27 +515,27 @@ def _without_judged_patients(chosen: SelectedSamples) -> SelectedSamples:
 
 
 def _patient_warnings(chosen: SelectedSamples) -> list[str]:
-    """Report patients who are excluded from training, and names that occur in two data sets."""
-    found = []
+    """Warn of images excluded from training, and of names that occur in the test set and elsewhere in training data."""
+    warnings = []
     if chosen.left_out:
         groups = {sample.group for sample in chosen.left_out}
-        found.append(
+        warnings.append(
             f"{len(chosen.left_out)} of the images are excluded from training, because other images of the same "
             f"patient or lesion are in the test set: {format_names(sorted(groups))}. Assign all images of a patient to "
             "the same split."
         )
-    evaluated, read = ({_owner(sample) for sample in samples} for samples in (chosen.evaluated, chosen.read))
+    evaluated, read = ({_owner(sample) for sample in samples} for samples in (chosen.for_test, chosen.for_training))
     if shared := sorted(evaluated & read):
-        found.append(
+        warnings.append(
             f"{len(shared)} of the patients, lesions or images are in the test set of one data set and in the "
             f"training data of another, under the same name: {format_names(shared)}. If they are the same patients, "
             "assign them to the same split."
         )
-    return found
+    return warnings
 
 
 def _owner(sample: Sample) -> str:
-    """Name of the patient, lesion or image whose group a sample is in, without its data set."""
+    """Return the name of the patient, lesion or image that defines the group of a sample, without its data set."""
     return sample.group.removeprefix(f"{sample.domain}/")
 
 
@@ -540,27 +566,27 @@ def find_same_pictures(
 ) -> list[Duplicate]:
     """Find images of a run that show the same picture.
 
-    Only images of different parts are compared visually. Images that are moved because of a match are compared again
-    with the rest until nothing new is found: a lesion of the test set of one data set may be in the training data of
-    another under a name that only a third image of it reveals.
+    Only images of different parts are compared visually. A match raises all images of a patient to the higher part;
+    these images are then compared with the lower parts, until nothing new is found. For example, a lesion of the test
+    set may be in another data set under a name that only a third image of it reveals.
 
-    The likeness of identical pixels is 1.
+    ``keep``: cache the thumbnails. The likeness of identical pixels is 1.
     """
-    samples, parts = _with_parts(chosen)
-    found = _same_pixels(samples, facts)
+    samples, ranks = _with_ranks(chosen)
+    duplicates = _same_pixels(samples, facts)
     thumbnails = load_hash_thumbnails([sample.image for sample in samples], run, use_cache=keep)
     compared: NDArray[np.integer] | None = None
     while True:
-        pairs = sorted(find_similar_pairs(*_select_thumbnails(thumbnails, parts, compared), run))
+        pairs = sorted(find_similar_pairs(*_select_thumbnails(thumbnails, ranks, compared), run))
         indices = np.arange(len(samples)) if compared is None else compared
-        found += [Duplicate(samples[indices[p.first]], samples[indices[p.second]], p.likeness) for p in pairs]
-        raised = _highest_parts(samples, parts, found)
-        changed = np.flatnonzero(raised > parts)
+        duplicates += [Duplicate(samples[indices[p.first]], samples[indices[p.second]], p.likeness) for p in pairs]
+        new_ranks = _highest_ranks(samples, ranks, duplicates)
+        changed = np.flatnonzero(new_ranks > ranks)
         if not len(changed):
-            return found
-        # Compare the moved images with those that are in a lower part now.
-        parts = raised
-        compared = np.union1d(changed, np.flatnonzero(parts < parts[changed].max()))
+            return duplicates
+        # Compare the raised images with those in lower parts.
+        ranks = new_ranks
+        compared = np.union1d(changed, np.flatnonzero(ranks < ranks[changed].max()))
 
 
 def find_copied_slides(chosen: SelectedSamples, facts: Mapping[Path, DecodedFacts]) -> list[Duplicate]:
@@ -571,89 +597,100 @@ def find_copied_slides(chosen: SelectedSamples, facts: Mapping[Path, DecodedFact
 
     Returns the tiles with the same pixels, for groups that share enough of them.
     """
-    samples, _ = _with_parts(chosen)
+    samples, _ = _with_ranks(chosen)
     sizes = Counter(sample.group for sample in samples)
     occurrences = Counter((sample.group, facts[sample.image].pixels) for sample in samples if sample.image in facts)
     # A picture that occurs more than once in a slide, such as bare glass, does not identify it.
-    single = [one for one in samples if one.image in facts and occurrences[one.group, facts[one.image].pixels] == 1]
-    found = _same_pixels(single, facts)
-    shared = Counter(frozenset((pair.first.group, pair.second.group)) for pair in found)
+    single = [
+        sample
+        for sample in samples
+        if sample.image in facts and occurrences[sample.group, facts[sample.image].pixels] == 1
+    ]
+    duplicates = _same_pixels(single, facts)
+    shared = Counter(frozenset((pair.first.group, pair.second.group)) for pair in duplicates)
     return [
         pair
-        for pair in found
+        for pair in duplicates
         if shared[frozenset((pair.first.group, pair.second.group))]
         >= MIN_SHARED_TILES * min(sizes[pair.first.group], sizes[pair.second.group])
     ]
 
 
 def remove_leaks(chosen: SelectedSamples, same: Sequence[Duplicate]) -> tuple[SelectedSamples, list[str]]:
-    """Keep groups that share a patient or a picture in one part: test before validation before training.
+    """Keep images that share a patient or a picture in one part only: test before validation before training.
 
     Returns a sentence for each kind of removal, with the pictures and their likeness.
     """
-    samples, parts = _with_parts(chosen)
-    raised = _highest_parts(samples, parts, same)
-    dropped = {id(sample): int(part) for sample, part, now in zip(samples, parts, raised, strict=True) if now > part}
+    samples, ranks = _with_ranks(chosen)
+    new_ranks = _highest_ranks(samples, ranks, same)
+    dropped = {
+        id(sample): int(rank)
+        for sample, rank, new_rank in zip(samples, ranks, new_ranks, strict=True)
+        if new_rank > rank
+    }
     if not dropped:
         return chosen, []
     training, validation, base = (
-        [sample for sample in some if id(sample) not in dropped]
-        for some in (chosen.parts.training, chosen.parts.validation, chosen.base)
+        [sample for sample in in_part if id(sample) not in dropped]
+        for in_part in (chosen.parts.training, chosen.parts.validation, chosen.base)
     )
     notices = []
-    for part, what, where in (
+    for rank, removed_from, kept_in in (
         (TRAIN, "training data", "test or validation set"),
         (VALIDATION, "validation set", "test set"),
     ):
-        removed = [sample for sample in samples if dropped.get(id(sample)) == part]
+        removed = [sample for sample in samples if dropped.get(id(sample)) == rank]
         if removed:
-            notices.append(_leak_notice(removed, same, what, where))
+            notices.append(_leak_notice(removed, same, removed_from, kept_in))
     return replace(chosen, parts=TrainingSplit(training, validation, chosen.parts.test), base=tuple(base)), notices
 
 
-def _with_parts(chosen: SelectedSamples) -> tuple[list[Sample], NDArray[np.integer]]:
-    """All images with the number of their part; excluded images belong to groups of the test set."""
+def _with_ranks(chosen: SelectedSamples) -> tuple[list[Sample], NDArray[np.integer]]:
+    """Return all images and the ranks of their parts; excluded images rank as test images, like their patients."""
     parts = (
         [*chosen.parts.training, *chosen.base],
         chosen.parts.validation,
-        [*chosen.evaluated, *chosen.left_out],
+        [*chosen.for_test, *chosen.left_out],
     )
     numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return [sample for part in parts for sample in part], numbers
 
 
 def _same_pixels(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts]) -> list[Duplicate]:
-    """Images with identical pixels, each paired with the first one."""
-    first: dict[str, Sample] = {}
-    found = []
+    """Find images with identical pixels; each is paired with the first of them."""
+    first_samples: dict[str, Sample] = {}
+    duplicates = []
     for sample in samples:
         if sample.image in facts:
-            other = first.setdefault(facts[sample.image].pixels, sample)
-            if other is not sample:
-                found.append(Duplicate(other, sample, 1.0))
-    return found
+            original = first_samples.setdefault(facts[sample.image].pixels, sample)
+            if original is not sample:
+                duplicates.append(Duplicate(original, sample, 1.0))
+    return duplicates
 
 
 def _select_thumbnails(
-    thumbnails: NDArray[np.uint8], parts: NDArray[np.integer], places: NDArray[np.integer] | None
+    thumbnails: NDArray[np.uint8], ranks: NDArray[np.integer], indices: NDArray[np.integer] | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
-    """Thumbnails and parts of some images; those of all, without a copy, if ``places`` is None."""
-    return (thumbnails, parts) if places is None else (thumbnails[places], parts[places])
+    """Select thumbnails and ranks; all of them, without a copy, if ``indices`` is None."""
+    return (thumbnails, ranks) if indices is None else (thumbnails[indices], ranks[indices])
 
 
-def _highest_parts(
-    samples: Sequence[Sample], parts: NDArray[np.integer], same: Sequence[Duplicate]
+def _highest_ranks(
+    samples: Sequence[Sample], ranks: NDArray[np.integer], same: Sequence[Duplicate]
 ) -> NDArray[np.integer]:
-    """The highest part of any image in the merged group of each image."""
+    """Return for each image the highest rank in its group, after groups with the same pictures are merged."""
     groups = merge_groups(samples, same)
     highest: dict[str, int] = {}
-    for group, part in zip(groups, parts, strict=True):
-        highest[group] = max(int(part), highest.get(group, TRAIN))
+    for group, rank in zip(groups, ranks, strict=True):
+        highest[group] = max(int(rank), highest.get(group, TRAIN))
     return np.asarray([highest[group] for group in groups])
 
 
-def _leak_notice(removed: Sequence[Sample], same: Sequence[Duplicate], what: str, where: str) -> str:
-    """Describe the removed images, the reason, and the pictures that occur twice."""
+def _leak_notice(removed: Sequence[Sample], same: Sequence[Duplicate], removed_from: str, kept_in: str) -> str:
+    """Describe the removed images, and the pictures that occur twice.
+
+    ``removed_from``: name of the part. ``kept_in``: names of the parts that keep the same pictures.
+    """
     groups = {sample.group for sample in removed}
     pairs = {
         f"{pair.first.full_name} and {pair.second.full_name} (likeness {pair.likeness:.2f})": None
@@ -662,7 +699,7 @@ def _leak_notice(removed: Sequence[Sample], same: Sequence[Duplicate], what: str
     }
     matches = f" The same picture: {format_names(pairs)}." if pairs else ""
     return (
-        f"Removed from the {what}, because the same picture, or another one of the same patient or lesion, is in the "
-        f"{where} under another name: {len(removed)} of the images, "
+        f"Removed from the {removed_from}, because the same picture, or another one of the same patient or lesion, is "
+        f"in the {kept_in} under another name: {len(removed)} of the images, "
         f"{format_names([sample.full_name for sample in removed])}.{matches}"
     )

@@ -1,4 +1,4 @@
-"""Domain adaptation: adversarial, CORAL, Fourier mixing, pseudo-labels and AdaBN; imports torch."""
+"""Methods of domain adaptation: adversarial, CORAL, Fourier mixing, pseudo-labels and AdaBN; imports torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_melanoma.models.blocks.classifier import RowNorm
 if TYPE_CHECKING:
     from torch import Tensor
 
-RAMP_STEEPNESS = 10.0  # gamma of the paper
+RAMP_STEEPNESS = 10.0  # gamma in Ganin et al. 2016
 MAX_INTENSITY = 255.0
 BATCH_NORM_LAYERS = (nn.BatchNorm2d, nn.BatchNorm3d)  # BatchNorm1d normalizes tabular inputs, which these batches lack
 
@@ -38,16 +38,17 @@ class _GradientReversal(torch.autograd.Function):
 
 def reverse_gradient(features: Tensor, strength: float = 1.0) -> Tensor:
     """Return the features unchanged; the backward pass multiplies their gradient by minus ``strength``."""
-    reversed_: Tensor = _GradientReversal.apply(features, strength)
-    return reversed_
+    unchanged: Tensor = _GradientReversal.apply(features, strength)
+    return unchanged
 
 
 def ramp_up(progress: float) -> float:
-    """Strength of gradient reversal after a share of the training: 0 at the start, near 1 from the middle on.
+    """Return the strength of gradient reversal: 2 / (1 + exp(-10 progress)) - 1, as in Ganin et al. 2016.
 
-    An early reversal would disturb features that are not trained yet.
+    It is 0 at the start and near 1 from the middle on: an early reversal would disturb features that are not trained
+    yet.
 
-    ``progress``: share of the training that is done, 0 to 1. 2 / (1 + exp(-10 progress)) - 1, as in the paper.
+    ``progress``: share of the training that is done, 0 to 1.
     """
     return 2 / (1 + math.exp(-RAMP_STEEPNESS * progress)) - 1
 
@@ -73,53 +74,56 @@ class DomainAdversary(nn.Module):
 
 
 def coral_loss(features: Tensor, domains: Tensor) -> Tensor:
-    """Distance between the covariances of domains, the mean over all pairs of them.
+    """Return the distance between the feature covariances of two domains, averaged over all pairs of domains.
 
-    ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0; a domain of fewer than two in the
-    batch has no covariance and is skipped. Returns a scalar: the squared Frobenius norm of the difference, over four
-    times the square of the number of features; 0 for fewer than two domains.
+    The distance is the squared Frobenius norm of the difference, divided by four times the squared number of features
+    (Sun and Saenko 2016). Domains with fewer than two images in the batch are skipped; 0 for fewer than two domains.
+
+    ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0. Returns a scalar.
     """
-    known, counts = torch.unique(domains, return_counts=True)
-    found = [_covariance(features[domains == domain]) for domain in known[counts > 1]]
-    pairs = [(one - other).square().sum() for one, other in combinations(found, 2)]
-    if not pairs:
+    present, counts = torch.unique(domains, return_counts=True)
+    covariances = [_covariance(features[domains == domain]) for domain in present[counts > 1]]
+    distances = [(first - second).square().sum() for first, second in combinations(covariances, 2)]
+    if not distances:
         return 0 * features.float().sum()
-    return torch.stack(pairs).mean() / (4 * features.shape[1] ** 2)
+    return torch.stack(distances).mean() / (4 * features.shape[1] ** 2)
 
 
 def _covariance(features: Tensor) -> Tensor:
-    """Covariance of features in float32 (feature, feature), for any precision of the input."""
+    """Return the covariance of features, float32 (feature, feature), for any precision of the input."""
     with torch.autocast(features.device.type, enabled=False):
-        apart = features.float() - features.float().mean(dim=0)
-        return apart.T @ apart / (len(features) - 1)
+        centered = features.float() - features.float().mean(dim=0)
+        return centered.T @ centered / (len(features) - 1)
 
 
 def swap_amplitudes(images: Tensor, partners: Tensor, reach: float) -> Tensor:
     """Replace the low-frequency amplitudes of images by those of their partners and keep the phases.
 
-    ``images``, ``partners``: (batch, channel, row, column), both uint8 or both float in [0, 255]. The result has the
-    same dtype, shape and range.
+    ``images``, ``partners``: (batch, channel, row, column), both uint8 or both float in [0, 255]. ``reach``:
+    highest exchanged frequency, as a share of the shorter side. The result has the same dtype, shape and range.
     """
     with torch.autocast(images.device.type, enabled=False):
-        own, other = torch.fft.fft2(images.float()), torch.fft.fft2(partners.float())
+        spectrum, partner_spectrum = torch.fft.fft2(images.float()), torch.fft.fft2(partners.float())
         low = _low_frequency_mask(images.shape[-2:], reach, images)
-        swapped = torch.polar(torch.where(low, other.abs(), own.abs()), own.angle())
-        mixed = torch.fft.ifft2(swapped).real.clamp(0, MAX_INTENSITY)
+        mixed_spectrum = torch.polar(torch.where(low, partner_spectrum.abs(), spectrum.abs()), spectrum.angle())
+        mixed = torch.fft.ifft2(mixed_spectrum).real.clamp(0, MAX_INTENSITY)
     return mixed.to(images.dtype) if images.is_floating_point() else mixed.round().to(images.dtype)
 
 
 def _low_frequency_mask(sides: torch.Size, reach: float, like: Tensor) -> Tensor:
-    """Bool (row, column) of a transform: whether a frequency is within reach of the mean."""
+    """Return which frequencies of a transform are exchanged, bool (row, column)."""
     within = int(reach * min(sides))
     rows, columns = (torch.fft.fftfreq(side, 1 / side, device=like.device).abs() <= within for side in sides)
     return rows[:, None] & columns[None, :]
 
 
 def pseudo_label_loss(logits: Tensor, min_probability: float) -> Tensor:
-    """Cross-entropy of predictions with their own most probable class, for images above a probability.
+    """Return the cross-entropy of confident predictions with their own most probable class as label.
 
-    ``logits``: float (image, class) of unlabeled images. The sum is divided by the number of all images, so that a few
-    confident predictions weigh little; 0 if there is none.
+    The sum is divided by the number of all images, so that a few confident predictions have little weight; 0 without
+    confident predictions.
+
+    ``logits``: float (image, class) of unlabeled images. ``min_probability``: of the most probable class.
     """
     with torch.no_grad():
         probability, label = logits.softmax(1).max(1)
@@ -131,6 +135,8 @@ def update_batch_norm_statistics(network: nn.Module, batches: Iterable[Sequence[
     """Replace the statistics of batch normalization by those of other images (AdaBN); weights do not change.
 
     Li et al. 2018, doi:10.1016/j.patcog.2018.03.005.
+
+    ``batches``: arguments of the network for each batch. Returns the number of batches.
     """
     norms = [
         module

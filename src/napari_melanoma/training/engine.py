@@ -1,4 +1,7 @@
-"""Train a task with Lightning in a run folder: devices, precision, checkpoints, weight interpolation."""
+"""Train a task with Lightning in a run folder.
+
+Devices, precision, memory, checkpoints, initial weights and weight interpolation.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,12 @@ KNOWN_WARNINGS = (
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """The settings of one training run of the engine."""
+    """What the engine needs to train a task.
+
+    ``step``: images of a step over all devices. ``pieces``: micro-batches of a step on each device. ``samples``: draws
+    predictions after each epoch; None: no pictures. ``save_pieces``: called with the number of micro-batches if it had
+    to be increased.
+    """
 
     recipe: TrainRecipe
     folder: RunFolder
@@ -61,12 +69,12 @@ def fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
     keep_freed_memory()
     while not _fit_within_memory(task, setup, run):
         pieces = next_piece_count(setup.step, 1, setup.pieces)
-        where = "GPU" if accelerator(setup.recipe) == "cuda" else "computer"
+        memory_of = "GPU" if accelerator(setup.recipe) == "cuda" else "computer"
         if pieces is None:
-            raise TrainingError(MEMORY_FULL.format(where=where))
+            raise TrainingError(MEMORY_FULL.format(where=memory_of))
         setup.save_pieces(pieces)
         message = (
-            f"the memory of the {where} was full: each step is now computed with gradient accumulation over "
+            f"the memory of the {memory_of} was full: each step is now computed with gradient accumulation over "
             f"{pieces} micro-batches."
         )
         setup.folder.append_event("notice", message=message)
@@ -78,7 +86,7 @@ def fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
 def choose_precision(recipe: TrainRecipe) -> str:
     """Return Lightning's name of the precision; ``auto`` uses bfloat16 if the device supports it.
 
-    Returns ``"bf16-mixed"`` or ``"32-true"``.
+    Either ``"bf16-mixed"`` or ``"32-true"``.
     """
     precision = fastest_precision(accelerator(recipe)) if recipe.precision == "auto" else recipe.precision
     return "bf16-mixed" if precision == "bf16" else "32-true"
@@ -93,7 +101,7 @@ def accelerator(recipe: TrainRecipe) -> str:
 
 
 def process_count(recipe: TrainRecipe) -> int:
-    """Count the processes that share each step of a run."""
+    """Return the number of processes that share each step of a run, one for each device."""
     import torch
 
     if recipe.devices != "auto":
@@ -105,23 +113,23 @@ def device_name(recipe: TrainRecipe) -> str:
     """Return the name of the training device: ``"cpu"``, ``"mps"`` or the product name of a GPU."""
     import torch
 
-    kind = accelerator(recipe)
-    return torch.cuda.get_device_name() if kind == "cuda" else kind
+    device = accelerator(recipe)
+    return torch.cuda.get_device_name() if device == "cuda" else device
 
 
-def _fit_within_memory(task: Task, fitting: TrainingSetup, run: RunFolderContext) -> bool:
-    """Train to the end; return False after releasing memory if it ran out."""
+def _fit_within_memory(task: Task, setup: TrainingSetup, run: RunFolderContext) -> bool:
+    """Train to the end and return True; if memory runs out, release it and return False."""
     import torch
 
     try:
-        _fit(task, fitting, run)
+        _fit(task, setup, run)
     except Exception as error:
         # With several processes, the others wait for this one in a collective call: training cannot continue.
         if not is_out_of_memory(error) or torch.distributed.is_initialized():
             raise
     else:
         return True
-    release_memory(accelerator(fitting.recipe))
+    release_memory(accelerator(setup.recipe))
     return False
 
 
@@ -136,35 +144,35 @@ def release_memory(device: str) -> None:
         torch.mps.empty_cache()
 
 
-def _fit(task: Task, fitting: TrainingSetup, run: RunFolderContext) -> None:
+def _fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
     import torch
     from lightning.pytorch import Trainer
 
     from napari_melanoma.training.callbacks import AtomicCheckpoints, ChildProcesses, WatchedDDP, abort_run
 
     run.check()  # importing Lightning takes seconds
-    recipe, last = fitting.recipe, fitting.folder.last_checkpoint
+    recipe, last = setup.recipe, setup.folder.last_checkpoint
     state = torch.load(last, map_location="cpu", weights_only=True) if last.exists() else {}
     if "loops" not in state and state:  # the initial state, before any epoch was finished
         task.load_state_dict(state["state_dict"])
     task.train()
-    task.set_loaders(fitting.loaders, fitting.pieces)
-    kind, several = accelerator(recipe), process_count(recipe) > 1
-    helpers = ChildProcesses(lambda reason: abort_run(fitting.folder, helpers, reason))
+    task.set_loaders(setup.loaders, setup.pieces)
+    device, is_distributed = accelerator(recipe), process_count(recipe) > 1
+    helpers = ChildProcesses(lambda reason: abort_run(setup.folder, helpers, reason))
     with _quiet_lightning(), helpers.watch():
         trainer = Trainer(
             max_epochs=recipe.epochs if task.has_weights else 1,
-            accelerator=kind,
+            accelerator=device,
             devices=process_count(recipe) // recipe.nodes,
             num_nodes=recipe.nodes,
-            strategy=WatchedDDP(helpers) if several else "auto",
-            sync_batchnorm=several and kind == "cuda" and not recipe.model.freeze_normalisation,
+            strategy=WatchedDDP(helpers) if is_distributed else "auto",
+            sync_batchnorm=is_distributed and device == "cuda" and not recipe.model.freeze_normalisation,
             precision=choose_precision(recipe),  # type: ignore[arg-type]  # Lightning lists literals
-            accumulate_grad_batches=fitting.pieces,
+            accumulate_grad_batches=setup.pieces,
             gradient_clip_val=recipe.gradient_clip,
-            callbacks=_callbacks(fitting, run),
+            callbacks=_callbacks(setup, run),
             plugins=[AtomicCheckpoints(), *_slurm_plugins()],
-            default_root_dir=fitting.folder.path,
+            default_root_dir=setup.folder.path,
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -186,15 +194,15 @@ def _load_weights(task: Task, path: Path) -> None:
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise TrainingError(f"{path} was removed after the last epoch: the model is lost. Train again.") from None
-    task.load_state_dict(found["state_dict"])
+    task.load_state_dict(state["state_dict"])
 
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Suppress Lightning's tips for programmers, and warnings that are known to be harmless."""
+    """Suppress Lightning's tips for programmers and the harmless ``KNOWN_WARNINGS``."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
@@ -203,21 +211,21 @@ def _quiet_lightning() -> Iterator[None]:
         yield
 
 
-def _callbacks(fitting: TrainingSetup, run: RunFolderContext) -> list[Any]:
-    """Callbacks of the run; sample pictures are drawn before the averaged weights are swapped out."""
+def _callbacks(setup: TrainingSetup, run: RunFolderContext) -> list[Any]:
+    """Return the callbacks in order of execution: sample pictures are drawn while the averaged weights are in use."""
     from napari_melanoma.training.callbacks import AveragedWeights, BestCheckpoint, RunControl, RunWriter
     from napari_melanoma.training.monitor import EpochTimer, PausableClock
 
-    recipe, folder, clock = fitting.recipe, fitting.folder, PausableClock()
-    pace = EpochTimer(clock)
-    # A classifier may have loaded the encoder only
+    recipe, folder, clock = setup.recipe, setup.folder, PausableClock()
+    timer = EpochTimer(clock)
+    # A classifier may have taken only the encoder from a bundle.
     pretrained = recipe.model.starts_from_bundle and recipe.task == "segmentation"
     return [
         RunControl(run.read_command, folder, clock),
-        RunWriter(folder, run, clock, pace),
-        *([fitting.samples] if fitting.samples else []),
+        RunWriter(folder, run, clock, timer),
+        *([setup.samples] if setup.samples else []),
         *([AveragedWeights(recipe.ema_decay, warm_up=not pretrained)] if recipe.ema_decay else []),
-        BestCheckpoint(folder, run, recipe.epochs if recipe.keep == "last" else recipe.patience, pace),
+        BestCheckpoint(folder, run, recipe.epochs if recipe.keep == "last" else recipe.patience, timer),
     ]
 
 
@@ -254,21 +262,22 @@ def interpolate_weights(network: nn.Module, start: Mapping[str, Tensor], share: 
                 value.lerp_(start[name].to(value), 1 - share)
 
 
-# Set by torchrun, by srun, and by Lightning for its child processes; the last two are numbers of machines.
+# Environment variables with the number of this process or (the last two) of its machine; set by torchrun, srun and
+# Lightning.
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 
 
 def is_first_process(recipe: TrainRecipe) -> bool:
-    """Whether this process owns the run folder; False for processes that a launcher started besides it."""
+    """Whether this process owns the run folder; False for the other processes that a launcher has started."""
     if recipe.devices == 1 and recipe.nodes == 1:
         return True
     return all(int(os.environ.get(name) or 0) == 0 for name in RANKS)
 
 
 def next_piece_count(step: int, processes: int, pieces: int) -> int | None:
-    """Return the next number of micro-batches of equal size, at least twice as many.
+    """Return the next number of equal micro-batches, at least twice ``pieces``; None if there is none.
 
-    None if each micro-batch is a single image already.
+    ``step``: images of a step over all processes.
     """
     images = step // processes
-    return next((more for more in range(2 * pieces, images + 1) if images % more == 0), None)
+    return next((count for count in range(2 * pieces, images + 1) if images % count == 0), None)

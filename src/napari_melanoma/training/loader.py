@@ -1,4 +1,7 @@
-"""Batches of images for segmentation and classification, and their order in each epoch."""
+"""Data loaders: the order of the images in each epoch, and their batches for segmentation and classification.
+
+Slides as bags of embeddings are batched in ``training.bags`` and loaded here.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,13 @@ if TYPE_CHECKING:
 
 
 SHUFFLED, BALANCED, BASE, MIXED = range(4)  # separate the random numbers of these purposes
+# Images, uint8 (batch, 3, row, column); masks or class indices, uint8 (batch, 1, row, column); keys, int64 (batch, 2).
 ImageBatch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
 
 
 @dataclass(frozen=True)
 class StepShares:
-    """How many images of a step come from each source."""
+    """The number of images in a step: shuffled and class-balanced training images, and base images."""
 
     shuffled: int
     balanced: int = 0
@@ -50,19 +54,21 @@ class StepShares:
 
 
 def divide_step(data: DataConfig, batch_size: int, learn: int, base: int) -> StepShares:
-    """Divide a step over its sources.
+    """Divide a step into shuffled, balanced and base images.
 
     A step has ``batch_size`` images; without base data at most the number of training images.
+
+    ``learn``, ``base``: numbers of training and base images.
     """
     from_base = min(max(1, round(batch_size * data.base_share)), batch_size - 1) if base else 0
-    rest = batch_size - from_base if base else min(batch_size, learn)
-    balanced = {"shuffle": 0, "balanced": rest, "mixed": rest // 2}[data.sampling]
-    return StepShares(rest - balanced, balanced, from_base)
+    from_data = batch_size - from_base if base else min(batch_size, learn)
+    balanced = {"shuffle": 0, "balanced": from_data, "mixed": from_data // 2}[data.sampling]
+    return StepShares(from_data - balanced, balanced, from_base)
 
 
 @dataclass(frozen=True)
 class Rank:
-    """The rank of a process, and the number of micro-batches of each step (``pieces``)."""
+    """The rank of a process among ``world_size`` processes, and its number of micro-batches in a step (``pieces``)."""
 
     rank: int = 0
     world_size: int = 1
@@ -70,14 +76,16 @@ class Rank:
 
 
 SINGLE_PROCESS = Rank()
-Loaders = Callable[[Rank], "tuple[DataLoader, DataLoader]"]
+Loaders = Callable[[Rank], "tuple[DataLoader, DataLoader]"]  # loaders of training and validation data
 
 
 class EpochSampler:
-    """Batches of keys (epoch, image) for each epoch; images from ``len(classes)`` on are those of the base data.
+    """Batches of keys (epoch, key) for each epoch; ``key % total`` is the index of the image.
 
-    An image that is repeated in an epoch gets another key, ``image + total``, ``image + 2 * total`` and so on, so that
-    it is augmented differently; ``key % total`` is the image.
+    The indices of the training images come first, then those of the base images. An image that is repeated in an epoch
+    gets another key (``index + total``, ``index + 2 * total`` and so on), so that it is augmented differently.
+
+    ``classes``: the class of each training image, for balanced sampling. ``base``: number of base images.
     """
 
     def __init__(
@@ -103,7 +111,7 @@ class EpochSampler:
 
     @property
     def steps(self) -> int:
-        """Full steps of an epoch, at least one."""
+        """Number of full steps in an epoch, at least one."""
         return max(1, len(self._classes) // self._step.learn)
 
     def set_epoch(self, epoch: int) -> None:
@@ -123,7 +131,7 @@ class EpochSampler:
         """Return the keys of a whole epoch, over all ranks: int64 (step, image of the step, 2), each (epoch, key)."""
         parts = [self._shuffled(epoch), self._balanced(epoch), self._from_base(epoch)]
         images = np.concatenate(parts, axis=1)
-        # So that each rank gets images from all sources
+        # Mix the sources, so that each rank gets images from all of them.
         images = self._generator(MIXED, epoch).permuted(images, axis=1)
         images += self.total * _count_repeats(images.ravel()).reshape(images.shape)
         return np.stack([np.full_like(images, epoch), images], axis=-1)
@@ -132,15 +140,15 @@ class EpochSampler:
         return np.random.default_rng((self._seed, purpose, epoch))
 
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        """Images shuffled per epoch, (step, image); repeated only if a step needs more than there are."""
+        """Training images in random order, (step, image); images repeat only if a step needs more than there are."""
         count = self.steps * self._step.shuffled
         rounds = -(-count // len(self._classes))
-        draw = self._generator(SHUFFLED, epoch)
-        orders = [draw.permutation(len(self._classes)) for _ in range(rounds)]
+        rng = self._generator(SHUFFLED, epoch)
+        orders = [rng.permutation(len(self._classes)) for _ in range(rounds)]
         return np.concatenate([np.empty(0, np.int64), *orders])[:count].reshape(self.steps, -1)
 
     def _balanced(self, epoch: int) -> NDArray[np.int64]:
-        """Images drawn with replacement so that each class is equally likely, (step, image)."""
+        """Training images drawn with replacement, so that all classes are equally likely, (step, image)."""
         size = (self.steps, self._step.balanced)
         if not self._step.balanced:
             return np.empty(size, np.int64)
@@ -149,23 +157,25 @@ class EpochSampler:
         return self._generator(BALANCED, epoch).choice(len(weights), size, p=weights / weights.sum())
 
     def _from_base(self, epoch: int) -> NDArray[np.int64]:
-        """Images of the base data, (step, image), continued from the previous epoch; no repeats before all are used."""
+        """Base images in random order, (step, image); it continues over epochs, so that all are used equally often."""
         count = self.steps * self._step.base
         if not count:
             return np.empty((self.steps, 0), np.int64)
-        places = np.arange(epoch * count, (epoch + 1) * count)
-        rounds = places // self._base
+        positions = np.arange(epoch * count, (epoch + 1) * count)
+        rounds = positions // self._base
         images = np.concatenate(
             [
-                self._generator(BASE, int(turn)).permutation(self._base)[places[rounds == turn] % self._base]
-                for turn in np.unique(rounds)
+                self._generator(BASE, int(round_number)).permutation(self._base)[
+                    positions[rounds == round_number] % self._base
+                ]
+                for round_number in np.unique(rounds)
             ]
         )
         return (len(self._classes) + images).reshape(self.steps, -1)
 
 
 def _count_repeats(images: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the earlier occurrences of each image."""
+    """Return the number of earlier occurrences of each image in the array."""
     order = np.argsort(images, kind="stable")
     ordered = images[order]
     first = np.searchsorted(ordered, ordered)
@@ -175,17 +185,14 @@ def _count_repeats(images: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class TrainingBatches:
-    """Batches of a cache without changes, indexed by the keys of a batch."""
+    """Batches of images and masks as decoded, indexed by keys (epoch, key)."""
 
     def __init__(self, cache: PixelCache, partners: PartnerSampler | None = None) -> None:
         self._cache = cache
         self._partners = partners
 
     def __getitem__(self, keys: NDArray[np.int64]) -> ImageBatch:
-        """Return a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and its keys (epoch, key).
-
-        The mixing partners follow the images of the keys.
-        """
+        """Return the batch of the keys; the partners for mosaics and CutMix follow its images."""
         indices = keys[:, 1] % len(self._cache)
         if self._partners:
             indices = np.concatenate([indices, self._partners.sample(keys)])
@@ -193,9 +200,9 @@ class TrainingBatches:
 
 
 class ValidationBatches:
-    """Images of a cache resized to the network's input without augmentation, by index.
+    """Batches of images and masks without augmentation, resized to the network's input; indexed by the images.
 
-    ``side``: of the network's input, in pixels.
+    ``side``: side of the network's input in pixels.
     """
 
     def __init__(self, cache: PixelCache, side: int) -> None:
@@ -203,7 +210,7 @@ class ValidationBatches:
         self._side = side
 
     def __getitem__(self, indices: NDArray[np.int64]) -> ImageBatch:
-        """Return a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and keys (0, index)."""
+        """Return a batch with keys (0, index)."""
         from torchvision.transforms.v2 import functional
 
         images, masks = _tensors(self._cache.read(indices))
@@ -217,12 +224,15 @@ class ValidationBatches:
 
 
 class SequentialBatches:
-    """Indices 0, 1, 2 ... of one rank in batches; all ranks have the same number of batches, some possibly empty."""
+    """The images of one rank (every ``world_size``-th) in order, in batches of indices.
+
+    All ranks have the same number of batches; the last one may be empty.
+    """
 
     def __init__(self, count: int, batch_size: int, rank: Rank) -> None:
         indices = np.arange(rank.rank, count, rank.world_size)
-        most = -(-count // rank.world_size)
-        self._batches = [indices[first : first + batch_size] for first in range(0, most, batch_size)]
+        longest = -(-count // rank.world_size)
+        self._batches = [indices[first : first + batch_size] for first in range(0, longest, batch_size)]
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -236,10 +246,9 @@ def training_loader(
 ) -> DataLoader:
     """Create the loader of the training images.
 
-    ``batch_size``: images of a step over all devices, with ``"auto"`` of the recipe resolved. ``rank``: share of each
-    step that this process gets, and the number of micro-batches; by default all of it in one. A step is ``pieces``
-    batches, each of uint8 images (batch, 3, row, column), masks (batch, 1, row, column) and, as a numpy array, keys
-    (batch, 2) for ``BatchAugmentation``; mixing partners follow the images. Its sampler has ``set_epoch``.
+    ``batch_size``: images of a step over all devices; replaces ``"auto"`` in the recipe. ``rank``: this process, and
+    its number of micro-batches in a step; by default a single process and one. The loader yields ``ImageBatch``,
+    ``ClassBatch`` or ``BagBatch``, by the type of ``prepared``; its sampler has ``set_epoch``.
     """
     base = prepared.base
     step = divide_step(recipe.data, batch_size, len(prepared.learn), len(base or ()))
@@ -258,8 +267,8 @@ def validation_loader(
 ) -> DataLoader:
     """Create the loader of the validation images, which select the epoch and the threshold.
 
-    ``rank``: the share of this process, every ``world_size``-th image; by default all. Batches as from
-    ``training_loader``, resized to the network's input, in the order of ``prepared.samples.validation``.
+    ``rank``: this process, which gets every ``world_size``-th image; by default all. Batches as from
+    ``training_loader``, but resized to the network's input, in the order of ``prepared.samples.validation``.
     """
     side = recipe.model.input_size
     batches: Any = ValidationBatches(prepared.tuning, side)
@@ -295,14 +304,17 @@ def unlabeled_batches(prepared: PreparedData, recipe: TrainRecipe, batch_size: i
 
 
 def sampled_classes(prepared: PreparedData, by: str) -> list[str]:
-    """Return the class of each training image for balanced sampling; unknown ones ("") form a class of their own."""
+    """Return the class of each training image for balanced sampling; unknown values ("") form a class of their own.
+
+    ``by``: ``"diagnosis"`` or ``"domain"``; in a classification, the diagnosis is the class of the recipe.
+    """
     if prepared.classes is None or by == "domain":
         return [getattr(sample, by) or "" for sample in prepared.samples.training]
     return [prepared.classes.names[label] for label in prepared.classes.learn.labels]
 
 
 def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: ANN401 - torch expects its own classes
-    """Create a loader whose sampler yields whole batches, so that each is read at once."""
+    """Create a loader whose sampler yields the keys or indices of whole batches, so that a batch is read at once."""
     import torch
     from torch.utils.data import DataLoader
 
@@ -331,14 +343,14 @@ def _tensors(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> tuple[Tenso
     return torch.from_numpy(images), torch.from_numpy(masks)
 
 
-# Separate the random numbers of these purposes from other uses of the seed.
-DROP_SEED, MIX_SEED, FAR_SEED = 11, 12, 13
-DRAWS_PER_IMAGE = 6  # MixUp chance, amount, row, column, CutMix chance, partner
+# Separate the random numbers for hidden fields, mixing and the other domain from other uses of the seed.
+DROP_SEED, MIX_SEED, OTHER_DOMAIN_SEED = 11, 12, 13
+DRAWS_PER_IMAGE = 6  # MixUp, amount, row and column of a patch, CutMix, partner
 TWO_DOMAIN_METHODS = ("adversarial", "coral", "fourier", "pseudo_labels")  # batches hold images of both domains
 
 
 class TrainingViews:
-    """Training batches, indexed by the keys of a batch."""
+    """Training batches of a classification, indexed by keys (epoch, key)."""
 
     def __init__(self, prepared: PreparedData, recipe: TrainRecipe) -> None:
         assert prepared.classes is not None
@@ -346,19 +358,22 @@ class TrainingViews:
         self._cache = prepared.learn
         self._classes = len(prepared.classes.names)
         self._encoding, self._part = prepared.classes.encoding, prepared.classes.learn
-        self._drops = recipe.classification.drop_field, recipe.classification.drop_form
+        self._drop_probabilities = recipe.classification.drop_field, recipe.classification.drop_form
         self._seed = recipe.seed
         two_domains = recipe.classification.adaptation.method in TWO_DOMAIN_METHODS
-        self._far = prepared.unlabelled if two_domains else None
-        self._far_part = prepared.classes.unlabelled
+        self._other = prepared.unlabelled if two_domains else None
+        self._other_part = prepared.classes.unlabelled
         self._mixing = MixupSampler(recipe)
 
     def __getitem__(self, keys: NDArray[np.int64]) -> ClassBatch:
-        """Return a batch as decoded, followed by as many images of the other domain if the method needs them."""
+        """Return a batch as decoded.
+
+        As many images of the other domain follow if the adaptation needs them, then the MixUp and CutMix partners.
+        """
         indices = keys[:, 1] % len(self._cache)
         values = self._table_values(self._part, indices, keys)
         batch = make_class_batch(self._cache, keys, indices, self._part, values, self._encoding, self._classes)
-        batch = batch if self._far is None else self._with_other_domain(batch, self._far)
+        batch = batch if self._other is None else self._with_other_domain(batch, self._other)
         return self._with_partners(batch)
 
     def _with_partners(self, batch: ClassBatch) -> ClassBatch:
@@ -376,32 +391,34 @@ class TrainingViews:
             partner_shares=torch.nn.functional.one_hot(labels, self._classes).float(),
         )
 
-    def _with_other_domain(self, batch: ClassBatch, far: PixelCache) -> ClassBatch:
-        """Append images of the other domain to a batch; the selection depends on its keys only."""
+    def _with_other_domain(self, batch: ClassBatch, other: PixelCache) -> ClassBatch:
+        """Append images of the other domain to a batch; their selection depends on seed and keys only."""
         import torch
 
-        drawn = np.array([derive_seed(self._seed, FAR_SEED, *key) % len(far) for key in batch.keys], np.int64)
-        images, masks = (torch.from_numpy(pixels) for pixels in far.read(drawn))
-        values = self._table_values(self._far_part, drawn, batch.keys + np.array([0, OTHER_DOMAIN_KEY]))
-        continuous, categories = _table_inputs(values, self._encoding, len(drawn))
+        indices = np.array(
+            [derive_seed(self._seed, OTHER_DOMAIN_SEED, *key) % len(other) for key in batch.keys], np.int64
+        )
+        images, masks = (torch.from_numpy(pixels) for pixels in other.read(indices))
+        values = self._table_values(self._other_part, indices, batch.keys + np.array([0, OTHER_DOMAIN_KEY]))
+        continuous, categories = _table_inputs(values, self._encoding, len(indices))
         return batch._replace(
             images=torch.cat([batch.images, images]),
             masks=torch.cat([batch.masks, masks]),
             continuous=torch.cat([batch.continuous, continuous]),
             categories=torch.cat([batch.categories, categories]),
-            domains=torch.cat([batch.domains, torch.from_numpy(self._far_part.domains[drawn])]),
+            domains=torch.cat([batch.domains, torch.from_numpy(self._other_part.domains[indices])]),
         )
 
     def _table_values(self, part: ClassPart, indices: NDArray[np.int64], keys: NDArray[np.int64]) -> TableValues | None:
-        """Values of the rows without the dropped fields."""
+        """Return the values of some rows without the hidden fields; None without a table."""
         if part.values is None:
             return None
         values = part.values.select_rows(indices)
         return values.drop_columns(self._drop_mask(keys, values.known.shape[1]))
 
     def _drop_mask(self, keys: NDArray[np.int64], fields: int) -> NDArray[np.bool_]:
-        """Mask of dropped fields, (image, field); it depends on the keys only."""
-        field, form = self._drops
+        """Draw which fields are hidden, bool (image, field); depends on seed and keys only."""
+        field, form = self._drop_probabilities
         draws = np.stack(
             [np.random.default_rng(derive_seed(self._seed, DROP_SEED, *key)).random(fields + 1) for key in keys]
         )
@@ -409,9 +426,9 @@ class TrainingViews:
 
 
 class ValidationViews:
-    """Batches resized to the network's input without augmentation, by index.
+    """Batches of a classification without augmentation, resized to the network's input; indexed by the images.
 
-    ``side``: of the network's input, in pixels.
+    ``side``: side of the network's input in pixels.
     """
 
     def __init__(self, cache: PixelCache, part: ClassPart, prepared: PreparedData, side: int) -> None:
@@ -435,7 +452,7 @@ class ValidationViews:
 def make_class_batch(
     cache: PixelCache,
     keys: NDArray[np.int64],
-    places: NDArray[np.int64],
+    indices: NDArray[np.int64],
     part: ClassPart,
     values: TableValues | None,
     encoding: TabularEncoding | None,
@@ -443,20 +460,25 @@ def make_class_batch(
 ) -> ClassBatch:
     """Assemble a batch.
 
-    ``keys``: int64 (batch, 2): epoch and key of each image. ``places``: int64 (batch,): indices into the cache.
+    ``keys``: int64 (batch, 2): epoch and key of each image. ``indices``: int64 (batch,), indices of the images in
+    ``cache`` and ``part``. ``values``: tabular values of these images; None without a table. ``classes``: number of
+    classes.
     """
     import torch
 
-    images, masks = (torch.from_numpy(pixels) for pixels in cache.read(places))
-    continuous, categories = _table_inputs(values, encoding, len(places))
-    shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[places]), classes).float()
-    domains = torch.from_numpy(part.domains[places])
-    depth = torch.from_numpy(part.depth_mm[places]).float()
+    images, masks = (torch.from_numpy(pixels) for pixels in cache.read(indices))
+    continuous, categories = _table_inputs(values, encoding, len(indices))
+    shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[indices]), classes).float()
+    domains = torch.from_numpy(part.domains[indices])
+    depth = torch.from_numpy(part.depth_mm[indices]).float()
     return ClassBatch(images, masks, keys, shares, continuous, categories, domains, shares[:0], depth)
 
 
 def _table_inputs(values: TableValues | None, encoding: TabularEncoding | None, count: int) -> tuple[Tensor, Tensor]:
-    """Tabular inputs, of width 0 without a table."""
+    """Return continuous inputs, float32 (image, input), and categories, int64 (image, embedding).
+
+    Both have width 0 without a table.
+    """
     import torch
 
     if values is None or encoding is None:
@@ -466,7 +488,7 @@ def _table_inputs(values: TableValues | None, encoding: TabularEncoding | None, 
 
 
 class MixupSampler:
-    """Selects the images of a batch that are mixed, their partners, and the masks of the mixture."""
+    """Draws which images of a batch are mixed by MixUp or CutMix, with which partners, and how."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
         assert recipe.classification is not None
@@ -496,22 +518,24 @@ class MixupSampler:
         return (keys[chosen, 1] + offset) % count
 
     def blend_masks(self, keys: NDArray[np.int64], side: int) -> NDArray[np.float32]:
-        """Share of the partner in each pixel of mixed images: blended (Zhang 2018), or in a patch (Yun 2019).
+        """Return the share of the partner in each pixel: constant (MixUp, Zhang 2018) or a patch (CutMix, Yun 2019).
 
-        ``keys``: int64 (image, 2), of the mixed images. ``side``: of the images, in pixels. Returns float32 (image,
-        row, column) in [0, 1], the mean of each one half or less.
+        ``keys``: int64 (image, 2), of the mixed images. ``side``: side of the images in pixels. Returns float32 (image,
+        row, column) in [0, 1]; the mean share of an image is one half or less.
         """
-        found = np.zeros((len(keys), side, side), np.float32)
-        for number, (chance, amount, row, column, *_) in enumerate(self._draws(keys)):
-            if chance < self._mixup:
-                found[number] = amount / 2
+        shares = np.zeros((len(keys), side, side), np.float32)
+        for number, (mixup_draw, amount, row, column, *_) in enumerate(self._draws(keys)):
+            if mixup_draw < self._mixup:
+                shares[number] = amount / 2
                 continue
             length = int(np.sqrt(amount / 2) * side)
             top, left = int(row * (side - length + 1)), int(column * (side - length + 1))
-            found[number, top : top + length, left : left + length] = 1
-        return found
+            shares[number, top : top + length, left : left + length] = 1
+        return shares
 
     def _draws(self, keys: NDArray[np.int64]) -> NDArray[np.float64]:
         """Random numbers in [0, 1), (image, draw)."""
-        drawn = [np.random.default_rng(derive_seed(self._seed, MIX_SEED, *key)).random(DRAWS_PER_IMAGE) for key in keys]
-        return np.array(drawn).reshape(-1, DRAWS_PER_IMAGE)
+        numbers = [
+            np.random.default_rng(derive_seed(self._seed, MIX_SEED, *key)).random(DRAWS_PER_IMAGE) for key in keys
+        ]
+        return np.array(numbers).reshape(-1, DRAWS_PER_IMAGE)

@@ -1,4 +1,7 @@
-"""The losses, each a function listed with its metadata; torch is imported only when one is computed."""
+"""The losses of segmentation and classification, each a function with metadata for recipes and docks.
+
+Torch is imported only when a loss is computed.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,23 @@ if TYPE_CHECKING:
 LossFunction = Callable[["Tensor", "Tensor"], "Tensor"]
 Function = TypeVar("Function", bound=Callable[..., "Tensor"])
 
-SMOOTH = 1.0  # pixel; defines index and gradient for images without a lesion
-LEAST = 1e-6  # the slope of a power below 1 is unbounded at 0
-MISSED, TOO_MUCH = 0.7, 0.3  # weights of false negatives and false positives in the Tversky index; the paper's choice
-TVERSKY_POWER = 0.75  # 1 / gamma of the paper, with gamma = 4/3
+SMOOTH = 1.0  # pixel; added to overlap and total, which defines the index for images without a lesion
+MIN_BASE = 1e-6  # of a power: the slope of a power below 1 is unbounded at 0
+# Weights of false negatives and false positives in the Tversky index, as in Abraham and Khan 2019.
+MISSED_WEIGHT, EXCESS_WEIGHT = 0.7, 0.3
+TVERSKY_POWER = 0.75  # 1 / gamma in Abraham and Khan 2019, with gamma = 4/3
 
 
 @dataclass(frozen=True)
 class LossSpec:
     """Metadata of a loss: its name in recipes, title, source and arguments.
 
-    A weighted loss takes ``lesion_weight`` as its third argument. Losses of classification take logits (batch, class)
-    and shares of the classes (batch, class); a focused one takes ``gamma`` as its third argument. A multi-class loss
-    also takes logits and target of several classes, (batch, class, row, column), with a softmax and one weight per
-    class.
+    Losses of segmentation take logits and target, (batch, 1, row, column). ``weighted``: the loss takes
+    ``lesion_weight`` as third argument. ``multi_class``: it also supports several classes, (batch, class, row, column),
+    with a softmax and one weight per class.
+
+    Losses of classification take logits and class shares, (batch, class). ``focused``: the loss takes ``gamma`` as
+    third argument.
     """
 
     name: str
@@ -42,7 +48,7 @@ class LossSpec:
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss: its metadata, and its function of logits and target."""
+    """A loss: its metadata and its function."""
 
     spec: LossSpec
     function: Callable[..., Tensor]
@@ -69,14 +75,14 @@ def losses() -> dict[str, Loss]:
 
 
 def make_loss(name: str, lesion_weight: float | Tensor = 1.0) -> LossFunction:
-    """Return a loss by name, with its weight.
+    """Return a loss of segmentation by name, with its weight.
 
     ``lesion_weight``: weight of lesion pixels in cross-entropy; for several classes float (class,). Overlap losses
-    ignore it, as they already weight a lesion by its share of the image. The loss maps logits and target, both float
+    ignore it, as the amount of skin in an image hardly affects them. The loss maps logits and target, both float
     (batch, class, row, column), to a scalar; the target is in [0, 1], and sums to one over several classes.
     """
-    known = _LISTED[name]
-    return partial(known.function, lesion_weight=lesion_weight) if known.spec.weighted else known.function
+    loss = _LISTED[name]
+    return partial(loss.function, lesion_weight=lesion_weight) if loss.spec.weighted else loss.function
 
 
 def make_class_loss(
@@ -88,14 +94,14 @@ def make_class_loss(
     which keeps the scale of the loss. The loss maps logits and class shares, both float (batch, class), each row of
     shares summing to 1, to a scalar.
     """
-    known = _LISTED[name]
-    function = partial(known.function, gamma=gamma) if known.spec.focused else known.function
+    listed = _LISTED[name]
+    function = partial(listed.function, gamma=gamma) if listed.spec.focused else listed.function
 
-    def loss(logits: Tensor, shares: Tensor) -> Tensor:
+    def weighted_loss(logits: Tensor, shares: Tensor) -> Tensor:
         smooth = shares * (1 - label_smoothing) + label_smoothing / shares.shape[1]
         return function(logits, smooth if weights is None else smooth * weights.to(smooth))
 
-    return loss
+    return weighted_loss
 
 
 # Cross-entropy of segmentation. ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1],
@@ -140,8 +146,8 @@ def ce(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) -> T
     return -(target * weights[:, None, None] * logits.log_softmax(1)).sum(1).mean()
 
 
-# Overlap. One map has an index per image, several maps one per class over all images of the batch (as in Isensee et al.
-# 2021, doi:10.1038/s41592-020-01008-z), as a tile rarely shows every class. ``logits`` and ``target`` as above.
+# Overlap. With one map, the index is computed for each image; with several, for each class over all images of a batch
+# (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z), as a tile rarely shows every class. Arguments as above.
 
 
 def dice_index(logits: Tensor, target: Tensor) -> Tensor:
@@ -163,10 +169,10 @@ def jaccard_index(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _sums(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the product, and sum of both, per image, or per class if there are several."""
-    several = logits.shape[1] > 1
-    probability = logits.softmax(1) if several else logits.sigmoid()
-    axes = (0, 2, 3) if several else (1, 2, 3)
+    """Sum the product and the sum of probability and target over each image; for several classes, over each class."""
+    multi_class = logits.shape[1] > 1
+    probability = logits.softmax(1) if multi_class else logits.sigmoid()
+    axes = (0, 2, 3) if multi_class else (1, 2, 3)
     return (probability * target).sum(axes), (probability + target).sum(axes)
 
 
@@ -206,15 +212,17 @@ def soft_jaccard(logits: Tensor, target: Tensor) -> Tensor:
 def focal_tversky(logits: Tensor, target: Tensor) -> Tensor:
     """(1 - Tversky index of the probabilities) ** 3/4, averaged over images: a scalar in (0, 1).
 
-    Missed lesion has more weight than false lesion, and difficult images have more weight than easy ones.
+    Missed lesion pixels have more weight than false ones. As the power is below 1, the gradient is larger for images
+    that are segmented well already.
+
     ``logits``, ``target``: float (batch, 1, row, column).
     """
     probability, axes = logits.sigmoid(), (1, 2, 3)
     common = (probability * target).sum(axes)
     missed = ((1 - probability) * target).sum(axes)
-    too_much = (probability * (1 - target)).sum(axes)
-    index = (common + SMOOTH) / (common + MISSED * missed + TOO_MUCH * too_much + SMOOTH)
-    return ((1 - index).clamp(min=LEAST) ** TVERSKY_POWER).mean()
+    excess = (probability * (1 - target)).sum(axes)
+    index = (common + SMOOTH) / (common + MISSED_WEIGHT * missed + EXCESS_WEIGHT * excess + SMOOTH)
+    return ((1 - index).clamp(min=MIN_BASE) ** TVERSKY_POWER).mean()
 
 
 # Cross-entropy and overlap together. The logarithm of an index is steep at small overlap, so that its gradient is
@@ -304,16 +312,16 @@ def cross_entropy(logits: Tensor, shares: Tensor) -> Tensor:
 def bce_one(logits: Tensor, shares: Tensor) -> Tensor:
     """Binary cross-entropy of the sigmoid of the difference of two logits, averaged over lesions.
 
-    With the head of P2, whose first logit is 0, this is the sigmoid of its single output. Softmax of two logits is the
-    sigmoid of their difference, so that the value equals ``cross_entropy``; it is listed separately so that a recipe
-    can name the loss of its paper, and it refuses more than two classes, which P2's network does not have.
+    The softmax of two logits is the sigmoid of their difference, so that the value equals ``cross_entropy``. In the
+    network of P2 the first logit is 0, so that the difference is its single output. The loss is listed separately so
+    that a recipe can name the loss of its paper, and it refuses more than two classes.
     """
     from torch.nn.functional import softplus
 
     if logits.shape[1] != 2:
         raise ConfigError(f"the loss 'bce_one' requires two classes, found {logits.shape[1]}. Use cross_entropy.")
-    one = logits[:, 1] - logits[:, 0]
-    return (shares[:, 1] * softplus(-one) + shares[:, 0] * softplus(one)).mean()
+    difference = logits[:, 1] - logits[:, 0]
+    return (shares[:, 1] * softplus(-difference) + shares[:, 0] * softplus(difference)).mean()
 
 
 @list_loss(
@@ -328,8 +336,8 @@ def bce_one(logits: Tensor, shares: Tensor) -> Tensor:
 def focal(logits: Tensor, shares: Tensor, gamma: float = 2.0) -> Tensor:
     """Cross-entropy with a factor ``(1 - probability) ** gamma`` for each class, averaged over lesions.
 
-    Lesions that are classified well already have less weight. A ``gamma`` of 2 is the paper's choice.
+    Lesions that are classified well already have less weight. A ``gamma`` of 2 is the default of the paper.
     """
     log_probability = logits.log_softmax(1)
-    focus = (-log_probability.expm1()).clamp(min=LEAST) ** gamma
+    focus = (-log_probability.expm1()).clamp(min=MIN_BASE) ** gamma
     return -(shares * focus * log_probability).sum(1).mean()

@@ -1,4 +1,4 @@
-"""What is monitored during training: metric, patience, time, and explanations of failures."""
+"""Monitoring of a training: the measure that selects the epoch, timers, and messages that explain failures."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 
+# Parts of error messages of torch, by cause.
 PEER_MARKERS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "ProcessGroup", "c10d")
 READER_MARKERS = ("DataLoader worker",)
 DEVICE_MARKERS = (
@@ -56,14 +57,14 @@ DIVERGED = (
     "the {what} is not a finite number any more, in {place}. Start again with a lower learning_rate (it was {rate:g})"
     "{other}. The best checkpoint of the finished epochs is kept."
 )
-ROUNDING = 1e-9
+ROUNDING = 1e-9  # relative tolerance when counting complete cycles
 
 
 class Monitor(NamedTuple):
     """A measure on the validation set; greater is better, unless it is a loss.
 
-    ``name`` is its key in events, tables and the provenance of a bundle, ``title`` is for users, and ``others`` are
-    further measures with their names.
+    ``name``: key in events, tables and the provenance of a bundle. ``title``: for users. ``others``: name and title of
+    further measures that are reported.
     """
 
     name: str
@@ -94,8 +95,8 @@ def monitor_for_recipe(recipe: TrainRecipe) -> Monitor:
 
 
 def monitor_from_values(values: Mapping[str, Any]) -> Monitor:
-    """Find the metric that a row, an event or a provenance contains; by default that of segmentation."""
-    return next((found for found in MONITORS.values() if found.name in values), MONITORS["segmentation"])
+    """Find the monitor whose value a row, an event or a provenance contains; by default that of segmentation."""
+    return next((monitor for monitor in MONITORS.values() if monitor.name in values), MONITORS["segmentation"])
 
 
 def patience_warnings(recipe: TrainRecipe) -> tuple[str, ...]:
@@ -110,14 +111,14 @@ def patience_warnings(recipe: TrainRecipe) -> tuple[str, ...]:
 
 
 def longest_cycle(epochs: int, first: float, growth: float) -> float:
-    """Return the longest complete cycle after the first restart, in epochs; 0 if there is only one cycle."""
+    """Return the length of the longest complete cycle of ``cosine_restarts`` in epochs; 0 without a restart."""
     share = epochs / first * (1 + ROUNDING)
     cycles = math.floor(math.log1p(share * (growth - 1)) / math.log(growth) if growth > 1 else share)
     return first * growth ** (cycles - 1) if cycles > 1 else 0.0
 
 
 class PausableClock:
-    """Seconds of work without pauses, and intervals of repeated actions."""
+    """A clock that stops during pauses, and the intervals of repeated actions."""
 
     def __init__(self) -> None:
         self._paused_s = 0.0
@@ -136,22 +137,22 @@ class PausableClock:
         finally:
             self._paused_s += time.monotonic() - began
 
-    def is_due(self, what: str, interval_s: float) -> bool:
-        """Whether an interval has passed since the last time; starts the next interval if so.
+    def is_due(self, action: str, interval_s: float) -> bool:
+        """Whether an action is due again; if so, its next interval starts.
 
-        ``interval_s``: seconds. The first call starts the interval and returns False, unless it is 0.
+        The first call for an action starts its interval, and returns False unless the interval is 0.
         """
         now = self.now()
-        if now - self._last_times.setdefault(what, now) < interval_s:
+        if now - self._last_times.setdefault(action, now) < interval_s:
             return False
-        self._last_times[what] = now
+        self._last_times[action] = now
         return True
 
 
 class EpochTimer:
-    """The duration of an epoch and its batches, and an estimate of the remaining time."""
+    """Times epochs, batches and validation, and estimates the remaining time."""
 
-    VALIDATION_SHARE = 0.4  # of a training batch, before one is measured: forward without backward
+    VALIDATION_SHARE = 0.4  # assumed time of a validation batch relative to a training batch, until one is measured
 
     def __init__(self, clock: PausableClock) -> None:
         self._clock = clock
@@ -182,12 +183,18 @@ class EpochTimer:
         return self.epoch_seconds() / max(1, self._done)
 
     def seconds_left(self, batches: int, validation_batches: int, passes: int) -> float:
-        """Estimate the remaining seconds without early stopping."""
-        one = self.batch_seconds()
+        """Estimate the remaining seconds without early stopping.
+
+        ``batches``: remaining training batches. ``validation_batches``: batches of one validation. ``passes``:
+        remaining validations.
+        """
+        batch_s = self.batch_seconds()
         validation_s = (
-            self._validation_s if self._validation_s is not None else self.VALIDATION_SHARE * one * validation_batches
+            self._validation_s
+            if self._validation_s is not None
+            else self.VALIDATION_SHARE * batch_s * validation_batches
         )
-        return batches * one + passes * validation_s
+        return batches * batch_s + passes * validation_s
 
 
 def is_peer_lost(error: BaseException) -> bool:
@@ -211,14 +218,17 @@ def explain_error(error: Exception) -> Exception:
 
 
 def divergence_message(recipe: TrainRecipe, what: str, epoch: int, batch: int | None) -> str:
-    """Describe where a value stopped being finite, and what to change."""
+    """Describe where a value is no longer finite, and what to change.
+
+    ``what``: name of the value. ``epoch``, ``batch``: counted from 0.
+    """
     place = f"epoch {epoch + 1}" + ("" if batch is None else f", batch {batch + 1}")
     other = "" if recipe.precision == "fp32" else ' or precision = "fp32"'
     return DIVERGED.format(what=what, place=place, rate=recipe.learning_rate, other=other)
 
 
 def _first_line(error: Exception) -> str:
-    """The first line of a message, without torch's advice to programmers."""
+    """Return the first line of a message, without torch's advice to programmers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200].rstrip(".") if lines else type(error).__name__
 

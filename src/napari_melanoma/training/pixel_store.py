@@ -1,4 +1,8 @@
-"""The store of decoded images: content-addressed, in memory-mapped shards."""
+"""The store of decoded images, shared by all runs of a user.
+
+An image or mask is decoded and resized once, identified by the SHA-256 of its file, and appended to a shard: a NumPy
+file with many images, which training maps into memory. An SQLite index lists files, their properties and positions.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +42,12 @@ INDEX, LOCK = "index.sqlite", "filling.lock"
 WAIT_S = 0.5
 SHARD_BYTES = 2**29  # 1,700 images of 320 px: 230 files for 400,000 images; a crash costs half a minute of decoding
 MAX_OPEN_SHARDS = 64  # maps in a process; macOS allows 256 open files
-SAVED_EVERY = 500  # files whose pixels are not stored; saving each one would take longer than decoding
+SAVED_EVERY = 500  # files of which only properties are stored; saving each one would take longer than decoding
 RESERVE_BYTES = 2**28  # left free on the disk
 PixelKind = Literal["image", "mask", "labels"]
 KINDS: tuple[PixelKind, ...] = ("image", "mask", "labels")
 
-
-FORMAT = 2
+FORMAT = 2  # version of the tables
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha TEXT, width INTEGER, height INTEGER
@@ -100,24 +103,21 @@ class PixelStore:
             yield cls(folder, index, preprocessing)
 
     def slot(self, kind: PixelKind, side: int, sha: str) -> PixelSlot | None:
-        """Return where the pixels of a file are stored; None if they are missing.
-
-        ``sha``: of the file's bytes.
-        """
+        """Return where the pixels of a file with this SHA-256 are stored; None if they are missing."""
         slot = self.index.slot(self._index_kind(kind), side, sha)
         return slot if slot and slot.shard in self._present else None
 
-    def add_decoded(self, kind: PixelKind, side: int, shard: str, found: dict[str, tuple[int, DecodedFacts]]) -> None:
+    def add_decoded(self, kind: PixelKind, side: int, shard: str, decoded: DecodedFiles) -> None:
         """Register decoded files, whose pixels are already in a shard.
 
         ``shard``: its name, empty if no pixels were stored.
         """
-        self.index.add_decoded(kind, side, shard, found, self._index_kind(kind))
+        self.index.add_decoded(kind, side, shard, decoded, self._index_kind(kind))
 
     def add(self, shape: tuple[int, ...], pixels: Iterable[NDArray[np.uint8]]) -> str:
-        """Write a shard; the caller registers its content with ``add_decoded``.
+        """Write a shard and return its name; the caller registers its content with ``add_decoded``.
 
-        ``pixels``: uint8, one item after the other.
+        ``shape``: of the shard, items first. ``pixels``: uint8, one array for each item.
         """
         name = write_shard(self.folder, shape, pixels)
         self._present.add(name)
@@ -126,7 +126,7 @@ class PixelStore:
     def cache(self, pairs: Sequence[ImageMaskPair], side: int, masks: PixelKind = "mask") -> PixelCache:
         """Return the decoded images and masks, in the order of the pairs.
 
-        ``side``: of the squares, in pixels.
+        ``side``: side of the decoded images in pixels. ``masks``: kind of the masks.
         """
         shards: dict[str, int] = {}
         places = np.empty((len(pairs), 4), np.int32)
@@ -139,12 +139,12 @@ class PixelStore:
         return PixelCache(self.folder, side, tuple(shards), places)
 
     def _index_kind(self, kind: PixelKind) -> str:
-        """Name of the index for pixels: preprocessed images are separate entries."""
+        """Return the kind in the table of positions: images with different preprocessing are separate entries."""
         mark = self.preprocessing.cache_key if kind == "image" else ""
         return f"{kind} {mark}" if mark else kind
 
     def register_run(self, run: Path, caches: Iterable[PixelCache]) -> None:
-        """Keep the shards of a run for as long as it can be resumed."""
+        """Protect the shards of a run from deletion for as long as it can be resumed."""
         shards = {name for cache in caches for name in cache.shards}
         self.index.register_run(str(run.absolute()), shards)
         for name in shards:
@@ -152,13 +152,13 @@ class PixelStore:
                 os.utime(self.folder / name)
 
     def prune(self) -> None:
-        """Delete what no run has used for a month: it contains photographs of patients, and fills the disk."""
+        """Delete shards that no run has used for a month: they contain photographs of patients, and fill the disk."""
         runs = self.index.runs()
         finished = [run for run in runs if not can_resume(Path(run))]
-        kept = {name for run in runs.keys() - finished for name in runs[run]}
+        kept_shards = {name for run in runs.keys() - finished for name in runs[run]}
         limit = time.time() - RETENTION_DAYS * 86400
         for path in self.folder.iterdir():
-            if path.name.startswith((INDEX, LOCK)) or path.name in kept:
+            if path.name.startswith((INDEX, LOCK)) or path.name in kept_shards:
                 continue
             # Hidden files are left over from a killed process, as only one process writes at a time.
             with suppress(OSError):  # on Windows, files that another process reads are kept until the next time
@@ -206,8 +206,8 @@ def _lock(folder: Path, run: RunContext) -> Iterator[None]:
 class PixelCache:
     """Decoded images and their masks in order; shards are opened when read, so that passing a cache copies no pixels.
 
-    ``side``: of the squares, in pixels. ``places``: int32 (item, 4): shard and index of the image, shard and index of
-    the mask.
+    ``side``: side of the decoded images in pixels. ``places``: int32 (item, 4): index of the shard in ``shards`` and of
+    the image in it, then the same for the mask.
     """
 
     folder: Path
@@ -221,7 +221,8 @@ class PixelCache:
     def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Copy a batch from the cache.
 
-        Returns uint8 (item, 3, row, column), and (item, 1, row, column): 0 or 255, or the classes of label images.
+        Returns uint8 (item, 3, row, column), and (item, 1, row, column): 0 or 255, or the class indices of label
+        images.
         """
         places = self.places[np.asarray(items, dtype=np.int64)]
         return (
@@ -233,12 +234,14 @@ class PixelCache:
         """Append the images of another cache of the same folder and side, without copying pixels."""
         if other is None:
             return self
-        further = other.places + np.array([len(self.shards), 0] * 2, np.int32)
-        return PixelCache(self.folder, self.side, self.shards + other.shards, np.concatenate([self.places, further]))
+        other_places = other.places + np.array([len(self.shards), 0] * 2, np.int32)
+        return PixelCache(
+            self.folder, self.side, self.shards + other.shards, np.concatenate([self.places, other_places])
+        )
 
 
 class FileInfo(NamedTuple):
-    """SHA-256 of a file, and the image size in its header, (0, 0) if it has none."""
+    """Size in bytes, time of change and SHA-256 of a file, and the image size in its header; (0, 0) if unknown."""
 
     size: int
     mtime_ns: int
@@ -248,17 +251,21 @@ class FileInfo(NamedTuple):
 
 
 class DecodedFacts(NamedTuple):
-    """Properties found when a file was decoded.
+    """Properties of a decoded file.
 
-    ``rows`` and ``columns`` are those of the upright image; ``lesion`` is the share of lesion pixels in a mask, or of
-    pixels other than the first class in a label image; ``pixels`` identifies an image in any file format, and counts
-    the pixels of each value in a label image (``label_counts`` reads it). Values that do not apply are 0 and empty.
+    ``rows``, ``columns``: size of the upright image. ``lesion``: share of lesion pixels in a mask, or of pixels other
+    than the first class in a label image; 0 for an image. ``pixels``: for an image, a digest of its pixels in any file
+    format; for a label image, the pixel counts read by ``label_counts``; empty for a mask.
     """
 
     rows: int
     columns: int
     lesion: float
     pixels: str
+
+
+# Decoded files by SHA-256: the index in the shard, and the properties.
+DecodedFiles = dict[str, tuple[int, DecodedFacts]]
 
 
 class PixelSlot(NamedTuple):
@@ -270,7 +277,7 @@ class PixelSlot(NamedTuple):
 
 @dataclass(frozen=True)
 class CacheIndex:
-    """The database tables of a pixel store."""
+    """The SQLite index of a pixel store."""
 
     connection: sqlite3.Connection
 
@@ -311,35 +318,27 @@ class CacheIndex:
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def facts(self, kind: PixelKind, sha: str) -> DecodedFacts | None:
-        """Return the properties of a decoded file; None if it was never decoded.
-
-        ``sha``: of the file's bytes.
-        """
+        """Return the properties of the file with this SHA-256; None if it was never decoded."""
         query = "SELECT rows, columns, lesion, pixels FROM facts WHERE kind = ? AND sha = ?"
         row = self.connection.execute(query, (kind, sha)).fetchone()
         return DecodedFacts(*row) if row else None
 
     def slot(self, kind: str, side: int, sha: str) -> PixelSlot | None:
-        """Return where the pixels of a file are stored; None if they are not.
-
-        ``sha``: of the file's bytes.
-        """
+        """Return where the pixels of the file with this SHA-256 are stored; None if they are not."""
         query = "SELECT shard, place FROM slots WHERE kind = ? AND side = ? AND sha = ?"
         row = self.connection.execute(query, (kind, side, sha)).fetchone()
         return PixelSlot(*row) if row else None
 
-    def add_decoded(
-        self, kind: PixelKind, side: int, shard: str, found: dict[str, tuple[int, DecodedFacts]], index_kind: str = ""
-    ) -> None:
+    def add_decoded(self, kind: PixelKind, side: int, shard: str, decoded: DecodedFiles, index_kind: str = "") -> None:
         """Register decoded files, whose pixels are already on disk.
 
         ``shard``: its name, empty if no pixels were stored.
         """
         with self.connection as connection:
-            facts = [(kind, sha, *each) for sha, (_, each) in found.items()]
+            facts = [(kind, sha, *properties) for sha, (_, properties) in decoded.items()]
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?)", facts)
             if shard:
-                slots = [(index_kind or kind, side, sha, shard, number) for sha, (number, _) in found.items()]
+                slots = [(index_kind or kind, side, sha, shard, number) for sha, (number, _) in decoded.items()]
                 connection.executemany("INSERT OR REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", slots)
 
     def register_run(self, run: str, shards: Iterable[str]) -> None:
@@ -350,10 +349,10 @@ class CacheIndex:
 
     def runs(self) -> dict[str, set[str]]:
         """Return the shards of each run."""
-        found: dict[str, set[str]] = {}
+        shards_by_run: dict[str, set[str]] = {}
         for run, shard in self.connection.execute("SELECT run, shard FROM uses"):
-            found.setdefault(run, set()).add(shard)
-        return found
+            shards_by_run.setdefault(run, set()).add(shard)
+        return shards_by_run
 
     def remove(self, runs: Iterable[str], shards: Iterable[str]) -> None:
         """Delete the records of finished runs and deleted shards."""
@@ -401,17 +400,14 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def items_per_shard(shape: Sequence[int]) -> int:
-    """Return the number of items in a full shard.
-
-    ``shape``: of one item, uint8.
-    """
+    """Return the number of items in a full shard; ``shape``: of one item, uint8."""
     return max(1, SHARD_BYTES // int(np.prod(shape)))
 
 
 def write_shard(folder: Path, shape: tuple[int, ...], items: Iterable[NDArray[np.uint8]]) -> str:
     """Write a shard item by item, and return its unique name.
 
-    ``items``: uint8, as many as the shape says.
+    ``shape``: of the shard, items first. ``items``: uint8, ``shape[0]`` arrays.
     """
     name = f"{uuid.uuid4().hex[:16]}.npy"
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -423,7 +419,7 @@ def write_shard(folder: Path, shape: tuple[int, ...], items: Iterable[NDArray[np
 
 
 def complete_shards(folder: Path) -> set[str]:
-    """Return the names of the shards that are not truncated, evaluated by their header and file size."""
+    """Return the names of the shards whose file size matches their header; others were truncated."""
     return {path.name for path in folder.glob("*.npy") if _is_complete(path)}
 
 
@@ -476,9 +472,9 @@ class DecodedPixels(NamedTuple):
 
 
 def decode_missing(store: PixelStore, jobs: Sequence[DecodeJob], side: int, run: RunContext) -> dict[Path, str]:
-    """Decode the files that the store lacks; return the reason for each file that cannot be used.
+    """Decode the files that the store lacks, and store them; return the reason for each file that cannot be used.
 
-    ``store``: receives the pixels and the properties.
+    ``side``: side of the decoded images in pixels.
     """
     missing = list(
         {(job.kind, job.content.sha, job.keep): job for job in jobs if _is_missing(job, store, side)}.values()
@@ -486,16 +482,16 @@ def decode_missing(store: PixelStore, jobs: Sequence[DecodeJob], side: int, run:
     _check_disk_space(store.folder, [job for job in missing if job.keep], side)
     filler = _StoreFiller(store, side, run, len(missing))
     for kind in KINDS:
-        kept = [job for job in missing if job.keep and job.kind == kind]
+        to_store = [job for job in missing if job.keep and job.kind == kind]
         size = items_per_shard(_shape(kind, side))
-        for first in range(0, len(kept), size):
-            filler.write_pixels(kind, kept[first : first + size])
+        for first in range(0, len(to_store), size):
+            filler.write_pixels(kind, to_store[first : first + size])
     filler.inspect([job for job in missing if not job.keep])
     return filler.faults
 
 
 class _StoreFiller:
-    """Fills the store: counts decoded files and collects failures."""
+    """Decodes files into a store, reports progress, and collects failures."""
 
     def __init__(self, store: PixelStore, side: int, run: RunContext, total: int) -> None:
         self.faults: dict[Path, str] = {}
@@ -508,25 +504,25 @@ class _StoreFiller:
     def write_pixels(self, kind: PixelKind, jobs: Sequence[DecodeJob]) -> None:
         """Decode files of one kind into one shard."""
         shape = _shape(kind, self._side)
-        found: dict[str, tuple[int, DecodedFacts]] = {}
+        decoded: DecodedFiles = {}
 
         def pixels() -> Iterator[NDArray[np.uint8]]:
-            for number, (job, decoded) in enumerate(self._decode_all(jobs)):
-                if decoded is None:
+            for number, (job, file) in enumerate(self._decode_all(jobs)):
+                if file is None:
                     yield np.zeros(shape, np.uint8)  # not registered in the index
                 else:
-                    found[job.content.sha] = number, decoded.facts
-                    yield decoded.pixels
+                    decoded[job.content.sha] = number, file.facts
+                    yield file.pixels
 
         shard = self._store.add((len(jobs), *shape), pixels())
-        self._store.add_decoded(kind, self._side, shard, found)
+        self._store.add_decoded(kind, self._side, shard, decoded)
 
     def inspect(self, jobs: Sequence[DecodeJob]) -> None:
-        """Decode files without storing their pixels; results are registered in groups."""
-        found: dict[PixelKind, dict[str, tuple[int, DecodedFacts]]] = {kind: {} for kind in KINDS}
+        """Decode files to determine their properties, without storing their pixels."""
+        pending: dict[PixelKind, dict[str, tuple[int, DecodedFacts]]] = {kind: {} for kind in KINDS}
 
         def save() -> None:
-            for kind, facts in found.items():
+            for kind, facts in pending.items():
                 if facts:
                     self._store.add_decoded(kind, self._side, "", facts)
                     facts.clear()
@@ -534,7 +530,7 @@ class _StoreFiller:
         try:
             for count, (job, decoded) in enumerate(self._decode_all(jobs), start=1):
                 if decoded is not None:
-                    found[job.kind][job.content.sha] = 0, decoded.facts
+                    pending[job.kind][job.content.sha] = 0, decoded.facts
                 if count % SAVED_EVERY == 0:
                     save()
         finally:
@@ -554,14 +550,14 @@ class _StoreFiller:
 
 
 def _is_missing(job: DecodeJob, store: PixelStore, side: int) -> bool:
-    """Whether a file has to be decoded."""
+    """Whether the pixels of a file, or its properties if pixels are not stored, are missing."""
     if job.keep:
         return store.slot(job.kind, side, job.content.sha) is None
     return store.index.facts(job.kind, job.content.sha) is None
 
 
 def _shape(kind: PixelKind, side: int) -> tuple[int, ...]:
-    """Shape of one item, channel first as networks expect."""
+    """Return the shape of one item, (channel, row, column)."""
     return (3 if kind == "image" else 1, side, side)
 
 
@@ -608,8 +604,8 @@ def _decode_labels(path: Path, side: int) -> DecodedPixels:
     labels = read_labels(path)
     resized = Image.fromarray(labels).resize((side, side), Image.Resampling.NEAREST)
     counts = np.bincount(labels.ravel(), minlength=1)
-    counted = json.dumps({str(value): int(count) for value, count in enumerate(counts) if count})
-    facts = DecodedFacts(labels.shape[0], labels.shape[1], 1 - float(counts[0] / labels.size), counted)
+    counts_json = json.dumps({str(value): int(count) for value, count in enumerate(counts) if count})
+    facts = DecodedFacts(labels.shape[0], labels.shape[1], 1 - float(counts[0] / labels.size), counts_json)
     return DecodedPixels(np.asarray(resized)[None], facts)
 
 
@@ -620,12 +616,12 @@ def label_counts(facts: DecodedFacts) -> dict[int, int]:
 
 def _check_disk_space(folder: Path, jobs: Sequence[DecodeJob], side: int) -> None:
     """Refuse more pixels than the disk has room for."""
-    need = sum(int(np.prod(_shape(job.kind, side))) for job in jobs)
-    if not need:
+    needed = sum(int(np.prod(_shape(job.kind, side))) for job in jobs)
+    if not needed:
         return
     free = shutil.disk_usage(folder).free
-    if need > free - RESERVE_BYTES:
+    if needed > free - RESERVE_BYTES:
         raise SaveError(
-            f"{len(jobs)} decoded images and masks need {need / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are "
-            "free. Free some space on that disk, or decrease data.cache_size."
+            f"{len(jobs)} decoded images and masks need {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
+            "are free. Free some space on that disk, or decrease data.cache_size."
         )

@@ -1,4 +1,4 @@
-"""Random numbers of a run: seeds from its state, and the numbers and mixing partners of each image of a batch."""
+"""Reproducible random numbers of a run: seeds, the numbers that augment an image, and the partners for mixing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def derive_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-# Append new names at the end, so that the others keep their numbers.
+# Names of the random numbers of an image. Append new names at the end, so that the other numbers stay the same.
 NAMES = (
     *("angle", "flip", "zoom", "stretch", "shift_x", "shift_y", "elsewhere"),
     *("brightness", "contrast", "saturation", "hue"),
@@ -38,7 +38,7 @@ NAMES = (
 class BatchRandomNumbers:
     """The random numbers of a batch, in main memory so that reading them does not synchronize with a GPU.
 
-    ``numbers``: float64 (image, name) in [0, 1), a column for each of ``NAMES``.
+    ``seeds``: a seed for each image. ``numbers``: float64 (image, name) in [0, 1), a column for each of ``NAMES``.
     """
 
     seeds: tuple[int, ...]
@@ -55,18 +55,15 @@ class BatchRandomNumbers:
         """Return the indices of the images whose number is below a probability, int64, ascending."""
         return np.flatnonzero(self.uniform(name, 0, 1) < probability)
 
-    def subset(self, places: NDArray[np.int64]) -> BatchRandomNumbers:
-        """Return the numbers of some images.
-
-        ``places``: int64, their indices in the batch; defines the order.
-        """
-        return BatchRandomNumbers(tuple(self.seeds[index] for index in places), self.numbers[places])
+    def subset(self, indices: NDArray[np.int64]) -> BatchRandomNumbers:
+        """Return the numbers of some images, in the order of their indices in the batch, int64 (image,)."""
+        return BatchRandomNumbers(tuple(self.seeds[index] for index in indices), self.numbers[indices])
 
 
 def draw_random_numbers(seed: int, keys: Iterable[tuple[int, int]]) -> BatchRandomNumbers:
-    """Draw the numbers of a batch, in the order of the keys."""
+    """Draw the random numbers of a batch; those of an image depend on the seed and its key (epoch, image) only."""
     seeds = tuple(derive_seed(seed, int(epoch), int(image)) for epoch, image in keys)
-    numbers = np.array([np.random.default_rng(each).random(len(NAMES)) for each in seeds])
+    numbers = np.array([np.random.default_rng(of_image).random(len(NAMES)) for of_image in seeds])
     return BatchRandomNumbers(seeds, numbers.reshape(len(seeds), len(NAMES)))
 
 
@@ -75,11 +72,14 @@ DONORS = ("donor",)
 
 
 class MixingTargets:
-    """The images of a batch that receive parts of partners; mosaics need three partners each, and come first."""
+    """The images of a batch that become mosaics, with three partners each, or receive a patch of one partner.
 
-    def __init__(self, config: AugmentationConfig, chance: BatchRandomNumbers) -> None:
-        self.mosaic = chance.select("mosaic", config.mosaic_probability)
-        self.cutmix = chance.select("cutmix", config.cutmix_probability)
+    ``mosaic``, ``cutmix``: int64, indices in the batch, ascending.
+    """
+
+    def __init__(self, config: AugmentationConfig, rng: BatchRandomNumbers) -> None:
+        self.mosaic = rng.select("mosaic", config.mosaic_probability)
+        self.cutmix = rng.select("cutmix", config.cutmix_probability)
 
     @property
     def partner_count(self) -> int:
@@ -109,26 +109,30 @@ class PartnerSampler:
         ``keys``: int64 (batch, 2): epoch and key of each image. Returns int64 (partner,), image indices: three for each
         mosaic, then one for each patch.
         """
-        chance = draw_random_numbers(self._seed, keys)
-        takers = MixingTargets(self._config, chance)
+        rng = draw_random_numbers(self._seed, keys)
+        targets = MixingTargets(self._config, rng)
         indices = keys[:, 1] % (self._learn + self._base)
-        neighbors = self._draw_others(indices[takers.mosaic], chance.subset(takers.mosaic), NEIGHBORS)
-        donors = self._draw_others(indices[takers.cutmix], chance.subset(takers.cutmix), DONORS)
+        neighbors = self._draw_others(indices[targets.mosaic], rng.subset(targets.mosaic), NEIGHBORS)
+        donors = self._draw_others(indices[targets.cutmix], rng.subset(targets.cutmix), DONORS)
         return np.concatenate([neighbors, donors])
 
     def _draw_others(
-        self, indices: NDArray[np.int64], chance: BatchRandomNumbers, names: tuple[str, ...]
+        self, indices: NDArray[np.int64], rng: BatchRandomNumbers, names: tuple[str, ...]
     ) -> NDArray[np.int64]:
-        """Draw one other image of the same part per name for each index, from equal shares of them."""
+        """Draw other images of the same data (training or base) for each index, one per name.
+
+        The other images are divided into as many ranges as there are names, and each name draws from its own range,
+        so that the images differ. Returns int64 (index * name,).
+        """
         is_base = indices >= self._learn
         first, count = np.where(is_base, self._learn, 0), np.where(is_base, self._base, self._learn)
         shares = np.stack(
-            [(number + chance.uniform(name, 0, 1)) / len(names) for number, name in enumerate(names)], axis=1
+            [(number + rng.uniform(name, 0, 1)) / len(names) for number, name in enumerate(names)], axis=1
         )
-        further = 1 + np.floor(shares * np.maximum(count - 1, 1)[:, None]).astype(np.int64)
-        return (first[:, None] + ((indices - first)[:, None] + further) % count[:, None]).ravel()
+        offset = 1 + np.floor(shares * np.maximum(count - 1, 1)[:, None]).astype(np.int64)
+        return (first[:, None] + ((indices - first)[:, None] + offset) % count[:, None]).ravel()
 
 
 def is_mixing(config: AugmentationConfig) -> bool:
-    """Whether any images are mixed, so that the loader has to read partners."""
+    """Whether mosaics or CutMix are enabled, so that the loader has to read partners."""
     return config.mosaic_probability > 0 or config.cutmix_probability > 0

@@ -1,4 +1,7 @@
-"""The recipe: one frozen value that describes a training run, for every task."""
+"""The recipe of a training run, with its sections, defaults and checks; and the data of a classification.
+
+``TrainRecipe`` describes a run of any task completely.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +40,10 @@ if TYPE_CHECKING:
     from napari_melanoma.training.pixel_store import PixelKind
 
 DEPTH_NETWORK = "biomarker"  # the architecture with a depth module
-MIN_CASES = 3  # fewest cases for any statistic
-
-
+MIN_DEPTHS = 3  # fewest training images with a depth
 NO_LABEL = -1  # class index of unlabeled images
-OTHER_DOMAIN_KEY, PARTNER_KEY = 2**40, 2**41  # added to the key of an image for the additional images of its batch
+# Added to the key of an image, to get the keys of the additional images in its batch.
+OTHER_DOMAIN_KEY, PARTNER_KEY = 2**40, 2**41
 
 
 class DepthTargetConfig(Config):
@@ -57,9 +59,9 @@ class DepthTargetConfig(Config):
 
 
 class AdaptationConfig(Config):
-    """Adaptation of a classifier to another domain; ``to`` lists data sets whose labels are not used.
+    """Adaptation of a classifier to other domains; each data set is a domain.
 
-    The domains are those of the training images and those of ``to``.
+    ``to`` lists data sets of the target domains, whose labels are not used.
     """
 
     method: Literal["none", "adversarial", "coral", "adabn", "fourier", "pseudo_labels"] = Field(
@@ -246,7 +248,11 @@ def depth_mismatch(
     scale: tuple[float, float],
     aspect: float,
 ) -> str:
-    """Explain which options of a recipe do not fit a depth in mm; "" if all do."""
+    """Explain which options of a recipe conflict with the prediction of a depth in mm; "" if none do.
+
+    ``depth``: the depth target; None without. ``options``: those of a network with a depth module; None for other
+    networks. ``region``, ``scale``, ``aspect``: of the view and the augmentation.
+    """
     predicts_depth = options is not None and options.predicts_depth
     if depth is None:
         return (
@@ -277,46 +283,49 @@ def depth_mismatch(
 
 
 def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
-    """Return the options of a depth network that follow from the training data.
+    """Return the options of a depth network that depend on the training data.
 
-    These are ``depth_mean`` and ``depth_std`` on the network's scale and, if the classifier uses measured depths, their
-    position among the tabular inputs.
+    ``depth_mean`` and ``depth_std``, on the network's scale; and ``measured``, the position of measured depths among
+    the tabular inputs, if the classifier uses them.
     """
-    found: dict[str, Any] = {}
+    options_from_data: dict[str, Any] = {}
     if options.predicts_depth:
-        plain = standardize_depth(data.learn.depth_mm, DepthScale(log=options.depth_log))
-        known = plain[~np.isnan(plain)]
-        check_depth_count(len(known), len(plain))
-        found = {"depth_mean": round(float(known.mean()), 6), "depth_std": round(float(known.std()) or 1.0, 6)}
+        standardized = standardize_depth(data.learn.depth_mm, DepthScale(log=options.depth_log))
+        known = standardized[~np.isnan(standardized)]
+        check_depth_count(len(known), len(standardized))
+        options_from_data = {
+            "depth_mean": round(float(known.mean()), 6),
+            "depth_std": round(float(known.std()) or 1.0, 6),
+        }
     if options.predicts_depth and options.depth_source == "measured":
-        found["measured"] = _measured_depth_input(data.encoding).model_dump(mode="json")
-    return found
+        options_from_data["measured"] = _measured_depth_input(data.encoding).model_dump(mode="json")
+    return options_from_data
 
 
 def check_depth_count(known: int, images: int) -> None:
     """Raise if too few training images have a depth."""
-    if known < MIN_CASES:
+    if known < MIN_DEPTHS:
         raise DataSetError(
-            f"{known} of {images} training images have a depth, expected at least {MIN_CASES}. Fill in the column that "
-            "classification.depth.column names, or remove classification.depth."
+            f"{known} of {images} training images have a depth, expected at least {MIN_DEPTHS}. Fill in the column "
+            "that classification.depth.column names, or remove classification.depth."
         )
 
 
 def _measured_depth_input(encoding: TabularEncoding | None) -> DepthInputConfig:
-    """Position and scale of the measured depth among the tabular inputs."""
+    """Return the position and scale of the measured depth among the tabular inputs."""
     columns = encoding.numbers if encoding else ()
     for column in columns:
         if column.name == DEPTH_COLUMN and column.encoding == "standardised" and column.has_indicator:
             assert encoding is not None
-            place = [one.field for one in encoding.continuous].index(DEPTH_COLUMN)
-            return DepthInputConfig(place=place, mean=column.mean, std=column.std)
+            position = [input_column.field for input_column in encoding.continuous].index(DEPTH_COLUMN)
+            return DepthInputConfig(place=position, mean=column.mean, std=column.std)
     raise DataSetError(
         f'depth_source = "measured" needs {{ name = "{DEPTH_COLUMN}", missing = "unknown" }} among '
         "classification.tabular.numbers. Add it, or set model.options.depth_source to predicted."
     )
 
 
-SLIDES_PER_STEP = 4  # of a recipe without a batch size, or with "auto"
+SLIDES_PER_STEP = 4  # if a recipe for slides has no batch size, or "auto"
 BAG_RECIPE_DEFAULTS: dict[str, Any] = {
     "title": "Slide classification",
     "batch_size": SLIDES_PER_STEP,
@@ -329,7 +338,7 @@ BAG_MODEL_DEFAULTS = {"architecture": "attention_mil", "start": "none"}
 
 
 class BagConfig(Config):
-    """Slides as bags of embeddings: the tiles sampled per epoch. Validation uses all tiles."""
+    """Training on slides as bags of embeddings; validation uses all tiles."""
 
     tiles: int = Field(
         4096, ge=1, description="maximum number of tiles of a slide in a training step, sampled per epoch"
@@ -337,7 +346,7 @@ class BagConfig(Config):
 
 
 def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
-    """Return the changed options of a classification that do not apply to bags of embeddings."""
+    """Return the names of changed options that are not available for bags of embeddings."""
     default = type(config)()
     names = (
         *("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
@@ -445,9 +454,9 @@ class ModelConfig(Config):
     def _check_options(self) -> Self:
         config = list_architectures()[self.architecture].spec.config
         options = config.parse(self.options, f"the options of '{self.architecture}'")
-        least: int = getattr(options, "least_size", 0)
-        if self.input_size < least:
-            raise ValueError(f"with these options {self.architecture} needs an input_size of {least} or more")
+        min_size: int = getattr(options, "least_size", 0)
+        if self.input_size < min_size:
+            raise ValueError(f"with these options {self.architecture} needs an input_size of {min_size} or more")
         return self
 
     @property
@@ -601,7 +610,7 @@ class TrainRecipe(Config):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_task(cls, values: Any) -> Any:  # noqa: ANN401 - any content of a file
-        """Fill in the defaults that depend on the task."""
+        """Fill in the defaults that depend on the task; explicit values take precedence."""
         if not isinstance(values, dict):
             return values
         if values.get("task") != "classification":
@@ -613,9 +622,9 @@ class TrainRecipe(Config):
         bags = values.get("bags") is not None
         if isinstance(model, dict):
             model = {**(BAG_MODEL_DEFAULTS if bags else {"architecture": "image_tabular"}), **model}
-        own = {"title": "Lesion classification", "loss": "cross_entropy", "classification": {}}
-        own |= BAG_RECIPE_DEFAULTS if bags else {}
-        return {**own, **values, "model": model}
+        defaults = {"title": "Lesion classification", "loss": "cross_entropy", "classification": {}}
+        defaults |= BAG_RECIPE_DEFAULTS if bags else {}
+        return {**defaults, **values, "model": model}
 
     @model_validator(mode="after")
     def _check_task(self) -> Self:
@@ -707,7 +716,7 @@ class TrainRecipe(Config):
                 "from the options, and list the values of the label images in 'classes'"
             )
         if self.classes and not losses()[self.loss].spec.multi_class:
-            fitting = ", ".join(name for name, known in losses().items() if known.spec.multi_class)
+            fitting = ", ".join(name for name, loss in losses().items() if loss.spec.multi_class)
             raise ValueError(f"the loss '{self.loss}' supports lesion and skin only; for several classes use {fitting}")
         if self.classes and self.lesion_weight not in (1, "auto"):
             raise ValueError(
@@ -717,28 +726,28 @@ class TrainRecipe(Config):
 
 
 def _answers_prompts(architecture: object) -> bool:
-    """Whether an architecture answers prompts; False for anything but the name of one."""
-    known = list_architectures().get(architecture) if isinstance(architecture, str) else None
-    return known is not None and known.spec.answers_prompts
+    """Whether a value is the name of an architecture for prompts."""
+    listed = list_architectures().get(architecture) if isinstance(architecture, str) else None
+    return listed is not None and listed.spec.answers_prompts
 
 
 def _with_multi_class_defaults(values: dict[str, Any]) -> dict[str, Any]:
     """Fill in the defaults for several classes: one output map per class, and a multi-class loss."""
-    given = values.get("model", {})
-    model = given.model_dump() if isinstance(given, ModelConfig) else given
+    model_values = values.get("model", {})
+    model = model_values.model_dump() if isinstance(model_values, ModelConfig) else model_values
     if isinstance(model, dict) and isinstance(model.get("options", {}), dict):
         model = {**model, "options": {"classes": len(values["classes"]), **model.get("options", {})}}
     return {"title": "Tissue segmentation", "loss": "ce_dice", **values, "model": model}
 
 
 class ClassBatch(NamedTuple):
-    """A batch of a classification: labeled images, unlabeled images, and mixing partners.
+    """A batch of a classification: labeled images, then unlabeled images of another domain, then mixing partners.
 
-    ``images`` is uint8 (batch, 3, row, column), ``masks`` uint8 (batch, 1, row, column) or without rows if no mask is
-    known, ``keys`` int64 (labeled, 2): epoch and key, ``shares`` float32 (labeled, class), each row summing to 1.
-    ``continuous`` float32 (seen, input), ``categories`` int64 (seen, embedding) and ``domains`` int64 (seen,) belong to
-    all images but the partners, ``partner_shares`` float32 (partner, class), ``depth_mm`` float32 (labeled,), NaN if
-    unknown.
+    For all images: ``images``, uint8 (image, 3, row, column), float32 after augmentation; ``masks``, uint8 (image, 1,
+    row, column), empty after augmentation. For labeled images: ``keys``, int64 (image, 2), epoch and key; ``shares``,
+    float32 (image, class), each row summing to 1; ``depth_mm``, float32 (image,), NaN if unknown. For labeled and
+    unlabeled images: ``continuous``, float32 (image, input); ``categories``, int64 (image, embedding); ``domains``,
+    int64 (image,). For partners: ``partner_shares``, float32 (image, class).
     """
 
     images: Tensor

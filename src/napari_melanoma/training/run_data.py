@@ -1,4 +1,4 @@
-"""``data.csv`` of a run, and the list of images that a model was trained on."""
+"""The table of a run's images (``data.csv``), and the list of images that a model was trained on."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.training.recipe import TrainRecipe
 
+# Training, validation and test set; images of the initial model's data; images of another domain.
 DataPart = Literal["learn", "tuning", "held_out", "base", "unlabelled"]
 PARTS: tuple[DataPart, ...] = get_args(DataPart)
 COLUMNS = (
@@ -47,7 +48,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class DataRow:
-    """One image of a run: its part, its row of the data set, and the SHA-256 of its files.
+    """One image or slide of a run: its part, its row of the data set, and the SHA-256 of its files or embeddings.
 
     ``base`` images preserve the initial model's performance; ``unlabelled`` images are used without their labels.
     """
@@ -136,8 +137,8 @@ def write_training_images(
     initial model was trained on validation images.
     """
     samples = [row.sample for row in rows if row.part != "held_out"]
-    known = {sample.image: shorten_digest(pixels[sample.image]) for sample in samples if pixels.get(sample.image)}
-    hashed = hash_images(samples, run, known_digests=known, perceptual=recipe.tile is None and recipe.bags is None)
+    digests = {sample.image: shorten_digest(pixels[sample.image]) for sample in samples if pixels.get(sample.image)}
+    hashed = hash_images(samples, run, known_digests=digests, perceptual=recipe.tile is None and recipe.bags is None)
     listed = make_training_images(hashed)
     start = recipe.model.start
     for name in filter(None, (encoder, "" if start in START_WORDS else start)):
@@ -147,37 +148,38 @@ def write_training_images(
 
 
 def _validation_overlap(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: HashedImages) -> list[str]:
-    """Warn of validation images that the initial model was trained on: they favor epochs that have changed little."""
+    """Warn of validation images that the initial model was trained on: they favor epochs near the initial weights."""
     if not recipe.model.starts_from_bundle:
         return []
     tuning = {row.sample.image for row in rows if row.part == "tuning"}
-    part = np.array([sample.image in tuning for sample in hashed.samples], bool)
-    known = (
-        find_trained_images(hashed, inherited_training_images(recipe.model.start), tiles=recipe.tile is not None) & part
+    is_validation = np.array([sample.image in tuning for sample in hashed.samples], bool)
+    overlap = (
+        find_trained_images(hashed, inherited_training_images(recipe.model.start), tiles=recipe.tile is not None)
+        & is_validation
     )
-    if not known.any():
+    if not overlap.any():
         return []
-    start = Path(recipe.model.start).name
-    return [VALIDATION_OVERLAP.format(count=int(known.sum()), all=int(part.sum()), start=start)]
+    name = Path(recipe.model.start).name
+    return [VALIDATION_OVERLAP.format(count=int(overlap.sum()), all=int(is_validation.sum()), start=name)]
 
 
 def inherited_training_images(name: str) -> TrainingImages:
-    """Return the training images of an initial model; without a list, an entry with the name of the model."""
+    """Return the training images of an initial model; if they are not listed, an entry that names the model."""
     file = find_weights_file(name)
     if file is not None:
         return TrainingImages(unlisted=(f"the images behind the weights file {file.name}",))
     try:
         bundle = find_bundle(name)
-        found = read_training_images(bundle)
+        listed = read_training_images(bundle)
     except BundleError:
-        found = None
-    return found or TrainingImages(unlisted=(f"the images behind the model '{Path(name).name}'",))
+        listed = None
+    return listed or TrainingImages(unlisted=(f"the images behind the model '{Path(name).name}'",))
 
 
 def read_training_images(info: BundleInfo) -> TrainingImages | None:
-    """Read the training and validation images of a model; None if the bundle does not list them, as older ones."""
+    """Read the training and validation images of a model; None if the bundle, like older ones, does not list them."""
     stated = info.config.provenance.get(TRAINING_IMAGES_KEY)
-    return _read(info.path / FILE_NAME, info.name, stated.get("sha256")) if isinstance(stated, dict) else None
+    return _read_verified(info.path / FILE_NAME, info.name, stated.get("sha256")) if isinstance(stated, dict) else None
 
 
 def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
@@ -194,15 +196,15 @@ def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
 
 @lru_cache(maxsize=8)
 def _cached_training_images(folder: Path, name: str, sha256: str) -> TrainingImages | None:
-    """Read the list of a bundle once; None if it is not the one that the bundle was written with."""
+    """Read the list of a bundle once; None if the file is missing, damaged or does not belong to the bundle."""
     try:
-        return _read(folder / FILE_NAME, name, sha256)
+        return _read_verified(folder / FILE_NAME, name, sha256)
     except (BundleError, OSError):
         return None
 
 
-def _read(path: Path, name: str, sha256: object) -> TrainingImages:
-    """Read a list, and refuse one that the bundle was not written with."""
+def _read_verified(path: Path, name: str, sha256: object) -> TrainingImages:
+    """Read the list of a bundle; raise an error if its SHA-256 is not the one in the bundle."""
     listed = TrainingImages.read(path)
     if sha256 != _sha256(path):
         raise BundleError(f"{path} does not match the bundle '{name}'. Download or copy the bundle again.")
@@ -210,12 +212,12 @@ def _read(path: Path, name: str, sha256: object) -> TrainingImages:
 
 
 def training_images_statement(path: Path) -> dict[str, Any]:
-    """Return the provenance entry of a list: counts, unlisted sources and SHA-256; empty if there is no file."""
+    """Return the provenance entry of a list of training images; empty if the file does not exist."""
     if not path.is_file():
         return {}
     listed = TrainingImages.read(path)
-    about = {**listed.counts, "unlisted": list(listed.unlisted), "note": listed.note, "sha256": _sha256(path)}
-    return {TRAINING_IMAGES_KEY: about}
+    statement = {**listed.counts, "unlisted": list(listed.unlisted), "note": listed.note, "sha256": _sha256(path)}
+    return {TRAINING_IMAGES_KEY: statement}
 
 
 def _sha256(path: Path) -> str:

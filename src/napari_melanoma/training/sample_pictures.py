@@ -39,8 +39,8 @@ class SampleCallback(Callback):
 
     def __init__(self, folder: RunFolder, names: Sequence[str]) -> None:
         self._folder = folder
-        found = ids_to_file_names(names)
-        self._names = [f"{found[name]}.png" for name in names]
+        file_names = ids_to_file_names(names)
+        self._names = [f"{file_names[name]}.png" for name in names]
 
     @abstractmethod
     def pictures(self, task: Any) -> Iterable[NDArray[np.uint8]]:  # noqa: ANN401 - each task has its own
@@ -73,9 +73,9 @@ class SampleCallback(Callback):
 
 
 class SampleWriter(SampleCallback):
-    """Draws the predicted contour in yellow over the reference in cyan, on the photograph at the network's size.
+    """For segmentation: draws the predicted contour in yellow over the reference contour in cyan.
 
-    ``images``, ``masks``: uint8 (image, 3, row, column) and (image, 1, row, column).
+    ``images``, ``masks``: uint8 (image, 3, row, column) and (image, 1, row, column), at the network's size.
     """
 
     def __init__(self, folder: RunFolder, names: Sequence[str], images: Tensor, masks: Tensor) -> None:
@@ -84,16 +84,17 @@ class SampleWriter(SampleCallback):
         self._masks = masks
 
     def pictures(self, task: SegmentationTask) -> Iterator[NDArray[np.uint8]]:
-        found = (task(self._images.to(task.device))[:, 0] > 0).cpu().numpy()
-        for image, mask, lesion in zip(self._images, self._masks, found, strict=True):
+        lesions = (task(self._images.to(task.device))[:, 0] > 0).cpu().numpy()
+        for image, mask, lesion in zip(self._images, self._masks, lesions, strict=True):
             reference = draw_overlay(image.permute(1, 2, 0).numpy(), mask[0].numpy() > 127, color=CYAN)
             yield draw_overlay(reference, lesion)
 
 
 class LabelSampleWriter(SampleCallback):
-    """Draws prediction and reference side by side, the classes in colors over the image at the network's size.
+    """For several classes: draws prediction (left) and reference (right) in colors over the image.
 
-    ``images``, ``labels``: uint8 (image, 3, row, column) and class indices (image, 1, row, column).
+    ``images``, ``labels``: uint8 (image, 3, row, column), at the network's size, and class indices (image, 1, row,
+    column). ``classes``: number of classes.
     """
 
     def __init__(self, folder: RunFolder, names: Sequence[str], images: Tensor, labels: Tensor, classes: int) -> None:
@@ -103,21 +104,20 @@ class LabelSampleWriter(SampleCallback):
         self._classes = classes
 
     def pictures(self, task: MultiClassSegmentationTask) -> Iterator[NDArray[np.uint8]]:
-        """Draw both, the prediction on the left."""
-        found = task(self._images.to(task.device)).argmax(1).byte().cpu().numpy()
-        for image, labels, predicted in zip(self._images, self._labels, found, strict=True):
+        predictions = task(self._images.to(task.device)).argmax(1).byte().cpu().numpy()
+        for image, labels, predicted in zip(self._images, self._labels, predictions, strict=True):
             rgb = image.permute(1, 2, 0).numpy()
             yield np.concatenate(
-                [overlay_labels(rgb, each, self._classes) for each in (predicted, labels[0].numpy())], axis=1
+                [overlay_labels(rgb, classes, self._classes) for classes in (predicted, labels[0].numpy())], axis=1
             )
 
 
 class ClassSampleWriter(SampleCallback):
-    """Draws the network's input with a caption of the most probable class and the true one.
+    """For classification: draws the network's input with a caption of the predicted and the true class.
 
-    The length of the bar is the probability of the true class; blue: most probable class, orange: not.
+    The length of the bar is the probability of the true class; it is blue if the prediction is right, else orange.
 
-    ``classes``: in the order of the logits.
+    ``classes``: names in the order of the logits.
     """
 
     def __init__(self, folder: RunFolder, names: Sequence[str], batch: ClassBatch, classes: Sequence[str]) -> None:
@@ -126,7 +126,6 @@ class ClassSampleWriter(SampleCallback):
         self._classes = tuple(classes)
 
     def pictures(self, task: ClassificationTask) -> Iterator[NDArray[np.uint8]]:
-        """Draw one picture per image, uint8 (row, column, channel)."""
         parts = (self._batch.images, self._batch.continuous, self._batch.categories)
         probabilities = task(*(part.to(task.device) for part in parts)).softmax(1).cpu().numpy()
         truths = self._batch.shares.argmax(1).tolist()
@@ -140,7 +139,10 @@ class ClassSampleWriter(SampleCallback):
 def add_caption(
     rgb: NDArray[np.uint8], lines: Sequence[str], share: float, color: tuple[int, int, int]
 ) -> NDArray[np.uint8]:
-    """Add a bar and lines of text below a picture, uint8 (row, column, channel)."""
+    """Add a bar and lines of text below a picture.
+
+    ``rgb``: uint8 (row, column, channel). ``share``: length of the bar as a share of the width. ``color``: of the bar.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     width = rgb.shape[1]

@@ -1,4 +1,7 @@
-"""The learning-rate schedules, each a function listed with its metadata; torch is imported only when one is built."""
+"""The learning-rate schedules, each a function with metadata for recipes and docks.
+
+Torch is imported only when a schedule is built.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-WARM_UP = 0.05  # of the cosine; share of the run
-RISE = 0.2  # of one cycle; share of the run
+WARM_UP = 0.05  # share of the run in which ``cosine`` increases
+RISE = 0.2  # share of the run in which ``one_cycle`` increases
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def schedules() -> dict[str, Schedule]:
 
 @list_schedule(ScheduleSpec(name="constant", title="Constant", reference="none"))
 def constant(optimizer: Optimizer, steps: ScheduleSteps) -> LRScheduler:
-    """Keep the given rates."""
+    """Keep the rates of the optimizer."""
     from torch.optim.lr_scheduler import LambdaLR
 
     return LambdaLR(optimizer, lambda step: 1.0)
@@ -110,7 +113,7 @@ def cosine_restarts(optimizer: Optimizer, steps: ScheduleSteps) -> LRScheduler:
 
 
 def position_in_cycle(step: int, steps: ScheduleSteps) -> tuple[int, int]:
-    """Return the steps of the current cycle before this step, and the length of the cycle.
+    """Return the number of steps of the current cycle before this step, and the length of the cycle in steps.
 
     The result depends on the step only, so that a resumed run continues with the same rates.
     """
@@ -127,5 +130,7 @@ def one_cycle(optimizer: Optimizer, steps: ScheduleSteps) -> LRScheduler:
     from torch.optim.lr_scheduler import OneCycleLR
 
     rates, total = [group["lr"] for group in optimizer.param_groups], max(steps.steps, 2)
-    rise = max(RISE, 2 / total) if total > 2 else RISE  # torch divides by the steps of the rise minus one, 0 of 5 steps
+    rise = (
+        max(RISE, 2 / total) if total > 2 else RISE
+    )  # torch divides by the steps of the rise minus one, which is 0 for a run of 5 steps
     return OneCycleLR(optimizer, rates, total_steps=total, pct_start=rise)

@@ -1,4 +1,4 @@
-"""Time training steps on this machine: the cost of a recipe, the largest useful batch size and the faster precision."""
+"""Time training steps on this machine to find the cost of a recipe, the best batch size and the faster precision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ Clock = Callable[[], float]
 
 
 class Repeats(NamedTuple):
-    """How often a step is timed: between ``least`` and ``most`` times until ``enough_s``; once after ``long_s``."""
+    """How often a step is timed.
+
+    At least ``least`` times, then until the total reaches ``enough_s`` seconds or ``most`` times; no further repetition
+    once the total reaches ``long_s``.
+    """
 
     least: int
     most: int
@@ -47,7 +51,10 @@ PROBE_REPEATS, SIZE_REPEATS = Repeats(1, 5, 0.5), Repeats(3, 20, 0.2, LONG_S)
 def fastest_seconds(
     step: Callable[[], None], device: str, clock: Clock = time.perf_counter, repeats: Repeats = PROBE_REPEATS
 ) -> float:
-    """Repeat a step and return the fastest time; slower ones were disturbed. ``clock``: returns seconds."""
+    """Repeat a step and return its shortest time; other programs may have slowed down the rest.
+
+    ``clock``: returns seconds.
+    """
     times: list[float] = []
     while sum(times) < repeats.long_s and (
         len(times) < repeats.least or (len(times) < repeats.most and sum(times) < repeats.enough_s)
@@ -116,7 +123,8 @@ class StepCost:
     """Cost of training on this machine.
 
     ``image_s``: seconds per image of a step: augmentation, forward and backward pass. ``update_s``: seconds of the
-    optimizer per step. ``forward_s``: seconds per image for prediction only.
+    optimizer per step. ``forward_s``: seconds per image for prediction only. ``image_bytes``: memory of the stored
+    activations per image. ``fixed_bytes``: memory of weights, gradients and optimizer.
     """
 
     image_s: float
@@ -136,7 +144,7 @@ def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepC
     device = accelerator(recipe)
     try:
         return _measure_step(recipe, device, clock)
-    finally:  # a process that lives on, such as the viewer's worker, must not hold memory that a training needs
+    finally:  # a long-lived process, such as the viewer's worker, must not hold memory that a training needs
         release_memory(device)
 
 
@@ -144,7 +152,7 @@ def _measure_step(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
     import torch
 
     side = min(recipe.model.input_size, PROBE_SIDE[device])
-    larger = (recipe.model.input_size / side) ** 2
+    area_ratio = (recipe.model.input_size / side) ** 2
     model = recipe.model.model_copy(update={"input_size": side})
     probe = _StepProbe(recipe.model_copy(update={"model": model}), device)
     with _saved_tensor_sizes() as saved_sizes:
@@ -159,10 +167,10 @@ def _measure_step(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
     weights = FLOAT_BYTES * sum(parameter.numel() for parameter in probe.network.parameters())
     copies = 2 + OPTIMIZER_STATES[recipe.optimiser] + (recipe.ema_decay > 0)
     return StepCost(
-        image_s=larger * learn_s / probe.images,
+        image_s=area_ratio * learn_s / probe.images,
         update_s=update_s,
-        forward_s=larger * forward_s / probe.images,
-        image_bytes=round(larger * saved / probe.images),
+        forward_s=area_ratio * forward_s / probe.images,
+        image_bytes=round(area_ratio * saved / probe.images),
         fixed_bytes=weights * copies,
         device=device,
         precision=choose_precision(recipe),
@@ -170,7 +178,7 @@ def _measure_step(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
 
 
 class _StepProbe:
-    """A network with everything that a step needs, and a few random images."""
+    """A network with random weights, loss, augmentation, optimizer and a few random images, to time a step."""
 
     def __init__(self, recipe: TrainRecipe, device: str) -> None:
         import numpy as np
@@ -183,8 +191,8 @@ class _StepProbe:
         from napari_melanoma.training.tasks.task import OPTIMIZERS, freeze_normalization, make_idle_weight
 
         side = recipe.data.cache_size
-        smaller = (PROBE_SIDE[device] / min(recipe.model.input_size, PROBE_SIDE[device])) ** 2
-        self.images = min(round(PROBE_IMAGES[device] * smaller), max(PROBE_IMAGES[device], MAX_PROBE_IMAGES))
+        area_ratio = (PROBE_SIDE[device] / min(recipe.model.input_size, PROBE_SIDE[device])) ** 2
+        self.images = min(round(PROBE_IMAGES[device] * area_ratio), max(PROBE_IMAGES[device], MAX_PROBE_IMAGES))
         self._recipe, self._device = recipe, device
         self._mixed = choose_precision(recipe) == "bf16-mixed"
         network: nn.Module = build_network(recipe.model.architecture, recipe.model.options)
@@ -199,14 +207,14 @@ class _StepProbe:
         self._loss = make_class_loss(recipe.loss) if self._classifies else make_loss(recipe.loss)
         self._idle = make_idle_weight(self.network)
         _freeze_encoder(self.network, recipe)
-        moving = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        weights = moving if self._idle is None else [self._idle]
+        trainable = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        weights = trainable if self._idle is None else [self._idle]
         groups = [{"params": weights, "lr": recipe.learning_rate}]
         self._optimizer = OPTIMIZERS[recipe.optimiser](groups, recipe.weight_decay)
-        draw = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
         self._keys = np.stack([np.zeros(self.images, np.int64), np.arange(self.images)], axis=1)
         count = self.images + len(PartnerSampler(recipe.augmentation, recipe.seed, self.images).sample(self._keys))
-        pixels = torch.randint(256, (count, 4, side, side), dtype=torch.uint8, generator=draw).to(device)
+        pixels = torch.randint(256, (count, 4, side, side), dtype=torch.uint8, generator=generator).to(device)
         self._pixels, self._masks = pixels[:, :3], pixels[:, 3:]
         if self._labels:
             self._masks = self._masks % self._labels
@@ -233,8 +241,8 @@ class _StepProbe:
         with torch.autocast(self._device, torch.bfloat16, enabled=self._mixed):
             if not self._classifies:
                 return self.network(images).float()
-            row = torch.zeros(len(images), 0, device=self._device)  # the cost of tabular inputs is negligible
-            return self.network(images, row, row.long()).float()
+            no_values = torch.zeros(len(images), 0, device=self._device)  # the cost of tabular inputs is negligible
+            return self.network(images, no_values, no_values.long()).float()
 
 
 @contextmanager
@@ -242,15 +250,15 @@ def _saved_tensor_sizes() -> Iterator[dict[int, int]]:
     """Record the data pointer and size in bytes of each tensor that is saved for the backward pass."""
     import torch
 
-    kept: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def pack(tensor: Any) -> Any:  # noqa: ANN401 - torch's signature
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield kept
+        yield sizes
 
 
 def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
@@ -263,18 +271,18 @@ def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
 
 
 MAX_BATCH, MIN_BATCH = 256, 2  # per micro-batch and device; batch normalization needs two
-USUAL_BATCH = 8  # lower bound of a step if memory and data allow: smaller batches train unsteadily
-SHARE_OF_IMAGES = 4  # an epoch of fewer than four steps trains poorly
-TOLERATED_SLOWDOWN = 1.1  # per image, relative to the fastest size; less is noise on a machine in use
+USUAL_BATCH = 8  # lower bound of a step if memory and data allow: training with smaller batches is unstable
+MIN_STEPS = 4  # per epoch
+TOLERATED_SLOWDOWN = 1.1  # time per image relative to the fastest size; smaller differences are noise
 GIVE_UP_SLOWDOWN = 1.5  # stop after two sizes in a row that are this much slower
-SHARE_OF_FREE_MEMORY = 0.5  # of free main memory for a step on the CPU: with more, other programs are swapped out
+SHARE_OF_FREE_MEMORY = 0.5  # largest share of free main memory for a step; more would swap out other programs
 PRECISION_IMAGES = 2 * MIN_BATCH
 PRECISION_ROUNDS = 2  # alternating, so that a disturbance affects both precisions
 MIN_SPEEDUP = 1.1  # a smaller gain is not worth the lost digits
 
 
 def smallest_batch_size(recipe: TrainRecipe) -> int:
-    """Fewest images that can be divided over the processes and micro-batches of a step."""
+    """Return the fewest images that can be divided over the processes and micro-batches of a step."""
     return MIN_BATCH * process_count(recipe) * recipe.pieces
 
 
@@ -290,26 +298,26 @@ def find_batch_size(
     if not any(True for _ in network.parameters()):  # nothing to time
         return smallest_batch_size(recipe)
     parts = process_count(recipe) * recipe.pieces
-    limit = min(MAX_BATCH // recipe.pieces, images // (SHARE_OF_IMAGES * parts))
+    limit = min(MAX_BATCH // recipe.pieces, images // (MIN_STEPS * parts))
     per_image: dict[int, float] = {}
 
     def measure_size(size: int) -> int | None:
-        """Time a size; return the memory that it took, or None if memory ran out."""
+        """Time a size; return the bytes of main memory that it used, or None if memory ran out."""
         run.check()
         try:
-            seconds, taken = time_steps(network, recipe, size, clock)
+            seconds, used = time_steps(network, recipe, size, clock)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             return None
         per_image[size] = min(seconds / size, per_image.get(size, math.inf))
-        return taken
+        return used
 
     size = MIN_BATCH
     while size <= limit:
         free = psutil.virtual_memory().available
-        taken = measure_size(size)
-        if taken is None or 2 * taken > SHARE_OF_FREE_MEMORY * free or _is_too_slow(list(per_image.values())):
+        used = measure_size(size)
+        if used is None or 2 * used > SHARE_OF_FREE_MEMORY * free or _is_too_slow(list(per_image.values())):
             break
         size *= 2
     for size in [size for size, seconds in per_image.items() if size * seconds < LONG_S]:
@@ -324,7 +332,10 @@ def _is_too_slow(per_image: Sequence[float]) -> bool:
 
 
 def _choose_size(per_image: Mapping[int, float], parts: int) -> int:
-    """Choose among the measured sizes of a micro-batch, in ascending order."""
+    """Choose among the measured sizes of a micro-batch.
+
+    ``per_image``: seconds per image by size, in ascending order. ``parts``: micro-batches of a step.
+    """
     if not per_image:
         return MIN_BATCH
     fastest = min(per_image.values())
@@ -333,21 +344,22 @@ def _choose_size(per_image: Mapping[int, float], parts: int) -> int:
 
 
 def find_precision(network: nn.Module, recipe: TrainRecipe, run: RunContext = NULL_CONTEXT) -> Precision:
-    """Choose between float32 and bfloat16.
+    """Choose between float32 and bfloat16 for a recipe with ``precision = "auto"``.
 
-    A CPU with bfloat16 support uses it if steps of a few images take a tenth less time than in float32.
+    A GPU with bfloat16 support uses it. A CPU with bfloat16 support uses it if a step of a few images is at least 1.1
+    times as fast as in float32.
     """
-    chosen: Precision = "bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32"
+    default: Precision = "bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32"
     trainable = any(True for _ in network.parameters())
-    if recipe.precision != "auto" or chosen == "fp32" or accelerator(recipe) != "cpu" or not trainable:
-        return chosen
+    if recipe.precision != "auto" or default == "fp32" or accelerator(recipe) != "cpu" or not trainable:
+        return default
     seconds: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
     try:
         for _ in range(PRECISION_ROUNDS):
             for precision, times in seconds.items():
                 run.check()
-                tried = recipe.model_copy(update={"precision": precision})
-                times.append(time_steps(network, tried, PRECISION_IMAGES, time.perf_counter)[0])
+                variant = recipe.model_copy(update={"precision": precision})
+                times.append(time_steps(network, variant, PRECISION_IMAGES, time.perf_counter)[0])
     except Exception as error:
         if not is_out_of_memory(error):
             raise

@@ -45,20 +45,21 @@ if TYPE_CHECKING:
 
 CHANCE_AUC = 0.5  # AUC of data with a single class
 FOURIER_SEED, VERSION_SEED = 14, 15  # separate these random numbers from other uses of the seed
-# These augmentations could remove the lesion from the view.
+# Switched off for classifiers, as they could remove the lesion from the view.
 DISABLED_AUGMENTATIONS = {"elsewhere_probability": 0.0, "mosaic_probability": 0.0, "cutmix_probability": 0.0}
 BLANK_PX = 64  # side of a blank image for measuring the width of the features
 SECOND_STAGE_PARTS = ("fusion", "head")  # modules that are trained in both stages
-MIN_LOG_VARIANCE = -6.0  # corresponds to a standard deviation of a twentieth of the spread of all depths
+MIN_LOG_VARIANCE = -6.0  # a standard deviation of a twentieth (exp(-3)) of the spread of all depths
 
 
 class ClassTask(Task):
     """A network trained to classify, with class weights; validation collects the predictions of all processes.
 
-    ``counts``: training images of each class. ``more_columns``: collected in addition to logits and class shares.
+    ``counts``: training images of each class. ``extra_columns``: number of values for each image that validation
+    collects besides logits and class shares.
     """
 
-    more_columns = 0
+    extra_columns = 0
     _weights: Tensor | None
 
     def __init__(self, network: nn.Module, recipe: TrainRecipe, bundle: BundleConfig, counts: Sequence[int]) -> None:
@@ -69,7 +70,7 @@ class ClassTask(Task):
         self._positive = bundle.classes.index(self._config.positive)
         weights = class_weights(counts) if self._config.class_weight == "balanced" else None
         self.register_buffer("_weights", weights, persistent=False)
-        self._tuning = DistributedRows(2 * self._classes + self.more_columns)
+        self._tuning = DistributedRows(2 * self._classes + self.extra_columns)
 
     def loss(self, logits: Tensor, shares: Tensor) -> Tensor:
         """Apply the loss of the recipe.
@@ -82,19 +83,19 @@ class ClassTask(Task):
 
     def on_validation_epoch_start(self) -> None:
         """Discard the predictions of an interrupted validation."""
-        self._tuning = DistributedRows(2 * self._classes + self.more_columns)
+        self._tuning = DistributedRows(2 * self._classes + self.extra_columns)
 
     def on_validation_epoch_end(self) -> None:
-        """Evaluate all validation images or slides at once."""
-        sizes = [self._classes, self._classes, self.more_columns]
-        logits, shares, more = self._tuning.gather(self.device).split(sizes, dim=1)
+        """Evaluate all validation images or slides together."""
+        sizes = [self._classes, self._classes, self.extra_columns]
+        logits, shares, extra = self._tuning.gather(self.device).split(sizes, dim=1)
         loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
         labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
         measured = (macro_auc(probabilities, labels, self._positive), balanced_accuracy(probabilities, labels))
         names = [name for name, _ in MONITORS["classification"].measures]
-        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True)), **self.measure_more(more)}
+        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True)), **self.measure_extra(extra)}
 
-    def measure_more(self, columns: Tensor) -> dict[str, float]:
+    def measure_extra(self, columns: Tensor) -> dict[str, float]:
         """Return the metrics of the additional columns."""
         return {}
 
@@ -102,16 +103,16 @@ class ClassTask(Task):
 class ClassificationTask(ClassTask):
     """A network trained to classify lesions from an image and clinical metadata.
 
-    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_accuracy``, computed over
-    the images of all processes at once, as a ranking cannot be averaged over batches. With a depth target also
-    ``tuning_depth_mae_mm`` and ``tuning_depth_r``.
+    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_accuracy``, and with a
+    depth target ``tuning_depth_mae_mm`` and ``tuning_depth_r``. They are computed over all images together, as an AUC
+    cannot be averaged over batches.
 
     ``network``: maps images, continuous values and categories to logits (batch, class); ``encode``, ``classify`` and
     ``embed`` are its parts.
     """
 
     network: ClassifierNetwork
-    more_columns = 2  # predicted and measured depth
+    extra_columns = 2  # predicted and measured depth
 
     def __init__(
         self,
@@ -122,11 +123,11 @@ class ClassificationTask(ClassTask):
         domains: int = 1,
     ) -> None:
         super().__init__(network, recipe, bundle, counts)
-        self._second = make_domain_loss(self._config.adaptation, network, domains)
-        self._depth = DepthLoss(self._config.depth) if self._config.depth else None
+        self._domain_loss = make_domain_loss(self._config.adaptation, network, domains)
+        self._depth_loss = DepthLoss(self._config.depth) if self._config.depth else None
         first = max(1, round(self._config.first_stage * recipe.epochs))
         dropped = float(bundle.options.get("image_dropout", 0))
-        self._first = FirstStage(network, self._classes, first, dropped) if self._config.stages == 2 else None
+        self._first_stage = FirstStage(network, self._classes, first, dropped) if self._config.stages == 2 else None
         self._augment = ClassAugmentation(recipe)
         encoder = find_encoder(network)
         if encoder is not None and self._config.freeze_encoder:
@@ -156,20 +157,20 @@ class ClassificationTask(ClassTask):
         labeled, config = len(batch.shares), self._config.adaptation
         used = len(batch.images) if config.method == "pseudo_labels" else labeled
         rows = batch.continuous[:used], batch.categories[:used]
-        detached = [each.detach() for each in maps] if self._first is not None else maps
-        logits = self.network.classify([each[:used] for each in detached], *rows).float()
+        head_maps = [feature_map.detach() for feature_map in maps] if self._first_stage is not None else maps
+        logits = self.network.classify([feature_map[:used] for feature_map in head_maps], *rows).float()
         loss = self.loss(logits[:labeled], batch.shares)
         done = self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
         if used > labeled:
             loss = loss + config.strength * ramp_up(done) * pseudo_label_loss(logits[labeled:], config.sure)
-        if self._second is not None:
-            loss = loss + self._second(self.network.embed(maps).float(), batch.domains, done)
+        if self._domain_loss is not None:
+            loss = loss + self._domain_loss(self.network.embed(maps).float(), batch.domains, done)
         return loss if self._in_second_stage else loss + self._image_loss(maps, batch)
 
     @property
     def _in_second_stage(self) -> bool:
         """Whether only the head is trained now."""
-        return self._first is not None and self._first.is_over(self.current_epoch)
+        return self._first_stage is not None and self._first_stage.is_over(self.current_epoch)
 
     def _encode(self, images: Tensor) -> list[Tensor]:
         """Feature maps of a batch, without gradients in the second stage."""
@@ -177,14 +178,14 @@ class ClassificationTask(ClassTask):
             return self.network.encode(self.normalize(images))
 
     def _image_loss(self, maps: Sequence[Tensor], batch: ClassBatch) -> Tensor:
-        """Loss of the image and depth modules besides the network's own predictions; 0 in most recipes."""
-        labeled = [each[: len(batch.shares)] for each in maps]
+        """Return the additional losses of the image module (first stage) and of the depth module; 0 in most recipes."""
+        labeled = [feature_map[: len(batch.shares)] for feature_map in maps]
         loss = maps[-1].new_zeros(())
-        if self._first is not None:
-            loss = loss + self.loss(self._first(self.network.embed(labeled)).float(), batch.shares)
-        if self._depth is not None:
+        if self._first_stage is not None:
+            loss = loss + self.loss(self._first_stage(self.network.embed(labeled)).float(), batch.shares)
+        if self._depth_loss is not None:
             network = cast("BiomarkerNetwork", self.network)
-            loss = loss + self._depth(network, network.predict_depth(labeled).float(), batch.depth_mm)
+            loss = loss + self._depth_loss(network, network.predict_depth(labeled).float(), batch.depth_mm)
         return loss
 
     def on_train_epoch_start(self) -> None:
@@ -204,12 +205,12 @@ class ClassificationTask(ClassTask):
 
     def _predicted_depth_mm(self, maps: Sequence[Tensor]) -> Tensor:
         """The predicted depth, float32 (batch,) in mm; NaN without a depth target."""
-        if self._depth is None:
+        if self._depth_loss is None:
             return torch.full((len(maps[-1]),), torch.nan, device=maps[-1].device)
         network = cast("BiomarkerNetwork", self.network)
         return network.to_mm(network.predict_depth(maps)[:, 0].float())
 
-    def measure_more(self, columns: Tensor) -> dict[str, float]:
+    def measure_extra(self, columns: Tensor) -> dict[str, float]:
         """Return the metrics of the depth."""
         return depth_metrics(*columns.double().numpy().T)
 
@@ -219,37 +220,38 @@ def class_weights(counts: Sequence[int]) -> Tensor:
 
     Returns float32 (class,). Their sum over the images equals the number of images, which keeps the scale of the loss.
     """
-    found = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
-    return found.sum() / (len(found) * found)
+    frequencies = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
+    return frequencies.sum() / (len(frequencies) * frequencies)
 
 
 def macro_auc(probabilities: NDArray[np.float64], labels: NDArray[np.int64], positive: int) -> float:
-    """AUC of the positive class of two, or the mean of the one-against-rest AUC over the classes.
+    """Return the AUC of the positive class if there are two classes, else the mean one-against-rest AUC.
 
-    ``probabilities``: float (image, class). ``labels``: int64 (image,). 0.5 if there is a single class; classes without
-    images, or with all images, are skipped.
+    Classes that have no image or all images are skipped; 0.5 if none remains.
+
+    ``probabilities``: float (image, class). ``labels``: int64 (image,).
     """
     candidates = [positive] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
-    classes = [each for each in candidates if 0 < (labels == each).sum() < len(labels)]
-    once = np.ones((1, len(labels)))
-    areas = [ResampledScores(probabilities[:, each], labels == each, once).auc()[0] for each in classes]
+    classes = [index for index in candidates if 0 < (labels == index).sum() < len(labels)]
+    weights = np.ones((1, len(labels)))
+    areas = [ResampledScores(probabilities[:, index], labels == index, weights).auc()[0] for index in classes]
     return float(np.mean(areas or [CHANCE_AUC]))
 
 
 def balanced_accuracy(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Mean recall over the classes that occur.
+    """Return the mean recall over the classes that occur, in [0, 1].
 
-    ``probabilities``: float (image, class). ``labels``: int64 (image,). In [0, 1].
+    ``probabilities``: float (image, class). ``labels``: int64 (image,).
     """
     predicted = probabilities.argmax(1)
-    return float(np.mean([(predicted[labels == each] == each).mean() for each in np.unique(labels)]))
+    return float(np.mean([(predicted[labels == label] == label).mean() for label in np.unique(labels)]))
 
 
 class ClassAugmentation:
     """Augments batches; the result for an image depends on the seed and its key only.
 
-    With a number of versions in the recipe, it is one of the versions of the image, which depend on its pixels only:
-    they are the same in all epochs and for all folds of a cross-validation.
+    If the recipe has ``augmented_versions``, the result is one of that many versions of the image. The versions depend
+    on the pixels only: they are the same in all epochs and in all folds of a cross-validation.
     """
 
     def __init__(self, recipe: TrainRecipe) -> None:
@@ -264,17 +266,19 @@ class ClassAugmentation:
     def __call__(self, batch: ClassBatch) -> ClassBatch:
         """Augment a batch.
 
-        Returns images float32 in [0, 255] of the network's size, and the label shares of mixed images.
+        Returns images as float32 in [0, 255] of the network's size, and the label shares of mixed images; masks are
+        empty, and partners are removed.
         """
         keys, count, seen = batch.keys, len(batch.keys), len(batch.domains)
         chosen = self._mixing.select(keys)
-        all_keys = [keys]  # images of the other domain and partners get keys that no other image has
+        all_keys = [keys]  # images of the other domain and partners get keys of their own
         if seen > count:
             all_keys.append(keys + np.array([0, OTHER_DOMAIN_KEY]))
         all_keys.append(keys[chosen] + np.array([0, PARTNER_KEY]))
-        every_key = np.concatenate(all_keys)
-        chosen_keys = self._version_keys(batch.images, every_key) if self._versions else every_key
-        varied, _ = self._augment(batch.images, batch.masks, chosen_keys)
+        image_keys = np.concatenate(all_keys)
+        if self._versions:
+            image_keys = self._version_keys(batch.images, image_keys)
+        varied, _ = self._augment(batch.images, batch.masks, image_keys)
         images, partners, shares = varied[:seen], varied[seen:], batch.shares
         if self._adaptation.method == "fourier" and seen > count:
             images = self._swap_spectra(images[:count], images[count:], batch)
@@ -287,11 +291,11 @@ class ClassAugmentation:
         return batch._replace(images=images, masks=masks, shares=shares, partner_shares=shares[:0], depth_mm=depth)
 
     def _version_keys(self, images: Tensor, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Draw a version of each image; keys of the same pixels and version are equal, int64 (image, 2)."""
+        """Draw a version of each image; return int64 (image, 2): version, and number derived from the pixels."""
         versions = [derive_seed(self._seed, VERSION_SEED, *key) % self._versions for key in keys.tolist()]
         pixels = images.cpu().contiguous().numpy()
         digests = [hashlib.sha1(image.data, usedforsecurity=False).digest()[:7] for image in pixels]
-        return np.stack([versions, [int.from_bytes(one, "big") for one in digests]], axis=1)
+        return np.stack([versions, [int.from_bytes(digest, "big") for digest in digests]], axis=1)
 
     def _swap_spectra(self, images: Tensor, others: Tensor, batch: ClassBatch) -> Tensor:
         """Replace the low frequencies of some images by those of the other domain."""
@@ -304,9 +308,9 @@ class ClassAugmentation:
     def _mix(
         self, batch: ClassBatch, images: Tensor, partners: Tensor, chosen: NDArray[np.intp]
     ) -> tuple[Tensor, Tensor]:
-        """Mix the chosen images with their partners, and their labels in the same shares.
+        """Mix the chosen images with their partners, and the labels in the same shares.
 
-        The tabular inputs stay those of the image itself, whose share is one half or more.
+        The tabular inputs are not mixed: the share of the image itself is one half or more.
         """
         indices = torch.from_numpy(chosen).to(images.device)
         cover = torch.from_numpy(self._mixing.blend_masks(batch.keys[chosen], images.shape[-1])).to(images.device)[
@@ -356,11 +360,13 @@ def embedding_width(network: ClassifierNetwork) -> int:
 
 
 class FirstStage(nn.Module):
-    """An auxiliary head that trains the image module in the first stage; not a part of the model.
+    """An auxiliary head that trains the image module in the first stage of a two-stage training; not part of the model.
 
-    The network's own head is trained from the start without affecting the image module, so that every epoch can be
-    evaluated; in the second stage only this head is trained. The auxiliary head sees image features without the depth:
-    otherwise the image module would not learn what the depth explains.
+    The network's own head is trained in both stages, so that every epoch can be evaluated, but does not affect the
+    image module. In the second stage only the network's own head is trained. The input of the auxiliary head excludes
+    the depth: otherwise the image module would not learn what the depth explains.
+
+    ``epochs``: of the first stage.
     """
 
     def __init__(self, network: ClassifierNetwork, classes: int, epochs: int, dropout: float = 0.0) -> None:
@@ -374,19 +380,19 @@ class FirstStage(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits, float (batch, class), of the image features, float (batch, feature), without the depth."""
-        found: Tensor = self.head(features[:, : self._features])
-        return found
+        logits: Tensor = self.head(features[:, : self._features])
+        return logits
 
 
 def freeze_first_stage(network: ClassifierNetwork) -> None:
-    """Set all modules but the head to evaluation mode, which fixes statistics and dropout."""
+    """Set all modules but the head to evaluation mode, which fixes normalization statistics and disables dropout."""
     for name, part in network.named_children():
         if name not in SECOND_STAGE_PARTS:
             part.eval()
 
 
 class DepthLoss(nn.Module):
-    """Loss of predicted depths, on the network's own scale."""
+    """Loss of predicted depths, on the scale of the network's depth output."""
 
     def __init__(self, config: DepthTargetConfig) -> None:
         super().__init__()
@@ -401,12 +407,12 @@ class DepthLoss(nn.Module):
         known = ~mm.isnan()
         true = network.standardize(mm.nan_to_num())
         if self._config.loss == "gaussian_nll":
-            logarithm = predicted[:, 1].clamp(min=MIN_LOG_VARIANCE)
-            each = 0.5 * (logarithm + (predicted[:, 0] - true).square() * (-logarithm).exp())
+            log_variance = predicted[:, 1].clamp(min=MIN_LOG_VARIANCE)
+            losses = 0.5 * (log_variance + (predicted[:, 0] - true).square() * (-log_variance).exp())
         else:
-            each = smooth_l1_loss(predicted[:, 0], true, reduction="none")
+            losses = smooth_l1_loss(predicted[:, 0], true, reduction="none")
         # Multiplied, not filtered: every weight then has a gradient, whichever cases a batch contains.
-        return self._config.weight * (each * known).sum() / known.sum().clamp(min=1)
+        return self._config.weight * (losses * known).sum() / known.sum().clamp(min=1)
 
 
 class BagTask(ClassTask):
@@ -422,10 +428,10 @@ class BagTask(ClassTask):
 
     def pool(self, bag: Bag) -> PooledBag:
         """Return the logits, the embedding of the slide, and the weights of all its tiles."""
-        return self.network.pool_chunks(_tensors(bag))
+        return self.network.pool_chunks(_embedding_chunks(bag))
 
     def batch_loss(self, batch: BagBatch) -> Tensor:
-        """Compute the loss of some tiles of each slide."""
+        """Compute the loss from the sampled tiles of each slide."""
         return self.loss(torch.stack([self.network(tiles) for tiles in batch.bags]), batch.shares)
 
     def validation_step(self, batch: BagBatch, batch_idx: int) -> None:
@@ -435,7 +441,7 @@ class BagTask(ClassTask):
             self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares.to(logits.device)], dim=1))
 
 
-def _tensors(bag: Bag) -> Iterator[Tensor]:
-    """Tiles of a slide in chunks."""
+def _embedding_chunks(bag: Bag) -> Iterator[Tensor]:
+    """Yield the embeddings of a slide in chunks, float (tile, feature)."""
     for embeddings in bag.iter_embeddings():
         yield torch.from_numpy(embeddings)

@@ -26,26 +26,30 @@ if TYPE_CHECKING:
     from napari_melanoma.training.loader import ImageBatch
     from napari_melanoma.training.recipe import PromptsConfig, TrainRecipe
 
+# Separate these random numbers from other uses of the seed.
 PROMPT_SEED, TURN_SEED, COMPOSITE_SEED = 21, 22, 23
-COMPOSITE_IMAGES = 4  # images in a mosaic
+COMPOSITE_IMAGES = 4  # images in a composite
+# First prompts and their probabilities.
 FIRST_PROMPTS = ("none", "click", "box", "stroke")
 FIRST_SHARES = (0.45, 0.3, 0.15, 0.1)
 OTHER_HYPOTHESES = 0.05  # weight of the mean over all hypotheses, so that each of them is trained
-QUALITY_WEIGHT = 0.5
-PROMPTED_WEIGHT = 0.5  # of the pixels around prompts, which are too few to have an effect in the mean over all pixels
+QUALITY_WEIGHT = 0.5  # of the error of the predicted qualities
+PROMPTED_WEIGHT = 0.5  # of the loss around prompts; in the mean over all pixels these few have hardly any effect
 PROMPTED_REACH = 1 / 48  # distance from prompts, as a share of the side of the network's input
-CHOSEN_BY_USER = 0.3  # share of corrections that begin with the best hypothesis instead of the one proposed
-BOX_JITTER = 0.1  # of the sides of a box
-STEP = 2  # errors are sought in every second row and column
+CHOSEN_BY_USER = 0.3  # share of corrections that start from the best hypothesis instead of the proposed one
+BOX_JITTER = 0.1  # share of the sides of a box
+STEP = 2  # errors are searched in every second row and column
 VALIDATION_CLICKS = 3
 MEASURES = ("tuning_loss", "tuning_jaccard", "tuning_dice")
 
 
 class SimulatedUser:
-    """Simulate a user who prompts one lesion and corrects the masks that the network predicts.
+    """Simulates a user who prompts one lesion and corrects the masks that the network predicts.
 
-    ``truth``: bool (side, side). ``maps``: float32 (map, side, side), the prompts so far. Without ``random``, the user
-    is deterministic: no first prompt, and corrections by clicks in the middle of an error.
+    Without ``random``, the user is deterministic: no first prompt, and corrections by clicks in the middle of an error.
+
+    ``truth``: bool (side, side). ``maps``: float32 (map, side, side), the prompts so far: clicks inside the lesion,
+    clicks outside, boxes, and the current mask.
     """
 
     def __init__(self, truth: NDArray[np.bool_], random: np.random.Generator | None = None) -> None:
@@ -54,7 +58,10 @@ class SimulatedUser:
         self.maps = np.zeros((PROMPT_MAPS, *truth.shape), np.float32)
 
     def begin(self, *, prompted: bool) -> None:
-        """Draw the first prompt at random; ``prompted``: one is required, because it selects the lesion."""
+        """Draw the first prompt at random.
+
+        ``prompted``: a prompt is required, because it selects one of several lesions.
+        """
         assert self._random is not None
         box = bounding_box(self._truth)
         if box is None:
@@ -74,31 +81,32 @@ class SimulatedUser:
 
     def correct(self, probability: NDArray[np.float32]) -> None:
         """Add a click or a stroke where the mask is wrong; ``probability``: float32 (side, side)."""
-        found = probability > 0.5
-        self.maps[3] = found  # in use, only the mask is known
+        mask = probability > 0.5
+        self.maps[3] = mask  # without probabilities, as in use
         if self._random is not None and self._random.random() < FIRST_SHARES[-1]:
-            self._stroke(found)
+            self._stroke(mask)
         else:
-            self._click(found)
+            self._click(mask)
 
     def chooses(self, probability: float) -> bool:
         """Decide at random whether the user selects the best hypothesis."""
         return self._random is not None and bool(self._random.random() < probability)
 
-    def _click(self, found: NDArray[np.bool_]) -> tuple[int, int, int] | None:
-        click = simulate_click(self._truth[::STEP, ::STEP], found[::STEP, ::STEP], self._random)
+    def _click(self, mask: NDArray[np.bool_]) -> tuple[int, int, int] | None:
+        """Draw a click on an error; return map (0: inside, 1: outside), row and column, or None without error."""
+        click = simulate_click(self._truth[::STEP, ::STEP], mask[::STEP, ::STEP], self._random)
         if click is None:
             return None
         index, row, column = int(not click.include), click.row * STEP, click.column * STEP
         draw_click(self.maps[index], row, column)
         return index, row, column
 
-    def _stroke(self, found: NDArray[np.bool_]) -> None:
+    def _stroke(self, mask: NDArray[np.bool_]) -> None:
         """Click twice; if both clicks correct the same kind of error, join them by a stroke within the error."""
-        first, second = self._click(found), self._click(found)
+        first, second = self._click(mask), self._click(mask)
         if first is None or second is None or first[0] != second[0]:
             return
-        error = (self._truth & ~found) if first[0] == 0 else (found & ~self._truth)
+        error = (self._truth & ~mask) if first[0] == 0 else (mask & ~self._truth)
         for share in np.linspace(0, 1, 16):
             row, column = (round(a + share * (b - a)) for a, b in zip(first[1:], second[1:], strict=True))
             if error[row, column]:
@@ -110,11 +118,12 @@ class SimulatedUser:
 
 
 class PromptedSegmentationTask(SegmentationTask):
-    """Train a network for prompts, with a simulated user who corrects its masks a few times per image.
+    """Trains a network for prompts, with a simulated user who corrects its masks a few times per image.
 
-    Of the hypotheses for an image only the best is compared with its mask (Guzman-Rivera et al. 2012), so that they
-    differ where readers disagree; their quality is trained with the Jaccard index of each. After each epoch
-    ``tuning_jaccard`` and ``tuning_dice`` are means over zero to three clicks in the middle of the largest error.
+    The network predicts several masks (hypotheses) for an image. The loss is mainly that of the best one (Guzman-Rivera
+    et al. 2012), so that they differ where readers disagree; the predicted quality of each is trained with its Jaccard
+    index. After each epoch ``tuning_jaccard`` and ``tuning_dice`` are means over zero to three clicks, each in the
+    middle of the largest error.
     """
 
     def __init__(
@@ -133,21 +142,21 @@ class PromptedSegmentationTask(SegmentationTask):
         return cast("PromptedUNet", self.network.network)
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
-        """Augment images and masks, and place some lesions among those of other images."""
+        """Augment images and masks, and make composites of some of them."""
         images, masks, keys = super().on_after_batch_transfer(batch, dataloader_idx)
         if not self.trainer.training:
             return images, masks, keys
         return *self._compose(images, masks, keys), keys
 
     def _select_composites(self, keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Choose the images of a batch that become mosaics, bool (batch,); none if there are not three others."""
+        """Choose the images of a batch that become composites, bool (batch,); none in batches of fewer than four."""
         if len(keys) < COMPOSITE_IMAGES:
             return np.zeros(len(keys), bool)
         seeds = [derive_seed(self.recipe.seed, COMPOSITE_SEED, *key) for key in keys]
         return np.array([np.random.default_rng(seed).random() for seed in seeds]) < self._prompts.composites
 
     def _compose(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Replace some images by a mosaic of themselves and three others at half size; keep only their own mask."""
+        """Replace some images by a composite with three others at half size; only their own lesion stays masked."""
         chosen = np.flatnonzero(self._select_composites(keys)).tolist()
         if not chosen:
             return images, masks
@@ -186,23 +195,25 @@ class PromptedSegmentationTask(SegmentationTask):
         )
         features = self._prompted.encode(self.normalize(images))
         first = self._maps(users, features)
-        self._simulate([each.detach() for each in features], users, truth, int(turns))
-        # One pass for both, so that batch statistics are those of the mixture, as in the running means of evaluation.
-        twice = [torch.cat([each, each]) for each in features]
-        maps, both = torch.cat([first, self._maps(users, features)]), torch.cat([truth, truth])
-        found = self._prompted.decode(twice, maps)
-        return self._hypotheses_loss(found, both) + PROMPTED_WEIGHT * _prompted_loss(found.logits, both, maps)
+        self._simulate([feature_map.detach() for feature_map in features], users, truth, int(turns))
+        # One pass for both, so that the batch statistics match the running means, which are used in evaluation.
+        twice = [torch.cat([feature_map, feature_map]) for feature_map in features]
+        maps, truth_twice = torch.cat([first, self._maps(users, features)]), torch.cat([truth, truth])
+        hypotheses = self._prompted.decode(twice, maps)
+        return self._hypotheses_loss(hypotheses, truth_twice) + PROMPTED_WEIGHT * _prompted_loss(
+            hypotheses.logits, truth_twice, maps
+        )
 
     @torch.no_grad()
     def _simulate(self, features: list[Tensor], users: Sequence[SimulatedUser], truth: Tensor, turns: int) -> None:
-        """Have the users correct the predictions ``turns`` times; batch statistics are not updated."""
+        """Correct the predictions ``turns`` times; batch statistics are not updated."""
         training = self.training
         self.eval()
         for _ in range(turns):
-            found = self._decode(features, users)
-            best = _jaccard(found.logits, truth).argmax(1)
-            by_user = torch.tensor([user.chooses(CHOSEN_BY_USER) for user in users], device=best.device)
-            correct_all(users, found.select(torch.where(by_user, best, found.quality.argmax(1))))
+            hypotheses = self._decode(features, users)
+            best = _jaccard(hypotheses.logits, truth).argmax(1)
+            chosen_by_user = torch.tensor([user.chooses(CHOSEN_BY_USER) for user in users], device=best.device)
+            correct_all(users, hypotheses.select(torch.where(chosen_by_user, best, hypotheses.quality.argmax(1))))
         self.train(training)
 
     def _maps(self, users: Sequence[SimulatedUser], features: list[Tensor]) -> Tensor:
@@ -214,16 +225,16 @@ class PromptedSegmentationTask(SegmentationTask):
     def _decode(self, features: list[Tensor], users: Sequence[SimulatedUser]) -> Hypotheses:
         return self._prompted.decode(features, self._maps(users, features))
 
-    def _hypotheses_loss(self, found: Hypotheses, truth: Tensor) -> Tensor:
-        """Return the loss of the best hypothesis plus the error of the predicted qualities."""
+    def _hypotheses_loss(self, hypotheses: Hypotheses, truth: Tensor) -> Tensor:
+        """Return the loss of the hypotheses, mainly the best one, plus the error of the predicted qualities."""
         losses = torch.stack(
             [
-                torch.stack([self.loss(one[None, None], mask[None]) for one in maps])
-                for maps, mask in zip(found.logits, truth, strict=True)
+                torch.stack([self.loss(logits[None, None], mask[None]) for logits in maps])
+                for maps, mask in zip(hypotheses.logits, truth, strict=True)
             ]
         )
         overlap = (1 - OTHER_HYPOTHESES) * losses.amin(1) + OTHER_HYPOTHESES * losses.mean(1)
-        quality = mse_loss(found.quality.sigmoid(), _jaccard(found.logits, truth))
+        quality = mse_loss(hypotheses.quality.sigmoid(), _jaccard(hypotheses.logits, truth))
         return overlap.mean() + QUALITY_WEIGHT * quality
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
@@ -250,13 +261,13 @@ class PromptedSegmentationTask(SegmentationTask):
 
 
 def correct_all(users: Sequence[SimulatedUser], logits: Tensor) -> None:
-    """Have each user correct a mask; ``logits``: float (user, 1, row, column)."""
+    """Add a correction of each user to its maps; ``logits``: float (user, 1, row, column)."""
     for user, probability in zip(users, logits[:, 0].sigmoid().cpu().numpy(), strict=True):
         user.correct(probability)
 
 
 def _prompted_loss(logits: Tensor, truth: Tensor, maps: Tensor) -> Tensor:
-    """Return the mean cross entropy of all hypotheses around clicks and strokes: none may contradict them.
+    """Return the mean cross-entropy of all hypotheses around clicks and strokes, which no hypothesis may contradict.
 
     ``logits``: (batch, hypothesis, row, column). ``truth``: (batch, 1, row, column). ``maps``: the prompts.
     """
@@ -268,7 +279,7 @@ def _prompted_loss(logits: Tensor, truth: Tensor, maps: Tensor) -> Tensor:
 
 def _jaccard(logits: Tensor, truth: Tensor) -> Tensor:
     """Return the Jaccard index of each mask, (batch, hypothesis); ``logits``: (batch, hypothesis, row, column)."""
-    found = logits.detach() > 0
-    common = (found & (truth > 0.5)).sum((2, 3)).float()
-    either = (found | (truth > 0.5)).sum((2, 3)).float()
-    return torch.where(either > 0, common / either.clamp(min=1), 1.0)
+    predicted = logits.detach() > 0
+    intersection = (predicted & (truth > 0.5)).sum((2, 3)).float()
+    union = (predicted | (truth > 0.5)).sum((2, 3)).float()
+    return torch.where(union > 0, intersection / union.clamp(min=1), 1.0)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 MEASURES = ("tuning_loss", "tuning_jaccard", "tuning_dice")
-MAX_WEIGHT = 20.0  # relative to the most frequent class; a class of a few pixels would dominate the others
+MAX_WEIGHT = 20.0  # relative to the most frequent class; without a limit, a class of a few pixels would dominate
 
 
 class PixelTask(Task):
@@ -89,7 +89,7 @@ class SegmentationTask(PixelTask):
         self._tuning.add(len(images), self.loss(logits, truth.float()), jaccard.mean(), dice.mean())
 
     def on_validation_epoch_start(self) -> None:
-        """Reset after an interrupted validation."""
+        """Discard the means of an interrupted validation."""
         self._tuning = RunningMeans(*MEASURES)
 
     def on_validation_epoch_end(self) -> None:
@@ -103,8 +103,8 @@ class MultiClassSegmentationTask(PixelTask):
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: the last two
     are means over the classes, computed from the pixels of all images of all processes.
 
-    ``network``: maps normalized float (batch, 3, row, column) to logits (batch, class, row, column). ``shares``: of
-    each class in the training pixels.
+    ``network``: maps normalized float (batch, 3, row, column) to logits (batch, class, row, column). ``shares``: share
+    of each class in the training pixels.
     """
 
     _weights: Tensor | None
@@ -145,7 +145,7 @@ class MultiClassSegmentationTask(PixelTask):
         self._confusion.add(logits.argmax(1), labels[:, 0])
 
     def on_validation_epoch_start(self) -> None:
-        """Reset after an interrupted validation."""
+        """Discard the counts of an interrupted validation."""
         self._reset_counts()
 
     def on_validation_epoch_end(self) -> None:
@@ -158,8 +158,8 @@ class MultiClassSegmentationTask(PixelTask):
 def label_weights(shares: Sequence[float]) -> Tensor:
     """Return class weights inversely proportional to the class frequencies in the training pixels.
 
-    ``shares``: of each class in these pixels. Returns float32 (class,); the greatest is at most 20 times the least,
-    and their mean over the pixels is 1, which keeps the scale of the loss.
+    ``shares``: share of each class in these pixels. Returns float32 (class,); the greatest is at most 20 times the
+    least, and their mean over the pixels is 1, which keeps the scale of the loss.
     """
     share = torch.tensor(shares, dtype=torch.float32)
     weights = 1 / share.clamp(min=float(share.max()) / MAX_WEIGHT)
@@ -172,13 +172,13 @@ class ConfusionCounts:
     def __init__(self, classes: int) -> None:
         self._counts = torch.zeros(classes, classes, dtype=torch.int64)
 
-    def add(self, found: Tensor, truth: Tensor) -> None:
+    def add(self, predicted: Tensor, truth: Tensor) -> None:
         """Add a batch.
 
-        ``found``, ``truth``: integers (batch, row, column), class indices, on one device.
+        ``predicted``, ``truth``: integers (batch, row, column), class indices, on one device.
         """
         classes = len(self._counts)
-        pairs = truth.long().flatten() * classes + found.long().flatten()
+        pairs = truth.long().flatten() * classes + predicted.long().flatten()
         self._counts += torch.bincount(pairs, minlength=classes**2).view(classes, classes).cpu()
 
     def reduce(self, device: torch.device) -> NDArray[np.int64]:

@@ -1,4 +1,7 @@
-"""The Lightning module that all tasks share: batches, optimizer, means, and a cache for frozen encoders."""
+"""The base class of all tasks (a Lightning module), the optimizers, and a feature cache for frozen encoders.
+
+Imports torch.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,9 @@ if TYPE_CHECKING:
 
 NORMALIZATION_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 MOMENTUM = 0.9
-MAX_CACHE_BYTES = 1 << 30  # of the cached maps of one encoder
+MAX_CACHE_BYTES = 1 << 30  # for the feature maps of one encoder
 MAX_CACHES = 2  # encoders
-Groups = list[dict[str, Any]]
+Groups = list[dict[str, Any]]  # parameter groups of an optimizer: "params" and "lr"
 
 
 class Task(LightningModule):
@@ -71,9 +74,9 @@ class Task(LightningModule):
         return self._idle is None
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Normalize images for the network.
+        """Standardize images for the network, by the mean and spread in its bundle.
 
-        ``images``: in [0, 255], (batch, 3, row, column). Returns float32 of the same shape.
+        ``images``: (batch, 3, row, column) in [0, 255]. Returns float32 of the same shape.
         """
         return ((images.float() - self._mean) / self._std).contiguous(memory_format=memory_layout(images.device))
 
@@ -91,7 +94,10 @@ class Task(LightningModule):
         return self
 
     def set_loaders(self, loaders: Loaders, pieces: int) -> None:
-        """Set the function that creates loaders; the share of this process is known when its trainer runs."""
+        """Set the function that creates the loaders, and the number of micro-batches of a step.
+
+        The loaders are created later, when the trainer knows the rank of this process.
+        """
         self._loaders, self._pieces = loaders, pieces
 
     def train_dataloader(self) -> DataLoader:
@@ -103,7 +109,7 @@ class Task(LightningModule):
         return self._loaders(Rank(self.trainer.global_rank, self.trainer.world_size, self._pieces))[1]
 
     def on_train_epoch_start(self) -> None:
-        """Reset an interrupted epoch."""
+        """Reset the means of an interrupted epoch."""
         self._training_means, self._bad_batch = RunningMeans("loss"), None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
@@ -134,10 +140,10 @@ class Task(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Create optimizer and schedule; a pretrained encoder has a lower learning rate."""
         recipe = self.recipe
-        pretrained = find_encoder(self.network)
-        encoder = list(pretrained.parameters()) if pretrained else []
-        known = {id(parameter) for parameter in encoder}
-        rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        encoder_module = find_encoder(self.network)
+        encoder = list(encoder_module.parameters()) if encoder_module else []
+        encoder_ids = {id(parameter) for parameter in encoder}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in encoder_ids]
         multiplier = 1.0 if recipe.model.start == "none" else recipe.encoder_rate
         rates = [recipe.learning_rate * multiplier, recipe.learning_rate]
         groups: list[dict[str, Any]] = [
@@ -199,9 +205,9 @@ OPTIMIZERS: dict[str, Callable[[Groups, float], Optimizer]] = {make.__name__: ma
 
 
 def make_idle_weight(network: nn.Module) -> nn.Parameter | None:
-    """Return a dummy weight for a network without weights, so that a baseline can run like other networks.
+    """Return a dummy weight for a network without weights, so that a baseline can be trained like other networks.
 
-    It is added, times zero, to the loss; None if the network has weights.
+    Multiplied by zero, it is added to the loss. None if the network has weights.
     """
     return None if any(True for _ in network.parameters()) else torch.nn.Parameter(torch.zeros(()))
 
@@ -219,9 +225,10 @@ def make_schedule(recipe: TrainRecipe, optimizer: Optimizer, steps: int) -> LRSc
 
 
 def count_encoder_inputs(recipe: TrainRecipe) -> int:
-    """Count the inputs that a frozen encoder gets of each image in all epochs; 0 if it gets others in each epoch.
+    """Count the different inputs of a frozen encoder for each image over all epochs; 0 if they change with each epoch.
 
-    Without augmentation the image, and its mirror image if images are flipped; with it, the versions of the recipe.
+    Without augmentation these are the image and, if images are flipped, its mirror image; with augmentation, the
+    ``augmented_versions`` of the recipe.
     """
     config = recipe.classification
     if (
@@ -235,44 +242,43 @@ def count_encoder_inputs(recipe: TrainRecipe) -> int:
     return 1 + recipe.augmentation.flip if recipe.augmentation.is_off else config.augmented_versions
 
 
-def cache_encoder(encoder: nn.Module, most_bytes: int = MAX_CACHE_BYTES, *, half: bool = False) -> None:
-    """Compute the features of a frozen encoder once per image and cache them; new images are computed as before.
+def cache_encoder(encoder: nn.Module, max_bytes: int = MAX_CACHE_BYTES, *, half: bool = False) -> None:
+    """Cache the features of a frozen encoder, so that they are computed once for each image.
 
-    Only the deepest map is cached, which is what classifiers use. Encoders with the same weights, such as those of the
-    folds of a cross-validation, share a cache; at most two caches are kept. On a GPU nothing is cached, as computing is
-    faster there than the lookup.
-
-    ``half``: use a cache of its own, with maps rounded to half precision and twice as many images.
+    Only the deepest map is cached, the one that classifiers use. Encoders with the same weights, such as those of the
+    folds of a cross-validation, share a cache; at most two caches are kept. On a GPU nothing is cached, as computing
+    the features is faster than the lookup.
 
     ``encoder``: maps float (batch, 3, row, column) to a list of maps, the deepest last; in evaluation mode, without
-    gradients. Its weights must not change after the first call.
+    gradients. Its weights must not change after the first call. ``half``: use a separate cache with maps rounded to
+    half precision, which holds twice as many images.
     """
-    forward, opened = encoder.forward, list[_EncoderCache]()
+    forward, caches = encoder.forward, list[_EncoderCache]()
 
     def cached_forward(images: Tensor) -> list[Tensor]:
-        if not opened:  # a resumed run loads its weights after the network is built
-            opened.append(_find_cache(encoder, most_bytes, half=half))
-        cache = opened[0]
+        if not caches:  # a resumed run loads its weights after the network is built
+            caches.append(_find_cache(encoder, max_bytes, half=half))
+        cache = caches[0]
         if images.device.type != "cpu" or (torch.is_grad_enabled() and images.requires_grad):
             return cast("list[Tensor]", forward(images))
-        keys = [_digest_of(image.numpy()) for image in images.contiguous()]
-        new = [index for index, key in enumerate(keys) if key not in cache.known]
+        keys = [_image_digest(image.numpy()) for image in images.contiguous()]
+        new = [index for index, key in enumerate(keys) if key not in cache.maps]
         if not new:
-            return [torch.stack([cache.known[key] for key in keys]).float()]
+            return [torch.stack([cache.maps[key] for key in keys]).float()]
         with torch.inference_mode(False), torch.no_grad():  # cached maps may be used in training later
-            found = cast("list[Tensor]", forward(images[new]))[-1]
-            found = found.half() if half else found
-        fresh = dict(zip((keys[index] for index in new), found, strict=True))
-        for key, one in fresh.items():
-            cache.add(key, one)
-        return [torch.stack([fresh[key] if key in fresh else cache.known[key] for key in keys]).float()]
+            maps = cast("list[Tensor]", forward(images[new]))[-1]
+            maps = maps.half() if half else maps
+        fresh = dict(zip((keys[index] for index in new), maps, strict=True))
+        for key, feature_map in fresh.items():
+            cache.add(key, feature_map)
+        return [torch.stack([fresh[key] if key in fresh else cache.maps[key] for key in keys]).float()]
 
     encoder.forward = cached_forward  # keeps the names of the weights
 
 
 def reuse_encoder_cache(encoder: nn.Module) -> None:
     """Use the feature cache of another encoder with the same weights, if there is one."""
-    if _digest(encoder) in _ENCODER_CACHES:
+    if _encoder_digest(encoder) in _ENCODER_CACHES:
         cache_encoder(encoder)
 
 
@@ -286,42 +292,42 @@ def clear_encoder_caches() -> None:
 class _EncoderCache:
     """The deepest feature map of each image, by the digest of the image."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self.known: dict[bytes, Tensor] = {}
-        self._most, self._bytes = most_bytes, 0
+    def __init__(self, max_bytes: int) -> None:
+        self.maps: dict[bytes, Tensor] = {}
+        self._max_bytes, self._bytes = max_bytes, 0
 
-    def add(self, key: bytes, one: Tensor) -> None:
+    def add(self, key: bytes, feature_map: Tensor) -> None:
         """Store a map if there is room."""
-        if self._bytes + one.nbytes <= self._most:
-            self.known[key] = one.clone()
-            self._bytes += one.nbytes
+        if self._bytes + feature_map.nbytes <= self._max_bytes:
+            self.maps[key] = feature_map.clone()
+            self._bytes += feature_map.nbytes
 
     def clear(self) -> None:
-        self.known.clear()
+        self.maps.clear()
         self._bytes = 0
 
 
-# By the digest of the encoder, and precision; the most recently used last.
+# By the digest of the encoder and the precision; the most recently used cache is last.
 _ENCODER_CACHES: dict[bytes, _EncoderCache] = {}
 
 
-def _find_cache(encoder: nn.Module, most_bytes: int, *, half: bool) -> _EncoderCache:
+def _find_cache(encoder: nn.Module, max_bytes: int, *, half: bool) -> _EncoderCache:
     """Find or create the cache of an encoder; the least recently used one is discarded."""
-    digest = _digest(encoder) + (b"half" if half else b"")
-    cache = _ENCODER_CACHES.pop(digest, None) or _EncoderCache(most_bytes)
+    digest = _encoder_digest(encoder) + (b"half" if half else b"")
+    cache = _ENCODER_CACHES.pop(digest, None) or _EncoderCache(max_bytes)
     _ENCODER_CACHES[digest] = cache
     while len(_ENCODER_CACHES) > MAX_CACHES:
         del _ENCODER_CACHES[next(iter(_ENCODER_CACHES))]
     return cache
 
 
-def _digest_of(image: NDArray[np.float32]) -> bytes:
-    """Digest of an image; SHA-1 is supported by the processor."""
+def _image_digest(image: NDArray[np.float32]) -> bytes:
+    """Return the SHA-1 of an image, which processors compute in hardware."""
     return hashlib.sha1(image.data, usedforsecurity=False).digest()
 
 
-def _digest(encoder: nn.Module) -> bytes:
-    """Digest of the structure and weights of an encoder."""
+def _encoder_digest(encoder: nn.Module) -> bytes:
+    """Return a digest of the structure and weights of an encoder."""
     digest = hashlib.blake2b(repr(encoder).encode(), digest_size=16)
     for name, value in encoder.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
