@@ -64,11 +64,12 @@ DEFAULT_SPLIT = {name: DataConfig.model_fields[name].default for name in ("split
 
 
 def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
-    """Compare the model of a run with its starting model; a segmentation model without one with the shipped model.
+    """Compare the model of a run with its starting model, on test images of the run and its base data.
 
-    On the test images of the run and of its base data (at most 500 of these). The result is also written to
-    ``comparison/`` of the run folder, which is replaced as a whole and kept if the user cancels. Its reason includes
-    limitations: that the old model may have been trained on some images, or that the base data are missing.
+    A model for lesion segmentation without a starting model is compared with the shipped model. Of the base data, at
+    most 500 test images are used. The result is also written to ``comparison/`` in the run folder; an earlier result is
+    kept if the user cancels. The reason of the recommendation includes limitations, for example that the old model may
+    have been trained on some of the test images.
     """
     folder = RunFolder(run_path)
     if not folder.config.is_file():
@@ -78,11 +79,11 @@ def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
         model = "model of its classes" if recipe.classes else "classifier"
         raise RunError(NO_START.format(run=folder.path.name, model=model))
     old, new = find_parent_bundle(recipe, folder), _read_run_model(folder)
-    found = find_test_images(recipe, folder)
-    samples = list(found.samples)
+    test_images = find_test_images(recipe, folder)
+    samples = list(test_images.samples)
     overlap = find_overlap([old, new], samples, run=run)
-    stated = () if old.name not in overlap.unknown else warn_of_training_images(old, samples, recipe.data)
-    notes = (*found.notes, *stated, *_note_accepted_masks(overlap.measured))
+    possible_overlap = () if old.name not in overlap.unknown else warn_of_training_images(old, samples, recipe.data)
+    notes = (*test_images.notes, *possible_overlap, *_note_accepted_masks(overlap.measured))
     with atomic_folder(folder.comparison) as temporary:
         if not overlap.measured:
             _empty_comparison((old, new), overlap, recipe).write(temporary)
@@ -90,7 +91,7 @@ def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
             compare_with_start(folder, [old, new], notes, temporary, run=run)
         else:
             remedy = " ".join(overlap.more_images_notice(recipe.data.held_out_fraction))
-            options = ComparisonOptions(base=found.base, notes=notes, remedy=remedy)
+            options = ComparisonOptions(base=test_images.base, notes=notes, remedy=remedy)
             compare_segmenters([old, new], samples, temporary, options, run=run, overlap=overlap)
     return read_comparison(folder.comparison)
 
@@ -120,31 +121,35 @@ def _empty_comparison(models: tuple[BundleInfo, BundleInfo], overlap: Overlap, r
 
 
 def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
-    """Evaluate the model of a run on its test set, if there is no starting model to compare it with.
+    """Evaluate the model of a run that has no starting model to compare it with, on its test set.
 
     Writes ``evaluation/`` to the run folder, and returns a sentence with the main results.
     """
     folder = RunFolder(run_path)
     recipe, model = read_toml(folder.config, TrainRecipe), _read_run_model(folder)
-    found: ClassEvaluation | LabelEvaluation
+    evaluation: ClassEvaluation | LabelEvaluation
     origin, items = "", "images"
     if recipe.bags is not None:
-        found, items = evaluate_bags_held_out(folder, model, run=run), "slides"
+        evaluation, items = evaluate_bags_held_out(folder, model, run=run), "slides"
     elif recipe.classes:
-        found = evaluate_labels_held_out(folder, model, run=run)
+        evaluation = evaluate_labels_held_out(folder, model, run=run)
     else:
-        found, origin = evaluate_on_test_images(folder, model, run=run), "The run did not start from a classifier. "
-    return origin + ALONE.format(count=found.images, items=items, lead=found.lead)
+        evaluation, origin = (
+            evaluate_on_test_images(folder, model, run=run),
+            "The run did not start from a classifier. ",
+        )
+    return origin + ALONE.format(count=evaluation.images, items=items, lead=evaluation.lead)
 
 
 def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
-    """Return whether there is no starting model of the same type to compare a run's model with.
+    """Return whether a run's model cannot be compared with a starting model.
 
-    False for a lesion segmentation model: it is compared with the shipped model.
+    True for a classifier and a segmentation of several classes, unless the run continued from such a model. A model
+    for lesion segmentation can always be compared with the shipped model.
     """
-    settled = read_resolved(folder)
+    resolved = read_resolved(folder)
     return bool(recipe.classes or recipe.task == "classification") and (
-        settled is None or settled.continued_model is None
+        resolved is None or resolved.continued_model is None
     )
 
 
@@ -163,26 +168,28 @@ class TestImages:
 def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
     """Find the test images of a run in ``data.csv``, which lists the part of each image.
 
-    At most 500 of the base data, chosen by a hash of their names; none if the base data were moved.
+    Of the base data at most 500 are included, chosen by a hash of their names; none if the base data cannot be read.
     """
     rows = read_data(folder.data)
     samples = [row.sample for row in rows if row.part == "held_out"]
-    groups, names = {row.sample.group for row in rows}, {sample.domain for sample in samples}
+    groups, domains = {row.sample.group for row in rows}, {sample.domain for sample in samples}
     try:
-        of_base = [sample for sample in _base_test_images(recipe) if sample.group not in groups]
+        base_images = [sample for sample in _base_test_images(recipe) if sample.group not in groups]
     except DataSetError:
         if not samples:
             raise
-        names_of_base = ", ".join(Path(name).name for name in recipe.data.base)
-        return TestImages(tuple(samples), (), (NO_BASE.format(names=names_of_base),))
-    if not samples and not of_base:
+        base_names = ", ".join(Path(name).name for name in recipe.data.base)
+        return TestImages(tuple(samples), (), (NO_BASE.format(names=base_names),))
+    if not samples and not base_images:
         raise RunError(
             f"{folder.path.name} has no test images, so its model cannot be evaluated. Set data.held_out_fraction, or "
             "give images the split named by data.held_out_split."
         )
-    notes = (MANY.format(shown=MAX_BASE_IMAGES, count=len(of_base)),) if len(of_base) > MAX_BASE_IMAGES else ()
-    of_base = sample_by_name(of_base, MAX_BASE_IMAGES)
-    return TestImages((*samples, *of_base), tuple(sorted({sample.domain for sample in of_base} - names)), notes)
+    notes = (MANY.format(shown=MAX_BASE_IMAGES, count=len(base_images)),) if len(base_images) > MAX_BASE_IMAGES else ()
+    base_images = sample_by_name(base_images, MAX_BASE_IMAGES)
+    return TestImages(
+        (*samples, *base_images), tuple(sorted({sample.domain for sample in base_images} - domains)), notes
+    )
 
 
 def _note_accepted_masks(samples: Sequence[Sample]) -> list[str]:
@@ -219,15 +226,20 @@ def compare_with_start(
     assert overlap is not None
     loaded = [Classifier.load(info) for info in models]
 
-    def recommend(found: ModelsComparison) -> tuple[Advice, str]:
+    def recommend(compared: ModelsComparison) -> tuple[Advice, str]:
         remedy = " ".join(overlap.more_images_notice(recipe.data.held_out_fraction))
-        advice, reason = overlap.verdict(*advise_by_auc(_list_domain_changes(found), images.labels.size, remedy))
+        advice, reason = overlap.verdict(*advise_by_auc(_list_domain_changes(compared), images.labels.size, remedy))
         return advice, " ".join([reason, *notes])
 
-    found = compare_on_images(
-        loaded, images, out, ClassEvaluationOptions(), run=run, conclude=lambda found: (recommend(found)[1], NEXT_STEP)
+    compared = compare_on_images(
+        loaded,
+        images,
+        out,
+        ClassEvaluationOptions(),
+        run=run,
+        conclude=lambda compared: (recommend(compared)[1], NEXT_STEP),
     )
-    comparison = _create_comparison(found, models, images, *recommend(found))
+    comparison = _create_comparison(compared, models, images, *recommend(compared))
     comparison.write(out)  # last: its existence marks the folder as complete
     return comparison
 
@@ -250,24 +262,25 @@ def _read_test_images(folder: RunFolder, model: BundleInfo) -> LabeledImages:
     return LabeledImages(samples, patient_data, labels, model.config.classifier.positive, 0, model.config.classes)
 
 
-def _list_domain_changes(found: ModelsComparison) -> list[DomainChange]:
+def _list_domain_changes(compared: ModelsComparison) -> list[DomainChange]:
     """List the changes on all images, then on each of several data sets."""
     changes = []
-    for part in found.parts:
+    for part in compared.parts:
         old, new = part.standings
-        metrics = (_select_metrics(each) for each in (old.metrics, new.metrics, new.difference))
+        metrics = (_select_metrics(estimates) for estimates in (old.metrics, new.metrics, new.difference))
         changes.append(DomainChange(part.name, False, part.patients, *metrics))
     return changes
 
 
-def _select_metrics(found: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    return {name: found[name] for name in CLASS_SHOWN if name in found}
+def _select_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Select the metrics that comparisons show."""
+    return {name: metrics[name] for name in CLASS_SHOWN if name in metrics}
 
 
 def _create_comparison(
-    found: ModelsComparison, models: Sequence[BundleInfo], images: LabeledImages, advice: Advice, reason: str
+    compared: ModelsComparison, models: Sequence[BundleInfo], images: LabeledImages, advice: Advice, reason: str
 ) -> Comparison:
-    whole, *domains = _list_domain_changes(found)
+    whole, *domains = _list_domain_changes(compared)
     old, new = (
         ComparedModel(info.name, info.fingerprint, _decision_threshold(info), metrics)
         for info, metrics in zip(models, (whole.old, whole.new), strict=True)
@@ -281,11 +294,11 @@ def _create_comparison(
         worse=(),
         advice=advice,
         reason=reason,
-        images=found.parts[0].images,
+        images=compared.parts[0].images,
         patients=whole.patients,
-        failed=tuple((item.sample.image_id, item.error) for item in found.failed),
+        failed=tuple((item.sample.image_id, item.error) for item in compared.failed),
         facts={
-            "warnings": list(found.warnings),
+            "warnings": list(compared.warnings),
             "training_overlap": images.overlap.facts if images.overlap else None,
             "interval": f"{INTERVAL_METHOD}; of differences paired",
             "provenance": collect_provenance(),
@@ -301,11 +314,14 @@ def _decision_threshold(info: BundleInfo) -> float:
 
 
 def activate_model(run: Path, name: str | None = None) -> BundleInfo:
-    """Install the model of a run in the user's model folder, next to the existing models; only once for each run."""
-    noted = _read_note(run / ACTIVATED)
-    if noted and isinstance(noted.get("path"), str):
+    """Install the model of a run in the user's model folder, next to the existing models.
+
+    If it is already installed, return the installed model.
+    """
+    note = _read_note(run / ACTIVATED)
+    if note and isinstance(note.get("path"), str):
         try:
-            return read_bundle(Path(noted["path"]))
+            return read_bundle(Path(note["path"]))
         except (BundleError, ConfigError):  # removed since: install it again
             pass
     write_compared_card(run)
@@ -316,7 +332,7 @@ def activate_model(run: Path, name: str | None = None) -> BundleInfo:
 
 
 def explain_objection(comparison: Comparison | None, *, discarded: bool) -> str:
-    """Return the reasons against using the model of a run; empty if there are none."""
+    """Return the reasons against using the model of a run, as sentences; empty if there are none."""
     reasons = ["This model was discarded."] if discarded else []
     if comparison is not None and comparison.advice == "keep":
         reasons += [
@@ -336,8 +352,8 @@ def discard_model(run: Path) -> None:
 
 def activated_name(run: Path) -> str | None:
     """Return the name under which the model of a run was activated, or None."""
-    noted = _read_note(run / ACTIVATED)
-    return str(noted["name"]) if noted and "name" in noted else None
+    note = _read_note(run / ACTIVATED)
+    return str(note["name"]) if note and "name" in note else None
 
 
 def is_discarded(run: Path) -> bool:
@@ -346,7 +362,7 @@ def is_discarded(run: Path) -> bool:
 
 
 def _read_note(path: Path) -> dict[str, Any] | None:
-    """Read a JSON object; None if there is none."""
+    """Read a JSON object; None if the file is missing or damaged."""
     try:
         values = read_json(path)
     except (OSError, ValueError):
@@ -356,39 +372,42 @@ def _read_note(path: Path) -> dict[str, Any] | None:
 
 def find_parent_bundle(recipe: TrainRecipe, folder: RunFolder) -> BundleInfo:
     """Find the starting model of a run by its weights, even if it was renamed; the shipped model if there was none."""
-    settled = read_resolved(folder)
-    parent = settled.continued_model if settled else None
+    resolved = read_resolved(folder)
+    parent = resolved.continued_model if resolved else None
     try:
-        found = find_bundle(recipe.model.start if recipe.model.starts_from_bundle else DEFAULT_BUNDLE)
+        bundle = find_bundle(recipe.model.start if recipe.model.starts_from_bundle else DEFAULT_BUNDLE)
     except BundleError as error:
         same = parent and _find_by_weights(parent.fingerprint)
         if not same:
             raise BundleError(f"the starting model of {folder.path.name} is missing: {error}") from error
         return same
-    if parent is None or found.fingerprint == parent.fingerprint:
-        return found
+    if parent is None or bundle.fingerprint == parent.fingerprint:
+        return bundle
     same = _find_by_weights(parent.fingerprint)
     if same is None:
         raise BundleError(
-            f"'{found.name}' is not the model that {folder.path.name} started from (weights "
-            f"{found.fingerprint[:12]} now, {parent.fingerprint[:12]} then). Restore the old model under another name, "
-            "or compare with this one: napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
+            f"'{bundle.name}' is not the model that {folder.path.name} started from (weights "
+            f"{bundle.fingerprint[:12]} now, {parent.fingerprint[:12]} then). Restore the old model under another "
+            "name, or compare with this one: napari-melanoma compare --model OLD --model NEW --data DATASET --out DIR"
         )
     return same
 
 
 def warn_of_training_images(old: BundleInfo, samples: Sequence[Sample], rules: DataConfig) -> tuple[str, ...]:
-    """Warn of test images that the old model or its ancestors may have been trained on; empty if there are none."""
+    """Warn of test images that the old model or its ancestors may have been trained on; empty if there are none.
+
+    ``rules``: how the run has split its data.
+    """
     seen: dict[str, int] = {}
     for ancestor in _list_provenance(old):
         domains, split, fraction = _training_data_of(ancestor)
         for domain in domains:
             count = sum(s.domain == domain and _may_be_training_image(s, split, fraction, rules) for s in samples)
             seen[domain] = max(count, seen.get(domain, 0))
-    found = {domain: count for domain, count in sorted(seen.items()) if count}
-    if not found:
+    overlaps = {domain: count for domain, count in sorted(seen.items()) if count}
+    if not overlaps:
         return ()
-    counts = ", ".join(f"{count} of {domain}" for domain, count in found.items())
+    counts = ", ".join(f"{count} of {domain}" for domain, count in overlaps.items())
     return (
         f"The result may favor the old model, which may have been trained on some of these images: {counts}. "
         "It was trained on data of this name with other splits.",
@@ -396,7 +415,10 @@ def warn_of_training_images(old: BundleInfo, samples: Sequence[Sample], rules: D
 
 
 def _may_be_training_image(sample: Sample, split: str, fraction: float, rules: DataConfig) -> bool:
-    """Return whether a model trained with this split and test fraction may have been trained on an image."""
+    """Return whether a model may have been trained on a test image of a run.
+
+    ``split``, ``fraction``: training split and test fraction of the model. ``rules``: how the run has split its data.
+    """
     if split == ALL_SPLITS:
         return True
     return sample.split == split if sample.split else fraction < rules.held_out_fraction

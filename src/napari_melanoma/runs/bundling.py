@@ -1,4 +1,7 @@
-"""Create a bundle from a trained network: threshold or calibration, provenance, and predicted masks."""
+"""The content of a new bundle: configuration, threshold or calibration, provenance and reference cases.
+
+Also predicts the masks of a classification with ``masks = "predicted"``.
+"""
 
 from __future__ import annotations
 
@@ -57,20 +60,20 @@ PHANTOM_NOTE, PARTLY_PHANTOM_NOTE = "phantom-trained, demonstration", "partly ph
 
 def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, parent: ParentModel | None) -> BundleConfig:
     """Create the configuration of a run's bundle, without the threshold."""
-    kept: dict[str, Any] = {**find_normalization(recipe, parent)}
+    fields: dict[str, Any] = {**find_normalization(recipe, parent)}
     if parent and parent.part == "all":
-        kept["threshold"] = parent.threshold
+        fields["threshold"] = parent.threshold
     if recipe.classes:
-        kept["classes"] = recipe.classes
+        fields["classes"] = recipe.classes
     options, data = recipe.classification, prepared.classes
     if options is not None and data is not None:
         classifier = ClassifierConfig(
             positive=options.positive, view=options.view, mirrored=options.mirrored, coverage=options.coverage
         )
-        kept |= {"task": "classification", "classes": data.names, "tabular": data.encoding, "classifier": classifier}
+        fields |= {"task": "classification", "classes": data.names, "tabular": data.encoding, "classifier": classifier}
     tile, modalities = recipe.tile, recipe.modalities
     if isinstance(prepared, PreparedBags):
-        tile, kept["encoder"] = prepared.kind.tile, prepared.kind.encoder
+        tile, fields["encoder"] = prepared.kind.tile, prepared.kind.encoder
     if tile is not None and SLIDE not in modalities:
         modalities = (*modalities, SLIDE)
     return BundleConfig(
@@ -84,7 +87,7 @@ def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, parent: Pa
         tile=tile,
         licence=recipe.licence,
         provenance=_create_provenance(recipe, prepared, parent),
-        **kept,
+        **fields,
     )
 
 
@@ -111,10 +114,10 @@ def collect_network_options(recipe: TrainRecipe, prepared: PreparedData) -> dict
 
 
 def choose_modalities(named: Sequence[str], present: Sequence[str | None]) -> tuple[str, ...]:
-    """Return the modalities of a model: the given ones first, then those of its training images.
+    """Return the modalities of a model: those that its recipe names, then those of its training images.
 
-    Empty if none is given and the modality of some training images is unknown: a list without that modality would
-    cause a wrong warning about photographs of it.
+    ``named``: by the recipe. ``present``: modality of each training image. Empty if the recipe names none and the
+    modality of some training images is unknown: an incomplete list would cause wrong warnings about photographs.
     """
     if not named and None in present:
         return ()
@@ -126,8 +129,9 @@ def choose_threshold(
 ) -> BundleConfig:
     """Choose the threshold of a bundle by the rule of its recipe.
 
-    ``task``: uint8 images (batch, 3, row, column) to logits (batch, 1, row, column). Returns the configuration with
-    the threshold; its provenance contains the rule and the mean Jaccard index at that threshold.
+    ``task``: maps uint8 images (batch, 3, row, column) to logits (batch, 1, row, column). ``loader``: validation
+    images. Returns the configuration with the threshold; its provenance contains the rule and the mean validation
+    Jaccard index.
     """
     rule, previous = recipe.threshold_rule, config.threshold if config.provenance["parent"] else None
     thresholds = {
@@ -136,11 +140,11 @@ def choose_threshold(
         "steady": THRESHOLDS if previous is None else np.union1d(THRESHOLDS, [previous]),
     }[rule]
     curves = _jaccard_curves(task, loader, thresholds, run)
-    kept = int(np.searchsorted(thresholds, previous)) if rule == "steady" and previous is not None else None
-    best = choose_best_setting(curves, kept)
-    found = {"threshold_rule": rule, "tuning_jaccard": round(float(curves[:, best].mean()), 4)}
+    previous_index = int(np.searchsorted(thresholds, previous)) if rule == "steady" and previous is not None else None
+    best = choose_best_setting(curves, previous_index)
+    facts = {"threshold_rule": rule, "tuning_jaccard": round(float(curves[:, best].mean()), 4)}
     threshold = round(float(thresholds[best]), 2)
-    return config.model_copy(update={"threshold": threshold, "provenance": {**config.provenance, **found}})
+    return config.model_copy(update={"threshold": threshold, "provenance": {**config.provenance, **facts}})
 
 
 def _jaccard_curves(
@@ -226,11 +230,11 @@ def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
 
 @dataclass(frozen=True, eq=False)
 class NetworkOutputs:
-    """Outputs of a network for images, in their order; ``TrainingDiverged`` is raised if they are not finite.
+    """Outputs of a network for images or slides, in their order; raises ``TrainingDiverged`` if they are not finite.
 
     ``logits``: float32 (image, class). ``labels``: int64 (image,), the true class. ``embeddings``: float32 (image,
-    feature). ``predicted_depths``: float32 (image, 1 or 2). ``depth_mm``: float32 (image,), the measured depth, NaN if
-    unknown.
+    feature). ``predicted_depths``: float32 (image, 1 or 2), on the network's scale: depth and log variance.
+    ``depth_mm``: float32 (image,), the measured depth, NaN if unknown.
     """
 
     logits: NDArray[np.float32]
@@ -241,9 +245,9 @@ class NetworkOutputs:
 
     def __post_init__(self) -> None:
         outputs = (self.logits, self.embeddings, self.predicted_depths)
-        bad = ~np.all([np.isfinite(one).all(axis=1) for one in outputs if one is not None], axis=0)
-        if bad.any():
-            raise TrainingDiverged(DIVERGED.format(bad=np.count_nonzero(bad), all=len(bad)))
+        is_invalid = ~np.all([np.isfinite(values).all(axis=1) for values in outputs if values is not None], axis=0)
+        if is_invalid.any():
+            raise TrainingDiverged(DIVERGED.format(bad=np.count_nonzero(is_invalid), all=len(is_invalid)))
 
 
 def compute_outputs(
@@ -261,24 +265,24 @@ def compute_outputs(
     options = task.recipe.classification
     assert options is not None
     task.eval()
-    found = []
+    outputs = []
     with torch.inference_mode():
         for batch in run.track(batches, message):
             images, continuous, categories = (
-                each.to(task.device) for each in (batch.images, batch.continuous, batch.categories)
+                tensor.to(task.device) for tensor in (batch.images, batch.continuous, batch.categories)
             )
             deepest, embedded = encode_views(task.network, task.normalize(images), mirrored=options.mirrored)
             logits = classify_views(task.network, deepest, continuous, categories)
             depths = predict_depth_of_views(task.network, deepest)
             depth_outputs = () if depths is None else (depths.float().cpu(), batch.depth_mm)
-            found.append((logits.float().cpu(), batch.shares.argmax(1), embedded.float().cpu(), *depth_outputs))
-    return NetworkOutputs(*(torch.cat(parts).numpy() for parts in zip(*found, strict=True)))
+            outputs.append((logits.float().cpu(), batch.shares.argmax(1), embedded.float().cpu(), *depth_outputs))
+    return NetworkOutputs(*(torch.cat(parts).numpy() for parts in zip(*outputs, strict=True)))
 
 
 def adapt_normalization(task: ClassificationTask, batches: Iterable[Tensor]) -> None:
     """Measure the batch-normalization statistics of an encoder on the target domain.
 
-    ``batches``: uint8 (batch, 3, row, column), of the network's size.
+    ``batches``: images of the target domain, uint8 (batch, 3, row, column), of the network's size.
     """
     from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
 
@@ -291,20 +295,21 @@ def calibrate_config(
 ) -> BundleConfig:
     """Calibrate a classifier on the validation set.
 
-    Returns the configuration with temperature and bias, operating point, prevalence and the out-of-distribution
-    distance; its provenance contains the validation metrics.
+    ``reference``: includes the training embeddings for the out-of-distribution threshold. Returns the configuration
+    with temperature and bias, operating point, prevalence, out-of-distribution threshold and depth error; its
+    provenance contains the validation metrics.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     assert config.classifier is not None
     index = config.classes.index(config.classifier.positive)
-    found = fit_calibration(validation.logits, validation.labels)
-    probabilities = softmax(validation.logits, *found)
+    calibration = fit_calibration(validation.logits, validation.labels)
+    probabilities = softmax(validation.logits, *calibration)
     scores, positive = probabilities[:, index], validation.labels == index
     has_both = 0 < positive.sum() < len(positive)
     values = {
-        "temperature": found.temperature,
-        "bias": found.bias,
+        "temperature": calibration.temperature,
+        "bias": calibration.bias,
         "operating_point": choose_operating_point(scores, positive, options.sensitivity, reference.groups)
         if has_both
         else None,
@@ -346,7 +351,10 @@ def _evaluate_depth(
 def create_reference(
     validation: NetworkOutputs, training: NetworkOutputs, parts: TrainingSplit, options: ClassificationConfig
 ) -> ReferenceCases:
-    """Collect the reference cases of a bundle: patients as numbers, and a subset of many training cases."""
+    """Collect the reference cases of a bundle: all validation cases, and a selection of the training cases.
+
+    Patients are replaced by numbers.
+    """
     chosen = choose_training_cases(training.labels)
     return ReferenceCases(
         logits=validation.logits,

@@ -20,17 +20,21 @@ START_S = 12.0  # importing torch and Lightning, building the network
 READ_S = 0.02  # decoding an image and its mask into the cache, once
 TEST_IMAGE_S = 0.1  # reading, refining and measuring a test image, for each of the two models
 PROGRAM_MB = {"cpu": 700, "mps": 900, "cuda": 700}  # of the libraries; on a graphics card their share of its memory
-WORKSPACE = 1.4  # gradients and convolution workspace, as a factor of the stored activations
-LARGEST_AUTO = 256
-READ_BYTES_S = 200e6  # of embeddings from a hard disk
+WORKSPACE = 1.4  # factor of the stored activations for gradients and convolution workspace
+LARGEST_AUTO = 256  # images of a step with batch_size = "auto"
+READ_BYTES_S = 200e6  # embeddings read from a hard disk per second
 MEASURED_STEPS = 2  # steps on one slide; the first is a warm-up
-MEMORY_BAGS = 8  # times a slide's tiles, as values and gradients of the layers
+MEMORY_BAGS = 8  # memory of a step as a multiple of its embeddings: values and gradients of the layers
 _cost_cache: dict[str, StepCost] = {}
 
 
 @dataclass(frozen=True)
 class RunWorkload:
-    """Workload of a run: images of each part and steps; ``device_batch``: images per device and forward pass."""
+    """Workload of a run: number of images, and of training steps.
+
+    ``training_images``: including base images. ``batch``: images of a step over all devices. ``device_batch``: images
+    of a forward pass on one device. ``steps``: per epoch.
+    """
 
     training_images: int
     validation_images: int
@@ -44,7 +48,11 @@ class RunWorkload:
 
 @dataclass(frozen=True)
 class RunEstimate:
-    """Upper limit of a run's cost, since it may stop early; ``free_mb`` is known for graphics cards only."""
+    """Estimated cost of a run without early stopping.
+
+    ``memory_mb``: of one device. ``images``: training images. ``steps``: in all epochs. ``basis``: how the cost was
+    estimated, for users. ``free_mb``: free memory of a graphics card; None for other devices.
+    """
 
     seconds: float
     memory_mb: float
@@ -73,16 +81,17 @@ def estimate_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
 
 
 def count_workload(recipe: TrainRecipe) -> RunWorkload:
+    """Count the images and steps of a run from the tables of its data sets, without reading images."""
     from napari_melanoma.training.data_selection import select_samples
     from napari_melanoma.training.engine import process_count
     from napari_melanoma.training.loader import divide_step
 
     chosen = select_samples(recipe)
     training, processes = len(chosen.parts.training), process_count(recipe)
-    largest: int = min(LARGEST_AUTO, 2 ** (max(2, training // 4).bit_length() - 1))
-    batch = largest if recipe.batch_size == "auto" else recipe.batch_size
-    share = divide_step(recipe.data, batch, training, len(chosen.base)) if training else None
-    step = share.step if share else batch
+    auto_batch: int = min(LARGEST_AUTO, 2 ** (max(2, training // 4).bit_length() - 1))
+    batch = auto_batch if recipe.batch_size == "auto" else recipe.batch_size
+    shares = divide_step(recipe.data, batch, training, len(chosen.base)) if training else None
+    step = shares.step if shares else batch
     return RunWorkload(
         training_images=training + len(chosen.base),
         validation_images=len(chosen.parts.validation),
@@ -90,13 +99,16 @@ def count_workload(recipe: TrainRecipe) -> RunWorkload:
         batch=step,
         device_batch=max(1, -(-step // (processes * recipe.pieces))),
         processes=processes,
-        steps=max(1, training // share.learn) if share else 0,
+        steps=max(1, training // shares.learn) if shares else 0,
         epochs=recipe.epochs,
     )
 
 
 def scale_cost(cost: StepCost, workload: RunWorkload) -> RunEstimate:
-    """Scale the cost of a step to a run: start, decoding, steps, validation, threshold choice and final comparison."""
+    """Estimate the cost of a run from the cost of a step.
+
+    Includes start, decoding, training, validation, choice of the threshold and the final comparison.
+    """
     steps = workload.steps * workload.epochs
     step_s = cost.image_s * workload.batch / workload.processes + cost.update_s
     validation = workload.validation_images * (workload.epochs + 1) * cost.forward_s
@@ -146,22 +158,24 @@ def _free_mb(device: str) -> float | None:
 def estimate_bag_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
     """Estimate a run on slides without starting it."""
     assert recipe.bags is not None
-    found = select_bags(recipe, run)
-    parts, features = found.chosen.parts, found.kind.encoder.features
-    tiles = {sample.image: len(found.bags[sample.image]) for sample in (*found.chosen.for_training, *parts.test)}
+    selection = select_bags(recipe, run)
+    parts, features = selection.chosen.parts, selection.kind.encoder.features
+    tiles = {
+        sample.image: len(selection.bags[sample.image]) for sample in (*selection.chosen.for_training, *parts.test)
+    }
     training_tiles = sum(min(tiles[sample.image], recipe.bags.tiles) for sample in parts.training)
     validation_tiles = sum(tiles[sample.image] for sample in parts.validation)
     run.report(Progress(0, None, "Measuring a step"))
-    per_tile = _seconds_per_tile(recipe, features, min(recipe.bags.tiles, max(tiles.values())))
-    reading = 2 * features / READ_BYTES_S
-    final = sum(tiles.values()) * (per_tile + reading)  # calibration and test
-    seconds = START_S + recipe.epochs * (training_tiles + validation_tiles) * (per_tile + reading) + final
+    tile_s = _seconds_per_tile(recipe, features, min(recipe.bags.tiles, max(tiles.values())))
+    read_tile_s = 2 * features / READ_BYTES_S
+    final_s = sum(tiles.values()) * (tile_s + read_tile_s)  # calibration and test
+    seconds = START_S + recipe.epochs * (training_tiles + validation_tiles) * (tile_s + read_tile_s) + final_s
     size = SLIDES_PER_STEP if recipe.batch_size == "auto" else recipe.batch_size
-    held = size * min(recipe.bags.tiles, max(tiles.values())) * features * 4 * MEMORY_BAGS / MB
+    step_mb = size * min(recipe.bags.tiles, max(tiles.values())) * features * 4 * MEMORY_BAGS / MB
     device = accelerator(recipe)
     return RunEstimate(
         seconds=round(seconds, 1),
-        memory_mb=round(PROGRAM_MB[device] + held),
+        memory_mb=round(PROGRAM_MB[device] + step_mb),
         images=len(parts.training),
         steps=max(1, len(parts.training) // min(size, len(parts.training))) * recipe.epochs,
         epochs=recipe.epochs,
@@ -172,7 +186,7 @@ def estimate_bag_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
 
 
 def _seconds_per_tile(recipe: TrainRecipe, features: int, tiles: int) -> float:
-    """Measure the training time per tile."""
+    """Measure the training time per tile in seconds, on a slide with ``tiles`` tiles."""
     import torch
 
     from napari_melanoma.models.zoo import build_network

@@ -40,7 +40,7 @@ from napari_melanoma.training.monitor import Monitor, monitor_for_recipe, monito
 from napari_melanoma.training.recipe import TrainRecipe
 
 RECIPE = "recipe.toml"
-OUTPUT_LINES, OUTPUT_CHARACTERS = 3, 600
+OUTPUT_LINES, OUTPUT_CHARACTERS = 3, 600  # of the output of a failed run, shown to users
 
 
 def runs_folder() -> Path:
@@ -68,9 +68,9 @@ def create_run_folder(name: str, folder: Path | None = None) -> Path:
 
 
 def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
-    """Start a run that waits in the queue, and continues when this process ends.
+    """Start a run in a separate process, which waits in the queue and continues if this process ends.
 
-    Its output is written to ``output.txt``, its state to the run folder (``read_run``).
+    Its output is written to ``output.txt`` in the run folder; ``read_run`` reads its state.
     """
     folder, ended = RunFolder(out), wait_until_ended(out) if resume else not is_run_alive(out)
     if not ended or folder.is_owned:  # before anything is changed: it may be alive on another machine
@@ -78,7 +78,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
     resume = resume and folder.config.exists()
     write_toml(out / RECIPE, recipe)
     folder.write_command("run")
-    remove_file(out / PROCESS_FILE)  # of the previous process
+    remove_file(out / PROCESS_FILE)  # stamp of the previous process
     folder.append_event("launched", resumed=resume)
     try:
         outside = any(is_trusted(Path(name).expanduser()) for name in (*recipe.data.datasets, *recipe.data.base))
@@ -88,7 +88,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
         folder.append_event("failed", type="RunError", message=message)
         raise RunError(f"{message}. Reinstall napari-melanoma, or start the run with napari-melanoma train.") from error
     stamp.write(out / PROCESS_FILE)
-    draw_ticket(out, stamp)  # here, because the child process takes seconds to reach this point
+    draw_ticket(out, stamp)  # here, because the child process takes seconds to start
 
 
 def build_command(out: Path, *, resume: bool, allow_outside: bool = False) -> list[str]:
@@ -102,9 +102,10 @@ def build_command(out: Path, *, resume: bool, allow_outside: bool = False) -> li
 class RunReport:
     """The content of a run folder at one moment.
 
-    ``epoch`` counts the finished epochs, ``metrics`` has a row for each (``epoch`` counted from 0), ``step`` is the
-    last event of that type or empty. ``recipe`` is None if another version wrote it. ``best`` is the best value of the
-    ``monitor`` so far.
+    ``recipe``: None if another version of this program wrote it. ``message``: the state as a sentence for users.
+    ``epoch``: number of finished epochs. ``metrics``: rows of ``metrics.csv``, whose column ``epoch`` counts from 0.
+    ``step``: the last step event; empty without. ``started``, ``ended``: seconds since 1970. ``best``: best value of
+    the ``monitor`` so far. ``bundle``: folder of the finished model.
     """
 
     path: Path
@@ -131,30 +132,30 @@ class RunReport:
 
 
 def list_runs(folder: Path | None = None) -> list[RunReport]:
-    """Read every run of a folder (``runs_folder()`` by default), the newest first; other folders are left out."""
+    """Read every run in a folder (``runs_folder()`` by default), the newest first; ignore other folders."""
     parent = runs_folder() if folder is None else folder
     try:
-        found = [path for path in parent.iterdir() if _is_run(path)]
+        paths = [path for path in parent.iterdir() if _is_run(path)]
     except OSError:
         return []
-    reports = [read_run(path) for path in found]
+    reports = [read_run(path) for path in paths]
     return sorted(reports, key=lambda report: (report.started or 0.0, report.name), reverse=True)
 
 
 def read_run(path: Path) -> RunReport:
-    """Read the state of a run from the end of its events, without changing anything.
+    """Read the state of a run from its folder, without changing anything.
 
-    The state is ``lost`` for a missing folder and for one without a run.
+    The state is ``lost`` if the folder is missing or contains no run.
     """
     reap_children()
     folder, recipe = RunFolder(path), _read_recipe(path)
     first, events = read_start_and_last_events(path / EVENTS)
-    at_work = is_run_alive(path)
-    state = run_state(path, events, at_work)
+    is_alive = is_run_alive(path)
+    state = run_state(path, events, is_alive)
     metrics = _read_metrics(path / "metrics.csv")
     step: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "step"), {})
     monitor = _find_monitor(recipe, metrics)
-    measured = [row[monitor.name] for row in metrics if not math.isnan(row.get(monitor.name, math.nan))]
+    monitored = [row[monitor.name] for row in metrics if not math.isnan(row.get(monitor.name, math.nan))]
     done = int(metrics[-1].get("epoch", -1)) + 1 if metrics else 0
     epochs = recipe.epochs if recipe else 0
     return RunReport(
@@ -168,8 +169,8 @@ def read_run(path: Path) -> RunReport:
         metrics=metrics,
         step=step,
         started=first,
-        ended=None if at_work or not events else event_time(events[-1]),
-        best=max(measured, key=monitor.score, default=None),
+        ended=None if is_alive or not events else event_time(events[-1]),
+        best=max(monitored, key=monitor.score, default=None),
         bundle=folder.bundle if (folder.bundle / "config.json").is_file() else None,
         comparison=_read_comparison(path),
         activated_as=activated_name(path),
@@ -178,12 +179,12 @@ def read_run(path: Path) -> RunReport:
 
 
 def _find_monitor(recipe: TrainRecipe | None, metrics: list[dict[str, float]]) -> Monitor:
-    """Return the measure that selects the best epoch; that of the task in a run of another version."""
+    """Return the measure that selects the best epoch; without a recipe, the measure in the metrics."""
     return monitor_for_recipe(recipe) if recipe else monitor_from_values(metrics[-1] if metrics else {})
 
 
 def _is_run(path: Path) -> bool:
-    """Return whether a folder contains a run, or was created for one that never began."""
+    """Return whether a folder contains a run, even one that never began."""
     return any((path / name).is_file() for name in ("config.toml", RECIPE, EVENTS, PROCESS_FILE))
 
 
@@ -204,15 +205,15 @@ def _read_metrics(path: Path) -> list[dict[str, float]]:
             rows = list(read_csv_dicts(table))
     except (OSError, CsvError):
         return []
-    found = []
+    metrics = []
     for row in rows:
         try:
             values = {str(name): float(value) for name, value in row.items()}
         except (TypeError, ValueError):
             continue
         if math.isfinite(values.get("epoch", 0.0)):
-            found.append(values)
-    return found
+            metrics.append(values)
+    return metrics
 
 
 def _read_comparison(path: Path) -> Comparison | None:
@@ -223,6 +224,7 @@ def _read_comparison(path: Path) -> Comparison | None:
 
 
 def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], epochs: tuple[int, int]) -> str:
+    """Describe the state of a run for users; ``epochs``: number of finished epochs, and of all."""
     done, total = epochs
     last: dict[str, dict[str, Any]] = {event["kind"]: event for event in events}
     resume = f"Resume continues from epoch {done + 1}." if done else "Resume restarts it."
@@ -245,14 +247,18 @@ def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], e
         return f"Canceled after {done} of {total} epochs. {resume}" if total else f"Canceled. {resume}"
     if state is RunState.finished:
         threshold = last.get("finished", {}).get("threshold")
-        at = f"; threshold {threshold:g}" if isinstance(threshold, int | float) else ""
-        return f"Finished after {format_count(done, 'epoch')}{at}."
+        threshold_text = f"; threshold {threshold:g}" if isinstance(threshold, int | float) else ""
+        return f"Finished after {format_count(done, 'epoch')}{threshold_text}."
     return _describe_progress(state, events, last, total)
 
 
 def _describe_progress(
     state: RunState, events: list[dict[str, Any]], last: dict[str, dict[str, Any]], total: int
 ) -> str:
+    """Describe the state of an active run for users.
+
+    ``last``: the last event of each kind. ``total``: number of epochs; 0 if unknown.
+    """
     if state is RunState.cancelling:
         return "Ends after the current batch or image; finished epochs and a finished model are kept."
     if state is RunState.paused:

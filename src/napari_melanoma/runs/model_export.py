@@ -1,4 +1,7 @@
-"""Export a bundle for other programs; for 8-bit integers also compare size, time and Dice."""
+"""Export the network of a bundle for other programs.
+
+An export to 8-bit integers is also compared with the floating-point network: file size, time and Dice index.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +42,11 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
-TIMED, WARM_UP = 20, 3
+TIMED, WARM_UP = 20, 3  # forward passes
 
 
 class Int8Options(Config):
-    """Numbers of photographs for calibrating and measuring 8-bit integers."""
+    """Numbers of photographs for calibrating and measuring a network in 8-bit integers."""
 
     calibration: int = Field(100, ge=1, description="photographs that determine the range of each layer")
     measured: int = Field(100, ge=1, description="number of other photographs on which Dice is measured")
@@ -51,7 +54,10 @@ class Int8Options(Config):
 
 @dataclass(frozen=True)
 class NetworkVersion:
-    """Figures of a network version: bytes of its file, milliseconds per photograph on one core, Dice."""
+    """Figures of an exported network (``float`` or ``int8``) on a data set.
+
+    ``size``: bytes of the file. ``latency_ms``: milliseconds per photograph on one core.
+    """
 
     name: str
     size: int
@@ -64,7 +70,10 @@ class NetworkVersion:
 
 @dataclass(frozen=True)
 class Int8Report:
-    """Both versions, and Dice of the integers minus Dice of the floating points, for each data set."""
+    """The figures of both networks (floating points, 8-bit integers) by data set.
+
+    ``difference``: Dice of the 8-bit network minus Dice of the floating-point network, by data set.
+    """
 
     versions: dict[str, tuple[NetworkVersion, NetworkVersion]]
     difference: dict[str, Estimate]
@@ -99,14 +108,14 @@ def export_int8_bundle(
             "an export to int8 needs photographs for calibration and measurement. Name a data set: --data."
         )
     check_dataset_names(datasets)
-    split = {folder.name: _split_photographs(folder, options, len(datasets)) for folder in datasets}
-    calibration = [sample for fit, _ in split.values() for sample in fit]
+    photographs = {folder.name: _split_photographs(folder, options, len(datasets)) for folder in datasets}
+    calibration = [sample for fit, _ in photographs.values() for sample in fit]
     network, side = _load_export_network(info), info.config.input_size
     images = (_network_input(sample, info) for sample in run.track(calibration, "Fitting"))
     export_int8(network, out, images, side=side, about=_export_metadata(info))
     with _temporary_float_file(network, out, side) as float_file, _one_thread():
         report = _measure_versions(
-            info, (float_file, out), {name: measure for name, (_, measure) in split.items()}, run
+            info, (float_file, out), {name: measure for name, (_, measure) in photographs.items()}, run
         )
     write_json(out.with_suffix(".json"), report_values(report))
     return report
@@ -114,14 +123,14 @@ def export_int8_bundle(
 
 def report_values(report: Int8Report) -> dict[str, object]:
     """Return the JSON values of an ``Int8Report``, by data set: ``float``, ``int8`` and ``difference``."""
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     for name, versions in report.versions.items():
         figures = {
             version.name: {"bytes": version.size, "latency_ms": version.latency_ms, "dice": vars(version.dice)}
             for version in versions
         }
-        found[name] = {**figures, "difference": vars(report.difference[name])}
-    return found
+        values[name] = {**figures, "difference": vars(report.difference[name])}
+    return values
 
 
 def _measure_versions(
@@ -134,13 +143,13 @@ def _measure_versions(
     latency = {name: _measure_latency_ms(model) for name, model in models.items()}
     versions: dict[str, tuple[NetworkVersion, NetworkVersion]] = {}
     difference: dict[str, Estimate] = {}
-    for dataset, measured in samples.items():
+    for dataset, photographs in samples.items():
         dice: dict[str, list[float]] = {name: [] for name in models}
-        for sample in run.track(measured, f"Measuring {dataset}"):
+        for sample in run.track(photographs, f"Measuring {dataset}"):
             for name, model in models.items():
                 metrics = measure_sample(sample, model, info.config.threshold, RefinementConfig())[1]
                 dice[name].append(metrics["DI"])
-        groups = [sample.group for sample in measured]
+        groups = [sample.group for sample in photographs]
         first, second = (
             NetworkVersion(name, sizes[name], latency[name], bootstrap_mean(values, groups, bounds=(0, 1)))
             for name, values in dice.items()
@@ -168,17 +177,23 @@ def _measure_latency_ms(model: Segmenter) -> float:
 
 
 def _split_photographs(folder: Path, options: Int8Options, count: int) -> tuple[list[Sample], list[Sample]]:
-    """Choose photographs of a data set for calibration and measurement, spread evenly over it."""
+    """Choose photographs of a data set, spread evenly over it.
+
+    ``count``: number of data sets, which share the calibration photographs. Returns those for calibration, and those
+    for measurement.
+    """
     samples = select_for_split(read_dataset(folder), None)
-    held_out = [sample for sample in samples if sample.split == "val"]
-    others = [sample for sample in samples if sample.split != "val"]
-    if not held_out or not others:
-        others, held_out = samples[::2], samples[1::2]
-    if not held_out:
+    for_measurement = [sample for sample in samples if sample.split == "val"]
+    for_calibration = [sample for sample in samples if sample.split != "val"]
+    if not for_measurement or not for_calibration:
+        for_calibration, for_measurement = samples[::2], samples[1::2]
+    if not for_measurement:
         raise DataSetError(
             f"{folder} has {len(samples)} photograph with a mask; int8 needs one to calibrate and one to measure."
         )
-    return _sample_evenly(others, options.calibration // count or 1), _sample_evenly(held_out, options.measured)
+    return _sample_evenly(for_calibration, options.calibration // count or 1), _sample_evenly(
+        for_measurement, options.measured
+    )
 
 
 def _sample_evenly(samples: list[Sample], count: int) -> list[Sample]:
@@ -209,7 +224,7 @@ def _load_export_network(info: BundleInfo) -> nn.Module:
 
 
 def _export_metadata(info: BundleInfo) -> str:
-    """Return the bundle's configuration and the fingerprint of its weights as JSON."""
+    """Return the configuration of a bundle and the fingerprint of its weights as JSON."""
     return json.dumps({**info.config.model_dump(mode="json"), "fingerprint": info.fingerprint})
 
 
@@ -226,7 +241,7 @@ def _temporary_float_file(network: nn.Module, out: Path, side: int) -> Iterator[
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Use one thread for networks loaded in this context."""
+    """Run networks on one thread inside the ``with`` block."""
     import torch
 
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Random search over options of a recipe."""
+"""Random search over options of a recipe: draw trials, train them, write a table, a figure and the best recipe."""
 
 from __future__ import annotations
 
@@ -38,17 +38,22 @@ TABLE, FIGURE, BEST = "search.csv", "search.png", "best.toml"
 TRAIN_STEPS = 1000  # resolution of a trial's progress
 PENDING = "to do"
 DIGITS = 4  # significant digits of a number sampled without a step
-STEP_DIGITS = 12  # of a number on a grid: removes the rounding errors of the sum of its steps
-TRIES = 200  # repeated draws after which the search space counts as exhausted
-SEEDS = 2**32  # limit of numpy's seeds
-COLUMNS = 3
+STEP_DIGITS = 12  # significant digits of a number with a step; removes rounding errors
+MAX_ATTEMPTS = 200  # to draw new options; after that, the search space counts as exhausted
+SEEDS = 2**32  # number of seeds that numpy accepts
+COLUMNS = 3  # of the figure
 POINT, BEST_COLOR, LINE = "#3b6fa0", "#d08000", "#777777"
 MAX_LABEL_LENGTH = 24
 
 
 @dataclass(frozen=True)
 class SearchTrial:
-    """One trial: its number from 1, options, recipe, run folder, and result if it has finished."""
+    """One trial of a search.
+
+    ``number``: counted from 1. ``options``: values by key of the recipe. ``folder``: run folder. ``state``:
+    ``"to do"``, ``"finished"`` or ``"failed"``. ``result``: validation Jaccard index or AUC; None if it has not
+    finished. ``facts``: further columns of the table, such as the best epoch or the error.
+    """
 
     number: int
     options: dict[str, Any]
@@ -60,13 +65,13 @@ class SearchTrial:
 
     @property
     def summary(self) -> str:
-        """Its options as text."""
+        """The options as text."""
         return ", ".join(f"{key} {format_value(value)}" for key, value in self.options.items())
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Result of a search: all trials in their order, the best one, and the folder."""
+    """Result of a search: all trials in order, the best one, and the folder."""
 
     trials: tuple[SearchTrial, ...]
     best: SearchTrial
@@ -84,9 +89,9 @@ class SearchOption(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_list(cls, found: object) -> object:
+    def _from_list(cls, value: object) -> object:
         """Accept a list as ``values``."""
-        return {"values": found} if isinstance(found, list | tuple) else found
+        return {"values": value} if isinstance(value, list | tuple) else value
 
     @model_validator(mode="after")
     def _check_complete(self) -> SearchOption:
@@ -117,14 +122,11 @@ class SearchOption(Config):
         return FloatDistribution(float(low or 0), float(high or 0), log=self.log, step=step)
 
     def value(self, sampled: Any) -> Any:  # noqa: ANN401 - depends on the option
-        """Convert a sample of Optuna to a value of the recipe.
-
-        One of ``values``, or a number: of four significant digits, or with a step exactly on its grid.
-        """
+        """Convert a sample of Optuna (index of a value, or a number) to a value of the recipe."""
         return self.values[sampled] if self.values else self.round_number(sampled)
 
     def round_number(self, value: Any) -> Any:  # noqa: ANN401 - depends on the option
-        """Round a number of a range to its four digits or its grid; another value is unchanged."""
+        """Round a fractional number of a range to four significant digits or its step; other values are unchanged."""
         if self.low is None or self.high is None or not isinstance(value, float):
             return value
         digits = DIGITS
@@ -142,9 +144,9 @@ class SearchConfig(Config):
 
     @field_validator("options", mode="before")
     @classmethod
-    def _flatten_options(cls, found: object) -> object:
-        """Accept ``model.options.dropout = {...}`` without quotes, which TOML reads as nested tables."""
-        return dict(_flatten(found)) if isinstance(found, Mapping) else found
+    def _flatten_options(cls, options: object) -> object:
+        """Accept keys without quotes (``model.options.dropout = {...}``), which TOML reads as nested tables."""
+        return dict(_flatten(options)) if isinstance(options, Mapping) else options
 
 
 class SearchRecipe(TrainRecipe):
@@ -161,16 +163,15 @@ class SearchRecipe(TrainRecipe):
 def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> SearchResult:
     """Train each trial, or continue an earlier search of the same recipe; an interruption loses at most one epoch.
 
-    Existing trials of the folder are kept, even if fewer trials are requested now: finished ones are compared, and
-    unfinished ones are trained up to the requested number. Trials are compared only by Jaccard index or AUC on the
-    validation set, even if the loss selects the epoch of each, as losses of different options are not comparable. The
-    test set is not used, so that the best trial can be measured on it afterwards.
+    If the folder has more trials than requested, those that have finished are compared too, but the others are not
+    trained. Trials are compared by Jaccard index or AUC on the validation set; losses of different options are not
+    comparable. The test set is not used, so that the best trial can be evaluated on it afterwards.
     """
     _check_folder(recipe, out)
     _plan_trials(recipe, out)  # raises errors before the folder is created
     with hold_lock(out / ".lock"):
         _check_folder(recipe, out)
-        # Another process may have added trials meanwhile
+        # Another process may have added trials meanwhile.
         trials = [_read_trial(trial) for trial in _plan_trials(recipe, out)]
         count = min(recipe.search.trials, len(trials))
         write_json(out / DRAWS, [trial.options for trial in trials])
@@ -196,13 +197,13 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> SearchResult:
 def find_best_trial(trials: Sequence[SearchTrial]) -> SearchTrial | None:
     """Return the finished trial with the highest result, the first one in a tie; None if none has a result."""
     results = [(trial.result, trial) for trial in trials if trial.result is not None and not isnan(trial.result)]
-    return max(results, key=lambda one: one[0])[1] if results else None
+    return max(results, key=lambda pair: pair[0])[1] if results else None
 
 
 def _check_folder(recipe: SearchRecipe, out: Path) -> None:
-    """Raise an error if the folder contains a run or another search, or if a new one would lie in a data set.
+    """Raise an error if the folder contains a run or a different search, or if a new search would be in a data set.
 
-    The number of trials may differ.
+    A search with another number of trials is not different.
     """
     if (out / "config.toml").exists():
         raise RunError(f"{out} contains a run. Name another folder for the search.")
@@ -216,16 +217,16 @@ def _check_folder(recipe: SearchRecipe, out: Path) -> None:
 
 
 def _plan_trials(recipe: SearchRecipe, out: Path) -> list[SearchTrial]:
-    """Sample the trials, after those of an earlier search in this folder."""
+    """Return the trials of an earlier search in this folder, followed by newly sampled trials."""
     path = out / DRAWS
     previous: list[dict[str, Any]] = read_json(path) if path.exists() else []
     draws = draw_trials(recipe.search, previous)
     recipes = create_recipes(recipe, draws)
-    if any((each.devices, each.nodes) != (1, 1) for each in recipes):
+    if any((trial_recipe.devices, trial_recipe.nodes) != (1, 1) for trial_recipe in recipes):
         raise RunError("a search trains each trial on one device. Set devices = 1 and nodes = 1.")
     return [
-        SearchTrial(number, options, each, out / TRIALS / f"trial-{number:03}")
-        for number, (options, each) in enumerate(zip(draws, recipes, strict=True), 1)
+        SearchTrial(number, options, trial_recipe, out / TRIALS / f"trial-{number:03}")
+        for number, (options, trial_recipe) in enumerate(zip(draws, recipes, strict=True), 1)
     ]
 
 
@@ -285,13 +286,16 @@ def _write_results(recipe: SearchRecipe, trials: Sequence[SearchTrial], out: Pat
 
 
 def _table_row(trial: SearchTrial) -> dict[str, Any]:
-    about = {"trial": trial.number, "state": trial.state, MONITORS[trial.recipe.task].name: trial.result}
+    result = {"trial": trial.number, "state": trial.state, MONITORS[trial.recipe.task].name: trial.result}
     facts = {key: trial.facts.get(key) for key in ("threshold", "best_epoch", "epochs", "seconds", "error")}
-    return {**about, **_plot_values(trial.options), **facts, "run": f"{TRIALS}/{trial.folder.name}"}
+    return {**result, **_plot_values(trial.options), **facts, "run": f"{TRIALS}/{trial.folder.name}"}
 
 
 def _plot_values(options: dict[str, Any], listed: Collection[str] = ()) -> dict[str, float | str]:
-    """Return options as numbers or words; a number from a list is a word, because there are no values in between."""
+    """Return options as numbers or words.
+
+    ``listed``: options with a list of values; their numbers are words, because there are no values in between.
+    """
     return {
         key: value if type(value) in (int, float) and key not in listed else format_value(value)
         for key, value in options.items()
@@ -305,34 +309,34 @@ def _describe_trial(trial: SearchTrial) -> str:
 
 
 def draw_trials(search: SearchConfig, previous: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Sample the options of each trial, without repetition; more trials do not change the first ones.
+    """Sample the options of each trial, without repetition; the number of trials does not affect the first ones.
 
-    Returns the values by key of the recipe; more than requested if there are more previous ones, fewer if the search
-    space is exhausted.
+    ``previous``: options of earlier trials, which come first. Returns the values by key of the recipe; fewer than
+    requested if the search space is exhausted.
     """
     try:
         import optuna
     except ImportError:
         raise RunError("a search needs Optuna, which is not installed: pip install 'napari-melanoma[search]'") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log each study and trial
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # do not log each study and trial
     study = optuna.create_study()
     with warnings.catch_warnings():
-        # Optuna warns if the range is not a multiple of the step
+        # Optuna warns if the range is not a multiple of the step.
         warnings.filterwarnings("ignore", "The distribution is specified by", UserWarning)
         distributions = {key: option.distribution for key, option in search.options.items()}
 
-    def identify(values: Mapping[str, Any]) -> str:
-        """Identify a trial by its options, also one that was sampled when numbers with a step had four digits."""
+    def make_key(values: Mapping[str, Any]) -> str:
+        """Return a key that is equal for equal options; earlier versions rounded numbers with a step to four digits."""
         return json.dumps({key: option.round_number(values.get(key)) for key, option in search.options.items()})
 
-    draws, known = list(previous), {identify(values) for values in previous}
+    draws, drawn_keys = list(previous), {make_key(values) for values in previous}
     while len(draws) < search.trials:
-        for attempt in range(TRIES):
+        for attempt in range(MAX_ATTEMPTS):
             study.sampler = optuna.samplers.RandomSampler(derive_seed(search.seed, len(draws), attempt) % SEEDS)
             sampled = study.ask(distributions).params
             values = {key: option.value(sampled[key]) for key, option in search.options.items()}
-            if identify(values) not in known:
-                known.add(identify(values))
+            if make_key(values) not in drawn_keys:
+                drawn_keys.add(make_key(values))
                 draws.append(values)
                 break
         else:
@@ -341,16 +345,16 @@ def draw_trials(search: SearchConfig, previous: Sequence[dict[str, Any]] = ()) -
 
 
 def create_recipes(recipe: SearchRecipe, draws: Sequence[dict[str, Any]]) -> list[TrainRecipe]:
-    """Create and validate the recipe of each trial, so that a wrong key is found before any training."""
-    found = []
+    """Create and validate the recipe of each trial, so that an invalid key is reported before any training."""
+    recipes = []
     for number, options in enumerate(draws, 1):
         values = recipe.base.model_dump()
         for key, value in options.items():
             _set_key(values, key, value)
         values["name"] = f"{recipe.name}-{number:03}"
         options_text = ", ".join(f"{key} = {format_value(value)}" for key, value in options.items())
-        found.append(TrainRecipe.parse(values, f"trial {number} of the search ({options_text})"))
-    return found
+        recipes.append(TrainRecipe.parse(values, f"trial {number} of the search ({options_text})"))
+    return recipes
 
 
 def format_value(value: Any) -> str:  # noqa: ANN401 - depends on the option
@@ -358,25 +362,25 @@ def format_value(value: Any) -> str:  # noqa: ANN401 - depends on the option
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _flatten(found: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def _flatten(tables: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Join the keys of nested tables by dots, down to the search spaces."""
     flat: list[tuple[str, Any]] = []
-    for key, value in found.items():
-        inside = isinstance(value, Mapping) and not SearchOption.model_fields.keys() & value.keys()
-        flat += _flatten(value, f"{prefix}{key}.") if inside else [(prefix + key, value)]
+    for key, value in tables.items():
+        is_table = isinstance(value, Mapping) and not SearchOption.model_fields.keys() & value.keys()
+        flat += _flatten(value, f"{prefix}{key}.") if is_table else [(prefix + key, value)]
     return flat
 
 
 def _set_key(values: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 - depends on the option
-    """Set a key such as ``model.options.dropout``; a table updates the keys that it names."""
+    """Set a key such as ``model.options.dropout``; if the value is a table, other keys of the table are kept."""
     *tables, name = key.split(".")
     for table in tables:
-        inside = values.setdefault(table, {})
-        if not isinstance(inside, dict):
+        table_values = values.setdefault(table, {})
+        if not isinstance(table_values, dict):
             raise ConfigError(f"[search.options] has '{key}', but '{table}' of the recipe is not a table.")
-        values = inside
-    both = isinstance(value, Mapping) and isinstance(values.get(name), dict) and name != "options"
-    values[name] = {**values[name], **value} if both else value
+        values = table_values
+    is_update = isinstance(value, Mapping) and isinstance(values.get(name), dict) and name != "options"
+    values[name] = {**values[name], **value} if is_update else value
 
 
 @dataclass(frozen=True)
@@ -391,7 +395,10 @@ class FinishedTrial:
 def plot_search(
     trials: Sequence[FinishedTrial], path: Path, logarithmic: Collection[str] = (), title: str = "validation Jaccard"
 ) -> None:
-    """Plot the result against the number of the trial, and against each option."""
+    """Plot the result against the number of the trial, and against each option.
+
+    ``logarithmic``: options with a logarithmic axis. ``title``: label of the result axis.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

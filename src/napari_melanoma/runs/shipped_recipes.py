@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 STRIDE = 32  # the input side of networks is a multiple of it
-POSITIVE = ("melanoma", "malignant", "tumour", "tumor")  # names of the positive class
-# Options of a network that a run fills in.
+POSITIVE = ("melanoma", "malignant", "tumour", "tumor")  # class names that are chosen as positive class
+# Options of a network that depend on the data of a run.
 DATA_SETTINGS = ("classes", "tabular", "depth_mean", "depth_std", "measured")
-PATIENT_FIELDS = "biomarker"  # a network of slide patches, each with patient data
+PATIENT_NETWORK = "biomarker"  # architecture for patches of slides with patient data
 FIRST = "fine-tune"  # the most common use is listed first
 
 
@@ -46,25 +46,34 @@ class ShippedRecipe:
         return start
 
     def complete(self, datasets: Sequence[Path | str], start: str, take: str = "all", **overrides: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
-        """Complete the recipe with data sets and starting weights."""
-        chosen = {"data": {"datasets": [str(folder) for folder in datasets]}, "model": {"start": start, "take": take}}
-        own = overlay_values(self.values, self._tile_settings(datasets))
-        values = overlay_values(own, self._start_settings(start, take, own))
-        return TrainRecipe.parse(overlay_values(overlay_values(values, chosen), overrides), f"recipe '{self.name}'")
+        """Complete the recipe with data sets and starting weights.
+
+        ``take``: ``"all"`` weights of the start, or its ``"encoder"``. ``overrides``: sections and values of the recipe
+        that take precedence.
+        """
+        data_and_start = {
+            "data": {"datasets": [str(folder) for folder in datasets]},
+            "model": {"start": start, "take": take},
+        }
+        recipe_values = overlay_values(self.values, self._tile_settings(datasets))
+        values = overlay_values(recipe_values, self._start_settings(start, take, recipe_values))
+        return TrainRecipe.parse(
+            overlay_values(overlay_values(values, data_and_start), overrides), f"recipe '{self.name}'"
+        )
 
     @property
     def is_of_slides(self) -> bool:
-        """Whether it trains on tiles of slides, but not on patches with patient data."""
-        without_patient = self.values.get("model", {}).get("architecture") != PATIENT_FIELDS
+        """Whether the recipe trains on tiles of slides without patient data."""
+        without_patient = self.values.get("model", {}).get("architecture") != PATIENT_NETWORK
         return SLIDE in self.values.get("modalities", ()) and without_patient
 
     @property
     def is_of_whole_slides(self) -> bool:
-        """Whether it trains on embeddings of whole slides, which uses no images and no starting weights."""
+        """Whether the recipe trains on embeddings of whole slides, without images and starting weights."""
         return "bags" in self.values
 
     def _tile_settings(self, datasets: Sequence[Path | str]) -> dict[str, Any]:
-        """Return the values stated by tile data sets: scale, side and classes."""
+        """Return the values that tile data sets determine: scale, side and classes."""
         tiles = read_joint_tile_set(map(Path, datasets)) if self.is_of_slides else None
         if tiles is None:
             return {}
@@ -78,12 +87,12 @@ class ShippedRecipe:
         positive = next((name for name in classes if name.lower() in POSITIVE), classes[-1] if classes else "")
         return {**values, "classification": {"target": tiles.target, "classes": classes, "positive": positive}}
 
-    def _start_settings(self, start: str, take: str, own: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values fixed by a starting bundle; a recipe may only lower its input size."""
+    def _start_settings(self, start: str, take: str, recipe_values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values that a starting bundle determines; of these, the recipe may set the input size."""
         if start in START_WORDS or find_weights_file(start):
             return {}
         config = find_bundle(start).config
-        task, classes = own.get("task", "segmentation"), tuple(own.get("classes", ()))
+        task, classes = recipe_values.get("task", "segmentation"), tuple(recipe_values.get("classes", ()))
         if config.task != task:  # only its encoder is used
             return {"model": {"preprocessing": config.preprocessing.model_dump()}}
         if take == "encoder" or (task != "classification" and classes not in ((), config.classes)):
@@ -92,11 +101,11 @@ class ShippedRecipe:
         model["input_size"] = self.values.get("model", {}).get("input_size", config.input_size)
         model["preprocessing"] = config.preprocessing.model_dump()
         stem = config.name.removesuffix("-tuned")
-        about = {"name": f"{stem}-tuned", "title": f"{config.title}, tuned", "modalities": config.modalities}
-        return {**about, **_classifier_settings(config), "model": model}
+        description = {"name": f"{stem}-tuned", "title": f"{config.title}, tuned", "modalities": config.modalities}
+        return {**description, **_classifier_settings(config), "model": model}
 
     def _encoder_settings(self, config: BundleConfig) -> dict[str, Any]:
-        """Return the values fixed by starting from an encoder: its network, without options that depend on the data."""
+        """Return the values that an encoder determines: its network, without options that depend on the data."""
         options = {name: value for name, value in config.options.items() if name not in DATA_SETTINGS}
         size = self.values.get("model", {}).get("input_size", config.input_size)
         model = {"architecture": config.architecture, "options": options, "input_size": size}
@@ -105,7 +114,7 @@ class ShippedRecipe:
 
 
 def _classifier_settings(config: BundleConfig) -> dict[str, Any]:
-    """Return the values fixed by continuing from a classifier: its classes, view and columns."""
+    """Return the values that a starting classifier determines: its classes, view and columns."""
     if config.classifier is None:
         return {}
     columns = None if config.tabular is None else _encoding_choices(config.tabular)
@@ -127,23 +136,23 @@ def list_shipped_recipes() -> tuple[ShippedRecipe, ...]:
     """List the shipped recipes, the one for corrected masks first."""
     folder = resources.files("napari_melanoma.training") / "recipes"
     files = [item for item in folder.iterdir() if item.name.endswith(".toml")]
-    found = []
+    recipes = []
     for file in files:
         values = parse_toml(file.read_bytes(), file.name)
         summary, title, row = values.pop("summary"), values.pop("title"), values.pop("row", None)
         if row is not None:
             values = overlay_recipe_values(_read_row_values(folder, row), values)
-        found.append(ShippedRecipe(file.name.removesuffix(".toml"), title, summary, values))
-    return tuple(sorted(found, key=lambda item: (item.name != FIRST, item.name)))
+        recipes.append(ShippedRecipe(file.name.removesuffix(".toml"), title, summary, values))
+    return tuple(sorted(recipes, key=lambda item: (item.name != FIRST, item.name)))
 
 
 def _read_row_values(folder: Traversable, row: str) -> dict[str, Any]:
     """Read the values of a row such as ``P1/a-only-resnet50``, which ``reproduce`` trains with the full budget."""
     paper, _, name = row.partition("/")
     files = (folder / paper / f"{stem}.toml" for stem in ("paper", name))
-    shared, own = (parse_toml(file.read_bytes(), file.name) for file in files)
-    of_kind = shared.get("of", {}).get(own.get("kind", "segmentation"), {})
-    return reduce(overlay_recipe_values, (one.get("recipe", {}) for one in (shared, of_kind, own)))
+    shared, row_values = (parse_toml(file.read_bytes(), file.name) for file in files)
+    kind_values = shared.get("of", {}).get(row_values.get("kind", "segmentation"), {})
+    return reduce(overlay_recipe_values, (table.get("recipe", {}) for table in (shared, kind_values, row_values)))
 
 
 def find_shipped_recipe(name: str) -> ShippedRecipe:

@@ -1,4 +1,4 @@
-"""The network and weights that a run starts from, the parent bundle, and settings stored for resuming."""
+"""The network and weights that a run starts from, its parent bundle, and the settings stored for resuming."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 RESOLVED_FILE = "settled.json"
-WAIT_S, POLL_S = 3600.0, 0.2
+WAIT_S, POLL_S = 3600.0, 0.2  # seconds that a helper process waits for the first process
 
 
 class ParentModel(Config):
@@ -53,14 +53,14 @@ class ParentModel(Config):
 
 
 def find_start_encoding(recipe: TrainRecipe) -> TabularEncoding | None:
-    """Return the encoding of the classifier that a run continues from; None without classifier or encoding."""
+    """Return the encoding of patient data in the classifier that a run continues from; None without."""
     if recipe.classification is None or not recipe.model.starts_from_bundle:
         return None
     bundle = find_bundle(recipe.model.start)
     if not recipe.continues_from(bundle.config):
         return None
-    encoding, chosen = bundle.config.tabular, recipe.classification.tabular
-    expected = {column.name for column in (*chosen.numbers, *chosen.words)} if chosen else set()
+    encoding, columns = bundle.config.tabular, recipe.classification.tabular
+    expected = {column.name for column in (*columns.numbers, *columns.words)} if columns else set()
     present = set(encoding.fields) if encoding else set()
     if expected != present:
         raise RunError(
@@ -85,7 +85,7 @@ class ResolvedSettings(Config):
 
 
 def find_parent(recipe: TrainRecipe) -> ParentModel | None:
-    """Return the bundle that a recipe starts from; None for ImageNet, a weights file or no start."""
+    """Return the bundle that a recipe starts from; None for ImageNet, a weights file or random weights."""
     if not recipe.model.starts_from_bundle:
         return None
     bundle = find_bundle(recipe.model.start)
@@ -108,7 +108,7 @@ def find_parent(recipe: TrainRecipe) -> ParentModel | None:
 
 
 def check_start(recipe: TrainRecipe) -> None:
-    """Raise an error if the start is missing or does not fit the network; weights are not read."""
+    """Raise an error if the starting weights are missing or do not fit the network; they are not read."""
     find_parent(recipe)
     find_start_encoding(recipe)
     file = find_weights_file(recipe.model.start)
@@ -125,7 +125,11 @@ def create_network(
     weights: bool = True,
     notify: Callable[[str], None] = log.warning,
 ) -> nn.Module:
-    """Build the network of a recipe with the weights that it starts from."""
+    """Build the network of a recipe with its starting weights.
+
+    ``options``: of the network; by default those of the recipe. ``weights``: False leaves the weights random, for a run
+    that continues from a checkpoint. ``notify``: called with a sentence about weights that were only partly used.
+    """
     import torch
 
     from napari_melanoma.models.checkpoint_conversion import load_weights_file
@@ -156,7 +160,7 @@ def create_network(
 
 
 def describe_start(recipe: TrainRecipe, parent: ParentModel | None) -> str:
-    """Describe the start of a training for the provenance, without paths: a word, or a name with the weights' hash."""
+    """Describe the starting weights for the provenance, without paths: a word, or a name with a fingerprint."""
     if parent:
         part = "encoder of " if parent.part == "encoder" else ""
         return f"{part}{parent.name}, weights {parent.fingerprint[:12]}"
@@ -167,10 +171,10 @@ def describe_start(recipe: TrainRecipe, parent: ParentModel | None) -> str:
 
 
 def find_normalization(recipe: TrainRecipe, parent: ParentModel | None) -> dict[str, tuple[float, float, float]]:
-    """Return the image normalization of the weights that a run starts from.
+    """Return the normalization of images, ``mean`` and ``std`` of RGB in [0, 1], that the starting weights require.
 
-    ``mean`` and ``std`` of RGB in [0, 1]: those of the bundle, or those with which the published weights of a
-    classifier's encoder were trained; empty in other cases.
+    It is that of the parent bundle, or that of the published weights of a classifier's encoder. Empty in other cases,
+    unless the recipe scales pixels to [0, 1].
     """
     if parent:
         return {"mean": parent.mean, "std": parent.std}
@@ -183,10 +187,13 @@ def find_normalization(recipe: TrainRecipe, parent: ParentModel | None) -> dict[
 
 
 def find_start_weights(recipe: TrainRecipe, folder: RunFolder, parent: ParentModel) -> Mapping[str, Tensor] | None:
-    """Find the weights that a run started from, in its folder or in the unchanged bundle; None if they are lost."""
-    kept = read_initial_weights(folder.start_weights)
-    if kept is not None:
-        return kept
+    """Find the starting weights of a run in its folder, or in its parent bundle; None if they are lost.
+
+    A bundle with this name but other weights is not used.
+    """
+    saved = read_initial_weights(folder.start_weights)
+    if saved is not None:
+        return saved
     try:
         bundle = find_bundle(recipe.model.start)
         return load_network(bundle).state_dict() if bundle.fingerprint == parent.fingerprint else None
@@ -200,18 +207,18 @@ def write_resolved(folder: RunFolder, resolved: ResolvedSettings) -> None:
 
 
 def read_resolved(folder: RunFolder) -> ResolvedSettings | None:
-    """Read the settings determined when a run began; None if there are none yet."""
+    """Read the settings that were determined when a run began; None if they are not determined yet."""
     path: Path = folder.path / RESOLVED_FILE
     return ResolvedSettings.parse(read_json(path), str(path)) if path.is_file() else None
 
 
 def wait_for_resolved(folder: RunFolder, run: RunContext) -> ResolvedSettings:
-    """Wait, in a further process of a run, for the settings determined by the first process."""
+    """Wait in a helper process of a run until the first process has determined the settings."""
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end:
         run.check()
-        if (found := read_resolved(folder)) is not None:
-            return found
+        if (resolved := read_resolved(folder)) is not None:
+            return resolved
         time.sleep(POLL_S)
     raise RunError(f"the first process of the run did not prepare {folder.path}. See its output for the reason.")
 

@@ -1,4 +1,4 @@
-"""Set-up, sample images and finishing of each training task."""
+"""What differs between the tasks of a run: Lightning task, sample pictures, and threshold or calibration."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """Content of a new bundle: its configuration, reference cases, and other files."""
+    """The content of a new bundle besides its network: configuration, reference cases and other files."""
 
     config: BundleConfig
     reference: ReferenceCases | None = None
     extra_files: tuple[Path, ...] = ()
 
     def with_image_list(self, folder: RunFolder) -> TrainedModel:
-        """Add the list of training and validation images, and its hash to the provenance."""
+        """Add the list of training and validation images to the files, and its summary to the provenance."""
         file = folder.path / FILE_NAME
         if not file.is_file():
             return self
@@ -87,7 +87,7 @@ class TrainedModel:
 
 
 class TaskSetup(Protocol):
-    """One of the tasks that a recipe can name."""
+    """The steps of a run that depend on its task."""
 
     def create_task(
         self, recipe: TrainRecipe, network: nn.Module, config: BundleConfig, prepared: PreparedData
@@ -95,21 +95,25 @@ class TaskSetup(Protocol):
         """Create the task that Lightning runs."""
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
-        """Choose validation images whose prediction is drawn during training; None if none are drawn."""
+        """Create the callback that draws predictions of validation images during training; None if none are drawn."""
 
     def finish(
         self, task: Task, recipe: TrainRecipe, prepared: PreparedData, config: BundleConfig, run: RunContext
     ) -> TrainedModel:
-        """Choose the threshold or calibration on the validation set."""
+        """Determine threshold or calibration on the validation set, and collect the content of the bundle."""
 
 
 def spread_indices(count: int, number: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Choose evenly spread indices: int64, ascending, unique."""
+    """Choose ``number`` evenly spread indices of ``count`` items: int64, ascending, unique."""
     return np.unique(np.linspace(0, count - 1, min(number, count)).round().astype(np.int64))
 
 
 def _choose_sample_images(recipe: TrainRecipe, prepared: PreparedData) -> tuple[list[str], Tensor, Tensor]:
-    """Choose evenly spread validation images: their names, and uint8 images and masks of the network's size."""
+    """Choose evenly spread validation images.
+
+    Returns their names, images, uint8 (image, 3, row, column), and masks, uint8 (image, 1, row, column), of the
+    network's size.
+    """
     indices = spread_indices(len(prepared.tuning), recipe.samples)
     images, masks, _ = ValidationBatches(prepared.tuning, recipe.model.input_size)[indices]
     return name_samples([prepared.samples.validation[index] for index in indices]), images, masks
@@ -203,15 +207,15 @@ class MulticlassSetup:
 
 
 def _count_pixels(task: Task, prepared: PreparedData, recipe: TrainRecipe, run: RunContext) -> NDArray[np.int64]:
-    """Count the pixels of all validation images by true and predicted class."""
+    """Count the pixels of all validation images, int64 (true class, predicted class)."""
     import torch
 
     classes = len(recipe.classes)
     counts = np.zeros((classes, classes), np.int64)
     with torch.inference_mode():
         for images, labels, _ in run.track(validation_loader(prepared, recipe, VALIDATION_BATCH), "Measuring"):
-            found = task(images.to(task.device)).argmax(1).cpu().numpy()
-            counts += count_class_pairs(found, labels[:, 0].numpy(), classes)
+            predicted = task(images.to(task.device)).argmax(1).cpu().numpy()
+            counts += count_class_pairs(predicted, labels[:, 0].numpy(), classes)
     return counts
 
 
@@ -229,7 +233,7 @@ class ClassificationSetup:
         return ClassificationTask(cast("ClassifierNetwork", network), recipe, config, data.counts, len(data.domains))
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
-        """Draw the network inputs of images of every class with their predictions."""
+        """Draw network inputs and predictions of evenly chosen images."""
         from napari_melanoma.training.sample_pictures import ClassSampleWriter
 
         assert prepared.classes is not None
@@ -288,11 +292,13 @@ class BagSetup:
         validation = _compute_bag_outputs(bag_task, bags[0], data.tuning.labels, run, "Calibrating")
         training = _compute_bag_outputs(bag_task, bags[1], data.learn.labels, run, "Storing reference slides")
         reference = create_reference(validation, training, prepared.samples, options)
-        found = calibrate_config(config, options, validation, reference)
-        if found.classifier is not None and len(training.labels) <= training.embeddings.shape[1]:
+        calibrated = calibrate_config(config, options, validation, reference)
+        if calibrated.classifier is not None and len(training.labels) <= training.embeddings.shape[1]:
             # With fewer slides than features, every new slide would be out of distribution.
-            found = found.model_copy(update={"classifier": found.classifier.model_copy(update={"unlike": None})})
-        return TrainedModel(found, reference)
+            calibrated = calibrated.model_copy(
+                update={"classifier": calibrated.classifier.model_copy(update={"unlike": None})}
+            )
+        return TrainedModel(calibrated, reference)
 
 
 def _compute_bag_outputs(
@@ -304,45 +310,47 @@ def _compute_bag_outputs(
     logits, embeddings = [], []
     with torch.inference_mode():
         for bag in run.track(bags, message):
-            found = task.pool(bag)
-            logits.append(found.logits.cpu().numpy())
-            embeddings.append(found.embedding.cpu().numpy())
+            pooled = task.pool(bag)
+            logits.append(pooled.logits.cpu().numpy())
+            embeddings.append(pooled.embedding.cpu().numpy())
     return NetworkOutputs(np.stack(logits), labels, np.stack(embeddings))
 
 
 def add_textures(
     model: TrainedModel, task: Task, training: Iterable, validation: Iterable, run: RunContext
 ) -> TrainedModel:
-    """Add the textures of the training tiles to the reference cases, and the out-of-distribution distance.
+    """Add texture features of training tiles to the reference cases, and the out-of-distribution threshold.
 
-    ``training``, ``validation``: batches without augmentation; uint8 images (batch, 3, row, column) first. Returns the
-    model unchanged if the network has no encoder, or there are too few tiles.
+    ``training``, ``validation``: batches without augmentation, whose first element is uint8 images (batch, 3, row,
+    column). Returns the model unchanged if the network has no encoder, or there are too few tiles.
     """
     encoder = find_encoder(task.network)
     if encoder is None:
         return model
     task.eval()
-    textures, others = (_compute_textures(task, encoder, batches, run) for batches in (training, validation))
+    textures, validation_textures = (
+        _compute_textures(task, encoder, batches, run) for batches in (training, validation)
+    )
     if len(textures) < MIN_TRAINING_CASES:
         return model
-    kept = textures[choose_training_cases(np.zeros(len(textures), np.int64))].astype(np.float16)
-    limit = choose_distance_threshold(MahalanobisDetector.fit(kept).distance(others))
+    stored = textures[choose_training_cases(np.zeros(len(textures), np.int64))].astype(np.float16)
+    limit = choose_distance_threshold(MahalanobisDetector.fit(stored).distance(validation_textures))
     reference = model.reference
     reference = (
-        replace(reference, textures=kept) if reference else make_texture_reference(kept, len(model.config.classes))
+        replace(reference, textures=stored) if reference else make_texture_reference(stored, len(model.config.classes))
     )
     return replace(model, config=model.config.model_copy(update={"unlike": limit}), reference=reference)
 
 
 def _compute_textures(task: Task, encoder: nn.Module, batches: Iterable, run: RunContext) -> NDArray[np.float32]:
-    """Compute the texture features of each image."""
+    """Compute the texture features of each image, float32 (image, feature)."""
     import torch
 
     from napari_melanoma.models.blocks.timm_encoder import texture_features
 
-    found = []
+    textures = []
     with torch.inference_mode():
         for batch in run.track(batches, "Storing texture features"):
             images = batch[0].to(task.device)
-            found.append(texture_features(encoder(task.normalize(images)), images.shape[-1]).cpu().numpy())
-    return np.concatenate(found)
+            textures.append(texture_features(encoder(task.normalize(images)), images.shape[-1]).cpu().numpy())
+    return np.concatenate(textures)

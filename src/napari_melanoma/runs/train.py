@@ -71,16 +71,18 @@ if TYPE_CHECKING:
 
 SETUPS: dict[str, TaskSetup] = {"segmentation": SegmentationSetup(), "classification": ClassificationSetup()}
 MULTICLASS, BAGS = MulticlassSetup(), BagSetup()
-EVENT_INTERVAL_S = 1.0
-PEER_TIMEOUT_S = 3.0
+EVENT_INTERVAL_S = 1.0  # between progress events
+PEER_TIMEOUT_S = 3.0  # to wait for the error of the process that failed first
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """An active run: recipe, folder, whether it is resumed, and whether it is evaluated.
+    """An active run.
 
-    ``network`` has the starting weights; None if its shape depends on the prepared data. ``epochs``: finished before.
+    ``network``: with starting weights; None if its shape depends on the prepared data. ``resume``: continue a run that
+    was interrupted. ``evaluate``: evaluate the model on the test set. ``epochs``: number of epochs that were finished
+    before.
     """
 
     recipe: TrainRecipe
@@ -101,30 +103,32 @@ def train(
     evaluate: bool = True,
     check_place: bool = True,
 ) -> BundleInfo | None:
-    """Run a recipe.
+    """Train the model of a recipe in a run folder.
 
-    ``check_place``: refuse a folder in a data set; a search that was started there may continue.
+    ``resume``: continue the run in the folder. ``queue``: wait until other runs in the queue have ended. ``evaluate``:
+    evaluate the model on the test set, or compare it with its starting model. ``check_place``: refuse a folder in a
+    data set.
 
-    Returns the model of the best epoch, in ``out/bundle``; None in a helper process of a distributed run.
+    Returns the model in ``out/bundle``; None in a helper process of a distributed run.
     """
     folder = RunFolder(out)
     if not is_first_process(recipe):
         _help_run(recipe, folder, run)
         return None
     _check_folder(recipe, folder, resume)
-    launched = folder.events.exists()  # by a dock, which reads the events of the folder
+    is_launched = folder.events.exists()  # by napari, which reads the events in the folder
     controlled = RunFolderContext(run, folder)
-    with log_outcome(folder) if launched and not resume else nullcontext():
+    with log_outcome(folder) if is_launched and not resume else nullcontext():
         if not resume:  # before anything is written, so that a failed start leaves no folder behind
             if check_place:
                 require_outside_datasets(out, list_datasets(recipe))
-            phase = PhaseContext(controlled, folder) if launched else run
+            phase = PhaseContext(controlled, folder) if is_launched else run
             phase.report(Progress(0, None, "Reading the data"))
             check_recipe(recipe, phase, keep=True)
         notices: list[str] = []
         weights = not (resume and folder.last_checkpoint.exists())
-        is_known = recipe.task == "segmentation"  # the classes of a classifier depend on the prepared data
-        network = create_network(recipe, weights=weights, notify=notices.append) if is_known else None
+        shape_is_known = recipe.task == "segmentation"  # the classes of a classifier depend on the prepared data
+        network = create_network(recipe, weights=weights, notify=notices.append) if shape_is_known else None
     with folder.locked():
         _check_folder(recipe, folder, resume)  # another process may have run here meanwhile
         with folder.log_to_file(), log_outcome(folder):
@@ -163,7 +167,7 @@ def _check_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
 
 
 def _prepare_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> int:
-    """Prepare the folder: repair it after a kill, write the process stamp, drop the metrics of a repeated epoch.
+    """Prepare the folder: repair it after a kill, write recipe and process stamp, drop the metrics of a repeated epoch.
 
     Returns the number of finished epochs.
     """
@@ -179,7 +183,7 @@ def _prepare_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> int
 
 
 def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
-    """Prepare, train, choose threshold or calibration, write the bundle, evaluate it."""
+    """Prepare the data, train, determine threshold or calibration, write the bundle, and evaluate it."""
     recipe, folder, phase = work.recipe, work.folder, PhaseContext(run, work.folder)
     prepared = _prepare(recipe, folder, resume=work.resume, run=phase)
     _check_classes(recipe, prepared)
@@ -223,7 +227,10 @@ def _prepare(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunCo
 
 
 def _check_classes(recipe: TrainRecipe, prepared: PreparedData) -> None:
-    """Raise an error if the starting classifier has other classes; if it is missing, the checkpoint is used."""
+    """Raise an error if the starting classifier has other classes than the data.
+
+    A starting model that is missing is ignored: a resumed run needs only its checkpoint.
+    """
     if prepared.classes is None or not recipe.model.starts_from_bundle:
         return
     with suppress(BundleError):
@@ -284,7 +291,7 @@ def _resolve_settings(
     elif size == "auto":
         recipe = recipe.model_copy(update={"precision": precision})
         size = find_batch_size(network, recipe, len(prepared.learn), run)
-        # The stored size cannot be changed later
+        # Check now, because the stored size cannot be changed later.
         check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))
         work.folder.append_event("notice", message=f"batch_size: {size} images per step are fastest on this machine.")
     resolved = ResolvedSettings(batch_size=size, pieces=recipe.pieces, precision=precision, parent=find_parent(recipe))
@@ -339,30 +346,30 @@ def _with_precision(recipe: TrainRecipe, resolved: ResolvedSettings) -> TrainRec
 
 
 def _evaluate_model(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSettings, run: RunContext) -> None:
-    """Compare the new model with its starting model; a failure does not affect the new model."""
+    """Compare the new model with its starting model, or evaluate it alone; a failure does not affect the model."""
     folder = work.folder
     if not prepared.samples.test and not prepared.base_samples:
         folder.append_event("notice", message="there is no test set, so the new model was not evaluated.")
         return
     from napari_melanoma.runs.acceptance import compare_run, evaluate_alone
 
-    alone = bool(work.recipe.classes or prepared.classes is not None) and resolved.continued_model is None
-    what = "evaluation" if alone else "comparison with the old model"
+    has_no_start = bool(work.recipe.classes or prepared.classes is not None) and resolved.continued_model is None
+    activity = "evaluation" if has_no_start else "comparison with the old model"
     try:
-        if alone:
+        if has_no_start:
             folder.append_event("notice", message=evaluate_alone(folder.path, run=run))
         else:
             compare_run(folder.path, run=run)
     except Cancelled:
-        folder.append_event("notice", message=f"the {what} was canceled; the new model is kept.")
+        folder.append_event("notice", message=f"the {activity} was canceled; the new model is kept.")
     except Exception as error:  # reported as a notice; the training itself succeeded
-        log.warning("the %s failed", what, exc_info=error)
-        done = "evaluated" if alone else "compared with the old one"
-        folder.append_event("notice", message=f"the new model could not be {done}: {error}")
+        log.warning("the %s failed", activity, exc_info=error)
+        outcome = "evaluated" if has_no_start else "compared with the old one"
+        folder.append_event("notice", message=f"the new model could not be {outcome}: {error}")
 
 
 def _help_run(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
-    """Compute a share of each step of a run that another process owns."""
+    """Train as a helper process: compute a share of each step of a run that another process owns."""
     helper = SecondaryRunContext(run, folder)
     with log_helper_outcome(folder):
         resolved = wait_for_resolved(folder, helper)
@@ -380,7 +387,7 @@ def _help_run(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
 
 
 def _reduce_batch_on_resume(error: Exception, options: TrainingSetup) -> None:
-    """If memory ran out on one of several devices, store more gradient accumulation for the resumed run."""
+    """If memory ran out on one of several devices, store more micro-batches for a resumed run, and explain it."""
     processes = process_count(options.recipe)
     if is_out_of_memory(error) and processes > 1:
         pieces = next_piece_count(options.step, processes, options.pieces)
@@ -399,7 +406,7 @@ def _count_epochs(folder: RunFolder) -> int:
 
 
 class PhaseContext(RunFolderContext):
-    """A context that also writes its progress as events, at most one per second and at the end of each part."""
+    """A context that also writes progress events, at most one per second and at the end of each phase."""
 
     def __init__(self, run: RunFolderContext, folder: RunFolder) -> None:
         super().__init__(run, folder)
@@ -416,7 +423,7 @@ class PhaseContext(RunFolderContext):
 
 @contextmanager
 def log_outcome(folder: RunFolder) -> Iterator[None]:
-    """Write a final event to the run folder, however the run ends, and explain errors of torch."""
+    """Write a final event to the run folder if the run fails or is canceled, and explain errors of torch."""
     try:
         yield
     except (Cancelled, KeyboardInterrupt, SystemExit):  # Lightning turns a second Ctrl+C into an exit
@@ -439,7 +446,7 @@ def _event_type(error: Exception) -> str:
 
 @contextmanager
 def log_helper_outcome(folder: RunFolder) -> Iterator[None]:
-    """Write an event for an error of a helper process, unless it was caused by the other process."""
+    """Write an event for an error of a helper process, unless another process caused it."""
     try:
         yield
     except (Cancelled, TrainingDiverged):
@@ -456,7 +463,7 @@ def _last_event_kind(folder: RunFolder) -> object:
 
 
 def _wait_for_peer_error(folder: RunFolder) -> TrainingError | None:
-    """Wait briefly for the error event of the process that failed."""
+    """Wait briefly for the event of the process that failed first; None if there is none."""
     end = time.monotonic() + PEER_TIMEOUT_S
     while time.monotonic() < end:
         if _last_event_kind(folder) == "failed":
@@ -466,7 +473,10 @@ def _wait_for_peer_error(folder: RunFolder) -> TrainingError | None:
 
 
 def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> TrainingDataReport:
-    """Check start, devices and every image of a recipe without training; return image counts and warnings."""
+    """Check starting weights, devices and every image of a recipe without training.
+
+    ``keep``: write decoded pixels to the store, for a run that follows.
+    """
     check_start(recipe)
     _check_devices(recipe)
     predict_masks(recipe, run)
@@ -477,7 +487,7 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
 
 
 def describe_start_overlap(recipe: TrainRecipe, run: RunContext) -> str:
-    """Return a warning about test images that the starting model was trained on, or ""."""
+    """Return a warning about test images that the starting model was trained on; empty if there are none."""
     if recipe.bags is not None:
         return ""
     return start_overlap_warning(recipe, select_labeled(select_samples(recipe), recipe)[0], run)
