@@ -32,7 +32,7 @@ from napari_melanoma.io.results import read_slide_result, write_rgb, write_table
 from napari_melanoma.metrics.agreement import DepthIntervals, depth_metrics
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.risk.inputs import case_of_slide
+from napari_melanoma.risk.inputs import read_slide_case
 from napari_melanoma.risk.patches import cut_slide_patches
 from napari_melanoma.risk.prediction import RiskOptions
 from napari_melanoma.training.recipe import TrainRecipe
@@ -116,7 +116,7 @@ def patch_of(out: Path, slide: str) -> Path:
     path, folder = out / "cnn" / "patches" / f"{slide}.png", out / "results" / slide
     if not path.is_file():
         options = RiskOptions(model=NETWORKS[0], patches=1)
-        lines = case_of_slide(folder, {}, None).lines
+        lines = read_slide_case(folder, {}, None).lines
         (picture,) = cut_slide_patches(out / "slides" / f"{slide}.tif", lines, read_slide_result(folder), options)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_rgb(path, picture.rgb)

@@ -25,7 +25,7 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.risk.batch import assess_risk_of_files
 from napari_melanoma.risk.comparators import read_comparators
 from napari_melanoma.risk.contributions import PARTS
-from napari_melanoma.risk.inputs import RiskCase, case_of_patch, case_of_slide
+from napari_melanoma.risk.inputs import RiskCase, make_patch_case, read_slide_case
 from napari_melanoma.risk.patches import PatchImage, cut_slide_patches, read_patch_image
 from napari_melanoma.risk.prediction import RiskDepth, RiskOptions, RiskPrediction
 from napari_melanoma.risk.predictor import find_risk_model, predict_risk
@@ -49,7 +49,7 @@ def options(model: Path, **more: object) -> RiskOptions:
 
 
 def asked(picture: PatchImage, form: dict[str, str], loaded: Classifier, **more: object) -> RiskPrediction:
-    return predict_risk([picture], case_of_patch(form), loaded, options(loaded.info.path, **more))
+    return predict_risk([picture], make_patch_case(form), loaded, options(loaded.info.path, **more))
 
 
 def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchImage, loaded: Classifier) -> None:
@@ -128,7 +128,7 @@ def test_depth_clark_and_image_alone_stand_beside(picture: PatchImage, loaded: C
 
 def test_patches_are_averaged_or_the_worst_counts(patches: Path, loaded: Classifier) -> None:
     pictures = [PatchImage(read_photograph(patches / f"p{n}.png").rgb, "patch") for n in range(3)]
-    known = case_of_patch(FORM)
+    known = make_patch_case(FORM)
     mean, most = (
         predict_risk(pictures, known, loaded, options(loaded.info.path, pool=how)) for how in ("mean", "maximum")
     )
@@ -193,19 +193,19 @@ def result(folder: Path, **more: object) -> Path:
 
 def test_a_readers_depth_counts_before_the_analysis_and_that_before_the_table(tmp_path: Path) -> None:
     own = result(tmp_path / "section")
-    assert case_of_slide(tmp_path / "none", FORM, None).depth == RiskDepth(2.4, "metadata")
-    found = case_of_slide(own, FORM, None)
+    assert read_slide_case(tmp_path / "none", FORM, None).depth == RiskDepth(2.4, "metadata")
+    found = read_slide_case(own, FORM, None)
     assert found.depth == RiskDepth(1.2, "automatic", (1.0, 1.4))
     assert (found.row["depth_mm"], found.row["ulceration"], found.row["clark"]) == ("1.2", "1", "4")
     readings = (reading(1.8, "A", "2026-01-01T10:00:00", ulcerated=False), reading(2.0, "B", "2026-02-01T10:00:00"))
     write_depth(own, SlideDepthReadings(readings=readings))
-    latest = case_of_slide(own, FORM, None)
+    latest = read_slide_case(own, FORM, None)
     assert (latest.depth.mm, latest.depth.reader, latest.row["ulceration"]) == (2.0, "B", "1")
-    first = case_of_slide(own, FORM, "A")
+    first = read_slide_case(own, FORM, "A")
     assert (first.depth.description, first.row["ulceration"]) == ("depth 1.80 mm, measured by A", "0")
     assert first.lines[0] == readings[0].line
     with pytest.raises(InputError, match=r"no reading by 'C' \(readings by: 'A', 'B'\)"):
-        case_of_slide(own, FORM, "C")
+        read_slide_case(own, FORM, "C")
 
 
 def test_reading_overrides_an_analysis_that_is_not_valid(tmp_path: Path) -> None:
@@ -218,13 +218,13 @@ def test_reading_overrides_an_analysis_that_is_not_valid(tmp_path: Path) -> None
     demo = ValidityInputs("skin-demo", demonstration=True).check().to_json()
     own = result(tmp_path / "section", breslow_mm=None, depth={**found, "validity": demo}, validity=demo)
     write_depth(own, SlideDepthReadings(readings=(reading(0.4, "A", "2026-01-01T10:00:00"),)))
-    known = case_of_slide(own, {}, None)
+    known = read_slide_case(own, {}, None)
     assert (known.depth.mm, known.notes, known.row, known.validity.valid) == (0.4, (), {"depth_mm": "0.4"}, True)
 
 
 def test_patches_of_a_slide_are_cut_where_it_is_deep(slide: Path, tmp_path: Path, model: Path) -> None:
     own = result(tmp_path / "section")
-    known = case_of_slide(own, {}, None)
+    known = read_slide_case(own, {}, None)
     (patch,) = cut_slide_patches(slide, known.lines, {}, options(model))
     assert patch.box is not None
     assert (patch.box.top, patch.box.left) == (200 - 40, 700 - 300)  # 0.2 mm above the surface, 3 mm wide

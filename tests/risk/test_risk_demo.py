@@ -16,7 +16,7 @@ from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.phantoms.cohort.dataset import CohortPatch, draw_patch
 from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, draw_patients
 from napari_melanoma.risk.comparators import read_comparators
-from napari_melanoma.risk.inputs import case_of_patch
+from napari_melanoma.risk.inputs import make_patch_case
 from napari_melanoma.risk.patches import PatchImage
 from napari_melanoma.risk.prediction import RiskOptions, RiskPrediction
 from napari_melanoma.risk.predictor import load_risk_model, predict_risk
@@ -50,7 +50,7 @@ def thin(patches: tuple[CohortPatch, CohortPatch]) -> list[CohortPatch]:
 
 
 def reported(model: Classifier, patch: CohortPatch, **form: str) -> RiskPrediction:
-    known = case_of_patch({**FORM, **form})
+    known = make_patch_case({**FORM, **form})
     return predict_risk([PatchImage(patch.rgb, "patch")], known, model, RiskOptions(model=NAME))
 
 
@@ -71,7 +71,7 @@ def test_inputs_of_the_phantom_law_change_the_risk(model: Classifier, patches: t
 
 
 def test_empty_patient_data_give_a_prediction(model: Classifier, patches: tuple[CohortPatch, CohortPatch]) -> None:
-    answer = predict_risk([PatchImage(patches[0].rgb, "patch")], case_of_patch({}), model, RiskOptions(model=NAME))
+    answer = predict_risk([PatchImage(patches[0].rgb, "patch")], make_patch_case({}), model, RiskOptions(model=NAME))
     assert 0 < answer.probability < 1
     assert answer.depth.mm is not None
 

@@ -19,9 +19,9 @@ from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.risk import batch
 from napari_melanoma.risk.batch import assess_risk_of_files
-from napari_melanoma.risk.inputs import case_of_patch
+from napari_melanoma.risk.inputs import make_patch_case
 from napari_melanoma.risk.patches import PatchImage, read_patch_image
-from napari_melanoma.risk.prediction import MissingValuesError, RiskOptions, RiskPrediction, never_missing_columns
+from napari_melanoma.risk.prediction import MissingValuesError, RiskOptions, RiskPrediction, required_columns
 from napari_melanoma.risk.predictor import predict_risk
 from napari_melanoma.risk.slide_files import read_risk
 
@@ -52,7 +52,7 @@ def learnt(loaded: Classifier, classification: dict[str, float], **known: int) -
 def asked(patches: Path, form: dict[str, str], model: Classifier) -> RiskPrediction:
     """Its answer to the first patch."""
     picture = PatchImage(read_photograph(patches / "p0.png").rgb, "patch", width_mm=3.0)
-    return predict_risk([picture], case_of_patch(form), model, RiskOptions(model=model.info.name))
+    return predict_risk([picture], make_patch_case(form), model, RiskOptions(model=model.info.name))
 
 
 def test_model_trained_without_missing_values_requires_complete_rows(patches: Path, loaded: Classifier) -> None:
@@ -74,11 +74,11 @@ def test_model_trained_without_missing_values_requires_complete_rows(patches: Pa
 
 def test_a_column_that_was_empty_in_training_often_enough_may_be_empty(patches: Path, loaded: Classifier) -> None:
     model = learnt(loaded, NEVER, age=40)  # of 60
-    assert {*never_missing_columns(model.info.config)} == {"depth_mm", "sex"}
+    assert {*required_columns(model.info.config)} == {"depth_mm", "sex"}
     assert asked(patches, {"sex": "male", "depth_mm": "2.4"}, model).missing == ("age",)
     with pytest.raises(MissingValuesError, match="sex is missing"):
         asked(patches, {"depth_mm": "2.4"}, model)
-    assert never_missing_columns(learnt(loaded, {"drop_form": 0.0, "drop_field": 0.1}).info.config) == {}
+    assert required_columns(learnt(loaded, {"drop_form": 0.0, "drop_field": 0.1}).info.config) == {}
 
 
 def test_what_is_refused_keeps_its_row_and_what_needs_less(
@@ -121,7 +121,7 @@ def test_rejected_prediction_does_not_show_the_previous_one(
 )
 def test_a_thickness_that_cannot_be_is_refused_and_not_passed_over(cell: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        case_of_patch({"depth_mm": cell})
+        make_patch_case({"depth_mm": cell})
 
 
 def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, loaded: Classifier) -> None:
@@ -166,7 +166,7 @@ def test_a_square_photograph_of_skin_is_said_to_look_like_one(tmp_path: Path, pa
 
 def test_patch_of_unknown_width_is_reported(patches: Path, loaded: Classifier) -> None:
     picture = read_patch_image(patches / "p0.png", {}, RiskOptions(model="any"))
-    answer = predict_risk([picture, picture], case_of_patch(WHOLE), loaded, RiskOptions(model="any"))
+    answer = predict_risk([picture, picture], make_patch_case(WHOLE), loaded, RiskOptions(model="any"))
     assert sum("the width of the patch is unknown and assumed to be 3 mm" in one for one in answer.warnings) == 1
 
 

@@ -1,4 +1,7 @@
-"""Risk prediction for many slides and patches: ``risk.json`` for each and one table; a failed input is skipped."""
+"""Risk prediction for many slides and patches.
+
+Writes ``risk.json`` for each input and one table for all; an error in one input is recorded and does not stop the rest.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from napari_melanoma.core.paths import folder_name
 from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_table
 from napari_melanoma.risk.comparators import COMPARATOR_METHODS
 from napari_melanoma.risk.contributions import PARTS
-from napari_melanoma.risk.inputs import RiskCase, case_of_patch, case_of_slide
+from napari_melanoma.risk.inputs import RiskCase, make_patch_case, read_slide_case
 from napari_melanoma.risk.patches import PatchImage, cut_slide_patches, read_patch_image
 from napari_melanoma.risk.prediction import (
     ComparatorPrediction,
@@ -72,9 +75,10 @@ RISK_COLUMNS = (
 
 @dataclass(frozen=True)
 class RiskOutcome:
-    """Result of one input: its prediction, or the error with what is available without a prediction.
+    """Result of one input: its prediction, or an error.
 
-    ``warnings`` are those of the prediction and of the input.
+    ``depth``, ``comparisons``: the thickness and the predictions of the comparators, which may be available without a
+    prediction. ``warnings``: of the prediction and of the input.
     """
 
     name: str
@@ -118,7 +122,11 @@ def assess_risk_of_files(
     run: RunContext,
     on_outcome: Callable[[RiskOutcome], None] = _ignore_outcome,
 ) -> RiskSummary:
-    """Predict the risk for slides and patches, one after the other."""
+    """Predict the risk for slides and patches, one after the other.
+
+    ``out``: folder of the results; slides that were analyzed there are not analyzed again. ``on_outcome``: called after
+    each input.
+    """
     model = load_risk_model(options.model)
     rows = (metadata.patient_data(case_name(path)) for path in paths)
     if unused := explain_unused(model.info.name, relevant_columns(model), rows):
@@ -127,10 +135,10 @@ def assess_risk_of_files(
     for number, path in enumerate(paths):
         run.check()
         run.report(Progress(number, len(paths), f"Analyzing {path.name}"))
-        outcomes.append(_assess_one(path, folders.folder_for(path), shared, run))
-        write_table(out / RISK_TABLE, [_result_row(one) for one in outcomes], RISK_COLUMNS)
+        outcomes.append(_assess_file(path, folders.folder_for(path), shared, run))
+        write_table(out / RISK_TABLE, [_result_row(outcome) for outcome in outcomes], RISK_COLUMNS)
         on_outcome(outcomes[-1])
-    failed = sum(one.prediction is None for one in outcomes)
+    failed = sum(outcome.prediction is None for outcome in outcomes)
     return RiskSummary(len(outcomes) - failed, failed, out / RISK_TABLE, outcomes)
 
 
@@ -144,7 +152,7 @@ class _SharedInputs:
 
 
 class _RiskFolders:
-    """Assigns each input a folder below ``out``; for a slide the one with its results."""
+    """Assigns each input a folder below ``out``; a slide gets the folder with its analysis, if there is one."""
 
     def __init__(self, out: Path) -> None:
         self._out, self._slides, self._used = out, SlideFolderNames(out), set[str]()
@@ -161,28 +169,30 @@ class _RiskFolders:
         return folder
 
     def _is_free(self, name: str, patch: Path) -> bool:
-        """Whether a folder is neither used in this run nor that of a slide."""
+        """Whether a folder is neither used by an earlier input nor contains results of another file."""
         if normalize_name(name) in self._used:
             return False
         owner = read_object_or_empty(self._out / name / SOURCE).get("fingerprint")
         return owner is None or owner == open_fingerprint(patch)
 
 
-def _assess_one(path: Path, folder: Path, shared: _SharedInputs, run: RunContext) -> RiskOutcome:
+def _assess_file(path: Path, folder: Path, shared: _SharedInputs, run: RunContext) -> RiskOutcome:
     """Predict the risk for one input; errors are recorded for this input only."""
-    slide = is_slide(path)
+    is_slide_file = is_slide(path)
     try:
         metadata = shared.metadata.patient_data(case_name(path))
-        known, patches = (
-            _slide_inputs(path, folder, metadata, shared, run) if slide else _patch_inputs(path, metadata, shared)
+        case, patches = (
+            _slide_inputs(path, folder, metadata, shared, run)
+            if is_slide_file
+            else _patch_inputs(path, metadata, shared)
         )
-        prediction = predict_risk(patches, known, shared.model, shared.options)
+        prediction = predict_risk(patches, case, shared.model, shared.options)
         write_json(folder / RISK_FILE, {"file": path.name, **prediction.to_json()})
     except (Cancelled, DiskFull):
         raise
     except Exception as error:  # noqa: BLE001 - any error of a library concerns this input only
         return _record_failure(path, folder, error)
-    notes = _write_explanation_maps(path, folder, shared.model, run) if slide and shared.options.maps else ()
+    notes = _write_explanation_maps(path, folder, shared.model, run) if is_slide_file and shared.options.maps else ()
     warnings = (*prediction.warnings, *notes)
     return RiskOutcome(
         folder.name, path, prediction, depth=prediction.depth, comparisons=prediction.beside, warnings=warnings
@@ -190,7 +200,7 @@ def _assess_one(path: Path, folder: Path, shared: _SharedInputs, run: RunContext
 
 
 def _record_failure(path: Path, folder: Path, error: Exception) -> RiskOutcome:
-    """Record an error; a previous result is backed up, so that it is not mistaken for the current one."""
+    """Return the outcome of an input that failed, and back up its previous prediction."""
     notes = back_up_outdated_result(folder)
     if isinstance(error, MissingValuesError):
         return RiskOutcome(
@@ -200,9 +210,9 @@ def _record_failure(path: Path, folder: Path, error: Exception) -> RiskOutcome:
 
 
 def back_up_outdated_result(folder: Path) -> tuple[str, ...]:
-    """Back up a previous prediction, so that it is not mistaken for the one that failed.
+    """Back up the previous prediction in a folder, so that it is not mistaken for the one that failed.
 
-    Returns a message; empty if there was no prediction.
+    Returns messages for the user; empty if there was no prediction.
     """
     if not (folder / RISK_FILE).is_file():
         return ()
@@ -215,7 +225,7 @@ def back_up_outdated_result(folder: Path) -> tuple[str, ...]:
 def _write_explanation_maps(path: Path, folder: Path, model: Classifier, run: RunContext) -> tuple[str, ...]:
     """Write attention and Grad-CAM maps of a slide; return a message if that fails.
 
-    The prediction is valid without them. A network without attention has one map.
+    For a network without attention, only the Grad-CAM map is written.
     """
     from napari_melanoma.risk.slide_files import MAP_METHODS
     from napari_melanoma.risk.worker_requests import explain_slide_risk
@@ -224,29 +234,29 @@ def _write_explanation_maps(path: Path, folder: Path, model: Classifier, run: Ru
         record_slide(folder, path, record_name=True)
         for method in MAP_METHODS:
             request = {"slide": str(path), "folder": str(folder), "model": str(model.info.path), "method": method}
-            with suppress(InputError):
+            with suppress(InputError):  # for example no attention
                 explain_slide_risk(request, run)
     except (Cancelled, DiskFull):
         raise
-    except Exception as error:  # noqa: BLE001 - the prediction is valid without them
+    except Exception as error:  # noqa: BLE001 - the prediction is valid without maps
         return (f"the maps could not be computed: {describe_error(error)}",)
     return ()
 
 
 def _patch_inputs(path: Path, metadata: dict[str, str], shared: _SharedInputs) -> tuple[RiskCase, list[PatchImage]]:
-    """Read an image that is a single patch."""
-    return case_of_patch(metadata), [read_patch_image(path, metadata, shared.options)]
+    """Collect the inputs of an image that is a single patch."""
+    return make_patch_case(metadata), [read_patch_image(path, metadata, shared.options)]
 
 
 def _slide_inputs(
     path: Path, folder: Path, metadata: dict[str, str], shared: _SharedInputs, run: RunContext
 ) -> tuple[RiskCase, list[PatchImage]]:
-    """Read patches of a slide, which is analyzed first if it has neither a reading nor a result."""
-    known = case_of_slide(folder, metadata, shared.options.reader)
-    if not known.lines and not (folder / RESULT).is_file():
+    """Collect the inputs of a slide; analyze it first if it has neither a thickness line nor a result."""
+    case = read_slide_case(folder, metadata, shared.options.reader)
+    if not case.lines and not (folder / RESULT).is_file():
         _analyze_slide_first(path, folder, shared.options, run)
-        known = case_of_slide(folder, metadata, shared.options.reader)
-    return known, cut_slide_patches(path, known.lines, read_slide_result(folder), shared.options)
+        case = read_slide_case(folder, metadata, shared.options.reader)
+    return case, cut_slide_patches(path, case.lines, read_slide_result(folder), shared.options)
 
 
 def _analyze_slide_first(path: Path, folder: Path, options: RiskOptions, run: RunContext) -> None:
@@ -258,7 +268,7 @@ def _analyze_slide_first(path: Path, folder: Path, options: RiskOptions, run: Ru
 
 
 def _result_row(outcome: RiskOutcome) -> dict[str, object]:
-    """A row of the table."""
+    """Return the row of an input in the table, by ``RISK_COLUMNS``."""
     prediction = outcome.prediction
     row: dict[str, object] = {
         "case": outcome.name,
@@ -267,7 +277,7 @@ def _result_row(outcome: RiskOutcome) -> dict[str, object]:
         "error": outcome.error,
         "warnings": "; ".join(outcome.warnings),
     }
-    row |= {f"probability_{name}_alone": one.probability for name, one in outcome.comparisons.items()}
+    row |= {f"probability_{name}_alone": comparator.probability for name, comparator in outcome.comparisons.items()}
     if outcome.depth is not None:
         row |= _depth_columns(outcome.depth)
     if prediction is None:
@@ -290,7 +300,7 @@ def _result_row(outcome: RiskOutcome) -> dict[str, object]:
 
 
 def _depth_columns(depth: RiskDepth) -> dict[str, object]:
-    """Columns of the thickness."""
+    """Return the columns of the thickness."""
     least, most = depth.interval_mm or (None, None)
     values = (depth.mm, least, most, depth.source, depth.reader)
     return dict(zip(DEPTH_COLUMNS, values, strict=True))

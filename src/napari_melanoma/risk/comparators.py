@@ -1,4 +1,7 @@
-"""Comparators of the predicted risk: logistic regressions of depth and Clark level, and the image only."""
+"""Comparators of a risk model: logistic regressions of Breslow thickness, of Clark level, and of the image alone.
+
+They show how much the complete model adds. They are fitted after a training, and stored with its bundle.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ COMPARATOR_METHODS = {
 
 
 class TableLogistic(Config):
-    """A logistic regression of columns of a table, as stored in a file."""
+    """A logistic regression of table columns, as stored in a file."""
 
     title: str = Field("", description="name for the interface")
     encoding: TabularEncoding
@@ -55,13 +58,15 @@ class TableLogistic(Config):
         return LogisticRegression(np.array(self.weights), self.intercept).predict(inputs)
 
     def missing_columns(self, row: TableRow) -> tuple[str, ...]:
-        """Name the columns that the regression needs and that are missing in a row."""
-        is_known = encode_rows([row], self.encoding).known[0]
-        return tuple(name for name, present in zip(self.encoding.fields, is_known, strict=True) if not present)
+        """Return the columns of the regression that have no value in a row."""
+        known_columns = encode_rows([row], self.encoding).known[0]
+        return tuple(
+            name for name, is_present in zip(self.encoding.fields, known_columns, strict=True) if not is_present
+        )
 
 
 class ImageLogistic(Config):
-    """Risk from the image only: the log odds of the network without metadata and depth, calibrated on other cases."""
+    """A logistic regression of the log odds of the network for the image alone, without metadata and depth."""
 
     title: str = ""
     slope: float
@@ -87,7 +92,7 @@ class Comparators(Config):
 
 @dataclass(frozen=True)
 class ComparatorCases:
-    """Rows with their labels, bool (row,), and the column of the labels."""
+    """Cases to fit: rows of the table, their labels, bool (row,), and the column of the labels."""
 
     rows: Sequence[TableRow]
     labels: NDArray[np.bool_]
@@ -99,36 +104,39 @@ def fit_table_logistic(
 ) -> TableLogistic:
     """Fit a logistic regression to rows of a table.
 
-    ``labels``: bool (row,): true for the positive class.
+    ``labels``: bool (row,), true for the positive class. ``choices``: the columns and their encoding.
     """
     words = tuple(column.model_copy(update={"encoding": "one_hot"}) for column in choices.words)
     encoding = fit_encoding([*map(_row_to_text, rows)], choices.model_copy(update={"words": words}), target)
-    found = LogisticRegression.fit(encode_rows(rows, encoding).continuous, labels)
-    weights = tuple(map(float, found.weights))
-    return TableLogistic(title=title, encoding=encoding, weights=weights, intercept=found.intercept, cases=len(rows))
+    regression = LogisticRegression.fit(encode_rows(rows, encoding).continuous, labels)
+    weights = tuple(map(float, regression.weights))
+    return TableLogistic(
+        title=title, encoding=encoding, weights=weights, intercept=regression.intercept, cases=len(rows)
+    )
 
 
 def fit_comparators(cases: ComparatorCases, image: tuple[NDArray[np.float64], NDArray[np.bool_]] | None) -> Comparators:
     """Fit the comparators of a network.
 
-    ``image``: log odds of the network for the image only, float64 (case,), and their labels, bool (case,), of cases
-    outside the training set, on which the network is overconfident. Methods whose column is empty in all rows are
-    left out.
+    Methods whose column is empty in all rows are left out.
+
+    ``image``: log odds of the network for the image alone, float64 (case,), and the labels, bool (case,). These cases
+    must be outside the training set, on which the network is overconfident.
     """
     table = {}
     for name, (title, choices) in COMPARATOR_METHODS.items():
         try:
-            found = fit_table_logistic(cases.rows, cases.labels, choices, cases.target, title)
+            comparator = fit_table_logistic(cases.rows, cases.labels, choices, cases.target, title)
         except DataSetError:
             continue
-        if any(column.known for column in found.encoding.columns):
-            table[name] = found
+        if any(column.known for column in comparator.encoding.columns):
+            table[name] = comparator
     return Comparators(table=table, image=None if image is None else _fit_image(*image))
 
 
-def write_comparators(bundle: Path, found: Comparators) -> None:
+def write_comparators(bundle: Path, comparators: Comparators) -> None:
     """Write comparators into the folder of a bundle."""
-    write_json(bundle / COMPARATORS_FILE, found.model_dump(mode="json"))
+    write_json(bundle / COMPARATORS_FILE, comparators.model_dump(mode="json"))
 
 
 def read_comparators(bundle: Path) -> Comparators:
@@ -146,19 +154,19 @@ def read_comparators(bundle: Path) -> Comparators:
 
 
 def _fit_image(log_odds: NDArray[np.float64], labels: NDArray[np.bool_]) -> ImageLogistic:
-    """Calibrate the log odds of the image only."""
-    found = LogisticRegression.fit(np.asarray(log_odds)[:, None], labels)
+    """Calibrate the log odds of the image alone."""
+    regression = LogisticRegression.fit(np.asarray(log_odds)[:, None], labels)
     return ImageLogistic(
-        title="Image alone", slope=float(found.weights[0]), intercept=found.intercept, cases=len(labels)
+        title="Image alone", slope=float(regression.weights[0]), intercept=regression.intercept, cases=len(labels)
     )
 
 
 def _row_to_text(row: TableRow) -> dict[str, str]:
-    """A row with its values as text."""
+    """Return a row with its values as text."""
     return {name: str(value) for name, value in row.items()}
 
 
-METASTASIS = "metastasis"
+METASTASIS = "metastasis"  # target column and positive class of risk models
 BATCH_SIZE = 16  # images in one forward pass
 
 
@@ -168,33 +176,33 @@ def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) 
     Depth and Clark level are fitted on the training and validation cases; the image only on the validation cases, as
     the network is overconfident on its training cases.
     """
-    recipe, known = read_toml(folder.config, TrainRecipe), read_data(folder.data)
+    recipe, run_rows = read_toml(folder.config, TrainRecipe), read_data(folder.data)
     assert recipe.classification is not None
     target = recipe.classification.target
     rows: dict[tuple[str, str], dict[str, str]] = {}
     left_out: list[str] = []
     for name in recipe.data.datasets:
-        found_rows, notes = _read_rows(Path(name).expanduser(), target)
-        rows |= found_rows
+        dataset_rows, notes = _read_rows(Path(name).expanduser(), target)
+        rows |= dataset_rows
         left_out += notes
     labels_by_key = row_labels(rows, target)
-    selected = [row for row in known if row.part in ("learn", "tuning")]
+    selected = [row for row in run_rows if row.part in ("learn", "tuning")]
     cases = [row for row in selected if row.sample.key in labels_by_key]
     if len(cases) < len(selected):
         left_out.append(f"{len(selected) - len(cases)} of {len(selected)} cases have no value in '{target}'.")
     labels = np.array([labels_by_key[row.sample.key] == recipe.classification.positive for row in cases])
-    tuning = [row.part == "tuning" for row in cases]
-    odds = _image_log_odds([row for row, chosen in zip(cases, tuning, strict=True) if chosen], bundle, run)
-    found = fit_comparators(
+    is_validation = [row.part == "tuning" for row in cases]
+    log_odds = _image_log_odds([row for row, chosen in zip(cases, is_validation, strict=True) if chosen], bundle, run)
+    comparators = fit_comparators(
         ComparatorCases([rows[row.sample.key] for row in cases], labels, target),
-        (odds, labels[tuning]) if len(odds) else None,
+        (log_odds, labels[is_validation]) if len(log_odds) else None,
     )
     # Runs of earlier versions do not record for each case whether it is synthetic.
     laws = [Path(name).expanduser() / COHORT_FILE for name in recipe.data.datasets]
     synthetic = all(row.sample.synthetic for row in cases) or all("law" in read_object_or_empty(law) for law in laws)
-    found = found.model_copy(update={"phantom": synthetic, "left_out": tuple(left_out)})
-    write_comparators(bundle.path, found)
-    return found
+    comparators = comparators.model_copy(update={"phantom": synthetic, "left_out": tuple(left_out)})
+    write_comparators(bundle.path, comparators)
+    return comparators
 
 
 def fit_comparators_if_metastasis(recipe: TrainRecipe, folder: RunFolder, bundle: BundleInfo, run: RunContext) -> str:
@@ -214,43 +222,49 @@ def fit_comparators_if_metastasis(recipe: TrainRecipe, folder: RunFolder, bundle
 
 
 def _read_rows(folder: Path, target: str) -> tuple[dict[tuple[str, str], dict[str, str]], list[str]]:
-    """Rows of a data set in the standard columns and values, and what was left out."""
+    """Read the rows of a data set in the standard columns and values.
+
+    Returns the rows by data set and image id, and notes on rows and values that were left out.
+    """
     read = list(iter_entries(folder))
     entries = [entry for entry in read if isinstance(entry, DatasetEntry)]
     faults = [str(entry) for entry in read if not isinstance(entry, DatasetEntry)]
     notes = [f"{len(faults)} invalid rows in {folder.name}, the first: {faults[0]}"] if faults else []
-    found = harmonize_rows(entry.row for entry in entries)
+    table = harmonize_rows(entry.row for entry in entries)
     used = {
         target,
         *(column.name for _, choices in COMPARATOR_METHODS.values() for column in (*choices.numbers, *choices.words)),
     }
-    used -= {*found.report.empty}
+    used -= {*table.report.empty}
     notes += [
-        f"{folder.name}, {column}: {finding}." for column, finding in found.report.describe_findings() if column in used
+        f"{folder.name}, {column}: {finding}." for column, finding in table.report.describe_findings() if column in used
     ]
-    return {(folder.name, entry.image_id): row for entry, row in zip(entries, found.rows, strict=True)}, notes
+    return {(folder.name, entry.image_id): row for entry, row in zip(entries, table.rows, strict=True)}, notes
 
 
 def _image_log_odds(rows: Sequence[DataRow], bundle: BundleInfo, run: RunContext) -> NDArray[np.float64]:
-    """Log odds of a network for images without metadata, float64 (image,)."""
+    """Return the log odds of a network for images without metadata, float64 (image,)."""
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.io.photographs import read_photograph
 
-    model, found = Classifier.load(bundle), [np.zeros(0)]
+    model, log_odds = Classifier.load(bundle), [np.zeros(0)]
     for first in run.track(range(0, len(rows), BATCH_SIZE), "Predicting from the image only"):
         rows_in_batch = rows[first : first + BATCH_SIZE]
         views = [model.crop_image(read_photograph(row.sample.image).rgb, None) for row in rows_in_batch]
-        found.append(image_log_odds(model, model.run_encoder(views)))
-    return np.concatenate(found)
+        log_odds.append(image_log_odds(model, model.run_encoder(views)))
+    return np.concatenate(log_odds)
 
 
-ROUNDS, TOLERANCE = 50, 1e-9
+MAX_ITERATIONS, TOLERANCE = 50, 1e-9
 RIDGE = 1.0  # for inputs with a standard deviation of about 1; the default of scikit-learn
 
 
 @dataclass(frozen=True, eq=False)
 class LogisticRegression:
-    """A weight for each input, float64 (input,), and the intercept of the log odds of the positive class."""
+    """A logistic regression with a ridge penalty.
+
+    ``weights``: float64 (input,). ``intercept``: log odds of the positive class if all inputs are 0.
+    """
 
     weights: NDArray[np.float64]
     intercept: float
@@ -259,8 +273,10 @@ class LogisticRegression:
     def fit(cls, inputs: ArrayLike, labels: ArrayLike, *, ridge: float = RIDGE) -> Self:
         """Fit by penalized maximum likelihood.
 
-        ``labels``: bool (case,). Where all cases have the same label, predicts the share of positives (with half a case
-        added to each class) for any input.
+        If all cases have the same label, the prediction is the share of positives, after adding half a case to each
+        class, for any input.
+
+        ``inputs``: float (case, input). ``labels``: bool (case,).
         """
         matrix, truth = np.atleast_2d(np.asarray(inputs, np.float64)), np.asarray(labels, np.float64)
         if not len(truth):
@@ -270,8 +286,8 @@ class LogisticRegression:
         start[-1] = np.log(share / (1 - share))
         if truth.min() == truth.max():
             return cls(start[:-1], float(start[-1]))
-        found = _fit_newton(np.column_stack([matrix, np.ones(len(matrix))]), truth, start, ridge)
-        return cls(found[:-1], float(found[-1]))
+        coefficients = _fit_newton(np.column_stack([matrix, np.ones(len(matrix))]), truth, start, ridge)
+        return cls(coefficients[:-1], float(coefficients[-1]))
 
     def log_odds(self, inputs: ArrayLike) -> NDArray[np.float64]:
         """Return the log odds of the positive class, float64 (case,)."""
@@ -287,27 +303,31 @@ class LogisticRegression:
 def _fit_newton(
     matrix: NDArray[np.float64], truth: NDArray[np.float64], start: NDArray[np.float64], ridge: float
 ) -> NDArray[np.float64]:
-    """Weights and intercept, float64 (input + 1,); a step is halved while it would increase the loss."""
+    """Minimize the loss by Newton's method; a step is halved while it would increase the loss.
+
+    ``matrix``: float64 (case, input + 1), the last column is 1. ``truth``: 0 or 1, float64 (case,). Returns weights and
+    intercept, float64 (input + 1,).
+    """
     from scipy.special import expit
 
     penalty = np.append(np.full(matrix.shape[1] - 1, ridge), 0.0)
-    found, loss = start, _loss(matrix, truth, start, penalty)
-    for _ in range(ROUNDS):
-        predicted = expit(matrix @ found)
-        slope = matrix.T @ (predicted - truth) + penalty * found
-        curve = (matrix * (predicted * (1 - predicted))[:, None]).T @ matrix + np.diag(penalty + TOLERANCE)
-        step = np.linalg.solve(curve, slope)
-        while (new := _loss(matrix, truth, found - step, penalty)) > loss and np.abs(step).max() > TOLERANCE:
+    coefficients, loss = start, _loss(matrix, truth, start, penalty)
+    for _ in range(MAX_ITERATIONS):
+        predicted = expit(matrix @ coefficients)
+        gradient = matrix.T @ (predicted - truth) + penalty * coefficients
+        hessian = (matrix * (predicted * (1 - predicted))[:, None]).T @ matrix + np.diag(penalty + TOLERANCE)
+        step = np.linalg.solve(hessian, gradient)
+        while (new := _loss(matrix, truth, coefficients - step, penalty)) > loss and np.abs(step).max() > TOLERANCE:
             step = step / 2
         if loss - new < TOLERANCE * max(1.0, abs(loss)):
-            return found
-        found, loss = found - step, new
-    return found
+            return coefficients
+        coefficients, loss = coefficients - step, new
+    return coefficients
 
 
 def _loss(
     matrix: NDArray[np.float64], truth: NDArray[np.float64], weights: NDArray[np.float64], penalty: NDArray[np.float64]
 ) -> float:
-    """Penalized negative log likelihood."""
-    odds = matrix @ weights
-    return float((np.logaddexp(0, odds) - truth * odds).sum() + 0.5 * (penalty * weights**2).sum())
+    """Return the penalized negative log likelihood."""
+    log_odds = matrix @ weights
+    return float((np.logaddexp(0, log_odds) - truth * log_odds).sum() + 0.5 * (penalty * weights**2).sum())

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 TableRow = Mapping[str, object]
 PARTS = ("image", "depth", "patient")  # the three branches of P3
+KnownParts = frozenset[str]  # parts whose input is known; the others are replaced
 
 
 @dataclass(frozen=True)
 class ShapleyShares:
-    """Contribution of each part to a probability, and the probability without any input."""
+    """Contribution of each part to a probability, and the probability without any input (``baseline``)."""
 
     shares: dict[str, float]
     baseline: float
@@ -32,18 +33,23 @@ class ShapleyShares:
 def explain_by_part(
     model: Classifier, features: Sequence[EncoderOutput], row: TableRow, max_background: int
 ) -> list[ShapleyShares] | None:
-    """Explain the predictions for the patches of a patient by the contributions of image, depth and metadata.
+    """Compute the contributions of image, depth and patient data to the prediction for each patch of a case.
 
-    Exact Shapley values over the three parts; None if the bundle stores no training cases.
+    Features of unknown parts are replaced by those of training cases, over which the prediction is averaged; columns of
+    unknown parts are missing values. None if the bundle stores no training cases.
+
+    ``features``: of each patch. ``row``: patient data. ``max_background``: maximum number of training cases.
     """
-    others = _background_features(model, max_background)
-    if others is None:
+    background = _background_features(model, max_background)
+    if background is None:
         return None
-    found = []
-    for one in features:
-        predictions = {known: _predict_known_parts(model, one, row, known, others) for known in coalitions(PARTS)}
-        found.append(ShapleyShares(shapley_shares(predictions, PARTS), predictions[frozenset()]))
-    return found
+    explanations = []
+    for encoded in features:
+        predictions = {
+            known: _predict_known_parts(model, encoded, row, known, background) for known in coalitions(PARTS)
+        }
+        explanations.append(ShapleyShares(shapley_shares(predictions, PARTS), predictions[frozenset()]))
+    return explanations
 
 
 def image_log_odds(model: Classifier, features: Sequence[EncoderOutput]) -> NDArray[np.float64]:
@@ -54,7 +60,7 @@ def image_log_odds(model: Classifier, features: Sequence[EncoderOutput]) -> NDAr
 
 
 def _background_features(model: Classifier, max_count: int) -> NDArray[np.float32] | None:
-    """Features of evenly spaced training cases of the bundle, float32 (case, feature)."""
+    """Return the features of evenly spaced training cases in the bundle, float32 (case, feature); None without."""
     reference = model.calibration.reference
     if reference is None or not len(reference.embeddings):
         return None
@@ -64,53 +70,53 @@ def _background_features(model: Classifier, max_count: int) -> NDArray[np.float3
 
 
 def _predict_known_parts(
-    model: Classifier, encoded: EncoderOutput, row: TableRow, known: KnownParts, others: NDArray[np.float32]
+    model: Classifier, encoded: EncoderOutput, row: TableRow, known: KnownParts, background: NDArray[np.float32]
 ) -> float:
-    """Probability of the positive class when only some parts are known."""
+    """Predict the probability of the positive class when only some parts are known."""
     columns = _known_columns(row, known)
     if {"image", "depth"} <= known:
         logits = model.run_head([encoded], [columns])
     else:
-        logits = model.run_head(_mix_features(model, encoded, known, others), [columns] * len(others))
+        logits = model.run_head(_mix_features(model, encoded, known, background), [columns] * len(background))
     return float(model.calibration.probabilities(logits)[:, model.calibration.positive_index].mean())
 
 
 def _known_columns(row: TableRow, known: KnownParts) -> dict[str, object]:
-    """The columns of a row that belong to known parts."""
+    """Return the columns of a row that belong to known parts."""
     return {name: cell for name, cell in row.items() if ("depth" if name == DEPTH_COLUMN else "patient") in known}
 
 
 def _mix_features(
-    model: Classifier, encoded: EncoderOutput, known: KnownParts, others: NDArray[np.float32]
+    model: Classifier, encoded: EncoderOutput, known: KnownParts, background: NDArray[np.float32]
 ) -> list[EncoderOutput]:
-    """The features of the case for known parts, those of training cases for others; each as a 1 x 1 map."""
+    """Combine features of the case (known parts) with those of each training case (other parts), as 1 x 1 maps."""
     from napari_melanoma.classification.classifier import EncoderOutput
 
-    own, mixed = encoded.deepest_maps.mean(axis=(0, 2, 3)), others.copy()
-    at = getattr(model.network, "image_features", len(own))  # predicted depth follows the image features
-    for part, where in (("image", np.s_[:at]), ("depth", np.s_[at:])):
+    case_features, mixed = encoded.deepest_maps.mean(axis=(0, 2, 3)), background.copy()
+    # The predicted depth follows the image features.
+    split = getattr(model.network, "image_features", len(case_features))
+    for part, columns in (("image", np.s_[:split]), ("depth", np.s_[split:])):
         if part in known:
-            mixed[:, where] = own[where]
-    return [EncoderOutput(one[None, :, None, None], one) for one in mixed]
-
-
-KnownParts = frozenset[str]
+            mixed[:, columns] = case_features[columns]
+    return [EncoderOutput(features[None, :, None, None], features) for features in mixed]
 
 
 def coalitions(parts: Sequence[str]) -> tuple[KnownParts, ...]:
     """List all subsets of parts, the empty one first."""
-    return tuple(frozenset(chosen) for size in range(len(parts) + 1) for chosen in combinations(parts, size))
+    return tuple(frozenset(subset) for size in range(len(parts) + 1) for subset in combinations(parts, size))
 
 
 def shapley_shares(predictions: Mapping[KnownParts, float], parts: Sequence[str]) -> dict[str, float]:
-    """Attribute the difference between knowing all parts and knowing none to the parts.
+    """Compute the Shapley value of each part (Shapley 1953, doi:10.1515/9781400881970-018).
 
-    The mean of the contribution of a part over all orders in which parts may become known (Shapley 1953,
-    doi:10.1515/9781400881970-018). The shares add up to the prediction with all parts minus the one with none.
+    It is the mean change of the prediction when the part becomes known, over all orders in which the parts may become
+    known. The values add up to the prediction with all parts minus the prediction with none.
+
+    ``predictions``: for each subset of the parts.
     """
-    count, found = len(parts), dict.fromkeys(parts, 0.0)
+    count, shares = len(parts), dict.fromkeys(parts, 0.0)
     for part in parts:
-        for known in coalitions([one for one in parts if one != part]):
+        for known in coalitions([other for other in parts if other != part]):
             orders = factorial(len(known)) * factorial(count - len(known) - 1) / factorial(count)
-            found[part] += orders * (predictions[known | {part}] - predictions[known])
-    return found
+            shares[part] += orders * (predictions[known | {part}] - predictions[known])
+    return shares

@@ -1,4 +1,4 @@
-"""Inputs of a risk prediction: files, clinical metadata, and the depth with its source."""
+"""Inputs of a risk prediction: files, clinical metadata, and the depth (Breslow thickness) with its source."""
 
 from __future__ import annotations
 
@@ -21,58 +21,66 @@ from napari_melanoma.slides.reading.opening import find_slides, is_slide
 
 @dataclass(frozen=True)
 class RiskCase:
-    """Inputs of a case: a row of the harmonized table, the depth with its source, and thickness lines on the slide."""
+    """Inputs of a case.
+
+    ``row``: clinical metadata as a row of the harmonized table, including the depth. ``lines``: thickness lines on the
+    slide, that of the reader first. ``notes``: warnings for the user. ``validity``: of the slide analysis that provided
+    depth and positions.
+    """
 
     row: dict[str, str]
     depth: RiskDepth
     lines: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
-    validity: Validity = field(default_factory=Validity)  # of the analysis that provided depth and positions
+    validity: Validity = field(default_factory=Validity)
 
 
-def case_of_patch(metadata: Mapping[str, str]) -> RiskCase:
+def make_patch_case(metadata: Mapping[str, str]) -> RiskCase:
     """Collect the inputs of a single patch; the depth comes from the table or is unknown."""
     check_plausible_depth(metadata)
     return RiskCase(dict(metadata), _depth_from_metadata(metadata) or RiskDepth(None, "unknown"))
 
 
-def case_of_slide(folder: Path, metadata: Mapping[str, str], reader: str | None) -> RiskCase:
-    """Collect the inputs of a slide from readings, table and analysis.
+def read_slide_case(folder: Path, metadata: Mapping[str, str], reader: str | None) -> RiskCase:
+    """Collect the inputs of a slide from readings, analysis and table.
 
-    The depth is that of the reader, else that of the analysis, else that of the table.
+    The depth is that of the reader, else that of the analysis, else that of the table. Of other values, a reading takes
+    precedence over the table, and the table over the analysis.
+
+    ``folder``: results of the slide. ``reader``: whose reading is used; None: the latest one.
     """
     check_plausible_depth(metadata)
-    reading, found, content = _select_reading(folder, reader), read_proposals(folder), read_slide_result(folder)
-    validity = found.validity.with_reasons(read_slide_validity(content))
-    automatic = _depth_from_analysis(content, found, validity)
+    reading, proposals, content = _select_reading(folder, reader), read_proposals(folder), read_slide_result(folder)
+    validity = proposals.validity.with_reasons(read_slide_validity(content))
+    automatic = _depth_from_analysis(content, proposals, validity)
     depth = _depth_from_reading(reading) or automatic or _depth_from_metadata(metadata) or RiskDepth(None, "unknown")
-    own = () if reading is None or reading.line is None else (reading.line,)
-    is_measured = bool(own) and depth.source == "reader"
-    # With a reading, no other message would state that the estimates of the analysis are not valid.
-    estimates = _values_from_analysis(found) if validity.valid or not is_measured else {}
+    reading_lines = () if reading is None or reading.line is None else (reading.line,)
+    is_measured = bool(reading_lines) and depth.source == "reader"
+    # If the analysis is not valid and the thickness was measured by a reader, no message would warn of these estimates.
+    estimates = _values_from_analysis(proposals) if validity.valid or not is_measured else {}
     row = {**estimates, **{name: cell for name, cell in metadata.items() if cell}, **_values_from_reading(reading)}
     row.pop(DEPTH_COLUMN, None)
     if depth.mm is not None:
         row[DEPTH_COLUMN] = f"{depth.mm:g}"
     may_be_more = depth.at_least and depth.mm and not depth.not_valid
     notes = [f"the thickness is at least {depth.mm:.2f} mm and may be greater"] if may_be_more else []
-    lines = (*own, *(one.line for one in found.proposals))
-    notes = [*notes, *found.notes] if validity.valid else notes
+    lines = (*reading_lines, *(proposal.line for proposal in proposals.proposals))
+    notes = [*notes, *proposals.notes] if validity.valid else notes
     return RiskCase(row, depth, lines, tuple(notes), Validity() if is_measured else validity)
 
 
 def _select_reading(folder: Path, reader: str | None) -> DepthReading | None:
-    """Select the reading to use."""
-    readings = [one for one in read_depth(folder).readings if one.when]
+    """Select the saved reading of a reader, or the latest one; None if there is none."""
+    readings = [reading for reading in read_depth(folder).readings if reading.when]
     if reader is not None:
-        mine = next((one for one in readings if one.reader == reader), None)
-        if mine is None:
-            there = ", ".join(f"'{one.reader}'" for one in readings) or "none"
+        selected = next((reading for reading in readings if reading.reader == reader), None)
+        if selected is None:
+            present = ", ".join(f"'{reading.reader}'" for reading in readings) or "none"
             raise InputError(
-                f"{folder.name}: no reading by '{reader}' (readings by: {there}). Select one of these readers."
+                f"{folder.name}: no reading by '{reader}' (readings by: {present}). Select one of these readers."
             )
-        return mine
-    return max(readings, key=lambda one: one.when, default=None)
+        return selected
+    return max(readings, key=lambda reading: reading.when, default=None)
 
 
 def _depth_from_reading(reading: DepthReading | None) -> RiskDepth | None:
@@ -82,18 +90,18 @@ def _depth_from_reading(reading: DepthReading | None) -> RiskDepth | None:
 
 
 def _depth_from_analysis(
-    content: Mapping[str, Any], found: SlideDepthProposals, validity: Validity
+    content: Mapping[str, Any], proposals: SlideDepthProposals, validity: Validity
 ) -> RiskDepth | None:
-    why = "" if validity.valid else validity.headline("")
-    best = found.proposals[0] if found.proposals else None
+    not_valid = "" if validity.valid else validity.headline("")
+    best = proposals.proposals[0] if proposals.proposals else None
     mm = content.get("breslow_mm")
     if isinstance(mm, int | float):
         ends = content.get("breslow_interval_mm")
         interval = (float(ends[0]), float(ends[1])) if isinstance(ends, list) and len(ends) == 2 else None
-        return RiskDepth(float(mm), "automatic", interval, best is not None and best.at_least, not_valid=why)
+        return RiskDepth(float(mm), "automatic", interval, best is not None and best.at_least, not_valid=not_valid)
     if best is None:
         return None
-    return RiskDepth(best.mm, "automatic", best.interval_mm, best.at_least, not_valid=why)
+    return RiskDepth(best.mm, "automatic", best.interval_mm, best.at_least, not_valid=not_valid)
 
 
 def _depth_from_metadata(metadata: Mapping[str, str]) -> RiskDepth | None:
@@ -101,14 +109,14 @@ def _depth_from_metadata(metadata: Mapping[str, str]) -> RiskDepth | None:
     return None if math.isnan(mm) else RiskDepth(mm, "metadata")
 
 
-def _values_from_analysis(found: SlideDepthProposals) -> dict[str, str]:
-    """Clark level and ulceration as estimated by the analysis."""
-    values = {} if found.clark is None else {"clark": str(found.clark)}
-    return values if found.ulcerated is None else {**values, "ulceration": str(int(found.ulcerated))}
+def _values_from_analysis(proposals: SlideDepthProposals) -> dict[str, str]:
+    """Return Clark level and ulceration as estimated by the analysis."""
+    values = {} if proposals.clark is None else {"clark": str(proposals.clark)}
+    return values if proposals.ulcerated is None else {**values, "ulceration": str(int(proposals.ulcerated))}
 
 
 def _values_from_reading(reading: DepthReading | None) -> dict[str, str]:
-    """Clark level, ulceration and mitoses of a reading."""
+    """Return Clark level, ulceration and mitoses of a reading."""
     if reading is None:
         return {}
     mitoses = reading.mitoses.per_mm2
@@ -124,20 +132,20 @@ def find_risk_inputs(inputs: Sequence[str]) -> list[Path]:
     """List the slides and patches that files, folders and patterns name, without duplicates, in the given order."""
     from napari_melanoma.io.discovery import find_photographs
 
-    found: dict[Path, None] = {}
-    for named in inputs:
-        path = Path(named).expanduser()
+    paths: dict[Path, None] = {}
+    for name in inputs:
+        path = Path(name).expanduser()
         if path.is_file() or (path.is_dir() and is_slide(path)):
-            found[path] = None
+            paths[path] = None
             continue
-        both: dict[Path, None] = {}
+        matches: dict[Path, None] = {}
         faults = []
         for find in (find_slides, find_photographs):
             try:
-                both |= dict.fromkeys(find([named]))
+                matches |= dict.fromkeys(find([name]))
             except InputError as error:
                 faults.append(error)
-        if not both:
+        if not matches:
             raise faults[0]
-        found |= both
-    return list(found)
+        paths |= matches
+    return list(paths)

@@ -1,4 +1,4 @@
-"""Patches of a risk prediction: chosen and cut on a slide, or read from an image."""
+"""Patches of a risk prediction: cut out of a slide, or read from an image."""
 
 from __future__ import annotations
 
@@ -30,32 +30,36 @@ if TYPE_CHECKING:
 
 Point = tuple[float, float]
 MARGIN_ABOVE_MM = 0.2  # of glass and keratin above the surface, as in the training patches
-MIN_CENTER_DISTANCE = 0.5  # of a patch's side: patches with closer centers show the same tissue
+MIN_CENTER_DISTANCE = 0.5  # as a share of a patch's side: patches with closer centers show the same tissue
 MAX_PX = 1024  # side of a patch as it is read; input sizes of networks are smaller
-SCALE_TOLERANCE = 0.1  # relative difference in size from the patches that the model was trained on
+SCALE_TOLERANCE = 0.1  # relative difference in size from the patches in training, or between height and width
 LOOKS_LIKE_SKIN = "this looks like a {} photograph of skin, not like a section: the prediction is meaningless"
 WIDTH_UNKNOWN = (
     "the width of the patch is unknown and assumed to be {:g} mm (set it with --mpp, or mpp_x and mpp_y of a table)"
 )
-DEEPEST_PATCH, LESION_PATCH = "deepest place", "lesion"  # descriptions of patches, as stored
+# Descriptions of patches, as stored in results.
+DEEPEST_PATCH, LESION_PATCH = "deepest place", "lesion"
 
 
 @dataclass(frozen=True)
 class PatchPosition:
-    """A patch: its center as (row, column) in pixels of the finest level, its side, and its description."""
+    """The position of a patch; its center is (row, column) in pixels of the finest level."""
 
     center: Point
     side_mm: float
     description: str
 
     def box(self, um_per_px: Point) -> Box:
-        """Return its box in pixels of the finest level, square in mm; it may extend beyond the slide."""
+        """Return the box in pixels of the finest level, square in mm; it may extend beyond the slide.
+
+        ``um_per_px``: micrometers per pixel of rows and columns.
+        """
         height, width = (max(1, round(self.side_mm * UM_PER_MM / um)) for um in um_per_px)
         return Box(round(self.center[0] - height / 2), round(self.center[1] - width / 2), height, width)
 
 
 def patch_center(surface: Point, deepest: Point, um_per_px: Point, side_mm: float) -> Point:
-    """Return the center of a patch that starts a little above the surface and is oriented along the thickness line.
+    """Return the center of a patch that begins a little above the surface and extends along the thickness line.
 
     ``surface``, ``deepest``: ends of the line, (row, column) in pixels of the finest level. Returns (row, column) in
     those pixels; straight below the surface if the line has no length.
@@ -75,39 +79,44 @@ def choose_patch_positions(
     side_mm: float,
     max_patches: int,
 ) -> tuple[PatchPosition, ...]:
-    """Choose positions: greatest depth first, then lesions without a measurement.
+    """Choose positions at the thickness lines, then at lesions; empty without lines and lesions.
 
-    Positions that show nearly the same as an earlier one are left out; empty without lines and lesions.
+    Positions close to an earlier one are left out, as their patches would show the same tissue.
+
+    ``lines``: surface and deepest point, the greatest depth first. ``lesions``: points. All points are (row, column) in
+    pixels of the finest level. ``um_per_px``: micrometers per pixel of rows and columns.
     """
-    found = [
+    candidates = [
         PatchPosition(
             patch_center(*line, um_per_px, side_mm), side_mm, DEEPEST_PATCH if number == 0 else "another depth"
         )
         for number, line in enumerate(lines)
     ]
-    found += [PatchPosition(center, side_mm, LESION_PATCH) for center in lesions]
-    kept: list[PatchPosition] = []
-    for one in found:
-        if all(_distance_mm(one, other, um_per_px) >= MIN_CENTER_DISTANCE * side_mm for other in kept):
-            kept.append(one)
-    return tuple(kept[:max_patches])
+    candidates += [PatchPosition(center, side_mm, LESION_PATCH) for center in lesions]
+    chosen: list[PatchPosition] = []
+    for position in candidates:
+        if all(_distance_mm(position, earlier, um_per_px) >= MIN_CENTER_DISTANCE * side_mm for earlier in chosen):
+            chosen.append(position)
+    return tuple(chosen[:max_patches])
 
 
-def _distance_mm(one: PatchPosition, other: PatchPosition, um_per_px: Point) -> float:
-    """Distance between the centers of two patches."""
+def _distance_mm(first: PatchPosition, second: PatchPosition, um_per_px: Point) -> float:
+    """Return the distance between the centers of two patches."""
     rows, columns = (
-        (mine - theirs) * um / UM_PER_MM for mine, theirs, um in zip(one.center, other.center, um_per_px, strict=True)
+        (first_center - second_center) * um / UM_PER_MM
+        for first_center, second_center, um in zip(first.center, second.center, um_per_px, strict=True)
     )
     return float(np.hypot(rows, columns))
 
 
 @dataclass(frozen=True, eq=False)
 class PatchImage:
-    """Pixels of a patch, uint8 (row, column, channel=3), its description and notes, and its box on the slide.
+    """The pixels of a patch, and what is known about it.
 
-    ``box``: in pixels of the finest level.
-    ``width_mm`` is the width of the slide within it, None if unknown; ``modality`` is ``slide``, or what else it
-    certainly shows; ``synthetic`` marks phantoms.
+    ``rgb``: uint8 (row, column, channel=3). ``box``: its position in pixels of the finest level; None for a single
+    image. ``notes``: warnings for the user. ``width_mm``: the smaller side of the part within the slide; None if
+    unknown. ``modality``: ``"slide"``, or the kind of photograph that it certainly is. ``damage``: why a file was read
+    only partly. ``synthetic``: whether it shows a phantom.
     """
 
     rgb: NDArray[np.uint8]
@@ -121,12 +130,15 @@ class PatchImage:
 
 
 def read_patch_image(path: Path, metadata: Mapping[str, str], options: RiskOptions) -> PatchImage:
-    """Read an image that is a single patch."""
+    """Read an image that is a single patch; refuse photographs of skin and patches of another size.
+
+    ``metadata``: may state the scale as ``mpp_x`` and ``mpp_y``.
+    """
     photograph = read_photograph(path)
     _check_not_photograph(path.name, photograph, metadata)
     rgb = photograph.rgb
-    stated = {name: read_number(metadata.get(name)) for name in ("mpp_y", "mpp_x")}
-    mpp = {name: um if um > 0 else options.mpp for name, um in stated.items()}
+    table_mpp = {name: read_number(metadata.get(name)) for name in ("mpp_y", "mpp_x")}
+    mpp = {name: um if um > 0 else options.mpp for name, um in table_mpp.items()}
     for name, count in (("mpp_y", rgb.shape[0]), ("mpp_x", rgb.shape[1])):
         side_mm = (mpp[name] or math.nan) * count / UM_PER_MM
         if abs(side_mm - options.patch_mm) > SCALE_TOLERANCE * options.patch_mm:
@@ -137,9 +149,9 @@ def read_patch_image(path: Path, metadata: Mapping[str, str], options: RiskOptio
     notes = () if mpp["mpp_x"] else (WIDTH_UNKNOWN.format(options.patch_mm),)
     if photograph.damage:
         notes = (format_damage_warning(photograph.damage), *notes)
-    seen, modality = recognize_modality(rgb), "slide"
-    if seen.is_certain and seen.kind != "neither":
-        notes, modality = (LOOKS_LIKE_SKIN.format(seen.kind), *notes), seen.kind
+    recognized, modality = recognize_modality(rgb), "slide"
+    if recognized.is_certain and recognized.kind != "neither":
+        notes, modality = (LOOKS_LIKE_SKIN.format(recognized.kind), *notes), recognized.kind
     return PatchImage(
         rgb,
         "the given patch",
@@ -167,9 +179,12 @@ def _check_not_photograph(name: str, photograph: Photograph, metadata: Mapping[s
 def cut_slide_patches(
     path: Path, lines: Sequence[Line], content: Mapping[str, Any], options: RiskOptions
 ) -> list[PatchImage]:
-    """Cut patches out of a slide at the positions of greatest depth and at its lesions."""
-    given = None if options.mpp is None else PixelSize(options.mpp, options.mpp)
-    with open_slide(path, given) as slide:
+    """Cut patches out of a slide at the positions of greatest depth and at its lesions.
+
+    ``lines``: thickness lines. ``content``: of the result of the slide.
+    """
+    pixel_size = None if options.mpp is None else PixelSize(options.mpp, options.mpp)
+    with open_slide(path, pixel_size) as slide:
         size = slide.info.pixel_size
         if size is None:
             raise ScaleMissing(
@@ -188,13 +203,13 @@ def cut_slide_patches(
 
 
 def _lesion_positions(content: Mapping[str, Any]) -> list[Point]:
-    """Positions of the lesions that are not benign, in their order."""
-    found = []
+    """Return the positions of the lesions that are not benign, (row, column) in pixels of the finest level."""
+    positions = []
     for lesion in content.get("lesions") or []:
         row, column = lesion.get("seed_row_px"), lesion.get("seed_column_px")
         if lesion.get("label") not in BENIGN_NAMES and row is not None and column is not None:
-            found.append((float(row), float(column)))
-    return found
+            positions.append((float(row), float(column)))
+    return positions
 
 
 def _read_patch(slide: Slide, position: PatchPosition, um_per_px: Point) -> PatchImage:
@@ -212,8 +227,8 @@ def _read_patch(slide: Slide, position: PatchPosition, um_per_px: Point) -> Patc
 
 
 def _size_on_slide_mm(box: Box, slide: Slide, um_per_px: Point) -> tuple[float, float]:
-    """Height and width in mm of the part of a box within the slide."""
+    """Return height and width in mm of the part of a box within the slide."""
     full = slide.info.levels[0]
     bottom, right = min(box.top + box.height, full.height), min(box.left + box.width, full.width)
-    sides = bottom - max(box.top, 0), right - max(box.left, 0)
-    return max(0, sides[0]) * um_per_px[0] / UM_PER_MM, max(0, sides[1]) * um_per_px[1] / UM_PER_MM
+    size_px = bottom - max(box.top, 0), right - max(box.left, 0)
+    return max(0, size_px[0]) * um_per_px[0] / UM_PER_MM, max(0, size_px[1]) * um_per_px[1] / UM_PER_MM

@@ -59,9 +59,10 @@ class RiskOptions(Config):
 
 @dataclass(frozen=True)
 class RiskDepth:
-    """The thickness used for a prediction: mm, None if unknown, and its source.
+    """The depth (Breslow thickness) used for a prediction, and its source.
 
-    ``not_valid`` is the headline if it is a prediction that is not valid; empty if it is valid.
+    ``mm``: None if unknown. ``at_least``: whether the depth may be greater. ``reader``: who measured it. ``not_valid``:
+    why a depth of the slide analysis is not valid; empty if it is valid.
     """
 
     mm: float | None
@@ -73,22 +74,23 @@ class RiskDepth:
 
     @property
     def description(self) -> str:
-        """Such as ``depth 1.80 mm, measured by A``; without the number if it is not valid."""
-        where = DEPTH_SOURCES[self.source].format(self.reader or "a reader without a name")
+        """Depth and source, such as ``depth 1.80 mm, measured by A``; without the number if it is not valid."""
+        source = DEPTH_SOURCES[self.source].format(self.reader or "a reader without a name")
         if self.not_valid:
-            return f"{self.not_valid} (depth {where})"
+            return f"{self.not_valid} (depth {source})"
         if self.mm is None:
-            return f"depth {where}"
-        between = "" if self.interval_mm is None else f" ({self.interval_mm[0]:.2f} to {self.interval_mm[1]:.2f})"
-        return f"depth {'at least ' if self.at_least else ''}{self.mm:.2f} mm{between}, {where}"
+            return f"depth {source}"
+        interval = "" if self.interval_mm is None else f" ({self.interval_mm[0]:.2f} to {self.interval_mm[1]:.2f})"
+        return f"depth {'at least ' if self.at_least else ''}{self.mm:.2f} mm{interval}, {source}"
 
 
 @dataclass(frozen=True)
 class PatchPrediction:
-    """A patch: its description, its box (top, left, height, width) in pixels of the finest level, and its prediction.
+    """The prediction for a patch.
 
-    ``depth_mm`` is the depth predicted from the patch; None if the network predicts none. ``unlike`` marks patches
-    that are out of distribution.
+    ``what``: description of the patch. ``box``: top, left, height and width in pixels of the finest level; None for a
+    single image. ``depth_mm``: depth predicted from the patch; None if the network predicts none. ``unlike``: whether
+    the patch is out of distribution.
     """
 
     what: str
@@ -100,7 +102,7 @@ class PatchPrediction:
 
 @dataclass(frozen=True)
 class ComparatorPrediction:
-    """Prediction of a comparator: its probability, or None and the reason."""
+    """Prediction of a comparator: its probability, or None and the reason (``why``)."""
 
     title: str
     probability: float | None
@@ -111,10 +113,12 @@ class ComparatorPrediction:
 class RiskPrediction:
     """The predicted risk for one melanoma.
 
-    ``interval`` is None if the bundle has no reference cases. ``shares`` are the contributions of the parts to the
-    probability, from ``without`` (nothing known) to ``probability``; None if the bundle stores no training cases.
-    ``missing`` are the model inputs without a value. ``validity`` states whether the model may be applied to this
-    melanoma.
+    ``positive``: the class whose probability is predicted. ``interval``: None if the bundle has no reference cases.
+    ``possible``: classes of the conformal prediction set. ``shares``: contributions of the parts to the probability,
+    which add up to the difference between ``without`` (the probability without any input) and ``probability``; None if
+    the bundle stores no training cases or was trained without missing values. ``beside``: predictions of the
+    comparators. ``known``: values of the columns that model and comparators use. ``missing``: model inputs without a
+    value. ``validity``: whether the model may be applied to this melanoma.
     """
 
     positive: str
@@ -159,44 +163,51 @@ class RiskPrediction:
     @property
     def comparisons_text(self) -> str:
         """Predictions of the comparators as text."""
-        known = [f"{one.title} {one.probability:.2f}" for one in self.beside.values() if one.probability is not None]
-        return ", ".join(known)
+        texts = [
+            f"{comparator.title} {comparator.probability:.2f}"
+            for comparator in self.beside.values()
+            if comparator.probability is not None
+        ]
+        return ", ".join(texts)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields as plain values, with the texts for readers."""
-        words: dict[str, Any] = {
+        """Return all fields as plain values, with texts for users."""
+        texts: dict[str, Any] = {
             "verdict": self.headline,
             "validity": self.validity.to_json(),
             "number": self.risk_text,
         }
-        words |= {"because": self.contributions_text, "depth_in_words": self.depth.description}
-        apart = ("options", "depth", "patches", "beside", "validity")
-        plain = {name: value for name, value in vars(self).items() if name not in apart}
+        texts |= {"because": self.contributions_text, "depth_in_words": self.depth.description}
+        nested = ("options", "depth", "patches", "beside", "validity")
+        plain = {name: value for name, value in vars(self).items() if name not in nested}
         return {
-            **words,
+            **texts,
             **plain,
             "depth": asdict(self.depth),
-            "patches": [asdict(one) for one in self.patches],
-            "beside": {name: asdict(one) for name, one in self.beside.items()},
+            "patches": [asdict(patch) for patch in self.patches],
+            "beside": {name: asdict(comparator) for name, comparator in self.beside.items()},
             "options": self.options.model_dump(mode="json"),
             "notice": NOTICE,
         }
 
 
-RARELY_MISSING_SHARE = 0.05  # share of training cases without a value below which the model cannot handle a missing one
-FAR_DEVIATIONS = 5.0  # standard deviations of the training cases, beyond which predictions are unreliable
+RARELY_MISSING_SHARE = 0.05  # if fewer training cases lack a value, the model does not support missing ones
+FAR_DEVIATIONS = 5.0  # standard deviations of the training cases beyond which a value is an outlier
 
 
 class MissingValuesError(InputError):
-    """Values are missing that were never missing in the training; carries the comparisons that need none of them."""
+    """Values are missing that were hardly ever missing in the training.
+
+    ``depth``, ``comparisons``: what is available without them.
+    """
 
     def __init__(self, message: str, depth: RiskDepth, comparisons: dict[str, ComparatorPrediction]) -> None:
         super().__init__(message)
         self.depth, self.comparisons = depth, comparisons
 
 
-def pool_predictions(values: Sequence[float], how: PoolingMethod) -> float:
-    return float(np.mean(values)) if how == "mean" else float(np.max(values))
+def pool_predictions(values: Sequence[float], method: PoolingMethod) -> float:
+    return float(np.mean(values)) if method == "mean" else float(np.max(values))
 
 
 def missing_columns(row: Mapping[str, object], encoding: TabularEncoding) -> tuple[str, ...]:
@@ -205,10 +216,10 @@ def missing_columns(row: Mapping[str, object], encoding: TabularEncoding) -> tup
     return tuple(name for name, is_known in zip(encoding.fields, present, strict=True) if not is_known)
 
 
-def never_missing_columns(config: BundleConfig) -> dict[str, float]:
-    """Return the columns that the model needs because they were rarely missing in its training.
+def required_columns(config: BundleConfig) -> dict[str, float]:
+    """Return the columns that a model requires, because they were hardly ever missing in its training.
 
-    Maps each column to the share of training cases without a value; empty if values were dropped in the training
+    Maps each column to the share of training cases without a value. Empty if values were hidden during the training
     (``drop_form`` or ``drop_field``), or if the recipe is unknown.
     """
     recipe = config.provenance.get("recipe")
@@ -217,20 +228,29 @@ def never_missing_columns(config: BundleConfig) -> dict[str, float]:
     if not isinstance(options, dict) or encoding is None or options.get("drop_form", 1) or options.get("drop_field", 1):
         return {}
     columns: tuple[FittedNumbers | FittedWords, ...] = (*encoding.numbers, *encoding.words)
-    empty = {one.name: 1 - one.known / encoding.rows if encoding.rows else 0.0 for one in columns}
-    return {name: share for name, share in empty.items() if share < RARELY_MISSING_SHARE}
+    missing_shares = {column.name: 1 - column.known / encoding.rows if encoding.rows else 0.0 for column in columns}
+    return {name: share for name, share in missing_shares.items() if share < RARELY_MISSING_SHARE}
 
 
 def describe_missing_values(
     name: str, gaps: Mapping[str, float], row: Mapping[str, object], comparisons: Mapping[str, ComparatorPrediction]
 ) -> str:
-    """Explain a missing prediction: the missing values, their share in the training, comparators, and what to do."""
-    seen = max(gaps.values())
-    in_training = "no case lacked one" if not seen else f"at most {100 * seen:.1f} % of the cases lacked one"
-    available = [f"{one.title} {one.probability:.2f}" for one in comparisons.values() if one.probability is not None]
+    """Explain why there is no prediction: missing values, their share in the training, comparators, and what to do.
+
+    ``name``: of the model. ``gaps``: the missing columns with the share of training cases without a value.
+    """
+    largest_share = max(gaps.values())
+    in_training = (
+        "no case lacked one" if not largest_share else f"at most {100 * largest_share:.1f} % of the cases lacked one"
+    )
+    available = [
+        f"{comparator.title} {comparator.probability:.2f}"
+        for comparator in comparisons.values()
+        if comparator.probability is not None
+    ]
     alternatives = f" Available without them: {', '.join(available)}." if available else ""
-    cells = {one: str(row.get(one) or "").strip() for one in gaps}
-    named = ", ".join(f"{one} ('{cell}' is not recognized)" if cell else one for one, cell in cells.items())
+    cells = {column: str(row.get(column) or "").strip() for column in gaps}
+    named = ", ".join(f"{column} ('{cell}' is not recognized)" if cell else column for column, cell in cells.items())
     return (
         f"no prediction: {named} {'is' if len(gaps) == 1 else 'are'} missing, and '{name}' was not trained on missing "
         f"values (in its training {in_training}, drop_form = 0); its prediction would be arbitrary.{alternatives} Fill "
@@ -256,17 +276,22 @@ def check_plausible_depth(metadata: Mapping[str, str]) -> None:
 
 def describe_outliers(row: Mapping[str, object], encoding: TabularEncoding) -> list[str]:
     """Describe values that lie far outside the training cases."""
-    return [note for one in encoding.numbers if (note := _describe_outlier(read_number(row.get(one.name)), one))]
+    return [
+        note for column in encoding.numbers if (note := _describe_outlier(read_number(row.get(column.name)), column))
+    ]
 
 
-def out_of_distribution_patches(model: Classifier, far: Sequence[float | None]) -> list[bool]:
-    """Return which patches are out of distribution; none of them if the bundle stores no training cases."""
+def out_of_distribution_patches(model: Classifier, distances: Sequence[float | None]) -> list[bool]:
+    """Return which patches are out of distribution; none if the bundle stores no training cases.
+
+    ``distances``: out-of-distribution distance of each patch, or None.
+    """
     limit = model.calibration.config.unlike
-    return [distance is not None and limit is not None and distance > limit for distance in far]
+    return [distance is not None and limit is not None and distance > limit for distance in distances]
 
 
 def _describe_outlier(value: float, column: FittedNumbers) -> str:
-    """Describe a value far outside the training cases; empty if it is not."""
+    """Describe a value far outside the training cases; empty for other values."""
     if not column.std or not abs(value - column.mean) > FAR_DEVIATIONS * column.std:
         return ""
     return (

@@ -1,4 +1,8 @@
-"""Files of the risk prediction of a slide: prediction, explanation maps and gallery of features."""
+"""Files of the risk prediction of a slide: prediction, explanation maps and gallery of features.
+
+``risk.json`` in the folder of the slide is the prediction; the folder ``risk`` beside it contains maps and gallery.
+These store a stamp of the prediction that they explain, and are ignored after a new prediction.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.io.results import RISK_FILE, read_slide_result
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
-from napari_melanoma.risk.inputs import case_of_slide
+from napari_melanoma.risk.inputs import read_slide_case
 from napari_melanoma.risk.patches import DEEPEST_PATCH, LESION_PATCH
 from napari_melanoma.risk.prediction import RiskDepth
 from napari_melanoma.slides.maps import find_strongest
@@ -38,9 +42,9 @@ MAP_METHODS = ("attention", "grad_cam")
 
 @dataclass(frozen=True)
 class RiskMap:
-    """Attention of a network (``attention``) or the Grad-CAM of its prediction (``grad_cam``), on the slide.
+    """An explanation map on the slide: attention of the network (``attention``) or Grad-CAM (``grad_cam``).
 
-    ``values`` is float32 (row, column) in [0, 1], NaN outside the patches.
+    ``values``: float32 (row, column) in [0, 1], NaN outside the patches.
     """
 
     method: str
@@ -50,7 +54,12 @@ class RiskMap:
 
 @dataclass(frozen=True)
 class StoredRisk:
-    """The stored risk of a slide: inputs, prediction, explanation maps and gallery of features."""
+    """The stored risk of a slide, and the current inputs of a new prediction.
+
+    ``depth``, ``row``: current depth and clinical metadata from readings and analysis. ``n_patches``: number of
+    thickness lines and lesions at which patches can be cut. ``prediction``, ``gallery``: content of the JSON files;
+    empty if there are none. ``fault``: why a file cannot be read; empty if all can.
+    """
 
     depth: RiskDepth
     row: dict[str, str] = field(default_factory=dict)
@@ -62,15 +71,15 @@ class StoredRisk:
 
 
 PATCH_POSITIONS = {DEEPEST_PATCH: " at the deepest position", LESION_PATCH: " at a lesion"}
-MEASURED_SOURCES = ("reader", "automatic")  # of a thickness that was measured along a line
-SAME_MM = 1e-4  # tolerance for equal thicknesses
+MEASURED_SOURCES = ("reader", "automatic")  # sources of a depth that was measured along a line
+SAME_MM = 1e-4  # tolerance for equal depths
 
 
 @dataclass(frozen=True)
 class NetworkDepth:
-    """The depth in mm that the network of a stored risk predicted from its first patch.
+    """The depth in mm that the network of a stored risk prediction predicted from the first patch.
 
-    ``patch`` describes the patch; ``known`` is the depth that was known at the time of the prediction. ``mpp`` is the
+    ``patch``: description of the patch. ``known``: the depth that was known at the time of the prediction. ``mpp``: the
     scale that was set for the slide at that time; None if the scale of its file was used.
     """
 
@@ -86,19 +95,21 @@ class NetworkDepth:
 
         ``reading``: the current reading, else the first line of the analysis. ``size``: current pixel size.
         """
-        by = f"Predicted by {self.model} from a patch{PATCH_POSITIONS.get(self.patch, '')}"
+        origin = f"Predicted by {self.model} from a patch{PATCH_POSITIONS.get(self.patch, '')}"
         if not self.validity.valid:
-            return f"{by}: {self.validity.headline('')}."
-        return f"{by}: {self.mm:.2f} mm{self._describe_difference(reading, size)}."
+            return f"{origin}: {self.validity.headline('')}."
+        return f"{origin}: {self.mm:.2f} mm{self._describe_difference(reading, size)}."
 
     def _describe_difference(self, reading: DepthReading, size: PixelSize | None) -> str:
-        """Describe the difference from a confirmed reading, or state that the prediction is of another line."""
-        before = self.known.mm if self.known.source in MEASURED_SOURCES else None
-        is_same = before == reading.mm if before is None or reading.mm is None else abs(before - reading.mm) < SAME_MM
+        """Describe the difference from a confirmed reading, or why the two cannot be compared."""
+        known_mm = self.known.mm if self.known.source in MEASURED_SOURCES else None
+        is_same = (
+            known_mm == reading.mm if known_mm is None or reading.mm is None else abs(known_mm - reading.mm) < SAME_MM
+        )
         if not is_same and self.known.reader not in ("", reading.reader):
             return ", of the line of another reader"
         if not is_same or self._is_rescaled(size):
-            return f"{'' if before is None else ', of an earlier line'}; estimate the risk again"
+            return f"{'' if known_mm is None else ', of an earlier line'}; estimate the risk again"
         if reading.mm is None or not reading.when or reading.at_least or self.patch != DEEPEST_PATCH:
             return ""
         return f" ({self.mm - reading.mm:+.2f} mm)"
@@ -113,20 +124,17 @@ class NetworkDepth:
 
 
 def read_network_depth(folder: Path) -> NetworkDepth | None:
-    """Read the depth that the network of the stored risk of a slide predicted.
-
-    None if there is none, or if the file is not complete.
-    """
-    found = read_object_or_empty(folder / RISK_FILE)
-    if not _is_complete(found) or not found["patches"]:
+    """Read the depth that a network predicted for a slide; None if there is none, or if the file is incomplete."""
+    prediction = read_object_or_empty(folder / RISK_FILE)
+    if not _is_complete(prediction) or not prediction["patches"]:
         return None
-    first, depth, mpp = found["patches"][0], found["depth"], found["options"].get("mpp")
+    first, depth, mpp = prediction["patches"][0], prediction["depth"], prediction["options"].get("mpp")
     if first.get("depth_mm") is None:
         return None
     return NetworkDepth(
         float(first["depth_mm"]),
-        str(found["model"].get("name") or "a network"),
-        read_risk_validity(found),
+        str(prediction["model"].get("name") or "a network"),
+        read_risk_validity(prediction),
         str(first.get("what", "")),
         RiskDepth(depth.get("mm"), depth.get("source", "unknown"), reader=str(depth.get("reader") or "")),
         mpp if _is_number(mpp) else None,
@@ -134,44 +142,48 @@ def read_network_depth(folder: Path) -> NetworkDepth | None:
 
 
 def read_risk(folder: Path) -> StoredRisk:
-    """Read the risk of a slide; unreadable files are left out and reported in ``fault``."""
+    """Read the risk of a slide; an unreadable prediction is reported in ``fault``."""
     try:
-        known = case_of_slide(folder, {}, None)
+        case = read_slide_case(folder, {}, None)
     except InputError as error:
         return StoredRisk(RiskDepth(None, "unknown"), fault=str(error))
     lesions = read_slide_result(folder).get("lesions") or ()
-    harmful = [one for one in lesions if one.get("label") not in BENIGN_NAMES and one.get("seed_row_px") is not None]
-    found = StoredRisk(known.depth, known.row, len(known.lines) + len(harmful))
+    not_benign = [
+        lesion
+        for lesion in lesions
+        if lesion.get("label") not in BENIGN_NAMES and lesion.get("seed_row_px") is not None
+    ]
+    risk = StoredRisk(case.depth, case.row, len(case.lines) + len(not_benign))
     prediction = read_object_or_empty(folder / RISK_FILE)
     if not prediction:
         fault = f"{RISK_FILE} cannot be read. Estimate the risk again." if (folder / RISK_FILE).is_file() else ""
-        return replace(found, fault=fault)
+        return replace(risk, fault=fault)
     if not _is_complete(prediction):
-        return replace(found, fault=f"{RISK_FILE} has an unexpected format. Estimate the risk again.")
-    maps = tuple(one for method in MAP_METHODS if (one := read_risk_map(folder, method, prediction)) is not None)
-    return replace(found, prediction=prediction, maps=maps, gallery=read_gallery(folder, prediction))
+        return replace(risk, fault=f"{RISK_FILE} has an unexpected format. Estimate the risk again.")
+    maps = tuple(lesion for method in MAP_METHODS if (lesion := read_risk_map(folder, method, prediction)) is not None)
+    return replace(risk, prediction=prediction, maps=maps, gallery=read_gallery(folder, prediction))
 
 
 def prediction_stamp(prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """Identify a prediction for its explanations: model, patches and metadata."""
-    boxes = [one.get("box") for one in prediction["patches"]]
+    """Return what identifies a prediction in the files of its explanations: model, patches and metadata."""
+    boxes = [patch.get("box") for patch in prediction["patches"]]
     return {"model": prediction["model"]["fingerprint"], "boxes": boxes, "known": prediction["known"]}
 
 
 def patch_boxes(prediction: Mapping[str, Any]) -> list[Box]:
-    """Return the patches of a prediction in pixels of the finest level."""
-    return [Box(*(int(side) for side in one["box"])) for one in prediction["patches"] if one.get("box")]
+    """Return the boxes of the patches of a prediction in pixels of the finest level."""
+    return [Box(*(int(value) for value in patch["box"])) for patch in prediction["patches"] if patch.get("box")]
 
 
 def read_risk_map(folder: Path, method: str, prediction: Mapping[str, Any]) -> RiskMap | None:
     """Read an explanation map; None if there is none for this prediction."""
     import tifffile
 
-    about = read_object_or_empty(folder / RISK_FOLDER / f"{method}.json")
-    if about.get("of") != prediction_stamp(prediction):
+    metadata = read_object_or_empty(folder / RISK_FOLDER / f"{method}.json")
+    if metadata.get("of") != prediction_stamp(prediction):
         return None
     try:
-        top, left, step_y, step_x = (float(one) for one in about["place"])
+        top, left, step_y, step_x = (float(value) for value in metadata["place"])
         values = tifffile.imread(folder / RISK_FOLDER / f"{method}.tif")
         return RiskMap(method, values.astype("float32"), MapPlacement(top, left, step_y, step_x))
     except (OSError, ValueError, KeyError, TypeError, tifffile.TiffFileError):
@@ -179,26 +191,31 @@ def read_risk_map(folder: Path, method: str, prediction: Mapping[str, Any]) -> R
 
 
 def write_risk_map(folder: Path, prediction: Mapping[str, Any], risk_map: RiskMap) -> Path:
-    """Write an explanation map to ``risk/<method>.tif``, float32, with its position and prediction in ``.json``."""
+    """Write an explanation map to ``risk/<method>.tif``, float32; position and stamp to ``risk/<method>.json``."""
     import tifffile
 
-    about = folder / RISK_FOLDER / f"{risk_map.method}.json"
+    metadata_path = folder / RISK_FOLDER / f"{risk_map.method}.json"
     try:
-        about.parent.mkdir(exist_ok=True)
-        remove_file(about)  # so that a partial file is not mistaken for a complete one
-        tifffile.imwrite(about.with_suffix(".tif"), risk_map.values, compression="zlib", metadata=None)
+        metadata_path.parent.mkdir(exist_ok=True)
+        remove_file(metadata_path)  # so that a partial file is not mistaken for a complete one
+        tifffile.imwrite(metadata_path.with_suffix(".tif"), risk_map.values, compression="zlib", metadata=None)
     except OSError as error:
-        raise save_error(about.with_suffix(".tif"), error) from error
+        raise save_error(metadata_path.with_suffix(".tif"), error) from error
     corner = (risk_map.placement.top, risk_map.placement.left, risk_map.placement.step_y, risk_map.placement.step_x)
     write_json(
-        about, {"format_version": 1, "method": risk_map.method, "of": prediction_stamp(prediction), "place": corner}
+        metadata_path,
+        {"format_version": 1, "method": risk_map.method, "of": prediction_stamp(prediction), "place": corner},
     )
-    return about.with_suffix(".tif")
+    return metadata_path.with_suffix(".tif")
 
 
 def write_gallery(
     folder: Path, prediction: Mapping[str, Any], note: str, features: Sequence[Mapping[str, Any]]
 ) -> Path:
+    """Write the gallery of features.
+
+    ``note``: explanation for users. ``features``: as from ``rank_predicted_features``.
+    """
     path = folder / RISK_FOLDER / GALLERY_FILE
     write_json(
         path, {"format_version": 1, "of": prediction_stamp(prediction), "note": note, "features": list(features)}
@@ -207,20 +224,20 @@ def write_gallery(
 
 
 def read_gallery(folder: Path, prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the positions in a slide that activate each feature most; empty if there are none for this prediction."""
-    found = read_object_or_empty(folder / RISK_FOLDER / GALLERY_FILE)
-    return found if found.get("of") == prediction_stamp(prediction) else {}
+    """Read the gallery of features of a slide; empty if there is none for this prediction."""
+    gallery = read_object_or_empty(folder / RISK_FOLDER / GALLERY_FILE)
+    return gallery if gallery.get("of") == prediction_stamp(prediction) else {}
 
 
 def _is_complete(prediction: Mapping[str, Any]) -> bool:
-    """Whether a prediction has all values that are shown."""
+    """Whether a prediction has all values that are displayed, of the expected types."""
     model = prediction.get("model")
-    kinds = {"patches": list, "known": dict, "beside": dict, "depth": dict, "options": dict, "verdict": str}
+    types = {"patches": list, "known": dict, "beside": dict, "depth": dict, "options": dict, "verdict": str}
     return (
         _is_number(prediction.get("probability"))
         and isinstance(model, dict)
         and "fingerprint" in model
-        and all(isinstance(prediction.get(name), kind) for name, kind in kinds.items())
+        and all(isinstance(prediction.get(name), expected_type) for name, expected_type in types.items())
         and all(isinstance(prediction.get(name) or [], list) for name in ("warnings", "missing"))
         and _is_number(prediction["depth"].get("mm") or 0)
         and all(map(_is_complete_patch, prediction["patches"]))
@@ -236,7 +253,8 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 
 MAX_FEATURES = 15  # P3
-POSITIONS_PER_FEATURE, POSITION_SHARE = 5, 0.125  # positions of each feature; side of one as a share of a patch
+POSITIONS_PER_FEATURE = 5
+POSITION_SHARE = 0.125  # side of a position as a share of a patch
 GALLERY_NOTE = (
     "Features of the network, ranked by how well each alone separates its training cases (AUC with 95 % interval; "
     "q below 0.05: unlikely by chance). The positions show where each feature is strongest in the patches of the "
@@ -257,7 +275,7 @@ def rank_predicted_features(
     reference = model.calibration.reference
     if reference is None or not len(reference.embeddings) or not maps:
         return []
-    # An embedding may end with the predicted depth, which has no map
+    # An embedding may end with the predicted depth, which has no map.
     count = min(len(maps[0]), reference.embeddings.shape[1])
     count = min(count, getattr(model.network, "image_features", count))
     truth = reference.embedded_labels == model.calibration.positive_index
@@ -268,9 +286,12 @@ def rank_predicted_features(
         return []
     return [
         _feature_to_json(
-            one, find_strongest([each[one.rank] for each in maps], boxes, POSITION_SHARE, POSITIONS_PER_FEATURE, size)
+            feature,
+            find_strongest(
+                [patch_maps[feature.rank] for patch_maps in maps], boxes, POSITION_SHARE, POSITIONS_PER_FEATURE, size
+            ),
         )
-        for one in ranked
+        for feature in ranked
     ]
 
 

@@ -1,4 +1,7 @@
-"""Worker functions for the risk of a slide: prediction, explanation maps and biomarkers."""
+"""Requests to the worker process for the risk of a slide: prediction, explanation maps and biomarkers.
+
+Each takes its arguments as a dictionary of plain values: ``slide``, ``folder`` and others.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,14 @@ if TYPE_CHECKING:
 
 
 def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Predict the risk for a slide and save it as ``napari-melanoma risk`` does; ``file`` is the path of the result."""
+    """Predict the risk for a slide, and write it to ``risk.json`` in the folder of the slide.
+
+    ``arguments``: ``slide``, ``folder``, ``options`` (of ``RiskOptions``) and ``row`` (patient data; optional). Returns
+    the path of the result as ``file``.
+    """
     from napari_melanoma.core.files import write_json
     from napari_melanoma.io.results import RISK_FILE, read_slide_result
-    from napari_melanoma.risk.inputs import case_of_slide
+    from napari_melanoma.risk.inputs import read_slide_case
     from napari_melanoma.risk.patches import cut_slide_patches
     from napari_melanoma.risk.prediction import RiskOptions
     from napari_melanoma.risk.predictor import predict_risk
@@ -31,17 +38,21 @@ def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, 
     options = RiskOptions.parse(arguments["options"], "the options of the risk prediction")
     model = _load_model(options.model, run)
     run.report(Progress(1, 3, "Reading the positions of greatest depth"))
-    known = case_of_slide(folder, arguments.get("row", {}), options.reader)
-    patches = cut_slide_patches(slide, known.lines, read_slide_result(folder), options)
+    case = read_slide_case(folder, arguments.get("row", {}), options.reader)
+    patches = cut_slide_patches(slide, case.lines, read_slide_result(folder), options)
     run.report(Progress(2, 3, "Estimating the risk"))
-    prediction = predict_risk(patches, known, model, options)
+    prediction = predict_risk(patches, case, model, options)
     record_slide(folder, slide, record_name=True)
     write_json(folder / RISK_FILE, {"file": slide.name, **prediction.to_json()})
     return {"file": str(folder / RISK_FILE)}
 
 
 def explain_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Write a map of the contributions to the prediction; ``file`` is the path of the map, a TIFF of float32."""
+    """Write an explanation map of the prediction in the folder of a slide.
+
+    ``arguments``: ``slide``, ``folder``, ``model`` and ``method`` (one of ``MAP_METHODS``). Returns the path of the
+    map, a float32 TIFF file, as ``file``.
+    """
     from napari_melanoma.classification.classifier import LesionInput
     from napari_melanoma.classification.explanation import explain
     from napari_melanoma.risk.slide_files import RiskMap, patch_boxes, write_risk_map
@@ -52,17 +63,19 @@ def explain_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, 
     prediction = _read_prediction(folder, model)
     boxes = patch_boxes(prediction)
     patches, size = _read_patches(Path(arguments["slide"]), boxes)
-    known = [LesionInput(rgb, None, prediction["known"]) for rgb in patches]
-    maps = [explain(model, one, method) for one in run.track(known, "Explaining the patches")]
-    values, place = compose_patch_maps(maps, boxes, size)
-    return {"file": str(write_risk_map(folder, prediction, RiskMap(method, values, place)))}
+    inputs = [LesionInput(rgb, None, prediction["known"]) for rgb in patches]
+    maps = [explain(model, lesion_input, method) for lesion_input in run.track(inputs, "Explaining the patches")]
+    values, placement = compose_patch_maps(maps, boxes, size)
+    return {"file": str(write_risk_map(folder, prediction, RiskMap(method, values, placement)))}
 
 
 def find_slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Rank the features of the network, and find the positions in the patches of the slide that activate each most.
+    """Rank the features of a network, and find the positions in the patches of a slide where each is strongest.
 
-    Features are ranked by how well each separates the classes of the training cases stored in the bundle, as
-    ``napari-melanoma biomarkers`` does for a data set. Returns ``file``: path of the gallery.
+    Features are ranked by how well each separates the classes of the training cases stored in the bundle;
+    ``napari-melanoma biomarkers`` does this for a data set.
+
+    ``arguments``: ``slide``, ``folder`` and ``model``. Returns the path of the gallery as ``file``.
     """
     from napari_melanoma.risk.slide_files import GALLERY_NOTE, patch_boxes, rank_predicted_features, write_gallery
 
@@ -79,7 +92,7 @@ def find_slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[st
 
 
 def _read_prediction(folder: Path, model: Classifier) -> Mapping[str, Any]:
-    """Read the prediction to explain; it must be of this model."""
+    """Read the prediction to explain; raise an error if it is missing or was made by another model."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.risk.slide_files import patch_boxes, read_risk
 
@@ -104,10 +117,10 @@ def _load_model(name: str, run: RunContext) -> Classifier:
 
 
 def _read_patches(path: Path, boxes: Sequence[Box]) -> tuple[list[NDArray[np.uint8]], tuple[int, int]]:
-    """Read patches of a slide, uint8 (row, column, channel=3), and the size of the slide in pixels."""
+    """Read patches of a slide, uint8 (row, column, channel=3), and the height and width of the slide in pixels."""
     from napari_melanoma.risk.patches import MAX_PX
     from napari_melanoma.slides.reading.opening import open_slide
 
     with open_slide(path) as slide:
-        found = [slide.read_square(box, min(MAX_PX, max(box.height, box.width))) for box in boxes]
-        return found, (slide.info.levels[0].height, slide.info.levels[0].width)
+        patches = [slide.read_square(box, min(MAX_PX, max(box.height, box.width))) for box in boxes]
+        return patches, (slide.info.levels[0].height, slide.info.levels[0].width)
