@@ -1,4 +1,4 @@
-"""Classifiers of lesions with clinical metadata, and the calibration of their predictions."""
+"""The classifier of lesions, and the calibration of its predictions."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 class LesionInput:
     """A lesion as input of a classifier.
 
-    ``rgb`` is uint8 sRGB (row, column, channel=3); ``mask`` is bool (row, column), None for models for whole
-    photographs; ``row`` is the clinical metadata in the columns of the harmonized table.
+    ``rgb``: uint8 sRGB (row, column, channel=3). ``mask``: bool (row, column); None for models of whole photographs.
+    ``row``: clinical metadata in the columns of the harmonized table.
     """
 
     rgb: NDArray[np.uint8]
@@ -47,11 +47,11 @@ class LesionInput:
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """Encoder output for one lesion, stored so that changed clinical metadata require only the head.
+    """Encoder output for one lesion, kept so that after a change of clinical metadata only the head runs again.
 
-    ``deepest_maps`` is float32 (flip, channel, row, column), the input of the head: one flip, or four with test-time
-    augmentation. ``embedding`` is float32 (feature,), for comparing images. ``depth``
-    is float32 (1 or 2,), decoded by ``metrics.agreement.decode_depths``; None without a depth module.
+    ``deepest_maps``: float32 (flip, channel, row, column), the input of the head; one flip, or four with test-time
+    augmentation. ``embedding``: float32 (feature,), for comparing images. ``depth``: float32 (1 or 2,), decoded by
+    ``metrics.agreement.decode_depths``; None without a depth module.
     """
 
     deepest_maps: NDArray[np.float32]
@@ -60,7 +60,7 @@ class EncoderOutput:
 
 
 class Classifier:
-    """A bundle's network for the classification of lesions."""
+    """A network that classifies lesions from an image and clinical metadata, loaded from a bundle."""
 
     def __init__(self, info: BundleInfo, network: ClassifierNetwork, device: str = "cpu") -> None:
         self.info = require_task(info, "classification")
@@ -86,12 +86,12 @@ class Classifier:
 
     @cached_property
     def calibration(self) -> PredictionCalibration:
-        """Calibration by the bundle's reference cases, which are read on first use."""
+        """Calibration of predictions; reads the reference cases of the bundle on first use."""
         return PredictionCalibration.from_bundle(self.info)
 
     @cached_property
     def view_offset(self) -> float:
-        """Offset of receptive fields from the cell centers of the deepest map, in pixels of the view."""
+        """Offset of receptive fields from the centers of the cells in the deepest map, in pixels of the view."""
         from napari_melanoma.classification.explanation_networks import measure_view_offset
 
         return measure_view_offset(self.network, self.info.config.input_size, self.device)
@@ -100,8 +100,8 @@ class Classifier:
         """Crop the network's view of a photograph.
 
         ``rgb``: uint8 sRGB (row, column, channel=3), of any size. ``mask``: bool (row, column), the lesion; ignored if
-        the bundle's view is the whole photograph. Returns the image before normalization, and its box in the
-        photograph.
+        the bundle's view is the whole photograph. Returns the image before normalization, and its box in
+        the photograph.
         """
         if mask is not None and mask.shape != rgb.shape[:2]:
             raise InputError(
@@ -109,13 +109,13 @@ class Classifier:
                 f"{rgb.shape[1]}. Use the mask of this photograph."
             )
         config = self.info.config
-        found = crop_view(rgb, mask, self.config.view, config.input_size, config.preprocessing)
-        if found is None:
+        view = crop_view(rgb, mask, self.config.view, config.input_size, config.preprocessing)
+        if view is None:
             raise InputError(
                 f"there is no lesion to classify: '{self.info.name}' needs the crop around the lesion, but the mask "
                 "is empty. Draw the lesion, or use a model for whole photographs."
             )
-        return found
+        return view
 
     def crop_image(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
         """Return only the image of ``make_view``, uint8 (side, side, channel=3)."""
@@ -124,7 +124,7 @@ class Classifier:
     def run_encoder(self, views: Sequence[NDArray[np.uint8]]) -> list[EncoderOutput]:
         """Run the encoder on a batch.
 
-        ``views``: each uint8 (side, side, channel=3), as returned by ``crop_image``. Returns the outputs in this order.
+        ``views``: from ``crop_image``, each uint8 (side, side, channel=3). Returns the outputs in this order.
         """
         import torch
 
@@ -138,11 +138,11 @@ class Classifier:
             depths = predict_depth_of_views(self.network, maps)
         depth_outputs = [None] * len(maps) if depths is None else list(_to_numpy(depths))
         lesions = zip(_to_numpy(maps), _to_numpy(embeddings), depth_outputs, strict=True)
-        return [EncoderOutput(*one) for one in lesions]
+        return [EncoderOutput(*of_lesion) for of_lesion in lesions]
 
     def depths(self, encoded: Sequence[EncoderOutput]) -> DepthIntervals | None:
         """Return the predicted depths in mm, with intervals of the bundle's coverage; None without a depth module."""
-        outputs = [one.depth for one in encoded if one.depth is not None]
+        outputs = [lesion.depth for lesion in encoded if lesion.depth is not None]
         if self.config.depth is None or not outputs:
             return None
         return decode_depths(np.stack(outputs), self.config.depth)
@@ -155,7 +155,7 @@ class Classifier:
         return _run_head(self, encoded, encode_rows(rows, self.encoding))
 
     def run_head_on_values(self, encoded: Sequence[EncoderOutput], values: TableValues) -> NDArray[np.float32]:
-        """Run the head on encoded lesions and tabular values, such as values without some columns.
+        """Run the head on encoded lesions and tabular values, from which columns may have been dropped.
 
         Returns float32 (lesion, class): logits before temperature scaling.
         """
@@ -170,15 +170,15 @@ class Classifier:
         return self.run_head(encoded, [lesion.row for lesion in lesions])
 
     def table_inputs(self, row: Mapping[str, object]) -> tuple[Tensor, Tensor]:
-        """Convert a row to tensors for one image.
+        """Convert the clinical metadata of one lesion to tensors on the network's device.
 
-        Returns float32 (1, input) and int64 (1, embedding), on the network's device.
+        Returns continuous inputs, float32 (1, input), and categories, int64 (1, embedding).
         """
         return _to_device(self.device, encode_rows([row], self.encoding))
 
 
 def _to_device(device: str, inputs: TabularInputs) -> tuple[Tensor, Tensor]:
-    """Move both types of inputs to a device: (continuous, categories)."""
+    """Move tabular inputs to a device: continuous inputs, and categories."""
     import torch
 
     return torch.from_numpy(inputs.continuous).to(device), torch.from_numpy(inputs.categories).to(device)
@@ -196,7 +196,7 @@ def _run_head(model: Classifier, encoded: Sequence[EncoderOutput], inputs: Tabul
     if not encoded:
         return np.zeros((0, len(model.info.config.classes)), np.float32)
     with torch.inference_mode():
-        maps = torch.from_numpy(np.stack([one.deepest_maps for one in encoded])).to(model.device)
+        maps = torch.from_numpy(np.stack([lesion.deepest_maps for lesion in encoded])).to(model.device)
         return _to_numpy(classify_views(model.network, maps, *_to_device(model.device, inputs)))
 
 
@@ -210,13 +210,17 @@ class SimilarCase:
 
 
 class PredictionCalibration:
-    """Calibrates logits with the reference cases; each fit is computed once."""
+    """Converts logits to calibrated probabilities, and adds intervals, prediction sets and similar cases.
+
+    Probabilities follow from the temperature and bias of the bundle, everything else from its reference cases. Each fit
+    to the reference cases is computed once.
+    """
 
     def __init__(self, config: ClassifierConfig, classes: tuple[str, ...], reference: ReferenceCases | None) -> None:
         self.config = config
         self.reference = reference
         self.positive_index = classes.index(config.positive)
-        self._points: dict[float, OperatingPoint | None] = {}
+        self._operating_points: dict[float, OperatingPoint | None] = {}
 
     @classmethod
     def from_bundle(cls, info: BundleInfo) -> Self:
@@ -227,8 +231,8 @@ class PredictionCalibration:
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Convert logits to calibrated probabilities.
 
-        ``logits``: (lesion, class), as output by the network; finite, else ``BundleError`` is raised. Returns float64
-        (lesion, class), each row summing to 1.
+        ``logits``: (lesion, class); ``BundleError`` is raised if they are not finite. Returns float64 (lesion, class),
+        each row summing to 1.
         """
         if not np.isfinite(logits).all():
             raise BundleError(NOT_FINITE)
@@ -240,9 +244,9 @@ class PredictionCalibration:
         The interval comes from the reference cases (Venn-Abers), the probability from temperature scaling. If the
         probability lies outside, the interval is extended to include it.
         """
-        if self._band is None:
+        if self._intervals is None:
             return None
-        low, high = self._band.predict([probability])
+        low, high = self._intervals.predict([probability])
         return min(float(low[0]), probability), max(float(high[0]), probability)
 
     def prediction_sets(
@@ -250,7 +254,8 @@ class PredictionCalibration:
     ) -> NDArray[np.bool_]:
         """Return conformal prediction sets.
 
-        ``probabilities``: (lesion, class), calibrated. Returns bool (lesion, class); all True without reference cases.
+        ``probabilities``: (lesion, class), calibrated. ``coverage``, ``rule``: by default those of the bundle. Returns
+        bool (lesion, class); all True without reference cases.
         """
         if self._reference_probabilities is None:
             return np.ones(probabilities.shape, bool)
@@ -259,54 +264,58 @@ class PredictionCalibration:
         return conformal_sets(probabilities, reference_probabilities, labels, level, rule or self.config.set_rule)
 
     def operating_point(self, sensitivity: float | None = None) -> OperatingPoint | None:
-        """Return the operating point for a target sensitivity, by default the bundle's own.
+        """Return the operating point for a target sensitivity, by default that stored in the bundle.
 
-        None if it is not stored, or if there are no reference cases of both classes.
+        None if none is stored; for another sensitivity, if there are no positive or no negative reference cases.
         """
-        own = self.config.operating_point
-        if sensitivity is None or (own is not None and own.asked == sensitivity):
-            return own
-        if sensitivity not in self._points:
-            self._points[sensitivity] = self._find_operating_point(sensitivity)
-        return self._points[sensitivity]
+        stored = self.config.operating_point
+        if sensitivity is None or (stored is not None and stored.asked == sensitivity):
+            return stored
+        if sensitivity not in self._operating_points:
+            self._operating_points[sensitivity] = self._find_operating_point(sensitivity)
+        return self._operating_points[sensitivity]
 
     def distance(self, embedding: NDArray[np.float32]) -> float | None:
         """Return the distance of an embedding from the training data.
 
-        ``embedding``: float32 (feature,). Compare it with the bundle's out-of-distribution limit (stored as
-        ``unlike``). None without that limit, or with too few embeddings.
+        It can be compared with the out-of-distribution limit of the bundle (stored as ``unlike``). None without that
+        limit, or if the bundle stores too few training cases.
+
+        ``embedding``: float32 (feature,).
         """
-        if self.config.unlike is None or self._novelty is None:
+        if self.config.unlike is None or self._detector is None:
             return None
-        return float(self._novelty.distance(embedding[None])[0])
+        return float(self._detector.distance(embedding[None])[0])
 
     def nearest_cases(self, embedding: NDArray[np.float32], count: int) -> list[SimilarCase]:
         """Find the most similar training cases.
 
-        ``embedding``: float32 (feature,). Returns the nearest first; none if the bundle stores no case ids.
+        ``embedding``: float32 (feature,). Returns at most ``count`` cases, the nearest first; empty if the bundle
+        stores no case ids.
         """
         reference = self.reference
-        if reference is None or not reference.embedded_ids or self._novelty is None or count == 0:
+        if reference is None or not reference.embedded_ids or self._detector is None or count == 0:
             return []
-        found = self._novelty.find_nearest(embedding[None], count)
+        nearest = self._detector.find_nearest(embedding[None], count)
         return [
             SimilarCase(reference.embedded_ids[index], int(reference.embedded_labels[index]), float(distance))
-            for index, distance in zip(found.indices[0], found.distances[0], strict=True)
+            for index, distance in zip(nearest.indices[0], nearest.distances[0], strict=True)
         ]
 
     def fit_all(self) -> None:
-        """Fit everything now, so that the first prediction is as fast as the others."""
-        _ = self._band, self._novelty
+        """Fit everything now, so that the first prediction takes no longer than others."""
+        _ = self._intervals, self._detector
 
     @cached_property
     def _reference_probabilities(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+        """Probabilities, (case, class), and class indices, (case,), of the reference cases."""
         if self.reference is None or not len(self.reference.labels):
             return None
         return self.probabilities(self.reference.logits), self.reference.labels
 
     @cached_property
-    def _band(self) -> ProbabilityBand | None:
-        """Intervals for all probabilities of the positive class."""
+    def _intervals(self) -> ProbabilityBand | None:
+        """Intervals of the positive class's probability, by probability."""
         if self._reference_probabilities is None or self.reference is None:
             return None
         reference_probabilities, labels = self._reference_probabilities
@@ -314,14 +323,14 @@ class PredictionCalibration:
         return ProbabilityBand.fit(scores, truth, self.reference.groups)
 
     @cached_property
-    def _novelty(self) -> MahalanobisDetector | None:
-        """Distribution of the training cases in the space of embeddings."""
+    def _detector(self) -> MahalanobisDetector | None:
+        """Detector fitted to the embeddings of the training cases; None if there are too few."""
         if self.reference is None or len(self.reference.embeddings) < MIN_TRAINING_CASES:
             return None
         return MahalanobisDetector.fit(self.reference.embeddings)
 
     def _find_operating_point(self, sensitivity: float) -> OperatingPoint | None:
-        """Choose an operating point by the reference cases."""
+        """Choose an operating point on the reference cases."""
         if self._reference_probabilities is None or self.reference is None:
             return None
         reference_probabilities, labels = self._reference_probabilities

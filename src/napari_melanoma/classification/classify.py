@@ -1,4 +1,7 @@
-"""Classification of one lesion from pixels, mask and clinical metadata, with reuse when the metadata change."""
+"""Classification of one lesion from photograph, mask and clinical metadata.
+
+The slow step (``encode_lesion``) does not depend on the metadata; after they change, only ``classify_encoded`` is run.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 Row = Mapping[str, object]
-# Columns that no user expects to be an input: how the data are organized and taken, and what is to be predicted.
+# Columns that are never inputs, so that a notice on unused columns omits them: identifiers, acquisition and diagnosis.
 NEVER_INPUTS = (
     *ID_COLUMNS,
     *BOOKKEEPING_COLUMNS,
@@ -61,7 +64,7 @@ SAME_PICTURE = (
 
 
 class ClassifierModel(Protocol):
-    """The interface of a classifier; implemented by ``classification.classifier.Classifier``."""
+    """What classification needs of a classifier; implemented by ``classification.classifier.Classifier``."""
 
     info: BundleInfo
     device: str
@@ -72,23 +75,23 @@ class ClassifierModel(Protocol):
 
     @property
     def calibration(self) -> PredictionCalibration:
-        """Calibration by the reference cases."""
+        """Calibration of predictions."""
 
     def make_view(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> ClassifierView:
         """Crop the network's view.
 
-        ``rgb``: uint8 sRGB (row, column, channel=3). ``mask``: bool (row, column): the lesion. Returns the network's
-        input and its position.
+        ``rgb``: uint8 sRGB (row, column, channel=3). ``mask``: bool (row, column), the lesion. Returns the
+        image before normalization, and its box in the photograph.
         """
 
     def run_encoder(self, views: Sequence[NDArray[np.uint8]]) -> list[EncoderOutput]:
-        """Run the encoder.
+        """Run the encoder on a batch.
 
         ``views``: each uint8 (side, side, channel=3). Returns the outputs in this order.
         """
 
     def run_head_on_values(self, encoded: Sequence[EncoderOutput], values: TableValues) -> NDArray[np.float32]:
-        """Run the head.
+        """Run the head on encoded lesions and tabular values.
 
         Returns float32 (lesion, class): logits.
         """
@@ -96,7 +99,11 @@ class ClassifierModel(Protocol):
 
 @dataclass(frozen=True)
 class EncodedLesion:
-    """An encoded lesion, which can be classified again when the clinical metadata change."""
+    """An encoded lesion, which can be classified again when the clinical metadata change.
+
+    ``recognized``: type of the photograph, estimated from its pixels. ``modality``: its stated type; None if unknown.
+    ``damage``: why the file was read only partly. ``trained_on``: whether the model was trained on the photograph.
+    """
 
     view: ClassifierView
     encoded: EncoderOutput
@@ -133,8 +140,8 @@ def encode_lesion(
 ) -> EncodedLesion:
     """Run the encoder on a lesion, the part of a classification that does not depend on clinical metadata.
 
-    ``recognized``: the estimated type of the photograph, if known already; for large photographs it is the slowest
-    step.
+    ``recognized``: the estimated type of the photograph, if it is known already; for large photographs, estimating it
+    is the slowest step.
     """
     view = model.make_view(photograph.rgb, mask)
     encoded = model.run_encoder([view.image])[0]
@@ -152,7 +159,10 @@ def encode_lesion(
 def classify_encoded(
     lesion: EncodedLesion, row: Row, model: ClassifierModel, options: ClassifyOptions
 ) -> ClassPrediction:
-    """Classify an encoded lesion by running the network's head, once for each way to omit a column."""
+    """Classify an encoded lesion by running the network's head.
+
+    For the contributions, the head also runs without each of the columns, and without all.
+    """
     config, calibration, encoding = model.info.config, model.calibration, model.encoding
     values = read_table_values([row], encoding)
     known = values.known[0]
@@ -160,25 +170,28 @@ def classify_encoded(
     probabilities = calibration.probabilities(
         model.run_head_on_values([lesion.encoded] * len(variants), _stack_values(variants))
     )
-    own, of_positive = probabilities[:1], probabilities[:, calibration.positive_index]
-    possible = calibration.prediction_sets(own, options.coverage, options.rule)[0]
+    lesion_probabilities, positive_probabilities = probabilities[:1], probabilities[:, calibration.positive_index]
+    possible = calibration.prediction_sets(lesion_probabilities, options.coverage, options.rule)[0]
     coverage = options.coverage or calibration.config.coverage
     nearest = calibration.nearest_cases(lesion.encoded.embedding, max(1, options.neighbours))
     validity = _validity(lesion, model, coverage)
-    contradictions = _contradiction_warnings(config.classes, own[0], possible, coverage) if validity.valid else []
+    contradictions = (
+        _contradiction_warnings(config.classes, lesion_probabilities[0], possible, coverage) if validity.valid else []
+    )
     return ClassPrediction(
         classes=config.classes,
         positive=calibration.config.positive,
-        probabilities=tuple(own[0].tolist()),
-        interval=calibration.interval(float(of_positive[0])),
+        probabilities=tuple(lesion_probabilities[0].tolist()),
+        interval=calibration.interval(float(positive_probabilities[0])),
         possible=tuple(name for name, included in zip(config.classes, possible, strict=True) if included),
         coverage=coverage,
         operating_point=calibration.operating_point(options.sensitivity),
         likeness=_novelty_distance(calibration, lesion),
-        contributions=tuple(_contributions(row, encoding, known, of_positive)),
-        from_image=float(of_positive[-1]),
+        contributions=tuple(_contributions(row, encoding, known, positive_probabilities)),
+        from_image=float(positive_probabilities[-1]),
         neighbours=tuple(
-            NearestCase(one.image_id, config.classes[one.label], one.distance) for one in nearest[: options.neighbours]
+            NearestCase(case.image_id, config.classes[case.label], case.distance)
+            for case in nearest[: options.neighbours]
         ),
         missing=tuple(name for name, is_known in zip(encoding.fields, known, strict=True) if not is_known),
         unused=find_unused(row, encoding.fields),
@@ -192,15 +205,16 @@ def classify_encoded(
 
 
 def _contributions(
-    row: Row, encoding: TabularEncoding, known: NDArray[np.bool_], of_positive: NDArray[np.float64]
+    row: Row, encoding: TabularEncoding, known: NDArray[np.bool_], positive_probabilities: NDArray[np.float64]
 ) -> Iterator[Contribution]:
     """Yield, for each known column, how much the probability decreases without it.
 
-    ``of_positive``: with all columns, without each one, and without all.
+    ``known``: which columns have a value. ``positive_probabilities``: with all columns, without each of them, and
+    without all.
     """
-    for name, is_known, without in zip(encoding.fields, known, of_positive[1:-1], strict=True):
+    for name, is_known, without in zip(encoding.fields, known, positive_probabilities[1:-1], strict=True):
         if is_known:
-            yield Contribution(name, str(row[name]).strip(), float(of_positive[0] - without))
+            yield Contribution(name, str(row[name]).strip(), float(positive_probabilities[0] - without))
 
 
 def classifier_stamp(model: ClassifierModel) -> ClassifierStamp:
@@ -216,7 +230,10 @@ def find_unused(row: Row, used: Collection[str]) -> tuple[str, ...]:
 
 
 def explain_unused(model: str, used: Collection[str], rows: Iterable[Row]) -> str:
-    """Return a notice on patient data that a model does not use; empty if it uses all that are known."""
+    """Return a notice on patient data that a model does not use; empty if it uses all of them.
+
+    ``model``: its name. ``used``: its columns.
+    """
     unused = ", ".join(sorted({name for row in rows for name in find_unused(row, used)}))
     return (
         f"'{model}' uses {', '.join(used) or 'no patient data'}; {unused} had no effect on the result."
@@ -226,20 +243,20 @@ def explain_unused(model: str, used: Collection[str], rows: Iterable[Row]) -> st
 
 
 def _stack_values(variants: Sequence[TableValues]) -> TableValues:
-    """Several versions of one row as rows of one table."""
-    numbers = np.concatenate([one.numbers for one in variants])
-    return TableValues(numbers, np.concatenate([one.codes for one in variants]))
+    """Combine versions of a row into the rows of one table."""
+    numbers = np.concatenate([variant.numbers for variant in variants])
+    return TableValues(numbers, np.concatenate([variant.codes for variant in variants]))
 
 
 def _novelty_distance(calibration: PredictionCalibration, lesion: EncodedLesion) -> NoveltyDistance | None:
-    """Distance of the view from the training cases."""
+    """Return the distance of the view from the training cases; None if it is unknown."""
     distance = calibration.distance(lesion.encoded.embedding)
     limit = calibration.config.unlike
     return None if distance is None or limit is None else NoveltyDistance(distance, limit)
 
 
 def _validity(lesion: EncodedLesion, model: ClassifierModel, coverage: float) -> Validity:
-    """Whether the model is valid for the photograph; the prediction itself adds further reasons."""
+    """Check whether the model is valid for the photograph; ``ClassPrediction`` adds reasons from the prediction."""
     config, box = model.info.config, lesion.view.box
     return ValidityInputs(
         model.info.name,
@@ -255,7 +272,7 @@ def _validity(lesion: EncodedLesion, model: ClassifierModel, coverage: float) ->
 
 
 def _age_group(row: Row, calibration: PredictionCalibration, sensitivity: float | None) -> AgeGroup | None:
-    """Performance of the model in the patient's age group, which is known for its own operating point only."""
+    """Return the performance in the patient's age group; None if unknown, as for other operating points."""
     column, config = find_column("age"), calibration.config
     age_text = read_word(row.get("age"))
     if calibration.operating_point(sensitivity) != config.operating_point or (column and check_value(column, age_text)):
@@ -289,14 +306,14 @@ def _contradiction_warnings(
 def _warnings(
     values: TableValues, model: ClassifierModel, lesion: EncodedLesion, nearest: Sequence[SimilarCase]
 ) -> list[str]:
-    """Warnings about a prediction."""
+    """Return warnings about a prediction."""
     warnings = [format_damage_warning(lesion.damage)] if lesion.damage else []
     warnings += [TRAINED_ON_IT] if lesion.trained_on else []
     for name, cells in values.unseen.items():
         warnings.append(f"{_unread_warning(name, list(cells), model.encoding)}, so it is treated as unknown")
     warnings += [
-        SAME_PICTURE.format(image_id=one.image_id)
-        for one in nearest[:1]
-        if one.distance < SAME_PICTURE_DISTANCE and not lesion.trained_on
+        SAME_PICTURE.format(image_id=case.image_id)
+        for case in nearest[:1]
+        if case.distance < SAME_PICTURE_DISTANCE and not lesion.trained_on
     ]
     return warnings

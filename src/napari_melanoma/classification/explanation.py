@@ -1,4 +1,8 @@
-"""Explanation of predictions by heatmaps, and their evaluation with the pointing game."""
+"""Explanation of predictions by heatmaps, and their evaluation with the pointing game.
+
+The pointing game counts how often the maximum of a heatmap lies in the structure of an image that is decisive for the
+class, which masks mark.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 ATTENTION = "attention"  # for networks with spatial attention, independent of the prediction
 STEPS = 32  # of integrated gradients, from the baseline to the view
 BATCH_IMAGES = 8  # views per batch
-PATCH = 8  # occluded patches have an eighth of the view's side
+PATCHES_PER_SIDE = 8  # occluded patches have an eighth of the view's side
 # Integrated gradients are smoothed by a 64th of the view's side, because single pixels are not visible.
 SMOOTHING_FRACTION = 64
 RIM_FRACTION = 16  # baselines have the color of the outermost 16th of the view
@@ -45,8 +49,8 @@ COLUMNS = ("image_id", "domain", "method", "hit", "distance_px", "row", "column"
 class PointingResult(NamedTuple):
     """The maximum of a heatmap, and whether it is a hit.
 
-    ``place`` is the row and column of the maximum, None for a constant map; ``distance_px`` is its distance from the
-    structure, 0 inside; ``by_chance`` is the share of the image within the tolerance of the structure.
+    ``place``: row and column of the maximum; None for a constant map. ``distance_px``: its distance from the structure,
+    0 inside. ``hit``: whether this is within the tolerance. ``by_chance``: share of the image within the tolerance.
     """
 
     place: tuple[int, int] | None
@@ -56,7 +60,7 @@ class PointingResult(NamedTuple):
 
 
 class PointingGame(NamedTuple):
-    """The share of images with a hit, and that of a random position."""
+    """The share of images with a hit, and the expected share for random positions (``by_chance``)."""
 
     share: Estimate
     by_chance: float
@@ -71,24 +75,32 @@ def explain(
 ) -> NDArray[np.float32]:
     """Compute a heatmap of the evidence for a class.
 
-    It explains the log odds of the class against the others. Evidence against the class is omitted.
+    It explains the log odds of the class against the others. Evidence against the class is omitted. Methods:
 
-    ``grad_cam``: the deepest map, weighted by its gradient (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74); for a
-    network with a depth module, the maps of the image only. ``cam``: the output of the head for each single position of
-    the deepest map, minus that of an empty position; for a linear head this is the map of Zhou et al. 2016
-    (doi:10.1109/CVPR.2016.319). ``occlusion``: the decrease if a patch is covered (Zeiler and Fergus 2014,
-    doi:10.1007/978-3-319-10590-1_53). ``integrated_gradients``: Sundararajan et al. 2017 (arXiv:1703.01365) from a
-    view of one color, smoothed. All but ``cam`` are computed by captum. Patches and the start of gradients have the
-    color of the rim of the view. ``attention`` shows the weights of a network with spatial attention, minus their
-    minimum; they do not depend on class and clinical metadata.
+    ``grad_cam``: the channels of the deepest map, weighted by their gradient (Selvaraju et al. 2017,
+    doi:10.1109/ICCV.2017.74); for a network with a depth module, the channels of the image only.
 
-    Returns float32 (row, column) in [0, 1], of the photograph's size; the maximum is 1, and values are zero outside the
+    ``cam``: the output of the head for each single position of the deepest map, minus that of an empty position; for a
+    linear head this is the map of Zhou et al. 2016 (doi:10.1109/CVPR.2016.319).
+
+    ``occlusion``: the decrease if a patch is covered (Zeiler and Fergus 2014, doi:10.1007/978-3-319-10590-1_53).
+
+    ``integrated_gradients``: along a path from a view of one color (Sundararajan et al. 2017, arXiv:1703.01365),
+    smoothed.
+
+    ``attention``: the weights of a network with spatial attention, minus their minimum. They do not depend on class and
+    clinical metadata.
+
+    Occluded patches and the view of one color have the color of the rim of the view. ``grad_cam``, ``occlusion`` and
+    ``integrated_gradients`` are computed by captum.
+
+    Returns float32 (row, column) in [0, 1], of the photograph's size. The maximum is 1; values are zero outside the
     view, and everywhere if there is no evidence for the class.
     """
-    known = explanation_methods(classifier)
-    if method not in known:
+    methods = explanation_methods(classifier)
+    if method not in methods:
         raise InputError(
-            f"'{classifier.info.name}' has no explanation method '{method}' (available: {', '.join(known)})."
+            f"'{classifier.info.name}' has no explanation method '{method}' (available: {', '.join(methods)})."
         )
     classes = classifier.info.config.classes
     class_name = target_class or classifier.config.positive
@@ -110,9 +122,9 @@ def explanation_methods(classifier: Classifier) -> tuple[str, ...]:
 def compute_evidence(
     classifier: Classifier, view: ClassifierView, row: Mapping[str, object], method: str, target: int, run: RunContext
 ) -> NDArray[np.float32]:
-    """Compute the signed evidence for a class in a view.
+    """Compute the signed evidence for a class in a view; positive values support the class.
 
-    Returns float32 (row, column), of the view's size.
+    ``row``: clinical metadata. ``target``: index of the class. Returns float32 (row, column), of the view's size.
     """
     import torch
 
@@ -123,7 +135,7 @@ def compute_evidence(
     image, cover = (
         to_tensor([pixels], classifier.info.config, classifier.device) for pixels in (view.image, _cover_view(view))
     )
-    finders: dict[str, Callable[[ClassLogOdds, Tensor, Tensor], Tensor]] = {
+    functions: dict[str, Callable[[ClassLogOdds, Tensor, Tensor], Tensor]] = {
         ATTENTION: _attention,
         "grad_cam": _grad_cam,
         "cam": _cam,
@@ -132,8 +144,8 @@ def compute_evidence(
     }
     run.report(Progress(0, None, "Preparing the explanation"))
     with torch.enable_grad():
-        found = finders[method](log_odds, image, cover)
-    evidence: NDArray[np.float32] = found.detach().float().cpu().numpy()
+        result = functions[method](log_odds, image, cover)
+    evidence: NDArray[np.float32] = result.detach().float().cpu().numpy()
     side = view.image.shape[0]
     return evidence if len(evidence) == side else upsample_map(evidence, side, classifier.view_offset)
 
@@ -141,23 +153,23 @@ def compute_evidence(
 def upsample_map(coarse: NDArray[np.float32], side: int, offset: float) -> NDArray[np.float32]:
     """Interpolate the deepest map to the size of the view, with each value at the center of its receptive field.
 
-    ``coarse``: float32 (row, column) of the map. ``side``: of the view, in pixels. ``offset``: of the receptive fields
-    from the centers of their cells, in pixels of the view. Returns float32 (side, side), constant beyond the outermost
-    positions.
+    ``coarse``: float32 (row, column) of the map. ``side``: side of the view in pixels. ``offset``: offset of the
+    receptive fields from the centers of their cells, in pixels of the view. Returns float32 (side, side), constant
+    beyond the outermost positions.
     """
-    wide = []
+    weights = []
     for count in coarse.shape:
         stride = side / count
         centers = (np.arange(count) + 0.5) * stride - 0.5 + offset
-        wide.append(np.stack([np.interp(np.arange(side), centers, one) for one in np.eye(count)], axis=1))
-    return (wide[0] @ coarse @ wide[1].T).astype(np.float32)
+        weights.append(np.stack([np.interp(np.arange(side), centers, unit) for unit in np.eye(count)], axis=1))
+    return (weights[0] @ coarse @ weights[1].T).astype(np.float32)
 
 
 def place_in_photograph(heat: NDArray[np.float32], box: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Place the map of a view at its position in the photograph.
 
-    ``heat``: float32 (row, column), of any size; it covers the whole box. Returns float32 (row, column) of that shape,
-    zero outside the box.
+    ``heat``: float32 (row, column) of any size, which covers the whole box. ``shape``: height and width of the
+    photograph. Returns float32 (row, column), zero outside the box.
     """
     from PIL import Image
 
@@ -170,25 +182,25 @@ def place_in_photograph(heat: NDArray[np.float32], box: Box, shape: tuple[int, i
 
 
 def _cover_view(view: ClassifierView) -> NDArray[np.uint8]:
-    """A view of one color: the median of the pixels at the rim."""
+    """Return a view of one color: the median of the pixels at the rim."""
     image = view.image
-    wide = max(1, image.shape[0] // RIM_FRACTION)
+    width = max(1, image.shape[0] // RIM_FRACTION)
     rim = np.ones(image.shape[:2], bool)
-    rim[wide:-wide, wide:-wide] = False
+    rim[width:-width, width:-width] = False
     return np.broadcast_to(np.median(image[rim], axis=0).astype(np.uint8), image.shape).copy()
 
 
 def _grad_cam(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """Grad-CAM at the deepest map, (row, column) of the map."""
+    """Return Grad-CAM at the deepest map, (row, column) of the map."""
     from captum.attr import LayerGradCam
 
-    each = LayerGradCam(log_odds, log_odds.deepest).attribute(image, attr_dim_summation=False)[0]
-    image_maps = log_odds.network.image_maps  # the following maps are those of other outputs, such as depth
-    return each[:image_maps].sum(dim=0) if image_maps else each.sum(dim=0)
+    channels = LayerGradCam(log_odds, log_odds.deepest).attribute(image, attr_dim_summation=False)[0]
+    image_maps = log_odds.network.image_maps  # further channels belong to other outputs, such as depth
+    return channels[:image_maps].sum(dim=0) if image_maps else channels.sum(dim=0)
 
 
 def _cam(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """The output of the head for each position, (row, column) of the map."""
+    """Return the output of the head for each position, (row, column) of the map."""
     import torch
 
     with torch.no_grad():
@@ -196,7 +208,7 @@ def _cam(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
 
 
 def _attention(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """The attention weights minus their minimum, (row, column) of the map."""
+    """Return the attention weights minus their minimum, (row, column) of the map."""
     import torch
 
     with torch.no_grad():
@@ -206,37 +218,38 @@ def _attention(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
 
 
 def _occlusion(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """The decrease if a patch is covered, (row, column) of the view."""
+    """Return the decrease if a patch is covered, (row, column) of the view."""
     from captum.attr import Occlusion
 
-    side = max(1, image.shape[-1] // PATCH)
+    side = max(1, image.shape[-1] // PATCHES_PER_SIDE)
     window, step = (image.shape[1], side, side), (image.shape[1], max(1, side // 2), max(1, side // 2))
     steps = -(-(image.shape[-1] - side) // step[1]) + 1
     log_odds.set_view_count(1 + steps**2)
-    found = Occlusion(log_odds).attribute(
+    decrease = Occlusion(log_odds).attribute(
         image, window, strides=step, baselines=cover, perturbations_per_eval=BATCH_IMAGES
     )
-    return found[0, 0]  # equal in all channels, which are covered together
+    return decrease[0, 0]  # equal in all channels, which are covered together
 
 
 def _integrated_gradients(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """Integrated gradients, summed over the channels and smoothed, (row, column) of the view."""
+    """Return integrated gradients, summed over the channels and smoothed, (row, column) of the view."""
     from captum.attr import IntegratedGradients
     from torchvision.transforms.functional import gaussian_blur
 
     log_odds.set_view_count(STEPS)
-    found = IntegratedGradients(log_odds).attribute(image, cover, n_steps=STEPS, internal_batch_size=BATCH_IMAGES)
+    gradients = IntegratedGradients(log_odds).attribute(image, cover, n_steps=STEPS, internal_batch_size=BATCH_IMAGES)
     sigma = max(image.shape[-1] / SMOOTHING_FRACTION, 0.5)
-    reach = 2 * round(3 * sigma) + 1
-    return gaussian_blur(found.sum(dim=1, keepdim=True), [reach, reach], [sigma, sigma])[0, 0]
+    kernel_px = 2 * round(3 * sigma) + 1
+    return gaussian_blur(gradients.sum(dim=1, keepdim=True), [kernel_px, kernel_px], [sigma, sigma])[0, 0]
 
 
 @dataclass(frozen=True)
 class PointingOptions:
     """Options of the pointing game.
 
-    ``masks`` is a folder of PNG files named like the images; None: the data set's own masks. ``tolerance`` is a share
-    of the longer side of an image. ``target`` is the explained class, "" for the positive one.
+    ``split``: None for all images. ``masks``: folder with PNG masks of the decisive structure, named like the images;
+    None: the masks of the data set. ``tolerance``: distance of a hit from the structure, as a share of the longer side
+    of the image. ``target``: the explained class; "" for the positive class.
     """
 
     methods: tuple[str, ...] = ("grad_cam",)
@@ -251,12 +264,12 @@ def run_pointing_game(
 ) -> dict[str, PointingGame]:
     """Play the pointing game on all images that show the structure.
 
-    Returns the share of hits and of chance hits by method.
+    Writes ``pointing.csv`` and ``pointing.json`` to ``out``. Returns the results by method.
     """
     from napari_melanoma.classification.classifier import LesionInput
 
     check_dataset_names(datasets)
-    found: dict[str, list[PointingResult]] = {method: [] for method in options.methods}
+    results: dict[str, list[PointingResult]] = {method: [] for method in options.methods}
     rows, groups, tables = list[dict[str, object]](), list[str](), read_rows(datasets)
     for sample, mask in run.track(list(_pointing_samples(datasets, options)), "Preparing heatmaps"):
         rgb, structure = read_photograph(sample.image).rgb, read_mask(mask)
@@ -267,21 +280,21 @@ def run_pointing_game(
         groups.append(str(sample.group))
         for method in options.methods:
             heat = explain(classifier, lesion, method, options.target or None, run)  # type: ignore[arg-type]
-            found[method].append(score_pointing(heat, structure, options.tolerance * max(structure.shape)))
-            rows.append(_row(sample, method, found[method][-1]))
+            results[method].append(score_pointing(heat, structure, options.tolerance * max(structure.shape)))
+            rows.append(_row(sample, method, results[method][-1]))
     if not groups:
         raise InputError(
             "all masks of the structure are empty or missing, so there is nothing to point at. Select the folder with "
             "the masks of the decisive structure: --pointing-masks."
         )
-    games = {method: summarize_pointing(hits, groups) for method, hits in found.items()}
+    games = {method: summarize_pointing(hits, groups) for method, hits in results.items()}
     write_table(out / "pointing.csv", rows, COLUMNS)
-    write_json(out / "pointing.json", _about(classifier, games, options))
+    write_json(out / "pointing.json", _game_summary(classifier, games, options))
     return games
 
 
 def _pointing_samples(datasets: Sequence[Path], options: PointingOptions) -> Iterator[tuple[Sample, Path]]:
-    """Images of the split with their mask files."""
+    """Yield the images of the split with the files of their masks."""
     for folder in datasets:
         for sample in read_dataset(folder):
             mask = sample.mask if options.masks is None else options.masks / f"{id_to_file_name(sample.image_id)}.png"
@@ -290,7 +303,7 @@ def _pointing_samples(datasets: Sequence[Path], options: PointingOptions) -> Ite
 
 
 def _check_size(sample: Sample, rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
-    """Raise if the mask has another size than the image."""
+    """Raise an error if the mask differs in size from the image."""
     if mask.shape != rgb.shape[:2]:
         raise InputError(
             f"the mask of '{sample.image_id}' has {mask.shape[0]} x {mask.shape[1]} pixels, but the image "
@@ -298,16 +311,18 @@ def _check_size(sample: Sample, rgb: NDArray[np.uint8], mask: NDArray[np.bool_])
         )
 
 
-def _row(sample: Sample, method: str, one: PointingResult) -> dict[str, object]:
-    """Row of ``pointing.csv``."""
-    row, column = one.place or ("", "")
-    known = {"image_id": sample.image_id, "domain": sample.domain, "method": method, "hit": int(one.hit)}
-    distance = "" if one.place is None else round(one.distance_px, 2)
-    return {**known, "distance_px": distance, "row": row, "column": column, "by_chance": round(one.by_chance, 4)}
+def _row(sample: Sample, method: str, result: PointingResult) -> dict[str, object]:
+    """Return a row of ``pointing.csv``."""
+    row, column = result.place or ("", "")
+    values = {"image_id": sample.image_id, "domain": sample.domain, "method": method, "hit": int(result.hit)}
+    distance = "" if result.place is None else round(result.distance_px, 2)
+    return {**values, "distance_px": distance, "row": row, "column": column, "by_chance": round(result.by_chance, 4)}
 
 
-def _about(classifier: Classifier, games: Mapping[str, PointingGame], options: PointingOptions) -> dict[str, object]:
-    """Content of ``pointing.json``."""
+def _game_summary(
+    classifier: Classifier, games: Mapping[str, PointingGame], options: PointingOptions
+) -> dict[str, object]:
+    """Return the content of ``pointing.json``."""
     return {
         "model": {"name": classifier.info.name, "fingerprint": classifier.info.fingerprint},
         "class": options.target or classifier.config.positive,
@@ -321,10 +336,9 @@ def _about(classifier: Classifier, games: Mapping[str, PointingGame], options: P
 def score_pointing(heat: NDArray[np.floating], mask: NDArray[np.bool_], tolerance_px: float = 0.0) -> PointingResult:
     """Score the maximum of a heatmap (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x).
 
-    If several positions share the maximum, the one nearest to their center is used.
+    If several positions share the maximum, the one nearest to their center is used. A constant map is not a hit.
 
-    ``heat``: float (row, column). ``mask``: bool (row, column) of the same shape: the structure, not empty. A
-    constant map is not a hit.
+    ``heat``: float (row, column). ``mask``: bool (row, column), the structure, not empty.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -336,13 +350,16 @@ def score_pointing(heat: NDArray[np.floating], mask: NDArray[np.bool_], toleranc
         return PointingResult(None, float("nan"), False, chance)
     strongest = np.argwhere(heat == heat.max())
     nearest = int(np.hypot(*(strongest - strongest.mean(axis=0)).T).argmin())
-    row, column = (int(number) for number in strongest[nearest])
+    row, column = (int(index) for index in strongest[nearest])
     return PointingResult(
         (row, column), float(distance[row, column]), bool(distance[row, column] <= tolerance_px), chance
     )
 
 
-def summarize_pointing(found: Sequence[PointingResult], groups: Sequence[str]) -> PointingGame:
-    """Compute the share of hits."""
-    share = bootstrap_mean([float(one.hit) for one in found], list(groups), bounds=(0, 1))
-    return PointingGame(share, float(np.mean([one.by_chance for one in found])))
+def summarize_pointing(results: Sequence[PointingResult], groups: Sequence[str]) -> PointingGame:
+    """Compute the share of hits with its interval.
+
+    ``groups``: the patient or lesion of each result.
+    """
+    share = bootstrap_mean([float(result.hit) for result in results], list(groups), bounds=(0, 1))
+    return PointingGame(share, float(np.mean([result.by_chance for result in results])))

@@ -1,4 +1,4 @@
-"""The prediction of a classifier: values, texts and table columns."""
+"""The prediction of a classifier for a lesion: its values, texts for users, and table columns."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ NOT_FINITE = (
     "model, or train it again with a lower learning rate."
 )
 OTHER_CLASS = "other"  # the negative class of a column of 1 and 0
-MAX_POSSIBLE = 3  # classes that a headline names as possible
-OLD_COLUMN = "probability_{}"  # until 2026-11-21 with the class name unchanged, including spaces
+MAX_POSSIBLE = 3  # number of possible classes that a headline names
+OLD_COLUMN = "probability_{}"  # column until 2026-11-21: with the class name unchanged, including spaces
 
 
 class ClassifyOptions(Config):
@@ -65,7 +65,10 @@ class ClassifierStamp:
 
 @dataclass(frozen=True)
 class Contribution:
-    """The contribution of a column: the positive class's probability with it, minus that without it."""
+    """The contribution of a column of clinical metadata.
+
+    ``change``: probability of the positive class with the column, minus that without it.
+    """
 
     field: str
     value: str
@@ -98,13 +101,13 @@ class NoveltyDistance:
 class ClassPrediction:
     """The prediction of a classifier for one lesion.
 
-    ``probabilities`` are calibrated, in the order of ``classes``. ``interval`` is that of the positive class, None if
-    the bundle has no reference cases. ``possible`` is the conformal prediction set at ``coverage``; all classes without
-    reference cases. ``contributions`` are those of the known columns; ``from_image`` is the positive class's
-    probability without clinical metadata. ``missing`` are columns that the model would use but are unknown;
-    ``unused`` are known but not used by the model. ``age_group`` is the performance at the operating point in the
-    patient's age group, if known.
-    ``validity`` states whether the model is valid for this photograph.
+    ``probabilities``: calibrated, in the order of ``classes``. ``interval``: of the positive class; None if the bundle
+    has no reference cases. ``possible``: the conformal prediction set at ``coverage``; all classes without reference
+    cases. ``likeness``: distance from the training data, if known. ``contributions``: of the columns that have a value.
+    ``from_image``: probability of the positive class without clinical metadata. ``missing``: columns that the model
+    uses but that have no value. ``unused``: columns that have a value but that the model does not use. ``age_group``:
+    performance at the operating point in the patient's age group, if known. ``validity``: whether the model is valid
+    for this photograph.
     """
 
     classes: tuple[str, ...]
@@ -142,7 +145,7 @@ class ClassPrediction:
 
     @property
     def is_inconclusive(self) -> bool:
-        """Whether more than one class is possible."""
+        """Whether the prediction set has not exactly one class."""
         return len(self.possible) != 1
 
     @property
@@ -171,20 +174,23 @@ class ClassPrediction:
 
     @property
     def threshold_text(self) -> str:
-        """Comparison of a valid prediction with the decision threshold, in a sentence; empty if there is none."""
+        """Comparison of the probability with the decision threshold as text.
+
+        Empty if the prediction is not valid or has no operating point.
+        """
         point = self.operating_point
         if point is None or not self.validity.valid:
             return ""
-        where = "at or above" if self.is_above_threshold else "below"
+        relation = "at or above" if self.is_above_threshold else "below"
         return (
-            f"{where} the decision threshold ({point.cut:.2f}) for {self.positive}: sensitivity "
+            f"{relation} the decision threshold ({point.cut:.2f}) for {self.positive}: sensitivity "
             f"{_format_share(point.sensitivity, point.sensitivity_interval)}, specificity "
             f"{_format_share(point.specificity, point.specificity_interval)} on the calibration "
             f"cases{self._age_group_text()}"
         )
 
     def _age_group_text(self) -> str:
-        """Performance in the patient's age group; empty if unknown."""
+        """Return the performance in the patient's age group as text; empty if unknown."""
         group = self.age_group
         if group is None:
             return ""
@@ -199,8 +205,8 @@ class ClassPrediction:
     def to_json(self) -> dict[str, Any]:
         """Return the prediction as plain values.
 
-        For other readers, it also contains ``verdict``, ``number``, ``side``, ``inconclusive`` and
-        ``out_of_distribution``.
+        They include the texts ``verdict``, ``number`` (probability) and ``side`` (of the decision threshold), and
+        ``inconclusive`` and ``out_of_distribution``, for other programs that read the file.
         """
         configs = ("operating_point", "age_group", "options", "validity")
         values = {name: value for name, value in vars(self).items() if name not in configs}
@@ -222,28 +228,28 @@ class ClassPrediction:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Create a prediction from the values of ``to_json``."""
-        later = ("age_group", "validity")  # missing in predictions stored before 2026-11-21 and 2026-11-22
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values or name not in later}
-        group = known.get("age_group")
-        point, interval, likeness = known["operating_point"], known["interval"], known["likeness"]
-        stamp = known["model"]
-        known |= {
+        optional = ("age_group", "validity")  # missing in predictions stored before 2026-11-21 and 2026-11-22
+        fields = {name: values[name] for name in cls.__dataclass_fields__ if name in values or name not in optional}
+        group = fields.get("age_group")
+        point, interval, likeness = fields["operating_point"], fields["interval"], fields["likeness"]
+        stamp = fields["model"]
+        fields |= {
             "interval": interval and tuple(interval),
             "operating_point": point and OperatingPoint.parse(point, "the operating point"),
             "age_group": group and AgeGroup.parse(group, "the age group"),
             "likeness": likeness and NoveltyDistance(**likeness),
-            "contributions": tuple(Contribution(**one) for one in known["contributions"]),
-            "neighbours": tuple(NearestCase(**one) for one in known["neighbours"]),
+            "contributions": tuple(Contribution(**item) for item in fields["contributions"]),
+            "neighbours": tuple(NearestCase(**item) for item in fields["neighbours"]),
             "model": ClassifierStamp(**{**stamp, "modalities": tuple(stamp["modalities"])}),
-            "options": ClassifyOptions.parse(known["options"], "the options of a prediction"),
+            "options": ClassifyOptions.parse(fields["options"], "the options of a prediction"),
         }
         tuples = ("classes", "probabilities", "possible", "missing", "unused", "warnings")
-        known["validity"] = Validity.from_json(known.get("validity")) or Validity()
-        return cls(**(known | {name: tuple(known[name]) for name in tuples}))
+        fields["validity"] = Validity.from_json(fields.get("validity")) or Validity()
+        return cls(**(fields | {name: tuple(fields[name]) for name in tuples}))
 
 
 def _prediction_validity(prediction: ClassPrediction) -> Validity:
-    """Reasons against the validity that follow from the prediction itself, also if stored without validity."""
+    """Return reasons against the validity that follow from the prediction itself, even if it was stored without."""
     likeness = prediction.likeness
     return ValidityInputs(
         prediction.model.name,
@@ -257,50 +263,58 @@ def _prediction_validity(prediction: ClassPrediction) -> Validity:
 def describe_prediction_set(
     probability_text: str, probabilities: Mapping[str, float], possible: Sequence[str], positive: str, coverage: float
 ) -> str:
-    """Describe a probability and its prediction set in one line, which contains the positive class in any case.
+    """Describe a probability and its prediction set in one line, which always contains the positive class.
 
-    With several possible classes, these are named, the most probable first. With one, the line begins with it; a
-    probability is called rare only if it is that of the most probable class, and the set leaves it out: few known cases
-    of the class have such a low one. Of a class and ``other``, only the first is named, and the line states that
-    the set leaves it or all other cases out.
+    Several possible classes are listed after "Inconclusive", the most probable first. If one class is possible, the
+    line begins with it; if another class is more probable, the line states that cases of that class rarely have such a
+    low probability. If the classes are the positive one and ``other``, the line does not name ``other``; if the set
+    excludes the positive class or contradicts the probability, it states which cases rarely have such a probability.
+
+    ``probability_text``: of the positive class. ``probabilities``: by class. ``possible``: the prediction set.
     """
-    order = sorted(probabilities, key=lambda one: (-probabilities[one], one != positive))
-    texts = {one: f"{one} {probabilities[one]:.2f}" for one in order} | {positive: probability_text}
+    by_probability = sorted(probabilities, key=lambda name: (-probabilities[name], name != positive))
+    texts = {name: f"{name} {probabilities[name]:.2f}" for name in by_probability} | {positive: probability_text}
     is_yes_or_no = set(probabilities) == {positive, OTHER_CLASS}
     if len(possible) != 1:
-        named = [] if is_yes_or_no else [one for one in order if one in possible]
-        return f"Inconclusive: {_join_possible(named or [positive], texts, positive)}"
+        listed = [] if is_yes_or_no else [name for name in by_probability if name in possible]
+        return f"Inconclusive: {_join_possible(listed or [positive], texts, positive)}"
     (name,), rarity = possible, format_rarity(coverage)
     if is_yes_or_no:
-        text = _describe_yes_or_no(name, order[0], probability_text, positive, rarity)
-    elif name == order[0]:
-        others = order[1:2] if len(order) > 2 else []
-        text = _join_classes(name, dict.fromkeys([*others, positive]), texts)
+        text = _describe_yes_or_no(name, by_probability[0], probability_text, positive, rarity)
+    elif name == by_probability[0]:
+        second = by_probability[1:2] if len(by_probability) > 2 else []
+        text = _join_classes(name, dict.fromkeys([*second, positive]), texts)
     else:
-        text = _describe_contradiction(name, order[0], texts, positive, rarity)
+        text = _describe_contradiction(name, by_probability[0], texts, positive, rarity)
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def _join_possible(named: Sequence[str], texts: Mapping[str, str], positive: str) -> str:
-    """Join possible classes, the most probable first; the positive class is named in any case."""
-    shown = list(named[:MAX_POSSIBLE])
-    if positive in named and positive not in shown:
-        shown[-1] = positive
-    parts = [texts[one] for one in shown]
-    if len(named) > len(shown):
-        parts.append(format_count(len(named) - len(shown), "other class"))
+def _join_possible(possible: Sequence[str], texts: Mapping[str, str], positive: str) -> str:
+    """Join the texts of possible classes, the most probable first; the positive class is always included.
+
+    ``texts``: class and probability, by class.
+    """
+    listed = list(possible[:MAX_POSSIBLE])
+    if positive in possible and positive not in listed:
+        listed[-1] = positive
+    parts = [texts[name] for name in listed]
+    if len(possible) > len(listed):
+        parts.append(format_count(len(possible) - len(listed), "other class"))
     text = " or ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
-    return text if positive in shown else f"{text}; {texts[positive]}"
+    return text if positive in listed else f"{text}; {texts[positive]}"
 
 
 def _join_classes(name: str, others: Iterable[str], texts: Mapping[str, str]) -> str:
-    """Join the only possible class with others that are named for comparison."""
-    compared = " and ".join(texts[one] for one in others if one != name)
+    """Join the text of the only possible class with those of others, for comparison."""
+    compared = " and ".join(texts[other] for other in others if other != name)
     return f"{texts[name]}; {compared}" if compared else texts[name]
 
 
 def _describe_yes_or_no(name: str, leading: str, probability_text: str, positive: str, rarity: str) -> str:
-    """Describe the probability of a class against all others, if only ``name`` is possible."""
+    """Describe the probability of the positive class against ``other``, if only ``name`` is possible.
+
+    ``leading``: the most probable class.
+    """
     if name == leading == positive:
         return probability_text
     if name == positive:
@@ -309,7 +323,7 @@ def _describe_yes_or_no(name: str, leading: str, probability_text: str, positive
 
 
 def _describe_contradiction(name: str, leading: str, texts: Mapping[str, str], positive: str, rarity: str) -> str:
-    """Describe a set that leaves out the most probable class, the positive one first."""
+    """Describe a prediction set that excludes the most probable class (``leading``); the positive class comes first."""
     if leading == positive:
         return f"{texts[positive]}; {_describe_rarity(positive, rarity)}; possible: {texts[name]}"
     start = _join_classes(name, [] if name == positive else [positive], texts)
@@ -317,63 +331,63 @@ def _describe_contradiction(name: str, leading: str, texts: Mapping[str, str], p
 
 
 def _describe_rarity(name: str, rarity: str) -> str:
-    """State that few known cases of a class have so low a probability of it."""
+    """State that few cases of a class have such a low probability of it."""
     return f"{name} cases rarely have such a low probability ({rarity})"
 
 
 def format_rarity(coverage: float) -> str:
-    """Format how often a prediction set leaves out the true class, such as "at most 10 %"."""
+    """Format how often a prediction set excludes the true class, such as "at most 10 %"."""
     return f"at most {100 * (1 - coverage):.3g} %"
 
 
 def format_probability(probability: float, interval: tuple[float, float] | None) -> str:
-    between = "" if interval is None else f" (95 % interval {interval[0]:.2f}–{interval[1]:.2f})"
-    return f"{probability:.2f}{between}"
+    interval_text = "" if interval is None else f" (95 % interval {interval[0]:.2f}–{interval[1]:.2f})"
+    return f"{probability:.2f}{interval_text}"
 
 
 def _format_share(value: float, interval: tuple[float, float]) -> str:
-    """A share in percent with its interval."""
+    """Format a share in percent with its interval."""
     return f"{100 * value:.0f} % ({100 * interval[0]:.0f}–{100 * interval[1]:.0f})"
 
 
 def _to_plain(value: Any) -> Any:  # noqa: ANN401 - any field value
     """Convert a field to plain values."""
     if isinstance(value, tuple | list):
-        return [_to_plain(one) for one in value]
+        return [_to_plain(item) for item in value]
     return asdict(value) if hasattr(value, "__dataclass_fields__") else value
 
 
 def probability_columns(classes: Iterable[str]) -> dict[str, str]:
-    """Return the column of each class's probability, readable for any program.
+    """Return the table column of each class's probability, such as ``probability_seborrheic_keratosis``.
 
-    Such as ``probability_seborrheic_keratosis``. Two classes never share a column.
+    The names contain only word characters, so that any program can read them, and differ between classes.
     """
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for name in classes:
-        safe = re.sub(r"\W+", "_", name).strip("_") or "class"
-        column, number = f"probability_{safe}", 2
-        while column in found.values():
-            column, number = f"probability_{safe}_{number}", number + 1
-        found[name] = column
-    return found
+        word = re.sub(r"\W+", "_", name).strip("_") or "class"
+        column, number = f"probability_{word}", 2
+        while column in columns.values():
+            column, number = f"probability_{word}_{number}", number + 1
+        columns[name] = column
+    return columns
 
 
 def bound_columns(positive: str, classes: Iterable[str]) -> tuple[str, str]:
-    """Return the columns of the interval of the positive class's probability."""
+    """Return the columns of the lower and upper end of the positive class's interval."""
     column = probability_columns(classes).get(positive, "probability")
     return f"{column}_low", f"{column}_high"
 
 
 def used_column(field: str) -> str:
-    """Return the column for a clinical value that a prediction used.
+    """Return the column for a clinical value that a prediction used, such as ``used_age``.
 
-    Such as ``used_age``, different from the columns of measurements and of the user.
+    It differs from the columns of measurements and of the user's table.
     """
     return f"used_{field}"
 
 
 def renamed_columns(classes: Iterable[str], positive: str) -> dict[str, str]:
-    """Return the renamed columns of older files: old name to new name."""
+    """Return the current name of each column that older files name differently, by old name."""
     classes = tuple(classes)
     pairs = {OLD_COLUMN.format(name): column for name, column in probability_columns(classes).items()}
     ends = zip(("low", "high"), bound_columns(positive, classes), strict=True)
