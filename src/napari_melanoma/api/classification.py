@@ -1,4 +1,4 @@
-"""The class of a lesion: probabilities, the data that they depend on, and the heatmap that explains them."""
+"""Classification of a lesion: probabilities, effect of the patient data, and heatmaps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PREDICTION_FILE, HEATMAP_FILE = "classification.json", "heatmap.png"
 
 @dataclass(frozen=True)
 class DecisionThreshold:
-    """The probability at which a case counts as the positive class, and how often that is correct.
+    """The probability from which a case counts as positive, with sensitivity and specificity.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Classification:
     Parameters
     ----------
     probabilities : dict of str to float
-        Class to calibrated probability.
+        Calibrated probability of each class.
     positive : str
         The class to which interval and decision threshold refer, such as ``melanoma``.
     interval : (float, float), optional
@@ -82,7 +82,7 @@ class Classification:
     prediction_set : tuple of str
         Classes that cannot be ruled out at ``coverage`` (conformal prediction).
     coverage : float
-        How often such a set contains the true class, in [0, 1].
+        Share of cases whose prediction set contains the true class, in [0, 1].
     out_of_distribution : bool
         Whether the lesion differs from everything that the model was trained on.
     valid : bool
@@ -119,7 +119,7 @@ class Classification:
 
     @property
     def model(self) -> str:
-        """The name of the classifier, such as the one for the type of the photograph."""
+        """The name of the classifier; without the argument ``model``, that for the type of the photograph."""
         return self._prediction.model.name
 
     @property
@@ -129,12 +129,12 @@ class Classification:
 
     @property
     def verdict(self) -> str:
-        """The result in one line, as the dock shows it."""
+        """The result in one line, as in the Lesion dock."""
         return self._prediction.verdict
 
     @property
     def threshold(self) -> DecisionThreshold | None:
-        """The decision threshold, at the ``sensitivity`` that ``classify`` was given; None if the model has none."""
+        """The decision threshold for the ``sensitivity`` passed to ``classify``; None if the model has none."""
         point = self._prediction.operating_point
         if point is None:
             return None
@@ -154,7 +154,7 @@ class Classification:
 
     @property
     def age_group(self) -> AgeGroup | None:
-        """Performance at the model's own threshold in patients of that age; None if unknown.
+        """Performance in patients of a similar age at the model's own decision threshold; None if unknown.
 
         With ``at_least`` and ``below`` in years (None: no upper end), ``images``, ``positives`` (images of the positive
         class), ``sensitivity``, ``specificity``, and the 95 % intervals ``sensitivity_interval`` and
@@ -164,32 +164,34 @@ class Classification:
 
     @property
     def contributions(self) -> dict[str, float]:
-        """Column of patient data to the positive class's probability with it, minus that if it were unknown.
+        """Effect of each column of patient data on the probability of the positive class.
 
-        Only columns that are known and that the model uses. They do not add up, because columns interact.
+        It is the probability minus that without the value of the column. Only columns that the model uses and that have
+        a value are included. Effects do not add up, because columns interact.
         """
-        return {one.field: one.change for one in self._prediction.contributions}
+        return {contribution.field: contribution.change for contribution in self._prediction.contributions}
 
     @property
     def probability_from_image(self) -> float:
-        """The positive class's probability from the image alone, without patient data."""
+        """The probability of the positive class from the image alone, without patient data."""
         return self._prediction.from_image
 
     @property
     def missing_data(self) -> tuple[str, ...]:
-        """Columns of patient data that the model uses, but that are unknown here."""
+        """Columns of patient data that the model uses, but that have no value."""
         return self._prediction.missing
 
     @property
     def unused_data(self) -> tuple[str, ...]:
-        """Columns of patient data that were given, but that the model does not use."""
+        """Columns of patient data that have a value, but that the model does not use."""
         return self._prediction.unused
 
     @property
     def similar_cases(self) -> tuple[NearestCase, ...]:
         """The most similar training cases, the nearest first, each with ``image_id``, ``diagnosis`` and ``distance``.
 
-        The distance is that of the features, from 0 (equal) to 2. Empty if the model stores no cases.
+        The distance is the cosine distance of image features, from 0 (same direction) to 2. Empty if the model stores
+        no cases.
         """
         return self._prediction.neighbours
 
@@ -246,10 +248,10 @@ def classify(
     image : path-like, numpy.ndarray or Photograph
         As for ``read_photograph``.
     mask : array-like or path-like, optional
-        As for ``measure``. By default the mask that ``segment`` predicts, if the model needs one.
+        As for ``measure``. By default, the mask predicted by ``segment`` if the model needs one.
     model : str, path-like or BundleInfo, optional
-        Name of a classifier, the folder of a bundle or of a training run, or a result of ``load_model``; by default
-        the one for the type of the photograph: ``melanoma-small``, or ``lesion-phone`` for macroscopic ones.
+        Name of a classifier, the folder of a bundle or of a training run, or a result of ``load_model``. By default,
+        ``melanoma-small``, or ``lesion-phone`` for macroscopic photographs.
     age : float, optional
         In years.
     sex, site : str, optional
@@ -261,8 +263,8 @@ def classify(
     progress : callable, optional
         Called with each ``Progress``.
     **patient_data
-        Other columns of the harmonized table, such as ``diameter_1_mm=7``, if ``load_model(name).patient_data_columns``
-        has them; without effect otherwise, which is a warning.
+        Other columns of the harmonized table, such as ``diameter_1_mm=7``. The model uses those in
+        ``load_model(name).patient_data_columns``; others cause a warning.
 
     Returns
     -------
@@ -284,8 +286,8 @@ def classify(
     classifier = _load_classifier(model, photograph)
     options = ClassifyOptions.parse({"coverage": coverage, "sensitivity": sensitivity}, "classify")
     lesion = _lesion_mask(photograph, mask, classifier, progress)
-    found = classify_lesion(photograph, lesion, row, classifier, options, run=to_run(progress))
-    return _to_classification(found, _explain_unused(classifier, row))
+    prediction = classify_lesion(photograph, lesion, row, classifier, options, run=to_run(progress))
+    return _to_classification(prediction, _explain_unused(classifier, row))
 
 
 def _explain_unused(classifier: Classifier, row: dict[str, str]) -> str:
@@ -296,7 +298,10 @@ def _explain_unused(classifier: Classifier, row: dict[str, str]) -> str:
 
 
 def _to_classification(prediction: ClassPrediction, not_used: str) -> Classification:
-    """Convert a prediction to its public form."""
+    """Convert a prediction to the class of the Python API.
+
+    ``not_used``: a warning about unused patient data, or "".
+    """
     return Classification(
         probabilities=dict(zip(prediction.classes, prediction.probabilities, strict=True)),
         positive=prediction.positive,
@@ -311,7 +316,7 @@ def _to_classification(prediction: ClassPrediction, not_used: str) -> Classifica
 
 
 def _load_classifier(model: AnyPath | BundleInfo | None, photograph: Photograph) -> Classifier:
-    """Load a classifier once; the default one for the type of the photograph if none is named."""
+    """Load a classifier, or return it if it is loaded already; by default that for the type of the photograph."""
     from napari_melanoma.imaging.modality import probable_modality, recognize_modality
     from napari_melanoma.lesion.loaded_models import load_classifier
     from napari_melanoma.models.registry import find_classifier
@@ -326,7 +331,7 @@ def _load_classifier(model: AnyPath | BundleInfo | None, photograph: Photograph)
 def _lesion_mask(
     photograph: Photograph, mask: AnyPath | ArrayLike | None, classifier: Classifier, progress: ProgressCallback | None
 ) -> NDArray[np.bool_] | None:
-    """Return the mask for a classifier: the one that was given, or a predicted one if it is needed."""
+    """Return the mask for a classifier: the argument, else a predicted mask if the classifier needs one."""
     if mask is not None:
         return to_mask(mask, (photograph.rgb.shape[0], photograph.rgb.shape[1]))
     return segment(photograph, progress=progress).mask if classifier.config.view.region == "roi" else None
@@ -334,7 +339,7 @@ def _lesion_mask(
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Where in a photograph the evidence for a class lies.
+    """A heatmap of the evidence for a class in a photograph.
 
     Parameters
     ----------
@@ -403,7 +408,7 @@ def explain(
     progress: ProgressCallback | None = None,
     **patient_data: object,
 ) -> Explanation:
-    """Show where in a photograph a classifier finds the evidence for a class.
+    """Compute a heatmap of the image regions that support the prediction of a class.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Inputs that functions of the Python API accept: images, pixel sizes, models, patient data, progress callbacks."""
+"""Arguments of the Python API: checks and conversion of images, masks, pixel sizes, models and patient data."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ AnyPath = str | PathLike[str]
 PixelSizeUm = float | tuple[float, float]
 ProgressCallback = Callable[[Progress], None]
 
-ARRAY_NAME = "image"  # of a photograph that was given as an array
+ARRAY_NAME = "image"  # name of a photograph that was passed as an array
+# Appended to the warning that the type of a photograph is uncertain.
 STATE_MODALITY = ': if it is known, pass nm.read_photograph(image, modality="dermoscopic") or "macroscopic".'
 
 
@@ -45,16 +46,16 @@ def read_photograph(
     modality: Modality | None = None,
     accept_damaged: bool = False,
 ) -> Photograph:
-    """Read a photograph, or make one from an array.
+    """Read a photograph from a file, or create one from an array.
 
     Parameters
     ----------
     source : path-like, numpy.ndarray or Photograph
         A file (JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM), or an array in sRGB: (row, column, channel) with three
-        channels, or with four if the last one is opacity, or (row, column) in gray. Its type is uint8, uint16, bool,
-        or floating point in [0, 1].
+        channels, or with four if the last one is opacity, or (row, column) in gray. The dtype is uint8, uint16, bool,
+        or floating point with values in [0, 1].
     pixel_size_um : float or (float, float), optional
-        Micrometers per pixel, as one number or along (row, column). By default, the value in the file, if any.
+        Micrometers per pixel, one number or two along (row, column). By default, the value in the file, if any.
     modality : {"dermoscopic", "macroscopic", "tbp_tile"}, optional
         How the photograph was taken. By default, the value in the file, if any.
     accept_damaged : bool
@@ -101,7 +102,7 @@ def read_photograph(
 
 
 def to_srgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Convert an array to uint8 sRGB (row, column, channel=3); transparent pixels are composited on white."""
+    """Convert an array to uint8 sRGB (row, column, channel=3); transparent pixels are blended over white."""
     from skimage.color import gray2rgb, rgba2rgb
     from skimage.util import img_as_ubyte
 
@@ -144,7 +145,7 @@ def to_mask(mask: AnyPath | ArrayLike, shape: tuple[int, int]) -> NDArray[np.boo
 
 
 def to_mask_array(mask: AnyPath | ArrayLike) -> NDArray[np.generic]:
-    """Convert a mask or its file to an array: bool if it has two dimensions, else unchanged."""
+    """Convert a mask or its file to an array: bool (row, column); other shapes are unchanged."""
     if isinstance(mask, str | PathLike):
         return _read_mask(to_path(mask, "a mask"))
     try:
@@ -159,7 +160,7 @@ def to_mask_array(mask: AnyPath | ArrayLike) -> NDArray[np.generic]:
 
 
 def _read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask by the rules of the mask import: 0 outside and one value in the lesion, or black and white."""
+    """Read a mask by the rules of the mask import: 0 outside the lesion and one value within, or black and white."""
     from napari_melanoma.data.label_values import LabelImageError, read_lesion_mask
 
     try:
@@ -178,11 +179,11 @@ def _to_lesion(array: NDArray[np.generic]) -> NDArray[np.bool_]:
     lesion = find_lesion(array)
     if lesion is not None:
         return lesion
-    found = f"a mask must have two values, 0 and one other; found numbers from {array.min():.3g} to {array.max():.3g}"
+    problem = f"a mask must have two values, 0 and one other; found numbers from {array.min():.3g} to {array.max():.3g}"
     if array.dtype.kind == "f":
-        raise InputError(f"{found}, such as probabilities. Pass segmentation.mask, or probability >= 0.5.")
+        raise InputError(f"{problem}, such as probabilities. Pass segmentation.mask, or probability >= 0.5.")
     raise InputError(
-        f"{found}, such as classes or scaled probabilities. Pass an array that is True in the lesion, such as "
+        f"{problem}, such as classes or scaled probabilities. Pass an array that is True in the lesion, such as "
         "classes == 1."
     )
 
@@ -207,7 +208,7 @@ def describe(value: object) -> str:
 
 
 def check_flag(value: object, name: str) -> None:
-    """Raise an error if an argument is not a boolean, or 0 or 1 used as one."""
+    """Raise an error if an argument is not a boolean, 0 or 1."""
     if not (isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1))):
         raise InputError(f"{name} must be True or False; found {describe(value)}.")
 
@@ -232,57 +233,60 @@ def check_integer(value: object, name: str) -> int:
         raise InputError(f"{name} must be an integer; found {describe(value)}.") from None
 
 
-def to_path(path: object, what: str) -> Path:
-    """Convert to a path with ``~`` expanded, and check that it is valid; the file need not exist."""
+def to_path(path: object, noun: str) -> Path:
+    """Convert an argument to a path with ``~`` expanded, and check that it is valid; the file need not exist.
+
+    ``noun``: describes the argument in error messages.
+    """
     if not isinstance(path, str | PathLike):
-        raise InputError(f"{what} must be a path (str or pathlib.Path); found {describe(path)}.")
+        raise InputError(f"{noun} must be a path (str or pathlib.Path); found {describe(path)}.")
     try:
-        found = Path(path).expanduser()
+        checked = Path(path).expanduser()
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            found.stat()
+            checked.stat()
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{what} is not a valid path ({reason}); found {describe(path)}.") from None
-    return found
+        raise InputError(f"{noun} is not a valid path ({reason}); found {describe(path)}.") from None
+    return checked
 
 
-def to_paths(data: object, what: str) -> list[Path]:
-    """Convert one path or several to a list."""
+def to_paths(data: object, noun: str) -> list[Path]:
+    """Convert one path or several to a list; ``noun`` describes the argument in error messages."""
     if isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping | PathLike):
-        return [to_path(one, what) for one in data]
-    return [to_path(data, what)]
+        return [to_path(path, noun) for path in data]
+    return [to_path(data, noun)]
 
 
 def to_patient_data(fields: Mapping[str, object]) -> dict[str, str]:
-    """Check patient data and convert them to the words of the harmonized table; fields that are None are left out."""
+    """Check patient data, and convert them to the terms of the harmonized table; fields that are None are omitted."""
     from napari_melanoma.data.table_schema import check_value, find_column
     from napari_melanoma.lesion.patient_data import PatientTable
 
-    given = {name: str(value) for name, value in fields.items() if value is not None}
-    data = PatientTable(given).patient_data("")
+    texts = {name: str(value) for name, value in fields.items() if value is not None}
+    data = PatientTable(texts).patient_data("")
     for name, text in data.items():
         column = find_column(name)
         problem = "" if column is None else check_value(column, text)
         if problem:
             raise InputError(problem)
-    unknown = [name for name in given if find_column(name) is None]
+    unknown = [name for name in texts if find_column(name) is None]
     if unknown:
         raise InputError(f"'{unknown[0]}' is not a column of patient data. Use names such as age, sex or site.")
     return data
 
 
 def to_bundle(model: AnyPath | BundleInfo) -> BundleInfo:
-    """Find a model by its name, its folder or the folder of the run that trained it."""
+    """Find a model by its name, its folder, or the folder of the run that trained it."""
     if isinstance(model, BundleInfo):
         return model
     path = to_path(model, "a model")
     try:
         return find_bundle(str(model))
     except BundleError:
-        trained = RunFolder(path).bundle
-        if not (trained / CONFIG).is_file():
+        run_bundle = RunFolder(path).bundle
+        if not (run_bundle / CONFIG).is_file():
             raise
-        return find_bundle(str(trained))
+        return find_bundle(str(run_bundle))
 
 
 def list_warnings(validity: Validity, *warnings: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Models, data sets and cases; training, evaluation and comparison."""
+"""Models, data sets and patient cases; training, evaluation and comparison of models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def load_model(name: AnyPath) -> BundleInfo:
-    """Find a model; its weights are read when it is first used.
+    """Find a model; its weights are read on first use.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def load_model(name: AnyPath) -> BundleInfo:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The rows of a data set, in the order of its table: ``len(data)``, ``data[0]``, ``for row in data``.
+    """A data set as a sequence of rows, in the order of its table: ``len(data)``, ``data[0]``, ``for row in data``.
 
     Parameters
     ----------
@@ -105,10 +105,10 @@ class DataSet:
         Returns
         -------
         pandas.DataFrame
-            A row per image: the columns of the table, and the files in ``image`` and ``mask``. Columns that contain
-            numbers by definition, such as ``age``, ``diameter_1_mm``, and ``melanoma`` (1 and 0), are ``Float64`` or
-            ``Int64`` with ``pandas.NA`` where unknown; one in which another text occurs stays text, as do all other
-            columns, such as ``patient_id``.
+            A row per image: the columns of the table, and the files in ``image`` and ``mask``. Columns of numbers, such
+            as ``age``, ``diameter_1_mm``, and ``melanoma`` (1 and 0), are ``Float64`` or ``Int64``, with ``pandas.NA``
+            for unknown values. Other columns, such as ``patient_id``, and columns of numbers that contain other text
+            are text.
         """
         import pandas as pd
 
@@ -117,7 +117,7 @@ class DataSet:
 
 
 def _holds_numbers(name: str) -> bool:
-    """Whether a column of the harmonized table has numbers, or 1 and 0."""
+    """Whether a column of the harmonized table contains numbers, or 1 and 0."""
     from napari_melanoma.data.table_schema import find_column
 
     column = find_column(name)
@@ -125,7 +125,7 @@ def _holds_numbers(name: str) -> bool:
 
 
 def _to_numbers(cells: pd.Series) -> pd.Series:
-    """Convert the cells of a column to nullable numbers, if all known ones are numbers."""
+    """Convert a column to nullable numbers if all known values are numbers; otherwise return it unchanged."""
     import pandas as pd
 
     from napari_melanoma.data.taxonomy import UNKNOWN
@@ -150,7 +150,7 @@ def read_dataset(folder: AnyPath) -> DataSet:
     Returns
     -------
     DataSet
-        Its rows in their order.
+        The data set.
 
     Raises
     ------
@@ -165,16 +165,16 @@ def read_dataset(folder: AnyPath) -> DataSet:
 
 @dataclass(frozen=True)
 class PatientCase:
-    """One patient: lesions, their images and stored results.
+    """The lesions of a patient, with their images and stored results.
 
     Parameters
     ----------
     folder : pathlib.Path
         Folder with ``case.json``.
     case : Case
-        The stored patient, lesions and images.
+        Patient, lesions and images.
     missing : dict of str to str
-        Image id to the reason why its file was not found.
+        For each image whose file was not found, by image id, the reason.
     """
 
     folder: Path
@@ -193,8 +193,8 @@ class PatientCase:
         Returns
         -------
         pandas.DataFrame
-            A row per image: ``image``, ``lesion``, ``modality``, ``taken_on``, ``path``, ``corrected`` (whether its
-            mask was) and ``results`` (their number).
+            A row per image: ``image``, ``lesion``, ``modality``, ``taken_on``, ``path``, ``corrected`` (whether the
+            mask was corrected) and ``results`` (their number).
         """
         import pandas as pd
 
@@ -214,7 +214,7 @@ class PatientCase:
 
 
 def read_case(folder: AnyPath) -> PatientCase:
-    """Read a case; nothing is written, and it may be open elsewhere.
+    """Read a case without writing anything; it may be open in another program.
 
     Parameters
     ----------
@@ -255,8 +255,8 @@ def train(
         ``imagenet``, ``none`` or a model). ``napari-melanoma recipes write NAME`` writes a full recipe; the guide
         "Train and evaluate a model" lists all keys.
     folder : path-like
-        The run folder, outside of the data sets; receives checkpoints, ``bundle/``, and ``metrics.csv`` with the losses
-        and metrics of each epoch. Functions with a ``model`` accept this folder.
+        The run folder, outside of the data sets, for checkpoints, ``bundle/``, and ``metrics.csv`` with the losses and
+        metrics of each epoch. Functions with an argument ``model`` accept this folder.
     resume : bool
         Resume the run in the folder.
     progress : callable, optional
@@ -265,7 +265,7 @@ def train(
     Returns
     -------
     BundleInfo
-        The model of the best epoch.
+        The trained model: that of the best epoch, or of the last epoch if the recipe sets ``keep = "last"``.
 
     Raises
     ------
@@ -308,10 +308,10 @@ class EvaluationSummary:
     folder : pathlib.Path
         Folder with ``metrics.json``, ``per_image.csv``, ``summary.html`` and ``figures/``.
     metrics : dict of str to dict of str to Estimate
-        Part of the data (``all``, and each data set) to metric to ``mean``, ``low`` and ``high`` (95 % interval) and
-        ``count``.
+        For each part of the data (``all``, and each data set) and each metric: ``mean``, ``low`` and ``high`` (95 %
+        interval), and ``count``.
     failed : dict of str to str
-        Image to the reason why it could not be measured.
+        For each image that could not be measured, by image id, the reason.
     warnings : tuple of str
         Limitations of the metrics.
 
@@ -346,8 +346,8 @@ class EvaluationSummary:
     def __repr__(self) -> str:
         """Return a short text with the metrics of all images."""
         metrics = {name: estimate.mean for name, estimate in self.metrics.get("all", {}).items()}
-        known = {"metrics": metrics, "failed": len(self.failed), "warnings": self.warnings}
-        return format_repr(self, folder=str(self.folder), **known)
+        values = {"metrics": metrics, "failed": len(self.failed), "warnings": self.warnings}
+        return format_repr(self, folder=str(self.folder), **values)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the metrics as a table.
@@ -374,9 +374,9 @@ class EvaluationSummary:
         pandas.DataFrame
             A row per image: ``image_id``, ``domain`` (its data set), ``split``, ``group`` (its patient or lesion),
             ``diagnosis``, ``status`` (``done`` or ``failed``), ``error``, and ``trained_on`` (the model, if it was
-            trained on the image). Masks: its metrics, and what makes it difficult. Classes: ``label`` (the true class),
-            ``said`` (the predicted class: of two by the decision threshold, of more the most probable), and
-            ``probability_<class>``. The guide "Evaluate a model" explains all columns.
+            trained on the image). Masks: its metrics, and properties that make it difficult. Classes: ``label`` (the
+            true class), ``said`` (the predicted class: of two by the decision threshold, of more the most probable),
+            and ``probability_<class>``. The guide "Evaluate a model" explains all columns.
         """
         import pandas as pd
 
@@ -402,8 +402,8 @@ def evaluate(
     data : path-like or sequence of path-like
         Data sets with reference masks or diagnoses.
     folder : path-like
-        Receives the results; an interrupted evaluation is continued, a finished one replaced. Use a folder per model,
-        outside of the data sets.
+        Folder of the results. An interrupted evaluation is continued, a finished one is replaced. Use a separate folder
+        for each model, outside of the data sets.
     split : str, optional
         Only images of this split, such as ``test``.
     include_seen : bool
@@ -411,13 +411,13 @@ def evaluate(
     progress : callable, optional
         Called with each ``Progress``.
     **options
-        Of ``napari-melanoma evaluate``, such as ``flips=True`` for masks or ``target="melanoma"`` for classes.
+        Options of ``napari-melanoma evaluate``, such as ``flips=True`` for masks or ``target="melanoma"`` for classes.
 
     Returns
     -------
     EvaluationSummary
-        ``metrics``, such as ``DI`` (Dice) and ``JA`` (Jaccard) of masks, ``AUC`` and ``sensitivity`` of classes;
-        ``EvaluationSummary`` explains all of them.
+        With ``metrics`` such as ``DI`` (Dice) and ``JA`` (Jaccard) of masks, or ``AUC`` and ``sensitivity`` of classes;
+        all are explained in ``EvaluationSummary``.
 
     Raises
     ------
@@ -431,18 +431,18 @@ def evaluate(
     from napari_melanoma.evaluation.any_task import evaluate_model
 
     out = to_path(folder, "the folder of the results")
-    given = {"split": split, "include_seen": include_seen, **options}
-    found = evaluate_model(
+    values = {"split": split, "include_seen": include_seen, **options}
+    evaluation = evaluate_model(
         to_bundle(model),
         to_paths(data, "a data set"),
         out,
-        given,
+        values,
         source="evaluate",
         run=to_run(progress),
     )
-    failed = {item.sample.image_id: item.error for item in found.failed}
-    metrics = {part: dict(estimates) for part, estimates in found.parts.items()}
-    return EvaluationSummary(out, metrics, failed, tuple(found.warnings))
+    failed = {item.sample.image_id: item.error for item in evaluation.failed}
+    metrics = {part: dict(estimates) for part, estimates in evaluation.parts.items()}
+    return EvaluationSummary(out, metrics, failed, tuple(evaluation.warnings))
 
 
 @dataclass(frozen=True)
@@ -454,8 +454,8 @@ class ModelComparison:
     folder : pathlib.Path
         Folder with the comparison as JSON, CSV and ``comparison.html``.
     table : list of dict
-        A row per model and metric: ``model``, ``metric``, ``mean``, ``low``, ``high``, and ``difference`` from the
-        first model with ``difference_low`` and ``difference_high`` (95 % intervals, paired over images).
+        The rows of ``to_pandas``. ``difference`` is that from the first model; intervals are 95 % intervals, of
+        differences paired over images.
     warnings : tuple of str
         Limitations of the comparison.
     """
@@ -487,7 +487,7 @@ def compare(
     include_seen: bool = False,
     progress: ProgressCallback | None = None,
 ) -> ModelComparison:
-    """Compare models with the first of them, on the same images.
+    """Compare models with the first model, on the same images.
 
     Parameters
     ----------
@@ -497,7 +497,7 @@ def compare(
     data : path-like or sequence of path-like, optional
         Data sets with reference masks or diagnoses. None: compare evaluations without running a model.
     folder : path-like
-        Receives the results; outside of the data sets.
+        Folder of the results, outside of the data sets.
     split : str, optional
         Only images of this split, such as ``test``.
     include_seen : bool
@@ -508,7 +508,7 @@ def compare(
     Returns
     -------
     ModelComparison
-        Differences are paired over images, their intervals by bootstrap over patients or lesions.
+        Differences are paired over images; their intervals are computed by bootstrap over patients or lesions.
 
     Raises
     ------
@@ -523,14 +523,14 @@ def compare(
     out = to_path(folder, "the folder of the results")
     check_sequence(models, "models")
     if data is None:
-        found = compare_evaluation_folders(to_paths(models, "an evaluation"), out)
-        return ModelComparison(out, _several_rows(found), found.warnings)
-    given = {"split": split, "include_seen": include_seen}
+        compared_folders = compare_evaluation_folders(to_paths(models, "an evaluation"), out)
+        return ModelComparison(out, _several_rows(compared_folders), compared_folders.warnings)
+    values = {"split": split, "include_seen": include_seen}
     compared = compare_models(
-        [to_bundle(one) for one in models],
+        [to_bundle(model) for model in models],
         to_paths(data, "a data set"),
         out,
-        given,
+        values,
         advise=False,
         source="compare",
         run=to_run(progress),
@@ -540,25 +540,25 @@ def compare(
     return ModelComparison(out, _several_rows(compared), compared.warnings)
 
 
-def _several_rows(found: ModelsComparison) -> list[dict[str, Any]]:
+def _several_rows(comparison: ModelsComparison) -> list[dict[str, Any]]:
     """Return the rows of a comparison of several models."""
     return [
         row
-        for part in found.parts
-        for one in part.standings
-        for row in _rows(part.name, one.model, one.metrics, one.difference)
+        for part in comparison.parts
+        for standing in part.standings
+        for row in _rows(part.name, standing.model, standing.metrics, standing.difference)
     ]
 
 
-def _pair_rows(found: Comparison) -> list[dict[str, Any]]:
+def _pair_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Return the rows of a comparison of an old and a new model."""
-    parts = [("all", found.old.metrics, found.new.metrics, found.difference)]
-    if len(found.domains) > 1:
-        parts += [(domain.name, domain.old, domain.new, domain.difference) for domain in found.domains]
+    parts = [("all", comparison.old.metrics, comparison.new.metrics, comparison.difference)]
+    if len(comparison.domains) > 1:
+        parts += [(domain.name, domain.old, domain.new, domain.difference) for domain in comparison.domains]
     return [
         row
         for part, old, new, difference in parts
-        for model, metrics, change in ((found.old.name, old, {}), (found.new.name, new, difference))
+        for model, metrics, change in ((comparison.old.name, old, {}), (comparison.new.name, new, difference))
         for row in _rows(part, model, metrics, change)
     ]
 
@@ -566,7 +566,7 @@ def _pair_rows(found: Comparison) -> list[dict[str, Any]]:
 def _rows(
     part: str, model: str, metrics: Mapping[str, Estimate], difference: Mapping[str, Estimate]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row per metric."""
+    """Yield a row per metric, with the difference from the first model if there is one."""
     for name, estimate in metrics.items():
         row: dict[str, Any] = {"data": part, "model": model, "metric": name}
         row |= {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "images": estimate.count}

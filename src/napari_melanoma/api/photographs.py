@@ -1,4 +1,4 @@
-"""One photograph: the mask of its lesion and the measurements."""
+"""Segmentation and measurement of the lesion in a photograph."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ MEASUREMENTS_FILE = "measurements.csv"
 
 
 class LesionMeasurements(Mapping[str, float]):
-    """Measurements of a lesion by name, as a mapping that cannot be changed: ``measurements["area_px"]``.
+    """Measurements of a lesion by name, as a read-only mapping: ``measurements["area_px"]``.
 
     Parameters
     ----------
     values : mapping of str to float
-        Each with its unit in its name, such as ``area_mm2``; empty if the mask is. Values in mm and mm² are left out
-        without a pixel size, colors without an image.
+        The names contain units, such as ``area_mm2``. Without a pixel size there are no values in mm and mm², without
+        an image no colors, and for an empty mask no values at all.
     """
 
     def __init__(self, values: Mapping[str, float]) -> None:
@@ -72,7 +72,7 @@ class LesionMeasurements(Mapping[str, float]):
         return len(self._values)
 
     def __getitem__(self, name: str) -> float:
-        """Return one value by its name; raises ``NotMeasured``, a ``KeyError``, with the reason if there is none."""
+        """Return a value by its name; ``NotMeasured``, a ``KeyError``, states the reason if there is none."""
         if name in self._values:
             return self._values[name]
         from napari_melanoma.core.errors import NotMeasured
@@ -104,14 +104,14 @@ class LesionMeasurements(Mapping[str, float]):
 
         from napari_melanoma.imaging.measurements import MEASUREMENTS
 
-        known = {one.name: one for one in MEASUREMENTS}
+        specs = {spec.name: spec for spec in MEASUREMENTS}
         rows = [
             {
                 "name": name,
-                "label": known[name].label,
+                "label": specs[name].label,
                 "value": value,
-                "unit": known[name].unit,
-                "explanation": known[name].explanation,
+                "unit": specs[name].unit,
+                "explanation": specs[name].explanation,
             }
             for name, value in self.items()
         ]
@@ -139,7 +139,7 @@ class LesionMeasurements(Mapping[str, float]):
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """The lesion of a photograph.
+    """A segmented lesion in a photograph.
 
     Parameters
     ----------
@@ -150,13 +150,13 @@ class Segmentation:
     threshold : float
         Probability from which a pixel belongs to the lesion.
     measurements : LesionMeasurements
-        Of the mask.
+        Measurements of the mask.
     warnings : tuple of str
         Reasons not to rely on the result.
     valid : bool
         Whether the model may be applied to this photograph at all.
     hypotheses : tuple of numpy.ndarray
-        With prompts, the masks that the model offers, from the smallest to the largest, each bool (row, column);
+        With prompts, the masks that the model predicts, from the smallest to the largest, each bool (row, column);
         ``mask`` is one of them. Empty without prompts.
     qualities : tuple of float
         The predicted Jaccard index of each hypothesis, in [0, 1].
@@ -290,8 +290,8 @@ def segment(
         _check_has_no_flips(flips)
         prompter = Prompter(photograph, PROMPTED_BUNDLE if model is None else model, progress=progress)
         return prompter.segment(*points, box=box, previous=previous, threshold=threshold)
-    given = {"model": DEFAULT_BUNDLE if model is None else model, "threshold": threshold, "flips": flips}
-    return _segment_without_prompts(photograph, given, to_run(progress))
+    options = {"model": DEFAULT_BUNDLE if model is None else model, "threshold": threshold, "flips": flips}
+    return _segment_without_prompts(photograph, options, to_run(progress))
 
 
 def _check_has_no_flips(flips: bool) -> None:
@@ -301,18 +301,18 @@ def _check_has_no_flips(flips: bool) -> None:
         raise InputError("flips is not available with prompts. Leave one of them out.")
 
 
-def _segment_without_prompts(photograph: Photograph, given: dict[str, Any], run: RunContext) -> Segmentation:
-    """Segment with options of an analysis."""
+def _segment_without_prompts(photograph: Photograph, values: dict[str, Any], run: RunContext) -> Segmentation:
+    """Segment with the options of a lesion analysis, by name in ``values``."""
     from napari_melanoma.lesion.analysis import analyze_lesion
     from napari_melanoma.lesion.options import LesionOptions
 
-    path = str(to_bundle(given["model"]).path)
-    options = LesionOptions.parse({**given, "model": path}, "segment")
+    path = str(to_bundle(values["model"]).path)
+    options = LesionOptions.parse({**values, "model": path}, "segment")
     return _to_segmentation(analyze_lesion(photograph, _load_segmenter(path, run), options, run=run))
 
 
 def _load_segmenter(path: str, run: RunContext) -> Segmenter:
-    """Load a segmentation model, and report it."""
+    """Load a segmentation model, and report progress."""
     from napari_melanoma.lesion.loaded_models import load_segmenter, report_loading
 
     with report_loading(run):
@@ -330,10 +330,13 @@ def _to_points(points: ArrayLike, name: str) -> list[tuple[float, float]]:
         ) from None
 
 
-def _to_segmentation(result: LesionResult, found: PromptedMasks | None = None) -> Segmentation:
-    """Convert the result of an analysis; ``found``: all masks that were predicted from prompts."""
+def _to_segmentation(result: LesionResult, prompted: PromptedMasks | None = None) -> Segmentation:
+    """Convert the result of an analysis.
+
+    ``prompted``: all masks that were predicted from prompts; None without prompts.
+    """
     empty = f"No lesion was found above the threshold ({result.threshold:g}): the mask is empty."
-    order = [] if found is None else found.by_area
+    order = [] if prompted is None else prompted.by_area
     return Segmentation(
         mask=result.mask,
         probability=result.probability,
@@ -341,14 +344,16 @@ def _to_segmentation(result: LesionResult, found: PromptedMasks | None = None) -
         measurements=LesionMeasurements(result.measurements),
         warnings=list_warnings(result.validity, result.warning, "" if result.mask.any() else empty),
         valid=result.validity.valid,
-        hypotheses=tuple(result.mask if found is None or index == found.best else found.mask(index) for index in order),
-        qualities=() if found is None else tuple(float(found.qualities[index]) for index in order),
+        hypotheses=tuple(
+            result.mask if prompted is None or index == prompted.best else prompted.mask(index) for index in order
+        ),
+        qualities=() if prompted is None else tuple(float(prompted.qualities[index]) for index in order),
         _result=result,
     )
 
 
 class Prompter:
-    """Segment a photograph by a series of prompts, as a user clicks; its features are computed once.
+    """Segments a photograph repeatedly with more and more prompts; its features are computed once.
 
     Parameters
     ----------
@@ -398,7 +403,7 @@ class Prompter:
         previous: ArrayLike | None = None,
         threshold: float | None = None,
     ) -> Segmentation:
-        """Segment the lesion by all prompts so far.
+        """Segment the lesion with prompts.
 
         Parameters
         ----------
@@ -414,7 +419,7 @@ class Prompter:
         Returns
         -------
         Segmentation
-            The hypothesis of the greatest predicted quality; ``hypotheses`` are all of them.
+            With the hypothesis of the highest predicted quality as ``mask``; ``hypotheses`` contains all of them.
 
         Raises
         ------
@@ -425,15 +430,15 @@ class Prompter:
         from napari_melanoma.lesion.options import LesionOptions
 
         points = {"include": _to_points(include, "include"), "exclude": _to_points(exclude, "exclude")}
-        given = {**points, "box": box if box is None else np.asarray(box).tolist()}
-        values = {"model": self._path, "threshold": threshold, "prompts": given}
+        prompts = {**points, "box": box if box is None else np.asarray(box).tolist()}
+        values = {"model": self._path, "threshold": threshold, "prompts": prompts}
         options = LesionOptions.parse(values, "segment")
         assert options.prompts is not None
         mask = None if previous is None else to_mask(previous, self._prompter.shape)
-        found = self._prompter.segment(options.prompts.to_prompts(mask))
+        prompted = self._prompter.segment(options.prompts.to_prompts(mask))
         stamp = ModelStamp.of(self._prompter.model, self._photograph.rgb)
-        result = derive_result(self._photograph, found.prediction(found.best), options, stamp)
-        return _to_segmentation(result, replace(found, threshold=result.threshold))
+        result = derive_result(self._photograph, prompted.prediction(prompted.best), options, stamp)
+        return _to_segmentation(result, replace(prompted, threshold=result.threshold))
 
 
 def measure(
@@ -441,13 +446,13 @@ def measure(
     image: AnyPath | Photograph | NDArray[np.generic] | None = None,
     pixel_size_um: PixelSizeUm | None = None,
 ) -> LesionMeasurements:
-    """Measure a lesion by its mask.
+    """Measure a lesion from its mask.
 
     Parameters
     ----------
     mask : array-like or path-like
-        (row, column), bool or two values: 0 outside, any other in the lesion; or the file of a mask. Probabilities are
-        refused: pass ``segmentation.mask``, not ``segmentation.probability``.
+        (row, column), bool or numbers of two values: 0 outside the lesion, any other value within; or the file of a
+        mask. Probabilities are refused: pass ``segmentation.mask``, not ``segmentation.probability``.
     image : path-like, numpy.ndarray or Photograph, optional
         The photograph, for measurements of color.
     pixel_size_um : float or (float, float), optional
@@ -456,12 +461,12 @@ def measure(
     Returns
     -------
     LesionMeasurements
-        Empty if the mask is.
+        Without values if the mask is empty.
 
     Raises
     ------
     InputError
-        If the mask has probabilities or another size than the image, or the pixel size is not positive.
+        If the mask contains probabilities or has another size than the image, or the pixel size is not positive.
     UnreadableImage
         If the file of the mask or of the image cannot be read.
 
@@ -486,7 +491,7 @@ def measure(
 
 
 def _two_axes(array: NDArray[np.generic]) -> tuple[int, int]:
-    """Return the shape of a mask without an image."""
+    """Return the shape of a mask; raise an error unless it has two axes."""
     if array.ndim != 2:
         raise InputError(f"a mask has the shape (row, column); found {array.shape}.")
     return array.shape[0], array.shape[1]

@@ -1,4 +1,4 @@
-"""Whole-slide images: pixels, tumor maps, lesions, and the Breslow thickness."""
+"""Whole-slide images: reading, analysis, and Breslow thickness."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.reading.tiled import TiledSlide
 
-MAX_SIDE, MAX_PIXELS = 20_000, 2**31 - 1  # of a thumbnail; that are read at once
+MAX_SIDE = 20_000  # pixels on the longer side of a thumbnail
+MAX_PIXELS = 2**31 - 1  # in a rectangle that is read at once
 
 __all__ = ["AnalyzedSlide", "BreslowMeasurement", "SlideImage", "analyze_slide", "measure_breslow", "open_slide"]
 
 
 class SlideImage:
-    """An open whole-slide image; use it in a ``with`` statement, or close it.
+    """An open whole-slide image, returned by ``open_slide``.
 
-    Made by ``open_slide``; safe to read from several threads.
+    Use it in a ``with`` statement, or close it after use. Several threads may read from it.
 
     Parameters
     ----------
@@ -70,12 +71,12 @@ class SlideImage:
 
     @property
     def info(self) -> SlideInfo:
-        """What the file states.
+        """The metadata of the file.
 
         With ``path``, ``name``, ``format``, ``levels`` (each with ``height``, ``width`` and ``downsample``),
         ``pixel_size`` (or None), ``magnification`` (of the objective, or None), ``kind`` (``brightfield`` or
         ``fluorescence``), ``channels`` (names), ``colors``, ``associated`` (names of further images, such as the
-        label), ``properties`` (all others, as text) and ``warnings``.
+        label), ``properties`` (all other metadata, as text) and ``warnings``.
         """
         return self._slide.info
 
@@ -86,7 +87,7 @@ class SlideImage:
 
     @property
     def pixel_size_um(self) -> tuple[float, float] | None:
-        """Micrometers per pixel of the finest level along (row, column); None if the file states none."""
+        """Micrometers per pixel of the finest level along (row, column); None if unknown."""
         size = self.info.pixel_size
         return None if size is None else (size.y_um, size.x_um)
 
@@ -96,9 +97,9 @@ class SlideImage:
         Parameters
         ----------
         top, left, height, width : int
-            In pixels of that level; the rectangle may reach outside the slide.
+            In pixels of ``level``; the rectangle may extend beyond the slide.
         level : int
-            0 is the finest.
+            0 is the finest level.
 
         Returns
         -------
@@ -113,8 +114,8 @@ class SlideImage:
         """
         from napari_melanoma.core.geometry import Box
 
-        given = {"top": top, "left": left, "height": height, "width": width, "level": level}
-        top, left, height, width, level = (check_integer(value, name) for name, value in given.items())
+        arguments = {"top": top, "left": left, "height": height, "width": width, "level": level}
+        top, left, height, width, level = (check_integer(value, name) for name, value in arguments.items())
         if not 0 <= level < len(self.info.levels):
             raise InputError(f"{self.info.name} has the levels 0 to {len(self.info.levels) - 1}; found {level}.")
         if min(height, width) < 1 or height * width > MAX_PIXELS:
@@ -122,12 +123,12 @@ class SlideImage:
         return self._slide.read_region(level, Box(top, left, height, width))
 
     def thumbnail(self, side_px: int = 1024) -> NDArray[np.uint8]:
-        """Read the whole slide at a small size.
+        """Read the whole slide at reduced size.
 
         Parameters
         ----------
         side_px : int
-            Pixels on its longer side, at most 20,000; a smaller slide is not enlarged.
+            Pixels on the longer side, at most 20,000; a smaller slide is not enlarged.
 
         Returns
         -------
@@ -157,7 +158,8 @@ def open_slide(path: AnyPath, pixel_size_um: PixelSizeUm | None = None) -> Slide
         A file or folder that OpenSlide, tifffile or zarr can read: SVS, NDPI, MRXS, SCN, BIF, OME-TIFF, pyramidal TIFF,
         DICOM, OME-Zarr and others.
     pixel_size_um : float or (float, float), optional
-        Micrometers per pixel of the finest level, or those along (row, column); by default what the file states.
+        Micrometers per pixel of the finest level, one number or two along (row, column); by default the value in the
+        file.
 
     Returns
     -------
@@ -184,7 +186,7 @@ def open_slide(path: AnyPath, pixel_size_um: PixelSizeUm | None = None) -> Slide
 
 @dataclass(frozen=True, eq=False)
 class AnalyzedSlide:
-    """The result of a slide.
+    """The result of the analysis of a slide.
 
     Parameters
     ----------
@@ -195,7 +197,7 @@ class AnalyzedSlide:
     probability : float, optional
         Probability that the slide belongs to the model's positive class.
     lesions : int
-        Number of lesions that were found.
+        Number of detected lesions.
     breslow_mm : float, optional
         Breslow thickness in mm, if the model can measure it.
     valid : bool
@@ -215,7 +217,7 @@ class AnalyzedSlide:
 
     @classmethod
     def read(cls, folder: AnyPath) -> Self:
-        """Read the result of a slide.
+        """Read the result of an analysis from its folder.
 
         Parameters
         ----------
@@ -276,7 +278,7 @@ class AnalyzedSlide:
         Returns
         -------
         numpy.ndarray
-            (row, column), or (class, row, column); coarser than the slide.
+            (row, column), or (class, row, column), at a coarser resolution than the slide.
         """
         import tifffile
 
@@ -295,23 +297,22 @@ def analyze_slide(
     force: bool = False,
     progress: ProgressCallback | None = None,
 ) -> AnalyzedSlide:
-    """Analyze a whole-slide image: tissue, tumor map, lesions, and where the model allows it the Breslow thickness.
+    """Analyze a whole-slide image: tissue, tumor map, lesions and, if the model supports it, Breslow thickness.
 
     Parameters
     ----------
     slide : path-like
         As for ``open_slide``.
     folder : path-like
-        Receives the results. If it contains a part of the same analysis, the analysis continues; if it contains all,
-        they are only read.
+        Folder of the results. An interrupted analysis in it is continued; the results of a finished one are read.
     model : str, path-like or BundleInfo
-        Name of a model, the folder of a bundle, a result of ``load_model``, or a ``Path`` of a training run; by
-        default ``tile-demo``, which classifies tiles. The Breslow thickness needs a model that outlines the layers of
-        the skin, such as ``skin-demo``.
+        Name of a model, the folder of a bundle, a result of ``load_model``, or the ``Path`` of a training run; by
+        default ``tile-demo``, which classifies tiles. The Breslow thickness requires a model that segments the layers
+        of the skin, such as ``skin-demo``.
     pixel_size_um : float, optional
-        Micrometers per pixel of the finest level; by default what the file states.
+        Micrometers per pixel of the finest level; by default the value in the file.
     options : SlideOptions or mapping, optional
-        Further options by their names on the command line, such as ``{"overlap": 0.5, "batch_size": 16}``.
+        Further options, named as on the command line, such as ``{"overlap": 0.5, "batch_size": 16}``.
     force : bool
         Start from the beginning, even if the folder contains results.
     progress : callable, optional
@@ -320,12 +321,12 @@ def analyze_slide(
     Returns
     -------
     AnalyzedSlide
-        Read from the folder.
+        The result.
 
     Raises
     ------
     InputError
-        If the slide cannot be read, the pixel size is not positive, or the options are no mapping.
+        If the slide cannot be read, the pixel size is not positive, or the options are not a mapping.
     ScaleMissing
         If the slide has no pixel size.
     BundleError, ConfigError
@@ -345,20 +346,20 @@ def analyze_slide(
 def _to_slide_options(
     options: SlideOptions | Mapping[str, object] | None, model: AnyPath | BundleInfo, pixel_size_um: float | None
 ) -> SlideOptions:
-    """Return the options of an analysis, including those that are arguments of the function."""
+    """Combine the options of an analysis with the arguments ``model`` and ``pixel_size_um``."""
     from napari_melanoma.slides.options import SlideOptions
 
     if not isinstance(options, SlideOptions | Mapping | None):
         raise InputError(f"the options of analyze_slide are SlideOptions or a mapping; found {describe(options)}.")
-    given = options.model_dump() if isinstance(options, SlideOptions) else dict(options or {})
+    values = options.model_dump() if isinstance(options, SlideOptions) else dict(options or {})
     if isinstance(model, str):  # may also name an encoder
-        given |= {"model": model} if to_path(model, "a model") and model else {}
+        values |= {"model": model} if to_path(model, "a model") and model else {}
     elif model is not None:
-        given["model"] = str(to_bundle(model).path)
+        values["model"] = str(to_bundle(model).path)
     if pixel_size_um is not None:
         to_pixel_size(pixel_size_um)
-        given["mpp"] = pixel_size_um
-    return SlideOptions.parse(given, "analyze_slide")
+        values["mpp"] = pixel_size_um
+    return SlideOptions.parse(values, "analyze_slide")
 
 
 @dataclass(frozen=True)
@@ -368,13 +369,13 @@ class BreslowMeasurement:
     Parameters
     ----------
     mm : float, optional
-        Thickness in mm; None if there is nothing to measure: ``notes`` contain the reason.
+        Thickness in mm; None if nothing could be measured, for the reason in ``notes``.
     interval_mm : (float, float), optional
-        90 % interval, if the model's errors are known.
+        90 % interval, if the errors of the model are known.
     t_category : str, optional
-        T category of the AJCC's 8th edition, such as ``T1a``.
+        T category (AJCC, 8th edition), such as ``T1a``.
     at_least : bool
-        Whether the lesion is cut off, so that it may be thicker.
+        Whether the lesion extends beyond the section, so that it may be thicker.
     notes : tuple of str
         Notes on the measurement.
     valid : bool
@@ -390,7 +391,7 @@ class BreslowMeasurement:
     _candidates: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the candidates as a table.
+        """Return all candidate measurements as a table.
 
         Returns
         -------
@@ -405,7 +406,7 @@ class BreslowMeasurement:
 
 
 def measure_breslow(slide: AnalyzedSlide | AnyPath) -> BreslowMeasurement:
-    """Read the Breslow thickness that was measured on an analyzed slide.
+    """Return the Breslow thickness that the analysis of a slide has measured.
 
     It is the distance from the top of the granular layer, or the base of an ulcer, to the deepest invasive cells, at a
     right angle to the skin (Gershenwald et al. 2017, doi:10.3322/caac.21409).
@@ -454,5 +455,7 @@ def _list_depth_models() -> list[str]:
     from napari_melanoma.models.registry import list_bundles
 
     return [
-        one.name for one in list_bundles() if one.config.is_slide_model and ClassRoles.from_names(one.config.classes)
+        bundle.name
+        for bundle in list_bundles()
+        if bundle.config.is_slide_model and ClassRoles.from_names(bundle.config.classes)
     ]
