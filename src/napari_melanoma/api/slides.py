@@ -375,7 +375,7 @@ class BreslowMeasurement:
     t_category : str, optional
         T category (AJCC, 8th edition), such as ``T1a``.
     at_least : bool
-        Whether the lesion extends beyond the section, so that it may be thicker.
+        Whether the lesion reaches the edge of the section, so that it may be thicker.
     notes : tuple of str
         Notes on the measurement.
     valid : bool

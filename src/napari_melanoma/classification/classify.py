@@ -224,7 +224,7 @@ def classifier_stamp(model: ClassifierModel) -> ClassifierStamp:
 
 
 def find_unused(row: Row, used: Collection[str]) -> tuple[str, ...]:
-    """Return the known columns of clinical metadata that are not among the used ones, sorted."""
+    """Return the columns of clinical metadata that have a value but are not used, sorted; without ``NEVER_INPUTS``."""
     ignored = {*used, *NEVER_INPUTS}
     return tuple(sorted(name for name, cell in row.items() if read_word(cell) and name not in ignored))
 
@@ -292,7 +292,10 @@ def _unread_warning(name: str, cells: Sequence[str], encoding: TabularEncoding) 
 def _contradiction_warnings(
     classes: Sequence[str], probabilities: NDArray[np.float64], possible: NDArray[np.bool_], coverage: float
 ) -> list[str]:
-    """Warn if the most probable class is not in the prediction set, as each class is compared with its own cases."""
+    """Warn if the most probable class is not in the prediction set.
+
+    This can happen, because each class is compared with the reference cases of that class.
+    """
     index = int(probabilities.argmax())
     if possible[index]:
         return []

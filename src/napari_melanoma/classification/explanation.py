@@ -174,11 +174,11 @@ def place_in_photograph(heat: NDArray[np.float32], box: Box, shape: tuple[int, i
     from PIL import Image
 
     resized = np.asarray(Image.fromarray(heat).resize((box.width, box.height), Image.Resampling.BILINEAR), np.float32)
-    whole = np.zeros(shape, np.float32)
+    placed = np.zeros(shape, np.float32)
     top, left = max(0, box.top), max(0, box.left)
     visible = resized[top - box.top :, left - box.left :][: shape[0] - top, : shape[1] - left]
-    whole[top : top + visible.shape[0], left : left + visible.shape[1]] = visible
-    return whole
+    placed[top : top + visible.shape[0], left : left + visible.shape[1]] = visible
+    return placed
 
 
 def _cover_view(view: ClassifierView) -> NDArray[np.uint8]:

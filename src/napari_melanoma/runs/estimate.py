@@ -22,7 +22,7 @@ TEST_IMAGE_S = 0.1  # reading, refining and measuring a test image, for each of 
 PROGRAM_MB = {"cpu": 700, "mps": 900, "cuda": 700}  # of the libraries; on a graphics card their share of its memory
 WORKSPACE = 1.4  # factor of the stored activations for gradients and convolution workspace
 LARGEST_AUTO = 256  # images of a step with batch_size = "auto"
-READ_BYTES_S = 200e6  # embeddings read from a hard disk per second
+READ_BYTES_S = 200e6  # bytes of embeddings read from a hard disk per second
 MEASURED_STEPS = 2  # steps on one slide; the first is a warm-up
 MEMORY_BAGS = 8  # memory of a step as a multiple of its embeddings: values and gradients of the layers
 _cost_cache: dict[str, StepCost] = {}

@@ -262,8 +262,8 @@ def recompress(images: Tensor, quality: NDArray[np.float64]) -> Tensor:
     planes = torch.einsum("pc,bcyx->bpyx", to_device(device, RGB_TO_YCBCR), images)
     luma = _quantize(planes[:, :1] - 128, quantization_steps(LUMA_QUANTIZATION, quality)) + 128
     color = _quantize(avg_pool2d(planes[:, 1:], 2), quantization_steps(CHROMA_QUANTIZATION, quality))
-    whole = interpolate(color, scale_factor=2, mode="bilinear", align_corners=False)
-    return torch.einsum("cp,bpyx->bcyx", to_device(device, YCBCR_TO_RGB), torch.cat([luma, whole], dim=1))
+    upsampled = interpolate(color, scale_factor=2, mode="bilinear", align_corners=False)
+    return torch.einsum("cp,bpyx->bcyx", to_device(device, YCBCR_TO_RGB), torch.cat([luma, upsampled], dim=1))
 
 
 def quantization_steps(table: tuple[int, ...], quality: NDArray[np.float64]) -> NDArray[np.float64]:

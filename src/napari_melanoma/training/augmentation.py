@@ -265,14 +265,14 @@ def _mosaic_grid(
     [-1, 1], (x, y) order.
     """
     centers = (torch.arange(side, device=device) + 0.5) / side
-    far, middle, length = [], [], []
+    is_beyond, from_center, length = [], [], []
     for name in ("split_y", "split_x"):
         split = to_device(device, rng.uniform(name, *seam))[:, None]
         beyond = centers >= split
-        far.append(beyond)
+        is_beyond.append(beyond)
         length.append(torch.where(beyond, 1 - split, split))
-        middle.append(centers - torch.where(beyond, (1 + split) / 2, split / 2))
+        from_center.append(centers - torch.where(beyond, (1 + split) / 2, split / 2))
     longer = torch.maximum(length[0][:, :, None], length[1][:, None, :])
-    rows = (0.5 + middle[0][:, :, None] / longer).clamp_(0.5 / tile_px, 1 - 0.5 / tile_px)
-    columns = (0.5 + middle[1][:, None, :] / longer).clamp_(0.5 / tile_px, 1 - 0.5 / tile_px)
-    return torch.stack([columns + far[1][:, None, :], rows + far[0][:, :, None]], dim=-1) - 1
+    rows = (0.5 + from_center[0][:, :, None] / longer).clamp_(0.5 / tile_px, 1 - 0.5 / tile_px)
+    columns = (0.5 + from_center[1][:, None, :] / longer).clamp_(0.5 / tile_px, 1 - 0.5 / tile_px)
+    return torch.stack([columns + is_beyond[1][:, None, :], rows + is_beyond[0][:, :, None]], dim=-1) - 1

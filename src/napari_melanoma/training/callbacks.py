@@ -393,14 +393,14 @@ class DistributedRows:
         rows = torch.cat([torch.empty(0, self._columns, device=device), *(row.to(device) for row in self._rows)])
         self._indices, self._rows = [], []
         count = (indices.max() + 1 if len(indices) else torch.zeros((), dtype=torch.int64, device=device)).clone()
-        several = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if several:
+        is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if is_distributed:
             torch.distributed.all_reduce(count, torch.distributed.ReduceOp.MAX)
-        whole = torch.zeros(int(count), self._columns, device=device)
-        whole[indices] = rows
-        if several:
-            torch.distributed.all_reduce(whole)
-        return whole.cpu()
+        gathered = torch.zeros(int(count), self._columns, device=device)
+        gathered[indices] = rows
+        if is_distributed:
+            torch.distributed.all_reduce(gathered)
+        return gathered.cpu()
 
 
 POLL_S = 0.5

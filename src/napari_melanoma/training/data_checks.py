@@ -51,36 +51,37 @@ def check_stated_sizes(samples: Iterable[Sample], contents: Mapping[Path, FileIn
     Width and height may be exchanged, as the EXIF orientation of an image may rotate it by 90 degrees; ``check_sizes``
     compares the decoded sizes.
     """
-    wrong = []
+    mismatches = []
     for sample in samples:
         if sample.mask is None:
             continue
         image, mask = contents[sample.image], contents[sample.mask]
         sizes = {(image.width, image.height), (image.height, image.width), (0, 0)}  # (0, 0): not in the header
         if (mask.width, mask.height) not in sizes and image.width:
-            wrong.append(f"{sample.mask} ({mask.width} x {mask.height}, image {image.width} x {image.height})")
-    _raise_for_sizes(wrong)
+            mismatches.append(f"{sample.mask} ({mask.width} x {mask.height}, image {image.width} x {image.height})")
+    _raise_for_sizes(mismatches)
 
 
 def check_sizes(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts]) -> None:
     """Refuse masks whose decoded size differs from that of the upright image."""
-    wrong = []
+    mismatches = []
     for sample in samples:
         if sample.mask is None:
             continue
         image, mask = facts[sample.image], facts[sample.mask]
         if (image.rows, image.columns) != (mask.rows, mask.columns):
             size = f"{mask.columns} x {mask.rows}, upright image {image.columns} x {image.rows}"
-            wrong.append(f"{sample.mask} ({size})")
-    _raise_for_sizes(wrong)
+            mismatches.append(f"{sample.mask} ({size})")
+    _raise_for_sizes(mismatches)
 
 
-def _raise_for_sizes(wrong: Sequence[str]) -> None:
+def _raise_for_sizes(mismatches: Sequence[str]) -> None:
     """Raise an error that lists masks of another size than their image, if any."""
-    if wrong:
+    if mismatches:
         raise DataSetError(
-            f"expected masks of the same size as their image, found {len(wrong)} of another size: "
-            f"{format_names(wrong)}. Export these masks at the size of the image, or remove their rows from the table."
+            f"expected masks of the same size as their image, found {len(mismatches)} of another size: "
+            f"{format_names(mismatches)}. Export these masks at the size of the image, or remove their rows from the "
+            "table."
         )
 
 
@@ -143,23 +144,23 @@ def empty_mask_warnings(parts: TrainingSplit, facts: Mapping[Path, DecodedFacts]
 
 def check_labels(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts], classes: Sequence[str]) -> None:
     """Refuse label images with values that belong to no class."""
-    wrong = []
+    invalid = []
     for sample in samples:
         if sample.mask is None:
             continue
         unknown = [value for value in label_counts(facts[sample.mask]) if value >= len(classes)]
         if unknown:
-            wrong.append((sample.mask, unknown))
-    if not wrong:
+            invalid.append((sample.mask, unknown))
+    if not invalid:
         return
-    listed = format_names([f"{path} ({', '.join(map(str, unknown))})" for path, unknown in wrong])
+    listed = format_names([f"{path} ({', '.join(map(str, unknown))})" for path, unknown in invalid])
     hint = (
         " 255 marks the lesion in masks of one class: for these, remove 'classes' from the recipe."
-        if all(LESION_VALUE in unknown for _, unknown in wrong)
+        if all(LESION_VALUE in unknown for _, unknown in invalid)
         else ""
     )
     raise DataSetError(
-        f"expected label images with the values {numbered_classes(classes)}, found others in {len(wrong)} of them: "
+        f"expected label images with the values {numbered_classes(classes)}, found others in {len(invalid)} of them: "
         f"{listed}. Correct these files, or list all classes in the recipe's 'classes'.{hint}"
     )
 

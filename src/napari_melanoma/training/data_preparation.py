@@ -281,8 +281,8 @@ def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -
 def _lesion_share(rows: Iterable[DataRow], store: PixelStore, masks: PixelKind) -> float:
     """Mean share of lesion pixels in the training masks."""
     facts = [store.index.facts(masks, row.mask_sha) for row in rows if row.part == "learn"]
-    known = [found.lesion for found in facts if found is not None]
-    return sum(known) / max(1, len(known))
+    shares = [of_mask.lesion for of_mask in facts if of_mask is not None]
+    return sum(shares) / max(1, len(shares))
 
 
 def _label_shares(rows: Iterable[DataRow], store: PixelStore, classes: int) -> tuple[float, ...]:

@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from napari_melanoma.training.pixel_store import DecodedFacts, FileInfo, PixelKind, PixelStore
     from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
-YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
-MIN_SHARED_TILES = 0.5  # share of the tiles of a slide that another slide has pixel by pixel
+YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")  # cells of a column of 1 and 0
+MIN_SHARED_TILES = 0.5  # two slides are copies if this share of the tiles of one has the same pixels in the other
 TRAIN, VALIDATION, TEST = range(3)  # ranks of the parts: images of a patient stay in the highest part only
 PREDICTED_MASKS = "drawn"  # folder of predicted masks in the pixel store
 OTHER = "other"  # the negative class of a column of 1 and 0
-MALIGNANCY_COLUMN = "target"  # of the harmonized table
+MALIGNANCY_COLUMN = "target"  # column of the harmonized table: 1 if malignant
 MORE_IMAGES = "Add images of {missing} of other patients, or list the classes in classification.classes."
 MORE_REGIONS = (
     "Draw another region of {missing}, at another position or on another slide, and export the data set again."
@@ -62,14 +62,14 @@ NEW_HEAD = (
 class ClassTable:
     """The classes and tabular values of data sets.
 
-    ``names``: the trained classes, in the order of the logits. ``labels``: the class of each image, if it is trained.
-    ``others``: the class of each image of a class that is not trained. ``rows``: the selected columns of the tables.
+    ``names``: the trained classes, in the order of the logits. By data set and image id, ``labels``: class of each image
+    of a trained class; ``untrained``: class of each image of another class; ``rows``: selected columns of the tables.
     """
 
     names: tuple[str, ...]
     labels: dict[Key, str]
     rows: dict[Key, dict[str, str]]
-    others: dict[Key, str] = field(default_factory=dict)
+    untrained: dict[Key, str] = field(default_factory=dict)
 
     def label(self, sample: Sample) -> int:
         """Return the index of a sample's class."""
@@ -131,8 +131,8 @@ def read_classes(
     rows |= {
         key: {name: cell for name, cell in row.items() if name != config.target} for key, row in unlabeled_rows.items()
     }
-    others = {key: label for key, label in labels.items() if label not in names}
-    return ClassTable(names, {key: label for key, label in labels.items() if label in names}, rows, others)
+    untrained = {key: label for key, label in labels.items() if label not in names}
+    return ClassTable(names, {key: label for key, label in labels.items() if label in names}, rows, untrained)
 
 
 def read_strata(folders: Iterable[str], config: ClassificationConfig) -> dict[Key, str]:
@@ -159,10 +159,12 @@ def class_counts(samples: Iterable[Sample], table: ClassTable) -> dict[str, int]
 def keep_labeled(chosen: SelectedSamples, table: ClassTable) -> tuple[SelectedSamples, list[str]]:
     """Keep the images of the trained classes; return a sentence for each kind of excluded image."""
     other_classes = {
-        table.others[sample.key] for sample in (*chosen.for_training, *chosen.for_test) if sample.key in table.others
+        table.untrained[sample.key]
+        for sample in (*chosen.for_training, *chosen.for_test)
+        if sample.key in table.untrained
     }
     reason = f"are {', '.join(sorted(other_classes))}, which is not among the trained classes,"
-    chosen, notices = filter_samples(chosen, lambda sample: sample.key not in table.others, reason)
+    chosen, notices = filter_samples(chosen, lambda sample: sample.key not in table.untrained, reason)
     chosen, unlabeled_notices = filter_samples(chosen, lambda sample: sample.key in table.labels, "have no class")
     return chosen, [*(f"{notice} {NEW_HEAD}" for notice in notices), *unlabeled_notices]
 

@@ -217,14 +217,14 @@ def explain_error(error: Exception) -> Exception:
     return error
 
 
-def divergence_message(recipe: TrainRecipe, what: str, epoch: int, batch: int | None) -> str:
+def divergence_message(recipe: TrainRecipe, quantity: str, epoch: int, batch: int | None) -> str:
     """Describe where a value is no longer finite, and what to change.
 
-    ``what``: name of the value. ``epoch``, ``batch``: counted from 0.
+    ``quantity``: name of the value. ``epoch``, ``batch``: counted from 0.
     """
     place = f"epoch {epoch + 1}" + ("" if batch is None else f", batch {batch + 1}")
     other = "" if recipe.precision == "fp32" else ' or precision = "fp32"'
-    return DIVERGED.format(what=what, place=place, rate=recipe.learning_rate, other=other)
+    return DIVERGED.format(what=quantity, place=place, rate=recipe.learning_rate, other=other)
 
 
 def _first_line(error: Exception) -> str:
@@ -239,8 +239,8 @@ def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64
     ``predicted_mm``, ``true_mm``: float64 (image,); NaN if unknown. Returns ``tuning_depth_mae_mm`` and
     ``tuning_depth_r`` (Pearson; 0 if all predictions are equal); empty if there are too few cases.
     """
-    known = ~np.isnan(true_mm)
-    predicted, true = predicted_mm[known], true_mm[known]
+    is_known = ~np.isnan(true_mm)
+    predicted, true = predicted_mm[is_known], true_mm[is_known]
     if len(true) < MIN_CASES:
         return {}
     spread = float(predicted.std() * true.std())

@@ -1,6 +1,6 @@
 """The store of decoded images, shared by all runs of a user.
 
-An image or mask is decoded and resized once, identified by the SHA-256 of its file, and appended to a shard: a NumPy
+An image or mask is decoded and resized once, identified by the SHA-256 of its file, and written to a shard: a NumPy
 file with many images, which training maps into memory. An SQLite index lists files, their properties and positions.
 """
 
@@ -152,7 +152,7 @@ class PixelStore:
                 os.utime(self.folder / name)
 
     def prune(self) -> None:
-        """Delete shards that no run has used for a month: they contain photographs of patients, and fill the disk."""
+        """Delete files that no run has used for a month: they contain photographs of patients, and fill the disk."""
         runs = self.index.runs()
         finished = [run for run in runs if not can_resume(Path(run))]
         kept_shards = {name for run in runs.keys() - finished for name in runs[run]}

@@ -291,22 +291,22 @@ def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
     options_from_data: dict[str, Any] = {}
     if options.predicts_depth:
         standardized = standardize_depth(data.learn.depth_mm, DepthScale(log=options.depth_log))
-        known = standardized[~np.isnan(standardized)]
-        check_depth_count(len(known), len(standardized))
+        known_depths = standardized[~np.isnan(standardized)]
+        check_depth_count(len(known_depths), len(standardized))
         options_from_data = {
-            "depth_mean": round(float(known.mean()), 6),
-            "depth_std": round(float(known.std()) or 1.0, 6),
+            "depth_mean": round(float(known_depths.mean()), 6),
+            "depth_std": round(float(known_depths.std()) or 1.0, 6),
         }
     if options.predicts_depth and options.depth_source == "measured":
         options_from_data["measured"] = _measured_depth_input(data.encoding).model_dump(mode="json")
     return options_from_data
 
 
-def check_depth_count(known: int, images: int) -> None:
+def check_depth_count(depths: int, images: int) -> None:
     """Raise if too few training images have a depth."""
-    if known < MIN_DEPTHS:
+    if depths < MIN_DEPTHS:
         raise DataSetError(
-            f"{known} of {images} training images have a depth, expected at least {MIN_DEPTHS}. Fill in the column "
+            f"{depths} of {images} training images have a depth, expected at least {MIN_DEPTHS}. Fill in the column "
             "that classification.depth.column names, or remove classification.depth."
         )
 

@@ -178,8 +178,12 @@ def inherited_training_images(name: str) -> TrainingImages:
 
 def read_training_images(info: BundleInfo) -> TrainingImages | None:
     """Read the training and validation images of a model; None if the bundle, like older ones, does not list them."""
-    stated = info.config.provenance.get(TRAINING_IMAGES_KEY)
-    return _read_verified(info.path / FILE_NAME, info.name, stated.get("sha256")) if isinstance(stated, dict) else None
+    statement = info.config.provenance.get(TRAINING_IMAGES_KEY)
+    return (
+        _read_verified(info.path / FILE_NAME, info.name, statement.get("sha256"))
+        if isinstance(statement, dict)
+        else None
+    )
 
 
 def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
@@ -187,9 +191,11 @@ def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
 
     ``rgb``: uint8 (row, column, channel=3), upright. Also False if the model does not list its images.
     """
-    stated = info.config.provenance.get(TRAINING_IMAGES_KEY)
+    statement = info.config.provenance.get(TRAINING_IMAGES_KEY)
     listed = (
-        _cached_training_images(info.path, info.name, str(stated.get("sha256"))) if isinstance(stated, dict) else None
+        _cached_training_images(info.path, info.name, str(statement.get("sha256")))
+        if isinstance(statement, dict)
+        else None
     )
     return listed is not None and bool(find_trained_images(hash_photograph(rgb), listed).any())
 

@@ -43,8 +43,8 @@ ScheduleFunction = Callable[["Optimizer", ScheduleSteps], "LRScheduler"]
 class Schedule:
     """A schedule: its metadata and its function.
 
-    ``build`` takes an optimizer, whose groups hold the highest rates, and ``ScheduleSteps``; its result is advanced
-    after each step.
+    ``build``: creates the schedule for an optimizer, whose parameter groups have the maximum rates, and
+    ``ScheduleSteps``. The result is advanced after each step.
     """
 
     spec: ScheduleSpec

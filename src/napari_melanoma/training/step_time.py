@@ -262,7 +262,7 @@ def _saved_tensor_sizes() -> Iterator[dict[int, int]]:
 
 
 def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
-    """Freeze the encoder if the recipe asks for it."""
+    """Freeze the encoder if the recipe requires it."""
     from napari_melanoma.models.zoo import find_encoder
 
     encoder = find_encoder(network)

@@ -297,13 +297,13 @@ class ClassAugmentation:
         digests = [hashlib.sha1(image.data, usedforsecurity=False).digest()[:7] for image in pixels]
         return np.stack([versions, [int.from_bytes(digest, "big") for digest in digests]], axis=1)
 
-    def _swap_spectra(self, images: Tensor, others: Tensor, batch: ClassBatch) -> Tensor:
+    def _swap_spectra(self, images: Tensor, other_images: Tensor, batch: ClassBatch) -> Tensor:
         """Replace the low frequencies of some images by those of the other domain."""
         draws = np.array(
             [np.random.default_rng(derive_seed(self._seed, FOURIER_SEED, *key)).random() for key in batch.keys]
         )
         chosen = torch.from_numpy(draws < self._adaptation.strength).to(images.device)[:, None, None, None]
-        return torch.where(chosen, swap_amplitudes(images, others, self._adaptation.reach), images)
+        return torch.where(chosen, swap_amplitudes(images, other_images, self._adaptation.reach), images)
 
     def _mix(
         self, batch: ClassBatch, images: Tensor, partners: Tensor, chosen: NDArray[np.intp]
@@ -404,7 +404,7 @@ class DepthLoss(nn.Module):
         ``predicted``: float (batch, 1 or 2), as ``predict_depth`` returns it. ``mm``: float (batch,), NaN if unknown;
         such cases do not contribute.
         """
-        known = ~mm.isnan()
+        is_known = ~mm.isnan()
         true = network.standardize(mm.nan_to_num())
         if self._config.loss == "gaussian_nll":
             log_variance = predicted[:, 1].clamp(min=MIN_LOG_VARIANCE)
@@ -412,7 +412,7 @@ class DepthLoss(nn.Module):
         else:
             losses = smooth_l1_loss(predicted[:, 0], true, reduction="none")
         # Multiplied, not filtered: every weight then has a gradient, whichever cases a batch contains.
-        return self._config.weight * (losses * known).sum() / known.sum().clamp(min=1)
+        return self._config.weight * (losses * is_known).sum() / is_known.sum().clamp(min=1)
 
 
 class BagTask(ClassTask):

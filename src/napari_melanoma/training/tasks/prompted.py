@@ -272,9 +272,9 @@ def _prompted_loss(logits: Tensor, truth: Tensor, maps: Tensor) -> Tensor:
     ``logits``: (batch, hypothesis, row, column). ``truth``: (batch, 1, row, column). ``maps``: the prompts.
     """
     reach = max(1, round(PROMPTED_REACH * truth.shape[-1]))
-    near = max_pool2d(maps[:, :2].amax(1, keepdim=True), 2 * reach + 1, 1, reach)
+    is_near = max_pool2d(maps[:, :2].amax(1, keepdim=True), 2 * reach + 1, 1, reach)
     entropy = binary_cross_entropy_with_logits(logits, truth.expand_as(logits), reduction="none")
-    return (entropy * near).sum() / (near.sum() * logits.shape[1]).clamp(min=1)
+    return (entropy * is_near).sum() / (is_near.sum() * logits.shape[1]).clamp(min=1)
 
 
 def _jaccard(logits: Tensor, truth: Tensor) -> Tensor:
