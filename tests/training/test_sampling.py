@@ -53,12 +53,12 @@ def test_an_epoch_has_full_steps_and_omits_different_images_each_time() -> None:
 def test_step_has_the_requested_shares(learn: int, base: int, batch: int, sampling: str, epoch: int) -> None:
     config = DATA.model_copy(update={"sampling": sampling})
     step = divide_step(config, batch, learn, base)
-    assert step.step == (batch if base else min(batch, learn))
+    assert step.total == (batch if base else min(batch, learn))
     assert step.learn >= 1
     assert (step.base >= 1) == (base > 0)
     order = sampler(learn, step, base)
     keys = order.keys(epoch)
-    assert keys.shape == (max(1, learn // step.learn), step.step, 2)
+    assert keys.shape == (max(1, learn // step.learn), step.total, 2)
     images = keys[..., 1] % order.total
     assert (np.sum(images >= learn, axis=1) == step.base).all()
     assert len(np.unique(keys[..., 1])) == keys[..., 1].size  # a repeated image is augmented differently

@@ -91,7 +91,7 @@ def count_workload(recipe: TrainRecipe) -> RunWorkload:
     auto_batch: int = min(LARGEST_AUTO, 2 ** (max(2, training // 4).bit_length() - 1))
     batch = auto_batch if recipe.batch_size == "auto" else recipe.batch_size
     shares = divide_step(recipe.data, batch, training, len(chosen.base)) if training else None
-    step = shares.step if shares else batch
+    step = shares.total if shares else batch
     return RunWorkload(
         training_images=training + len(chosen.base),
         validation_images=len(chosen.parts.validation),

@@ -303,15 +303,15 @@ def _create_fit_options(
     recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData, resolved: ResolvedSettings
 ) -> TrainingSetup:
     recipe, size = _with_precision(recipe, resolved), resolved.batch_size
-    step = divide_step(recipe.data, size, len(prepared.learn), len(prepared.base or ()))
+    step = divide_step(recipe.data, size, len(prepared.learn), len(prepared.base or ())).total
     return TrainingSetup(
         recipe,
         folder,
         loaders=lambda rank: (
             training_loader(prepared, recipe, size, rank),
-            validation_loader(prepared, recipe, max(1, step.step // (rank.world_size * rank.pieces)), rank),
+            validation_loader(prepared, recipe, max(1, step // (rank.world_size * rank.pieces)), rank),
         ),
-        step=step.step,
+        step=step,
         pieces=resolved.pieces,
         save_pieces=lambda pieces: write_resolved(folder, resolved.model_copy(update={"pieces": pieces})),
     )
@@ -506,7 +506,7 @@ def _check_devices(recipe: TrainRecipe) -> None:
 
 def check_step(recipe: TrainRecipe, batch_size: int, learn: int, base: int) -> None:
     """Raise an error if a step cannot be divided evenly among the devices."""
-    step, parts = divide_step(recipe.data, batch_size, learn, base).step, process_count(recipe) * recipe.pieces
+    step, parts = divide_step(recipe.data, batch_size, learn, base).total, process_count(recipe) * recipe.pieces
     if step % parts:
         raise RunError(
             f"a step of {step} images cannot be divided evenly among {process_count(recipe)} devices with "

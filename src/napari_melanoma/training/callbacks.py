@@ -84,7 +84,7 @@ def copy_state(source: Path, path: Path) -> None:
 
 
 class RunWriter(Callback):
-    """Writes step events, at most one a second, and reports progress."""
+    """Writes step events, at most one a second, reports progress, and times epochs and batches."""
 
     def __init__(self, folder: RunFolder, run: RunContext, clock: PausableClock, timer: EpochTimer) -> None:
         self._folder = folder
@@ -138,8 +138,8 @@ class RunWriter(Callback):
 class BestCheckpoint(Checkpoint):
     """Writes metrics after each epoch, keeps the last and the best state, and stops when the run no longer improves.
 
-    The best epoch is that with the best value of the recipe's monitor; ties (such as a Jaccard
-    index of 0 in the first epochs) are broken by the smallest validation loss.
+    The best epoch is that with the best value of the recipe's monitor; ties, such as a Jaccard index of 0 in the first
+    epochs, are broken by the smallest validation loss. The run stops after ``patience`` epochs without a better value.
 
     With Lightning's own callbacks, the best score is lost when a run folder is moved, and a run that was stopped early
     trains for another epoch when resumed.
@@ -161,9 +161,8 @@ class BestCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of ``state_dict``."""
         self._best, self._best_epoch = state_dict["best"], state_dict["best_epoch"]
-        self._best_loss = state_dict.get(
-            "best_loss", -math.inf
-        )  # older checkpoints lack it: ties never count as better
+        # Older checkpoints lack the loss: ties then never count as better.
+        self._best_loss = state_dict.get("best_loss", -math.inf)
         self._epochs_without_improvement = state_dict["waited"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -259,10 +258,10 @@ class RunControl(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: Task, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
         """Check the loss, and apply the user's command."""
         check = pl_module.device.type == "cpu" or self._clock.is_due("numbers", CHECK_S)
-        bad = pl_module.first_bad_batch() if check else None
-        code = self._apply_request(trainer, CONTINUE if bad is None else ABORT)
+        bad_batch = pl_module.first_bad_batch() if check else None
+        code = self._apply_request(trainer, CONTINUE if bad_batch is None else ABORT)
         if code == ABORT:
-            raise TrainingDiverged(divergence_message(pl_module.recipe, "loss", trainer.current_epoch, bad))
+            raise TrainingDiverged(divergence_message(pl_module.recipe, "loss", trainer.current_epoch, bad_batch))
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # noqa: ANN401
         """Apply the user's command; a validation has many batches as well."""

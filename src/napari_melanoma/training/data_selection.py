@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")  # cells of a column of 1 and 0
-MIN_SHARED_TILES = 0.5  # two slides are copies if this share of the tiles of one has the same pixels in the other
+MIN_SHARED_TILES = 0.5  # slides are copies if they share this part of the tiles of one of them
 TRAIN, VALIDATION, TEST = range(3)  # ranks of the parts: images of a patient stay in the highest part only
 PREDICTED_MASKS = "drawn"  # folder of predicted masks in the pixel store
 OTHER = "other"  # the negative class of a column of 1 and 0
@@ -62,8 +62,9 @@ NEW_HEAD = (
 class ClassTable:
     """The classes and tabular values of data sets.
 
-    ``names``: the trained classes, in the order of the logits. By data set and image id, ``labels``: class of each image
-    of a trained class; ``untrained``: class of each image of another class; ``rows``: selected columns of the tables.
+    ``names``: the trained classes, in the order of the logits. By data set and image id, ``labels``: class of each
+    image of a trained class; ``untrained``: class of each image of another class; ``rows``: selected columns of the
+    tables.
     """
 
     names: tuple[str, ...]

@@ -44,12 +44,12 @@ class StepShares:
 
     @property
     def learn(self) -> int:
-        """Images of the training data."""
+        """Images of the step from the training data."""
         return self.shuffled + self.balanced
 
     @property
-    def step(self) -> int:
-        """All images."""
+    def total(self) -> int:
+        """All images of the step."""
         return self.learn + self.base
 
 
@@ -85,22 +85,23 @@ class EpochSampler:
     The indices of the training images come first, then those of the base images. An image that is repeated in an epoch
     gets another key (``index + total``, ``index + 2 * total`` and so on), so that it is augmented differently.
 
-    ``classes``: the class of each training image, for balanced sampling. ``base``: number of base images.
+    ``classes``: the class of each training image, for balanced sampling. ``base``: number of base images. ``shares``:
+    the composition of a step over all ranks.
     """
 
     def __init__(
-        self, classes: Sequence[str], base: int, step: StepShares, seed: int, rank: Rank = SINGLE_PROCESS
+        self, classes: Sequence[str], base: int, shares: StepShares, seed: int, rank: Rank = SINGLE_PROCESS
     ) -> None:
         self._classes = classes
         self._base = base
-        self._step = step
+        self._shares = shares
         self._seed = seed
         self._rank = rank
         self._epoch = 0
         parts = rank.world_size * rank.pieces
-        if step.step % parts:
+        if shares.total % parts:
             raise RunError(
-                f"a step of {step.step} images cannot be divided evenly over {rank.world_size} devices with "
+                f"a step of {shares.total} images cannot be divided evenly over {rank.world_size} devices with "
                 f"{rank.pieces} micro-batches each. Set batch_size to a multiple of {parts}."
             )
 
@@ -112,7 +113,7 @@ class EpochSampler:
     @property
     def steps(self) -> int:
         """Number of full steps in an epoch, at least one."""
-        return max(1, len(self._classes) // self._step.learn)
+        return max(1, len(self._classes) // self._shares.learn)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next iteration; called by Lightning."""
@@ -141,7 +142,7 @@ class EpochSampler:
 
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
         """Training images in random order, (step, image); images repeat only if a step needs more than there are."""
-        count = self.steps * self._step.shuffled
+        count = self.steps * self._shares.shuffled
         rounds = -(-count // len(self._classes))
         rng = self._generator(SHUFFLED, epoch)
         orders = [rng.permutation(len(self._classes)) for _ in range(rounds)]
@@ -149,8 +150,8 @@ class EpochSampler:
 
     def _balanced(self, epoch: int) -> NDArray[np.int64]:
         """Training images drawn with replacement, so that all classes are equally likely, (step, image)."""
-        size = (self.steps, self._step.balanced)
-        if not self._step.balanced:
+        size = (self.steps, self._shares.balanced)
+        if not self._shares.balanced:
             return np.empty(size, np.int64)
         _, members, counts = np.unique(np.asarray(self._classes), return_inverse=True, return_counts=True)
         weights = 1 / counts[members]
@@ -158,20 +159,16 @@ class EpochSampler:
 
     def _from_base(self, epoch: int) -> NDArray[np.int64]:
         """Base images in random order, (step, image); it continues over epochs, so that all are used equally often."""
-        count = self.steps * self._step.base
+        count = self.steps * self._shares.base
         if not count:
             return np.empty((self.steps, 0), np.int64)
-        positions = np.arange(epoch * count, (epoch + 1) * count)
+        positions = np.arange(epoch * count, (epoch + 1) * count)  # in an endless sequence of shuffled rounds
         rounds = positions // self._base
-        images = np.concatenate(
-            [
-                self._generator(BASE, int(round_number)).permutation(self._base)[
-                    positions[rounds == round_number] % self._base
-                ]
-                for round_number in np.unique(rounds)
-            ]
-        )
-        return (len(self._classes) + images).reshape(self.steps, -1)
+        images = []
+        for round_number in np.unique(rounds):
+            order = self._generator(BASE, int(round_number)).permutation(self._base)
+            images.append(order[positions[rounds == round_number] % self._base])
+        return (len(self._classes) + np.concatenate(images)).reshape(self.steps, -1)
 
 
 def _count_repeats(images: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -251,9 +248,9 @@ def training_loader(
     ``ClassBatch`` or ``BagBatch``, by the type of ``prepared``; its sampler has ``set_epoch``.
     """
     base = prepared.base
-    step = divide_step(recipe.data, batch_size, len(prepared.learn), len(base or ()))
+    shares = divide_step(recipe.data, batch_size, len(prepared.learn), len(base or ()))
     classes = sampled_classes(prepared, recipe.data.balance_by)
-    sampler = EpochSampler(classes, len(base or ()), step, recipe.seed, rank)
+    sampler = EpochSampler(classes, len(base or ()), shares, recipe.seed, rank)
     if isinstance(prepared, PreparedBags):
         return _loader(TrainingBags(prepared, recipe), sampler, recipe.workers)
     if prepared.classes is not None:

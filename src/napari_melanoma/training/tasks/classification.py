@@ -269,25 +269,25 @@ class ClassAugmentation:
         Returns images as float32 in [0, 255] of the network's size, and the label shares of mixed images; masks are
         empty, and partners are removed.
         """
-        keys, count, seen = batch.keys, len(batch.keys), len(batch.domains)
+        keys, labeled, without_partners = batch.keys, len(batch.keys), len(batch.domains)
         chosen = self._mixing.select(keys)
         all_keys = [keys]  # images of the other domain and partners get keys of their own
-        if seen > count:
+        if without_partners > labeled:
             all_keys.append(keys + np.array([0, OTHER_DOMAIN_KEY]))
         all_keys.append(keys[chosen] + np.array([0, PARTNER_KEY]))
         image_keys = np.concatenate(all_keys)
         if self._versions:
             image_keys = self._version_keys(batch.images, image_keys)
-        varied, _ = self._augment(batch.images, batch.masks, image_keys)
-        images, partners, shares = varied[:seen], varied[seen:], batch.shares
-        if self._adaptation.method == "fourier" and seen > count:
-            images = self._swap_spectra(images[:count], images[count:], batch)
+        augmented, _ = self._augment(batch.images, batch.masks, image_keys)
+        images, partners, shares = augmented[:without_partners], augmented[without_partners:], batch.shares
+        if self._adaptation.method == "fourier" and without_partners > labeled:
+            images = self._swap_spectra(images[:labeled], images[labeled:], batch)
         depth = batch.depth_mm
         if len(chosen):
             images, shares = self._mix(batch, images, partners, chosen)
             indices = torch.from_numpy(chosen).to(depth.device)
             depth = depth.index_fill(0, indices, torch.nan)  # a mixture of two images has no depth
-        masks = batch.masks[:seen, :, :0, :0]
+        masks = batch.masks[:without_partners, :, :0, :0]
         return batch._replace(images=images, masks=masks, shares=shares, partner_shares=shares[:0], depth_mm=depth)
 
     def _version_keys(self, images: Tensor, keys: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -313,9 +313,8 @@ class ClassAugmentation:
         The tabular inputs are not mixed: the share of the image itself is one half or more.
         """
         indices = torch.from_numpy(chosen).to(images.device)
-        cover = torch.from_numpy(self._mixing.blend_masks(batch.keys[chosen], images.shape[-1])).to(images.device)[
-            :, None
-        ]
+        pixel_shares = self._mixing.blend_masks(batch.keys[chosen], images.shape[-1])
+        cover = torch.from_numpy(pixel_shares).to(images.device)[:, None]
         partner_share = cover.mean(dim=(2, 3))
         mixed = torch.lerp(images[indices], partners, cover)
         shares = batch.shares[indices] * (1 - partner_share) + batch.partner_shares * partner_share
