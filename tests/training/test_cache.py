@@ -360,7 +360,7 @@ def test_measured_files_are_registered_in_groups(data: Path, folder: Path, monke
             decode_missing(store, jobs, SIDE, stopped)
         assert sum(written) == 7
         assert decode_missing(store, jobs, SIDE, run) == {}
-        assert all(store.index.facts(job.kind, job.content.sha) for job in jobs)
+        assert all(store.index.facts(job.kind, job.info.sha) for job in jobs)
     assert sum(written) == 16
     assert len(written) <= 8
 

@@ -1,1 +1,1 @@
-"""Classification of lesions: predictor, predictions and explanations."""
+"""Classification of lesions: classifier, predictions and explanations."""

@@ -45,7 +45,7 @@ def check_readable(faults: Mapping[Path, str]) -> None:
         )
 
 
-def check_stated_sizes(samples: Iterable[Sample], contents: Mapping[Path, FileInfo]) -> None:
+def check_stated_sizes(samples: Iterable[Sample], infos: Mapping[Path, FileInfo]) -> None:
     """Refuse masks whose file header states another size than that of the image, before anything is decoded.
 
     Width and height may be exchanged, as the EXIF orientation of an image may rotate it by 90 degrees; ``check_sizes``
@@ -55,7 +55,7 @@ def check_stated_sizes(samples: Iterable[Sample], contents: Mapping[Path, FileIn
     for sample in samples:
         if sample.mask is None:
             continue
-        image, mask = contents[sample.image], contents[sample.mask]
+        image, mask = infos[sample.image], infos[sample.mask]
         sizes = {(image.width, image.height), (image.height, image.width), (0, 0)}  # (0, 0): not in the header
         if (mask.width, mask.height) not in sizes and image.width:
             mismatches.append(f"{sample.mask} ({mask.width} x {mask.height}, image {image.width} x {image.height})")

@@ -208,8 +208,8 @@ def _data_rows(selection: DataSelection) -> list[DataRow]:
         DataRow(
             part,
             sample,
-            selection.contents[sample.image].sha,
-            selection.contents[sample.mask].sha if sample.mask else "",
+            selection.infos[sample.image].sha,
+            selection.infos[sample.mask].sha if sample.mask else "",
         )
         for part, samples in samples_by_part
         for sample in samples
@@ -223,15 +223,15 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
         missing = missing_views(rows, store, recipe)
     else:
         missing = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, recipe)]
-    contents = scan_files([path for row in missing for path in sample_files(row.sample)], store.index, run)
+    scan = scan_files([path for row in missing for path in sample_files(row.sample)], store.index, run)
     jobs: list[DecodeJob] = []
-    unusable: list[Path] = list(contents.faults)
+    unusable: list[Path] = list(scan.faults)
     for row in missing:
-        if not contents.faults.keys().isdisjoint(sample_files(row.sample)):
+        if not scan.faults.keys().isdisjoint(sample_files(row.sample)):
             continue
         shas = (row.image_sha, row.mask_sha)
-        for job, sha in zip(decode_jobs(row.sample, contents.infos, recipe.mask_kind, keep=True), shas, strict=False):
-            if job.content.sha == sha:
+        for job, sha in zip(decode_jobs(row.sample, scan.infos, recipe.mask_kind, keep=True), shas, strict=False):
+            if job.info.sha == sha:
                 jobs.append(job)
             elif views_only or store.slot(job.kind, side, sha) is None:
                 unusable.append(job.path)

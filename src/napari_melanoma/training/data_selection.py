@@ -315,12 +315,12 @@ def _check_class_names(names: Sequence[str], present: Sequence[str], config: Cla
 class DataSelection:
     """The checked images of a run.
 
-    ``contents``, ``facts``: checksum and properties of each file. ``notices``: sentences for the user. ``table``: the
+    ``infos``, ``facts``: checksum and properties of each file. ``notices``: sentences for the user. ``table``: the
     classes of a classification.
     """
 
     chosen: SelectedSamples
-    contents: Mapping[Path, FileInfo]
+    infos: Mapping[Path, FileInfo]
     facts: Mapping[Path, DecodedFacts]
     notices: tuple[str, ...]
     table: ClassTable | None = None
@@ -342,15 +342,15 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
     data_checks.check_counts(chosen.parts)
     samples = [*chosen.for_training, *chosen.unlabelled, *chosen.for_test]
     files = [path for sample in samples for path in sample_files(sample)]
-    contents = scan_files(files, store.index, run)
-    data_checks.check_readable(contents.faults)
-    data_checks.check_stated_sizes(samples, contents.infos)
+    scan = scan_files(files, store.index, run)
+    data_checks.check_readable(scan.faults)
+    data_checks.check_stated_sizes(samples, scan.infos)
     keep_pixels = keep and table is None  # a classifier reads views, which are stored later
     not_kept = [*chosen.unlabelled, *chosen.for_test]
     masks = recipe.mask_kind
     jobs = [
-        *_jobs(chosen.for_training, contents.infos, masks, keep_pixels),
-        *_jobs(not_kept, contents.infos, masks, keep=False),
+        *_jobs(chosen.for_training, scan.infos, masks, keep_pixels),
+        *_jobs(not_kept, scan.infos, masks, keep=False),
     ]
     data_checks.check_readable(decode_missing(store, jobs, recipe.data.cache_size, run))
     facts = _facts(jobs, store)
@@ -372,7 +372,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
         *patience_warnings(recipe),
         *([] if recipe.classes else data_checks.empty_mask_warnings(chosen.parts, facts)),
     ]
-    return DataSelection(chosen, contents.infos, facts, tuple(notices), table)
+    return DataSelection(chosen, scan.infos, facts, tuple(notices), table)
 
 
 def _checked_masks(
@@ -476,28 +476,24 @@ def sample_files(sample: Sample) -> list[Path]:
 
 
 def decode_jobs(
-    sample: Sample, contents: Mapping[Path, FileInfo], masks: PixelKind = "mask", *, keep: bool
+    sample: Sample, infos: Mapping[Path, FileInfo], masks: PixelKind = "mask", *, keep: bool
 ) -> list[DecodeJob]:
     """Return the files of a sample to decode: the image, then the mask if it has one.
 
     ``masks``: kind of the masks. ``keep``: whether to store the pixels.
     """
     kinds: tuple[PixelKind, ...] = ("image", masks)
-    return [
-        DecodeJob(kind, path, contents[path], keep) for kind, path in zip(kinds, sample_files(sample), strict=False)
-    ]
+    return [DecodeJob(kind, path, infos[path], keep) for kind, path in zip(kinds, sample_files(sample), strict=False)]
 
 
-def _jobs(
-    samples: Iterable[Sample], contents: Mapping[Path, FileInfo], masks: PixelKind, keep: bool
-) -> list[DecodeJob]:
-    return [job for sample in samples for job in decode_jobs(sample, contents, masks, keep=keep)]
+def _jobs(samples: Iterable[Sample], infos: Mapping[Path, FileInfo], masks: PixelKind, keep: bool) -> list[DecodeJob]:
+    return [job for sample in samples for job in decode_jobs(sample, infos, masks, keep=keep)]
 
 
 def _facts(jobs: Sequence[DecodeJob], store: PixelStore) -> dict[Path, DecodedFacts]:
     facts = {}
     for job in jobs:
-        stored = store.index.facts(job.kind, job.content.sha)
+        stored = store.index.facts(job.kind, job.info.sha)
         assert stored is not None
         facts[job.path] = stored
     return facts

@@ -311,10 +311,10 @@ class CacheIndex:
         row = self.connection.execute(query, (path, size, mtime_ns)).fetchone()
         return FileInfo(*row) if row else None
 
-    def add_file_infos(self, contents: Iterable[tuple[str, FileInfo]]) -> None:
+    def add_file_infos(self, infos: Iterable[tuple[str, FileInfo]]) -> None:
         """Register files."""
         with self.connection as connection:
-            rows = [(path, *content) for path, content in contents]
+            rows = [(path, *info) for path, info in infos]
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def facts(self, kind: PixelKind, sha: str) -> DecodedFacts | None:
@@ -460,7 +460,7 @@ class DecodeJob(NamedTuple):
 
     kind: PixelKind
     path: Path
-    content: FileInfo
+    info: FileInfo
     keep: bool
 
 
@@ -476,9 +476,7 @@ def decode_missing(store: PixelStore, jobs: Sequence[DecodeJob], side: int, run:
 
     ``side``: side of the decoded images in pixels.
     """
-    missing = list(
-        {(job.kind, job.content.sha, job.keep): job for job in jobs if _is_missing(job, store, side)}.values()
-    )
+    missing = list({(job.kind, job.info.sha, job.keep): job for job in jobs if _is_missing(job, store, side)}.values())
     _check_disk_space(store.folder, [job for job in missing if job.keep], side)
     filler = _StoreFiller(store, side, run, len(missing))
     for kind in KINDS:
@@ -511,7 +509,7 @@ class _StoreFiller:
                 if file is None:
                     yield np.zeros(shape, np.uint8)  # not registered in the index
                 else:
-                    decoded[job.content.sha] = number, file.facts
+                    decoded[job.info.sha] = number, file.facts
                     yield file.pixels
 
         shard = self._store.add((len(jobs), *shape), pixels())
@@ -530,7 +528,7 @@ class _StoreFiller:
         try:
             for count, (job, decoded) in enumerate(self._decode_all(jobs), start=1):
                 if decoded is not None:
-                    pending[job.kind][job.content.sha] = 0, decoded.facts
+                    pending[job.kind][job.info.sha] = 0, decoded.facts
                 if count % SAVED_EVERY == 0:
                     save()
         finally:
@@ -552,8 +550,8 @@ class _StoreFiller:
 def _is_missing(job: DecodeJob, store: PixelStore, side: int) -> bool:
     """Whether the pixels of a file, or its properties if pixels are not stored, are missing."""
     if job.keep:
-        return store.slot(job.kind, side, job.content.sha) is None
-    return store.index.facts(job.kind, job.content.sha) is None
+        return store.slot(job.kind, side, job.info.sha) is None
+    return store.index.facts(job.kind, job.info.sha) is None
 
 
 def _shape(kind: PixelKind, side: int) -> tuple[int, ...]:
@@ -575,7 +573,7 @@ def _decode(job: DecodeJob, side: int, preprocessing: PreprocessingConfig) -> De
         return str(error)
     except OSError as error:
         return f"{job.path} cannot be read: {error.strerror or error}."
-    if (status.st_size, status.st_mtime_ns) != (job.content.size, job.content.mtime_ns):
+    if (status.st_size, status.st_mtime_ns) != (job.info.size, job.info.mtime_ns):
         return f"{job.path} was changed while it was read. Start again when no program writes to it."
     return decoded
 

@@ -123,11 +123,12 @@ class ClassificationTask(ClassTask):
         domains: int = 1,
     ) -> None:
         super().__init__(network, recipe, bundle, counts)
-        self._domain_loss = make_domain_loss(self._config.adaptation, network, domains)
+        # The attribute names of these modules are keys in checkpoints: domain loss, and first of two stages.
+        self._second = make_domain_loss(self._config.adaptation, network, domains)
         self._depth_loss = DepthLoss(self._config.depth) if self._config.depth else None
-        first = max(1, round(self._config.first_stage * recipe.epochs))
-        dropped = float(bundle.options.get("image_dropout", 0))
-        self._first_stage = FirstStage(network, self._classes, first, dropped) if self._config.stages == 2 else None
+        first_epochs = max(1, round(self._config.first_stage * recipe.epochs))
+        dropout = float(bundle.options.get("image_dropout", 0))
+        self._first = FirstStage(network, self._classes, first_epochs, dropout) if self._config.stages == 2 else None
         self._augment = ClassAugmentation(recipe)
         encoder = find_encoder(network)
         if encoder is not None and self._config.freeze_encoder:
@@ -140,7 +141,7 @@ class ClassificationTask(ClassTask):
         return self.network(self.normalize(images), continuous, categories).float()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training; a frozen encoder stays in evaluation mode, with its statistics and dropout."""
+        """Switch to training; a frozen encoder stays in evaluation mode, which fixes its statistics."""
         super().train(mode)
         encoder = find_encoder(self.network)
         if mode and encoder is not None and self._config.freeze_encoder:
@@ -157,23 +158,23 @@ class ClassificationTask(ClassTask):
         labeled, config = len(batch.shares), self._config.adaptation
         used = len(batch.images) if config.method == "pseudo_labels" else labeled
         rows = batch.continuous[:used], batch.categories[:used]
-        head_maps = [feature_map.detach() for feature_map in maps] if self._first_stage is not None else maps
+        head_maps = [feature_map.detach() for feature_map in maps] if self._first is not None else maps
         logits = self.network.classify([feature_map[:used] for feature_map in head_maps], *rows).float()
         loss = self.loss(logits[:labeled], batch.shares)
         done = self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
         if used > labeled:
             loss = loss + config.strength * ramp_up(done) * pseudo_label_loss(logits[labeled:], config.sure)
-        if self._domain_loss is not None:
-            loss = loss + self._domain_loss(self.network.embed(maps).float(), batch.domains, done)
+        if self._second is not None:
+            loss = loss + self._second(self.network.embed(maps).float(), batch.domains, done)
         return loss if self._in_second_stage else loss + self._image_loss(maps, batch)
 
     @property
     def _in_second_stage(self) -> bool:
-        """Whether only the head is trained now."""
-        return self._first_stage is not None and self._first_stage.is_over(self.current_epoch)
+        """Whether the run is in the second of two stages, in which only the head is trained."""
+        return self._first is not None and self._first.is_over(self.current_epoch)
 
     def _encode(self, images: Tensor) -> list[Tensor]:
-        """Feature maps of a batch, without gradients in the second stage."""
+        """Return the feature maps of a batch, without gradients in the second stage."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._in_second_stage):
             return self.network.encode(self.normalize(images))
 
@@ -181,15 +182,15 @@ class ClassificationTask(ClassTask):
         """Return the additional losses of the image module (first stage) and of the depth module; 0 in most recipes."""
         labeled = [feature_map[: len(batch.shares)] for feature_map in maps]
         loss = maps[-1].new_zeros(())
-        if self._first_stage is not None:
-            loss = loss + self.loss(self._first_stage(self.network.embed(labeled)).float(), batch.shares)
+        if self._first is not None:
+            loss = loss + self.loss(self._first(self.network.embed(labeled)).float(), batch.shares)
         if self._depth_loss is not None:
             network = cast("BiomarkerNetwork", self.network)
             loss = loss + self._depth_loss(network, network.predict_depth(labeled).float(), batch.depth_mm)
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Reset an interrupted epoch, and freeze the modules of the first stage in the second one."""
+        """Reset the means of an interrupted epoch; in the second stage, freeze the modules of the first."""
         super().on_train_epoch_start()
         if self._in_second_stage:
             freeze_first_stage(self.network)
@@ -204,7 +205,7 @@ class ClassificationTask(ClassTask):
         self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares, depths], dim=1))
 
     def _predicted_depth_mm(self, maps: Sequence[Tensor]) -> Tensor:
-        """The predicted depth, float32 (batch,) in mm; NaN without a depth target."""
+        """Return the predicted depth, float32 (batch,) in mm; NaN without a depth target."""
         if self._depth_loss is None:
             return torch.full((len(maps[-1]),), torch.nan, device=maps[-1].device)
         network = cast("BiomarkerNetwork", self.network)
