@@ -305,7 +305,7 @@ def common_bag_kind(bags: Sequence[Bag]) -> BagKind:
 def explain_mismatch(bag: Bag, kind: BagKind) -> str:
     """Explain why the embeddings of a slide are not of the expected kind; empty if they are."""
     actual_encoder, expected_encoder = bag.kind.encoder, kind.encoder
-    properties = {
+    properties = {  # expected and actual value
         "encoder": (expected_encoder.name, actual_encoder.name),
         "weights": (expected_encoder.fingerprint[:12], actual_encoder.fingerprint[:12]),
         "features": (expected_encoder.features, actual_encoder.features),

@@ -192,27 +192,27 @@ class FileScan:
 
 def scan_files(paths: Iterable[Path], index: CacheIndex, run: RunContext) -> FileScan:
     """Read the checksum and image size of each file, or take them from the index if the file has not changed."""
-    scan, changed = FileScan(), []
+    scan, to_read = FileScan(), []
     for path in dict.fromkeys(paths):
         info = _indexed_info(path, index)
         if info is None:
-            changed.append(path)
+            to_read.append(path)
         else:
             scan.infos[path] = info
-    fresh: list[tuple[str, FileInfo]] = []
+    not_saved: list[tuple[str, FileInfo]] = []
     try:
-        for done, (path, result) in enumerate(map_in_threads(_read_info, changed, run), start=1):
+        for done, (path, result) in enumerate(map_in_threads(_read_info, to_read, run), start=1):
             if isinstance(result, FileInfo):
                 scan.infos[path] = result
-                fresh.append((str(path.absolute()), result))
+                not_saved.append((str(path.absolute()), result))
             else:
                 scan.faults[path] = result
-            if len(fresh) >= SAVED_EVERY:
-                index.add_file_infos(fresh)
-                fresh.clear()
-            run.report(Progress(done, len(changed), "Reading the files"))
+            if len(not_saved) >= SAVED_EVERY:
+                index.add_file_infos(not_saved)
+                not_saved.clear()
+            run.report(Progress(done, len(to_read), "Reading the files"))
     finally:
-        index.add_file_infos(fresh)
+        index.add_file_infos(not_saved)
     return scan
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -41,6 +41,14 @@ BOX_JITTER = 0.1  # share of the sides of a box
 STEP = 2  # errors are searched in every second row and column
 VALIDATION_CLICKS = 3
 MEASURES = ("tuning_loss", "tuning_jaccard", "tuning_dice")
+
+
+class DrawnClick(NamedTuple):
+    """A click in pixels of the network's input; ``map_index``: 0 for inside the lesion, 1 for outside."""
+
+    map_index: int
+    row: int
+    column: int
 
 
 class SimulatedUser:
@@ -92,25 +100,26 @@ class SimulatedUser:
         """Decide at random whether the user selects the best hypothesis."""
         return self._random is not None and bool(self._random.random() < probability)
 
-    def _click(self, mask: NDArray[np.bool_]) -> tuple[int, int, int] | None:
-        """Draw a click on an error; return map (0: inside, 1: outside), row and column, or None without error."""
+    def _click(self, mask: NDArray[np.bool_]) -> DrawnClick | None:
+        """Draw a click on an error of a mask; None if there is no error."""
         click = simulate_click(self._truth[::STEP, ::STEP], mask[::STEP, ::STEP], self._random)
         if click is None:
             return None
-        index, row, column = int(not click.include), click.row * STEP, click.column * STEP
-        draw_click(self.maps[index], row, column)
-        return index, row, column
+        drawn = DrawnClick(int(not click.include), click.row * STEP, click.column * STEP)
+        draw_click(self.maps[drawn.map_index], drawn.row, drawn.column)
+        return drawn
 
     def _stroke(self, mask: NDArray[np.bool_]) -> None:
         """Click twice; if both clicks correct the same kind of error, join them by a stroke within the error."""
         first, second = self._click(mask), self._click(mask)
-        if first is None or second is None or first[0] != second[0]:
+        if first is None or second is None or first.map_index != second.map_index:
             return
-        error = (self._truth & ~mask) if first[0] == 0 else (mask & ~self._truth)
+        error = (self._truth & ~mask) if first.map_index == 0 else (mask & ~self._truth)
         for share in np.linspace(0, 1, 16):
-            row, column = (round(a + share * (b - a)) for a, b in zip(first[1:], second[1:], strict=True))
+            row = round(first.row + share * (second.row - first.row))
+            column = round(first.column + share * (second.column - first.column))
             if error[row, column]:
-                draw_click(self.maps[first[0]], row, column)
+                draw_click(self.maps[first.map_index], row, column)
 
     def _jitter(self, sides: NDArray[np.int64]) -> NDArray[np.float64]:
         assert self._random is not None
