@@ -138,7 +138,7 @@ class Classifier:
             depths = predict_depth_of_views(self.network, maps)
         depth_outputs = [None] * len(maps) if depths is None else list(_to_numpy(depths))
         lesions = zip(_to_numpy(maps), _to_numpy(embeddings), depth_outputs, strict=True)
-        return [EncoderOutput(*of_lesion) for of_lesion in lesions]
+        return [EncoderOutput(*lesion_outputs) for lesion_outputs in lesions]
 
     def depths(self, encoded: Sequence[EncoderOutput]) -> DepthIntervals | None:
         """Return the predicted depths in mm, with intervals of the bundle's coverage; None without a depth module."""

@@ -178,8 +178,8 @@ def _pool_shares(
     if options.pool == "maximum":
         return contributions[int(patch_probabilities.argmax())]
     count = len(contributions)
-    shares = {name: sum(of_patch.shares[name] for of_patch in contributions) / count for name in PARTS}
-    return ShapleyShares(shares, sum(of_patch.baseline for of_patch in contributions) / count)
+    shares = {name: sum(patch_shares.shares[name] for patch_shares in contributions) / count for name in PARTS}
+    return ShapleyShares(shares, sum(patch_shares.baseline for patch_shares in contributions) / count)
 
 
 def _choose_depth(known: RiskDepth, depths: DepthIntervals | None) -> RiskDepth:

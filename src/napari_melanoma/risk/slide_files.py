@@ -103,9 +103,10 @@ class NetworkDepth:
     def _describe_difference(self, reading: DepthReading, size: PixelSize | None) -> str:
         """Describe the difference from a confirmed reading, or why the two cannot be compared."""
         known_mm = self.known.mm if self.known.source in MEASURED_SOURCES else None
-        is_same = (
-            known_mm == reading.mm if known_mm is None or reading.mm is None else abs(known_mm - reading.mm) < SAME_MM
-        )
+        if known_mm is None or reading.mm is None:
+            is_same = known_mm == reading.mm
+        else:
+            is_same = abs(known_mm - reading.mm) < SAME_MM
         if not is_same and self.known.reader not in ("", reading.reader):
             return ", of the line of another reader"
         if not is_same or self._is_rescaled(size):
@@ -160,7 +161,8 @@ def read_risk(folder: Path) -> StoredRisk:
         return replace(risk, fault=fault)
     if not _is_complete(prediction):
         return replace(risk, fault=f"{RISK_FILE} has an unexpected format. Estimate the risk again.")
-    maps = tuple(lesion for method in MAP_METHODS if (lesion := read_risk_map(folder, method, prediction)) is not None)
+    read = (read_risk_map(folder, method, prediction) for method in MAP_METHODS)
+    maps = tuple(risk_map for risk_map in read if risk_map is not None)
     return replace(risk, prediction=prediction, maps=maps, gallery=read_gallery(folder, prediction))
 
 

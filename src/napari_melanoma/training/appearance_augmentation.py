@@ -375,13 +375,13 @@ class Hair(AppearanceAugmentation):
 
     def _augment_images(self, images: Tensor, rng: BatchRandomNumbers) -> Tensor:
         hairs = [_HairStrokes(seed) for seed in rng.seeds]
-        strokes = np.stack([of_image.strokes for of_image in hairs])
+        strokes = np.stack([image_hairs.strokes for image_hairs in hairs])
         rows, columns = pixel_centers(images)
         cover = torch.zeros_like(images[:, 0])
         for hair in range(MOST_HAIRS):
             torch.maximum(cover, _render_stroke(rows, columns, to_device(images.device, strokes[:, hair])), out=cover)
         shadow = avg_pool2d(cover[:, None], SHADOW_PX, stride=1, padding=SHADOW_PX // 2).roll((1, 2), dims=(2, 3))
-        color = to_device(images.device, np.stack([of_image.color for of_image in hairs]))[:, :, None, None]
+        color = to_device(images.device, np.stack([image_hairs.color for image_hairs in hairs]))[:, :, None, None]
         return (images * (1 - SHADOW * shadow)).lerp_(color.expand_as(images), cover[:, None])
 
 

@@ -281,7 +281,7 @@ def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -
 def _lesion_share(rows: Iterable[DataRow], store: PixelStore, masks: PixelKind) -> float:
     """Mean share of lesion pixels in the training masks."""
     facts = [store.index.facts(masks, row.mask_sha) for row in rows if row.part == "learn"]
-    shares = [of_mask.lesion for of_mask in facts if of_mask is not None]
+    shares = [mask_facts.lesion for mask_facts in facts if mask_facts is not None]
     return sum(shares) / max(1, len(shares))
 
 
@@ -290,8 +290,8 @@ def _label_shares(rows: Iterable[DataRow], store: PixelStore, classes: int) -> t
     total: Counter[int] = Counter()
     if classes:
         facts = (store.index.facts("labels", row.mask_sha) for row in rows if row.part == "learn")
-        for of_mask in facts:
-            total.update(label_counts(of_mask) if of_mask else {})
+        for mask_facts in facts:
+            total.update(label_counts(mask_facts) if mask_facts else {})
     return tuple(total[value] / max(1, total.total()) for value in range(classes))
 
 

@@ -63,7 +63,7 @@ class BatchRandomNumbers:
 def draw_random_numbers(seed: int, keys: Iterable[tuple[int, int]]) -> BatchRandomNumbers:
     """Draw the random numbers of a batch; those of an image depend on the seed and its key (epoch, image) only."""
     seeds = tuple(derive_seed(seed, int(epoch), int(image)) for epoch, image in keys)
-    numbers = np.array([np.random.default_rng(of_image).random(len(NAMES)) for of_image in seeds])
+    numbers = np.array([np.random.default_rng(image_seed).random(len(NAMES)) for image_seed in seeds])
     return BatchRandomNumbers(seeds, numbers.reshape(len(seeds), len(NAMES)))
 
 

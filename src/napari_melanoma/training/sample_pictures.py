@@ -108,7 +108,8 @@ class LabelSampleWriter(SampleCallback):
         for image, labels, predicted in zip(self._images, self._labels, predictions, strict=True):
             rgb = image.permute(1, 2, 0).numpy()
             yield np.concatenate(
-                [overlay_labels(rgb, classes, self._classes) for classes in (predicted, labels[0].numpy())], axis=1
+                [overlay_labels(rgb, label_image, self._classes) for label_image in (predicted, labels[0].numpy())],
+                axis=1,
             )
 
 
