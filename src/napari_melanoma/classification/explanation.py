@@ -124,6 +124,8 @@ def compute_evidence(
 ) -> NDArray[np.float32]:
     """Compute the signed evidence for a class in a view; positive values support the class.
 
+    For the method ``attention``, the evidence is the attention weights.
+
     ``row``: clinical metadata. ``target``: index of the class. Returns float32 (row, column), of the view's size.
     """
     import torch
@@ -195,8 +197,8 @@ def _grad_cam(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
     from captum.attr import LayerGradCam
 
     channels = LayerGradCam(log_odds, log_odds.deepest).attribute(image, attr_dim_summation=False)[0]
-    image_maps = log_odds.network.image_maps  # further channels belong to other outputs, such as depth
-    return channels[:image_maps].sum(dim=0) if image_maps else channels.sum(dim=0)
+    image_channels = log_odds.network.image_maps  # further channels belong to other outputs, such as depth
+    return channels[:image_channels].sum(dim=0) if image_channels else channels.sum(dim=0)
 
 
 def _cam(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:

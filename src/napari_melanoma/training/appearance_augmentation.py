@@ -359,7 +359,7 @@ LENGTH = (0.25, 1.1)  # share of the side
 BEND = 0.12  # standard deviation, as a share of the length
 HALF_WIDTH = (0.0022, 0.0065)  # share of the side
 DARK, FAIR = np.array([26.0, 19, 16]), np.array([150.0, 112, 74])  # sRGB
-FAIR_SHARE = 0.2  # share of the images with fair hairs
+FAIR_SHARE = 0.2  # share of the images with hairs of a color between DARK and FAIR; others are DARK
 OPACITY = (0.75, 1.0)
 SHADOW, SHADOW_PX = 0.18, 5  # lost share of the light, and width
 

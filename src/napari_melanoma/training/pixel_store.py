@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 RETENTION_DAYS = 30
 INDEX, LOCK = "index.sqlite", "filling.lock"
-WAIT_S = 0.5
+WAIT_S = 0.5  # between checks whether a run that waits for the lock was canceled
 SHARD_BYTES = 2**29  # 1,700 images of 320 px: 230 files for 400,000 images; a crash costs half a minute of decoding
 MAX_OPEN_SHARDS = 64  # maps in a process; macOS allows 256 open files
 SAVED_EVERY = 500  # files of which only properties are stored; saving each one would take longer than decoding
@@ -48,6 +48,7 @@ PixelKind = Literal["image", "mask", "labels"]
 KINDS: tuple[PixelKind, ...] = ("image", "mask", "labels")
 
 FORMAT = 2  # version of the tables
+# ``files``: FileInfo by path. ``facts``: DecodedFacts. ``slots``: PixelSlot. ``uses``: the shards that a run needs.
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha TEXT, width INTEGER, height INTEGER
@@ -78,7 +79,10 @@ def user_store_folder() -> Path:
 
 
 class PixelStore:
-    """The decoded images of one user, open in this process."""
+    """The decoded images of one user, open in this process.
+
+    ``preprocessing``: applied to images before they are stored; it selects the stored images of a file.
+    """
 
     def __init__(self, folder: Path, index: CacheIndex, preprocessing: PreprocessingConfig = NO_PREPROCESSING) -> None:
         self.folder = folder
@@ -140,8 +144,8 @@ class PixelStore:
 
     def _index_kind(self, kind: PixelKind) -> str:
         """Return the kind in the table of positions: images with different preprocessing are separate entries."""
-        mark = self.preprocessing.cache_key if kind == "image" else ""
-        return f"{kind} {mark}" if mark else kind
+        key = self.preprocessing.cache_key if kind == "image" else ""
+        return f"{kind} {key}" if key else kind
 
     def register_run(self, run: Path, caches: Iterable[PixelCache]) -> None:
         """Protect the shards of a run from deletion for as long as it can be resumed."""
@@ -152,7 +156,10 @@ class PixelStore:
                 os.utime(self.folder / name)
 
     def prune(self) -> None:
-        """Delete files that no run has used for a month: they contain photographs of patients, and fill the disk."""
+        """Delete files that no run has used for a month: they contain photographs of patients, and fill the disk.
+
+        Shards of runs that can be resumed are kept.
+        """
         runs = self.index.runs()
         finished = [run for run in runs if not can_resume(Path(run))]
         kept_shards = {name for run in runs.keys() - finished for name in runs[run]}
