@@ -108,7 +108,7 @@ class TrainingBags:
 
 
 class ValidationBags:
-    """Validation slides with all of their tiles, by index."""
+    """Batches of validation slides with all of their tiles, indexed by the slides."""
 
     def __init__(self, prepared: PreparedBags) -> None:
         assert prepared.classes is not None

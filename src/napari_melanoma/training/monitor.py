@@ -100,7 +100,7 @@ def monitor_from_values(values: Mapping[str, Any]) -> Monitor:
 
 
 def patience_warnings(recipe: TrainRecipe) -> tuple[str, ...]:
-    """Warn of a patience shorter than a cycle of ``cosine_restarts``."""
+    """Return a warning if the patience is shorter than a cycle of ``cosine_restarts``."""
     longest = longest_cycle(recipe.epochs, recipe.cycle_epochs, recipe.cycle_growth)
     if recipe.schedule != "cosine_restarts" or recipe.patience >= longest:
         return ()
@@ -111,7 +111,10 @@ def patience_warnings(recipe: TrainRecipe) -> tuple[str, ...]:
 
 
 def longest_cycle(epochs: int, first: float, growth: float) -> float:
-    """Return the length of the longest complete cycle of ``cosine_restarts`` in epochs; 0 without a restart."""
+    """Return the length in epochs of the longest complete cycle of ``cosine_restarts``; 0 for fewer than two.
+
+    ``first``: epochs of the first cycle. ``growth``: growth factor of the cycle length.
+    """
     share = epochs / first * (1 + ROUNDING)
     cycles = math.floor(math.log1p(share * (growth - 1)) / math.log(growth) if growth > 1 else share)
     return first * growth ** (cycles - 1) if cycles > 1 else 0.0

@@ -27,7 +27,7 @@ LONG_S = 2.0  # a step of this duration needs no repetition
 PROBE_IMAGES = {"cpu": 2, "mps": 4, "cuda": 8}  # images of the timed step; fewer leave a GPU idle
 MAX_PROBE_IMAGES = 16  # smaller images are timed in larger numbers, so that fixed costs of a step weigh less
 PROBE_SIDE = {"cpu": 256, "mps": 512, "cuda": 512}  # input side; the cost of a larger input scales with its area
-OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}
+OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}  # numbers that an optimizer stores for each weight
 FLOAT_BYTES = 4
 Clock = Callable[[], float]
 
