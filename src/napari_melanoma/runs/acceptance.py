@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from napari_melanoma.evaluation.evaluate import LabelEvaluation
     from napari_melanoma.evaluation.evaluate_classifiers import ClassEvaluation
 
-MAX_BASE_IMAGES = 500  # images show a loss to within 0.01; thousands would take as long as the training
+MAX_BASE_IMAGES = 500  # enough to measure a loss of performance to within 0.01; thousands would take too long
 NO_BASE = "The base data ({names}) are no longer readable, so the performance on them was not checked."
 ACCEPTED = (
     "Reference masks accepted without correction: {count} of {total}. A mask drawn by a model favors that model; "
@@ -59,7 +59,8 @@ ALONE = "On {count} test {items}: {lead} See evaluation/."
 NONE_LEFT = "Not compared: the models were trained on all test images, or on other images of their patients."
 MANY = "Of the {count} test images of the base data, {shown} were compared, chosen by a hash of their names."
 NEXT_STEP = "Use the new model, or discard it; the old one is kept in either case."
-ACTIVATED, DISCARDED = "adopted.json", "discarded.json"
+ACTIVATED, DISCARDED = "adopted.json", "discarded.json"  # in the run folder
+# For models whose provenance does not state how their data were split.
 DEFAULT_SPLIT = {name: DataConfig.model_fields[name].default for name in ("split", "held_out_fraction")}
 
 

@@ -225,7 +225,8 @@ class ClassData:
     """The classes, tabular values and domains of a classification.
 
     ``names``: the classes, in the order of the logits. ``encoding``: encoding of table rows as inputs, fitted on the
-    training set; None without a table.
+    training set or taken from the starting model; None without a table. ``domains``: names of all data sets. ``learn``,
+    ``tuning``: training and validation set. ``unlabelled``: images of the target domain of an adaptation.
     """
 
     names: tuple[str, ...]
@@ -237,7 +238,7 @@ class ClassData:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Training images of each class."""
+        """Number of training images of each class."""
         return tuple(int((self.learn.labels == index).sum()) for index in range(len(self.names)))
 
 
