@@ -55,7 +55,8 @@ NEVER_INPUTS = (
     *DIAGNOSIS_COLUMNS,
     *("source", "domain", "modality", "mpp_x", "mpp_y", "metastasis"),
 )
-# Cosine distance: for a shipped model at most 0.016 to its training images (160 images), at least 0.045 to others.
+# Cosine distance to the nearest training case; with a shipped model at most 0.016 for training images (160 images),
+# at least 0.045 for others.
 SAME_PICTURE_DISTANCE = 0.03
 SAME_PICTURE = (
     "the training data contain an image that looks the same ({image_id}): the prediction for a training image is too "

@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from optuna.distributions import BaseDistribution
 
+# Files in the folder of a search.
 SEARCH, DRAWS, TRIALS = "search.toml", "draws.json", "trials"
 TABLE, FIGURE, BEST = "search.csv", "search.png", "best.toml"
 TRAIN_STEPS = 1000  # resolution of a trial's progress
-PENDING = "to do"
+PENDING = "to do"  # state of a trial that has not finished
 DIGITS = 4  # significant digits of a number sampled without a step
 STEP_DIGITS = 12  # significant digits of a number with a step; removes rounding errors
 MAX_ATTEMPTS = 200  # to draw new options; after that, the search space counts as exhausted
@@ -81,7 +82,7 @@ class SearchResult:
 class SearchOption(Config):
     """Search space of an option: a range from ``low`` to ``high``, or one of ``values``."""
 
-    low: int | float | None = Field(None, description="minimum; integers are sampled if both ends are integers")
+    low: int | float | None = Field(None, description="minimum; integers are sampled if low, high and step are integers")
     high: int | float | None = Field(None, description="maximum")
     log: bool = Field(False, description="sample uniformly in the logarithm, as for learning rates")
     step: int | float | None = Field(None, gt=0, description="distance between sampled numbers, from the minimum on")
