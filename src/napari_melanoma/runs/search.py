@@ -82,7 +82,9 @@ class SearchResult:
 class SearchOption(Config):
     """Search space of an option: a range from ``low`` to ``high``, or one of ``values``."""
 
-    low: int | float | None = Field(None, description="minimum; integers are sampled if low, high and step are integers")
+    low: int | float | None = Field(
+        None, description="minimum; integers are sampled if low, high and step are integers"
+    )
     high: int | float | None = Field(None, description="maximum")
     log: bool = Field(False, description="sample uniformly in the logarithm, as for learning rates")
     step: int | float | None = Field(None, gt=0, description="distance between sampled numbers, from the minimum on")
