@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.reading.slide import Slide
 
-Point = tuple[float, float]
+Point = tuple[float, float]  # (row, column), of a position or of a scale
 MARGIN_ABOVE_MM = 0.2  # of glass and keratin above the surface, as in the training patches
 MIN_CENTER_DISTANCE = 0.5  # as a share of a patch's side: patches with closer centers show the same tissue
-MAX_PX = 1024  # side of a patch as it is read; input sizes of networks are smaller
+MAX_PX = 1024  # largest side of a patch as it is read; input sizes of networks are smaller
 SCALE_TOLERANCE = 0.1  # relative difference in size from the patches in training, or between height and width
 LOOKS_LIKE_SKIN = "this looks like a {} photograph of skin, not like a section: the prediction is meaningless"
 WIDTH_UNKNOWN = (
