@@ -1,6 +1,7 @@
-"""Evaluate and compare models of any task: a bundle decides how it is measured.
+"""Evaluate and compare models of any task.
 
-Masks of one lesion, label images of several classes, and classes of photographs or of whole slides.
+The bundle of a model states its task: masks of one lesion, label images of several classes, or classes of photographs
+or of whole slides. The task decides which images are needed and which metrics are computed.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ ModelEvaluation = Evaluation | LabelEvaluation | ClassEvaluation
 
 
 def evaluation_task(info: BundleInfo) -> Task:
-    """Return what a model is measured against."""
+    """Return the task of a model, which decides how it is evaluated."""
     if info.config.task == "classification":
         return "slides" if info.config.encoder is not None else "classes"
     return "masks" if info.config.segments_one_class else "labels"
@@ -75,7 +76,8 @@ def evaluate_model(
 ) -> ModelEvaluation:
     """Load a model, evaluate it on data sets and write the results.
 
-    ``options``: values of the configuration of its task; ``source`` names them in errors.
+    ``options``: fields of the options of its task, such as ``EvaluationOptions`` for masks. ``source``: where the
+    options come from, for error messages.
     """
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.lesion.loaded_models import report_loading
@@ -85,22 +87,22 @@ def evaluate_model(
     check_evaluation_folder(out, datasets)
     task, values = evaluation_task(info), dict(options)
     if task == "masks":
-        for_masks = EvaluationOptions.parse(values, source)
+        mask_options = EvaluationOptions.parse(values, source)
         _require_tables(datasets)
         with report_loading(run):
             segmenter = Segmenter.load(info)
-        return evaluate(segmenter, datasets, out, for_masks, run=run)
+        return evaluate(segmenter, datasets, out, mask_options, run=run)
     if task == "labels":
-        for_labels = LabelEvaluationOptions.parse(values, source)
+        label_options = LabelEvaluationOptions.parse(values, source)
         _require_tables(datasets)
-        return evaluate_labels(TissueSegmenter.load(info), datasets, out, for_labels, run=run)
-    for_classes = ClassEvaluationOptions.parse(values, source)
+        return evaluate_labels(TissueSegmenter.load(info), datasets, out, label_options, run=run)
+    class_options = ClassEvaluationOptions.parse(values, source)
     _require_tables(datasets)
     if task == "slides":
-        return evaluate_bags(info, datasets, out, for_classes, run=run)
+        return evaluate_bags(info, datasets, out, class_options, run=run)
     with report_loading(run):
         classifier = Classifier.load(info)
-    return evaluate_classifier(classifier, datasets, out, for_classes, run=run)
+    return evaluate_classifier(classifier, datasets, out, class_options, run=run)
 
 
 def _require_tables(datasets: Sequence[Path]) -> None:
@@ -122,8 +124,9 @@ def compare_models(
 ) -> Comparison | ModelsComparison:
     """Load models, compare each with the first one on the same images and write the results.
 
-    ``base``: data sets where the second of two segmentation models must not be worse. ``advise``: recommend one of two
-    models for masks; models of several classes always get a recommendation, classifiers never.
+    ``base``: data sets on which the second of two segmentation models must not do worse. ``advise``: recommend one of
+    two models for masks; of two models for label images one is always recommended, of classifiers never. ``options``
+    and ``source``: as for ``evaluate_model``.
     """
     require_outside_datasets(out, [*datasets, *base])
     if len(models) < 2:
@@ -135,14 +138,14 @@ def compare_models(
             raise InputError(f"models of different tasks cannot be compared: {kinds}. Give models of one task.")
         return compare_classifiers(models, datasets, out, ClassEvaluationOptions.parse(values, source), run=run)
     check_evaluated_datasets([*datasets, *base])
-    new, kept = (
+    new_samples, base_samples = (
         [sample for folder in folders for sample in select_for_split(read_dataset(folder), values.get("split"))]
         for folders in (datasets, base)
     )
     if tasks == {"masks"} and (len(models) > 2 or not advise):
-        return compare_several(models, new, out, EvaluationOptions.parse(values, source), run=run)
-    settings = ComparisonOptions.parse({"base": sorted({sample.domain for sample in kept}), **values}, source)
-    return compare_segmenters(models, [*new, *kept], out, settings, run=run)
+        return compare_several(models, new_samples, out, EvaluationOptions.parse(values, source), run=run)
+    settings = ComparisonOptions.parse({"base": sorted({sample.domain for sample in base_samples}), **values}, source)
+    return compare_segmenters(models, [*new_samples, *base_samples], out, settings, run=run)
 
 
 def check_comparison_folder(folders: Sequence[Path], out: Path) -> None:
@@ -155,10 +158,10 @@ def check_comparison_folder(folders: Sequence[Path], out: Path) -> None:
 def compare_evaluation_folders(folders: Sequence[Path], out: Path) -> ModelsComparison:
     """Compare stored evaluations, each with the first one, without running a model."""
     check_comparison_folder(folders, out)
-    of_classifiers = [is_class_evaluation(folder) for folder in folders]
-    if not any(of_classifiers):
+    are_classifiers = [is_class_evaluation(folder) for folder in folders]
+    if not any(are_classifiers):
         return compare_evaluations(folders, out)
-    if not all(of_classifiers):
+    if not all(are_classifiers):
         raise InputError(
             "some of these evaluations are of classifiers, others of masks. Give evaluations of the same type."
         )

@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
 COLUMNS = ("rank", "name", "feature", "auc", "auc_low", "auc_high", "rank_biserial", "p", "q", "higher_in")
 ACTIVATED_COLUMNS = ("rank", "name", "feature", "image_id", "domain", "value", "row", "column", "picture")
-SIDE = 224  # pixels of an image in the gallery
+SIDE = 224  # width of an image in the gallery, in pixels
 NOTE = (
     "AUC of the patients' means; the interval is not corrected for multiple testing. q: false discovery rate of "
     "Benjamini and Hochberg over all features. Features were selected on these images: confirm them on other images."
 )
-OPACITY = 0.65  # at the maximum of a map
+OPACITY = 0.65  # of a map over its image, at the maximum of the map
 ULCERATION = {
     "ulceration_share": "share of the surface directly over the tumor without epidermis, on the map of a tissue model"
 }
-TISSUE = "tissue"  # folder of the analyses
+TISSUE = "tissue"  # folder of the slide analyses that measure ulceration
 NO_MAP = "there is no tissue map: name a model that segments epidermis and tumor (skin-demo) with --tissue-model"
 NO_SCALE = "its row has no scale (mpp_x)"
-NO_TUMOUR = "no surface was found over a tumor"
+NO_TUMOR = "no surface was found over a tumor"
 MEASURES = {**STAIN_MEASURES, **ULCERATION}
 DEPTH_FEATURES = ("predicted depth", "spread of the predicted depth")
 
@@ -71,11 +71,11 @@ class BiomarkerOptions(Config):
 
 @dataclass(frozen=True, eq=False)
 class ActivatedImage:
-    """An image that activates a feature: the value, and the position of the maximum in pixels of the image."""
+    """An image that activates a feature: the value, and the position (row, column) of the maximum in the image."""
 
     sample: Sample
     value: float
-    place: tuple[int, int]
+    position: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +89,11 @@ class BiomarkerFeature:
 
 @dataclass(frozen=True, eq=False)
 class Biomarkers:
-    """Result of the search.
+    """The features and measures that separate the classes best, strongest first.
 
-    ``table``: float64 (image, measure), in the order of ``MEASURES``; NaN where it could not be measured.
+    ``measures``: by name. ``not_measured``: the names of the other measures, with the reason why they have no rank.
+    ``table``: float64 (image, measure), in the order of ``MEASURES``; NaN where a measure is undefined.
+    ``feature_count``: number of features of the network, from which ``features`` were selected.
     """
 
     features: list[BiomarkerFeature]
@@ -104,7 +106,7 @@ class Biomarkers:
 
 @dataclass(frozen=True, eq=False)
 class GalleryImage:
-    """An image with the map of a value.
+    """An image of a gallery, with a map of the activation of a feature or of Grad-CAM.
 
     ``rgb`` is uint8 (row, column, channel=3), ``heat`` float32 (row, column) in [0, 1] of the same size.
     """
@@ -115,45 +117,48 @@ class GalleryImage:
 
 
 def write_biomarkers(
-    out: Path, found: Biomarkers, classifier: Classifier, options: BiomarkerOptions, run: RunContext
+    out: Path, biomarkers: Biomarkers, classifier: Classifier, options: BiomarkerOptions, run: RunContext
 ) -> None:
     """Write tables, JSON and figures."""
     positive = classifier.config.positive
-    rows = [_row(one.name, one.marker, positive) | {"rank": rank} for rank, one in enumerate(found.features, start=1)]
+    rows = [
+        _row(feature.name, feature.marker, positive) | {"rank": rank}
+        for rank, feature in enumerate(biomarkers.features, start=1)
+    ]
     write_table(out / "biomarkers.csv", rows, COLUMNS)
-    measured = [_row(name, marker, positive) for name, marker in found.measures.items()]
-    write_table(out / "measures.csv", list(_measures(found)), ("image_id", "domain", "label", *MEASURES))
-    write_table(out / "exciting.csv", list(_activated_rows(found)), ACTIVATED_COLUMNS)
-    about: dict[str, Any] = {"features": rows, "not_measured": found.not_measured}
+    measured = [_row(name, marker, positive) for name, marker in biomarkers.measures.items()]
+    write_table(out / "measures.csv", list(_measures(biomarkers)), ("image_id", "domain", "label", *MEASURES))
+    write_table(out / "exciting.csv", list(_activated_rows(biomarkers)), ACTIVATED_COLUMNS)
+    about: dict[str, Any] = {"features": rows, "not_measured": biomarkers.not_measured}
     about |= {"measures": [{**row, "about": MEASURES[str(row["name"])]} for row in measured]}
-    write_json(out / "biomarkers.json", about | _about(found, classifier, options))
-    _draw(out / "figures", found, classifier, run)
+    write_json(out / "biomarkers.json", about | _about(biomarkers, classifier, options))
+    _draw(out / "figures", biomarkers, classifier, run)
 
 
 def _row(name: str, marker: RankedFeature, positive: str) -> dict[str, object]:
     """Return the statistics of a feature or a measure."""
     auc = marker.auc
-    known = {"name": name, "feature": marker.rank, "auc": auc.mean, "auc_low": auc.low, "auc_high": auc.high}
-    higher = positive if auc.mean >= 0.5 else "others"
-    return {**known, "rank_biserial": marker.strength, "p": marker.p, "q": marker.q, "higher_in": higher}
+    row = {"name": name, "feature": marker.rank, "auc": auc.mean, "auc_low": auc.low, "auc_high": auc.high}
+    higher_in = positive if auc.mean >= 0.5 else "others"
+    return {**row, "rank_biserial": marker.strength, "p": marker.p, "q": marker.q, "higher_in": higher_in}
 
 
-def _measures(found: Biomarkers) -> Iterator[dict[str, object]]:
+def _measures(biomarkers: Biomarkers) -> Iterator[dict[str, object]]:
     """Yield the rows of ``measures.csv``."""
-    evaluated = found.evaluated
-    for sample, label, values in zip(evaluated.samples, evaluated.labels, found.table, strict=True):
+    evaluated = biomarkers.evaluated
+    for sample, label, values in zip(evaluated.samples, evaluated.labels, biomarkers.table, strict=True):
         cells = {name: "" if np.isnan(value) else float(value) for name, value in zip(MEASURES, values, strict=True)}
         yield {"image_id": sample.image_id, "domain": sample.domain, "label": evaluated.classes[label], **cells}
 
 
-def _activated_rows(found: Biomarkers) -> Iterator[dict[str, object]]:
+def _activated_rows(biomarkers: Biomarkers) -> Iterator[dict[str, object]]:
     """Yield the rows of ``exciting.csv``."""
-    for rank, one in enumerate(found.features, start=1):
-        for number, activated in enumerate(one.activated, start=1):
-            row, column = activated.place
-            known = {"rank": rank, "name": one.name, "feature": one.marker.rank, "value": activated.value}
-            known |= {"image_id": activated.sample.image_id, "domain": activated.sample.domain}
-            yield {**known, "row": row, "column": column, "picture": f"figures/{_picture_name(rank, number)}"}
+    for rank, feature in enumerate(biomarkers.features, start=1):
+        for number, activated in enumerate(feature.activated, start=1):
+            row, column = activated.position
+            cells = {"rank": rank, "name": feature.name, "feature": feature.marker.rank, "value": activated.value}
+            cells |= {"image_id": activated.sample.image_id, "domain": activated.sample.domain}
+            yield {**cells, "row": row, "column": column, "picture": f"figures/{_picture_name(rank, number)}"}
 
 
 def _picture_name(rank: int, number: int) -> str:
@@ -161,9 +166,9 @@ def _picture_name(rank: int, number: int) -> str:
     return f"biomarker_{rank:02}_{number}.png"
 
 
-def _about(found: Biomarkers, classifier: Classifier, options: BiomarkerOptions) -> dict[str, Any]:
+def _about(biomarkers: Biomarkers, classifier: Classifier, options: BiomarkerOptions) -> dict[str, Any]:
     """Return the data, options and provenance for ``biomarkers.json``."""
-    evaluated = found.evaluated
+    evaluated = biomarkers.evaluated
     positive = evaluated.labels == evaluated.classes.index(classifier.config.positive)
     return {
         "model": {"name": classifier.info.name, "fingerprint": classifier.info.fingerprint},
@@ -171,7 +176,7 @@ def _about(found: Biomarkers, classifier: Classifier, options: BiomarkerOptions)
         "positive": classifier.config.positive,
         "images": len(evaluated.samples),
         "positives": int(positive.sum()),
-        "features_looked_at": found.feature_count,
+        "features_looked_at": biomarkers.feature_count,
         "options": options.model_dump(mode="json"),
         "interval": INTERVAL_METHOD,
         "note": NOTE,
@@ -179,35 +184,35 @@ def _about(found: Biomarkers, classifier: Classifier, options: BiomarkerOptions)
     }
 
 
-def _draw(folder: Path, found: Biomarkers, classifier: Classifier, run: RunContext) -> None:
-    """Draw the gallery, each of its maps as a file, and the ranking."""
+def _draw(folder: Path, biomarkers: Biomarkers, classifier: Classifier, run: RunContext) -> None:
+    """Draw the gallery and the ranking, and write each map of the gallery as a file."""
     rows = []
-    for rank, one in enumerate(run.track(found.features, "Drawing"), start=1):
-        shown = _gallery_images(one, classifier)
-        for number, each in enumerate(shown, start=1):
-            write_rgb(folder / _picture_name(rank, number), overlay_heat(each))
-        rows.append(GalleryRow(f"{rank}. {one.name}: AUC {one.marker.auc}, q {one.marker.q:.2g}", shown))
+    for rank, feature in enumerate(run.track(biomarkers.features, "Drawing"), start=1):
+        shown = _gallery_images(feature, classifier)
+        for number, picture in enumerate(shown, start=1):
+            write_rgb(folder / _picture_name(rank, number), overlay_heat(picture))
+        rows.append(GalleryRow(f"{rank}. {feature.name}: AUC {feature.marker.auc}, q {feature.marker.q:.2g}", shown))
     if rows:
         draw_gallery(rows, folder / "gallery.png")
-    bars = {one.name: one.marker.auc for one in found.features}
-    bars |= {name: marker.auc for name, marker in found.measures.items()}
+    bars = {feature.name: feature.marker.auc for feature in biomarkers.features}
+    bars |= {name: marker.auc for name, marker in biomarkers.measures.items()}
     if bars:
         plot_bars(bars, "AUC of patients, 95 % interval", folder / "ranking.png", middle=0.5)
 
 
-def _gallery_images(one: BiomarkerFeature, classifier: Classifier) -> list[GalleryImage]:
+def _gallery_images(feature: BiomarkerFeature, classifier: Classifier) -> list[GalleryImage]:
     """Return small versions of the images that activate a feature most."""
     from PIL import Image
 
-    found = []
-    for activated in one.activated:
+    pictures = []
+    for activated in feature.activated:
         rgb, mask = read_picture(classifier, activated.sample)
-        heat = activation_map(classifier, rgb, mask, one.marker.rank)
+        heat = activation_map(classifier, rgb, mask, feature.marker.rank)
         size = (SIDE, max(1, round(SIDE * rgb.shape[0] / rgb.shape[1])))
         small = np.asarray(Image.fromarray(rgb).resize(size))
         coarse = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size), np.float32)
-        found.append(GalleryImage(small, coarse, activated.sample.image_id))
-    return found
+        pictures.append(GalleryImage(small, coarse, activated.sample.image_id))
+    return pictures
 
 
 def check_tissue_model(name: str) -> str | None:
@@ -228,25 +233,25 @@ def measure_ulceration(
 ) -> tuple[NDArray[np.float64], str]:
     """Measure the share of the tumor surface without epidermis in each image.
 
-    Returns float64 (image,), in [0, 1], NaN if it cannot be measured; and the reason for the first image without a
-    value, empty if all have one.
+    ``model``: name of a tissue model; None if none was named, so that nothing is measured. Returns float64 (image,) in
+    [0, 1], NaN where the share is undefined; and why the first such image has none, empty if all have one.
     """
-    found = np.full(len(evaluated.samples), np.nan)
+    shares = np.full(len(evaluated.samples), np.nan)
     if model is None:
-        return found, NO_MAP
-    first = ""
+        return shares, NO_MAP
+    first_reason = ""
     names = ids_to_file_names(f"{sample.domain}-{sample.image_id}" for sample in evaluated.samples)
     for index, sample in enumerate(run.track(evaluated.samples, "Segmenting tissue")):
         scale = evaluated.rows.get(sample.key, {}).get("mpp_x")
-        found[index], why = _share(
+        shares[index], reason = _ulceration_share(
             sample, read_number(scale), model, out / TISSUE / names[f"{sample.domain}-{sample.image_id}"], run
         )
-        first = first or (why and f"{sample.image_id}: {why}")
-    return found, first
+        first_reason = first_reason or (reason and f"{sample.image_id}: {reason}")
+    return shares, first_reason
 
 
-def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext) -> tuple[float, str]:
-    """Return the share in one image, or the reason why there is none."""
+def _ulceration_share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext) -> tuple[float, str]:
+    """Return the share of ulceration in one image and "", or NaN and the reason why there is none."""
     from napari_melanoma.slides.analysis import analyze_slide
 
     run.check()
@@ -267,7 +272,7 @@ def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext
     except Exception as error:  # noqa: BLE001 - concerns this image only; errors that concern all were raised above
         return np.nan, describe_error(error)
     share = (content.get("depth") or {}).get("ulcer_share")
-    return (np.nan, NO_TUMOUR) if share is None else (float(share), "")
+    return (np.nan, NO_TUMOR) if share is None else (float(share), "")
 
 
 def find_biomarkers(
@@ -285,21 +290,21 @@ def find_biomarkers(
     except ValueError as error:
         raise DataSetError(f"{error} Name another split or data set.") from error
     depth_features = 0 if classifier.config.depth is None else _count_depth_features(classifier)
-    first = embeddings.shape[1] - depth_features
-    found = [
+    first_depth = embeddings.shape[1] - depth_features
+    features = [
         BiomarkerFeature(
-            _feature_name(marker.rank, first),
+            _feature_name(marker.rank, first_depth),
             marker,
             _most_activated(classifier, evaluated, embeddings, marker.rank, options),
         )
         for marker in run.track(markers, "Finding images for each feature")
     ]
-    shares, why = measure_ulceration(evaluated, tissue_model, out, run)
+    shares, reason = measure_ulceration(evaluated, tissue_model, out, run)
     table = np.column_stack([table, shares])
-    measures, without = rank_measures(table, positive, groups)
-    if "ulceration_share" in without and why:
-        without["ulceration_share"] += f"; the first without it: {why}" if tissue_model else f"; {why}"
-    result = Biomarkers(found, measures, without, table, evaluated, embeddings.shape[1])
+    measures, not_measured = rank_measures(table, positive, groups)
+    if "ulceration_share" in not_measured and reason:
+        not_measured["ulceration_share"] += f"; the first without it: {reason}" if tissue_model else f"; {reason}"
+    result = Biomarkers(features, measures, not_measured, table, evaluated, embeddings.shape[1])
     write_biomarkers(out, result, classifier, options, run)
     return result
 
@@ -307,30 +312,32 @@ def find_biomarkers(
 def rank_measures(
     table: NDArray[np.float64], positive: NDArray[np.bool_], groups: NDArray[np.str_]
 ) -> tuple[dict[str, RankedFeature], dict[str, str]]:
-    """Rank the measures by how well they separate the classes, each on the images in which it could be measured.
+    """Rank the measures by how well they separate the classes, each on the images in which it is defined.
 
-    ``table``: float64 (image, measure), in the order of ``MEASURES``; NaN where it could not be measured. ``positive``:
-    bool (image,). Returns the measures by name, the strongest first, with ``q`` corrected for all of them; and the
-    reasons why others could not be ranked.
+    ``table``: float64 (image, measure), in the order of ``MEASURES``; NaN where a measure is undefined. ``positive``:
+    bool (image,). ``groups``: str (image,), the patient or lesion. Returns the measures by name, the strongest first,
+    with ``q`` corrected for the number of measures; and the names of the others with the reason why they have no rank.
     """
     from scipy.stats import false_discovery_control
 
-    found: dict[str, RankedFeature] = {}
-    without: dict[str, str] = {}
+    markers_by_name: dict[str, RankedFeature] = {}
+    not_ranked: dict[str, str] = {}
     for column, name in enumerate(MEASURES):
         present = np.isfinite(table[:, column])
         try:
             markers = rank_features(table[present, column : column + 1], positive[present], groups[present], 1)
         except ValueError:
-            without[name] = f"measured in {int(present.sum())} of {len(present)} images: too few of a class"
+            not_ranked[name] = f"measured in {int(present.sum())} of {len(present)} images: too few of a class"
             continue
         if markers:
-            found[name] = markers[0]._replace(rank=column)
+            markers_by_name[name] = markers[0]._replace(rank=column)
         else:
-            without[name] = "it is the same in all images"
-    corrected = false_discovery_control([one.p for one in found.values()])
-    ranked = {name: one._replace(q=float(q)) for (name, one), q in zip(found.items(), corrected, strict=True)}
-    return dict(sorted(ranked.items(), key=lambda pair: -abs(pair[1].strength))), without
+            not_ranked[name] = "it is the same in all images"
+    corrected = false_discovery_control([one.p for one in markers_by_name.values()])
+    ranked = {
+        name: marker._replace(q=float(q)) for (name, marker), q in zip(markers_by_name.items(), corrected, strict=True)
+    }
+    return dict(sorted(ranked.items(), key=lambda pair: -abs(pair[1].strength))), not_ranked
 
 
 def activation_map(
@@ -338,8 +345,8 @@ def activation_map(
 ) -> NDArray:
     """Map the activation of a feature of the embedding in an image.
 
-    ``rgb``: uint8 (row, column, channel=3). ``mask``: bool (row, column), if the model uses the region around a lesion.
-    Returns float32 (row, column) of the image's size, scaled to [0, 1].
+    ``index``: of the feature. ``rgb``: uint8 (row, column, channel=3). ``mask``: bool (row, column), if the model uses
+    the region around a lesion. Returns float32 (row, column) of the image's size, scaled to [0, 1].
     """
     from napari_melanoma.classification.explanation import place_in_photograph, upsample_map
 
@@ -359,7 +366,7 @@ def read_picture(classifier: Classifier, sample: Sample) -> tuple[NDArray[np.uin
 def _embed_pictures(
     classifier: Classifier, evaluated: LabeledImages, run: RunContext
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the embedding and the measures of each image."""
+    """Return the embeddings, float64 (image, feature), and the stain measures, float64 (image, measure)."""
     embeddings, measured = [], []
     for sample in run.track(evaluated.samples, "Reading images"):
         rgb, mask = read_picture(classifier, sample)
@@ -378,41 +385,43 @@ def _most_activated(
     options: BiomarkerOptions,
 ) -> tuple[ActivatedImage, ...]:
     """Return the images that activate a feature most, one per patient."""
-    found: dict[str, ActivatedImage] = {}
+    activated: dict[str, ActivatedImage] = {}
     for index in np.argsort(-embeddings[:, feature], kind="stable"):
         sample = evaluated.samples[index]
-        if str(sample.group) in found:
+        if str(sample.group) in activated:
             continue
         heat = activation_map(classifier, *read_picture(classifier, sample), feature)
         row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-        found[str(sample.group)] = ActivatedImage(sample, float(embeddings[index, feature]), (int(row), int(column)))
-        if len(found) == options.shown:
+        activated[str(sample.group)] = ActivatedImage(
+            sample, float(embeddings[index, feature]), (int(row), int(column))
+        )
+        if len(activated) == options.shown:
             break
-    return tuple(found.values())
+    return tuple(activated.values())
 
 
 def _count_depth_features(classifier: Classifier) -> int:
-    """Count the features, the last ones, that encode the depth."""
+    """Count the features that encode the predicted depth; they are the last ones of the embedding."""
     side = classifier.info.config.input_size
     depth = classifier.run_encoder([np.zeros((side, side, 3), np.uint8)])[0].depth
     return 0 if depth is None else len(depth)
 
 
 def _feature_name(index: int, first_depth: int) -> str:
-    """Name a feature for users."""
+    """Return the name of a feature for users; ``first_depth``: index of the first one that encodes the depth."""
     return f"feature {index}" if index < first_depth else DEPTH_FEATURES[index - first_depth]
 
 
 @dataclass(frozen=True, eq=False)
 class GalleryRow:
-    """A value with a title, and the images with the highest values, in descending order."""
+    """A row of the gallery: its title, and images with their maps."""
 
     title: str
     images: Sequence[GalleryImage]
 
 
 def draw_gallery(rows: Sequence[GalleryRow], path: Path) -> None:
-    """Draw a row of images for each value, each image without and with the map."""
+    """Draw rows of images, each image first without and then with its map."""
     from matplotlib.figure import Figure
 
     columns = 2 * max(len(row.images) for row in rows)

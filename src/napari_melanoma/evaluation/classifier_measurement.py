@@ -1,4 +1,8 @@
-"""Run classifiers on labeled images in a resumable pipeline, and the metrics of their class probabilities."""
+"""Run classifiers on labeled images, and estimate the metrics of their predictions.
+
+From top to bottom: the resumable pipeline that runs the networks, predicted and measured depths, the metrics of class
+probabilities with their intervals, and the selection of images that have a label.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +51,14 @@ if TYPE_CHECKING:
 
 
 BATCH_IMAGES = 16  # views per batch of a network
+# Names in partial results: of the distance from the training cases, and of variants of the clinical metadata.
 DISTANCE = "distance"
 ALL_FIELDS, NO_FIELDS = "form", "empty"
 DEPTH_MEASURES = ("depth_told", "depth_spread")  # on the network's scale: the depth, and the logarithm of its variance
 DEPTH_COLUMNS = ("depth_said", "depth_low", "depth_high", "depth_mm")
-TITLE = "Predicted and measured depth"
+DEPTH_TITLE = "Predicted and measured depth"
 Rows = Mapping[tuple[str, str], Mapping[str, str]]
-"""Data set and image id to the row of the table."""
+"""Rows of the tables of data sets, by data set and image id."""
 log = logging.getLogger(__name__)
 
 
@@ -83,11 +88,13 @@ class ClassEvaluationOptions(Config):
 def measured_names(model: ClassifierModel) -> tuple[str, ...]:
     """Name the values that are stored for each image.
 
-    Logits of each class with all clinical metadata, without each field, and without any; the distance from the
-    training cases; the share of the mask; the depth, if the model predicts one.
+    These are the logits of each class for each variant of the clinical metadata, the distance from the training cases,
+    the share of the image that the mask covers and, if the model predicts one, the depth.
     """
     logits = (
-        logit_name(one, index) for one in field_variants(model) for index in range(len(model.info.config.classes))
+        logit_name(variant, index)
+        for variant in field_variants(model)
+        for index in range(len(model.info.config.classes))
     )
     return (*logits, DISTANCE, REFERENCE_SHARE, *depth_names(model.info))
 
@@ -95,7 +102,7 @@ def measured_names(model: ClassifierModel) -> tuple[str, ...]:
 def field_variants(model: ClassifierModel) -> tuple[str, ...]:
     """Name the variants of clinical metadata that a model is run with.
 
-    All fields, then without each field, then none; only the first for a model that uses no metadata.
+    These are all fields, all but one for each field, and no field; all fields only for a model that uses no metadata.
     """
     fields = model.encoding.fields
     return (ALL_FIELDS, *(f"without_{name}" for name in fields), NO_FIELDS) if fields else (ALL_FIELDS,)
@@ -107,7 +114,7 @@ def logit_name(variant: str, index: int) -> str:
 
 @dataclass(frozen=True)
 class _ClassItem(MeasuredItem):
-    """An image with its index and size in bytes, and with its pixels until they are no longer needed."""
+    """An image in the pipeline: its index, its size in memory in bytes, and its pixels until the network has run."""
 
     index: int = 0
     size: int = 0
@@ -130,10 +137,10 @@ def measure_classifiers(
     Returns, for each model, the values listed by ``measured_names``. An image that fails under one model counts as
     failed under all, as does one whose mask is missing or empty if the model uses the region around the lesion.
     """
-    found = [ImageMetrics(measured_names(model)) for model in models]
+    metrics_by_model = [ImageMetrics(measured_names(model)) for model in models]
     partial = PartialResults(out, _measurement_settings(models, options, segmenter))
     pipeline = _ClassPipeline(models, samples, rows, partial, segmenter, run)
-    return collect_metrics(pipeline.results(), len(samples), found, partial, out, run)
+    return collect_metrics(pipeline.results(), len(samples), metrics_by_model, partial, out, run)
 
 
 class _ClassPipeline:
@@ -160,9 +167,12 @@ class _ClassPipeline:
         workers = usable_cores() + EXTRA_THREADS
         pool = ThreadPoolExecutor(workers, thread_name_prefix="measuring")
         try:
-            many, room = StageLimit(4 * workers), StageLimit(4 * workers, STAGE_BYTES, lambda item: item.size)
-            begun = map_ahead(pool, self._begin, enumerate(self._samples), many, self._run)
-            read = map_ahead(pool, self._read, begun, room, self._run)
+            count_limit, memory_limit = (
+                StageLimit(4 * workers),
+                StageLimit(4 * workers, STAGE_BYTES, lambda item: item.size),
+            )
+            looked_up = map_ahead(pool, self._begin, enumerate(self._samples), count_limit, self._run)
+            read = map_ahead(pool, self._read, looked_up, memory_limit, self._run)
             while batch := list(islice(read, BATCH_IMAGES)):
                 self._run.check()
                 yield from self._predict(batch)
@@ -170,18 +180,18 @@ class _ClassPipeline:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _begin(self, numbered: tuple[int, Sample]) -> _ClassItem:
-        """Look up stored values of an image, or else its memory size (in a thread)."""
+        """Look up the stored values of an image, or else the memory that it needs (in a thread)."""
         index, sample = numbered
         text = json.dumps([stamp_files(sample), self._fields[index]])
         item = _ClassItem(sample, hashlib.sha256(text.encode()).hexdigest()[:16], index=index)
-        values = self._partial.pop(sample, item.seen)
+        values = self._partial.pop(sample, item.stamp)
         if values is not None:
-            return replace(item, known=True, values=tuple(values))
+            return replace(item, is_stored=True, values=tuple(values))
         return replace(item, size=4 * count_pixels(sample.image))
 
     def _read(self, item: _ClassItem) -> _ClassItem:
         """Read an image and its mask (in a thread)."""
-        if item.known:
+        if item.is_stored:
             return item
         sample = item.sample
         try:
@@ -230,22 +240,22 @@ class _ClassPipeline:
 def _predict_values(
     model: ClassifierModel, views: Sequence[NDArray[np.uint8]], values: TableValues
 ) -> list[dict[str, float]]:
-    """Values of a batch of images under one model."""
+    """Return logits, distance and depth of each image of a batch under one model, by the names of the values."""
     encoded = model.run_encoder(views)
-    found: list[dict[str, float]] = [{} for _ in encoded]
-    for variant, gone in zip(field_variants(model), _omitted_fields(len(model.encoding.fields)), strict=True):
+    values_by_image: list[dict[str, float]] = [{} for _ in encoded]
+    for variant, omitted in zip(field_variants(model), _omitted_fields(len(model.encoding.fields)), strict=True):
         for values_of_image, logits in zip(
-            found, model.run_head_on_values(encoded, values.drop_columns(gone)).tolist(), strict=True
+            values_by_image, model.run_head_on_values(encoded, values.drop_columns(omitted)).tolist(), strict=True
         ):
             values_of_image |= {logit_name(variant, index): value for index, value in enumerate(logits)}
-    for values_of_image, one in zip(found, encoded, strict=True):
-        distance = model.calibration.distance(one.embedding)
-        values_of_image |= ({} if distance is None else {DISTANCE: distance}) | depth_values(one)
-    return found
+    for values_of_image, output in zip(values_by_image, encoded, strict=True):
+        distance = model.calibration.distance(output.embedding)
+        values_of_image |= ({} if distance is None else {DISTANCE: distance}) | depth_values(output)
+    return values_by_image
 
 
 def _omitted_fields(fields: int) -> Iterable[NDArray[np.bool_]]:
-    """Return the omitted fields of each variant of ``field_variants``."""
+    """Return the omitted fields, bool (field,), of each variant in the order of ``field_variants``."""
     no_field, every_field = np.zeros(fields, bool), np.ones(fields, bool)
     return [no_field, *np.eye(fields, dtype=bool), every_field] if fields else [no_field]
 
@@ -264,25 +274,25 @@ def _measurement_settings(
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedDepths:
-    """Depths of the images that could be measured, in order.
+    """Predicted and measured depths of the images that could be evaluated, in their order.
 
-    ``predicted``: in mm, with intervals. ``true_mm``: float64 (image,), NaN if unknown.
+    ``predicted``: in mm, with intervals. ``true_mm``: float64 (image,), the measured depth; NaN if unknown.
     """
 
     predicted: DepthIntervals
     true_mm: NDArray[np.float64]
 
-    def estimates(self, groups: Sequence[object], indices: NDArray[np.bool_] | None = None) -> dict[str, Estimate]:
+    def estimates(self, groups: Sequence[object], selected: NDArray[np.bool_] | None = None) -> dict[str, Estimate]:
         """Estimate the metrics of ``metrics.agreement.DEPTH_METRICS``; empty if too few depths are known.
 
-        ``indices``: bool (image,): selected images; all by default.
+        ``groups``: the patient or lesion of each selected image. ``selected``: bool (image,); all by default.
         """
-        chosen = np.ones(len(self.true_mm), bool) if indices is None else indices
-        return depth_metrics(DepthIntervals(*(each[chosen] for each in self.predicted)), self.true_mm[chosen], groups)
+        mask = np.ones(len(self.true_mm), bool) if selected is None else selected
+        return depth_metrics(DepthIntervals(*(column[mask] for column in self.predicted)), self.true_mm[mask], groups)
 
     def columns(self, index: int) -> dict[str, object]:
         """Return the ``DEPTH_COLUMNS`` of an image in ``per_image.csv``: numbers in mm, "" if unknown."""
-        numbers = (*(each[index] for each in self.predicted), self.true_mm[index])
+        numbers = (*(column[index] for column in self.predicted), self.true_mm[index])
         return {
             name: "" if np.isnan(number) else round(float(number), 4)
             for name, number in zip(DEPTH_COLUMNS, numbers, strict=True)
@@ -296,7 +306,7 @@ class EvaluatedDepths:
         if known.sum() < MIN_CASES:
             return {}
         plot_depths({"": (self.predicted.mm[known], self.true_mm[known])}, folder / "depth.png")
-        return {TITLE: "depth.png"}
+        return {DEPTH_TITLE: "depth.png"}
 
 
 def depth_values(encoded: EncoderOutput) -> dict[str, float]:
@@ -349,7 +359,7 @@ DIAGNOSIS = "diagnosis"
 
 @dataclass(frozen=True, eq=False)
 class ClassPredictions:
-    """Predictions of a model for images, with their true classes.
+    """Predictions of a classifier for images, with their true classes.
 
     ``probabilities`` is float64 (image, class), calibrated; ``labels`` int (image,), indices into ``classes``;
     ``groups`` names the patient or lesion of each image, ``domains`` the data set. At or above ``threshold`` the
@@ -399,7 +409,7 @@ def class_estimates(predictions: ClassPredictions) -> dict[str, Estimate]:
     """
     if not len(predictions.labels):
         raise ValueError("an estimate needs at least one image; found none.")
-    return _estimates(predictions, lambda times: _metrics(predictions, times))
+    return _estimates(predictions, lambda weights: _metrics(predictions, weights))
 
 
 def class_differences(old: ClassPredictions, new: ClassPredictions) -> dict[str, Estimate]:
@@ -410,9 +420,9 @@ def class_differences(old: ClassPredictions, new: ClassPredictions) -> dict[str,
     if not np.array_equal(old.labels, new.labels) or not np.array_equal(old.groups, new.groups):
         raise ValueError("a paired difference needs the same images in the same order; labels or groups differ.")
 
-    def change(times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        before, after = _metrics(old, times), _metrics(new, times)
-        return {name: after[name] - before[name] for name in after if name in before}
+    def change(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        old_metrics, new_metrics = _metrics(old, weights), _metrics(new, weights)
+        return {name: new_metrics[name] - old_metrics[name] for name in new_metrics if name in old_metrics}
 
     return _estimates(old, change, signed=True)
 
@@ -428,70 +438,71 @@ def domain_auc(predictions: ClassPredictions) -> float:
     return float(ResampledScores(shares[index], predictions.truth, np.ones((1, len(index)))).auc()[0])
 
 
-def _metrics(predictions: ClassPredictions, times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Return each metric for each bootstrap sample, float64 (sample,), in the order of ``METRICS``."""
-    resampled = ResampledScores(predictions.scores, predictions.truth, times)
-    found = {"AUC": resampled.auc()}
+def _metrics(predictions: ClassPredictions, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return each metric for each bootstrap sample, float64 (sample,), in the order of ``METRICS``.
+
+    ``weights``: float64 (sample, image), the number of times that a sample contains an image.
+    """
+    resampled = ResampledScores(predictions.scores, predictions.truth, weights)
+    metrics = {"AUC": resampled.auc()}
     if predictions.domains is not None and len(np.unique(predictions.domains)) > 1:
-        found["AUC_within"] = _auc_within_domains(predictions, times)
-    found |= {
+        metrics["AUC_within"] = _auc_within_domains(predictions, weights)
+    metrics |= {
         "AP": resampled.average_precision(),
         "pAUC": resampled.partial_auc(),
         **resampled.threshold_metrics(predictions.threshold),
     }
-    found |= {"ECE": resampled.calibration_error(), "Brier": resampled.brier_score()}
-    return found | (_multi_class_metrics(predictions, times) if len(predictions.classes) > 2 else {})
+    metrics |= {"ECE": resampled.calibration_error(), "Brier": resampled.brier_score()}
+    return metrics | (_multi_class_metrics(predictions, weights) if len(predictions.classes) > 2 else {})
 
 
-def _auc_within_domains(predictions: ClassPredictions, times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the pairs within a data set that are ranked correctly."""
+def _auc_within_domains(predictions: ClassPredictions, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the share of the pairs within a data set that are ranked correctly, float64 (sample,)."""
     assert predictions.domains is not None
-    right, pairs = np.zeros(len(times)), np.zeros(len(times))
+    concordant, pairs = np.zeros(len(weights)), np.zeros(len(weights))
     for domain in np.unique(predictions.domains):
-        here = predictions.domains == domain
-        part = ResampledScores(predictions.scores[here], predictions.truth[here], times[:, here])
-        right += part.count_concordant_pairs()
+        in_domain = predictions.domains == domain
+        part = ResampledScores(predictions.scores[in_domain], predictions.truth[in_domain], weights[:, in_domain])
+        concordant += part.count_concordant_pairs()
         pairs += part.positives * part.negatives
-    return np.divide(right, pairs, out=np.full(len(times), np.nan), where=pairs > 0)
+    return np.divide(concordant, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
 
 
-def _multi_class_metrics(predictions: ClassPredictions, times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Metrics over all classes that have an image."""
-    predicted, there = predictions.probabilities.argmax(axis=1), np.unique(predictions.labels)
+def _multi_class_metrics(predictions: ClassPredictions, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return the metrics over all classes that have an image, float64 (sample,) each."""
+    predicted, present = predictions.probabilities.argmax(axis=1), np.unique(predictions.labels)
     areas = [
-        ResampledScores(predictions.probabilities[:, one], predictions.labels == one, times).auc() for one in there
+        ResampledScores(predictions.probabilities[:, label], predictions.labels == label, weights).auc()
+        for label in present
     ]
     return {
         "macro_AUC": np.mean(areas, axis=0),
-        "class_accuracy": times @ (predicted == predictions.labels) / times.sum(axis=1),
-        "class_balanced_accuracy": class_recalls(predicted, predictions.labels, len(predictions.classes), times)[
-            :, there
+        "class_accuracy": weights @ (predicted == predictions.labels) / weights.sum(axis=1),
+        "class_balanced_accuracy": class_recalls(predicted, predictions.labels, len(predictions.classes), weights)[
+            :, present
         ].mean(axis=1),
     }
 
 
 def _counts(predictions: ClassPredictions) -> dict[str, tuple[int, int]]:
-    """Count the images that each metric refers to, and the patients or lesions that its interval is based on."""
+    """Return, for each metric, how many images it refers to and how many patients or lesions limit its interval."""
     truth, predicted = predictions.truth, predictions.scores >= predictions.threshold
-    every = np.ones(len(truth), bool)
-    positives, others = _count_groups(predictions.groups[truth]), _count_groups(predictions.groups[~truth])
-    scarce = (len(truth), min(positives, others))
-    found = dict.fromkeys(METRICS, scarce)
-    found |= dict.fromkeys(
-        ("accuracy", "ECE", "Brier", "class_accuracy"), (len(truth), _count_groups(predictions.groups[every]))
+    positives, negatives = _count_groups(predictions.groups[truth]), _count_groups(predictions.groups[~truth])
+    counts = dict.fromkeys(METRICS, (len(truth), min(positives, negatives)))
+    counts |= dict.fromkeys(
+        ("accuracy", "ECE", "Brier", "class_accuracy"), (len(truth), _count_groups(predictions.groups))
     )
-    found["sensitivity"], found["specificity"] = (int(truth.sum()), positives), (int((~truth).sum()), others)
-    found["precision"] = (int(predicted.sum()), _count_groups(predictions.groups[predicted]))
+    counts["sensitivity"], counts["specificity"] = (int(truth.sum()), positives), (int((~truth).sum()), negatives)
+    counts["precision"] = (int(predicted.sum()), _count_groups(predictions.groups[predicted]))
     if len(predictions.classes) > 2:
         rarest = min(
-            _count_groups(predictions.groups[predictions.labels == one]) for one in np.unique(predictions.labels)
+            _count_groups(predictions.groups[predictions.labels == label]) for label in np.unique(predictions.labels)
         )
-        found |= dict.fromkeys(("macro_AUC", "class_balanced_accuracy"), (len(truth), rarest))
-    return found
+        counts |= dict.fromkeys(("macro_AUC", "class_balanced_accuracy"), (len(truth), rarest))
+    return counts
 
 
 def _count_groups(groups: NDArray[Any]) -> int:
-    """Number of different groups."""
     return len(np.unique(groups))
 
 
@@ -501,22 +512,26 @@ def _estimates(
     *,
     signed: bool = False,
 ) -> dict[str, Estimate]:
-    """Estimate metrics or their differences, with intervals clipped to the possible values."""
-    counts, found = _counts(predictions), {}
+    """Estimate metrics, or with ``signed`` their differences, with intervals clipped to the possible values.
+
+    ``metrics``: as for ``metrics.statistics.draw_statistics``.
+    """
+    counts, estimates = _counts(predictions), {}
     for name, (value, drawn) in draw_statistics(metrics, predictions.groups).items():
         if np.isfinite(value):
-            (images, groups), most = counts[name], MAX_VALUE.get(name, 1.0)
-            bounds = (-most if signed else 0.0, most)
+            (images, groups), maximum = counts[name], MAX_VALUE.get(name, 1.0)
+            bounds = (-maximum if signed else 0.0, maximum)
             ends = bootstrap_interval(value, drawn, groups, bounds=bounds, biased=name in LESS_IS_BETTER)
-            found[name] = Estimate(value, *ends, images)
-    return found
+            estimates[name] = Estimate(value, *ends, images)
+    return estimates
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledImages:
     """The images of an evaluation with their true classes.
 
-    ``labels``: int (image,), indices into ``classes``.
+    ``labels``: int (image,), indices into ``classes``, from the column ``target`` of the tables. ``left_out``: number
+    of images without such a label. ``overlap``: with the training images of the models; None before it was determined.
     """
 
     samples: list[Sample]
@@ -561,22 +576,22 @@ def find_labeled_images(
             "the class (Python: target='COLUMN', command line: --target)."
         )
     needs_masks = config.classifier.view.region == "roi" and options.masks == "reference"
-    each = [read_dataset(folder) for folder in datasets]
+    samples_by_dataset = [read_dataset(folder) for folder in datasets]
     if needs_masks:
-        found = [sample for samples in each for sample in select_for_split(samples, options.split)]
+        candidates = [sample for samples in samples_by_dataset for sample in select_for_split(samples, options.split)]
     else:
-        found = select_images_of_split(list(chain.from_iterable(each)), options.split)
-    classes, known = _classes_and_labels(config, rows, target)
-    samples = [sample for sample in found if known.get(sample.key) in classes]
+        candidates = select_images_of_split(list(chain.from_iterable(samples_by_dataset)), options.split)
+    classes, label_of = _classes_and_labels(config, rows, target)
+    samples = [sample for sample in candidates if label_of.get(sample.key) in classes]
     if not samples:
-        values = ", ".join(sorted(set(known.values()))[:12]) or "nothing"
+        values = ", ".join(sorted(set(label_of.values()))[:12]) or "nothing"
         raise DataSetError(
-            f"none of {len(found)} images has one of the classes of '{model.info.name}' "
+            f"none of {len(candidates)} images has one of the classes of '{model.info.name}' "
             f"({', '.join(config.classes)}) in the column '{target}', which contains {values}. Name another column "
             "(Python: target='COLUMN', command line: --target)."
         )
-    labels = np.array([classes.index(known[sample.key]) for sample in samples], np.intp)
-    return LabeledImages(samples, rows, labels, target, len(found) - len(samples), classes)
+    labels = np.array([classes.index(label_of[sample.key]) for sample in samples], np.intp)
+    return LabeledImages(samples, rows, labels, target, len(candidates) - len(samples), classes)
 
 
 def trained_target(config: BundleConfig) -> str:
@@ -585,7 +600,7 @@ def trained_target(config: BundleConfig) -> str:
 
 
 def _default_target(config: BundleConfig, rows: Rows, columns: set[str]) -> str:
-    """The column that the model was trained on, if it contains its classes; else that of the positive class."""
+    """Return the column that the model was trained on if it contains two of the classes, else the positive class's."""
     assert config.classifier is not None
     trained_on = trained_target(config)
     if len(set(row_labels(rows, trained_on).values()) & set(config.classes)) > 1:
@@ -594,7 +609,10 @@ def _default_target(config: BundleConfig, rows: Rows, columns: set[str]) -> str:
 
 
 def _classes_and_labels(config: BundleConfig, rows: Rows, target: str) -> tuple[tuple[str, ...], Mapping[Key, str]]:
-    """The classes of the labels, and the label of each row."""
+    """Return the classes that are evaluated, and the label of each row.
+
+    The classes are those of the model, or the positive class and ``OTHER`` if the labels distinguish only these.
+    """
     assert config.classifier is not None
     labels, positive = row_labels(rows, target), config.classifier.positive
     if set(config.classes) == {OTHER, positive} and target == DIAGNOSIS:  # against all other diagnoses
@@ -606,11 +624,11 @@ def _classes_and_labels(config: BundleConfig, rows: Rows, target: str) -> tuple[
 
 
 def select_images_of_split(samples: Sequence[Sample], split: str | None) -> list[Sample]:
-    """Select the images of a split, or all if none is given; raises if there are none."""
-    kept = [sample for sample in samples if split in (None, sample.split)]
-    if not kept:
+    """Select the images of a split (None: all), with or without a mask; raise an error if there are none."""
+    selected = [sample for sample in samples if split in (None, sample.split)]
+    if not selected:
         splits = ", ".join(sorted({sample.split or "(none)" for sample in samples})) or "(no rows)"
         raise DataSetError(
             f"no image in the split '{split or 'any'}': {len(samples)} rows, splits {splits}. Name another split."
         )
-    return kept
+    return selected

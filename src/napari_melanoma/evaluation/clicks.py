@@ -52,7 +52,9 @@ DICE_AIMS = (0.85, 0.9)
 FLOOD_TOLERANCE = 12.0  # CIE 1976 color difference
 CLICK_SHARE = 1 / 64  # radius of a click as a stroke, as a share of the shorter side
 ClickMasks = tuple["NDArray[np.bool_]", "list[NDArray[np.bool_]]"]
-"""A mask, bool (row, column), and all hypotheses."""
+"""The best mask, bool (row, column), and all masks that the method proposes."""
+ClickSegmenter = Callable[["Sequence[Click]", "NDArray[np.bool_]"], ClickMasks]
+"""Function of all clicks so far and the last mask, bool (row, column), that returns the new masks."""
 
 
 class ClickMethod(Protocol):
@@ -60,31 +62,27 @@ class ClickMethod(Protocol):
 
     name: str
 
-    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], ClickMasks]:
-        """Begin with a photograph, uint8 (row, column, channel).
-
-        Returns a function of all clicks so far and the last mask, bool (row, column), which returns the new mask and
-        all hypotheses.
-        """
+    def start(self, rgb: NDArray[np.uint8]) -> ClickSegmenter:
+        """Prepare a photograph, uint8 (row, column, channel), and return the function that segments it."""
 
 
 class PromptedClicks:
-    """A network that accepts prompts; ``first``: another network, whose mask is corrected."""
+    """A network that accepts prompts; ``first``: another network, whose mask the clicks correct."""
 
     def __init__(self, model: PromptedSegmenter, first: ProbabilityModel | None = None) -> None:
         self._model = model
         self._first = first
         self.name = model.info.name if first is None else f"{first.info.name}, then {model.info.name}"
 
-    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], ClickMasks]:
+    def start(self, rgb: NDArray[np.uint8]) -> ClickSegmenter:
         prompter = Prompter(self._model, rgb)
 
         def segment(clicks: Sequence[Click], mask: NDArray[np.bool_]) -> ClickMasks:
             if not clicks and self._first is not None:
-                found, _ = _analyze(self._first, rgb)
-                return found, [found]
-            given = prompter.segment(_to_prompts(clicks, mask if clicks else None))
-            return given.best_mask, [given.mask(index) for index in range(len(given.qualities))]
+                first_mask, _ = _analyze(self._first, rgb)
+                return first_mask, [first_mask]
+            masks = prompter.segment(_to_prompts(clicks, mask if clicks else None))
+            return masks.best_mask, [masks.mask(index) for index in range(len(masks.qualities))]
 
         return segment
 
@@ -96,12 +94,12 @@ class RandomWalkClicks:
         self._model = model
         self.name = f"{model.info.name} and random walk"
 
-    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], ClickMasks]:
-        first, probability = _analyze(self._model, rgb)
+    def start(self, rgb: NDArray[np.uint8]) -> ClickSegmenter:
+        first_mask, probability = _analyze(self._model, rgb)
 
         def segment(clicks: Sequence[Click], mask: NDArray[np.bool_]) -> ClickMasks:
-            found = redraw_border(probability, rgb, mask, _to_strokes(clicks, mask.shape)) if clicks else first
-            return found, [found]
+            redrawn = redraw_border(probability, rgb, mask, _to_strokes(clicks, mask.shape)) if clicks else first_mask
+            return redrawn, [redrawn]
 
         return segment
 
@@ -111,7 +109,7 @@ class FloodClicks:
 
     name = "color flood"
 
-    def start(self, rgb: NDArray[np.uint8]) -> Callable[[Sequence[Click], NDArray[np.bool_]], ClickMasks]:
+    def start(self, rgb: NDArray[np.uint8]) -> ClickSegmenter:
         from scipy import ndimage
 
         lab = to_lab(rgb)
@@ -123,18 +121,19 @@ class FloodClicks:
             similar = np.linalg.norm(lab - lab[row, column], axis=-1) <= FLOOD_TOLERANCE
             parts, _ = ndimage.label(similar)
             flood = parts == parts[row, column]
-            found = mask | flood if include else mask & ~flood
-            return found, [found]
+            changed = mask | flood if include else mask & ~flood
+            return changed, [changed]
 
         return segment
 
 
 @dataclass(frozen=True)
 class ClickTrial:
-    """One image: the Dice index after each number of clicks, and seconds.
+    """Segmentation of one image by one method: the Dice index after each click, and times in seconds.
 
-    ``dice``: float64 (clicks + 1,). ``best_dice``: of the best hypothesis without a click. ``first_s``: until the mask
-    without a click; ``click_s``: mean per click, NaN if none was needed.
+    ``dice``: float64 (clicks + 1,), beginning without a click. ``best_dice``: of the best mask that the method proposes
+    without a click. ``first_s``: time until the mask without a click. ``click_s``: mean time per click, NaN if no click
+    was needed.
     """
 
     dice: NDArray[np.float64]
@@ -144,12 +143,12 @@ class ClickTrial:
 
     @classmethod
     def from_values(cls, values: Mapping[str, float], clicks: int) -> ClickTrial:
-        """Create a trial from its values."""
+        """Create a trial of at most ``clicks`` clicks from the values of ``to_values``."""
         dice = np.array([values[f"dice_{count}"] for count in range(clicks + 1)])
         return cls(dice, values["best_of_hypotheses"], values["first_s"], values["click_s"])
 
     def to_values(self) -> dict[str, float]:
-        """Return the values by column of the table."""
+        """Return the values by their columns of ``clicks.csv``."""
         dice = {f"dice_{count}": float(value) for count, value in enumerate(self.dice)}
         return {
             **dice,
@@ -159,36 +158,43 @@ class ClickTrial:
         }
 
     def clicks_to(self, aim: float) -> int:
-        """Number of clicks until a Dice index is reached; the greatest number of clicks if it never is."""
+        """Return the number of clicks until a Dice index is reached; the maximum number if it is not."""
         reached = np.flatnonzero(self.dice >= aim)
         return int(reached[0]) if len(reached) else len(self.dice) - 1
 
 
 def run_trial(method: ClickMethod, rgb: NDArray[np.uint8], truth: NDArray[np.bool_], clicks: int) -> ClickTrial:
-    """Correct a mask by simulated clicks; ``truth``: bool (row, column)."""
+    """Segment an image with simulated clicks.
+
+    ``rgb``: uint8 (row, column, channel). ``truth``: reference mask, bool (row, column). ``clicks``: maximum number.
+    """
     started = time.perf_counter()
     segment = method.start(rgb)
     mask, hypotheses = segment((), np.zeros_like(truth))
     first_s = time.perf_counter() - started
-    dice, given, seconds = [overlap_metrics(mask, truth)["DI"]], [], []
-    best = max(overlap_metrics(one, truth)["DI"] for one in hypotheses)
+    dice, made_clicks, seconds = [overlap_metrics(mask, truth)["DI"]], [], []
+    best_dice = max(overlap_metrics(hypothesis, truth)["DI"] for hypothesis in hypotheses)
     for _ in range(clicks):
         click = simulate_click(truth, mask)
         if click is None:
             dice += [1.0] * (clicks + 1 - len(dice))
             break
-        given.append(click)
+        made_clicks.append(click)
         started = time.perf_counter()
-        mask, _ = segment(given, mask)
+        mask, _ = segment(made_clicks, mask)
         seconds.append(time.perf_counter() - started)
         dice.append(overlap_metrics(mask, truth)["DI"])
-    return ClickTrial(np.array(dice), best, first_s, float(np.mean(seconds)) if seconds else math.nan)
+    return ClickTrial(np.array(dice), best_dice, first_s, float(np.mean(seconds)) if seconds else math.nan)
 
 
 def estimate_trials(trials: Sequence[ClickTrial], groups: Sequence[str]) -> dict[str, Estimate]:
-    """Estimate the mean of each metric with its 95 % interval; ``groups``: the patient or lesion of each trial."""
-    clicks = len(trials[0].dice)
-    columns = {f"DI {count}": [trial.dice[count] for trial in trials] for count in range(clicks)}
+    """Estimate the mean of each metric with its 95 % interval.
+
+    ``groups``: the patient or lesion of each trial. Returns ``DI n`` the Dice index after n clicks, ``NoC 85`` and
+    ``NoC 90`` the number of clicks to a Dice index of 0.85 and 0.90, ``never 85`` and ``never 90`` the share of images
+    that do not reach it.
+    """
+    columns = {f"DI {count}": [trial.dice[count] for trial in trials] for count in range(len(trials[0].dice))}
     columns["DI best of hypotheses"] = [trial.best_dice for trial in trials]
     for aim in DICE_AIMS:
         columns[f"NoC {round(100 * aim)}"] = [trial.clicks_to(aim) for trial in trials]
@@ -200,14 +206,17 @@ def estimate_trials(trials: Sequence[ClickTrial], groups: Sequence[str]) -> dict
 class ClickOptions(Config):
     """Options of an evaluation by clicks."""
 
-    clicks: int = Field(5, ge=1, le=50, description="most clicks on an image")
+    clicks: int = Field(5, ge=1, le=50, description="maximum number of clicks on an image")
     split: str | None = Field(None, description="only images of this split, such as 'val'; none: all images")
     include_seen: bool = Field(False, description="also measure images that a model was trained on")
 
 
 @dataclass(frozen=True, eq=False)
 class ClickEvaluation:
-    """Result of an evaluation by clicks: for each method the trials of ``samples``, and estimates by data set."""
+    """Result of an evaluation by clicks.
+
+    ``trials``: by method, in the order of ``samples``. ``parts``: data set, or "all", to method to metric to estimate.
+    """
 
     samples: tuple[Sample, ...]
     trials: Mapping[str, tuple[ClickTrial, ...]]
@@ -219,10 +228,10 @@ class ClickEvaluation:
     @property
     def headline(self) -> str:
         """The main result in a line."""
-        name, of_method = next(iter(self.parts["all"].items()))
+        name, estimates = next(iter(self.parts["all"].items()))
         return (
-            f"{name}: {of_method['NoC 90']} clicks to a Dice index of 0.90; Dice {of_method['DI 0']} without a click, "
-            f"{of_method['DI 1']} after one. Over {len(self.samples)} images"
+            f"{name}: {estimates['NoC 90']} clicks to a Dice index of 0.90; Dice {estimates['DI 0']} without a click, "
+            f"{estimates['DI 1']} after one. Over {len(self.samples)} images"
         )
 
 
@@ -235,18 +244,18 @@ def evaluate_clicks(
     """
     check_evaluated_datasets(datasets)
     samples = [sample for folder in datasets for sample in select_for_split(read_dataset(folder), options.split)]
-    automatic = find_bundle(DEFAULT_BUNDLE)
-    overlap, warnings = select_images([info, automatic], samples, run=run, include=options.include_seen)
+    automatic_info = find_bundle(DEFAULT_BUNDLE)
+    overlap, warnings = select_images([info, automatic_info], samples, run=run, include=options.include_seen)
     with report_loading(run):
-        prompted, usual = PromptedSegmenter.load(info), load_any_segmenter(automatic)
+        prompted_model, automatic_model = PromptedSegmenter.load(info), load_any_segmenter(automatic_info)
     methods: tuple[ClickMethod, ...] = (
-        PromptedClicks(prompted),
-        PromptedClicks(prompted, usual),
-        RandomWalkClicks(usual),
+        PromptedClicks(prompted_model),
+        PromptedClicks(prompted_model, automatic_model),
+        RandomWalkClicks(automatic_model),
         FloodClicks(),
     )
     settings = {
-        "models": [[model.info.fingerprint, model.device] for model in (prompted, usual)],
+        "models": [[model.info.fingerprint, model.device] for model in (prompted_model, automatic_model)],
         "clicks": options.clicks,
         "version": collect_provenance()["version"],
     }
@@ -257,40 +266,40 @@ def evaluate_clicks(
     try:
         for sample in run.track(overlap.measured, "Clicking"):
             try:
-                of_image = _measure(sample, methods, options.clicks, partial)
+                image_trials = _measure_image(sample, methods, options.clicks, partial)
             except (Cancelled, SaveError):
                 raise
             except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
                 failed.append(FailedImage(sample, describe_failure(sample, error, out)))
                 continue
             measured.append(sample)
-            for method, trial in zip(methods, of_image, strict=True):
+            for method, trial in zip(methods, image_trials, strict=True):
                 trials[method.name].append(trial)
     finally:
         partial.flush()
     if not measured:
         raise none_measured(failed)
-    found = ClickEvaluation(
+    evaluation = ClickEvaluation(
         tuple(measured),
-        {name: tuple(some) for name, some in trials.items()},
+        {name: tuple(of_method) for name, of_method in trials.items()},
         _estimate_parts(measured, trials),
         tuple(failed),
         (*overlap.warnings, *warnings),
         overlap,
     )
-    write_click_evaluation(out, found, info, options)
+    write_click_evaluation(out, evaluation, info, options)
     remove_partial_results(out)
-    return found
+    return evaluation
 
 
-def _measure(
+def _measure_image(
     sample: Sample, methods: Sequence[ClickMethod], clicks: int, partial: PartialResults
 ) -> Sequence[ClickTrial]:
     """Measure each method on an image, unless it was measured before."""
     stamp = stamp_files(sample)
-    known = partial.pop(sample, stamp)
-    if known is not None:
-        return [ClickTrial.from_values(values, clicks) for values in known]
+    stored = partial.pop(sample, stamp)
+    if stored is not None:
+        return [ClickTrial.from_values(values, clicks) for values in stored]
     photograph, truth = read_pair(sample)
     trials = [run_trial(method, photograph.rgb, truth, clicks) for method in methods]
     partial.add(sample, stamp, [trial.to_values() for trial in trials])
@@ -304,28 +313,34 @@ def _estimate_parts(
     domains = [sample.domain for sample in samples]
     parts: dict[str, dict[str, dict[str, Estimate]]] = {}
     for part in ("all", *sorted(set(domains))):
-        here = [index for index, domain in enumerate(domains) if part in ("all", domain)]
-        groups = [samples[index].group for index in here]
-        parts[part] = {name: estimate_trials([some[index] for index in here], groups) for name, some in trials.items()}
+        indices = [index for index, domain in enumerate(domains) if part in ("all", domain)]
+        groups = [samples[index].group for index in indices]
+        parts[part] = {
+            name: estimate_trials([of_method[index] for index in indices], groups) for name, of_method in trials.items()
+        }
     return parts
 
 
-def write_click_evaluation(out: Path, found: ClickEvaluation, info: BundleInfo, options: ClickOptions) -> None:
+def write_click_evaluation(out: Path, evaluation: ClickEvaluation, info: BundleInfo, options: ClickOptions) -> None:
     """Write the table of the images, the metrics and the page."""
     rows = []
-    for name, trials in found.trials.items():
-        for sample, trial in zip(found.samples, trials, strict=True):
+    for name, trials in evaluation.trials.items():
+        for sample, trial in zip(evaluation.samples, trials, strict=True):
             about = {key: getattr(sample, key) for key in ("image_id", "domain", "split", "group")}
             rows.append({**about, "method": name, **trial.to_values()})
     write_table(out / "clicks.csv", rows)
     values = {
         part: {name: estimates_to_json(estimates) for name, estimates in methods.items()}
-        for part, methods in found.parts.items()
+        for part, methods in evaluation.parts.items()
     }
     about = {"model": info.name, "fingerprint": info.fingerprint, "options": options.model_dump(mode="json")}
-    facts = {"warnings": list(found.warnings), "training_overlap": found.overlap.facts, **collect_provenance()}
-    write_json(out / "clicks.json", {**about, "metrics": values, "failed": len(found.failed), **facts})
-    data = sorted({sample.domain for sample in found.samples})
+    facts = {
+        "warnings": list(evaluation.warnings),
+        "training_overlap": evaluation.overlap.facts,
+        **collect_provenance(),
+    }
+    write_json(out / "clicks.json", {**about, "metrics": values, "failed": len(evaluation.failed), **facts})
+    data = sorted({sample.domain for sample in evaluation.samples})
     tables = [
         (
             "All images" if part == "all" else part,
@@ -335,20 +350,20 @@ def write_click_evaluation(out: Path, found: ClickEvaluation, info: BundleInfo, 
                 for metric in next(iter(methods.values()))
             ],
         )
-        for part, methods in found.parts.items()
+        for part, methods in evaluation.parts.items()
         if part == "all" or len(data) > 1
     ]
     page = evaluation_page(
-        found,
+        evaluation,
         info,
         data,
         [
             "A simulated user clicks in the middle of the largest error, to include or to exclude it. DI n: Dice index "
             "after n clicks; NoC: clicks until a Dice index of 0.85 or 0.90, the greatest number if it is never "
-            f"reached. Intervals: {INTERVAL_METHOD}.{_click_times(found.trials)}"
+            f"reached. Intervals: {INTERVAL_METHOD}.{_click_times(evaluation.trials)}"
         ],
-        facts=f"{len(found.samples)} images, up to {options.clicks} clicks",
-        lead=f"{found.headline}.",
+        facts=f"{len(evaluation.samples)} images, up to {options.clicks} clicks",
+        lead=f"{evaluation.headline}.",
         next="clicks.csv lists every measured image.",
         tables=tables,
     )
@@ -357,27 +372,29 @@ def write_click_evaluation(out: Path, found: ClickEvaluation, info: BundleInfo, 
 
 def _click_times(trials: Mapping[str, Sequence[ClickTrial]]) -> str:
     """State the median time for a click with each method; empty if no image needed one."""
-    times = {name: [trial.click_s for trial in each if not math.isnan(trial.click_s)] for name, each in trials.items()}
+    times = {
+        name: [trial.click_s for trial in of_method if not math.isnan(trial.click_s)]
+        for name, of_method in trials.items()
+    }
     medians = [f"{name} {1000 * float(np.median(seconds)):.0f} ms" for name, seconds in times.items() if seconds]
     return f" Median time for a click: {', '.join(medians)}." if medians else ""
 
 
 def _analyze(model: ProbabilityModel, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Return the mask of an analysis, bool (row, column), and the probability of each pixel, float32."""
+    """Segment a photograph without clicks: the mask, bool (row, column), and the probability of each pixel, float32."""
     probability = model.probability(rgb)
     return make_mask(probability, model.info.config.threshold, RefinementConfig()), probability
 
 
-def _to_prompts(clicks: Iterable[Click], previous: NDArray[np.bool_] | None) -> Prompts:
-    given = list(clicks)
+def _to_prompts(clicks: Sequence[Click], previous: NDArray[np.bool_] | None) -> Prompts:
     include, exclude = (
-        tuple(Point(click.row, click.column) for click in given if click.include == kind) for kind in (True, False)
+        tuple(Point(click.row, click.column) for click in clicks if click.include == wanted) for wanted in (True, False)
     )
     return Prompts(include, exclude, previous=previous)
 
 
 def _to_strokes(clicks: Iterable[Click], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Draw clicks as disks of strokes."""
+    """Draw clicks as the disk-shaped strokes of ``imaging.scribbles``, uint8 (row, column)."""
     strokes = np.zeros(shape, np.uint8)
     reach = max(1.0, CLICK_SHARE * min(shape))
     for click in clicks:

@@ -1,6 +1,7 @@
-"""Comparison of several segmentation models, or several classifiers, with the first one on the same images.
+"""Compare several segmentation models, or several classifiers, with the first of them on the same images.
 
-For two models, with advice on which one to keep, see ``evaluation.pair_comparison``.
+The first part of the module is common to both tasks; the parts on segmentation models and on classifiers follow. For a
+comparison of two models with advice on which one to use, see ``evaluation.pair_comparison``.
 """
 
 from __future__ import annotations
@@ -86,7 +87,11 @@ class ModelMetrics:
 
 @dataclass(frozen=True)
 class DataPartMetrics:
-    """Estimates of each model on the images of one data set or of all; ``standings`` begins with the first model."""
+    """Estimates of each model on the images of one data set, or of all.
+
+    ``patients``: number of patients or lesions. ``standings``: the models, the one that the others are compared with
+    first.
+    """
 
     name: str
     images: int
@@ -96,9 +101,10 @@ class DataPartMetrics:
 
 @dataclass(frozen=True)
 class ModelsComparison:
-    """Result of a comparison of several models: estimates by part, failed images, and warnings.
+    """Result of a comparison of several models.
 
-    ``shown``: the metrics in tables for users. ``failed``: the images that failed with any of the models.
+    ``parts``: all images, then each data set if there are several. ``shown``: the metrics in tables for users.
+    ``failed``: the images that failed with any of the models.
     """
 
     task: ArchitectureTask
@@ -112,27 +118,32 @@ class ModelsComparison:
         """The estimates as JSON values, by their key in ``models.json``."""
         if self.task == "segmentation":
             return {"parts": [asdict(part) for part in self.parts]}
-        every = [(part, one) for part in self.parts for one in part.standings]
-        return {"standings": [{"part": part.name, "images": part.images, **asdict(one)} for part, one in every]}
+        return {
+            "standings": [
+                {"part": part.name, "images": part.images, **asdict(model)}
+                for part in self.parts
+                for model in part.standings
+            ]
+        }
 
     def table(self) -> list[tuple[str, ...]]:
         """Return table rows: images, n, model, then each shown metric with its difference from the first model."""
         rows = []
         for part in self.parts:
-            for one in part.standings:
-                cells = (_format_cell(one.metrics.get(name), one.difference.get(name)) for name in self.shown)
-                rows.append((part.name, str(part.images), one.model, *cells))
+            for model in part.standings:
+                cells = (_format_cell(model.metrics.get(name), model.difference.get(name)) for name in self.shown)
+                rows.append((part.name, str(part.images), model.model, *cells))
         return rows
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Yield the rows of ``models.csv``: one for each part, model and metric."""
         for part in self.parts:
-            for one in part.standings:
-                for metric, estimate in one.metrics.items():
+            for model in part.standings:
+                for metric, estimate in model.metrics.items():
                     row: dict[str, object] = {"part": part.name, "images": part.images, "patients": part.patients}
-                    row |= {"model": one.model, "metric": metric}
+                    row |= {"model": model.model, "metric": metric}
                     row |= {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
-                    if change := one.difference.get(metric):
+                    if change := model.difference.get(metric):
                         row |= dict(zip(ESTIMATE_COLUMNS[3:], (change.mean, change.low, change.high), strict=True))
                     yield row
 
@@ -145,75 +156,83 @@ def estimate_parts(
 ) -> Iterator[DataPartMetrics]:
     """Yield the estimates on all images and on each data set, if there are several.
 
-    ``domains``, ``groups``: (image,): data set, and patient or lesion. ``estimate`` takes the index of a model and the
-    selected images, bool (image,), and returns its estimates and their differences from the first model.
+    ``domains``, ``groups``: (image,): data set, and patient or lesion. ``names``: of the models. ``estimate`` takes the
+    index of a model and the selected images, bool (image,), and returns its estimates and their differences from the
+    first model.
     """
-    every = np.unique(domains)
-    for name in ["all", *(every if len(every) > 1 else ())]:
-        here = np.full(len(domains), True) if name == "all" else domains == name
-        standings = tuple(ModelMetrics(model, *estimate(number, here)) for number, model in enumerate(names))
-        yield DataPartMetrics(str(name), int(here.sum()), len(np.unique(groups[here])), standings)
+    datasets = np.unique(domains)
+    for name in ["all", *(datasets if len(datasets) > 1 else ())]:
+        selected = np.full(len(domains), True) if name == "all" else domains == name
+        standings = tuple(ModelMetrics(model, *estimate(number, selected)) for number, model in enumerate(names))
+        yield DataPartMetrics(str(name), int(selected.sum()), len(np.unique(groups[selected])), standings)
 
 
 def write_models(
-    found: ModelsComparison,
+    comparison: ModelsComparison,
     facts: Mapping[str, Any],
     page: Page,
     out: Path,
     columns: Sequence[str],
 ) -> None:
-    """Write ``models.json``, ``models.csv`` and, last, the page; ``columns`` are those before the estimates."""
+    """Write ``models.json``, ``models.csv`` and, last, the page.
+
+    ``facts``: the content of ``models.json``. ``columns``: those of ``models.csv`` before the estimates.
+    """
     write_json(out / MODELS, facts)
-    write_table(out / TABLE, list(found.rows()), [*columns, *ESTIMATE_COLUMNS])
+    write_table(out / TABLE, list(comparison.rows()), [*columns, *ESTIMATE_COLUMNS])
     write_evaluation_page(without_verdict(page, facts["training_overlap"]), out / PAGE_NAME)
 
 
 def models_page(
-    found: ModelsComparison,
+    comparison: ModelsComparison,
     metric: str,
     less_is_better: Sequence[str],
     *,
     no_lead: str = "",
     **content: Any,  # noqa: ANN401 - the fields of Page that depend on the task
 ) -> Page:
-    """Return the content of the page; its lead names the best model by ``metric``, or is ``no_lead`` without it."""
-    names = [one.model for one in found.parts[0].standings]
-    ranked = [one for one in found.parts[0].standings if metric in one.metrics]
-    head = ("Images", "n", "Model", *(directed_label(name, less_is_better) for name in found.shown))
+    """Return the content of the page.
+
+    Its lead names the best model by ``metric``, or is ``no_lead`` if the metric is undefined.
+    """
+    names = [model.model for model in comparison.parts[0].standings]
+    ranked = [model for model in comparison.parts[0].standings if metric in model.metrics]
+    head = ("Images", "n", "Model", *(directed_label(name, less_is_better) for name in comparison.shown))
     return Page(
         title=" and ".join([", ".join(names[:-1]), names[-1]]),
         lead=_lead(metric, ranked, names[0]) if ranked else no_lead,
-        warnings=found.warnings,
-        tables=[(f"Metrics, and differences from {names[0]}", head, found.table())],
-        failed=[(item.sample.image_id, item.error) for item in found.failed[:MOST_FAILED]],
+        warnings=comparison.warnings,
+        tables=[(f"Metrics, and differences from {names[0]}", head, comparison.table())],
+        failed=[(item.sample.image_id, item.error) for item in comparison.failed[:MOST_FAILED]],
         **content,
     )
 
 
 def define_metrics(names: Sequence[str], definitions: Mapping[str, str]) -> str:
-    """Explain the metrics of a table."""
+    """Join the definitions of the metrics in a table to one note."""
     return "; ".join(f"{metric_label(name)}: {definitions[name]}" for name in names) + "."
 
 
-def common_images(known: Sequence[Mapping[tuple[str, str], int]]) -> list[NDArray[np.intp]]:
+def common_images(indices_by_evaluation: Sequence[Mapping[tuple[str, str], int]]) -> list[NDArray[np.intp]]:
     """Find the images that all evaluations contain.
 
-    ``known``: for each evaluation, the index of each image by data set and name. Returns int (image,) for each
-    evaluation: the indices of the common images, in the order of the first evaluation.
+    ``indices_by_evaluation``: for each evaluation, the index of each image by data set and image id. Returns int
+    (image,) for each evaluation: the indices of the common images, in the order of the first evaluation.
     """
-    keys = [key for key in known[0] if all(key in indices for indices in known[1:])]
+    first, *others = indices_by_evaluation
+    keys = [key for key in first if all(key in indices for indices in others)]
     if not keys:
         raise InputError("the evaluations have no image in common: run them on the same data sets and split.")
-    return [np.array([indices[key] for key in keys], np.intp) for indices in known]
+    return [np.array([indices[key] for key in keys], np.intp) for indices in indices_by_evaluation]
 
 
-def _combine_failed(each: Iterable[Sequence[FailedImage]]) -> tuple[FailedImage, ...]:
+def _combine_failed(evaluations: Iterable[Sequence[FailedImage]]) -> tuple[FailedImage, ...]:
     """Return the images that failed in any evaluation, each once, with the first reason."""
-    found: dict[tuple[str, str], FailedImage] = {}
-    for failed in each:
+    failed_by_key: dict[tuple[str, str], FailedImage] = {}
+    for failed in evaluations:
         for item in failed:
-            found.setdefault(item.sample.key, item)
-    return tuple(found.values())
+            failed_by_key.setdefault(item.sample.key, item)
+    return tuple(failed_by_key.values())
 
 
 def check_different_evaluations(folders: Sequence[Path]) -> None:
@@ -227,35 +246,37 @@ def check_different_evaluations(folders: Sequence[Path]) -> None:
 
 
 def distinct_model_names(own: Sequence[str], folders: Sequence[str]) -> list[str]:
-    """Return distinct names of models: their own, or those of their folders if models share a name."""
+    """Return distinct names of models: their own, or those of their folders if several models share a name."""
     taken: list[str] = []
     for name in folders if folders and len(set(own)) < len(own) else own:
-        taken.append(free_name(name, {known.lower() for known in taken}))
+        taken.append(free_name(name, {other.lower() for other in taken}))
     return taken
 
 
 def _format_cell(estimate: Estimate | None, change: Estimate | None) -> str:
-    """Format a metric and, except for the first model, the difference; empty if it was not measured."""
+    """Format a metric and its difference from the first model, if there is one; "" if the metric is undefined."""
     if estimate is None:
         return ""
     return f"{estimate.mean:.3f}" + (f", {change.mean:+.3f} ({change.format_interval()})" if change else "")
 
 
 def _lead(metric: str, ranked: Sequence[ModelMetrics], first: str) -> str:
-    """State the best model by a metric, and its difference from the first one."""
-    best = max(ranked, key=lambda one: one.metrics[metric].mean)
+    """State the best model by a metric, and its difference from the first model."""
+    best = max(ranked, key=lambda model: model.metrics[metric].mean)
     label = "Jaccard index" if metric == "JA" else metric_label(metric)
     text = f"Highest {label}: {best.model}, {best.metrics[metric]}."
     if change := best.difference.get(metric):
-        sure = "significant (interval excludes 0)" if change.low > 0 else "may be due to chance"
-        text += f" Difference from {first}: {change.mean:+.3f} ({change.format_interval()}), {sure}."
+        certainty = "significant (interval excludes 0)" if change.low > 0 else "may be due to chance"
+        text += f" Difference from {first}: {change.mean:+.3f} ({change.format_interval()}), {certainty}."
     return text
 
+
+# Segmentation models.
 
 SHOWN = ("TJA", "JA", "DI", "HD95_relative", "BF1")
 PER_IMAGE = ("JA", "DI", "HD95_px", "BF1")
 COLUMNS = ("part", "images", "patients", "model", "metric")
-SAME_SHARE = 2e-6  # tolerance: tables store six digits
+SHARE_TOLERANCE = 2e-6  # of the share of the reference mask, of which tables store six digits
 DIFFERENT = (
     "These evaluations were made with different options, so differences are not due to the models alone: {options}."
 )
@@ -298,16 +319,16 @@ def compare_several_loaded(
             model.info.name,
             model.info.fingerprint,
             measurement_threshold(model, options),
-            figures,
+            metrics,
             values,
             (*overlap.warnings, *warnings),
             overlap.facts,
         )
-        for model, figures in zip(models, measured, strict=True)
+        for model, metrics in zip(models, measured, strict=True)
     ]
-    found = _compare(candidates, out, [])
+    comparison = _compare(candidates, out, [])
     remove_partial_results(out)
-    return found
+    return comparison
 
 
 def compare_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
@@ -327,23 +348,23 @@ def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[
     indices = common_images(measured)
     _check_same_masks(candidates, names, indices)
     warnings = dict.fromkeys(
-        [*_list_option_differences(candidates, names), *(w for item in candidates for w in item.warnings)]
+        [*_list_option_differences(candidates, names), *(text for item in candidates for text in item.warnings)]
     )
     parts = tuple(_parts(candidates, names, indices))
     failed = _combine_failed(item.figures.failed for item in candidates)
-    found = ModelsComparison("segmentation", parts, SHOWN, failed, tuple(warnings))
+    comparison = ModelsComparison("segmentation", parts, SHOWN, failed, tuple(warnings))
     models = [{"name": name, **_about(item)} for name, item in zip(names, candidates, strict=True)]
     left_out = len(set().union(*measured)) - len(indices[0])
-    facts: dict[str, Any] = {"models": models, **found.values, "not_in_all": left_out}
+    facts: dict[str, Any] = {"models": models, **comparison.values, "not_in_all": left_out}
     facts |= {"interval": f"{INTERVAL_METHOD}; of differences paired", "warnings": list(warnings)}
     facts |= {"provenance": collect_provenance(), "training_overlap": [item.overlap for item in candidates]}
     columns = ("image_id", "domain", "group", "diagnosis", *(f"{m}_{n}" for m in PER_IMAGE for n in names))
     write_table(out / "per_image.csv", _image_rows(candidates, names, indices), columns)
-    whole = found.parts[0].standings
+    whole = comparison.parts[0].standings
     drawn = {name: metric_label(name) for name in ("JA", "DI", "BF1")}
     plot_models([(s.model, s.metrics, s.difference) for s in whole], drawn, out / "figures/models.png")
-    write_models(found, facts, _page(found, left_out, out), out, COLUMNS)
-    return found
+    write_models(comparison, facts, _page(comparison, left_out, out), out, COLUMNS)
+    return comparison
 
 
 def _measured_images(figures: ImageMetrics) -> dict[tuple[str, str], int]:
@@ -353,7 +374,7 @@ def _measured_images(figures: ImageMetrics) -> dict[tuple[str, str], int]:
 
 
 def _about(candidate: EvaluatedModel) -> dict[str, Any]:
-    """Return the settings that the metrics of a model depend on."""
+    """Describe a model in ``models.json``, with the options that its metrics depend on."""
     about = {"model": candidate.name, "fingerprint": candidate.fingerprint, "threshold": candidate.threshold}
     return {**about, "options": dict(candidate.options)}
 
@@ -366,12 +387,12 @@ def _parts(
     groups = np.unique([sample.group for sample in samples], return_inverse=True)[1]
     columns = [_columns(item.figures)[where] for item, where in zip(candidates, indices, strict=True)]
 
-    def estimate(number: int, here: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
-        table, whose = columns[number][here], groups[here]
-        change = table - columns[0][here]
+    def estimate(number: int, selected: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
+        table, selected_groups = columns[number][selected], groups[selected]
+        change = table - columns[0][selected]
         return (
-            estimate_columns(table, whose, MEASURED),
-            estimate_columns(change, whose, MEASURED, signed=True) if number else {},
+            estimate_columns(table, selected_groups, MEASURED),
+            estimate_columns(change, selected_groups, MEASURED, signed=True) if number else {},
         )
 
     yield from estimate_parts(np.array([sample.domain for sample in samples]), groups, names, estimate)
@@ -397,14 +418,14 @@ def _image_rows(
         yield row
 
 
-def _page(found: ModelsComparison, left_out: int, out: Path) -> Page:
+def _page(comparison: ModelsComparison, left_out: int, out: Path) -> Page:
     """Return the content of the page."""
-    whole = found.parts[0]
+    all_images = comparison.parts[0]
     return models_page(
-        found,
+        comparison,
         "JA",
         LESS_IS_BETTER,
-        facts=f"{whole.images} images of {whole.patients} patients or lesions, all models on the same images",
+        facts=f"{all_images.images} images of {all_images.patients} patients or lesions, all models on the same images",
         next="If the intervals do not separate the models, prefer the smallest or fastest one. All images are listed "
         "in per_image.csv; run napari-melanoma evaluate to see where a model fails.",
         figures={"All images": out / "figures/models.png"},
@@ -423,32 +444,34 @@ def _check_same_masks(
     first = candidates[0].figures
     shares = [item.figures.column(REFERENCE_SHARE)[where] for item, where in zip(candidates, indices, strict=True)]
     for name, share in zip(names[1:], shares[1:], strict=True):
-        other = np.flatnonzero(np.abs(share - shares[0]) > SAME_SHARE)  # False for NaN, which older evaluations contain
-        if len(other):
-            sample = first.samples[int(indices[0][other[0]])]
+        different = np.flatnonzero(
+            np.abs(share - shares[0]) > SHARE_TOLERANCE
+        )  # False for NaN, as in older evaluations
+        if len(different):
+            sample = first.samples[int(indices[0][different[0]])]
             raise InputError(
-                f"{len(other)} of {len(share)} images have different reference masks in {names[0]} and {name}, such as "
-                f"'{sample.image_id}' of '{sample.domain}'. Run both evaluations on the same data."
+                f"{len(different)} of {len(share)} images have different reference masks in {names[0]} and {name}, "
+                f"such as '{sample.image_id}' of '{sample.domain}'. Run both evaluations on the same data."
             )
 
 
 def _list_option_differences(candidates: Sequence[EvaluatedModel], names: Sequence[str]) -> list[str]:
-    """Return a warning that lists the options that differ between the evaluations; empty if none differ."""
-    each = [_flatten(item.options) for item in candidates]
-    keys = sorted({key for options in each for key in options} - {"difficulty"})
+    """Return one warning that lists the options in which the evaluations differ; an empty list if there are none."""
+    flattened = [_flatten(item.options) for item in candidates]
+    keys = sorted({key for options in flattened for key in options} - {"difficulty"})
     parts = []
     for key in keys:
-        values = [_format_option(options.get(key)) for options in each]
+        values = [_format_option(options.get(key)) for options in flattened]
         if len(set(values)) > 1:
             parts.append(f"{key} ({', '.join(f'{name}: {value}' for name, value in zip(names, values, strict=True))})")
     return [DIFFERENT.format(options="; ".join(parts))] if parts else []
 
 
-def _flatten(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def _flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested options; keys are joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in options.items():
-        flat |= _flatten(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
 
 
@@ -457,12 +480,12 @@ def _format_option(value: object) -> str:
     return words[value] if isinstance(value, bool) else "none" if value is None else str(value)
 
 
+# Classifiers.
+
 CLASS_SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
 CLASS_COLUMNS = ("part", "images", "model", "metric")
-
-
 Conclude = Callable[[ModelsComparison], tuple[str, str]]
-"""Function that returns the lead of the page and the recommended next step."""
+"""Function of the result that returns the lead of its page and the recommended next step."""
 
 
 def compare_classifiers(
@@ -495,135 +518,144 @@ def compare_on_images(
     run: RunContext,
     conclude: Conclude | None = None,
 ) -> ModelsComparison:
-    """Compare loaded classifiers on selected images; see ``compare_classifiers``."""
+    """Compare loaded classifiers on selected images; see ``compare_classifiers``.
+
+    ``conclude``: replaces the lead and the next step on the page.
+    """
     images = images.without_training_images([model.info for model in loaded], options, run=run)
     segmenter = load_segmenter_for(options)
-    found = measure_classifiers(loaded, images.samples, images.rows, options, out, segmenter=segmenter, run=run)
-    read = list(_stored_evaluations(loaded, found, images, options))
-    compared = _compare_classes(read, [], out, conclude)
+    metrics_by_model = measure_classifiers(
+        loaded, images.samples, images.rows, options, out, segmenter=segmenter, run=run
+    )
+    evaluations = list(_stored_evaluations(loaded, metrics_by_model, images, options))
+    compared = _compare_classes(evaluations, [], out, conclude)
     remove_partial_results(out)
     return compared
 
 
 def _stored_evaluations(
     loaded: Sequence[ClassifierModel],
-    found: Sequence[ImageMetrics],
+    metrics_by_model: Sequence[ImageMetrics],
     images: LabeledImages,
     options: ClassEvaluationOptions,
 ) -> Iterator[StoredClassEvaluation]:
-    """Yield the predictions of each model, as if read from a stored evaluation."""
+    """Yield the predictions of each model in the form of a stored evaluation."""
     assert images.overlap is not None
     overlap = images.overlap
     warnings = (*overlap.warnings, *labeled_image_warnings([model.info for model in loaded], images))
-    measured = [found[0].samples[index] for index in found[0].measured]
+    measured = [metrics_by_model[0].samples[index] for index in metrics_by_model[0].measured]
     keys = tuple(sample.key for sample in measured)
     values = options.model_dump(mode="json")
-    for model, figures in zip(loaded, found, strict=True):
-        info, predictions = model.info, collect_predictions(model, figures, images, options)
+    for model, metrics in zip(loaded, metrics_by_model, strict=True):
+        info, predictions = model.info, collect_predictions(model, metrics, images, options)
         yield StoredClassEvaluation(
-            info.name, info.fingerprint, predictions, keys, values, warnings, overlap.facts, figures.failed
+            info.name, info.fingerprint, predictions, keys, values, warnings, overlap.facts, metrics.failed
         )
 
 
 def compare_class_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
     """Compare stored evaluations of classifiers, each with the first one."""
     check_different_evaluations(folders)
-    read = [read_class_evaluation(folder) for folder in folders]
-    _check_same_classes([(item.name, item.predictions.classes) for item in read])
-    return _compare_classes(_restrict_to_common(read), [folder.name for folder in folders], out)
+    evaluations = [read_class_evaluation(folder) for folder in folders]
+    _check_same_classes([(item.name, item.predictions.classes) for item in evaluations])
+    return _compare_classes(_restrict_to_common(evaluations), [folder.name for folder in folders], out)
 
 
 def _check_same_classes(models: Sequence[tuple[str, tuple[str, ...]]]) -> None:
     """Reject classifiers with different classes."""
     (first, classes), *others = models
-    for name, found in others:
-        if found != classes:
+    for name, other_classes in others:
+        if other_classes != classes:
             raise InputError(
-                f"'{first}' predicts {', '.join(classes)} and '{name}' predicts {', '.join(found)}: only models with "
-                "the same classes can be compared."
+                f"'{first}' predicts {', '.join(classes)} and '{name}' predicts {', '.join(other_classes)}: only "
+                "models with the same classes can be compared."
             )
 
 
-def _restrict_to_common(read: Sequence[StoredClassEvaluation]) -> list[StoredClassEvaluation]:
+def _restrict_to_common(evaluations: Sequence[StoredClassEvaluation]) -> list[StoredClassEvaluation]:
     """Keep the images that all evaluations contain, in the order of the first one and with its patients."""
-    indices = common_images([{image: index for index, image in enumerate(item.images)} for item in read])
-    keys = tuple(read[0].images[index] for index in indices[0])
-    groups = read[0].predictions.groups[indices[0]]  # patients may have been named since in the table of the data
-    found = [
-        replace(item, predictions=replace(item.predictions.subset(where), groups=groups), images=keys)
-        for item, where in zip(read, indices, strict=True)
+    indices = common_images([{image: index for index, image in enumerate(item.images)} for item in evaluations])
+    keys = tuple(evaluations[0].images[index] for index in indices[0])
+    # In other evaluations, the table of the data set may not yet have named the patients.
+    groups = evaluations[0].predictions.groups[indices[0]]
+    restricted = [
+        replace(item, predictions=replace(item.predictions.subset(common), groups=groups), images=keys)
+        for item, common in zip(evaluations, indices, strict=True)
     ]
-    for item in found[1:]:
-        other = np.flatnonzero(item.predictions.labels != found[0].predictions.labels)
-        if len(other):
+    for item in restricted[1:]:
+        different = np.flatnonzero(item.predictions.labels != restricted[0].predictions.labels)
+        if len(different):
             raise InputError(
-                f"{len(other)} of {len(keys)} images have different classes in the evaluations of {found[0].name} and "
-                f"{item.name}, such as '{keys[int(other[0])][1]}'. Run both on the same data and column."
+                f"{len(different)} of {len(keys)} images have different classes in the evaluations of "
+                f"{restricted[0].name} and {item.name}, such as '{keys[int(different[0])][1]}'. Run both on the same "
+                "data and column."
             )
-    return found
+    return restricted
 
 
 def _compare_classes(
-    read: Sequence[StoredClassEvaluation],
+    evaluations: Sequence[StoredClassEvaluation],
     folders: Sequence[str],
     out: Path,
     conclude: Conclude | None = None,
 ) -> ModelsComparison:
     """Compute the estimates and write all files, the page last."""
-    names = distinct_model_names([item.name for item in read], folders)
-    warnings = [*(w for item in read for w in item.warnings)]
-    if any(dict(item.options) != dict(read[0].options) for item in read):
+    names = distinct_model_names([item.name for item in evaluations], folders)
+    warnings = [text for item in evaluations for text in item.warnings]
+    if any(dict(item.options) != dict(evaluations[0].options) for item in evaluations):
         warnings.insert(0, "These evaluations were made with different options; see models.json.")
-    parts = tuple(_class_parts(read, names))
-    failed = _combine_failed(item.failed for item in read)
-    found = ModelsComparison("classification", parts, CLASS_SHOWN, failed, tuple(dict.fromkeys(warnings)))
+    parts = tuple(_class_parts(evaluations, names))
+    failed = _combine_failed(item.failed for item in evaluations)
+    comparison = ModelsComparison("classification", parts, CLASS_SHOWN, failed, tuple(dict.fromkeys(warnings)))
     models = [
         {"name": name, "model": item.name, "fingerprint": item.fingerprint, "cut": item.predictions.threshold}
         | {"options": dict(item.options)}
-        for name, item in zip(names, read, strict=True)
+        for name, item in zip(names, evaluations, strict=True)
     ]
-    values = {"task": "classification", "models": models, **found.values}
-    values |= {"warnings": list(found.warnings), "interval": INTERVAL_METHOD, "provenance": collect_provenance()}
-    values |= {"training_overlap": [item.overlap for item in read]}
-    page = _class_page(found, _draw(read, names, out / "figures"))
+    values = {"task": "classification", "models": models, **comparison.values}
+    values |= {"warnings": list(comparison.warnings), "interval": INTERVAL_METHOD, "provenance": collect_provenance()}
+    values |= {"training_overlap": [item.overlap for item in evaluations]}
+    page = _class_page(comparison, _draw(evaluations, names, out / "figures"))
     if conclude is not None:
-        lead, last = conclude(found)
+        lead, last = conclude(comparison)
         page = replace(page, lead=lead, next=last)
-    write_models(found, values, page, out, CLASS_COLUMNS)
-    return found
+    write_models(comparison, values, page, out, CLASS_COLUMNS)
+    return comparison
 
 
-def _class_parts(read: Sequence[StoredClassEvaluation], names: Sequence[str]) -> Iterator[DataPartMetrics]:
+def _class_parts(evaluations: Sequence[StoredClassEvaluation], names: Sequence[str]) -> Iterator[DataPartMetrics]:
     """Yield the estimates on all images and on each data set, if there are several."""
-    first = read[0].predictions
+    first = evaluations[0].predictions
     assert first.domains is not None
 
-    def estimate(number: int, here: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
-        predictions = read[number].predictions.subset(here)
-        return class_estimates(predictions), class_differences(first.subset(here), predictions) if number else {}
+    def estimate(number: int, selected: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
+        predictions = evaluations[number].predictions.subset(selected)
+        return class_estimates(predictions), class_differences(first.subset(selected), predictions) if number else {}
 
     yield from estimate_parts(first.domains, first.groups, names, estimate)
 
 
-def _draw(read: Sequence[StoredClassEvaluation], names: Sequence[str], folder: Path) -> dict[str, Path]:
+def _draw(evaluations: Sequence[StoredClassEvaluation], names: Sequence[str], folder: Path) -> dict[str, Path]:
     """Plot the curves of all models in one figure, if there are images of both classes."""
-    truth = read[0].predictions.truth
+    truth = evaluations[0].predictions.truth
     if truth.all() or not truth.any():
         return {}
-    curves = [compute_curves(item.predictions, name) for name, item in zip(names, read, strict=True)]
+    curves = [compute_curves(item.predictions, name) for name, item in zip(names, evaluations, strict=True)]
     plot_roc([roc for roc, _ in curves], folder / "roc.png")
-    plot_precision_recall([one for _, one in curves], float(truth.mean()), folder / "precision_recall.png")
+    plot_precision_recall(
+        [precision_recall for _, precision_recall in curves], float(truth.mean()), folder / "precision_recall.png"
+    )
     return {"ROC curves": folder / "roc.png", "Precision-recall curves": folder / "precision_recall.png"}
 
 
-def _class_page(found: ModelsComparison, figures: dict[str, Path]) -> Page:
+def _class_page(comparison: ModelsComparison, figures: dict[str, Path]) -> Page:
     """Return the content of the page."""
     return models_page(
-        found,
+        comparison,
         "AUC",
         CLASS_LESS_IS_BETTER,
         no_lead="All images belong to one class, so the AUC cannot be computed.",
-        facts=f"{found.parts[0].images} images, all models on the same images",
+        facts=f"{comparison.parts[0].images} images, all models on the same images",
         next="If the intervals do not separate the models, prefer the smallest or best-calibrated one.",
         figures=figures,
         notes=[INTERVAL_NOTE, f"{define_metrics(CLASS_SHOWN, METRICS)} Each model is evaluated at its own threshold."],

@@ -1,4 +1,4 @@
-"""The result of a comparison of two models, and its file."""
+"""The result of a comparison of an old and a new model: its values, its file, and the content of its page."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.evaluation.pages import ComparisonPage, PicturedChange, metric_label
 from napari_melanoma.metrics.statistics import Estimate
 
-Advice = Literal["take over", "keep", "cannot tell"]
+Advice = Literal["take over", "keep", "cannot tell"]  # as stored; ``evaluation.pages.ADVICE`` has the text for users
 COMPARISON = "comparison.json"
 EVENTS = "events.jsonl"  # identifies a run folder
-SHOWN = ("JA", "DI")  # the first one decides
-DECIDES = {"segmentation": "JA", "classification": "AUC"}
+SHOWN = ("JA", "DI")  # metrics of masks in tables
+DECIDES = {"segmentation": "JA", "classification": "AUC"}  # the metric that decides which model is better
 FORMAT_VERSION = 1
 
 
@@ -34,7 +34,10 @@ class ComparedModel:
 
 @dataclass(frozen=True)
 class DomainChange:
-    """Change on the images of one data set; ``base`` marks data on which the new model must not do worse."""
+    """Metrics of both models on the images of one data set, and their differences (new minus old).
+
+    ``base``: whether the new model must not do worse on these images. ``patients``: number of patients or lesions.
+    """
 
     name: str
     base: bool
@@ -51,7 +54,7 @@ class DomainChange:
 
 @dataclass(frozen=True)
 class ImageChange:
-    """One image under both models: Jaccard and Dice index of each, and a picture of the contours where it is shown."""
+    """One image under both models: Jaccard and Dice index with each, and the picture of the contours, if any."""
 
     image_id: str
     domain: str
@@ -70,7 +73,11 @@ class ImageChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images: new minus old with 95 % intervals, the largest changes, and the advice."""
+    """An old and a new model on the same images.
+
+    ``difference``: new minus old by metric. ``better``, ``worse``: the images with the largest changes. ``failed``:
+    name of an image and reason. ``path``: the folder of the comparison, if it is stored.
+    """
 
     old: ComparedModel
     new: ComparedModel
@@ -94,9 +101,8 @@ class Comparison:
 
     @property
     def decisive(self) -> tuple[Estimate, Estimate, Estimate] | None:
-        """That metric of the old model, of the new model, and the difference; None if it cannot be measured."""
-        found = [values.get(self.metric) for values in (self.old.metrics, self.new.metrics, self.difference)]
-        old, new, change = found
+        """The decisive metric of the old model and of the new model, and the difference; None if it is undefined."""
+        old, new, change = (values.get(self.metric) for values in (self.old.metrics, self.new.metrics, self.difference))
         if old is None or new is None or change is None or not math.isfinite(new.mean):
             return None
         return old, new, change
@@ -134,12 +140,12 @@ class Comparison:
         try:
             values = read_json(folder / COMPARISON)
             return cls(
-                old=_model(values["old"]),
-                new=_model(values["new"]),
-                difference=_estimates(values["difference"]),
-                domains=tuple(_domain(item) for item in values["domains"]),
-                better=tuple(_image(item, folder) for item in values["better"]),
-                worse=tuple(_image(item, folder) for item in values["worse"]),
+                old=_read_model(values["old"]),
+                new=_read_model(values["new"]),
+                difference=_read_estimates(values["difference"]),
+                domains=tuple(_read_domain(item) for item in values["domains"]),
+                better=tuple(_read_image(item, folder) for item in values["better"]),
+                worse=tuple(_read_image(item, folder) for item in values["worse"]),
                 advice=values["advice"],
                 reason=values["reason"],
                 images=values["images"],
@@ -172,14 +178,16 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
     return values
 
 
-def table_rows(found: Comparison) -> list[tuple[str, ...]]:
+def table_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """Return a comparison as table rows.
 
     Columns: images, n, metric, old, new, difference. All images first, then each data set if there are several.
     """
-    parts = [("all", found.images, found.old.metrics, found.new.metrics, found.difference)]
-    if len(found.domains) > 1:
-        parts += [(d.name, d.images, d.old, d.new, d.difference) for d in found.domains]
+    parts = [("all", comparison.images, comparison.old.metrics, comparison.new.metrics, comparison.difference)]
+    if len(comparison.domains) > 1:
+        parts += [
+            (domain.name, domain.images, domain.old, domain.new, domain.difference) for domain in comparison.domains
+        ]
     rows: list[tuple[str, ...]] = []
     for name, count, old, new, difference in parts:
         for metric, change in difference.items():
@@ -205,19 +213,19 @@ def comparison_page(comparison: Comparison) -> ComparisonPage:
         rows=table_rows(comparison),
         better=_pictured_changes(comparison.better),
         worse=_pictured_changes(comparison.worse),
-        note=f"{models} {_shown_class(comparison)}{interval}{_overlap_text(comparison)}",
+        note=f"{models} {_explain_classes(comparison)}{interval}{_overlap_text(comparison)}",
         failed=comparison.failed,
         warnings=comparison.facts.get("warnings", ()),
     )
 
 
 def _threshold_text(comparison: Comparison, model: ComparedModel) -> str:
-    """The threshold of a model; none for several classes, where the most probable class counts."""
+    """State the threshold of a model; "" for several classes, where the most probable class is predicted."""
     return "" if "classes" in comparison.facts else f", threshold {model.threshold}"
 
 
-def _shown_class(comparison: Comparison) -> str:
-    """State which of several classes the contours show."""
+def _explain_classes(comparison: Comparison) -> str:
+    """Explain metrics and contours of models of several classes; "" for other models."""
     if "classes" not in comparison.facts:
         return ""
     return (
@@ -228,9 +236,9 @@ def _shown_class(comparison: Comparison) -> str:
 
 
 def _overlap_text(comparison: Comparison) -> str:
-    """State that no model was trained on the images, if that is known; any overlap is among the warnings."""
-    found = comparison.facts.get("training_overlap") or {}
-    return f" {found['summary']}" if found.get("summary") and not comparison.facts.get("warnings") else ""
+    """State that no model was trained on the images, if that is known; the warnings state any overlap."""
+    overlap = comparison.facts.get("training_overlap") or {}
+    return f" {overlap['summary']}" if overlap.get("summary") and not comparison.facts.get("warnings") else ""
 
 
 def _pictured_changes(images: Sequence[ImageChange]) -> list[PicturedChange]:
@@ -238,29 +246,29 @@ def _pictured_changes(images: Sequence[ImageChange]) -> list[PicturedChange]:
     return [PicturedChange(item.image_id, item.old, item.new, item.thumbnail) for item in images if item.thumbnail]
 
 
-def _estimates(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    """Read estimates by metric; null becomes not-a-number."""
+def _read_estimates(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
+    """Read estimates by metric."""
     return {
-        name: Estimate(_number(item["mean"]), _number(item["low"]), _number(item["high"]), item["count"])
+        name: Estimate(_read_number(item["mean"]), _read_number(item["low"]), _read_number(item["high"]), item["count"])
         for name, item in values.items()
     }
 
 
-def _number(value: float | None) -> float:
-    """Read a number; JSON has null where it was not finite."""
+def _read_number(value: float | None) -> float:
+    """Read a number; null, which replaces numbers that are not finite in JSON, becomes NaN."""
     return math.nan if value is None else float(value)
 
 
-def _model(values: Mapping[str, Any]) -> ComparedModel:
-    return ComparedModel(values["name"], values["fingerprint"], values["threshold"], _estimates(values["metrics"]))
+def _read_model(values: Mapping[str, Any]) -> ComparedModel:
+    return ComparedModel(values["name"], values["fingerprint"], values["threshold"], _read_estimates(values["metrics"]))
 
 
-def _domain(values: Mapping[str, Any]) -> DomainChange:
-    estimates = {key: _estimates(values[key]) for key in ("old", "new", "difference")}
+def _read_domain(values: Mapping[str, Any]) -> DomainChange:
+    estimates = {key: _read_estimates(values[key]) for key in ("old", "new", "difference")}
     return DomainChange(values["name"], values["base"], values["patients"], **estimates)
 
 
-def _image(values: Mapping[str, Any], folder: Path) -> ImageChange:
+def _read_image(values: Mapping[str, Any], folder: Path) -> ImageChange:
     thumbnail = values["thumbnail"]
     paths = {"image": Path(values["image"]), "thumbnail": folder / thumbnail if thumbnail else None}
     return ImageChange(**{**values, **paths})

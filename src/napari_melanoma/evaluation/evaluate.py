@@ -1,4 +1,7 @@
-"""Evaluate segmentation models, also of several classes, and whole-slide classifiers."""
+"""Evaluate models on data sets: segmentation models of one class, whole-slide classifiers, and multi-class models.
+
+The module has one part for each, in this order. Classifiers of photographs are in ``evaluation.evaluate_classifiers``.
+"""
 
 from __future__ import annotations
 
@@ -100,52 +103,52 @@ def evaluate(
     check_evaluated_datasets(datasets)
     samples = [s for folder in datasets for s in select_for_split(read_dataset(folder), options.split)]
     overlap, warnings = select_images([model.info], samples, run=run, include=options.include_seen)
-    (figures,) = measure_models([model], overlap.measured, options, out, run=run)
-    evaluation = _summarize(figures, measurement_threshold(model, options), read_known_metadata(datasets))
+    (metrics,) = measure_models([model], overlap.measured, options, out, run=run)
+    evaluation = _summarize(metrics, measurement_threshold(model, options), read_known_metadata(datasets))
     evaluation = replace(evaluation, warnings=(*overlap.warnings, *warnings), overlap=overlap)
     cases: dict[str, list[EvaluatedCase]] = {}
-    for kind, indices in _cases(figures).items():
+    for kind, indices in _cases(metrics).items():
         run.check()
-        again = (_compare_again(figures.samples[index], model, options) for index in indices)
-        cases[kind] = [compared for compared in again if compared is not None]
-    write_evaluation(out, evaluation, figures, cases, model, options)
+        measured_again = (_compare_again(metrics.samples[index], model, options) for index in indices)
+        cases[kind] = [compared for compared in measured_again if compared is not None]
+    write_evaluation(out, evaluation, metrics, cases, model, options)
     remove_partial_results(out)
     return evaluation
 
 
-def _summarize(figures: ImageMetrics, threshold: float, known: KnownMetadata) -> Evaluation:
+def _summarize(metrics: ImageMetrics, threshold: float, metadata: KnownMetadata) -> Evaluation:
     """Estimate the metrics over the images that could be measured."""
-    found = tuple(
-        Subgroup(data, by, value, estimate_metrics(figures, indices))
-        for data, by, value, indices in divide_into_subgroups(figures, known)
+    subgroups = tuple(
+        Subgroup(data, by, value, estimate_metrics(metrics, indices))
+        for data, by, value, indices in divide_into_subgroups(metrics, metadata)
     )
-    return Evaluation(threshold, dict(_parts(figures, found)), figures.failed, found)
+    return Evaluation(threshold, dict(_parts(metrics, subgroups)), metrics.failed, subgroups)
 
 
-def _parts(figures: ImageMetrics, found: Sequence[Subgroup]) -> Iterator[tuple[str, dict]]:
-    """Yield the estimates for all images, each data set and each of its diagnoses."""
-    measured = figures.measured
-    yield "all", estimate_metrics(figures, measured)
-    domains = np.array([figures.samples[index].domain for index in measured])
+def _parts(metrics: ImageMetrics, subgroups: Sequence[Subgroup]) -> Iterator[tuple[str, dict]]:
+    """Yield name and estimates for all images, for each data set, and for each diagnosis in a data set."""
+    measured = metrics.measured
+    yield "all", estimate_metrics(metrics, measured)
+    domains = np.array([metrics.samples[index].domain for index in measured])
     for domain in np.unique(domains):
-        yield str(domain), estimate_metrics(figures, measured[domains == domain])
-        for group in found:
+        yield str(domain), estimate_metrics(metrics, measured[domains == domain])
+        for group in subgroups:
             if group.data == domain and group.by == "diagnosis":
                 yield f"{domain}: {group.value}", group.metrics
 
 
-def _cases(figures: ImageMetrics) -> dict[str, list[int]]:
+def _cases(metrics: ImageMetrics) -> dict[str, list[int]]:
     """Return the indices of the images with the best, median and worst Dice index, each image once."""
-    indices = figures.measured
-    ordered = indices[np.argsort(figures.column("DI")[indices], kind="stable")]
-    each = min(CASES_PER_GROUP, max(1, len(ordered) // 3))
-    start = max(each, (len(ordered) - each) // 2)
-    best = ordered[max(len(ordered) - each, start + each) :][::-1]
-    return dict(zip(CASES, (list(best), list(ordered[start : start + each]), list(ordered[:each])), strict=True))
+    indices = metrics.measured
+    by_dice = indices[np.argsort(metrics.column("DI")[indices], kind="stable")]
+    count = min(CASES_PER_GROUP, max(1, len(by_dice) // 3))
+    start = max(count, (len(by_dice) - count) // 2)
+    best = by_dice[max(len(by_dice) - count, start + count) :][::-1]
+    return dict(zip(CASES, (list(best), list(by_dice[start : start + count]), list(by_dice[:count])), strict=True))
 
 
 def _compare_again(sample: Sample, model: ProbabilityModel, options: EvaluationOptions) -> EvaluatedCase | None:
-    """Measure an image again to draw it: keeping the pixels of all images would fill the memory."""
+    """Measure an image again to draw it, since the pixels of all images do not fit into memory."""
     try:
         return measure_sample(
             sample, model, measurement_threshold(model, options), options.refinement, flips=options.flips
@@ -157,9 +160,12 @@ def _compare_again(sample: Sample, model: ProbabilityModel, options: EvaluationO
         return None
 
 
+# Whole-slide classifiers: each slide is a bag of embeddings of its tiles.
+
+
 @dataclass(frozen=True)
 class _BagClassifier:
-    """The parts of a whole-slide model that tables and figures of classifiers use; it predicts nothing itself."""
+    """The attributes of a whole-slide model that tables and figures of classifiers read; it makes no predictions."""
 
     info: BundleInfo
     calibration: PredictionCalibration
@@ -191,7 +197,7 @@ def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: Clas
     config = info.config
     target, rows = options.target or trained_target(config), read_rows(datasets)
     row_classes, indices = row_labels(rows, target), {name: index for index, name in enumerate(config.classes)}
-    slides = select_images_of_split([one for folder in datasets for one in bag_samples(folder)], options.split)
+    slides = select_images_of_split([sample for folder in datasets for sample in bag_samples(folder)], options.split)
     samples = [sample for sample in slides if row_classes.get(sample.key) in indices]
     if not samples:
         raise DataSetError(
@@ -207,27 +213,27 @@ def _measure_bags(
 ) -> ClassEvaluation:
     """Predict each slide, estimate the metrics, and write the results."""
     labeled = labeled.without_training_images([info], options, run=run, digest=_digest)
-    left_out = left_out_warning(labeled)
-    for warning in left_out:
+    left_out_warnings = left_out_warning(labeled)
+    for warning in left_out_warnings:
         run.report(Milestone(0, len(labeled.samples), f"Warning: {warning}"))
     model = BagModel.load(info)
     classifier = _BagClassifier(info, model.calibration, model.device)
     names = [logit_name(ALL_FIELDS, index) for index in range(len(info.config.classes))]
-    figures = ImageMetrics((*names, DISTANCE))
+    metrics = ImageMetrics((*names, DISTANCE))
     for sample in run.track(labeled.samples, "Measuring slides"):
         try:
             prediction = model.predict(_open_bag(sample.image, info).iter_embeddings())
         except BATCH_ERRORS:
             raise
         except Exception as error:  # noqa: BLE001 - reported in the row of this slide; the others continue
-            figures.add_failed(sample, describe_failure(sample, error, out))
+            metrics.add_failed(sample, describe_failure(sample, error, out))
         else:
-            figures.add(sample, dict(zip(names, prediction.logits.tolist(), strict=True)))
-    if not len(figures.measured):
-        raise DataSetError(f"none of {len(labeled.samples)} slides could be measured: {figures.failed[0].error}")
-    evaluation = summarize_evaluation(classifier, figures, labeled, options)  # type: ignore[arg-type]
-    trained_on = labeled.overlap.warnings if labeled.overlap else ()
-    warnings = (*trained_on, *left_out, *evaluation.warnings)
+            metrics.add(sample, dict(zip(names, prediction.logits.tolist(), strict=True)))
+    if not len(metrics.measured):
+        raise DataSetError(f"none of {len(labeled.samples)} slides could be measured: {metrics.failed[0].error}")
+    evaluation = summarize_evaluation(classifier, metrics, labeled, options)  # type: ignore[arg-type]
+    overlap_warnings = labeled.overlap.warnings if labeled.overlap else ()
+    warnings = (*overlap_warnings, *left_out_warnings, *evaluation.warnings)
     evaluation = replace(evaluation, warnings=warnings, overlap=labeled.overlap)
     write_class_evaluation(out, evaluation, classifier, options)  # type: ignore[arg-type]
     return evaluation
@@ -252,7 +258,9 @@ def _open_bag(folder: Path, info: BundleInfo) -> Bag:
     return bag
 
 
-WORST, SHOWN_PX, GAP_PX = 6, 256, 4
+# Multi-class models, which predict label images.
+
+WORST, SHOWN_PX, GAP_PX = 6, 256, 4  # images in the figure of the worst, side of a picture, gap between pictures
 POOLED_NOTE = (
     "The pixels of all images are counted together, class by class; Dice and Jaccard without a class are means over "
     "classes"
@@ -260,7 +268,7 @@ POOLED_NOTE = (
 
 
 class LabelEvaluationOptions(Config):
-    """Which images a model of several classes is evaluated on."""
+    """Which images a multi-class model is evaluated on."""
 
     split: str | None = Field(None, description="only images of this split, such as 'val'; none: all images")
     include_seen: bool = Field(
@@ -287,8 +295,8 @@ class LabelModel(Protocol):
 class LabelEvaluation:
     """Result of a multi-class evaluation.
 
-    ``parts`` has estimates for all images and each data set, as ``estimate_label_metrics`` names them. ``samples`` are
-    the images that were measured, ``counts`` their pixels, int64 (image, true class, predicted class).
+    ``parts``: "all", or a data set, to the estimates of ``metrics.overlap.estimate_label_metrics``. ``samples``: the
+    measured images. ``counts``: their pixels, int64 (image, true class, predicted class).
     """
 
     classes: tuple[str, ...]
@@ -306,13 +314,13 @@ class LabelEvaluation:
 
     @property
     def lead(self) -> str:
-        """Mean Dice index and the class with the lowest, each with its interval."""
+        """The mean Dice index, and the lowest one of a class, with their intervals."""
         whole = self.parts["all"]
-        of_classes = {name: whole[f"DI {name}"] for name in self.classes if f"DI {name}" in whole}
-        lowest = min(of_classes, key=lambda name: of_classes[name].mean)
+        dice_by_class = {name: whole[f"DI {name}"] for name in self.classes if f"DI {name}" in whole}
+        lowest = min(dice_by_class, key=lambda name: dice_by_class[name].mean)
         return (
             f"Dice {whole['DI']}, mean over {len(self.classes)} classes with its 95 % interval; lowest for {lowest}: "
-            f"{of_classes[lowest]}."
+            f"{dice_by_class[lowest]}."
         )
 
     @property
@@ -369,12 +377,12 @@ def _evaluate_samples(
             measured.append(sample)
     if not measured:
         raise none_measured(failed)
-    found = np.stack(counts)
+    stacked_counts = np.stack(counts)
     evaluation = LabelEvaluation(
         classes,
         tuple(measured),
-        found,
-        _label_parts(measured, found, classes),
+        stacked_counts,
+        _label_parts(measured, stacked_counts, classes),
         tuple(failed),
         (*overlap.warnings, *warnings),
         overlap,
@@ -413,54 +421,54 @@ def _label_parts(
     """Estimate the metrics for all images and each data set."""
     groups = np.array([sample.group for sample in samples])
     domains = np.array([sample.domain for sample in samples])
-    found = {"all": estimate_label_metrics(counts, groups, classes)}
+    parts = {"all": estimate_label_metrics(counts, groups, classes)}
     for domain in np.unique(domains):
-        here = domains == domain
-        found[str(domain)] = estimate_label_metrics(counts[here], groups[here], classes)
-    return found
+        in_domain = domains == domain
+        parts[str(domain)] = estimate_label_metrics(counts[in_domain], groups[in_domain], classes)
+    return parts
 
 
-def write_label_evaluation(out: Path, found: LabelEvaluation, model: LabelModel) -> None:
+def write_label_evaluation(out: Path, evaluation: LabelEvaluation, model: LabelModel) -> None:
     """Write tables, pictures and the page."""
-    samples = [*found.samples, *(item.sample for item in found.failed)]
-    rows = mark_training_rows(_rows(found), samples, found.overlap)
-    write_table(out / "per_image.csv", rows, [*_columns(found), TRAINED_ON])
-    details = {"confusion_px": found.counts.sum(0).tolist()}
-    write_json(out / "metrics.json", evaluation_values(found, model, found.settings, {}, details))
+    samples = [*evaluation.samples, *(item.sample for item in evaluation.failed)]
+    rows = mark_training_rows(_rows(evaluation), samples, evaluation.overlap)
+    write_table(out / "per_image.csv", rows, [*_columns(evaluation), TRAINED_ON])
+    details = {"confusion_px": evaluation.counts.sum(0).tolist()}
+    write_json(out / "metrics.json", evaluation_values(evaluation, model, evaluation.settings, {}, details))
     picture = out / "figures" / "worst.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
-    write_rgb(picture, _draw_worst(found, model))
-    write_evaluation_page(_page(found, model, picture), out / "summary.html")
+    write_rgb(picture, _draw_worst(evaluation, model))
+    write_evaluation_page(_page(evaluation, model, picture), out / "summary.html")
 
 
-def _columns(found: LabelEvaluation) -> list[str]:
+def _columns(evaluation: LabelEvaluation) -> list[str]:
     """Return the columns of ``per_image.csv``."""
-    known = ("image_id", "domain", "split", "group", "status", "error")
-    return [*known, *label_metrics(found.counts[:1], found.classes)]
+    image_columns = ("image_id", "domain", "split", "group", "status", "error")
+    return [*image_columns, *label_metrics(evaluation.counts[:1], evaluation.classes)]
 
 
-def _rows(found: LabelEvaluation) -> list[dict[str, object]]:
+def _rows(evaluation: LabelEvaluation) -> list[dict[str, object]]:
     """Return the rows of ``per_image.csv``: measured images, then failed ones."""
-    metrics = label_metrics(found.counts, found.classes)
+    metrics = label_metrics(evaluation.counts, evaluation.classes)
     rows: list[dict[str, object]] = []
-    for index, sample in enumerate(found.samples):
+    for index, sample in enumerate(evaluation.samples):
         about = {name: getattr(sample, name) for name in ("image_id", "domain", "split", "group")}
         values = {name: float(column[index]) for name, column in metrics.items()}
         rows.append({**about, "status": "done", **values})
-    for item in found.failed:
+    for item in evaluation.failed:
         about = {name: getattr(item.sample, name) for name in ("image_id", "domain", "split", "group")}
         rows.append({**about, "status": "failed", "error": item.error})
     return rows
 
 
-def _draw_worst(found: LabelEvaluation, model: LabelModel) -> NDArray[np.uint8]:
-    """Draw the images with the lowest accuracy: image, prediction, reference."""
-    right = label_metrics(found.counts, found.classes)["AC"]
+def _draw_worst(evaluation: LabelEvaluation, model: LabelModel) -> NDArray[np.uint8]:
+    """Draw the images with the lowest accuracy, a row of image, prediction and reference each."""
+    accuracy = label_metrics(evaluation.counts, evaluation.classes)["AC"]
     rows = []
-    for index in np.argsort(right, kind="stable")[:WORST]:
-        rgb, truth = read_image_and_labels(found.samples[index], found.classes)
+    for index in np.argsort(accuracy, kind="stable")[:WORST]:
+        rgb, truth = read_image_and_labels(evaluation.samples[index], evaluation.classes)
         predicted = model.predict_labels(rgb)
-        pictures = [rgb, *(overlay_labels(rgb, labels, len(found.classes)) for labels in (predicted, truth))]
+        pictures = [rgb, *(overlay_labels(rgb, labels, len(evaluation.classes)) for labels in (predicted, truth))]
         rows.append(np.concatenate([_thumbnail(picture) for picture in pictures], axis=1))
     return np.concatenate(rows, axis=0)
 
@@ -475,31 +483,39 @@ def _thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return sheet
 
 
-def _page(found: LabelEvaluation, model: LabelModel, picture: Path) -> Page:
+def _page(evaluation: LabelEvaluation, model: LabelModel, picture: Path) -> Page:
     """Return the content of the page."""
-    data = sorted({sample.domain for sample in found.samples})
+    data = sorted({sample.domain for sample in evaluation.samples})
     columns = ("all", *(data if len(data) > 1 else ()))
     metrics = [
-        (metric_label(name), *(str(found.parts[part].get(name, "")) for part in columns)) for name in found.parts["all"]
+        (metric_label(name), *(str(evaluation.parts[part].get(name, "")) for part in columns))
+        for name in evaluation.parts["all"]
     ]
-    total = found.counts.sum(0)
-    shares = total / np.maximum(1, total.sum(1, keepdims=True))
-    confusion = [(name, *(f"{share:.3f}" for share in row)) for name, row in zip(found.classes, shares, strict=True)]
+    confusion_px = evaluation.counts.sum(0)
+    confusion_shares = confusion_px / np.maximum(1, confusion_px.sum(1, keepdims=True))
+    confusion = [
+        (name, *(f"{share:.3f}" for share in row))
+        for name, row in zip(evaluation.classes, confusion_shares, strict=True)
+    ]
     colors = ", ".join(
         f"{name} #{''.join(f'{part:02x}' for part in color)}"
-        for name, color in zip(found.classes[1:], class_colors(len(found.classes))[1:], strict=True)
+        for name, color in zip(evaluation.classes[1:], class_colors(len(evaluation.classes))[1:], strict=True)
     )
     return evaluation_page(
-        found,
+        evaluation,
         model.info,
         data,
         [f"{POOLED_NOTE}. Intervals: {INTERVAL_METHOD}.", f"Colors: {colors}."],
-        facts=f"{found.images} images, {len(found.classes)} classes, the most probable class of each pixel",
-        lead=found.lead,
+        facts=f"{evaluation.images} images, {len(evaluation.classes)} classes, the most probable class of each pixel",
+        lead=evaluation.lead,
         next="Review the worst images below. per_image.csv lists every image.",
         tables=[
             ("Metrics", ("Metric", "All images", *columns[1:]), metrics),
-            ("Share of the pixels of each class (rows) by predicted class (columns)", ("", *found.classes), confusion),
+            (
+                "Share of the pixels of each class (rows) by predicted class (columns)",
+                ("", *evaluation.classes),
+                confusion,
+            ),
         ],
         figures={"Worst images: image, prediction, reference": picture},
     )

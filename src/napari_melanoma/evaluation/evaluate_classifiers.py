@@ -1,4 +1,4 @@
-"""Evaluate a classifier on labeled images: metrics, subgroups, tables and figures."""
+"""Evaluate a classifier on labeled images: metrics, subgroups, and the files of the evaluation."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ from napari_melanoma.evaluation.mask_results import (
     NOT_KNOWN,
     FailedImage,
     ImageMetrics,
+    combine_rare_values,
     estimates_to_json,
     interval_cells,
-    most_frequent,
 )
 from napari_melanoma.evaluation.metrics_files import evaluation_page, evaluation_values, metrics_table, read_sample
 from napari_melanoma.evaluation.pages import Page, Table, directed_label, write_evaluation_page
@@ -91,13 +91,14 @@ SUBGROUP_COLUMNS = (
     *("data", "by", "value", "images", "positives"),
     *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")),
 )
+# Exclusive upper limit of each age group, and its name.
 AGES = ((30, "0 to 29"), (50, "30 to 49"), (70, "50 to 69"), (np.inf, "70 and over"))
 MIN_PER_CLASS = 5  # positives and others: with fewer an AUC is meaningless
 
 
 @dataclass(frozen=True)
 class ClassSubgroup:
-    """Images of a data set that share a value, such as the sex, and the metrics of the model on them."""
+    """Images of a data set with the same value of a property, such as the sex, and the metrics on them."""
 
     data: str
     by: str
@@ -114,29 +115,32 @@ def class_subgroups(predictions: ClassPredictions, samples: Sequence[Sample], ro
     metadata = [harmonizer.harmonize_row(rows.get(sample.key, {})) for sample in samples]
     for domain in np.unique(predictions.domains):
         indices = np.flatnonzero(predictions.domains == domain)
-        for by, word_of in SUBGROUP_KEYS.items():
-            values = most_frequent(word_of(metadata[index]) or NOT_KNOWN for index in indices)
+        for by, read_value in SUBGROUP_KEYS.items():
+            values = combine_rare_values(read_value(metadata[index]) or NOT_KNOWN for index in indices)
             for value in sorted(set(values.tolist()), key=lambda word: (word == NOT_KNOWN, word)):
-                here = indices[values == value]
-                if 0 < len(here) < len(indices):
-                    yield _subgroup(predictions.subset(here), str(domain), by, str(value))
+                members = indices[values == value]
+                if 0 < len(members) < len(indices):
+                    yield _subgroup(predictions.subset(members), str(domain), by, str(value))
 
 
 def _subgroup(predictions: ClassPredictions, data: str, by: str, value: str) -> ClassSubgroup:
-    """Estimate the metrics of a subgroup; small ones get no metrics that need both classes."""
+    """Estimate the metrics of a subgroup; with too few images of a class, only those that do not need both."""
     positives, count = int(predictions.truth.sum()), len(predictions.labels)
-    found = class_estimates(predictions)
+    estimates = class_estimates(predictions)
     if min(positives, count - positives) < MIN_PER_CLASS:
-        found = {name: one for name, one in found.items() if name in ("sensitivity", "specificity", "accuracy")}
-    return ClassSubgroup(data, by, value, count, positives, found)
+        estimates = {
+            name: estimate for name, estimate in estimates.items() if name in ("sensitivity", "specificity", "accuracy")
+        }
+    return ClassSubgroup(data, by, value, count, positives, estimates)
 
 
 def _age_band(row: Mapping[str, str]) -> str:
-    """Return the range of an age; empty if unknown."""
+    """Return the name of the age group of a row; "" if the age is unknown."""
     age = read_number(row.get("age"))
     return "" if np.isnan(age) else next(name for limit, name in AGES if age < limit)
 
 
+# Property that divides a data set into subgroups, and the function that reads its value from a harmonized row.
 SUBGROUP_KEYS: dict[str, Callable[[Mapping[str, str]], str]] = {
     "diagnosis": lambda row: row.get("diagnosis", ""),
     "sex": lambda row: row.get("sex", ""),
@@ -157,9 +161,9 @@ LEFT_OUT = "{count} of {all} images have no class in the column '{target}', or o
 class ClassEvaluation:
     """Result of an evaluation of a classifier.
 
-    ``parts`` has estimates for all images and each data set. ``auc_changes`` has the change of the AUC without each
-    field of the clinical metadata, and without all. ``predictions`` are in the order of ``figures.measured``; so are
-    the ``depths`` of a model that predicts them.
+    ``figures``: the stored values of each image. ``predictions``, and the ``depths`` of a model that predicts them, are
+    in the order of ``figures.measured``. ``parts``: "all", or a data set, to its estimates by metric. ``auc_changes``:
+    change of the AUC without each field of the clinical metadata, and without all fields.
     """
 
     predictions: ClassPredictions
@@ -221,8 +225,8 @@ def evaluate_on_images(
         [model], images.samples, images.rows, options, out, segmenter=load_segmenter_for(options), run=run
     )
     evaluation = summarize_evaluation(model, figures, images, options)
-    trained_on = images.overlap.warnings if images.overlap else ()
-    warnings = [*trained_on, *warnings, *evaluation.warnings]
+    overlap_warnings = images.overlap.warnings if images.overlap else ()
+    warnings = [*overlap_warnings, *warnings, *evaluation.warnings]
     evaluation = replace(evaluation, warnings=tuple(warnings), overlap=images.overlap)
     write_class_evaluation(out, evaluation, model, options)
     remove_partial_results(out)
@@ -258,7 +262,10 @@ def collect_predictions(
     options: ClassEvaluationOptions,
     variant: str = ALL_FIELDS,
 ) -> ClassPredictions:
-    """Return the predictions for the images that could be measured, in the order of ``figures.measured``."""
+    """Return the predictions for the images that could be measured, in the order of ``figures.measured``.
+
+    ``variant``: which clinical metadata the model is given; see ``field_variants``.
+    """
     config, indices = model.info.config, figures.measured
     assert config.classifier is not None
     names = [logit_name(variant, index) for index in range(len(config.classes))]
@@ -280,7 +287,7 @@ def collect_predictions(
 
 
 def _decision_threshold(model: ClassifierModel, options: ClassEvaluationOptions) -> float:
-    """Return the decision threshold; 0.5 if none was ever chosen."""
+    """Return the decision threshold; 0.5 if the model has none."""
     point = model.calibration.operating_point(options.sensitivity)
     if point is None and options.sensitivity is not None:
         raise InputError(
@@ -300,21 +307,24 @@ def summarize_evaluation(
     depths = evaluated_depths(model.info, figures, images.rows)
     parts = {"all": class_estimates(predictions) | _set_metrics(model, predictions, figures)}
     for domain in np.unique(domains):
-        here = domains == domain
-        parts[str(domain)] = class_estimates(predictions.subset(here)) | _set_metrics(
-            model, predictions.subset(here), figures, figures.measured[here]
+        in_domain = domains == domain
+        parts[str(domain)] = class_estimates(predictions.subset(in_domain)) | _set_metrics(
+            model, predictions.subset(in_domain), figures, figures.measured[in_domain]
         )
-        parts[str(domain)] |= depths.estimates(list(predictions.groups[here]), here) if depths else {}
+        parts[str(domain)] |= depths.estimates(list(predictions.groups[in_domain]), in_domain) if depths else {}
     parts["all"] |= depths.estimates(list(predictions.groups)) if depths else {}
-    found = tuple(class_subgroups(predictions, [figures.samples[index] for index in figures.measured], images.rows))
-    # A field that changes no prediction was never filled in.
-    less = {name: collect_predictions(model, figures, images, options, name) for name in field_variants(model)[1:]}
-    without = {
-        name: class_differences(predictions, one)["AUC"]
-        for name, one in less.items()
-        if "AUC" in parts["all"] and not np.array_equal(one.probabilities, predictions.probabilities)
+    subgroups = tuple(class_subgroups(predictions, [figures.samples[index] for index in figures.measured], images.rows))
+    predictions_without = {
+        name: collect_predictions(model, figures, images, options, name) for name in field_variants(model)[1:]
     }
-    return ClassEvaluation(predictions, figures, parts, found, without, tuple(_reader_warnings(predictions)), depths)
+    auc_changes = {
+        name: class_differences(predictions, without)["AUC"]
+        for name, without in predictions_without.items()
+        # A field that changes no prediction is empty in all rows.
+        if "AUC" in parts["all"] and not np.array_equal(without.probabilities, predictions.probabilities)
+    }
+    warnings = tuple(_reader_warnings(predictions))
+    return ClassEvaluation(predictions, figures, parts, subgroups, auc_changes, warnings, depths)
 
 
 def _set_metrics(
@@ -323,20 +333,24 @@ def _set_metrics(
     figures: ImageMetrics,
     indices: NDArray[np.intp] | None = None,
 ) -> dict[str, Estimate]:
-    """Coverage of the prediction sets, share of inconclusive sets, and share of out-of-distribution images."""
+    """Estimate the metrics of ``SET_METRICS`` that are defined for the model.
+
+    ``predictions``: of the images with ``indices`` in ``figures``; None: of all measured images.
+    """
     config = model.info.config.classifier
     assert config is not None
-    found: dict[str, NDArray[np.bool_]] = {}
+    outcomes: dict[str, NDArray[np.bool_]] = {}
     # Without reference cases, or for other classes, there are no prediction sets.
     if model.calibration.reference is not None and predictions.classes == model.info.config.classes:
         sets = model.calibration.prediction_sets(predictions.probabilities)
-        found["coverage"] = sets[np.arange(len(sets)), predictions.labels]
-        found["inconclusive"] = sets.sum(axis=1) != 1
+        outcomes["coverage"] = sets[np.arange(len(sets)), predictions.labels]
+        outcomes["inconclusive"] = sets.sum(axis=1) != 1
     distances = figures.column(DISTANCE)[figures.measured if indices is None else indices]
     if config.unlike is not None and not np.isnan(distances).any():
-        found["out_of_distribution"] = distances > config.unlike
+        outcomes["out_of_distribution"] = distances > config.unlike
     return {
-        name: bootstrap_mean(one.astype(float), list(predictions.groups), bounds=(0, 1)) for name, one in found.items()
+        name: bootstrap_mean(outcome.astype(float), list(predictions.groups), bounds=(0, 1))
+        for name, outcome in outcomes.items()
     }
 
 
@@ -359,7 +373,11 @@ def _reader_warnings(predictions: ClassPredictions) -> Iterator[str]:
 
 @dataclass(frozen=True, eq=False)
 class StoredClassEvaluation:
-    """A stored evaluation of a classifier: the model, its predictions, the images, the options, and failed images."""
+    """A stored evaluation of a classifier.
+
+    ``images``: data set and image id, in the order of ``predictions``. ``overlap``: ``Overlap.facts``; None in
+    evaluations of older versions.
+    """
 
     name: str
     fingerprint: str
@@ -402,9 +420,9 @@ def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
         about = read_json(folder / "metrics.json")
         classes = tuple(about["classes"])
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-            every = list(read_csv_dicts(file))
-        rows = [row for row in every if row["status"] == "done"]
-        failed = tuple(FailedImage(read_sample(row), row["error"]) for row in every if row["status"] != "done")
+            all_rows = list(read_csv_dicts(file))
+        rows = [row for row in all_rows if row["status"] == "done"]
+        failed = tuple(FailedImage(read_sample(row), row["error"]) for row in all_rows if row["status"] != "done")
         predictions = ClassPredictions(
             np.array([read_probabilities(row, classes) for row in rows]).reshape(-1, len(classes)),
             np.array([classes.index(row["label"]) for row in rows], np.intp),
@@ -415,9 +433,9 @@ def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
             np.array([row["domain"] for row in rows]),
         )
         images = tuple((row["domain"], row["image_id"]) for row in rows)
-        named = about["model"]["name"], about["model"]["fingerprint"]
+        model = about["model"]["name"], about["model"]["fingerprint"]
         warnings, overlap = (*about["warnings"], *missing_overlap_warning(about)), about.get("training_overlap")
-        return StoredClassEvaluation(*named, predictions, images, about["options"], warnings, overlap, failed)
+        return StoredClassEvaluation(*model, predictions, images, about["options"], warnings, overlap, failed)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder} contains no evaluation of a classifier that this version can read ({type(error).__name__}: "
@@ -427,7 +445,7 @@ def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
 
 
 def compute_curves(predictions: ClassPredictions, name: str) -> tuple[ClassifierCurve, ClassifierCurve]:
-    """Return the ROC curve and the precision-recall curve."""
+    """Return the ROC curve and the precision-recall curve, with the point at the decision threshold."""
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
     scores, truth = predictions.scores, predictions.truth
@@ -445,16 +463,21 @@ def compute_curves(predictions: ClassPredictions, name: str) -> tuple[Classifier
 
 
 def draw_evaluation(evaluation: ClassEvaluation, name: str, folder: Path) -> dict[str, Path]:
-    """Draw all figures: title to file, in the order of the page; curves need both classes."""
+    """Draw all figures; curves only if there are images of both classes.
+
+    ``name``: of the model. Returns title to file, in the order of the page.
+    """
     predictions, shown = evaluation.predictions, {}
     if predictions.truth.any() and not predictions.truth.all():
         parts = {"all images": predictions, **_split_by_domain(predictions)}
-        both = [(part, key) for key, part in parts.items() if part.truth.any() and not part.truth.all()]
-        titles = [key if len(both) > 1 else name for _, key in both]
-        areas = [compute_curves(part, title) for (part, _), title in zip(both, titles, strict=True)]
-        plot_roc([roc for roc, _ in areas], folder / "roc.png")
+        parts_with_both = [(part, key) for key, part in parts.items() if part.truth.any() and not part.truth.all()]
+        titles = [key if len(parts_with_both) > 1 else name for _, key in parts_with_both]
+        curves = [compute_curves(part, title) for (part, _), title in zip(parts_with_both, titles, strict=True)]
+        plot_roc([roc for roc, _ in curves], folder / "roc.png")
         plot_precision_recall(
-            [one for _, one in areas], float(predictions.truth.mean()), folder / "precision_recall.png"
+            [precision_recall for _, precision_recall in curves],
+            float(predictions.truth.mean()),
+            folder / "precision_recall.png",
         )
         shown = {"ROC curve": "roc.png", "Precision-recall curve": "precision_recall.png"}
     bins = reliability_curve(predictions.scores, predictions.truth)
@@ -493,7 +516,7 @@ def _omitted_text(variant: str) -> str:
 
 
 def _image_rows(evaluation: ClassEvaluation) -> Iterator[dict[str, object]]:
-    """Yield the rows of ``per_image.csv``, which also have the values of ``figures``."""
+    """Yield the rows of ``per_image.csv``: the stored values of each image, with its true and predicted class."""
     predictions, predicted = evaluation.predictions, evaluation.predictions.predicted
     columns = probability_columns(predictions.classes).values()
     indices = iter(range(len(predictions.labels)))
@@ -538,8 +561,8 @@ def _about(evaluation: ClassEvaluation, model: ClassifierModel, options: ClassEv
         "confusion": count_class_pairs(predictions.predicted, predictions.labels, len(predictions.classes)).tolist(),
         "subgroups": groups,
     }
-    given = {"options": options.model_dump(mode="json")}
-    return {"task": TASK, **evaluation_values(evaluation, model, settings, given, details)}
+    used_options = {"options": options.model_dump(mode="json")}
+    return {"task": TASK, **evaluation_values(evaluation, model, settings, used_options, details)}
 
 
 def _page(
@@ -570,14 +593,14 @@ def _page(
         tables=[
             metrics_table(parts, data, WORDS, LESS_IS_BETTER),
             *_metadata_table(evaluation),
-            ("Subgroups", _subgroup_header(predictions.positive), _groups(evaluation)),
+            ("Subgroups", _subgroup_header(predictions.positive), _subgroup_rows(evaluation)),
         ],
         figures=shown,
     )
 
 
 def _metadata_table(evaluation: ClassEvaluation) -> Iterator[Table]:
-    """Yield the table of the contribution of the clinical metadata, if it was measured."""
+    """Yield the table of contributions of the clinical metadata, if any were measured."""
     changes = evaluation.auc_changes or {}
     rows = [(_omitted_text(name), f"{one.mean:+.3f} ({one.format_interval()})") for name, one in changes.items()]
     if rows:
@@ -590,7 +613,7 @@ def _subgroup_header(positive: str) -> tuple[str, ...]:
     return "Data set", "Property", "Value", "n", positive, *metrics
 
 
-def _groups(evaluation: ClassEvaluation) -> list[tuple[str, ...]]:
+def _subgroup_rows(evaluation: ClassEvaluation) -> list[tuple[str, ...]]:
     """Return the rows of the table of subgroups."""
     shown: list[tuple[str, ...]] = []
     for g in evaluation.subgroups:

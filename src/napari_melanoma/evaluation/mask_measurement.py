@@ -54,13 +54,13 @@ def measure_models(
     Partial results are stored in ``out`` every hundred images; after writing the results, the caller calls
     ``data.partial_results.remove_partial_results``.
 
-    Returns the metrics of each model. An image that fails under one of them counts as failed under all, and is tried
-    again next time.
+    Returns the metrics of each model. An image that fails under one model counts as failed under all, and is tried
+    again by the next call.
     """
-    found = [ImageMetrics() for _ in models]
+    metrics_by_model = [ImageMetrics() for _ in models]
     partial = PartialResults(out, _measurement_settings(models, options))
     pipeline = _MaskPipeline(models, options, partial, run)
-    return collect_metrics(pipeline.results(samples), len(samples), found, partial, out, run)
+    return collect_metrics(pipeline.results(samples), len(samples), metrics_by_model, partial, out, run)
 
 
 def measure_sample(
@@ -76,7 +76,7 @@ def measure_sample(
     ``threshold``: pixels at or above this probability are lesion. Returns the metrics of
     ``metrics.overlap.overlap_metrics`` and ``metrics.overlap.boundary_metrics``; with flips also ``band_share``, the
     area of the uncertain band relative to band and mask together, and ``errors_in_band``, the share of the wrong pixels
-    that lie in it.
+    that lie in the band.
     """
     options = EvaluationOptions(threshold=threshold, refinement=refinement, flips=flips)
     photograph, reference = read_pair(sample)
@@ -96,12 +96,12 @@ def describe_failure(sample: Sample, error: Exception, out: Path) -> str:
 class MeasuredItem:
     """An image in a measuring pipeline; after the last stage with its metrics under each model, or with an error.
 
-    ``seen`` identifies its inputs; ``known`` metrics are those of an earlier, interrupted call.
+    ``stamp`` identifies the inputs of the measurement; ``is_stored``: the metrics are those of an interrupted call.
     """
 
     sample: Sample
-    seen: str
-    known: bool = False
+    stamp: str
+    is_stored: bool = False
     values: tuple[dict[str, float], ...] = ()
     error: Exception | None = None
 
@@ -109,31 +109,35 @@ class MeasuredItem:
 def collect_metrics(
     items: Iterable[MeasuredItem],
     count: int,
-    found: list[ImageMetrics],
+    metrics_by_model: list[ImageMetrics],
     partial: PartialResults,
     out: Path,
     run: RunContext,
 ) -> list[ImageMetrics]:
-    """Collect the metrics of each model from a measuring pipeline of ``count`` images, and store partial results."""
+    """Collect the metrics of each model from a measuring pipeline, and store partial results in between.
+
+    ``count``: number of images. ``metrics_by_model``: where the metrics of each model are added. ``out``: the output
+    folder, which is removed from messages.
+    """
     try:
         for done, item in enumerate(items, start=1):
-            if item.error is None and not item.known:
-                partial.add(item.sample, item.seen, item.values)
+            if item.error is None and not item.is_stored:
+                partial.add(item.sample, item.stamp, item.values)
             error = "" if item.error is None else describe_failure(item.sample, item.error, out)
-            for index, figures in enumerate(found):
-                figures.add_failed(item.sample, error) if error else figures.add(item.sample, item.values[index])
+            for index, metrics in enumerate(metrics_by_model):
+                metrics.add_failed(item.sample, error) if error else metrics.add(item.sample, item.values[index])
             run.report(Progress(done, count, "Measuring"))
     finally:
         partial.flush()
-    failed = found[0].failed
+    failed = metrics_by_model[0].failed
     if len(failed) == count:
         raise none_measured(failed)
-    return found
+    return metrics_by_model
 
 
 @dataclass(frozen=True)
 class _MaskItem(MeasuredItem):
-    """An image with its pixels, as long as they are needed."""
+    """An image in the pipeline: its size in memory in bytes, and its pixels and predictions while they are needed."""
 
     size: int = 0
     opened: tuple[Photograph, NDArray[np.bool_]] | None = None
@@ -147,33 +151,33 @@ class _MaskPipeline:
     def __init__(
         self, models: Sequence[ProbabilityModel], options: EvaluationOptions, partial: PartialResults, run: RunContext
     ) -> None:
-        self._models, self._options, self._kept, self._run = models, options, partial, run
+        self._models, self._options, self._partial, self._run = models, options, partial, run
         self._workers = usable_cores() + EXTRA_THREADS
         most = 4 * self._workers
-        self._any = StageLimit(most)
-        self._room = StageLimit(most, STAGE_BYTES, lambda item: item.size)
+        self._count_limit = StageLimit(most)
+        self._memory_limit = StageLimit(most, STAGE_BYTES, lambda item: item.size)
 
     def results(self, samples: Iterable[Sample]) -> Iterator[_MaskItem]:
         """Yield the measured images in order."""
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="measuring")
         try:
-            begun = map_ahead(pool, self._begin, samples, self._any, self._run)
-            read = map_ahead(pool, self._read, begun, self._room, self._run)
-            yield from map_ahead(pool, self._compare, self._predict(read), self._room, self._run)
+            looked_up = map_ahead(pool, self._begin, samples, self._count_limit, self._run)
+            read = map_ahead(pool, self._read, looked_up, self._memory_limit, self._run)
+            yield from map_ahead(pool, self._compare, self._predict(read), self._memory_limit, self._run)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _begin(self, sample: Sample) -> _MaskItem:
-        """Look up stored metrics of an image, or else its memory size (in a thread)."""
-        now = stamp_files(sample)
-        values = self._kept.pop(sample, now)
+        """Look up the stored metrics of an image, or else the memory that it needs (in a thread)."""
+        stamp = stamp_files(sample)
+        values = self._partial.pop(sample, stamp)
         if values is not None:
-            return _MaskItem(sample, now, known=True, values=tuple(values))
-        return _MaskItem(sample, now, size=(3 + 4 * len(self._models)) * count_pixels(sample.image))
+            return _MaskItem(sample, stamp, is_stored=True, values=tuple(values))
+        return _MaskItem(sample, stamp, size=(3 + 4 * len(self._models)) * count_pixels(sample.image))
 
     def _read(self, item: _MaskItem) -> _MaskItem:
         """Read an image and measure its difficulty (in a thread)."""
-        if item.known:
+        if item.is_stored:
             return item
         try:
             photograph, reference = read_pair(item.sample)

@@ -1,11 +1,11 @@
-"""Options and results of a mask evaluation, and its subgroups."""
+"""Options and results of evaluations of masks, the estimates of their metrics, and subgroups of the images."""
 
 from __future__ import annotations
 
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from sys import intern
@@ -34,8 +34,9 @@ BAND_METRICS = ("band_share", "errors_in_band")
 MEASURED = (*METRICS, *BOUNDARY_METRICS, *BAND_METRICS)
 REFERENCE_SHARE = "reference_share"
 FACTS = (REFERENCE_SHARE, *(trait.name for trait in DIFFICULTY_TRAITS))
-UNBOUNDED = ("HD95_px", "HD95_mm")
+UNBOUNDED = ("HD95_px", "HD95_mm")  # metrics without an upper limit
 LESS_IS_BETTER = ("HD95_px", "HD95_relative", "HD95_mm", "band_share")
+# Name, lower limit and upper limit of the share of the image that the lesion covers.
 SIZES = (("small", 0.0, 0.05), ("medium", 0.05, 0.25), ("large", 0.25, 1.1))
 SIZE = "size of the lesion"
 SIZE_WORDS = "small: under 5 % of the image; large: 25 % or more"
@@ -44,7 +45,7 @@ MAX_VALUES = 12  # of one column; the rarer ones are combined
 OTHERS, NOT_KNOWN = "others", "not known"
 ALL_IMAGES = "all"  # in results, the name of all data sets together
 KnownMetadata = Mapping[tuple[str, str], tuple[str, ...]]
-"""Name of the data set and of the image to one value for each of ``METADATA_COLUMNS``."""
+"""Values of ``METADATA_COLUMNS``, "" if unknown, by data set and image id."""
 
 
 class EvaluationOptions(Config):
@@ -87,7 +88,7 @@ class FailedImage:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """Images of a data set that share a value, such as the diagnosis, and the metrics of the model on them."""
+    """Images of a data set with the same value of a property, such as the diagnosis, and the metrics on them."""
 
     data: str
     by: str
@@ -102,9 +103,10 @@ class Subgroup:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of an evaluation: estimates of each metric for each part of the data, and the images that failed.
+    """Result of an evaluation of masks.
 
-    ``warnings`` are sentences that are printed above the metrics.
+    ``parts``: "all", a data set, or a diagnosis in a data set, to its estimates by metric. ``warnings`` are sentences
+    that are printed above the metrics.
     """
 
     threshold: float
@@ -130,7 +132,7 @@ class ImageMetrics:
     """Metrics of each image under one model, 8 bytes per value.
 
     For 400,000 images the values take 60 MB per model. The samples, which all models share, take 400 MB more: about
-    0.9 kB each as they are read, and 1 kB once their paths have been used.
+    0.9 kB each after reading, and 1 kB once their paths have been used.
     """
 
     def __init__(self, names: Sequence[str] = (*MEASURED, *FACTS)) -> None:
@@ -181,8 +183,8 @@ class ImageMetrics:
 class EvaluatedModel:
     """A model with its threshold and the metrics of each image.
 
-    ``options`` are those of ``EvaluationOptions`` as plain values, ``warnings`` and ``overlap`` (with the training
-    images) those of its evaluation.
+    ``options``: ``EvaluationOptions`` as plain values. ``warnings``: of its evaluation. ``overlap``: ``Overlap.facts``;
+    None in evaluations of older versions.
     """
 
     name: str
@@ -195,7 +197,7 @@ class EvaluatedModel:
 
 
 def check_evaluated_datasets(folders: Sequence[Path]) -> None:
-    """Reject data sets with the same name, and one of several with the name that results have for all of them."""
+    """Reject data sets with the same name, and several data sets if one is named like the results of all together."""
     check_dataset_names(folders)
     names = {folder.name for folder in folders}
     if ALL_IMAGES in names and len(names) > 1:
@@ -206,14 +208,14 @@ def check_evaluated_datasets(folders: Sequence[Path]) -> None:
 
 
 def none_measured(failed: Sequence[FailedImage]) -> DataSetError:
-    """Create the error for images of which none could be measured."""
+    """Create the error for an evaluation in which no image could be measured."""
     why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
     return DataSetError(f"none of {len(failed)} images could be measured{why}")
 
 
-def estimates_to_json(found: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+def estimates_to_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
     """Convert estimates to JSON values."""
-    return {name: vars(estimate) for name, estimate in found.items()}
+    return {name: vars(estimate) for name, estimate in estimates.items()}
 
 
 def interval_cells(metrics: Mapping[str, Estimate]) -> dict[str, object]:
@@ -246,44 +248,44 @@ def estimate_columns(
     """
     present = ~np.isnan(table)
     highest = np.array([np.inf if name in UNBOUNDED else 1.0 for name in names])
-    found: dict[str, Estimate] = {}
+    estimates: dict[str, Estimate] = {}
     for pattern in np.unique(present, axis=1).T:
         columns = [index for index in range(len(names)) if (present[:, index] == pattern).all()]
         if not pattern.any():
             continue
         bounds = (-np.inf, np.inf) if signed else (0.0, highest[columns])
         part = bootstrap_means(table[pattern][:, columns], groups[pattern], bounds=bounds)
-        found |= {names[index]: estimate for index, estimate in zip(columns, part, strict=True)}
-    return {name: found[name] for name in names if name in found}
+        estimates |= {names[index]: estimate for index, estimate in zip(columns, part, strict=True)}
+    return {name: estimates[name] for name in names if name in estimates}
 
 
 def read_known_metadata(folders: Sequence[Path]) -> KnownMetadata:
     """Read site and skin type of every image from the tables, as harmonized words; "" if unknown."""
-    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    metadata: dict[tuple[str, str], tuple[str, ...]] = {}
     for folder in folders:
         table = next((folder / name for name in TABLE_NAMES if (folder / name).is_file()), None)
         harmonizer = Harmonizer()
         for row in iter_table_rows(table) if table else ():
             harmonized = harmonizer.harmonize_row(row)
-            found[folder.name, row["image_id"]] = tuple(
+            metadata[folder.name, row["image_id"]] = tuple(
                 intern(harmonized.get(column, "")) for column in METADATA_COLUMNS
             )
-    return found
+    return metadata
 
 
 def divide_into_subgroups(
-    figures: ImageMetrics, known: KnownMetadata
+    metrics: ImageMetrics, metadata: KnownMetadata
 ) -> Iterator[tuple[str, str, str, NDArray[np.intp]]]:
-    """Divide the images of each data set into subgroups, in several ways.
+    """Divide the images of each data set into subgroups by several properties.
 
-    Yields the data set, the property it is divided by, the value that the images share, and the indices of the images,
-    int (image,). A property with only one value in a data set is omitted.
+    Yields the data set, the property that it is divided by, the value that the images share, and the indices of the
+    images, int (image,). A property with only one value in a data set is omitted.
     """
-    measured = figures.measured
-    domains = np.array([figures.samples[index].domain for index in measured])
+    measured = metrics.measured
+    domains = np.array([metrics.samples[index].domain for index in measured])
     for domain in np.unique(domains):
         indices = measured[domains == domain]
-        for by, values in _groupings(figures, indices, known):
+        for by, values in _groupings(metrics, indices, metadata):
             words = [word for word, _ in Counter(values.tolist()).most_common()]
             if len(words) > 1:
                 for word in _sort_values(words):
@@ -291,27 +293,27 @@ def divide_into_subgroups(
 
 
 def _groupings(
-    figures: ImageMetrics, indices: NDArray[np.intp], known: KnownMetadata
+    metrics: ImageMetrics, indices: NDArray[np.intp], metadata: KnownMetadata
 ) -> Iterator[tuple[str, NDArray[np.str_]]]:
     """Yield the properties to divide images by, each with the value of every image."""
-    samples = [figures.samples[index] for index in indices]
-    yield "diagnosis", most_frequent(sample.diagnosis or NOT_KNOWN for sample in samples)
-    share = figures.column(REFERENCE_SHARE)[indices]
+    samples = [metrics.samples[index] for index in indices]
+    yield "diagnosis", combine_rare_values(sample.diagnosis or NOT_KNOWN for sample in samples)
+    share = metrics.column(REFERENCE_SHARE)[indices]
     yield SIZE, np.select([share < most for _, _, most in SIZES], [name for name, *_ in SIZES], SIZES[-1][0])
-    metadata = [known.get(sample.key, ("",) * len(METADATA_COLUMNS)) for sample in samples]
+    values_by_image = [metadata.get(sample.key, ("",) * len(METADATA_COLUMNS)) for sample in samples]
     for index, name in enumerate(METADATA_COLUMNS.values()):
-        yield name, most_frequent(words[index] or NOT_KNOWN for words in metadata)
+        yield name, combine_rare_values(words[index] or NOT_KNOWN for words in values_by_image)
     for trait in DIFFICULTY_TRAITS:
-        values = figures.column(trait.name)[indices]
+        values = metrics.column(trait.name)[indices]
         has = trait.applies_to(values)
         yield trait.label, np.where(np.isnan(values), NOT_KNOWN, np.where(has, "yes", "no"))
 
 
-def most_frequent(words: Iterator[str]) -> NDArray[np.str_]:
-    """Keep the 12 most frequent words and replace the others by *others*; str (image,)."""
-    given = list(words)
-    kept = {word for word, _ in Counter(given).most_common(MAX_VALUES)}
-    return np.array([word if word in kept else OTHERS for word in given])
+def combine_rare_values(values: Iterable[str]) -> NDArray[np.str_]:
+    """Replace all but the 12 most frequent values by ``others``; str (image,)."""
+    words = list(values)
+    frequent = {word for word, _ in Counter(words).most_common(MAX_VALUES)}
+    return np.array([word if word in frequent else OTHERS for word in words])
 
 
 def _sort_values(words: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Files of evaluations: ``metrics.json`` and the page of any task, and the folder of a mask evaluation."""
+"""Files of evaluations: the folder of an evaluation of masks, then ``metrics.json`` and the page of any task."""
 
 from __future__ import annotations
 
@@ -74,28 +74,28 @@ IN_SUBGROUPS = ("TJA", "JA", "DI", "SE", "SP", "HD95_relative", "BF1")
 def write_evaluation(
     out: Path,
     evaluation: Evaluation,
-    figures: ImageMetrics,
+    metrics: ImageMetrics,
     cases: Mapping[str, Sequence[EvaluatedCase]],
     model: ProbabilityModel,
     options: EvaluationOptions,
 ) -> None:
-    """Write tables, figures and the page; ``figures``: metrics of each image, ``cases``: the images to draw."""
-    write_table(out / TABLE, mark_training_rows(figures.rows(), figures.samples, evaluation.overlap), COLUMNS)
+    """Write tables, figures and the page; ``metrics``: of each image, ``cases``: kind to the images to draw."""
+    write_table(out / TABLE, mark_training_rows(metrics.rows(), metrics.samples, evaluation.overlap), COLUMNS)
     write_table(out / "subgroups.csv", [_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
     write_json(out / "metrics.json", _about(evaluation, model, options))
-    measured, dice = figures.measured, figures.column("DI")
-    domains: dict[str, list[float]] = {}
-    for index in measured:
-        domains.setdefault(figures.samples[index].domain, []).append(float(dice[index]))
+    indices, dice = metrics.measured, metrics.column("DI")
+    dice_by_domain: dict[str, list[float]] = {}
+    for index in indices:
+        dice_by_domain.setdefault(metrics.samples[index].domain, []).append(float(dice[index]))
     pictures = out / "figures"
-    plot_distribution(dict(sorted(domains.items())), pictures / "dice.png")
+    plot_distribution(dict(sorted(dice_by_domain.items())), pictures / "dice.png")
     plot_cases(cases, pictures / "cases.png")
     shown = {"Distribution of the Dice index": "dice.png", "Best, median and worst images": "cases.png"}
     if evaluation.subgroups:
         bars = [(g.data, g.by, f"{g.value} (n = {g.count})", g.metrics["JA"]) for g in evaluation.subgroups]
         plot_subgroups(bars, pictures / "subgroups.png")
         shown = {"Jaccard index of each subgroup": "subgroups.png", **shown}
-    data = sorted({sample.domain for sample in figures.samples})
+    data = sorted({sample.domain for sample in metrics.samples})
     page = _page(evaluation, data, model, options, {title: pictures / name for title, name in shown.items()})
     write_evaluation_page(page, out / SUMMARY)
 
@@ -115,17 +115,17 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
                 "two such models, not their evaluations: napari-melanoma compare --model OLD --model NEW "
                 "--data DATASET --out DIR (Python: nm.compare)."
             )
-        figures = ImageMetrics((*MEASURED, REFERENCE_SHARE))
+        metrics = ImageMetrics((*MEASURED, REFERENCE_SHARE))
         with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
             for row in read_csv_dicts(file):
                 sample = read_sample(row)
                 if row["status"] == "done":
-                    figures.add(sample, {name: float(row[name]) for name in figures.names if row.get(name)})
+                    metrics.add(sample, {name: float(row[name]) for name in metrics.names if row.get(name)})
                 else:
-                    figures.add_failed(sample, row["error"])
+                    metrics.add_failed(sample, row["error"])
         model, warnings = about["model"], (*about.get("warnings", ()), *missing_overlap_warning(about))
         threshold, options, overlap = about["threshold"], about["options"], about.get("training_overlap")
-        return EvaluatedModel(model["name"], model["fingerprint"], threshold, figures, options, warnings, overlap)
+        return EvaluatedModel(model["name"], model["fingerprint"], threshold, metrics, options, warnings, overlap)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder} contains no evaluation that this version can read ({type(error).__name__}: "
@@ -135,7 +135,7 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
 
 
 def read_sample(row: Mapping[str, str]) -> Sample:
-    """Read the columns of an image in ``per_image.csv``; its files are not listed there."""
+    """Read the columns of ``per_image.csv`` that describe the image; paths of files are not among them."""
     group, split, domain = (row[name] for name in ("group", "split", "domain"))
     return Sample(row["image_id"], Path(), None, group, split, domain, diagnosis=row["diagnosis"])
 
@@ -152,8 +152,8 @@ def _about(evaluation: Evaluation, model: ProbabilityModel, options: EvaluationO
         {"data": group.data, "by": group.by, "value": group.value, "metrics": estimates_to_json(group.metrics)}
         for group in evaluation.subgroups
     ]
-    given = {"options": options.model_dump(mode="json")}
-    return evaluation_values(evaluation, model, evaluation.settings, given, {"subgroups": subgroups})
+    used_options = {"options": options.model_dump(mode="json")}
+    return evaluation_values(evaluation, model, evaluation.settings, used_options, {"subgroups": subgroups})
 
 
 def _page(
@@ -202,12 +202,14 @@ def _lead(evaluation: Evaluation) -> str:
     return text
 
 
-MOST_FAILED = 200  # listed on the page; the table lists all
+# Of any task.
+
+MOST_FAILED = 200  # failed images on the page; the table lists all of them
 Parts = Mapping[str, Mapping[str, "Estimate"]]
 
 
 class EvaluatedImages(Protocol):
-    """The part of an evaluation that concerns its images."""
+    """The attributes of an evaluation that concern its images."""
 
     @property
     def failed(self) -> Sequence[FailedImage]: ...
@@ -218,55 +220,58 @@ class EvaluatedImages(Protocol):
 
 
 class EvaluationResult(EvaluatedImages, Protocol):
-    """The part of an evaluation that does not depend on what its model predicts."""
+    """The attributes of an evaluation that are the same for all tasks."""
 
     @property
     def parts(self) -> Parts: ...
 
 
 class LoadedModel(Protocol):
-    """Any model that is evaluated."""
+    """The attributes of a loaded model that are stored with its evaluation."""
 
     info: BundleInfo
     device: str
 
 
 def evaluation_values(
-    found: EvaluationResult,
+    evaluation: EvaluationResult,
     model: LoadedModel,
     settings: Mapping[str, Any],
     options: Mapping[str, Any],
     details: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the content of ``metrics.json``; ``details`` are measurements besides the metrics."""
+    """Return the content of ``metrics.json``.
+
+    ``settings``: such as the decision threshold. ``details``: results besides the metrics, such as subgroups.
+    """
     return {
         "model": {"name": model.info.name, "fingerprint": model.info.fingerprint, "device": model.device},
         **settings,
-        "warnings": list(found.warnings),
-        "training_overlap": found.overlap.facts if found.overlap else None,
+        "warnings": list(evaluation.warnings),
+        "training_overlap": evaluation.overlap.facts if evaluation.overlap else None,
         **options,
-        "metrics": {part: estimates_to_json(estimates) for part, estimates in found.parts.items()},
+        "metrics": {part: estimates_to_json(estimates) for part, estimates in evaluation.parts.items()},
         **details,
-        "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in found.failed],
+        "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
         "interval": INTERVAL_METHOD,
         "provenance": collect_provenance(),
     }
 
 
 def evaluation_page(
-    found: EvaluatedImages,
+    evaluation: EvaluatedImages,
     info: BundleInfo,
     data: Sequence[str],
     notes: Sequence[str],
     **content: Any,  # noqa: ANN401 - the fields of Page that depend on what the model predicts
 ) -> Page:
-    """Return the content of the page; ``data``: names of the data sets."""
+    """Return the content of the page; ``data``: names of the data sets, ``notes``: those of the task."""
     return Page(
         title=f"{info.name} on {', '.join(data)}",
-        warnings=found.warnings,
-        failed=[(item.sample.image_id, item.error) for item in found.failed[:MOST_FAILED]],
+        warnings=evaluation.warnings,
+        failed=[(item.sample.image_id, item.error) for item in evaluation.failed[:MOST_FAILED]],
         notes=[
-            *overlap_statement(found.overlap),
+            *overlap_statement(evaluation.overlap),
             *notes,
             "Weights {}, {program} {version}.".format(info.fingerprint[:16], **collect_provenance()),
         ],
@@ -277,9 +282,12 @@ def evaluation_page(
 def metrics_table(
     parts: Parts, data: Sequence[str], definitions: Mapping[str, str], less_is_better: Sequence[str]
 ) -> Table:
-    """Return the table of all metrics, with a column for each data set if there are several."""
+    """Return the table of metrics, with a column for each data set if there are several.
+
+    ``definitions``: the metrics to show, with their explanations.
+    """
     columns = data if len(data) > 1 else ()
-    shown = [parts.get(name, {}) for name in ("all", *columns)]  # none of a data set of which all images failed
+    shown = [parts.get(name, {}) for name in ("all", *columns)]  # a data set is missing if all of its images failed
     rows = [
         (directed_label(name, less_is_better), definition, *(str(part.get(name, "")) for part in shown))
         for name, definition in definitions.items()

@@ -1,4 +1,4 @@
-"""Model cards of segmentation, classification and whole-slide models."""
+"""Model cards of segmentation models, classifiers and whole-slide models, in Markdown."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
     from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.models.bundle import BundleConfig
 
-MEASURED = """## Performance
+PERFORMANCE = """## Performance
 
 On images that were used neither for training nor to choose the epoch and threshold. Averaged over images, with the
 default post-processing: threshold {threshold:.2f}, smoothed, largest lesion kept and filled. In brackets 95 % intervals
 (percentile bootstrap over patients or lesions, 2000 rounds, seed 0). Accuracy, sensitivity and specificity are those of
 pixels; the thresholded Jaccard index is 0 below 0.65 (ISIC 2018).
 """
-WHAT_IS_MEASURED = {
+# The metric that decides a comparison, in words.
+DECISIVE_METRIC = {
     "segmentation": "the mean Jaccard index of masks with the default post-processing",
     "classification": "the area under the ROC curve of the calibrated probabilities",
 }
-PIPELINES = {"segmentation": "image-segmentation", "classification": "image-classification"}
+PIPELINE_TAGS = {"segmentation": "image-segmentation", "classification": "image-classification"}
 LIMITS = """## Limitations
 
 - Not for diagnosis or any decision about a patient. The model segments a lesion; it does not classify it.
@@ -45,8 +46,8 @@ LIMITS = """## Limitations
 
 Known failures: red or sun-damaged skin, pale and diffuse borders, dense hair, ink, rulers and other nevi nearby.
 """
-SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
-CLASSIFIER_MEASURED = """## Performance
+CLASS_METRICS = ("AUC", "AP", "sensitivity", "specificity", "ECE")
+CLASSIFIER_PERFORMANCE = """## Performance
 
 Cross-validated: {folds} networks trained with this recipe, each evaluated on images that it was not trained on; their
 predictions are pooled. This bundle was made from all of the images with the same recipe: some for training, the others
@@ -57,7 +58,7 @@ calibration error. In brackets 95 % intervals (bootstrap over patients or lesion
 
 
 def write_compared_card(run: Path) -> None:
-    """Add the comparison with its parent to the card of a run's model, even if it is worse."""
+    """Write the card of the model of a run again, with its comparison with the start model, if there is one."""
     from napari_melanoma.core.files import write_text
     from napari_melanoma.evaluation.comparison import read_comparison
     from napari_melanoma.models.bundle import CARD, read_bundle
@@ -65,43 +66,49 @@ def write_compared_card(run: Path) -> None:
 
     folder = RunFolder(run)
     try:
-        found = read_comparison(folder.comparison)
+        comparison = read_comparison(folder.comparison)
     except InputError:
         return
     try:
         reviews = Counter(row.sample.review for row in read_data(folder.data) if row.part == "learn")
-    except RunError:  # of another version: the card omits these counts
+    except RunError:  # the run is of another version: the card omits these counts
         reviews = None
     bundle = read_bundle(folder.bundle)
-    write_text(bundle.path / CARD, draft_card(bundle.config, found, reviews))
+    write_text(bundle.path / CARD, draft_card(bundle.config, comparison, reviews))
 
 
 def draft_card(
-    config: BundleConfig, found: Comparison | None = None, reviews: Mapping[str | None, int] | None = None
+    config: BundleConfig, comparison: Comparison | None = None, reviews: Mapping[str | None, int] | None = None
 ) -> str:
-    """Write the card of a training run, before an evaluation on new images."""
+    """Return the card of a training run, before an evaluation on new images.
+
+    ``comparison``: its comparison with the start model. ``reviews``: state of the review of a mask to number of images.
+    """
     if config.encoder is not None:
         return bag_card(config)
     advice = (
         "Evaluate it on new images before use:\n`napari-melanoma evaluate --model FOLDER --data DATASET --out DIR`.\n"
     )
-    compared = [_compared(found)] if found is not None else []
-    return "\n".join([card_header(config), *compared, training_section(config, reviews), advice])
+    sections = [_comparison_section(comparison)] if comparison is not None else []
+    return "\n".join([card_header(config), *sections, training_section(config, reviews), advice])
 
 
 def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]], data_notes: str) -> str:
-    """Write the card of a bundle that was evaluated on new images."""
+    """Return the card of a bundle that was evaluated on new images.
+
+    ``figures``: name of a data set to its estimates. ``data_notes``: the section on the data, in Markdown.
+    """
     header = "| images | n | " + " | ".join(map(metric_label, METRICS)) + " |\n|---|---|" + "---|" * len(METRICS)
     rows = [
         f"| {name} | {estimates['DI'].count} | " + " | ".join(str(estimates[metric]) for metric in METRICS) + " |"
         for name, estimates in figures.items()
     ]
-    measured = "\n".join([MEASURED.format(threshold=config.threshold), header, *rows, ""])
+    measured = "\n".join([PERFORMANCE.format(threshold=config.threshold), header, *rows, ""])
     return "\n".join([card_header(config), measured, training_section(config), data_notes, LIMITS])
 
 
 def card_header(config: BundleConfig) -> str:
-    """Write the start of a card: front matter, name and notice."""
+    """Return the start of a card: front matter, name and notice."""
     scope = f"For photographs of these types: {', '.join(config.modalities) or 'not stated'}."
     if config.tile is not None:
         tile = config.tile
@@ -109,7 +116,7 @@ def card_header(config: BundleConfig) -> str:
     return f"""---
 license: {config.licence.lower()}
 library_name: napari-melanoma
-pipeline_tag: {PIPELINES[config.task]}
+pipeline_tag: {PIPELINE_TAGS[config.task]}
 ---
 
 # {config.name}
@@ -121,7 +128,7 @@ pipeline_tag: {PIPELINES[config.task]}
 
 
 def _synthetic_note(config: BundleConfig) -> str:
-    """Warn of a model that was trained on synthetic images."""
+    """Return the warning on a model that was trained on synthetic images; "" for other models."""
     share = config.synthetic_share
     if not share:
         return ""
@@ -133,79 +140,80 @@ def _synthetic_note(config: BundleConfig) -> str:
     )
 
 
-def _compared(found: Comparison) -> str:
-    """Describe the comparison with its parent, on held-out images of the run."""
-    if found.decisive is None:
+def _comparison_section(comparison: Comparison) -> str:
+    """Return the section on the comparison with the start model, on the held-out images of the run."""
+    if comparison.decisive is None:
         return ""
-    before, after, gain = found.decisive
-    one = found.images == 1
-    significant = not one and (gain.low > 0 or gain.high < 0)
+    old, new = comparison.old.name, comparison.new.name
+    before, after, gain = comparison.decisive
+    is_single = comparison.images == 1
+    significant = not is_single and (gain.low > 0 or gain.high < 0)
     verdict = ("better" if gain.mean > 0 else "worse") if significant else "no significant difference"
-    interval = "one image, so no interval" if one else gain.format_interval(words="95 % interval ")
-    images = "1 image" if one else f"{found.images} images"
-    patients = "1 patient or lesion" if found.patients == 1 else f"{found.patients} patients or lesions"
+    interval = "one image, so no interval" if is_single else gain.format_interval(words="95 % interval ")
+    images = "1 image" if is_single else f"{comparison.images} images"
+    patients = "1 patient or lesion" if comparison.patients == 1 else f"{comparison.patients} patients or lesions"
     return f"""## Comparison with its start model
 
-{found.new.name} compared with {found.old.name}: **{verdict}**. On {images} of {patients} held out of the training,
-{WHAT_IS_MEASURED[found.task]} is {after.mean:.3f} and was {before.mean:.3f}, difference
-{gain.mean:+.3f} ({interval}). {ADVICE[found.advice]} {found.reason}
+{new} compared with {old}: **{verdict}**. On {images} of {patients} held out of the training,
+{DECISIVE_METRIC[comparison.task]} is {after.mean:.3f} and was {before.mean:.3f}, difference
+{gain.mean:+.3f} ({interval}). {ADVICE[comparison.advice]} {comparison.reason}
 """
 
 
 def training_section(config: BundleConfig, reviews: Mapping[str | None, int] | None = None) -> str:
-    """Write the section on training, from the provenance."""
-    known = config.provenance
-    trained_on = "\n".join(f"- {name}: {count} images" for name, count in known.get("train_images", {}).items())
+    """Return the section on the training, from the provenance; ``reviews``: as for ``draft_card``."""
+    facts = config.provenance
+    trained_on = "\n".join(f"- {name}: {count} images" for name, count in facts.get("train_images", {}).items())
     if reviews is not None and (reviews.get("corrected") or reviews.get("accepted")):
         corrected, accepted = reviews.get("corrected", 0), reviews.get("accepted", 0)
         trained_on += f"\n- of the masks, {corrected} were corrected by hand and {accepted} accepted as they were"
-    elif known.get("corrections"):
-        trained_on += f"\n- of the masks, {known['corrections']} were corrected or accepted by hand"
+    elif facts.get("corrections"):
+        trained_on += f"\n- of the masks, {facts['corrections']} were corrected or accepted by hand"
     prepared = f" ({config.preprocessing.description})" if config.preprocessing.is_on else ""
     return f"""## Training
 
 {trained_on}
 
 - Network: `{config.architecture}` {config.options}, input {config.input_size} x {config.input_size} pixels{prepared}
-- Start: {known.get("start")}; loss: {known.get("loss")}; up to {known.get("epochs")} epochs; seed {known.get("seed")}
+- Start: {facts.get("start")}; loss: {facts.get("loss")}; up to {facts.get("epochs")} epochs; seed {facts.get("seed")}
 {_validation_text(config)}"""
 
 
 def _validation_text(config: BundleConfig) -> str:
-    """Describe the validation set: what it was used for, and the metrics on it."""
-    known, images = config.provenance, config.provenance.get("tuning_images")
+    """Return the rest of the section on the training: the validation set, its use, and the metrics on it."""
+    facts, images = config.provenance, config.provenance.get("tuning_images")
     if config.task == "segmentation" and not config.segments_one_class:
         used = (
             "not used to choose the epoch"
-            if known.get("recipe", {}).get("keep") == "last"
+            if facts.get("recipe", {}).get("keep") == "last"
             else "used to choose the epoch"
         )
-        dice = ", ".join(f"{name} {value}" for name, value in known.get("tuning_dice_of_classes", {}).items())
+        dice = ", ".join(f"{name} {value}" for name, value in facts.get("tuning_dice_of_classes", {}).items())
         return f"""- Classes of pixels: {", ".join(config.classes)}; each pixel gets the most probable class
 - Validation set: {images} images of other patients or lesions, {used}; over all its pixels, the mean
-  Jaccard index of the classes is {known.get("tuning_jaccard")}, Dice: {dice}.
+  Jaccard index of the classes is {facts.get("tuning_jaccard")}, Dice: {dice}.
   These values are optimistic and not comparable with those of other models
 """
     if config.classifier is None:
-        recipe = known.get("recipe", {})
+        recipe = facts.get("recipe", {})
         choices = ["epoch"] * (recipe.get("keep") != "last")
         choices += [f"threshold {config.threshold:.2f}"] * (recipe.get("threshold_rule") != "half")
         used = f"used to choose {' and '.join(choices)}" if choices else "not used to choose epoch or threshold"
         optimistic = "optimistic and " if choices else ""
         return f"""- Validation set: {images} images of other patients or lesions, {used};
   on it, at the network's size and without refinement, the mean Jaccard index is
-  {known.get("tuning_jaccard")}, which is {optimistic}not comparable with that of other models
+  {facts.get("tuning_jaccard")}, which is {optimistic}not comparable with that of other models
 """
     classifier = config.classifier
-    chosen = "the temperature" if known.get("recipe", {}).get("keep") == "last" else "the epoch, the temperature"
+    chosen = "the temperature" if facts.get("recipe", {}).get("keep") == "last" else "the epoch, the temperature"
     fields = ", ".join(config.tabular.fields) if config.tabular else "none"
     region = "the region of interest" if classifier.view.region == "roi" else "the whole image"
     view = region if config.tile is None else "one tile at a time"
     return f"""- Classes: {", ".join(config.classes)}; input: {view}
 - Clinical metadata: {fields}
 - Validation set: {images} images of other patients or lesions, used to choose {chosen} {classifier.temperature:.2f} and
-  the operating point; on it the AUC of {classifier.positive} is {known.get("tuning_auc")}, average precision
-  {known.get("tuning_average_precision")}, calibration error {known.get("tuning_calibration_error")}, and
+  the operating point; on it the AUC of {classifier.positive} is {facts.get("tuning_auc")}, average precision
+  {facts.get("tuning_average_precision")}, calibration error {facts.get("tuning_calibration_error")}, and
   {_operating_point_text(classifier.operating_point)}.
   These values are optimistic and not comparable with those of other models
 """
@@ -222,11 +230,11 @@ def _operating_point_text(point: OperatingPoint | None) -> str:
 
 
 def bag_card(config: BundleConfig) -> str:
-    """Write the card of a training run on whole slides."""
-    known, classifier, encoder = config.provenance, config.classifier, config.encoder
+    """Return the card of a training run on whole slides."""
+    facts, classifier, encoder = config.provenance, config.classifier, config.encoder
     assert classifier is not None
     assert encoder is not None
-    trained_on = "\n".join(f"- {name}: {count} slides" for name, count in known.get("train_images", {}).items())
+    trained_on = "\n".join(f"- {name}: {count} slides" for name, count in facts.get("train_images", {}).items())
     share = "not known" if classifier.prevalence is None else f"{classifier.prevalence:.2f}"
     return f"""{card_header(config)}
 ## Encoder
@@ -241,13 +249,13 @@ rejected.
 {trained_on}
 
 - Network: `{config.architecture}` {config.options}
-- Loss: {known.get("loss")}; up to {known.get("epochs")} epochs; seed {known.get("seed")}
+- Loss: {facts.get("loss")}; up to {facts.get("epochs")} epochs; seed {facts.get("seed")}
 - Classes: {", ".join(config.classes)}; the output includes the attention weight of each tile. A high weight does not
   mean that the tile shows the class
-- Validation set: {known.get("tuning_images")} slides of other patients, used to choose the epoch, the temperature
+- Validation set: {facts.get("tuning_images")} slides of other patients, used to choose the epoch, the temperature
   {classifier.temperature:.2f} and the operating point; share of {classifier.positive}: {share}. On it the AUC of
-  {classifier.positive} is {known.get("tuning_auc")}, average precision {known.get("tuning_average_precision")},
-  calibration error {known.get("tuning_calibration_error")}, and {_operating_point_text(classifier.operating_point)}.
+  {classifier.positive} is {facts.get("tuning_auc")}, average precision {facts.get("tuning_average_precision")},
+  calibration error {facts.get("tuning_calibration_error")}, and {_operating_point_text(classifier.operating_point)}.
   These values are optimistic and not comparable with those of other models
 
 Evaluate it on new slides before use:
@@ -257,7 +265,7 @@ Evaluate it on new slides before use:
 
 @dataclass(frozen=True)
 class CardSubgroup:
-    """Metrics of a model on a subgroup, with its number of images and positives."""
+    """Metrics of a model on a subgroup, such as ``age: 30 to 49``, with its number of images and positives."""
 
     name: str
     count: int
@@ -267,7 +275,12 @@ class CardSubgroup:
 
 @dataclass(frozen=True)
 class CrossValidationMetrics:
-    """Result of a cross-validation."""
+    """Result of a cross-validation of a classifier.
+
+    ``share``: of the positive class. ``asked``: input of the model, such as the photograph alone, to its estimates by
+    metric. ``gain``: of the AUC by clinical metadata. ``sets``: estimates on the prediction sets: ``held`` and ``held
+    of the positive`` (the set contains the true class), ``inconclusive`` and ``out_of_distribution``.
+    """
 
     folds: int
     share: float
@@ -278,22 +291,25 @@ class CrossValidationMetrics:
 
 
 def full_class_card(
-    config: BundleConfig, found: CrossValidationMetrics, elsewhere: Mapping[str, Mapping[str, Estimate]], notes: str
+    config: BundleConfig, metrics: CrossValidationMetrics, elsewhere: Mapping[str, Mapping[str, Estimate]], notes: str
 ) -> str:
-    """Write the card of a classifier that is shipped."""
+    """Return the card of a shipped classifier.
+
+    ``elsewhere``: name of another data set to its estimates. ``notes``: the sections on data and limits, in Markdown.
+    """
     classifier = config.classifier
     assert classifier is not None
-    about = {"folds": found.folds, "positive": classifier.positive, "share": found.share}
-    point = classifier.operating_point.asked if classifier.operating_point else 0.5
+    about = {"folds": metrics.folds, "positive": classifier.positive, "share": metrics.share}
+    sensitivity = classifier.operating_point.asked if classifier.operating_point else 0.5
     parts = [
         card_header(config),
-        CLASSIFIER_MEASURED.format(**about, asked=point),
-        _table("input", found.asked),
-        _patient_data_section(found, classifier.positive),
-        _sets(found.sets, classifier.positive, classifier.coverage),
-        _groups(found.groups, classifier.positive),
+        CLASSIFIER_PERFORMANCE.format(**about, asked=sensitivity),
+        _metrics_table("input", metrics.asked),
+        _metadata_text(metrics.gain, classifier.positive),
+        _prediction_sets_text(metrics.sets, classifier.positive, classifier.coverage),
+        _subgroups_section(metrics.groups, classifier.positive),
         *(["### Other data\n\nThis bundle on images of other clinics and cameras.\n"] if elsewhere else []),
-        *([_table("images", elsewhere)] if elsewhere else []),
+        *([_metrics_table("images", elsewhere)] if elsewhere else []),
         training_section(config),
         notes,
     ]
@@ -305,13 +321,13 @@ def age_groups(groups: Sequence[CardSubgroup]) -> tuple[AgeGroup, ...]:
 
     Groups without positives or without other cases are omitted.
     """
-    named, limits = {group.name: group for group in groups}, (0.0, *(limit for limit, _ in AGES))
-    found = []
+    by_name, limits = {group.name: group for group in groups}, (0.0, *(limit for limit, _ in AGES))
+    shown_groups = []
     for (at_least, below), (_, ages) in zip(pairwise(limits), AGES, strict=True):
-        group = named.get(f"age: {ages}")
+        group = by_name.get(f"age: {ages}")
         if group and {"sensitivity", "specificity"} <= set(group.figures):
             sensitivity, specificity = group.figures["sensitivity"], group.figures["specificity"]
-            found.append(
+            shown_groups.append(
                 AgeGroup(
                     at_least=at_least,
                     below=below if below < float("inf") else None,
@@ -323,21 +339,20 @@ def age_groups(groups: Sequence[CardSubgroup]) -> tuple[AgeGroup, ...]:
                     specificity_interval=(specificity.low, specificity.high),
                 )
             )
-    return tuple(found)
+    return tuple(shown_groups)
 
 
-def _table(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """Write a table with a row for each name."""
-    lines = [f"| {title} | n | " + " | ".join(SHOWN) + " |", "|---|---|" + "---|" * len(SHOWN)]
+def _metrics_table(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """Return a table of metrics; ``rows``: name to estimates."""
+    lines = [f"| {title} | n | " + " | ".join(CLASS_METRICS) + " |", "|---|---|" + "---|" * len(CLASS_METRICS)]
     for name, figures in rows.items():
-        cells = " | ".join(str(figures[metric]) if metric in figures else "" for metric in SHOWN)
+        cells = " | ".join(str(figures[metric]) if metric in figures else "" for metric in CLASS_METRICS)
         lines.append(f"| {name} | {figures['AUC'].count} | {cells} |")
     return "\n".join([*lines, ""])
 
 
-def _patient_data_section(found: CrossValidationMetrics, positive: str) -> str:
-    """State whether clinical metadata improve the predictions."""
-    gain = found.gain
+def _metadata_text(gain: Estimate, positive: str) -> str:
+    """State whether clinical metadata improve the predictions; ``gain``: of the AUC."""
     effect = "improve" if gain.low > 0 else "worsen" if gain.high < 0 else "do not significantly change"
     return (
         f"Clinical metadata {effect} the AUC of {positive}: {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) "
@@ -345,7 +360,7 @@ def _patient_data_section(found: CrossValidationMetrics, positive: str) -> str:
     )
 
 
-def _sets(sets: Mapping[str, Estimate], positive: str, coverage: float) -> str:
+def _prediction_sets_text(sets: Mapping[str, Estimate], positive: str, coverage: float) -> str:
     """Describe the coverage of the prediction sets."""
     return f"""Prediction sets with a nominal coverage of {100 * coverage:g} % contain the true class in a share of
 {sets["held"]}, of {positive} in {sets["held of the positive"]}, and are inconclusive (more than one class) in
@@ -354,8 +369,8 @@ A share of {sets["out_of_distribution"]} was out of distribution.
 """
 
 
-def _groups(groups: Sequence[CardSubgroup], positive: str) -> str:
-    """Write the table of subgroups."""
+def _subgroups_section(groups: Sequence[CardSubgroup], positive: str) -> str:
+    """Return the section on subgroups; "" without subgroups."""
     lines = [
         "### Subgroups",
         "",

@@ -142,7 +142,7 @@ LABELS = {
 
 @dataclass(frozen=True)
 class PicturedChange:
-    """An image that changed: its name, the Jaccard index before and after, and the PNG with all contours."""
+    """An image that changed: its name, its Jaccard index with the old and the new model, and the PNG with contours."""
 
     name: str
     old: float
@@ -177,7 +177,7 @@ def write_comparison_page(page: ComparisonPage, figure: Path, path: Path) -> Non
 
 
 def _pictures(images: Sequence[PicturedChange]) -> list[dict[str, str]]:
-    """Return name, change and data of each picture."""
+    """Return ``name``, ``change`` and ``data``, the picture as a data URI, of each image for the template."""
     return [
         {
             "name": item.name,

@@ -1,7 +1,8 @@
-"""The comparison of two segmentation models on the same images: measure, estimate, advise and write.
+"""Compare an old and a new segmentation model on the same images, and advise which one to use.
 
-Of several classes, the pixels of all images are counted together, as in ``evaluate_labels``. The mean Jaccard index
-over classes decides, and the lesion class has a veto.
+For models of one class, the mean Jaccard index over images decides. For models of several classes, the pixels of all
+images are counted together, as in ``evaluate_labels``; the mean Jaccard index over classes decides, and the new model
+is not recommended if it is worse on the lesion class.
 """
 
 from __future__ import annotations
@@ -47,19 +48,20 @@ if TYPE_CHECKING:
 
     from napari_melanoma.lesion.analysis import ProbabilityModel
 
-    Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
+    Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]  # of old model, new model and reference
 
 
-NEW_IMAGES = "new images"
+NEW_IMAGES = "new images"  # those of no base data set
 MAX_PICTURES = 12  # images with the largest change, in each direction
 PAGE_NAME = "comparison.html"
 MIN_CHANGE = 0.005  # smaller changes of an image's Jaccard index are not shown
 
 
 class MeasuredPair(NamedTuple):
-    """Metrics of both models on an image, with masks of old model, new model and reference, and the image.
+    """Metrics of the old and the new model on an image, the masks to draw, and the image.
 
-    ``counts``: pixels of multi-class models, int64 (model, true class, predicted class).
+    ``masks``: bool (row, column): of old model, new model and reference. ``rgb``: uint8 (row, column, channel).
+    ``counts``: pixels for multi-class models, int64 (model, true class, predicted class).
     """
 
     old: dict[str, float]
@@ -70,7 +72,7 @@ class MeasuredPair(NamedTuple):
 
 
 class PairTask(Protocol):
-    """The parts of a comparison that depend on the task of the two models, the old one and the new one."""
+    """The parts of a comparison that depend on the task of the models. Sequences have the old model first."""
 
     @property
     def infos(self) -> Sequence[BundleInfo]:
@@ -88,15 +90,19 @@ class PairTask(Protocol):
         """Measure both models on one image."""
 
     def estimate(self, pairs: Sequence[ComparedImage]) -> tuple[dict[str, Estimate], ...]:
-        """Estimate the metrics of the old model, of the new model, and their differences."""
+        """Return three dictionaries: the estimates of the old model, of the new model, and of the differences."""
 
     def advise(self, new: DomainChange, domains: Sequence[DomainChange], remedy: str) -> tuple[Advice, str]:
-        """Return the advice and its reason."""
+        """Return the advice and its reason.
+
+        ``new``: on the images of no base data set. ``domains``: on each data set. ``remedy``: what to do if too few
+        images could be compared; "": the default sentence.
+        """
 
 
 @dataclass
 class ComparedImage:
-    """One image under both models."""
+    """Metrics of one image under both models, or ``error`` if it could not be measured."""
 
     sample: Sample
     old: dict[str, float] = field(default_factory=dict)
@@ -106,30 +112,31 @@ class ComparedImage:
 
     @property
     def change(self) -> float:
-        """Difference in Jaccard index."""
+        """The Jaccard index of the new model minus that of the old model."""
         return self.new["JA"] - self.old["JA"]
 
     def row(self) -> dict[str, object]:
         """Return the row of ``per_image.csv``."""
         about = {name: getattr(self.sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
-        found: dict[str, object] = {"status": "failed" if self.error else "done", "error": self.error}
+        values: dict[str, object] = {"status": "failed" if self.error else "done", "error": self.error}
         for metric in SHOWN:
             old, new = self.old.get(metric), self.new.get(metric)
             change = None if old is None or new is None else new - old
-            found |= {f"{metric}_old": old, f"{metric}_new": new, f"{metric}_difference": change}
-        return {**about, **found}
+            values |= {f"{metric}_old": old, f"{metric}_new": new, f"{metric}_difference": change}
+        return {**about, **values}
 
 
 class LargestChanges:
-    """Pictures of the images that changed most; only these are kept, since a data set may have thousands."""
+    """Pictures of the images that changed most: 12 that the new model improves, and 12 that it makes worse."""
 
     def __init__(self) -> None:
+        # Direction (1 for improved, -1 for worse) to heap of absolute change, negative order, image and picture.
         self._heaps: dict[int, list[tuple[float, int, ComparedImage, NDArray[np.uint8]]]] = {1: [], -1: []}
         self._count = 0
         self._names: set[str] = set()
 
     def add(self, pair: ComparedImage, masks: Masks, rgb: NDArray[np.uint8]) -> None:
-        """Keep an image if it is among those that changed most in its direction.
+        """Draw and store an image if it is among those that changed most in its direction.
 
         ``masks``: bool (row, column): of the old model, of the new one, and the reference. ``rgb``: uint8 (row, column,
         channel).
@@ -147,15 +154,15 @@ class LargestChanges:
             heapq.heapreplace(heap, item)
 
     def write(self, direction: int, folder: Path) -> tuple[ImageChange, ...]:
-        """Write the pictures of one direction; returns the largest change first."""
-        found = []
+        """Write the pictures of one direction (1 or -1) and return their images, the largest change first."""
+        changes = []
         for *_, pair, picture in sorted(self._heaps[direction], key=lambda item: item[:2], reverse=True):
             sample = pair.sample
             path = self._path(sample, folder / "thumbnails")
             write_rgb(path, picture)
-            figures = (pair.old["JA"], pair.new["JA"], pair.old["DI"], pair.new["DI"])
-            found.append(ImageChange(sample.image_id, sample.domain, sample.image, *figures, path))
-        return tuple(found)
+            metrics = (pair.old["JA"], pair.new["JA"], pair.old["DI"], pair.new["DI"])
+            changes.append(ImageChange(sample.image_id, sample.domain, sample.image, *metrics, path))
+        return tuple(changes)
 
     def _path(self, sample: Sample, folder: Path) -> Path:
         """Choose a file name for the picture of an image; data sets may contain images with the same name."""
@@ -186,7 +193,7 @@ def compare_pair(
 
 
 def _measure_pair(task: PairTask, sample: Sample, out: Path, extremes: LargestChanges) -> ComparedImage:
-    """Measure both models on one image; a failure is recorded and the other images continue."""
+    """Measure both models on one image; a failure is recorded in the result."""
     try:
         measured = task.measure(sample)
     except Cancelled:
@@ -203,25 +210,25 @@ def _summarize_pairs(task: PairTask, pairs: Sequence[ComparedImage], options: Co
     measured = _measured_pairs(pairs)
     names = sorted({pair.sample.domain for pair in measured})
     by_domain = {name: [pair for pair in measured if pair.sample.domain == name] for name in names}
-    domains = [_change(task, name, name in options.base, by_domain[name]) for name in names]
-    of_new = [pair for pair in measured if pair.sample.domain not in options.base] or measured
-    advice, reason = task.advise(_change(task, NEW_IMAGES, False, of_new), domains, options.remedy)
-    whole = _change(task, "all", False, measured)
+    domains = [_estimate_change(task, name, name in options.base, by_domain[name]) for name in names]
+    new_pairs = [pair for pair in measured if pair.sample.domain not in options.base] or measured
+    advice, reason = task.advise(_estimate_change(task, NEW_IMAGES, False, new_pairs), domains, options.remedy)
+    all_images = _estimate_change(task, "all", False, measured)
     old, new = (
         ComparedModel(info.name, info.fingerprint, threshold, metrics)
-        for info, threshold, metrics in zip(task.infos, task.thresholds, (whole.old, whole.new), strict=True)
+        for info, threshold, metrics in zip(task.infos, task.thresholds, (all_images.old, all_images.new), strict=True)
     )
     return Comparison(
         old=old,
         new=new,
-        difference=whole.difference,
+        difference=all_images.difference,
         domains=tuple(domains),
         better=(),
         worse=(),
         advice=advice,
         reason=" ".join([reason, *options.notes]),
         images=len(measured),
-        patients=whole.patients,
+        patients=all_images.patients,
         failed=tuple((pair.sample.image_id, pair.error) for pair in pairs if pair.error),
         facts={
             **task.facts,
@@ -231,13 +238,13 @@ def _summarize_pairs(task: PairTask, pairs: Sequence[ComparedImage], options: Co
     )
 
 
-def _change(task: PairTask, name: str, is_base: bool, pairs: Sequence[ComparedImage]) -> DomainChange:
+def _estimate_change(task: PairTask, name: str, is_base: bool, pairs: Sequence[ComparedImage]) -> DomainChange:
     """Estimate both models and their difference over some images."""
     return DomainChange(name, is_base, len({pair.sample.group for pair in pairs}), *task.estimate(pairs))
 
 
 def _measured_pairs(pairs: Sequence[ComparedImage]) -> list[ComparedImage]:
-    """Return the images that could be measured."""
+    """Return the images that could be measured; raise an error if there are none."""
     measured = [pair for pair in pairs if not pair.error]
     if not measured:
         why = f"; '{pairs[0].sample.image_id}': {pairs[0].error}" if pairs else ""
@@ -256,9 +263,9 @@ def _write_comparison(
     rows = mark_training_rows((pair.row() for pair in pairs), [pair.sample for pair in pairs], overlap)
     write_table(out / "per_image.csv", list(rows))
     written = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
-    figures = [(pair.sample.domain, pair.old["JA"], pair.new["JA"]) for pair in _measured_pairs(pairs)]
+    jaccard = [(pair.sample.domain, pair.old["JA"], pair.new["JA"]) for pair in _measured_pairs(pairs)]
     intervals = {domain.name: domain.difference["JA"] for domain in written.domains}
-    plot_changes(figures, intervals, out / "changes.png")
+    plot_changes(jaccard, intervals, out / "changes.png")
     write_comparison_page(comparison_page(written), out / "changes.png", out / PAGE_NAME)
     written.write(out)  # last: its presence marks the comparison as complete
     return written
@@ -284,9 +291,9 @@ def compare_segmenters(
 ) -> Comparison:
     """Load an old and a new segmentation model and compare them on the same images.
 
-    Differences are paired over images, with intervals by bootstrap over patients or lesions (over slides if the data
-    set names no patient). Of models of several classes, ``JA`` and ``DI`` are means over classes, in addition to those
-    of each class. ``overlap``: which of the images the models were trained on, if already known.
+    Differences are paired by image, with intervals by bootstrap over patients or lesions (over slides if the data set
+    names no patient). For models of several classes, ``JA`` and ``DI`` are means over classes, in addition to those of
+    each class. ``overlap``: which of the images the models were trained on; determined if None.
     """
     if len(models) != 2:
         raise InputError(TWO_MODELS.format(count=len(models)))
@@ -344,8 +351,8 @@ class MaskPair:
         old = {name: [pair.old[name] for pair in pairs] for name in SHOWN}
         new = {name: [pair.new[name] for pair in pairs] for name in SHOWN}
         means = (
-            {name: bootstrap_mean(values, groups, bounds=(0, 1)) for name, values in each.items()}
-            for each in (old, new)
+            {name: bootstrap_mean(values, groups, bounds=(0, 1)) for name, values in metrics.items()}
+            for metrics in (old, new)
         )
         return (*means, {name: paired_difference(old[name], new[name], groups) for name in SHOWN})
 
@@ -378,17 +385,19 @@ class LabelPair:
     def measure(self, sample: Sample) -> MeasuredPair:
         classes = self._classes
         rgb, truth = read_image_and_labels(sample, classes)
-        found = [model.predict_labels(rgb) for model in self.models]
-        counts = np.stack([count_class_pairs(labels, truth, len(classes)) for labels in found])
-        old, new = ({name: float(one) for name, one in label_metrics(each, classes).items()} for each in counts)
+        predictions = [model.predict_labels(rgb) for model in self.models]
+        counts = np.stack([count_class_pairs(labels, truth, len(classes)) for labels in predictions])
+        old, new = ({name: float(value) for name, value in label_metrics(table, classes).items()} for table in counts)
         lesion = classes.index(default_lesion_class(classes))
-        return MeasuredPair(old, new, (found[0] == lesion, found[1] == lesion, truth == lesion), rgb, counts)
+        return MeasuredPair(
+            old, new, (predictions[0] == lesion, predictions[1] == lesion, truth == lesion), rgb, counts
+        )
 
     def estimate(self, pairs: Sequence[ComparedImage]) -> tuple[dict[str, Estimate], ...]:
         classes, groups = self._classes, [pair.sample.group for pair in pairs]
         counts = np.stack([pair.counts for pair in pairs if pair.counts is not None])
         old, new = counts[:, 0], counts[:, 1]
-        means = (estimate_label_metrics(each, groups, classes) for each in (old, new))
+        means = (estimate_label_metrics(table, groups, classes) for table in (old, new))
         return (*means, label_differences(old, new, groups, classes))
 
     def advise(self, new: DomainChange, domains: Sequence[DomainChange], remedy: str) -> tuple[Advice, str]:

@@ -10,24 +10,27 @@ from napari_melanoma.evaluation.pages import metric_label
 from napari_melanoma.metrics.statistics import Estimate
 
 MIN_COUNT = 5  # images and patients: fewer give no verdict
-TOLERATED_LOSS = 0.01
-EQUIVALENCE_MARGIN = 0.01
+TOLERATED_LOSS = 0.01  # of the metric, on a data set
+EQUIVALENCE_MARGIN = 0.01  # of the metric: if the interval is within it, the models perform equally well
+# What to do if too few images could be compared, by metric.
 MORE_IMAGES = {
     "JA": "Correct more masks and train again.",
     "AUC": "Hold out more images of both classes and train again.",
 }
-MAX_FACTOR = 20  # times the present number of images; it is not useful to recommend more
+MAX_FACTOR = 20  # times the present number of images: to recommend more is not useful
 
 
 def advise(
-    new: DomainChange, others: Sequence[DomainChange], metric: str = "JA", *, remedy: str = ""
+    new: DomainChange, domains: Sequence[DomainChange], metric: str = "JA", *, remedy: str = ""
 ) -> tuple[Advice, str]:
     """Return the recommendation and its reason.
 
+    ``new``: the change on the new images. ``domains``: that on each data set. ``remedy``: replaces ``MORE_IMAGES``.
+
     ``"take over"`` if the interval of the difference in the metric on the new images is above 0 and no data set can
     have lost more than 0.01 (lower limit of the interval at or above -0.01). ``"keep"`` if the interval on the new
-    images is below 0, or that of a data set is below -0.01. ``"cannot tell"`` otherwise, and if fewer than 5 images or
-    5 patients were held out.
+    images is below 0, or that of a data set is below -0.01. ``"cannot tell"`` otherwise, and if the metric is undefined
+    or fewer than 5 images or 5 patients were held out.
 
     The reason is one or two sentences; it recommends a remedy if there is no verdict.
     """
@@ -39,39 +42,38 @@ def advise(
             f"Only {_images(gain.count)} of {new.patients} patients or lesions could be compared; at least {MIN_COUNT} "
             f"of each are needed. {remedy or MORE_IMAGES[metric]}"
         )
-    evaluated = [
-        one
-        for one in others
-        if metric in one.difference and min(one.patients, one.difference[metric].count) >= MIN_COUNT
+    decided = [
+        change
+        for change in domains
+        if metric in change.difference and min(change.patients, change.difference[metric].count) >= MIN_COUNT
     ]
     if gain.high < 0:
         return "keep", f"The new model is worse on {_images(gain.count)}: {_format_change(gain, metric)}."
-    lost = [domain for domain in evaluated if domain.difference[metric].high < -TOLERATED_LOSS]
+    lost = [domain for domain in decided if domain.difference[metric].high < -TOLERATED_LOSS]
     if lost:
         worst = min(lost, key=lambda domain: domain.difference[metric].mean)
         return "keep", f"The new model is worse on {worst.name}: {_format_change(worst.difference[metric], metric)}."
     if not gain.low > 0:  # also where there is no interval
         return "cannot tell", _chance_reason(gain, metric)
-    doubtful = [domain for domain in evaluated if domain.difference[metric].low < -TOLERATED_LOSS]
+    doubtful = [domain for domain in decided if domain.difference[metric].low < -TOLERATED_LOSS]
     if doubtful:
         worst = min(doubtful, key=lambda domain: domain.difference[metric].low)
         return "cannot tell", _loss_reason(gain, worst, metric)
-    small = [one.name for one in others if one.base and one not in evaluated]
-    return "take over", _gain_reason(gain, evaluated, metric, small)
+    undecided = [change.name for change in domains if change.base and change not in decided]
+    return "take over", _gain_reason(gain, decided, metric, undecided)
 
 
-def count_images_needed(found: Estimate, limit: float) -> int | None:
-    """Estimate how many more images are needed until an interval excludes a limit.
+def count_images_needed(difference: Estimate, limit: float) -> int | None:
+    """Estimate how many more images are needed until the interval of a difference excludes a limit.
 
-    The width of an interval shrinks with the root of the number of images, if they are similar to the present ones.
-
-    None if more than 20 times the present number would be needed.
+    If new images are similar to the present ones, the width of the interval is inversely proportional to the square
+    root of their number. Returns None if more than 20 times the present number would be needed.
     """
-    distance, half = abs(found.mean - limit), (found.high - found.low) / 2
-    if not distance or not math.isfinite(half):
+    distance, half_width = abs(difference.mean - limit), (difference.high - difference.low) / 2
+    if not distance or not math.isfinite(half_width):
         return None
-    needed = math.ceil(round(found.count * (half / distance) ** 2, 6))
-    return max(1, needed - found.count) if needed <= MAX_FACTOR * found.count else None
+    needed = math.ceil(round(difference.count * (half_width / distance) ** 2, 6))
+    return max(1, needed - difference.count) if needed <= MAX_FACTOR * difference.count else None
 
 
 def _chance_reason(gain: Estimate, metric: str) -> str:
@@ -90,14 +92,14 @@ def _loss_reason(gain: Estimate, domain: DomainChange, metric: str) -> str:
     return f"The new model is better on the new images: {_format_change(gain, metric)}, but {loss}. {more}"
 
 
-def _gain_reason(gain: Estimate, evaluated: Sequence[DomainChange], metric: str, small: Sequence[str]) -> str:
-    """Explain what is gained, and that the base data do not lose; ``small``: base data with too few images."""
-    base = [domain.name for domain in evaluated if domain.base]
-    kept = [f"It loses no more than {TOLERATED_LOSS} on {', '.join(base)}."] if base else []
-    if small:
-        kept.append(f"Too few images or patients for a verdict on {', '.join(small)}.")
-    kept = kept or ["No other images were compared."]
-    return " ".join([f"The new model is better on {_images(gain.count)}: {_format_change(gain, metric)}.", *kept])
+def _gain_reason(gain: Estimate, decided: Sequence[DomainChange], metric: str, undecided: Sequence[str]) -> str:
+    """Explain the gain, and that the base data sets do not lose; ``undecided``: base data sets with too few images."""
+    base = [domain.name for domain in decided if domain.base]
+    sentences = [f"It loses no more than {TOLERATED_LOSS} on {', '.join(base)}."] if base else []
+    if undecided:
+        sentences.append(f"Too few images or patients for a verdict on {', '.join(undecided)}.")
+    sentences = sentences or ["No other images were compared."]
+    return " ".join([f"The new model is better on {_images(gain.count)}: {_format_change(gain, metric)}.", *sentences])
 
 
 def _more_images_text(images: int | None) -> str:
@@ -129,22 +131,28 @@ WORSE = {
 
 
 def advise_by_auc(changes: Sequence[DomainChange], images: int, remedy: str) -> tuple[Advice, str]:
-    """Give a recommendation by the area under the curve, and list metrics that got worse."""
-    whole, *domains = changes
-    counts = [whole.new[name].count for name in ("sensitivity", "specificity") if name in whole.new]
-    fewest = min(counts) if len(counts) > 1 else 0
-    if 0 < fewest < MIN_COUNT:
-        are = "is" if fewest == 1 else "are"
+    """Return a recommendation for classifiers, by the AUC, and a reason that lists other metrics that got worse.
+
+    ``changes``: on all images, then on each data set. ``images``: number of test images. ``remedy``: what to do if too
+    few images are of one class; "": the default sentence.
+    """
+    all_images, *domains = changes
+    counts = [all_images.new[name].count for name in ("sensitivity", "specificity") if name in all_images.new]
+    rarest_count = min(counts) if len(counts) > 1 else 0
+    if 0 < rarest_count < MIN_COUNT:
+        are = "is" if rarest_count == 1 else "are"
         remedy = remedy or HOLD_OUT_MORE
-        return "cannot tell", TOO_FEW.format(images=images, fewest=fewest, are=are, least=MIN_COUNT, remedy=remedy)
-    advice, reason = advise(whole, domains, "AUC", remedy=remedy)
-    return advice, " ".join([reason, *_warn_of_losses(whole)])
+        return "cannot tell", TOO_FEW.format(
+            images=images, fewest=rarest_count, are=are, least=MIN_COUNT, remedy=remedy
+        )
+    advice, reason = advise(all_images, domains, "AUC", remedy=remedy)
+    return advice, " ".join([reason, *_warn_of_losses(all_images)])
 
 
-def _warn_of_losses(whole: DomainChange) -> Iterator[str]:
+def _warn_of_losses(all_images: DomainChange) -> Iterator[str]:
     """Yield a sentence for each other metric in which the new model is significantly worse."""
     for name, template in WORSE.items():
-        change = whole.difference.get(name)
+        change = all_images.difference.get(name)
         if change is None or not math.isfinite(change.low):
             continue
         if (change.low > 0) if name == "ECE" else (change.high < 0):

@@ -1,4 +1,4 @@
-"""Baseline without images: cross-validated gradient boosting on the table, to measure what images add.
+"""Baseline without images: cross-validated gradient boosting on the clinical metadata, to measure what images add.
 
 Histogram-based gradient boosting (scikit-learn) accepts missing numbers and categories without preparation.
 """
@@ -38,10 +38,10 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True, eq=False)
 class TabularBaseline:
-    """Cross-validated predictions for each row, by trees that were not trained on its patient.
+    """Cross-validated predictions: each row is predicted by trees that were not trained on its patient.
 
-    ``left_out`` counts rows without a class and ``faulty`` those with an error; ``notes`` describe these and cells with
-    an invalid value, which count as unknown.
+    ``columns``: the inputs. ``left_out``: number of rows without a class. ``faulty``: number of rows that cannot be
+    read. ``notes``: sentences on faulty rows, and on cells with an invalid value, which are treated as unknown.
     """
 
     predictions: ClassPredictions
@@ -62,23 +62,23 @@ def cross_validate_trees(
 ) -> NDArray[np.float64]:
     """Predict the rows of each fold by trees fitted to the other folds.
 
-    ``labels``: int (row,): index of the class. Returns probabilities, float64 (row, class); 0 for a class that the
-    other folds do not have.
+    ``fold_of``: the fold of each row. ``labels``: int (row,): index of the class. ``target``: the column of the class.
+    Returns probabilities, float64 (row, class); 0 for a class that the other folds do not have.
     """
-    where, classes = np.asarray(fold_of), int(labels.max()) + 1
-    found = np.zeros((len(rows), classes))
-    for fold in np.unique(where):
-        fitted, predicted = np.flatnonzero(where != fold).tolist(), np.flatnonzero(where == fold).tolist()
+    folds, classes = np.asarray(fold_of), int(labels.max()) + 1
+    probabilities = np.zeros((len(rows), classes))
+    for fold in np.unique(folds):
+        fitted, predicted = np.flatnonzero(folds != fold).tolist(), np.flatnonzero(folds == fold).tolist()
         trees, encoding = fit_trees([rows[index] for index in fitted], choices, labels[fitted], target, seed)
         matrix, _ = to_matrix(read_table_values([rows[index] for index in predicted], encoding))
-        found[np.ix_(predicted, trees.classes_)] = trees.predict_proba(matrix)
-    return found
+        probabilities[np.ix_(predicted, trees.classes_)] = trees.predict_proba(matrix)
+    return probabilities
 
 
 def fit_trees(
     rows: Sequence[Row], choices: TabularConfig, labels: NDArray[np.intp], target: str, seed: int = 0
 ) -> tuple[HistGradientBoostingClassifier, TabularEncoding]:
-    """Fit boosted trees to rows; ``labels``: int (row,): index of the class."""
+    """Fit boosted trees to rows; arguments as for ``cross_validate_trees``."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     if len(np.unique(labels)) < 2:
@@ -96,21 +96,22 @@ def evaluate_baseline(
 ) -> TabularBaseline:
     """Cross-validate trees on the table of a data set, grouped by patients.
 
-    The positive class is the name of a column of 1 and 0; of a column of words ``melanoma``, or else the rarest word.
+    If ``target`` is a column of 1 and 0, the positive class has its name. If it is a column of words, the positive
+    class is ``melanoma``, or else the rarest word. ``count``: number of folds.
     """
-    entries, faults = _read(dataset)
-    known = {(dataset.name, row["image_id"]): row for row in entries}
+    entries, faults = _read_rows(dataset)
+    rows_by_key = {(dataset.name, row["image_id"]): row for row in entries}
     if not any(target in row for row in entries):
         columns_found = ", ".join(sorted({name for row in entries for name in row}))
         raise DataSetError(
             f"the table has no column '{target}' (found: {columns_found}). Name the column that contains the class."
         )
-    row_classes = row_labels(known, target)
-    rows = [known[key] for key in row_classes]
-    names = sorted(set(row_classes.values()), key=lambda word: (word != OTHER, word))
-    if len(names) < 2:
+    row_classes = row_labels(rows_by_key, target)
+    rows = [rows_by_key[key] for key in row_classes]
+    classes = sorted(set(row_classes.values()), key=lambda word: (word != OTHER, word))
+    if len(classes) < 2:
         raise DataSetError(
-            f"the column '{target}' has only one class ({', '.join(names) or 'none'}); at least two are needed."
+            f"the column '{target}' has only one class ({', '.join(classes) or 'none'}); at least two are needed."
         )
     run.check()
     choices = choose_encodings(columns, rows)
@@ -118,17 +119,17 @@ def evaluate_baseline(
     notes += describe_invalid_numbers(
         {row["image_id"]: row for row in rows}, [column.name for column in choices.numbers]
     )
-    labels = np.array([names.index(word) for word in row_classes.values()], np.intp)
+    labels = np.array([classes.index(word) for word in row_classes.values()], np.intp)
     groups = [get_group_id(row) for row in rows]
     folds = assign_folds(groups, list(row_classes.values()), count, seed)
     probabilities = cross_validate_trees(rows, choices, folds, labels, target=target, seed=seed)
-    rarest = names[int(np.argmin(np.bincount(labels)))]
-    positive = next((word for word in (target, "melanoma") if word in names), rarest)
-    found = ClassPredictions(probabilities, labels, np.array(groups), tuple(names), positive)
-    return TabularBaseline(found, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
+    rarest = classes[int(np.argmin(np.bincount(labels)))]
+    positive = next((word for word in (target, "melanoma") if word in classes), rarest)
+    predictions = ClassPredictions(probabilities, labels, np.array(groups), tuple(classes), positive)
+    return TabularBaseline(predictions, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
 
 
-def _read(dataset: Path) -> tuple[list[Row], list[str]]:
+def _read_rows(dataset: Path) -> tuple[list[Row], list[str]]:
     """Read the rows of a data set, and the errors of faulty ones."""
     entries: list[Row] = []
     faults: list[str] = []

@@ -1,4 +1,7 @@
-"""Overlap of test images with the training images of models, and images of another modality: stated in all outputs."""
+"""Find test images that models were trained on, or that are of another modality than the training images.
+
+Evaluations leave out the former by default, and state both in all outputs.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 
 
 PROGRAM = "napari-melanoma"
-TRAINED_ON = "trained_on"  # table column
+TRAINED_ON = "trained_on"  # column of ``per_image.csv``
 MAX_CHECKED = 500  # held-out photographs whose thumbnails are read before a training starts
 KNOWN_TO_START = (
     "{count} of {all} held-out images cannot be used to compare the models: '{start}' was trained on them or on other "
@@ -86,7 +89,8 @@ class ModelOverlap:
     """The evaluation images that one model was trained on.
 
     ``images``: bool (image,): the model was trained on this image. ``patients``: bool (image,): the model was trained
-    on this image or another one of the same patient or lesion.
+    on this image or another one of the same patient or lesion. ``unknown``: a sentence, if the bundle does not list all
+    training images; else "".
     """
 
     name: str
@@ -97,7 +101,10 @@ class ModelOverlap:
 
 @dataclass(frozen=True, eq=False)
 class Overlap:
-    """Evaluation images, and which of them any of the models was trained on."""
+    """The images of an evaluation, and which of them any of the models was trained on.
+
+    ``included``: whether the images that a model was trained on are measured too.
+    """
 
     samples: Sequence[Sample]
     models: tuple[ModelOverlap, ...]
@@ -105,12 +112,12 @@ class Overlap:
 
     @cached_property
     def seen(self) -> NDArray[np.bool_]:
-        """Images that any of the models was trained on, or on others of their patients; bool (image,)."""
+        """Whether a model was trained on each image, or on another one of its patient; bool (image,)."""
         return np.logical_or.reduce([np.zeros(len(self.samples), bool), *(model.patients for model in self.models)])
 
     @property
     def is_measured(self) -> NDArray[np.bool_]:
-        """Images that are measured; bool (image,)."""
+        """Whether each image is measured; bool (image,)."""
         return np.ones(len(self.samples), bool) if self.included else ~self.seen
 
     @property
@@ -120,7 +127,7 @@ class Overlap:
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Models that do not state all their training images: no output may call these images unseen."""
+        """Names of models that do not list all their training images: no output may call these images unseen."""
         return tuple(model.name for model in self.models if model.unknown)
 
     @property
@@ -145,10 +152,12 @@ class Overlap:
                 by_images.setdefault(model.images.tobytes() + model.patients.tobytes(), []).append(model)
         sentences = []
         for models in by_images.values():
-            seen, why = models[0].patients, _overlap_reason(models[0])
-            groups = _patients({s.group for s, known in zip(self.samples, seen, strict=True) if known})
+            is_overlapping, reason = models[0].patients, _overlap_reason(models[0])
+            groups = _patients({s.group for s, overlaps in zip(self.samples, is_overlapping, strict=True) if overlaps})
             names = _models_with_verb([model.name for model in models])
-            sentences.append(template.format(count=int(seen.sum()), total=total, groups=groups, models=names, why=why))
+            sentences.append(
+                template.format(count=int(is_overlapping.sum()), total=total, groups=groups, models=names, why=reason)
+            )
         return tuple(dict.fromkeys([*sentences, *(model.unknown for model in self.models if model.unknown)]))
 
     @property
@@ -158,10 +167,10 @@ class Overlap:
         return min(len(unseen), len({sample.group for sample in unseen})) >= MIN_COUNT
 
     def verdict(self, advice: Advice, reason: str) -> tuple[Advice, str]:
-        """Withdraw an advice on an old and a new model that these images do not support.
+        """Return the advice on an old and a new model and its reason; withdrawn if these images do not support it.
 
-        Unchanged if neither model was trained on the images. If the training images of both are unknown, the comparison
-        is equally fair to both.
+        The advice is unchanged if neither model was trained on the images, and if the training images of both are
+        unknown, since the comparison is then equally fair to both.
         """
         if self.included and self.seen.any():
             return "cannot tell", f"{NO_VERDICT} {reason}"
@@ -171,7 +180,7 @@ class Overlap:
         return advice, reason
 
     def more_images_notice(self, held_out_fraction: float) -> tuple[str, ...]:
-        """State how many images are needed if too few remain that no model was trained on: a sentence, or none."""
+        """State how many images are needed, if too few remain that no model was trained on; else an empty tuple."""
         if self.is_enough or not self.seen.any():
             return ()
         missing = MIN_COUNT - len({sample.group for sample in self.measured})
@@ -180,14 +189,14 @@ class Overlap:
 
     @property
     def summary(self) -> str:
-        """State that no model was trained on the images, or which are left out."""
+        """Sentences that no model was trained on the images, or on which images models were trained."""
         if self.seen.any() or self.unknown:
             return " ".join(self.notices)
         total = format_count(len(self.samples), "image")
         return NONE_SEEN.format(total=total, models=_models_with_verb([model.name for model in self.models]))
 
     def model_names(self, sample: Sample) -> str:
-        """Models that were trained on an image or on others of its patient, joined by semicolons; may be empty."""
+        """Return the models that were trained on an image or on others of its patient, joined by semicolons."""
         return self._model_names.get(sample.key, "")
 
     @cached_property
@@ -233,27 +242,28 @@ def find_overlap(
 ) -> Overlap:
     """Find the images that any of several models was trained or validated on.
 
-    ``digest``: from the path of an image to 64 bits of its content; by default of its pixels. An image that one of the
-    models was trained on is left out for all of them.
+    ``include``: measure these images too; otherwise they are left out for all models. ``digest``: from the path of an
+    image to 64 bits of its content; by default of its pixels.
     """
-    listed = [_read_listed(model) for model in models]
-    found = []
-    if any(len(one.pixels) or one.groups for one, _ in listed if one):
+    training_lists = [_read_training_images(model) for model in models]
+    overlaps = []
+    if any(len(training.pixels) or training.groups for training, _ in training_lists if training):
         tiles = any(model.config.is_slide_model for model in models)
         hashed = hash_images(samples, run, digest=digest, perceptual=not tiles)
-        for model, (one, unknown) in zip(models, listed, strict=True):
-            images = find_trained_images(hashed, one, tiles=tiles) if one else np.zeros(len(samples), bool)
+        for model, (training, unknown) in zip(models, training_lists, strict=True):
+            images = find_trained_images(hashed, training, tiles=tiles) if training else np.zeros(len(samples), bool)
             groups = {sample.group for sample, seen in zip(samples, images, strict=True) if seen}
             patients = np.array([sample.group in groups for sample in samples], bool)
-            if one:
-                patients |= find_trained_groups(samples, one)
-            found.append(ModelOverlap(model.name, images, patients, unknown))
+            if training:
+                patients |= find_trained_groups(samples, training)
+            overlaps.append(ModelOverlap(model.name, images, patients, unknown))
     else:
         none = np.zeros(len(samples), bool)
-        found = [
-            ModelOverlap(info.name, none, none, unknown) for info, (_, unknown) in zip(models, listed, strict=True)
+        overlaps = [
+            ModelOverlap(info.name, none, none, unknown)
+            for info, (_, unknown) in zip(models, training_lists, strict=True)
         ]
-    return Overlap(list(samples), tuple(found), include)
+    return Overlap(list(samples), tuple(overlaps), include)
 
 
 def images_to_measure(
@@ -264,7 +274,10 @@ def images_to_measure(
     include: bool = False,
     digest: DigestFunction = hash_image_file,
 ) -> Overlap:
-    """Select the images to measure models on, and report which are left out."""
+    """Select the images to measure models on, and report which ones are left out.
+
+    Raises an error if none is left.
+    """
     overlap = find_overlap(models, samples, run=run, include=include, digest=digest)
     if samples and not overlap.measured:
         total = format_count(len(samples), "image")
@@ -283,7 +296,10 @@ def select_images(
     include: bool = False,
     overlap: Overlap | None = None,
 ) -> tuple[Overlap, tuple[str, ...]]:
-    """Select the images to measure models on; the second value warns of images of other types, and is reported."""
+    """Select the images to measure models on, unless ``overlap`` is given, and warn of images of other modalities.
+
+    Returns the overlap, and the warnings on modalities, which are reported.
+    """
     overlap = overlap or images_to_measure(models, samples, run=run, include=include)
     warnings = modality_warnings(models, overlap.measured)
     for warning in warnings:
@@ -292,19 +308,22 @@ def select_images(
 
 
 def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[str]) -> Comparison:
-    """Add the overlap to a comparison, and withdraw its advice if the overlap does not allow one."""
+    """Add the overlap and warnings to a comparison, and withdraw its advice if the overlap requires it."""
     advice, reason = overlap.verdict(comparison.advice, comparison.reason)
     facts = {**comparison.facts, "training_overlap": overlap.facts, "warnings": [*overlap.notices, *warnings]}
     return replace(comparison, advice=advice, reason=reason, facts=facts)
 
 
 def overlap_statement(overlap: Overlap | None) -> list[str]:
-    """State that no model was trained on the images; any overlap is among the warnings instead: a sentence, or none."""
+    """State that no model was trained on the images; an empty list if the warnings state an overlap."""
     return [overlap.summary] if overlap and not overlap.warnings else []
 
 
 def without_verdict(page: Page, overlaps: Iterable[Mapping[str, Any] | None]) -> Page:
-    """Start a page with the reason why it gives no verdict, if models were trained on the measured images."""
+    """Begin the lead of a page with the reason why it gives no verdict, if models were trained on the images.
+
+    ``overlaps``: ``Overlap.facts`` of each model; None in evaluations of older versions.
+    """
     included = any(
         one["included"] and any(m["trained_on_images_or_patients"] for m in one["models"]) for one in overlaps if one
     )
@@ -312,7 +331,10 @@ def without_verdict(page: Page, overlaps: Iterable[Mapping[str, Any] | None]) ->
 
 
 def missing_overlap_warning(about: Mapping[str, Any]) -> tuple[str, ...]:
-    """Warn of stored results of a version that did not check for training images: a sentence, or none."""
+    """Warn of results of an older version, which did not check for training images; else an empty tuple.
+
+    ``about``: the content of ``metrics.json``.
+    """
     return () if about.get("training_overlap") else (NOT_COMPARED.format(model=about["model"]["name"]),)
 
 
@@ -324,21 +346,22 @@ def mark_training_rows(
         yield {**row, TRAINED_ON: overlap.model_names(sample) if overlap else ""}
 
 
-def _read_listed(model: BundleInfo) -> tuple[TrainingImages | None, str]:
-    """Read the training images of a model; the second value is a sentence if it does not state them all."""
+def _read_training_images(model: BundleInfo) -> tuple[TrainingImages | None, str]:
+    """Read the training images of a model, and a sentence if it does not list all of them, else ""."""
     try:
-        found = read_training_images(model)
+        training_images = read_training_images(model)
     except BundleError as error:
         return None, DAMAGED.format(model=model.name, error=error)
-    if found is None:
+    if training_images is None:
         return None, NOT_STATED.format(model=model.name)
-    unlisted = NOT_LISTED.format(model=model.name, unlisted="; ".join(found.unlisted)) if found.unlisted else ""
-    return found, unlisted
+    if not training_images.unlisted:
+        return training_images, ""
+    return training_images, NOT_LISTED.format(model=model.name, unlisted="; ".join(training_images.unlisted))
 
 
 def describe_unstated(model: BundleInfo) -> str:
-    """Describe what a bundle does not state about its training images: a sentence; "" if it states them all."""
-    unstated = _read_listed(model)[1]
+    """State that a bundle does not list all its training images, and why; "" if it lists all."""
+    unstated = _read_training_images(model)[1]
     ours = model.config.provenance.get("program") == PROGRAM or PROGRAM in model.card
     if ours and unstated == NOT_STATED.format(model=model.name):
         return LOST.format(model=model.name, file=FILE_NAME)
@@ -346,7 +369,7 @@ def describe_unstated(model: BundleInfo) -> str:
 
 
 def _overlap_reason(model: ModelOverlap) -> str:
-    """State how images were recognized."""
+    """State what a model was trained on: the images themselves, or others of the same patients."""
     same, other = int(model.images.sum()), int((model.patients & ~model.images).sum())
     if not other:
         return "them" if same > 1 else "it"
@@ -360,15 +383,15 @@ def _patients(groups: set[str]) -> str:
 
 
 def _models_with_verb(names: Sequence[str]) -> str:
-    """Name models, followed by "was" or "were"."""
+    """Name models, followed by ``was`` or ``were``."""
     quoted = [f"'{name}'" for name in dict.fromkeys(names)]
     return f"{' and '.join(quoted)} {'was' if len(quoted) == 1 else 'were'}"
 
 
 def start_overlap_warning(recipe: TrainRecipe, chosen: SelectedSamples, run: RunContext) -> str:
-    """Warn of held-out photographs that the start model was trained on, found by thumbnails and patients.
+    """Warn of held-out photographs that the start model of a training was trained on.
 
-    "" if there are none, or if the recipe is for tiles or slides.
+    They are recognized by thumbnails and patients. "" if there are none, or if the recipe is for tiles or slides.
     """
     from napari_melanoma.models.registry import find_bundle
 
@@ -383,7 +406,7 @@ def start_overlap_warning(recipe: TrainRecipe, chosen: SelectedSamples, run: Run
     return " ".join([known, *overlap.more_images_notice(recipe.data.held_out_fraction)])
 
 
-_NAMED = 10  # damaged images in a warning
+MAX_NAMED = 10  # damaged images in a warning
 UNFIT = (
     "'{model}' was trained on {modalities} photographs only, but {count} of {all} images of '{data}' are {kinds}: "
     "the results for them do not reflect the intended use of the model."
@@ -391,26 +414,26 @@ UNFIT = (
 
 
 def modality_warnings(models: Iterable[BundleInfo], samples: Sequence[Sample]) -> tuple[str, ...]:
-    """Return warnings about images of a type that a model was not trained on.
+    """Return warnings on images of a modality that a model was not trained on, and on damaged images.
 
-    One sentence for each such model and data set, and one for accepted damaged images.
+    There is one sentence for each such model and data set, and one for damaged images that are accepted.
     """
-    found: dict[str, Counter[str | None]] = {}
+    counts_by_domain: dict[str, Counter[str | None]] = {}
     for sample in samples:
-        found.setdefault(sample.domain, Counter())[sample.modality] += 1
+        counts_by_domain.setdefault(sample.domain, Counter())[sample.modality] += 1
     warnings: dict[str, None] = {}
     for model in models:
         fitting = model.config.modalities
-        for data, kinds in found.items() if fitting else ():
-            others = {kind: count for kind, count in kinds.items() if kind and kind not in fitting}
-            if others:
+        for domain, counts in counts_by_domain.items() if fitting else ():
+            unfit = {kind: count for kind, count in counts.items() if kind and kind not in fitting}
+            if unfit:
                 text = UNFIT.format(
                     model=model.name,
-                    modalities=" and ".join(map(_word, fitting)),
-                    count=sum(others.values()),
-                    all=kinds.total(),
-                    data=data,
-                    kinds=" or ".join(map(_word, sorted(others))),
+                    modalities=" and ".join(map(_modality_word, fitting)),
+                    count=sum(unfit.values()),
+                    all=counts.total(),
+                    data=domain,
+                    kinds=" or ".join(map(_modality_word, sorted(unfit))),
                 )
                 warnings[text] = None
     return (*warnings, *_damage_warnings(samples))
@@ -423,10 +446,10 @@ def _damage_warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
     names = [sample.image_id for sample in samples if find_damage(sample.image)]
     if not names:
         return ()
-    text = f"{len(names)} of {len(samples)} images are damaged and were accepted: {format_names(names, _NAMED)}. "
+    text = f"{len(names)} of {len(samples)} images are damaged and were accepted: {format_names(names, MAX_NAMED)}. "
     return (text + "They are included in all results.",)
 
 
-def _word(modality: str) -> str:
+def _modality_word(modality: str) -> str:
     """Format a modality for users."""
     return modality.replace("_", " ")
