@@ -49,7 +49,7 @@ def test_what_decides_is_found_and_shown(classifier: Classifier, picture: Any, t
     assert best.marker.q < 0.01
     risen = [one for one in found.features if one.marker.strength > 0.9]
     off = [
-        np.hypot(*np.subtract(excited.place, patches[excited.sample.image_id]))
+        np.hypot(*np.subtract(excited.position, patches[excited.sample.image_id]))
         for one in risen
         for excited in one.activated
         if patches[excited.sample.image_id] is not None

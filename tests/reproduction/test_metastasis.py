@@ -151,7 +151,7 @@ def test_without_data_a_phantom_cohort_is_generated_with_a_notice(
         if isinstance(progress, Milestone):
             reported.append(progress.message)
 
-    monkeypatch.setattr(reproduction_options, "_draw", draw)
+    monkeypatch.setattr(reproduction_options, "_generate_cohort", draw)
     monkeypatch.setattr(reproduction_options, "_estimate_drawing_time", lambda cohort: 250.0)
     options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=("breslow",))
     with patched():

@@ -1,4 +1,4 @@
-"""The budget of a reproduction: the measured time of each row, and the rows, steps and images that fit into a time."""
+"""Fit a reproduction into a time limit: measure how long each row takes, and choose rows, steps and images."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ START_S = 6.0  # network, optimizer, threshold, bundle
 COMPARE_S = 0.06  # reading a held-out image and its mask, and comparing
 ENCODE_S = 0.02  # decoding an image for the first row that is trained on it
 TABLES_S = 20.0  # figures and tables at the end
-SHARE = 0.75  # of the time is planned, since steps take longer if other programs are running
+SHARE = 0.75  # share of the time limit that is planned: steps take longer while other programs are running
 # With fewer steps, a randomly initialized network finds no lesion: its normalization statistics are nearly unchanged.
 MIN_STEPS = 300
 MIN_EPOCHS = 4  # needed to choose the best epoch; with fewer, the number of images is limited instead
 CPU = "cpu"
+# Numbers of training images that are tried; None: all.
 IMAGE_LIMITS = (None, 4000, 2000, 1000, 500, 250)
 
 
 @dataclass(frozen=True)
 class TrainingPace:
-    """Minimum time of a training step with a number of images, and the number of threads (None: on a GPU)."""
+    """The fastest measured training step of a network.
+
+    ``images``: per step. ``threads``: number that was fastest; None on a GPU.
+    """
 
     cost: StepCost
     images: int
@@ -43,26 +47,27 @@ class TrainingPace:
 
 @dataclass(frozen=True)
 class RowCost:
-    """Seconds of a row: fixed, per epoch, and the number of steps per epoch (0: no training)."""
+    """Estimated time of a row: fixed seconds, seconds per epoch, and steps per epoch (0: no training)."""
 
     fixed: float
     epoch: float
     steps: int
 
     def epochs(self, steps: int) -> int:
-        """Return the number of whole epochs for a number of steps, at least 1 if the row is trained."""
+        """Return the number of whole epochs that contain a number of steps; 0 if the row is not trained."""
         return max(1, math.ceil(steps / self.steps)) if self.steps else 0
 
     def seconds(self, steps: int) -> float:
-        """Return the total time for a number of steps."""
+        """Return the estimated time with a number of steps, in seconds."""
         return self.fixed + self.epoch * self.epochs(steps)
 
 
 @dataclass(frozen=True)
 class RowCandidate:
-    """A row that can run: number of test images and, if it is trained, of training images, recipe and measured time.
+    """A row that can run, with what its time depends on.
 
-    For a cross-validated row these are the images of one fold.
+    ``evaluated``, ``learn``, ``tuning``: numbers of images for testing, training and validation; those of one fold for
+    a cross-validated row. ``recipe`` and the measured ``pace``: None if the row trains nothing.
     """
 
     row: Row
@@ -71,19 +76,19 @@ class RowCandidate:
     tuning: int = 0
     recipe: TrainRecipe | None = None
     pace: TrainingPace | None = None
-    cpu_pace: TrainingPace | None = None  # if the other one is that of a GPU
+    cpu_pace: TrainingPace | None = None  # if ``pace`` is that of a GPU
     folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
-    once_s: float = 0.0  # once for all folds, such as features of the images
-    times: float = 1.0  # cost of a step relative to one with labeled images only
-    others_s: float = 0.0  # for a test image, of the networks of other rows that predict it or its mask
+    once_s: float = 0.0  # seconds that are needed once for all folds, such as for features of the images
+    step_factor: float = 1.0  # cost of a step relative to one with labeled images only
+    others_s: float = 0.0  # seconds per test image for networks of other rows, which predict it or its mask
     central: bool = False  # whether it belongs to the paper's main comparison
 
     def with_input_size(self, size: int | None) -> RowCandidate:
-        """Return the row with images of at most a size."""
+        """Return the row with images of at most ``size`` pixels a side; None: those of the recipe."""
         return self if self.recipe is None else replace(self, recipe=reduce_input(self.recipe, size))
 
     def cost(self, images: int | None) -> RowCost:
-        """Return the time of the row for a maximum number of images."""
+        """Return the time of the row if it is trained on at most ``images`` images; None: all."""
         if self.pace is None:
             return RowCost(self.once_s + self._evaluation_seconds, 0.0, 0)
         learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
@@ -94,13 +99,13 @@ class RowCandidate:
         runs = max(1, self.folds)
         return RowCost(
             fixed=runs * (START_S + tuning_s + self.evaluated * (step.forward_s + self._reading_s)),
-            epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
+            epoch=runs * (self.step_factor * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
             steps=steps,
         )
 
     @property
     def _evaluation_seconds(self) -> float:
-        """Time of a row without training; one that predicts from the table reads no images."""
+        """Time of a row without training, in seconds; a row that predicts from the table reads no images."""
         if not self.folds:
             return START_S + self.evaluated * self._reading_s
         reads = self.row.file.predictor in ("network", "features") or self.row.kind.needs_masks
@@ -108,19 +113,22 @@ class RowCandidate:
 
     @property
     def _reading_s(self) -> float:
-        """Time to read a test image, and its mask if the row compares or predicts it, with networks of other rows."""
+        """Seconds to read a test image, with its mask if the row uses it, and to run networks of other rows on it."""
         has_masks = self.row.kind.needs_masks or self.row.file.masks == "predicted"
         return self.others_s + (ENCODE_S if self.folds and not has_masks else COMPARE_S)
 
     @property
     def seconds(self) -> float:
-        """Time of a cross-validated row, with the epochs of its recipe."""
+        """Time of a cross-validated row with the epochs of its recipe, in seconds."""
         cost = self.cost(None)
         return cost.fixed + cost.epoch * (self.recipe.epochs if self.recipe else 0)
 
 
 def reduce_input(recipe: TrainRecipe, size: int | None) -> TrainRecipe:
-    """Return the recipe for images of at most a size (None: any), and stored images reduced in proportion."""
+    """Return the recipe with images of at most ``size`` pixels a side (None: unchanged).
+
+    The size of stored images is reduced in proportion.
+    """
     before = recipe.model.input_size
     if size is None or size >= before:
         return recipe
@@ -131,7 +139,11 @@ def reduce_input(recipe: TrainRecipe, size: int | None) -> TrainRecipe:
 
 @dataclass(frozen=True)
 class BudgetSize:
-    """Training of every row: optimizer steps (None: all epochs), maximum number of images (None: all), waiting rows."""
+    """The training that every row gets.
+
+    ``steps``: of the optimizer; None: all epochs of the recipe. ``images``: maximum number of training images; None:
+    all. ``waiting``: rows that run only if the others leave time.
+    """
 
     steps: int | None
     images: int | None
@@ -140,9 +152,10 @@ class BudgetSize:
 
 @dataclass(frozen=True)
 class FittedRows:
-    """Measured rows with images of the same size, and their training; None if the time is too short for any.
+    """Measured rows with images of the same size, and the training that they get.
 
-    ``input_size``: side in pixels; None for that of the recipes. ``faults``: rows that cannot be measured, and why.
+    ``budget``: None if the time is too short for any row. ``input_size``: side in pixels; None: that of the recipes.
+    ``faults``: rows that cannot be measured, and why.
     """
 
     candidates: list[RowCandidate]
@@ -153,20 +166,20 @@ class FittedRows:
     @property
     def missing(self) -> int:
         """Number of rows for which there is no time, or that cannot be measured."""
-        return len(self.faults) + len(self.candidates) - len(self.going)
+        return len(self.faults) + len(self.candidates) - len(self.scheduled)
 
     @property
-    def going(self) -> list[RowCandidate]:
+    def scheduled(self) -> list[RowCandidate]:
         """Rows that do not wait."""
         return [one for one in self.candidates if self.budget and one.row.name not in self.budget.waiting]
 
     @property
     def least_seconds(self) -> float:
-        """Time that the rows that do not wait need for the minimum of training, with the same images."""
-        return _least_seconds([one.cost(self.budget.images) for one in self.going if self.budget])
+        """Seconds that the scheduled rows need for the minimum of training, with the same limit of images."""
+        return _least_seconds([one.cost(self.budget.images) for one in self.scheduled if self.budget])
 
 
-CROSSED_SHARE = 0.5  # share of the time if rows with one split need the rest for the minimum of training
+CROSSED_SHARE = 0.5  # minimum share of the time for cross-validated rows, if they need that much
 
 
 def fit_rows(
@@ -176,40 +189,42 @@ def fit_rows(
     measure: Callable[[Sequence[RowCandidate]], tuple[list[RowCandidate], dict[str, str]]],
     seconds: Callable[[], float],
 ) -> tuple[FittedRows, FittedRows]:
-    """Choose the size of the images of cross-validated rows and of rows with one split, and the rows that wait.
+    """Choose the image sizes of cross-validated rows and of rows with one split, and the rows that wait.
 
-    The sizes are those of the recipes, or the largest smaller ones with which most rows fit. Each is measured only if
-    not all rows fit with larger ones. ``seconds`` returns the time that is left.
+    Sizes are tried from those of the recipes downward, until all rows fit; if they never do, the sizes with the fewest
+    missing rows are chosen. ``smaller``: further sides to try, in pixels, descending. ``measure``: measures rows, and
+    returns those that can be measured, and the faults of the others by name. ``seconds``: returns the time that is
+    left.
     """
     sizes, measured = (None, *smaller), dict[tuple[bool, int], tuple[list[RowCandidate], dict[str, str]]]()
 
     def at_size(rows: Sequence[RowCandidate], index: int) -> FittedRows:
-        key = (rows is crossing, index)
+        key = (rows is crossing, index)  # a size is measured only when it is tried
         if key not in measured:
             measured[key] = measure([one.with_input_size(sizes[index]) for one in rows])
         return FittedRows(measured[key][0], None, sizes[index], measured[key][1])
 
     pairs = product(range(len(sizes) if crossing else 1), range(len(sizes) if splitting else 1))
-    found = list[tuple[FittedRows, FittedRows]]()
+    attempts = list[tuple[FittedRows, FittedRows]]()
     for first, second in sorted(pairs, key=lambda pair: (max(pair), sum(pair))):
-        found.append(_share_time(at_size(crossing, first), at_size(splitting, second), seconds()))
-        if not any(group.missing for group in found[-1]):
-            return found[-1]
-    fitting = [groups for groups in found if any(group.going for group in groups)]
-    return min(fitting, key=lambda groups: sum(group.missing for group in groups)) if fitting else found[-1]
+        attempts.append(_share_time(at_size(crossing, first), at_size(splitting, second), seconds()))
+        if not any(group.missing for group in attempts[-1]):
+            return attempts[-1]
+    fitting = [groups for groups in attempts if any(group.scheduled for group in groups)]
+    return min(fitting, key=lambda groups: sum(group.missing for group in groups)) if fitting else attempts[-1]
 
 
 def _share_time(crossed: FittedRows, split: FittedRows, seconds: float) -> tuple[FittedRows, FittedRows]:
-    """Share the time between measured rows.
+    """Share the time between cross-validated rows and rows with one split.
 
-    The number of epochs of cross-validated rows is fixed. They have the time that the others do not need for the
-    minimum of training, or at least a share of it if they need that much; the others are trained longer in what is
+    Cross-validated rows have a fixed number of epochs. They get the time that the others do not need for the minimum of
+    training, but at least ``CROSSED_SHARE`` if they need that much. The others are trained longer in the time that is
     left.
     """
     needed = min(sum(one.seconds for one in crossed.candidates), CROSSED_SHARE * max(0.0, seconds))
     least = replace(split, budget=choose_size(split.candidates, seconds - needed)).least_seconds
     crossed = replace(crossed, budget=BudgetSize(0, None, waiting_rows(crossed.candidates, seconds - least)))
-    left = seconds - sum(one.seconds for one in crossed.going)
+    left = seconds - sum(one.seconds for one in crossed.scheduled)
     none = BudgetSize(MIN_STEPS, IMAGE_LIMITS[-1], tuple(one.row.name for one in split.candidates))
     return crossed, replace(split, budget=choose_size(split.candidates, left) or none)
 
@@ -217,7 +232,10 @@ def _share_time(crossed: FittedRows, split: FittedRows, seconds: float) -> tuple
 def measure_candidates(
     candidates: Sequence[RowCandidate], seconds: float, run: RunContext
 ) -> tuple[list[RowCandidate], dict[str, str]]:
-    """Measure all trained rows; leave out those that cannot be measured, and those that need them."""
+    """Measure all trained rows.
+
+    Returns the rows with their pace, and the faults of those that cannot be measured, or that need such a row, by name.
+    """
     paces, faults = measure_paces({one.row.name: one.recipe for one in candidates if one.recipe}, seconds, run)
     for one in candidates:
         if why := explain_missing_need(one.row, faults):
@@ -227,13 +245,13 @@ def measure_candidates(
 
 
 def _others_seconds(row: Row, paces: Mapping[str, TrainingPace]) -> float:
-    """Return the time of an image in the networks of other rows that a row evaluates or that predict its masks."""
+    """Return the seconds per image for the networks of other rows that a row evaluates or gets masks from."""
     others = (row.file.model_of, row.file.masks_of)
     return sum(paces[name].cost.forward_s for name in others if name and name in paces)
 
 
 def forecast_rows(candidates: Sequence[RowCandidate], run: RunContext) -> FittedRows:
-    """Measure each network once, on the device that runs use, and also on the CPU if that is a GPU."""
+    """Measure each network once, on the device that runs use, and if that is a GPU also on the CPU."""
     measured, faults = measure_candidates(candidates, 0, run)
     if any(one.pace and one.pace.cost.device != CPU for one in measured):
         recipes = {one.row.name: one.recipe.model_copy(update={"device": CPU}) for one in measured if one.recipe}
@@ -243,7 +261,7 @@ def forecast_rows(candidates: Sequence[RowCandidate], run: RunContext) -> Fitted
 
 
 def explain_missing_need(row: Row, left_out: Mapping[str, str]) -> str | None:
-    """Return the reason if a row needs one that cannot run."""
+    """Return why a row cannot run if it needs one that is left out; else None."""
     without = [name for name in row.file.needs if name in left_out]
     return f"needs the row '{without[0]}', which cannot run" if without else None
 
@@ -255,13 +273,14 @@ ROUNDS_SHARE = 0.03  # of the available time: no further round starts after it
 def measure_paces(
     recipes: Mapping[str, TrainRecipe], seconds: float, run: RunContext
 ) -> tuple[dict[str, TrainingPace], dict[str, str]]:
-    """Measure each distinct network several times, with one thread and with all, and keep the fastest.
+    """Measure each distinct network several times, with one thread and with all, and choose the fastest.
 
-    Small steps are often faster with one thread, especially if other programs are running.
+    Small steps are often faster with one thread, especially if other programs are running. ``recipes``: by name of the
+    row. ``seconds``: the available time. Returns pace by row, and the faults of rows that cannot be measured.
     """
-    keys = {name: _key(recipe) for name, recipe in recipes.items()}
+    keys = {name: _step_key(recipe) for name, recipe in recipes.items()}
     distinct = {keys[name]: recipe for name, recipe in recipes.items()}
-    found: dict[str, dict[int | None, StepCost]] = {key: {} for key in distinct}
+    costs: dict[str, dict[int | None, StepCost]] = {key: {} for key in distinct}
     faults: dict[str, str] = {}
     began = time.monotonic()
     for turn in range(ROUNDS):
@@ -269,10 +288,10 @@ def measure_paces(
             break
         for key, recipe in run.track(list(distinct.items()), "Measuring a step of each network"):
             try:
-                _measure(recipe, found[key])
+                _measure_step_times(recipe, costs[key])
             except MelanomaError as error:
                 faults[key] = str(error)
-    paces = {name: _quickest(recipes[name], found[key]) for name, key in keys.items() if key not in faults}
+    paces = {name: _choose_threads(recipes[name], costs[key]) for name, key in keys.items() if key not in faults}
     return paces, {name: faults[key] for name, key in keys.items() if key in faults}
 
 
@@ -290,14 +309,17 @@ def use_threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _key(recipe: TrainRecipe) -> str:
-    """Identify recipes whose steps may take different times; the cost of the loss is negligible."""
+def _step_key(recipe: TrainRecipe) -> str:
+    """Return a key that is equal for recipes whose steps take the same time; the loss takes hardly any."""
     parts = {"model", "optimiser", "augmentation", "batch_size", "precision", "device"}
     return recipe.model_dump_json(include=parts)
 
 
-def _measure(recipe: TrainRecipe, found: dict[int | None, StepCost]) -> None:
-    """Measure a network with one thread and with all, and keep the minimum times."""
+def _measure_step_times(recipe: TrainRecipe, costs: dict[int | None, StepCost]) -> None:
+    """Measure a network with one thread and with all, and update the shortest times in ``costs``.
+
+    ``costs``: number of threads, None on a GPU, to cost.
+    """
     import torch
 
     from napari_melanoma.training.engine import accelerator
@@ -307,36 +329,39 @@ def _measure(recipe: TrainRecipe, found: dict[int | None, StepCost]) -> None:
     for threads in choices:
         with use_threads(threads):
             cost = measure_step(recipe)
-        known = found.get(threads, cost)
-        least = {name: min(getattr(cost, name), getattr(known, name)) for name in ("image_s", "update_s", "forward_s")}
-        found[threads] = replace(cost, **least)
+        shortest = costs.get(threads, cost)
+        shorter = {
+            name: min(getattr(cost, name), getattr(shortest, name)) for name in ("image_s", "update_s", "forward_s")
+        }
+        costs[threads] = replace(cost, **shorter)
 
 
 def images_per_step(recipe: TrainRecipe) -> int:
-    """Return the batch size, which the recipes of papers set."""
+    """Return the batch size of a recipe; the recipes of papers set a number."""
     return recipe.batch_size if isinstance(recipe.batch_size, int) else 16
 
 
-def _quickest(recipe: TrainRecipe, found: Mapping[int | None, StepCost]) -> TrainingPace:
+def _choose_threads(recipe: TrainRecipe, costs: Mapping[int | None, StepCost]) -> TrainingPace:
     """Choose the fastest number of threads."""
     images = images_per_step(recipe)
-    threads = min(found, key=lambda one: images * found[one].image_s + found[one].update_s)
-    return TrainingPace(found[threads], images, threads)
+    threads = min(costs, key=lambda count: images * costs[count].image_s + costs[count].update_s)
+    return TrainingPace(costs[threads], images, threads)
 
 
 def choose_size(candidates: Sequence[RowCandidate], seconds: float) -> BudgetSize | None:
-    """Choose the steps, a limit of images if there would be too few epochs, and the rows that wait.
+    """Choose the number of steps, the limit of images, and the rows that wait.
 
-    The same for every row; None if the time is too short even for the fastest row.
+    Steps and limit are the same for every row; there is a limit only if there would be too few epochs without one. None
+    if the time is too short even for the fastest row.
     """
     waiting: set[str] = set()
     while True:
-        going = [one for one in candidates if one.row.name not in waiting]
-        learning = [one for one in going if one.pace]
+        scheduled = [one for one in candidates if one.row.name not in waiting]
+        learning = [one for one in scheduled if one.pace]
         if not learning:
             return None if waiting else BudgetSize(0, None)
         for images in IMAGE_LIMITS:
-            costs = [one.cost(images) for one in going]
+            costs = [one.cost(images) for one in scheduled]
             most = min(one.recipe.epochs * one.cost(images).steps for one in learning if one.recipe)
             steps = steps_that_fit(costs, seconds, max(MIN_STEPS, most))
             fewest = min(cost.epochs(steps) for cost in costs if cost.steps)
@@ -344,46 +369,46 @@ def choose_size(candidates: Sequence[RowCandidate], seconds: float) -> BudgetSiz
                 return BudgetSize(steps, images, tuple(one.row.name for one in candidates if one.row.name in waiting))
         least = {one.row.name: one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS) for one in learning}
         waiting.add(_most_dispensable(learning, least, seconds))
-        for one in going:  # rows that need a waiting row wait as well
+        for one in scheduled:  # rows that need a waiting row wait as well
             if waiting.intersection(one.row.file.needs):
                 waiting.add(one.row.name)
 
 
 def waiting_rows(candidates: Sequence[RowCandidate], seconds: float) -> tuple[str, ...]:
-    """Choose the cross-validated rows that wait, and those that need them; in the paper's order."""
+    """Choose the cross-validated rows that wait, with the rows that need them, in the paper's order."""
     waiting: set[str] = set()
     while True:
-        going = [one for one in candidates if one.row.name not in waiting]
-        if sum(one.seconds for one in going) <= seconds or not going:
+        scheduled = [one for one in candidates if one.row.name not in waiting]
+        if sum(one.seconds for one in scheduled) <= seconds or not scheduled:
             return tuple(one.row.name for one in candidates if one.row.name in waiting)
-        waiting.add(_most_dispensable(going, {one.row.name: one.seconds for one in going}, seconds))
-        for one in going:
+        waiting.add(_most_dispensable(scheduled, {one.row.name: one.seconds for one in scheduled}, seconds))
+        for one in scheduled:
             if waiting.intersection(one.row.file.needs):
                 waiting.add(one.row.name)
 
 
 def _most_dispensable(candidates: Sequence[RowCandidate], costs: Mapping[str, float], seconds: float) -> str:
-    """Choose the row that waits next: the slowest and last one.
+    """Choose the row that waits next: the slowest one, and of equally slow ones the last.
 
-    Those of the main comparison wait after all others if there is time for them.
+    Rows of the main comparison wait only after all others, if there is time for the main comparison.
     """
     protects = sum(costs[one.row.name] for one in candidates if one.central) <= seconds
     return max(reversed(candidates), key=lambda one: (not (protects and one.central), costs[one.row.name])).row.name
 
 
 def steps_that_fit(costs: Sequence[RowCost], seconds: float, most: int) -> int:
-    """Return the number of steps for which all rows can be trained in a time; 0 if none."""
-    whole = bisect_right(range(most + 1), seconds, key=lambda steps: sum(cost.seconds(steps) for cost in costs))
-    return max(0, whole - 1)
+    """Return the largest number of steps, at most ``most``, with which all rows fit into a time; 0 if none does."""
+    count = bisect_right(range(most + 1), seconds, key=lambda steps: sum(cost.seconds(steps) for cost in costs))
+    return max(0, count - 1)
 
 
 def _least_seconds(costs: Sequence[RowCost]) -> float:
-    """Return the time of rows with the same number of steps: the minimum, and so many that each has enough epochs."""
+    """Return the seconds of rows with the minimum of training: the same steps for all, enough for the fewest epochs."""
     steps = max((MIN_STEPS, *(MIN_EPOCHS * cost.steps for cost in costs)))
     return sum(cost.seconds(steps) for cost in costs)
 
 
 def needed_minutes(candidates: Iterable[RowCandidate], spent: float) -> int:
-    """Return the minutes that rows with one split need, with all images; ``spent``: seconds that are needed besides."""
+    """Return the minutes that rows with one split need with all images, and ``spent``, seconds of other work."""
     seconds = _least_seconds([one.cost(None) for one in candidates]) + TABLES_S + spent
     return math.ceil(seconds / SHARE / 60) + 1  # measurements vary

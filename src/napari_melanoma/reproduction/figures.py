@@ -1,4 +1,4 @@
-"""Draw the figures of a reproduced paper, and its HTML page."""
+"""Draw the figures of a reproduced paper, compare predicted depths with measured ones, and write the HTML page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from napari_melanoma.reproduction.paper_rows import (
     TableLine,
     images_in_part,
     is_in_size_figure,
-    parts_of,
+    list_parts,
     read_pictures,
     results_by_table,
     table_lines,
@@ -51,12 +51,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# Of Okabe and Ito (jfly.uni-koeln.de/color), without the yellow, which is faint on white.
+# Colors of Okabe and Ito (jfly.uni-koeln.de/color), without the yellow, which is faint on white.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = "osD^vPX"
 LINES = ("-", "--", ":", "-.")
 MARKS = 8  # markers per curve
-NARROW = 3.0  # ratio of the ends of a narrow axis
+NARROW = 3.0  # ratio of the ends of an axis below which it has more ticks
+# Column of metrics.csv to the label of its axis.
 LOSSES = {"loss": "training loss", "tuning_loss": "validation loss"}
 MIN_DISTANCE = 0.03  # minimum distance between points, relative to the axis
 OURS, PAPERS = "this reproduction, with 95 % intervals", "the paper"
@@ -64,7 +65,10 @@ OURS, PAPERS = "this reproduction, with 95 % intervals", "the paper"
 
 @dataclass(frozen=True)
 class SizePoint:
-    """A row in the figure of a measure against size."""
+    """A row in the figure of a metric against the number of parameters.
+
+    ``mean``, ``low``, ``high``: the metric with its interval; ``paper``: the result of the paper; all in per cent.
+    """
 
     title: str
     parameters: float
@@ -103,20 +107,24 @@ def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
 
 def spread_sizes(sizes: Sequence[float]) -> list[float]:
     """Move numbers on a logarithmic axis to the right so that points do not overlap; others are unchanged."""
-    places = [math.log10(size) for size in sizes]
-    order = sorted(range(len(places)), key=places.__getitem__)
-    least = MIN_DISTANCE * max(places[order[-1]] - places[order[0]], MIN_DISTANCE) if order else 0.0
-    moved, before = list(sizes), -math.inf
+    logarithms = [math.log10(size) for size in sizes]
+    order = sorted(range(len(logarithms)), key=logarithms.__getitem__)
+    min_gap = MIN_DISTANCE * max(logarithms[order[-1]] - logarithms[order[0]], MIN_DISTANCE) if order else 0.0
+    moved, previous = list(sizes), -math.inf
     for index in order:
-        if places[index] - before < least:
-            places[index] = before + least
-            moved[index] = 10 ** places[index]
-        before = places[index]
+        if logarithms[index] - previous < min_gap:
+            logarithms[index] = previous + min_gap
+            moved[index] = 10 ** logarithms[index]
+        previous = logarithms[index]
     return moved
 
 
 def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tuple[str, str], path: Path) -> None:
-    """Plot the learning curves of each row: loss in training and on the validation set, and the monitored metric."""
+    """Plot the learning curves of rows: loss on training and validation images, and the monitored metric.
+
+    ``curves``: title of a row to its epochs, each a row of ``metrics.csv``. ``watched``: column and label of the
+    metric.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -125,8 +133,8 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tu
     panels[1].sharey(panels[0])
     for axes, (key, label) in zip(panels, (*LOSSES.items(), watched), strict=True):
         for number, (title, rows) in enumerate(curves.items()):
-            epochs, each = [row["epoch"] + 1 for row in rows], max(1, len(rows) // MARKS)
-            marks = (number % each, each)  # at different epochs for different curves
+            epochs, step = [row["epoch"] + 1 for row in rows], max(1, len(rows) // MARKS)
+            marks = (number % step, step)  # at different epochs for different curves
             style = _style(number, LINES[number // len(COLORS) % len(LINES)])
             axes.plot(epochs, [row[key] for row in rows], **style, markevery=marks, linewidth=1.4, label=title)
         axes.set(xlabel="epoch", ylabel=label)
@@ -141,14 +149,15 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tu
 
 
 def _loss_ticks(low: float, high: float) -> Sequence[float]:
-    """Return the ticks of a decade of losses: more of them if the range is narrow."""
+    """Return the ticks of each decade on an axis of losses; more of them if the range is narrow."""
     return (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9) if high < NARROW * low else (1, 1.5, 2, 3, 5, 7)
 
 
 def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str, path: Path) -> None:
     """Draw the predictions of every row for the same few images, in the colors of P4.
 
-    ``rows``: title of a row to name of an image to uint8 (row, column, channel); the photographs come first.
+    ``rows``: title of a row to name of an image to uint8 (row, column, channel); the photographs come first. ``names``:
+    of the data sets, for the title.
     """
     from matplotlib.figure import Figure
 
@@ -166,7 +175,7 @@ def draw_samples(rows: Mapping[str, Mapping[str, NDArray[np.uint8]]], names: str
 
 
 def _style(number: int, line: str) -> dict[str, Any]:
-    """Return color and marker of a row; unique for the first 49 rows."""
+    """Return the style of a row: color and marker, a combination that only it has among 49 rows, and line style."""
     count = len(COLORS)
     marker = MARKERS[(number + number // count) % count]
     return {"color": COLORS[number % count], "marker": marker, "linestyle": line, "markersize": 5.5}
@@ -182,11 +191,11 @@ def _size_axes(axes: Axes, title: str, metric: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _few_ticks(axis: Axis, format_tick: Callable[[float], str], of_decade: Sequence[float] = (1, 2, 5)) -> None:
-    """Set the ticks of each decade of a logarithmic axis."""
+def _few_ticks(axis: Axis, format_tick: Callable[[float], str], ticks_per_decade: Sequence[float] = (1, 2, 5)) -> None:
+    """Set the ticks of a logarithmic axis; ``ticks_per_decade``: multiples of each power of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(subs=of_decade))
+    axis.set_major_locator(LogLocator(subs=ticks_per_decade))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
 
@@ -198,8 +207,8 @@ MAX_COLUMNS = 4  # panels side by side
 class OutOfFoldPredictions:
     """Out-of-fold predictions of a row for the images of one test set.
 
-    ``truth``: bool (image,): whether it is the positive class. ``probability``, ``calibrated``: float64 (image,), as
-    trained, and calibrated.
+    ``truth``: bool (image,): whether an image is of the positive class. ``probability``, ``calibrated``: float64
+    (image,), before and after calibration. ``auc``: text of the AUC for the legend.
     """
 
     title: str
@@ -276,7 +285,7 @@ def draw_reliability(rows: Sequence[OutOfFoldPredictions], path: Path, name: str
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
-    """Create a grid of small panels."""
+    """Create a figure with a grid of small panels, and return both."""
     from matplotlib.figure import Figure
 
     lines, wide = -(-count // MAX_COLUMNS), min(MAX_COLUMNS, count)
@@ -293,6 +302,8 @@ def _save(figure: Figure, path: Path, dpi: int = 120) -> None:
         figure.savefig(temporary, dpi=dpi)
 
 
+# The figures of a reproduction: which rows they show, and their notes.
+
 CURVES = "Losses are comparable only between rows with the same loss."
 FIRST_FOLD = "Curves of the first fold."
 MONITORED = "For {}, which has no validation images, the curves are those of the test images."
@@ -300,47 +311,47 @@ TITLES = {"tuning_jaccard": "Jaccard index, validation"}
 SIZE = "Points of nearly the same size are shifted slightly so that they do not overlap."
 
 
-def draw_figures(work: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
+def draw_figures(context: ReproductionContext, results: Sequence[RowResult]) -> list[ReportPicture]:
     """Draw the metric against size, learning curves, and predictions on a few images, in the order of the page."""
-    metric, folder, pictures = work.paper.file.chosen_by, work.folder.figures, list[ReportPicture]()
-    if points := [_size_point(item, metric) for item in found if is_in_size_figure(work, item)]:
+    metric, folder, pictures = context.paper.file.chosen_by, context.folder.figures, list[ReportPicture]()
+    if points := [_size_point(item, metric) for item in results if is_in_size_figure(context, item)]:
         size = folder / f"{metric.lower()}-against-size.png"
         draw_size(points, metric, size)
         pictures.append(ReportPicture(f"{metric} against size", size, SIZE))
     for curves in LEARNING_CURVES:
-        pictures += _draw_curves(work, curves, found)
-    for role, images in work.data.items():
-        if samples := _sample_pictures(work, role, found):
+        pictures += _draw_curves(context, curves, results)
+    for role, images in context.data.items():
+        if samples := _sample_pictures(context, role, results):
             path = folder / f"samples-{role.lower()}.png"
             draw_samples(samples, images.names, path)
             pictures.append(ReportPicture(f"Sample predictions on {images.names} (role {role})", path))
-    pictures += draw_augmentations(work)
-    pictures += draw_predictions(work, [item for item in found if item.row.file.kind == "classification"])
-    pictures += draw_stages(work, found)
-    pictures += _draw_bars(work, found)
-    return [*pictures, *draw_explanations(work, found), *depth_pictures(_claimed_first(work, found), folder)]
+    pictures += draw_augmentations(context)
+    pictures += draw_predictions(context, [item for item in results if item.row.file.kind == "classification"])
+    pictures += draw_stages(context, results)
+    pictures += _draw_bars(context, results)
+    return [*pictures, *draw_explanations(context, results), *depth_pictures(_claimed_first(context, results), folder)]
 
 
-def _claimed_first(work: ReproductionContext, found: Sequence[RowResult]) -> list[RowResult]:
-    """Return the rows of the tables, those of the paper's claims first."""
-    claimed = [claim.row for claim in work.paper.file.claims]
-    rows = [item for item in found if item.row.file.table]
+def _claimed_first(context: ReproductionContext, results: Sequence[RowResult]) -> list[RowResult]:
+    """Return the rows that are in tables, those of the paper's claims first."""
+    claimed = [claim.row for claim in context.paper.file.claims]
+    rows = [item for item in results if item.row.file.table]
     return sorted(rows, key=lambda item: item.row.name not in claimed)
 
 
-def _draw_bars(work: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
-    """Draw one metric of the rows in a figure of the paper, for each part of the images."""
-    bars, known = work.paper.file.bars, {item.row.name: item for item in found}
+def _draw_bars(context: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
+    """Draw the metric that the paper shows as bars, for each part of the images."""
+    bars, results = context.paper.file.bars, {item.row.name: item for item in found}
     if bars is None:
         return []
     pictures = []
-    for part in dict.fromkeys(part for item in known.values() for part in parts_of(item)):
-        rows = [known[name] for name in bars.rows if name in known]
-        of = {item.row.file.title: item.row.kind.estimates(images_in_part(item.images, part)) for item in rows}
-        values = {title: figures[bars.metric] for title, figures in of.items() if bars.metric in figures}
+    for part in dict.fromkeys(part for item in results.values() for part in list_parts(item)):
+        rows = [results[name] for name in bars.rows if name in results]
+        estimates = {item.row.file.title: item.row.kind.estimates(images_in_part(item.images, part)) for item in rows}
+        values = {title: metrics[bars.metric] for title, metrics in estimates.items() if bars.metric in metrics}
         if len(values) > 1:
             images = PARTS.get(part, "all images")
-            path = work.folder.figures / f"bars-{part or 'all'}.png"
+            path = context.folder.figures / f"bars-{part or 'all'}.png"
             plot_bars(values, f"{bars.metric}, 95 % interval", path, middle=0.5)
             pictures.append(ReportPicture(f"{bars.title}: {images}", path))
     return pictures
@@ -348,7 +359,7 @@ def _draw_bars(work: ReproductionContext, found: Sequence[RowResult]) -> list[Re
 
 @dataclass(frozen=True)
 class LearningCurves:
-    """A figure of learning curves: the rows of one task, with one split or of the first fold."""
+    """A figure of learning curves of one task: of rows with one split, or of the first fold of cross-validated rows."""
 
     task: Literal["segmentation", "classification"]
     crossed: bool
@@ -363,54 +374,58 @@ LEARNING_CURVES = (
 )
 
 
-def _draw_curves(work: ReproductionContext, figure: LearningCurves, found: Sequence[RowResult]) -> list[ReportPicture]:
-    """Draw the learning curves of the rows of a figure; for cross-validations those of the first fold."""
-    rows = [item.row for item in found if item.row.file.learn and item.row.file.predictor == "network"]
-    own = [row for row in rows if (row.task, row.kind.crossed) == (figure.task, figure.crossed)]
-    curves = {row.file.title: _learning_curve(work.folder, row.name, figure.crossed) for row in own}
+def _draw_curves(
+    context: ReproductionContext, figure: LearningCurves, results: Sequence[RowResult]
+) -> list[ReportPicture]:
+    """Draw the learning curves of the rows of a figure."""
+    rows = [item.row for item in results if item.row.file.learn and item.row.file.predictor == "network"]
+    shown = [row for row in rows if (row.task, row.kind.crossed) == (figure.task, figure.crossed)]
+    curves = {row.file.title: _learning_curve(context.folder, row.name, figure.crossed) for row in shown}
     several = {title: epochs for title, epochs in curves.items() if len(epochs) > 1}
     if not several:
         return []
-    monitor, path = MONITORS[figure.task], work.folder.figures / figure.file
+    monitor, path = MONITORS[figure.task], context.folder.figures / figure.file
     draw_curves(several, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, validation")), path)
-    unvalidated = [row.file.title for row in own if row.values["full"].get("data", {}).get("tuning_fraction") == 0]
+    unvalidated = [row.file.title for row in shown if row.values["full"].get("data", {}).get("tuning_fraction") == 0]
     note = " ".join([CURVES, *[FIRST_FOLD] * figure.crossed, *map(MONITORED.format, unvalidated)])
     return [ReportPicture(figure.title, path, note + _not_drawn_text(curves))]
 
 
 def _not_drawn_text(curves: Mapping[str, Sequence[object]]) -> str:
-    """List the rows without a curve."""
+    """List the rows that have no curve; "" if there are none."""
     single = [title for title, rows in curves.items() if len(rows) == 1]
     return f" Not shown, since they are trained for a single epoch: {', '.join(single)}." if single else ""
 
 
-def _size_point(found: RowResult, metric: str) -> SizePoint:
+def _size_point(result: RowResult, metric: str) -> SizePoint:
     """Create the point of a row in the figure of the metric against size."""
-    estimate, file = found.estimates[metric], found.row.file
+    estimate, file = result.estimates[metric], result.row.file
     ends = (100 * estimate.mean, 100 * estimate.low, 100 * estimate.high)
-    return SizePoint(file.title, found.parameters or 0, *ends, file.parameters, file.paper.get("", {}).get(metric))
+    return SizePoint(file.title, result.parameters or 0, *ends, file.parameters, file.paper.get("", {}).get(metric))
 
 
-def _learning_curve(place: ReproductionFolder, name: str, crossed: bool) -> list[dict[str, float]]:
-    """Read the learning curve of a row."""
-    row = place.row(name)
+def _learning_curve(folder: ReproductionFolder, name: str, crossed: bool) -> list[dict[str, float]]:
+    """Read the epochs of a row; for cross-validated rows those of the first fold."""
+    row = folder.row(name)
     path = (row.fold(1) if crossed else row).run.path / "metrics.csv"
     rows = read_table(path) if path.is_file() else []
     return [{key: float(value) for key, value in row.items()} for row in rows]
 
 
 def _sample_pictures(
-    work: ReproductionContext, role: str, found: Sequence[RowResult]
+    context: ReproductionContext, role: str, results: Sequence[RowResult]
 ) -> dict[str, dict[str, NDArray[np.uint8]]]:
-    """Read the pictures of a role, photographs first; empty without photographs."""
-    samples = work.data[role].test_samples
-    photographs = read_pictures(work.folder.photographs, samples)
-    rows = [item.row for item in found if item.row.file.evaluated == role and not item.row.kind.crossed]
+    """Read the pictures for ``draw_samples`` of the rows that are evaluated on a role; empty without photographs."""
+    samples = context.data[role].test_samples
+    photographs = read_pictures(context.folder.photographs, samples)
+    rows = [item.row for item in results if item.row.file.evaluated == role and not item.row.kind.crossed]
     rows = [row for row in rows if row.grid is None]
-    folders = {row.file.title: work.folder.row(row.name).pictures for row in rows}
+    folders = {row.file.title: context.folder.row(row.name).pictures for row in rows}
     predictions = {title: read_pictures(folder, samples) for title, folder in folders.items()}
     return {"Photograph": photographs, **predictions} if photographs else {}
 
+
+# Figures of classifiers, for each table.
 
 POOLED = "All folds together; each image is predicted by the network that was not trained on its fold."
 CUT = "{} is predicted from a probability of one half, as trained, as in the papers, not at the operating point."
@@ -420,7 +435,7 @@ SHOWN = "As many {} as others of each data set, as input to the networks; black 
 
 @dataclass(frozen=True, eq=False)
 class _PlottedPredictions:
-    """The predictions of a row for a test set, whether they are those of a network, and of what."""
+    """The predictions of a row for a test set; ``network``: whether a network made them; ``target``: the class."""
 
     test_set: str
     predictions: OutOfFoldPredictions
@@ -429,12 +444,12 @@ class _PlottedPredictions:
 
     @property
     def varies(self) -> bool:
-        """Whether there are different predictions, which a curve needs."""
+        """Whether the predictions differ between images, which curves need."""
         return len(set(self.predictions.probability)) > 1
 
     @property
     def has_roc(self) -> bool:
-        """Whether there is a ROC curve: different predictions, and images of both classes."""
+        """Whether a ROC curve is defined: predictions differ, and there are images of both classes."""
         return self.varies and len(set(self.predictions.truth)) > 1
 
     @property
@@ -443,12 +458,12 @@ class _PlottedPredictions:
         return replace(self.predictions, title=f"{self.predictions.title}\non {self.test_set}")
 
 
-def draw_predictions(work: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
+def draw_predictions(context: ReproductionContext, results: Sequence[RowResult]) -> list[ReportPicture]:
     """Draw the figures of each table of classifiers, in the order of the page."""
     pictures: list[ReportPicture] = []
-    for name, table, rows in results_by_table(work.paper, found):
-        shown = [_read_predictions(work.paper, line) for line in table_lines(rows) if line.domains]
-        pictures += [*_draw_table(work, name, table, shown), *_draw_samples(work, name, table, rows)]
+    for name, table, rows in results_by_table(context.paper, results):
+        shown = [_read_predictions(context.paper, line) for line in table_lines(rows) if line.domains]
+        pictures += [*_draw_table(context, name, table, shown), *_draw_samples(context, name, table, rows)]
     return pictures
 
 
@@ -463,12 +478,18 @@ def _read_predictions(paper: Paper, line: TableLine) -> _PlottedPredictions:
 
 
 def _draw_table(
-    work: ReproductionContext, name: str, table: PaperTable, shown: Sequence[_PlottedPredictions]
+    context: ReproductionContext, name: str, table: PaperTable, shown: Sequence[_PlottedPredictions]
 ) -> Iterable[ReportPicture]:
-    roc, matrices, bins = (work.folder.figures / f"{kind}-{name}.png" for kind in ("roc", "confusion", "reliability"))
-    sets = dict.fromkeys(one.test_set for one in shown if one.has_roc)
-    if sets:
-        draw_roc({of: [one.predictions for one in shown if one.test_set == of and one.has_roc] for of in sets}, roc)
+    """Draw ROC curves, confusion matrices and reliability diagrams of the rows of a table."""
+    roc, matrices, bins = (
+        context.folder.figures / f"{kind}-{name}.png" for kind in ("roc", "confusion", "reliability")
+    )
+    panels: dict[str, list[OutOfFoldPredictions]] = {}
+    for plotted in shown:
+        if plotted.has_roc:
+            panels.setdefault(plotted.test_set, []).append(plotted.predictions)
+    if panels:
+        draw_roc(panels, roc)
         yield ReportPicture(f"ROC curves: {table.title}", roc, POOLED)
     target = shown[0].target
     draw_confusion([one.titled for one in shown], matrices, target)
@@ -479,23 +500,25 @@ def _draw_table(
 
 
 def _draw_samples(
-    work: ReproductionContext, name: str, table: PaperTable, rows: Sequence[RowResult]
+    context: ReproductionContext, name: str, table: PaperTable, rows: Sequence[RowResult]
 ) -> Iterable[ReportPicture]:
     """Draw the predictions of the networks of a table for a few images."""
     pictures: dict[str, dict[str, NDArray[np.uint8]]] = {}
     for item in rows:
-        folder = work.folder.row(item.row.name).pictures
+        folder = context.folder.row(item.row.name).pictures
         if item.row.file.predictor == "network" and folder.is_dir():
             paths = sorted(folder.rglob("*.png"))
             names = (path.relative_to(folder).with_suffix("").as_posix() for path in paths)
             pictures[item.row.file.title] = dict(zip(names, (read_photograph(path).rgb for path in paths), strict=True))
     if pictures:
-        path = work.folder.figures / f"samples-{name}.png"
-        sets = ", ".join(dict.fromkeys(set_ for images in work.crossed.values() for set_ in images.names))
+        path = context.folder.figures / f"samples-{name}.png"
+        sets = ", ".join(dict.fromkeys(name for images in context.crossed.values() for name in images.names))
         draw_samples(pictures, sets, path)
-        positives = table.positives or work.paper.file.positives
+        positives = table.positives or context.paper.file.positives
         yield ReportPicture(f"Sample predictions: {table.title}", path, SHOWN.format(positives))
 
+
+# Predicted and measured depths.
 
 MEASURES = (
     "MAE, mm",
@@ -518,9 +541,10 @@ DRAWN = "Predicted minus measured. Beyond the height of a patch the deepest poin
 
 @dataclass(frozen=True, eq=False)
 class DepthPredictions:
-    """Depths of a row on a part of the images: predicted and measured, mm, float64 (image,), and patients.
+    """Predicted and measured depths of a row on one part of the images, in mm, float64 (image,) each.
 
-    ``readings_mm``: those of each reader by name, NaN where a reader has none.
+    ``where``: name of the part. ``groups``: the patient or lesion of each image. ``readings_mm``: the depths that each
+    reader measured, by name; NaN where a reader has none.
     """
 
     title: str
@@ -531,7 +555,7 @@ class DepthPredictions:
     readings_mm: Mapping[str, NDArray[np.float64]]
 
     def pairs(self) -> Iterator[DepthPair]:
-        """Pair the readings of all readers with each other and each with the prediction."""
+        """Yield each pair of readers, and each reader with the prediction, if they have enough images in common."""
         for number, (reader, read) in enumerate(self.readings_mm.items()):
             yield from self._pair((reader, "prediction"), read, self.predicted_mm)
             for other in list(self.readings_mm)[number + 1 :]:
@@ -547,85 +571,91 @@ class DepthPredictions:
 
 @dataclass(frozen=True, eq=False)
 class DepthPair:
-    """Two depths of the same images, mm, float64 (image,) each, and their names."""
+    """Two depths of the same images in mm, float64 (image,) each, and their names, such as ``reader 1``."""
 
     names: tuple[str, str]
     first_mm: NDArray[np.float64]
     second_mm: NDArray[np.float64]
 
 
-def collect_depth_predictions(found: Sequence[RowResult]) -> Iterator[DepthPredictions]:
+def collect_depth_predictions(results: Sequence[RowResult]) -> Iterator[DepthPredictions]:
     """Read the predicted depths of rows, for each part of the images with measured depths."""
-    for item in found:
-        for part in parts_of(item):
-            known = [one for one in images_in_part(item.images, part) if one.get("depth_said") and one.get("depth_mm")]
-            if len(known) >= MIN_CASES:
-                predicted, true = (np.array([float(one[name]) for one in known]) for name in ("depth_said", "depth_mm"))
-                groups = [one["group"] for one in known]
+    for item in results:
+        for part in list_parts(item):
+            measured = [
+                one for one in images_in_part(item.images, part) if one.get("depth_said") and one.get("depth_mm")
+            ]
+            if len(measured) >= MIN_CASES:
+                predicted, true = (
+                    np.array([float(one[name]) for one in measured]) for name in ("depth_said", "depth_mm")
+                )
+                groups = [one["group"] for one in measured]
                 where = PARTS.get(part, "all")
-                yield DepthPredictions(item.row.file.title, where, predicted, true, groups, _collect_readings(known))
+                yield DepthPredictions(item.row.file.title, where, predicted, true, groups, _collect_readings(measured))
 
 
 def _collect_readings(images: Sequence[Mapping[str, str]]) -> dict[str, NDArray[np.float64]]:
-    """Read the depths of each reader."""
+    """Read the depths of each reader from rows of ``per_image.csv``."""
     columns = sorted(name for name in images[0] if READER_COLUMN.fullmatch(name))
     return {
         f"reader {name.rpartition('_')[2]}": np.array([float(one[name] or "nan") for one in images]) for name in columns
     }
 
 
-def depth_table(paper: Paper, found: Sequence[RowResult]) -> ReportTable | None:
-    """Create the table of predicted depths with the paper's result; None if no row predicts a depth."""
-    rows = [_row(one) for one in collect_depth_predictions(found)]
-    known = paper.file.depth
-    if not rows or known is None:
+def depth_table(paper: Paper, results: Sequence[RowResult]) -> ReportTable | None:
+    """Create the table of predicted depths with the paper's result; None if no row or the paper predicts no depth."""
+    rows = [_depth_row(depths) for depths in collect_depth_predictions(results)]
+    result = paper.file.depth
+    if not rows or result is None:
         return None
-    numbers = (f"{known.mae_mm:g}", f"{known.sd_mm:g}", f"{known.relative_percent:g}")
+    numbers = (f"{result.mae_mm:g}", f"{result.sd_mm:g}", f"{result.relative_percent:g}")
     first = ("the paper's module", "", "", *numbers, "", "", "")
-    return ReportTable(known.title, COLUMNS, (first, *rows), notes=tuple(filter(None, [known.note])))
+    return ReportTable(result.title, COLUMNS, (first, *rows), notes=tuple(filter(None, [result.note])))
 
 
-def agreement_table(found: Sequence[RowResult]) -> ReportTable | None:
+def agreement_table(results: Sequence[RowResult]) -> ReportTable | None:
     """Create the table of the agreement of predictions and readers; None if no row predicts depths that readers read.
 
     Readers are compared with each other once for each part of the images.
     """
     rows = dict[tuple[str, str], tuple[str, ...]]()
-    for one in collect_depth_predictions(found):
-        for pair in one.pairs():
-            second = one.title if pair.names[1] == "prediction" else pair.names[1]
+    for depths in collect_depth_predictions(results):
+        for pair in depths.pairs():
+            second = depths.title if pair.names[1] == "prediction" else pair.names[1]
             names = f"{pair.names[0]} and {second}"
-            rows.setdefault((names, one.where), (names, one.where, *_describe_agreement(pair)))
+            rows.setdefault((names, depths.where), (names, depths.where, *_describe_agreement(pair)))
     if not rows:
         return None
     return ReportTable("Agreement with the readers", AGREEMENT_COLUMNS, tuple(rows.values()), notes=(AGREEMENT_NOTE,))
 
 
 def _describe_agreement(pair: DepthPair) -> tuple[str, ...]:
-    """Return the cells of a pair from the number of images on."""
-    related = intraclass_correlation(np.stack([pair.first_mm, pair.second_mm], axis=1))
-    found = bland_altman(pair.first_mm, pair.second_mm)
-    limits = f"{found.low.mean:+.2f} to {found.high.mean:+.2f}"
+    """Return the cells of a pair, from the number of images on."""
+    correlation = intraclass_correlation(np.stack([pair.first_mm, pair.second_mm], axis=1))
+    agreement = bland_altman(pair.first_mm, pair.second_mm)
+    limits = f"{agreement.low.mean:+.2f} to {agreement.high.mean:+.2f}"
     relative = f"{_relative_percent(pair.second_mm, pair.first_mm):.0f}"
-    return (str(len(pair.first_mm)), _format_estimate(related), f"{found.bias.mean:+.2f}", limits, relative)
+    return (str(len(pair.first_mm)), _format_estimate(correlation), f"{agreement.bias.mean:+.2f}", limits, relative)
 
 
 def _relative_percent(mm: NDArray[np.float64], reference_mm: NDArray[np.float64]) -> float:
-    """Mean absolute difference in percent of the reference, without references of 0 mm."""
+    """Return the mean absolute difference in percent of the reference, without references of 0 mm."""
     known = reference_mm > 0
     return 100 * float(np.mean(np.abs(mm - reference_mm)[known] / reference_mm[known])) if known.any() else float("nan")
 
 
-def depth_pictures(found: Sequence[RowResult], folder: Path) -> list[ReportPicture]:
+def depth_pictures(results: Sequence[RowResult], folder: Path) -> list[ReportPicture]:
     """Draw predicted and measured depths of the first row that predicts one, and its agreement with the readers."""
-    rows = list(collect_depth_predictions(found))
+    rows = list(collect_depth_predictions(results))
     if not rows:
         return []
     path = folder / "depth.png"
-    own = [one for one in rows if one.title == rows[0].title]
-    plot_depths({f"{one.title}: {one.where}": (one.predicted_mm, one.true_mm) for one in own}, path)
+    first_row = [depths for depths in rows if depths.title == rows[0].title]
+    plot_depths(
+        {f"{depths.title}: {depths.where}": (depths.predicted_mm, depths.true_mm) for depths in first_row}, path
+    )
     pictures = [ReportPicture("Predicted and measured depth", path, DRAWN)]
-    evaluated = own[-1]  # the untouched part, if any
+    evaluated = first_row[-1]  # the untouched part, if any
     for pair in evaluated.pairs():
         path = folder / f"agreement-{'-'.join(pair.names).replace(' ', '-')}.png"
         plot_bland_altman(bland_altman(pair.first_mm, pair.second_mm), pair.names, path, items="patches")
@@ -634,27 +664,31 @@ def depth_pictures(found: Sequence[RowResult], folder: Path) -> list[ReportPictu
     return pictures
 
 
-def _row(one: DepthPredictions) -> tuple[str, ...]:
+def _depth_row(depths: DepthPredictions) -> tuple[str, ...]:
     """Return a line of the depth table."""
-    found, error = bland_altman(one.true_mm, one.predicted_mm), np.abs(one.predicted_mm - one.true_mm)
-    mean_error = bootstrap_statistic(partial(weighted_mean, error), one.groups, bounds=(0, np.inf))
-    related = bootstrap_statistic(partial(weighted_pearson, one.predicted_mm, one.true_mm), one.groups, bounds=(-1, 1))
-    limits = f"{found.low.mean:+.2f} to {found.high.mean:+.2f}"
-    written = [
+    agreement, error = bland_altman(depths.true_mm, depths.predicted_mm), np.abs(depths.predicted_mm - depths.true_mm)
+    mean_error = bootstrap_statistic(partial(weighted_mean, error), depths.groups, bounds=(0, np.inf))
+    correlation = bootstrap_statistic(
+        partial(weighted_pearson, depths.predicted_mm, depths.true_mm), depths.groups, bounds=(-1, 1)
+    )
+    limits = f"{agreement.low.mean:+.2f} to {agreement.high.mean:+.2f}"
+    cells = [
         _format_estimate(mean_error),
         f"{error.std(ddof=1):.2f}",
-        f"{_relative_percent(one.predicted_mm, one.true_mm):.0f}",
-        _format_estimate(related),
-        f"{found.bias.mean:+.2f}",
+        f"{_relative_percent(depths.predicted_mm, depths.true_mm):.0f}",
+        _format_estimate(correlation),
+        f"{agreement.bias.mean:+.2f}",
         limits,
     ]
-    return (one.title, one.where, str(len(error)), *written)
+    return (depths.title, depths.where, str(len(error)), *cells)
 
 
 def _format_estimate(estimate: Estimate) -> str:
     """Format an estimate with its interval."""
     return f"{estimate.mean:.2f} ({estimate.format_interval('.2f')})"
 
+
+# The HTML page.
 
 PATH_NOTE = "Paths are relative to the folder of this page; data sets are listed by name only."
 PAGE = """{% extends "page" %}
@@ -699,7 +733,7 @@ class NextStep:
 
 @dataclass(frozen=True)
 class ReproductionPage:
-    """Content of the page, from top to bottom."""
+    """Content of the page, from top to bottom; each text in ``about`` is a paragraph."""
 
     title: str
     about: Sequence[str]

@@ -1,4 +1,4 @@
-"""Features of images that need no network: measured once for all folds, and a regression on the most discriminative."""
+"""Predict from image features that need no network: measure them once for all folds, and fit a regression in each."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from napari_melanoma.reproduction.split import TABLE, TEST, TRAIN, UNTOUCHED, re
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SELECTED = 15  # as many as P3 selects as biomarkers
-MEASURED_WITH = {"features": "patch features", "format": 1}  # other formats are measured again
-PROBE_PX = 512  # of random pixels, which are timed if there is no image yet
+SELECTED = 15  # features of the regression: as many as the biomarkers of P3
+MEASURED_WITH = {"features": "patch features", "format": 1}  # results of other settings are measured again
+PROBE_PX = 512  # side of the random image that is timed if there is no image yet
 
 
 @dataclass(frozen=True)
 class MeasuredImages:
-    """Features of the images that could be measured, and what was wrong with the others."""
+    """Features of the images that could be measured, by name, and the errors of the other images."""
 
     features: dict[Key, dict[str, float]] = field(default_factory=dict)
     failed: dict[Key, Exception] = field(default_factory=dict)
@@ -40,9 +40,10 @@ class MeasuredImages:
 
 
 def make_feature_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], float]:
-    """Measure all images, select features on the training images, and return the function that predicts an image.
+    """Measure all images, fit a regression on the training images, and return the function that predicts an image.
 
-    An image that cannot be measured is not used in training; predicting it raises the reason.
+    The function returns the probability of the positive class. An image that cannot be measured is not used for
+    training; to predict it raises its error.
     """
     measured = measure_features(subject, run)
     predicted = _predict(subject, measured)
@@ -56,44 +57,44 @@ def make_feature_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sa
 
 
 def measure_features(subject: RowSubject, run: RunContext) -> MeasuredImages:
-    """Measure the images of a row; finished ones are stored in its folder, for its other folds and after a stop."""
+    """Measure the images of a row; results are stored in its folder, for other folds and for a resumed run."""
     widths = _pixel_widths((*subject.trained_on, *subject.evaluated))
     samples = _used_samples((*subject.trained_on, *subject.evaluated))
-    stored = PartialResults(subject.store, MEASURED_WITH) if subject.store else None
-    found = MeasuredImages()
+    partial = PartialResults(subject.store, MEASURED_WITH) if subject.store else None
+    measured = MeasuredImages()
 
     def measure(sample: Sample) -> tuple[str, dict[str, float] | Exception, bool]:
-        seen = f"{stamp_files(sample)} {widths[sample.key]}"
-        if stored is not None and (known := stored.pop(sample, seen)):
-            return seen, known[0], True
+        stamp = f"{stamp_files(sample)} {widths[sample.key]}"
+        if partial is not None and (stored_values := partial.pop(sample, stamp)):
+            return stamp, stored_values[0], True
         try:
-            return seen, _measure(sample.image, widths[sample.key]), False
+            return stamp, _measure(sample.image, widths[sample.key]), False
         except Exception as error:  # noqa: BLE001 - recorded for this image; the others continue
-            return seen, error, False
+            return stamp, error, False
 
     try:
-        for done, (sample, (seen, values, known)) in enumerate(map_in_threads(measure, samples, run), start=1):
+        for done, (sample, (stamp, values, is_stored)) in enumerate(map_in_threads(measure, samples, run), start=1):
             if isinstance(values, Exception):
-                found.failed[sample.key] = values
+                measured.failed[sample.key] = values
             else:
-                found.features[sample.key] = values
-                if stored is not None and not known:
-                    stored.add(sample, seen, [values])
+                measured.features[sample.key] = values
+                if partial is not None and not is_stored:
+                    partial.add(sample, stamp, [values])
             run.report(Progress(done, len(samples), "Measuring features of the images"))
     finally:
-        if stored is not None:
-            stored.flush()
-    return found
+        if partial is not None:
+            partial.flush()
+    return measured
 
 
 def time_features(folders: Sequence[Path]) -> float:
-    """Measure the first readable image of data sets, or random pixels if there is none, and return the seconds."""
+    """Return the seconds to measure one image: the first readable one of data sets, or else random pixels."""
     present = [folder for folder in folders if (folder / TABLE).is_file()]
     widths = _pixel_widths(present)
     for sample in _used_samples(present):
         try:
             return _seconds(lambda one=sample: _measure(one.image, widths[one.key]))  # type: ignore[misc]
-        except (MelanomaError, OSError):  # left out by the row too
+        except (MelanomaError, OSError):  # the row leaves it out too
             continue
     from napari_melanoma.reproduction.patch_features import measure_patch_features
 
@@ -101,22 +102,25 @@ def time_features(folders: Sequence[Path]) -> float:
     return _seconds(lambda: measure_patch_features(pixels, None))
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def _seconds(call: Callable[[], object]) -> float:
     """Time the second call: the first one also imports."""
-    work()
+    call()
     began = time.monotonic()
-    work()
+    call()
     return time.monotonic() - began
 
 
 def _used_samples(folders: Sequence[Path]) -> list[Sample]:
-    """Return the images of the folds and the untouched ones, each once, with the same path in all folds."""
+    """Return the images of folds and the untouched ones, each once.
+
+    Their paths are resolved, so that they are the same in all folds.
+    """
     samples = (one for one in read_datasets(dict.fromkeys(folders)) if one.split in (TRAIN, TEST, UNTOUCHED))
     return [replace(sample, image=sample.image.resolve(), mask=None) for sample in samples]
 
 
 def _pixel_widths(folders: Iterable[Path]) -> dict[Key, str]:
-    """Read the micrometers per pixel of each image; empty if unknown."""
+    """Read the micrometers per pixel of each image as text; "" if unknown."""
     return {key: row.get("mpp_x", "") for key, row in read_fold_tables(folders).items()}
 
 
@@ -130,8 +134,8 @@ def _measure(image: Path, mpp_text: str) -> dict[str, float]:
 def _predict(subject: RowSubject, measured: MeasuredImages) -> dict[Key, float]:
     """Select features of the training images, fit a logistic regression to them, and predict every measured image.
 
-    Medians in place of undefined values, scales, selection (largest F of an analysis of variance) and regression are
-    all determined by the training images.
+    All steps are fitted to the training images: medians in place of undefined values, scales, the selection of features
+    (largest F of an analysis of variance), and the regression. Returns the probability by image.
     """
     from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
     from sklearn.impute import SimpleImputer
@@ -157,8 +161,8 @@ def _predict(subject: RowSubject, measured: MeasuredImages) -> dict[Key, float]:
     )
     model.fit(measured.matrix(training), truth)
     evaluated = [sample for sample in _used_samples(subject.evaluated) if sample.key in measured.features]
-    found = model.predict_proba(measured.matrix(evaluated))[:, 1] if evaluated else ()
-    return {sample.key: float(probability) for sample, probability in zip(evaluated, found, strict=True)}
+    probabilities = model.predict_proba(measured.matrix(evaluated))[:, 1] if evaluated else ()
+    return {sample.key: float(probability) for sample, probability in zip(evaluated, probabilities, strict=True)}
 
 
 def _first_reason(measured: MeasuredImages) -> str:

@@ -42,32 +42,32 @@ class ReportPicture:
     about: str = ""
 
 
-AUGMENTED, PARTNERS, AUGMENTED_PX = 3, 3, 224  # images shown, further ones that are mixed in, side
+AUGMENTED, PARTNERS, AUGMENTED_PX = 3, 3, 224  # images shown, images that are only mixed into them, side in pixels
 AUGMENTATIONS = "Training images of the row {}, with the outline of the mask; each augmentation with probability 1."
 GEOMETRY = "rotation, flip, zoom"
 
 
-def draw_augmentations(work: ReproductionContext) -> list[ReportPicture]:
-    """Draw each augmentation of a segmentation row on a few training images."""
+def draw_augmentations(context: ReproductionContext) -> list[ReportPicture]:
+    """Draw each augmentation of the segmentation row that the paper names on a few training images."""
     from napari_melanoma.training.augmentation import preview_augmentation
 
-    name = work.paper.file.augmented
-    if name is None or not work.folder.row(name).recipe.is_file():
+    name = context.paper.file.augmented
+    if name is None or not context.folder.row(name).recipe.is_file():
         return []
-    row = work.paper.rows[name]
+    row = context.paper.rows[name]
     assert row.file.learn is not None
-    training = [one for one in read_datasets(work.data[row.file.learn].folders) if one.split == TRAIN and one.mask]
+    training = [one for one in read_datasets(context.data[row.file.learn].folders) if one.split == TRAIN and one.mask]
     images, masks = _squares(sample_by_name(training, AUGMENTED + PARTNERS))
     columns = {"image": _outlined(images[:AUGMENTED], masks)}
-    for title, config in _single_augmentations(read_toml(work.folder.row(name).recipe, TrainRecipe).augmentation):
+    for title, config in _single_augmentations(read_toml(context.folder.row(name).recipe, TrainRecipe).augmentation):
         columns[title] = _outlined(*preview_augmentation(config, images, masks, AUGMENTED))
-    path = work.folder.figures / f"augmentations-{name}.png"
+    path = context.folder.figures / f"augmentations-{name}.png"
     _draw_grid(columns, path)
     return [ReportPicture("Augmentations", path, AUGMENTATIONS.format(row.file.title))]
 
 
 def _single_augmentations(config: AugmentationConfig) -> Iterator[tuple[str, AugmentationConfig]]:
-    """Yield each augmentation of a recipe alone: those of the geometry together, and each that has a probability."""
+    """Yield title and configuration of the geometric augmentations together, and of each other one alone."""
     probabilities = [name for name in AugmentationConfig.model_fields if name.endswith("_probability")]
     plain = config.model_copy(update=dict.fromkeys(probabilities, 0.0))
     yield GEOMETRY, plain
@@ -82,7 +82,7 @@ MOVEMENTS = ("scale", "aspect", "shift", "rotation", "flip", "vertical_flip")
 
 
 def _squares(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read images, uint8 (image, side, side, 3), and masks, uint8 (image, side, side), squeezed to squares."""
+    """Read images, uint8 (image, side, side, channel), and masks, uint8 (image, side, side), resized to squares."""
     from PIL import Image
 
     size = (AUGMENTED_PX, AUGMENTED_PX)
@@ -95,7 +95,7 @@ def _squares(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.u
 
 
 def _outlined(images: NDArray[np.uint8], masks: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Draw the outline of each mask on its image."""
+    """Draw the outline of its mask on each image; there may be more masks than images."""
     pairs = zip(images, masks[: len(images)], strict=True)
     return [draw_overlay(np.ascontiguousarray(rgb), mask > 127, 2) for rgb, mask in pairs]
 
@@ -108,7 +108,7 @@ STAGE_PX = 240  # longer side of an image
 
 
 def _stages(sample: Sample, segmenter: Segmenter, classifier: Classifier) -> dict[str, NDArray[np.uint8]]:
-    """Return the picture of each stage from photograph to region; the true mask is missing if there is none."""
+    """Return the picture of each stage from photograph to region of interest, by title."""
     rgb = read_photograph(sample.image).rgb
     drawn, refined = segment_and_refine(segmenter, rgb)
     masks = {"true mask": read_mask(sample.mask)} if sample.mask else {}
@@ -121,38 +121,38 @@ def _stages(sample: Sample, segmenter: Segmenter, classifier: Classifier) -> dic
     }
 
 
-def draw_stages(work: ReproductionContext, found: Sequence[RowResult]) -> Iterator[ReportPicture]:
+def draw_stages(context: ReproductionContext, results: Sequence[RowResult]) -> Iterator[ReportPicture]:
     """Draw the stages of each row whose masks are predicted by the network of another row, for a few test images."""
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.lesion.segmentation import Segmenter
 
-    for item in found:
+    for item in results:
         file = item.row.file
-        bundles = [work.folder.row(name or "").fold(1).run.bundle for name in (file.masks_of, file.model_of)]
+        bundles = [context.folder.row(name or "").fold(1).run.bundle for name in (file.masks_of, file.model_of)]
         if file.masks_of is None or not all(bundle.is_dir() for bundle in bundles):
             continue
         of_masks, of_classes = map(read_bundle, bundles)
         segmenter, classifier = Segmenter.load(of_masks), Classifier.load(of_classes)
         predictions = {(one["domain"], one["image_id"]): one for one in item.images}
-        tested = [one for one in read_datasets(work.crossed[file.evaluated].folders(1)) if one.split == TEST]
+        tested = [one for one in read_datasets(context.crossed[file.evaluated].folders(1)) if one.split == TEST]
         tested = [one for one in tested if one.key in predictions]
         chosen = choose_pictured(tested, {key: one["label"] for key, one in predictions.items()})
         shown = [one for one in tested if one.full_name in chosen]
-        labels = [_label(predictions[one.key], work.paper.file.target) for one in shown]
-        path = work.folder.figures / f"stages-{item.row.name}.png"
+        labels = [_label(predictions[one.key], context.paper.file.target) for one in shown]
+        path = context.folder.figures / f"stages-{item.row.name}.png"
         _draw_stages([_stages(one, segmenter, classifier) for one in shown], labels, path)
         yield ReportPicture(f"From photograph to label: {file.title}", path, STAGES)
 
 
 def _label(prediction: dict[str, str], target: str) -> str:
-    """Describe a prediction and the truth."""
+    """Describe a prediction and the truth; ``prediction``: a row of ``per_image.csv``."""
     probability = float(prediction["as_trained"])
     names = {True: target, False: f"no {target}"}
     return f"{names[probability >= HALF]}\n({probability:.2f})\ntrue: {names[prediction['label'] == '1']}"
 
 
 def _draw_stages(rows: Sequence[dict[str, NDArray[np.uint8]]], labels: Sequence[str], path: Path) -> None:
-    """Draw a strip for each photograph, its label at the right."""
+    """Draw a line of stages for each photograph, with its label at the right."""
     from matplotlib.figure import Figure
 
     titles = list(dict.fromkeys(title for row in rows for title in row))
@@ -199,24 +199,24 @@ GRAD_CAM = "Each image, and Grad-CAM for the class {} of the network of fold 1, 
 EXPLAINED_PX = 224  # side of an image
 
 
-def draw_explanations(work: ReproductionContext, found: Sequence[RowResult]) -> Iterator[ReportPicture]:
-    """Draw Grad-CAM of the network of the first fold of a row on a few images, a line for each class."""
+def draw_explanations(context: ReproductionContext, results: Sequence[RowResult]) -> Iterator[ReportPicture]:
+    """Draw Grad-CAM for the row that the paper names: its network of the first fold on a few images of each class."""
     from napari_melanoma.classification.classifier import Classifier, LesionInput
     from napari_melanoma.classification.explanation import explain
 
-    item = next((one for one in found if one.row.name == work.paper.file.explained), None)
-    bundle = work.folder.row(item.row.name).fold(1).run.bundle if item else None
+    item = next((one for one in results if one.row.name == context.paper.file.explained), None)
+    bundle = context.folder.row(item.row.name).fold(1).run.bundle if item else None
     if item is None or bundle is None or not bundle.is_dir():
         return
-    classifier, target = Classifier.load(read_bundle(bundle)), work.paper.target_of(item.row)
-    folders = work.crossed[item.row.file.evaluated].folders(1)
+    classifier, target = Classifier.load(read_bundle(bundle)), context.paper.target_of(item.row)
+    folders = context.crossed[item.row.file.evaluated].folders(1)
     table = read_fold_tables(folders)
     probabilities = {(one["domain"], one["image_id"]): float(one["probability"]) for one in item.images}
     unseen = [one for one in read_datasets(folders) if one.split in (UNTOUCHED, TEST) and one.key in probabilities]
-    apart = [one for one in unseen if one.split == UNTOUCHED] or unseen
-    chosen = choose_pictured(apart, {key: row.get(target, "") for key, row in table.items()})
+    candidates = [one for one in unseen if one.split == UNTOUCHED] or unseen
+    chosen = choose_pictured(candidates, {key: row.get(target, "") for key, row in table.items()})
     lines: dict[str, list[GalleryImage]] = {"1": [], "0": []}
-    for sample in (one for one in apart if one.full_name in chosen):
+    for sample in (one for one in candidates if one.full_name in chosen):
         rgb, mask = read_picture(classifier, sample)
         heat = explain(classifier, LesionInput(rgb, mask, table[sample.key]))
         shrink = max(1, max(heat.shape) // EXPLAINED_PX)
@@ -225,6 +225,6 @@ def draw_explanations(work: ReproductionContext, found: Sequence[RowResult]) -> 
         lines[table[sample.key].get(target, "")].append(shown_image)
     shown = [GalleryRow(f"{target} {label}", images) for label, images in lines.items() if images]
     if shown:
-        path = work.folder.figures / "grad-cam.png"
+        path = context.folder.figures / "grad-cam.png"
         draw_gallery(shown, path)
         yield ReportPicture(f"Grad-CAM: {item.row.file.title}", path, GRAD_CAM.format(classifier.config.positive))

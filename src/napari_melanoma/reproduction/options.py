@@ -1,4 +1,4 @@
-"""Options of a reproduction, and its data: data sets for roles, or the phantom cohort."""
+"""Options of a reproduction, and the files that they name: data sets of roles, labels, weights, a phantom cohort."""
 
 from __future__ import annotations
 
@@ -56,128 +56,138 @@ class ReproduceOptions(Config):
         paper = read_paper(self.paper)
         rows = paper.select(self.rows)
         tables = {row.file.table for row in rows if row.kind.crossed and row.file.table}
-        whole = DEFAULT_MINUTES * any(not row.kind.crossed for row in rows)
-        return whole + sum(paper.file.tables[t].minutes for t in tables) or DEFAULT_MINUTES  # grids have no table
+        minutes = DEFAULT_MINUTES * any(not row.kind.crossed for row in rows)
+        minutes += sum(paper.file.tables[table].minutes for table in tables)
+        return minutes or DEFAULT_MINUTES  # rows of cross-validated grids have no table
 
 
 def draft_plan(options: ReproduceOptions) -> ReproductionPlan:
-    """Find data and weights, without planning rows or writing files."""
-    data, notices = _data(options)
+    """Create a plan with data, labels and weights, but without rows; nothing is written."""
+    data, notices = _find_data(options)
     return ReproductionPlan(
         paper=read_paper(options.paper).name,
         budget=options.budget,
         minutes=options.limit,
         data=data,
-        labels=_labels(options, data),
-        weights=_weights(options),
+        labels=_find_labels(options, data),
+        weights=_find_weights(options),
         notices=notices,
     )
 
 
-def read_begun_plan(options: ReproduceOptions, place: ReproductionFolder) -> ReproductionPlan:
-    """Read the plan of a folder, and reject other options; only the time limit may change."""
-    paper, plan = read_paper(options.paper), _read(place)
+def read_begun_plan(options: ReproduceOptions, folder: ReproductionFolder) -> ReproductionPlan:
+    """Read the plan of a folder, and reject options that differ from it; only the time limit may change."""
+    paper, plan = read_paper(options.paper), _read_plan(folder)
     names = {row.name for row in paper.select(options.rows)}
-    known = {*plan.by_name, *plan.left_out}
-    if (plan.paper, plan.budget, known) != (paper.name, options.budget, names):
+    planned = {*plan.by_name, *plan.left_out}
+    if (plan.paper, plan.budget, planned) != (paper.name, options.budget, names):
         raise RunError(
-            f"{place.out} contains another reproduction: {plan.paper}, budget {plan.budget}, {len(known)} rows. It has "
-            "other options or was begun by an earlier version. Choose another folder, or use the original options."
+            f"{folder.out} contains another reproduction: {plan.paper}, budget {plan.budget}, {len(planned)} rows. It "
+            "has other options or was begun by an earlier version. Choose another folder, or use the original options."
         )
     if other := [row.name for row in plan.rows if row.recipe != paper.rows[row.name].digest(plan.budget)]:
         raise RunError(
-            f"{place.out} was started with other recipes of {', '.join(other)}, by another version of this program: "
+            f"{folder.out} was started with other recipes of {', '.join(other)}, by another version of this program: "
             "continued, its tables would mix both. Choose another folder."
         )
     changed = {
-        "--data": options.data and _data(options)[0] != plan.data,
-        "--labels": options.labels and _labels(options, plan.data) != plan.labels,
-        "--weights": options.weights and _weights(options) != plan.weights,
+        "--data": options.data and _find_data(options)[0] != plan.data,
+        "--labels": options.labels and _find_labels(options, plan.data) != plan.labels,
+        "--weights": options.weights and _find_weights(options) != plan.weights,
         "--minutes": options.minutes is not None and plan.minutes is None,
     }
     if named := " and ".join(option for option, differs in changed.items() if differs):
         raise RunError(
-            f"{place.out} was started with other {named}: {plan.sentence} Choose another folder, or omit {named} to "
+            f"{folder.out} was started with other {named}: {plan.sentence} Choose another folder, or omit {named} to "
             "continue."
         )
     return plan if options.minutes is None else plan.model_copy(update={"minutes": options.minutes})
 
 
-def _data(options: ReproduceOptions) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Find the data sets of the roles that the rows need; returns notes on unused ones."""
+def _find_data(options: ReproduceOptions) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Find the data sets of the roles that the rows need: role to folders, and notes on unused data sets."""
     paper = read_paper(options.paper)
     needed = [role for row in paper.select(options.rows) for role in row.file.roles]
     folders, notices = fill_roles(paper, options.data, needed)
     return {role: tuple(map(str, found)) for role, found in folders.items() if role in needed}, tuple(notices)
 
 
-def _labels(options: ReproduceOptions, roles: Iterable[str]) -> dict[str, str]:
-    """Find the tables of labels: role to file."""
-    paper, found = read_paper(options.paper), dict[str, str]()
-    known = tuple(dict.fromkeys(paper.file.roles[role].control_of or role for role in roles))
+def _find_labels(options: ReproduceOptions, roles: Iterable[str]) -> dict[str, str]:
+    """Find the tables of labels: role to path; ``roles``: those of the data."""
+    paper, files = read_paper(options.paper), dict[str, str]()
+    allowed = tuple(dict.fromkeys(paper.file.roles[role].control_of or role for role in roles))
     for text in options.labels:
         name, _, file = text.partition("=")
         role = _role_of(paper, name)
-        if role not in known:
-            raise ConfigError(f"the labels '{text}' belong to no data: expected ROLE=FILE, ROLE {' or '.join(known)}.")
+        if role not in allowed:
+            raise ConfigError(
+                f"the labels '{text}' belong to no data: expected ROLE=FILE, ROLE {' or '.join(allowed)}."
+            )
         path = Path(file).expanduser()
         if not path.is_file():
             raise InputError(f"there is no table of labels {file}. Expected: {role}=FILE, a CSV table.")
-        found[role] = str(path.resolve())
-    return found
+        files[role] = str(path.resolve())
+    return files
 
 
-def _weights(options: ReproduceOptions) -> dict[str, str]:
-    """Find the files of initial weights."""
-    paper, found = read_paper(options.paper), {}
+def _find_weights(options: ReproduceOptions) -> dict[str, str]:
+    """Find the files of initial weights: name to path."""
+    paper, files = read_paper(options.paper), {}
     for text in options.weights:
         name, _, file = text.partition("=")
         if name not in paper.file.weights:
-            known = ", ".join(paper.file.weights) or "none"
-            raise ConfigError(f"{paper.name} has no initial weights '{name}' (known: {known}). Write NAME=FILE.")
+            names = ", ".join(paper.file.weights) or "none"
+            raise ConfigError(f"{paper.name} has no initial weights '{name}' (known: {names}). Write NAME=FILE.")
         path = find_weights_file(file)
         if path is None or not path.exists():
             raise ConfigError(
                 f"the file of weights {file} does not exist. Get it from {paper.file.weights[name].where}"
             )
-        found[name] = str(path.resolve())
-    return found
+        files[name] = str(path.resolve())
+    return files
 
 
-def _read(place: ReproductionFolder) -> ReproductionPlan:
+def _read_plan(folder: ReproductionFolder) -> ReproductionPlan:
     try:
-        values = read_json(place.plan)
+        values = read_json(folder.plan)
     except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {place.plan}: {parse_error_reason(error)}. Choose another folder.") from error
-    return ReproductionPlan.parse(values, str(place.plan))
+        raise RunError(f"cannot read {folder.plan}: {parse_error_reason(error)}. Choose another folder.") from error
+    return ReproductionPlan.parse(values, str(folder.plan))
 
 
-BY_NAME_ALONE = ("ph2",)  # used only if the user names the role, because of its terms of use
+# Data sets that are used only if the user names their role, because of their terms of use.
+BY_NAME_ALONE = ("ph2",)
 
 
 def fill_roles(
     paper: Paper, named: Sequence[str], needed: Iterable[str]
 ) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
-    """Assign data sets to roles: role to resolved folders, and notes."""
-    found: dict[str, list[Path]] = {role: [] for role in paper.file.roles}
+    """Assign data sets to roles.
+
+    ``named``: ``ROLE=DATASET``, a data set, or a folder of data sets. ``needed``: roles that must have data. Returns
+    role to resolved folders, and notes on unused data sets.
+    """
+    folders_by_role: dict[str, list[Path]] = {role: [] for role in paper.file.roles}
     notices: list[str] = []
     for text in named:
         name_given, equals, path = text.partition("=")
         role = _role_of(paper, name_given) if equals else None
         if role is not None:
-            found[role].append(_folder(path))
+            folders_by_role[role].append(_resolve_folder(path))
         elif equals and not Path(text).exists():
             raise InputError(f"{paper.name} has no role '{name_given}' (known: {', '.join(paper.file.roles)}).")
         else:
-            notices += _assign_roles(paper, _folder(text), found)
+            notices += _assign_roles(paper, _resolve_folder(text), folders_by_role)
     needed = dict.fromkeys(needed)
-    images_of = {name: role.control_of for name, role in paper.file.roles.items() if role.control_of}
-    if missing := [role for role in dict.fromkeys(images_of.get(role, role) for role in needed) if not found[role]]:
-        raise InputError(_missing(paper, missing))
-    check_dataset_names(folder for folders in found.values() for folder in folders)
-    for control, of in images_of.items():
-        found[control] = found[control] or found[of]
-    return {role: tuple(dict.fromkeys(folders)) for role, folders in found.items() if folders}, notices
+    role_of_images = {name: role.control_of for name, role in paper.file.roles.items() if role.control_of}
+    if missing := [
+        role for role in dict.fromkeys(role_of_images.get(role, role) for role in needed) if not folders_by_role[role]
+    ]:
+        raise InputError(_describe_missing(paper, missing))
+    check_dataset_names(folder for folders in folders_by_role.values() for folder in folders)
+    for control, source_role in role_of_images.items():
+        folders_by_role[control] = folders_by_role[control] or folders_by_role[source_role]
+    return {role: tuple(dict.fromkeys(folders)) for role, folders in folders_by_role.items() if folders}, notices
 
 
 def _role_of(paper: Paper, name_given: str) -> str | None:
@@ -188,7 +198,7 @@ def _role_of(paper: Paper, name_given: str) -> str | None:
     return roles.get(name_given.lower())
 
 
-def _folder(path: str) -> Path:
+def _resolve_folder(path: str) -> Path:
     """Resolve the folder of a data set."""
     folder = Path(path).expanduser()
     if not folder.is_dir():
@@ -196,14 +206,17 @@ def _folder(path: str) -> Path:
     return folder.resolve()
 
 
-def _assign_roles(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> list[str]:
-    """Assign a data set, or each data set in a folder, to the role that it fits; returns notes on unused ones."""
+def _assign_roles(paper: Paper, folder: Path, folders_by_role: dict[str, list[Path]]) -> list[str]:
+    """Add a data set, or each data set in a folder, to the role that it fits; return notes on unused data sets.
+
+    ``folders_by_role``: role to data sets, which is extended.
+    """
     if _is_dataset(folder):
         role = _role_that_fits(paper, folder)
         if role is None:
             roles = " or ".join(f"{name}={folder}" for name in paper.file.roles)
             raise InputError(f"the role of {folder} in {paper.name} is unknown. Name it: --data {roles}")
-        found[role].append(folder)
+        folders_by_role[role].append(folder)
         return []
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and _is_dataset(path))
     if not inside:
@@ -223,7 +236,7 @@ def _assign_roles(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> l
         elif role is None:
             notices.append(f"{member.name} is left out: no role matches its name or modality.")
         else:
-            found[role].append(member)
+            folders_by_role[role].append(member)
     return notices
 
 
@@ -238,12 +251,12 @@ def _role_that_fits(paper: Paper, folder: Path) -> str | None:
     modalities = {sample.modality for sample in read_dataset(folder)}
     for name, role in paper.file.roles.items():
         if source in (*role.sources, *role.others):
-            if others := modalities - role.modalities - {None}:
+            if unexpected := modalities - role.modalities - {None}:
                 raise InputError(
                     f"{folder} has the name of the data set {source}, whose images are "
                     f"{' or '.join(sorted(role.modalities))}, but contains images that are "
-                    f"{' and '.join(sorted(map(str, others)))}. Name its role, --data {name}={folder}, or rename the "
-                    "folder."
+                    f"{' and '.join(sorted(map(str, unexpected)))}. Name its role, --data {name}={folder}, or rename "
+                    "the folder."
                 )
             return name
     roles = {name: role for name, role in paper.file.roles.items() if not role.control_of}
@@ -251,22 +264,25 @@ def _role_that_fits(paper: Paper, folder: Path) -> str | None:
     return fitting[0] if len(fitting) == 1 else None  # tiles of total-body photographs may fit several
 
 
-def _missing(paper: Paper, missing: Sequence[str]) -> str:
-    """Describe missing data and where to get them."""
+def _describe_missing(paper: Paper, missing: Sequence[str]) -> str:
+    """Describe the data of missing roles, and where to get them."""
     lines = []
     for name in missing:
         role = paper.file.roles[name]
-        known = list_sources()
+        sources = list_sources()
         lines.append(f"{paper.name} needs {role.title} as {name}; the paper used {role.used}.")
-        lines += [f"  {describe_access(known[set_].spec)}" for set_ in role.sources if set_ in known]
+        lines += [f"  {describe_access(sources[set_].spec)}" for set_ in role.sources if set_ in sources]
         lines.append(f"  Then: napari-melanoma data import SOURCE DIR --out DATASET, and --data {name}=DATASET")
-        if others := [known[set_].spec.title for set_ in role.others if set_ in known]:
-            lines.append(f"  Alternatives: {', '.join(others)}, or any data set of {role.title}.")
+        if alternatives := [sources[set_].spec.title for set_ in role.others if set_ in sources]:
+            lines.append(f"  Alternatives: {', '.join(alternatives)}, or any data set of {role.title}.")
     return "\n".join(lines)
 
 
+# The phantom cohort, which is used if no data are named.
+
 FOLDER = "phantom-cohort"
-TEST_SHARE, POSITIVE_SHARE = 0.2, 0.5  # of phantom cohorts
+TEST_SHARE, POSITIVE_SHARE = 0.2, 0.5  # of the patients of a cohort
+# What a prediction is based on, by its key in the file of a cohort.
 WORDS = {
     "all": "all variables of the simulated law",
     "table": "all but the image",
@@ -294,22 +310,22 @@ def ensure_phantom(options: ReproduceOptions, out: Path, run: RunContext) -> Rep
                 f"{PHANTOM_NOTICE} No data were given: {cohort.patients} synthetic patients are generated first.",
             )
         )
-        _draw(cohort, folder, run)
+        _generate_cohort(cohort, folder, run)
     return options.model_copy(update={"data": (f"{cohort.role}={folder}",)})
 
 
 def preview_phantom(options: ReproduceOptions) -> tuple[ReproductionPlan, dict[str, CrossValidatedRole]] | None:
-    """Return the plan without rows and the images of each role for a phantom cohort that is not generated yet.
+    """Return a plan without rows, and the numbers of images of each role, for a cohort that is not generated yet.
 
-    None if data are given or the paper has no phantom cohort.
+    None if data sets are named or the paper has no phantom cohort.
     """
     cohort = default_phantom(options)
     if cohort is None:
         return None
     paper = read_paper(options.paper)
-    apart = round(TEST_SHARE * cohort.patients)
-    images = cohort.patients - apart
-    halves = (round(POSITIVE_SHARE * images), round(POSITIVE_SHARE * apart))
+    untouched = round(TEST_SHARE * cohort.patients)
+    images = cohort.patients - untouched
+    positives = (round(POSITIVE_SHARE * images), round(POSITIVE_SHARE * untouched))
     roles = {
         name: CrossValidatedRole(
             name,
@@ -317,12 +333,12 @@ def preview_phantom(options: ReproduceOptions) -> tuple[ReproductionPlan, dict[s
             (FOLDER,),
             paper.file.folds,
             images,
-            halves[0],
+            positives[0],
             images,
-            untouched=apart,
-            untouched_positives=halves[1],
+            untouched=untouched,
+            untouched_positives=positives[1],
         )
-        for name in _roles(paper, cohort)
+        for name in _cohort_roles(paper, cohort)
     }
     notice = (
         f"{PHANTOM_NOTICE} No data were given: {cohort.patients} synthetic patients would be generated first, which "
@@ -339,33 +355,33 @@ def preview_phantom(options: ReproduceOptions) -> tuple[ReproductionPlan, dict[s
 
 
 def phantom_notices(folders: Iterable[Path]) -> list[str]:
-    """Note the data sets that are phantom cohorts, and the best possible results on them."""
-    found = []
+    """Return a note for each data set that is a phantom cohort, with the best possible results on it."""
+    notices = []
     for folder in dict.fromkeys(folders):
         facts = read_object_or_empty(folder / PHANTOM)
         if "law" in facts:
-            found.append(" ".join(filter(None, [PHANTOM_NOTICE, _best_areas_text(facts)])))
-    return found
+            notices.append(" ".join(filter(None, [PHANTOM_NOTICE, _best_areas_text(facts)])))
+    return notices
 
 
 def default_phantom(options: ReproduceOptions) -> PhantomCohort | None:
-    """Return the phantom cohort that is used without data; None if data are given or the paper has none."""
+    """Return the phantom cohort that is used if no data sets are named; None if some are, or if the paper has none."""
     return None if options.data else read_paper(options.paper).file.phantom
 
 
 def _best_areas_text(facts: dict[str, Any]) -> str:
-    """Describe the best possible AUC from parts of the data."""
+    """State the best possible AUC with all or some of the inputs; "" if the cohort does not state it."""
     areas = facts.get("auc_of_these") or {}
-    known = [f"{words} {100 * areas[name]:.1f}" for name, words in WORDS.items() if areas.get(name) is not None]
-    return f"The best possible AUC on these patients: from {', from '.join(known)}." if known else ""
+    parts = [f"{words} {100 * areas[name]:.1f}" for name, words in WORDS.items() if areas.get(name) is not None]
+    return f"The best possible AUC on these patients: from {', from '.join(parts)}." if parts else ""
 
 
-def _roles(paper: Paper, cohort: PhantomCohort) -> list[str]:
+def _cohort_roles(paper: Paper, cohort: PhantomCohort) -> list[str]:
     """Return the role of the cohort, and those that use its images."""
     return [name for name, role in paper.file.roles.items() if cohort.role in (name, role.control_of)]
 
 
-def _draw(cohort: PhantomCohort, folder: Path, run: RunContext) -> None:
+def _generate_cohort(cohort: PhantomCohort, folder: Path, run: RunContext) -> None:
     """Generate the cohort, with a process per core."""
     from napari_melanoma.phantoms.cohort.dataset import write_cohort
 

@@ -1,4 +1,8 @@
-"""The papers that can be reproduced: roles of data, tables, rows, and types of rows."""
+"""The papers that can be reproduced: their files, rows, and types of rows.
+
+A paper is a folder of ``training/recipes``. Its ``paper.toml`` describes the roles of the data and the tables; each of
+the other files describes a row of a table, or a grid of rows.
+"""
 
 from __future__ import annotations
 
@@ -40,25 +44,25 @@ def papers() -> tuple[str, ...]:
 
 @cache
 def read_paper(name: str) -> Paper:
-    """Read the recipes of a paper."""
-    found = next((known for known in papers() if known.lower() == name.lower()), None)
-    if found is None:
+    """Read a paper by its name, in any case."""
+    paper_name = next((known for known in papers() if known.lower() == name.lower()), None)
+    if paper_name is None:
         raise ConfigError(f"there are no recipes of a paper '{name}' (known: {', '.join(papers())}).")
-    files = [item for item in (RECIPES / found).iterdir() if item.name.endswith(".toml")]
+    files = [item for item in (RECIPES / paper_name).iterdir() if item.name.endswith(".toml")]
     values = {item.name: parse_toml(item.read_bytes(), item.name) for item in files}
-    file = PaperFile.parse(values.pop(SHARED), f"{found}/{SHARED}")
+    file = PaperFile.parse(values.pop(SHARED), f"{paper_name}/{SHARED}")
     rows: list[Row] = []
-    for title, row in values.items():
-        rows += _rows(title.removesuffix(".toml"), RowFile.parse(row, f"{found}/{title}"), file)
+    for file_name, row in values.items():
+        rows += _rows(file_name.removesuffix(".toml"), RowFile.parse(row, f"{paper_name}/{file_name}"), file)
     rows += [_validation_row(row) for row in rows if file.validation and row.file.table == file.validation]
     rows.sort(key=lambda row: (row.file.order, row.grid or row.name))
-    return Paper(found, file, {row.name: row for row in rows})
+    return Paper(paper_name, file, {row.name: row for row in rows})
 
 
 def paper_of_recipe(path: Path) -> tuple[str, str] | None:
-    """Return the paper and row (or grid) of a file of a paper, which is not a complete recipe.
+    """Return the paper and the row or grid that a file belongs to; None if it is not a file of a paper.
 
-    The row is empty for the file that all rows share; None for any other file.
+    The row is "" for ``paper.toml``. Files of papers are not complete recipes.
     """
     try:
         values = read_toml_table(path)
@@ -75,16 +79,16 @@ def paper_of_recipe(path: Path) -> tuple[str, str] | None:
 
 
 def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
-    """Create the row of a file, or the rows of its grid."""
-    own = paper.of.get(file.kind, KindValues())
-    full = overlay_recipe_values(overlay_recipe_values(paper.recipe, own.recipe), file.recipe)
-    small = reduce(overlay_recipe_values, (paper.small, own.small, file.small), full)
+    """Create the row of a file, or the rows of its grid or random search."""
+    kind_values = paper.of.get(file.kind, KindValues())
+    full = overlay_recipe_values(overlay_recipe_values(paper.recipe, kind_values.recipe), file.recipe)
+    small = reduce(overlay_recipe_values, (paper.small, kind_values.small, file.small), full)
     if file.search is not None:
-        for number, drawn in enumerate(file.search.draw(), 1):
+        for number, draw in enumerate(file.search.draw(), 1):
             yield Row(
                 f"{name}-{number:02}",
-                _with_title(file, drawn),
-                {"full": _with_grid_values(full, drawn), "small": _with_grid_values(small, drawn)},
+                _with_title(file, draw),
+                {"full": _with_grid_values(full, draw), "small": _with_grid_values(small, draw)},
                 name,
                 full_only=number > file.search.draws_small,
             )
@@ -92,9 +96,9 @@ def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
     if not file.grid:
         yield Row(name, file, {"full": full, "small": small})
         return
-    for places in itertools.product(*(range(len(values)) for values in file.grid.values())):
+    for indices in itertools.product(*(range(len(values)) for values in file.grid.values())):
         grid, small_grid = (
-            {key: values[key][place] for key, place in zip(file.grid, places, strict=True)}
+            {key: values[key][index] for key, index in zip(file.grid, indices, strict=True)}
             for values in (file.grid, {**file.grid, **file.grid_small})
         )
         yield Row(
@@ -106,11 +110,11 @@ def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
 
 
 VALIDATION = "validation"  # name of the rows that are evaluated on validation images
-VALIDATION_ORDER = 2000  # after all others
+VALIDATION_ORDER = 2000  # added to the order of a row, so that it comes after all others
 
 
 def _validation_row(row: Row) -> Row:
-    """Return the row that evaluates the model of another one on its validation images."""
+    """Return a row that evaluates the model of another row on its validation images."""
     own = {
         "title": f"{row.file.title}, validation images",
         "order": VALIDATION_ORDER + row.file.order,
@@ -125,13 +129,13 @@ def _validation_row(row: Row) -> Row:
 
 
 def _with_title(file: RowFile, values: Mapping[str, Any]) -> RowFile:
-    """Fill in the values of a grid or of a draw in the title of a row."""
+    """Fill in the values of a row of a grid or a random search in its title."""
     title = file.title.format(**{key.rpartition(".")[2]: value for key, value in values.items()})
     return file.model_copy(update={"title": title})
 
 
 def _with_grid_values(values: dict[str, Any], grid: Mapping[str, Any]) -> dict[str, Any]:
-    """Set values of a grid by their dotted names."""
+    """Set values of a recipe by their dotted names, such as ``model.input_size``."""
     for key, value in grid.items():
         inside = reduce(lambda inner, table: {table: inner}, reversed(key.split(".")), value)
         values = overlay_recipe_values(values, inside)
@@ -142,7 +146,7 @@ Budget = Literal["small", "full"]
 
 
 def _as_tuple(value: object) -> object:
-    """Convert a single name to a tuple."""
+    """Convert a single name to a tuple; other values are unchanged."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -213,7 +217,7 @@ class PaperTable(Config):
 
 
 class Claim(Config):
-    """A claim in a paper's text, to be compared with its own table and with our results."""
+    """A claim in the text of a paper, to be compared with the paper's table and with our results."""
 
     said: str = Field(description="the claim, reworded")
     row: str
@@ -222,7 +226,7 @@ class Claim(Config):
 
 
 class PaperBars(Config):
-    """A figure of one metric of chosen rows, such as those of an ablation."""
+    """A bar chart of one metric for some rows, such as those of an ablation."""
 
     title: str
     metric: str
@@ -230,7 +234,7 @@ class PaperBars(Config):
 
 
 class PaperDepth(Config):
-    """Accuracy of the depth module of a paper."""
+    """The accuracy of predicted depths that a paper states."""
 
     title: str
     mae_mm: float
@@ -240,7 +244,7 @@ class PaperDepth(Config):
 
 
 class PublishedMethod(Config):
-    """A method of others in a paper's comparison with the literature."""
+    """A published method in a paper's comparison with the literature."""
 
     title: str
     data: str = Field(description="its data set")
@@ -268,14 +272,14 @@ class InitialWeights(Config):
 
 
 class KindValues(Config):
-    """Values that all rows of a type share."""
+    """Values of recipes that all rows of a type share; ``small``: changes of the small budget."""
 
     recipe: dict[str, Any] = Field(default_factory=dict)
     small: dict[str, Any] = Field(default_factory=dict)
 
 
 class PaperFile(Config):
-    """``paper.toml``: values that all rows of a paper share."""
+    """The content of ``paper.toml``: data, tables, and values that all rows of a paper share."""
 
     title: str
     reference: str
@@ -305,7 +309,7 @@ class PaperFile(Config):
         (), description="smaller sides of the images of the small budget, in pixels, for when not all rows fit"
     )
     of: dict[Annotated[str, OneOf(kinds)], KindValues] = Field(
-        default_factory=dict, description="the same, for a type of rows"
+        default_factory=dict, description="values of the recipes of a type of rows"
     )
 
 
@@ -317,7 +321,7 @@ class DrawnRange(Config):
     log: bool = Field(False, description="draw uniformly in the logarithm")
 
     def draw(self, random: np.random.Generator) -> float:
-        """Draw a value of three significant digits."""
+        """Draw a value, rounded to three significant digits."""
         if self.log:
             return float(f"{np.exp(random.uniform(np.log(self.low), np.log(self.high))):.3g}")
         return float(f"{random.uniform(self.low, self.high):.3g}")
@@ -411,7 +415,8 @@ class RowFile(Config):
         return tuple(name for name in (self.model_of, self.start_of, self.masks_of) if name)
 
 
-DESCRIPTIVE = frozenset({"title", "order", "table", "against", "paper", "parameters"})  # does not change a result
+# Fields of a row that do not change its results, and those that are part of its recipe.
+DESCRIPTIVE = frozenset({"title", "order", "table", "against", "paper", "parameters"})
 IN_RECIPE = frozenset({"recipe", "small", "grid", "grid_small", "search"})
 
 
@@ -439,19 +444,16 @@ class Row:
         return "classification" if self.values["full"].get("task") == "classification" else "segmentation"
 
     def digest(self, budget: Budget) -> str:
-        """Identify its experiment: recipe, type, roles, images, target, and source of predictions, models and masks.
-
-        Without what only describes or compares it, such as title and table; values of grids are in the recipe.
-        """
+        """Return a digest of everything that changes its results, such as recipe, roles and target."""
         file = self.file.model_dump(mode="json", exclude={*DESCRIPTIVE, *IN_RECIPE})
         content = json.dumps([file, self.values[budget]], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
-    def recipe(self, budget: Budget, **more: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
-        """Return its complete recipe."""
+    def recipe(self, budget: Budget, **values: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
+        """Return its complete recipe; ``values``: those of the recipe that depend on data and plan."""
         about = {"name": self.name, "title": self.file.title}
         return TrainRecipe.parse(
-            overlay_values(overlay_values(about, self.values[budget]), more), f"the row '{self.name}'"
+            overlay_values(overlay_values(about, self.values[budget]), values), f"the row '{self.name}'"
         )
 
 
@@ -465,7 +467,7 @@ class Paper:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """Names that a user may select: rows of the tables, grids, and tables."""
+        """Names that a user can select: rows of tables, grids, and whole tables."""
         tables = (row.name for row in self.rows.values() if row.file.table)
         grids = (row.grid for row in self.rows.values() if row.grid)
         return tuple(dict.fromkeys([*tables, *grids, *self.file.tables]))
@@ -482,15 +484,18 @@ class Paper:
     @property
     def central(self) -> frozenset[str]:
         """The rows of the main comparison, with those that they need."""
-        found, pending = set[str](), list(self.file.central)
+        central, pending = set[str](), list(self.file.central)
         while pending:
             name = pending.pop()
-            found.add(name)
-            pending += [other for other in self.rows[name].file.needs if other not in found]
-        return frozenset(found)
+            central.add(name)
+            pending += [other for other in self.rows[name].file.needs if other not in central]
+        return frozenset(central)
 
     def select(self, names: Sequence[str]) -> tuple[Row, ...]:
-        """Select rows by name, grid or table, with those that they need or are compared with, in the paper's order."""
+        """Select rows by name, grid or table, in the paper's order; without names all rows of tables.
+
+        Rows that the selected ones need, or are compared with, are included.
+        """
         if unknown := [name for name in names if name not in self.rows and name not in self.named]:
             raise ConfigError(f"{self.name} has no row or grid '{unknown[0]}' (known: {', '.join(self.named)}).")
         rows = self.rows.values()
@@ -511,7 +516,11 @@ Image = Mapping[str, str]  # a row of ``per_image.csv``
 
 @dataclass(frozen=True)
 class ImageMeasurement:
-    """Results for an image: columns of ``per_image.csv``, and functions that return photograph and picture."""
+    """Results for an image.
+
+    ``figures``: its columns of ``per_image.csv``. ``photograph``, ``picture``: return the photograph and the picture of
+    the prediction, uint8 (row, column, channel).
+    """
 
     figures: Mapping[str, object]
     photograph: Callable[[], NDArray[np.uint8]]
@@ -520,7 +529,11 @@ class ImageMeasurement:
 
 @dataclass(frozen=True)
 class RowSubject:
-    """The model and the data of an evaluation."""
+    """The model and the data of an evaluation of a row.
+
+    ``evaluated``, ``trained_on``: data sets. ``target``: column that contains the class. ``masks``: source of the
+    regions of interest.
+    """
 
     row: Row
     bundle: BundleInfo | None
@@ -529,16 +542,20 @@ class RowSubject:
     target: str = "melanoma"
     masks: Literal["reference", "predicted"] = "reference"
     segmenter: str = SEGMENTER  # name or folder of the model that predicts masks
-    store: Path | None = None  # folder for what all folds share
+    store: Path | None = None  # folder for results that all folds share
 
 
 @dataclass(frozen=True)
 class RowKind:
-    """A type of rows; ``estimates`` returns the estimate of each metric, 0 to 1, from images.
+    """A type of rows: how they are evaluated, and their metrics.
 
-    ``explain_unlearned`` returns why the model of a row has not learned, from the images of its evaluation and
-    ``evaluation.json``; empty if it has, or if nothing is trained.
-    ``crossed``: whether its rows are cross-validated. ``needs_masks``: whether images without a mask are not evaluated.
+    ``make_measure``: loads the model of a row, and returns the function that measures an image.
+    ``estimates``: returns the estimate of each metric, 0 to 1, from images.
+    ``changes``: returns the paired difference of each metric, second minus first, from the same images of two rows.
+    ``remark``: returns a warning on images of a row, or ""; its second argument is whether the model was trained.
+    ``explain_unlearned``: returns why the model of a row has not learned, from the images of its evaluation and
+    ``evaluation.json``; "" if it has, or if nothing is trained.
+    ``crossed``: whether its rows are cross-validated. ``needs_masks``: whether images without a mask are left out.
     """
 
     name: str

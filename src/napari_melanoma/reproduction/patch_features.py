@@ -1,4 +1,4 @@
-"""Color, stain, texture and shape of a patch of a section: numbers that need no network."""
+"""Features of a patch of a stained section that need no network: color, stains, texture and shape of regions."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def measure_patch_features(rgb: NDArray[np.uint8], mpp: float | None) -> dict[st
 
     tissue = optical_density(rgb).max(axis=2) >= MIN_DENSITY
     hematoxylin, eosin = np.moveaxis(stain_amounts(rgb, DEFAULT_FIT).clip(min=0), 2, 0)[:2]
-    found = {"tissue_share": float(tissue.mean()), **measure_stain(rgb, mpp)}
+    features = {"tissue_share": float(tissue.mean()), **measure_stain(rgb, mpp)}
     channels = dict(zip(("lightness", "green_red", "blue_yellow"), np.moveaxis(rgb2lab(rgb), 2, 0), strict=True))
     for name, values in (*channels.items(), ("haematoxylin", hematoxylin), ("eosin", eosin)):
-        found |= {f"{name}_{key}": value for key, value in _distribution(values[tissue])}
+        features |= {f"{name}_{key}": value for key, value in _distribution(values[tissue])}
     gray = (rgb2gray(rgb) * 255).astype(np.uint8)
-    found |= dict(_co_occurrence(gray)) | dict(_binary_patterns(gray))
+    features |= dict(_co_occurrence(gray)) | dict(_binary_patterns(gray))
     for name, mask in (("dark", hematoxylin > eosin), ("pale", eosin > 2 * hematoxylin)):
-        found |= {f"{name}_regions_{key}": value for key, value in _region_shapes(mask & tissue)}
-    return found
+        features |= {f"{name}_regions_{key}": value for key, value in _region_shapes(mask & tissue)}
+    return features
 
 
 def _distribution(values: NDArray[np.floating]) -> Iterator[tuple[str, float]]:
@@ -60,9 +60,9 @@ def _co_occurrence(gray: NDArray[np.uint8]) -> Iterator[tuple[str, float]]:
     """Properties of gray level co-occurrence at several distances, mean over four directions."""
     from skimage.feature import graycomatrix, graycoprops
 
-    few = gray // (256 // GRAY_LEVELS)
+    quantized = gray // (256 // GRAY_LEVELS)
     angles = np.arange(4) * np.pi / 4
-    matrix = graycomatrix(few, GLCM_DISTANCES, angles, levels=GRAY_LEVELS, symmetric=True, normed=True)
+    matrix = graycomatrix(quantized, GLCM_DISTANCES, angles, levels=GRAY_LEVELS, symmetric=True, normed=True)
     for name in GLCM_PROPERTIES:
         for distance, value in zip(GLCM_DISTANCES, graycoprops(matrix, name).mean(axis=1), strict=True):
             yield f"glcm_{name}_{distance}px", float(value)

@@ -1,4 +1,4 @@
-"""The plan of a reproduction and its folders: which rows can run, and for how long each may train."""
+"""The plan of a reproduction, the paths in its folder, and how the plan is made: which rows run, and for how long."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class PlannedRow(Config):
 
 
 class ReproductionPlan(Config):
-    """The plan of a reproduction, which does not change as long as its folder exists."""
+    """The plan of a reproduction, which is stored in its folder and used again when it is resumed."""
 
     format_version: int = 1
     paper: str
@@ -87,48 +87,48 @@ class ReproductionPlan(Config):
         return {role: tuple(map(Path, folders)) for role, folders in self.data.items()}
 
     def folders_of(self, paper: Paper, *, crossed: bool) -> dict[str, tuple[Path, ...]]:
-        """Return the data sets of the cross-validated rows that run, or of the others."""
+        """Return role to data sets, for the roles of cross-validated rows or of rows with one split."""
         rows = [paper.rows[name] for name in self.by_name]
         roles = {role for row in rows if row.kind.crossed == crossed for role in row.file.roles}
         return {role: folders for role, folders in self.folders.items() if role in roles}
 
     @property
     def seconds(self) -> float | None:
-        """Estimated time of all rows that do not wait; None if it was not measured."""
+        """Estimated time of all rows that do not wait, in seconds; None if it was not measured."""
         known = [row.seconds for row in self.rows if not row.waits]
         return None if None in known else sum(seconds or 0.0 for seconds in known)
 
     @property
     def by_name(self) -> dict[str, PlannedRow]:
-        """Rows that will run."""
+        """The planned rows by name."""
         return {row.name: row for row in self.rows}
 
     def ordered_rows(self, paper: Paper) -> list[PlannedRow]:
-        """Return the rows in the order in which they run: the main comparison, the others, waiting ones by their time.
+        """Return the rows in the order in which they run, each after those that it needs.
 
-        Each row comes after those that it needs.
+        The main comparison comes first, then the other rows, then waiting rows by their time.
         """
         waiting = {row.name: row for row in self.rows if row.waits}
 
-        def whole(name: str) -> float:
-            before = [other for other in paper.rows[name].file.needs if other in waiting]
-            return (waiting[name].seconds or 0.0) + sum(map(whole, before))
+        def total_seconds(name: str) -> float:
+            needed = [other for other in paper.rows[name].file.needs if other in waiting]
+            return (waiting[name].seconds or 0.0) + sum(map(total_seconds, needed))
 
-        going = sorted((row for row in self.rows if not row.waits), key=lambda row: row.name not in paper.central)
-        return [*going, *sorted(waiting.values(), key=lambda row: whole(row.name))]
+        scheduled = sorted((row for row in self.rows if not row.waits), key=lambda row: row.name not in paper.central)
+        return [*scheduled, *sorted(waiting.values(), key=lambda row: total_seconds(row.name))]
 
     @property
     def sentence(self) -> str:
-        """Summary of rows, data and estimated time."""
+        """One sentence on rows, data and estimated time."""
         data = ", ".join(f"{role}={folder}" for role, folders in self.data.items() for folder in folders)
-        given = {"labels": self.labels, "weights": self.weights}
-        files = "".join(f", {kind} {name}={file}" for kind, of in given.items() for name, file in of.items())
+        named = {"labels": self.labels, "weights": self.weights}
+        files = "".join(f", {kind} {name}={file}" for kind, paths in named.items() for name, file in paths.items())
         epochs = sorted({row.epochs for row in self.rows if row.epochs})
         steps = max((row.steps * row.epochs for row in self.rows if row.steps and row.epochs), default=0)
-        long = f", {'/'.join(map(str, epochs))} epochs (up to {steps} steps)" if epochs else ""
+        training = f", {'/'.join(map(str, epochs))} epochs (up to {steps} steps)" if epochs else ""
         time = "" if self.seconds is None else f", about {format_duration(self.seconds)}"
-        most = "" if self.minutes is None else f" of at most {self.minutes:g} min"
-        return f"{len(self.rows)} rows of {self.paper}, data {data}{files}{long}{time}{most}."
+        limit = "" if self.minutes is None else f" of at most {self.minutes:g} min"
+        return f"{len(self.rows)} rows of {self.paper}, data {data}{files}{training}{time}{limit}."
 
 
 PER_IMAGE, EVALUATION, PICTURES = "per_image.csv", "evaluation.json", "pictures"
@@ -136,7 +136,7 @@ PER_IMAGE, EVALUATION, PICTURES = "per_image.csv", "evaluation.json", "pictures"
 
 @dataclass(frozen=True)
 class ReproductionFolder:
-    """The folder of a reproduction."""
+    """Paths in the folder of a reproduction; they may not exist yet."""
 
     out: Path
 
@@ -146,12 +146,12 @@ class ReproductionFolder:
 
     @property
     def data(self) -> Path:
-        """The split."""
+        """The tables of the split."""
         return self.out / "data"
 
     @property
     def crossed(self) -> Path:
-        """The folds of the cross-validation."""
+        """The tables of the folds."""
         return self.out / "folds"
 
     @property
@@ -164,13 +164,13 @@ class ReproductionFolder:
         return self.figures / "photographs"
 
     def row(self, name: str) -> RowFolder:
-        """Return the paths of a row, whether they exist or not."""
+        """Return the paths of a row."""
         return RowFolder(self.out, name)
 
 
 @dataclass(frozen=True)
 class RowFolder:
-    """The files of a row in the folder of a reproduction."""
+    """Paths of a row in the folder of a reproduction; they may not exist yet."""
 
     out: Path
     name: str
@@ -186,7 +186,7 @@ class RowFolder:
         return RunFolder(self.out / "rows" / self.name)
 
     def fold(self, number: int) -> FoldFolder:
-        """Return the paths of a fold, whether they exist or not."""
+        """Return the paths of a fold."""
         return FoldFolder(self, number)
 
     @property
@@ -194,8 +194,7 @@ class RowFolder:
         """The run folders of its training, or of the folds that have begun."""
         if self.run.config.exists():
             return (self.run,)
-        found = (RunFolder(path.parent) for path in sorted(self.run.path.glob("fold-*/config.toml")))
-        return tuple(found)
+        return tuple(RunFolder(path.parent) for path in sorted(self.run.path.glob("fold-*/config.toml")))
 
     @property
     def has_begun(self) -> bool:
@@ -230,7 +229,7 @@ class RowFolder:
 
 @dataclass(frozen=True)
 class FoldFolder:
-    """The files of a fold of a cross-validated row."""
+    """Paths of a fold of a cross-validated row; they may not exist yet."""
 
     row: RowFolder
     number: int
@@ -242,7 +241,7 @@ class FoldFolder:
 
     @property
     def recipe(self) -> Path:
-        """Its complete recipe; that of the first fold is used as recipe of the row."""
+        """Its complete recipe; that of the first fold is also the recipe of the row."""
         whole = self.row.recipe
         return whole if self.number == 1 else whole.with_stem(f"{whole.stem}-fold-{self.number}")
 
@@ -266,7 +265,7 @@ class FoldFolder:
 class ReproductionContext:
     """A running reproduction: paper, plan, images of each role, and output folder.
 
-    ``data`` are the roles of rows with one split, ``crossed`` those of rows that are cross-validated.
+    ``data``: the roles of rows with one split. ``crossed``: the roles of cross-validated rows.
     """
 
     paper: Paper
@@ -277,9 +276,10 @@ class ReproductionContext:
 
 
 RANDOM_START = "random initialization"
-ANY_DATA = {"data": {"datasets": ["any"]}, "model": {"start": "none"}}  # completes a recipe that is only measured
-CACHED_SHARE = 0.08  # of a step, if encoder outputs are cached
-AUGMENTED_SHARE = 0.07  # of a step, for the augmentation that is repeated in each epoch
+# Placeholders that complete a recipe which is only measured.
+ANY_DATA = {"data": {"datasets": ["any"]}, "model": {"start": "none"}}
+CACHED_SHARE = 0.08  # cost of a step with cached outputs of the encoder, relative to a whole step
+AUGMENTED_SHARE = 0.07  # additional cost if images are augmented in each epoch, relative to a whole step
 
 
 @dataclass(frozen=True)
@@ -292,8 +292,8 @@ class ReproductionImages:
     @property
     def count(self) -> int:
         """Number of images that are decoded at least once."""
-        whole = sum(each.training + each.test for each in self.split.values())
-        return whole + sum(each.images for each in self.crossed.values())
+        count = sum(role.training + role.test for role in self.split.values())
+        return count + sum(role.images for role in self.crossed.values())
 
 
 def complete_plan(
@@ -307,22 +307,26 @@ def complete_plan(
 ) -> ReproductionPlan:
     """Complete a plan with the rows that can run; the others are listed in ``left_out``.
 
-    ``faults`` are the rows whose images cannot be used, with reasons. ``draft.planning_s`` is the time already used.
-    ``forecast``: whether time and memory are also estimated without a time limit.
+    ``faults``: the rows whose images cannot be used, with reasons. ``draft.planning_s``: the time already used.
+    ``forecast``: estimate time and memory also without a time limit.
     """
     began = time.monotonic() - draft.planning_s
-    candidates, left_out = _candidates(draft, rows, data, faults, run)
+    candidates, left_out = _collect_candidates(draft, rows, data, faults, run)
     if draft.minutes is None:
-        known = forecast_rows(candidates, run) if forecast else FittedRows(candidates, None)
-        planned = [_plan_row(draft, one, known) for one in known.candidates]
+        measured_rows = forecast_rows(candidates, run) if forecast else FittedRows(candidates, None)
+        planned = [_plan_row(draft, one, measured_rows) for one in measured_rows.candidates]
         notices = (*draft.notices, *_forecast_notices(planned))
-        more: dict[str, Any] = {"rows": tuple(planned), "left_out": left_out | dict(known.faults), "notices": notices}
-        return draft.model_copy(update=more)
+        values: dict[str, Any] = {
+            "rows": tuple(planned),
+            "left_out": left_out | dict(measured_rows.faults),
+            "notices": notices,
+        }
+        return draft.model_copy(update=values)
     decoding_s = ENCODE_S * data.count if any(one.recipe for one in candidates) else 0.0
     crossed, split = fitted = _fit_budget(draft, candidates, began - decoding_s, run)
     spent = time.monotonic() - began
     rows_of = {one.row.name: _plan_row(draft, one, group) for group in fitted for one in group.candidates}
-    more = {
+    values = {
         "rows": tuple(rows_of[one.row.name] for one in candidates if one.row.name in rows_of),
         "left_out": left_out | dict(crossed.faults) | dict(split.faults),
         "planning_s": round(spent, 1),
@@ -330,66 +334,70 @@ def complete_plan(
         "notices": (*draft.notices, *_smaller_notices(draft, fitted)),
         "late": tuple(_late_notices(crossed, split, draft.minutes, spent)),
     }
-    return draft.model_copy(update=more)
+    return draft.model_copy(update=values)
 
 
-def _candidates(
+def _collect_candidates(
     draft: ReproductionPlan, rows: Sequence[Row], data: ReproductionImages, faults: Mapping[str, str], run: RunContext
 ) -> tuple[list[RowCandidate], dict[str, str]]:
-    """Find the rows that can run, and the reasons why others cannot."""
-    found, left_out = list[RowCandidate](), dict(faults)
+    """Return the rows that can run, and the names of the others with the reasons."""
+    candidates, left_out = list[RowCandidate](), dict(faults)
     central = read_paper(draft.paper).central
     for row in rows:
         run.check()
         if row.name in faults:
             continue
         try:
-            if why := _beyond_budget(draft, row) or _without_weights(draft, row) or explain_missing_need(row, left_out):
-                left_out[row.name] = why
+            if (
+                reason := _explain_beyond_budget(draft, row)
+                or _explain_missing_weights(draft, row)
+                or explain_missing_need(row, left_out)
+            ):
+                left_out[row.name] = reason
             else:
-                found.append(replace(_candidate(draft, row, data), central=row.name in central))
+                candidates.append(replace(_make_candidate(draft, row, data), central=row.name in central))
         except MelanomaError as error:
             left_out[row.name] = str(error)
-    return found, left_out
+    return candidates, left_out
 
 
-def _beyond_budget(draft: ReproductionPlan, row: Row) -> str | None:
-    """Return the reason if only the full budget has a draw of a random search."""
+def _explain_beyond_budget(draft: ReproductionPlan, row: Row) -> str | None:
+    """Return why a row cannot run if it is a draw of a random search that only the full budget has; else None."""
     return "a further draw, for the full budget" if row.full_only and draft.budget == "small" else None
 
 
-def _without_weights(draft: ReproductionPlan, row: Row) -> str | None:
-    """Return the reason if a row of a grid starts from weights that the user has not provided."""
-    start, known = row.values[draft.budget].get("model", {}).get("start"), read_paper(draft.paper).file.weights
-    if not row.grid or row.file.learn is None or start not in known or start in draft.weights:
+def _explain_missing_weights(draft: ReproductionPlan, row: Row) -> str | None:
+    """Return why a row of a grid cannot run if the user has not provided its initial weights; else None."""
+    start, weights = row.values[draft.budget].get("model", {}).get("start"), read_paper(draft.paper).file.weights
+    if not row.grid or row.file.learn is None or start not in weights or start in draft.weights:
         return None
-    return f"needs {known[start].title}: get {known[start].where} and name it with --weights {start}=FILE"
+    return f"needs {weights[start].title}: get {weights[start].where} and name it with --weights {start}=FILE"
 
 
-def _candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> RowCandidate:
+def _make_candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> RowCandidate:
     """Count the images of a row and complete its recipe; a network without parameters is not trained."""
     from napari_melanoma.models.zoo import count_parameters
 
     if row.kind.crossed:
-        return _crossed_candidate(draft, row, data.crossed)
+        return _make_crossed_candidate(draft, row, data.crossed)
     evaluated = data.split[row.file.evaluated].test
     if row.file.learn is None:
         return RowCandidate(row, evaluated)
     learn = data.split[row.file.learn].training
-    tuning = _tuning(row, learn)
+    tuning = _count_validation_images(row, learn)
     recipe = row.recipe(draft.budget, **ANY_DATA)
-    learns = count_parameters(recipe.model.architecture, recipe.model.options) > 0
+    is_trained = count_parameters(recipe.model.architecture, recipe.model.options) > 0
     if not recipe.data.tuning_fraction:  # the test images are monitored
-        return RowCandidate(row, evaluated, learn, evaluated, recipe if learns else None)
-    return RowCandidate(row, evaluated, learn - tuning, tuning, recipe if learns else None)
+        return RowCandidate(row, evaluated, learn, evaluated, recipe if is_trained else None)
+    return RowCandidate(row, evaluated, learn - tuning, tuning, recipe if is_trained else None)
 
 
-def _tuning(row: Row, learn: int) -> int:
-    """Count the images of the validation set."""
+def _count_validation_images(row: Row, learn: int) -> int:
+    """Return how many of ``learn`` images are used for validation."""
     return max(1, round(row.values["full"].get("data", {}).get("tuning_fraction", 0.1) * learn))
 
 
-def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, CrossValidatedRole]) -> RowCandidate:
+def _make_crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, CrossValidatedRole]) -> RowCandidate:
     """Count the images of a fold of a row and complete its recipe; rows without a network are not trained."""
     from napari_melanoma.training.tasks.task import count_encoder_inputs
 
@@ -398,25 +406,28 @@ def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, Cro
     if not file.learn or file.predictor != "network":
         return RowCandidate(row, evaluated, folds=folds, once_s=_feature_seconds(row, data))
     learn = round(sum(data[role].images for role in file.learns) * (folds - 1) / folds)
-    tuning = _tuning(row, learn)
+    tuning = _count_validation_images(row, learn)
     recipe = row.recipe(draft.budget, **ANY_DATA)
     if row.kind.needs_masks and draft.budget == "small":
         steps = max(1, (learn - tuning) // images_per_step(recipe))
         recipe = recipe.model_copy(update={"epochs": max(recipe.epochs, math.ceil(MIN_STEPS / steps))})
     adaptation = recipe.classification.adaptation if recipe.classification else None
     trains_on_two_sets = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
-    if inputs := count_encoder_inputs(recipe):  # each is encoded once in all folds
+    if inputs := count_encoder_inputs(recipe):  # each is encoded once for all epochs and folds
         share = CACHED_SHARE if recipe.augmentation.is_off else CACHED_SHARE + AUGMENTED_SHARE
-        times = share + inputs / (recipe.epochs * folds)
+        step_factor = share + inputs / (recipe.epochs * folds)
     else:
-        times = 1.0 + trains_on_two_sets
-    return RowCandidate(row, evaluated, learn - tuning, tuning, recipe, folds=folds, times=times)
+        step_factor = 1.0 + trains_on_two_sets
+    return RowCandidate(row, evaluated, learn - tuning, tuning, recipe, folds=folds, step_factor=step_factor)
 
 
 def _fit_budget(
     draft: ReproductionPlan, candidates: Sequence[RowCandidate], began: float, run: RunContext
 ) -> tuple[FittedRows, FittedRows]:
-    """Fit the cross-validated rows and those with one split into the time; ``began``: on the monotonic clock."""
+    """Fit the cross-validated rows, and those with one split, into the time limit.
+
+    ``began``: start of the planning on the monotonic clock, from which the time of decoding is already subtracted.
+    """
     assert draft.minutes is not None
     limit = 60 * draft.minutes
     smaller = read_paper(draft.paper).file.smaller_sizes if draft.budget == "small" else ()
@@ -424,9 +435,11 @@ def _fit_budget(
     def measure(rows: Sequence[RowCandidate]) -> tuple[list[RowCandidate], dict[str, str]]:
         return measure_candidates(rows, limit / (1 + len(smaller)), run)
 
+    def remaining_seconds() -> float:
+        return SHARE * limit - TABLES_S - (time.monotonic() - began)
+
     crossing, splitting = ([one for one in candidates if bool(one.folds) is folds] for folds in (True, False))
-    seconds = lambda: SHARE * limit - TABLES_S - (time.monotonic() - began)  # noqa: E731 - less after each measurement
-    return fit_rows(crossing, splitting, smaller, measure, seconds)
+    return fit_rows(crossing, splitting, smaller, measure, remaining_seconds)
 
 
 def _forecast_notices(rows: Iterable[PlannedRow]) -> Iterator[str]:
@@ -439,7 +452,7 @@ def _forecast_notices(rows: Iterable[PlannedRow]) -> Iterator[str]:
 
 
 def _feature_seconds(row: Row, data: Mapping[str, CrossValidatedRole]) -> float:
-    """Estimate the time to measure features of all images of a row; 0 for other rows."""
+    """Estimate the seconds to measure the features of all images of a row; 0 for a row that uses no features."""
     from napari_melanoma.reproduction.image_features import time_features
 
     if row.file.predictor != "features":
@@ -461,17 +474,17 @@ def _smaller_notices(draft: ReproductionPlan, fitted: Iterable[FittedRows]) -> I
 
 
 def _late_notices(crossed: FittedRows, split: FittedRows, minutes: float, spent: float) -> Iterator[str]:
-    """State which rows wait and how much time all would need; an error if there is no time for any."""
+    """State which rows wait, and how much time all rows need; raise an error if there is no time for any row."""
     needed = needed_minutes(split.candidates, spent + sum(one.seconds for one in crossed.candidates))
     candidates = [*crossed.candidates, *split.candidates]
-    if candidates and not crossed.going and not split.going:
+    if candidates and not crossed.scheduled and not split.scheduled:
         steps = f": those with one split need at least {MIN_STEPS} steps each" if split.candidates else ""
         raise RunError(
             f"{minutes:g} min are too short for any row{steps}. All rows need about {needed} min on this machine: "
             f"--minutes {needed}, or fewer --rows."
         )
-    going = {one.row.name for one in (*crossed.going, *split.going)}
-    if waiting := [one.row.name for one in candidates if one.row.name not in going]:
+    scheduled = {one.row.name for one in (*crossed.scheduled, *split.scheduled)}
+    if waiting := [one.row.name for one in candidates if one.row.name not in scheduled]:
         verb = "runs" if len(waiting) == 1 else "run"
         yield (
             f"Not all rows fit into {minutes:g} min: {', '.join(waiting)} {verb} only if the others leave time. "
@@ -480,25 +493,25 @@ def _late_notices(crossed: FittedRows, split: FittedRows, minutes: float, spent:
 
 
 def _describe_start(draft: ReproductionPlan, candidate: RowCandidate) -> str:
-    """Describe what the training of a row starts from; empty without training."""
-    row, known = candidate.row, read_paper(draft.paper).file.weights
+    """Describe what the training of a row starts from; "" without training."""
+    row, weights = candidate.row, read_paper(draft.paper).file.weights
     if candidate.recipe is None:
         return ""
     if row.file.start_of:
         return f"the model of {row.file.start_of}"
     model = row.values[draft.budget].get("model", {})
     start: str = model.get("start", "none")
-    if start in known and start not in draft.weights:
-        return f"{RANDOM_START} instead of {known[start].title} (--weights {start}=FILE)"
-    if start in known:
-        return known[start].title
+    if start in weights and start not in draft.weights:
+        return f"{RANDOM_START} instead of {weights[start].title} (--weights {start}=FILE)"
+    if start in weights:
+        return weights[start].title
     if start == "imagenet":
         return f"ImageNet weights of {model.get('options', {}).get('encoder', 'the encoder')}"
     return RANDOM_START if start == "none" else f"the model {start}"
 
 
 def _plan_row(draft: ReproductionPlan, candidate: RowCandidate, fitted: FittedRows) -> PlannedRow:
-    """Plan the training of a row."""
+    """Describe a row in the plan, with its training if the row was measured."""
     from napari_melanoma.models.zoo import count_parameters
     from napari_melanoma.runs.estimate import estimate_memory
 
@@ -506,9 +519,9 @@ def _plan_row(draft: ReproductionPlan, candidate: RowCandidate, fitted: FittedRo
     start = _describe_start(draft, candidate)
     about: dict[str, Any] = {"name": row.name, "recipe": row.digest(draft.budget), "start": start}
     if recipe is not None:
-        whole = row.values["full"]["model"]
+        full_model = row.values["full"]["model"]
         about["parameters"] = count_parameters(recipe.model.architecture, recipe.model.options)
-        about["whole_parameters"] = count_parameters(whole["architecture"], whole.get("options", {}))
+        about["whole_parameters"] = count_parameters(full_model["architecture"], full_model.get("options", {}))
     if fitted.budget is None:
         return PlannedRow(**about)
     size = fitted.budget

@@ -1,4 +1,8 @@
-"""Predictions of classification rows: networks, tables, chance and ensembles."""
+"""Predictions of classification rows, and their metrics.
+
+From top to bottom: the predictors (networks, models of the table or of image features, and predictions without a
+model), the pooling of folds, the metrics with intervals, and the models of the table.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +41,12 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.segmentation import Segmenter
 
 Rows = Mapping[Key, Mapping[str, str]]
-"""Data set and image to the row of the table."""
-# Colors of the frame of a picture, as in P4: true positive, false positive, false negative, true negative.
-FOUND, TOO_MUCH, MISSED, RIGHT = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
+"""Rows of the tables of data sets, by data set and image id."""
+# Colors of the frame of a picture, as in P4.
+TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_NEGATIVE = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
 FRAME = 0.04  # width of the frame, as a share of the side
-TABLE_MODELS = ("tabular", "logistic")
-LABELS = ("0", "1")  # an image of a fold has a label for the paper's target, and not always for that of a row
+TABLE_MODELS = ("tabular", "logistic")  # predictors that use the table alone
+LABELS = ("0", "1")  # other cells have no label: images of folds may lack one if a row has a target of its own
 
 
 def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
@@ -54,7 +58,7 @@ def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], I
 
 
 def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Callable[[Sample], RowPrediction]:
-    """Return the function that predicts an image without a network."""
+    """Return the function that predicts an image, for a row without a network."""
     if subject.row.file.predictor == "features":
         probability = make_feature_predictor(subject, run)
         return lambda sample: RowPrediction(probability(sample))
@@ -65,7 +69,7 @@ def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Calla
 
 
 def _table_predictions(subject: RowSubject, rows: Rows) -> dict[Key, float]:
-    """Predict from the table alone."""
+    """Predict every image from the table alone: probability of the positive class by image."""
     choices = _table_choices(subject.row)
     predict = predict_with_logistic if subject.row.file.predictor == "logistic" else predict_with_trees
     return predict(subject.trained_on, rows, choices, subject.target)
@@ -76,15 +80,17 @@ def _table_choices(row: Row) -> TabularConfig:
 
 
 def check_table_columns(folders: tuple[Path, ...], row: Row, target: str) -> None:
-    """Raise if the training rows lack a column that a row of the table alone uses."""
+    """Raise an error if the training data lack an input of a row that predicts from the table alone."""
     fit_encoding(_training_rows(folders, target)[0], _table_choices(row), target)
 
 
 @dataclass(frozen=True, eq=False)
 class RowPrediction:
-    """Prediction for an image: the probability and, if the model was calibrated, threshold and prediction set.
+    """Prediction for an image.
 
-    ``as_trained`` is the network's own probability, before calibration; without a calibration both are equal.
+    ``probability``: of the positive class, calibrated. ``above``: whether it reaches the operating point. ``possible``:
+    whether the prediction set contains the negative and the positive class. ``as_trained``: the probability before
+    calibration; None if it is the same.
     """
 
     probability: float
@@ -94,7 +100,7 @@ class RowPrediction:
 
     @property
     def uncalibrated(self) -> float:
-        """The probability as trained."""
+        """The probability before calibration."""
         return self.probability if self.as_trained is None else self.as_trained
 
     def columns(self, row: Mapping[str, str], target: str) -> dict[str, object]:
@@ -111,13 +117,13 @@ class RowPrediction:
 
 
 def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPrediction]]:
-    """Return the predictors without a model."""
+    """Return the predictors without a model by name."""
     trained_on = read_fold_tables(subject.trained_on)
-    of_set: dict[str, list[bool]] = {}
+    labels_by_domain: dict[str, list[bool]] = {}
     for (domain, _), row in trained_on.items():
         if row["split"] == TRAIN and row.get(subject.target) in LABELS:
-            of_set.setdefault(domain, []).append(row.get(subject.target) == "1")
-    shares = {domain: float(np.mean(labels)) for domain, labels in of_set.items()}
+            labels_by_domain.setdefault(domain, []).append(row.get(subject.target) == "1")
+    shares = {domain: float(np.mean(labels)) for domain, labels in labels_by_domain.items()}
     return {
         "random": lambda sample: RowPrediction(_random_probability(sample.full_name)),
         "constant_negative": lambda sample: RowPrediction(0.0),
@@ -126,14 +132,14 @@ def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPredictio
 
 
 def _random_probability(name: str) -> float:
-    """Return a pseudo-random number in [0, 1) for a name."""
+    """Return a pseudo-random number in [0, 1) that depends on the name of an image only."""
     return int.from_bytes(hashlib.sha256(f"random {name}".encode()).digest()[:6]) / 2**48
 
 
 def _measure_without_pixels(
     subject: RowSubject, rows: Rows, predict: Callable[[Sample], RowPrediction], sample: Sample
 ) -> ImageMeasurement:
-    """Measure a prediction without the photograph, which is read only for pictures."""
+    """Measure a prediction that needs no pixels; the photograph is read only for pictures."""
     row = rows[sample.key]
     prediction, truth = predict(sample), row.get(subject.target) == "1"
     return ImageMeasurement(
@@ -151,13 +157,13 @@ def _predict_row(calibration: PredictionCalibration, logits: NDArray[np.float32]
     above = None if point is None else probability >= point.cut
     if calibration.reference is None:
         return RowPrediction(probability, above, as_trained=as_trained)
-    found = calibration.prediction_sets(probabilities)[0]
-    others = bool(np.delete(found, calibration.positive_index).any())
-    return RowPrediction(probability, above, (others, bool(found[calibration.positive_index])), as_trained)
+    prediction_set = calibration.prediction_sets(probabilities)[0]
+    others = bool(np.delete(prediction_set, calibration.positive_index).any())
+    return RowPrediction(probability, above, (others, bool(prediction_set[calibration.positive_index])), as_trained)
 
 
 def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], ImageMeasurement]:
-    """Load the network and the calibration of a fold."""
+    """Load the network of a fold, and return the function that measures an image."""
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.models.zoo import find_encoder
     from napari_melanoma.training.tasks.task import reuse_encoder_cache
@@ -167,14 +173,14 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
     classifier = Classifier.load(subject.bundle)
     if (encoder := find_encoder(classifier.network)) is not None:
         reuse_encoder_cache(encoder)
-    mask_of = _make_mask_finder(subject, classifier)
+    find_mask = _make_mask_finder(subject, classifier)
 
     def measure(sample: Sample) -> ImageMeasurement:
         row, rgb = rows[sample.key], read_photograph(sample.image).rgb
-        mask, found = mask_of(sample, rgb)
+        mask, has_lesion = find_mask(sample, rgb)
         encoded = classifier.run_encoder([classifier.crop_image(rgb, mask)])
         prediction = _predict_row(classifier.calibration, classifier.run_head(encoded, [row]))
-        columns = {**prediction.columns(row, subject.target), "no_lesion": int(not found)}
+        columns = {**prediction.columns(row, subject.target), "no_lesion": int(not has_lesion)}
         if (depths := classifier.depths(encoded)) is not None:
             columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_said": f"{depths.mm[0]:.4f}"}
             columns |= {name: text for name, text in row.items() if READER_COLUMN.fullmatch(name)}
@@ -189,7 +195,10 @@ def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], Imag
 def _make_mask_finder(
     subject: RowSubject, classifier: Classifier
 ) -> Callable[[Sample, NDArray[np.uint8]], tuple[NDArray[np.bool_] | None, bool]]:
-    """Return the function that finds the mask of an image; without a lesion the whole image is used."""
+    """Return the function that finds the mask of an image, and whether it contains a lesion.
+
+    Without a lesion, the mask is the whole image; it is None for networks of whole photographs.
+    """
     if classifier.config.view.region == "photograph":
         return lambda sample, rgb: (None, True)
     if subject.masks == "reference":
@@ -199,14 +208,14 @@ def _make_mask_finder(
 
     segmenter = Segmenter.load(find_bundle(subject.segmenter))
 
-    def predicted(sample: Sample, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
+    def find_predicted(sample: Sample, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
         return mask_or_everything(segment_and_refine(segmenter, rgb)[1], rgb)
 
-    return predicted
+    return find_predicted
 
 
 def segment_and_refine(segmenter: Segmenter, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Segment a photograph; return the mask, and its largest part filled, as in P2."""
+    """Segment a photograph; return the mask, and its largest region, filled, as in P2."""
     from napari_melanoma.imaging.postprocessing import refine_mask
     from napari_melanoma.reproduction.kinds.segmentation import LARGEST_FILLED
 
@@ -215,16 +224,22 @@ def segment_and_refine(segmenter: Segmenter, rgb: NDArray[np.uint8]) -> tuple[ND
 
 
 def mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
-    """Use the whole photograph if no lesion was found, so that all rows are evaluated on the same images."""
+    """Return a mask and True, or the whole photograph and False if no lesion was found.
+
+    So all rows are evaluated on the same images.
+    """
     if mask is None or not mask.any():
         return np.ones(rgb.shape[:2], bool), False
     return mask, True
 
 
 def _draw_frame(view: NDArray[np.uint8], truth: bool, prediction: RowPrediction) -> NDArray[np.uint8]:
-    """Draw a frame in the color of the result, as trained and at one half, around an image."""
-    positive = prediction.uncalibrated >= HALF
-    color = (FOUND if positive else MISSED) if truth else (TOO_MUCH if positive else RIGHT)
+    """Draw a frame around an image in the color of the result, which is that before calibration at one half."""
+    is_positive = prediction.uncalibrated >= HALF
+    if truth:
+        color = TRUE_POSITIVE if is_positive else FALSE_NEGATIVE
+    else:
+        color = FALSE_POSITIVE if is_positive else TRUE_NEGATIVE
     width = max(1, round(FRAME * max(view.shape[:2])))
     framed = view.copy()
     for edge in (np.s_[:width], np.s_[-width:], np.s_[:, :width], np.s_[:, -width:]):
@@ -232,61 +247,68 @@ def _draw_frame(view: NDArray[np.uint8], truth: bool, prediction: RowPrediction)
     return framed
 
 
-FOLDS = "folds"  # out-of-fold predictions
+# Pooling of folds.
+
+FOLDS = "folds"  # part of the images that are in a fold
+# Columns of which the networks of all folds are averaged, with their format, and columns by majority vote.
 MEANS = {"as_trained": "{:.6f}", "probability": "{:.6f}", "depth_said": "{:.4f}"}
 VOTES = ("above", "covered", "several", "no_lesion")
 
 
 def pool_folds(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, str]]:
-    """Pool the predictions of the networks of all folds: a row for each image, with its ``part``.
+    """Pool the predictions of all folds: a row for each image, with its ``part``.
 
-    An image of a fold has one prediction, by the network that was not trained on it. An image outside of all folds has
-    the mean probability of all networks, and a majority vote of their decisions.
+    An image of a fold has one prediction, by the network that was not trained on it. An untouched image has the mean
+    probability of all networks, and a majority vote of their decisions.
     """
     rows = [{**row, "part": FOLDS} for fold in folds for row in fold if row["fold"]]
-    apart: dict[Key, list[Mapping[str, str]]] = defaultdict(list)
+    untouched: dict[Key, list[Mapping[str, str]]] = defaultdict(list)
     for fold in folds:
         for row in fold:
             if not row["fold"]:
-                apart[row["domain"], row["image_id"]].append(row)
-    return rows + [{**each[0], **_combine_predictions(each), "part": UNTOUCHED} for each in apart.values()]
+                untouched[row["domain"], row["image_id"]].append(row)
+    return rows + [{**each[0], **_combine_predictions(each), "part": UNTOUCHED} for each in untouched.values()]
 
 
 def _combine_predictions(predictions: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Combine the predictions for one image; values that are missing for a network are empty."""
-    found = {}
+    """Combine the predictions of several networks for one image; a value that one of them lacks is ""."""
+    combined = {}
     for name in (*MEANS, *VOTES):
         if name not in predictions[0]:
             continue
         cells = [one[name] for one in predictions]
         mean = float(np.mean([float(cell) for cell in cells])) if all(cells) else None
-        form = MEANS.get(name)
-        found[name] = "" if mean is None else form.format(mean) if form else str(int(mean >= 0.5))
-    return found
+        number_format = MEANS.get(name)
+        combined[name] = "" if mean is None else number_format.format(mean) if number_format else str(int(mean >= 0.5))
+    return combined
 
+
+# Metrics.
 
 CALIBRATED = "calibrated_"  # begins the names of the metrics of calibrated probabilities
 AT_HALF = ("AC", "PR", "SE", "SP", "F1")
 SCORES = (*AT_HALF, "AUC", "AP", "ECE")  # of the probabilities as trained, and of the calibrated ones
-STORED = ("SE90", "SP90", "COV", "CT")  # of decisions and prediction sets, which exist only after calibration
+# Sensitivity and specificity at the operating point, coverage of the prediction sets, and share of sets with both
+# classes; only networks that were calibrated have them.
+STORED = ("SE90", "SP90", "COV", "CT")
 METRICS = (*SCORES, *(CALIBRATED + name for name in SCORES), *STORED)
-# How many independent cases support a metric: those of both classes, of one class, or the smaller of the two
+# Metrics that refer to the cases of both classes, or of one class; others refer to the smaller class.
 OF_ALL, OF_POSITIVES, OF_NEGATIVES = ("AC", "ECE", "COV", "CT"), ("SE", "SE90"), ("SP", "SP90")
 BIASED = "ECE"  # above 0 by chance, and more so in bootstrap samples
-HALF = 0.5  # threshold of both papers
+HALF = 0.5  # decision threshold of the papers
 CHANCE = 0.5  # the AUC of uninformative predictions
-Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
+MetricsFunction = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
+"""From bootstrap weights, float64 (sample, image), to each metric, float64 (sample,)."""
 
 
 @dataclass(frozen=True, eq=False)
 class PooledPredictions:
     """Out-of-fold predictions for two classes.
 
-    ``truth``: bool (image,): whether it is the positive class. ``as_trained``, ``probability``: float64 (image,), 0 to
-    1, as the network predicts it, and calibrated; NaN where it is unknown.
-    ``above``: float64 (image,): 1 at or above the operating point of the image's fold, else 0; NaN where there is none.
-    ``covered``, ``several``: float64 (image,): 1 where the conformal set holds the truth, and where it holds both
-    classes; NaN: no set.
+    ``truth``: bool (image,): whether an image is of the positive class. ``as_trained``, ``probability``: float64
+    (image,), 0 to 1, before and after calibration; NaN where unknown. ``above``: float64 (image,): 1 at or above the
+    operating point of the image's fold, else 0; NaN without one. ``covered``, ``several``: float64 (image,): 1 if the
+    prediction set contains the true class, and both classes; NaN without a set.
     """
 
     truth: NDArray[np.bool_]
@@ -299,8 +321,8 @@ class PooledPredictions:
     def figures(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Compute every metric for each bootstrap sample.
 
-        ``weights``: float64 (sample, image), number of times of each image. Returns metric to float64 (sample,); NaN
-        where it is undefined.
+        ``weights``: float64 (sample, image), the number of times that a sample contains an image. Returns metric to
+        float64 (sample,); NaN where it is undefined.
         """
         calibrated = self._scores(self.probability, weights)
         same = np.array_equal(self.as_trained, self.probability)
@@ -311,7 +333,7 @@ class PooledPredictions:
         }
 
     def _scores(self, probability: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Metrics of probabilities: those at one half, and those of all thresholds."""
+        """Return the metrics of probabilities, at the threshold one half and over all thresholds."""
         if np.isnan(probability).any():
             return {name: np.full(len(weights), np.nan) for name in SCORES}
         resampled = ResampledScores(probability, self.truth, weights)
@@ -328,7 +350,7 @@ class PooledPredictions:
         }
 
     def _stored_metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Sensitivity and specificity at the operating point, and coverage of the prediction sets."""
+        """Return sensitivity and specificity at the operating point, and coverage and size of the prediction sets."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return {
                 "SE90": _share(weights * self.truth, self.above),
@@ -344,7 +366,7 @@ def estimate_metrics(pooled: PooledPredictions, groups: Sequence[str]) -> dict[s
 
 
 def estimate_auc(pooled: PooledPredictions, groups: Sequence[str]) -> Estimate | None:
-    """Estimate the AUC as trained, with the same interval as all metrics together; None if it is undefined."""
+    """Estimate the AUC before calibration, with the interval of ``estimate_metrics``; None if it is undefined."""
     if np.isnan(pooled.as_trained).any():
         return None
 
@@ -355,7 +377,7 @@ def estimate_auc(pooled: PooledPredictions, groups: Sequence[str]) -> Estimate |
 
 
 def estimate_changes(first: PooledPredictions, second: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
-    """Estimate the differences, second minus first, paired on the same bootstrap samples."""
+    """Estimate the difference of each metric, second minus first, paired on the same bootstrap samples."""
 
     def differences(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         before, after = first.figures(weights), second.figures(weights)
@@ -365,32 +387,32 @@ def estimate_changes(first: PooledPredictions, second: PooledPredictions, groups
 
 
 def _share(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weighted mean; NaN if a value is unknown."""
+    """Return the weighted mean of each sample; NaN if a value is unknown."""
     return weights @ values / weights.sum(axis=1)
 
 
 def _bootstrap_estimates(
-    pooled: PooledPredictions, figures: Figures, groups: Sequence[str], bounds: tuple[float, float]
+    pooled: PooledPredictions, metrics: MetricsFunction, groups: Sequence[str], bounds: tuple[float, float]
 ) -> dict[str, Estimate]:
-    """Combine the metrics of all images with those of the bootstrap samples."""
-    names, drawn = np.asarray(groups), draw_statistics(figures, groups)
-    positives, others = (len(np.unique(names[chosen])) for chosen in (pooled.truth, ~pooled.truth))
+    """Estimate each defined metric with its interval; ``groups``: the patient or lesion of each image."""
+    names, drawn = np.asarray(groups), draw_statistics(metrics, groups)
+    positives, negatives = (len(np.unique(names[members])) for members in (pooled.truth, ~pooled.truth))
     cases = dict.fromkeys(OF_ALL, len(np.unique(names)))
-    cases |= dict.fromkeys(OF_POSITIVES, positives) | dict.fromkeys(OF_NEGATIVES, others)
-    found = {}
-    for metric in (known for known in METRICS if known in drawn):
+    cases |= dict.fromkeys(OF_POSITIVES, positives) | dict.fromkeys(OF_NEGATIVES, negatives)
+    estimates = {}
+    for metric in (name for name in METRICS if name in drawn):
         name, (mean, draws) = metric.removeprefix(CALIBRATED), drawn[metric]
         if np.isfinite(mean):
-            count = cases.get(name, min(positives, others))
+            count = cases.get(name, min(positives, negatives))
             ends = bootstrap_interval(mean, draws, count, bounds=bounds, biased=name == BIASED)
-            found[metric] = Estimate(mean, *ends, len(groups))
-    return found
+            estimates[metric] = Estimate(mean, *ends, len(groups))
+    return estimates
 
 
 def predict_with_trees(
     training_folders: tuple[Path, ...], evaluated: Rows, choices: TabularConfig, target: str = "melanoma"
 ) -> dict[Key, float]:
-    """Fit boosted trees to the rows of the other folds, and predict every row."""
+    """Fit boosted trees to the training rows, and predict every evaluated row: probability by image."""
     rows, labels = _training_rows(training_folders, target)
     trees, encoding = fit_trees(rows, choices, labels, target)
     matrix, _ = to_matrix(read_table_values(list(evaluated.values()), encoding))
@@ -400,14 +422,14 @@ def predict_with_trees(
 def predict_with_logistic(
     training_folders: tuple[Path, ...], evaluated: Rows, choices: TabularConfig, target: str
 ) -> dict[Key, float]:
-    """Fit a logistic regression to the rows of the other folds, and predict every row."""
+    """Fit a logistic regression to the training rows, and predict every evaluated row: probability by image."""
     rows, labels = _training_rows(training_folders, target)
-    found = fit_table_logistic(rows, labels.astype(bool), choices, target).predict(list(evaluated.values()))
-    return dict(zip(evaluated, found.tolist(), strict=True))
+    probabilities = fit_table_logistic(rows, labels.astype(bool), choices, target).predict(list(evaluated.values()))
+    return dict(zip(evaluated, probabilities.tolist(), strict=True))
 
 
 def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
-    """Return the training rows with a label, and their classes."""
+    """Return the training rows with a label, and their classes, int (row,)."""
     rows = [row for folder in folders for row in read_table(folder / TABLE)]
     rows = [row for row in rows if row["split"] == TRAIN and row.get(target) in LABELS]
     return rows, np.array([int(row[target]) for row in rows], np.intp)

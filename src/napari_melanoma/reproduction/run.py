@@ -1,4 +1,4 @@
-"""Reproduce a paper, row by row."""
+"""Reproduce a paper: split the data, plan, run each row, and write the tables."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ SILENCE_S = 120.0  # maximum time between events of an active run
 
 @dataclass(frozen=True)
 class MissingRows:
-    """Planned rows without results, with reasons: failed ones, and those without time."""
+    """Planned rows without results, by name, with the reasons: those that failed, and those without time."""
 
     failed: dict[str, str] = field(default_factory=dict)
     late: dict[str, str] = field(default_factory=dict)
@@ -70,73 +70,76 @@ class MissingRows:
         return {**self.failed, **self.late}
 
 
-def run_rows(work: ReproductionContext, missing: MissingRows, run: RunContext) -> None:
+def run_rows(context: ReproductionContext, missing: MissingRows, run: RunContext) -> None:
     """Run the remaining rows; failed ones and those without time are recorded."""
-    rows = work.plan.ordered_rows(work.paper)
+    rows = context.plan.ordered_rows(context.paper)
     for number, planned in enumerate(rows):
-        if work.folder.row(planned.name).evaluated.is_dir():
+        if context.folder.row(planned.name).evaluated.is_dir():
             continue
         run.check()
-        row = work.paper.rows[planned.name]
+        row = context.paper.rows[planned.name]
         part = PartContext(run, number, len(rows), f"{row.file.title} ({number + 1} of {len(rows)})")
-        if why := _time_shortage(work, row, missing):
+        if why := _time_shortage(context, row, missing):
             missing.late[row.name] = why
         else:
-            _try_row(work, row, missing, part)
-        write_tables(work, missing.all)
+            _try_row(context, row, missing, part)
+        write_tables(context, missing.all)
 
 
-def has_time(work: ReproductionContext, name: str) -> bool:
-    """Return whether there is time for a row, extrapolated from the rows that have been trained.
+def has_time(context: ReproductionContext, name: str) -> bool:
+    """Return whether there is time for a row, by its estimate and the actual time of the rows so far.
 
-    True for a row that has begun, or without a time limit.
+    There is always time for a row that has begun, and without a time limit.
     """
-    plan, place = work.plan, work.folder
-    if plan.minutes is None or place.row(name).has_begun:
+    plan, folder = context.plan, context.folder
+    if plan.minutes is None or folder.row(name).has_begun:
         return True
-    begun = [row for row in plan.rows if place.row(row.name).has_begun]
-    trained = [row for row in begun if row.epochs and _is_trained(work, row.name)]
-    planned = sum(row.seconds or 0.0 for row in trained)
-    slower = sum(_spent(work, row) for row in trained) / planned if planned else 1.0
-    evaluated = [row for row in plan.rows if row not in begun and place.row(row.name).evaluated.is_dir()]
-    spent = sum(_spent(work, row) for row in (*begun, *evaluated)) + plan.planning_s
-    return spent + slower * (plan.by_name[name].seconds or 0.0) + TABLES_S <= 60 * plan.minutes
+    begun_rows = [row for row in plan.rows if folder.row(row.name).has_begun]
+    trained_rows = [row for row in begun_rows if row.epochs and _is_trained(context, row.name)]
+    planned = sum(row.seconds or 0.0 for row in trained_rows)
+    slowdown = sum(_spent(context, row) for row in trained_rows) / planned if planned else 1.0
+    untrained_rows = [row for row in plan.rows if row not in begun_rows and folder.row(row.name).evaluated.is_dir()]
+    spent = sum(_spent(context, row) for row in (*begun_rows, *untrained_rows)) + plan.planning_s
+    return spent + slowdown * (plan.by_name[name].seconds or 0.0) + TABLES_S <= 60 * plan.minutes
 
 
-def _spent(work: ReproductionContext, planned: PlannedRow) -> float:
-    """Return the seconds of a row over all sessions; longer gaps between events are interruptions."""
+def _spent(context: ReproductionContext, planned: PlannedRow) -> float:
+    """Return the seconds that a row has taken in all sessions.
+
+    Gaps of two minutes or more between its events are interruptions, which do not count.
+    """
     gaps: list[float] = []
-    for folder in work.folder.row(planned.name).runs:
+    for folder in context.folder.row(planned.name).runs:
         times = [event.get("time") for event in folder.read_events()]
         known = [float(time) for time in times if isinstance(time, int | float)]
         gaps += [later - earlier for earlier, later in pairwise(known)]
     return (planned.fixed_s or 0.0) + sum(gap for gap in gaps if 0 < gap < SILENCE_S)
 
 
-def _is_trained(work: ReproductionContext, name: str) -> bool:
-    """Return whether a row is trained; for a cross-validated one, whether it was evaluated."""
-    place = work.folder.row(name)
-    return place.evaluated.is_dir() if work.paper.rows[name].kind.crossed else place.is_trained
+def _is_trained(context: ReproductionContext, name: str) -> bool:
+    """Return whether a row is trained; a cross-validated row is once it was evaluated."""
+    row_folder = context.folder.row(name)
+    return row_folder.evaluated.is_dir() if context.paper.rows[name].kind.crossed else row_folder.is_trained
 
 
-def _time_shortage(work: ReproductionContext, row: Row, missing: MissingRows) -> str | None:
-    """Return the reason if there is no time for a row."""
+def _time_shortage(context: ReproductionContext, row: Row, missing: MissingRows) -> str | None:
+    """Return why there is no time for a row; None if there is."""
     if without := [name for name in row.file.needs if name in missing.late]:
         return f"time: it needs the row '{without[0]}', for which there was no time."
-    return None if has_time(work, row.name) else f"time: it would exceed the limit of {work.plan.minutes:g} min."
+    return None if has_time(context, row.name) else f"time: it would exceed the limit of {context.plan.minutes:g} min."
 
 
-def _try_row(work: ReproductionContext, row: Row, missing: MissingRows, run: RunContext) -> None:
-    """Train and evaluate a row, and record a failure."""
+def _try_row(context: ReproductionContext, row: Row, missing: MissingRows, run: RunContext) -> None:
+    """Train and evaluate a row; a failure is recorded in ``missing``."""
     try:
         if without := [name for name in row.file.needs if name in missing.failed]:
             raise RunError(f"it needs the row '{without[0]}', which failed.")
         if row.kind.crossed:
-            cross_validate(work, row, run)
+            cross_validate(context, row, run)
             return
         if row.file.learn is not None:
-            train_model(work, row, run)
-        evaluate_row(work, row, run)
+            train_model(context, row, run)
+        evaluate_row(context, row, run)
     except Cancelled:
         raise
     except Exception as error:
@@ -158,95 +161,95 @@ class Reproduction:
 def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Reproduction:
     """Reproduce a paper, or resume an earlier call.
 
-    Every row is trained in a run folder and evaluated on the same test images; tables are written after each row,
-    figures at the end. Failed rows are listed in them, and the others continue.
+    Every row is trained in a run folder of its own; rows of the same role are evaluated on the same test images. Tables
+    are written after each row, figures at the end. Tables list failed rows; the other rows continue.
     """
-    place, missing = ReproductionFolder(out), MissingRows()
-    if not place.plan.is_file() and not default_phantom(options):
+    folder, missing = ReproductionFolder(out), MissingRows()
+    if not folder.plan.is_file() and not default_phantom(options):
         draft_plan(options)  # errors are raised before anything is written
     with hold_lock(out / ".lock"):
-        work = _begin(options, place, run)
-        with allow_folders(chain(*work.plan.folders.values())):  # our tables contain paths in these folders
+        context = _begin(options, folder, run)
+        with allow_folders(chain(*context.plan.folders.values())):  # our tables contain paths in these folders
             try:
-                run_rows(work, missing, run)
+                run_rows(context, missing, run)
             except Cancelled:
-                write_result(work, missing.all)
+                write_result(context, missing.all)
                 raise
             finally:
                 _clear_caches()
-            return Reproduction(work.paper, work.plan, write_result(work, missing.all), missing)
+            return Reproduction(context.paper, context.plan, write_result(context, missing.all), missing)
 
 
 def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
-    """Plan a reproduction without writing anything."""
-    if would := preview_phantom(options):
-        draft, roles = would
+    """Plan a reproduction without writing to its folder."""
+    if preview := preview_phantom(options):
+        draft, roles = preview
         paper = read_paper(options.paper)
         rows = paper.select(options.rows)
         plan = complete_plan(draft, rows, ReproductionImages({}, roles), {}, run, forecast=True)
         return Reproduction(paper, plan)
     with tempfile.TemporaryDirectory(prefix=temporary_prefix("plan")) as folder:
         return Reproduction(
-            read_paper(options.paper), _settle_plan(options, ReproductionFolder(Path(folder)), run, forecast=True)
+            read_paper(options.paper), _make_plan(options, ReproductionFolder(Path(folder)), run, forecast=True)
         )
 
 
-def _begin(options: ReproduceOptions, place: ReproductionFolder, run: RunContext) -> ReproductionContext:
-    """Create or read the plan, and report it."""
-    begun = place.plan.is_file()
+def _begin(options: ReproduceOptions, folder: ReproductionFolder, run: RunContext) -> ReproductionContext:
+    """Create the plan of a new reproduction, or read that of a begun one, and report it."""
+    begun = folder.plan.is_file()
     plan = (
-        read_begun_plan(options, place) if begun else _settle_plan(ensure_phantom(options, place.out, run), place, run)
+        read_begun_plan(options, folder) if begun else _make_plan(ensure_phantom(options, folder.out, run), folder, run)
     )
-    write_json(place.plan, plan.model_dump(mode="json"))
-    message = f"{place.out} continues: {plan.sentence}" if begun else plan.sentence
-    phantoms = phantom_notices(folder for folders in plan.folders.values() for folder in folders)
+    write_json(folder.plan, plan.model_dump(mode="json"))
+    message = f"{folder.out} continues: {plan.sentence}" if begun else plan.sentence
+    phantoms = phantom_notices(dataset for datasets in plan.folders.values() for dataset in datasets)
     for text in (message, *phantoms, *plan.notices, *plan.late):
         run.report(Milestone(0, SCALE_STEPS * len(plan.rows), text))
-    split, crossed = _read_images(plan, place)
-    return ReproductionContext(read_paper(options.paper), plan, split, place, crossed)
+    split, crossed = _read_images(plan, folder)
+    return ReproductionContext(read_paper(options.paper), plan, split, folder, crossed)
 
 
-def _settle_plan(
-    options: ReproduceOptions, place: ReproductionFolder, run: RunContext, *, forecast: bool = False
+def _make_plan(
+    options: ReproduceOptions, folder: ReproductionFolder, run: RunContext, *, forecast: bool = False
 ) -> ReproductionPlan:
-    """Split the data and plan; split again if the plan uses fewer images."""
+    """Split the data and plan the rows; split again if the plan limits the number of images."""
     began = time.monotonic()
     paper, draft = read_paper(options.paper), draft_plan(options)
     rows = paper.select(options.rows)
-    faults = _write_images(draft, rows, place, run)
+    faults = _write_images(draft, rows, folder, run)
     if len(faults) == len(rows):
         raise InputError("\n".join(dict.fromkeys(faults.values())))
-    request = _request(draft, [row for row in rows if row.name not in faults])
-    with allow_folders(chain(*request.folders.values())):
-        split, crossed = _read_images(request, place)
-        work = ReproductionContext(paper, request, split, place, crossed)
-        faults |= find_data_faults(work, run)
-        notices = (*draft.notices, *mask_notices(work))
+    untrained_plan = _plan_without_training(draft, [row for row in rows if row.name not in faults])
+    with allow_folders(chain(*untrained_plan.folders.values())):
+        split, crossed = _read_images(untrained_plan, folder)
+        context = ReproductionContext(paper, untrained_plan, split, folder, crossed)
+        faults |= find_data_faults(context, run)
+        notices = (*draft.notices, *mask_notices(context))
         draft = draft.model_copy(update={"notices": notices, "planning_s": time.monotonic() - began})
         plan = complete_plan(draft, rows, ReproductionImages(split, crossed), faults, run, forecast=forecast)
     if plan.images is not None:
-        write_split(plan.folders_of(paper, crossed=False), paper.file.roles, plan.images, place.data, run)
+        write_split(plan.folders_of(paper, crossed=False), paper.file.roles, plan.images, folder.data, run)
     return plan
 
 
-def _request(draft: ReproductionPlan, rows: Sequence[Row]) -> ReproductionPlan:
-    """Return a plan with rows whose training is not planned yet."""
+def _plan_without_training(draft: ReproductionPlan, rows: Sequence[Row]) -> ReproductionPlan:
+    """Return a plan with these rows, whose training is not planned yet."""
     return draft.model_copy(update={"rows": tuple(PlannedRow(name=row.name) for row in rows)})
 
 
 def _write_images(
-    draft: ReproductionPlan, rows: Sequence[Row], place: ReproductionFolder, run: RunContext
+    draft: ReproductionPlan, rows: Sequence[Row], folder: ReproductionFolder, run: RunContext
 ) -> dict[str, str]:
-    """Write the split and the folds of each role; returns the rows whose images cannot be used, and why."""
-    paper, request, faults = read_paper(draft.paper), _request(draft, rows), dict[str, str]()
-    how = CrossValidationSetup.from_paper(paper.file, place.crossed, draft.labels)
+    """Write the split and the folds of each role; return the rows whose images cannot be used, with reasons."""
+    paper, untrained_plan, faults = read_paper(draft.paper), _plan_without_training(draft, rows), dict[str, str]()
+    setup = CrossValidationSetup.from_paper(paper.file, folder.crossed, draft.labels)
     for crossed in (False, True):
-        for role, folders in request.folders_of(paper, crossed=crossed).items():
+        for role, folders in untrained_plan.folders_of(paper, crossed=crossed).items():
             try:
                 if crossed:
-                    write_folds({role: folders}, how, run)
+                    write_folds({role: folders}, setup, run)
                 else:
-                    write_split({role: folders}, paper.file.roles, None, place.data, run)
+                    write_split({role: folders}, paper.file.roles, None, folder.data, run)
             except InputError as error:
                 needing = (row for row in rows if row.kind.crossed == crossed and role in row.file.roles)
                 faults |= {row.name: str(error) for row in needing}
@@ -254,13 +257,13 @@ def _write_images(
 
 
 def _read_images(
-    plan: ReproductionPlan, place: ReproductionFolder
+    plan: ReproductionPlan, folder: ReproductionFolder
 ) -> tuple[dict[str, RoleData], dict[str, CrossValidatedRole]]:
-    """Read the split and the folds of the rows that need them."""
+    """Read the images of each role in the split, and in the folds."""
     paper = read_paper(plan.paper)
     return (
-        read_split(plan.folders_of(paper, crossed=False), place.data),
-        read_folds(plan.folders_of(paper, crossed=True), CrossValidationSetup.from_paper(paper.file, place.crossed)),
+        read_split(plan.folders_of(paper, crossed=False), folder.data),
+        read_folds(plan.folders_of(paper, crossed=True), CrossValidationSetup.from_paper(paper.file, folder.crossed)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Write the tables of a reproduction, and the notes on them."""
+"""Write the tables of a reproduction as Markdown, CSV and part of the page, with the texts above and below them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from napari_melanoma.reproduction.paper_rows import (
     TableLine,
     images_in_part,
     is_in_size_figure,
-    parts_of,
+    list_parts,
     read_row_results,
     results_by_table,
     table_lines,
@@ -45,94 +45,101 @@ CALIBRATION_NOTE = (
     "The same predictions after temperature and offset were fitted on the validation set: this undoes balanced "
     "sampling, so that a probability of one half is reached by fewer images."
 )
+# Columns of tables.csv before the metrics.
 ABOUT = ("table", "row", "title", "paper_sets", "data_sets", "paper_parameters", "parameters", "paper_T", "T", "n")
 
 
-def write_tables(work: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
-    """Write the tables of the results so far."""
-    found, out = read_row_results(work), work.folder.out
-    tables = [table.to_markdown() for table in paper_tables(work.paper, found)]
-    parts = [f"## {title(work)}", *page_notes(work, missing, found), *tables]
-    if steps := next_steps(work, missing, found):
+def write_tables(context: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
+    """Write the tables of the results so far, and return the results.
+
+    ``missing``: rows without results, with reasons.
+    """
+    results, out = read_row_results(context), context.folder.out
+    tables = [table.to_markdown() for table in paper_tables(context.paper, results)]
+    parts = [f"## {title(context)}", *page_notes(context, missing, results), *tables]
+    if steps := next_steps(context, missing, results):
         parts += ["### Next steps", PATH_NOTE, "\n".join(f"- {step.text}: `{step.command}`" for step in steps)]
     write_text(out / "tables.md", "\n\n".join(parts) + "\n")
-    metrics = work.paper.metrics
-    figures = [column for m in metrics for column in (f"paper_{m}", m, f"{m}_low", f"{m}_high")]
-    columns = (*ABOUT, *figures, "remark", "reduced")
-    records = [_record(line, metrics) for line in table_lines(found)]
-    write_table(out / "tables.csv", [*records, *literature_records(work.paper, found)], columns)
-    return found
+    metrics = context.paper.metrics
+    metric_columns = [column for m in metrics for column in (f"paper_{m}", m, f"{m}_low", f"{m}_high")]
+    columns = (*ABOUT, *metric_columns, "remark", "reduced")
+    records = [_record(line, metrics) for line in table_lines(results)]
+    write_table(out / "tables.csv", [*records, *literature_records(context.paper, results)], columns)
+    return results
 
 
-def write_result(work: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
-    """Write tables, figures and the page of the results."""
-    found = write_tables(work, missing)
+def write_result(context: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
+    """Write tables, figures and the page, and return the results."""
+    results = write_tables(context, missing)
     page = ReproductionPage(
-        title=title(work),
-        about=page_notes(work, missing, found),
-        tables=paper_tables(work.paper, found),
-        pictures=draw_figures(work, found),
-        steps=next_steps(work, missing, found),
+        title=title(context),
+        about=page_notes(context, missing, results),
+        tables=paper_tables(context.paper, results),
+        pictures=draw_figures(context, results),
+        steps=next_steps(context, missing, results),
     )
-    write_page(page, work.folder.out / "tables.html")
-    return found
+    write_page(page, context.folder.out / "tables.html")
+    return results
 
 
-def paper_tables(paper: Paper, found: Sequence[RowResult]) -> list[ReportTable]:
-    """Create a table for each of the paper's that has rows, and one of the grids.
+def paper_tables(paper: Paper, results: Sequence[RowResult]) -> list[ReportTable]:
+    """Create a table for each table of the paper that has results, and one for the grids of each type.
 
-    Metrics in per cent, ours with intervals. A table of classifiers is followed by one of the calibrated
-    probabilities; the last tables contain depths in mm, if rows predict them.
+    Metrics are in per cent, ours with intervals. A table of classifiers is followed by one of calibrated probabilities.
+    The comparison with the literature and tables of depths in mm come last, if there are results for them.
     """
     tables = list[ReportTable]()
-    for _, table, rows in results_by_table(paper, found):
-        tables.append(_table(paper, table, rows, found))
-        tables += _calibrated_table(table, rows, found)
-    more = (literature_table(paper, found), depth_table(paper, found), agreement_table(found))
+    for _, table, rows in results_by_table(paper, results):
+        tables.append(_table(paper, table, rows, results))
+        tables += _calibrated_table(table, rows, results)
+    more = (literature_table(paper, results), depth_table(paper, results), agreement_table(results))
     return [*tables, *filter(None, more)]
 
 
-def literature_table(paper: Paper, found: Sequence[RowResult]) -> ReportTable | None:
-    """Create the table of other methods beside the paper's and ours; None without a result of ours to compare."""
-    known = paper.file.literature
-    ours = _compared_with_literature(paper, found)
-    if known is None or not ours:
+def literature_table(paper: Paper, results: Sequence[RowResult]) -> ReportTable | None:
+    """Create the table of published methods, the paper's results and ours; None without results of ours."""
+    literature = paper.file.literature
+    ours = _compared_with_literature(paper, results)
+    if literature is None or not ours:
         return None
-    published = [(one.title, one.data, "", one.figures) for one in known.methods]
-    own = paper.rows[known.row].file
-    published += [(f"{own.title}, the paper", name or known.data, "", of) for name, of in own.paper.items()]
-    rows = [(*about, *(_percent(of.get(m)) for m in known.metrics)) for *about, of in published]
+    published = [(method.title, method.data, "", method.figures) for method in literature.methods]
+    own = paper.rows[literature.row].file
+    published += [
+        (f"{own.title}, the paper", name or literature.data, "", figures) for name, figures in own.paper.items()
+    ]
+    rows = [(*about, *(_percent(figures.get(m)) for m in literature.metrics)) for *about, figures in published]
     for item in ours:
         sets = ", ".join(sorted({image["domain"] for image in item.images}))
         about = (f"{item.row.file.title}, here", sets, str(len(item.images)))
-        rows.append((*about, *(_interval(item.estimates[m]) for m in known.metrics)))
-    sources = "; ".join(f"{one.title}: {one.source}" for one in known.methods)
-    contradictions = (text for one in known.methods if (text := _accuracy_contradiction(one)))
-    notes = (*filter(None, [known.note]), f"Sources: {sources}.", *contradictions)
-    return ReportTable(known.title, ("Method", "Images", "n", *known.metrics), tuple(rows), notes=notes)
+        rows.append((*about, *(_interval(item.estimates[m]) for m in literature.metrics)))
+    sources = "; ".join(f"{method.title}: {method.source}" for method in literature.methods)
+    contradictions = (text for method in literature.methods if (text := _accuracy_contradiction(method)))
+    notes = (*filter(None, [literature.note]), f"Sources: {sources}.", *contradictions)
+    return ReportTable(literature.title, ("Method", "Images", "n", *literature.metrics), tuple(rows), notes=notes)
 
 
-def literature_records(paper: Paper, found: Sequence[RowResult]) -> Iterator[dict[str, object]]:
-    """Yield the lines of ``tables.csv`` of other methods, with their results in the columns of the paper."""
-    known = paper.file.literature
-    if known is None or not _compared_with_literature(paper, found):
+def literature_records(paper: Paper, results: Sequence[RowResult]) -> Iterator[dict[str, object]]:
+    """Yield the lines of ``tables.csv`` for published methods, whose results are in the columns of the paper."""
+    literature = paper.file.literature
+    if literature is None or not _compared_with_literature(paper, results):
         return
-    for one in known.methods:
-        figures = {f"paper_{metric}": f"{value:.2f}" for metric, value in one.figures.items()}
-        yield {"table": "literature", "title": one.title, "paper_sets": one.data, **figures, "remark": one.source}
+    for method in literature.methods:
+        figures = {f"paper_{metric}": f"{value:.2f}" for metric, value in method.figures.items()}
+        row: dict[str, object] = {"table": "literature", "title": method.title, "paper_sets": method.data}
+        yield {**row, **figures, "remark": method.source}
 
 
-def _compared_with_literature(paper: Paper, found: Sequence[RowResult]) -> list[RowResult]:
+def _compared_with_literature(paper: Paper, results: Sequence[RowResult]) -> list[RowResult]:
     """Return our results that are listed beside the literature."""
-    known = paper.file.literature
-    names = (known.row, *known.ours) if known else ()
-    return [item for item in found if item.row.name in names and item.estimates]
+    literature = paper.file.literature
+    names = (literature.row, *literature.ours) if literature else ()
+    return [item for item in results if item.row.name in names and item.estimates]
 
 
 def _accuracy_contradiction(method: PublishedMethod) -> str:
-    """Describe an accuracy that sensitivity and specificity of the same two classes exclude; empty if there is none.
+    """Describe an accuracy that is not between sensitivity and specificity; "" if there is no contradiction.
 
-    It is their mean, weighted by the share of each class.
+    With two classes, the accuracy is the mean of both, weighted by the share of each class.
     """
     accuracy, ends = method.figures.get("AC"), [method.figures[m] for m in ("SE", "SP") if m in method.figures]
     if accuracy is None or len(ends) < 2 or min(ends) <= accuracy <= max(ends):
@@ -144,46 +151,54 @@ def _accuracy_contradiction(method: PublishedMethod) -> str:
 
 
 def _percent(value: float | None) -> str:
-    """Format a result of others."""
+    """Format a published result, or a dash if there is none."""
     return NOTHING if value is None else f"{value:.2f}"
 
 
-def _table(paper: Paper, table: PaperTable, found: Sequence[RowResult], among: Sequence[RowResult]) -> ReportTable:
-    """Create a table with the paper's results and ours; empty columns are omitted."""
-    common = _in_every_row(found)
+def _table(
+    paper: Paper, table: PaperTable, results: Sequence[RowResult], all_results: Sequence[RowResult]
+) -> ReportTable:
+    """Create a table with the paper's results and ours; empty columns are omitted.
+
+    ``all_results``: those of all tables, with which rows can be compared.
+    """
+    common = _common_reductions(results)
     pairs = [(group, name) for group in ("Parameters", "T") for name in ("paper", "ours")]
     pairs += [(metric, name) for metric in table.metrics for name in ("paper", f"ours ({INTERVAL_WORDS})")]
     headings = [("", "Row"), ("Images", "paper"), ("Images", "ours"), ("", "n"), *pairs, ("", "Remarks")]
-    rows = [_cells(line, table.metrics, common) for line in table_lines(found)]
+    rows = [_cells(line, table.metrics, common) for line in table_lines(results)]
     shown = [column for column in range(len(headings)) if any(row[column] for row in rows)]
+    introduction = (
+        (f"Differences from the paper {_reduced_rows_text(results)}: {'; '.join(common)}.",) if common else ()
+    )
     return ReportTable(
         title=table.title,
         columns=tuple(headings[column][1] for column in shown),
         rows=tuple(tuple(row[column] for column in shown) for row in rows),
         notes=(
             *filter(None, [table.note]),
-            *describe_controls(found, paper.file.roles),
-            *describe_differences(found, table.metrics, among),
+            *describe_controls(results, paper.file.roles),
+            *describe_differences(results, table.metrics, all_results),
         ),
         groups=tuple(headings[column][0] for column in shown),
-        introduction=(f"Differences from the paper {_figures_owner(found)}: {'; '.join(common)}.",) if common else (),
+        introduction=introduction,
     )
 
 
 def _calibrated_table(
-    table: PaperTable, found: Sequence[RowResult], among: Sequence[RowResult]
+    table: PaperTable, results: Sequence[RowResult], all_results: Sequence[RowResult]
 ) -> Iterator[ReportTable]:
-    """Create a table of the metrics of calibrated probabilities, which the papers do not have, if rows have any."""
-    lines = [line for line in table_lines(found) if line.result.estimates]
-    known = {name for line in lines for name in line.result.estimates}
-    if known.isdisjoint(STORED):
+    """Yield the table of metrics of calibrated probabilities, which papers do not state, if rows have any."""
+    lines = [line for line in table_lines(results) if line.result.estimates]
+    metrics_found = {name for line in lines for name in line.result.estimates}
+    if metrics_found.isdisjoint(STORED):
         return
-    metrics = [name for name in METRICS if name in known and name not in SCORES]
+    metrics = [name for name in METRICS if name in metrics_found and name not in SCORES]
     yield ReportTable(
         title=f"{table.title}: calibrated probabilities",
         columns=("Row", "Images", "n", *(name.removeprefix(CALIBRATED) for name in metrics)),
         rows=tuple(_calibrated_cells(line, metrics) for line in lines),
-        notes=tuple(describe_differences(found, metrics, among)),
+        notes=tuple(describe_differences(results, metrics, all_results)),
         introduction=(f"{CALIBRATION_NOTE} With the {INTERVAL_METHOD}.",),
     )
 
@@ -196,53 +211,53 @@ def _calibrated_cells(line: TableLine, metrics: Sequence[str]) -> tuple[str, ...
     return (line.result.row.file.title, " / ".join(line.set_names), count, *figures)
 
 
-def _in_every_row(found: Sequence[RowResult]) -> tuple[str, ...]:
-    """Return the reductions that all trained rows have in common."""
-    first, *others = [item for item in found if item.parameters] or found
+def _common_reductions(results: Sequence[RowResult]) -> tuple[str, ...]:
+    """Return the reductions that all trained rows have in common, or all rows if none is trained."""
+    first, *others = [item for item in results if item.parameters] or results
     return tuple(part for part in first.reduced if all(part in item.reduced for item in others))
 
 
-def _figures_owner(found: Sequence[RowResult]) -> str:
-    """Name the rows that common reductions apply to."""
-    return "in every row" if all(item.parameters for item in found) else "in every trained row"
+def _reduced_rows_text(results: Sequence[RowResult]) -> str:
+    """Return to which rows the common reductions apply, in words."""
+    return "in every row" if all(item.parameters for item in results) else "in every trained row"
 
 
 def _cells(line: TableLine, metrics: Sequence[str], common: Sequence[str]) -> tuple[str, ...]:
     """Format a line of a table: the paper's result and ours for each metric; remarks last."""
-    found, file = line.result, line.result.row.file
-    ours = found.estimates
+    result, file = line.result, line.result.row.file
+    ours = result.estimates
     count = str(next(iter(ours.values())).count) if ours else ""
-    written = [file.title, " / ".join(name for name in line.sets if name), " / ".join(line.set_names), count]
-    written += [_millions(file.parameters), _millions(found.parameters)]
-    written += [_side_by_side(line, "T"), _threshold(found) if ours else ""]
+    cells = [file.title, " / ".join(name for name in line.sets if name), " / ".join(line.set_names), count]
+    cells += [_millions(file.parameters), _millions(result.parameters)]
+    cells += [_side_by_side(line, "T"), _threshold(result) if ours else ""]
     for metric in metrics:
-        written += [_side_by_side(line, metric), _interval(ours[metric]) if metric in ours else ""]
-    own = [part for part in found.reduced if part not in common]
-    return (*written, "; ".join(text for text in (found.remark, *own) if text))
+        cells += [_side_by_side(line, metric), _interval(ours[metric]) if metric in ours else ""]
+    own = [part for part in result.reduced if part not in common]
+    return (*cells, "; ".join(text for text in (result.remark, *own) if text))
 
 
 def _side_by_side(line: TableLine, metric: str) -> str:
-    """Format the paper's results in the order of its data sets; ``"T"`` is a threshold."""
+    """Format the paper's results in the order of its data sets; the metric ``"T"`` is the threshold."""
     figures = [line.result.row.file.paper[name].get(metric) for name in line.sets]
     written = [NOTHING if figure is None else f"{figure:.2f}" for figure in figures]
     return " / ".join(written) if any(figure is not None for figure in figures) else ""
 
 
-def _paper(line: TableLine, metric: str) -> str:
-    """Format the paper's results for CSV, with data sets if there are several."""
+def _paper_cell(line: TableLine, metric: str) -> str:
+    """Format the paper's results for a cell of ``tables.csv``, with the data sets if there are several."""
     figures = [(name, line.result.row.file.paper[name].get(metric)) for name in line.sets]
     known = [(name, f"{figure:.2f}") for name, figure in figures if figure is not None]
     return ", ".join(f"{figure} ({name})" if name and len(known) > 1 else figure for name, figure in known)
 
 
 def _interval(estimate: Estimate) -> str:
-    """Format an estimate in per cent."""
+    """Format an estimate and its interval in per cent."""
     return f"{100 * estimate.mean:.1f} ({estimate.format_interval('.1f', factor=100)})"
 
 
-def _threshold(found: RowResult) -> str:
+def _threshold(result: RowResult) -> str:
     """Format the threshold of a model; empty for cross-validated rows, which use one half."""
-    return "" if found.row.kind.crossed else f"{found.threshold:.2f}"
+    return "" if result.row.kind.crossed else f"{result.threshold:.2f}"
 
 
 def _millions(parameters: float | None) -> str:
@@ -255,24 +270,24 @@ def _millions(parameters: float | None) -> str:
 
 def _record(line: TableLine, metrics: Sequence[str]) -> dict[str, object]:
     """Return a line of ``tables.csv``."""
-    found, file = line.result, line.result.row.file
-    estimates = found.estimates
+    result, file = line.result, line.result.row.file
+    estimates = result.estimates
     record: dict[str, object] = {
-        "table": file.table or found.row.grid,
-        "row": found.row.name,
+        "table": file.table or result.row.grid,
+        "row": result.row.name,
         "title": file.title,
         "paper_sets": "; ".join(name for name in line.sets if name),
         "data_sets": "; ".join(line.set_names),
         "paper_parameters": file.parameters,
-        "parameters": found.parameters,
-        "paper_T": _paper(line, "T"),
-        "T": found.threshold if estimates else None,
+        "parameters": result.parameters,
+        "paper_T": _paper_cell(line, "T"),
+        "T": result.threshold if estimates else None,
         "n": next(iter(estimates.values())).count if estimates else None,
-        "remark": found.remark,
-        "reduced": "; ".join(found.reduced),
+        "remark": result.remark,
+        "reduced": "; ".join(result.reduced),
     }
     for metric in metrics:
-        record[f"paper_{metric}"] = _paper(line, metric)
+        record[f"paper_{metric}"] = _paper_cell(line, metric)
         estimate = estimates.get(metric)
         for end, name in (("mean", metric), ("low", f"{metric}_low"), ("high", f"{metric}_high")):
             value = 100 * getattr(estimate, end, math.nan)
@@ -280,47 +295,50 @@ def _record(line: TableLine, metrics: Sequence[str]) -> dict[str, object]:
     return record
 
 
-def title(work: ReproductionContext) -> str:
-    return f"{work.paper.name}: {work.paper.file.title}"
+def title(context: ReproductionContext) -> str:
+    return f"{context.paper.name}: {context.paper.file.title}"
 
 
-def page_notes(work: ReproductionContext, missing: Mapping[str, str], found: Sequence[RowResult]) -> list[str]:
-    """Describe data and methods, and missing rows; each text is a paragraph."""
-    paper, plan = work.paper.file, work.plan
+def page_notes(context: ReproductionContext, missing: Mapping[str, str], results: Sequence[RowResult]) -> list[str]:
+    """Return the paragraphs above the tables: missing rows, data, methods, notices and claims."""
+    paper, plan = context.paper.file, context.plan
     rows_by_reason = defaultdict[str, list[str]](list)
     for name, reason in {**plan.left_out, **missing}.items():
         rows_by_reason[reason].append(name)
     not_run = [f"Not run: {', '.join(names)}: {reason}" for reason, names in rows_by_reason.items()]
     notes = [f"{paper.reference}. Results in per cent; ours with the {INTERVAL_METHOD}."]
-    for role, images in work.data.items():
-        what = paper.roles[role]
-        less = f" ({images.left_out} more were left out because of the time limit)" if images.left_out else ""
-        twice = f"{images.duplicates} left out as they show a picture that already exists"
+    for role, images in context.data.items():
+        role_file = paper.roles[role]
+        left_out_text = f" ({images.left_out} more were left out because of the time limit)" if images.left_out else ""
+        duplicates_text = f"{images.duplicates} left out as they show a picture that already exists"
         notes.append(
-            f"{role}, {what.title}: the paper used {what.used}; here {images.names}, {images.training} images for "
-            f"training and validation{less}, {images.test} held out for testing, the same for every row"
-            f"{f'; {twice}' if images.duplicates else ''}."
+            f"{role}, {role_file.title}: the paper used {role_file.used}; here {images.names}, {images.training} "
+            f"images for training and validation{left_out_text}, {images.test} held out for testing, the same for every row"
+            f"{f'; {duplicates_text}' if images.duplicates else ''}."
         )
     if plan.budget == "small":
         notes.append(SMALL)
-    nothing = "" if found else NOTHING_FOUND
-    waiting = {row.name for row in plan.rows if row.waits} - {item.row.name for item in found}
+    nothing = "" if results else NOTHING_FOUND
+    waiting = {row.name for row in plan.rows if row.waits} - {item.row.name for item in results}
     notices = (*plan.notices, *(plan.late if waiting else ()))
     phantoms = phantom_notices(folder for folders in plan.folders.values() for folder in folders)
-    parts = (*not_run, *phantoms, *notes, *_about_folds(work), *notices)
-    parts = (*parts, paper.note, paper.later, *describe_claims(work.paper, found))
-    return [_without_folders(work, text) for text in (*parts, nothing) if text]
+    parts = (*not_run, *phantoms, *notes, *_about_folds(context), *notices)
+    parts = (*parts, paper.note, paper.later, *describe_claims(context.paper, results))
+    return [_without_folders(context, text) for text in (*parts, nothing) if text]
 
 
-def next_steps(work: ReproductionContext, missing: Mapping[str, str], found: Sequence[RowResult]) -> list[NextStep]:
+def next_steps(
+    context: ReproductionContext, missing: Mapping[str, str], results: Sequence[RowResult]
+) -> list[NextStep]:
     """Recommend next steps; paths are relative to the folder of the reproduction."""
-    plan, metric, steps = work.plan, work.paper.file.chosen_by, list[NextStep]()
+    plan, metric, steps = context.plan, context.paper.file.chosen_by, list[NextStep]()
     command = f"napari-melanoma reproduce {plan.paper}"
     if missing:
-        more = "" if plan.minutes is None else " --minutes MORE"
-        again = f"{command} --budget {plan.budget}{more} --out THIS_FOLDER"  # the data are stored in the folder
+        minutes_option = "" if plan.minutes is None else " --minutes MORE"
+        # The folder stores which data are used.
+        again = f"{command} --budget {plan.budget}{minutes_option} --out THIS_FOLDER"
         steps.append(NextStep("Run the missing rows, with the same --rows if any were given", again))
-    if models := [item for item in found if is_in_size_figure(work, item) and not item.unlearned]:
+    if models := [item for item in results if is_in_size_figure(context, item) and not item.unlearned]:
         best = max(models, key=lambda item: item.estimates[metric].mean).row
         use = f"Use the model with the highest {metric} here, {best.file.title}, in the docks and with --model"
         steps.append(NextStep(use, f"napari-melanoma models import rows/{best.name}"))
@@ -333,23 +351,24 @@ def next_steps(work: ReproductionContext, missing: Mapping[str, str], found: Seq
     return steps
 
 
-def _about_folds(work: ReproductionContext) -> Iterator[str]:
-    """Describe the images in the folds."""
-    folds, rows = work.paper.file.folds, [work.paper.rows[planned.name] for planned in work.plan.rows]
-    for role, images in work.crossed.items():
-        what = work.paper.file.roles[role]
+def _about_folds(context: ReproductionContext) -> Iterator[str]:
+    """Yield a paragraph on the images in the folds for each role."""
+    folds, rows = context.paper.file.folds, [context.paper.rows[planned.name] for planned in context.plan.rows]
+    for role, images in context.crossed.items():
+        role_file = context.paper.file.roles[role]
         aside = [(images.duplicates, "show a picture that already exists"), (images.unlabeled, "have no label")]
         left = "".join(f"; {count} left out as they {why}" for count, why in aside if count)
         yield (
-            f"{role}, {what.title}: the paper used {what.used}; here {', '.join(images.names)}, {images.images} images "
-            f"of {images.groups} patients or lesions, {images.positives} {work.paper.file.positives}, in {folds} folds "
-            f"by patient or lesion{left}. Each image is predicted by a model that was not trained on its fold."
-            f"{describe_validation(rows, work.plan.budget, role)}{_untouched(work, role)}"
+            f"{role}, {role_file.title}: the paper used {role_file.used}; here {', '.join(images.names)}, "
+            f"{images.images} images of {images.groups} patients or lesions, {images.positives} "
+            f"{context.paper.file.positives}, in {folds} folds by patient or lesion{left}. Each image is "
+            "predicted by a model that was not trained on its fold."
+            f"{describe_validation(rows, context.plan.budget, role)}{_untouched_text(context, role)}"
         )
 
 
 def describe_validation(rows: Iterable[Row], budget: Budget, role: str) -> str:
-    """Describe the validation sets of the networks that are trained on a role; empty if there are none."""
+    """Describe the validation sets of the networks that are trained on a role; "" if there are none."""
     titles = defaultdict[str, list[str]](list)
     for row in rows:
         if row.file.predictor == "network" and role in row.file.learns:
@@ -362,7 +381,7 @@ def describe_validation(rows: Iterable[Row], budget: Budget, role: str) -> str:
 
 
 def _validation_use(recipe: TrainRecipe) -> str:
-    """Return the share of the patients in the validation set, and what it is used for."""
+    """Return the share of the patients in the validation set, and what the set is used for, in words."""
     chosen = {
         "epoch": recipe.keep == "best",
         "threshold": not recipe.classification and recipe.threshold_rule != "half",
@@ -373,23 +392,23 @@ def _validation_use(recipe: TrainRecipe) -> str:
     return f"{share} are used {' and '.join(uses) or 'to monitor the training'}"
 
 
-def _untouched(work: ReproductionContext, role: str) -> str:
+def _untouched_text(context: ReproductionContext, role: str) -> str:
     """Describe the untouched images, and the permuted labels of a control."""
-    images, what, note = work.crossed[role], work.paper.file.roles[role], ""
+    images, role_file, note = context.crossed[role], context.paper.file.roles[role], ""
     if images.untouched:
         note = (
-            f" {images.untouched} more, {images.untouched_positives} {work.paper.file.positives}, are in no fold, and "
-            "evaluated once by the mean of the networks of all folds."
+            f" {images.untouched} more, {images.untouched_positives} {context.paper.file.positives}, are in no fold, "
+            "and evaluated once by the mean of the networks of all folds."
         )
-    if what.control_of:
-        note += f" These are the images of {what.control_of}, with labels permuted at random among the patients."
+    if role_file.control_of:
+        note += f" These are the images of {role_file.control_of}, with labels permuted at random among the patients."
     return note
 
 
-def _without_folders(work: ReproductionContext, text: str) -> str:
-    """Shorten paths to names, without folders of this machine."""
-    plan = work.plan
-    files = [work.folder.out.resolve(), *map(Path, plan.weights.values())]
+def _without_folders(context: ReproductionContext, text: str) -> str:
+    """Shorten paths in a text to names, so that it contains no folders of this machine."""
+    plan = context.plan
+    files = [context.folder.out.resolve(), *map(Path, plan.weights.values())]
     files += [folder for folders in plan.folders.values() for folder in folders]
     for parent in sorted({str(path.parent) for path in files}, key=len, reverse=True):
         text = text.replace(parent + os.sep, "")
@@ -397,21 +416,24 @@ def _without_folders(work: ReproductionContext, text: str) -> str:
 
 
 def describe_differences(
-    found: Sequence[RowResult], metrics: Sequence[str], among: Sequence[RowResult] = ()
+    results: Sequence[RowResult], metrics: Sequence[str], all_results: Sequence[RowResult] = ()
 ) -> Iterator[str]:
-    """Describe the paired differences between rows, a sentence for each pair and part of the images.
+    """Yield a sentence on the paired differences of each pair of rows to compare, for each part of the images.
 
-    Rows that have not learned are not compared.
+    ``all_results``: those among which the second rows are; by default ``results``. Rows that have not learned are not
+    compared.
     """
-    known = {item.row.name: item for item in among or found}
-    for item in found:
-        for other in (known[name] for name in item.row.file.against if name in known):
-            if without := _unlearned_rows((item, other)):
-                yield f"{item.row.file.title} is not compared with {other.row.file.title}: {without}."
+    results_by_name = {item.row.name: item for item in all_results or results}
+    for item in results:
+        for other in (results_by_name[name] for name in item.row.file.against if name in results_by_name):
+            if reason := _unlearned_rows((item, other)):
+                yield f"{item.row.file.title} is not compared with {other.row.file.title}: {reason}."
                 continue
-            for part in parts_of(item):
-                of = paired_changes(other, item, part)
-                differences = [f"{m.removeprefix(CALIBRATED)} {_format_signed(of[m])}" for m in metrics if m in of]
+            for part in list_parts(item):
+                changes = paired_changes(other, item, part)
+                differences = [
+                    f"{m.removeprefix(CALIBRATED)} {_format_signed(changes[m])}" for m in metrics if m in changes
+                ]
                 if differences:
                     titles = f"{item.row.file.title} minus {other.row.file.title}"
                     where = f", {PARTS[part]}" if part else ""
@@ -419,35 +441,39 @@ def describe_differences(
 
 
 def paired_changes(other: RowResult, item: RowResult, part: str = "") -> dict[str, Estimate]:
-    """Estimate the differences between two rows on common images of a part, with paired bootstrap intervals."""
-    old, new = (
+    """Estimate the differences (``item`` minus ``other``) on common images of a part, with paired intervals."""
+    other_images, item_images = (
         {(image["domain"], image["image_id"]): image for image in images_in_part(one.images, part)}
         for one in (other, item)
     )
-    both = [key for key in old if key in new]
-    return item.row.kind.changes([old[key] for key in both], [new[key] for key in both]) if both else {}
+    common = [key for key in other_images if key in item_images]
+    if not common:
+        return {}
+    return item.row.kind.changes([other_images[key] for key in common], [item_images[key] for key in common])
 
 
-def describe_controls(found: Sequence[RowResult], roles: Mapping[str, Role]) -> Iterator[str]:
-    """Report whether rows with permuted labels are at chance level, a sentence for each row and part."""
-    for item in found:
+def describe_controls(results: Sequence[RowResult], roles: Mapping[str, Role]) -> Iterator[str]:
+    """Yield a sentence on whether each row with permuted labels is at chance level, for each part of the images."""
+    for item in results:
         if roles[item.row.file.evaluated].control_of is None:
             continue
-        for part in parts_of(item):
+        for part in list_parts(item):
             area = item.row.kind.estimates(images_in_part(item.images, part)).get("AUC")
             if area is None:
                 continue
-            holds = area.low <= CHANCE <= area.high
+            is_at_chance = area.low <= CHANCE <= area.high
             result = (
-                "includes 50, as expected" if holds else "excludes 50: the labels are not independent of the images"
+                "includes 50, as expected"
+                if is_at_chance
+                else "excludes 50: the labels are not independent of the images"
             )
             where = f", {PARTS[part]}" if part else ""
             yield f"{item.row.file.title}{where}: AUC {_interval(area)}; its interval {result}."
 
 
-def _unlearned_rows(found: Iterable[RowResult]) -> str:
-    """Name the rows that have not learned; empty if all have."""
-    titles = [item.row.file.title for item in found if item.unlearned]
+def _unlearned_rows(results: Iterable[RowResult]) -> str:
+    """Name the rows that have not learned; "" if all have."""
+    titles = [item.row.file.title for item in results if item.unlearned]
     return f"not learned: {'; '.join(titles)}" if titles else ""
 
 
@@ -456,15 +482,21 @@ def _format_signed(change: Estimate) -> str:
     return f"{100 * change.mean:+.1f} ({change.format_interval('+.1f', factor=100)})"
 
 
-def describe_claims(paper: Paper, found: Sequence[RowResult]) -> list[str]:
-    """Compare each claim with the paper's own results and with ours, in a few sentences."""
+def describe_claims(paper: Paper, results: Sequence[RowResult]) -> list[str]:
+    """Compare each claim of the paper with its own results and with ours, in a few sentences each."""
     return [
-        " ".join([f"Claim of the paper: {claim.said}.", *_in_table(paper, claim), *_in_ours(claim, found)])
+        " ".join(
+            [
+                f"Claim of the paper: {claim.said}.",
+                *_compare_with_table(paper, claim),
+                *_compare_with_results(claim, results),
+            ]
+        )
         for claim in paper.file.claims
     ]
 
 
-def _in_table(paper: Paper, claim: Claim) -> Iterator[str]:
+def _compare_with_table(paper: Paper, claim: Claim) -> Iterator[str]:
     """Compare a claim with the paper's table."""
     figures = {name: _figures(paper, name) for name in (claim.row, *claim.over)}
     wrong = {
@@ -482,27 +514,27 @@ def _in_table(paper: Paper, claim: Claim) -> Iterator[str]:
 
 
 def _figures(paper: Paper, name: str) -> Mapping[str, float]:
-    """Return the paper's results of a row; for several encoders, those of any of them."""
-    alike = [row for row in paper.rows.values() if row.name == name or row.name.startswith(f"{name}-")]
-    return next((figures for row in alike for figures in row.file.paper.values()), {})
+    """Return the paper's results of a row, or of the first row of a grid, by metric."""
+    rows = [row for row in paper.rows.values() if row.name == name or row.name.startswith(f"{name}-")]
+    return next((figures for row in rows for figures in row.file.paper.values()), {})
 
 
-def _in_ours(claim: Claim, found: Sequence[RowResult]) -> Iterator[str]:
+def _compare_with_results(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
     """Compare a claim with our results on all images together."""
-    compared = [item for item in found if item.row.name in (claim.row, *claim.over)]
+    compared = [item for item in results if item.row.name in (claim.row, *claim.over)]
     if len(compared) <= len(claim.over):
         return
-    if without := _unlearned_rows(compared):
-        yield f"Here it cannot be compared: {without}."
+    if reason := _unlearned_rows(compared):
+        yield f"Here it cannot be compared: {reason}."
         return
     ours = {item.row.name: item.estimates for item in compared}
-    row = ours[claim.row]
-    known = [m for m in claim.metrics if all(m in estimates for estimates in ours.values())]
-    better = [m for m in known if all(row[m].mean > ours[name][m].mean for name in claim.over)]
-    if not known:
+    claimed = ours[claim.row]
+    metrics = [m for m in claim.metrics if all(m in estimates for estimates in ours.values())]
+    better = [m for m in metrics if all(claimed[m].mean > ours[name][m].mean for name in claim.over)]
+    if not metrics:
         return
-    if len(better) == len(known):
+    if len(better) == len(metrics):
         yield "Here it holds for all metrics, on all images together; see the intervals for the uncertainty."
     else:
-        others = ", ".join(f"{m} {100 * row[m].mean:.1f}" for m in known if m not in better)
+        others = ", ".join(f"{m} {100 * claimed[m].mean:.1f}" for m in metrics if m not in better)
         yield f"Here, on all images together, it holds for {', '.join(better) or 'no metric'}, not for {others}."

@@ -33,24 +33,28 @@ def pool(images: Sequence[Image]) -> PooledPredictions:
 
 
 def _column(images: Sequence[Image], name: str) -> NDArray[np.float64]:
-    """Read a column; an empty cell is NaN."""
+    """Read a column, float64 (image,); NaN for an empty cell."""
     return np.array([float(image.get(name) or "nan") for image in images])
 
 
 def _estimates(images: Sequence[Image]) -> dict[str, Estimate]:
-    """Pool the folds."""
+    """Estimate the metrics of images."""
     return predictions.estimate_metrics(pool(images), [image["group"] for image in images])
 
 
-def _changes(less: Sequence[Image], more: Sequence[Image]) -> dict[str, Estimate]:
-    """Pool the folds of two rows, and compare them on the same images."""
-    return predictions.estimate_changes(pool(less), pool(more), [image["group"] for image in less])
+def _changes(first: Sequence[Image], second: Sequence[Image]) -> dict[str, Estimate]:
+    """Estimate the changes of the metrics on the same images of two rows."""
+    return predictions.estimate_changes(pool(first), pool(second), [image["group"] for image in first])
 
 
 def _remark(images: Sequence[Image], trained: bool) -> str:
-    """Note photographs without a lesion that were used as a whole, and constant predictions."""
-    whole = sum(image.get("no_lesion") == "1" for image in images)
-    remarks = [f"no lesion found in {whole} of {len(images)}: the whole photograph was used"] if whole else []
+    """Note photographs that were used as a whole, since no lesion was found, and constant predictions."""
+    without_lesion = sum(image.get("no_lesion") == "1" for image in images)
+    remarks = (
+        [f"no lesion found in {without_lesion} of {len(images)}: the whole photograph was used"]
+        if without_lesion
+        else []
+    )
     predictions_made = Counter(image["probability"] for image in images)
     if trained and len(predictions_made) == 1:
         remarks.append("the same prediction for every image: training failed")
@@ -58,16 +62,16 @@ def _remark(images: Sequence[Image], trained: bool) -> str:
 
 
 def _explain_unlearned(row: Row, images: Sequence[Image], evaluation: Mapping[str, Any]) -> str:
-    """Return that the AUC of a network is not above chance on any role that it was trained on, in the folds."""
+    """Return a reason if the AUC of a network in the folds is not above chance on any role that it was trained on."""
     if row.file.predictor != "network":
         return ""
     inside = [image for image in images if image.get("part") != UNTOUCHED]
     roles = [[image for image in inside if image.get("role", role) == role] for role in row.file.learns]
-    areas = [estimate_auc(pool(known), [image["group"] for image in known]) for known in roles if known]
-    chance = [area for area in areas if area is not None and area.low <= CHANCE]
-    if not areas or len(chance) < len(areas):
+    aucs = [estimate_auc(pool(known), [image["group"] for image in known]) for known in roles if known]
+    at_chance = [auc for auc in aucs if auc is not None and auc.low <= CHANCE]
+    if not aucs or len(at_chance) < len(aucs):
         return ""
-    where = dict.fromkeys("lies below 50" if area.high < CHANCE else "contains 50" for area in chance)
+    where = dict.fromkeys("lies below 50" if auc.high < CHANCE else "contains 50" for auc in at_chance)
     return f"the interval of its AUC {' or '.join(where)}"
 
 

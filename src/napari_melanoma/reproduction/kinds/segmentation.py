@@ -28,7 +28,7 @@ LARGEST_FILLED = RefinementConfig(largest_only=True, fill_holes=True, smoothing=
 
 
 def _make_measure(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
-    """Load the model."""
+    """Load the model, and return the function that measures an image."""
     from napari_melanoma.lesion.segmentation import Segmenter
 
     assert subject.bundle is not None
@@ -50,13 +50,13 @@ def _estimates(images: Sequence[Image]) -> dict[str, Estimate]:
     return _means(images, _table(images), (0, 1))
 
 
-def _changes(less: Sequence[Image], more: Sequence[Image]) -> dict[str, Estimate]:
+def _changes(first: Sequence[Image], second: Sequence[Image]) -> dict[str, Estimate]:
     """Average the differences of images."""
-    return _means(less, _table(more) - _table(less), (-1, 1))
+    return _means(first, _table(second) - _table(first), (-1, 1))
 
 
 def _table(images: Sequence[Image]) -> np.ndarray:
-    """Metrics as float64 (image, metric)."""
+    """Read the metrics, float64 (image, metric)."""
     return np.array([[float(image[name]) for name in METRICS] for image in images])
 
 
@@ -67,31 +67,34 @@ def _means(images: Sequence[Image], table: np.ndarray, bounds: tuple[float, floa
 
 
 def _remark(images: Sequence[Image], trained: bool) -> str:
-    """Note a model that finds no lesion in half of the images or more; in all of them, its training failed."""
-    none = sum(image.get("found") == "0" for image in images)
-    if 2 * none < len(images):
+    """Note a model that finds no lesion in half of the images or more, and a training that failed."""
+    empty_masks = sum(image.get("found") == "0" for image in images)
+    if 2 * empty_masks < len(images):
         return ""
-    failure = ": training failed" if none == len(images) and trained else ""
-    return f"found no lesion in {none} of {len(images)}{failure}"
+    failure = ": training failed" if empty_masks == len(images) and trained else ""
+    return f"found no lesion in {empty_masks} of {len(images)}{failure}"
 
 
 VALIDATION_DICE, CONSTANT_DICE = "validation_dice", "constant_dice"  # in evaluation.json
 
 
 def measure_validation(run: RunFolder) -> dict[str, float]:
-    """Return the best mean Dice of a training on its validation images, and that of masks of the whole image."""
-    found = [float(row["tuning_dice"]) for row in read_table(run.path / "metrics.csv") if row.get("tuning_dice")]
-    if not found:
+    """Return the best mean Dice index on the validation images, and that of masks of the whole image.
+
+    Empty if one of them is unknown.
+    """
+    dice = [float(row["tuning_dice"]) for row in read_table(run.path / "metrics.csv") if row.get("tuning_dice")]
+    if not dice:
         return {}
     masks = [row.sample.mask for row in read_data(run.data) if row.part == "tuning" and row.sample.mask]
     shares = [read_mask(mask).mean() for mask in masks]
     if not shares:
         return {}
-    return {VALIDATION_DICE: max(found), CONSTANT_DICE: float(np.mean([2 * share / (1 + share) for share in shares]))}
+    return {VALIDATION_DICE: max(dice), CONSTANT_DICE: float(np.mean([2 * share / (1 + share) for share in shares]))}
 
 
 def pool_validation(folds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the means of both Dice values over folds; empty if a fold has none."""
+    """Return the means of the values of ``measure_validation`` over folds; empty if a fold has none."""
     names = (VALIDATION_DICE, CONSTANT_DICE)
     if not all(name in fold for fold in folds for name in names):
         return {}
@@ -99,7 +102,7 @@ def pool_validation(folds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _explain_unlearned(row: Row, images: Sequence[Image], evaluation: Mapping[str, Any]) -> str:
-    """Return that no epoch had a Dice on the validation images above that of masks of the whole image."""
+    """Return a reason if no epoch had a higher Dice index on validation images than masks of the whole image."""
     ours, constant = evaluation.get(VALIDATION_DICE), evaluation.get(CONSTANT_DICE)
     if ours is None or constant is None or ours > constant:
         return ""
