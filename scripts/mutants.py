@@ -63,8 +63,8 @@ EQUIVALENT = {
     **{("metrics/statistics", f"step = {step}", "1 -> 2"): ONLY_SPEED for step in (STEP, IMAGE_STEP)},
     (
         "metrics/statistics",
-        "low, high = value + 1.96 * known.std(ddof=1) * np.array([-1.0, 1.0])",
-        "1.96 * known.std(ddof=1) * np.array([-1.0, 1.0]) -> 1.96 * known.std(ddof=1) / np.array([-1.0, 1.0])",
+        "low, high = value + 1.96 * finite.std(ddof=1) * np.array([-1.0, 1.0])",
+        "1.96 * finite.std(ddof=1) * np.array([-1.0, 1.0]) -> 1.96 * finite.std(ddof=1) / np.array([-1.0, 1.0])",
     ): "the factors are 1 and -1",
     ("data/splits", "yield Duplicate(other, sample, 1.0)", "1.0 -> 1.25"): "only the groups of such a pair are used",
     ("core/polygons", "end = np.roll(start, -1, axis=0)", "-1 -> 1"): "the edges are the same",
@@ -83,7 +83,11 @@ EQUIVALENT = {
         "cut=min(max(threshold, 0.0), 1.0),",
         "max(threshold, 0.0) -> threshold",
     ): "scores are in [0, 1]",
-    ("metrics/roc_curves", "same = np.ptp(rows, axis=0) == 0", "0 -> 1"): "scipy returns the same for equal values",
+    (
+        "metrics/roc_curves",
+        "is_constant = np.ptp(rows, axis=0) == 0",
+        "0 -> 1",
+    ): "scipy returns the same for equal values",
     **{
         ("reproduction/split", f"{name} = {before}", f"{before} -> {after}"): "always given"
         for name, before, after in (

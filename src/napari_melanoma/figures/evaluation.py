@@ -1,4 +1,4 @@
-"""Figures of evaluations: masks, subgroups, curves and confusion of classifiers, agreement, and predicted depths."""
+"""Figures of evaluations and comparisons: masks, subgroups, classifiers, agreement of readers, and depths."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COLORS = (BLUE, ORANGE, "#3d8f6c", "#a8327c")
 
 @dataclass(frozen=True)
 class EvaluatedCase:
-    """One image of an evaluation with its masks: uint8 (row, column, channel) and two bool (row, column)."""
+    """One image of an evaluation, uint8 (row, column, channel), with two masks, bool (row, column)."""
 
     name: str
     dice: float
@@ -117,11 +117,11 @@ def plot_subgroups(groups: Sequence[tuple[str, str, str, Estimate]], path: Path)
     shown = groups[:MAX_SUBGROUPS]
     figure = _create_figure(7.5, 1.0 + 0.22 * len(shown))
     axes = figure.subplots()
-    kinds = list(dict.fromkeys((data, by) for data, by, *_ in shown))
-    for row, (data, by, _, found) in enumerate(shown):
-        color = (BLUE, ORANGE)[kinds.index((data, by)) % 2]
-        axes.plot([found.low, found.high], [row, row], color=color, linewidth=1.5)
-        axes.plot([found.mean], [row], "o", color=color, markersize=4)
+    attributes = list(dict.fromkeys((data, by) for data, by, *_ in shown))
+    for row, (data, by, _, estimate) in enumerate(shown):
+        color = (BLUE, ORANGE)[attributes.index((data, by)) % 2]
+        axes.plot([estimate.low, estimate.high], [row, row], color=color, linewidth=1.5)
+        axes.plot([estimate.mean], [row], "o", color=color, markersize=4)
     axes.set_yticks(range(len(shown)), [f"{data}, {by}: {value}" for data, by, value, _ in shown], fontsize=7)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel("Jaccard index, 95 % interval")
@@ -144,26 +144,28 @@ def _plot_case(panels: Sequence[Axes], item: EvaluatedCase, title: str) -> None:
 
 
 def plot_bland_altman(
-    found: BlandAltman, readers: tuple[str, str], path: Path, unit: str = "mm", items: str = "slides"
+    agreement: BlandAltman, readers: tuple[str, str], path: Path, unit: str = "mm", items: str = "slides"
 ) -> None:
     """Draw a Bland-Altman plot with bias, limits of agreement and their intervals."""
     figure = _create_figure(7, 4.6)
     axes = figure.subplots()
     axes.axhline(0, color="#e4e4e0", linewidth=0.8)
-    for name, one, style in (
-        ("upper limit", found.high, "--"),
-        ("bias", found.bias, "-"),
-        ("lower limit", found.low, "--"),
+    for name, estimate, style in (
+        ("upper limit", agreement.high, "--"),
+        ("bias", agreement.bias, "-"),
+        ("lower limit", agreement.low, "--"),
     ):
-        axes.axhspan(one.low, one.high, color=BLUE, alpha=INTERVAL_OPACITY, linewidth=0)
-        axes.axhline(one.mean, color=BLUE, linestyle=style, linewidth=1.2)
-        words = f"{name} {one.mean:+.2f}"
-        axes.annotate(words, (1, one.mean), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8)
-    axes.plot(found.means, found.differences, "o", color="#1c1f23", markersize=4, alpha=0.75)
+        axes.axhspan(estimate.low, estimate.high, color=BLUE, alpha=INTERVAL_OPACITY, linewidth=0)
+        axes.axhline(estimate.mean, color=BLUE, linestyle=style, linewidth=1.2)
+        words = f"{name} {estimate.mean:+.2f}"
+        axes.annotate(
+            words, (1, estimate.mean), (4, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8
+        )
+    axes.plot(agreement.means, agreement.differences, "o", color="#1c1f23", markersize=4, alpha=0.75)
     axes.set(
         xlabel=f"mean of {readers[0]} and {readers[1]} ({unit})", ylabel=f"{readers[1]} minus {readers[0]} ({unit})"
     )
-    axes.set_title(f"{len(found.means)} {items}; shaded: 95 % intervals", fontsize=9, color=GRAY, loc="left")
+    axes.set_title(f"{len(agreement.means)} {items}; shaded: 95 % intervals", fontsize=9, color=GRAY, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     _save(figure, path)
 
@@ -173,7 +175,7 @@ MALIGNANT_COLOR, BENIGN_COLOR = "#b35c00", "#0066a8"
 
 @dataclass(frozen=True)
 class LesionPoints:
-    """Lesions in a plot: area, probability, and whether each is malignant."""
+    """The lesions of a plot: area and probability of each, and whether it is malignant."""
 
     areas: Sequence[float]
     probabilities: Sequence[float]
@@ -185,12 +187,12 @@ def plot_area_and_probability(points: LesionPoints, unit: str, title: str, path:
     figure = _create_figure(6.4, 4.4)
     axes = figure.subplots()
     areas, probabilities, malignant = map(np.asarray, (points.areas, points.probabilities, points.malignant))
-    for name, marker, color, chosen in (
+    for name, marker, color, members in (
         ("malignant", "o", MALIGNANT_COLOR, malignant),
         ("benign", "s", BENIGN_COLOR, ~malignant),
     ):
-        if chosen.any():
-            axes.plot(areas[chosen], probabilities[chosen], marker, color=color, markersize=5, alpha=0.75, label=name)
+        if members.any():
+            axes.plot(areas[members], probabilities[members], marker, color=color, markersize=5, alpha=0.75, label=name)
     axes.set(xlabel=f"area ({unit})", ylabel="probability", ylim=(-0.03, 1.03), xscale="log" if log_axis else "linear")
     if not log_axis:
         axes.set_xlim(left=0)
@@ -248,11 +250,13 @@ def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
     scatter.set_aspect("equal")
     above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3}  # inside the axes it would hide points
     scatter.legend(fontsize=8, frameon=False, **above)
-    for row, found in enumerate(intervals.values()):
-        forest.plot([found.low, found.high], [row, row], color=BLUE, linewidth=2)
-        forest.plot([found.mean], [row], "o", color=BLUE)
+    for row, estimate in enumerate(intervals.values()):
+        forest.plot([estimate.low, estimate.high], [row, row], color=BLUE, linewidth=2)
+        forest.plot([estimate.mean], [row], "o", color=BLUE)
     forest.axvline(0, color=LINE_GRAY, linewidth=0.8)
-    forest.set_yticks(range(len(intervals)), [f"{name}\n(n = {found.count})" for name, found in intervals.items()])
+    forest.set_yticks(
+        range(len(intervals)), [f"{name}\n(n = {estimate.count})" for name, estimate in intervals.items()]
+    )
     forest.set_ylim(len(intervals) - 0.5, -0.5)
     forest.set_xlabel("Jaccard index: new minus old model, 95 % interval")
     forest.spines[["top", "right"]].set_visible(False)
@@ -264,7 +268,7 @@ def plot_models(
     metrics: Mapping[str, str],
     path: Path,
 ) -> None:
-    """Draw metrics of each model, and differences from the first.
+    """Draw metrics of each model, and differences from the first model.
 
     ``models``: (model, its estimates by metric, the differences by metric). ``metrics``: metric to its title.
     """
@@ -289,11 +293,11 @@ def plot_models(
     _save(figure, path, dpi=120)
 
 
-def _plot_estimate(axes: Axes, found: Estimate | None, row: float, color: str, label: str | None) -> None:
+def _plot_estimate(axes: Axes, estimate: Estimate | None, row: float, color: str, label: str | None) -> None:
     """Draw one estimate with its interval."""
-    if found is not None:
-        axes.plot([found.low, found.high], [row, row], color=color, linewidth=1.8)
-        axes.plot([found.mean], [row], "o", color=color, markersize=4, label=label)
+    if estimate is not None:
+        axes.plot([estimate.low, estimate.high], [row, row], color=color, linewidth=1.8)
+        axes.plot([estimate.mean], [row], "o", color=color, markersize=4, label=label)
 
 
 MIN_BIN_IMAGES = 10  # bins with fewer are drawn faint, because their observed share is unreliable
@@ -302,9 +306,9 @@ STYLES = ("-", "--", "-.", ":")
 
 @dataclass(frozen=True, eq=False)
 class ClassifierCurve:
-    """A named curve.
+    """A ROC or precision-recall curve.
 
-    ``x`` and ``y`` are float64 (point,); ``operating_point`` is (x, y), None if it is not drawn.
+    ``x`` and ``y`` are float64 (point,); ``operating_point`` is (x, y), or None if it is not drawn.
     """
 
     name: str
@@ -350,11 +354,11 @@ def plot_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path)
 
 def plot_bins(axes: Axes, bins: Reliability, color: str) -> None:
     """Draw the points of a reliability diagram with intervals; bins with few images are faint and not connected."""
-    many = bins.count >= MIN_BIN_IMAGES
-    for chosen, strength in ((many, 1.0), (~many, 0.35)):
-        axes.vlines(bins.predicted[chosen], bins.low[chosen], bins.high[chosen], color=color, alpha=strength)
-        axes.plot(bins.predicted[chosen], bins.observed[chosen], "o", color=color, markersize=4, alpha=strength)
-    broken = np.where(many, bins.observed, np.nan)  # NaN interrupts the line at bins with few images
+    has_many_images = bins.count >= MIN_BIN_IMAGES
+    for members, strength in ((has_many_images, 1.0), (~has_many_images, 0.35)):
+        axes.vlines(bins.predicted[members], bins.low[members], bins.high[members], color=color, alpha=strength)
+        axes.plot(bins.predicted[members], bins.observed[members], "o", color=color, markersize=4, alpha=strength)
+    broken = np.where(has_many_images, bins.observed, np.nan)  # NaN interrupts the line at bins with few images
     axes.plot(bins.predicted, broken, color=color, linewidth=1)
 
 
@@ -381,14 +385,14 @@ def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
 def plot_bars(bars: Mapping[str, Estimate], label: str, path: Path, *, middle: float = 0.0) -> None:
     """Draw estimates with their intervals, as bars that start at ``middle``.
 
-    ``bars``: name to its estimate. ``label``: of the horizontal axes.
+    ``bars``: name to its estimate. ``label``: of the horizontal axis.
     """
     figure = _create_figure(7, 1.1 + 0.34 * len(bars))
     axes = figure.subplots()
-    for row, found in enumerate(bars.values()):
-        axes.barh(row, found.mean - middle, left=middle, color=BLUE, alpha=0.35, height=0.6)
-        axes.plot([found.low, found.high], [row, row], color=BLUE, linewidth=1.8)
-        axes.plot([found.mean], [row], "o", color=BLUE, markersize=4)
+    for row, estimate in enumerate(bars.values()):
+        axes.barh(row, estimate.mean - middle, left=middle, color=BLUE, alpha=0.35, height=0.6)
+        axes.plot([estimate.low, estimate.high], [row, row], color=BLUE, linewidth=1.8)
+        axes.plot([estimate.mean], [row], "o", color=BLUE, markersize=4)
     axes.axvline(middle, color=LINE_GRAY, linewidth=0.8)
     axes.set_yticks(range(len(bars)), list(bars))
     axes.set_ylim(len(bars) - 0.5, -0.5)
@@ -430,10 +434,11 @@ def _save(figure: Figure, path: Path, dpi: int = 130) -> None:
 
 
 DepthPairs = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+"""Predicted and measured depths in mm, float64 (image,) each."""
 
 
 def plot_depths(panels: Mapping[str, DepthPairs], path: Path) -> None:
-    """Draw depths, a row of three panels for each set of images.
+    """Plot predicted and measured depths, a row of three panels for each set of images.
 
     Left: predicted over measured depth. Middle: their difference over their mean with its 95 % limits (Bland and
     Altman 1986, doi:10.1016/S0140-6736(86)90837-8). Right: distribution of the errors.
@@ -461,11 +466,11 @@ def _plot_scatter(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.f
 
 
 def _plot_depth_differences(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.float64]) -> None:
-    found = bland_altman(true, predicted)
-    axes.plot(found.means, found.differences, "o", color=BLUE, markersize=3.5, alpha=0.6)
+    agreement = bland_altman(true, predicted)
+    axes.plot(agreement.means, agreement.differences, "o", color=BLUE, markersize=3.5, alpha=0.6)
     axes.axhline(0, color=GRAY, linewidth=0.8)
-    axes.axhline(found.bias.mean, color=ORANGE, linewidth=1.2, label=f"mean {found.bias.mean:+.2f} mm")
-    for limit in (found.low, found.high):
+    axes.axhline(agreement.bias.mean, color=ORANGE, linewidth=1.2, label=f"mean {agreement.bias.mean:+.2f} mm")
+    for limit in (agreement.low, agreement.high):
         label = f"95 % limit {limit.mean:+.2f} mm"
         axes.axhline(limit.mean, color=ORANGE, linewidth=1, linestyle="--", label=label)
     axes.set(xlabel="mean of both, mm", ylabel="predicted minus measured, mm")

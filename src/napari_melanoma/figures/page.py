@@ -1,4 +1,4 @@
-"""Base template of HTML reports, and tables as Markdown and HTML."""
+"""Base template of HTML pages and reports, and tables as Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def _printable(value: object) -> object:
 
 
 def make_printable(text: str) -> str:
-    """Replace control characters, which HTML does not allow, and what no file can contain."""
+    """Replace control characters, which HTML does not allow, and escape what UTF-8 cannot encode."""
     return _escape_surrogates(CONTROL.sub("\ufffd", text))
 
 
 def _escape_surrogates(text: str) -> str:
-    """Write halves of surrogate pairs, as of names of files that are not UTF-8, as escape sequences."""
+    """Escape halves of surrogate pairs, which occur in names of files that are not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -116,12 +116,15 @@ NOTHING = "–"
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 # A number, optionally with a unit (8M, 12 %), a difference or second number, and an interval in brackets.
 NUMBER = re.compile(r"([-+]?\d[\d.]*(?: ?[%A-Za-z]{1,2})?(?:(?:, [-+]| / )\d[\d.]*)*)(?: (\([^()]*\d\)))?")
-LONG = 60  # characters from which a text needs a wide column
+LONG = 60  # characters above which a text needs a wide column
 
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table of a report: a title, columns, rows of text, and sentences above and below it."""
+    """A table of a report: a title, columns, rows of text, and sentences above and below it.
+
+    ``groups``: heading above each column; adjacent columns share equal ones. ``introduction``: above, ``notes``: below.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -131,7 +134,7 @@ class ReportTable:
     introduction: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise for rows of another width."""
+        """Raise an error for a row with another number of cells than columns."""
         wrong = [row for row in self.rows if len(row) != len(self.columns)]
         if wrong:
             raise ValueError(f"'{self.title}' has {len(self.columns)} columns, a row has {len(wrong[0])}: {wrong[0]}")
@@ -156,7 +159,7 @@ class ReportTable:
 
     @property
     def _headings(self) -> list[tuple[str, str]]:
-        """Heading above each column, and its own."""
+        """The heading above each column, and that of the column."""
         return list(zip(self.groups or ("",) * len(self.columns), self.columns, strict=True))
 
 
@@ -168,9 +171,9 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], groups: Se
     Returns a ``div`` of the class ``wide`` with the table, whose cells have the classes ``number`` and ``long``, and
     headings of several columns ``group``.
     """
-    kinds = [_cell_attribute([row[index] for row in rows]) for index in range(len(columns))]
-    head = "</tr><tr>".join(_html_head(groups or [""] * len(columns), columns, kinds))
-    body = "\n".join(f"<tr>{_html_cells(row, kinds)}</tr>" for row in rows)
+    attributes = [_cell_attribute([row[index] for row in rows]) for index in range(len(columns))]
+    head = "</tr><tr>".join(_html_head(groups or [""] * len(columns), columns, attributes))
+    body = "\n".join(f"<tr>{_html_cells(row, attributes)}</tr>" for row in rows)
     return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n'
 
 
@@ -178,25 +181,25 @@ def _paragraphs(texts: Sequence[str]) -> str:
     return "".join(f'<p class="quiet">{html.escape(text)}</p>\n' for text in texts)
 
 
-def _html_head(groups: Sequence[str], columns: Sequence[str], kinds: Sequence[str]) -> Iterator[str]:
+def _html_head(groups: Sequence[str], columns: Sequence[str], attributes: Sequence[str]) -> Iterator[str]:
     """Yield the rows of headings: one, or two where columns share a heading."""
-    named = list(zip(groups, columns, kinds, strict=True))
+    headings = list(zip(groups, columns, attributes, strict=True))
     if not any(groups):
-        yield "".join(f"<th{kind}>{html.escape(name)}</th>" for _, name, kind in named)
+        yield "".join(f"<th{attribute}>{html.escape(name)}</th>" for _, name, attribute in headings)
         return
     upper = ""
-    for group, members in itertools.groupby(named, key=itemgetter(0)):
+    for group, members in itertools.groupby(headings, key=itemgetter(0)):
         below = list(members)
         if group:
             upper += f'<th class="group" colspan="{len(below)}">{html.escape(group)}</th>'
         else:
-            upper += "".join(f'<th{kind} rowspan="2">{html.escape(name)}</th>' for _, name, kind in below)
+            upper += "".join(f'<th{attribute} rowspan="2">{html.escape(name)}</th>' for _, name, attribute in below)
     yield upper
-    yield "".join(f"<th{kind}>{html.escape(name)}</th>" for group, name, kind in named if group)
+    yield "".join(f"<th{attribute}>{html.escape(name)}</th>" for group, name, attribute in headings if group)
 
 
 def _cell_attribute(texts: Sequence[str]) -> str:
-    """Attribute of a column's cells, by their content."""
+    """Return the HTML attribute of the cells of a column, by their content."""
     filled = [text for text in texts if text not in ("", NOTHING)]
     if filled and all(NUMBER.fullmatch(text) for text in filled):
         return ' class="number"'
@@ -208,8 +211,8 @@ def markdown_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") or NOTHING for cell in cells) + " |"
 
 
-def _html_cells(cells: Sequence[str], kinds: Sequence[str]) -> str:
-    return "".join(f"<td{kind}>{_html_text(cell)}</td>" for cell, kind in zip(cells, kinds, strict=True))
+def _html_cells(cells: Sequence[str], attributes: Sequence[str]) -> str:
+    return "".join(f"<td{attribute}>{_html_text(cell)}</td>" for cell, attribute in zip(cells, attributes, strict=True))
 
 
 def _html_text(cell: str) -> str:

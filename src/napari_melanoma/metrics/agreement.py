@@ -1,4 +1,4 @@
-"""Agreement of readers, and of predicted and measured depth."""
+"""Agreement of readers, and of predicted and measured depths."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ MIN_CASES = 3  # fewest values for a spread or a correlation
 class BlandAltman:
     """Differences of two readers over their means.
 
-    ``means``, ``differences``: float64 (value,); second reader minus first.
+    ``means``, ``differences``: float64 (item,); second reader minus first. ``bias``, ``sd``: mean and standard
+    deviation of the differences. ``low``, ``high``: the limits of agreement. ``slope``: of the differences over the
+    means.
     """
 
     means: NDArray[np.float64]
@@ -44,8 +46,8 @@ def bland_altman(first: ArrayLike, second: ArrayLike) -> BlandAltman:
     Intervals are 95 %: of the bias by Student's t, of the limits exact by the noncentral t (Carkeet 2015,
     doi:10.1097/OPX.0000000000000513). They assume independent items and normally distributed differences.
     """
-    one, other = _check_pairs(first, second)
-    count, differences, means = len(one), other - one, (one + other) / 2
+    first_values, second_values = _check_pairs(first, second)
+    count, differences, means = len(first_values), second_values - first_values, (first_values + second_values) / 2
     bias, sd = float(differences.mean()), float(differences.std(ddof=1))
     from scipy.special import stdtrit
 
@@ -65,9 +67,10 @@ def bland_altman(first: ArrayLike, second: ArrayLike) -> BlandAltman:
 def intraclass_correlation(values: ArrayLike) -> Estimate:
     """Return ICC(2,1): absolute agreement of single readers from a population of readers (Shrout and Fleiss 1979).
 
-    Two-way random effects, doi:10.1037/0033-2909.86.2.420, with the 95 % interval given there.
+    The model has two-way random effects (doi:10.1037/0033-2909.86.2.420, which also gives the 95 % interval).
 
-    1 for perfect agreement, 0 or less for agreement by chance; all NaN if all values are equal.
+    ``values``: float (item, reader), finite. 1 for perfect agreement, 0 or less for agreement by chance; all NaN if all
+    values are equal.
     """
     table = np.asarray(values, np.float64)
     if table.ndim != 2 or table.shape[0] < MIN_CASES or table.shape[1] < 2 or not np.isfinite(table).all():
@@ -75,29 +78,31 @@ def intraclass_correlation(values: ArrayLike) -> Estimate:
             f"expected finite values of at least two readers for at least {MIN_CASES} items, found shape {table.shape}."
         )
     items, readers = table.shape
-    between, reader, rest = _mean_squares(table)
-    whole = between + (readers - 1) * rest + readers * (reader - rest) / items
-    if whole <= 0:
+    between_items, between_readers, residual = _mean_squares(table)
+    total = between_items + (readers - 1) * residual + readers * (between_readers - residual) / items
+    if total <= 0:
         return Estimate(np.nan, np.nan, np.nan, items)
-    found = float((between - rest) / whole)
-    if rest <= 0:  # readers differ by a constant only: the interval is undefined
-        return Estimate(found, np.nan, np.nan, items)
-    low, high = _icc_interval(found, (between, reader, rest), (items, readers))
-    return Estimate(found, low, high, items)
+    icc = float((between_items - residual) / total)
+    if residual <= 0:  # readers differ by a constant only: the interval is undefined
+        return Estimate(icc, np.nan, np.nan, items)
+    low, high = _icc_interval(icc, (between_items, between_readers, residual), (items, readers))
+    return Estimate(icc, low, high, items)
 
 
 def _check_pairs(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Convert the values of both readers; raise if they are not pairs."""
-    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if one.ndim != 1 or one.shape != other.shape or len(one) < MIN_CASES:
-        raise ValueError(f"expected at least {MIN_CASES} pairs of values, found shapes {one.shape} and {other.shape}.")
-    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+    one_reader, other_reader = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if one_reader.ndim != 1 or one_reader.shape != other_reader.shape or len(one_reader) < MIN_CASES:
+        raise ValueError(
+            f"expected at least {MIN_CASES} pairs of values, found shapes {one_reader.shape} and {other_reader.shape}."
+        )
+    if not (np.isfinite(one_reader).all() and np.isfinite(other_reader).all()):
         raise ValueError("expected finite values. Remove items that one of the readers did not measure.")
-    return one, other
+    return one_reader, other_reader
 
 
 def _limit_offsets(count: int, sd: float) -> tuple[float, float]:
-    """Exact distances from the bias of both ends of the interval of a limit of agreement."""
+    """Return the exact distances of both ends of the interval of a limit of agreement from the bias."""
     if sd == 0:
         return 0.0, 0.0
     from scipy.stats import nct
@@ -108,7 +113,7 @@ def _limit_offsets(count: int, sd: float) -> tuple[float, float]:
 
 
 def _fit_slope(means: NDArray[np.float64], differences: NDArray[np.float64]) -> Estimate:
-    """Least-squares slope of the differences over the means."""
+    """Fit the slope of the differences over the means by least squares."""
     from scipy.special import stdtrit
 
     count, spread = len(means), means - means.mean()
@@ -123,30 +128,33 @@ def _fit_slope(means: NDArray[np.float64], differences: NDArray[np.float64]) -> 
 
 
 def _mean_squares(table: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Mean squares between items, between readers, and of the residual."""
+    """Return the mean squares between items, between readers, and of the residual."""
     items, readers = table.shape
-    whole, of_item, of_reader = table.mean(), table.mean(axis=1), table.mean(axis=0)
-    residual = table - of_item[:, None] - of_reader + whole
-    between = readers * ((of_item - whole) ** 2).sum() / (items - 1)
-    reader = items * ((of_reader - whole) ** 2).sum() / (readers - 1)
-    return float(between), float(reader), float((residual**2).sum() / ((items - 1) * (readers - 1)))
+    mean, item_means, reader_means = table.mean(), table.mean(axis=1), table.mean(axis=0)
+    residual = table - item_means[:, None] - reader_means + mean
+    between_items = readers * ((item_means - mean) ** 2).sum() / (items - 1)
+    between_readers = items * ((reader_means - mean) ** 2).sum() / (readers - 1)
+    return float(between_items), float(between_readers), float((residual**2).sum() / ((items - 1) * (readers - 1)))
 
 
-def _icc_interval(found: float, squares: tuple[float, float, float], shape: tuple[int, int]) -> tuple[float, float]:
-    """Interval of ICC(2,1) with Satterthwaite's degrees of freedom."""
+def _icc_interval(icc: float, squares: tuple[float, float, float], shape: tuple[int, int]) -> tuple[float, float]:
+    """Return the interval of ICC(2,1), with Satterthwaite's degrees of freedom.
+
+    ``squares``: the result of ``_mean_squares``. ``shape``: numbers of items and readers.
+    """
     from scipy.special import fdtri
 
-    (between, reader, rest), (items, readers) = squares, shape
-    ratio, tail = reader / rest, (1 + CONFIDENCE_LEVEL) / 2
-    above = readers * found * ratio + items * (1 + (readers - 1) * found) - readers * found
-    below = (items - 1) * readers**2 * found**2 * ratio**2 + (
-        items * (1 + (readers - 1) * found) - readers * found
+    (between_items, between_readers, residual), (items, readers) = squares, shape
+    ratio, tail = between_readers / residual, (1 + CONFIDENCE_LEVEL) / 2
+    numerator = readers * icc * ratio + items * (1 + (readers - 1) * icc) - readers * icc
+    denominator = (items - 1) * readers**2 * icc**2 * ratio**2 + (
+        items * (1 + (readers - 1) * icc) - readers * icc
     ) ** 2
-    degrees = (readers - 1) * (items - 1) * above**2 / below
+    degrees = (readers - 1) * (items - 1) * numerator**2 / denominator
     upper, lower = fdtri(items - 1, degrees, tail), fdtri(degrees, items - 1, tail)
-    error = readers * reader + (readers * items - readers - items) * rest
-    low = items * (between - upper * rest) / (upper * error + items * between)
-    high = items * (lower * between - rest) / (error + items * lower * between)
+    error = readers * between_readers + (readers * items - readers - items) * residual
+    low = items * (between_items - upper * residual) / (upper * error + items * between_items)
+    high = items * (lower * between_items - residual) / (error + items * lower * between_items)
     return float(low), float(high)
 
 
@@ -169,19 +177,13 @@ class DepthIntervals(NamedTuple):
 
 
 def standardize_depth(mm: ArrayLike, scale: DepthScale) -> NDArray[np.float64]:
-    """Convert depths in mm to the scale of a network.
-
-    Returns float64 of the same shape.
-    """
+    """Convert depths in mm to the scale of a network, float64 of the same shape."""
     plain = np.maximum(np.asarray(mm, np.float64), 0.0)
     return ((np.log1p(plain) if scale.log else plain) - scale.mean) / scale.std
 
 
 def depth_to_mm(depth: ArrayLike, scale: DepthScale) -> NDArray[np.float64]:
-    """Convert the output of a network to mm.
-
-    Returns float64 of that shape, 0 or more.
-    """
+    """Convert depths on the scale of a network to mm, float64 of the same shape, 0 or more."""
     plain = np.asarray(depth, np.float64) * scale.std + scale.mean
     return np.maximum(np.expm1(plain) if scale.log else plain, 0.0)
 
@@ -194,9 +196,9 @@ def conformal_margin(
     Split conformal prediction (Lei et al. 2018, doi:10.1080/01621459.2017.1307116): the quantile of the errors, each
     divided by the predicted standard deviation, if any.
 
-    ``predicted``: float (image, 1 or 2): depth and optionally the logarithm of its variance, on the scale. ``true_mm``:
-    (image,), NaN where unknown. Returns half of the interval, in units of the standard deviation: None with too few
-    cases, and the largest error if there are too few for the coverage.
+    ``predicted``: float (image, 1 or 2): depth and optionally the logarithm of its variance, on the scale of the
+    network. ``true_mm``: (image,), NaN where unknown. Returns half of the interval in units of the standard deviation:
+    None with fewer than three cases, and the largest error if there are too few for the coverage.
     """
     errors = np.abs(predicted[:, 0] - standardize_depth(true_mm, scale)) / _predicted_sd(predicted)
     errors = np.sort(errors[~np.isnan(errors)])
@@ -208,11 +210,14 @@ def conformal_margin(
 def decode_depths(predicted: NDArray[np.floating], config: DepthOutputConfig) -> DepthIntervals:
     """Convert the outputs of a network to depths with intervals.
 
-    ``predicted``: float (image, 1 or 2), as for ``conformal_margin``. Returns mm.
+    ``predicted``: float (image, 1 or 2), as for ``conformal_margin``. Intervals are NaN without a margin.
     """
-    reach = (np.nan if config.margin is None else config.margin) * _predicted_sd(predicted)
+    half_width = (np.nan if config.margin is None else config.margin) * _predicted_sd(predicted)
     return DepthIntervals(
-        *(depth_to_mm(predicted[:, 0] + side * reach if side else predicted[:, 0], config.scale) for side in (0, -1, 1))
+        *(
+            depth_to_mm(predicted[:, 0] + side * half_width if side else predicted[:, 0], config.scale)
+            for side in (0, -1, 1)
+        )
     )
 
 
@@ -230,7 +235,7 @@ def depth_metrics(
         return {}
     known_groups = [group for group, is_known in zip(groups, known, strict=True) if is_known]
     limits = bland_altman(true, predicted)
-    found = {
+    metrics = {
         "depth_mae_mm": bootstrap_statistic(
             partial(weighted_mean, np.abs(predicted - true)), known_groups, bounds=(0, np.inf)
         ),
@@ -241,30 +246,32 @@ def depth_metrics(
     }
     low, high = depths.low[known], depths.high[known]
     if not np.isnan(low).any():
-        held = ((low <= true) & (true <= high)).astype(float)
-        found["depth_coverage"] = bootstrap_statistic(partial(weighted_mean, held), known_groups, bounds=(0, 1))
-    return found
+        contained = ((low <= true) & (true <= high)).astype(float)
+        metrics["depth_coverage"] = bootstrap_statistic(partial(weighted_mean, contained), known_groups, bounds=(0, 1))
+    return metrics
 
 
 def weighted_pearson(
     first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Weighted Pearson correlation of each draw.
+    """Return the weighted Pearson correlation of each draw.
 
     ``first``, ``second``: float64 (image,) or (draw, image). ``weights``: float64 (draw, image). Returns float64
     (draw,); NaN if one of the two is constant.
     """
     total = weights.sum(axis=1)
-    one, other = (each - ((weights * each).sum(axis=1) / total)[:, None] for each in (first, second))
-    squares = [(weights * each**2).sum(axis=1) for each in (one, other)]
+    first_centered, second_centered = (
+        each - ((weights * each).sum(axis=1) / total)[:, None] for each in (first, second)
+    )
+    squares = [(weights * each**2).sum(axis=1) for each in (first_centered, second_centered)]
     rounding = [total * (1e-12 * np.abs(each).max(initial=0.0)) ** 2 for each in (first, second)]
     varies = (squares[0] > rounding[0]) & (squares[1] > rounding[1])
-    together, spread = (weights * one * other).sum(axis=1), np.sqrt(squares[0] * squares[1])
-    return np.divide(together, spread, out=np.full(len(spread), np.nan), where=varies)
+    covariance, scale = (weights * first_centered * second_centered).sum(axis=1), np.sqrt(squares[0] * squares[1])
+    return np.divide(covariance, scale, out=np.full(len(scale), np.nan), where=varies)
 
 
 def _predicted_sd(predicted: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Predicted standard deviations, 1 if there are none."""
+    """Return the predicted standard deviations, float64 (image,); 1 if there are none."""
     if predicted.shape[1] < 2:
         return np.ones(len(predicted))
     return np.exp(0.5 * np.asarray(predicted[:, 1], np.float64))

@@ -17,13 +17,13 @@ MIN_CASES_PER_CLASS = 10  # images per class: with fewer, fits are dominated by 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 MAX_BIAS = 10.0  # corresponds to odds of 22,000
 BOOTSTRAP_ROUNDS = 200
-MAX_BINS = 256  # distinct scores: more cases share bins, which limits the computation time
+MAX_BINS = 256  # of scores: with more distinct scores, cases share bins, which limits the computation time
 ROUNDING = 1e-9
 Point = tuple[float, float]  # cumulative counts of all cases and of the positives, from the lowest score
 
 
 class Calibration(NamedTuple):
-    """The divisor of logits, and the bias that is then added to each class."""
+    """The divisor of logits, and the bias that is added to the logit of each class after the division."""
 
     temperature: float
     bias: tuple[float, ...]
@@ -31,7 +31,11 @@ class Calibration(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Predicted and observed shares, float64 (bin,), the 95 % interval of the observed ones, and images per bin."""
+    """Points of a reliability diagram.
+
+    ``predicted``, ``observed``: mean probability and share of positives, float64 (bin,). ``low``, ``high``: 95 %
+    interval of the share. ``count``: images per bin.
+    """
 
     predicted: NDArray[np.float64]
     observed: NDArray[np.float64]
@@ -74,13 +78,13 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     array, truth = _check_logits(logits, labels)
     if not _has_enough_cases(array, truth):
         return 1.0
-    found = minimize_scalar(
+    optimum = minimize_scalar(
         lambda inverse: _loss_of_logits(array * inverse, truth),
         bounds=(1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE),
         method="bounded",
         options={"xatol": 1e-6},
     )
-    return float(1 / found.x)
+    return float(1 / optimum.x)
 
 
 def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
@@ -101,23 +105,23 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     observed = np.eye(classes)[truth]
 
     def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        moved = array * values[0] + values[1:]
-        error = (softmax(moved) - observed) / len(truth)
-        return _loss_of_logits(moved, truth), np.append((error * array).sum(), error.sum(axis=0))
+        calibrated = array * values[0] + values[1:]
+        error = (softmax(calibrated) - observed) / len(truth)
+        return _loss_of_logits(calibrated, truth), np.append((error * array).sum(), error.sum(axis=0))
 
     bounds = [(1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE), *[(-MAX_BIAS, MAX_BIAS)] * classes]
     start = np.append(1 / fit_temperature(array, truth), np.zeros(classes))
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return Calibration(float(1 / found[0]), tuple(float(value) for value in found[1:] - found[1:].mean()))
+    optimum = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return Calibration(float(1 / optimum[0]), tuple(float(value) for value in optimum[1:] - optimum[1:].mean()))
 
 
 def _loss_of_logits(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Mean negative logarithm of the probability of the true class, computed so that extreme logits have a slope."""
+    """Return the mean negative logarithm of the probability of the true class, finite also for extreme logits."""
     return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(labels)), labels]).mean())
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
-    """Mean difference of predicted and observed shares over bins with equal numbers of images.
+    """Return the mean absolute difference of predicted and observed shares over bins with equal numbers of images.
 
     Bins with equal numbers of images vary less than bins of equal width (Nixon et al. 2019, arXiv:1904.01685). Even
     perfect probabilities have an error above 0 on few images, see ``calibration_error_by_chance``.
@@ -157,20 +161,23 @@ def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = 1
     return Reliability(mean, total / count, low, high, count)
 
 
-def wilson_interval(found: ArrayLike, count: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95 % interval of shares of independent images (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+def wilson_interval(positives: ArrayLike, count: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the 95 % interval of shares of independent images (Wilson 1927, doi:10.1080/01621459.1927.10502953).
 
-    Returns both ends, float64 (share,), in [0, 1].
+    ``positives``: number of positive images; ``count``: number of images. Returns both ends, float64 (share,), in [0,
+    1].
     """
-    times, number = np.asarray(found, np.float64), np.asarray(count, np.float64)
+    positive_count, total = np.asarray(positives, np.float64), np.asarray(count, np.float64)
     square = 1.96**2
-    center = (times + square / 2) / (number + square)
-    reach = np.sqrt(square) / (number + square) * np.sqrt(times * (number - times) / number + square / 4)
-    return np.clip(center - reach, 0, 1), np.clip(center + reach, 0, 1)
+    center = (positive_count + square / 2) / (total + square)
+    half_width = (
+        np.sqrt(square) / (total + square) * np.sqrt(positive_count * (total - positive_count) / total + square / 4)
+    )
+    return np.clip(center - half_width, 0, 1), np.clip(center + half_width, 0, 1)
 
 
 def _check_logits(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Logits and labels as arrays; refused if their lengths differ."""
+    """Convert logits and labels to arrays; raise an error if their lengths differ."""
     array, truth = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
     if array.ndim != 2 or len(array) != len(truth):
         raise ValueError(f"each image needs logits and a label; found shapes {array.shape} and {truth.shape}.")
@@ -178,12 +185,12 @@ def _check_logits(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.floa
 
 
 def _has_enough_cases(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> bool:
-    """Whether two classes have enough images."""
+    """Return whether at least two classes have enough images."""
     return bool(np.sum(np.bincount(labels, minlength=logits.shape[1]) >= MIN_CASES_PER_CLASS) >= 2)
 
 
 def _binned_error(predicted: NDArray[np.float64], observed: NDArray, bins: int) -> float:
-    """Mean absolute difference over bins, weighted by their images."""
+    """Return the mean absolute difference over bins, weighted by their numbers of images."""
     if not len(predicted):
         return float("nan")
     index, _ = _assign_bins(predicted, bins)
@@ -191,7 +198,7 @@ def _binned_error(predicted: NDArray[np.float64], observed: NDArray, bins: int) 
 
 
 def _assign_bins(predicted: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Bin of each image by its rank, and the number of images per bin; no bin is empty."""
+    """Return the bin of each image by its rank, and the number of images per bin; no bin is empty."""
     number = max(1, min(bins, len(predicted)))
     index = np.empty(len(predicted), np.int64)
     index[np.argsort(predicted, kind="stable")] = np.arange(len(predicted)) * number // max(len(predicted), 1)
@@ -200,7 +207,7 @@ def _assign_bins(predicted: NDArray[np.float64], bins: int) -> tuple[NDArray[np.
 
 @dataclass(frozen=True)
 class VennAbers:
-    """Isotonic fits to the cases plus one more case of either label, for each possible score.
+    """Venn-Abers predictor: isotonic fits to the cases and one more case of either label, for each possible score.
 
     ``scores`` are the distinct scores of the cases, ascending, float64 (score,); ``with_negative`` and
     ``with_positive`` are the fitted values at each score with one more negative or positive case there.
@@ -214,17 +221,17 @@ class VennAbers:
     def fit(cls, scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> Self:
         """Compute all fits in one sweep (Vovk et al. 2015, arXiv:1511.00213).
 
-        ``labels``: bool (case,).
+        ``scores``: float (case,). ``labels``: bool (case,). ``weights``: number of times of each case; 1 by default.
         """
         weight = np.ones(np.size(scores)) if weights is None else np.asarray(weights, np.float64)
         used = weight > 0
         distinct, index = np.unique(np.asarray(scores, np.float64)[used], return_inverse=True)
         counts = np.bincount(index, weights=weight[used]).astype(np.float64)
-        found = np.bincount(index, weights=(weight * np.asarray(labels, np.float64))[used]).astype(np.float64)
+        positives = np.bincount(index, weights=(weight * np.asarray(labels, np.float64))[used]).astype(np.float64)
         return cls(
             distinct,
-            1.0 - _fit_with_extra_positive(counts[::-1], (counts - found)[::-1])[::-1],
-            _fit_with_extra_positive(counts, found),
+            1.0 - _fit_with_extra_positive(counts[::-1], (counts - positives)[::-1])[::-1],
+            _fit_with_extra_positive(counts, positives),
         )
 
     def predict(self, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -238,15 +245,17 @@ class VennAbers:
         return np.append(0.0, self.with_negative)[below], np.append(self.with_positive, 1.0)[above]
 
 
-def _fit_with_extra_positive(counts: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Isotonic fit at each score with one more positive case there.
+def _fit_with_extra_positive(counts: NDArray[np.float64], positives: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the isotonic fit at each score with one more positive case there.
+
+    ``counts``, ``positives``: number of cases and of positive cases at each score, float64 (score,).
 
     The fit is the slope of the lower hull of the cumulative counts. One more positive at a score moves all points
     before it by (-1, -1), so the slope there is that of the edge between the moved points and the others. The sweep
     moves one point after another; the last point of ``hull`` is the moved end of that edge, the second last is its
     other end.
     """
-    points = list(zip(np.cumsum(counts).tolist(), np.cumsum(found).tolist(), strict=True))
+    points = list(zip(np.cumsum(counts).tolist(), np.cumsum(positives).tolist(), strict=True))
     hull: list[Point] = []
     for point in reversed(points):
         _push_hull_point(hull, point)
@@ -270,7 +279,7 @@ def _push_hull_point(hull: list[Point], point: Point) -> None:
 
 
 def _side_of_line(left: Point, right: Point, point: Point) -> float:
-    """Positive if a point is above the line through two others, negative if it is below."""
+    """Return a positive number if a point is above the line through two others, a negative one if it is below."""
     return (right[0] - left[0]) * (point[1] - left[1]) - (right[1] - left[1]) * (point[0] - left[0])
 
 
@@ -297,7 +306,7 @@ class ProbabilityBand:
     def fit(cls, scores: ArrayLike, labels: ArrayLike, groups: Sequence[object] | NDArray | None = None) -> Self:
         """Fit the band by resampling cases.
 
-        ``labels``: bool (case,).
+        ``scores``: float (case,). ``labels``: bool (case,). ``groups``: the patient or lesion of each case.
         """
         array, truth = np.asarray(scores, np.float64), np.asarray(labels, bool)
         if not len(array):
@@ -325,7 +334,7 @@ class ProbabilityBand:
 
 
 def _bin_scores(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Bin of each score by its rank; equal scores share a bin, and at most 256 bins have equal numbers of cases."""
+    """Return the bin of each score, int (case,): one per distinct score, but at most 256 of about the same size."""
     distinct, index, count = np.unique(scores, return_inverse=True, return_counts=True)
     if len(distinct) <= MAX_BINS:
         return index
@@ -336,7 +345,7 @@ def _bin_scores(scores: NDArray[np.float64]) -> NDArray[np.int64]:
 def _bin_limits(
     scores: NDArray[np.float64], bins: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest and highest score of each bin."""
+    """Return the lowest and the highest score of each bin, float64 (bin,)."""
     order = np.argsort(scores, kind="stable")
     ranked, ordered_bins = scores[order], bins[order]
     first = np.flatnonzero(np.append(True, ordered_bins[1:] != ordered_bins[:-1]))
@@ -361,8 +370,9 @@ def conformal_sets(
     class is always included, which only increases the coverage; a model with a higher accuracy than the coverage
     exceeds it.
 
-    ``probabilities``: float (image, class). Returns bool (image, class). With too few cases for the coverage (fewer
-    than 9 for 90 %) every class is included; with ``class_conditional``, each class that has too few.
+    ``probabilities``, ``calibration_probabilities``: float (image, class). ``calibration_labels``: int (image,).
+    Returns bool (image, class). With too few cases for the coverage (fewer than 9 for 90 %) every class is included;
+    with ``class_conditional``, each class that has too few.
     """
     array = np.asarray(probabilities, np.float64)
     known, truth = np.asarray(calibration_probabilities, np.float64), np.asarray(calibration_labels, np.int64)
@@ -381,25 +391,25 @@ def conformal_sets(
 
 
 def _lac_scores(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One minus the probability of each class, (image, class)."""
+    """Return one minus the probability of each class, (image, class)."""
     return 1.0 - probabilities
 
 
 def _aps_scores(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cumulative probability of all more probable classes, plus half of its own, (image, class)."""
+    """Return the cumulative probability of all more probable classes, plus half of the own one, (image, class)."""
     order = np.argsort(-probabilities, axis=1, kind="stable")
-    sorted_ones = np.take_along_axis(probabilities, order, axis=1)
-    masses = np.empty_like(sorted_ones)
-    np.put_along_axis(masses, order, np.cumsum(sorted_ones, axis=1) - sorted_ones / 2, axis=1)
+    descending = np.take_along_axis(probabilities, order, axis=1)
+    masses = np.empty_like(descending)
+    np.put_along_axis(masses, order, np.cumsum(descending, axis=1) - descending / 2, axis=1)
     return masses
 
 
 def _conformal_quantile(true_scores: NDArray[np.float64], coverage: float) -> float:
-    """Quantile of the true classes' scores, corrected for the new image; infinite with too few cases."""
+    """Return the quantile of the true classes' scores, corrected for the new image; infinite with too few cases."""
     rank = conformal_rank(len(true_scores), coverage)
     return float(np.sort(true_scores)[rank - 1]) if rank <= len(true_scores) else np.inf
 
 
 def conformal_rank(cases: int, coverage: float) -> int:
-    """Return the rank of the limit among the scores of the cases, from 1; above their number if they are too few."""
+    """Return the rank of the conformal quantile among the scores, from 1; above their number if they are too few."""
     return int(np.ceil((cases + 1) * coverage - ROUNDING))

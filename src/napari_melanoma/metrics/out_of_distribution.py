@@ -26,10 +26,10 @@ class NearestCases(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class MahalanobisDetector:
-    """The distribution of the training cases' embeddings, and each of them.
+    """The distribution of the embeddings of training cases, to find out-of-distribution images and similar cases.
 
-    ``mean`` is float64 (feature,), ``root`` float64 (feature, feature) the lower Cholesky factor of their covariance,
-    ``directions`` float32 (case, feature) the direction of each from the mean, of unit length.
+    ``mean``: float64 (feature,). ``root``: lower Cholesky factor of the covariance, float64 (feature, feature).
+    ``directions``: direction of each case from the mean, of unit length, float32 (case, feature).
 
     The distance is that of Mahalanobis with a shrunk covariance (Ledoit and Wolf 2004,
     doi:10.1016/S0047-259X(03)00096-4), as in Lee et al. 2018 (arXiv:1807.03888), but with one mean: on dermoscopic
@@ -43,7 +43,7 @@ class MahalanobisDetector:
 
     @classmethod
     def fit(cls, embeddings: ArrayLike) -> Self:
-        """Fit the distribution of the training cases."""
+        """Fit the distribution; ``embeddings``: of the training cases, float (case, feature)."""
         array = np.asarray(embeddings, np.float64)
         if len(array) < MIN_TRAINING_CASES:
             raise ValueError(
@@ -75,11 +75,11 @@ class MahalanobisDetector:
         directions = _normalize_rows(np.asarray(embeddings, np.float64) - self.mean)
         number = min(count, len(self.directions))
         step = max(1, MAX_VALUES_AT_ONCE // len(self.directions))
-        found = [
+        blocks = [
             self._find_nearest_block(directions[first : first + step], number)
             for first in range(0, max(len(directions), 1), step)
         ]
-        return NearestCases(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        return NearestCases(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
 
     def _find_nearest_block(self, directions: NDArray[np.float32], number: int) -> NearestCases:
         """Find the nearest training cases of some images."""
@@ -87,14 +87,14 @@ class MahalanobisDetector:
         indices = np.argpartition(distances, number - 1, axis=1)[:, :number]
         near = np.take_along_axis(distances, indices, axis=1)
         order = np.argsort(near, axis=1, kind="stable")
-        sorted_ones = np.take_along_axis(near, order, axis=1).astype(np.float64)
-        return NearestCases(np.take_along_axis(indices, order, axis=1), np.clip(sorted_ones, 0.0, 2.0))
+        nearest_distances = np.take_along_axis(near, order, axis=1).astype(np.float64)
+        return NearestCases(np.take_along_axis(indices, order, axis=1), np.clip(nearest_distances, 0.0, 2.0))
 
 
 def choose_distance_threshold(distances: ArrayLike, share: float = 0.99) -> float:
-    """Choose the distance above which images are out of distribution.
+    """Choose the distance above which images are out of distribution: a quantile of known distances, above 0.
 
-    Returns a quantile of the distances, above 0.
+    ``distances``: float (case,), of cases that the model was not trained on. ``share``: of them that is below.
     """
     values = np.asarray(distances, np.float64)
     if not len(values):
@@ -103,7 +103,10 @@ def choose_distance_threshold(distances: ArrayLike, share: float = 0.99) -> floa
 
 
 def _shrunk_covariance(centered: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Covariance of (case, feature), shrunk towards equal variances by the Ledoit-Wolf formula."""
+    """Return the covariance, float64 (feature, feature), shrunk to equal variances by the Ledoit-Wolf formula.
+
+    ``centered``: float64 (case, feature).
+    """
     count, width = centered.shape
     covariance = centered.T @ centered / count
     equal = np.trace(covariance) / width
@@ -117,5 +120,5 @@ def _shrunk_covariance(centered: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _normalize_rows(embeddings: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Embeddings of unit length, float32 (image, feature)."""
+    """Scale each embedding to unit length, float32 (image, feature)."""
     return (embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), EPSILON)).astype(np.float32)

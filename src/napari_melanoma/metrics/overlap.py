@@ -1,4 +1,4 @@
-"""Overlap of masks and label images: Dice, Jaccard, thresholded Jaccard and boundary distances."""
+"""Comparison of masks and label images with references: overlap, boundaries, and classes of pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
 
 METRICS = ("TJA", "JA", "DI", "AC", "SE", "SP")
-TJA_LIMIT = 0.65
+TJA_LIMIT = 0.65  # the thresholded Jaccard index is 0 below it
 
 
 def overlap_metrics(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, float]:
@@ -30,43 +30,43 @@ def overlap_metrics(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> di
     if mask.shape != reference.shape:
         raise ValueError(f"mask {mask.shape} and reference {reference.shape} differ in shape.")
     both = int(np.count_nonzero(mask & reference))
-    found, true = int(np.count_nonzero(mask)), int(np.count_nonzero(reference))
-    neither = mask.size - found - true + both
-    jaccard = _ratio_or_one(both, found + true - both)
+    mask_area, reference_area = int(np.count_nonzero(mask)), int(np.count_nonzero(reference))
+    neither = mask.size - mask_area - reference_area + both
+    jaccard = _ratio_or_one(both, mask_area + reference_area - both)
     return {
         "TJA": jaccard if jaccard >= TJA_LIMIT else 0.0,
         "JA": jaccard,
-        "DI": _ratio_or_one(2 * both, found + true),
+        "DI": _ratio_or_one(2 * both, mask_area + reference_area),
         "AC": _ratio_or_one(both + neither, mask.size),
-        "SE": _ratio_or_one(both, true),
-        "SP": _ratio_or_one(neither, mask.size - true),
+        "SE": _ratio_or_one(both, reference_area),
+        "SP": _ratio_or_one(neither, mask.size - reference_area),
     }
 
 
 def jaccard_by_threshold(
     probability: NDArray[np.float32], reference: NDArray[np.bool_], thresholds: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Jaccard index of one image at many thresholds, in one pass over its pixels.
+    """Return the Jaccard index of one image at many thresholds, in one pass over its pixels.
 
     ``probability``: float32 (row, column) in [0, 1]. ``reference``: bool (row, column). ``thresholds``: float64
     (threshold,), ascending; a pixel at or above one is lesion. Returns float64 (threshold,).
     """
     level = np.searchsorted(thresholds, probability, side="right")  # number of thresholds that the pixel reaches
     bins = len(thresholds) + 1
-    found = np.bincount(level.ravel(), minlength=bins)[::-1].cumsum()[::-1][1:]
+    mask_areas = np.bincount(level.ravel(), minlength=bins)[::-1].cumsum()[::-1][1:]
     both = np.bincount(level[reference].ravel(), minlength=bins)[::-1].cumsum()[::-1][1:]
-    union = found + np.count_nonzero(reference) - both
+    union = mask_areas + np.count_nonzero(reference) - both
     return np.where(union > 0, both / np.maximum(union, 1), 1.0)
 
 
 def choose_best_setting(curves: NDArray[np.float64], usual: int | None = None) -> int:
-    """Choose one of several settings by its values for images.
+    """Choose the setting with the best mean over images; returns its index.
 
     With a usual setting, another is chosen only if it is better by more than one standard error of the paired
     differences (the one-standard-error rule, Breiman et al. 1984, Classification and Regression Trees, section
     3.4.3): the best of many settings on six images may be best by chance.
 
-    ``curves``: float64 (image, setting); greater is better.
+    ``curves``: float64 (image, setting); greater is better. ``usual``: index of the usual setting.
     """
     best = int(curves.mean(axis=0).argmax())
     if usual is None:
@@ -108,9 +108,9 @@ def hausdorff_distance(
     other, in both directions. With 100 it is the Hausdorff distance; 95 excludes single outliers (Huttenlocher,
     Klanderman and Rucklidge 1993, doi:10.1109/34.232073; Maier-Hein et al. 2024, doi:10.1038/s41592-023-02151-z).
 
-    ``mask``, ``reference``: bool (row, column), of the same shape. ``spacing``: height and width of a pixel. In the
-    unit of ``spacing``; 0 if both masks are empty, and the diagonal of the image, the greatest possible distance, if
-    one of them is.
+    ``mask``, ``reference``: bool (row, column), of the same shape. ``spacing``: height and width of a pixel. The result
+    is in the unit of ``spacing``; 0 if both masks are empty, and the diagonal of the image, the greatest possible
+    distance, if one of them is.
     """
     return _percentile_distance(*_border_distances(mask, reference, spacing), _diagonal(mask, spacing), percentile)
 
@@ -124,11 +124,12 @@ def boundary_f1(
     """Return the boundary F1: the agreement of two borders within a tolerance.
 
     After Csurka, Larlus and Perronnin 2013, What is a good evaluation measure for semantic segmentation?
-    (doi:10.5244/C.27.32). Precision is the share of the mask's border pixels within this distance of the reference's
+    (doi:10.5244/C.27.32). Precision is the share of the mask's border pixels within the tolerance of the reference's
     border, recall is the converse; their harmonic mean is returned.
 
-    ``mask``, ``reference``: bool (row, column), of the same shape. ``spacing``: height and width of a pixel. In [0,
-    1]; 1 if both masks are empty, 0 if one of them is.
+    ``mask``, ``reference``: bool (row, column), of the same shape. ``tolerance``: in the unit of ``spacing``; by
+    default 0.75 % of the diagonal. ``spacing``: height and width of a pixel. The result is in [0, 1]; 1 if both masks
+    are empty, 0 if one of them is.
     """
     limit = TOLERANCE * _diagonal(mask, spacing) if tolerance is None else tolerance
     return _f1_within(*_border_distances(mask, reference, spacing), limit)
@@ -147,11 +148,13 @@ def boundary_metrics(
     forward, backward = _border_distances(mask, reference, (1.0, 1.0))
     diagonal = _diagonal(mask, (1.0, 1.0))
     distance = _percentile_distance(forward, backward, diagonal, 95.0)
-    found = {"HD95_px": distance, "HD95_relative": distance / diagonal}
+    metrics = {"HD95_px": distance, "HD95_relative": distance / diagonal}
     if pixel_size is not None:
         square = pixel_size.y_um == pixel_size.x_um
-        found["HD95_mm"] = distance * pixel_size.mm[0] if square else hausdorff_distance(mask, reference, pixel_size.mm)
-    return {**found, "BF1": _f1_within(forward, backward, TOLERANCE * diagonal)}
+        metrics["HD95_mm"] = (
+            distance * pixel_size.mm[0] if square else hausdorff_distance(mask, reference, pixel_size.mm)
+        )
+    return {**metrics, "BF1": _f1_within(forward, backward, TOLERANCE * diagonal)}
 
 
 def _diagonal(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> float:
@@ -161,7 +164,9 @@ def _diagonal(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> float:
 def _border_distances(
     mask: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distance of each border pixel to the nearest of the other border, both ways; infinite if there is none.
+    """Return the distance of each border pixel to the nearest one of the other border, in both directions.
+
+    Distances are infinite if the other border is empty.
 
     A tree of border pixels is used, as a distance map of a photograph of 12 megapixels takes seconds.
     """
@@ -174,20 +179,20 @@ def _border_distances(
 
 
 def _border_points(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Border pixels as (row, column), searched only where the mask is."""
+    """Return the positions of border pixels, float64 (pixel, 2) of row and column."""
     box = bounding_box(mask)
     if box is None:
         return np.zeros((0, 2))
     near = grow_box(box, 1, (mask.shape[0], mask.shape[1]))  # includes the neighbors of the mask
-    found = np.argwhere(border_pixels(mask[near.slices])).astype(np.float64)
-    found += (near.top, near.left)
-    return found
+    points = np.argwhere(border_pixels(mask[near.slices])).astype(np.float64)
+    points += (near.top, near.left)
+    return points
 
 
 def _percentile_distance(
     forward: NDArray[np.float64], backward: NDArray[np.float64], diagonal: float, percentile: float
 ) -> float:
-    """Greater of both percentiles."""
+    """Return the greater percentile of both directions; the diagonal if only one border is empty."""
     if not len(forward) and not len(backward):
         return 0.0
     if not len(forward) or not len(backward):
@@ -196,7 +201,7 @@ def _percentile_distance(
 
 
 def _f1_within(forward: NDArray[np.float64], backward: NDArray[np.float64], limit: float) -> float:
-    """Harmonic mean of the shares of both borders within a distance."""
+    """Return the harmonic mean of the shares of both borders within a distance."""
     if not len(forward) and not len(backward):
         return 1.0
     if not len(forward) or not len(backward):
@@ -215,18 +220,20 @@ def count_class_pairs(predicted: ArrayLike, truth: ArrayLike, classes: int) -> N
 
 
 def dice_per_class(counts: ArrayLike) -> NDArray[np.float64]:
-    """Dice index of each class over all counted pixels.
+    """Return the Dice index of each class over all counted pixels.
 
-    Returns float64 (..., class); NaN for a class that neither occurs nor is predicted.
+    ``counts``: int (..., true class, predicted class). Returns float64 (..., class); NaN for a class that neither
+    occurs nor is predicted.
     """
     common, total = _pixel_sums(counts)
     return np.divide(2 * common, total, out=np.full(total.shape, np.nan), where=total > 0)
 
 
 def jaccard_per_class(counts: ArrayLike) -> NDArray[np.float64]:
-    """Jaccard index of each class over all counted pixels.
+    """Return the Jaccard index of each class over all counted pixels.
 
-    Returns float64 (..., class); NaN for a class that neither occurs nor is predicted.
+    ``counts``: int (..., true class, predicted class). Returns float64 (..., class); NaN for a class that neither
+    occurs nor is predicted.
     """
     common, total = _pixel_sums(counts)
     return np.divide(common, total - common, out=np.full(total.shape, np.nan), where=total > 0)
@@ -246,19 +253,19 @@ def mean_over_classes(index: NDArray[np.float64]) -> NDArray[np.float64]:
 def label_metrics(counts: NDArray, classes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Compute all metrics of label images.
 
-    Returns ``DI`` and ``JA``, the means over classes, ``AC``, the share of correct pixels, and ``DI <class>``
-    and ``JA <class>``: each float64 (...).
+    ``counts``: int (..., true class, predicted class). Returns ``DI`` and ``JA``, the means over classes, ``AC``, the
+    share of correct pixels, and ``DI <class>`` and ``JA <class>``: each float64 (...).
     """
     dice, jaccard = dice_per_class(counts), jaccard_per_class(counts)
-    right, total = np.trace(counts, axis1=-2, axis2=-1), counts.sum((-2, -1))
-    found = {
+    correct, total = np.trace(counts, axis1=-2, axis2=-1), counts.sum((-2, -1))
+    metrics = {
         "DI": mean_over_classes(dice),
         "JA": mean_over_classes(jaccard),
-        "AC": np.divide(right, total, out=np.full(total.shape, np.nan), where=total > 0),
+        "AC": np.divide(correct, total, out=np.full(total.shape, np.nan), where=total > 0),
     }
     for index, values in (("DI", dice), ("JA", jaccard)):
-        found |= {f"{index} {name}": values[..., number] for number, name in enumerate(classes)}
-    return found
+        metrics |= {f"{index} {name}": values[..., number] for number, name in enumerate(classes)}
+    return metrics
 
 
 def estimate_label_metrics(
@@ -266,8 +273,8 @@ def estimate_label_metrics(
 ) -> dict[str, Estimate]:
     """Estimate all metrics over images, with 95 % intervals by bootstrap over patients or lesions.
 
-    The pixels of all images are counted together, as a tile that hardly shows a class is not informative by itself;
-    each round draws whole groups. Intervals are widened for few groups, as in ``bootstrap_mean``.
+    The pixels of all images are counted together, since a tile that hardly shows a class has no meaningful index; each
+    round draws whole groups. Intervals are widened for few groups, as in ``bootstrap_mean``.
 
     ``counts``: int64 (image, true class, predicted class). Returns estimates by metric; undefined metrics are omitted.
     """
@@ -287,10 +294,10 @@ def label_differences(
     rounds: int = 2000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Estimate the improvement of a new model over an old one on the same images, in all metrics.
+    """Estimate the difference of each metric between a new and an old model on the same images.
 
-    As ``estimate_label_metrics``, paired: each round uses the same patients or lesions for both models, so that the
-    difficulty of an image cancels out.
+    Pixels are counted as for ``estimate_label_metrics``. Differences are paired: each round uses the same patients or
+    lesions for both models, so that the difficulty of an image cancels out.
 
     ``old``, ``new``: int64 (image, true class, predicted class), of the same images in the same order. Returns new
     minus old by metric; metrics undefined for one of them are omitted.
@@ -315,7 +322,11 @@ def _estimate_pooled(
     rounds: int,
     seed: int,
 ) -> dict[str, Estimate]:
-    """Estimate metrics of pooled counts of one or several models; all use the same groups."""
+    """Estimate metrics of pooled counts.
+
+    ``counts``: for each model int64 (image, true class, predicted class). ``measured``: from the pooled counts of each
+    model to each metric, float64 (draw,). ``groups``: the patient or lesion of each image.
+    """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     if not len(names):
         return {}
@@ -335,7 +346,7 @@ def _estimate_pooled(
 
 
 def _pixel_sums(counts: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Correct pixels, and the sum of true and predicted pixels, for each class."""
+    """Return the number of correct pixels, and the sum of true and predicted pixels, of each class."""
     table = np.asarray(counts, np.float64)
     common = np.diagonal(table, axis1=-2, axis2=-1)
     return common, table.sum(-1) + table.sum(-2)

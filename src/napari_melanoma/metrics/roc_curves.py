@@ -21,11 +21,11 @@ def choose_decision_threshold(scores: ArrayLike, labels: ArrayLike, sensitivity:
 
     Scores at or above it are positive; it is one of the positives' scores.
     """
-    found = np.sort(np.asarray(scores, np.float64)[np.asarray(labels, bool)])[::-1]
-    if not len(found):
+    positive_scores = np.sort(np.asarray(scores, np.float64)[np.asarray(labels, bool)])[::-1]
+    if not len(positive_scores):
         raise ValueError("expected at least one positive image for a decision threshold, found none.")
-    needed = int(np.ceil(sensitivity * len(found) - 1e-9))  # 0.9 of 10 is 9, despite rounding errors
-    return float(found[max(needed, 1) - 1])
+    needed = int(np.ceil(sensitivity * len(positive_scores) - 1e-9))  # 0.9 of 10 is 9, despite rounding errors
+    return float(positive_scores[max(needed, 1) - 1])
 
 
 def choose_operating_point(
@@ -56,16 +56,18 @@ def choose_operating_point(
     )
 
 
-def _estimate_share(right: NDArray[np.bool_], among: NDArray[np.bool_], groups: NDArray) -> Estimate:
-    """Share of correct images among the selected ones."""
-    values = right[among].astype(np.float64)
-    return bootstrap_statistic(partial(weighted_mean, values), groups[among], bounds=(0, 1))
+def _estimate_share(correct: NDArray[np.bool_], selected: NDArray[np.bool_], groups: NDArray) -> Estimate:
+    """Estimate the share of correct images among selected ones; all bool (image,)."""
+    values = correct[selected].astype(np.float64)
+    return bootstrap_statistic(partial(weighted_mean, values), groups[selected], bounds=(0, 1))
 
 
-def _finite_interval(found: Estimate) -> tuple[float, float]:
-    """The interval, or (0, 1) if it is undefined."""
-    return (found.low, found.high) if found.has_interval else (0.0, 1.0)
+def _finite_interval(estimate: Estimate) -> tuple[float, float]:
+    """Return the interval, or (0, 1) if it is undefined."""
+    return (estimate.low, estimate.high) if estimate.has_interval else (0.0, 1.0)
 
+
+# Metrics of scores under bootstrap weights.
 
 MIN_SENSITIVITY = 0.8  # lower limit of the partial area of ISIC 2024
 ECE_BINS = 15
@@ -104,7 +106,9 @@ class ResampledScores:
         return self.weights @ ~self.positive
 
     def auc(self) -> NDArray[np.float64]:
-        """Area under the ROC curve: probability that a positive image has the higher score of a pair, ties half.
+        """Return the area under the ROC curve: how often the positive image of a pair has the higher score.
+
+        A tie counts half.
 
         Returns float64 (draw,) in [0, 1].
         """
@@ -120,17 +124,17 @@ class ResampledScores:
         return (negatives * above).sum(axis=1)
 
     def average_precision(self) -> NDArray[np.float64]:
-        """Average precision: the precision at each score, weighted by the added positives.
+        """Return the average precision: the precision at each score, weighted by the added positives.
 
         Returns float64 (draw,) in (0, 1].
         """
         positives, negatives = self._curve
-        found = np.cumsum(positives, axis=1)
-        predicted = found + np.cumsum(negatives, axis=1)
-        return _ratio((positives * _ratio(found, predicted, 0.0)).sum(axis=1), self.positives)
+        true_positives = np.cumsum(positives, axis=1)
+        predicted = true_positives + np.cumsum(negatives, axis=1)
+        return _ratio((positives * _ratio(true_positives, predicted, 0.0)).sum(axis=1), self.positives)
 
     def partial_auc(self) -> NDArray[np.float64]:
-        """Area under the ROC curve above 80 % sensitivity, as in ISIC 2024: at most 0.2, by chance 0.02.
+        """Return the area under the ROC curve above 80 % sensitivity, as in ISIC 2024: at most 0.2, by chance 0.02.
 
         Returns float64 (draw,) in [0, 0.2].
         """
@@ -168,9 +172,9 @@ class ResampledScores:
         }
 
     def calibration_error(self, bins: int = ECE_BINS) -> NDArray[np.float64]:
-        """Expected calibration error: difference of probability and share of positives, in bins of equal size.
+        """Return the expected calibration error: difference of probability and share of positives in bins.
 
-        Returns float64 (draw,) in [0, 1].
+        Bins have equal numbers of images. Returns float64 (draw,) in [0, 1].
         """
         order = np.argsort(self.scores, kind="stable")
         number = min(bins, len(order))
@@ -179,7 +183,7 @@ class ResampledScores:
         return _ratio(np.abs(np.add.reduceat(over, starts, axis=1)).sum(axis=1), self.weights.sum(axis=1))
 
     def brier_score(self) -> NDArray[np.float64]:
-        """Brier score: the mean squared difference of the probability from 1 or 0 (Brier 1950).
+        """Return the Brier score: the mean squared difference of the probability from 1 or 0 (Brier 1950).
 
         Returns float64 (draw,) in [0, 1].
         """
@@ -189,9 +193,9 @@ class ResampledScores:
 def class_recalls(
     predicted: NDArray[np.intp], labels: NDArray[np.intp], classes: int, weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Recall of each class.
+    """Return the recall of each class.
 
-    ``predicted``, ``labels``: int (image,), class indices. ``weights``: float64 (draw, image), as of
+    ``predicted``, ``labels``: int (image,), class indices. ``weights``: float64 (draw, image), as for
     ``ResampledScores``. Returns float64 (draw, class); NaN if a draw has no image of a class.
     """
     totals = [weights @ (labels == label) for label in range(classes)]
@@ -203,6 +207,8 @@ def _ratio(over: NDArray[np.float64], under: NDArray[np.float64], otherwise: flo
     """Divide, with a given value for a zero denominator."""
     return np.divide(over, under, out=np.full(np.broadcast(over, under).shape, otherwise), where=under != 0)
 
+
+# Ranking of features.
 
 MIN_CASES_PER_CLASS = 3  # fewest patients per class for a ranking
 
@@ -266,29 +272,29 @@ def average_by_patient(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.str_]]:
     """Average over the images of a patient with the same class.
 
-    ``values``: float64 (image, feature). ``positive``: bool (image,). Returns float64 (row, feature), bool (row,),
-    and the patient of each row; patients with images of both classes have two rows.
+    ``values``: float64 (image, feature). ``positive``: bool (image,). Returns the means, float64 (row, feature), the
+    class and the patient of each row; patients with images of both classes have two rows.
     """
     names, index = np.unique(np.asarray(groups, str), return_inverse=True)
-    kinds, row = np.unique(2 * index + positive, return_inverse=True)
+    classes_of_patients, row = np.unique(2 * index + positive, return_inverse=True)
     counts = np.bincount(row).astype(np.float64)
-    summed = np.zeros((len(kinds), values.shape[1]))
+    summed = np.zeros((len(classes_of_patients), values.shape[1]))
     np.add.at(summed, row, values)
-    return summed / counts[:, None], kinds % 2 == 1, names[kinds // 2]
+    return summed / counts[:, None], classes_of_patients % 2 == 1, names[classes_of_patients // 2]
 
 
 def _mann_whitney(rows: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
-    """Area under the ROC curve and p-value of each feature."""
+    """Return the area under the ROC curve and the p-value of each feature, float64 (feature,)."""
     from scipy.stats import mannwhitneyu
 
-    found = mannwhitneyu(rows[truth], rows[~truth], axis=0, method="asymptotic")
-    same = np.ptp(rows, axis=0) == 0
-    area = found.statistic / (truth.sum() * (~truth).sum())
-    return np.where(same, 0.5, area), np.where(same, 1.0, found.pvalue)
+    tests = mannwhitneyu(rows[truth], rows[~truth], axis=0, method="asymptotic")
+    is_constant = np.ptp(rows, axis=0) == 0
+    area = tests.statistic / (truth.sum() * (~truth).sum())
+    return np.where(is_constant, 0.5, area), np.where(is_constant, 1.0, tests.pvalue)
 
 
 def _resampled_auc(
     scores: NDArray[np.float64], truth: NDArray[np.bool_], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Area under the ROC curve of each draw, NaN if one class has no weight."""
+    """Return the area under the ROC curve of each draw; NaN if a class is not drawn."""
     return ResampledScores(scores, truth, weights).auc()

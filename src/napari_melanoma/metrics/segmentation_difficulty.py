@@ -24,7 +24,10 @@ BORDER_MARGIN = 0.08  # share of the diameter: spots this close to the lesion ar
 
 @dataclass(frozen=True)
 class DifficultyTrait:
-    """A source of difficulty: name and label of its measurement, and the limit at which it applies."""
+    """A trait that makes a photograph difficult: name and label of its measurement, and the limit at which it applies.
+
+    ``above``: whether it applies from the limit upward, or below the limit.
+    """
 
     name: str
     label: str
@@ -33,7 +36,7 @@ class DifficultyTrait:
     explanation: str
 
     def applies_to(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether images with these values have the trait; False for NaN."""
+        """Return whether images with these values have the trait; False for NaN."""
         return values >= self.limit if self.above else values < self.limit
 
 
@@ -65,9 +68,9 @@ def measure_difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[
     ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: reference, bool (row, column). Returns the value
     of each of ``DIFFICULTY_TRAITS`` by name; NaN where undefined, as mostly for an empty mask.
     """
-    found = {"hair_share": measure_hair_share(rgb, mask)}
+    measurements = {"hair_share": measure_hair_share(rgb, mask)}
     if not mask.any():
-        return found | dict.fromkeys(("other_spots", "skin_redness", "contrast", "edge_share"), math.nan)
+        return measurements | dict.fromkeys(("other_spots", "skin_redness", "contrast", "edge_share"), math.nan)
     lesion, ring, lab = lesion_and_ring(mask, rgb)
     redness = contrast = math.nan
     if ring.any():
@@ -75,7 +78,7 @@ def measure_difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[
         redness = float(around[1])
         contrast = float(np.linalg.norm(lab[lesion].mean(axis=0) - around))
     spots = float(count_other_spots(rgb, mask))
-    return found | {
+    return measurements | {
         "other_spots": spots,
         "skin_redness": redness,
         "contrast": contrast,
@@ -128,7 +131,7 @@ def measure_edge_share(mask: NDArray[np.bool_]) -> float:
 
 
 def _skin_lightness(light: NDArray[np.float32], skin: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Lightness of the skin without spots: a wide mean over the skin only, so that uneven light is not a spot."""
+    """Return the lightness of the skin without spots: a wide mean of skin pixels, which follows uneven light."""
     from scipy import ndimage
 
     sigma = SPOT_SIDE / 12
@@ -137,14 +140,17 @@ def _skin_lightness(light: NDArray[np.float32], skin: NDArray[np.bool_]) -> NDAr
 
 
 def _is_spot(spot: NDArray[np.bool_], box: tuple[slice, slice], shape: tuple[int, int]) -> bool:
-    """Distinguish a mole from a hair, a ruler mark, a dark corner and noise."""
+    """Return whether a dark component is a mole, and not a hair, a ruler mark, a dark corner or noise.
+
+    ``spot``: bool (row, column), in its bounding ``box``. ``shape``: of the photograph.
+    """
     inside = all(part.start > 0 and part.stop < length for part, length in zip(box, shape, strict=True))
     area = np.count_nonzero(spot)
     return inside and area >= max(math.pi / 4 * MIN_SPOT_DIAMETER**2, MIN_SPOT_FILL * max(spot.shape) ** 2)
 
 
 def _downscale_mask(mask: NDArray[np.bool_], small: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Downscale a mask to the size of a photograph that was downscaled."""
+    """Downscale a mask to the size of its downscaled photograph."""
     from PIL import Image
 
     size = (small.shape[1], small.shape[0])

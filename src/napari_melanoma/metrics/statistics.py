@@ -20,7 +20,7 @@ NO_INTERVAL_TEXT = "no interval: one patient or lesion"
 MAX_BOOTSTRAP_GROUPS = 10_000
 DRAWS_AT_ONCE = 2**21  # 16 MB of indices: for 400,000 images, 5 rounds at a time
 BOOTSTRAP_ROUNDS, FEW_ROUNDS = 2000, 200  # few rounds for 10,000 groups and more: enough for a standard error
-TAIL_PROBABILITY = 0.025  # probability of identical groups at the end of an exact interval
+TAIL_PROBABILITY = 0.025  # probability of identical groups if the truth is at the end of an exact interval
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def bootstrap_means(
     else:
         draws = iter_bootstrap_weights(np.arange(len(counts)), rounds=rounds, seed=seed)
         drawn = np.concatenate([times @ sums / (times @ counts)[:, None] for times in draws])
-        found = np.percentile(drawn, [2.5, 97.5], axis=0)
-        ends = mean + few_groups_factor(len(counts)) * (found - mean)
+        percentiles = np.percentile(drawn, [2.5, 97.5], axis=0)
+        ends = mean + few_groups_factor(len(counts)) * (percentiles - mean)
     low, high = np.clip(ends, *bounds)
     return [
         Estimate(float(center), float(lower), float(upper), len(table))
@@ -134,7 +134,7 @@ def paired_difference(
 
 
 def weighted_mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of each draw; ``values``: float64 (image,); ``weights``: as for ``draw_statistics``."""
+    """Return the mean of each draw; ``values``: float64 (image,); ``weights``: as for ``draw_statistics``."""
     return weights @ values / weights.sum(axis=1)
 
 
@@ -146,7 +146,7 @@ def few_groups_factor(groups: int) -> float:
 
 
 def _standard_error(sums: NDArray, counts: NDArray, mean: NDArray) -> NDArray[np.float64]:
-    """Standard error of each mean over images that are drawn in groups: float64 (statistic,)."""
+    """Return the standard error of each mean over images that are drawn in groups, float64 (statistic,)."""
     groups = len(counts)
     residual = sums - counts[:, None] * mean
     return np.sqrt((residual**2).sum(axis=0) * groups / (groups - 1)) / counts.sum()
@@ -165,8 +165,9 @@ def bootstrap_statistic(
     From 10,000 groups on, the normal interval of 200 rounds is used. Rounds in which the statistic is undefined, such
     as with one class, are omitted.
 
-    ``statistic``: as for ``draw_statistics``, a single one. Returns the statistic of all images, its interval, and the
-    number of images; no interval for a single group, or if fewer than half of the rounds have a value.
+    ``statistic``: from weights, as for ``draw_statistics``, to float64 (draw,). Returns the statistic of all images,
+    its interval, and the number of images; no interval for a single group, or if fewer than half of the rounds have a
+    value.
     """
     names = np.asarray(groups)
     if not len(names):
@@ -188,8 +189,8 @@ def draw_statistics(
 
     ``statistics``: from the number of times that each draw contains each image, float64 (draw, image), to each
     statistic, float64 (draw,), NaN where undefined. Two models are compared by the differences of their statistics.
-    Returns the value of each, and float64 (draw,) for ``bootstrap_interval``; no draws for a single group, or if all
-    values are undefined.
+    Returns the value of each statistic, and its draws, float64 (draw,), for ``bootstrap_interval``; no draws for a
+    single group, or if all values are undefined.
     """
     whole = statistics(np.ones((1, len(groups))))
     rounds = rounds if any(np.isfinite(value[0]) for value in whole.values()) else 0
@@ -234,18 +235,19 @@ def bootstrap_interval(
     which have few draws, it is the normal one. A value at a bound, from which no draw differs, gets the exact
     interval of that many identical groups.
 
-    ``drawn``: float64 (draw,); NaN where undefined. Returns both ends; NaN for a single group, or if fewer than half of
-    the draws have a value.
+    ``groups``: their number. ``biased``: whether bootstrap samples are biased in this statistic, as in the calibration
+    error; the interval is then the normal one. ``drawn``: float64 (draw,); NaN where undefined. Returns both ends; NaN
+    for a single group, or if fewer than half of the draws have a value.
     """
-    known = drawn[np.isfinite(drawn)]
-    if groups < 2 or len(known) < max(2, len(drawn) / 2):
+    finite = drawn[np.isfinite(drawn)]
+    if groups < 2 or len(finite) < max(2, len(drawn) / 2):
         return np.nan, np.nan
     if biased or groups >= MAX_BOOTSTRAP_GROUPS:
-        low, high = value + 1.96 * known.std(ddof=1) * np.array([-1.0, 1.0])
+        low, high = value + 1.96 * finite.std(ddof=1) * np.array([-1.0, 1.0])
     else:
-        low, high = value + few_groups_factor(groups) * (np.percentile(known, [2.5, 97.5]) - value)
-    least, most = bounds
+        low, high = value + few_groups_factor(groups) * (np.percentile(finite, [2.5, 97.5]) - value)
+    minimum, maximum = bounds
     if not biased and value in bounds:
-        reach = (most - least) * (1 - TAIL_PROBABILITY ** (1 / groups))
-        low, high = (least, max(high, least + reach)) if value == least else (min(low, most - reach), most)
-    return max(float(low), least), min(float(high), most)
+        reach = (maximum - minimum) * (1 - TAIL_PROBABILITY ** (1 / groups))
+        low, high = (minimum, max(high, minimum + reach)) if value == minimum else (min(low, maximum - reach), maximum)
+    return max(float(low), minimum), min(float(high), maximum)
