@@ -1,1 +1,1 @@
-"""Reports and exports of slides."""
+"""Reports of photographs, slides and cases, and exports of the results of slides."""

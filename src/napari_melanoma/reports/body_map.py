@@ -1,4 +1,4 @@
-"""The body map of a report: the drawings of the Case dock as SVG, with the lesions as numbered marks."""
+"""The body map of a report: the drawings of the Case dock as SVG, with lesions as numbered marks."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.data.body_sites import SiteKey, site_title
 from napari_melanoma.data.taxonomy import UNKNOWN
 
-CHART_FILE = Path(__file__).with_name("body_map.json")  # by scripts/body_map_svg.py
+CHART_FILE = Path(__file__).with_name("body_map.json")  # written by scripts/body_map_svg.py
 MARK_SIZE = 15.0  # diameter, in units of the chart
-BODY_HEIGHT = 372.0  # of the chart without the enlarged details below
-MAX_ROUNDS = 60
+BODY_HEIGHT = 372.0  # height of the chart without the enlarged details below the body
+MAX_ROUNDS = 60  # of moving marks apart
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 PULL_SHARE = 0.06  # pull towards the original position in each round, to limit the displacement
 Point = tuple[float, float]
@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class SiteMark:
-    """A lesion on the body map: its number, site and side."""
+    """A lesion on the body map: its number, the word of its site, and its side."""
 
     label: str
     word: str
@@ -36,9 +36,19 @@ class SiteMark:
         return site_title(self.word, self.laterality)
 
 
+class MarkSpot(NamedTuple):
+    """Where the mark of a site is: name of the drawing, region (site and side), and position in units of the chart."""
+
+    drawing: str
+    site: str
+    side: str
+    x: float
+    y: float
+
+
 @dataclass(frozen=True)
 class PlacedMark:
-    """A mark at its position, and its region of the drawing."""
+    """A mark with the name of its drawing, its region there, and its position."""
 
     mark: SiteMark
     drawing: str
@@ -48,7 +58,7 @@ class PlacedMark:
 
 @dataclass(frozen=True)
 class BodyMap:
-    """The body with marks. Lesions of unknown site are in the caption alone."""
+    """The body with marks. Lesions without a known site are only in the caption."""
 
     kind: ClassVar[str] = "body_map"
     marks: tuple[SiteMark, ...]
@@ -57,9 +67,9 @@ class BodyMap:
     def placed(self) -> tuple[PlacedMark, ...]:
         """The marks with a known site, moved apart if they would cover each other."""
         spots = [(mark, spot) for mark in self.marks if (spot := find_spot(mark.word, mark.laterality))]
-        points = spread_points([(float(spot[3]), float(spot[4])) for _, spot in spots], MARK_SIZE)
+        points = spread_points([(spot.x, spot.y) for _, spot in spots], MARK_SIZE)
         return tuple(
-            PlacedMark(mark, spot[0], (spot[1], spot[2]), point)
+            PlacedMark(mark, spot.drawing, (spot.site, spot.side), point)
             for (mark, spot), point in zip(spots, points, strict=True)
         )
 
@@ -102,33 +112,33 @@ class BodyMap:
 
 @cache
 def read_chart() -> dict[str, Any]:
-    """Read the drawings and the positions of the marks."""
+    """Read the drawings, and the spots of the marks: lists of word, side, and the fields of ``MarkSpot``."""
     chart: dict[str, Any] = read_json(CHART_FILE)
     return chart
 
 
-def find_spot(word: str, laterality: str) -> list[Any] | None:
-    """Find drawing, region (site and side) and position (x, y) for the mark of a site; None if it is ambiguous."""
+def find_spot(word: str, laterality: str) -> MarkSpot | None:
+    """Find where the mark of a site is; None if the chart has no single spot for it."""
     side = "" if laterality == UNKNOWN else laterality
-    return next((spot[2:] for spot in read_chart()["marks"] if spot[:2] == [word, side]), None)
+    return next((MarkSpot(*spot[2:]) for spot in read_chart()["marks"] if spot[:2] == [word, side]), None)
 
 
 def spread_points(positions: Sequence[Point], distance: float) -> list[Point]:
-    """Move points apart until all have a minimum distance; deterministic, and in the same order."""
+    """Move points apart until all have a minimum distance, if possible; the result depends on the positions only."""
     points = [
         _start_on_spiral(position, positions[:number].count(position), distance)
         for number, position in enumerate(positions)
     ]
-    for turn in range(MAX_ROUNDS):
-        if turn < MAX_ROUNDS // 2:
+    for round_number in range(MAX_ROUNDS):
+        if round_number < MAX_ROUNDS // 2:
             points = [_pull_toward(point, position) for point, position in zip(points, positions, strict=True)]
         close = [
-            (one, other)
-            for one, other in _close_pairs(points, distance)
-            if _are_too_close(points, one, other, distance)
+            (first, second)
+            for first, second in _close_pairs(points, distance)
+            if _are_too_close(points, first, second, distance)
         ]
-        for one, other in close:
-            points[one], points[other] = _push_apart(points[one], points[other], distance)
+        for first, second in close:
+            points[first], points[second] = _push_apart(points[first], points[second], distance)
         if not close:
             break
     return points
@@ -146,12 +156,12 @@ def _close_pairs(points: Sequence[Point], distance: float) -> Iterator[tuple[int
         squares.setdefault((column, row), []).append(number)
 
 
-def _are_too_close(points: Sequence[Point], one: int, other: int, distance: float) -> bool:
-    return math.dist(points[one], points[other]) < distance - 1e-6
+def _are_too_close(points: Sequence[Point], first: int, second: int, distance: float) -> bool:
+    return math.dist(points[first], points[second]) < distance - 1e-6
 
 
 def _start_on_spiral(position: Point, number: int, distance: float) -> Point:
-    """Start the second, third ... mark at a position on a spiral around it."""
+    """Return the start of a mark: the first one at a position is there, further ones are on a spiral around it."""
     reach = 0.5 * distance * math.sqrt(number)
     return position[0] + reach * math.cos(number * GOLDEN_ANGLE), position[1] + reach * math.sin(number * GOLDEN_ANGLE)
 
@@ -160,14 +170,14 @@ def _pull_toward(point: Point, position: Point) -> Point:
     return point[0] + PULL_SHARE * (position[0] - point[0]), point[1] + PULL_SHARE * (position[1] - point[1])
 
 
-def _push_apart(one: Point, other: Point, distance: float) -> tuple[Point, Point]:
+def _push_apart(first: Point, second: Point, distance: float) -> tuple[Point, Point]:
     """Move two points apart if they are too close."""
-    gap = math.dist(one, other)
+    gap = math.dist(first, second)
     push = max(0.0, distance - gap) / 2
-    across = ((one[0] - other[0]) / gap, (one[1] - other[1]) / gap) if gap else (1.0, 0.0)
+    across = ((first[0] - second[0]) / gap, (first[1] - second[1]) / gap) if gap else (1.0, 0.0)
     return (
-        (one[0] + push * across[0], one[1] + push * across[1]),
-        (other[0] - push * across[0], other[1] - push * across[1]),
+        (first[0] + push * across[0], first[1] + push * across[1]),
+        (second[0] - push * across[0], second[1] - push * across[1]),
     )
 
 

@@ -1,4 +1,7 @@
-"""The report of a case and of results: collects what there is, and names what is missing, moved or damaged."""
+"""The report of cases and result folders.
+
+It contains everything that can be read, and states what is missing, moved or damaged.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ EXPECTED = (
 
 @dataclass(frozen=True)
 class CollectedReport:
-    """A report, and the problems that are also named in it."""
+    """A report, and the problems that it states."""
 
     report: Report
     problems: tuple[Problem, ...]
@@ -75,7 +78,7 @@ class CollectedReport:
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Cases and result folders that were found, in their order."""
+    """Cases and result folders to report, in the order of the arguments."""
 
     cases: tuple[CaseStore, ...]
     photographs: tuple[Path, ...]
@@ -85,56 +88,58 @@ class ReportInputs:
 def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunContext) -> CollectedReport:
     """Collect the report of cases and results.
 
-    Without ``personal``, the report contains no dates, file names, names of readers and ages above 89, and no free text
-    but that written for reports.
+    Without ``personal``, the report contains no dates, file names, names of readers or ages above 89, and no free text
+    except that written for reports.
     """
     collector = Collector(personal, run)
     inputs = find_inputs(paths, collector)
     if not (inputs.cases or inputs.photographs or inputs.slides):
-        found = "; ".join(one.detail for one in collector.problems)
-        raise InputError(f"there is nothing to report: {EXPECTED}; found: {found}")
+        details = "; ".join(one.detail for one in collector.problems)
+        raise InputError(f"there is nothing to report: {EXPECTED}; found: {details}")
     images = [image for store in inputs.cases for _, image in store.case.iterate_images()]
     notices = [Notice(f"{one.about}: {one.text}") for one in collector.problems]
-    slides, free = _collect_slides(inputs)
-    collector.total = len(images) + len(inputs.photographs) + len(free)
+    slides, unassigned_slides = _collect_slides(inputs)
+    collector.total = len(images) + len(inputs.photographs) + len(unassigned_slides)
     lesions = [lesion for store in inputs.cases for lesion in store.case.lesions]
-    names = [name for part in (*slides.values(), *free) for name in part.reader_names]
+    names = [name for part in (*slides.values(), *unassigned_slides) for name in part.reader_names]
     names += [name for lesion in lesions for name in synoptic_readers(lesion.synoptic)]
     collector.readers.update(label_readers(names, personal=personal))
     blocks = [
         *notices,
         *_case_sections(inputs.cases, slides, collector),
-        *_result_sections(inputs.photographs, free, collector),
-        *agreement_sections((*slides.values(), *free), collector.readers),
+        *_result_sections(inputs.photographs, unassigned_slides, collector),
+        *agreement_sections((*slides.values(), *unassigned_slides), collector.readers),
         *collector.provenance(),
     ]
     report = _make_report(inputs, tuple(blocks), personal=personal)
     if not personal:
         paths = [image.path for image in images]
-        paths += [part.path for part in (*slides.values(), *free) if part.path is not None]
+        paths += [part.path for part in (*slides.values(), *unassigned_slides) if part.path is not None]
         report = remove_personal_data(report, {path.name for path in paths if path.suffix})
     return CollectedReport(report, tuple(collector.problems))
 
 
 def find_inputs(paths: Sequence[Path], collector: Collector) -> ReportInputs:
-    """Find cases and result folders, also in folders that contain them; others become problems."""
+    """Find cases and result folders, also one level below the paths; paths without any are recorded as problems."""
     cases: dict[Path, CaseStore] = {}
     photographs: dict[Path, None] = {}
     slides: dict[Path, None] = {}
     for path in paths:
         folder = path.parent if path.name in (CASE, RESULT) else path
-        candidates = [folder] if _kind_of(folder) else sorted(one for one in folder.glob("*") if _kind_of(one))
+        candidates = (
+            [folder] if _kind_of(folder) else sorted(candidate for candidate in folder.glob("*") if _kind_of(candidate))
+        )
         if not candidates:
             collector.add_problem("Input", "contains no case and no results; it was left out.", f"{path}: {EXPECTED}")
-        for one in candidates:
-            kind = _kind_of(one)
+        for candidate in candidates:
+            kind = _kind_of(candidate)
             if kind == "slide":
-                slides[one.resolve()] = None
+                slides[candidate.resolve()] = None
             elif kind == "photograph":
-                photographs[one.resolve()] = None
+                photographs[candidate.resolve()] = None
             else:
                 try:
-                    cases.setdefault(one.resolve(), CaseStore.open_read_only(one))
+                    cases.setdefault(candidate.resolve(), CaseStore.open_read_only(candidate))
                 except (InputError, ConfigError) as error:
                     collector.add_problem("Case", "cannot be read: its case.json is damaged or invalid.", error)
     return ReportInputs(tuple(cases.values()), tuple(photographs), tuple(slides))
@@ -152,7 +157,7 @@ def _kind_of(folder: Path) -> str:
 def _make_report(inputs: ReportInputs, blocks: tuple[Block, ...], *, personal: bool) -> Report:
     from napari_melanoma.core.provenance import collect_provenance
 
-    made = collect_provenance()
+    provenance = collect_provenance()
     ids = [show_patient_id(store.case.patient.patient_id, personal=personal) for store in inputs.cases]
     title = "Imaging report"
     if ids:
@@ -162,14 +167,17 @@ def _make_report(inputs: ReportInputs, blocks: tuple[Block, ...], *, personal: b
     counts = {"lesion": lesions, "image": len(images), "result": 0 if ids else len(inputs.photographs + inputs.slides)}
     subtitle = ", ".join(format_count(count, what) for what, count in counts.items() if count)
     if personal:
-        subtitle += f", {format_time(str(made['created']))}"
-    return Report(title, subtitle, blocks, title, format_program(made))
+        subtitle += f", {format_time(str(provenance['created']))}"
+    return Report(title, subtitle, blocks, title, format_program(provenance))
 
 
 def _case_sections(
     cases: Sequence[CaseStore], slides: Mapping[tuple[int, str], SlidePart], collector: Collector
 ) -> Iterator[Block]:
-    """Yield the blocks of one case, or a section for each of several."""
+    """Yield the blocks of a single case, or a section for each of several cases.
+
+    ``slides``: by number of the case and id of the image.
+    """
     for number, store in enumerate(cases):
         name = f"Case {show_patient_id(store.case.patient.patient_id, personal=collector.personal)}"
         collector.case = name if len(cases) > 1 else ""
@@ -180,22 +188,22 @@ def _case_sections(
 
 
 def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePart], list[SlidePart]]:
-    """Read the slides of cases, by number of the case and id, and those of result folders that belong to no case."""
-    found: dict[tuple[int, str], SlidePart] = {}
-    free = list(inputs.slides)
+    """Read the slides of cases, by number of the case and id of the image, and those that belong to no case."""
+    slides: dict[tuple[int, str], SlidePart] = {}
+    unassigned = list(inputs.slides)
     for number, store in enumerate(inputs.cases):
         for lesion, image in store.case.iterate_images():
             if image.is_slide:
-                part = SlidePart.of_image(store.folder, image, free)
+                part = SlidePart.from_image(store.folder, image, unassigned)
                 if lesion is not None and part.synoptic == lesion.synoptic:
                     part = replace(part, synoptic=None)  # it is shown with the lesion
-                free = [folder for folder in free if folder != part.folder]
-                found[number, image.id] = part
-    return found, [SlidePart.of_folder(folder) for folder in free]
+                unassigned = [folder for folder in unassigned if folder != part.folder]
+                slides[number, image.id] = part
+    return slides, [SlidePart.from_folder(folder) for folder in unassigned]
 
 
 def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: Collector) -> list[Block]:
-    """Return patient, body map and lesions of a case."""
+    """Return the blocks on patient, body map and lesions of a case; ``slides``: by id of the image."""
     case, numbers = store.case, number_lesions(store.case)
     patient = _list_known_fields(case.patient, PATIENT_FIELDS, personal=collector.personal)
     blocks: list[Block] = [Section("Patient", (fields("Patient", patient),))] if patient else []
@@ -234,24 +242,24 @@ def _read_predictions(store: CaseStore, blocks: list[Block], collector: Collecto
 def _lesion_blocks(
     store: CaseStore, lesion: CaseLesion, name: str, predictions: CasePredictions | None, collector: Collector
 ) -> Iterator[Block]:
-    """Yield the clinical data of a lesion and its prediction."""
-    known = _list_known_fields(lesion, LESION_FIELDS, personal=collector.personal)
-    if known:
-        yield fields("Lesion", known)
+    """Yield the clinical data of a lesion, its synoptic report, and its prediction."""
+    values = _list_known_fields(lesion, LESION_FIELDS, personal=collector.personal)
+    if values:
+        yield fields("Lesion", values)
     if lesion.synoptic is not None:
         yield synoptic_section(lesion.synoptic, collector.readers, personal=collector.personal)
-    found = predictions.find_lesion(lesion.id) if predictions else None
-    if predictions is None or found is None:
+    prediction = predictions.find_lesion(lesion.id) if predictions else None
+    if predictions is None or prediction is None:
         return
     outdated = not predictions.is_current(store.case, lesion.id)
-    blocks = prediction_blocks(found.prediction, outdated=outdated, personal=collector.personal)
-    if found.outlier is not None:
-        blocks = (*blocks, Text(f"Compared with the other lesions of the patient: {found.outlier.description}."))
-    origin = {"model": vars(found.prediction.model), "provenance": found.prediction.provenance}
+    blocks = prediction_blocks(prediction.prediction, outdated=outdated, personal=collector.personal)
+    if prediction.outlier is not None:
+        blocks = (*blocks, Text(f"Compared with the other lesions of the patient: {prediction.outlier.description}."))
+    origin = {"model": vars(prediction.prediction.model), "provenance": prediction.prediction.provenance}
     collector.add_origin(name, origin)
-    used = format_names([_image_name(one) for one in found.image_ids])
-    yield Section("Prediction", blocks, f"from {used}")
-    fused = fuse_lesion(store.case, lesion, found, is_current=not outdated)
+    image_names = format_names([_image_name(one) for one in prediction.image_ids])
+    yield Section("Prediction", blocks, f"from {image_names}")
+    fused = fuse_lesion(store.case, lesion, prediction, is_current=not outdated)
     if fused is not None:
         yield _fusion_section(fused)
 
@@ -275,13 +283,13 @@ def _change_sections(lesion: CaseLesion, collector: Collector) -> Iterator[Secti
 
 
 def _compare_photographs(pair: ImagePair, names: tuple[str, str], collector: Collector) -> tuple[Block, ...]:
-    """Return the comparison of two photographs, or why there is none."""
+    """Return the comparison of two photographs, or a notice why there is none."""
     both = " and ".join(names)
     try:
         return _comparison_blocks(compare_images(pair, collector.run), names)
     except BATCH_ERRORS:
         raise
-    except InputError:  # its message contains file names, and the problem is named with the photograph
+    except InputError:  # its message contains file names; the section of the photograph states the problem
         return (Notice(f"{both} cannot be compared: one of them or its contour is not usable."),)
     except MelanomaError as error:
         return (Notice(f"{both} cannot be compared: {error}"),)
@@ -289,9 +297,9 @@ def _compare_photographs(pair: ImagePair, names: tuple[str, str], collector: Col
         return (collector.add_problem(both, "cannot be compared: an unexpected error occurred.", error),)
 
 
-def _comparison_blocks(found: LesionChanges, names: tuple[str, str]) -> tuple[Block, ...]:
-    """Return cautions, both photographs in registration, and the table of changes."""
-    pictures = found.pictures
+def _comparison_blocks(changes: LesionChanges, names: tuple[str, str]) -> tuple[Block, ...]:
+    """Return cautions, the registered photographs, the table of changes, and notes."""
+    pictures = changes.pictures
     figures = (
         (pictures.first, pictures.first_mask, names[0], "contour"),
         (pictures.second, pictures.second_mask, names[1], f"registered, with the light of {names[0].lower()}"),
@@ -306,10 +314,10 @@ def _comparison_blocks(found: LesionChanges, names: tuple[str, str]) -> tuple[Bl
             for rgb, mask, name, caption in figures
         )
     )
-    rows = tuple((one.title, *one.values, one.text, one.conclusion) for one in found.changes)
+    rows = tuple((one.title, *one.values, one.text, one.conclusion) for one in changes.changes)
     table = Table("Changes", ("Measurement", *names, "Change (interval)", "Conclusion"), rows)
-    notes = (Text(note, quiet=True) for note in found.notes)
-    return (*map(Notice, found.cautions), gallery, table, *notes)
+    notes = (Text(note, quiet=True) for note in changes.notes)
+    return (*map(Notice, changes.cautions), gallery, table, *notes)
 
 
 def _photograph_blocks(
@@ -320,11 +328,14 @@ def _photograph_blocks(
     *,
     classified: bool,
 ) -> Iterator[Block]:
-    """Yield photographs, then one table of the measurements; ``classified``: by a prediction above."""
+    """Yield a section per photograph, then a table of the measurements of all.
+
+    ``classified``: whether the lesion has a prediction, which replaces those of its photographs.
+    """
     measured: list[tuple[str, Mapping[str, float]]] = []
 
     def make_section(image: CaseImage, name: str, title: str, subtitle: str) -> Section:
-        found = case_photograph(
+        part = case_photograph(
             image,
             name,
             collector,
@@ -332,8 +343,8 @@ def _photograph_blocks(
             classified=classified,
             metadata=collect_metadata(store.case, lesion, image),
         )
-        measured.extend([(name, found.measurements)] if found.measurements else [])
-        return Section(title, found.blocks, subtitle)
+        measured.extend([(name, part.measurements)] if part.measurements else [])
+        return Section(title, part.blocks, subtitle)
 
     yield from _image_sections(images, collector, make_section, slides=False)
     if measured:
@@ -343,7 +354,7 @@ def _photograph_blocks(
 def _slide_blocks(
     images: Sequence[CaseImage], slides: Mapping[str, SlidePart], collector: Collector
 ) -> Iterator[Block]:
-    """Yield the slides."""
+    """Yield a section per slide."""
 
     def make_section(image: CaseImage, name: str, title: str, subtitle: str) -> Section:
         return slide_section(slides[image.id], title, subtitle, name, collector)
@@ -397,7 +408,7 @@ def _result_sections(photographs: Sequence[Path], slides: Sequence[SlidePart], c
 def _collect_result(
     name: str, folder: Path | None, collect: Callable[[str, Collector], Section], collector: Collector
 ) -> Block:
-    """Collect a result, or name the problem."""
+    """Collect a result, or state the problem."""
     collector.begin_part(name)
     try:
         return collect(name, collector)
@@ -409,9 +420,9 @@ def _collect_result(
 
 
 def _photograph_section(folder: Path, name: str, collector: Collector) -> Section:
-    found = result_photograph(folder, name, collector)
-    measured = [measurement_table([("Value", found.measurements)])] if found.measurements else []
-    blocks = (*found.blocks, *(Section("Measurements", (table,)) for table in measured))
+    part = result_photograph(folder, name, collector)
+    tables = [measurement_table([("Value", part.measurements)])] if part.measurements else []
+    blocks = (*part.blocks, *(Section("Measurements", (table,)) for table in tables))
     return Section(name, blocks, folder.name if collector.personal else "")
 
 

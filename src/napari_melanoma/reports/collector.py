@@ -1,4 +1,4 @@
-"""What the parts of a report share while it is collected: problems, origins of results, corrections and readers."""
+"""What all parts of a report add to while it is collected: problems, origins of results, and corrections."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Problem:
 class Collector:
     """Collects problems, origins of results and corrections from all parts of a report.
 
-    ``total``: number of images and results, for the progress. ``readers``: labels of readers by their names. ``case``:
-    the title of the case that is being collected; empty if there is only one.
+    ``personal``: whether the report may contain personal data. ``total``, ``done``: numbers of images and results, for
+    the progress. ``readers``: labels of readers by their names. ``case``: the title of the case that is being
+    collected; empty if there is only one.
     """
 
     personal: bool
@@ -40,8 +41,8 @@ class Collector:
     readers: dict[str, str] = field(default_factory=dict)
     case: str = ""
     problems: list[Problem] = field(default_factory=list)
-    _origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
-    _corrections: list[tuple[str, str, str]] = field(default_factory=list)
+    _origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)  # subject, and content of result.json
+    _corrections: list[tuple[str, str, str]] = field(default_factory=list)  # subject, text, and time in ISO 8601
 
     def begin_part(self, name: str) -> None:
         """Report the progress before an image or result is collected; raise if the report was canceled."""
@@ -56,7 +57,7 @@ class Collector:
         return Notice(f"{about}: {text}")
 
     def add_origin(self, subject: str, result: Mapping[str, Any]) -> None:
-        """Record model, options and software of a result, as in ``result.json``."""
+        """Record model, options and software of a result; ``result``: the content of ``result.json``."""
         self._origins.append((self._name_subject(subject), result))
 
     def add_correction(self, subject: str, text: str, when: str) -> None:
@@ -92,7 +93,7 @@ class Collector:
 
 
 def _format_model(result: Mapping[str, Any]) -> tuple[str, str]:
-    """Return name and fingerprint of a model; an empty name means that a mask was made without a model."""
+    """Return name and fingerprint of the model of a result, or "none" for a mask that was made without a model."""
     model = find_mask_model(result)
     if model.get("name") == "":
         return "none", ""
@@ -106,26 +107,28 @@ def _format_settings(result: Mapping[str, Any]) -> str:
 
 
 def _format_software(result: Mapping[str, Any]) -> str:
-    made = result.get("provenance") or {}
-    named = {str(made["program"]): made.get("version", "")} if "program" in made else {}
-    return ", ".join(f"{name} {version}" for name, version in (named | dict(made.get("packages") or {})).items())
+    provenance = result.get("provenance") or {}
+    versions = {str(provenance["program"]): provenance.get("version", "")} if "program" in provenance else {}
+    return ", ".join(
+        f"{name} {version}" for name, version in (versions | dict(provenance.get("packages") or {})).items()
+    )
 
 
 def _group_by_text(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return each text once, with the results that it applies to."""
-    found: dict[str, list[str]] = {}
+    """Return each text once, after the results that it applies to; ``pairs``: result and text."""
+    subjects_by_text: dict[str, list[str]] = {}
     for subject, text in pairs:
-        found.setdefault(text, []).append(subject)
-    return tuple((", ".join(subjects), text) for text, subjects in found.items() if text)
+        subjects_by_text.setdefault(text, []).append(subject)
+    return tuple((", ".join(subjects), text) for text, subjects in subjects_by_text.items() if text)
 
 
-def list_options(options: Mapping[str, Any], before: str = "") -> list[str]:
+def list_options(options: Mapping[str, Any], prefix: str = "") -> list[str]:
     """List the options of a result that have a value, such as ``roi margin 0.1``; paths are left out."""
-    found: list[str] = []
+    texts: list[str] = []
     for name, value in options.items():
-        title = f"{before} {name}".strip().replace("_", " ")
+        title = f"{prefix} {name}".strip().replace("_", " ")
         if isinstance(value, Mapping):
-            found += list_options(value, title)
+            texts += list_options(value, title)
         elif value not in (None, "", [], False) and name != "model" and not {"/", "\\"} & set(str(value)):
-            found.append(title if value is True else f"{title} {value}")
-    return found
+            texts.append(title if value is True else f"{title} {value}")
+    return texts

@@ -1,6 +1,6 @@
-"""Removes personal data from a report, unless it was requested: dates, names and ages above 89.
+"""Remove personal data from a report, unless they were requested: dates, names and ages above 89.
 
-Names of readers become initials, and times become intervals, so that order and pace of the work stay visible.
+Names of readers are replaced by initials, and times by intervals, so that the order of the work stays visible.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ PATH = re.compile(
     rf"(?:(?:{_IN_PATH})*?\.[A-Za-z][A-Za-z0-9]+(?![\w/\\]|\.[A-Za-z])|(?:(?![,;:)]){_IN_PATH})+)"
 )
 REMOVED, MAX_REMOVED = "(removed)", 100
-LEFT_OUT = ("notes", "line", "clark_by")  # of changes: free text, coordinates, and what other changes state
+# Fields whose changes are left out: free text, coordinates, and a field that changes together with another one.
+LEFT_OUT = ("notes", "line", "clark_by")
 
 
 def hide_age(column: str, text: str, *, personal: bool) -> str:
@@ -49,7 +50,7 @@ def hide_age(column: str, text: str, *, personal: bool) -> str:
 
 
 def show_patient_id(patient_id: str, *, personal: bool) -> str:
-    """Return the id of a patient; a pseudonym of it unless it is one, or is short, or ``personal``."""
+    """Return the id of a patient if it is short, a pseudonym, or ``personal``; otherwise a pseudonym of it."""
     is_harmless = SHAPE.fullmatch(patient_id) or SHORT_ID.fullmatch(patient_id)
     return patient_id if personal or is_harmless else pseudonym(patient_id)
 
@@ -65,7 +66,7 @@ def hide_training_image(text: str, *, personal: bool) -> str:
 
 
 def remove_personal_data(report: Report, files: Iterable[str] = ()) -> Report:
-    """Replace paths, the names of some files, and what an audit recognizes, in all texts of a report."""
+    """Remove paths, the names of ``files``, and personal data that an audit recognizes, from all texts of a report."""
     names = "|".join(map(re.escape, sorted(files, key=len, reverse=True))) or "(?!)"
     cleaned: Report = _clean(report, re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.I))
     return cleaned
@@ -84,19 +85,19 @@ def _clean(value: Any, files: re.Pattern[str]) -> Any:  # noqa: ANN401 - a block
 def _clean_text(text: str, files: re.Pattern[str]) -> str:
     text = files.sub(REMOVED, PATH.sub(REMOVED, text))
     for _ in range(MAX_REMOVED):
-        found = next((part for _, part in find_in_text(text)), None)
-        if found is None:
+        personal_part = next((part for _, part in find_in_text(text)), None)
+        if personal_part is None:
             break
-        text = text.replace(found, REMOVED)
+        text = text.replace(personal_part, REMOVED)
     return text
 
 
 def label_readers(names: Iterable[str], *, personal: bool) -> dict[str, str]:
     """Return the name of each reader, or initials, which are numbered if two readers have the same."""
-    found = dict.fromkeys(names)
+    distinct = dict.fromkeys(names)
     if personal:
-        return {name: name for name in found}
-    initials = {name: _initials(name) for name in found}
+        return {name: name for name in distinct}
+    initials = {name: _initials(name) for name in distinct}
     counts, seen, labels = Counter(initials.values()), Counter[str](), {}
     for name, short in initials.items():
         seen[short] += 1
@@ -105,7 +106,7 @@ def label_readers(names: Iterable[str], *, personal: bool) -> dict[str, str]:
 
 
 def _initials(name: str) -> str:
-    """Return the first letter of each word; the name of the model is no personal name."""
+    """Return the first letter of each word; the name of the model is unchanged."""
     from napari_melanoma.depth.readings import MODEL_READER
 
     if name in ("", MODEL_READER):
@@ -114,19 +115,19 @@ def _initials(name: str) -> str:
 
 
 def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, personal: bool) -> SlideDepthReadings:
-    """Return readings with these names of the readers, and with intervals instead of times unless ``personal``.
+    """Return readings with the labels of their readers, and with intervals instead of times unless ``personal``.
 
-    Notes are left out, as they are free text, and so is the history: see ``disclose_changes``.
+    Notes are left out, since they are free text. So is the history; see ``disclose_changes``.
     """
-    readings = [one for one in depth.readings if one.when]
-    shown = show_times([one.when for one in readings], personal=personal)
+    readings = [reading for reading in depth.readings if reading.when]
+    shown = show_times([reading.when for reading in readings], personal=personal)
     return depth.model_copy(
         update={
             "readings": tuple(
-                one.model_copy(
-                    update={"reader": labels[one.reader], "when": shown[one.when], "notes": "", "history": ()}
+                reading.model_copy(
+                    update={"reader": labels[reading.reader], "when": shown[reading.when], "notes": "", "history": ()}
                 )
-                for one in readings
+                for reading in readings
             )
         }
     )
@@ -135,24 +136,25 @@ def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, p
 def disclose_changes(
     depth: SlideDepthReadings, labels: Mapping[str, str], *, personal: bool
 ) -> tuple[ReadingChange, ...]:
-    """Return the changes of all readings in their order, without first values of the model, coordinates and notes."""
+    """Return the changes of all readings by time, without those by the model and those of ``LEFT_OUT`` fields."""
     from napari_melanoma.depth.readings import MODEL_READER
 
     changes = [
         change
-        for one in depth.readings
-        for change in one.history
+        for reading in depth.readings
+        for change in reading.history
         if change.reader != MODEL_READER and change.field not in LEFT_OUT
     ]
-    changes.sort(key=lambda one: parse_time(one.when))
-    shown = show_times([one.when for one in changes], personal=personal)
+    changes.sort(key=lambda reading: parse_time(reading.when))
+    shown = show_times([reading.when for reading in changes], personal=personal)
     return tuple(
-        one.model_copy(update={"reader": labels.get(one.reader, ""), "when": shown[one.when]}) for one in changes
+        reading.model_copy(update={"reader": labels.get(reading.reader, ""), "when": shown[reading.when]})
+        for reading in changes
     )
 
 
 def show_times(times: Sequence[str], *, personal: bool) -> dict[str, str]:
-    """Return what is shown for each time: the interval from the first known one unless ``personal``."""
+    """Return the text for each time: the interval from the first known time, or the time itself if ``personal``."""
     if personal:
         return {one: format_time(one) or one for one in times}
     first = min((when for one in times if (when := parse_time(one)) != UNKNOWN_TIME), default=UNKNOWN_TIME)
@@ -166,10 +168,10 @@ def _format_since(first: datetime, when: datetime) -> str:
 def parse_time(when: str) -> datetime:
     """Parse a time in ISO 8601, UTC if it has no zone; the earliest time if it is invalid."""
     try:
-        found = datetime.fromisoformat(when)
+        time = datetime.fromisoformat(when)
     except ValueError:
         return UNKNOWN_TIME
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def format_days_later(first: str, then: str) -> str:

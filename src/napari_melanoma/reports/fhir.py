@@ -25,7 +25,7 @@ Resource = dict[str, Any]
 SYSTEM = "urn:napari-melanoma:synoptic"
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
 ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
-# Codes without their names, which are LOINC's; the name of the field is written as text.
+# Codes without their names, which are LOINC's; the label of the field is written as text.
 REPORT_CODE = "60568-3"  # pathology synoptic report
 STAGE_CODE = "21899-0"  # primary tumor, pathologic
 LOINC_CODES = {
@@ -36,9 +36,9 @@ LOINC_CODES = {
     "mitotic_rate": "44695-5",
     "peripheral_distance_invasive": "44683-1",
 }
-TRANSECTED_CODE = "86668-1"  # of a thickness that is a lower bound because the deep margin is involved
+TRANSECTED_CODE = "86668-1"  # thickness that is a lower bound, because the deep margin is involved
 UCUM_CODES = {"mm": "mm", "mm²": "mm2", "per mm²": "/mm2", "": "1"}
-ABSENT_CODES = {  # of an answer without a value, and of one that no reader has confirmed
+ABSENT_CODES = {  # code and name of the reason for a missing value, by state of the answer
     NOT_ASSESSED: ("not-performed", "Not Performed"),
     CANNOT: ("unknown", "Unknown"),
     "suggested": ("temp-unknown", "Temporarily Unknown"),
@@ -59,8 +59,8 @@ def build_diagnostic_report(
         *observations,
     ]
     subject = {} if patient is None else {"subject": {"reference": "#patient"}}
-    for one in observations:
-        one |= {"status": report.status, **subject}
+    for observation in observations:
+        observation |= {"status": report.status, **subject}
     return {
         "resourceType": "DiagnosticReport",
         "contained": contained,
@@ -68,7 +68,7 @@ def build_diagnostic_report(
         "code": {"coding": [_coding(LOINC, REPORT_CODE)], "text": "Synoptic report of a primary cutaneous melanoma"},
         **subject,
         **(_describe_signature(report) if personal else {}),
-        "result": [{"reference": f"#{one['id']}"} for one in observations],
+        "result": [{"reference": f"#{observation['id']}"} for observation in observations],
         "conclusion": f"{_clean(report.stage.text)} {NOTICE}",
     }
 
@@ -100,13 +100,13 @@ def _describe_signature(report: SynopticReport) -> Resource:
 def _list_observations(report: SynopticReport) -> Iterator[Resource]:
     """Yield an observation per field that is filled in, and the T category."""
     is_involved = report.value("deep_margin_invasive") == "involved"
-    for one in FIELDS:
-        answer = report.answer(one.name)
+    for field in FIELDS:
+        answer = report.answer(field.name)
         if answer is not None:
             codes = {**LOINC_CODES, **({"breslow": TRANSECTED_CODE} if answer.at_least and is_involved else {})}
             yield {
-                **_build_observation(one.name, one.label, codes.get(one.name)),
-                **_describe_answer(one, answer),
+                **_build_observation(field.name, field.label, codes.get(field.name)),
+                **_describe_answer(field, answer),
                 **({"note": [{"text": _clean(answer.detail)}]} if answer.detail and not answer.suggested_by else {}),
             }
     stage = report.stage
@@ -129,7 +129,7 @@ def _build_observation(name: str, label: str, loinc: str | None) -> Resource:
     }
 
 
-def _describe_answer(one: SynopticField, answer: SynopticAnswer) -> Resource:
+def _describe_answer(field: SynopticField, answer: SynopticAnswer) -> Resource:
     """Return the value of an observation, or why there is none."""
     value = answer.value
     if answer.suggested_by:
@@ -137,23 +137,23 @@ def _describe_answer(one: SynopticField, answer: SynopticAnswer) -> Resource:
     if value is None:
         return _absent(answer.state, answer.state)
     if isinstance(value, str):
-        if one.kind == "text":
+        if field.kind == "text":
             return {"valueString": _clean(value)}
-        return {"valueCodeableConcept": _concept(one.name, value, one.choices[value])}
-    if one.name == "breslow":
-        return _describe_thickness(one, value, at_least=answer.at_least)
-    if one.name == "mitotic_rate":  # LOINC's code has no quantity, so it is a component with a code of our own
-        quantity = _component("mitotic_rate_quantity", "Mitotic rate, as a quantity", _quantity(value, one.unit))
-        return {"valueCodeableConcept": {"text": f"{value:.4g} {one.unit}"}, **quantity}
-    return {"valueInteger": int(value)} if one.is_integer else {"valueQuantity": _quantity(value, one.unit)}
+        return {"valueCodeableConcept": _concept(field.name, value, field.choices[value])}
+    if field.name == "breslow":
+        return _describe_thickness(field, value, at_least=answer.at_least)
+    if field.name == "mitotic_rate":  # LOINC's code has no quantity, so it is a component with a code of our own
+        quantity = _component("mitotic_rate_quantity", "Mitotic rate, as a quantity", _quantity(value, field.unit))
+        return {"valueCodeableConcept": {"text": f"{value:.4g} {field.unit}"}, **quantity}
+    return {"valueInteger": int(value)} if field.is_integer else {"valueQuantity": _quantity(value, field.unit)}
 
 
-def _describe_thickness(one: SynopticField, mm: float, *, at_least: bool) -> Resource:
+def _describe_thickness(field: SynopticField, mm: float, *, at_least: bool) -> Resource:
     """Return the recorded thickness, with the measured one as a component."""
     recorded, bound = round_thickness(mm), {"comparator": ">="} if at_least else {}
     is_smaller = recorded == 0 < mm
-    shown = {**_quantity(0.1 if is_smaller else recorded, one.unit), **({"comparator": "<"} if is_smaller else bound)}
-    measured = _component("breslow_measured", "Breslow thickness as measured", {**_quantity(mm, one.unit), **bound})
+    shown = {**_quantity(0.1 if is_smaller else recorded, field.unit), **({"comparator": "<"} if is_smaller else bound)}
+    measured = _component("breslow_measured", "Breslow thickness as measured", {**_quantity(mm, field.unit), **bound})
     return {"valueQuantity": shown, **measured}
 
 
@@ -181,8 +181,8 @@ def _coding(system: str, code: str, display: str = "") -> dict[str, str]:
 
 def _clean(text: str) -> str:
     """Replace characters that strings of FHIR do not allow, such as control characters, by spaces."""
-    return "".join(" " if _is_refused(one) else one for one in text)
+    return "".join(" " if _is_refused(character) else character for character in text)
 
 
-def _is_refused(one: str) -> bool:
-    return one not in "\n\r\t" and unicodedata.category(one) in ("Cc", "Cs", "Zs", "Zl", "Zp")
+def _is_refused(character: str) -> bool:
+    return character not in "\n\r\t" and unicodedata.category(character) in ("Cc", "Cs", "Zs", "Zl", "Zp")

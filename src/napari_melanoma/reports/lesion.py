@@ -1,4 +1,4 @@
-"""The blocks of a report about an analyzed photograph, and its report as a single file."""
+"""The report of an analyzed photograph, and its parts for the report of a case."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def write_lesion_report(
 ) -> Path:
     """Write the report of one photograph.
 
-    ``overlay``: uint8 (row, column, channel=3), the photograph with the contour.
+    ``about``: the content of ``result.json``. ``overlay``: the photograph with the contour, uint8 (row, column,
+    channel=3). ``roi``: the region of interest, if any.
     """
     size = photograph.pixel_size
     figures = [
@@ -70,12 +71,12 @@ def write_lesion_report(
         make_figure(
             draw_photograph(overlay, size),
             "Photograph with the contour of the lesion in yellow",
-            _caption(describe_mask(about)),
+            _caption_contour(describe_mask(about)),
         ),
     ]
     if roi is not None:
-        scale = size and _scale(size, roi.box.height / len(roi.image))
-        figures.append(make_figure(draw_photograph(roi.image, scale), ROI_CAPTION, ROI_CAPTION, small=True))
+        roi_pixel_size = size and _scale_pixels(size, roi.box.height / len(roi.image))
+        figures.append(make_figure(draw_photograph(roi.image, roi_pixel_size), ROI_CAPTION, ROI_CAPTION, small=True))
     report = Report(
         about["image"],
         describe_photograph(about),
@@ -92,9 +93,9 @@ def write_lesion_report(
     return path
 
 
-def _caption(made: str) -> str:
-    """Return the caption of a contour; ``made``: how users made it, such as ``corrected by hand``, if they did."""
-    return f"Contour, {made}" if made else "Contour"
+def _caption_contour(user_change: str) -> str:
+    """Return the caption of a contour; ``user_change``: such as ``corrected by hand``, "" for that of a model."""
+    return f"Contour, {user_change}" if user_change else "Contour"
 
 
 def photograph_notices(about: Mapping[str, Any]) -> tuple[Block, ...]:
@@ -114,9 +115,10 @@ def measurement_blocks(about: Mapping[str, Any]) -> tuple[Block, ...]:
 
 
 def measurement_table(results: Sequence[tuple[str, Mapping[str, float]]]) -> Table:
-    """Return the measurements of photographs, a column for each, with units; with definitions if it is only one.
+    """Return the table of measurements: a column for each photograph, or for a single one also their definitions.
 
-    Lengths in pixels are left out where all photographs have a scale.
+    ``results``: heading of the column, and measurements by name. Lengths in pixels are left out if all photographs have
+    a scale.
     """
     from napari_melanoma.imaging.measurements import MEASUREMENTS
 
@@ -133,7 +135,7 @@ def measurement_table(results: Sequence[tuple[str, Mapping[str, float]]]) -> Tab
 
 
 def format_number(value: float) -> str:
-    """Format a number with four digits and without powers of ten; a dash for one that could not be measured."""
+    """Format a number with four digits and without powers of ten; a dash for NaN."""
     if math.isnan(value):
         return "–"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
@@ -148,13 +150,13 @@ def describe_photograph(about: Mapping[str, Any]) -> str:
 
 
 def read_pixel_size(about: Mapping[str, Any]) -> PixelSize | None:
-    """Return the pixel size of a result."""
+    """Read the pixel size of a result; None if it has none."""
     size = about.get("pixel_size_um")
     return PixelSize(size["y"], size["x"], size["source"]) if size else None
 
 
 def prediction_sections(about: Mapping[str, Any], *, personal: bool = True) -> Iterator[Section]:
-    """Yield the prediction of a photograph's result, if it has one."""
+    """Yield the section on the prediction in the result of a photograph, if it has one."""
     if about.get("prediction"):
         known = format_known_data(about.get("form") or {}, personal=personal)
         blocks = prediction_blocks(ClassPrediction.from_json(about["prediction"]), personal=personal)
@@ -186,7 +188,7 @@ def prediction_blocks(
 
 
 def _prediction_tables(prediction: ClassPrediction, *, personal: bool) -> Iterator[Block]:
-    """Yield probabilities, contributions of the clinical metadata and similar cases."""
+    """Yield the tables of probabilities, of effects of the patient data, and of similar cases."""
     pairs = zip(prediction.classes, prediction.probabilities, strict=True)
     intervals = {prediction.positive: prediction.interval}
     yield Table(
@@ -216,8 +218,8 @@ def _prediction_tables(prediction: ClassPrediction, *, personal: bool) -> Iterat
 
 def list_origin(about: Mapping[str, Any], *, personal: bool) -> dict[str, str]:
     """Return model, options and software of a result as labeled values; the time only if ``personal``."""
-    model, made, answer = about["model"], about["provenance"], about.get("prediction") or {}
-    classifier = answer.get("model") or {}
+    model, provenance, prediction = about["model"], about["provenance"], about.get("prediction") or {}
+    classifier = prediction.get("model") or {}
     mask_model, made_by = find_mask_model(about), describe_mask(about)
     threshold = f"{about['threshold']:.2f}" + (f" (mask {made_by})" if about["corrected_by_hand"] else "")
     by_prompts = is_made_by_prompts(about)
@@ -228,9 +230,9 @@ def list_origin(about: Mapping[str, Any], *, personal: bool) -> dict[str, str]:
         "Classifier": _format_model(classifier) if classifier else "",
         "Threshold": threshold if model["name"] and not by_prompts else "",
         "Photograph": f"SHA-256 of the pixels {about['image_sha256'][:16]}",
-        "Program": f"{format_program(made)}, Python {made['python']} on {made['platform']}",
-        "Packages": ", ".join(f"{name} {version}" for name, version in made["packages"].items()),
-        "Created": str(made["created"]) if personal else "",
+        "Program": f"{format_program(provenance)}, Python {provenance['python']} on {provenance['platform']}",
+        "Packages": ", ".join(f"{name} {version}" for name, version in provenance["packages"].items()),
+        "Created": str(provenance["created"]) if personal else "",
     }
     return {name: text for name, text in values.items() if text}
 
@@ -241,16 +243,17 @@ def _format_model(model: Mapping[str, Any]) -> str:
     return f"{model['name']} on {model['device']}, weights {model['fingerprint'][:16]}"
 
 
-def format_program(made: Mapping[str, Any]) -> str:
+def format_program(provenance: Mapping[str, Any]) -> str:
     """Format name and version of the program."""
-    return f"{made['program']} {made['version']}"
+    return f"{provenance['program']} {provenance['version']}"
 
 
 @dataclass
 class PhotographPart:
-    """What a report shows of a photograph, while it is collected; ``about`` is its result, empty if it has none.
+    """The content of a report on a photograph, while it is collected.
 
-    ``measurements``: of the current contour, empty if there are none.
+    ``folder``: of its result. ``about``: the content of ``result.json``, empty if there is no result. ``measurements``:
+    of the current contour, empty if there are none. ``notes``: above the pictures; ``details``: below them.
     """
 
     name: str
@@ -264,31 +267,39 @@ class PhotographPart:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """All blocks in their order."""
+        """All blocks, from top to bottom."""
         gallery = (Gallery(tuple(self.figures)),) if self.figures else ()
         return (*self.notes, *gallery, *self.details)
 
     def add_problem(self, text: str, error: Exception) -> None:
-        """Name what is missing or damaged."""
+        """State what is missing or damaged."""
         self.notes.append(self.collector.add_problem(self.name, text, error))
 
     def add_contour(
         self, rgb: NDArray[np.uint8], size: PixelSize | None, mask: NDArray[np.bool_] | None, caption: str
     ) -> None:
-        """Add the picture of a photograph; ``mask`` is None if the contour is drawn on it already."""
+        """Add the picture of a photograph with its contour.
+
+        ``mask``: None if the contour is drawn on the photograph already.
+        """
         alt = f"{self.name} with the contour of the lesion in yellow"
         self.figures.append(make_figure(draw_photograph(rgb, size, mask), alt, caption))
 
     def add_result(self, *, classified: bool) -> None:
-        """Add region of interest, heatmap, facts, warnings and prediction of the result."""
+        """Add region of interest, heatmap, warnings, description and prediction of the result.
+
+        ``classified``: leave out the prediction.
+        """
         about, count = self.about, int(self.about.get("lesions_found") or 0)
-        stored = about.get("measurements") or {}
-        self.measurements = {str(key): float(value) for key, value in stored.items() if value is not None}
+        stored_values = about.get("measurements") or {}
+        self.measurements = {str(key): float(value) for key, value in stored_values.items() if value is not None}
         for file, caption in (("roi.png", ROI_CAPTION), (HEATMAP, _caption_heatmap(about))):
             self._add_result_picture(file, caption)
-        several = f"; {count} lesions were found, and the measurements are those of the contour" if count > 1 else ""
+        several_text = (
+            f"; {count} lesions were found, and the measurements are those of the contour" if count > 1 else ""
+        )
         self.notes += photograph_notices(about)
-        self.details.append(Text(describe_photograph(about) + several, quiet=True))
+        self.details.append(Text(describe_photograph(about) + several_text, quiet=True))
         self.details += () if classified else prediction_sections(about, personal=self.collector.personal)
         self.collector.add_origin(self.name, about)
         if about.get("prediction"):
@@ -305,12 +316,12 @@ class PhotographPart:
             return
         size = read_pixel_size(self.about)
         if size is not None and file == "roi.png":
-            size = _scale(size, self.about["roi_box"]["side"] / len(rgb))
+            size = _scale_pixels(size, self.about["roi_box"]["side"] / len(rgb))
         self.figures.append(make_figure(draw_photograph(rgb, size), f"{self.name}: {caption}", caption, small=True))
 
 
 def _caption_heatmap(about: Mapping[str, Any]) -> str:
-    """Name the class that the heatmap of a result explains, if it is stored and the method depends on it."""
+    """Return the caption of a heatmap: the class that it explains, or for attention, which has none, the prediction."""
     explained = about.get("heatmap") or {}
     by_class = explained.get("method", "attention") != "attention"
     return f"Heatmap: regions that contribute to {format_class(explained['class']) if by_class else 'the prediction'}"
@@ -327,8 +338,8 @@ def case_photograph(
 ) -> PhotographPart:
     """Collect a photograph of a case with its current contour and result.
 
-    ``missing``: why its file was not found. ``classified``: its lesion has a prediction from all photographs, and that
-    of this one is left out. ``metadata``: the columns that are known in the case.
+    ``missing``: why its file was not found; else None. ``classified``: whether its lesion has a prediction from all
+    photographs; that of this photograph is then left out. ``metadata``: the known patient data in the case, by column.
     """
     part = PhotographPart(name, collector, image.current.path if image.current else None)
     try:
@@ -351,7 +362,7 @@ def case_photograph(
 
 
 def _describe_change(model: str, about: Mapping[str, Any]) -> str:
-    """Describe how users made a contour.
+    """Describe how a user drew or corrected a contour.
 
     ``model``: the one whose contour was corrected, if any. ``about``: the result with this contour, empty without one.
     """
@@ -361,19 +372,19 @@ def _describe_change(model: str, about: Mapping[str, Any]) -> str:
 
 
 def _find_changed_data(about: Mapping[str, Any], metadata: Mapping[str, str]) -> list[str]:
-    """Return the columns whose known values are not those that the prediction of a result used."""
-    answer, used = about.get("prediction") or {}, about.get("form") or {}
-    columns = (*used, *answer.get("missing", ())) if answer else ()
-    unused = answer.get("unused", ())
+    """Return the columns whose values differ from those that the prediction of a result used."""
+    prediction, used = about.get("prediction") or {}, about.get("form") or {}
+    columns = (*used, *prediction.get("missing", ())) if prediction else ()
+    unused = prediction.get("unused", ())
     return [name for name in columns if name not in unused and metadata.get(name, "") != used.get(name, "")]
 
 
 def result_photograph(folder: Path, name: str, collector: Collector) -> PhotographPart:
-    """Collect the photograph of a result folder, as the folder shows it with its contour."""
+    """Collect the photograph of a result folder, with the contour that is drawn on it there."""
     part = PhotographPart(name, collector, folder, read_result(folder))
     try:
         rgb = read_photograph(folder / "overlay.png", accept_damaged=True).rgb
-        part.add_contour(rgb, read_pixel_size(part.about), None, _caption(describe_mask(part.about)))
+        part.add_contour(rgb, read_pixel_size(part.about), None, _caption_contour(describe_mask(part.about)))
     except MelanomaError as error:
         part.add_problem("its picture is missing or damaged, and is not shown.", error)
     if has_user_mask(part.about):
@@ -384,7 +395,7 @@ def result_photograph(folder: Path, name: str, collector: Collector) -> Photogra
 
 
 def _read_contour(part: PhotographPart, image: CaseImage) -> NDArray[np.bool_] | None:
-    """Read the corrected mask of an image, else that of its result."""
+    """Read the corrected mask of an image, or else that of its result; None if there is none, or it is damaged."""
     try:
         if image.correction is not None:
             return read_correction(image.correction)
@@ -398,7 +409,7 @@ def _add_photograph(
     part: PhotographPart, image: CaseImage, missing: str | None, mask: NDArray[np.bool_] | None
 ) -> None:
     """Add the photograph of an image with its contour."""
-    own = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else read_pixel_size(part.about)
+    pixel_size = PixelSize(image.mpp_y, image.mpp_x) if image.mpp_x and image.mpp_y else read_pixel_size(part.about)
     try:
         if missing:
             raise InputError(missing)
@@ -408,16 +419,16 @@ def _add_photograph(
     except MelanomaError as error:
         part.add_problem("the photograph is missing, damaged or does not fit its contour; it is not shown.", error)
         return
-    rgb, size = draw_damage(photograph.rgb, photograph.damage), own or photograph.pixel_size
+    rgb, size = draw_damage(photograph.rgb, photograph.damage), pixel_size or photograph.pixel_size
     if mask is None:
         part.figures.append(make_figure(draw_photograph(rgb, size), part.name, "Photograph"))
     else:
-        made = describe_mask(part.about) or (BY_HAND if image.correction else "")
-        part.add_contour(rgb, size, mask, _caption(made))
+        user_change = describe_mask(part.about) or (BY_HAND if image.correction else "")
+        part.add_contour(rgb, size, mask, _caption_contour(user_change))
     if photograph.damage and not part.about.get("damage"):
         part.notes.append(Notice(f"Damaged photograph: {photograph.damage}."))
 
 
-def _scale(size: PixelSize, factor: float) -> PixelSize:
-    """Return the size of the pixels of a picture that was enlarged by the inverse of a factor."""
+def _scale_pixels(size: PixelSize, factor: float) -> PixelSize:
+    """Return the pixel size of a picture with pixels that are larger by a factor."""
     return PixelSize(size.y_um * factor, size.x_um * factor, size.source)

@@ -1,4 +1,4 @@
-"""Reports as data, a page made of blocks, and the page as one self-contained HTML file for screens and printers."""
+"""A report as data, which consists of blocks, and its page: one self-contained HTML file for screens and printers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 GENERATOR = "napari-melanoma report"
-HEAD_BYTES = 1024  # of a file, which contain the generator
+HEAD_BYTES = 1024  # first bytes of a file, which contain the generator
 HEADER_LENGTH = 60  # characters of the running header
 MAX_LEVEL = 6  # of headings in HTML
-MANY_COLUMNS = 3  # from which a table scrolls on a phone
-SHORT_ROWS = 8  # of a table that is kept on one page
-LINE_LETTERS = 16  # of a cell that is kept on one line
+MANY_COLUMNS = 3  # a table with more columns scrolls on a phone
+SHORT_ROWS = 8  # a table with at most as many rows is kept on one page
+LINE_LETTERS = 16  # a cell with at most as many letters is kept on one line
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Bar:
-    """A value on a bar with its interval, all from 0 to 1; ``signed`` bars start in the middle and go from -1."""
+    """A value on a bar with its interval, from 0 to 1; a ``signed`` bar is from -1 to 1 and starts in the middle."""
 
     text: str
     value: float
@@ -71,18 +71,18 @@ class Table:
 
     @property
     def classes(self) -> str:
-        """Classes in CSS.
+        """The classes in CSS.
 
-        ``fields``; ``many`` columns; ``short`` if it is not broken between pages; ``narrow`` if the heading of each row
-        is kept on one line.
+        ``fields`` for labeled values; ``many`` for many columns; ``short`` if it is not broken between pages;
+        ``narrow`` if the heading of each row is kept on one line.
         """
-        found = {
+        conditions = {
             "fields": not self.columns,
             "many": len(self.columns) > MANY_COLUMNS,
             "short": len(self.rows) <= SHORT_ROWS,
             "narrow": bool(self.columns) and all(len(str(row[0])) <= LINE_LETTERS for row in self.rows),
         }
-        return " ".join(name for name, holds in found.items() if holds)
+        return " ".join(name for name, holds in conditions.items() if holds)
 
     @property
     def numeric(self) -> tuple[bool, ...]:
@@ -93,7 +93,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture as a data URI, with a text for those who cannot see it and a caption; ``small``: half the width."""
+    """A picture as a data URI, with alternative text and caption; ``small`` pictures are narrower."""
 
     kind: ClassVar[str] = "figure"
     picture: str
@@ -112,7 +112,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what belongs to it; ``folded`` sections are opened by the reader, and are not printed."""
+    """A heading and its blocks; a ``folded`` section is opened by the reader, and is not printed."""
 
     kind: ClassVar[str] = "section"
     title: str
@@ -169,7 +169,7 @@ def is_report(path: Path) -> bool:
 
 
 def css_string(text: str) -> Markup:
-    """Return a text as the content of a CSS string, shortened to a running header.
+    """Return a text as the content of a CSS string, shortened for a running header.
 
     All characters but letters and digits are escaped, so that none can end the string, the rule or the style element.
     """

@@ -1,4 +1,4 @@
-"""Reports as PDF files, laid out by WeasyPrint, or by Qt where WeasyPrint cannot be loaded: no browser is needed."""
+"""Reports as PDF files, printed by WeasyPrint, or by Qt if WeasyPrint cannot be loaded; no browser is needed."""
 
 from __future__ import annotations
 
@@ -67,12 +67,13 @@ def write_pdf(report: Report, pdf: Path, paper: Paper = "a4") -> str:
     """Print a report with its pictures, and without its light or dark screen colors.
 
     WeasyPrint makes a tagged PDF file (PDF/UA-1); where it cannot be loaded, Qt prints the same content without tags.
-    The producer in the metadata of the file states which one did. Nothing outside the report is read, neither files nor
-    addresses. Takes about 5 s for a few pages.
+    The metadata of the file name the producer. Nothing outside the report is read, neither files nor addresses. A few
+    pages take about 5 s.
 
-    Returns that the file has no tags, and why; empty if it has them.
+    Returns a sentence why the file has no tags; "" if it has them.
 
-    Raises InputError for another paper, MelanomaError if neither can print, SaveError if ``pdf`` cannot be written.
+    Raises InputError for an unknown paper size, MelanomaError if neither program can print, SaveError if ``pdf`` cannot
+    be written.
     """
     if paper not in PAPERS:
         raise InputError(f"expected a paper size of {' or '.join(PAPERS)}, found '{paper}'.")
@@ -110,9 +111,10 @@ def print_with_qt(report: Report, paper: Paper) -> bytes:
 
 
 def run_printer(job: PrintJob) -> bytes:
-    """Print with Qt in a separate process, by the binding that is loaded here; raise MelanomaError if it fails.
+    """Print with Qt in a separate process, with the binding that this process uses; raise MelanomaError on failure.
 
-    It needs no display on Linux; on macOS without a window server, Qt aborts it, and it is started again without one.
+    No display is needed on Linux. On macOS without a window server, Qt aborts the process, which is then started again
+    with the platform ``offscreen``.
     """
     environment = dict(os.environ)
     if "qtpy" in sys.modules:  # not imported here: only the viewer needs Qt
@@ -144,7 +146,7 @@ def _start_printer(job: PrintJob, environment: dict[str, str]) -> subprocess.Com
 
 
 def _keep_metadata_readable(document: Any, pdf: Any) -> None:  # noqa: ANN401 - weasyprint's Document, pydyf's PDF
-    """Store the metadata uncompressed, so that ``is_pdf_report`` and other programs need not parse the file."""
+    """Store the metadata uncompressed, so that ``is_pdf_report`` can find them without parsing the file."""
     for one in pdf.objects:
         if getattr(one, "extra", {}).get("Type") == "/Metadata":
             one.compress = False
@@ -153,7 +155,7 @@ def _keep_metadata_readable(document: Any, pdf: Any) -> None:  # noqa: ANN401 - 
 def is_pdf_report(path: Path) -> bool:
     """Return whether a PDF file is a report that was written by this program, by the creator in its metadata.
 
-    Earlier versions of Qt than 6.8 may write it into the information of the document alone, in UTF-16.
+    Versions of Qt before 6.8 may write the creator only into the document information, in UTF-16.
     """
     content = path.read_bytes()
     in_xmp = (f"CreatorTool{text}".encode() for text in (f">{GENERATOR}<", f'="{GENERATOR}"'))

@@ -1,4 +1,4 @@
-"""Pictures of reports: photographs and slides at a size for paper, with outlines and, if the scale is known, its bar.
+"""Pictures of reports: photographs and slides at a size for paper, with outlines, and a scale bar if possible.
 
 All pictures have square pixels, so that one bar is right in every direction, and are encoded again without metadata.
 """
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import Slide
     from napari_melanoma.slides.regions import Regions
 
-SIDE_PX, OVERVIEW_PX, PATCH_PX = 900, 1100, 320  # longest side of a picture; side of a patch
+SIDE_PX, OVERVIEW_PX, PATCH_PX = 900, 1100, 320  # longer side of a picture and of an overview; side of a patch
 QUALITY = 88  # of JPEG
 NO_SCALE = "no scale"
 BAR_SHARE = 0.25  # longest scale bar, as a share of the width
 ROUND_STEPS = (1, 2, 5)  # times a power of ten, in mm
-LINE_COLOR, LINE_PX = (11, 60, 255), 4  # of a Breslow line
-LINE_MARGIN = 0.35  # around a line, as a share of its length
-REGION_COLOR = (60, 90, 160)  # of a region without a color
+LINE_COLOR, LINE_PX = (11, 60, 255), 4  # color and width of a Breslow line
+LINE_MARGIN = 0.35  # shown around a line, as a share of its length
+REGION_COLOR = (60, 90, 160)  # of a region that has no color
 DASH_PX = 9
-MAX_LESIONS = 12  # of a slide that have a number in its overview, and a row in the table of a report
+MAX_LESIONS = 12  # lesions with a number in the overview of a slide, and a row in the table of a report
 WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with square pixels, uint8 (row, column, channel=3), and the micrometers of one; None without a scale.
+    """A picture with square pixels, uint8 (row, column, channel=3).
 
-    ``bar_mm`` is the length of its scale bar, None if it has none.
+    ``um_per_px``: None without a scale. ``bar_mm``: length of the scale bar that is drawn on it; None without one.
     """
 
     rgb: NDArray[np.uint8]
@@ -109,11 +109,16 @@ def draw_scale_bar(picture: Picture) -> Picture:
     font = ImageFont.load_default(font_px)
     image = Image.fromarray(picture.rgb)
     draw, label = ImageDraw.Draw(image), f"{bar_mm:g} mm"
-    across = max(length, int(draw.textlength(label, font)))
+    content_width = max(length, int(draw.textlength(label, font)))
     right, bottom = width - 2 * margin, height - 2 * margin
-    plate = (right - across - margin, bottom - thick - font_px - 1.5 * margin, right + margin, bottom + margin)
-    draw.rounded_rectangle(plate, margin / 2, fill=DARK)
-    middle = right - across / 2
+    background = (
+        right - content_width - margin,
+        bottom - thick - font_px - 1.5 * margin,
+        right + margin,
+        bottom + margin,
+    )
+    draw.rounded_rectangle(background, margin / 2, fill=DARK)
+    middle = right - content_width / 2
     draw.rectangle((round(middle - length / 2), bottom - thick, round(middle - length / 2) + length - 1, bottom), WHITE)
     draw.text((middle, bottom - thick - margin / 2), label, WHITE, font, anchor="mb")
     return replace(picture, rgb=np.asarray(image), bar_mm=bar_mm)
@@ -150,21 +155,22 @@ def draw_slide_overview(
     angle: float = 0.0,
     numbered: int = MAX_LESIONS,
 ) -> Picture:
-    """Draw a whole slide with the outlines of lesions, the first of them numbered, and of regions, turned as shown.
+    """Draw a whole slide with outlines of lesions and regions.
 
+    ``angle``: by which the picture is turned clockwise, in degrees. ``numbered``: how many lesions have a number.
     Outlines of regions are dashed, since the colors of both may be the same. Channels of fluorescence are merged in
     their colors.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     thumbnail, _ = slide.thumbnail_around_damage(OVERVIEW_PX)
-    full = slide.info.levels[0]
-    shares = thumbnail.shape[0] / full.height, thumbnail.shape[1] / full.width
+    finest = slide.info.levels[0]
+    shares = thumbnail.shape[0] / finest.height, thumbnail.shape[1] / finest.width
     size = slide.info.pixel_size
     picture = fit_picture(
         thumbnail, size and PixelSize(size.y_um / shares[0], size.x_um / shares[1], size.source), OVERVIEW_PX
     )
-    scale = picture.rgb.shape[0] / full.height, picture.rgb.shape[1] / full.width
+    scale = picture.rgb.shape[0] / finest.height, picture.rgb.shape[1] / finest.width
     image = Image.fromarray(picture.rgb)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(max(12, image.width // 45))
     for region in regions:
@@ -173,39 +179,45 @@ def draw_slide_overview(
         color = LABEL_COLORS.get(lesion.label, UNLABELED_COLOR)
         _draw_outlines(draw, lesion.polygons, scale, color)
         if lesion.index <= numbered:
-            at = lesion.box.left * scale[1], max(14.0, lesion.box.top * scale[0])
-            draw.text(at, str(lesion.index), color, font, anchor="lb", stroke_width=2, stroke_fill=WHITE)
+            position = lesion.box.left * scale[1], max(14.0, lesion.box.top * scale[0])
+            draw.text(position, str(lesion.index), color, font, anchor="lb", stroke_width=2, stroke_fill=WHITE)
     background = WHITE if slide.info.kind == "brightfield" else (0, 0, 0)
     return draw_scale_bar(turn_picture(replace(picture, rgb=np.asarray(image)), angle, background))
 
 
 def draw_depth_line(slide: Slide, line: Line, angle: float = 0.0) -> Picture | None:
-    """Draw the slide around a line, with the line on it and a scale bar, turned as in the view.
+    """Draw the slide around a measurement line, with the line and a scale bar; None for fluorescence.
 
-    ``line``: both ends, (row, column) in pixels of the finest level. None for fluorescence.
+    ``line``: both ends, (row, column) in pixels of the finest level. ``angle``: by which the picture is turned
+    clockwise, in degrees.
     """
     from PIL import Image, ImageDraw
 
     if slide.info.kind != "brightfield":
         return None
-    full, size = slide.info.levels[0], slide.info.pixel_size
+    finest, size = slide.info.levels[0], slide.info.pixel_size
     ends = np.array(line)
     # A square in micrometers around the middle, wide enough for a line in any direction.
-    unit = np.array((1.0, 1.0) if size is None else (size.y_um, size.x_um))
-    side = max(2.0, float(np.hypot(*((ends[1] - ends[0]) * unit))) * (1 + LINE_MARGIN)) / unit
-    level = next((n for n, one in enumerate(slide.info.levels) if max(side) / one.downsample <= SIDE_PX), -1)
-    one = slide.info.levels[level]
-    share = np.array((one.height / full.height, one.width / full.width))
-    top, left = np.floor((ends.mean(axis=0) - side / 2) * share).astype(int)
-    height, width = np.maximum(1, np.ceil(side * share)).astype(int)
+    um_per_px = np.array((1.0, 1.0) if size is None else (size.y_um, size.x_um))
+    side = max(2.0, float(np.hypot(*((ends[1] - ends[0]) * um_per_px))) * (1 + LINE_MARGIN)) / um_per_px
+    level = next(
+        (n for n, shown_level in enumerate(slide.info.levels) if max(side) / shown_level.downsample <= SIDE_PX), -1
+    )
+    shown_level = slide.info.levels[level]
+    level_scale = np.array((shown_level.height / finest.height, shown_level.width / finest.width))
+    top, left = np.floor((ends.mean(axis=0) - side / 2) * level_scale).astype(int)
+    height, width = np.maximum(1, np.ceil(side * level_scale)).astype(int)
     pixels = slide.read_region(level % len(slide.info.levels), Box(int(top), int(left), int(height), int(width)))
     picture = fit_picture(
-        np.ascontiguousarray(pixels, np.uint8), size and PixelSize(size.y_um / share[0], size.x_um / share[1])
+        np.ascontiguousarray(pixels, np.uint8),
+        size and PixelSize(size.y_um / level_scale[0], size.x_um / level_scale[1]),
     )
-    grown = np.array(picture.rgb.shape[:2]) / (height, width)
+    picture_scale = np.array(picture.rgb.shape[:2]) / (height, width)
     image = Image.fromarray(picture.rgb)
-    drawn = [tuple(float(value) for value in ((end * share - (top, left)) * grown)[::-1]) for end in ends]
-    ImageDraw.Draw(image).line(drawn, fill=LINE_COLOR, width=LINE_PX)
+    line_px = [
+        tuple(float(value) for value in ((end * level_scale - (top, left)) * picture_scale)[::-1]) for end in ends
+    ]
+    ImageDraw.Draw(image).line(line_px, fill=LINE_COLOR, width=LINE_PX)
     return draw_scale_bar(turn_picture(replace(picture, rgb=np.asarray(image)), angle))
 
 
@@ -217,7 +229,7 @@ def _draw_outlines(
     *,
     dashed: bool = False,
 ) -> None:
-    """Draw the rings of polygons with white edges, visible on any stain."""
+    """Draw the rings of polygons with white edges, which are visible on any stain; ``scale``: of rows and columns."""
     for polygon in polygons:
         for ring in polygon.rings:
             points = [(column * scale[1], row * scale[0]) for row, column in (*ring, ring[0])]
@@ -228,9 +240,15 @@ def _draw_outlines(
 
 def _split_dashes(points: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
     """Split a line into dashes with gaps of the same length."""
-    places = np.array(points)
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(places, axis=0).T))])
-    for start in np.arange(0.0, along[-1], 2 * DASH_PX):
-        end = min(start + DASH_PX, along[-1])
-        at = np.unique([start, *along[(along > start) & (along < end)], end])
-        yield list(zip(np.interp(at, along, places[:, 0]), np.interp(at, along, places[:, 1]), strict=True))
+    positions = np.array(points)
+    distances = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(positions, axis=0).T))])
+    for start in np.arange(0.0, distances[-1], 2 * DASH_PX):
+        end = min(start + DASH_PX, distances[-1])
+        dash_distances = np.unique([start, *distances[(distances > start) & (distances < end)], end])
+        yield list(
+            zip(
+                np.interp(dash_distances, distances, positions[:, 0]),
+                np.interp(dash_distances, distances, positions[:, 1]),
+                strict=True,
+            )
+        )

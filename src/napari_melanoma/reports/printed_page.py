@@ -1,4 +1,4 @@
-"""A report in the few elements of HTML that Qt's text documents lay out, for printing where Pango is missing."""
+"""A report in the few HTML elements that Qt's text documents support, to print it if WeasyPrint cannot be loaded."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 CONTENT_PX = {"a4": 680, "letter": 702}  # width between the margins, at 96 pixels per inch
-MAX_HEIGHT_PX = 397  # 105 mm, of a picture
-SMALL_PX = 170
-BODY_PX = 265
+MAX_HEIGHT_PX = 397  # maximum height of a picture, 105 mm
+SMALL_PX = 170  # maximum width of a small picture
+BODY_PX = 265  # width of the body map
 MAX_LEVEL = 4  # of headings: Qt ignores the size of deeper ones
 
 
 @dataclass(frozen=True)
 class PrintJob:
-    """The input of a printer.
+    """The input of the process that prints with Qt.
 
-    ``html`` refers to ``pictures``, data URIs of images, and ``drawings``, SVG, by name. ``corners``: the texts of the
-    margins, top left, top right and bottom left; the page number is at the bottom right.
+    ``html`` refers by name to ``pictures``, which are data URIs, and ``drawings``, which are SVG. ``corners``: texts of
+    the margins, at the top left, top right and bottom left; the page number is at the bottom right.
     """
 
     html: str
@@ -40,25 +40,27 @@ class PrintJob:
 
 
 def prepare_print(report: Report, paper: str) -> PrintJob:
-    """Describe the pages of a report: the same sections and texts, in the same order, as WeasyPrint prints."""
-    found = _Pictures(CONTENT_PX[paper])
+    """Describe the pages of a report, with the same sections and texts, in the same order, as WeasyPrint prints."""
+    pictures = _Pictures(CONTENT_PX[paper])
     html = render_html(
         PAGE,
         report=report,
         notice=NOTICE,
         max_level=MAX_LEVEL,
         body_px=BODY_PX,
-        add_picture=found.add_picture,
-        add_drawing=found.add_drawing,
+        add_picture=pictures.add_picture,
+        add_drawing=pictures.add_drawing,
     )
     corners = shorten(report.identity or report.title), NOTICE, shorten(report.program)
-    left, middle, right = (make_printable(text) for text in corners)
+    top_left, top_right, bottom_left = (make_printable(text) for text in corners)
     title = make_printable(report.title)
-    return PrintJob(html, found.pictures, found.drawings, paper, title, GENERATOR, (left, middle, right))
+    return PrintJob(
+        html, pictures.pictures, pictures.drawings, paper, title, GENERATOR, (top_left, top_right, bottom_left)
+    )
 
 
 class _Pictures:
-    """The pictures and drawings of a page, by name, and the size in which they are printed."""
+    """Collects the pictures and drawings of a page by name; ``content_px``: width of the page between the margins."""
 
     def __init__(self, content_px: int) -> None:
         self._content_px = content_px
@@ -66,7 +68,10 @@ class _Pictures:
         self.drawings: dict[str, str] = {}
 
     def add_picture(self, uri: str, columns: int, *, is_small: bool) -> dict[str, object] | None:
-        """Add a picture in one of some columns; None if it cannot be read."""
+        """Add a picture that is printed in one of ``columns`` columns.
+
+        Returns its ``name``, ``width`` and ``height`` in pixels; None if it cannot be read.
+        """
         from PIL import Image
 
         try:

@@ -1,4 +1,4 @@
-"""The section of a report on the risk of metastasis: prediction, other methods, inputs, pictures and warnings."""
+"""The section of a report on the risk of metastasis, and the format of patient data in reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAPS = (
 
 @dataclass(frozen=True)
 class RiskPictures:
-    """Pictures of the patches of a prediction, and a note on them."""
+    """Pictures of the patches that a prediction is based on, and a note on them."""
 
     figures: tuple[Figure, ...] = ()
     note: str = NO_MAPS
@@ -36,7 +36,10 @@ def risk_section(
     *,
     personal: bool = True,
 ) -> Section:
-    """Return the section on the risk of metastasis; the numbers of an invalid prediction are folded."""
+    """Return the section on the risk of metastasis; the numbers of an invalid prediction are folded.
+
+    ``prediction``: the content of ``risk.json``. ``cautions``: further warnings.
+    """
     validity = read_risk_validity(prediction)
     reasons = validity.cautions if validity.valid else validity.other_reasons
     warnings = [*reasons, *(to_sentence(str(one)) for one in (*cautions, *(prediction.get("warnings") or ())))]
@@ -49,19 +52,19 @@ def risk_section(
 
 
 def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, personal: bool) -> Iterator[Block]:
-    """Yield methods, contributions, inputs and pictures."""
+    """Yield the tables of methods, contributions and inputs, and the pictures."""
     probability, interval = float(prediction["probability"]), _parse_interval(prediction.get("interval"))
     kind = "demonstration model " if read_risk_validity(prediction).demonstration else ""
     name = f"Image, depth and patient ({kind}{prediction['model'].get('name', 'the model')})"
     rows: list[tuple[Cell, ...]] = [(name, Bar(_format_value(probability, interval), probability, interval))]
     rows += [_create_method_row(one) for one in (prediction.get("beside") or {}).values()]
     yield Table("Probability of metastasis by method", ("Method", "Probability"), tuple(rows))
-    shares, without = prediction.get("shares") or {}, prediction.get("without")
+    shares, baseline = prediction.get("shares") or {}, prediction.get("without")
     if shares:
         parts = tuple((part.capitalize(), signed_bar(float(value))) for part, value in shares.items())
         yield Table("Contributions", ("Part", "Change of the probability"), parts, titled=True)
-    known = shares and without
-    yield Text(f"Relative to {without:.2f}, the probability without any patient data." if known else NO_SHARES, True)
+    known = shares and baseline
+    yield Text(f"Relative to {baseline:.2f}, the probability without any patient data." if known else NO_SHARES, True)
     yield fields("Inputs of the risk", _list_basis(prediction, personal=personal))
     if pictures.figures:
         yield Gallery(pictures.figures)
@@ -75,19 +78,19 @@ def signed_bar(value: float) -> Bar:
 
 
 def to_sentence(text: str) -> str:
-    """Turn a note into a sentence."""
+    """Turn a note into a sentence, with a capital letter and a full stop."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def format_probability(prediction: Mapping[str, Any]) -> str:
-    """Format the probability of a prediction, without a conclusion."""
+    """Format the probability of a prediction with its interval, without a conclusion."""
     value = _format_value(prediction["probability"], prediction.get("interval"))
     return str(prediction.get("number") or f"risk of {prediction.get('positive', 'metastasis')} {value}")
 
 
-def format_known_data(known: Mapping[str, object], *, personal: bool = True) -> str:
+def format_known_data(data: Mapping[str, object], *, personal: bool = True) -> str:
     """Format the known data of a patient and a melanoma, such as ``Age 64 years, Sex male``; a dash if unknown."""
-    texts = ((name, format_field_value(name, round_number(name, str(cell)))) for name, cell in known.items())
+    texts = ((name, format_field_value(name, round_number(name, str(cell)))) for name, cell in data.items())
     shown = ((name, hide_age(name, text, personal=personal)) for name, text in texts)
     return ", ".join(f"{column_title(name)} {cell} {_column_unit(name, cell)}".rstrip() for name, cell in shown) or "–"
 
@@ -110,34 +113,36 @@ def round_number(name: str, cell: str) -> str:
     return f"{round(value, decimals):.15g}"
 
 
-def _create_method_row(one: Mapping[str, Any]) -> tuple[Cell, ...]:
-    """Create the row of another method, or of the reason why it has no result."""
-    value, title = one.get("probability"), str(one.get("title"))
+def _create_method_row(method: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """Create the row of another method: its probability, or the reason why it has none."""
+    value, title = method.get("probability"), str(method.get("title"))
     if value is None:
-        return title, f"– {to_sentence(str(one.get('why') or 'unknown'))}"
+        return title, f"– {to_sentence(str(method.get('why') or 'unknown'))}"
     return title, Bar(f"{value:.2f}", float(value))
 
 
 def _list_basis(prediction: Mapping[str, Any], *, personal: bool) -> dict[str, str]:
-    """List the inputs of a prediction."""
+    """List the inputs of a prediction: label to text."""
     patches, model = prediction["patches"], prediction["model"]
-    each = ", ".join(f"{one.get('what', 'patch')} {one['probability']:.2f}" for one in patches)
-    predicted_depth = next((one["depth_mm"] for one in patches if one.get("depth_mm") is not None), None)
+    patches_text = ", ".join(f"{patch.get('what', 'patch')} {patch['probability']:.2f}" for patch in patches)
+    predicted_depth = next((patch["depth_mm"] for patch in patches if patch.get("depth_mm") is not None), None)
     missing = [column_title(str(name)) for name in prediction.get("missing") or ()]
-    made = prediction.get("provenance") or {}
-    depth = hide_reader(str(prediction.get("depth_in_words") or "unknown"), personal=personal)
-    fields = {
-        "Thickness used": to_sentence(depth),
+    provenance = prediction.get("provenance") or {}
+    depth_text = hide_reader(str(prediction.get("depth_in_words") or "unknown"), personal=personal)
+    inputs = {
+        "Thickness used": to_sentence(depth_text),
         "Thickness predicted by the network": ""
         if predicted_depth is None
         else f"{predicted_depth:.2f} mm, from the deepest patch",
         "Patient and melanoma": format_known_data(prediction["known"], personal=personal),
         "Unknown": ", ".join(missing),
-        "Patches": f"{len(patches)} of {prediction['options'].get('patch_mm', 3.0):g} mm: {each}" if patches else "",
+        "Patches": f"{len(patches)} of {prediction['options'].get('patch_mm', 3.0):g} mm: {patches_text}"
+        if patches
+        else "",
         "Model": f"{model.get('name')}: {model.get('title') or ''}, weights {str(model['fingerprint'])[:16]}",
-        "Estimated": format_time(str(made.get("created") or "")) if personal else "",
+        "Estimated": format_time(str(provenance.get("created") or "")) if personal else "",
     }
-    return {name: text for name, text in fields.items() if text}
+    return {name: text for name, text in inputs.items() if text}
 
 
 def _format_value(value: float, interval: object) -> str:
@@ -147,12 +152,12 @@ def _format_value(value: float, interval: object) -> str:
 
 
 def _parse_interval(value: object) -> tuple[float, float] | None:
-    """Read an interval from JSON."""
+    """Read an interval from JSON; None if there is none."""
     return (float(value[0]), float(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
 
 
 def column_title(name: str) -> str:
-    """Return the title of a column of the harmonized table; others have their own name."""
+    """Return the title of a column of the harmonized table; the name of any other column."""
     column = find_column(name)
     return column.title if column else name
 

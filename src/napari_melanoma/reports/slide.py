@@ -1,4 +1,4 @@
-"""The blocks of a report about a slide, its report as a single file, and the transfer of readings to a case."""
+"""The report of depth and risk of a slide, its parts for other reports, and the transfer of readings to a case."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
     from napari_melanoma.risk.slide_files import RiskMap, StoredRisk
 
 
-READINGS = "depth"  # folder of a case
+READINGS = "depth"  # folder in a case
 NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
-MAX_PATCHES = 3
-TITLES = {"attention": "attention", "grad_cam": "Grad-CAM"}
+MAX_PATCHES = 3  # patches that are shown
+MAP_TITLES = {"attention": "attention", "grad_cam": "Grad-CAM"}
 NO_SLIDE = "Patches are not shown: the slide can no longer be read."
 LINE_CAPTION = "Measurement line from the surface to the deepest cell"
 READER_COLUMNS = ("Reader", "Thickness, mm", "T category", "Ulceration", "Clark level", "Mitoses per mm²")
@@ -70,10 +70,10 @@ CHANGE_COLUMNS = ("Time", "Reader", "Field", "Before", "After")
 
 @dataclass(frozen=True)
 class SlideReading:
-    """The depth of a slide as a report shows it: all readings, the one that counts, and that of the analysis.
+    """The depth of a slide as a report shows it.
 
-    ``reading`` is empty if no reader has measured and the analysis is not valid. ``angle``: clockwise rotation of the
-    pictures in degrees.
+    ``depth``: all readings. ``reading``: the one that is shown, empty if no reader has measured and the analysis is not
+    valid. ``base``: that of the analysis. ``angle``: clockwise rotation of the pictures in degrees.
     """
 
     info: SlideInfo
@@ -90,15 +90,18 @@ def create_slide_reading(
     depth: SlideDepthReadings,
     reading: DepthReading,
     base: DepthReading,
-    found: SlideDepthProposals,
+    proposals: SlideDepthProposals,
     angle: float = 0.0,
 ) -> SlideReading:
-    """Create what a report shows; it is empty if it is a prediction that is not valid."""
-    warnings = _list_warnings(reading, found)
-    if not found.validity.valid and not reading.when:
+    """Create the content of a report from the reading to show, and the reading and proposals of the analysis.
+
+    The reading is replaced by an empty one if it is a prediction that is not valid.
+    """
+    warnings = _list_warnings(reading, proposals)
+    if not proposals.validity.valid and not reading.when:
         reading = DepthReading()
     warnings = (*category.reading_warnings(reading, info.pixel_size), *warnings)
-    return SlideReading(info, depth, reading, base, found.validity, warnings, angle)
+    return SlideReading(info, depth, reading, base, proposals.validity, warnings, angle)
 
 
 def write_depth_report(
@@ -109,24 +112,27 @@ def write_depth_report(
     base: DepthReading,
     folder: Path | None = None,
 ) -> Path:
-    """Write the reading of a slide, and its risk if predicted, as an HTML page."""
+    """Write the reading of a slide, and its risk if it was predicted, as an HTML page.
+
+    ``reading``: the one that is shown. ``base``: that of the analysis. ``folder``: of the results of the slide.
+    """
     risk = None if folder is None else read_risk_section(folder, info.path)
     if not reading.when and risk is None:
         raise InputError("nothing is measured yet: draw a line, or accept the model's.")
-    found = SlideDepthProposals() if folder is None else read_proposals(folder)
+    proposals = SlideDepthProposals() if folder is None else read_proposals(folder)
     angle = 0.0 if folder is None else read_notes(folder).angle
-    shown = create_slide_reading(info, depth, reading, base, found, angle)
-    made = collect_provenance()
+    shown = create_slide_reading(info, depth, reading, base, proposals, angle)
+    provenance = collect_provenance()
     blocks = (*depth_blocks(shown), *((risk,) if risk else ()), *reader_sections(shown, reading.history))
-    created = category.format_time(str(made["created"])) or made["created"]
-    program = f"{made['program']} {made['version']}"
+    created = category.format_time(str(provenance["created"])) or provenance["created"]
+    program = f"{provenance['program']} {provenance['version']}"
     report = Report(info.name, describe_scale(shown), (*blocks, Text(f"{program}, {created}", True)), program=program)
     write_report(path, report)
     return path
 
 
 def describe_scale(shown: SlideReading) -> str:
-    """Describe the pixel size of a slide, and who measured the thickness how."""
+    """Describe the pixel size of a slide, and by whom and how the thickness was measured."""
     size = shown.info.pixel_size
     scale = "no scale" if size is None else f"{size.y_um:.4g} x {size.x_um:.4g} µm per pixel ({size.source})"
     origin = category.describe_origin(shown.reading) if shown.reading.when else ""
@@ -134,7 +140,7 @@ def describe_scale(shown: SlideReading) -> str:
 
 
 def depth_blocks(shown: SlideReading) -> tuple[Block, ...]:
-    """Return the values of the reading, the warnings on it, and its line on the slide."""
+    """Return the values of the reading, the warnings on it, and the picture of its line on the slide."""
     picture = _draw_line_if_available(shown)
     figures = () if picture is None else (make_figure(picture, "Measurement line on the slide", LINE_CAPTION),)
     values = format_report_fields(shown.reading, shown.validity)
@@ -142,7 +148,10 @@ def depth_blocks(shown: SlideReading) -> tuple[Block, ...]:
 
 
 def reader_sections(shown: SlideReading, record: Sequence[ReadingChange]) -> tuple[Section, ...]:
-    """Return the table of readings with their agreement, if there are several, and a record of changes."""
+    """Return the table of readings with their agreement, if there are several, and the table of changes.
+
+    ``record``: the changes.
+    """
     rows = category.reader_rows(shown.depth, shown.reading.reader, shown.base, shown.validity)
     readings = [one for one in shown.depth.readings if one.mm is not None and one.when]
     table = Table("Readings", READER_COLUMNS, tuple(rows))
@@ -155,32 +164,34 @@ def reader_sections(shown: SlideReading, record: Sequence[ReadingChange]) -> tup
 
 def describe_slide_agreement(readings: Sequence[DepthReading]) -> str:
     """Describe how the thickness and category of several readers agree on a slide; empty for a single reader."""
-    known = [one for one in readings if one.mm]
-    if len(known) < 2:
+    measured = [one for one in readings if one.mm]
+    if len(measured) < 2:
         return ""
-    depths = [one.mm or 0.0 for one in known]
-    categories = list(dict.fromkeys(category.t_category(one.mm or 0.0, one.ulcerated) for one in known))
-    same = f"the same T category ({categories[0]})" if len(categories) == 1 else f"T categories {', '.join(categories)}"
-    return f"{len(known)} readers: thickness {min(depths):.2f} to {max(depths):.2f} mm, a difference of " + (
-        f"{max(depths) - min(depths):.2f} mm; {same}."
+    depths = [one.mm or 0.0 for one in measured]
+    categories = list(dict.fromkeys(category.t_category(one.mm or 0.0, one.ulcerated) for one in measured))
+    categories_text = (
+        f"the same T category ({categories[0]})" if len(categories) == 1 else f"T categories {', '.join(categories)}"
+    )
+    return f"{len(measured)} readers: thickness {min(depths):.2f} to {max(depths):.2f} mm, a difference of " + (
+        f"{max(depths) - min(depths):.2f} mm; {categories_text}."
     )
 
 
-def _list_warnings(reading: DepthReading, found: SlideDepthProposals) -> tuple[str, ...]:
-    """List the warnings on values that no reader has confirmed."""
+def _list_warnings(reading: DepthReading, proposals: SlideDepthProposals) -> tuple[str, ...]:
+    """List the warnings on values of the analysis, if no reader has confirmed them."""
     if reading.when and reading.method != "automatic":
         return ()
-    if not found.validity.valid:
-        headline = f"The line was predicted by a model. {found.validity.headline('')}."
-        warnings = [*([headline] if reading.when else ()), *found.validity.other_reasons]
+    if not proposals.validity.valid:
+        headline = f"The line was predicted by a model. {proposals.validity.headline('')}."
+        warnings = [*([headline] if reading.when else ()), *proposals.validity.other_reasons]
     else:
-        notes = (*found.validity.cautions, *found.notes)
+        notes = (*proposals.validity.cautions, *proposals.notes)
         warnings = [to_sentence(f"analysis: {note}") for note in dict.fromkeys(notes)]
     return tuple(warnings) if reading.when else (NO_READER, *warnings)
 
 
 def format_report_fields(reading: DepthReading, validity: Validity | None = None) -> dict[str, str]:
-    """Return the fields of a synoptic report as text; a dash if unknown."""
+    """Return label and text of each value of a reading; a dash if it is unknown."""
     thickness, recorded = category.format_headline(reading, validity), _format_recorded(reading, validity)
     clark = category.format_clark_level(reading.clark) + (
         " (estimate of the model)" if reading.clark_by == "estimate" else ""
@@ -199,7 +210,7 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
 
 
 def _format_recorded(reading: DepthReading, validity: Validity | None) -> str:
-    """Format the thickness as it is recorded; empty if it is unknown, or predicted and not valid."""
+    """Format the thickness as it is recorded; "" if it is unknown, or if it is predicted and not valid."""
     if not reading.mm:
         return ""
     recorded = format_recorded_thickness(reading.mm)
@@ -215,18 +226,18 @@ def find_case_image(case: Case, slide: Path) -> CaseImage | None:
 
 
 def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case:
-    """Set the values of a reading in the lesion of the slide; unknown values do not change it."""
-    lesion = next((of for of, image in case.iterate_images() if image.id == image_id), None)
+    """Set the values of a reading in the lesion of the slide; unknown values leave the lesion unchanged."""
+    lesion = next((image_lesion for image_lesion, image in case.iterate_images() if image.id == image_id), None)
     if lesion is None:
         raise InputError("the slide is not assigned to a lesion: drag it to its lesion in the Case dock first.")
-    per = reading.mitoses.per_mm2
-    known = {
+    mitotic_rate = reading.mitoses.per_mm2
+    values = {
         "depth_mm": None if reading.mm is None else round(reading.mm, 3),
         "ulceration": reading.ulcerated,
         "clark": reading.clark,
-        "mitoses_per_mm2": None if per is None else round(per, 2),
+        "mitoses_per_mm2": None if mitotic_rate is None else round(mitotic_rate, 2),
     }
-    return set_lesion(case, lesion.id, **{name: value for name, value in known.items() if value is not None})
+    return set_lesion(case, lesion.id, **{name: value for name, value in values.items() if value is not None})
 
 
 def save_readings_to_case(folder: Path, image_id: str, depth: SlideDepthReadings) -> Path:
@@ -237,7 +248,7 @@ def save_readings_to_case(folder: Path, image_id: str, depth: SlideDepthReadings
 
 
 def _draw_line_if_available(shown: SlideReading) -> Picture | None:
-    """Draw the slide around the line; None without a line, and if the slide can no longer be read."""
+    """Draw the slide around the line; None if there is no line, or if the slide can no longer be read."""
     if shown.reading.line is None:
         return None
     try:
@@ -247,14 +258,14 @@ def _draw_line_if_available(shown: SlideReading) -> Picture | None:
         return None
 
 
-def _format_record_row(one: ReadingChange) -> tuple[str, ...]:
+def _format_record_row(change: ReadingChange) -> tuple[str, ...]:
     """Format a row of the table of changes."""
     return (
-        category.format_time(one.when) or one.when,
-        one.reader or "(no name)",
-        FIELD_NAMES.get(one.field, one.field.replace("_", " ")),
-        _format_short(one.before),
-        _format_short(one.after),
+        category.format_time(change.when) or change.when,
+        change.reader or "(no name)",
+        FIELD_NAMES.get(change.field, change.field.replace("_", " ")),
+        _format_short(change.before),
+        _format_short(change.after),
     )
 
 
@@ -278,24 +289,28 @@ def _format_short(value: object) -> str:
 
 
 def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, scale: PixelSize | None = None) -> Path:
-    depth, found = read_depth(folder), read_proposals(folder)
+    """Write the report of a slide from its result folder.
+
+    ``slide``: by default the recorded file. ``scale``: pixel size, if the latest reading has none.
+    """
+    depth, proposals = read_depth(folder), read_proposals(folder)
     latest = latest_reading(depth)
     info = find_slide_info(folder, slide or recorded_slide(folder), reading_scale(latest) or scale)
-    base = automatic_reading(found, 0, info.pixel_size)
+    base = automatic_reading(proposals, 0, info.pixel_size)
     if latest is None and base.mm is None and not (folder / RISK_FILE).is_file():
-        reason = found.validity.headline(f"Analysis: {'; '.join(found.notes)}" if found.notes else "")
+        reason = proposals.validity.headline(f"Analysis: {'; '.join(proposals.notes)}" if proposals.notes else "")
         reason = f" {reason}." if reason else ""
         raise InputError(f"{folder.name}: neither thickness nor risk is known.{reason}")
     return write_depth_report(path, info, filled_readings(depth), latest or base, base, folder)
 
 
 def latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
-    """Return the reading that was changed last; None if there is none."""
+    """Return the reading that was changed last; None if no reader has measured."""
     return max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
 
 
 def filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:
-    """Keep the readings that are not empty."""
+    """Return the readings without empty ones."""
     return depth.model_copy(update={"readings": tuple(one for one in depth.readings if one.when)})
 
 
@@ -306,27 +321,30 @@ def reading_scale(reading: DepthReading | None) -> PixelSize | None:
     return PixelSize(*reading.um_per_px)
 
 
-def find_slide_info(folder: Path, slide: Path | None, given: PixelSize | None) -> SlideInfo:
-    """Return information on the slide, even if its file is missing; a given scale replaces that of the file."""
+def find_slide_info(folder: Path, slide: Path | None, scale: PixelSize | None) -> SlideInfo:
+    """Return information on a slide, without its levels if the file cannot be read.
+
+    ``scale``: pixel size that replaces that of the file; None: that of the file.
+    """
     if slide is not None:
         try:
             with open_slide(slide) as opened:
                 info = opened.info
             own = info.pixel_size
-            return info if given is None or (own and own.is_close(given)) else _reopen_with_scale(slide, given)
+            return info if scale is None or (own and own.is_close(scale)) else _reopen_with_scale(slide, scale)
         except (MelanomaError, OSError):
             pass
-    return SlideInfo(slide or folder, folder.name, "", (), pixel_size=given)
+    return SlideInfo(slide or folder, folder.name, "", (), pixel_size=scale)
 
 
-def _reopen_with_scale(slide: Path, given: PixelSize) -> SlideInfo:
-    """Open the slide with another scale."""
-    with open_slide(slide, given) as opened:
+def _reopen_with_scale(slide: Path, scale: PixelSize) -> SlideInfo:
+    """Read the information on a slide with another pixel size than that of its file."""
+    with open_slide(slide, scale) as opened:
         return opened.info
 
 
 def read_risk_section(folder: Path, slide: Path | None, *, personal: bool = True) -> Section | None:
-    """Read the section on the risk of a slide; None if there is no readable prediction."""
+    """Return the section on the risk of a slide; None if there is no readable prediction."""
     stored = read_risk(folder)
     if not stored.prediction:
         return None
@@ -334,17 +352,19 @@ def read_risk_section(folder: Path, slide: Path | None, *, personal: bool = True
 
 
 def _list_changes(stored: StoredRisk) -> tuple[str, ...]:
-    """List changes of the inputs since the prediction."""
-    used = stored.prediction["depth"]
-    before = None if used.get("source") == "predicted" else used.get("mm")
+    """Return a warning if the thickness has changed since the prediction; else an empty tuple."""
+    used_depth = stored.prediction["depth"]
+    before = None if used_depth.get("source") == "predicted" else used_depth.get("mm")
     if before == stored.depth.mm:
         return ()
-    now = "unknown" if stored.depth.mm is None else f"{stored.depth.mm:.2f} mm"
-    return (f"outdated: the thickness has changed since this prediction and is now {now}. Estimate the risk again",)
+    current_text = "unknown" if stored.depth.mm is None else f"{stored.depth.mm:.2f} mm"
+    return (
+        f"outdated: the thickness has changed since this prediction and is now {current_text}. Estimate the risk again",
+    )
 
 
 def _draw_patches(stored: StoredRisk, path: Path | None) -> RiskPictures:
-    """Draw the patches, without and with the maps."""
+    """Draw the patches of a prediction, each without and with its maps."""
     boxes = patch_boxes(stored.prediction)[:MAX_PATCHES]
     if path is None or not boxes:
         return RiskPictures(note=NO_SLIDE if boxes else "")
@@ -361,27 +381,28 @@ def _draw_patch(
     stored: StoredRisk, number: int, rgb: NDArray[np.uint8], box: Box, size: PixelSize | None
 ) -> Iterator[Figure]:
     """Yield a patch, and its maps over it."""
-    one = stored.prediction["patches"][number]
-    title = f"{str(one.get('what', 'patch')).capitalize()}: {one['probability']:.2f}"
-    of_patch = size and PixelSize(size.y_um * box.height / len(rgb), size.x_um * box.width / rgb.shape[1])
+    patch = stored.prediction["patches"][number]
+    title = f"{str(patch.get('what', 'patch')).capitalize()}: {patch['probability']:.2f}"
+    pixel_size = size and PixelSize(size.y_um * box.height / len(rgb), size.x_um * box.width / rgb.shape[1])
     pictures = {title: rgb} | {
-        f"{title}, {TITLES[each.method]}": draw_heatmap(rgb, _crop_map(each, box, rgb.shape)) for each in stored.maps
+        f"{title}, {MAP_TITLES[risk_map.method]}": draw_heatmap(rgb, _crop_map(risk_map, box, rgb.shape))
+        for risk_map in stored.maps
     }
     for caption, picture in pictures.items():
-        yield make_figure(draw_scale_bar(fit_picture(picture, of_patch)), caption, caption, small=True)
+        yield make_figure(draw_scale_bar(fit_picture(picture, pixel_size)), caption, caption, small=True)
 
 
-def _crop_map(found: RiskMap, box: Box, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Crop a map to a patch and resize it to the picture, float32 in [0, 1]."""
+def _crop_map(risk_map: RiskMap, box: Box, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Crop a map to a patch, resize it to ``shape`` (row, column, ...), and scale it to [0, 1]; float32."""
     from PIL import Image
 
-    placement = found.placement
+    placement = risk_map.placement
     top, left = (
         round((box.top - placement.top) / placement.step_y),
         round((box.left - placement.left) / placement.step_x),
     )
     rows, columns = max(1, round(box.height / placement.step_y)), max(1, round(box.width / placement.step_x))
-    cells = np.nan_to_num(found.values[top : top + rows, left : left + columns]).astype(np.float32)
+    cells = np.nan_to_num(risk_map.values[top : top + rows, left : left + columns]).astype(np.float32)
     size = (shape[1], shape[0])
-    grown = np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR), np.float32)
-    return np.clip(grown / max(float(grown.max()), 1e-6), 0, 1)
+    resized = np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR), np.float32)
+    return np.clip(resized / max(float(resized.max()), 1e-6), 0, 1)

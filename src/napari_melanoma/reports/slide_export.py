@@ -1,4 +1,8 @@
-"""Export results of slides for other programs."""
+"""Export the results of slides, and the synoptic reports of cases, for other programs.
+
+From top to bottom: the writers of all formats, the export of folders, and the files that need more code: label images
+as OME-TIFF, DICOM segmentations, and OME-Zarr.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -44,8 +48,8 @@ if TYPE_CHECKING:
 SYNOPTIC_FORMATS = ("synoptic", "synoptic-csv", "fhir")
 MASK_SIDE = 4096  # maximum of the longer side of a mask: 32 MB
 STATES = {WAITING: "waiting", DONE: "done", FAILED: "failed", NO_TISSUE: "no tissue"}
-OTHER = (200, 160, 0)  # lesions without a class
-TILE, SMALLEST = 512, 512  # sides in a TIFF file: of a tile, and up to which a level is not halved again
+OTHER = (200, 160, 0)  # color of lesions without a class
+TILE, SMALLEST = 512, 512  # sides in a TIFF file: of a tile, and of the smallest level
 HIGHDICOM_MISSING = (
     "a DICOM segmentation requires highdicom, which is not installed: pip install 'napari-melanoma[dicom]'."
 )
@@ -53,35 +57,36 @@ NOT_A_DICOM_SLIDE = "is not a DICOM slide: a DICOM segmentation must reference D
 MAX_SIDE_PX = 8192  # preferred maximum side, in pixels, of the level that a DICOM segmentation refers to
 MANUFACTURER = "napari-melanoma"
 OME_VERSION = "0.5"  # of OME-Zarr
-CHUNK, SMALLEST_LEVEL = 512, 256  # sides in an OME-Zarr folder, as above
+CHUNK, SMALLEST_LEVEL = 512, 256  # sides in an OME-Zarr folder: of a chunk, and of the smallest level
 MAX_VALUE = 65535  # probabilities 0 to 1 are stored as 1 to 65535; 0 is an unknown value
 AXES = ("c", "y", "x")
 CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF", "FFFF00", "00FFFF", "FF00FF")
 
 
 class NothingToExportError(InputError):
-    """A slide or lesion has nothing of a format, such as no synoptic report yet; what others have is exported."""
+    """Raised if a slide or lesion has no content for a format, such as no synoptic report; others are exported."""
 
 
 @dataclass(frozen=True)
 class ExportedSlide:
-    """An analyzed slide for export: its folder, its current lesions, and the slide file if known.
+    """The results of a slide, or the synoptic report of a lesion of a case, for export.
 
-    ``synoptic`` and ``patient``: of a lesion of a case, which has nothing else to export.
+    ``lesions``: None if the slide is not analyzed. ``content``: of ``result.json``. ``slide``: its file, if known.
+    ``synoptic``, ``patient``: of a lesion of a case, for which nothing else is exported.
     """
 
     folder: Path
     lesions: tuple[SlideLesion, ...] | None
     content: Mapping[str, Any]
     slide: Path | None = None
-    saved: bool = True  # the files of the folder are up to date
-    personal: bool = False  # include names of readers and times in synoptic reports
+    saved: bool = True  # whether the files of the folder are up to date
+    personal: bool = False  # whether synoptic reports contain names of readers, and times
     synoptic: SynopticReport | None = None
     patient: CasePatient | None = None
 
     @property
     def lesions_or_empty(self) -> tuple[SlideLesion, ...]:
-        """The lesions; an error if there are none yet."""
+        """The lesions, of which there may be none; raises an error if the slide is not analyzed."""
         if self.lesions is None:
             raise InputError(f"{self.folder.name}: there are no lesions yet. Complete the analysis of the slide first.")
         return self.lesions
@@ -97,33 +102,33 @@ def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bo
     return ExportedSlide(folder, lesions, read_slide_result(folder), slide or recorded_slide(folder), personal=personal)
 
 
-def _write_geojson(path: Path, given: ExportedSlide) -> None:
-    """Write outlines for QuPath."""
-    if given.saved and given.lesions_or_empty:
-        _copy_file(given.folder / OUTLINES, path)  # with more digits than the table
+def _write_geojson(path: Path, exported: ExportedSlide) -> None:
+    """Write the outlines of lesions for QuPath."""
+    if exported.saved and exported.lesions_or_empty:
+        _copy_file(exported.folder / OUTLINES, path)  # which has more digits than the table of lesions
     else:
-        write_outlines(path, given.lesions_or_empty, read_slide_validity(given.content))
+        write_outlines(path, exported.lesions_or_empty, read_slide_validity(exported.content))
 
 
-def _write_csv(path: Path, given: ExportedSlide) -> None:
+def _write_csv(path: Path, exported: ExportedSlide) -> None:
     """Write a row per lesion."""
-    write_lesions_table(path, given.lesions_or_empty, read_slide_validity(given.content))
+    write_lesions_table(path, exported.lesions_or_empty, read_slide_validity(exported.content))
 
 
-def _write_lesions_parquet(path: Path, given: ExportedSlide) -> None:
+def _write_lesions_parquet(path: Path, exported: ExportedSlide) -> None:
     """Write a row per lesion as Parquet."""
     from napari_melanoma.io.tables import write_parquet
 
-    rows, cells = lesions_table(given.lesions_or_empty), read_slide_validity(given.content).to_columns()
+    rows, cells = lesions_table(exported.lesions_or_empty), read_slide_validity(exported.content).to_columns()
     columns: dict[str, list[object]] = {name: [row[name] for row in rows] for name in LESION_COLUMNS}
     write_parquet(path, {**columns, **{name: [cell] * len(rows) for name, cell in cells.items()}})
 
 
-def _write_tiles_parquet(path: Path, given: ExportedSlide) -> None:
+def _write_tiles_parquet(path: Path, exported: ExportedSlide) -> None:
     """Write a row per tile as Parquet: position in pixels of the finest level, state and probabilities."""
     from napari_melanoma.io.tables import write_parquet
 
-    result = SlideResult.open(given.folder)
+    result = SlideResult.open(exported.folder)
     rows, columns = np.nonzero(result.state != NO_TISSUE)
     placement, state = result.spec.placement, result.state[rows, columns]
     table: dict[str, Any] = {
@@ -139,130 +144,130 @@ def _write_tiles_parquet(path: Path, given: ExportedSlide) -> None:
     write_parquet(path, table | {f"probability_{one}": values[:, n] for n, one in enumerate(result.spec.classes)})
 
 
-def _write_heatmap_tiff(path: Path, given: ExportedSlide) -> None:
+def _write_heatmap_tiff(path: Path, exported: ExportedSlide) -> None:
     """Copy the heatmap that the analysis wrote."""
-    if not (given.folder / HEATMAP).is_file():
+    if not (exported.folder / HEATMAP).is_file():
         raise InputError("the heatmap is written at the end of the analysis: wait for it, or resume the analysis.")
-    _copy_file(given.folder / HEATMAP, path)
+    _copy_file(exported.folder / HEATMAP, path)
 
 
-def _write_heatmap_zarr(path: Path, given: ExportedSlide) -> None:
+def _write_heatmap_zarr(path: Path, exported: ExportedSlide) -> None:
     """Write the probabilities of the tiles as OME-Zarr, with the lesions as labels."""
-    result = SlideResult.open(given.folder)
+    result = SlideResult.open(exported.folder)
     if not result.spec.classes:
-        raise InputError(f"{given.folder.name} has no heatmap: its model predicts no classes.")
+        raise InputError(f"{exported.folder.name} has no heatmap: its model predicts no classes.")
     maps = np.moveaxis(result.probability, 2, 0)
     labels = None
-    if given.lesions is not None:
-        values = label_image(given.lesions, result.spec.placement, maps.shape[1:])
-        labels = LabelLayer("lesions", values, _lesion_colors(given.lesions), _lesion_properties(given))
+    if exported.lesions is not None:
+        values = label_image(exported.lesions, result.spec.placement, maps.shape[1:])
+        labels = LabelLayer("lesions", values, _lesion_colors(exported.lesions), _lesion_properties(exported))
     write_ome_zarr(path, maps, result.spec.classes, result.spec.placement, labels)
 
 
-def _write_mask(path: Path, given: ExportedSlide) -> None:
+def _write_mask(path: Path, exported: ExportedSlide) -> None:
     """Write a label image of the lesions as OME-TIFF."""
-    size, pixel = _slide_size(given)
+    size, pixel = _slide_size(exported)
     step = 2 ** max(0, int(np.ceil(np.log2(max(size) / MASK_SIDE))))
     placement = MapPlacement(0.0, 0.0, step, step, pixel)
     shape = -(-size[0] // step), -(-size[1] // step)
-    write_label_tiff(path, label_image(given.lesions_or_empty, placement, shape), placement, "lesions")
+    write_label_tiff(path, label_image(exported.lesions_or_empty, placement, shape), placement, "lesions")
 
 
-def _write_dicom(path: Path, given: ExportedSlide) -> None:
+def _write_dicom(path: Path, exported: ExportedSlide) -> None:
     """Write the lesions of a DICOM slide as a DICOM segmentation."""
-    slide = _require_slide(given)
+    slide = _require_slide(exported)
     level = find_dicom_level(slide)
-    size, _ = _slide_size(given)
+    size, _ = _slide_size(exported)
     shape = (level.height, level.width)
-    labels = label_image(given.lesions_or_empty, MapPlacement.from_thumbnail(shape, size), shape)
+    labels = label_image(exported.lesions_or_empty, MapPlacement.from_thumbnail(shape, size), shape)
     present = set(np.unique(labels).tolist())
     segments = [
         LesionSegment(lesion.index, f"lesion {lesion.index}, {lesion.label}", lesion.origin != "found")
-        for lesion in given.lesions_or_empty
+        for lesion in exported.lesions_or_empty
         if lesion.index in present
     ]
-    model = str((given.content.get("model") or {}).get("name") or "model")
-    write_dicom_segmentation(path, level, labels, segments, model, read_slide_validity(given.content).headline(""))
+    model = str((exported.content.get("model") or {}).get("name") or "model")
+    write_dicom_segmentation(path, level, labels, segments, model, read_slide_validity(exported.content).headline(""))
 
 
-def _write_depth(path: Path, given: ExportedSlide) -> None:
+def _write_depth(path: Path, exported: ExportedSlide) -> None:
     """Write a row per depth reading, including that of the analysis."""
     from napari_melanoma.io.results import write_table
     from napari_melanoma.slides.depth_readings import collect_readings, readings_rows
 
-    write_table(path, readings_rows(collect_readings([given.folder])))
+    write_table(path, readings_rows(collect_readings([exported.folder])))
 
 
-def _list_measurements(given: ExportedSlide) -> list[dict[str, object]]:
+def _list_measurements(exported: ExportedSlide) -> list[dict[str, object]]:
     from napari_melanoma.slides.counts import collect_measurements
 
-    rows = collect_measurements(given.folder, partial(_slide_size, given))
+    rows = collect_measurements(exported.folder, partial(_slide_size, exported))
     if not rows:
         reason = "nothing was measured or counted yet. Use the section Measure of the Slide dock first."
-        raise NothingToExportError(f"{given.folder.name}: {reason}")
+        raise NothingToExportError(f"{exported.folder.name}: {reason}")
     return rows
 
 
-def _write_counts_csv(path: Path, given: ExportedSlide) -> None:
+def _write_counts_csv(path: Path, exported: ExportedSlide) -> None:
     """Write a row per measurement, and per class of counted points and area."""
     from napari_melanoma.io.results import write_table
     from napari_melanoma.slides.counts import COLUMNS
 
-    write_table(path, _list_measurements(given), COLUMNS)
+    write_table(path, _list_measurements(exported), COLUMNS)
 
 
-def _write_counts_json(path: Path, given: ExportedSlide) -> None:
-    """Write the same values as objects."""
-    write_json(path, {"slide": given.folder.name, "measurements": _list_measurements(given)})
+def _write_counts_json(path: Path, exported: ExportedSlide) -> None:
+    """Write the rows of the table of measurements and counts as objects."""
+    write_json(path, {"slide": exported.folder.name, "measurements": _list_measurements(exported)})
 
 
-def _write_report(path: Path, given: ExportedSlide) -> None:
+def _write_report(path: Path, exported: ExportedSlide) -> None:
     """Write the report of depth and risk."""
     from napari_melanoma.reports.slide import write_slide_report
 
-    write_slide_report(path, given.folder, given.slide)
+    write_slide_report(path, exported.folder, exported.slide)
 
 
-def _write_risk(path: Path, given: ExportedSlide) -> None:
+def _write_risk(path: Path, exported: ExportedSlide) -> None:
     """Copy the risk prediction."""
     from napari_melanoma.io.results import RISK_FILE
 
-    if not (given.folder / RISK_FILE).is_file():
+    if not (exported.folder / RISK_FILE).is_file():
         reason = "no risk was estimated yet. Estimate it in the Slide dock first (command line: napari-melanoma risk)."
-        raise NothingToExportError(f"{given.folder.name}: {reason}")
-    _copy_file(given.folder / RISK_FILE, path)
+        raise NothingToExportError(f"{exported.folder.name}: {reason}")
+    _copy_file(exported.folder / RISK_FILE, path)
 
 
-def _read_synoptic(given: ExportedSlide) -> SynopticReport:
+def _read_synoptic(exported: ExportedSlide) -> SynopticReport:
     from napari_melanoma.slides.synoptic_files import load_synoptic
 
-    report = given.synoptic or load_synoptic(given.folder)
+    report = exported.synoptic or load_synoptic(exported.folder)
     if report is None:
         raise NothingToExportError(
-            f"{given.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."
+            f"{exported.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."
         )
     return report
 
 
-def _write_synoptic_json(path: Path, given: ExportedSlide) -> None:
+def _write_synoptic_json(path: Path, exported: ExportedSlide) -> None:
     """Write the synoptic report."""
     from napari_melanoma.slides.synoptic_files import write_synoptic_json
 
-    write_synoptic_json(path, _read_synoptic(given), personal=given.personal)
+    write_synoptic_json(path, _read_synoptic(exported), personal=exported.personal)
 
 
-def _write_synoptic_csv(path: Path, given: ExportedSlide) -> None:
+def _write_synoptic_csv(path: Path, exported: ExportedSlide) -> None:
     """Write a row per field of the synoptic report."""
     from napari_melanoma.slides.synoptic_files import write_synoptic_table
 
-    write_synoptic_table(path, _read_synoptic(given))
+    write_synoptic_table(path, _read_synoptic(exported))
 
 
-def _write_fhir(path: Path, given: ExportedSlide) -> None:
+def _write_fhir(path: Path, exported: ExportedSlide) -> None:
     """Write the synoptic report as a FHIR DiagnosticReport."""
     from napari_melanoma.reports.fhir import build_diagnostic_report
 
-    write_json(path, build_diagnostic_report(_read_synoptic(given), given.patient, personal=given.personal))
+    write_json(path, build_diagnostic_report(_read_synoptic(exported), exported.patient, personal=exported.personal))
 
 
 @dataclass(frozen=True)
@@ -295,7 +300,7 @@ FORMATS: Mapping[str, ExportFormat] = {
 
 
 def _copy_file(source: Path, path: Path) -> None:
-    """Copy a file of the folder; links out of the folder are rejected."""
+    """Copy a file of a result folder; links that leave the folder are rejected."""
     if not is_inside(source, source.parent):
         raise UnsafePath(f"{source} is a link out of the folder: replace it by the file.")
     try:
@@ -310,9 +315,9 @@ def _lesion_colors(lesions: tuple[SlideLesion, ...]) -> dict[int, tuple[int, int
     return {lesion.index: LABEL_COLORS.get(lesion.label, OTHER) for lesion in lesions}
 
 
-def _lesion_properties(given: ExportedSlide) -> list[dict[str, Any]]:
+def _lesion_properties(exported: ExportedSlide) -> list[dict[str, Any]]:
     """Return the properties of each lesion for labels of OME-Zarr."""
-    lesions, validity = given.lesions_or_empty, read_slide_validity(given.content)
+    lesions, validity = exported.lesions_or_empty, read_slide_validity(exported.content)
     invalid = {} if validity.valid else {"validity": validity.headline("")}
     names = ("label", "probability", "area_mm2", "perimeter_mm", "origin")
     rows = lesions_table(lesions)
@@ -320,30 +325,38 @@ def _lesion_properties(given: ExportedSlide) -> list[dict[str, Any]]:
     return [{"label-value": lesion.index, **values, **invalid} for lesion, values in zip(lesions, known, strict=True)]
 
 
-def _require_slide(given: ExportedSlide) -> Path:
-    if given.slide is None or not given.slide.exists():
+def _require_slide(exported: ExportedSlide) -> Path:
+    if exported.slide is None or not exported.slide.exists():
         raise InputError(
-            f"the slide of {given.folder.name} is required, but its path is not in the results: name its file with "
+            f"the slide of {exported.folder.name} is required, but its path is not in the results: name its file with "
             "--slide."
         )
-    return given.slide
+    return exported.slide
 
 
-def _slide_size(given: ExportedSlide) -> tuple[tuple[int, int], PixelSize | None]:
-    """Return height and width of the finest level, and the pixel size: of the results, or of the file without them."""
+def _slide_size(exported: ExportedSlide) -> tuple[tuple[int, int], PixelSize | None]:
+    """Return height and width of the finest level, and the pixel size, from the results, or else from the file."""
     from napari_melanoma.slides.reading.opening import open_slide
 
-    spec = SlideResult.open(given.folder).spec if (given.folder / STORE).is_dir() else None
+    spec = SlideResult.open(exported.folder).spec if (exported.folder / STORE).is_dir() else None
     if spec is not None and spec.size is not None:
         return spec.size, spec.placement.pixel_size
-    with open_slide(_require_slide(given)) as slide:
+    with open_slide(_require_slide(exported)) as slide:
         full = slide.info.levels[0]
         return (full.height, full.width), slide.info.pixel_size if spec is None else spec.placement.pixel_size
 
 
+class ExportSource(NamedTuple):
+    """What is exported: its folder, its folder in the output, and the function that reads it."""
+
+    folder: Path
+    target: Path
+    read: Callable[[], ExportedSlide]
+
+
 @dataclass(frozen=True)
 class ExportedFile:
-    """An exported file, or the error; ``left_out`` if there was nothing to export."""
+    """An exported file, or why there is none; ``left_out``: whether there was nothing to export."""
 
     folder: Path
     format: str
@@ -353,7 +366,7 @@ class ExportedFile:
 
 
 def find_exported_folders(paths: Sequence[Path]) -> list[Path]:
-    """Find the result folders of slides in some folders; cases are returned as they are."""
+    """Find the result folders of slides in some folders; folders of cases are returned unchanged."""
     return list(
         dict.fromkeys(one for path in paths for one in ([path] if _is_case(path) else find_result_folders([path])))
     )
@@ -361,7 +374,7 @@ def find_exported_folders(paths: Sequence[Path]) -> list[Path]:
 
 def find_result_folders(paths: Sequence[Path]) -> list[Path]:
     """Find the result folders of slides in some folders, each once and in order."""
-    found: dict[Path, None] = {}
+    folders: dict[Path, None] = {}
     for folder in paths:
         below = sorted(path for path in folder.glob("*") if is_slide_folder(path)) if folder.is_dir() else []
         own = [folder] if is_slide_folder(folder) else below
@@ -370,12 +383,12 @@ def find_result_folders(paths: Sequence[Path]) -> list[Path]:
                 f"{folder} contains no results of slides: expected a folder written by 'napari-melanoma slide' or the "
                 "Slide dock."
             )
-        found |= dict.fromkeys(own)
-    return list(found)
+        folders |= dict.fromkeys(own)
+    return list(folders)
 
 
 def require_outside_results(out: Path) -> None:
-    """Refuse an output folder that is the result folder of a slide or lies in one."""
+    """Raise an error for an output folder that is the result folder of a slide, or lies in one."""
     place = out.resolve()
     for folder in (place, *place.parents):
         if is_slide_folder(folder):
@@ -393,7 +406,7 @@ def _is_case(folder: Path) -> bool:
 
 
 def is_slide_folder(folder: Path) -> bool:
-    """Whether a folder contains an analysis of a slide, a reading, risk, synoptic report, points or measurements."""
+    """Return whether a folder contains results of a slide, of any type."""
     from napari_melanoma.depth.readings import DEPTH_FILE
     from napari_melanoma.io.results import RISK_FILE
     from napari_melanoma.slides.counts import COUNTS
@@ -415,41 +428,38 @@ def export_results(
     on_written: Callable[[ExportedFile], None] = lambda written: None,
     run: RunContext,
 ) -> list[ExportedFile]:
-    """Write results of slides, and synoptic reports of cases, to a folder each in ``out``.
+    """Write results of slides, and synoptic reports of cases, to a folder for each in ``out``.
 
-    ``personal``: with names of readers and times in synoptic reports.
+    ``personal``: include names of readers, and times, in synoptic reports. ``on_written``: called after each file.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ConfigError(f"unknown format '{unknown[0]}'. Expected one of: {', '.join(FORMATS)}.")
     if slide is not None and len(folders) > 1:
         raise ConfigError(f"--slide names one slide, but there are {len(folders)} results. Export them one by one.")
-    exported: list[ExportedFile] = []
-    read = partial(read_exported_slide, slide=slide, personal=personal)
+    files: list[ExportedFile] = []
+    read_slide = partial(read_exported_slide, slide=slide, personal=personal)
     sources = [
         source
         for folder in folders
         for source in (
             _list_case_sources(folder, out, personal=personal)
             if _is_case(folder)
-            else [(folder, out / folder.name, partial(read, folder))]
+            else [ExportSource(folder, out / folder.name, partial(read_slide, folder))]
         )
     ]
     work = [(source, name) for source in sources for name in formats]
-    for done, ((folder, target, read_source), name) in enumerate(work):
+    for done, (source, name) in enumerate(work):
         run.check()
-        run.report(Progress(done, len(work), f"{folder.name}: {FORMATS[name].text}"))
-        exported.append(_write_format(folder, name, target, read_source))
-        on_written(exported[-1])
+        run.report(Progress(done, len(work), f"{source.folder.name}: {FORMATS[name].text}"))
+        files.append(_write_format(source, name))
+        on_written(files[-1])
     run.report(Progress(len(work), len(work), "Export complete"))
-    return exported
+    return files
 
 
-Source = tuple[Path, Path, Callable[[], ExportedSlide]]  # folder, folder in the output, and the function that reads it
-
-
-def _list_case_sources(folder: Path, out: Path, *, personal: bool) -> list[Source]:
-    """List the lesions of a case; the case itself, with the reason, if none has a synoptic report."""
+def _list_case_sources(folder: Path, out: Path, *, personal: bool) -> list[ExportSource]:
+    """List the lesions of a case, or only the case, with an error, if none has a synoptic report."""
     from napari_melanoma.case.store import CaseStore
 
     try:
@@ -459,9 +469,10 @@ def _list_case_sources(folder: Path, out: Path, *, personal: bool) -> list[Sourc
                 f"{folder} is a case without a synoptic report: fill in that of a lesion in the Case dock."
             )
     except (InputError, ConfigError) as error:
-        return [(folder, out / folder.name, partial(_raise, error))]
+        return [ExportSource(folder, out / folder.name, partial(_raise, error))]
     read = partial(_read_case_lesion, folder, store.case.patient, personal=personal)
-    return [(folder / one.id, out / store.folder.name / one.id, partial(read, one)) for one in store.case.lesions]
+    target = out / store.folder.name
+    return [ExportSource(folder / one.id, target / one.id, partial(read, one)) for one in store.case.lesions]
 
 
 def _raise(error: Exception) -> NoReturn:
@@ -476,20 +487,23 @@ def _read_case_lesion(folder: Path, patient: CasePatient, lesion: CaseLesion, *,
     return ExportedSlide(folder / lesion.id, None, {}, personal=personal, synoptic=lesion.synoptic, patient=patient)
 
 
-def _write_format(folder: Path, name: str, target: Path, read: Callable[[], ExportedSlide]) -> ExportedFile:
-    path = target / FORMATS[name].name
+def _write_format(source: ExportSource, name: str) -> ExportedFile:
+    folder, path = source.folder, source.target / FORMATS[name].name
     try:
-        given = read()
-        if given.synoptic is not None and name not in SYNOPTIC_FORMATS:
+        exported = source.read()
+        if exported.synoptic is not None and name not in SYNOPTIC_FORMATS:
             raise InputError(f"a case has synoptic reports to export: expected --to {', '.join(SYNOPTIC_FORMATS)}.")
-        FORMATS[name].write(path, given)
+        FORMATS[name].write(path, exported)
     except Exception as error:  # noqa: BLE001 - any error concerns this file only; the others continue
         return ExportedFile(folder, name, path, describe_error(error), isinstance(error, NothingToExportError))
     return ExportedFile(folder, name, path)
 
 
 def write_label_tiff(path: Path, labels: NDArray[np.uint16], place: MapPlacement, name: str) -> None:
-    """Write a label image, uint16 (row, column)."""
+    """Write a label image as OME-TIFF.
+
+    ``labels``: uint16 (row, column). ``place``: of its pixels on the slide. ``name``: of the channel.
+    """
     import tifffile
 
     metadata: dict[str, Any] = {"axes": "YX", "Name": name, "Channel": {"Name": [name]}}
@@ -551,7 +565,7 @@ def find_dicom_level(slide: Path) -> DicomLevel:
 
 
 def _series_uid(slide: Path) -> str | None:
-    """Series UID of a file."""
+    """Return the series UID of a DICOM file; raise an error for other files."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
@@ -573,7 +587,8 @@ def write_dicom_segmentation(
 
     Patient and study are copied from the header of the slide, as DICOM requires.
 
-    ``labels``: uint16 (row, column) of the size of the level: the number of a segment, 0 for none.
+    ``labels``: uint16 (row, column) of the size of the level: the number of a segment, 0 for none. ``model``: its name.
+    ``invalid``: why the analysis is not valid, which is then stated in the file; else "".
     """
     try:
         import highdicom  # noqa: F401 - fail before any computation
@@ -603,7 +618,7 @@ def write_dicom_segmentation(
 def _build_segmentation(
     level: DicomLevel, numbers: NDArray[np.uint16], segments: Sequence[LesionSegment], model: str
 ) -> Any:  # noqa: ANN401
-    """Build a segmentation with segments numbered from 1."""
+    """Build a segmentation; ``numbers``: uint16 (row, column), segments numbered from 1, 0 for none."""
     import highdicom
 
     return highdicom.seg.Segmentation(
@@ -626,7 +641,7 @@ def _build_segmentation(
 
 
 def _segment_description(number: int, segment: LesionSegment, model: str) -> Any:  # noqa: ANN401 - highdicom's
-    """Description of a segment in the file."""
+    """Describe a segment for the file; its number there is ``number``."""
     import highdicom
     from pydicom.sr.coding import Code
 
@@ -649,7 +664,7 @@ def _segment_description(number: int, segment: LesionSegment, model: str) -> Any
 
 @dataclass(frozen=True)
 class LabelLayer:
-    """Labeled areas on the same cells: uint16 (row, column), with color and properties of each label."""
+    """Labeled areas of a map: uint16 (row, column), with color and properties of each label."""
 
     name: str
     values: NDArray[np.uint16]
@@ -664,10 +679,10 @@ def write_ome_zarr(
     place: MapPlacement,
     labels: LabelLayer | None = None,
 ) -> None:
-    """Write maps of a slide.
+    """Write maps of a slide as OME-Zarr, with labels if there are any.
 
-    ``probability``: float32 (class, row, column); NaN where unknown. Written as uint16: 0 where unknown, else
-    1 + probability x 65534. ``place``: position of the cells on the slide; in micrometers if it has a pixel size.
+    ``probability``: float32 (class, row, column); NaN where unknown. It is written as by ``encode_probability``.
+    ``names``: of the classes. ``place``: of the cells on the slide; in micrometers if it has a pixel size.
     """
     import zarr
 
@@ -708,7 +723,7 @@ def _write_level(group: zarr.Group, name: str, values: NDArray[np.uint16]) -> No
 
 
 def _write_labels(group: zarr.Group, labels: LabelLayer, place: MapPlacement, levels: int) -> None:
-    """Write labels of an image; levels are subsampled without interpolation."""
+    """Write the labels of the maps; levels are subsampled without interpolation."""
     labels_group = group.create_group("labels", attributes={"ome": {"version": OME_VERSION, "labels": [labels.name]}})
     own = labels_group.create_group(labels.name)
     for number in range(levels):
@@ -725,7 +740,7 @@ def _write_labels(group: zarr.Group, labels: LabelLayer, place: MapPlacement, le
 
 
 def _pyramid(maps: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Yield the maps, then means of known values at half the size each."""
+    """Yield the maps, then levels of half the size each, with means of the known values."""
     yield maps
     while max(maps.shape[1:]) > SMALLEST_LEVEL:
         padding = ((0, 0), (0, maps.shape[1] % 2), (0, maps.shape[2] % 2))
@@ -739,7 +754,10 @@ def _pyramid(maps: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 def _multiscale(name: str, place: MapPlacement, levels: int, method: str) -> dict[str, Any]:
-    """Axes and levels in OME-Zarr metadata; translations refer to the center of the first cell."""
+    """Return axes and levels as OME-Zarr metadata; translations refer to the center of the first cell.
+
+    ``method``: by which levels are reduced.
+    """
     unit = {} if place.pixel_size is None else {"unit": "micrometer"}
     axes: list[dict[str, str]] = [
         {"name": "c", "type": "channel"},
@@ -757,7 +775,7 @@ def _multiscale(name: str, place: MapPlacement, levels: int, method: str) -> dic
 
 
 def _display_metadata(names: Sequence[str]) -> dict[str, Any]:
-    """Display settings of the classes."""
+    """Return the display settings of the classes as OME metadata."""
     window = {"start": 1, "end": MAX_VALUE, "min": 0, "max": MAX_VALUE}
     channels = [
         {"label": name, "color": CHANNEL_COLORS[number % len(CHANNEL_COLORS)], "active": True, "window": window}

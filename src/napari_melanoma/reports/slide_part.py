@@ -1,4 +1,4 @@
-"""A slide in the report of a case: overview, lesions, regions, depth, readers and risk."""
+"""A slide in the report of cases and results: overview, lesions, regions, depth, synoptic report and risk."""
 
 from __future__ import annotations
 
@@ -78,9 +78,10 @@ NO_READING = "its readings or its synoptic report are damaged, and are not shown
 
 @dataclass(frozen=True)
 class SlidePart:
-    """A slide: its file and result folder if known, its readings, and what the case stores of it.
+    """A slide to report, with what its result folder and its case store.
 
-    ``faults``: readings and a synoptic report that cannot be read.
+    ``path``, ``folder``: its file and its result folder, if known. ``faults``: errors of readings and synoptic reports
+    that cannot be read. ``pixel_size``, ``risk``: those of the case.
     """
 
     path: Path | None
@@ -92,8 +93,8 @@ class SlidePart:
     risk: CaseRisk | None = None
 
     @classmethod
-    def of_image(cls, case: Path, image: CaseImage, folders: Sequence[Path]) -> Self:
-        """Create the slide of a case, with its result folder if it is among some folders."""
+    def from_image(cls, case: Path, image: CaseImage, folders: Sequence[Path]) -> Self:
+        """Create the slide of an image in a case; ``folders``: result folders, among which its own may be."""
         folder = next((one for one in folders if _belongs_to(one, image.path)), None)
         found = [_read_readings(case / READINGS / f"{image.id}.json"), *([_read_readings(folder)] if folder else [])]
         synoptic, damage = _read_synoptic(folder) if folder else (None, None)
@@ -102,7 +103,7 @@ class SlidePart:
         return cls(image.path, folder, depth, synoptic, tuple(filter(None, (*faults, damage))), size, image.risk)
 
     @classmethod
-    def of_folder(cls, folder: Path) -> Self:
+    def from_folder(cls, folder: Path) -> Self:
         """Create the slide of a result folder."""
         depth, fault = _read_readings(folder)
         synoptic, damage = _read_synoptic(folder)
@@ -110,7 +111,7 @@ class SlidePart:
 
     @property
     def reader_names(self) -> list[str]:
-        """Names of all readers, also of those who changed a value."""
+        """The names of all readers, including those who changed a value."""
         names = [name for one in self.depth.readings for name in (one.reader, *(each.reader for each in one.history))]
         return [*names, *synoptic_readers(self.synoptic)]
 
@@ -126,7 +127,7 @@ def is_slide_result(folder: Path) -> bool:
 
 
 def _belongs_to(folder: Path, slide: Path) -> bool:
-    """Whether a result folder is that of a slide, by its path or its content."""
+    """Return whether a result folder is that of a slide, by the recorded path or the content of the file."""
     recorded = recorded_slide(folder)
     if recorded is not None and recorded.resolve() == slide.resolve():
         return True
@@ -136,7 +137,7 @@ def _belongs_to(folder: Path, slide: Path) -> bool:
 
 
 def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:
-    """Read the readings in a result folder, or a file of a case; empty with the reason if it is damaged."""
+    """Read the readings in a result folder or in a file of a case; none, with the error, if they are damaged."""
     try:
         return (read_depth(path) if path.is_dir() else read_depth_file(path)), None
     except InputError as error:
@@ -144,23 +145,25 @@ def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:
 
 
 def _read_synoptic(folder: Path) -> tuple[SynopticReport | None, InputError | None]:
-    """Read the synoptic report of a slide; None with the reason if it is damaged."""
+    """Read the synoptic report of a slide; None, with the error, if it is damaged."""
     try:
         return load_synoptic(folder), None
     except InputError as error:
         return None, error
 
 
-def _merge_readings(found: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
-    """Join readings that are stored in several files: the latest of each reader."""
+def _merge_readings(depths: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
+    """Merge the readings of several files: the latest one of each reader."""
     latest: dict[str, DepthReading] = {}
-    for one in sorted((one for depth in found for one in depth.readings if one.when), key=lambda one: one.when):
-        latest[one.reader] = one
+    for reading in sorted(
+        (reading for depth in depths for reading in depth.readings if reading.when), key=lambda reading: reading.when
+    ):
+        latest[reading.reader] = reading
     return SlideDepthReadings(readings=tuple(latest.values()))
 
 
 def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collector: Collector) -> Section:
-    """Return everything about a slide."""
+    """Return the section on a slide; ``name``: of the slide in texts and problems."""
     latest, content = latest_reading(part.depth), _read_content(part)
     scale = reading_scale(latest) or part.pixel_size or part.notes.pixel_size
     info = find_slide_info(part.folder or Path(name), part.path, scale)
@@ -195,7 +198,7 @@ def _read_content(part: SlidePart) -> Mapping[str, Any]:
 
 
 def _add_fault(folder: Path, name: str, collector: Collector) -> Notice:
-    """Record that the result of an analysis cannot be read."""
+    """Add the problem that the result of an analysis cannot be read."""
     try:
         read_result(folder)
     except InputError as error:
@@ -228,7 +231,7 @@ def _overview(
     collector: Collector,
     problems: list[Block],
 ) -> tuple[Figure, ...]:
-    """Draw the slide with lesions and regions; nothing, and a problem, if it can no longer be read."""
+    """Draw the slide with lesions and regions; add a problem if it can no longer be read."""
     try:
         if part.path is None:
             raise InputError(f"{part.folder}: the slide of these results is not recorded.")
@@ -268,12 +271,15 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None) ->
     )
     rows = tuple(
         (
-            str(one.index),
-            f"{format_class(one.label) or 'lesion'} {one.probability:.2f}",
-            *("–" if value is None else f"{value:.3g}" for value in (one.area_mm2, one.height_mm, one.width_mm)),
-            origins.get(one.origin, "by hand"),
+            str(lesion.index),
+            f"{format_class(lesion.label) or 'lesion'} {lesion.probability:.2f}",
+            *(
+                "–" if value is None else f"{value:.3g}"
+                for value in (lesion.area_mm2, lesion.height_mm, lesion.width_mm)
+            ),
+            origins.get(lesion.origin, "by hand"),
         )
-        for one in lesions[:MAX_LESIONS]
+        for lesion in lesions[:MAX_LESIONS]
     )
     more = len(lesions) - len(rows)
     note = (Text(f"{format_count(more, 'further lesion')} not listed.", quiet=True),) if more else ()
@@ -281,7 +287,7 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None) ->
 
 
 def _region_blocks(regions: Regions, size: PixelSize | None) -> Iterator[Block]:
-    """Yield the regions by class."""
+    """Yield the table of regions by class."""
     classes: dict[str, list[Annotation]] = defaultdict(list)
     for region in regions:
         classes[region.class_name].append(region)
@@ -300,14 +306,14 @@ def _format_area(polygons: Sequence[Any], size: PixelSize | None) -> str:
 def _depth_sections(
     part: SlidePart, info: SlideInfo, latest: DepthReading | None, collector: Collector
 ) -> Iterator[Section]:
-    """Yield depth, readers and changes."""
-    found = read_proposals(part.folder) if part.folder else SlideDepthProposals()
-    base = automatic_reading(found, 0, info.pixel_size)
-    if latest is None and base.mm is None and not found.notes:
+    """Yield the sections on depth, readers and changes."""
+    proposals = read_proposals(part.folder) if part.folder else SlideDepthProposals()
+    base = automatic_reading(proposals, 0, info.pixel_size)
+    if latest is None and base.mm is None and not proposals.notes:
         return
     depth = disclose_readings(part.depth, collector.readers, personal=collector.personal)
-    own = None if latest is None else depth.reading_by(collector.readers[latest.reader])
-    shown = create_slide_reading(info, depth, own or base, base, found, part.notes.angle)
+    latest_disclosed = None if latest is None else depth.reading_by(collector.readers[latest.reader])
+    shown = create_slide_reading(info, depth, latest_disclosed or base, base, proposals, part.notes.angle)
     changes = disclose_changes(part.depth, collector.readers, personal=collector.personal)
     yield Section("Depth of invasion", depth_blocks(shown), describe_scale(shown))
     if latest is not None:
@@ -320,7 +326,7 @@ def _synoptic_sections(part: SlidePart, collector: Collector) -> Iterator[Sectio
 
 
 def _risk_sections(part: SlidePart, name: str, collector: Collector) -> Iterator[Section]:
-    """Yield the risk of metastasis, from the result folder or the case."""
+    """Yield the section on the risk of metastasis, from the result folder or else from the case."""
     if part.folder and (part.folder / RISK_FILE).is_file():
         found = read_risk_section(part.folder, part.path, personal=collector.personal)
         yield found or Section(

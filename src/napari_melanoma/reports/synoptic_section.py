@@ -1,4 +1,4 @@
-"""The section of a report with the synoptic report of a melanoma, its T category and what decided it."""
+"""The section of a report with the synoptic report of a melanoma, its T category, and its changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ STATUS = {
 
 
 def synoptic_section(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> Section:
-    """Return the answers in the order of the form; values that are not assessed are named as such."""
+    """Return the section with the answers in the order of the form; fields that are not filled in are left out.
+
+    ``readers``: labels of readers by their names.
+    """
     signed = STATUS[report.status].format(name=_signature(report, readers, personal=personal))
     rows = tuple((row.label, row.text) for row in report.rows() if row.state != "missing" or row.name == "t_category")
     blocks: tuple[Block, ...] = (Text(signed), Table("Synoptic report", (), rows), *map(Notice, report.check()))
@@ -35,7 +38,7 @@ def synoptic_section(report: SynopticReport, readers: Mapping[str, str], *, pers
 
 
 def synoptic_readers(report: SynopticReport | None) -> list[str]:
-    """List the names in a report."""
+    """List the names of readers in a synoptic report."""
     return [] if report is None else [*filter(None, (report.signed_by,)), *(one.reader for one in report.history)]
 
 
@@ -47,27 +50,30 @@ def _signature(report: SynopticReport, readers: Mapping[str, str], *, personal: 
 def _list_changes(
     report: SynopticReport, readers: Mapping[str, str], *, personal: bool
 ) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield the changes in their order; texts are left out, as previous versions may be private."""
-    times = show_times([one.when for one in report.history], personal=personal)
-    for one in report.history:
-        known = FIELDS_BY_NAME.get(one.field)
-        label = "signature" if one.field == SIGNATURE else known.label if known else one.field
-        if one.field == SIGNATURE:
-            values = [readers.get(str(name), "") if name else "" for name in (one.before, one.after)]
+    """Yield time, reader, field, previous and new value of each change; free texts are left out.
+
+    A previous version of a text may be private.
+    """
+    times = show_times([change.when for change in report.history], personal=personal)
+    for change in report.history:
+        field = FIELDS_BY_NAME.get(change.field)
+        label = "signature" if change.field == SIGNATURE else field.label if field else change.field
+        if change.field == SIGNATURE:
+            values = [readers.get(str(name), "") if name else "" for name in (change.before, change.after)]
         else:
-            values = [_format_value(one.field, answer) for answer in (one.before, one.after)]
-        yield times[one.when], readers.get(one.reader, ""), label, values[0], values[1]
+            values = [_format_value(change.field, answer) for answer in (change.before, change.after)]
+        yield times[change.when], readers.get(change.reader, ""), label, values[0], values[1]
 
 
 def _format_value(field: str, answer: Any) -> str:  # noqa: ANN401 - JSON
     """Format a previous or new answer."""
-    known = FIELDS_BY_NAME.get(field)
+    definition = FIELDS_BY_NAME.get(field)
     if not isinstance(answer, dict):
         return ""
     value, suggested = answer.get("value"), ", suggested" if answer.get("suggested_by") else ""
     if value is None:
         return str(answer.get("state") or "")
-    if known is None or known.kind == "text":
+    if definition is None or definition.kind == "text":
         return "text"
-    number = f"{value:.4g} {known.unit}".strip() if isinstance(value, float | int) else str(value)
-    return known.choices.get(str(value), number) + suggested
+    number = f"{value:.4g} {definition.unit}".strip() if isinstance(value, float | int) else str(value)
+    return definition.choices.get(str(value), number) + suggested

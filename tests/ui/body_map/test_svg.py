@@ -24,5 +24,5 @@ def test_marks_are_where_the_body_map_has_them(word: str, side: str, qapp: objec
     spot, stored = get_chart().find_site(word, side), find_spot(word, side)
     assert (spot is None) == (stored is None)
     if spot is not None and stored is not None:
-        assert stored[0] == spot.drawing
-        assert stored[3:] == pytest.approx([spot.anchor.x(), spot.anchor.y()], abs=0.01)
+        assert stored.drawing == spot.drawing
+        assert (stored.x, stored.y) == pytest.approx([spot.anchor.x(), spot.anchor.y()], abs=0.01)
