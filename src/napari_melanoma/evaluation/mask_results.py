@@ -131,8 +131,8 @@ class Evaluation:
 class ImageMetrics:
     """Metrics of each image under one model, 8 bytes per value.
 
-    For 400,000 images the values take 60 MB per model. The samples, which all models share, take 400 MB more: about
-    0.9 kB each after reading, and 1 kB once their paths have been used.
+    For 400,000 images the values take 60 MB per model. The samples, which all models share, take 400 MB more: about 0.9
+    kB each after reading, and 1 kB once their paths have been used.
     """
 
     def __init__(self, names: Sequence[str] = (*MEASURED, *FACTS)) -> None:

@@ -313,8 +313,8 @@ def page_notes(context: ReproductionContext, missing: Mapping[str, str], results
         duplicates_text = f"{images.duplicates} left out as they show a picture that already exists"
         notes.append(
             f"{role}, {role_file.title}: the paper used {role_file.used}; here {images.names}, {images.training} "
-            f"images for training and validation{left_out_text}, {images.test} held out for testing, the same for every row"
-            f"{f'; {duplicates_text}' if images.duplicates else ''}."
+            f"images for training and validation{left_out_text}, {images.test} held out for testing, the same for "
+            f"every row{f'; {duplicates_text}' if images.duplicates else ''}."
         )
     if plan.budget == "small":
         notes.append(SMALL)
