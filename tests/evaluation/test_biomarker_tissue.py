@@ -92,7 +92,7 @@ def test_measures_are_ranked_on_images_that_have_them() -> None:
     assert names[-1] == "ulceration_share"
     assert list(found) == ["ulceration_share", names[0]]
     assert found["ulceration_share"].auc.mean > 0.9
-    assert found["ulceration_share"].rank == len(names) - 1
+    assert found["ulceration_share"].feature_index == len(names) - 1
     assert found["ulceration_share"].q == pytest.approx(2 * found["ulceration_share"].p)
     assert without[names[2]] == "it is the same in all images"
     assert without[names[1]] == "measured in 0 of 40 images: too few of a class"

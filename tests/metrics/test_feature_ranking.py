@@ -17,8 +17,8 @@ def test_the_strongest_comes_first_whichever_way_it_points() -> None:
     values[:, 4] -= 2.5 * positive
     values[:, 5] = 7.0  # uninformative
     found = rank_features(values, positive, np.array([f"p{place}" for place in range(80)]), 10)
-    assert [one.rank for one in found][:2] == [4, 2]
-    assert 5 not in [one.rank for one in found]
+    assert [one.feature_index for one in found][:2] == [4, 2]
+    assert 5 not in [one.feature_index for one in found]
     assert len(found) == 5
     first, second = found[:2]
     assert first.auc.mean == pytest.approx(roc_auc_score(positive, values[:, 4]))
@@ -35,7 +35,7 @@ def test_images_of_a_patient_count_as_one() -> None:
     names = np.array([f"p{place}" for place in range(20)])
     again = (np.repeat(values, 5, axis=0), np.repeat(positive, 5), np.repeat(names, 5))
     for one, other in zip(rank_features(values, positive, names, 3), rank_features(*again, 3), strict=True):
-        assert one.rank == other.rank
+        assert one.feature_index == other.feature_index
         assert (one.p, one.q, one.strength) == pytest.approx((other.p, other.q, other.strength))
         assert (one.auc.mean, one.auc.low, one.auc.high) == pytest.approx(
             (other.auc.mean, other.auc.low, other.auc.high)

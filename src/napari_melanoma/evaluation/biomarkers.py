@@ -138,7 +138,7 @@ def write_biomarkers(
 def _row(name: str, marker: RankedFeature, positive: str) -> dict[str, object]:
     """Return the statistics of a feature or a measure."""
     auc = marker.auc
-    row = {"name": name, "feature": marker.rank, "auc": auc.mean, "auc_low": auc.low, "auc_high": auc.high}
+    row = {"name": name, "feature": marker.feature_index, "auc": auc.mean, "auc_low": auc.low, "auc_high": auc.high}
     higher_in = positive if auc.mean >= 0.5 else "others"
     return {**row, "rank_biserial": marker.strength, "p": marker.p, "q": marker.q, "higher_in": higher_in}
 
@@ -156,7 +156,12 @@ def _activated_rows(biomarkers: Biomarkers) -> Iterator[dict[str, object]]:
     for rank, feature in enumerate(biomarkers.features, start=1):
         for number, activated in enumerate(feature.activated, start=1):
             row, column = activated.position
-            cells = {"rank": rank, "name": feature.name, "feature": feature.marker.rank, "value": activated.value}
+            cells = {
+                "rank": rank,
+                "name": feature.name,
+                "feature": feature.marker.feature_index,
+                "value": activated.value,
+            }
             cells |= {"image_id": activated.sample.image_id, "domain": activated.sample.domain}
             yield {**cells, "row": row, "column": column, "picture": f"figures/{_picture_name(rank, number)}"}
 
@@ -207,7 +212,7 @@ def _gallery_images(feature: BiomarkerFeature, classifier: Classifier) -> list[G
     pictures = []
     for activated in feature.activated:
         rgb, mask = read_picture(classifier, activated.sample)
-        heat = activation_map(classifier, rgb, mask, feature.marker.rank)
+        heat = activation_map(classifier, rgb, mask, feature.marker.feature_index)
         size = (SIDE, max(1, round(SIDE * rgb.shape[0] / rgb.shape[1])))
         small = np.asarray(Image.fromarray(rgb).resize(size))
         coarse = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size), np.float32)
@@ -293,9 +298,9 @@ def find_biomarkers(
     first_depth = embeddings.shape[1] - depth_features
     features = [
         BiomarkerFeature(
-            _feature_name(marker.rank, first_depth),
+            _feature_name(marker.feature_index, first_depth),
             marker,
-            _most_activated(classifier, evaluated, embeddings, marker.rank, options),
+            _most_activated(classifier, evaluated, embeddings, marker.feature_index, options),
         )
         for marker in run.track(markers, "Finding images for each feature")
     ]
@@ -330,7 +335,7 @@ def rank_measures(
             not_ranked[name] = f"measured in {int(present.sum())} of {len(present)} images: too few of a class"
             continue
         if markers:
-            markers_by_name[name] = markers[0]._replace(rank=column)
+            markers_by_name[name] = markers[0]._replace(feature_index=column)
         else:
             not_ranked[name] = "it is the same in all images"
     corrected = false_discovery_control([one.p for one in markers_by_name.values()])

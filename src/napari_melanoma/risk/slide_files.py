@@ -290,7 +290,7 @@ def rank_predicted_features(
         _feature_to_json(
             feature,
             find_strongest(
-                [patch_maps[feature.rank] for patch_maps in maps], boxes, POSITION_SHARE, POSITIONS_PER_FEATURE, size
+                [patch_maps[feature.feature_index] for patch_maps in maps], boxes, POSITION_SHARE, POSITIONS_PER_FEATURE, size
             ),
         )
         for feature in ranked
@@ -300,9 +300,9 @@ def rank_predicted_features(
 def _feature_to_json(marker: RankedFeature, positions: list[tuple[Box, float]]) -> dict[str, Any]:
     auc = marker.auc
     direction = "higher" if auc.mean >= 0.5 else "lower"
-    title = f"Feature {marker.rank}: AUC {auc.mean:.2f} ({auc.low:.2f} to {auc.high:.2f}), {direction} in metastasis"
+    title = f"Feature {marker.feature_index}: AUC {auc.mean:.2f} ({auc.low:.2f} to {auc.high:.2f}), {direction} in metastasis"
     return {
-        "feature": marker.rank,
+        "feature": marker.feature_index,
         "title": f"{title}, q {marker.q:.2g}",
         "auc": auc.mean,
         "auc_interval": [auc.low, auc.high],
