@@ -58,7 +58,7 @@ calibration error. In brackets 95 % intervals (bootstrap over patients or lesion
 
 
 def write_compared_card(run: Path) -> None:
-    """Write the card of the model of a run again, with its comparison with the start model, if there is one."""
+    """Add the comparison with the start model to the card of the model of a run; without one, nothing changes."""
     from napari_melanoma.core.files import write_text
     from napari_melanoma.evaluation.comparison import read_comparison
     from napari_melanoma.models.bundle import CARD, read_bundle

@@ -229,11 +229,11 @@ def depth_metrics(
     ``true_mm``: float64 (image,), NaN where unknown. Returns ``DEPTH_METRICS`` with 95 % intervals: bootstrap over
     patients, for bias and limits by their formulas; empty with fewer than three measured depths.
     """
-    known = ~np.isnan(true_mm)
-    predicted, true = depths.mm[known], true_mm[known]
+    is_measured = ~np.isnan(true_mm)
+    predicted, true = depths.mm[is_measured], true_mm[is_measured]
     if len(true) < MIN_CASES:
         return {}
-    known_groups = [group for group, is_known in zip(groups, known, strict=True) if is_known]
+    known_groups = [group for group, has_depth in zip(groups, is_measured, strict=True) if has_depth]
     limits = bland_altman(true, predicted)
     metrics = {
         "depth_mae_mm": bootstrap_statistic(
@@ -244,7 +244,7 @@ def depth_metrics(
         "depth_low_mm": limits.low,
         "depth_high_mm": limits.high,
     }
-    low, high = depths.low[known], depths.high[known]
+    low, high = depths.low[is_measured], depths.high[is_measured]
     if not np.isnan(low).any():
         contained = ((low <= true) & (true <= high)).astype(float)
         metrics["depth_coverage"] = bootstrap_statistic(partial(weighted_mean, contained), known_groups, bounds=(0, 1))

@@ -216,9 +216,9 @@ MIN_CASES_PER_CLASS = 3  # fewest patients per class for a ranking
 class RankedFeature(NamedTuple):
     """A feature that separates the classes.
 
-    ``feature_index`` is its index among all features; ``auc`` is the probability that a positive patient has the
-    greater value, with a 95 % interval over patients; below 0.5 positives have smaller values. ``p`` is that of Mann
-    and Whitney, two-sided; ``q`` is corrected for the number of features (Benjamini and Hochberg 1995).
+    ``feature_index``: of all features; ``auc`` is the probability that a positive patient has the greater value, with a
+    95 % interval over patients; below 0.5 positives have smaller values. ``p`` is that of Mann and Whitney, two-sided;
+    ``q`` is corrected for the number of features (Benjamini and Hochberg 1995).
     """
 
     feature_index: int

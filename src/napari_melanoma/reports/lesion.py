@@ -200,18 +200,18 @@ def _prediction_tables(prediction: ClassPrediction, *, personal: bool) -> Iterat
     if prediction.contributions:
         rows = [
             (
-                column_title(one.field),
-                hide_age(one.field, format_field_value(one.field, one.value), personal=personal),
-                signed_bar(one.change),
+                column_title(effect.field),
+                hide_age(effect.field, format_field_value(effect.field, effect.value), personal=personal),
+                signed_bar(effect.change),
             )
-            for one in prediction.contributions
+            for effect in prediction.contributions
         ]
         title = f"Effect of the patient data on the probability of {format_class(prediction.positive)}"
         yield Table(title, ("Column", "Value", "Change"), tuple(rows), titled=True)
     if prediction.neighbours:
         cases = [
-            (one.image_id if personal else str(number), format_class(one.diagnosis), f"{one.distance:.2f}")
-            for number, one in enumerate(prediction.neighbours, start=1)
+            (case.image_id if personal else str(number), format_class(case.diagnosis), f"{case.distance:.2f}")
+            for number, case in enumerate(prediction.neighbours, start=1)
         ]
         yield Table("Similar training cases", ("Case", "Diagnosis", "Distance"), tuple(cases), titled=True)
 

@@ -71,7 +71,7 @@ class NothingToExportError(InputError):
 class ExportedSlide:
     """The results of a slide, or the synoptic report of a lesion of a case, for export.
 
-    ``lesions``: None if the slide is not analyzed. ``content``: of ``result.json``. ``slide``: its file, if known.
+    ``lesions``: None before its analysis is complete. ``content``: of ``result.json``. ``slide``: its file, if known.
     ``synoptic``, ``patient``: of a lesion of a case, for which nothing else is exported.
     """
 
@@ -85,8 +85,8 @@ class ExportedSlide:
     patient: CasePatient | None = None
 
     @property
-    def lesions_or_empty(self) -> tuple[SlideLesion, ...]:
-        """The lesions, of which there may be none; raises an error if the slide is not analyzed."""
+    def required_lesions(self) -> tuple[SlideLesion, ...]:
+        """The lesions, possibly none; raises an error if the analysis is not complete."""
         if self.lesions is None:
             raise InputError(f"{self.folder.name}: there are no lesions yet. Complete the analysis of the slide first.")
         return self.lesions
@@ -104,22 +104,22 @@ def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bo
 
 def _write_geojson(path: Path, exported: ExportedSlide) -> None:
     """Write the outlines of lesions for QuPath."""
-    if exported.saved and exported.lesions_or_empty:
+    if exported.saved and exported.required_lesions:
         _copy_file(exported.folder / OUTLINES, path)  # which has more digits than the table of lesions
     else:
-        write_outlines(path, exported.lesions_or_empty, read_slide_validity(exported.content))
+        write_outlines(path, exported.required_lesions, read_slide_validity(exported.content))
 
 
 def _write_csv(path: Path, exported: ExportedSlide) -> None:
     """Write a row per lesion."""
-    write_lesions_table(path, exported.lesions_or_empty, read_slide_validity(exported.content))
+    write_lesions_table(path, exported.required_lesions, read_slide_validity(exported.content))
 
 
 def _write_lesions_parquet(path: Path, exported: ExportedSlide) -> None:
     """Write a row per lesion as Parquet."""
     from napari_melanoma.io.tables import write_parquet
 
-    rows, cells = lesions_table(exported.lesions_or_empty), read_slide_validity(exported.content).to_columns()
+    rows, cells = lesions_table(exported.required_lesions), read_slide_validity(exported.content).to_columns()
     columns: dict[str, list[object]] = {name: [row[name] for row in rows] for name in LESION_COLUMNS}
     write_parquet(path, {**columns, **{name: [cell] * len(rows) for name, cell in cells.items()}})
 
@@ -170,7 +170,7 @@ def _write_mask(path: Path, exported: ExportedSlide) -> None:
     step = 2 ** max(0, int(np.ceil(np.log2(max(size) / MASK_SIDE))))
     placement = MapPlacement(0.0, 0.0, step, step, pixel)
     shape = -(-size[0] // step), -(-size[1] // step)
-    write_label_tiff(path, label_image(exported.lesions_or_empty, placement, shape), placement, "lesions")
+    write_label_tiff(path, label_image(exported.required_lesions, placement, shape), placement, "lesions")
 
 
 def _write_dicom(path: Path, exported: ExportedSlide) -> None:
@@ -179,11 +179,11 @@ def _write_dicom(path: Path, exported: ExportedSlide) -> None:
     level = find_dicom_level(slide)
     size, _ = _slide_size(exported)
     shape = (level.height, level.width)
-    labels = label_image(exported.lesions_or_empty, MapPlacement.from_thumbnail(shape, size), shape)
+    labels = label_image(exported.required_lesions, MapPlacement.from_thumbnail(shape, size), shape)
     present = set(np.unique(labels).tolist())
     segments = [
         LesionSegment(lesion.index, f"lesion {lesion.index}, {lesion.label}", lesion.origin != "found")
-        for lesion in exported.lesions_or_empty
+        for lesion in exported.required_lesions
         if lesion.index in present
     ]
     model = str((exported.content.get("model") or {}).get("name") or "model")
@@ -317,7 +317,7 @@ def _lesion_colors(lesions: tuple[SlideLesion, ...]) -> dict[int, tuple[int, int
 
 def _lesion_properties(exported: ExportedSlide) -> list[dict[str, Any]]:
     """Return the properties of each lesion for labels of OME-Zarr."""
-    lesions, validity = exported.lesions_or_empty, read_slide_validity(exported.content)
+    lesions, validity = exported.required_lesions, read_slide_validity(exported.content)
     invalid = {} if validity.valid else {"validity": validity.headline("")}
     names = ("label", "probability", "area_mm2", "perimeter_mm", "origin")
     rows = lesions_table(lesions)

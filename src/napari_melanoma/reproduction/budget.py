@@ -236,12 +236,18 @@ def measure_candidates(
 
     Returns the rows with their pace, and the faults of those that cannot be measured, or that need such a row, by name.
     """
-    paces, faults = measure_paces({one.row.name: one.recipe for one in candidates if one.recipe}, seconds, run)
-    for one in candidates:
-        if why := explain_missing_need(one.row, faults):
-            faults[one.row.name] = why
-    measured = [replace(one, pace=paces.get(one.row.name)) for one in candidates if one.row.name not in faults]
-    return [replace(one, others_s=_others_seconds(one.row, paces)) for one in measured], faults
+    paces, faults = measure_paces(
+        {candidate.row.name: candidate.recipe for candidate in candidates if candidate.recipe}, seconds, run
+    )
+    for candidate in candidates:
+        if why := explain_missing_need(candidate.row, faults):
+            faults[candidate.row.name] = why
+    measured = [
+        replace(candidate, pace=paces.get(candidate.row.name))
+        for candidate in candidates
+        if candidate.row.name not in faults
+    ]
+    return [replace(candidate, others_s=_others_seconds(candidate.row, paces)) for candidate in measured], faults
 
 
 def _others_seconds(row: Row, paces: Mapping[str, TrainingPace]) -> float:
@@ -356,35 +362,43 @@ def choose_size(candidates: Sequence[RowCandidate], seconds: float) -> BudgetSiz
     """
     waiting: set[str] = set()
     while True:
-        scheduled = [one for one in candidates if one.row.name not in waiting]
-        learning = [one for one in scheduled if one.pace]
+        scheduled = [candidate for candidate in candidates if candidate.row.name not in waiting]
+        learning = [candidate for candidate in scheduled if candidate.pace]
         if not learning:
             return None if waiting else BudgetSize(0, None)
         for images in IMAGE_LIMITS:
-            costs = [one.cost(images) for one in scheduled]
-            most = min(one.recipe.epochs * one.cost(images).steps for one in learning if one.recipe)
+            costs = [candidate.cost(images) for candidate in scheduled]
+            most = min(
+                candidate.recipe.epochs * candidate.cost(images).steps for candidate in learning if candidate.recipe
+            )
             steps = steps_that_fit(costs, seconds, max(MIN_STEPS, most))
             fewest = min(cost.epochs(steps) for cost in costs if cost.steps)
             if steps >= MIN_STEPS and (fewest >= MIN_EPOCHS or images == IMAGE_LIMITS[-1]):
-                return BudgetSize(steps, images, tuple(one.row.name for one in candidates if one.row.name in waiting))
-        least = {one.row.name: one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS) for one in learning}
+                return BudgetSize(
+                    steps,
+                    images,
+                    tuple(candidate.row.name for candidate in candidates if candidate.row.name in waiting),
+                )
+        least = {candidate.row.name: candidate.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS) for candidate in learning}
         waiting.add(_most_dispensable(learning, least, seconds))
-        for one in scheduled:  # rows that need a waiting row wait as well
-            if waiting.intersection(one.row.file.needs):
-                waiting.add(one.row.name)
+        for candidate in scheduled:  # rows that need a waiting row wait as well
+            if waiting.intersection(candidate.row.file.needs):
+                waiting.add(candidate.row.name)
 
 
 def waiting_rows(candidates: Sequence[RowCandidate], seconds: float) -> tuple[str, ...]:
     """Choose the cross-validated rows that wait, with the rows that need them, in the paper's order."""
     waiting: set[str] = set()
     while True:
-        scheduled = [one for one in candidates if one.row.name not in waiting]
-        if sum(one.seconds for one in scheduled) <= seconds or not scheduled:
-            return tuple(one.row.name for one in candidates if one.row.name in waiting)
-        waiting.add(_most_dispensable(scheduled, {one.row.name: one.seconds for one in scheduled}, seconds))
-        for one in scheduled:
-            if waiting.intersection(one.row.file.needs):
-                waiting.add(one.row.name)
+        scheduled = [candidate for candidate in candidates if candidate.row.name not in waiting]
+        if sum(candidate.seconds for candidate in scheduled) <= seconds or not scheduled:
+            return tuple(candidate.row.name for candidate in candidates if candidate.row.name in waiting)
+        waiting.add(
+            _most_dispensable(scheduled, {candidate.row.name: candidate.seconds for candidate in scheduled}, seconds)
+        )
+        for candidate in scheduled:
+            if waiting.intersection(candidate.row.file.needs):
+                waiting.add(candidate.row.name)
 
 
 def _most_dispensable(candidates: Sequence[RowCandidate], costs: Mapping[str, float], seconds: float) -> str:

@@ -339,9 +339,9 @@ def _claimed_first(context: ReproductionContext, results: Sequence[RowResult]) -
     return sorted(rows, key=lambda item: item.row.name not in claimed)
 
 
-def _draw_bars(context: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
+def _draw_bars(context: ReproductionContext, all_results: Sequence[RowResult]) -> list[ReportPicture]:
     """Draw the metric that the paper shows as bars, for each part of the images."""
-    bars, results = context.paper.file.bars, {item.row.name: item for item in found}
+    bars, results = context.paper.file.bars, {item.row.name: item for item in all_results}
     if bars is None:
         return []
     pictures = []

@@ -300,7 +300,8 @@ def rank_predicted_features(
 def _feature_to_json(marker: RankedFeature, positions: list[tuple[Box, float]]) -> dict[str, Any]:
     auc = marker.auc
     direction = "higher" if auc.mean >= 0.5 else "lower"
-    title = f"Feature {marker.feature_index}: AUC {auc.mean:.2f} ({auc.low:.2f} to {auc.high:.2f}), {direction} in metastasis"
+    interval = f"{auc.low:.2f} to {auc.high:.2f}"
+    title = f"Feature {marker.feature_index}: AUC {auc.mean:.2f} ({interval}), {direction} in metastasis"
     return {
         "feature": marker.feature_index,
         "title": f"{title}, q {marker.q:.2g}",
