@@ -176,7 +176,7 @@ def write_models(
 ) -> None:
     """Write ``models.json``, ``models.csv`` and, last, the page.
 
-    ``facts``: the content of ``models.json``. ``columns``: those of ``models.csv`` before the estimates.
+    ``facts``: the content of ``models.json``. ``columns``: the columns of ``models.csv`` before the estimates.
     """
     write_json(out / MODELS, facts)
     write_table(out / TABLE, list(comparison.rows()), [*columns, *ESTIMATE_COLUMNS])

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     Masks = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]  # of old model, new model and reference
 
 
-NEW_IMAGES = "new images"  # those of no base data set
+NEW_IMAGES = "new images"  # name for the images that belong to no base data set
 MAX_PICTURES = 12  # images with the largest change, in each direction
 PAGE_NAME = "comparison.html"
 MIN_CHANGE = 0.005  # smaller changes of an image's Jaccard index are not shown

@@ -130,7 +130,7 @@ def evaluate_baseline(
 
 
 def _read_rows(dataset: Path) -> tuple[list[Row], list[str]]:
-    """Read the rows of a data set, and the errors of faulty ones."""
+    """Return the rows of a data set, and the messages on faulty rows."""
     entries: list[Row] = []
     faults: list[str] = []
     for entry in iter_entries(dataset):

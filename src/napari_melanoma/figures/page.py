@@ -159,7 +159,7 @@ class ReportTable:
 
     @property
     def _headings(self) -> list[tuple[str, str]]:
-        """The heading above each column, and that of the column."""
+        """The heading of the group, and the heading, of each column."""
         return list(zip(self.groups or ("",) * len(self.columns), self.columns, strict=True))
 
 

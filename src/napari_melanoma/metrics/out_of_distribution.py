@@ -94,7 +94,8 @@ class MahalanobisDetector:
 def choose_distance_threshold(distances: ArrayLike, share: float = 0.99) -> float:
     """Choose the distance above which images are out of distribution: a quantile of known distances, above 0.
 
-    ``distances``: float (case,), of cases that the model was not trained on. ``share``: of them that is below.
+    ``distances``: float (case,), of cases that the model was not trained on. ``share``: of the cases that is within the
+    threshold.
     """
     values = np.asarray(distances, np.float64)
     if not len(values):

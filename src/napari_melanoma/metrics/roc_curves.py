@@ -57,7 +57,7 @@ def choose_operating_point(
 
 
 def _estimate_share(correct: NDArray[np.bool_], selected: NDArray[np.bool_], groups: NDArray) -> Estimate:
-    """Estimate the share of correct images among selected ones; all bool (image,)."""
+    """Estimate the share of correct images among the selected images; both bool (image,)."""
     values = correct[selected].astype(np.float64)
     return bootstrap_statistic(partial(weighted_mean, values), groups[selected], bounds=(0, 1))
 

@@ -231,8 +231,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the 95 % interval of a statistic from its bootstrap draws (Efron 1979, doi:10.1214/aos/1176344552).
 
-    The interval is that of the percentiles, widened for few groups (``few_groups_factor``); for 10,000 groups and more,
-    which have few draws, it is the normal one. A value at a bound, from which no draw differs, gets the exact
+    It is the percentile interval, widened for few groups (``few_groups_factor``); for 10,000 groups and more, for which
+    there are few draws, it is the normal interval. A value at a bound, from which no draw differs, gets the exact
     interval of that many identical groups.
 
     ``groups``: their number. ``biased``: whether bootstrap samples are biased in this statistic, as in the calibration

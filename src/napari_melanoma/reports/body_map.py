@@ -161,7 +161,7 @@ def _are_too_close(points: Sequence[Point], first: int, second: int, distance: f
 
 
 def _start_on_spiral(position: Point, number: int, distance: float) -> Point:
-    """Return the start of a mark: the first one at a position is there, further ones are on a spiral around it."""
+    """Return where a mark starts: marks of the same position are put on a spiral around it, in their order."""
     reach = 0.5 * distance * math.sqrt(number)
     return position[0] + reach * math.cos(number * GOLDEN_ANGLE), position[1] + reach * math.sin(number * GOLDEN_ANGLE)
 

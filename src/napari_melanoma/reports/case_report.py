@@ -188,7 +188,7 @@ def _case_sections(
 
 
 def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePart], list[SlidePart]]:
-    """Read the slides of cases, by number of the case and id of the image, and those that belong to no case."""
+    """Read the slides of cases, by case number and image id, and the slides that belong to no case."""
     slides: dict[tuple[int, str], SlidePart] = {}
     unassigned = list(inputs.slides)
     for number, store in enumerate(inputs.cases):

@@ -136,7 +136,7 @@ def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, p
 def disclose_changes(
     depth: SlideDepthReadings, labels: Mapping[str, str], *, personal: bool
 ) -> tuple[ReadingChange, ...]:
-    """Return the changes of all readings by time, without those by the model and those of ``LEFT_OUT`` fields."""
+    """Return all changes of readings by time, except changes by the model and of ``LEFT_OUT`` fields."""
     from napari_melanoma.depth.readings import MODEL_READER
 
     changes = [

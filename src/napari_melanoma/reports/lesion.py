@@ -94,7 +94,7 @@ def write_lesion_report(
 
 
 def _caption_contour(user_change: str) -> str:
-    """Return the caption of a contour; ``user_change``: such as ``corrected by hand``, "" for that of a model."""
+    """Return the caption of a contour; ``user_change``: such as ``corrected by hand``; "" if there is none."""
     return f"Contour, {user_change}" if user_change else "Contour"
 
 
@@ -395,7 +395,7 @@ def result_photograph(folder: Path, name: str, collector: Collector) -> Photogra
 
 
 def _read_contour(part: PhotographPart, image: CaseImage) -> NDArray[np.bool_] | None:
-    """Read the corrected mask of an image, or else that of its result; None if there is none, or it is damaged."""
+    """Read the corrected mask of an image, or else the mask of its result; None if there is none or it is damaged."""
     try:
         if image.correction is not None:
             return read_correction(image.correction)

@@ -310,7 +310,7 @@ def latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
 
 
 def filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:
-    """Return the readings without empty ones."""
+    """Return a copy without empty readings."""
     return depth.model_copy(update={"readings": tuple(one for one in depth.readings if one.when)})
 
 
@@ -324,7 +324,7 @@ def reading_scale(reading: DepthReading | None) -> PixelSize | None:
 def find_slide_info(folder: Path, slide: Path | None, scale: PixelSize | None) -> SlideInfo:
     """Return information on a slide, without its levels if the file cannot be read.
 
-    ``scale``: pixel size that replaces that of the file; None: that of the file.
+    ``scale``: pixel size that replaces the one in the file, unless it is None.
     """
     if slide is not None:
         try:
@@ -338,7 +338,7 @@ def find_slide_info(folder: Path, slide: Path | None, scale: PixelSize | None) -
 
 
 def _reopen_with_scale(slide: Path, scale: PixelSize) -> SlideInfo:
-    """Read the information on a slide with another pixel size than that of its file."""
+    """Read the information on a slide, with a pixel size that replaces the one in its file."""
     with open_slide(slide, scale) as opened:
         return opened.info
 

@@ -191,7 +191,7 @@ def _write_dicom(path: Path, exported: ExportedSlide) -> None:
 
 
 def _write_depth(path: Path, exported: ExportedSlide) -> None:
-    """Write a row per depth reading, including that of the analysis."""
+    """Write a row per depth reading, including the reading of the analysis."""
     from napari_melanoma.io.results import write_table
     from napari_melanoma.slides.depth_readings import collect_readings, readings_rows
 

@@ -78,7 +78,7 @@ NO_READING = "its readings or its synoptic report are damaged, and are not shown
 
 @dataclass(frozen=True)
 class SlidePart:
-    """A slide to report, with what its result folder and its case store.
+    """A slide to report, with its readings and other data from its result folder and its case.
 
     ``path``, ``folder``: its file and its result folder, if known. ``faults``: errors of readings and synoptic reports
     that cannot be read. ``pixel_size``, ``risk``: those of the case.

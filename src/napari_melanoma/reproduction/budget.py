@@ -76,7 +76,7 @@ class RowCandidate:
     tuning: int = 0
     recipe: TrainRecipe | None = None
     pace: TrainingPace | None = None
-    cpu_pace: TrainingPace | None = None  # if ``pace`` is that of a GPU
+    cpu_pace: TrainingPace | None = None  # pace on the CPU, if ``pace`` was measured on a GPU
     folds: int = 0  # of a cross-validation: each is trained and evaluated with the epochs of the recipe
     once_s: float = 0.0  # seconds that are needed once for all folds, such as for features of the images
     step_factor: float = 1.0  # cost of a step relative to one with labeled images only
@@ -84,7 +84,7 @@ class RowCandidate:
     central: bool = False  # whether it belongs to the paper's main comparison
 
     def with_input_size(self, size: int | None) -> RowCandidate:
-        """Return the row with images of at most ``size`` pixels a side; None: those of the recipe."""
+        """Return the row with images of at most ``size`` pixels a side; None: the size of the recipe."""
         return self if self.recipe is None else replace(self, recipe=reduce_input(self.recipe, size))
 
     def cost(self, images: int | None) -> RowCost:
@@ -154,8 +154,8 @@ class BudgetSize:
 class FittedRows:
     """Measured rows with images of the same size, and the training that they get.
 
-    ``budget``: None if the time is too short for any row. ``input_size``: side in pixels; None: that of the recipes.
-    ``faults``: rows that cannot be measured, and why.
+    ``budget``: None if the rows were not measured, or if the time is too short for any row. ``input_size``: side in
+    pixels; None: that of the recipes. ``faults``: rows that cannot be measured, with the reasons.
     """
 
     candidates: list[RowCandidate]
@@ -272,8 +272,8 @@ def explain_missing_need(row: Row, left_out: Mapping[str, str]) -> str | None:
     return f"needs the row '{without[0]}', which cannot run" if without else None
 
 
-ROUNDS = 3  # over all networks, so that the measurements of each are spread in time
-ROUNDS_SHARE = 0.03  # of the available time: no further round starts after it
+ROUNDS = 3  # each network is measured once in each round, so that its measurements are spread in time
+ROUNDS_SHARE = 0.03  # share of the available time after which no further round starts
 
 
 def measure_paces(

@@ -333,7 +333,7 @@ def draw_figures(context: ReproductionContext, results: Sequence[RowResult]) -> 
 
 
 def _claimed_first(context: ReproductionContext, results: Sequence[RowResult]) -> list[RowResult]:
-    """Return the rows that are in tables, those of the paper's claims first."""
+    """Return the results that are in tables, beginning with the rows of the paper's claims."""
     claimed = [claim.row for claim in context.paper.file.claims]
     rows = [item for item in results if item.row.file.table]
     return sorted(rows, key=lambda item: item.row.name not in claimed)

@@ -303,7 +303,7 @@ def find_data_faults(context: ReproductionContext, run: RunContext) -> dict[str,
 
 
 def _checked_recipes(context: ReproductionContext, row: Row) -> Iterator[TrainRecipe]:
-    """Yield the recipes of a row, or of those of its folds that must be checked.
+    """Yield the recipes of a row that must be checked: its only one, or those of some folds.
 
     Folds are stratified by the class of the paper. A row with this class has it in all folds or in none, so that the
     first one is enough; a row with another target may lack its class in a fold.
@@ -471,7 +471,7 @@ class RowResult:
 
     @property
     def remark(self) -> str:
-        """Warning about unreliable results, such as those of a model that finds nothing; empty if there is none."""
+        """Warning of unreliable results, such as a model that finds nothing; "" if there is none."""
         remark = self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
         unlearned = f"not learned: {self.unlearned}" if self.unlearned else ""
         count = format_count(len(self.failed), "image")
@@ -483,7 +483,8 @@ class RowResult:
 class TableLine:
     """A line of a table: results of a row on data sets of the paper and of the user, which are the same if possible.
 
-    ``sets``: those of the paper. ``domains``: those of the user. ``part``: of the images; see ``list_parts``.
+    ``sets``: names of data sets of the paper. ``domains``: names of data sets of the user. ``part``: of the images; see
+    ``list_parts``.
     """
 
     result: RowResult
@@ -545,7 +546,7 @@ def is_in_size_figure(context: ReproductionContext, result: RowResult) -> bool:
 
 
 def results_by_table(paper: Paper, results: Sequence[RowResult]) -> list[tuple[str, PaperTable, list[RowResult]]]:
-    """Group rows by the tables of the paper, and those of grids by their type: name, table and rows."""
+    """Group results by the tables of the paper, and results of grids by type: name, table and results of each group."""
     tables = paper.file.tables
     parts = [(name, table, [item for item in results if item.row.file.table == name]) for name, table in tables.items()]
     for kind in dict.fromkeys(item.row.file.kind for item in results if item.row.grid):
@@ -609,7 +610,7 @@ def images_in_part(images: Sequence[dict[str, str]], part: str) -> list[dict[str
 
 
 def list_parts(result: RowResult) -> tuple[str, ...]:
-    """Return the parts of the images of a row: those of the folds and the untouched ones, or only "", all images."""
+    """Return the parts of the images of a row: folds and untouched images, or only "", which is all images."""
     has_untouched = any(image.get("part") == UNTOUCHED for image in result.images)
     return (FOLDS, UNTOUCHED) if has_untouched else ("",)
 

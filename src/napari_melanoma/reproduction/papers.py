@@ -328,7 +328,7 @@ class DrawnRange(Config):
 
 
 class RandomSearch(Config):
-    """A random search; more draws do not change the first ones."""
+    """A random search; with more draws, the first draws stay the same."""
 
     draws: int = Field(ge=1, description="number of rows")
     draws_small: int = Field(ge=1, description="number of rows of the small budget")
@@ -411,7 +411,7 @@ class RowFile(Config):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Rows whose models it needs, without those that it is compared with."""
+        """Rows whose models it needs; rows that it is only compared with are not included."""
         return tuple(name for name in (self.model_of, self.start_of, self.masks_of) if name)
 
 
@@ -422,9 +422,10 @@ IN_RECIPE = frozenset({"recipe", "small", "grid", "grid_small", "search"})
 
 @dataclass(frozen=True)
 class Row:
-    """One row to reproduce; ``values`` are those of its recipe for both budgets, without data.
+    """A row of a paper.
 
-    ``grid``: the grid or random search that it belongs to. ``full_only``: whether the small budget leaves it out.
+    ``values``: the values of its recipe for each budget, without data. ``grid``: the grid or random search that it
+    belongs to, if any. ``full_only``: whether the small budget leaves it out.
     """
 
     name: str

@@ -241,7 +241,7 @@ class FoldFolder:
 
     @property
     def recipe(self) -> Path:
-        """Its complete recipe; that of the first fold is also the recipe of the row."""
+        """Its complete recipe; the file of the first fold is also the recipe of the row."""
         whole = self.row.recipe
         return whole if self.number == 1 else whole.with_stem(f"{whole.stem}-fold-{self.number}")
 

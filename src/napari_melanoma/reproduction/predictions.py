@@ -271,7 +271,7 @@ def pool_folds(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, s
 
 
 def _combine_predictions(predictions: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Combine the predictions of several networks for one image; a value that one of them lacks is ""."""
+    """Combine the predictions of several networks for one image; "" for a value that a network lacks."""
     combined = {}
     for name in (*MEANS, *VOTES):
         if name not in predictions[0]:

@@ -195,7 +195,7 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
 
 
 def _begin(options: ReproduceOptions, folder: ReproductionFolder, run: RunContext) -> ReproductionContext:
-    """Create the plan of a new reproduction, or read that of a begun one, and report it."""
+    """Create the plan of a new reproduction, or read the plan of a begun one, and report it."""
     begun = folder.plan.is_file()
     plan = (
         read_begun_plan(options, folder) if begun else _make_plan(ensure_phantom(options, folder.out, run), folder, run)

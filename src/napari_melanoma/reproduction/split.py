@@ -194,7 +194,7 @@ def read_labeled_images(folder: Path, target: str) -> Iterator[AssignedImage]:
 
 
 def _with_labels(images: Sequence[AssignedImage], role: str, setup: CrossValidationSetup) -> Sequence[AssignedImage]:
-    """Replace the labels of images by those of the user's table, by image id, if there is one for the role.
+    """Replace the labels of images by the labels in the user's table for the role, if there is one, by image id.
 
     A control uses the table of the role whose images it has. Images that are not in the table keep their labels; an
     empty cell means that the label is unknown.
