@@ -272,6 +272,9 @@ def _measurement_settings(
     }
 
 
+# Predicted and measured depths.
+
+
 @dataclass(frozen=True, eq=False)
 class EvaluatedDepths:
     """Predicted and measured depths of the images that could be evaluated, in their order.
@@ -310,7 +313,7 @@ class EvaluatedDepths:
 
 
 def depth_values(encoded: EncoderOutput) -> dict[str, float]:
-    """Return the stored depth values of an image."""
+    """Return the depth values of an image that are stored, by ``DEPTH_MEASURES``."""
     return {} if encoded.depth is None else dict(zip(DEPTH_MEASURES, map(float, encoded.depth), strict=False))
 
 
@@ -326,14 +329,17 @@ def evaluated_depths(info: BundleInfo, figures: ImageMetrics, rows: Rows) -> Eva
         return None
     indices = figures.measured
     stored = np.stack([figures.column(name)[indices] for name in DEPTH_MEASURES], axis=1)
-    stored = stored if not np.isnan(stored[:, 1]).all() else stored[:, :1]
-    metadata: list[Mapping[str, str]] = [
+    if np.isnan(stored[:, 1]).all():  # the model predicts no variance
+        stored = stored[:, :1]
+    table_rows: list[Mapping[str, str]] = [
         rows.get(sample.key, {}) for sample in (figures.samples[index] for index in indices)
     ]
     return EvaluatedDepths(
-        decode_depths(stored, output), np.array([read_number(row.get(output.column)) for row in metadata], np.float64)
+        decode_depths(stored, output), np.array([read_number(row.get(output.column)) for row in table_rows], np.float64)
     )
 
+
+# Metrics of class probabilities.
 
 METRICS = {
     "AUC": "area under the ROC curve: how often the positive image of a pair has the higher probability",
@@ -353,7 +359,7 @@ METRICS = {
     "class_balanced_accuracy": "mean over the classes of the share that is predicted correctly",
 }
 LESS_IS_BETTER = ("ECE", "Brier")
-MAX_VALUE = {"pAUC": 0.2}  # of metrics whose maximum is not 1
+MAX_VALUE = {"pAUC": 0.2}  # metrics whose maximum is not 1
 DIAGNOSIS = "diagnosis"
 
 
@@ -526,6 +532,9 @@ def _estimates(
     return estimates
 
 
+# Selection of images.
+
+
 @dataclass(frozen=True, eq=False)
 class LabeledImages:
     """The images of an evaluation with their true classes.
@@ -600,7 +609,11 @@ def trained_target(config: BundleConfig) -> str:
 
 
 def _default_target(config: BundleConfig, rows: Rows, columns: set[str]) -> str:
-    """Return the column that the model was trained on if it contains two of the classes, else the positive class's."""
+    """Return the column that contains the class.
+
+    It is the one that the model was trained on, if it contains two of the classes; otherwise a column with the name of
+    the positive class, or else ``diagnosis``.
+    """
     assert config.classifier is not None
     trained_on = trained_target(config)
     if len(set(row_labels(rows, trained_on).values()) & set(config.classes)) > 1:

@@ -154,11 +154,8 @@ def _read_synoptic(folder: Path) -> tuple[SynopticReport | None, InputError | No
 
 def _merge_readings(depths: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
     """Merge the readings of several files: the latest one of each reader."""
-    latest: dict[str, DepthReading] = {}
-    for reading in sorted(
-        (reading for depth in depths for reading in depth.readings if reading.when), key=lambda reading: reading.when
-    ):
-        latest[reading.reader] = reading
+    readings = [reading for depth in depths for reading in depth.readings if reading.when]
+    latest = {reading.reader: reading for reading in sorted(readings, key=lambda reading: reading.when)}
     return SlideDepthReadings(readings=tuple(latest.values()))
 
 
@@ -281,8 +278,8 @@ def _lesion_blocks(lesions: Sequence[SlideLesion], validity: Validity | None) ->
         )
         for lesion in lesions[:MAX_LESIONS]
     )
-    more = len(lesions) - len(rows)
-    note = (Text(f"{format_count(more, 'further lesion')} not listed.", quiet=True),) if more else ()
+    unlisted = len(lesions) - len(rows)
+    note = (Text(f"{format_count(unlisted, 'further lesion')} not listed.", quiet=True),) if unlisted else ()
     yield Section("Lesions", (Table("Lesions", LESION_TABLE, rows), *note))
 
 
