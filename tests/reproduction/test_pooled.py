@@ -57,8 +57,8 @@ def test_weights_equal_repeated_images() -> None:
         np.repeat(values, times) for values in (pooled.truth, pooled.as_trained, pooled.probability, *np.ones((3, 60)))
     ]
     weighted, repeated = (
-        pooled.figures(times[None].astype(float)),
-        PooledPredictions(*again).figures(np.ones((1, times.sum()))),
+        pooled.compute_metrics(times[None].astype(float)),
+        PooledPredictions(*again).compute_metrics(np.ones((1, times.sum()))),
     )
     for name in ("AC", "PR", "SE", "SP", "F1", "AUC", "AP"):
         assert weighted[name] == pytest.approx(repeated[name])

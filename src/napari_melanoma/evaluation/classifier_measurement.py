@@ -322,17 +322,17 @@ def depth_names(info: BundleInfo) -> tuple[str, ...]:
     return DEPTH_MEASURES if info.config.classifier is not None and info.config.classifier.depth is not None else ()
 
 
-def evaluated_depths(info: BundleInfo, figures: ImageMetrics, rows: Rows) -> EvaluatedDepths | None:
-    """Combine predicted and measured depths of ``figures.measured``; None if the model predicts no depth."""
+def evaluated_depths(info: BundleInfo, image_metrics: ImageMetrics, rows: Rows) -> EvaluatedDepths | None:
+    """Combine predicted and measured depths of ``image_metrics.measured``; None if the model predicts no depth."""
     output = info.config.classifier.depth if info.config.classifier else None
     if output is None:
         return None
-    indices = figures.measured
-    stored = np.stack([figures.column(name)[indices] for name in DEPTH_MEASURES], axis=1)
+    indices = image_metrics.measured
+    stored = np.stack([image_metrics.column(name)[indices] for name in DEPTH_MEASURES], axis=1)
     if np.isnan(stored[:, 1]).all():  # the model predicts no variance
         stored = stored[:, :1]
     table_rows: list[Mapping[str, str]] = [
-        rows.get(sample.key, {}) for sample in (figures.samples[index] for index in indices)
+        rows.get(sample.key, {}) for sample in (image_metrics.samples[index] for index in indices)
     ]
     return EvaluatedDepths(
         decode_depths(stored, output), np.array([read_number(row.get(output.column)) for row in table_rows], np.float64)

@@ -344,14 +344,14 @@ def compare_evaluations(folders: Sequence[Path], out: Path) -> ModelsComparison:
 def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[str]) -> ModelsComparison:
     """Compute the estimates and write all files, the page last."""
     names = distinct_model_names([item.name for item in candidates], folders)
-    measured = [_measured_images(item.figures) for item in candidates]
+    measured = [_measured_images(item.image_metrics) for item in candidates]
     indices = common_images(measured)
     _check_same_masks(candidates, names, indices)
     warnings = dict.fromkeys(
         [*_list_option_differences(candidates, names), *(text for item in candidates for text in item.warnings)]
     )
     parts = tuple(_parts(candidates, names, indices))
-    failed = _combine_failed(item.figures.failed for item in candidates)
+    failed = _combine_failed(item.image_metrics.failed for item in candidates)
     comparison = ModelsComparison("segmentation", parts, SHOWN, failed, tuple(warnings))
     models = [{"name": name, **_about(item)} for name, item in zip(names, candidates, strict=True)]
     left_out = len(set().union(*measured)) - len(indices[0])
@@ -367,9 +367,9 @@ def _compare(candidates: Sequence[EvaluatedModel], out: Path, folders: Sequence[
     return comparison
 
 
-def _measured_images(figures: ImageMetrics) -> dict[tuple[str, str], int]:
+def _measured_images(image_metrics: ImageMetrics) -> dict[tuple[str, str], int]:
     """Return the index of each measured image by data set and name."""
-    samples = ((index, figures.samples[index]) for index in figures.measured.tolist())
+    samples = ((index, image_metrics.samples[index]) for index in image_metrics.measured.tolist())
     return {sample.key: index for index, sample in samples}
 
 
@@ -383,9 +383,9 @@ def _parts(
     candidates: Sequence[EvaluatedModel], names: Sequence[str], indices: Sequence[NDArray[np.intp]]
 ) -> Iterator[DataPartMetrics]:
     """Yield the estimates on all images and on each data set, if there are several."""
-    samples = [candidates[0].figures.samples[index] for index in indices[0]]
+    samples = [candidates[0].image_metrics.samples[index] for index in indices[0]]
     groups = np.unique([sample.group for sample in samples], return_inverse=True)[1]
-    columns = [_columns(item.figures)[where] for item, where in zip(candidates, indices, strict=True)]
+    columns = [_columns(item.image_metrics)[where] for item, where in zip(candidates, indices, strict=True)]
 
     def estimate(number: int, selected: NDArray[np.bool_]) -> tuple[Estimates, Estimates]:
         table, selected_groups = columns[number][selected], groups[selected]
@@ -398,22 +398,22 @@ def _parts(
     yield from estimate_parts(np.array([sample.domain for sample in samples]), groups, names, estimate)
 
 
-def _columns(figures: ImageMetrics) -> NDArray[np.float64]:
+def _columns(image_metrics: ImageMetrics) -> NDArray[np.float64]:
     """Return the metrics of each image, (image, metric), in the order of ``MEASURED``."""
-    return figures.table[:, [figures.names.index(name) for name in MEASURED]]
+    return image_metrics.table[:, [image_metrics.names.index(name) for name in MEASURED]]
 
 
 def _image_rows(
     candidates: Sequence[EvaluatedModel], names: Sequence[str], indices: Sequence[NDArray[np.intp]]
 ) -> Iterator[dict[str, object]]:
     """Yield the rows of ``per_image.csv``: a column for each metric and model."""
-    tables = [item.figures.table for item in candidates]
+    tables = [item.image_metrics.table for item in candidates]
     for number, index in enumerate(indices[0].tolist()):
-        sample = candidates[0].figures.samples[index]
+        sample = candidates[0].image_metrics.samples[index]
         row: dict[str, object] = {name: getattr(sample, name) for name in ("image_id", "domain", "group", "diagnosis")}
         for item, name, table, where in zip(candidates, names, tables, indices, strict=True):
             for metric in PER_IMAGE:
-                value = float(table[where[number], item.figures.names.index(metric)])
+                value = float(table[where[number], item.image_metrics.names.index(metric)])
                 row[f"{metric}_{name}"] = None if math.isnan(value) else value
         yield row
 
@@ -441,8 +441,10 @@ def _check_same_masks(
     candidates: Sequence[EvaluatedModel], names: Sequence[str], indices: Sequence[NDArray[np.intp]]
 ) -> None:
     """Reject images with the same name and different reference masks: they are not the same images."""
-    first = candidates[0].figures
-    shares = [item.figures.column(REFERENCE_SHARE)[where] for item, where in zip(candidates, indices, strict=True)]
+    first = candidates[0].image_metrics
+    shares = [
+        item.image_metrics.column(REFERENCE_SHARE)[where] for item, where in zip(candidates, indices, strict=True)
+    ]
     for name, share in zip(names[1:], shares[1:], strict=True):
         different = np.flatnonzero(
             np.abs(share - shares[0]) > SHARE_TOLERANCE

@@ -103,44 +103,44 @@ def evaluate(
     check_evaluated_datasets(datasets)
     samples = [s for folder in datasets for s in select_for_split(read_dataset(folder), options.split)]
     overlap, warnings = select_images([model.info], samples, run=run, include=options.include_seen)
-    (metrics,) = measure_models([model], overlap.measured, options, out, run=run)
-    evaluation = _summarize(metrics, measurement_threshold(model, options), read_known_metadata(datasets))
+    (image_metrics,) = measure_models([model], overlap.measured, options, out, run=run)
+    evaluation = _summarize(image_metrics, measurement_threshold(model, options), read_known_metadata(datasets))
     evaluation = replace(evaluation, warnings=(*overlap.warnings, *warnings), overlap=overlap)
     cases: dict[str, list[EvaluatedCase]] = {}
-    for kind, indices in _cases(metrics).items():
+    for kind, indices in _cases(image_metrics).items():
         run.check()
-        measured_again = (_compare_again(metrics.samples[index], model, options) for index in indices)
+        measured_again = (_compare_again(image_metrics.samples[index], model, options) for index in indices)
         cases[kind] = [compared for compared in measured_again if compared is not None]
-    write_evaluation(out, evaluation, metrics, cases, model, options)
+    write_evaluation(out, evaluation, image_metrics, cases, model, options)
     remove_partial_results(out)
     return evaluation
 
 
-def _summarize(metrics: ImageMetrics, threshold: float, metadata: KnownMetadata) -> Evaluation:
+def _summarize(image_metrics: ImageMetrics, threshold: float, metadata: KnownMetadata) -> Evaluation:
     """Estimate the metrics over the images that could be measured."""
     subgroups = tuple(
-        Subgroup(data, by, value, estimate_metrics(metrics, indices))
-        for data, by, value, indices in divide_into_subgroups(metrics, metadata)
+        Subgroup(data, by, value, estimate_metrics(image_metrics, indices))
+        for data, by, value, indices in divide_into_subgroups(image_metrics, metadata)
     )
-    return Evaluation(threshold, dict(_parts(metrics, subgroups)), metrics.failed, subgroups)
+    return Evaluation(threshold, dict(_parts(image_metrics, subgroups)), image_metrics.failed, subgroups)
 
 
-def _parts(metrics: ImageMetrics, subgroups: Sequence[Subgroup]) -> Iterator[tuple[str, dict]]:
+def _parts(image_metrics: ImageMetrics, subgroups: Sequence[Subgroup]) -> Iterator[tuple[str, dict]]:
     """Yield name and estimates for all images, for each data set, and for each diagnosis in a data set."""
-    measured = metrics.measured
-    yield "all", estimate_metrics(metrics, measured)
-    domains = np.array([metrics.samples[index].domain for index in measured])
+    measured = image_metrics.measured
+    yield "all", estimate_metrics(image_metrics, measured)
+    domains = np.array([image_metrics.samples[index].domain for index in measured])
     for domain in np.unique(domains):
-        yield str(domain), estimate_metrics(metrics, measured[domains == domain])
+        yield str(domain), estimate_metrics(image_metrics, measured[domains == domain])
         for group in subgroups:
             if group.data == domain and group.by == "diagnosis":
                 yield f"{domain}: {group.value}", group.metrics
 
 
-def _cases(metrics: ImageMetrics) -> dict[str, list[int]]:
+def _cases(image_metrics: ImageMetrics) -> dict[str, list[int]]:
     """Return the indices of the images with the best, median and worst Dice index, each image once."""
-    indices = metrics.measured
-    by_dice = indices[np.argsort(metrics.column("DI")[indices], kind="stable")]
+    indices = image_metrics.measured
+    by_dice = indices[np.argsort(image_metrics.column("DI")[indices], kind="stable")]
     count = min(CASES_PER_GROUP, max(1, len(by_dice) // 3))
     start = max(count, (len(by_dice) - count) // 2)
     best = by_dice[max(len(by_dice) - count, start + count) :][::-1]
@@ -219,19 +219,19 @@ def _measure_bags(
     model = BagModel.load(info)
     classifier = _BagClassifier(info, model.calibration, model.device)
     names = [logit_name(ALL_FIELDS, index) for index in range(len(info.config.classes))]
-    metrics = ImageMetrics((*names, DISTANCE))
+    image_metrics = ImageMetrics((*names, DISTANCE))
     for sample in run.track(labeled.samples, "Measuring slides"):
         try:
             prediction = model.predict(_open_bag(sample.image, info).iter_embeddings())
         except BATCH_ERRORS:
             raise
         except Exception as error:  # noqa: BLE001 - reported in the row of this slide; the others continue
-            metrics.add_failed(sample, describe_failure(sample, error, out))
+            image_metrics.add_failed(sample, describe_failure(sample, error, out))
         else:
-            metrics.add(sample, dict(zip(names, prediction.logits.tolist(), strict=True)))
-    if not len(metrics.measured):
-        raise DataSetError(f"none of {len(labeled.samples)} slides could be measured: {metrics.failed[0].error}")
-    evaluation = summarize_evaluation(classifier, metrics, labeled, options)  # type: ignore[arg-type]
+            image_metrics.add(sample, dict(zip(names, prediction.logits.tolist(), strict=True)))
+    if not len(image_metrics.measured):
+        raise DataSetError(f"none of {len(labeled.samples)} slides could be measured: {image_metrics.failed[0].error}")
+    evaluation = summarize_evaluation(classifier, image_metrics, labeled, options)  # type: ignore[arg-type]
     overlap_warnings = labeled.overlap.warnings if labeled.overlap else ()
     warnings = (*overlap_warnings, *left_out_warnings, *evaluation.warnings)
     evaluation = replace(evaluation, warnings=warnings, overlap=labeled.overlap)

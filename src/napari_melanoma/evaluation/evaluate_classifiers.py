@@ -161,13 +161,13 @@ LEFT_OUT = "{count} of {all} images have no class in the column '{target}', or o
 class ClassEvaluation:
     """Result of an evaluation of a classifier.
 
-    ``figures``: the stored values of each image. ``predictions``, and the ``depths`` of a model that predicts them, are
-    in the order of ``figures.measured``. ``parts``: "all", or a data set, to its estimates by metric. ``auc_changes``:
-    change of the AUC without each field of the clinical metadata, and without all fields.
+    ``image_metrics``: the stored values of each image. ``predictions``, and the ``depths`` of a model that predicts
+    them, are in the order of ``image_metrics.measured``. ``parts``: "all", or a data set, to its estimates by metric.
+    ``auc_changes``: change of the AUC without each field of the clinical metadata, and without all fields.
     """
 
     predictions: ClassPredictions
-    figures: ImageMetrics
+    image_metrics: ImageMetrics
     parts: dict[str, dict[str, Estimate]]
     subgroups: tuple[ClassSubgroup, ...] = ()
     auc_changes: Mapping[str, Estimate] | None = None
@@ -178,7 +178,7 @@ class ClassEvaluation:
     @property
     def failed(self) -> tuple[FailedImage, ...]:
         """The images that could not be measured."""
-        return self.figures.failed
+        return self.image_metrics.failed
 
     @property
     def images(self) -> int:
@@ -221,10 +221,10 @@ def evaluate_on_images(
     warnings = labeled_image_warnings([model.info], images)
     for warning in warnings:
         run.report(Milestone(0, len(images.samples), f"Warning: {warning}"))
-    (figures,) = measure_classifiers(
+    (image_metrics,) = measure_classifiers(
         [model], images.samples, images.rows, options, out, segmenter=load_segmenter_for(options), run=run
     )
-    evaluation = summarize_evaluation(model, figures, images, options)
+    evaluation = summarize_evaluation(model, image_metrics, images, options)
     overlap_warnings = images.overlap.warnings if images.overlap else ()
     warnings = [*overlap_warnings, *warnings, *evaluation.warnings]
     evaluation = replace(evaluation, warnings=tuple(warnings), overlap=images.overlap)
@@ -257,20 +257,20 @@ def load_segmenter_for(options: ClassEvaluationOptions) -> ProbabilityModel | No
 
 def collect_predictions(
     model: ClassifierModel,
-    figures: ImageMetrics,
+    image_metrics: ImageMetrics,
     images: LabeledImages,
     options: ClassEvaluationOptions,
     variant: str = ALL_FIELDS,
 ) -> ClassPredictions:
-    """Return the predictions for the images that could be measured, in the order of ``figures.measured``.
+    """Return the predictions for the images that could be measured, in the order of ``image_metrics.measured``.
 
     ``variant``: which clinical metadata the model is given; see ``field_variants``.
     """
-    config, indices = model.info.config, figures.measured
+    config, indices = model.info.config, image_metrics.measured
     assert config.classifier is not None
     names = [logit_name(variant, index) for index in range(len(config.classes))]
-    logits = np.stack([figures.column(name)[indices] for name in names], axis=1)
-    samples = [figures.samples[index] for index in indices]
+    logits = np.stack([image_metrics.column(name)[indices] for name in names], axis=1)
+    samples = [image_metrics.samples[index] for index in indices]
     probabilities = model.calibration.probabilities(logits.astype(np.float32))
     if images.classes != config.classes:  # against the rest
         positive = probabilities[:, config.classes.index(config.classifier.positive)]
@@ -298,24 +298,26 @@ def _decision_threshold(model: ClassifierModel, options: ClassEvaluationOptions)
 
 
 def summarize_evaluation(
-    model: ClassifierModel, figures: ImageMetrics, images: LabeledImages, options: ClassEvaluationOptions
+    model: ClassifierModel, image_metrics: ImageMetrics, images: LabeledImages, options: ClassEvaluationOptions
 ) -> ClassEvaluation:
     """Estimate all metrics from the measured values."""
-    predictions = collect_predictions(model, figures, images, options)
+    predictions = collect_predictions(model, image_metrics, images, options)
     domains = predictions.domains
     assert domains is not None
-    depths = evaluated_depths(model.info, figures, images.rows)
-    parts = {"all": class_estimates(predictions) | _set_metrics(model, predictions, figures)}
+    depths = evaluated_depths(model.info, image_metrics, images.rows)
+    parts = {"all": class_estimates(predictions) | _set_metrics(model, predictions, image_metrics)}
     for domain in np.unique(domains):
         in_domain = domains == domain
         parts[str(domain)] = class_estimates(predictions.subset(in_domain)) | _set_metrics(
-            model, predictions.subset(in_domain), figures, figures.measured[in_domain]
+            model, predictions.subset(in_domain), image_metrics, image_metrics.measured[in_domain]
         )
         parts[str(domain)] |= depths.estimates(list(predictions.groups[in_domain]), in_domain) if depths else {}
     parts["all"] |= depths.estimates(list(predictions.groups)) if depths else {}
-    subgroups = tuple(class_subgroups(predictions, [figures.samples[index] for index in figures.measured], images.rows))
+    subgroups = tuple(
+        class_subgroups(predictions, [image_metrics.samples[index] for index in image_metrics.measured], images.rows)
+    )
     predictions_without = {
-        name: collect_predictions(model, figures, images, options, name) for name in field_variants(model)[1:]
+        name: collect_predictions(model, image_metrics, images, options, name) for name in field_variants(model)[1:]
     }
     auc_changes = {
         name: class_differences(predictions, without)["AUC"]
@@ -324,18 +326,18 @@ def summarize_evaluation(
         if "AUC" in parts["all"] and not np.array_equal(without.probabilities, predictions.probabilities)
     }
     warnings = tuple(_reader_warnings(predictions))
-    return ClassEvaluation(predictions, figures, parts, subgroups, auc_changes, warnings, depths)
+    return ClassEvaluation(predictions, image_metrics, parts, subgroups, auc_changes, warnings, depths)
 
 
 def _set_metrics(
     model: ClassifierModel,
     predictions: ClassPredictions,
-    figures: ImageMetrics,
+    image_metrics: ImageMetrics,
     indices: NDArray[np.intp] | None = None,
 ) -> dict[str, Estimate]:
     """Estimate the metrics of ``SET_METRICS`` that are defined for the model.
 
-    ``predictions``: of the images with ``indices`` in ``figures``; None: of all measured images.
+    ``predictions``: of the images with ``indices`` in ``image_metrics``; None: of all measured images.
     """
     config = model.info.config.classifier
     assert config is not None
@@ -345,7 +347,7 @@ def _set_metrics(
         sets = model.calibration.prediction_sets(predictions.probabilities)
         outcomes["coverage"] = sets[np.arange(len(sets)), predictions.labels]
         outcomes["inconclusive"] = sets.sum(axis=1) != 1
-    distances = figures.column(DISTANCE)[figures.measured if indices is None else indices]
+    distances = image_metrics.column(DISTANCE)[image_metrics.measured if indices is None else indices]
     if config.unlike is not None and not np.isnan(distances).any():
         outcomes["out_of_distribution"] = distances > config.unlike
     return {
@@ -396,7 +398,7 @@ def write_class_evaluation(
     predictions = evaluation.predictions
     columns = probability_columns(predictions.classes).values()
     names = ("image_id", "domain", "split", "group", "diagnosis", "status", "error", "label", *columns, "said")
-    rows = mark_training_rows(_image_rows(evaluation), evaluation.figures.samples, evaluation.overlap)
+    rows = mark_training_rows(_image_rows(evaluation), evaluation.image_metrics.samples, evaluation.overlap)
     write_table(out / TABLE, rows, (*names, *(DEPTH_COLUMNS if evaluation.depths else ()), TRAINED_ON))
     write_table(out / "subgroups.csv", [_subgroup_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
     about = _about(evaluation, model, options)
@@ -520,7 +522,7 @@ def _image_rows(evaluation: ClassEvaluation) -> Iterator[dict[str, object]]:
     predictions, predicted = evaluation.predictions, evaluation.predictions.predicted
     columns = probability_columns(predictions.classes).values()
     indices = iter(range(len(predictions.labels)))
-    for row in evaluation.figures.rows():
+    for row in evaluation.image_metrics.rows():
         if row["status"] == "failed":
             yield row
             continue
@@ -570,7 +572,7 @@ def _page(
 ) -> Page:
     """Return the content of the page."""
     predictions, parts = evaluation.predictions, evaluation.parts
-    data = sorted({sample.domain for sample in evaluation.figures.samples})
+    data = sorted({sample.domain for sample in evaluation.image_metrics.samples})
     chance = calibration_error_by_chance(predictions.scores)
     masks = f", masks predicted by {options.segmenter}" if options.masks == "predicted" else ""
     positives = f"{int(predictions.truth.sum())} of them {predictions.positive}"

@@ -190,7 +190,7 @@ class EvaluatedModel:
     name: str
     fingerprint: str
     threshold: float
-    figures: ImageMetrics
+    image_metrics: ImageMetrics
     options: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     overlap: Mapping[str, Any] | None = None
@@ -227,15 +227,17 @@ def interval_cells(metrics: Mapping[str, Estimate]) -> dict[str, object]:
 
 
 def estimate_metrics(
-    figures: ImageMetrics, indices: NDArray[np.intp], names: Sequence[str] = MEASURED
+    image_metrics: ImageMetrics, indices: NDArray[np.intp], names: Sequence[str] = MEASURED
 ) -> dict[str, Estimate]:
     """Estimate the mean of each metric over some images.
 
     ``indices``: int (image,): indices of the images. Returns name to estimate over the images that have the metric; a
     metric that no image has is omitted.
     """
-    groups = np.unique([figures.samples[index].group for index in indices], return_inverse=True)[1]
-    return estimate_columns(figures.table[indices][:, [figures.names.index(name) for name in names]], groups, names)
+    groups = np.unique([image_metrics.samples[index].group for index in indices], return_inverse=True)[1]
+    return estimate_columns(
+        image_metrics.table[indices][:, [image_metrics.names.index(name) for name in names]], groups, names
+    )
 
 
 def estimate_columns(
@@ -274,18 +276,18 @@ def read_known_metadata(folders: Sequence[Path]) -> KnownMetadata:
 
 
 def divide_into_subgroups(
-    metrics: ImageMetrics, metadata: KnownMetadata
+    image_metrics: ImageMetrics, metadata: KnownMetadata
 ) -> Iterator[tuple[str, str, str, NDArray[np.intp]]]:
     """Divide the images of each data set into subgroups by several properties.
 
     Yields the data set, the property that it is divided by, the value that the images share, and the indices of the
     images, int (image,). A property with only one value in a data set is omitted.
     """
-    measured = metrics.measured
-    domains = np.array([metrics.samples[index].domain for index in measured])
+    measured = image_metrics.measured
+    domains = np.array([image_metrics.samples[index].domain for index in measured])
     for domain in np.unique(domains):
         indices = measured[domains == domain]
-        for by, values in _groupings(metrics, indices, metadata):
+        for by, values in _groupings(image_metrics, indices, metadata):
             words = [word for word, _ in Counter(values.tolist()).most_common()]
             if len(words) > 1:
                 for word in _sort_values(words):
@@ -293,18 +295,18 @@ def divide_into_subgroups(
 
 
 def _groupings(
-    metrics: ImageMetrics, indices: NDArray[np.intp], metadata: KnownMetadata
+    image_metrics: ImageMetrics, indices: NDArray[np.intp], metadata: KnownMetadata
 ) -> Iterator[tuple[str, NDArray[np.str_]]]:
     """Yield the properties to divide images by, each with the value of every image."""
-    samples = [metrics.samples[index] for index in indices]
+    samples = [image_metrics.samples[index] for index in indices]
     yield "diagnosis", combine_rare_values(sample.diagnosis or NOT_KNOWN for sample in samples)
-    share = metrics.column(REFERENCE_SHARE)[indices]
+    share = image_metrics.column(REFERENCE_SHARE)[indices]
     yield SIZE, np.select([share < most for _, _, most in SIZES], [name for name, *_ in SIZES], SIZES[-1][0])
     values_by_image = [metadata.get(sample.key, ("",) * len(METADATA_COLUMNS)) for sample in samples]
     for index, name in enumerate(METADATA_COLUMNS.values()):
         yield name, combine_rare_values(words[index] or NOT_KNOWN for words in values_by_image)
     for trait in DIFFICULTY_TRAITS:
-        values = metrics.column(trait.name)[indices]
+        values = image_metrics.column(trait.name)[indices]
         has = trait.applies_to(values)
         yield trait.label, np.where(np.isnan(values), NOT_KNOWN, np.where(has, "yes", "no"))
 

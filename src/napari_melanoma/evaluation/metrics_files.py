@@ -74,19 +74,21 @@ IN_SUBGROUPS = ("TJA", "JA", "DI", "SE", "SP", "HD95_relative", "BF1")
 def write_evaluation(
     out: Path,
     evaluation: Evaluation,
-    metrics: ImageMetrics,
+    image_metrics: ImageMetrics,
     cases: Mapping[str, Sequence[EvaluatedCase]],
     model: ProbabilityModel,
     options: EvaluationOptions,
 ) -> None:
-    """Write tables, figures and the page; ``metrics``: of each image, ``cases``: kind to the images to draw."""
-    write_table(out / TABLE, mark_training_rows(metrics.rows(), metrics.samples, evaluation.overlap), COLUMNS)
+    """Write tables, figures and the page; ``image_metrics``: of each image, ``cases``: kind to the images to draw."""
+    write_table(
+        out / TABLE, mark_training_rows(image_metrics.rows(), image_metrics.samples, evaluation.overlap), COLUMNS
+    )
     write_table(out / "subgroups.csv", [_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
     write_json(out / "metrics.json", _about(evaluation, model, options))
-    indices, dice = metrics.measured, metrics.column("DI")
+    indices, dice = image_metrics.measured, image_metrics.column("DI")
     dice_by_domain: dict[str, list[float]] = {}
     for index in indices:
-        dice_by_domain.setdefault(metrics.samples[index].domain, []).append(float(dice[index]))
+        dice_by_domain.setdefault(image_metrics.samples[index].domain, []).append(float(dice[index]))
     pictures = out / "figures"
     plot_distribution(dict(sorted(dice_by_domain.items())), pictures / "dice.png")
     plot_cases(cases, pictures / "cases.png")
@@ -95,7 +97,7 @@ def write_evaluation(
         bars = [(g.data, g.by, f"{g.value} (n = {g.count})", g.metrics["JA"]) for g in evaluation.subgroups]
         plot_subgroups(bars, pictures / "subgroups.png")
         shown = {"Jaccard index of each subgroup": "subgroups.png", **shown}
-    data = sorted({sample.domain for sample in metrics.samples})
+    data = sorted({sample.domain for sample in image_metrics.samples})
     page = _page(evaluation, data, model, options, {title: pictures / name for title, name in shown.items()})
     write_evaluation_page(page, out / SUMMARY)
 
@@ -115,17 +117,17 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
                 "two such models, not their evaluations: napari-melanoma compare --model OLD --model NEW "
                 "--data DATASET --out DIR (Python: nm.compare)."
             )
-        metrics = ImageMetrics((*MEASURED, REFERENCE_SHARE))
+        image_metrics = ImageMetrics((*MEASURED, REFERENCE_SHARE))
         with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
             for row in read_csv_dicts(file):
                 sample = read_sample(row)
                 if row["status"] == "done":
-                    metrics.add(sample, {name: float(row[name]) for name in metrics.names if row.get(name)})
+                    image_metrics.add(sample, {name: float(row[name]) for name in image_metrics.names if row.get(name)})
                 else:
-                    metrics.add_failed(sample, row["error"])
+                    image_metrics.add_failed(sample, row["error"])
         model, warnings = about["model"], (*about.get("warnings", ()), *missing_overlap_warning(about))
         threshold, options, overlap = about["threshold"], about["options"], about.get("training_overlap")
-        return EvaluatedModel(model["name"], model["fingerprint"], threshold, metrics, options, warnings, overlap)
+        return EvaluatedModel(model["name"], model["fingerprint"], threshold, image_metrics, options, warnings, overlap)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder} contains no evaluation that this version can read ({type(error).__name__}: "

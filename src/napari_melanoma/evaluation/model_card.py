@@ -265,7 +265,7 @@ Evaluate it on new slides before use:
 
 @dataclass(frozen=True)
 class CardSubgroup:
-    """Metrics of a model on a subgroup, such as ``age: 30 to 49``, with its number of images and positives."""
+    """Estimates of a model on a subgroup, such as ``age: 30 to 49``, with its number of images and positives."""
 
     name: str
     count: int

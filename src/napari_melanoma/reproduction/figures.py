@@ -312,7 +312,7 @@ SIZE = "Points of nearly the same size are shifted slightly so that they do not 
 
 
 def draw_figures(context: ReproductionContext, results: Sequence[RowResult]) -> list[ReportPicture]:
-    """Draw the metric against size, learning curves, and predictions on a few images, in the order of the page."""
+    """Draw all figures of a reproduction, in the order of the page."""
     metric, folder, pictures = context.paper.file.chosen_by, context.folder.figures, list[ReportPicture]()
     if points := [_size_point(item, metric) for item in results if is_in_size_figure(context, item)]:
         size = folder / f"{metric.lower()}-against-size.png"

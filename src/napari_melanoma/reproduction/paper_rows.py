@@ -187,7 +187,7 @@ def measure_samples(
         except Exception as error:  # noqa: BLE001 - recorded for this image; the others continue
             evaluation.failed[name] = describe_failure(sample, error, context.folder.out)
             continue
-        evaluation.rows.append({**{column: getattr(sample, column) for column in ABOUT}, **measured.figures})
+        evaluation.rows.append({**{column: getattr(sample, column) for column in ABOUT}, **measured.columns})
         if name in names:
             with suppress(InputError):  # a row without a network also measures photographs that cannot be read
                 _save_picture(measured.picture(), _picture_path(pictures, name))

@@ -519,11 +519,11 @@ Image = Mapping[str, str]  # a row of ``per_image.csv``
 class ImageMeasurement:
     """Results for an image.
 
-    ``figures``: its columns of ``per_image.csv``. ``photograph``, ``picture``: return the photograph and the picture of
+    ``columns``: its columns of ``per_image.csv``. ``photograph``, ``picture``: return the photograph and the picture of
     the prediction, uint8 (row, column, channel).
     """
 
-    figures: Mapping[str, object]
+    columns: Mapping[str, object]
     photograph: Callable[[], NDArray[np.uint8]]
     picture: Callable[[], NDArray[np.uint8]]
 

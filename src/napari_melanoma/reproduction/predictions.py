@@ -318,7 +318,7 @@ class PooledPredictions:
     covered: NDArray[np.float64]
     several: NDArray[np.float64]
 
-    def figures(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    def compute_metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Compute every metric for each bootstrap sample.
 
         ``weights``: float64 (sample, image), the number of times that a sample contains an image. Returns metric to
@@ -362,7 +362,7 @@ class PooledPredictions:
 
 def estimate_metrics(pooled: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
     """Estimate every defined metric with a 95 % bootstrap interval, which is NaN if there is one group."""
-    return _bootstrap_estimates(pooled, pooled.figures, groups, (0, 1))
+    return _bootstrap_estimates(pooled, pooled.compute_metrics, groups, (0, 1))
 
 
 def estimate_auc(pooled: PooledPredictions, groups: Sequence[str]) -> Estimate | None:
@@ -380,7 +380,7 @@ def estimate_changes(first: PooledPredictions, second: PooledPredictions, groups
     """Estimate the difference of each metric, second minus first, paired on the same bootstrap samples."""
 
     def differences(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        before, after = first.figures(weights), second.figures(weights)
+        before, after = first.compute_metrics(weights), second.compute_metrics(weights)
         return {name: after[name] - before[name] for name in METRICS}
 
     return _bootstrap_estimates(first, differences, groups, (-1, 1))

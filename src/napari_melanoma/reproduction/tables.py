@@ -207,8 +207,8 @@ def _calibrated_cells(line: TableLine, metrics: Sequence[str]) -> tuple[str, ...
     """Format a line of the table of calibrated probabilities."""
     ours = line.result.estimates
     count = str(next(iter(ours.values())).count)
-    figures = (_interval(ours[name]) if name in ours else NOTHING for name in metrics)
-    return (line.result.row.file.title, " / ".join(line.set_names), count, *figures)
+    cells = (_interval(ours[name]) if name in ours else NOTHING for name in metrics)
+    return (line.result.row.file.title, " / ".join(line.set_names), count, *cells)
 
 
 def _common_reductions(results: Sequence[RowResult]) -> tuple[str, ...]:
@@ -246,8 +246,8 @@ def _side_by_side(line: TableLine, metric: str) -> str:
 def _paper_cell(line: TableLine, metric: str) -> str:
     """Format the paper's results for a cell of ``tables.csv``, with the data sets if there are several."""
     figures = [(name, line.result.row.file.paper[name].get(metric)) for name in line.sets]
-    known = [(name, f"{figure:.2f}") for name, figure in figures if figure is not None]
-    return ", ".join(f"{figure} ({name})" if name and len(known) > 1 else figure for name, figure in known)
+    formatted = [(name, f"{figure:.2f}") for name, figure in figures if figure is not None]
+    return ", ".join(f"{figure} ({name})" if name and len(formatted) > 1 else figure for name, figure in formatted)
 
 
 def _interval(estimate: Estimate) -> str:

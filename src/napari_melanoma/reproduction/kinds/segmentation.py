@@ -37,9 +37,9 @@ def _make_measure(subject: RowSubject, run: RunContext) -> Callable[[Sample], Im
 
     def measure(sample: Sample) -> ImageMeasurement:
         compared, metrics = measure_sample(sample, model, bundle.config.threshold, refinement)
-        figures = {**{name: metrics[name] for name in METRICS}, "found": int(compared.mask.any())}
+        columns = {**{name: metrics[name] for name in METRICS}, "found": int(compared.mask.any())}
         return ImageMeasurement(
-            figures, lambda: compared.rgb, partial(comparison_image, compared.mask, compared.reference)
+            columns, lambda: compared.rgb, partial(comparison_image, compared.mask, compared.reference)
         )
 
     return measure
