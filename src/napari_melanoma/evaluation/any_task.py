@@ -125,8 +125,8 @@ def compare_models(
     """Load models, compare each with the first one on the same images and write the results.
 
     ``base``: data sets on which the second of two segmentation models must not do worse. ``advise``: recommend one of
-    two models for masks; of two models for label images one is always recommended, of classifiers never. ``options``
-    and ``source``: as for ``evaluate_model``.
+    two models for masks. Models for label images always get a recommendation, classifiers never. ``options`` and
+    ``source``: as for ``evaluate_model``.
     """
     require_outside_datasets(out, [*datasets, *base])
     if len(models) < 2:
