@@ -124,7 +124,7 @@ def find_spot(word: str, laterality: str) -> MarkSpot | None:
 
 
 def spread_points(positions: Sequence[Point], distance: float) -> list[Point]:
-    """Move points apart until all have a minimum distance, if possible; the result depends on the positions only."""
+    """Move points apart until all have a minimum distance, if possible; deterministic, and in the same order."""
     points = [
         _start_on_spiral(position, positions[:number].count(position), distance)
         for number, position in enumerate(positions)

@@ -248,18 +248,21 @@ def _lesion_blocks(
         yield fields("Lesion", values)
     if lesion.synoptic is not None:
         yield synoptic_section(lesion.synoptic, collector.readers, personal=collector.personal)
-    prediction = predictions.find_lesion(lesion.id) if predictions else None
-    if predictions is None or prediction is None:
+    lesion_prediction = predictions.find_lesion(lesion.id) if predictions else None
+    if predictions is None or lesion_prediction is None:
         return
     outdated = not predictions.is_current(store.case, lesion.id)
-    blocks = prediction_blocks(prediction.prediction, outdated=outdated, personal=collector.personal)
-    if prediction.outlier is not None:
-        blocks = (*blocks, Text(f"Compared with the other lesions of the patient: {prediction.outlier.description}."))
-    origin = {"model": vars(prediction.prediction.model), "provenance": prediction.prediction.provenance}
+    blocks = prediction_blocks(lesion_prediction.prediction, outdated=outdated, personal=collector.personal)
+    if lesion_prediction.outlier is not None:
+        blocks = (
+            *blocks,
+            Text(f"Compared with the other lesions of the patient: {lesion_prediction.outlier.description}."),
+        )
+    origin = {"model": vars(lesion_prediction.prediction.model), "provenance": lesion_prediction.prediction.provenance}
     collector.add_origin(name, origin)
-    image_names = format_names([_image_name(one) for one in prediction.image_ids])
+    image_names = format_names([_image_name(one) for one in lesion_prediction.image_ids])
     yield Section("Prediction", blocks, f"from {image_names}")
-    fused = fuse_lesion(store.case, lesion, prediction, is_current=not outdated)
+    fused = fuse_lesion(store.case, lesion, lesion_prediction, is_current=not outdated)
     if fused is not None:
         yield _fusion_section(fused)
 
