@@ -120,9 +120,9 @@ class ModelsComparison:
             return {"parts": [asdict(part) for part in self.parts]}
         return {
             "standings": [
-                {"part": part.name, "images": part.images, **asdict(model)}
+                {"part": part.name, "images": part.images, **asdict(standing)}
                 for part in self.parts
-                for model in part.standings
+                for standing in part.standings
             ]
         }
 
@@ -130,20 +130,20 @@ class ModelsComparison:
         """Return table rows: images, n, model, then each shown metric with its difference from the first model."""
         rows = []
         for part in self.parts:
-            for model in part.standings:
-                cells = (_format_cell(model.metrics.get(name), model.difference.get(name)) for name in self.shown)
-                rows.append((part.name, str(part.images), model.model, *cells))
+            for standing in part.standings:
+                cells = (_format_cell(standing.metrics.get(name), standing.difference.get(name)) for name in self.shown)
+                rows.append((part.name, str(part.images), standing.model, *cells))
         return rows
 
     def rows(self) -> Iterator[dict[str, object]]:
         """Yield the rows of ``models.csv``: one for each part, model and metric."""
         for part in self.parts:
-            for model in part.standings:
-                for metric, estimate in model.metrics.items():
+            for standing in part.standings:
+                for metric, estimate in standing.metrics.items():
                     row: dict[str, object] = {"part": part.name, "images": part.images, "patients": part.patients}
-                    row |= {"model": model.model, "metric": metric}
+                    row |= {"model": standing.model, "metric": metric}
                     row |= {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
-                    if change := model.difference.get(metric):
+                    if change := standing.difference.get(metric):
                         row |= dict(zip(ESTIMATE_COLUMNS[3:], (change.mean, change.low, change.high), strict=True))
                     yield row
 
@@ -195,8 +195,8 @@ def models_page(
 
     Its lead names the best model by ``metric``, or is ``no_lead`` if the metric is undefined.
     """
-    names = [model.model for model in comparison.parts[0].standings]
-    ranked = [model for model in comparison.parts[0].standings if metric in model.metrics]
+    names = [standing.model for standing in comparison.parts[0].standings]
+    ranked = [standing for standing in comparison.parts[0].standings if metric in standing.metrics]
     head = ("Images", "n", "Model", *(directed_label(name, less_is_better) for name in comparison.shown))
     return Page(
         title=" and ".join([", ".join(names[:-1]), names[-1]]),
@@ -209,7 +209,7 @@ def models_page(
 
 
 def define_metrics(names: Sequence[str], definitions: Mapping[str, str]) -> str:
-    """Join the definitions of the metrics in a table to one note."""
+    """Join the definitions of the metrics in a table into one note."""
     return "; ".join(f"{metric_label(name)}: {definitions[name]}" for name in names) + "."
 
 
@@ -262,7 +262,7 @@ def _format_cell(estimate: Estimate | None, change: Estimate | None) -> str:
 
 def _lead(metric: str, ranked: Sequence[ModelMetrics], first: str) -> str:
     """State the best model by a metric, and its difference from the first model."""
-    best = max(ranked, key=lambda model: model.metrics[metric].mean)
+    best = max(ranked, key=lambda standing: standing.metrics[metric].mean)
     label = "Jaccard index" if metric == "JA" else metric_label(metric)
     text = f"Highest {label}: {best.model}, {best.metrics[metric]}."
     if change := best.difference.get(metric):
